@@ -1,0 +1,458 @@
+//! Signed lines: the unit of signing, sending and storing.
+//!
+//! A batch is one line of JSON, the same bytes on the wire and in the store. Its author signs everything before
+//! `,"signature":`; what a box adds for itself (`received`, `late`, `backfill`) stands after the signature, and is never sent.
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
+use std::ops::Range;
+
+use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::VerifyingKey;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::identity::{Hash, Identity, NetworkTag, PeerId, verify};
+use super::name::{Nick, Target};
+use super::time::Wall;
+
+/// Longest line, in bytes of UTF-8 without its end of line.
+pub const LINE_MAX: usize = 16 * 1024;
+/// Most lines of one batch.
+pub const LINES_MAX: usize = 4096;
+/// Text after which an own batch is closed, in bytes.
+pub const TEXT_MAX: usize = 48 * 1024;
+/// Longest batch from outside, in bytes. An own one stays below: at worst every byte of its text becomes a six-byte escape.
+pub const BATCH_MAX: usize = 512 * 1024;
+/// Largest sequence and Lamport number: what a JSON number holds exactly everywhere (2^53 − 1).
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+
+const DOMAIN: &[u8] = b"p2pchat batch 1\0";
+const MARK: &str = ",\"signature\":\"";
+const SIGNATURE_CHARS: usize = 86;
+/// `,"signature":"` … `"}`
+const TAIL: usize = MARK.len() + SIGNATURE_CHARS + 2;
+
+/// What one author said to one target in one incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogId {
+    pub target: Target,
+    pub author: PeerId,
+    pub incarnation: u64,
+}
+
+/// Lines of text, each ended by `\n`, none longer than [`LINE_MAX`]: one block instead of a string a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines(String);
+
+/// Why a piped line is not said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineError {
+    TooLong,
+    NotUtf8,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LineError::TooLong => write!(f, "longer than 16 KiB, not sent"),
+            LineError::NotUtf8 => write!(f, "not UTF-8, not sent"),
+        }
+    }
+}
+
+impl Lines {
+    /// One line, without its end; a `\r` at its end belongs to the line's end.
+    ///
+    /// # Errors
+    /// The line is too long or not UTF-8; nothing was added.
+    pub fn push(&mut self, line: &[u8]) -> Result<(), LineError> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > LINE_MAX {
+            return Err(LineError::TooLong);
+        }
+        let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
+        for part in text.split('\n') {
+            self.0.push_str(part);
+            self.0.push('\n');
+        }
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of text, ends of line included.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split_terminator('\n')
+    }
+
+    pub fn append(&mut self, other: &Lines) {
+        self.0.push_str(&other.0);
+    }
+
+    /// Takes as many lines from the front as one batch may hold; at least one, if there is one.
+    pub fn take_batch(&mut self) -> Lines {
+        let (mut end, mut count) = (0, 0);
+        for line in self.0.split_inclusive('\n') {
+            if count > 0 && (end + line.len() > TEXT_MAX || count == LINES_MAX) {
+                break;
+            }
+            end += line.len();
+            count += 1;
+        }
+        if end == self.0.len() {
+            return std::mem::take(self);
+        }
+        let rest = self.0.split_off(end);
+        Lines(std::mem::replace(&mut self.0, rest))
+    }
+}
+
+/// What its author puts into a batch, but for the signature.
+pub struct Draft<'a> {
+    pub log: LogId,
+    pub username: Nick,
+    pub sequence: u64,
+    pub lamport: u64,
+    pub timestamp: Wall,
+    pub previous: Option<Hash>,
+    pub action: bool,
+    pub lines: &'a Lines,
+}
+
+/// Why bytes are no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchError {
+    /// Not the JSON of a batch, or a field out of its range.
+    Malformed,
+    /// The signature is not that of the author it names, in this network.
+    Forged,
+}
+
+/// What a box notes of a batch for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// When it came in, by the own wall clock.
+    pub received: Wall,
+    /// Said before the link over which it came stood.
+    pub late: bool,
+    /// What was said before this box first came into the room: stored, not printed as news.
+    pub backfill: bool,
+}
+
+/// One or more consecutive lines of one log. Line i has `sequence + i` and `lamport + i`.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub log: LogId,
+    pub username: Nick,
+    pub sequence: u64,
+    pub lamport: u64,
+    pub timestamp: Wall,
+    pub previous: Option<Hash>,
+    pub action: bool,
+    /// Number of lines, 1 to [`LINES_MAX`].
+    pub count: u64,
+    /// Of the author's exact bytes and the network; the next batch of the log names it as `previous`.
+    pub hash: Hash,
+    bytes: Vec<u8>,
+    content: Range<usize>,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    sender: &'a str,
+    #[serde(borrow)]
+    username: Cow<'a, str>,
+    #[serde(borrow)]
+    target: Cow<'a, str>,
+    incarnation: &'a str,
+    sequence: u64,
+    lamport: u64,
+    timestamp: &'a str,
+    previous: Option<&'a str>,
+    #[serde(default)]
+    action: bool,
+    #[serde(borrow)]
+    content: &'a RawValue,
+    signature: &'a str,
+    received: Option<&'a str>,
+    #[serde(default)]
+    late: bool,
+    #[serde(default)]
+    backfill: bool,
+}
+
+impl Batch {
+    /// The next batch of an own log. The lines must be at least one.
+    pub fn sign(identity: &Identity, network: &NetworkTag, draft: Draft<'_>) -> Batch {
+        // Writing to a `Vec` cannot fail.
+        let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
+        let _ = write!(
+            json,
+            "{{\"type\":\"chat\",\"sender\":\"{}\",\"username\":",
+            draft.log.author
+        );
+        quote(&mut json, draft.username.as_str());
+        json.extend_from_slice(b",\"target\":");
+        quote(&mut json, &draft.log.target.to_string());
+        let _ = write!(
+            json,
+            ",\"incarnation\":\"{:016x}\",\"sequence\":{},\"lamport\":{},\"timestamp\":\"{}\"",
+            draft.log.incarnation, draft.sequence, draft.lamport, draft.timestamp
+        );
+        if let Some(previous) = draft.previous {
+            let _ = write!(json, ",\"previous\":\"{previous}\"");
+        }
+        if draft.action {
+            json.extend_from_slice(b",\"action\":true");
+        }
+        json.extend_from_slice(b",\"content\":");
+        let start = json.len();
+        let mut count = 0;
+        for (i, line) in draft.lines.iter().enumerate() {
+            json.push(if i == 0 { b'[' } else { b',' });
+            quote(&mut json, line);
+            count += 1;
+        }
+        json.push(b']');
+        let mut content = start..json.len();
+        if count == 1 {
+            json.pop();
+            json.remove(start);
+            content.end -= 2;
+        }
+        let hash = Hash::of(&[DOMAIN, &network.0, &json]);
+        json.extend_from_slice(MARK.as_bytes());
+        json.extend_from_slice(BASE64URL_NOPAD.encode(&identity.sign(&hash.0)).as_bytes());
+        json.extend_from_slice(b"\"}");
+        Batch {
+            log: draft.log,
+            username: draft.username,
+            sequence: draft.sequence,
+            lamport: draft.lamport,
+            timestamp: draft.timestamp,
+            previous: draft.previous,
+            action: draft.action,
+            count,
+            hash,
+            bytes: json,
+            content,
+        }
+    }
+
+    /// From the wire: the bytes must be exactly one batch without local fields. The signature is not checked yet: see [`Batch::verify`].
+    ///
+    /// # Errors
+    /// [`BatchError::Malformed`].
+    pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, BatchError> {
+        let end = bytes.len().checked_sub(TAIL).ok_or(BatchError::Malformed)?;
+        if bytes.len() > BATCH_MAX || !bytes[end..].starts_with(MARK.as_bytes()) {
+            return Err(BatchError::Malformed);
+        }
+        Batch::read(bytes, end, network).map(|(batch, _)| batch)
+    }
+
+    /// From a line of the store, without its end of line.
+    ///
+    /// # Errors
+    /// [`BatchError::Malformed`].
+    pub fn from_stored(line: &[u8], network: &NetworkTag) -> Result<(Batch, Local), BatchError> {
+        // Local fields are few and short, and the author's own text cannot hold the mark unescaped.
+        let from = line.len().saturating_sub(TAIL + 200);
+        let tail = &line[from..];
+        let at = tail
+            .windows(MARK.len())
+            .rposition(|w| w == MARK.as_bytes())
+            .ok_or(BatchError::Malformed)?
+            + from;
+        let (mut batch, local) = Batch::read(line.to_vec(), at, network)?;
+        batch.bytes.truncate(at + TAIL - 1);
+        batch.bytes.push(b'}');
+        Ok((batch, local))
+    }
+
+    fn read(
+        bytes: Vec<u8>,
+        end: usize,
+        network: &NetworkTag,
+    ) -> Result<(Batch, Local), BatchError> {
+        let text = std::str::from_utf8(&bytes).map_err(|_| BatchError::Malformed)?;
+        let fields: Fields = serde_json::from_str(text).map_err(|_| BatchError::Malformed)?;
+        let hash = Hash::of(&[DOMAIN, &network.0, &bytes[..end]]);
+        let raw = fields.content.get();
+        let at = raw.as_ptr() as usize - text.as_ptr() as usize;
+        let mut count = 0u64;
+        let mut fits = true;
+        each_line(raw, |line| {
+            count += 1;
+            fits &= line.len() <= LINE_MAX && !line.contains('\n');
+        })
+        .map_err(|_| BatchError::Malformed)?;
+        let local = Local {
+            received: fields.received.and_then(Wall::parse).unwrap_or_default(),
+            late: fields.late,
+            backfill: fields.backfill,
+        };
+        let header = (|| {
+            let incarnation = fields.incarnation;
+            if incarnation.len() != 16
+                || incarnation
+                    .bytes()
+                    .any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return None;
+            }
+            Some((
+                LogId {
+                    author: fields.sender.parse().ok()?,
+                    incarnation: u64::from_str_radix(incarnation, 16).ok()?,
+                    target: Target::parse(&fields.target)?,
+                },
+                Wall::parse(fields.timestamp)?,
+                fields
+                    .previous
+                    .map(|p| Hash::parse(p).ok_or(()))
+                    .transpose()
+                    .ok()?,
+            ))
+        })();
+        let Some((log, timestamp, previous)) = header else {
+            return Err(BatchError::Malformed);
+        };
+        let number = |n: u64| (1..=NUMBER_MAX - LINES_MAX as u64).contains(&n);
+        let valid = fields.kind == "chat"
+            && fits
+            && (1..=LINES_MAX as u64).contains(&count)
+            && number(fields.sequence)
+            && number(fields.lamport)
+            && previous.is_some() == (fields.sequence > 1)
+            && fields.signature.len() == SIGNATURE_CHARS
+            && bytes.get(end + MARK.len()..end + MARK.len() + SIGNATURE_CHARS)
+                == Some(fields.signature.as_bytes());
+        if !valid {
+            return Err(BatchError::Malformed);
+        }
+        let (username, sequence, lamport, action) = (
+            Nick::foreign(&fields.username),
+            fields.sequence,
+            fields.lamport,
+            fields.action,
+        );
+        let content = at..at + raw.len();
+        Ok((
+            Batch {
+                log,
+                username,
+                sequence,
+                lamport,
+                timestamp,
+                previous,
+                action,
+                count,
+                hash,
+                bytes,
+                content,
+            },
+            local,
+        ))
+    }
+
+    /// Is this the author's signature? `key` must be that of `log.author`.
+    pub fn verify(&self, key: &VerifyingKey) -> bool {
+        let at = self.bytes.len() - 2 - SIGNATURE_CHARS;
+        let mut signature = [0; 64];
+        match BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature) {
+            Ok(64) => verify(key, &self.hash.0, &signature),
+            _ => false,
+        }
+    }
+
+    /// As it goes over the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// As it goes into the store: the local fields behind the signature, and an end of line.
+    pub fn stored(&self, local: Local, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
+        let mut tail = format!(",\"received\":\"{}\"", local.received);
+        if local.late {
+            tail.push_str(",\"late\":true");
+        }
+        if local.backfill {
+            tail.push_str(",\"backfill\":true");
+        }
+        tail.push_str("}\n");
+        out.extend_from_slice(tail.as_bytes());
+    }
+
+    /// The number of the last line.
+    pub fn last(&self) -> u64 {
+        self.sequence + self.count - 1
+    }
+
+    /// The lines in order, without a copy where the text needs none.
+    pub fn each_line(&self, mut each: impl FnMut(&str)) {
+        if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
+            let _ = each_line(raw, |line| each(line));
+        }
+    }
+}
+
+fn quote(out: &mut Vec<u8>, text: &str) {
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// A string, or an array of strings, each handed on as it is read.
+fn each_line(raw: &str, each: impl FnMut(&str)) -> serde_json::Result<()> {
+    struct Content<F>(F);
+    struct Line<'f, F>(&'f mut F);
+    impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for Line<'_, F> {
+        type Value = ();
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_str(self)
+        }
+    }
+    impl<F: FnMut(&str)> Visitor<'_> for Line<'_, F> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a line")
+        }
+        fn visit_str<E>(self, line: &str) -> Result<(), E> {
+            (self.0)(line);
+            Ok(())
+        }
+    }
+    impl<'de, F: FnMut(&str)> Visitor<'de> for Content<F> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a line or lines")
+        }
+        fn visit_str<E>(mut self, line: &str) -> Result<(), E> {
+            (self.0)(line);
+            Ok(())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+            let mut count = 0;
+            while seq.next_element_seed(Line(&mut self.0))?.is_some() {
+                count += 1;
+                if count > LINES_MAX {
+                    return Err(A::Error::custom("too many lines"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut json = serde_json::Deserializer::from_str(raw);
+    json.deserialize_any(Content(each))?;
+    json.end()
+}

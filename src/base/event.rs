@@ -1,0 +1,316 @@
+//! The vocabulary between the core and the world: what comes in, what is to be done, what a person may want to know.
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::batch::{Batch, Lines, Local, LogId};
+use super::identity::PeerId;
+use super::name::{Nick, Room, Target};
+use super::time::{Time, Wall};
+
+/// One TCP stream of this run; never used twice. Even: accepted, numbered by the shell. Odd: dialed, numbered by the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId(pub u64);
+
+impl StreamId {
+    pub fn accepted(n: u64) -> StreamId {
+        StreamId(n * 2)
+    }
+
+    pub fn dialed(n: u64) -> StreamId {
+        StreamId(n * 2 + 1)
+    }
+
+    pub fn is_dialed(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
+/// Where in a room's history a reader stands. The core keeps it and hands it back; only the store knows what it means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub segment: u64,
+    pub offset: u64,
+    /// Changes whenever old segments are rewritten: a position of an older generation is looked for anew.
+    pub generation: u64,
+}
+
+/// A network interface that can be used: up, with at least one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+    /// Each with its prefix length in bits.
+    pub addresses: Vec<(IpAddr, u8)>,
+    pub loopback: bool,
+}
+
+/// How a peer's address became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// By its beacon, multicast or broadcast.
+    Multicast,
+    /// Named by hand (`--peer`).
+    Given,
+    /// It dialed us.
+    Incoming,
+}
+
+impl Found {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Found::Multicast => "multicast",
+            Found::Given => "given",
+            Found::Incoming => "incoming",
+        }
+    }
+}
+
+/// What the world tells the core.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Time passed, nothing else.
+    Wake,
+    /// A datagram came in on the interface of this index.
+    Datagram {
+        interface: u32,
+        source: SocketAddr,
+        bytes: &'a [u8],
+    },
+    /// All usable interfaces; said at start and whenever one of them changed.
+    Interfaces(Vec<Interface>),
+    /// Somebody dialed us.
+    Accepted {
+        stream: StreamId,
+        address: SocketAddr,
+    },
+    /// A dial of ours stands.
+    Connected { stream: StreamId },
+    /// Bytes of a stream, in order.
+    Bytes { stream: StreamId, bytes: &'a [u8] },
+    /// The stream's socket took less than it was given; the shell holds the rest.
+    Clogged { stream: StreamId },
+    /// The rest has gone out.
+    Drained { stream: StreamId },
+    /// The stream ended, or a dial failed. Not said of streams that the core closed.
+    Closed { stream: StreamId },
+    /// An address where perhaps a peer is.
+    Sighting {
+        address: SocketAddr,
+        peer: Option<PeerId>,
+        found: Found,
+    },
+    /// What a person or a script wants.
+    Command(Command),
+    /// The answer to [`Output::Load`]: whole batches, upwards, from the one that holds `from`, or from the next that is there.
+    /// `next` is where to read on. No batches: the store has nothing more of this log.
+    Loaded {
+        stream: StreamId,
+        log: LogId,
+        batches: Vec<Batch>,
+        next: Option<Position>,
+    },
+    /// These could not be stored, in the order in which they were to be; every `Write` behind the first was dropped, and its stream closed.
+    SaveFailed { batches: Vec<Arc<Batch>> },
+    /// The store gave up what is below `low`.
+    Dropped { log: LogId, low: u64 },
+}
+
+/// What the core wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send to the group, and as directed broadcast, on every usable interface.
+    Beacon {
+        bytes: Vec<u8>,
+    },
+    /// Connect to the address; answered by `Connected` or `Closed`.
+    Dial {
+        stream: StreamId,
+        address: SocketAddr,
+    },
+    Write {
+        stream: StreamId,
+        bytes: Vec<u8>,
+    },
+    /// End the stream once what was written has gone out.
+    Close {
+        stream: StreamId,
+    },
+    /// Store the batch at the end of its room's history.
+    Save {
+        batch: Arc<Batch>,
+        local: Local,
+    },
+    /// Read batches of one log from the store: about `budget` bytes.
+    Load {
+        stream: StreamId,
+        log: LogId,
+        from: u64,
+        at: Option<Position>,
+        budget: usize,
+    },
+    /// Note a peer in `known_peers`.
+    Remember(Known),
+    Notice(Notice),
+}
+
+/// A peer as `known_peers` holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub nick: Nick,
+    pub id: PeerId,
+    /// When it was first linked.
+    pub since: Wall,
+}
+
+/// What a person or a script wants of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Say lines in a room; without one, in the room spoken in. `action`: as of /me.
+    Say {
+        room: Option<Room>,
+        lines: Lines,
+        action: bool,
+    },
+    /// Join the room, and speak there.
+    Join(Room),
+    /// Leave a room; without one, the room spoken in.
+    Part(Option<Room>),
+    Nick(Nick),
+    /// Answered by [`Notice::Peers`].
+    Peers,
+    /// Answered by [`Notice::Rooms`].
+    Rooms,
+    /// No more will be said: [`Notice::Settled`] tells when `need` peers hold it all; `None`: everyone known to be in the rooms, at least one.
+    Finish {
+        need: Option<u64>,
+    },
+    /// Say goodbye on every link and withdraw the beacon.
+    Leave,
+}
+
+/// A peer by its key and the name it claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub id: PeerId,
+    pub nick: Nick,
+}
+
+/// `bob~k7mq`
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}~{}", self.nick, self.id.short())
+    }
+}
+
+/// A row of `peers` and `/users`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerView {
+    pub peer: Peer,
+    pub address: Option<SocketAddr>,
+    pub found: Found,
+    pub state: PeerState,
+    /// Round trip in milliseconds, once measured.
+    pub rtt_ms: Option<f64>,
+    /// Shared with us.
+    pub rooms: Vec<Room>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    Linked,
+    Known,
+    Gone,
+}
+
+impl PeerState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Linked => "linked",
+            PeerState::Known => "known",
+            PeerState::Gone => "gone",
+        }
+    }
+}
+
+/// What happened, for a face to show.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Lines were said, here or elsewhere.
+    Chat(Chat),
+    /// A peer's program came within reach in a room.
+    Joined {
+        room: Room,
+        peer: Peer,
+        at: Wall,
+    },
+    /// It said goodbye, its link ended, or it was silent too long.
+    Left {
+        room: Room,
+        peer: Peer,
+        at: Wall,
+    },
+    /// `peer` bears the new name.
+    Renamed {
+        room: Room,
+        peer: Peer,
+        old: Nick,
+        at: Wall,
+    },
+    /// `peer` holds the own lines of this log up to `sequence`.
+    Delivered {
+        log: LogId,
+        sequence: u64,
+        peer: Peer,
+    },
+    /// Lines that cannot be had.
+    Gap {
+        target: Target,
+        author: Peer,
+        incarnation: u64,
+        from: u64,
+        to: u64,
+        at: Wall,
+    },
+    Peers(Vec<PeerView>),
+    /// The rooms joined; the first is spoken in.
+    Rooms(Vec<Room>),
+    /// Everything said is held by as many peers as [`Command::Finish`] asked for.
+    Settled,
+    /// A known name came with a key that it was not known with. Said once for each key.
+    OtherKey {
+        peer: Peer,
+        known: PeerId,
+        since: Wall,
+    },
+    /// Two programs use this identity, here and at that address.
+    Twin {
+        address: Option<SocketAddr>,
+    },
+    /// Something failed, or was refused. `code` is for scripts.
+    Error {
+        code: &'static str,
+        content: String,
+    },
+}
+
+/// A batch, to be shown.
+#[derive(Clone, Debug)]
+pub struct Chat {
+    pub batch: Arc<Batch>,
+    pub local: Local,
+    /// Said by this identity.
+    pub own: bool,
+}
+
+/// How far what was said has come, for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Peers linked in the rooms concerned.
+    pub linked: u64,
+    /// Those of them that hold everything said in this run.
+    pub holding: u64,
+    /// As many as are needed hold it.
+    pub settled: bool,
+    /// When to ask again although nothing happened.
+    pub again: Option<Time>,
+}

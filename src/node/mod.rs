@@ -1,0 +1,12 @@
+//! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
+pub mod discovery;
+pub mod hub;
+pub mod links;
+pub mod logs;
+#[allow(clippy::module_inception)]
+pub mod node;
+pub mod presence;
+pub mod receipts;
+pub mod replicate;
+pub mod rooms;
+pub mod trust;

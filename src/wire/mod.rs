@@ -1,0 +1,7 @@
+//! Bytes: how the nouns travel. Pure functions and small state machines; no I/O, clock or randomness of their own.
+pub mod beacon;
+pub mod code;
+pub mod frame;
+pub mod message;
+pub mod noise;
+pub mod secret;
