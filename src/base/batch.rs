@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
-use std::ops::Range;
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
@@ -40,6 +39,18 @@ pub struct LogId {
     pub target: Target,
     pub author: PeerId,
     pub incarnation: u64,
+}
+
+/// What is held of a log: the lines `low` to `high`, in whole batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub log: LogId,
+    pub low: u64,
+    pub high: u64,
+    /// Of the batch that ends at `high`.
+    pub hash: Hash,
+    /// Of the line `high`.
+    pub lamport: u64,
 }
 
 /// Lines of text, each ended by `\n`, none longer than [`LINE_MAX`]: one block instead of a string a line.
@@ -162,7 +173,7 @@ pub struct Batch {
     /// Of the author's exact bytes and the network; the next batch of the log names it as `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
-    content: Range<usize>,
+    content: std::ops::Range<usize>,
 }
 
 #[derive(Deserialize)]

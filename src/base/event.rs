@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::batch::{Batch, Lines, Local, LogId};
+use super::batch::{Batch, Lines, Local, LogId, Range};
 use super::identity::PeerId;
 use super::name::{Nick, Room, Target};
 use super::time::{Time, Wall};
@@ -99,6 +99,12 @@ pub enum Input<'a> {
         peer: Option<PeerId>,
         found: Found,
     },
+    /// The history of a room stands open: join it. `before`: this directory was in it in an earlier run.
+    Opened {
+        room: Room,
+        ranges: Vec<Range>,
+        before: bool,
+    },
     /// What a person or a script wants.
     Command(Command),
     /// The answer to [`Output::Load`]: whole batches, upwards, from the one that holds `from`, or from the next that is there.
@@ -171,7 +177,7 @@ pub enum Command {
         lines: Lines,
         action: bool,
     },
-    /// Join the room, and speak there.
+    /// Join the room, and speak there. The shell opens its history first: see [`Input::Opened`].
     Join(Room),
     /// Leave a room; without one, the room spoken in.
     Part(Option<Room>),

@@ -1,1 +1,239 @@
-//! (being written)
+//! What features stand on: the present moment, keys, links, randomness, and the tray of outputs.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::link::Link;
+use crate::base::batch::Batch;
+use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
+use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use crate::base::name::{Nick, Room};
+use crate::base::time::{Now, Time};
+use crate::wire::frame::Kind;
+use crate::wire::message::Message;
+
+/// Plaintext after which a link is written to within a turn, in bytes: more would only cost memory.
+const FLUSH_AT: usize = 64 * 1024;
+
+/// All that a program knows when it starts.
+pub struct Setup {
+    pub identity: Identity,
+    pub network: NetworkTag,
+    /// Of a closed network: the key of its handshakes.
+    pub psk: Option<[u8; 32]>,
+    /// Of a closed network: the key of its beacons.
+    pub beacon_key: Option<[u8; 32]>,
+    pub nick: Nick,
+    /// Where we listen.
+    pub port: u16,
+    /// 32 random bytes: all randomness of the core comes from here.
+    pub seed: [u8; 32],
+    /// Come and go unannounced.
+    pub passing: bool,
+    /// Send beacons.
+    pub beacons: bool,
+    pub known: Vec<Known>,
+    /// What a clean end left.
+    pub resume: Option<Resume>,
+}
+
+/// What a clean end leaves, so that the next run can go on with the same numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    pub incarnation: u64,
+    /// Of each room spoken in: the last own line's number, and its batch's hash.
+    pub heads: BTreeMap<Room, (u64, Hash)>,
+}
+
+/// What is counted instead of reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams that are no beacon of this network.
+    pub foreign_datagrams: u64,
+    /// Beacons for which a table had no place.
+    pub beacons_over_bound: u64,
+    /// Handshakes that failed, for whatever reason.
+    pub failed_handshakes: u64,
+    /// Batches held already.
+    pub duplicate_batches: u64,
+    /// Batches that were not asked for, or of others' rooms.
+    pub unwanted_batches: u64,
+    /// Links ended because the peer broke the protocol.
+    pub broken_links: u64,
+}
+
+pub struct Hub {
+    pub now: Now,
+    pub identity: Identity,
+    pub network: NetworkTag,
+    pub psk: Option<[u8; 32]>,
+    pub beacon_key: Option<[u8; 32]>,
+    pub nick: Nick,
+    pub port: u16,
+    pub passing: bool,
+    /// Tells this process from every other.
+    pub run: u64,
+    pub interfaces: Vec<Interface>,
+    pub links: BTreeMap<StreamId, Link>,
+    /// The one link of each peer.
+    pub linked: BTreeMap<PeerId, StreamId>,
+    /// When a peer last came nearer: sighted, accepted, linked.
+    pub news: Time,
+    pub counters: Counters,
+    rng: ChaCha20Rng,
+    outputs: VecDeque<Output>,
+    dirty: BTreeSet<StreamId>,
+}
+
+impl Hub {
+    pub fn new(setup: Setup, now: Now) -> (Hub, Vec<Known>, Option<Resume>) {
+        let mut rng = ChaCha20Rng::from_seed(setup.seed);
+        let hub = Hub {
+            now,
+            identity: setup.identity,
+            network: setup.network,
+            psk: setup.psk,
+            beacon_key: setup.beacon_key,
+            nick: setup.nick,
+            port: setup.port,
+            passing: setup.passing,
+            run: rng.next_u64(),
+            interfaces: Vec::new(),
+            links: BTreeMap::new(),
+            linked: BTreeMap::new(),
+            news: now.time,
+            counters: Counters::default(),
+            rng,
+            outputs: VecDeque::new(),
+            dirty: BTreeSet::new(),
+        };
+        (hub, setup.known, setup.resume)
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    pub fn me(&self) -> Peer {
+        Peer {
+            id: self.id(),
+            nick: self.nick.clone(),
+        }
+    }
+
+    pub fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    pub fn random_bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Between half of `ms` and all of it, so that peers that began together do not go on together.
+    pub fn jitter(&mut self, ms: u64) -> u64 {
+        ms / 2 + self.random() % (ms / 2 + 1)
+    }
+
+    pub fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn idle(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    /// The link to this peer, if there is one.
+    pub fn link_to(&self, peer: &PeerId) -> Option<&Link> {
+        self.linked
+            .get(peer)
+            .and_then(|stream| self.links.get(stream))
+    }
+
+    pub fn send(&mut self, stream: StreamId, message: &Message) {
+        self.queue(stream, Kind::Message, &message.bytes());
+    }
+
+    pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
+        self.queue(stream, Kind::Batch, batch.bytes());
+    }
+
+    fn queue(&mut self, stream: StreamId, kind: Kind, payload: &[u8]) {
+        let Some(link) = self.links.get_mut(&stream) else {
+            return;
+        };
+        link.queue(kind, payload);
+        self.dirty.insert(stream);
+        if link.pending.len() > FLUSH_AT {
+            self.flush_link(stream);
+        }
+    }
+
+    /// At a turn's end: everything pending goes out, each link's in one write.
+    pub fn flush(&mut self) {
+        for stream in std::mem::take(&mut self.dirty) {
+            self.flush_link(stream);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn drained(&mut self, stream: StreamId) {
+        if let Some(link) = self.links.get_mut(&stream) {
+            link.clogged = false;
+            self.dirty.insert(stream);
+        }
+    }
+
+    fn flush_link(&mut self, stream: StreamId) {
+        let Some(link) = self.links.get_mut(&stream) else {
+            return;
+        };
+        if link.clogged {
+            return;
+        }
+        if let Some(bytes) = link.seal() {
+            self.outputs.push_back(Output::Write { stream, bytes });
+        }
+    }
+
+    /// The interface of this index, and whether this address lies on one of its networks.
+    pub fn on_network(&self, interface: u32, address: IpAddr) -> bool {
+        self.interfaces
+            .iter()
+            .filter(|i| i.index == interface)
+            .any(|i| {
+                i.addresses
+                    .iter()
+                    .any(|(own, prefix)| same_network(*own, address, *prefix))
+            })
+    }
+}
+
+fn same_network(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(prefix.min(32)))
+                .unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(prefix.min(128)))
+                .unwrap_or(0);
+            a.to_bits() & mask == b.to_bits() & mask
+        }
+        _ => false,
+    }
+}

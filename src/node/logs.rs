@@ -1,1 +1,241 @@
-//! (being written)
+//! What is held of each log, the own clock, and the next number to be given.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::hub::{Hub, Resume};
+use crate::base::batch::{Batch, Draft, Lines, LogId, NUMBER_MAX, Range};
+use crate::base::identity::Hash;
+use crate::base::name::{Room, Target};
+
+/// A foreign clock moves ours by at most this much at a time: one liar cannot use up the numbers.
+const CLOCK_STEP: u64 = 1 << 20;
+/// Most logs of one room; a log beyond is not taken.
+const LOGS_MAX: usize = 16_384;
+
+/// What a batch is to what we hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It goes on where we stand, or begins what we asked for.
+    Next,
+    /// It goes on after lines that its author no longer has: `from` to `to` are missing.
+    After { from: u64, to: u64 },
+    /// We hold these lines.
+    Held,
+    /// Other lines than ours have these numbers.
+    Fork,
+    /// Nobody asked for it.
+    Stray,
+}
+
+#[derive(Default)]
+pub struct Logs {
+    ranges: BTreeMap<LogId, Range>,
+    lamport: u64,
+    incarnation: u64,
+    /// What this run said first in each own log.
+    starts: BTreeMap<LogId, u64>,
+    resume: Resume,
+}
+
+impl Logs {
+    pub fn new(hub: &mut Hub, resume: Option<Resume>) -> Logs {
+        let resume = resume.unwrap_or_default();
+        let incarnation = if resume.incarnation != 0 {
+            resume.incarnation
+        } else {
+            hub.random()
+        };
+        Logs {
+            incarnation,
+            resume,
+            ..Logs::default()
+        }
+    }
+
+    /// A room's history was opened. If it is not what the last run left of the own log, the numbers begin anew.
+    pub fn open(&mut self, hub: &mut Hub, room: &Room, ranges: Vec<Range>) {
+        let own = self.own_log(hub, room);
+        for range in ranges {
+            self.lamport = self.lamport.max(range.lamport);
+            self.ranges.insert(range.log.clone(), range);
+        }
+        let found = self.ranges.get(&own).map(|range| (range.high, range.hash));
+        if found != self.resume.heads.get(room).copied() {
+            self.doubt(hub);
+        }
+    }
+
+    /// The own numbers are in doubt: go on in a new incarnation.
+    pub fn doubt(&mut self, hub: &mut Hub) {
+        self.incarnation = hub.random();
+        self.resume = Resume::default();
+    }
+
+    /// What to leave at a clean end.
+    pub fn resume(&self, hub: &Hub) -> Resume {
+        let mut heads = self.resume.heads.clone();
+        for (log, range) in &self.ranges {
+            if log.author == hub.id()
+                && log.incarnation == self.incarnation
+                && let Target::Room(room) = &log.target
+            {
+                heads.insert(room.clone(), (range.high, range.hash));
+            }
+        }
+        Resume {
+            incarnation: self.incarnation,
+            heads,
+        }
+    }
+
+    /// The log in which we speak in this room.
+    pub fn own_log(&self, hub: &Hub, room: &Room) -> LogId {
+        LogId {
+            target: Target::Room(room.clone()),
+            author: hub.id(),
+            incarnation: self.incarnation,
+        }
+    }
+
+    pub fn get(&self, log: &LogId) -> Option<&Range> {
+        self.ranges.get(log)
+    }
+
+    /// The logs of a room, in order.
+    pub fn of_room<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a Range> {
+        let first = LogId {
+            target: Target::Room(room.clone()),
+            author: crate::base::identity::PeerId([0; 32]),
+            incarnation: 0,
+        };
+        self.ranges
+            .range(first..)
+            .map(|(_, range)| range)
+            .take_while(|range| range.log.target.room() == Some(room))
+    }
+
+    pub fn forget(&mut self, room: &Room) {
+        self.ranges.retain(|log, _| log.target.room() != Some(room));
+        self.starts.retain(|log, _| log.target.room() != Some(room));
+    }
+
+    /// The first line of this run, if it said any.
+    pub fn start(&self, log: &LogId) -> Option<u64> {
+        self.starts.get(log).copied()
+    }
+
+    /// The own logs of this run with their first line of it.
+    pub fn started(&self) -> impl Iterator<Item = (&LogId, u64)> {
+        self.starts.iter().map(|(log, start)| (log, *start))
+    }
+
+    /// The next batch of the own log of this room.
+    pub fn append(&mut self, hub: &Hub, room: &Room, action: bool, lines: &Lines) -> Arc<Batch> {
+        let log = self.own_log(hub, room);
+        let head = self.ranges.get(&log);
+        let sequence = head.map_or(1, |range| range.high + 1);
+        let draft = Draft {
+            log: log.clone(),
+            username: hub.nick.clone(),
+            sequence,
+            lamport: self.lamport + 1,
+            timestamp: hub.now.wall,
+            previous: head.map(|range| range.hash),
+            action,
+            lines,
+        };
+        let batch = Arc::new(Batch::sign(&hub.identity, &hub.network, draft));
+        self.starts.entry(log).or_insert(sequence);
+        self.advance(&batch);
+        batch
+    }
+
+    /// Takes a batch that fits in as the new head.
+    pub fn advance(&mut self, batch: &Batch) {
+        let lamport = batch.lamport + batch.count - 1;
+        self.lamport =
+            (self.lamport.max(lamport.min(self.lamport + CLOCK_STEP))).min(NUMBER_MAX - CLOCK_STEP);
+        let range = self
+            .ranges
+            .entry(batch.log.clone())
+            .or_insert_with(|| Range {
+                log: batch.log.clone(),
+                low: batch.sequence,
+                high: 0,
+                hash: batch.hash,
+                lamport,
+            });
+        if batch.sequence > range.high + 1 {
+            range.low = batch.sequence;
+        }
+        (range.high, range.hash, range.lamport) = (batch.last(), batch.hash, lamport);
+    }
+
+    /// `wanted`: from where we asked for this log, if we did.
+    pub fn fit(&self, batch: &Batch, wanted: Option<u64>) -> Fit {
+        let Some(range) = self.ranges.get(&batch.log) else {
+            let full = self.ranges.len() >= LOGS_MAX;
+            let begins = batch.sequence == 1 || wanted.is_some_and(|from| batch.last() >= from);
+            return if begins && !full {
+                Fit::Next
+            } else {
+                Fit::Stray
+            };
+        };
+        if batch.sequence == range.high + 1 {
+            return if batch.previous == Some(range.hash) {
+                Fit::Next
+            } else {
+                Fit::Fork
+            };
+        }
+        if batch.sequence > range.high + 1 {
+            return match wanted {
+                Some(_) => Fit::After {
+                    from: range.high + 1,
+                    to: batch.sequence - 1,
+                },
+                None => Fit::Stray,
+            };
+        }
+        let forked =
+            batch.last() > range.high || (batch.last() == range.high && batch.hash != range.hash);
+        if forked { Fit::Fork } else { Fit::Held }
+    }
+
+    /// A batch could not be stored: it is as if it had never been, for it was neither sent nor acknowledged.
+    pub fn take_back(&mut self, batch: &Batch) {
+        let Some(range) = self.ranges.get_mut(&batch.log) else {
+            return;
+        };
+        if range.high != batch.last() {
+            return;
+        }
+        match batch.previous {
+            Some(previous) if batch.sequence > range.low => {
+                (range.high, range.hash) = (batch.sequence - 1, previous)
+            }
+            _ => {
+                self.ranges.remove(&batch.log);
+            }
+        }
+        if self.starts.get(&batch.log) == Some(&batch.sequence) {
+            self.starts.remove(&batch.log);
+        }
+    }
+
+    /// The store gave up what is below `low`.
+    pub fn dropped(&mut self, log: &LogId, low: u64) {
+        if let Some(range) = self.ranges.get_mut(log) {
+            range.low = range.low.max(low).min(range.high);
+        }
+    }
+
+    /// The hash of the head, if the head has this number.
+    pub fn hash_at(&self, log: &LogId, sequence: u64) -> Option<Hash> {
+        self.ranges
+            .get(log)
+            .filter(|range| range.high == sequence)
+            .map(|range| range.hash)
+    }
+}

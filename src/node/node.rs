@@ -1,1 +1,405 @@
-//! (being written)
+//! The dispatcher: hands each input to the features it concerns. It decides nothing.
+use super::discovery::Discovery;
+use super::hub::{Counters, Hub, Resume, Setup};
+use super::links::{Event, Links};
+use super::logs::Logs;
+use super::presence::Presence;
+use super::receipts::Receipts;
+use super::replicate::{Replicate, Verdict};
+use super::rooms::Rooms;
+use super::trust::Trust;
+use crate::base::batch::{LogId, Range};
+use crate::base::event::{Command, Delivery, Input, Notice, Output, Peer, StreamId};
+use crate::base::name::{Nick, Room};
+use crate::base::time::{Now, Time};
+use crate::wire::message::Message;
+
+pub struct Node {
+    hub: Hub,
+    links: Links,
+    trust: Trust,
+    logs: Logs,
+    rooms: Rooms,
+    replicate: Replicate,
+    receipts: Receipts,
+    presence: Presence,
+    discovery: Discovery,
+    left: bool,
+}
+
+impl Node {
+    pub fn new(setup: Setup, now: Now) -> Node {
+        let beacons = setup.beacons;
+        let (mut hub, known, resume) = Hub::new(setup, now);
+        let logs = Logs::new(&mut hub, resume);
+        Node {
+            hub,
+            links: Links::default(),
+            trust: Trust::new(known),
+            logs,
+            rooms: Rooms::default(),
+            replicate: Replicate::default(),
+            receipts: Receipts::default(),
+            presence: Presence::default(),
+            discovery: Discovery::new(beacons),
+            left: false,
+        }
+    }
+
+    /// Takes in what happened. Never fails; afterwards [`Node::poll_output`] must be drained before the next call.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        debug_assert!(
+            self.hub.idle(),
+            "outputs must be drained before the next input"
+        );
+        self.hub.now = now;
+        let mut events = Vec::new();
+        if !self.left {
+            self.wake(&mut events);
+            self.dispatch(input, &mut events);
+            self.carry_out(events);
+            self.replicate.end_turn(&mut self.hub, &self.logs);
+            if self.receipts.finishing() {
+                let delivery = self.delivery();
+                self.receipts.settle(&mut self.hub, &delivery);
+            }
+        }
+        self.hub.flush();
+    }
+
+    /// What is to be done next; `None`: nothing more, until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.hub.poll_output()
+    }
+
+    /// When to come back with [`Input::Wake`] at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.left {
+            return None;
+        }
+        let delivery = self.receipts.finishing().then(|| self.delivery());
+        let deadlines = [
+            self.links.deadline(&self.hub),
+            self.presence.deadline(),
+            self.discovery.deadline(&self.hub, &self.links),
+            self.replicate.deadline(),
+            self.receipts.deadline(delivery.as_ref()),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn wake(&mut self, events: &mut Vec<Event>) {
+        self.links.wake(&mut self.hub, events);
+        self.presence.wake(&mut self.hub);
+        self.discovery.wake(&mut self.hub, &mut self.links);
+        self.replicate.wake(&mut self.hub, &mut self.logs);
+    }
+
+    fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<Event>) {
+        let hub = &mut self.hub;
+        match input {
+            Input::Wake => {}
+            Input::Datagram {
+                interface,
+                source,
+                bytes,
+            } => self
+                .discovery
+                .datagram(hub, &mut self.links, interface, source, bytes),
+            Input::Interfaces(interfaces) => {
+                self.discovery.interfaces(hub, interfaces);
+                self.discovery.wake(hub, &mut self.links);
+            }
+            Input::Accepted { stream, address } => {
+                self.links.accepted(hub, stream, address, events)
+            }
+            Input::Connected { stream } => self.links.connected(hub, stream, events),
+            Input::Bytes { stream, bytes } => {
+                self.links
+                    .bytes(hub, stream, bytes, self.rooms.joined(), events)
+            }
+            Input::Clogged { stream } => {
+                if let Some(link) = hub.links.get_mut(&stream) {
+                    link.clogged = true;
+                }
+            }
+            Input::Drained { stream } => hub.drained(stream),
+            Input::Closed { stream } => self.links.closed(hub, stream, events),
+            Input::Sighting { address, peer, .. } => {
+                self.discovery.sighting(hub, address, peer);
+                self.discovery.wake(hub, &mut self.links);
+            }
+            Input::Opened {
+                room,
+                ranges,
+                before,
+            } => {
+                if !self.rooms.is_joined(&room) {
+                    self.logs.open(hub, &room, ranges);
+                    self.rooms.join(hub, &room, before);
+                    self.compare_all();
+                }
+            }
+            Input::Command(command) => self.command(command, events),
+            Input::Loaded {
+                stream,
+                log,
+                batches,
+                next,
+            } => self.replicate.loaded(hub, stream, log, &batches, next),
+            Input::SaveFailed { batches } => {
+                self.replicate.save_failed(hub, &mut self.logs, &batches)
+            }
+            Input::Dropped { log, low } => self.logs.dropped(&log, low),
+        }
+    }
+
+    fn command(&mut self, command: Command, events: &mut Vec<Event>) {
+        let hub = &mut self.hub;
+        match command {
+            Command::Say {
+                room,
+                lines,
+                action,
+            } => match room.or_else(|| self.rooms.spoken().cloned()) {
+                Some(room) if self.rooms.is_joined(&room) => {
+                    self.replicate
+                        .say(hub, &mut self.logs, &room, lines, action)
+                }
+                Some(room) => hub.notice(Notice::Error {
+                    code: "room",
+                    content: format!("not in {room}: /join {room} first"),
+                }),
+                None => hub.notice(Notice::Error {
+                    code: "room",
+                    content: "in no room: /join one first".into(),
+                }),
+            },
+            Command::Join(room) => {
+                if self.rooms.is_joined(&room) {
+                    self.rooms.speak(&room);
+                }
+            }
+            Command::Part(room) => match room.or_else(|| self.rooms.spoken().cloned()) {
+                Some(room) if self.rooms.part(hub, &room) => {
+                    self.compare_all();
+                    self.logs.forget(&room);
+                }
+                Some(room) => hub.notice(Notice::Error {
+                    code: "room",
+                    content: format!("not in {room}"),
+                }),
+                None => hub.notice(Notice::Error {
+                    code: "room",
+                    content: "in no room".into(),
+                }),
+            },
+            Command::Nick(nick) => self.rename(nick),
+            Command::Peers => {
+                let view = self.discovery.view(hub);
+                hub.notice(Notice::Peers(view));
+            }
+            Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),
+            Command::Finish { need } => self.receipts.finish(need),
+            Command::Leave => {
+                self.links.leave(hub, events);
+                self.discovery.leave(hub);
+                self.left = true;
+            }
+        }
+    }
+
+    fn rename(&mut self, nick: Nick) {
+        let username = nick.to_string();
+        let old = std::mem::replace(&mut self.hub.nick, nick);
+        if old == self.hub.nick {
+            return;
+        }
+        for stream in self.hub.links.keys().copied().collect::<Vec<_>>() {
+            self.hub.send(
+                stream,
+                &Message::Profile {
+                    username: username.clone(),
+                },
+            );
+        }
+        let (peer, at) = (self.hub.me(), self.hub.now.wall);
+        for room in self.rooms.joined() {
+            self.hub.notice(Notice::Renamed {
+                room: room.clone(),
+                peer: peer.clone(),
+                old: old.clone(),
+                at,
+            });
+        }
+    }
+
+    /// Events may bring further events, when a link ends.
+    fn carry_out(&mut self, mut events: Vec<Event>) {
+        while !events.is_empty() {
+            for event in std::mem::take(&mut events) {
+                match event {
+                    Event::Up(stream) => self.up(stream),
+                    Event::Message(stream, message) => self.message(stream, message, &mut events),
+                    Event::Batch(stream, bytes) => {
+                        if self
+                            .replicate
+                            .receive(&mut self.hub, &mut self.logs, stream, bytes)
+                            == Verdict::Broken
+                        {
+                            self.hub.counters.broken_links += 1;
+                            self.links
+                                .close(&mut self.hub, stream, "broken", &mut events);
+                        }
+                    }
+                    Event::Down {
+                        stream,
+                        peer,
+                        replaced,
+                        ..
+                    } => {
+                        self.replicate.down(stream);
+                        self.presence.down(&mut self.hub, &peer.id, replaced);
+                        self.discovery.down(&mut self.hub, &peer.id, false);
+                    }
+                    Event::Failed { stream, own } => {
+                        self.discovery.failed(&mut self.hub, stream, own)
+                    }
+                }
+            }
+        }
+    }
+
+    fn up(&mut self, stream: StreamId) {
+        let Some(peer) = self.hub.links.get(&stream).map(|link| link.peer.clone()) else {
+            return;
+        };
+        self.trust.meet(&mut self.hub, &peer);
+        self.receipts.up(&self.hub, stream);
+        self.discovery.up(&mut self.hub, stream);
+        self.presence.up(&mut self.hub, stream);
+        self.compare(stream);
+    }
+
+    fn compare(&mut self, stream: StreamId) {
+        let change = self.rooms.compare(&mut self.hub, stream);
+        for room in &change.unshared {
+            self.presence.unshared(&mut self.hub, stream, room);
+            self.replicate.unshared(stream, room);
+        }
+        for room in &change.shared {
+            self.presence.shared(&mut self.hub, stream, room);
+            self.replicate
+                .shared(&mut self.hub, &self.logs, stream, room);
+        }
+    }
+
+    fn compare_all(&mut self) {
+        for stream in self.hub.links.keys().copied().collect::<Vec<_>>() {
+            self.compare(stream);
+        }
+    }
+
+    fn message(&mut self, stream: StreamId, message: Message, events: &mut Vec<Event>) {
+        let hub = &mut self.hub;
+        let Some(link) = hub.links.get(&stream) else {
+            return;
+        };
+        let (peer, address) = (link.peer.clone(), link.address);
+        match message {
+            Message::Rooms { rooms } => {
+                self.rooms.told(hub, stream, rooms);
+                self.compare(stream);
+            }
+            Message::Have(have) => self.replicate.have(
+                hub,
+                &mut self.logs,
+                &self.rooms,
+                &mut self.receipts,
+                stream,
+                have,
+            ),
+            Message::Want { target, logs } => {
+                self.replicate.want(hub, &self.logs, stream, &target, &logs)
+            }
+            Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
+            Message::Pong { nonce } => self.links.pong(hub, stream, nonce, events),
+            Message::Profile { username } => {
+                let nick = Nick::foreign(&username);
+                if let Some(link) = hub.links.get_mut(&stream) {
+                    link.peer.nick = nick.clone();
+                }
+                self.trust.meet(
+                    hub,
+                    &Peer {
+                        id: peer.id,
+                        nick: nick.clone(),
+                    },
+                );
+                self.presence.renamed(hub, &peer.id, nick);
+            }
+            Message::Bye { reason } => {
+                if reason == "twin" {
+                    hub.notice(Notice::Twin {
+                        address: Some(address),
+                    });
+                }
+                self.links.ended(hub, stream, reason == "duplicate", events);
+                if reason == "leave" {
+                    self.discovery.down(&mut self.hub, &peer.id, true);
+                }
+            }
+            Message::Hello(_) | Message::Unknown => {}
+        }
+    }
+
+    /// How far what was said in this run has come.
+    pub fn delivery(&self) -> Delivery {
+        let coming = self.links.unfinished() > 0 || self.discovery.coming(&self.hub);
+        self.receipts.delivery(&self.hub, &self.logs, coming)
+    }
+
+    /// More may be said: the store takes lines.
+    pub fn accepting(&self) -> bool {
+        self.replicate.accepting()
+    }
+
+    /// What is held of a room, for the store's frontier.
+    pub fn frontier(&self, room: &Room) -> Vec<Range> {
+        self.logs.of_room(room).cloned().collect()
+    }
+
+    /// What must not be dropped of an own log: what a linked peer lacks. `u64::MAX`: nobody lacks anything.
+    pub fn floor(&self, log: &LogId) -> u64 {
+        self.receipts
+            .floor(&self.hub, log)
+            .map_or(u64::MAX, |held| held + 1)
+    }
+
+    /// What to leave for the next run at a clean end.
+    pub fn resume(&self) -> Resume {
+        self.logs.resume(&self.hub)
+    }
+
+    pub fn me(&self) -> Peer {
+        self.hub.me()
+    }
+
+    pub fn rooms(&self) -> &[Room] {
+        self.rooms.joined()
+    }
+
+    /// The room spoken in.
+    pub fn spoken(&self) -> Option<&Room> {
+        self.rooms.spoken()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.hub.counters
+    }
+
+    /// Number of links that stand.
+    pub fn linked(&self) -> usize {
+        self.hub.links.len()
+    }
+}

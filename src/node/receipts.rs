@@ -1,1 +1,168 @@
-//! (being written)
+//! How far what was said has come: who holds it, who is still to be waited for.
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::hub::Hub;
+use super::logs::Logs;
+use crate::base::batch::LogId;
+use crate::base::event::{Delivery, Notice, StreamId};
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::base::time::Time;
+
+/// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
+const GRACE: u64 = 4;
+/// How long a link's word about other members is taken for true, in milliseconds.
+const NAMED_FOR: u64 = 10_000;
+/// Most peers whose receipts are kept.
+const PEERS_MAX: usize = 4096;
+
+#[derive(Default)]
+pub struct Receipts {
+    /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
+    held: BTreeMap<PeerId, BTreeMap<LogId, u64>>,
+    finish: Option<Option<u64>>,
+    settled: bool,
+}
+
+impl Receipts {
+    pub fn up(&mut self, hub: &Hub, stream: StreamId) {
+        if let Some(link) = hub.links.get(&stream) {
+            self.held.remove(&link.peer.id);
+            if self.held.len() >= PEERS_MAX {
+                self.held.retain(|peer, _| hub.linked.contains_key(peer));
+            }
+        }
+    }
+
+    /// The peer holds our lines up to `sequence`, and they are ours.
+    pub fn confirm(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        stream: StreamId,
+        log: &LogId,
+        sequence: u64,
+    ) {
+        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.clone()) else {
+            return;
+        };
+        let held = self
+            .held
+            .entry(peer.id)
+            .or_default()
+            .entry(log.clone())
+            .or_default();
+        if *held < sequence {
+            *held = sequence;
+            if logs.start(log).is_some_and(|start| start <= sequence) {
+                hub.notice(Notice::Delivered {
+                    log: log.clone(),
+                    sequence,
+                    peer,
+                });
+            }
+        }
+    }
+
+    /// The least that all linked members of the log's room hold of it; `None`: no such link.
+    pub fn floor(&self, hub: &Hub, log: &LogId) -> Option<u64> {
+        let room = log.target.room()?;
+        let linked = hub.links.values().filter(|link| link.rooms.contains(room));
+        linked.map(|link| self.holds(&link.peer.id, log)).min()
+    }
+
+    fn holds(&self, peer: &PeerId, log: &LogId) -> u64 {
+        self.held
+            .get(peer)
+            .and_then(|logs| logs.get(log))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    pub fn finish(&mut self, need: Option<u64>) {
+        self.finish = Some(need);
+    }
+
+    /// `coming`: dials, handshakes and sightings that may yet become links.
+    pub fn delivery(&self, hub: &Hub, logs: &Logs, coming: bool) -> Delivery {
+        let heads: Vec<(&LogId, u64)> = logs
+            .started()
+            .filter_map(|(log, _)| Some((log, logs.get(log)?.high)))
+            .collect();
+        let rooms: BTreeSet<&Room> = heads
+            .iter()
+            .filter_map(|(log, _)| log.target.room())
+            .collect();
+        let mut members = BTreeSet::new();
+        let mut holding = 0;
+        let mut lacking = false;
+        for link in hub
+            .links
+            .values()
+            .filter(|link| link.rooms.iter().any(|room| rooms.contains(room)))
+        {
+            let shared = |log: &LogId| {
+                log.target
+                    .room()
+                    .is_some_and(|room| link.rooms.contains(room))
+            };
+            let all = heads
+                .iter()
+                .filter(|(log, _)| shared(log))
+                .all(|(log, high)| self.holds(&link.peer.id, log) >= *high);
+            members.insert(link.peer.id);
+            if all { holding += 1 } else { lacking = true }
+        }
+        // Who held all and has left has done its part.
+        let left = self.held.keys().filter(|peer| !members.contains(peer));
+        holding += left
+            .filter(|peer| {
+                !heads.is_empty()
+                    && heads
+                        .iter()
+                        .all(|(log, high)| self.holds(peer, log) >= *high)
+            })
+            .count() as u64;
+        let named = hub
+            .links
+            .values()
+            .filter(|link| link.since + NAMED_FOR > hub.now.time)
+            .any(|link| {
+                let of_rooms = link.members.iter().filter(|(room, _)| rooms.contains(room));
+                of_rooms.flat_map(|(_, ids)| ids).any(|id| {
+                    *id != hub.id() && !self.held.contains_key(id) && !hub.linked.contains_key(id)
+                })
+            });
+        let quiet_at = hub.news + GRACE;
+        let everyone = holding >= 1 && !lacking && !coming && !named;
+        let settled = heads.is_empty()
+            || match self.finish.flatten() {
+                Some(need) => holding >= need,
+                None => everyone && hub.now.time >= quiet_at,
+            };
+        Delivery {
+            linked: members.len() as u64,
+            holding,
+            settled,
+            again: (everyone && !settled).then_some(quiet_at),
+        }
+    }
+
+    /// Tells once that everything has arrived.
+    pub fn settle(&mut self, hub: &mut Hub, delivery: &Delivery) {
+        if delivery.settled && self.finish.is_some() && !self.settled {
+            self.settled = true;
+            hub.notice(Notice::Settled);
+        }
+    }
+
+    pub fn finishing(&self) -> bool {
+        self.finish.is_some() && !self.settled
+    }
+
+    pub fn deadline(&self, delivery: Option<&Delivery>) -> Option<Time> {
+        delivery
+            .filter(|_| self.finishing())
+            .and_then(|delivery| delivery.again)
+    }
+}

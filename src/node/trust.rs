@@ -1,1 +1,60 @@
-//! (being written)
+//! Known peers: which key came with which name.
+use std::collections::BTreeMap;
+
+use super::hub::Hub;
+use crate::base::event::{Known, Notice, Output, Peer};
+use crate::base::identity::PeerId;
+use crate::base::name::Nick;
+
+/// New names that one run may note: whoever makes up keys by the thousand fills neither disk nor memory.
+const NEW_MAX: usize = 1000;
+
+#[derive(Default)]
+pub struct Trust {
+    known: BTreeMap<Nick, Vec<Known>>,
+    new: usize,
+}
+
+impl Trust {
+    pub fn new(list: Vec<Known>) -> Trust {
+        let mut trust = Trust::default();
+        for known in list {
+            trust
+                .known
+                .entry(known.nick.clone())
+                .or_default()
+                .push(known);
+        }
+        trust
+    }
+
+    /// A peer came by this name. Another key under a known name is a second peer, and said once.
+    pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) {
+        let known = self.known.entry(peer.nick.clone()).or_default();
+        if known.iter().any(|k| k.id == peer.id) || self.new >= NEW_MAX {
+            return;
+        }
+        self.new += 1;
+        if let Some(first) = known.first() {
+            hub.notice(Notice::OtherKey {
+                peer: peer.clone(),
+                known: first.id,
+                since: first.since,
+            });
+        }
+        let entry = Known {
+            nick: peer.nick.clone(),
+            id: peer.id,
+            since: hub.now.wall,
+        };
+        known.push(entry.clone());
+        hub.put(Output::Remember(entry));
+    }
+
+    /// Does anybody else bear this name?
+    pub fn shared(&self, nick: &Nick, id: &PeerId) -> bool {
+        self.known
+            .get(nick)
+            .is_some_and(|known| known.iter().any(|k| k.id != *id))
+    }
+}

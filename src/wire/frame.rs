@@ -1,1 +1,90 @@
-//! (being written)
+//! Frames inside the cipher: kind (1 byte), length (4 bytes, big endian), payload. They run across Noise messages.
+use crate::base::batch::BATCH_MAX;
+
+/// Bytes before a payload.
+pub const HEADER: usize = 5;
+/// Longest payload, in bytes.
+pub const PAYLOAD_MAX: usize = BATCH_MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A `message::Message` in JSON.
+    Message,
+    /// A batch, its author's exact bytes.
+    Batch,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: Kind,
+    pub payload: Vec<u8>,
+}
+
+/// A payload longer than [`PAYLOAD_MAX`]: nothing behind it can be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+pub fn write(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+    out.reserve(HEADER + payload.len());
+    out.push(match kind {
+        Kind::Message => 1,
+        Kind::Batch => 2,
+    });
+    out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Puts frames together from pieces of any size. Holds at most one unfinished frame, and only what of it has come.
+#[derive(Default)]
+pub struct Reader {
+    partial: Vec<u8>,
+}
+
+impl Reader {
+    /// Finished frames are added to `out`; kinds that are not known are left out, so that the protocol can grow.
+    ///
+    /// # Errors
+    /// [`TooLong`]: the stream is of no more use.
+    pub fn feed(&mut self, mut plain: &[u8], out: &mut Vec<Frame>) -> Result<(), TooLong> {
+        while !plain.is_empty() || self.partial.len() == HEADER {
+            if self.partial.len() < HEADER {
+                let take = (HEADER - self.partial.len()).min(plain.len());
+                self.partial.extend_from_slice(&plain[..take]);
+                plain = &plain[take..];
+                if self.partial.len() < HEADER {
+                    break;
+                }
+            }
+            let length = u32::from_be_bytes([
+                self.partial[1],
+                self.partial[2],
+                self.partial[3],
+                self.partial[4],
+            ]) as usize;
+            if length > PAYLOAD_MAX {
+                return Err(TooLong);
+            }
+            let take = (HEADER + length - self.partial.len()).min(plain.len());
+            self.partial.extend_from_slice(&plain[..take]);
+            plain = &plain[take..];
+            if self.partial.len() < HEADER + length {
+                break;
+            }
+            let mut payload = std::mem::take(&mut self.partial);
+            let kind = payload[0];
+            payload.drain(..HEADER);
+            match kind {
+                1 => out.push(Frame {
+                    kind: Kind::Message,
+                    payload,
+                }),
+                2 => out.push(Frame {
+                    kind: Kind::Batch,
+                    payload,
+                }),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,129 @@
-//! (being written)
+//! All that one peer says to another inside the cipher, but for batches. JSON; unknown fields and types are ignored, so that the protocol can grow.
+use serde::{Deserialize, Serialize};
+
+use crate::base::batch::LogId;
+use crate::base::identity::{Hash, PeerId};
+use crate::base::name::{Room, Target};
+
+/// Most logs in one `have` or `want`; more go in several.
+pub const LOGS_MAX: usize = 256;
+/// Most rooms one peer may be in.
+pub const ROOMS_MAX: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Message {
+    Hello(Hello),
+    /// The rooms one is in now, instead of those of the hello.
+    Rooms {
+        rooms: Vec<String>,
+    },
+    Have(Have),
+    /// Send these logs, from these lines on, and go on as they grow.
+    Want {
+        target: String,
+        logs: Vec<Want>,
+    },
+    Ping {
+        nonce: u64,
+    },
+    Pong {
+        nonce: u64,
+    },
+    /// A new name.
+    Profile {
+        username: String,
+    },
+    /// The link ends: `leave`, `duplicate` or `twin`.
+    Bye {
+        reason: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// The first message of either side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    pub sender: PeerId,
+    pub username: String,
+    /// Random, one for each process.
+    pub run: u64,
+    /// Milliseconds since the process started.
+    pub age: u64,
+    /// See [`room_mark`].
+    pub rooms: Vec<String>,
+    /// Where the sender listens.
+    pub port: u16,
+    /// A program that comes and goes unannounced, such as `send`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
+}
+
+/// What the sender holds in a room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Have {
+    pub target: String,
+    pub logs: Vec<Held>,
+    /// Whom else the sender is linked with in this room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<PeerId>,
+}
+
+/// What one holds of one log: of the reader's own it is the receipt, of one's own it is the offer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    pub sender: PeerId,
+    pub incarnation: String,
+    #[serde(default)]
+    pub low: u64,
+    pub high: u64,
+    pub hash: Hash,
+    /// The first line of the author's present run, said by the author alone; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub start: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Want {
+    pub sender: PeerId,
+    pub incarnation: String,
+    pub from: u64,
+}
+
+/// An incarnation in 16 hex digits.
+pub fn incarnation(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// The log that a `have` or a `want` means; `None` if its incarnation is no number.
+pub fn log(room: &Room, author: PeerId, incarnation: &str) -> Option<LogId> {
+    let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
+    Some(LogId {
+        target: Target::Room(room.clone()),
+        author,
+        incarnation,
+    })
+}
+
+impl Message {
+    /// `None`: not a message.
+    pub fn parse(bytes: &[u8]) -> Option<Message> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// How a room is named in a hello: a hash keyed with the handshake's, so that only who knows the name sees it, and none can be replayed.
+pub fn room_mark(handshake: &[u8; 32], room: &Room) -> String {
+    let mut mark = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
+    mark.truncate(32);
+    mark
+}

@@ -1,1 +1,301 @@
-//! (being written)
+//! The encrypted link: Noise XX (Noise specification, revision 34) over a stream, each Noise message behind its length in two bytes, big endian.
+//!
+//! The dialer sends four clear bytes first, which are also the prologue: `P2`, the protocol's version, and the mode of the network.
+//! In a closed network the pattern is `XXpsk0`, so that one without the secret cannot read even the first message.
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{Builder, HandshakeState, TransportState};
+
+/// Longest Noise message, in bytes.
+const MESSAGE_MAX: usize = 65535;
+const TAG: usize = 16;
+/// Longest plaintext of one Noise message.
+pub const PLAIN_MAX: usize = MESSAGE_MAX - TAG;
+/// A handshake message carries no payload: ephemeral, static and two tags, and some room.
+const HANDSHAKE_MAX: usize = 256;
+const VERSION: u8 = 1;
+
+/// Why a link cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoiseError {
+    /// The first four bytes are not this protocol's.
+    Foreign,
+    /// A closed network met an open one.
+    OtherNetwork,
+    /// A message that does not open: another secret, or not our protocol.
+    Refused,
+}
+
+struct Seeded(ChaCha20Rng);
+
+impl Random for Seeded {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), snow::Error> {
+        self.0.fill_bytes(out);
+        Ok(())
+    }
+}
+
+/// Everything as by default, but the randomness, which comes from the core.
+struct Resolver([u8; 32]);
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(Seeded(ChaCha20Rng::from_seed(self.0))))
+    }
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+/// Bytes of a stream, cut into Noise messages. Holds at most one unfinished message.
+#[derive(Default)]
+struct Inbox(Vec<u8>);
+
+impl Inbox {
+    /// Gives each whole message of at most `longest` bytes to `each`, which may end it.
+    fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        longest: usize,
+        mut each: impl FnMut(&[u8]) -> Result<bool, NoiseError>,
+    ) -> Result<usize, NoiseError> {
+        let all = bytes.len();
+        loop {
+            if self.0.is_empty() {
+                let Some(length) = length(bytes) else { break };
+                if length > longest {
+                    return Err(NoiseError::Refused);
+                }
+                let Some(message) = bytes.get(2..2 + length) else {
+                    break;
+                };
+                bytes = &bytes[2 + length..];
+                if !each(message)? {
+                    return Ok(all - bytes.len());
+                }
+                continue;
+            }
+            if self.0.len() < 2 {
+                let Some((first, rest)) = bytes.split_first() else {
+                    return Ok(all);
+                };
+                self.0.push(*first);
+                bytes = rest;
+            }
+            let length = length(&self.0).unwrap_or(0);
+            if length > longest {
+                return Err(NoiseError::Refused);
+            }
+            let take = (2 + length).saturating_sub(self.0.len()).min(bytes.len());
+            self.0.extend_from_slice(&bytes[..take]);
+            bytes = &bytes[take..];
+            if self.0.len() < 2 + length {
+                return Ok(all);
+            }
+            let message = std::mem::take(&mut self.0);
+            if !each(&message[2..])? {
+                return Ok(all - bytes.len());
+            }
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(all)
+    }
+}
+
+fn length(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [high, low, ..] => Some(u16::from_be_bytes([*high, *low]) as usize),
+        _ => None,
+    }
+}
+
+/// A link before both know each other's key.
+pub struct Handshake {
+    /// Gone when the session stands.
+    state: Option<Box<HandshakeState>>,
+    inbox: Inbox,
+    /// Clear bytes still to come; the dialer awaits none.
+    preamble: Vec<u8>,
+    expected: [u8; 4],
+}
+
+/// What a piece of a handshake led to.
+pub enum Step {
+    More,
+    /// Both are known to each other. The rest of the bytes, if any, belongs to the session.
+    Done {
+        session: Box<Session>,
+        used: usize,
+    },
+}
+
+impl Handshake {
+    /// `secret`: the own X25519 key. `psk`: of the closed network. `seed`: fresh randomness. The dialer's first bytes are put into `out`.
+    ///
+    /// # Errors
+    /// [`NoiseError::Refused`] if the library refuses these keys.
+    pub fn new(
+        dialer: bool,
+        secret: &[u8; 32],
+        psk: Option<&[u8; 32]>,
+        seed: [u8; 32],
+        out: &mut Vec<u8>,
+    ) -> Result<Handshake, NoiseError> {
+        let expected = [b'P', b'2', VERSION, psk.is_some() as u8];
+        let pattern = if psk.is_some() {
+            "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s"
+        } else {
+            "Noise_XX_25519_ChaChaPoly_BLAKE2s"
+        };
+        let build = || {
+            let params: NoiseParams = pattern.parse()?;
+            let mut builder = Builder::with_resolver(params, Box::new(Resolver(seed)))
+                .local_private_key(secret)?
+                .prologue(&expected)?;
+            if let Some(psk) = psk {
+                builder = builder.psk(0, psk)?;
+            }
+            if dialer {
+                builder.build_initiator()
+            } else {
+                builder.build_responder()
+            }
+        };
+        let mut state = Box::new(build().map_err(|_: snow::Error| NoiseError::Refused)?);
+        let mut preamble = Vec::new();
+        if dialer {
+            preamble.extend_from_slice(&expected);
+            out.extend_from_slice(&expected);
+            write_step(&mut state, out)?;
+        }
+        Ok(Handshake {
+            state: Some(state),
+            inbox: Inbox::default(),
+            preamble,
+            expected,
+        })
+    }
+
+    /// # Errors
+    /// Why this handshake cannot succeed. The stream must be closed.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, NoiseError> {
+        let clear = (4 - self.preamble.len()).min(bytes.len());
+        self.preamble.extend_from_slice(&bytes[..clear]);
+        if self.preamble[..] != self.expected[..self.preamble.len()] {
+            return Err(if self.preamble.starts_with(&self.expected[..3]) {
+                NoiseError::OtherNetwork
+            } else {
+                NoiseError::Foreign
+            });
+        }
+        let state = self.state.as_mut().ok_or(NoiseError::Refused)?;
+        let mut done = false;
+        let used = self.inbox.feed(&bytes[clear..], HANDSHAKE_MAX, |message| {
+            let mut payload = [0; HANDSHAKE_MAX];
+            state
+                .read_message(message, &mut payload)
+                .map_err(|_| NoiseError::Refused)?;
+            if !state.is_handshake_finished() {
+                write_step(state, out)?;
+            }
+            done = state.is_handshake_finished();
+            Ok(!done)
+        })?;
+        if !done {
+            return Ok(Step::More);
+        }
+        let session = self
+            .state
+            .take()
+            .and_then(|state| Session::new(*state))
+            .ok_or(NoiseError::Refused)?;
+        Ok(Step::Done {
+            session: Box::new(session),
+            used: clear + used,
+        })
+    }
+}
+
+fn write_step(state: &mut HandshakeState, out: &mut Vec<u8>) -> Result<(), NoiseError> {
+    let mut message = [0; HANDSHAKE_MAX];
+    let n = state
+        .write_message(&[], &mut message)
+        .map_err(|_| NoiseError::Refused)?;
+    out.extend_from_slice(&(n as u16).to_be_bytes());
+    out.extend_from_slice(&message[..n]);
+    Ok(())
+}
+
+/// A link's cipher, both ways.
+pub struct Session {
+    state: TransportState,
+    inbox: Inbox,
+    /// The other's X25519 key, proven by the handshake.
+    pub remote: [u8; 32],
+    /// The same on both sides of this link, and on no other.
+    pub hash: [u8; 32],
+}
+
+impl Session {
+    fn new(state: HandshakeState) -> Option<Session> {
+        let remote = state.get_remote_static()?.try_into().ok()?;
+        let hash = state.get_handshake_hash().try_into().ok()?;
+        let state = state.into_transport_mode().ok()?;
+        Some(Session {
+            state,
+            inbox: Inbox::default(),
+            remote,
+            hash,
+        })
+    }
+
+    /// Appends the plaintext as Noise messages to `out`.
+    ///
+    /// # Errors
+    /// [`NoiseError::Refused`] when 2^64 messages are used up.
+    pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
+        for chunk in plain.chunks(PLAIN_MAX) {
+            let at = out.len();
+            out.resize(at + 2 + chunk.len() + TAG, 0);
+            let n = self
+                .state
+                .write_message(chunk, &mut out[at + 2..])
+                .map_err(|_| NoiseError::Refused)?;
+            out[at..at + 2].copy_from_slice(&(n as u16).to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Gives the plaintext of each whole message to `each`; `scratch` holds it meanwhile and grows to at most 64 KiB.
+    ///
+    /// # Errors
+    /// [`NoiseError::Refused`]: not from the one whom the handshake proved. The stream must be closed.
+    pub fn open(
+        &mut self,
+        bytes: &[u8],
+        scratch: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), NoiseError> {
+        let state = &mut self.state;
+        self.inbox.feed(bytes, MESSAGE_MAX, |message| {
+            if scratch.len() < message.len() {
+                scratch.resize(message.len(), 0);
+            }
+            let n = state
+                .read_message(message, scratch)
+                .map_err(|_| NoiseError::Refused)?;
+            each(&scratch[..n]);
+            Ok(true)
+        })?;
+        Ok(())
+    }
+}

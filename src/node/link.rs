@@ -1,0 +1,68 @@
+//! One link that stands: whom it leads to, its cipher, and what waits to be written.
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use ed25519_dalek::VerifyingKey;
+
+use crate::base::event::Peer;
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::base::time::Time;
+use crate::wire::frame::{self, Kind, Reader};
+use crate::wire::noise::Session;
+
+/// Bytes that may wait on a link whose socket takes no more. Batches never wait here; a peer that makes more than this of answers necessary is cut off.
+const PENDING_MAX: usize = 256 * 1024;
+
+pub struct Link {
+    pub peer: Peer,
+    /// The peer's key, ready to verify with.
+    pub key: VerifyingKey,
+    /// Of the peer's program.
+    pub run: u64,
+    /// Our program is at least as old as the peer's.
+    pub elder: bool,
+    /// A program that comes and goes unannounced.
+    pub passing: bool,
+    pub address: SocketAddr,
+    pub since: Time,
+    /// When there was last a sign of life.
+    pub heard: Time,
+    /// A ping that has no answer yet.
+    pub ping: Option<(u64, Time)>,
+    /// Milliseconds of the last ping's way there and back.
+    pub rtt: Option<u64>,
+    /// The peer's rooms, as marks.
+    pub marks: BTreeSet<String>,
+    /// The rooms shared with it.
+    pub rooms: BTreeSet<Room>,
+    /// Whom it named as members, when the room was first shared.
+    pub members: BTreeMap<Room, BTreeSet<PeerId>>,
+    /// The socket takes no more for now.
+    pub clogged: bool,
+    pub session: Box<Session>,
+    pub frames: Reader,
+    pub pending: Vec<u8>,
+}
+
+impl Link {
+    pub fn queue(&mut self, kind: Kind, payload: &[u8]) {
+        frame::write(kind, payload, &mut self.pending);
+    }
+
+    /// Too much waits: the peer asks, and does not read the answers.
+    pub fn overflows(&self) -> bool {
+        self.clogged && self.pending.len() > PENDING_MAX
+    }
+
+    /// What waits, sealed. `None` if nothing does, or the cipher is used up.
+    pub fn seal(&mut self) -> Option<Vec<u8>> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let plain = std::mem::take(&mut self.pending);
+        let mut sealed = Vec::with_capacity(plain.len() + 64);
+        self.session.seal(&plain, &mut sealed).ok()?;
+        Some(sealed)
+    }
+}
