@@ -306,6 +306,8 @@ pub struct Chat {
     pub local: Local,
     /// Said by this identity.
     pub own: bool,
+    /// Said while this program ran.
+    pub during: bool,
 }
 
 /// How far what was said has come, for those who wait.

@@ -38,6 +38,8 @@ struct Wanted {
     from: u64,
     /// Lines up to this one were said before the link stood.
     late: u64,
+    /// Lines from this one on were said while our program ran.
+    news: u64,
     said: bool,
 }
 
@@ -95,6 +97,7 @@ impl Replicate {
                 batch: batch.clone(),
                 local,
                 own: true,
+                during: true,
             }));
             self.send_live(hub, room, &batch);
         }
@@ -278,18 +281,18 @@ impl Replicate {
             return;
         };
         let elder = hub.links.get(&stream).is_some_and(|link| link.elder);
-        let (low, start) = (entry.low.max(1), entry.start);
+        let low = entry.low.max(1);
+        let news = if elder && entry.start > 0 {
+            entry.start
+        } else {
+            entry.high + 1
+        };
         let from = match logs.get(&log) {
             Some(range) => low.max(range.high + 1),
             None if rooms.was_before(room) => low,
             None => {
                 // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
                 let newest = low.max((entry.high + 1).saturating_sub(BACKFILL));
-                let news = if elder && start > 0 {
-                    start
-                } else {
-                    entry.high + 1
-                };
                 self.backfill.insert(log.clone(), news);
                 newest.min(news).max(low)
             }
@@ -307,6 +310,7 @@ impl Replicate {
             Wanted {
                 from,
                 late: entry.high,
+                news,
                 said,
             },
         );
@@ -365,12 +369,13 @@ impl Replicate {
         let wanted = self.wanted.get(&key);
         let fit = logs.fit(&batch, wanted.map(|w| w.from));
         if self.stalled.is_some() {
-            let late = wanted.map_or(0, |w| w.late);
+            let (late, news) = wanted.map_or((0, 1), |w| (w.late, w.news));
             self.wanted.insert(
                 key,
                 Wanted {
                     from: batch.sequence,
                     late,
+                    news,
                     said: false,
                 },
             );
@@ -419,6 +424,7 @@ impl Replicate {
             });
         }
         let late = wanted.is_some_and(|w| batch.last() <= w.late);
+        let during = wanted.is_none_or(|w| batch.sequence >= w.news);
         let backfill = self
             .backfill
             .get(&batch.log)
@@ -441,6 +447,7 @@ impl Replicate {
                 batch,
                 local,
                 own: false,
+                during,
             }));
         }
         self.receipts_due.insert(key);

@@ -1,1 +1,38 @@
-//! (being written)
+//! Signals as events of the loop.
+use std::io;
+
+use mio::{Interest, Registry, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook_mio::v1_0::Signals as Source;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT or SIGTERM: say goodbye and end with this status, 128 and the signal's number.
+    End(u8),
+    /// SIGHUP: the terminal is gone, or, without one, options are to be read again.
+    HangUp,
+    /// SIGWINCH: the terminal's size changed.
+    Resize,
+}
+
+pub struct Signals(Source);
+
+impl Signals {
+    /// # Errors
+    /// The system refuses the pipe behind it.
+    pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
+        let mut source = Source::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
+        registry.register(&mut source, token, Interest::READABLE)?;
+        Ok(Signals(source))
+    }
+
+    /// Those that came since the last call.
+    pub fn pending(&mut self) -> Vec<Signal> {
+        let signal = |number| match number {
+            SIGHUP => Signal::HangUp,
+            SIGWINCH => Signal::Resize,
+            number => Signal::End(128 + number as u8),
+        };
+        self.0.pending().map(signal).collect()
+    }
+}

@@ -1,1 +1,361 @@
-//! (being written)
+//! TCP: the listening socket and all peer streams, non-blocking.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::base::event::StreamId;
+
+/// Most streams at a time; further ones are closed as they come.
+const STREAMS_MAX: usize = 512;
+/// What is read of one stream before the others have their turn, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+/// A dead path is known after these: 5 s of silence, then probes every 3 s, given up at 13 s.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const USER_TIMEOUT: Duration = Duration::from_secs(13);
+
+struct Stream {
+    socket: TcpStream,
+    connecting: bool,
+    /// The other side will send no more.
+    ended: bool,
+    /// What the socket did not take.
+    rest: Vec<u8>,
+    /// The core is done with it: it ends when the rest has gone out.
+    closing: bool,
+}
+
+/// What became of a stream, for the core.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    Accepted(StreamId, SocketAddr),
+    Connected(StreamId),
+    Drained(StreamId),
+    Closed(StreamId),
+}
+
+pub struct Streams {
+    listener: TcpListener,
+    table: BTreeMap<StreamId, Stream>,
+    /// Streams that may have bytes to read.
+    readable: BTreeSet<StreamId>,
+    accepted: u64,
+    first_token: usize,
+    buffer: Vec<u8>,
+}
+
+impl Streams {
+    /// Listens on `port` of all addresses, IPv6 and IPv4. Streams get tokens from `first_token` on; the listener has `listener_token`.
+    ///
+    /// # Errors
+    /// The port is taken, or no socket is to be had.
+    pub fn listen(
+        port: u16,
+        registry: &Registry,
+        listener_token: Token,
+        first_token: usize,
+    ) -> io::Result<Streams> {
+        let socket = bind(port)?;
+        let mut listener = TcpListener::from_std(socket.into());
+        registry.register(&mut listener, listener_token, Interest::READABLE)?;
+        Ok(Streams {
+            listener,
+            table: BTreeMap::new(),
+            readable: BTreeSet::new(),
+            accepted: 0,
+            first_token,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// # Errors
+    /// The socket is gone.
+    pub fn port(&self) -> io::Result<u16> {
+        Ok(self.listener.local_addr()?.port())
+    }
+
+    fn token(&self, stream: StreamId) -> Token {
+        Token(self.first_token.saturating_add(stream.0 as usize))
+    }
+
+    /// Takes in everybody who dialed. `welcome` tells whether we want to be spoken to at this own address.
+    pub fn accept(
+        &mut self,
+        registry: &Registry,
+        welcome: impl Fn(SocketAddr) -> bool,
+        changes: &mut Vec<Change>,
+    ) {
+        loop {
+            match self.listener.accept() {
+                Ok((socket, address)) => {
+                    let wanted = socket.local_addr().is_ok_and(|own| welcome(plain(own)));
+                    if self.table.len() >= STREAMS_MAX || !wanted {
+                        continue;
+                    }
+                    self.accepted += 1;
+                    let stream = StreamId::accepted(self.accepted);
+                    if self.insert(registry, stream, socket, false).is_ok() {
+                        changes.push(Change::Accepted(stream, plain(address)));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Whoever gave up before we came, and having no more files, are no reason to end.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Begins to connect; a failure is a change like a later one.
+    pub fn dial(
+        &mut self,
+        registry: &Registry,
+        stream: StreamId,
+        address: SocketAddr,
+        changes: &mut Vec<Change>,
+    ) {
+        let begun = TcpStream::connect(address)
+            .and_then(|socket| self.insert(registry, stream, socket, true));
+        if begun.is_err() {
+            changes.push(Change::Closed(stream));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        registry: &Registry,
+        stream: StreamId,
+        mut socket: TcpStream,
+        connecting: bool,
+    ) -> io::Result<()> {
+        let options = SockRef::from(&socket);
+        options.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(3);
+        options.set_tcp_keepalive(&keepalive)?;
+        options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        registry.register(
+            &mut socket,
+            self.token(stream),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.table.insert(
+            stream,
+            Stream {
+                socket,
+                connecting,
+                ended: false,
+                rest: Vec::new(),
+                closing: false,
+            },
+        );
+        Ok(())
+    }
+
+    /// What the poll said of a stream.
+    pub fn event(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
+        let Some(entry) = self.table.get_mut(&stream) else {
+            return;
+        };
+        if entry.connecting {
+            match connected(&entry.socket) {
+                Ok(true) => {
+                    entry.connecting = false;
+                    changes.push(Change::Connected(stream));
+                }
+                Ok(false) => return,
+                Err(_) => {
+                    self.table.remove(&stream);
+                    changes.push(Change::Closed(stream));
+                    return;
+                }
+            }
+        }
+        let drains = event.is_writable() && !entry.rest.is_empty();
+        entry.ended |= event.is_read_closed() || event.is_error();
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.readable.insert(stream);
+        }
+        if drains {
+            self.drain(stream, changes);
+        }
+    }
+
+    fn drain(&mut self, stream: StreamId, changes: &mut Vec<Change>) {
+        let Some(entry) = self.table.get_mut(&stream) else {
+            return;
+        };
+        let rest = std::mem::take(&mut entry.rest);
+        match write(&mut entry.socket, &rest) {
+            Ok(n) if n == rest.len() && entry.closing => {
+                self.table.remove(&stream);
+            }
+            Ok(n) if n == rest.len() => changes.push(Change::Drained(stream)),
+            Ok(n) => entry.rest = rest[n..].to_vec(),
+            // The read side says how it ended.
+            Err(_) => {
+                self.readable.insert(stream);
+            }
+        }
+    }
+
+    /// Something may be there to read.
+    pub fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// Streams to read from in this turn.
+    pub fn take_readable(&mut self) -> BTreeSet<StreamId> {
+        std::mem::take(&mut self.readable)
+    }
+
+    /// Reads once. `Ok(None)`: nothing there now.
+    ///
+    /// # Errors
+    /// The stream has ended, and is gone from the table.
+    pub fn read(&mut self, stream: StreamId) -> io::Result<Option<&[u8]>> {
+        let Some(entry) = self.table.get_mut(&stream) else {
+            return Ok(None);
+        };
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; READ_BYTES];
+        }
+        loop {
+            match entry.socket.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    // A short read took all there was: what comes later is an event of its own (epoll(7)), but for an end already told.
+                    if n == self.buffer.len() || entry.ended {
+                        self.readable.insert(stream);
+                    }
+                    if entry.closing {
+                        return Ok(None);
+                    }
+                    return Ok(Some(&self.buffer[..n]));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let closing = entry.closing;
+        self.table.remove(&stream);
+        if closing {
+            Ok(None)
+        } else {
+            Err(ErrorKind::ConnectionAborted.into())
+        }
+    }
+
+    /// Writes; what the socket does not take is kept. `true`: it is clogged from now on.
+    pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        let Some(entry) = self.table.get_mut(&stream) else {
+            return false;
+        };
+        if !entry.rest.is_empty() {
+            entry.rest.extend_from_slice(bytes);
+            return false;
+        }
+        match write(&mut entry.socket, bytes) {
+            Ok(n) if n == bytes.len() => false,
+            Ok(n) => {
+                entry.rest = bytes[n..].to_vec();
+                true
+            }
+            Err(_) => {
+                self.readable.insert(stream);
+                false
+            }
+        }
+    }
+
+    /// Ends the stream once its rest has gone out.
+    pub fn close(&mut self, stream: StreamId) {
+        if let Some(entry) = self.table.get_mut(&stream) {
+            if entry.rest.is_empty() || entry.connecting {
+                self.table.remove(&stream);
+            } else {
+                entry.closing = true;
+            }
+        }
+    }
+
+    /// Ends the stream now.
+    pub fn abort(&mut self, stream: StreamId) {
+        self.table.remove(&stream);
+    }
+
+    /// Something still waits to go out.
+    pub fn has_rest(&self) -> bool {
+        self.table.values().any(|entry| !entry.rest.is_empty())
+    }
+}
+
+fn bind(port: u16) -> io::Result<Socket> {
+    let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
+        let socket = Socket::new(
+            domain,
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(128)?;
+        Ok(socket)
+    };
+    match open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into())
+        }
+        done => done,
+    }
+}
+
+/// An IPv4 address as itself, not as IPv6 wraps it.
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
+/// Whether a dial stands by now.
+fn connected(socket: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How much of the bytes the socket took.
+fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        match socket.write(&bytes[at..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => at += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(at)
+}

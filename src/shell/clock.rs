@@ -1,0 +1,35 @@
+//! The clocks of this box.
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::base::time::{Now, Time, Wall};
+
+/// Counts from the program's start, on through suspend.
+pub struct Clock {
+    start: i64,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { start: boot_time() }
+    }
+
+    pub fn now(&self) -> Now {
+        let time = Time((boot_time() - self.start).max(0) as u64);
+        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_millis() as i64,
+            Err(before) => -(before.duration().as_millis() as i64),
+        };
+        Now {
+            time,
+            wall: Wall(wall),
+        }
+    }
+}
+
+/// Milliseconds since the box started. Every Linux since 2.6.39 has this clock.
+fn boot_time() -> i64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
+}

@@ -1,0 +1,60 @@
+//! Names given by hand, looked up in a thread of their own: a name server that is silent holds up nobody.
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::base::identity::PeerId;
+
+/// Between attempts at a name that is not found, at first and at last.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Addresses taken of one name.
+const ADDRESSES_MAX: usize = 4;
+
+/// A name to be found, and who is expected there.
+pub struct Name {
+    pub host: String,
+    pub port: u16,
+    pub peer: Option<PeerId>,
+}
+
+/// An address where perhaps a peer is.
+pub struct Found {
+    pub address: SocketAddr,
+    pub peer: Option<PeerId>,
+}
+
+/// Looks the names up until each was found once; `wake` is called after each that was.
+pub fn start(names: Vec<Name>, found: Sender<Found>, wake: impl Fn() + Send + 'static) {
+    if names.is_empty() {
+        return;
+    }
+    thread::spawn(move || {
+        let mut names = names;
+        let mut wait = RETRY_MIN;
+        while !names.is_empty() {
+            names.retain(|name| {
+                let Ok(addresses) = (name.host.as_str(), name.port).to_socket_addrs() else {
+                    return true;
+                };
+                let mut missing = true;
+                for address in addresses.take(ADDRESSES_MAX) {
+                    missing = false;
+                    // The loop is gone: so is the program.
+                    let _ = found.send(Found {
+                        address,
+                        peer: name.peer,
+                    });
+                }
+                wake();
+                missing
+            });
+            if !names.is_empty() {
+                thread::sleep(wait);
+                wait = (wait * 2).min(RETRY_MAX);
+            }
+        }
+    });
+}
