@@ -1,1 +1,229 @@
-//! (being written)
+//! Which interfaces can be used, and word of when that may have changed.
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::libc;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrStorage, bind,
+    recv, socket,
+};
+
+use crate::base::event::Interface;
+
+/// Most interfaces used at a time, the lowest indices first.
+pub const INTERFACES_MAX: usize = 64;
+/// Most addresses used of one interface.
+pub const ADDRESSES_MAX: usize = 32;
+
+/// Most messages read in one [`Changes::drain`].
+const MESSAGES_MAX: usize = 4096;
+/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: the address cannot be sent from, or not yet.
+const UNUSABLE: u32 = 0x08 | 0x40;
+/// `IFA_F_OPTIMISTIC`: it can be, although tentative.
+const OPTIMISTIC: u32 = 0x04;
+
+/// The interfaces that can be used now, by index: up and with carrier, with at least one address, able to multicast or broadcast.
+/// With `only` not empty, those of these names. Loopback counts if it is named, or if nothing else is usable: two programs
+/// of a box without a network find each other.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
+    let tentative = tentative();
+    let mut found: BTreeMap<u32, Interface> = BTreeMap::new();
+    for entry in getifaddrs()? {
+        // An IPv4 address with a label comes under the label: `eth0:1` lives on `eth0`.
+        let name = entry.interface_name.split(':').next().unwrap_or_default();
+        let named = only.iter().any(|wanted| wanted == name);
+        if !(named || only.is_empty()) || !usable(entry.flags) {
+            continue;
+        }
+        let Some(address) = address(&entry) else {
+            continue;
+        };
+        if matches!(address.0, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
+            continue;
+        }
+        // It may have gone since the list was made.
+        let Ok(index) = if_nametoindex(name) else {
+            continue;
+        };
+        let interface = found.entry(index).or_insert_with(|| Interface {
+            index,
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
+        });
+        if interface.addresses.len() < ADDRESSES_MAX && !interface.addresses.contains(&address) {
+            interface.addresses.push(address);
+        }
+    }
+    if only.is_empty() && found.values().any(|interface| !interface.loopback) {
+        found.retain(|_, interface| !interface.loopback);
+    }
+    Ok(found.into_values().take(INTERFACES_MAX).collect())
+}
+
+fn usable(flags: InterfaceFlags) -> bool {
+    flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)
+        && flags.intersects(
+            InterfaceFlags::IFF_MULTICAST
+                | InterfaceFlags::IFF_BROADCAST
+                | InterfaceFlags::IFF_LOOPBACK,
+        )
+}
+
+fn address(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
+    let ip = ip(entry.address.as_ref()?)?;
+    let prefix = match (ip, entry.netmask.as_ref().and_then(ip_of_mask)) {
+        (IpAddr::V4(_), Some(IpAddr::V4(mask))) => mask.to_bits().leading_ones(),
+        (IpAddr::V6(_), Some(IpAddr::V6(mask))) => mask.to_bits().leading_ones(),
+        (IpAddr::V4(_), _) => 32,
+        (IpAddr::V6(_), _) => 128,
+    };
+    Some((ip, u8::try_from(prefix).ok()?))
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let ip = ip_of_mask(address)?;
+    (!ip.is_unspecified() && !ip.is_multicast()).then_some(ip)
+}
+
+fn ip_of_mask(address: &SockaddrStorage) -> Option<IpAddr> {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => Some(IpAddr::V4(v4.ip())),
+        (_, Some(v6)) => Some(IpAddr::V6(v6.ip())),
+        _ => None,
+    }
+}
+
+/// IPv6 addresses that the kernel still tests for doubles: nothing can be sent from them, and `getifaddrs` does not say so.
+/// When the test ends the kernel tells of a change, so they are in the next list.
+fn tentative() -> Vec<(Ipv6Addr, String)> {
+    // The thread's own network, which is the process's but for tests.
+    let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    table.lines().filter_map(tentative_row).collect()
+}
+
+/// `fe80…(32 digits) index prefix scope flags name`, the numbers in hex.
+fn tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
+    let mut fields = row.split_ascii_whitespace();
+    let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let name = fields.next()?.to_owned();
+    (flags & UNUSABLE != 0 && flags & OPTIMISTIC == 0)
+        .then_some((Ipv6Addr::from_bits(address), name))
+}
+
+/// The directed broadcast address of a network; `None` where there is none (prefixes /31 and /32, and the nonsensical /0).
+pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
+    let host = match prefix {
+        1..=30 => u32::MAX >> prefix,
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(address.to_bits() | host))
+}
+
+/// The kernel's word that a link or an address changed (netlink, no privilege needed). A [`Source`] for the poll, readable
+/// when [`Changes::drain`] has something; it does not say what changed: call [`list`].
+pub struct Changes {
+    socket: OwnedFd,
+}
+
+impl Changes {
+    /// # Errors
+    /// Netlink is refused, as in some containers: call [`list`] now and then instead.
+    pub fn open() -> io::Result<Changes> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkRoute,
+        )?;
+        let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+        bind(
+            socket.as_raw_fd(),
+            &NetlinkAddr::new(0, groups.cast_unsigned()),
+        )?;
+        Ok(Changes { socket })
+    }
+
+    /// Reads everything that was said. True if something changed. Changes come in bursts: wait a moment before [`list`].
+    pub fn drain(&mut self) -> bool {
+        let mut changed = false;
+        let mut message = [0; 4096];
+        for _ in 0..MESSAGES_MAX {
+            match recv(
+                self.socket.as_raw_fd(),
+                &mut message,
+                MsgFlags::MSG_DONTWAIT,
+            ) {
+                Ok(_) => changed = true,
+                // The kernel had more to say than the socket holds.
+                Err(Errno::ENOBUFS) => changed = true,
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        changed
+    }
+}
+
+impl Source for Changes {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::{broadcast_address, tentative_row};
+
+    #[test]
+    fn broadcast_of_a_network() {
+        let of = |prefix| broadcast_address(Ipv4Addr::new(10, 77, 1, 9), prefix);
+        assert_eq!(of(24), Some(Ipv4Addr::new(10, 77, 1, 255)));
+        assert_eq!(of(30), Some(Ipv4Addr::new(10, 77, 1, 11)));
+        assert_eq!(of(8), Some(Ipv4Addr::new(10, 255, 255, 255)));
+        assert_eq!([of(31), of(32), of(0), of(77)], [None; 4]);
+    }
+
+    #[test]
+    fn tentative_addresses_are_known() {
+        let row = |flags| format!("fe80000000000000000000000000a0b1 02 40 20 {flags}     eth0");
+        let found = tentative_row(&row("40")).map(|(ip, name)| (ip.to_string(), name));
+        assert_eq!(found, Some(("fe80::a0b1".into(), "eth0".into())));
+        assert_eq!(tentative_row(&row("80")), None);
+        assert_eq!(tentative_row(&row("44")), None);
+        assert_eq!(tentative_row("nonsense"), None);
+    }
+}
