@@ -1,0 +1,264 @@
+"""Start programs, feed them lines, and account for every line that comes out again.
+
+Every line sent carries `@0000000123@`, wherever that stands in the line that comes out, so a time or a name before it is no matter.
+Only programs started here are ever signalled.
+"""
+import os
+import re
+import resource
+import select
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from fcntl import fcntl
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+F_SETPIPE_SZ = 1031
+NUMBER = re.compile(rb"@(\d{10})@")
+
+
+def line(number, size=64):
+    """One line of exactly `size` bytes, its newline included."""
+    head = b"@%010d@" % number
+    return head + b"x" * (size - 1 - len(head)) + b"\n"
+
+
+def lines(count, first=0, size=64):
+    return b"".join(line(number, size) for number in range(first, first + count))
+
+
+def account(data, count, first=0):
+    """What of the numbers first … first + count - 1 came, and how."""
+    seen = bytearray(count)
+    result = dict(got=0, doubled=0, disordered=0, foreign=0)
+    previous = -1
+    for match in NUMBER.findall(data):
+        number = int(match) - first
+        if not 0 <= number < count:
+            result["foreign"] += 1
+            continue
+        if seen[number]:
+            result["doubled"] += 1
+        else:
+            seen[number] = 1
+            result["got"] += 1
+        if number < previous:
+            result["disordered"] += 1
+        previous = number
+    result["lost"] = count - result["got"]
+    return result
+
+
+class Child:
+    """A program with pipes. It keeps what it printed in `chunks` (stdout) and `errors` (the end of stderr)."""
+
+    def __init__(self, command, role, stdin=True):
+        self.role = role
+        self.started = time.monotonic()
+        # A session of its own: Ctrl-C reaches the harness alone, which then ends its children in order.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True)
+        self.pid = self.process.pid
+        self.stdin = self.process.stdin.fileno() if stdin else None
+        self.stdout, self.stderr = self.process.stdout.fileno(), self.process.stderr.fileno()
+        try:
+            fcntl(self.stdout, F_SETPIPE_SZ, 1 << 20)
+        except OSError:
+            pass        # smaller pipes cost time, nothing else
+        self.chunks, self.newlines, self.last = [], 0, None
+        self.errors = b""
+        self.usage = None
+        self.high_kb = 0
+
+    def text(self):
+        return b"".join(self.chunks) + b"\n" + self.errors
+
+    def close_stdin(self):
+        if self.stdin is not None:
+            self.stdin = None
+            try:
+                self.process.stdin.close()
+            except OSError:
+                pass
+
+    def ended(self):
+        if self.usage is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self.usage = usage
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.usage is not None
+
+    def wait_end(self, seconds):
+        """Sleeps until the program has ended, without polling; false when it has not in time."""
+        handle = os.pidfd_open(self.pid)
+        try:
+            select.select([handle], [], [], seconds)
+        finally:
+            os.close(handle)
+        return self.ended()
+
+    def cpu(self):
+        """User and system seconds; exact once it has ended, before that to a tick."""
+        if not self.ended():
+            try:
+                fields = stat_fields(self.pid)
+                return (int(fields[11]) + int(fields[12])) / TICK
+            except OSError:
+                pass
+        return self.usage.ru_utime + self.usage.ru_stime if self.usage else 0.0
+
+    def sample_memory(self):
+        """Notes the highest resident size so far, in KiB. (The rusage of an ended child would count the harness's own, before exec.)"""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                match = re.search(r"^VmHWM:\s+(\d+)", status.read(), re.M)
+        except OSError:
+            return
+        if match:
+            self.high_kb = max(self.high_kb, int(match[1]))
+
+
+def stat_fields(pid):
+    """The fields of /proc/PID/stat behind the name, which may itself hold anything."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()
+
+
+class Reader(threading.Thread):
+    """Drains stdout and stderr of all children; does no more than count newlines, so as not to be what is measured."""
+
+    def __init__(self, hook):
+        super().__init__(daemon=True)
+        self.selector, self.hook, self.stopped = selectors.DefaultSelector(), hook, False
+
+    def add(self, child):
+        self.selector.register(child.stdout, selectors.EVENT_READ, (child, True))
+        self.selector.register(child.stderr, selectors.EVENT_READ, (child, False))
+
+    def run(self):
+        while not self.stopped:
+            for key, _ in self.selector.select(0.1):
+                child, is_stdout = key.data
+                try:
+                    data = os.read(key.fd, 1 << 20 if is_stdout else 1 << 16)
+                except OSError:
+                    data = b""
+                if not data:
+                    self.selector.unregister(key.fd)
+                    continue
+                now = time.monotonic()
+                if is_stdout:
+                    child.chunks.append(data)
+                    child.newlines += data.count(b"\n")
+                    child.last = now
+                else:
+                    child.errors = (child.errors + data)[-200_000:]
+                if self.hook:
+                    self.hook(child, data, now)
+
+
+class Group:
+    """The programs of one run of one rival: a service perhaps, receivers, one sender. To be used in a `with`."""
+
+    def __init__(self, rival, hook=None):
+        self.rival, self.children, self.receivers, self.sender = rival, [], [], None
+        self.reader = Reader(hook)
+
+    def __enter__(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
+        self.reader.start()
+        return self
+
+    def spawn(self, command, role, stdin=True):
+        child = Child(command, role, stdin)
+        self.children.append(child)
+        self.reader.add(child)
+        return child
+
+    def wait_text(self, child, pattern, count=1, seconds=60):
+        """Waits until the child has printed the pattern `count` times; says what it printed instead when it does not."""
+        compiled = re.compile(pattern.encode(), re.M)
+        deadline = time.monotonic() + seconds
+        while True:
+            over = time.monotonic() > deadline
+            if child.ended():
+                time.sleep(0.2)     # for the reader, which may be behind
+                over = True
+            if len(compiled.findall(child.text())) >= count:
+                return
+            if over:
+                printed = child.text().decode(errors="replace")[-300:]
+                raise RuntimeError(f"{self.rival.name}: the {child.role} did not print {pattern} × {count}, but: {printed}")
+            time.sleep(0.01)
+
+    def start_service(self):
+        if self.rival.service:
+            self.wait_text(self.spawn(self.rival.service, "service", stdin=False), self.rival.service_ready)
+
+    def start_receivers(self, count):
+        self.receivers += [self.spawn(self.rival.receiver(number), "receiver") for number in range(1, count + 1)]
+
+    def start_sender(self, receivers):
+        self.sender = self.spawn(self.rival.sender(receivers), "sender")
+
+    def start(self, receivers):
+        """Starts all and returns when they know each other."""
+        self.start_service()
+        if self.rival.sender_first:
+            self.start_sender(receivers)
+            self.start_receivers(receivers)
+        else:
+            self.start_receivers(receivers)
+            time.sleep(0.3)
+            self.start_sender(receivers)
+        if self.rival.sender_ready:
+            self.wait_text(self.sender, self.rival.sender_ready, receivers if self.rival.ready_per_peer else 1)
+
+    def probe(self, seconds=60):
+        """Says uncounted lines until every receiver has printed one, then lets stragglers through."""
+        deadline = time.monotonic() + seconds
+        number = 0
+        while True:
+            os.write(self.sender.stdin, b"@P%09d@probe\n" % number)
+            number += 1
+            again = time.monotonic() + 0.2
+            while time.monotonic() < again:
+                if all(any(b"probe" in chunk for chunk in child.chunks) for child in self.receivers):
+                    time.sleep(0.4)
+                    for child in self.receivers:
+                        child.chunks.clear()
+                        child.newlines = 0
+                    return
+                time.sleep(0.005)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.rival.name}: a receiver never printed a probe line")
+
+    def sample_memory(self):
+        for child in self.children:
+            child.sample_memory()
+
+    def cpu(self):
+        """CPU seconds of all, whatever their role."""
+        return sum(child.cpu() for child in self.children)
+
+    def __exit__(self, *_):
+        for child in self.children:
+            child.close_stdin()
+        for number, seconds in ((signal.SIGTERM, 4), (signal.SIGKILL, 2)):
+            for child in self.children:
+                if not child.ended():
+                    os.kill(child.pid, number)
+            deadline = time.monotonic() + seconds
+            while not all([child.ended() for child in self.children]) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        self.reader.stopped = True
+        self.reader.join(2)
+        for child in self.children:
+            child.process.stdout.close()
+            child.process.stderr.close()

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""table.py RESULTS: the Markdown table of what was measured beside its bounds; ends with 1 when a bound is missed.
+
+A figure is the median of its runs. A run that failed counts as missed, whatever the others say.
+"""
+import json
+import statistics
+import sys
+
+AT_MOST, AT_LEAST = "≤", "≥"
+# stage, what it is, figure, unit, direction, bound. A ratio's bound is one of the same round: see `ratio`.
+BOUNDS = [
+    ("startup", "both know each other, from exec of the second", "both_ms", "ms", AT_MOST, 15),
+    ("latency", "p50, stdin to stdout, all on one core", "p50_us", "µs", None, None),
+    ("latency", "p50 as a multiple of mosquitto's", "ratio", "×", AT_MOST, 2.0),
+    ("bulk", "1 000 000 lines of 64 bytes, stdin to stdout", "rate", "lines/s", AT_LEAST, 1_000_000),
+    ("bulk", "CPU of all processes for them", "cpu_s", "s", AT_MOST, 1.5),
+    ("bulk", "resident size of their sender", "sender_mb", "MB", AT_MOST, 10),
+    ("fanout", "20 000 lines to 50 peers, delivered", "rate", "lines/s", AT_LEAST, 500_000),
+    ("idle", "wake-ups in 30 s with 10 peers", "wakeups", "", AT_MOST, 150),
+    ("memory-alone", "resident size, alone", "resident_mb", "MB", AT_MOST, 4),
+    ("idle", "resident size with 10 peers", "resident_mb", "MB", AT_MOST, 5),
+    ("memory-50", "resident size with 50 peers", "resident_mb", "MB", AT_MOST, 7),
+    ("size", "stripped program, `--no-default-features`", "mb", "MB", AT_MOST, 1.5),
+    ("oneshot", "`echo hi \\| p2pchat send`, exec to exit", "exit_ms", "ms", AT_MOST, 20),
+]
+FAULTS = ("lost", "doubled", "disordered", "foreign")
+
+
+def values(runs, rival, figure):
+    if figure == "ratio":
+        return ratio(runs, rival)
+    return [run[figure] for run in runs if run["rival"] == rival and figure in run]
+
+
+def ratio(runs, rival):
+    """Each round's p50 over that of mosquitto in the same round."""
+    own = [run for run in runs if run["rival"] == rival]
+    other = [run for run in runs if run["rival"] == "mosquitto"]
+    return [a["p50_us"] / b["p50_us"] for a, b in zip(own, other) if "p50_us" in a and "p50_us" in b]
+
+
+def median(runs, rival, figure):
+    found = values(runs, rival, figure)
+    return statistics.median(found) if found else None
+
+
+def show(value):
+    if value is None:
+        return "–"
+    if value >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"
+
+
+def verdict(value, direction, bound):
+    if value is None:
+        return "no figure"
+    if direction is None:
+        return ""
+    return "ok" if (value <= bound if direction == AT_MOST else value >= bound) else "**over**"
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        results = [json.loads(text) for text in file]
+    missed = False
+    print("| stage | | p2pchat | bound | | mosquitto | raw limit |")
+    print("|---|---|--:|--:|---|--:|--:|")
+    for stage, what, figure, unit, direction, bound in BOUNDS:
+        runs = [run for run in results if run["stage"] == stage]
+        if not runs:
+            continue
+        value = median(runs, "p2pchat", figure)
+        judged = verdict(value, direction, bound)
+        missed |= judged in ("**over**", "no figure")
+        limit = f"{direction} {show(bound)} {unit}" if direction else ""
+        print(f"| {stage} | {what} | {show(value)} {unit} | {limit} | {judged} "
+              f"| {show(median(runs, 'mosquitto', figure))} | {show(median(runs, 'raw', figure))} |")
+    for stage in dict.fromkeys(run["stage"] for run in results):
+        runs = [run for run in results if run["stage"] == stage]
+        own = [run for run in runs if run["rival"] == "p2pchat"]
+        counted = [run for run in runs if "lost" in run]
+        if counted:
+            sums = {rival: sum(run[fault] for run in counted if run["rival"] == rival for fault in FAULTS)
+                    for rival in ("p2pchat", "mosquitto", "raw")}
+            judged = verdict(sums["p2pchat"], AT_MOST, 0)
+            missed |= judged != "ok"
+            print(f"| {stage} | lines lost, doubled or out of order, all runs | {sums['p2pchat']} | ≤ 0 | {judged} "
+                  f"| {sums['mosquitto']} | {sums['raw']} |")
+        failed = [run for run in own if "error" in run or run.get("status") or run.get("sender_ended") is False]
+        if failed or not own:
+            missed = True
+            print(f"| {stage} | runs that failed | {len(failed)} of {len(own)} | ≤ 0 | **over** | | |")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# Tools from Debian's packages, installed when missing. Sourced.
+
+# Not everyone has these in PATH, and ip, nft and mosquitto live there.
+PATH="$PATH:/usr/sbin:/sbin"
+
+# need COMMAND:PACKAGE…: installs the packages of the commands that are not there; returns 1, and says why, when that fails.
+need() {
+    local pair packages=() as_root=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
+    done
+    [ ${#packages[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "missing: ${packages[*]}; install them as root: apt-get install ${packages[*]}" >&2
+            return 1
+        fi
+        as_root=(sudo)
+    fi
+    echo "installing ${packages[*]}" >&2
+    "${as_root[@]}" apt-get update -qq >&2 || true
+    if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >&2; then
+        echo "could not install ${packages[*]}" >&2
+        return 1
+    fi
+}
