@@ -1,1 +1,86 @@
-//! (being written)
+//! What is typed, as what is wanted.
+use crate::base::batch::Lines;
+use crate::base::event::Command;
+use crate::base::name::{Nick, Room};
+
+/// What a typed line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// For the core.
+    Core(Command),
+    /// Show [`HELP`].
+    Help,
+    /// Say goodbye and end.
+    Quit,
+}
+
+/// The answer to /help.
+pub const HELP: &str = "\
+/users            who is here (also /who, /names, /list)
+/join #ROOM       join a room, and speak there
+/part [#ROOM]     leave a room; without a name the one spoken in
+/rooms            the rooms you are in
+/nick NAME        change your name
+/me TEXT          say what you do
+/quit             leave
+//TEXT            say a line that begins with /
+";
+
+/// A line of the terminal, or of a pipe with --commands. What does not begin with `/` is said; `//x` says `/x`.
+///
+/// # Errors
+/// A sentence that says what is wrong. Nothing is to be said then: a mistyped command must not land in the room.
+pub fn parse(line: &str) -> Result<Request, String> {
+    let Some(rest) = line.strip_prefix('/') else {
+        return say(None, line, false);
+    };
+    if rest.starts_with('/') {
+        return say(None, rest, false);
+    }
+    let (word, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let argument = argument.trim();
+    match word.to_lowercase().as_str() {
+        "help" => Ok(Request::Help),
+        "quit" => Ok(Request::Quit),
+        "users" | "who" | "names" | "list" => Ok(Request::Core(Command::Peers)),
+        "rooms" => Ok(Request::Core(Command::Rooms)),
+        "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
+        "join" => Ok(Request::Core(Command::Join(room(argument)?))),
+        "part" if argument.is_empty() => Ok(Request::Core(Command::Part(None))),
+        "part" => Ok(Request::Core(Command::Part(Some(room(argument)?)))),
+        "nick" if argument.is_empty() => Err("/nick needs a name: /nick bob".into()),
+        "nick" => match Nick::new(argument) {
+            Ok(nick) => Ok(Request::Core(Command::Nick(nick))),
+            Err(error) => Err(format!("the name {argument} {error}")),
+        },
+        "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
+        "me" => say(None, argument, true),
+        _ => Err(format!(
+            "/{word} is not a command here: /help lists them; to say it, begin the line with //"
+        )),
+    }
+}
+
+/// Text to be said; an end of line within it makes two lines.
+///
+/// # Errors
+/// A sentence: the text is too long.
+pub fn say(room: Option<Room>, text: &str, action: bool) -> Result<Request, String> {
+    let mut lines = Lines::default();
+    match lines.push(text.as_bytes()) {
+        Ok(()) => Ok(Request::Core(Command::Say {
+            room,
+            lines,
+            action,
+        })),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A room's name as a person types it.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn room(text: &str) -> Result<Room, String> {
+    Room::new(text).map_err(|error| format!("the room name {text} {error}"))
+}

@@ -1,1 +1,283 @@
-//! (being written)
+//! Notices as JSON lines, and JSON lines as requests.
+//!
+//! What [`text`](super::text) shows in another's place is an escape here: nothing is lost, and no line acts on a terminal.
+use std::fmt::Display;
+use std::io::Write as _;
+
+use serde::Deserialize;
+
+use super::command::{self, Request};
+use super::text;
+use crate::base::event::{Chat, Notice, Peer, PeerView};
+use crate::base::identity::PeerId;
+use crate::base::name::{Nick, Room};
+use crate::base::time::Wall;
+
+/// Appends the notice as JSON lines, a batch as one for each of its lines. [`Notice::Settled`] adds nothing.
+pub fn append(notice: &Notice, out: &mut Vec<u8>) {
+    match notice {
+        Notice::Chat(chat) => append_chat(chat, out),
+        Notice::Joined { room, peer, at } => event("join", room, peer, None, *at, out),
+        Notice::Left { room, peer, at } => event("leave", room, peer, None, *at, out),
+        Notice::Renamed {
+            room,
+            peer,
+            old,
+            at,
+        } => event("nick", room, peer, Some(old), *at, out),
+        Notice::Delivered {
+            log,
+            sequence,
+            peer,
+        } => {
+            let mut line = Object::new("delivered", out);
+            line.string("target", &log.target.to_string());
+            line.plain("incarnation", format_args!("\"{:016x}\"", log.incarnation));
+            line.plain("sequence", sequence);
+            line.id(&peer.id);
+            line.end();
+        }
+        Notice::Gap {
+            target,
+            author,
+            incarnation,
+            from,
+            to,
+            ..
+        } => {
+            let mut line = Object::new("gap", out);
+            line.string("target", &target.to_string());
+            line.id(&author.id);
+            line.plain("incarnation", format_args!("\"{incarnation:016x}\""));
+            line.plain("from", from);
+            line.plain("to", to);
+            line.end();
+        }
+        Notice::Peers(views) => views.iter().for_each(|view| append_peer(view, out)),
+        Notice::Rooms(rooms) => {
+            let mut line = Object::new("rooms", out);
+            line.rooms(rooms);
+            line.end();
+        }
+        Notice::Settled => {}
+        Notice::OtherKey { .. } => warning("other-key", notice, out),
+        Notice::Twin { .. } => warning("twin", notice, out),
+        Notice::Error { code, content } => append_error(code, content, out),
+    }
+}
+
+/// The first line of a run.
+pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
+    let mut line = Object::new("ready", out);
+    line.peer(own);
+    line.plain("port", port);
+    line.end();
+}
+
+/// The answer of `whoami`; without a `code`, that field is left out.
+pub fn append_self(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
+    let mut line = Object::new("self", out);
+    line.peer(own);
+    line.string("fingerprint", &own.id.fingerprint());
+    if let Some(code) = code {
+        line.string("code", code);
+    }
+    line.end();
+}
+
+/// `code` is for scripts, `content` one sentence for people.
+pub fn append_error(code: &str, content: &str, out: &mut Vec<u8>) {
+    let mut line = Object::new("error", out);
+    line.string("code", code);
+    line.string("content", content);
+    line.end();
+}
+
+fn warning(code: &str, notice: &Notice, out: &mut Vec<u8>) {
+    if let Some(sentence) = text::warning(notice) {
+        append_error(code, &sentence, out);
+    }
+}
+
+fn event(kind: &str, room: &Room, peer: &Peer, old: Option<&Nick>, at: Wall, out: &mut Vec<u8>) {
+    let mut line = Object::new(kind, out);
+    line.plain("timestamp", format_args!("\"{at}\""));
+    line.string("target", room.as_str());
+    line.peer(peer);
+    if let Some(old) = old {
+        line.string("old", old.as_str());
+    }
+    line.end();
+}
+
+/// What is the same in all lines of a batch is made once.
+fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
+    let batch = &chat.batch;
+    let peer = Peer {
+        id: batch.log.author,
+        nick: batch.username.clone(),
+    };
+    let mut head = Vec::with_capacity(384);
+    let mut line = Object::new("chat", &mut head);
+    line.plain("timestamp", format_args!("\"{}\"", batch.timestamp));
+    line.plain("received", format_args!("\"{}\"", chat.local.received));
+    line.string("target", &batch.log.target.to_string());
+    line.peer(&peer);
+    line.plain(
+        "incarnation",
+        format_args!("\"{:016x}\"", batch.log.incarnation),
+    );
+    let mut tail = Vec::with_capacity(48);
+    let _ = write!(tail, ",\"self\":{},\"late\":{}", chat.own, chat.local.late);
+    if batch.action {
+        tail.extend_from_slice(b",\"action\":true");
+    }
+    tail.extend_from_slice(b"}\n");
+    let mut i = 0;
+    batch.each_line(|content| {
+        out.extend_from_slice(&head);
+        let (sequence, lamport) = (batch.sequence + i, batch.lamport + i);
+        let _ = write!(
+            out,
+            ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
+        );
+        quote(out, content);
+        out.extend_from_slice(&tail);
+        i += 1;
+    });
+}
+
+fn append_peer(view: &PeerView, out: &mut Vec<u8>) {
+    let mut line = Object::new("peer", out);
+    line.peer(&view.peer);
+    match view.address {
+        Some(address) => line.string("address", &address.to_string()),
+        None => line.plain("address", "null"),
+    }
+    line.string("found", view.found.as_str());
+    line.string("state", view.state.as_str());
+    match view.rtt_ms.filter(|ms| ms.is_finite()) {
+        Some(ms) => line.plain("rtt_ms", (ms * 1000.0).round() / 1000.0),
+        None => line.plain("rtt_ms", "null"),
+    }
+    line.rooms(&view.rooms);
+    line.end();
+}
+
+/// One line being written: `{"type":…` already stands.
+struct Object<'a>(&'a mut Vec<u8>);
+
+impl Object<'_> {
+    fn new<'a>(kind: &str, out: &'a mut Vec<u8>) -> Object<'a> {
+        out.extend_from_slice(b"{\"type\":");
+        quote(out, kind);
+        Object(out)
+    }
+
+    fn string(&mut self, name: &str, value: &str) {
+        let _ = write!(self.0, ",\"{name}\":");
+        quote(self.0, value);
+    }
+
+    /// A value that needs no escape: a number, `null`, or a string that brings its quotes.
+    fn plain(&mut self, name: &str, value: impl Display) {
+        let _ = write!(self.0, ",\"{name}\":{value}");
+    }
+
+    fn id(&mut self, id: &PeerId) {
+        self.plain("sender", format_args!("\"{id}\""));
+    }
+
+    fn peer(&mut self, peer: &Peer) {
+        self.id(&peer.id);
+        self.string("username", peer.nick.as_str());
+        self.string("name", &peer.to_string());
+    }
+
+    fn rooms(&mut self, rooms: &[Room]) {
+        self.0.extend_from_slice(b",\"rooms\":[");
+        for (i, room) in rooms.iter().enumerate() {
+            if i > 0 {
+                self.0.push(b',');
+            }
+            quote(self.0, room.as_str());
+        }
+        self.0.push(b']');
+    }
+
+    fn end(self) {
+        self.0.extend_from_slice(b"}\n");
+    }
+}
+
+/// A JSON string. `serde_json` would leave DEL, C1 and the bidi controls as they are.
+fn quote(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let special = |byte: u8| {
+        (byte < 0x20)
+            | (byte == b'"')
+            | (byte == b'\\')
+            | (byte == 0x7f)
+            | (byte == 0xc2)
+            | (byte == 0xe2)
+    };
+    if !text
+        .bytes()
+        .fold(false, |found, byte| found | special(byte))
+    {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        for c in text.chars() {
+            let _ = match c {
+                '"' | '\\' => write!(out, "\\{c}"),
+                '\t' => write!(out, "\\t"),
+                _ if text::is_control(c) => write!(out, "\\u{:04x}", c as u32),
+                _ => write!(out, "{c}"),
+            };
+        }
+    }
+    out.push(b'"');
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    kind: String,
+    target: Option<String>,
+    content: Option<String>,
+    #[serde(default)]
+    action: bool,
+}
+
+/// A line of stdin with --json. Unknown fields are ignored.
+///
+/// # Errors
+/// A sentence for an `error` line: the line is to be counted and skipped.
+pub fn parse(line: &str) -> Result<Request, String> {
+    let typed: Typed = serde_json::from_str(line).map_err(|error| {
+        let what = error.to_string();
+        // The place is always line 1, and the number of the line stands before the sentence anyway.
+        let what = what.split(" at line ").next().unwrap_or_default();
+        format!("not a JSON line that is understood here: {what}")
+    })?;
+    let content = typed
+        .content
+        .ok_or("the JSON line has no \"content\"".to_string())?;
+    match typed.kind.as_str() {
+        "chat" => {
+            let room = match typed.target.as_deref() {
+                None => None,
+                Some(target) if target.starts_with('@') => {
+                    return Err(format!("the target {target} is not a room"));
+                }
+                Some(target) => Some(command::room(target)?),
+            };
+            command::say(room, &content, typed.action)
+        }
+        "command" if content.starts_with('/') => command::parse(&content),
+        "command" => Err("the \"content\" of a command begins with /".into()),
+        kind => Err(format!(
+            "\"type\" is \"chat\" or \"command\", not \"{kind}\""
+        )),
+    }
+}

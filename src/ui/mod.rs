@@ -2,5 +2,6 @@
 pub mod command;
 pub mod editor;
 pub mod json;
+pub mod keys;
 pub mod terminal;
 pub mod text;

@@ -1,1 +1,431 @@
-//! (being written)
+//! Notices as lines of text: the transcript on a pipe and at a terminal, the sentences of stderr, and the tables.
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::base::event::{Chat, Notice, Peer, PeerView};
+use crate::base::identity::PeerId;
+use crate::base::name::{Nick, Room, Target};
+use crate::base::time::Wall;
+
+/// Most peers, and most names, that a [`Names`] remembers.
+const NAMES_MAX: usize = 4096;
+
+/// May this byte begin a character that is shown as another? C0 but TAB, DEL, and the lead bytes of C1 (C2) and of the separators and bidi
+/// controls (E2). Foreign scripts but for these two lead bytes stay on the fast path.
+fn suspicious(byte: u8) -> bool {
+    (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
+}
+
+/// No early way out, so that the compiler makes wide instructions of it; lines are short.
+fn plain(text: &str) -> bool {
+    !text
+        .bytes()
+        .fold(false, |found, byte| found | suspicious(byte))
+}
+
+/// Would this character, shown as it is, act on the terminal or on its neighbours? TAB does not count.
+pub fn is_control(c: char) -> bool {
+    matches!(c, '\0'..='\u{8}' | '\u{a}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}'
+        | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What is shown in a character's place: C0 as its picture U+2400 + n, the other controls as U+FFFD, all else as it is.
+pub fn shown(c: char) -> char {
+    match c {
+        _ if !is_control(c) => c,
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+        _ => '\u{fffd}',
+    }
+}
+
+/// The text as it may be shown anywhere: no character of it acts on a terminal or hides the order of its neighbours.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if plain(text) || !text.chars().any(is_control) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.chars().map(shown).collect())
+    }
+}
+
+fn push_clean(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(clean(text).as_bytes());
+}
+
+/// Who bears which name, as far as this run has seen it. Bounded: beyond [`NAMES_MAX`] a name counts as borne by several.
+#[derive(Debug, Default)]
+pub struct Names {
+    by_id: BTreeMap<PeerId, Nick>,
+    /// Names in lower case, with their first bearer; `None` once there was a second.
+    bearers: BTreeMap<String, Option<PeerId>>,
+}
+
+impl Names {
+    pub fn learn(&mut self, peer: &Peer) {
+        if self.by_id.get(&peer.id) == Some(&peer.nick) {
+            return;
+        }
+        if self.by_id.len() < NAMES_MAX || self.by_id.contains_key(&peer.id) {
+            self.by_id.insert(peer.id, peer.nick.clone());
+        }
+        let folded = peer.nick.as_str().to_lowercase();
+        if let Some(bearer) = self.bearers.get_mut(&folded) {
+            if *bearer != Some(peer.id) {
+                *bearer = None;
+            }
+        } else if self.bearers.len() < NAMES_MAX {
+            self.bearers.insert(folded, Some(peer.id));
+        }
+    }
+
+    /// The last name seen of this peer.
+    pub fn nick(&self, id: &PeerId) -> Option<&Nick> {
+        self.by_id.get(id)
+    }
+
+    /// Does the name, alone, say who this is?
+    pub fn telling(&self, peer: &Peer) -> bool {
+        let folded = peer.nick.as_str().to_lowercase();
+        peer.nick.as_str() != "?" && self.bearers.get(&folded) == Some(&Some(peer.id))
+    }
+
+    /// The name alone where it tells, else with its `~abcd`.
+    pub fn display(&self, peer: &Peer) -> String {
+        if self.telling(peer) {
+            peer.nick.to_string()
+        } else {
+            peer.to_string()
+        }
+    }
+
+    /// `#room`, or `@alice~x2fe`; a reader of unknown name is `@?~x2fe`.
+    fn target(&self, target: &Target) -> String {
+        match target {
+            Target::Room(room) => room.to_string(),
+            Target::Peer(id) => match self.nick(id) {
+                Some(nick) => format!("@{nick}~{}", id.short()),
+                None => format!("@?~{}", id.short()),
+            },
+        }
+    }
+}
+
+enum Form {
+    Pipe,
+    Terminal { zone: TimeZone, color: bool },
+}
+
+/// Makes transcript lines of notices.
+pub struct Transcript {
+    form: Form,
+    names: Names,
+    /// At a terminal its name is left out.
+    spoken_in: Option<Room>,
+    prefix: Vec<u8>,
+}
+
+impl Transcript {
+    /// Lines for scripts: UTC, targets and full names, no colour.
+    pub fn pipe(own: &Peer) -> Transcript {
+        Transcript::new(Form::Pipe, own)
+    }
+
+    /// Lines for people: `[10:31] bob: Hey there!` in the zone's time.
+    pub fn terminal(own: &Peer, zone: TimeZone, color: bool) -> Transcript {
+        Transcript::new(Form::Terminal { zone, color }, own)
+    }
+
+    fn new(form: Form, own: &Peer) -> Transcript {
+        let mut names = Names::default();
+        names.learn(own);
+        Transcript {
+            form,
+            names,
+            spoken_in: None,
+            prefix: Vec::new(),
+        }
+    }
+
+    /// At a terminal lines of this room stand without its name; those of other rooms bear theirs.
+    pub fn speak_in(&mut self, room: Option<Room>) {
+        self.spoken_in = room;
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Appends the notice's lines, each ended by `\n`. Notices that are no part of a transcript add nothing.
+    pub fn append(&mut self, notice: &Notice, out: &mut Vec<u8>) {
+        match notice {
+            Notice::Chat(chat) => self.chat(chat, out),
+            Notice::Joined { room, peer, at } => {
+                self.names.learn(peer);
+                self.event(room, peer, *at, "joined", out);
+            }
+            Notice::Left { room, peer, at } => {
+                self.names.learn(peer);
+                self.event(room, peer, *at, "left", out);
+            }
+            Notice::Renamed {
+                room,
+                peer,
+                old,
+                at,
+            } => {
+                let before = Peer {
+                    id: peer.id,
+                    nick: old.clone(),
+                };
+                self.names.learn(&before);
+                let shown_before = self.name(&before);
+                self.names.learn(peer);
+                let what = format!("is now known as {}", self.name(peer));
+                self.sign(
+                    &Target::Room(room.clone()),
+                    *at,
+                    None,
+                    &format!("* {shown_before} {what}"),
+                    out,
+                );
+            }
+            Notice::Gap {
+                target,
+                author,
+                from,
+                to,
+                at,
+                ..
+            } => {
+                self.names.learn(author);
+                let count = to.saturating_sub(*from).saturating_add(1);
+                let (lines, are) = if count == 1 {
+                    ("line", "is")
+                } else {
+                    ("lines", "are")
+                };
+                let what = format!("- {count} {lines} of {} {are} missing", self.name(author));
+                self.sign(target, *at, None, &what, out);
+            }
+            Notice::Peers(views) => views.iter().for_each(|view| self.names.learn(&view.peer)),
+            Notice::Rooms(_)
+            | Notice::Delivered { .. }
+            | Notice::Settled
+            | Notice::OtherKey { .. }
+            | Notice::Twin { .. }
+            | Notice::Error { .. } => {}
+        }
+    }
+
+    fn chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
+        let batch = &chat.batch;
+        let peer = Peer {
+            id: batch.log.author,
+            nick: batch.username.clone(),
+        };
+        self.names.learn(&peer);
+        let late = chat.local.late || chat.local.received == Wall::default();
+        let at = if late {
+            batch.timestamp
+        } else {
+            chat.local.received
+        };
+        let mut prefix = std::mem::take(&mut self.prefix);
+        prefix.clear();
+        let today = late.then_some(chat.local.received);
+        self.stamp(at, today, &batch.log.target, &mut prefix);
+        self.author(&peer, batch.action, &mut prefix);
+        batch.each_line(|line| {
+            out.extend_from_slice(&prefix);
+            push_clean(out, line);
+            out.push(b'\n');
+        });
+        self.prefix = prefix;
+    }
+
+    fn author(&self, peer: &Peer, action: bool, out: &mut Vec<u8>) {
+        let name = self.name(peer);
+        let (before, after) = if action { ("** ", " ") } else { ("", ": ") };
+        // Writing to a `Vec` cannot fail.
+        let _ = match &self.form {
+            Form::Terminal { color: true, .. } => {
+                let color = 31 + peer.id.0[0] % 6;
+                write!(out, "{before}\x1b[{color}m{name}\x1b[0m{after}")
+            }
+            _ => write!(out, "{before}{name}{after}"),
+        };
+    }
+
+    fn event(&self, room: &Room, peer: &Peer, at: Wall, what: &str, out: &mut Vec<u8>) {
+        let sentence = format!("* {} {what}", self.name(peer));
+        self.sign(&Target::Room(room.clone()), at, None, &sentence, out);
+    }
+
+    /// A line that is not chat: dim where there are colours.
+    fn sign(
+        &self,
+        target: &Target,
+        at: Wall,
+        today: Option<Wall>,
+        sentence: &str,
+        out: &mut Vec<u8>,
+    ) {
+        self.stamp(at, today, target, out);
+        let _ = match self.form {
+            Form::Terminal { color: true, .. } => writeln!(out, "\x1b[2m{sentence}\x1b[0m"),
+            _ => writeln!(out, "{sentence}"),
+        };
+    }
+
+    fn name(&self, peer: &Peer) -> String {
+        match self.form {
+            Form::Pipe => peer.to_string(),
+            Form::Terminal { .. } => self.names.display(peer),
+        }
+    }
+
+    /// Time and target. At a terminal the day is shown if `today` is another one.
+    fn stamp(&self, at: Wall, today: Option<Wall>, target: &Target, out: &mut Vec<u8>) {
+        let _ = match &self.form {
+            Form::Pipe => write!(out, "{at} {} ", self.names.target(target)),
+            Form::Terminal { zone, color } => {
+                let then = civil(zone, at);
+                let other_day =
+                    today.is_some_and(|now| now.0 > 0 && civil(zone, now).date() != then.date());
+                let day = if other_day {
+                    format!("{} ", then.date())
+                } else {
+                    String::new()
+                };
+                let (dim, off) = if *color {
+                    ("\x1b[2m", "\x1b[0m")
+                } else {
+                    ("", "")
+                };
+                let room = match target.room() {
+                    Some(room) if Some(room) == self.spoken_in.as_ref() => String::new(),
+                    _ => format!("{} ", self.names.target(target)),
+                };
+                write!(
+                    out,
+                    "{dim}[{day}{:02}:{:02}]{off} {room}",
+                    then.hour(),
+                    then.minute()
+                )
+            }
+        };
+    }
+}
+
+fn civil(zone: &TimeZone, wall: Wall) -> DateTime {
+    zone.to_datetime(Timestamp::from_millisecond(wall.0).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+/// A sentence as it stands on stderr, without its end of line.
+pub fn complaint(sentence: &str) -> String {
+    format!("p2pchat: {}", clean(sentence))
+}
+
+/// What of a notice belongs on stderr: one sentence, without `p2pchat:` before it, as people and the `error` lines of --json say it.
+pub fn warning(notice: &Notice) -> Option<String> {
+    match notice {
+        Notice::OtherKey { peer, known, since } => {
+            let since = since.to_string();
+            // The day, up to the `T`: of a known key no one asks for the millisecond.
+            let day = since.split('T').next().unwrap_or(&since);
+            Some(format!(
+                "{peer} is not the {}~{} known since {day}: another key",
+                peer.nick,
+                known.short()
+            ))
+        }
+        Notice::Twin { address } => {
+            let place = address.map_or(String::new(), |a| format!(" (the other one at {a})"));
+            Some(format!(
+                "WARNING: two programs use this identity{place}; give each its own with --dir or --ephemeral"
+            ))
+        }
+        Notice::Error { content, .. } => Some(content.clone()),
+        _ => None,
+    }
+}
+
+/// A notice's line for stderr, cleaned, without its end of line.
+pub fn diagnostic(notice: &Notice) -> Option<String> {
+    warning(notice).map(|sentence| complaint(&sentence))
+}
+
+fn address(view: &PeerView) -> String {
+    view.address.map_or("-".into(), |a| a.to_string())
+}
+
+fn round_trip(view: &PeerView) -> String {
+    view.rtt_ms.map_or("-".into(), |ms| format!("{ms:.1}"))
+}
+
+fn rooms(view: &PeerView) -> String {
+    if view.rooms.is_empty() {
+        return "-".into();
+    }
+    let names: Vec<&str> = view.rooms.iter().map(Room::as_str).collect();
+    names.join(",")
+}
+
+/// The rows of `peers`: name~abcd, id, address, found, state, round trip in ms, rooms; separated by TAB; `-` where there is nothing.
+pub fn peer_rows(views: &[PeerView]) -> String {
+    let mut out = String::new();
+    for view in views {
+        let row = [
+            view.peer.to_string(),
+            view.peer.id.to_string(),
+            address(view),
+            view.found.as_str().into(),
+            view.state.as_str().into(),
+            round_trip(view),
+            rooms(view),
+        ];
+        out.push_str(&row.join("\t"));
+        out.push('\n');
+    }
+    out
+}
+
+/// The answer to /users: a table for people.
+pub fn users(views: &[PeerView]) -> String {
+    if views.is_empty() {
+        return "nobody else is here\n".into();
+    }
+    let width = views
+        .iter()
+        .map(|view| view.peer.to_string().chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for view in views {
+        let name = view.peer.to_string();
+        let (state, address, rooms) = (view.state.as_str(), address(view), rooms(view));
+        let trip = view
+            .rtt_ms
+            .map_or(String::new(), |ms| format!("  {ms:.1} ms"));
+        out.push_str(&format!(
+            "{name:width$}  {state:6}  {rooms}  {address}{trip}\n"
+        ));
+    }
+    out
+}
+
+/// The answer to /rooms: one a line, the one spoken in marked.
+pub fn room_list(rooms: &[Room]) -> String {
+    if rooms.is_empty() {
+        return "you are in no room: /join one\n".into();
+    }
+    let line = |(i, room): (usize, &Room)| {
+        let mark = if i == 0 { "  (spoken in)" } else { "" };
+        format!("{room}{mark}\n")
+    };
+    rooms.iter().enumerate().map(line).collect()
+}
