@@ -1,12 +1,19 @@
 //! The world: sockets, files, threads, the terminal, and the loop that joins them to the core.
 pub mod clock;
 pub mod datagrams;
+pub mod disk;
 pub mod event_loop;
+pub mod fsync;
 pub mod interfaces;
 pub mod keyboard;
+pub mod memory;
 pub mod options;
 pub mod printer;
+pub mod quota;
+pub mod recovery;
 pub mod resolver;
+pub mod segment;
+pub mod shelf;
 pub mod signals;
 pub mod store;
 pub mod streams;

@@ -1,0 +1,192 @@
+//! The history of a program that leaves no trace: in memory, and little of it.
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::base::batch::{Batch, Local, LogId};
+use crate::base::event::Position;
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::Room;
+
+use super::store::Core;
+
+/// One batch as it would stand in a file.
+struct Entry {
+    author: PeerId,
+    line: Box<[u8]>,
+}
+
+#[derive(Default)]
+struct Pile {
+    /// By number of arrival.
+    entries: BTreeMap<u64, Entry>,
+    printed: Option<Position>,
+}
+
+pub struct Memory {
+    network: NetworkTag,
+    own: PeerId,
+    limit: usize,
+    bytes: usize,
+    own_bytes: usize,
+    /// Of all rooms together: the number of the next batch.
+    next: u64,
+    rooms: BTreeMap<Room, Pile>,
+}
+
+impl Memory {
+    /// `limit`: bytes kept of all rooms together.
+    pub fn new(own: PeerId, network: NetworkTag, limit: usize) -> Memory {
+        Memory {
+            network,
+            own,
+            limit,
+            bytes: 0,
+            own_bytes: 0,
+            next: 0,
+            rooms: BTreeMap::new(),
+        }
+    }
+
+    pub fn join(&mut self, room: &Room) {
+        self.rooms.entry(room.clone()).or_default();
+    }
+
+    pub fn save(&mut self, room: &Room, batch: &Batch, local: Local) -> io::Result<()> {
+        let Some(pile) = self.rooms.get_mut(room) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut line = Vec::with_capacity(batch.bytes().len() + 128);
+        batch.stored(local, &mut line);
+        // What is kept is a line without its end.
+        line.pop();
+        let author = batch.log.author;
+        let line = line.into_boxed_slice();
+        self.bytes += line.len();
+        if author == self.own {
+            self.own_bytes += line.len();
+        }
+        pile.entries.insert(self.next, Entry { author, line });
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Over the limit the oldest foreign batches go, then the oldest own ones that nobody lacks, and an eighth more, so that it isn't done every turn.
+    pub fn end_turn(&mut self, core: &dyn Core) -> Vec<(LogId, u64)> {
+        let mut lows: BTreeMap<LogId, u64> = BTreeMap::new();
+        if self.bytes > self.limit {
+            let goal = self.limit - self.limit / 8;
+            self.drop_down_to(goal, false, core, &mut lows);
+            self.drop_down_to(goal, true, core, &mut lows);
+        }
+        lows.into_iter().collect()
+    }
+
+    fn drop_down_to(
+        &mut self,
+        goal: usize,
+        own: bool,
+        core: &dyn Core,
+        lows: &mut BTreeMap<LogId, u64>,
+    ) {
+        let mut candidates: Vec<(u64, Room)> = Vec::new();
+        for (room, pile) in &self.rooms {
+            let entries = pile.entries.iter();
+            let theirs = entries.filter(|(_, entry)| (entry.author == self.own) == own);
+            candidates.extend(theirs.map(|(number, _)| (*number, room.clone())));
+        }
+        candidates.sort_unstable();
+        for (number, room) in candidates {
+            if self.bytes <= goal {
+                break;
+            }
+            let Some(pile) = self.rooms.get_mut(&room) else {
+                continue;
+            };
+            let Some(entry) = pile.entries.get(&number) else {
+                continue;
+            };
+            let batch = Batch::from_stored(&entry.line, &self.network);
+            if let Ok((batch, _)) = batch {
+                if own && batch.last() >= core.floor(&batch.log) {
+                    continue;
+                }
+                lows.insert(batch.log.clone(), batch.last() + 1);
+            }
+            let bytes = entry.line.len();
+            pile.entries.remove(&number);
+            self.bytes -= bytes;
+            self.own_bytes -= if own { bytes } else { 0 };
+        }
+    }
+
+    pub fn full(&self) -> bool {
+        self.own_bytes > self.limit
+    }
+
+    pub fn load(
+        &self,
+        log: &LogId,
+        mut from: u64,
+        at: Option<Position>,
+        budget: usize,
+    ) -> (Vec<Batch>, Option<Position>) {
+        let mut batches = Vec::new();
+        let mut next = at.unwrap_or_default();
+        let pile = log.target.room().and_then(|room| self.rooms.get(room));
+        let mut taken = 0;
+        let first = next.offset;
+        for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
+            next.offset = number + 1;
+            if entry.author != log.author {
+                continue;
+            }
+            let Ok((batch, _)) = Batch::from_stored(&entry.line, &self.network) else {
+                continue;
+            };
+            if batch.log == *log && batch.last() >= from {
+                from = batch.last() + 1;
+                taken += entry.line.len();
+                batches.push(batch);
+                if taken >= budget {
+                    break;
+                }
+            }
+        }
+        (batches, Some(next))
+    }
+
+    pub fn read_on(&self, room: &Room, at: &mut Position, budget: usize) -> Vec<(Batch, Local)> {
+        let mut batches = Vec::new();
+        let mut taken = 0;
+        let pile = self.rooms.get(room);
+        let first = at.offset;
+        for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
+            if taken >= budget {
+                break;
+            }
+            at.offset = number + 1;
+            if let Ok(batch) = Batch::from_stored(&entry.line, &self.network) {
+                taken += entry.line.len();
+                batches.push(batch);
+            }
+        }
+        batches
+    }
+
+    pub fn end(&self) -> Position {
+        Position {
+            offset: self.next,
+            ..Position::default()
+        }
+    }
+
+    pub fn printed(&self, room: &Room) -> Option<Position> {
+        self.rooms.get(room)?.printed
+    }
+
+    pub fn set_printed(&mut self, room: &Room, position: Position) {
+        if let Some(pile) = self.rooms.get_mut(room) {
+            pile.printed = Some(position);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Which batches go when an author has stored too much in a room, and how they are taken out of old segments.
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use super::segment::{self, Reader};
+use crate::base::batch::{Batch, LogId};
+use crate::base::identity::{NetworkTag, PeerId};
+
+/// What is to go of a room.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The first line that stays of each log that loses some.
+    pub lows: BTreeMap<LogId, u64>,
+    /// Bytes that each author loses.
+    pub freed: BTreeMap<PeerId, u64>,
+    /// Segments that lose lines.
+    pub segments: Vec<u64>,
+    /// The last segment that was looked into.
+    pub reached: u64,
+    /// A log that may lose nothing from this number on although its author is over.
+    pub stuck: Option<(LogId, u64)>,
+}
+
+/// Picks the oldest batches of the authors in `over` until each has lost as many bytes. `floor`: nothing of a log at or above it goes.
+///
+/// # Errors
+/// A segment cannot be read.
+pub fn plan(
+    dir: &Path,
+    segments: &[u64],
+    network: &NetworkTag,
+    mut over: BTreeMap<PeerId, u64>,
+    floor: &dyn Fn(&LogId) -> u64,
+) -> io::Result<Plan> {
+    let mut plan = Plan::default();
+    let mut closed: BTreeMap<LogId, u64> = BTreeMap::new();
+    'segments: for number in segments {
+        plan.reached = *number;
+        let names: Vec<String> = over.keys().map(PeerId::to_string).collect();
+        let mut reader = Reader::open(dir, *number)?;
+        while reader.advance()? {
+            let Some(batch) = batch_of(reader.line(), &names, network) else {
+                continue;
+            };
+            let Some(rest) = over.get_mut(&batch.log.author) else {
+                continue;
+            };
+            if closed.contains_key(&batch.log) {
+                continue;
+            }
+            if batch.last() >= floor(&batch.log) {
+                closed.insert(batch.log.clone(), batch.last());
+                continue;
+            }
+            let bytes = reader.line().len() as u64 + 1;
+            *plan.freed.entry(batch.log.author).or_default() += bytes;
+            if plan.segments.last() != Some(number) {
+                plan.segments.push(*number);
+            }
+            let author = batch.log.author;
+            *rest = rest.saturating_sub(bytes);
+            if *rest == 0 {
+                over.remove(&author);
+            }
+            plan.lows.insert(batch.log.clone(), batch.last() + 1);
+            if over.is_empty() {
+                break 'segments;
+            }
+        }
+    }
+    plan.stuck = closed
+        .into_iter()
+        .find(|(log, _)| over.contains_key(&log.author));
+    Ok(plan)
+}
+
+/// The line as a batch, if it may be one of these authors.
+fn batch_of(line: &[u8], authors: &[String], network: &NetworkTag) -> Option<Batch> {
+    let theirs = segment::author(line).is_none_or(|id| {
+        let mut names = authors.iter();
+        names.any(|name| name.as_bytes() == id)
+    });
+    theirs
+        .then(|| Batch::from_stored(line, network).ok())
+        .flatten()
+        .map(|(batch, _)| batch)
+}
+
+/// Takes what is below the lows out of a segment; one left without a batch is removed. Gives back its new size in bytes, 0 if it is gone.
+///
+/// # Errors
+/// The segment cannot be read, or its successor not written; then it is as it was.
+pub fn rewrite(
+    dir: &Path,
+    number: u64,
+    network: &NetworkTag,
+    lows: &BTreeMap<LogId, u64>,
+) -> io::Result<u64> {
+    let draft = segment::draft(dir, number);
+    let kept = write_kept(dir, number, network, lows).inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })?;
+    let path = segment::path(dir, number);
+    if kept == 0 {
+        let _ = fs::remove_file(&draft);
+        fs::remove_file(&path)?;
+        return Ok(0);
+    }
+    fs::rename(&draft, &path)?;
+    Ok(path.metadata()?.len())
+}
+
+/// Number of batches kept.
+fn write_kept(
+    dir: &Path,
+    number: u64,
+    network: &NetworkTag,
+    lows: &BTreeMap<LogId, u64>,
+) -> io::Result<u64> {
+    let authors: Vec<String> = lows.keys().map(|log| log.author.to_string()).collect();
+    let mut out = BufWriter::new(segment::create(&segment::draft(dir, number))?);
+    let mut reader = Reader::open(dir, number)?;
+    let mut kept = 0;
+    let mut reached = 0;
+    while reader.advance()? {
+        let line = reader.line();
+        if reader.at() == 0 {
+            // Without a first line to carry the mark, offsets into the file could not be told from those of before.
+            let first = segment::next_generation(line)
+                .ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
+            out.write_all(&first)?;
+            out.write_all(b"\n")?;
+            reached = reader.position().offset;
+            continue;
+        }
+        let gone = line.starts_with(segment::FRONTIER)
+            || batch_of(line, &authors, network)
+                .is_some_and(|b| lows.get(&b.log).is_some_and(|low| b.last() < *low));
+        if gone {
+            continue;
+        }
+        let hole = segment::dropped(reader.at() - reached);
+        if reader.at() > reached {
+            out.write_all(hole.as_bytes())?;
+        }
+        out.write_all(line)?;
+        out.write_all(b"\n")?;
+        reached = reader.position().offset;
+        kept += 1;
+    }
+    let end = reader.position().offset;
+    if end > reached {
+        out.write_all(segment::dropped(end - reached).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(kept)
+}

@@ -1,0 +1,403 @@
+//! One room's history on disk: the segment that is written, and where to read in all of them.
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::fsync::Fsync;
+use super::recovery;
+use super::segment::{self, Frontier, Reader};
+use crate::base::batch::{Batch, Local, LogId, Range};
+use crate::base::event::Position;
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::Room;
+
+/// Bytes behind the last frontier line that are worth a new one at a clean end: reading them takes longer than reading it.
+const CHECKPOINT: u64 = 64 * 1024;
+/// `printed`: three numbers of 20 digits, two blanks, an end of line.
+const PRINTED_LEN: usize = 63;
+
+/// A room's folder.
+pub struct Shelf {
+    pub dir: PathBuf,
+    network: NetworkTag,
+    /// The folder was there before.
+    pub before: bool,
+    /// Numbers, upwards.
+    pub segments: Vec<u64>,
+    /// The last segment, opened to append; `None` until something is saved.
+    file: Option<File>,
+    /// Bytes of the last segment, all whole lines.
+    size: u64,
+    /// Bytes in it behind its last frontier line.
+    behind: u64,
+    /// From this size on a new segment is due.
+    pub due_at: u64,
+    /// More was written than could be cut off again: to be tried before the next write.
+    torn: bool,
+    /// Bytes of all segments.
+    pub total: u64,
+    /// Bytes of each author's batches.
+    pub authors: BTreeMap<PeerId, u64>,
+    /// For each author that was over quota, the first segment that may hold a batch of it.
+    pub oldest: BTreeMap<PeerId, u64>,
+    /// An own log over quota, of which nothing may be dropped until its floor rises above this.
+    pub stuck: Option<(LogId, u64)>,
+    printed: Option<Position>,
+    printed_file: Option<File>,
+    pending: Arc<AtomicBool>,
+    printed_pending: Arc<AtomicBool>,
+    folder_pending: Arc<AtomicBool>,
+}
+
+impl Shelf {
+    /// Opens the room's folder, or makes it. `segment`: bytes after which a segment is full.
+    ///
+    /// # Errors
+    /// The folder or a file of it cannot be made, read, cut or removed; never for what a file holds.
+    pub fn open(
+        dir: PathBuf,
+        room: &Room,
+        network: NetworkTag,
+        clean: bool,
+        segment: u64,
+    ) -> io::Result<(Shelf, Vec<Range>)> {
+        let before = dir.is_dir();
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let found = recovery::recover(&dir, room, &network, clean)?;
+        let mut shelf = Shelf {
+            printed: None,
+            printed_file: None,
+            network,
+            before,
+            file: None,
+            size: found.size,
+            behind: found.behind,
+            due_at: 0,
+            torn: false,
+            total: found.total,
+            authors: found.authors,
+            oldest: BTreeMap::new(),
+            stuck: None,
+            pending: Arc::default(),
+            printed_pending: Arc::default(),
+            folder_pending: Arc::default(),
+            segments: found.segments,
+            dir,
+        };
+        let ranges: Vec<Range> = found.ranges.into_values().collect();
+        if let Some(last) = shelf.segments.last() {
+            if found.sound {
+                let path = segment::path(&shelf.dir, *last);
+                shelf.file = Some(OpenOptions::new().append(true).open(path)?);
+                shelf.due_at = segment.max(shelf.size - shelf.behind);
+            } else {
+                shelf.begin_segment(&ranges, segment)?;
+            }
+        }
+        shelf.printed = shelf.read_printed()?;
+        Ok((shelf, ranges))
+    }
+
+    /// Appends lines of one author. All or nothing: what a failed write left is cut off.
+    ///
+    /// # Errors
+    /// The disk is full or broken; nothing was stored.
+    pub fn append(
+        &mut self,
+        lines: &[u8],
+        author: PeerId,
+        segment: u64,
+        fsync: &mut Fsync,
+    ) -> io::Result<()> {
+        if self.file.is_none() {
+            self.begin_segment(&[], segment)?;
+        }
+        self.write(lines)?;
+        *self.authors.entry(author).or_default() += lines.len() as u64;
+        if let Some(file) = &self.file {
+            fsync.changed(file, &self.pending);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if self.torn {
+            file.set_len(self.size)?;
+            self.torn = false;
+        }
+        if let Err(e) = file.write_all(lines) {
+            self.torn = file.set_len(self.size).is_err();
+            return Err(e);
+        }
+        self.size += lines.len() as u64;
+        self.behind += lines.len() as u64;
+        self.total += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Begins the next segment with what is held. It gets its name once its first line is whole.
+    ///
+    /// # Errors
+    /// The disk is full or broken; the last segment is still the one that is written.
+    pub fn begin_segment(&mut self, ranges: &[Range], segment: u64) -> io::Result<()> {
+        let number = self.segments.last().map_or(1, |last| last + 1);
+        let mut line = Vec::new();
+        let frontier = Frontier {
+            ranges: ranges.to_vec(),
+            authors: self.authors.clone(),
+        };
+        frontier.write(&mut line);
+        let draft = segment::draft(&self.dir, number);
+        let path = segment::path(&self.dir, number);
+        let made = segment::create(&draft)
+            .and_then(|mut file| file.write_all(&line))
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| OpenOptions::new().append(true).open(&path));
+        let file = match made {
+            Ok(file) => file,
+            Err(e) => {
+                let _ = fs::remove_file(&draft);
+                return Err(e);
+            }
+        };
+        self.segments.push(number);
+        self.file = Some(file);
+        self.pending = Arc::default();
+        self.torn = false;
+        self.size = line.len() as u64;
+        self.behind = 0;
+        self.total += self.size;
+        self.due_at = segment.max(self.size) + self.size;
+        Ok(())
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.file.is_some() && self.size >= self.due_at
+    }
+
+    /// A new segment could not be begun: time to try again once a little more has come.
+    pub fn postpone(&mut self) {
+        self.due_at = self.size + 64 * 1024;
+    }
+
+    /// The folder has new or fewer files.
+    pub fn folder_changed(&self, fsync: &mut Fsync) {
+        if let Ok(folder) = File::open(&self.dir) {
+            fsync.changed(&folder, &self.folder_pending);
+        }
+    }
+
+    /// Leaves a frontier line for a quick start, if reading on from the last one would take long.
+    ///
+    /// # Errors
+    /// The disk is full or broken; the history is whole without it.
+    pub fn checkpoint(&mut self, ranges: Vec<Range>) -> io::Result<()> {
+        let mut line = Vec::new();
+        let authors = self.authors.clone();
+        Frontier { ranges, authors }.write(&mut line);
+        if self.behind <= CHECKPOINT.max(line.len() as u64) {
+            return Ok(());
+        }
+        self.write(&line)?;
+        self.behind = 0;
+        Ok(())
+    }
+
+    /// Waits until all is on the medium.
+    ///
+    /// # Errors
+    /// The medium refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        for file in [&self.file, &self.printed_file].into_iter().flatten() {
+            file.sync_data()?;
+        }
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Whole batches of one log upwards: see [`super::store::Store::load`].
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn load(
+        &self,
+        log: &LogId,
+        mut from: u64,
+        at: Option<Position>,
+        budget: usize,
+    ) -> io::Result<(Vec<Batch>, Option<Position>)> {
+        let mut batches = Vec::new();
+        if self.segments.is_empty() {
+            return Ok((batches, at));
+        }
+        let (mut index, mut offset) = match at {
+            Some(position) => self.resolve(position),
+            None => (self.locate(log, from, 0)?, 0),
+        };
+        let author = log.author.to_string();
+        let mut taken = 0;
+        loop {
+            let mut reader = Reader::open_at(&self.dir, self.segments[index], offset)?;
+            while reader.advance()? {
+                if segment::author(reader.line()).is_some_and(|id| id != author.as_bytes()) {
+                    continue;
+                }
+                let Ok((batch, _)) = Batch::from_stored(reader.line(), &self.network) else {
+                    continue;
+                };
+                if batch.log != *log || batch.last() < from {
+                    continue;
+                }
+                from = batch.last() + 1;
+                taken += batch.bytes().len();
+                batches.push(batch);
+                if taken >= budget {
+                    return Ok((batches, Some(reader.position())));
+                }
+            }
+            if index + 1 >= self.segments.len() {
+                return Ok((batches, Some(reader.position())));
+            }
+            index = self.locate(log, from, index + 1)?;
+            offset = 0;
+        }
+    }
+
+    /// Of the segments from `first` on (there is one), the last before which all lines of the log are below `from`.
+    fn locate(&self, log: &LogId, from: u64, first: usize) -> io::Result<usize> {
+        let (mut low, mut high) = (first, self.segments.len());
+        // Next door first: a log that is being caught up with goes on there.
+        let mut middle = first + 1;
+        while low + 1 < high {
+            let mut reader = Reader::open(&self.dir, self.segments[middle])?;
+            // Of a segment without its frontier nothing is known: then an older one is right, too.
+            let head = reader
+                .advance()?
+                .then(|| Frontier::high(reader.line(), log))
+                .flatten();
+            if head.is_some_and(|head| head < from) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+            middle = low + (high - low) / 2;
+        }
+        Ok(low)
+    }
+
+    /// Index of the segment and logical offset in it. There must be a segment.
+    fn resolve(&self, position: Position) -> (usize, u64) {
+        let index = self.segments.partition_point(|n| *n < position.segment);
+        match self.segments.get(index) {
+            Some(number) if *number == position.segment => (index, position.offset),
+            Some(_) => (index, 0),
+            None => (self.segments.len() - 1, self.end().offset),
+        }
+    }
+
+    /// What came after `at`, in order of arrival; `at` goes on behind it. Empty: that is all.
+    ///
+    /// # Errors
+    /// A file cannot be read; `at` stays.
+    pub fn read_on(&self, at: &mut Position, budget: usize) -> io::Result<Vec<(Batch, Local)>> {
+        let mut batches = Vec::new();
+        if self.segments.is_empty() {
+            return Ok(batches);
+        }
+        let (mut index, mut offset) = self.resolve(*at);
+        let (mut taken, mut reached) = (0, *at);
+        while let Some(number) = self.segments.get(index) {
+            let mut reader = Reader::open_at(&self.dir, *number, offset)?;
+            while taken < budget && reader.advance()? {
+                if let Ok(batch) = Batch::from_stored(reader.line(), &self.network) {
+                    taken += reader.line().len();
+                    batches.push(batch);
+                }
+            }
+            reached = reader.position();
+            if taken >= budget {
+                break;
+            }
+            (index, offset) = (index + 1, 0);
+        }
+        *at = reached;
+        Ok(batches)
+    }
+
+    /// Behind all that is stored.
+    pub fn end(&self) -> Position {
+        // The last segment is never a rewritten one: its logical offsets are its bytes.
+        self.segments
+            .last()
+            .map_or_else(Position::default, |last| Position {
+                segment: *last,
+                offset: self.size,
+                generation: 0,
+            })
+    }
+
+    /// Up to where this directory last printed; `None`: it never did.
+    pub fn printed(&self) -> Option<Position> {
+        self.printed
+    }
+
+    /// A damaged note counts as one at the beginning, and one beyond the end (a power cut took lines) as one at the end.
+    fn read_printed(&self) -> io::Result<Option<Position>> {
+        let text = match fs::read(self.dir.join("printed")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => String::from_utf8(read?).unwrap_or_default(),
+        };
+        let mut numbers = text.split_ascii_whitespace().map(|n| n.parse().ok());
+        let mut next = || numbers.next().flatten();
+        let position = match (next(), next(), next()) {
+            (Some(segment), Some(offset), Some(generation)) => Position {
+                segment,
+                offset,
+                generation,
+            },
+            _ => Position::default(),
+        };
+        let end = self.end();
+        let beyond = (position.segment, position.offset) > (end.segment, end.offset);
+        Ok(Some(if beyond { end } else { position }))
+    }
+
+    /// # Errors
+    /// The disk is full or broken; the next run prints again from the last note on.
+    pub fn set_printed(&mut self, position: Position, fsync: &mut Fsync) -> io::Result<()> {
+        if self.printed == Some(position) {
+            return Ok(());
+        }
+        if self.printed_file.is_none() {
+            let path = self.dir.join("printed");
+            let mut options = OpenOptions::new();
+            let options = options.write(true).create(true).truncate(false).mode(0o600);
+            self.printed_file = Some(options.open(path)?);
+        }
+        let text = format!(
+            "{:020} {:020} {:020}\n",
+            position.segment, position.offset, position.generation
+        );
+        debug_assert_eq!(text.len(), PRINTED_LEN);
+        if let Some(file) = &self.printed_file {
+            file.write_all_at(text.as_bytes(), 0)?;
+            fsync.changed(file, &self.printed_pending);
+        }
+        self.printed = Some(position);
+        Ok(())
+    }
+}
+
+/// Bytes of all files below a room's folder that are segments.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn size_of(dir: &Path) -> io::Result<u64> {
+    Ok(segment::list(dir)?.iter().map(|(_, size)| size).sum())
+}
