@@ -93,10 +93,7 @@ impl Frontier {
 
     /// A line without its end. `None` unless every byte is as it was written.
     pub fn parse(line: &[u8], room: &Room) -> Option<Frontier> {
-        let body = checked(line)?;
-        if check(body)[..] != line[body.len() + CHECK.len()..][..CHECK_DIGITS] {
-            return None;
-        }
+        holds(line).then_some(())?;
         let fields: FrontierFields = serde_json::from_slice(line).ok()?;
         let ranges = fields.logs.iter().map(|fields| {
             Some(Range {
@@ -118,9 +115,9 @@ impl Frontier {
     }
 
     /// The last line of a log that a frontier line names, 0 if it doesn't name the log; without reading all of it as JSON.
-    /// `None`: this is no frontier line.
+    /// `None` unless every byte is as it was written.
     pub fn high(line: &[u8], log: &LogId) -> Option<u64> {
-        checked(line)?;
+        holds(line).then_some(())?;
         let entry = format!(
             "\"sender\":\"{}\",\"incarnation\":\"{:016x}\",",
             log.author, log.incarnation
@@ -145,6 +142,10 @@ fn checked(line: &[u8]) -> Option<&[u8]> {
         .checked_sub(CHECK.len() + CHECK_DIGITS + b"\"}".len())?;
     let whole = line.starts_with(GENERATION) && line[end..].starts_with(CHECK);
     whole.then(|| &line[..end])
+}
+
+fn holds(line: &[u8]) -> bool {
+    checked(line).is_some_and(|body| line[body.len() + CHECK.len()..].starts_with(&check(body)))
 }
 
 fn check(body: &[u8]) -> [u8; CHECK_DIGITS] {

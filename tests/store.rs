@@ -1,0 +1,763 @@
+//! The store: what is saved comes back, whatever ended the run, and what is over a quota goes, and nothing else.
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
+use p2pchat::base::event::Position;
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::Wall;
+use p2pchat::shell::store::{Core, Limits, Store};
+
+const NET: NetworkTag = NetworkTag::OPEN;
+
+/// A folder that is gone after the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("p2pchat-store-{}-{n}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn room(&self) -> PathBuf {
+        self.0.join("open/#general")
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.room()).unwrap();
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "ndjson"))
+            .collect();
+        paths.sort();
+        paths
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An author and its log in #general.
+struct Author {
+    identity: Identity,
+    incarnation: u64,
+    head: Option<Batch>,
+}
+
+impl Author {
+    fn new(seed: u8) -> Author {
+        Author {
+            identity: Identity::from_seed(&[seed; 32]),
+            incarnation: u64::from(seed),
+            head: None,
+        }
+    }
+
+    fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    fn log(&self) -> LogId {
+        LogId {
+            target: Target::Room(Room::general()),
+            author: self.id(),
+            incarnation: self.incarnation,
+        }
+    }
+
+    fn say(&mut self, lines: &[&str]) -> Batch {
+        let mut text = Lines::default();
+        for line in lines {
+            text.push(line.as_bytes()).unwrap();
+        }
+        let sequence = self.head.as_ref().map_or(1, |head| head.last() + 1);
+        let draft = Draft {
+            log: self.log(),
+            username: Nick::new("alice").unwrap(),
+            sequence,
+            lamport: sequence + 100,
+            timestamp: Wall(1_000),
+            previous: self.head.as_ref().map(|head| head.hash),
+            action: false,
+            lines: &text,
+        };
+        let batch = Batch::sign(&self.identity, &NET, draft);
+        self.head = Some(batch.clone());
+        batch
+    }
+
+    fn range(&self, low: u64) -> Range {
+        let head = self.head.as_ref().unwrap();
+        Range {
+            log: self.log(),
+            low,
+            high: head.last(),
+            hash: head.hash,
+            lamport: head.lamport + head.count - 1,
+        }
+    }
+}
+
+/// A core that knows what it was told.
+#[derive(Default)]
+struct Told {
+    ranges: RefCell<BTreeMap<LogId, Range>>,
+    floors: BTreeMap<LogId, u64>,
+    known: Vec<PeerId>,
+}
+
+impl Core for Told {
+    fn frontier(&self, room: &Room) -> Vec<Range> {
+        let ranges = self.ranges.borrow();
+        let of_room = ranges
+            .values()
+            .filter(|r| r.log.target.room() == Some(room));
+        of_room.cloned().collect()
+    }
+    fn floor(&self, log: &LogId) -> u64 {
+        self.floors.get(log).copied().unwrap_or(u64::MAX)
+    }
+    fn is_known(&self, peer: &PeerId) -> bool {
+        self.known.contains(peer)
+    }
+}
+
+impl Told {
+    /// Saves, tells, and ends the turn.
+    fn save(&self, store: &mut Store, batch: &Batch) -> Vec<(LogId, u64)> {
+        store.save(batch, Local::default()).unwrap();
+        self.note(batch);
+        let dropped = store.end_turn(self).unwrap();
+        for (log, low) in &dropped {
+            if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
+                range.low = range.low.max(*low);
+            }
+        }
+        dropped
+    }
+
+    fn note(&self, batch: &Batch) {
+        let mut ranges = self.ranges.borrow_mut();
+        let range = ranges.entry(batch.log.clone()).or_insert(Range {
+            log: batch.log.clone(),
+            low: batch.sequence,
+            high: 0,
+            hash: batch.hash,
+            lamport: 0,
+        });
+        range.high = batch.last();
+        range.hash = batch.hash;
+        range.lamport = batch.lamport + batch.count - 1;
+    }
+
+    fn sorted(&self) -> Vec<Range> {
+        self.ranges.borrow().values().cloned().collect()
+    }
+}
+
+fn open_with(folder: &Folder, clean: bool, limits: Limits) -> (Store, Vec<Range>) {
+    let own = Author::new(1).id();
+    Store::open(&folder.0, NET, own, &[Room::general()], clean, limits).unwrap()
+}
+
+fn open(folder: &Folder) -> (Store, Vec<Range>) {
+    open_with(folder, false, small())
+}
+
+/// Segments of 4 KiB: about nine lines.
+fn small() -> Limits {
+    Limits {
+        segment: 4096,
+        total: Some(u64::MAX),
+        ..Limits::default()
+    }
+}
+
+/// All of a log from `from`, read in pieces.
+fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
+    let (mut sequences, mut at) = (Vec::new(), None);
+    loop {
+        let (batches, next) = store.load(log, from, at, budget).unwrap();
+        let Some(last) = batches.last() else {
+            return sequences;
+        };
+        from = last.last() + 1;
+        at = next;
+        sequences.extend(batches.iter().map(|batch| batch.sequence));
+    }
+}
+
+fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, Local)> {
+    let mut all = Vec::new();
+    loop {
+        let mut some = store.read_on(&Room::general(), at, 700).unwrap();
+        if some.is_empty() {
+            return all;
+        }
+        all.append(&mut some);
+    }
+}
+
+fn numbers(batches: &[(Batch, Local)]) -> Vec<(PeerId, u64)> {
+    let name = |(batch, _): &(Batch, Local)| (batch.log.author, batch.sequence);
+    batches.iter().map(name).collect()
+}
+
+/// `count` batches of a line each of both, in turn.
+fn fill(store: &mut Store, told: &Told, authors: &mut [Author], count: usize) {
+    for i in 0..count {
+        for author in authors.iter_mut() {
+            let text = format!("line {i} {}", "x".repeat(100));
+            told.save(store, &author.say(&[&text]));
+        }
+    }
+}
+
+#[test]
+fn what_is_saved_comes_back_with_its_local_fields() {
+    let folder = Folder::new();
+    let mut bob = Author::new(2);
+    let (mut store, ranges) = open(&folder);
+    assert!(ranges.is_empty() && !store.was_there(&Room::general()));
+    let local = Local {
+        received: Wall(5_000),
+        late: true,
+        backfill: false,
+    };
+    let batch = bob.say(&["one", "two \"quoted\" ☃"]);
+    store.save(&batch, local).unwrap();
+    let all = read_all(&store, &mut Position::default());
+    assert_eq!((all[0].0.bytes(), all[0].1), (batch.bytes(), local));
+    drop(store);
+    let (store, ranges) = open(&folder);
+    assert_eq!(ranges, [bob.range(1)]);
+    assert!(store.was_there(&Room::general()));
+    let (batches, _) = store.load(&bob.log(), 2, None, 1).unwrap();
+    assert_eq!(batches[0].bytes(), batch.bytes());
+}
+
+#[test]
+fn a_room_that_is_not_open_takes_nothing() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let mut bob = Author::new(2);
+    let mut batch = bob.say(&["hi"]);
+    batch.log.target = Target::Room(Room::new("ops").unwrap());
+    assert!(store.save(&batch, Local::default()).is_err());
+    assert!(store.join(&Room::new("ops").unwrap()).unwrap().is_empty());
+    assert!(store.save(&batch, Local::default()).is_ok());
+}
+
+#[test]
+fn segments_rotate_and_only_the_last_is_read_at_start() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut authors = [Author::new(2), Author::new(3)];
+    fill(&mut store, &told, &mut authors, 30);
+    drop(store);
+    let segments = folder.segments();
+    assert!(segments.len() > 4, "{segments:?}");
+    for path in &segments {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("{\"type\":\"frontier\","));
+        assert!(text.len() < 4096 + 2 * 1024);
+    }
+    // What older segments hold plays no part.
+    for path in &segments[..segments.len() - 1] {
+        fs::write(path, "").unwrap();
+    }
+    let (_, ranges) = open(&folder);
+    assert_eq!(ranges, told.sorted());
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_every_byte() {
+    let folder = Folder::new();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    store.save(&bob.say(&["first"]), Local::default()).unwrap();
+    let before = bob.range(1);
+    let path = folder.segments()[0].clone();
+    let whole = fs::metadata(&path).unwrap().len();
+    store.save(&bob.say(&["second"]), Local::default()).unwrap();
+    drop(store);
+    let bytes = fs::read(&path).unwrap();
+    for end in whole as usize..bytes.len() {
+        for zeros in [0, 300] {
+            let mut torn = bytes[..end].to_vec();
+            torn.resize(end + zeros, 0);
+            fs::write(&path, torn).unwrap();
+            let (mut store, ranges) = open_with(&folder, end % 2 == 0, small());
+            assert_eq!(ranges, [before.clone()], "cut at {end}");
+            assert_eq!(fs::metadata(&path).unwrap().len(), whole);
+            // The next line follows as if nothing had been.
+            let mut next = Author::new(2);
+            next.say(&["first"]);
+            store.save(&next.say(&["again"]), Local::default()).unwrap();
+            assert_eq!(load(&store, &next.log(), 1, 1), [1, 2]);
+        }
+    }
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(open(&folder).1, [bob.range(1)]);
+}
+
+#[test]
+fn a_new_segment_without_its_first_line_does_not_count() {
+    let folder = Folder::new();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    store.save(&bob.say(&["one"]), Local::default()).unwrap();
+    drop(store);
+    let next = folder.room().join("000002.ndjson");
+    for half in [&b""[..], b"{\"type\":\"frontier\",\"gen", &[0; 500]] {
+        fs::write(&next, half).unwrap();
+        assert_eq!(open(&folder).1, [bob.range(1)]);
+        assert!(!next.exists());
+    }
+}
+
+#[test]
+fn a_flipped_bit_ends_what_is_believed_before_it() {
+    let folder = Folder::new();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    let mut ranges = Vec::new();
+    for text in ["one", "two", "three", "four"] {
+        store.save(&bob.say(&[text]), Local::default()).unwrap();
+        ranges.push(bob.range(1));
+    }
+    drop(store);
+    let path = folder.segments()[0].clone();
+    let bytes = fs::read(&path).unwrap();
+    for (i, text) in ["two", "three", "four"].iter().enumerate() {
+        let needle = format!("\"content\":\"{text}\"");
+        let at = String::from_utf8(bytes.clone())
+            .unwrap()
+            .find(&needle)
+            .unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at + needle.len() - 2] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(open(&folder).1, [ranges[i].clone()], "{text}");
+        // A clean end spares the last signature; the chain is checked all the same.
+        fs::write(&path, &damaged).unwrap();
+        let clean = open_with(&folder, true, small()).1;
+        assert_eq!(
+            clean[0].high,
+            if *text == "four" { 4 } else { i as u64 + 1 }
+        );
+    }
+}
+
+#[test]
+fn a_damaged_frontier_is_made_up_from_the_segment_before() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut authors = [Author::new(2), Author::new(3)];
+    fill(&mut store, &told, &mut authors, 20);
+    drop(store);
+    for damaged in 1..=folder.segments().len() {
+        let segments = folder.segments();
+        let path = &segments[segments.len() - damaged];
+        let mut bytes = fs::read(path).unwrap();
+        bytes[60] ^= 1;
+        fs::write(path, bytes).unwrap();
+        let (mut store, ranges) = open(&folder);
+        assert_eq!(ranges, told.sorted());
+        assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 20);
+        // The next start needs no such help.
+        let (again, same) = open(&folder);
+        assert_eq!((same, again.printed(&Room::general())), (ranges, None));
+        let mut reader = authors[0].log();
+        reader.incarnation = 9;
+        assert!(store.load(&reader, 1, None, 1).unwrap().0.is_empty());
+        assert!(store.end_turn(&told).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn garbage_is_no_reason_to_fail() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.room()).unwrap();
+    let garbage = [
+        "\n\n\n",
+        "{}\n{}\n",
+        "\u{0}\n",
+        "{\"type\":\"frontier\"}\nnonsense\n",
+    ];
+    for text in garbage {
+        fs::write(folder.room().join("000007.ndjson"), text).unwrap();
+        fs::write(folder.room().join("printed"), text).unwrap();
+        let (mut store, ranges) = open(&folder);
+        assert!(ranges.is_empty());
+        let mut bob = Author::new(2);
+        store.save(&bob.say(&["on"]), Local::default()).unwrap();
+        assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
+        let mut at = store.printed(&Room::general()).unwrap();
+        assert_eq!(read_all(&store, &mut at).len(), 1);
+        fs::remove_dir_all(folder.room()).unwrap();
+        fs::create_dir_all(folder.room()).unwrap();
+    }
+}
+
+#[test]
+fn a_log_is_read_from_any_line_across_segments() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut authors = [Author::new(2), Author::new(3), Author::new(4)];
+    let mut starts = Vec::new();
+    for i in 0..40 {
+        for author in &mut authors {
+            // Batches of one to three lines.
+            let lines = &["a", "b", "c"][..i % 3 + 1];
+            let batch = author.say(lines);
+            starts.push(batch.sequence);
+            told.save(&mut store, &batch);
+        }
+    }
+    let starts: Vec<u64> = starts.into_iter().step_by(3).collect();
+    let high = authors[1].head.as_ref().unwrap().last();
+    for from in 1..=high + 1 {
+        let first = starts.partition_point(|start| *start <= from) - 1;
+        let expected = if from > high { &[] } else { &starts[first..] };
+        for budget in [1, 3000, usize::MAX] {
+            let got = load(&store, &authors[1].log(), from, budget);
+            assert_eq!(got, expected, "from {from}");
+        }
+    }
+}
+
+#[test]
+fn a_silent_log_is_found_without_reading_all_between() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut quiet = Author::new(5);
+    told.save(&mut store, &quiet.say(&["first"]));
+    fill(&mut store, &told, &mut [Author::new(2)], 100);
+    told.save(&mut store, &quiet.say(&["second"]));
+    // All that lies between is not looked at: it could as well be gone.
+    let segments = folder.segments();
+    let spoiled = segments.len() - 3;
+    for path in &segments[1..spoiled] {
+        let text = fs::read_to_string(path).unwrap();
+        let frontier = text.split_inclusive('\n').next().unwrap();
+        fs::write(path, format!("{frontier}{}", "nonsense\n".repeat(400))).unwrap();
+    }
+    assert_eq!(load(&store, &quiet.log(), 1, 1), [1, 2]);
+    assert_eq!(load(&store, &quiet.log(), 2, 1), [2]);
+}
+
+#[test]
+fn a_position_sees_what_comes_later() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut bob = Author::new(2);
+    let (none, at) = store.load(&bob.log(), 1, None, 1000).unwrap();
+    assert!(none.is_empty());
+    let (mut at, mut printed) = (at, store.end(&Room::general()));
+    for i in 1..=50 {
+        told.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
+        let (batches, next) = store.load(&bob.log(), i, at, 1000).unwrap();
+        assert_eq!(batches[0].sequence, i);
+        assert_eq!(batches.len(), 1);
+        at = next;
+        let (none, next) = store.load(&bob.log(), i + 1, at, 1000).unwrap();
+        assert!(none.is_empty());
+        at = next;
+        assert_eq!(numbers(&read_all(&store, &mut printed)), [(bob.id(), i)]);
+        assert_eq!(printed, store.end(&Room::general()));
+    }
+    assert!(folder.segments().len() > 3);
+}
+
+#[test]
+fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
+    let folder = Folder::new();
+    let limits = Limits {
+        author: 16 * 1024,
+        ..small()
+    };
+    let (mut store, _) = open_with(&folder, false, limits);
+    let told = Told::default();
+    let (mut bob, mut flooder) = (Author::new(2), Author::new(3));
+    let mut cursor = Position::default();
+    let (mut low, mut read) = (1, Vec::new());
+    for i in 0..300 {
+        if i % 10 == 0 {
+            told.save(&mut store, &bob.say(&["quiet"]));
+        }
+        if i == 100 {
+            // A reader stops in the midst of what will be rewritten.
+            read = store
+                .read_on(&Room::general(), &mut cursor, 30_000)
+                .unwrap();
+        }
+        for (log, dropped) in told.save(&mut store, &flooder.say(&["x".repeat(100).as_str()])) {
+            assert_eq!(log, flooder.log());
+            assert!(dropped > low);
+            low = dropped;
+        }
+    }
+    assert!(low > 200, "{low}");
+    assert_eq!(load(&store, &bob.log(), 1, 5000).len(), 30);
+    let held: Vec<u64> = (low..=300).collect();
+    assert_eq!(load(&store, &flooder.log(), 1, 5000), held);
+    let stored: u64 = folder
+        .segments()
+        .iter()
+        .map(|p| p.metadata().unwrap().len())
+        .sum();
+    assert!(stored < 16 * 1024 + 30 * 500 + 40 * 1024, "{stored}");
+    // It reads on exactly where it stopped, without what is gone.
+    let rest = numbers(&read_all(&store, &mut cursor));
+    let all = numbers(&read_all(&store, &mut Position::default()));
+    assert_eq!(all.len(), 30 + held.len());
+    let read = numbers(&read);
+    let expected: Vec<(PeerId, u64)> = all.into_iter().filter(|n| !read.contains(n)).collect();
+    assert_eq!(rest, expected);
+    assert!(rest.contains(&(bob.id(), 25)) && read.contains(&(bob.id(), 5)));
+    drop(store);
+    assert_eq!(open_with(&folder, false, limits).1, told.sorted());
+}
+
+#[test]
+fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
+    let folder = Folder::new();
+    let limits = Limits {
+        own: 8 * 1024,
+        ..small()
+    };
+    let (mut store, _) = open_with(&folder, false, limits);
+    let mut told = Told::default();
+    let mut own = Author::new(1);
+    told.floors.insert(own.log(), 5);
+    let mut said = 0;
+    while !store.full() {
+        for (_, low) in told.save(&mut store, &own.say(&["x".repeat(100).as_str()])) {
+            assert!(low <= 5);
+        }
+        said += 1;
+        assert!(said < 100);
+    }
+    assert!(said > 8 * 1024 / 600);
+    let held: Vec<u64> = (5..=said).collect();
+    assert_eq!(load(&store, &own.log(), 5, 1000), held);
+    assert!(store.end_turn(&told).unwrap().is_empty() && store.full());
+    // The peer has caught up: there is room again.
+    told.floors.insert(own.log(), said + 1);
+    let dropped = store.end_turn(&told).unwrap();
+    assert!(dropped[0].1 > 5 && !store.full());
+}
+
+#[test]
+fn of_too_much_in_all_the_unknown_lose_first() {
+    let folder = Folder::new();
+    let limits = Limits {
+        total: Some(64 * 1024),
+        ..small()
+    };
+    let (mut store, _) = open_with(&folder, false, limits);
+    let (own, friend, small, large) = (1, 2, 3, 4);
+    let told = Told {
+        known: vec![Author::new(friend).id()],
+        ..Told::default()
+    };
+    let mut authors: Vec<Author> = [own, friend, small, large].map(Author::new).into();
+    let ids: Vec<PeerId> = authors.iter().map(Author::id).collect();
+    let mut lost: Vec<PeerId> = Vec::new();
+    for i in 0..60 {
+        for n in 0..authors.len() {
+            if n == 2 && i % 6 > 0 {
+                continue;
+            }
+            let batch = authors[n].say(&["x".repeat(50).as_str()]);
+            let dropped = told.save(&mut store, &batch);
+            let now: Vec<PeerId> = dropped.iter().map(|(log, _)| log.author).collect();
+            if lost.is_empty() && !now.is_empty() {
+                assert_eq!(now, [ids[3]], "the largest unknown one loses first");
+            }
+            if now.contains(&ids[1]) {
+                for unknown in &authors[2..] {
+                    assert!(load(&store, &unknown.log(), 1, 1).is_empty());
+                }
+            }
+            lost.extend(now);
+        }
+    }
+    assert!(lost.contains(&ids[1]) && !lost.contains(&ids[0]));
+    assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 60);
+}
+
+#[test]
+fn printed_survives_and_stays_within_what_is_there() {
+    let folder = Folder::new();
+    let room = Room::general();
+    let mut bob = Author::new(2);
+    let (mut store, _) = open(&folder);
+    assert_eq!(store.printed(&room), None);
+    store.save(&bob.say(&["one"]), Local::default()).unwrap();
+    let after_one = store.end(&room);
+    store.set_printed(&room, after_one).unwrap();
+    store.save(&bob.say(&["two"]), Local::default()).unwrap();
+    let after_two = store.end(&room);
+    drop(store);
+    let (mut store, _) = open(&folder);
+    let mut at = store.printed(&room).unwrap();
+    assert_eq!(at, after_one);
+    assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
+    store.set_printed(&room, after_two).unwrap();
+    drop(store);
+    // A power cut took the second line, and it came again.
+    let path = folder.segments()[0].clone();
+    let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
+    cut.set_len(after_one.offset).unwrap();
+    let (mut store, _) = open(&folder);
+    let mut at = store.printed(&room).unwrap();
+    assert_eq!(at, after_one);
+    store
+        .save(bob.head.as_ref().unwrap(), Local::default())
+        .unwrap();
+    assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
+}
+
+#[test]
+fn in_memory_the_oldest_foreign_lines_go_first() {
+    let (mut own, mut bob) = (Author::new(1), Author::new(2));
+    let limits = Limits {
+        memory: 20_000,
+        ..Limits::default()
+    };
+    let mut store = Store::in_memory(own.id(), NET, limits);
+    assert!(store.save(&bob.say(&["early"]), Local::default()).is_err());
+    bob.head = None;
+    store.join(&Room::general()).unwrap();
+    let mut told = Told::default();
+    told.floors.insert(own.log(), 1);
+    let mut low = 1;
+    for i in 0..60 {
+        if i % 3 == 0 {
+            told.save(&mut store, &own.say(&["ours"]));
+        }
+        for (log, first) in told.save(&mut store, &bob.say(&["x".repeat(50).as_str()])) {
+            assert_eq!(log, bob.log());
+            low = first;
+        }
+    }
+    assert!(low > 10 && !store.full());
+    let held: Vec<u64> = (low..=60).collect();
+    assert_eq!(load(&store, &bob.log(), 1, 1), held);
+    assert_eq!(load(&store, &own.log(), 1, 1).len(), 20);
+    let mut at = Position::default();
+    assert_eq!(read_all(&store, &mut at).len(), 20 + held.len());
+    assert_eq!(at, store.end(&Room::general()));
+    while !store.full() {
+        told.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
+        assert!(own.head.as_ref().unwrap().sequence < 100);
+    }
+    told.floors.clear();
+    assert!(!store.end_turn(&told).unwrap().is_empty());
+    assert!(!store.full());
+}
+
+#[test]
+fn a_clean_end_makes_the_next_start_quick() {
+    let folder = Folder::new();
+    let limits = Limits::default();
+    let (mut store, _) = open_with(&folder, false, limits);
+    let told = Told::default();
+    let mut bob = Author::new(2);
+    let text = "x".repeat(8000);
+    for _ in 0..120 {
+        told.save(&mut store, &bob.say(&[&text]));
+    }
+    store.close(&told).unwrap();
+    let path = folder.segments()[0].clone();
+    assert_eq!(folder.segments().len(), 1);
+    // What stands before the last frontier is not read again.
+    let mut bytes = fs::read(&path).unwrap();
+    let damaged = bytes.len() / 2;
+    bytes[damaged] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let begun = Instant::now();
+    let (store, ranges) = open_with(&folder, true, limits);
+    eprintln!("opened in {:?}", begun.elapsed());
+    assert_eq!(ranges, [bob.range(1)]);
+    // A short run leaves no further frontier.
+    let size = fs::metadata(&path).unwrap().len();
+    store.close(&told).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), size);
+}
+
+#[test]
+fn a_full_disk_takes_all_of_a_batch_or_nothing() {
+    let folder = Folder::new();
+    // In a mount namespace of its own, this test runs again with a file system of 1 MiB.
+    let Some(dir) = std::env::var_os("P2PCHAT_TEST_FULL_DISK") else {
+        let script = "mount -t tmpfs -o size=1m tmpfs \"$P2PCHAT_TEST_FULL_DISK\" && exec \"$@\"";
+        let status = Command::new("unshare")
+            .args(["-r", "-m", "sh", "-c", script, "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "a_full_disk_takes_all_of_a_batch_or_nothing"])
+            .env("P2PCHAT_TEST_FULL_DISK", &folder.0)
+            .status()
+            .expect("unshare of util-linux is needed");
+        assert!(
+            status.success(),
+            "see above; needs the right to make a mount namespace"
+        );
+        return;
+    };
+    let dir = Path::new(&dir);
+    let (mut bob, mut carol) = (Author::new(2), Author::new(3));
+    let rooms = [Room::general()];
+    let open = || {
+        Store::open(
+            dir,
+            NET,
+            Author::new(1).id(),
+            &rooms,
+            false,
+            Limits::default(),
+        )
+    };
+    let (mut store, _) = open().unwrap();
+    let text = "x".repeat(15_000);
+    let mut saved = 0;
+    let error = loop {
+        match store.save(&bob.say(&[&text, &text]), Local::default()) {
+            Ok(()) => saved += 1,
+            Err(e) => break e,
+        }
+        assert!(saved < 100);
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(store.full() && saved > 10);
+    // What is small still fits, and follows on a whole line.
+    store.save(&carol.say(&["hi"]), Local::default()).unwrap();
+    let all = read_all(&store, &mut Position::default());
+    assert_eq!(all.len(), saved + 1);
+    drop(store);
+    let (_, ranges) = open().unwrap();
+    let highs: BTreeMap<PeerId, u64> = ranges.iter().map(|r| (r.log.author, r.high)).collect();
+    assert_eq!(highs[&bob.id()], saved as u64 * 2);
+    assert_eq!(highs[&carol.id()], 1);
+}
