@@ -188,6 +188,20 @@ pub fn author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(CHAT)?.get(..ID_CHARS)
 }
 
+/// The number of the last line of a batch that holds only one, by its first bytes: thousands of them are passed over to find a place.
+/// `None`: only parsing tells.
+pub fn single(line: &[u8]) -> Option<u64> {
+    author(line)?;
+    let head = &line[..line.len().min(700)];
+    let behind = |field: &[u8]| {
+        let at = head.windows(field.len()).position(|w| w == field)?;
+        head.get(at + field.len()..)
+    };
+    behind(b",\"content\":")?.starts_with(b"\"").then_some(())?;
+    let digits = behind(b",\"sequence\":")?.split(|b| *b == b',').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 pub fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:06}.ndjson"))
 }

@@ -245,7 +245,9 @@ impl Shelf {
         loop {
             let mut reader = Reader::open_at(&self.dir, self.segments[index], offset)?;
             while reader.advance()? {
-                if segment::author(reader.line()).is_some_and(|id| id != author.as_bytes()) {
+                if segment::author(reader.line()).is_some_and(|id| id != author.as_bytes())
+                    || segment::single(reader.line()).is_some_and(|last| last < from)
+                {
                     continue;
                 }
                 let Ok((batch, _)) = Batch::from_stored(reader.line(), &self.network) else {
