@@ -13,7 +13,8 @@ use p2pchat::base::event::Position;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::store::{Core, Limits, Store};
+use p2pchat::shell::quota::{Core, Limits};
+use p2pchat::shell::store::Store;
 
 const NET: NetworkTag = NetworkTag::OPEN;
 

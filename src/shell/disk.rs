@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fsync::Fsync;
-use super::quota;
+use super::quota::{self, Core, Limits};
+use super::segment;
 use super::shelf::{self, Shelf};
-use super::store::{Core, Limits};
 use crate::base::batch::{Batch, Local, LogId, Range};
+use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
 
@@ -130,11 +131,7 @@ impl Disk {
         saved
     }
 
-    pub fn set_printed(
-        &mut self,
-        room: &Room,
-        position: crate::base::event::Position,
-    ) -> io::Result<()> {
+    pub fn set_printed(&mut self, room: &Room, position: Position) -> io::Result<()> {
         match self.shelves.get_mut(room) {
             Some(shelf) => shelf.set_printed(position, &mut self.fsync),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -285,7 +282,7 @@ impl Turn<'_> {
             return Err(e);
         }
         for number in plan.segments {
-            let path = super::segment::path(&shelf.dir, number);
+            let path = segment::path(&shelf.dir, number);
             let old = path.metadata().map_or(0, |meta| meta.len());
             // One that cannot be rewritten keeps lines that are no longer counted as held; they do no harm but to the space they take.
             if let Ok(new) = quota::rewrite(&shelf.dir, number, self.network, &plan.lows) {

@@ -2,12 +2,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::quota::Core;
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
-
-use super::store::Core;
 
 /// One batch as it would stand in a file.
 struct Entry {

@@ -1,12 +1,50 @@
-//! Which batches go when an author has stored too much in a room, and how they are taken out of old segments.
+//! How much is kept, which batches go when an author has stored too much in a room, and how they are taken out of old segments.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use super::segment::{self, Reader};
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::Room;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes after which a segment is full.
+    pub segment: u64,
+    /// Bytes of one author in one room.
+    pub author: u64,
+    /// Bytes of our own in one room.
+    pub own: u64,
+    /// Bytes of all rooms of the network. `None`: half of what would be free without them.
+    pub total: Option<u64>,
+    /// Bytes in all, in memory.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            segment: 1024 * 1024,
+            author: 64 * 1024 * 1024,
+            own: 256 * 1024 * 1024,
+            total: None,
+            memory: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// What the store asks the core at the end of a turn.
+pub trait Core {
+    /// What is held of a room: all of it saved, failed saves taken back.
+    fn frontier(&self, room: &Room) -> Vec<Range>;
+    /// No line of an own log at or above this may be dropped, for a peer lacks it. `u64::MAX`: all may.
+    fn floor(&self, log: &LogId) -> u64;
+    /// Has this peer been linked before? Others lose their lines first when there is too much in all.
+    fn is_known(&self, peer: &PeerId) -> bool;
+}
 
 /// What is to go of a room.
 #[derive(Debug, Default)]

@@ -221,7 +221,7 @@ impl Shelf {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Whole batches of one log upwards: see [`super::store::Store::load`].
+    /// Whole batches of one log upwards: see `Store::load`.
     ///
     /// # Errors
     /// A file cannot be read.
