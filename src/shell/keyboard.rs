@@ -291,8 +291,9 @@ impl RawMode {
         cfmakeraw(&mut raw);
         // A sentence that others write to the terminal still begins at the left.
         raw.output_flags = output;
-        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
+        // Said before it is done: a signal in between then restores what needs none.
         RAW.store(true, Ordering::SeqCst);
+        tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
         Ok(RawMode(()))
     }
 }

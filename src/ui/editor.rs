@@ -98,13 +98,21 @@ impl Editor {
             // Some of what stands before the cursor is to be seen, too.
             self.first = self.cursor.saturating_sub(width / 2);
         }
+        // The cursor takes a column even behind the end.
+        let mut after = 1;
+        for c in self.line.iter().skip(self.cursor) {
+            if after > width {
+                break;
+            }
+            after += columns(*c);
+        }
         let mut before = 0;
-        // Backwards from the cursor: the first character that still fits, or the one that stands there already.
         let mut first = self.cursor;
-        while first > self.first {
+        while first > 0 {
             let more = self.line.get(first - 1).map_or(0, |c| columns(*c));
-            // The cursor itself takes a column.
-            if before + more >= width {
+            // What stood on the screen stays; what did not comes only if it pushes nothing out.
+            let right = if first > self.first { 1 } else { after };
+            if before + more + right > width {
                 break;
             }
             before += more;

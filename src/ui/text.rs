@@ -185,13 +185,8 @@ impl Transcript {
                 let shown_before = self.name(&before);
                 self.names.learn(peer);
                 let what = format!("is now known as {}", self.name(peer));
-                self.sign(
-                    &Target::Room(room.clone()),
-                    *at,
-                    None,
-                    &format!("* {shown_before} {what}"),
-                    out,
-                );
+                let target = Target::Room(room.clone());
+                self.remark(&target, *at, &format!("* {shown_before} {what}"), out);
             }
             Notice::Gap {
                 target,
@@ -209,7 +204,7 @@ impl Transcript {
                     ("lines", "are")
                 };
                 let what = format!("- {count} {lines} of {} {are} missing", self.name(author));
-                self.sign(target, *at, None, &what, out);
+                self.remark(target, *at, &what, out);
             }
             Notice::Peers(views) => views.iter().for_each(|view| self.names.learn(&view.peer)),
             Notice::Rooms(_)
@@ -262,19 +257,12 @@ impl Transcript {
 
     fn event(&self, room: &Room, peer: &Peer, at: Wall, what: &str, out: &mut Vec<u8>) {
         let sentence = format!("* {} {what}", self.name(peer));
-        self.sign(&Target::Room(room.clone()), at, None, &sentence, out);
+        self.remark(&Target::Room(room.clone()), at, &sentence, out);
     }
 
     /// A line that is not chat: dim where there are colours.
-    fn sign(
-        &self,
-        target: &Target,
-        at: Wall,
-        today: Option<Wall>,
-        sentence: &str,
-        out: &mut Vec<u8>,
-    ) {
-        self.stamp(at, today, target, out);
+    fn remark(&self, target: &Target, at: Wall, sentence: &str, out: &mut Vec<u8>) {
+        self.stamp(at, None, target, out);
         let _ = match self.form {
             Form::Terminal { color: true, .. } => writeln!(out, "\x1b[2m{sentence}\x1b[0m"),
             _ => writeln!(out, "{sentence}"),

@@ -1,0 +1,292 @@
+//! The line being typed: keys, editing, and the screen on which it stays whole.
+use std::io::Write;
+
+use p2pchat::base::batch::LINE_MAX;
+use p2pchat::ui::editor::{Editor, Outcome};
+use p2pchat::ui::keys::Decoder;
+use p2pchat::ui::terminal::Terminal;
+use termion::event::Key;
+
+fn type_in(editor: &mut Editor, text: &str) {
+    for c in text.chars() {
+        assert_eq!(editor.key(Key::Char(c)), Outcome::Edited);
+    }
+}
+
+fn line(editor: &mut Editor) -> String {
+    match editor.key(Key::Char('\n')) {
+        Outcome::Line(line) => line,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn editing() {
+    use Key::{Alt, Backspace, Char, Ctrl, Delete, End, Home, Left, Right};
+    let x = Char('x');
+    let cases: &[(&str, &[Key], &str)] = &[
+        ("helo", &[Left, Char('l')], "hello"),
+        ("hellox", &[Backspace], "hello"),
+        ("xhello", &[Home, Delete], "hello"),
+        ("yhello", &[Ctrl('a'), Ctrl('d'), End, x], "hellox"),
+        ("ab", &[Home, Right, Right, Right, x], "abx"),
+        ("rest gone", &[Left, Left, Ctrl('u')], "ne"),
+        ("rest", &[Home, Right, Ctrl('k'), Ctrl('e'), x], "rx"),
+        ("one two  ", &[Ctrl('w')], "one "),
+        ("one two", &[Alt('b'), x], "one xtwo"),
+        ("one two", &[Home, Alt('f'), x], "onex two"),
+        ("e\u{301}", &[Backspace, x], "x"),
+        ("日本", &[Left, Delete], "日"),
+        ("", &[Backspace, Delete, Left, Right, Ctrl('u'), x], "x"),
+        ("", &[Ctrl('k'), Ctrl('w'), Alt('b'), Alt('f'), x], "x"),
+        ("a", &[Key::F(3), Key::Esc, Key::Null, Alt('q')], "a"),
+    ];
+    for (typed, keys, result) in cases {
+        let mut editor = Editor::default();
+        type_in(&mut editor, typed);
+        for key in *keys {
+            editor.key(*key);
+        }
+        assert_eq!(line(&mut editor), *result, "{typed} {keys:?}");
+    }
+}
+
+#[test]
+fn ends_and_bounds() {
+    let mut editor = Editor::default();
+    let enter = editor.key(Key::Char('\n'));
+    assert_eq!(enter, Outcome::Edited, "an empty line is none");
+    type_in(&mut editor, "half");
+    assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Edited);
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Edited);
+    assert!(editor.is_empty());
+    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Interrupt);
+    assert_eq!(editor.key(Key::Ctrl('d')), Outcome::EndOfInput);
+    assert_eq!(editor.key(Key::Char('\u{9b}')), Outcome::Refused);
+    for _ in 0..LINE_MAX / 2 {
+        assert_eq!(editor.key(Key::Char('é')), Outcome::Edited);
+    }
+    assert_eq!(editor.key(Key::Char('x')), Outcome::Refused);
+    editor.key(Key::Backspace);
+    type_in(&mut editor, "xy");
+    assert_eq!(line(&mut editor).len(), LINE_MAX);
+}
+
+#[test]
+fn going_back_to_earlier_lines() {
+    let mut editor = Editor::default();
+    assert_eq!(editor.key(Key::Up), Outcome::Refused);
+    for i in 0..150 {
+        type_in(&mut editor, &format!("line {i}"));
+        line(&mut editor);
+    }
+    type_in(&mut editor, "draft");
+    editor.key(Key::Up);
+    assert_eq!(editor.view(40).text, "line 149");
+    editor.key(Key::Down);
+    assert_eq!(editor.view(40).text, "draft");
+    assert_eq!(editor.key(Key::Down), Outcome::Refused);
+    let mut steps = 0;
+    while editor.key(Key::Up) == Outcome::Edited {
+        steps += 1;
+    }
+    assert_eq!(steps, 100);
+    assert_eq!(line(&mut editor), "line 50");
+    assert_eq!(editor.key(Key::Down), Outcome::Refused);
+}
+
+#[test]
+fn a_long_line_scrolls_sideways() {
+    let mut editor = Editor::default();
+    type_in(&mut editor, "0123456789");
+    let view = editor.view(5);
+    assert_eq!((view.text.as_str(), view.cursor), ("6789", 4));
+    editor.key(Key::Left);
+    editor.key(Key::Left);
+    assert_eq!(editor.view(5).cursor, 2, "what can stand still does");
+    editor.key(Key::Home);
+    let view = editor.view(5);
+    assert_eq!((view.text.as_str(), view.cursor), ("01234", 0));
+    editor.key(Key::End);
+    for _ in 0..7 {
+        editor.key(Key::Backspace);
+        assert!(editor.view(5).cursor > 0, "some text is seen on the left");
+    }
+    type_in(&mut editor, "日本語\t\u{202e}");
+    let view = editor.view(40);
+    assert_eq!(view.text, "012日本語\u{2409}\u{fffd}");
+    assert_eq!((view.width, view.cursor), (11, 11));
+    for width in 0..14 {
+        let view = editor.view(width);
+        assert!(view.width <= width.max(2) && view.cursor < width.max(2));
+    }
+}
+
+fn keys(reads: &[&[u8]]) -> Vec<Key> {
+    let mut decoder = Decoder::default();
+    let mut keys = Vec::new();
+    for read in reads {
+        decoder.feed(read, |key| keys.push(key));
+    }
+    keys
+}
+
+#[test]
+fn keys_of_a_terminal() {
+    use Key::{Alt, Backspace, Char, Ctrl, CtrlLeft, Delete, Down, End, Esc, Home, Up};
+    assert_eq!(
+        keys(&[b"a\x1b[A\x1bOB\x1b[3~\x1b[1;5D\x1b[H\x1bOF\x7f\r\x03\x1bb"]),
+        [
+            Char('a'),
+            Up,
+            Down,
+            Delete,
+            CtrlLeft,
+            Home,
+            End,
+            Backspace,
+            Char('\n'),
+            Ctrl('c'),
+            Alt('b')
+        ]
+    );
+    assert_eq!(
+        keys(&[b"\xc3", b"\xa9\x1b", b"[A\x1b", b"h"]),
+        [Char('é'), Up, Esc, Char('h')],
+        "what two reads cut in two is one key, and a bare Esc takes no letter with it"
+    );
+    assert_eq!(
+        keys(&[b"\xffx\xc3y"]),
+        [Char('\u{fffd}'), Char('x'), Char('\u{fffd}'), Char('y')]
+    );
+}
+
+#[test]
+fn a_paste_may_hold_anything() {
+    let odd = b"\x1b[999~\x1b[<1;;3M\x1b[1;;2M\x1b[M\x1b[200~a\x1b[;~\x1b[300A";
+    assert_eq!(keys(&[odd]), [Key::Char('a')]);
+    let endless = [b"\x1b[".as_slice(), &[b'1'; 100_000], b"~x"].concat();
+    assert_eq!(keys(&[&endless]), [Key::Char('x')]);
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..200_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b"\x1b[[O<;0129~MAmZ\xc3\xa9\xffx"[(state >> 24) as usize % 19]
+        })
+        .collect();
+    assert!(!keys(&[&noise]).is_empty());
+}
+
+/// A screen of endless height: rows of cells, a cursor, and the few sequences that are used.
+struct Screen {
+    rows: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+    columns: usize,
+}
+
+impl Screen {
+    fn take(&mut self, bytes: &[u8]) {
+        let mut rest = std::str::from_utf8(bytes).unwrap();
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '\r' => self.column = 0,
+                '\n' => self.row += 1,
+                '\u{1b}' => {
+                    let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                    let (sequence, after) = rest.split_at(end + 1);
+                    rest = after;
+                    self.obey(sequence);
+                }
+                c => self.put(c),
+            }
+        }
+    }
+
+    fn obey(&mut self, sequence: &str) {
+        match sequence
+            .strip_prefix('[')
+            .unwrap()
+            .split_at(sequence.len() - 2)
+        {
+            ("", "J") => {
+                self.rows.truncate(self.row + 1);
+                if let Some(row) = self.rows.get_mut(self.row) {
+                    row.truncate(self.column);
+                }
+            }
+            (n, "C") => self.column += n.parse::<usize>().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn put(&mut self, c: char) {
+        if self.column == self.columns {
+            (self.row, self.column) = (self.row + 1, 0);
+        }
+        self.rows
+            .resize(self.rows.len().max(self.row + 1), Vec::new());
+        let row = &mut self.rows[self.row];
+        row.resize(row.len().max(self.column + 1), ' ');
+        row[self.column] = c;
+        self.column += 1;
+    }
+}
+
+#[derive(Default)]
+struct Writes(Vec<Vec<u8>>);
+
+impl Write for Writes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_half_typed_line_stays_whole() {
+    let mut terminal = Terminal::new(Writes::default(), 20);
+    let mut screen = Screen {
+        rows: Vec::new(),
+        row: 0,
+        column: 0,
+        columns: 20,
+    };
+    let mut editor = Editor::default();
+    let mut update = |terminal: &mut Terminal<Writes>, editor: &mut Editor, text: &str| {
+        terminal.update(text.as_bytes(), editor).unwrap();
+        let writes = std::mem::take(terminal.writer_mut()).0;
+        assert_eq!(writes.len(), 1, "one write an update");
+        screen.take(&writes[0]);
+        let rows: Vec<String> = screen.rows.iter().map(|row| row.iter().collect()).collect();
+        (rows, screen.row, screen.column)
+    };
+    let (rows, row, column) = update(&mut terminal, &mut editor, "");
+    assert_eq!((rows, row, column), (vec!["> ".to_owned()], 0, 2));
+    type_in(&mut editor, "half");
+    editor.key(Key::Left);
+    let (rows, row, column) = update(&mut terminal, &mut editor, "one\ntwo\n");
+    assert_eq!(rows, ["one", "two", "> half"]);
+    assert_eq!((row, column), (2, 5));
+    let exact = "e".repeat(20);
+    let wide = format!("{exact}\n{exact}12345\n");
+    let (rows, row, _) = update(&mut terminal, &mut editor, &wide);
+    assert_eq!(rows[2..], [&exact, &exact, "12345", "> half"]);
+    assert_eq!(row, 5);
+    terminal.set_prompt("#ops> ");
+    editor.key(Key::End);
+    type_in(&mut editor, " a line longer than the screen");
+    let (rows, row, column) = update(&mut terminal, &mut editor, "three\n");
+    assert_eq!(rows[5..], ["three", "#ops> n the screen"]);
+    assert_eq!((row, column), (6, 18));
+    terminal.resize(10);
+    let (rows, row, _) = update(&mut terminal, &mut editor, "");
+    assert_eq!((rows[6].as_str(), row), ("> screen", 6));
+    terminal.close(b"bye\n").unwrap();
+    let last = std::mem::take(terminal.writer_mut()).0.concat();
+    assert_eq!(last, b"\r\x1b[Jbye\r\n");
+}

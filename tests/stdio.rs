@@ -1,0 +1,248 @@
+//! The threads at stdin and stdout: whole lines, in order, and never more in hand than the bounds allow.
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use p2pchat::base::batch::{LINE_MAX, LineError, Lines};
+use p2pchat::shell::keyboard::{self, Block, Typed};
+use p2pchat::shell::printer::Printer;
+use termion::event::Key;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn wait(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "no {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn pipe() -> (File, File) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (
+        File::from(OwnedFd::from(reader)),
+        File::from(OwnedFd::from(writer)),
+    )
+}
+
+fn counter() -> (Arc<AtomicUsize>, impl Fn() + Send + 'static) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let theirs = Arc::clone(&count);
+    (count, move || {
+        theirs.fetch_add(1, Ordering::SeqCst);
+    })
+}
+
+fn read_all(input: Vec<u8>) -> Vec<Block> {
+    let (reader, mut writer) = pipe();
+    let typed = keyboard::lines_of(reader, || {}).unwrap();
+    let writing = thread::spawn(move || writer.write_all(&input));
+    let mut blocks = Vec::new();
+    loop {
+        match typed.recv_timeout(PATIENCE).unwrap() {
+            Typed::Lines(block) => blocks.push(block),
+            Typed::Key(key) => panic!("{key:?}"),
+            Typed::End => break,
+        }
+    }
+    writing.join().unwrap().unwrap();
+    blocks
+}
+
+type Numbered<T> = Vec<(u64, T)>;
+
+fn flat(blocks: &[Block]) -> (Numbered<&str>, Numbered<LineError>) {
+    let lines = blocks.iter().flat_map(Block::numbered).collect();
+    let refused = blocks.iter().flat_map(|b| b.refused.clone()).collect();
+    (lines, refused)
+}
+
+#[test]
+fn a_line_goes_out_as_it_comes() {
+    let (reader, mut writer) = pipe();
+    let (wakes, wake) = counter();
+    let typed = keyboard::lines_of(reader, wake).unwrap();
+    for (number, text) in [(1, "one"), (2, "two")] {
+        writeln!(writer, "{text}").unwrap();
+        let mut lines = Lines::default();
+        lines.push(text.as_bytes()).unwrap();
+        let expected = Block {
+            first: number,
+            lines,
+            refused: vec![],
+        };
+        match typed.recv_timeout(PATIENCE).unwrap() {
+            Typed::Lines(block) => assert_eq!(block, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(writer);
+    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(Typed::End)));
+    wait("three wakes", || wakes.load(Ordering::SeqCst) == 3);
+}
+
+#[test]
+fn lines_of_a_pipe() {
+    let blocks = read_all(b"a\r\n\nb\xff\nc\rd\n\xc3\xa9".to_vec());
+    let (said, refused) = flat(&blocks);
+    assert_eq!(said, [(1, "a"), (2, ""), (4, "c\rd"), (5, "é")]);
+    assert_eq!(refused, [(3, LineError::NotUtf8)]);
+    assert_eq!(read_all(Vec::new()), []);
+}
+
+#[test]
+fn long_lines_are_refused_and_the_rest_keeps_its_number() {
+    let longest = "x".repeat(LINE_MAX);
+    let million = "z".repeat(1_000_000);
+    let input =
+        format!("{longest}\n{longest}\r\n{longest}y\nshort\n{million}\nafter\n{longest}{longest}");
+    let blocks = read_all(input.into_bytes());
+    let (said, refused) = flat(&blocks);
+    let longest = longest.as_str();
+    assert_eq!(
+        said,
+        [(1, longest), (2, longest), (4, "short"), (6, "after")]
+    );
+    let long = LineError::TooLong;
+    assert_eq!(refused, [(3, long), (5, long), (7, long)]);
+}
+
+#[test]
+fn many_lines_come_whole_and_in_order() {
+    // Of all lengths, so that reads cut them at every place; now and then one that must be refused.
+    let line = |i: usize| match i % 1000 {
+        999 => b"\xff\n".to_vec(),
+        _ => format!("{i} {}\n", "é".repeat(i % 37)).into_bytes(),
+    };
+    let input: Vec<u8> = (0..100_000).flat_map(line).collect();
+    let blocks = read_all(input);
+    let (said, refused) = flat(&blocks);
+    assert_eq!((said.len(), refused.len()), (99_900, 100));
+    for (number, text) in said {
+        assert_eq!(format!("{text}\n").into_bytes(), line(number as usize - 1));
+    }
+    assert!(refused.iter().all(|(number, _)| number % 1000 == 0));
+    assert!(blocks.iter().all(|b| b.lines.len() <= 96 * 1024));
+}
+
+#[test]
+fn a_loop_that_takes_nothing_stops_the_reading() {
+    let (reader, mut writer) = pipe();
+    let typed = keyboard::lines_of(reader, || {}).unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let theirs = Arc::clone(&written);
+    let writing = thread::spawn(move || {
+        let block = b"0123456789abcde\n".repeat(4096);
+        for _ in 0..100 {
+            writer.write_all(&block).unwrap();
+            theirs.fetch_add(block.len(), Ordering::SeqCst);
+        }
+    });
+    let (mut last, mut still) = (0, 0);
+    wait("standstill", || {
+        thread::sleep(Duration::from_millis(10));
+        let now = written.load(Ordering::SeqCst);
+        still = if now == last && now > 0 { still + 1 } else { 0 };
+        last = now;
+        still == 20
+    });
+    // The channel, the thread's hand, and the kernel's pipe.
+    assert!(last <= 640 * 1024, "{last} bytes were read ahead");
+    let mut count = 0;
+    while let Ok(Typed::Lines(block)) = typed.recv_timeout(PATIENCE) {
+        count += block.lines.iter().count();
+    }
+    writing.join().unwrap();
+    assert_eq!(count, 100 * 4096);
+}
+
+#[test]
+fn keys_come_one_by_one() {
+    let (reader, mut writer) = pipe();
+    let typed = keyboard::keys_of(reader, || {}).unwrap();
+    writer.write_all(b"h\x1b[A\r").unwrap();
+    drop(writer);
+    for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {
+        match typed.recv_timeout(PATIENCE).unwrap() {
+            Typed::Key(key) => assert_eq!(key, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(Typed::End)));
+}
+
+#[test]
+fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
+    let (mut reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let printer = Printer::to(writer, wake).unwrap();
+    let mut sent = Vec::new();
+    let mut token = 0u64;
+    loop {
+        // Of all sizes: some go out at once, some are joined, some stand alone.
+        let size = [10, 3000, 20_000][token as usize % 3];
+        let mut chunk = printer.buffer();
+        assert!(chunk.is_empty());
+        writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
+        let bytes = chunk.clone();
+        if let Err(back) = printer.try_send(chunk, token + 1) {
+            assert_eq!(back, bytes, "what is refused comes back whole");
+            break;
+        }
+        token += 1;
+        sent.extend_from_slice(&bytes);
+        assert!(sent.len() < 1 << 20, "the queue has no bound");
+    }
+    assert!(sent.len() >= 256 * 1024 && !printer.room());
+    assert!(printer.printed() < token);
+    assert_eq!(wakes.load(Ordering::SeqCst), 0);
+    let short = Duration::from_millis(20);
+    assert!(!printer.finish(short), "nobody reads");
+    let mut got = vec![0; sent.len()];
+    reader.read_exact(&mut got).unwrap();
+    assert!(got == sent, "every byte, in order");
+    assert!(printer.finish(PATIENCE));
+    assert_eq!(printer.printed(), token);
+    wait("wake", || wakes.load(Ordering::SeqCst) == 1);
+    assert!(printer.room());
+    printer.try_send(b"last\n".to_vec(), token + 1).unwrap();
+    let mut last = [0; 5];
+    reader.read_exact(&mut last).unwrap();
+    assert_eq!(&last, b"last\n");
+    assert!(printer.finish(PATIENCE));
+    assert_eq!((printer.printed(), printer.broken()), (token + 1, None));
+}
+
+#[test]
+fn a_reader_that_went_away_is_noticed() {
+    let (reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let printer = Printer::to(writer, wake).unwrap();
+    printer.try_send(b"one\n".to_vec(), 1).unwrap();
+    assert!(printer.finish(PATIENCE));
+    drop(reader);
+    printer.try_send(b"two\n".to_vec(), 2).unwrap();
+    wait("wake", || wakes.load(Ordering::SeqCst) == 1);
+    assert_eq!(printer.broken(), Some(ErrorKind::BrokenPipe));
+    assert_eq!(printer.printed(), 1);
+    assert!(!printer.finish(PATIENCE) && !printer.room());
+    assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
+}
+
+#[test]
+fn a_file_is_written_where_it_stands() {
+    let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let printer = Printer::to(file, || {}).unwrap();
+    printer.try_send(b"after\n".to_vec(), 1).unwrap();
+    assert!(printer.finish(PATIENCE));
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(text, "before\nafter\n");
+}

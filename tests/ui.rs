@@ -1,0 +1,523 @@
+//! Text, JSON and commands, byte for byte: what the contract shows, and what hostile text must not do.
+use std::sync::Arc;
+
+use jiff::tz::{Offset, TimeZone};
+use p2pchat::base::batch::{Batch, Draft, LINE_MAX, Lines, Local, LogId};
+use p2pchat::base::event::{Chat, Command, Found, Notice, Peer, PeerState, PeerView};
+use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::Wall;
+use p2pchat::ui::command::{self, Request};
+use p2pchat::ui::json;
+use p2pchat::ui::text::{self, Names, Transcript};
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed(&[n; 32])
+}
+
+fn peer(n: u8, nick: &str) -> Peer {
+    Peer {
+        id: identity(n).id(),
+        nick: Nick::new(nick).unwrap(),
+    }
+}
+
+fn wall(stamp: &str) -> Wall {
+    Wall::parse(stamp).unwrap()
+}
+
+fn lines(text: &[&str]) -> Lines {
+    let mut lines = Lines::default();
+    for line in text {
+        lines.push(line.as_bytes()).unwrap();
+    }
+    lines
+}
+
+struct Said<'a> {
+    by: (u8, &'a str),
+    target: Target,
+    action: bool,
+    late: bool,
+    text: &'a [&'a str],
+}
+
+fn chat(said: Said<'_>) -> Notice {
+    let identity = identity(said.by.0);
+    let draft = Draft {
+        log: LogId {
+            target: said.target,
+            author: identity.id(),
+            incarnation: 0x9f,
+        },
+        username: Nick::new(said.by.1).unwrap(),
+        sequence: 1,
+        lamport: 99,
+        timestamp: wall("2026-11-20T08:00:00Z"),
+        previous: None,
+        action: said.action,
+        lines: &lines(said.text),
+    };
+    Notice::Chat(Chat {
+        batch: Arc::new(Batch::sign(&identity, &NetworkTag::OPEN, draft)),
+        local: Local {
+            received: wall("2026-11-21T10:31:04.123Z"),
+            late: said.late,
+            backfill: false,
+        },
+        own: said.by.0 == 1,
+    })
+}
+
+fn general() -> Target {
+    Target::Room(Room::general())
+}
+
+fn bob_says<'a>(text: &'a [&'a str]) -> Said<'a> {
+    Said {
+        by: (2, "bob"),
+        target: general(),
+        action: false,
+        late: false,
+        text,
+    }
+}
+
+fn shown(transcript: &mut Transcript, notice: &Notice) -> String {
+    let mut out = Vec::new();
+    transcript.append(notice, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn short(n: u8) -> String {
+    identity(n).id().short()
+}
+
+#[test]
+fn the_pipe_form_is_the_contracts() {
+    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let (a, b) = (short(1), short(2));
+    let now = "2026-11-21T10:31:04.123Z";
+    assert_eq!(
+        shown(&mut pipe, &chat(bob_says(&["Hey there!", "", "x: y"]))),
+        format!(
+            "{now} #general bob~{b}: Hey there!\n{now} #general bob~{b}: \n{now} #general bob~{b}: x: y\n"
+        )
+    );
+    let direct = |reader: u8| {
+        chat(Said {
+            target: Target::Peer(identity(reader).id()),
+            ..bob_says(&["psst"])
+        })
+    };
+    assert_eq!(
+        shown(&mut pipe, &direct(1)),
+        format!("{now} @alice~{a} bob~{b}: psst\n")
+    );
+    assert_eq!(
+        shown(&mut pipe, &direct(7)),
+        format!("{now} @?~{} bob~{b}: psst\n", short(7))
+    );
+    let waves = chat(Said {
+        action: true,
+        late: true,
+        ..bob_says(&["waves"])
+    });
+    assert_eq!(
+        shown(&mut pipe, &waves),
+        format!("2026-11-20T08:00:00.000Z #general ** bob~{b} waves\n"),
+        "a late line bears the author's time"
+    );
+}
+
+#[test]
+fn events_and_gaps_on_a_pipe() {
+    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let (room, at, b) = (Room::general(), wall("2026-11-21T10:31:06.5Z"), short(2));
+    let bob = peer(2, "bob");
+    let gap = |from, to| Notice::Gap {
+        target: general(),
+        author: bob.clone(),
+        incarnation: 1,
+        from,
+        to,
+        at,
+    };
+    let joined = Notice::Joined {
+        room: room.clone(),
+        peer: bob.clone(),
+        at,
+    };
+    let left = Notice::Left {
+        room: room.clone(),
+        peer: bob.clone(),
+        at,
+    };
+    let renamed = Notice::Renamed {
+        room,
+        peer: peer(2, "robert"),
+        old: bob.nick.clone(),
+        at,
+    };
+    for (notice, line) in [
+        (joined, format!("* bob~{b} joined")),
+        (left, format!("* bob~{b} left")),
+        (renamed, format!("* bob~{b} is now known as robert~{b}")),
+        (gap(7, 9), format!("- 3 lines of bob~{b} are missing")),
+        (gap(7, 7), format!("- 1 line of bob~{b} is missing")),
+    ] {
+        let stamp = "2026-11-21T10:31:06.500Z #general";
+        assert_eq!(shown(&mut pipe, &notice), format!("{stamp} {line}\n"));
+    }
+    assert_eq!(shown(&mut pipe, &Notice::Settled), "");
+}
+
+#[test]
+fn the_terminal_form_says_more_only_where_a_name_misleads() {
+    let zone = TimeZone::fixed(Offset::constant(2));
+    let mut screen = Transcript::terminal(&peer(1, "alice"), zone.clone(), false);
+    screen.speak_in(Some(Room::general()));
+    assert_eq!(
+        shown(&mut screen, &chat(bob_says(&["Hey there!"]))),
+        "[12:31] bob: Hey there!\n"
+    );
+    let other = chat(Said {
+        by: (3, "BOB"),
+        target: Target::Room(Room::new("ops").unwrap()),
+        action: true,
+        late: true,
+        text: &["waves"],
+    });
+    assert_eq!(
+        shown(&mut screen, &other),
+        format!("[2026-11-20 10:00] #ops ** BOB~{} waves\n", short(3))
+    );
+    assert_eq!(
+        shown(&mut screen, &chat(bob_says(&["it's me"]))),
+        format!("[12:31] bob~{}: it's me\n", short(2)),
+        "from now on neither bob is just bob"
+    );
+    let mut names = Names::default();
+    let unruly = Peer {
+        id: identity(5).id(),
+        nick: Nick::foreign("a b"),
+    };
+    names.learn(&unruly);
+    assert_eq!(names.display(&unruly), format!("?~{}", short(5)));
+    let mut colours = Transcript::terminal(&peer(1, "alice"), zone, true);
+    let line = shown(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
+    assert!(line.starts_with("\u{1b}[2m[12:31]\u{1b}[0m "), "{line:?}");
+    assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
+}
+
+#[test]
+fn control_characters_are_shown_not_obeyed() {
+    let harmless = "a\tb é 日本 \u{2026}";
+    assert_eq!(text::clean(harmless), harmless);
+    assert_eq!(
+        text::clean("\0\u{8}\u{a}\u{d}\u{1b}\u{1f}"),
+        "\u{2400}\u{2408}\u{240a}\u{240d}\u{241b}\u{241f}"
+    );
+    for c in "\u{7f}\u{80}\u{9f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+        assert_eq!(text::clean(&format!("x{c}")), "x\u{fffd}", "{c:?}");
+    }
+    for c in "\u{a0}\u{2027}\u{202f}\u{2065}\u{206a}".chars() {
+        assert_eq!(text::clean(&c.to_string()), c.to_string(), "{c:?}");
+    }
+    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let line = shown(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
+    assert!(line.ends_with(": \u{241b}]0;owned\u{2407}\n"));
+    assert_eq!(text::complaint("no \u{1b}[2J"), "p2pchat: no \u{241b}[2J");
+}
+
+#[test]
+fn stderr_says_what_happened_to_a_name() {
+    let notice = Notice::OtherKey {
+        peer: peer(2, "bob"),
+        known: identity(3).id(),
+        since: wall("2026-11-01T10:00:00Z"),
+    };
+    let (b, c) = (short(2), short(3));
+    assert_eq!(
+        text::diagnostic(&notice).unwrap(),
+        format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
+    );
+    let twin = text::diagnostic(&Notice::Twin { address: None }).unwrap();
+    assert!(twin.contains("--dir") && twin.contains("--ephemeral"));
+    let error = Notice::Error {
+        code: "disk",
+        content: "the disk is full".into(),
+    };
+    let sentence = text::diagnostic(&error);
+    assert_eq!(sentence.as_deref(), Some("p2pchat: the disk is full"));
+    assert_eq!(text::diagnostic(&chat(bob_says(&["hi"]))), None);
+}
+
+fn view() -> PeerView {
+    PeerView {
+        peer: peer(2, "bob"),
+        address: Some("10.0.0.7:9999".parse().unwrap()),
+        found: Found::Multicast,
+        state: PeerState::Linked,
+        rtt_ms: Some(0.3),
+        rooms: vec![Room::general(), Room::new("ops").unwrap()],
+    }
+}
+
+#[test]
+fn tables() {
+    let (id, b) = (identity(2).id(), short(2));
+    let bare = PeerView {
+        address: None,
+        rtt_ms: None,
+        rooms: vec![],
+        ..view()
+    };
+    assert_eq!(
+        text::peer_rows(&[view(), bare]),
+        format!(
+            "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
+             bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
+        )
+    );
+    assert_eq!(
+        text::users(&[view()]),
+        format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
+    );
+    let rooms = text::room_list(&view().rooms);
+    assert_eq!(rooms, "#general  (spoken in)\n#ops\n");
+}
+
+fn as_json(notice: &Notice) -> String {
+    let mut out = Vec::new();
+    json::append(notice, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn json_lines_are_the_contracts() {
+    let (id, b) = (identity(2).id(), short(2));
+    let who = format!("\"sender\":\"{id}\",\"username\":\"bob\",\"name\":\"bob~{b}\"");
+    let line = |i: u64, content: &str| {
+        format!(
+            "{{\"type\":\"chat\",\"timestamp\":\"2026-11-20T08:00:00.000Z\",\"received\":\"2026-11-21T10:31:04.123Z\",\
+             \"target\":\"#general\",{who},\"incarnation\":\"000000000000009f\",\"sequence\":{},\"lamport\":{},\
+             \"content\":\"{content}\",\"self\":false,\"late\":false}}\n",
+            1 + i,
+            99 + i
+        )
+    };
+    assert_eq!(
+        as_json(&chat(bob_says(&["Hey there!", "\"\\\t"]))),
+        line(0, "Hey there!") + &line(1, "\\\"\\\\\\t")
+    );
+    let action = as_json(&chat(Said {
+        by: (1, "alice"),
+        target: Target::Peer(id),
+        action: true,
+        late: true,
+        text: &["waves"],
+    }));
+    assert!(action.contains(&format!("\"target\":\"@{id}\"")));
+    assert!(action.ends_with("\"self\":true,\"late\":true,\"action\":true}\n"));
+    assert_eq!(
+        as_json(&Notice::Peers(vec![view()])),
+        format!(
+            "{{\"type\":\"peer\",{who},\"address\":\"10.0.0.7:9999\",\"found\":\"multicast\",\
+             \"state\":\"linked\",\"rtt_ms\":0.3,\"rooms\":[\"#general\",\"#ops\"]}}\n"
+        )
+    );
+    let mut out = Vec::new();
+    json::append_ready(&peer(2, "bob"), 9999, &mut out);
+    json::append_error("usage", "no \u{202e}", &mut out);
+    json::append_self(&peer(2, "bob"), Some("abc"), &mut out);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        format!(
+            "{{\"type\":\"ready\",{who},\"port\":9999}}\n\
+             {{\"type\":\"error\",\"code\":\"usage\",\"content\":\"no \\u202e\"}}\n\
+             {{\"type\":\"self\",{who},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
+            id.fingerprint()
+        )
+    );
+}
+
+#[test]
+fn json_of_events() {
+    let (id, b) = (identity(2).id(), short(2));
+    let (room, at, bob) = (Room::general(), Wall(0), peer(2, "bob"));
+    let place = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
+    let event = |kind: &str, more: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",{place},\"username\":\"bob\",\"name\":\"bob~{b}\"{more}}}\n"
+        )
+    };
+    let joined = Notice::Joined {
+        room: room.clone(),
+        peer: bob.clone(),
+        at,
+    };
+    let left = Notice::Left {
+        room: room.clone(),
+        peer: bob.clone(),
+        at,
+    };
+    let renamed = Notice::Renamed {
+        room,
+        peer: bob.clone(),
+        old: Nick::new("rob").unwrap(),
+        at,
+    };
+    let delivered = Notice::Delivered {
+        log: LogId {
+            target: general(),
+            author: identity(1).id(),
+            incarnation: 0x9f,
+        },
+        sequence: 12,
+        peer: bob.clone(),
+    };
+    let gap = Notice::Gap {
+        target: general(),
+        author: bob,
+        incarnation: 0x9f,
+        from: 7,
+        to: 9,
+        at,
+    };
+    for (notice, line) in [
+        (joined, event("join", "")),
+        (left, event("leave", "")),
+        (renamed, event("nick", ",\"old\":\"rob\"")),
+        (
+            delivered,
+            format!(
+                "{{\"type\":\"delivered\",\"target\":\"#general\",\"incarnation\":\"000000000000009f\",\"sequence\":12,\"sender\":\"{id}\"}}\n"
+            ),
+        ),
+        (
+            gap,
+            format!(
+                "{{\"type\":\"gap\",{place},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9}}\n"
+            ),
+        ),
+        (Notice::Settled, String::new()),
+    ] {
+        assert_eq!(as_json(&notice), line);
+    }
+}
+
+#[test]
+fn json_loses_nothing_and_holds_no_control_character() {
+    let all: String = (0..0x1400)
+        .chain(0x2000..0x2100)
+        .filter_map(char::from_u32)
+        .filter(|c| *c != '\n')
+        .collect();
+    let line = as_json(&chat(bob_says(&[&all])));
+    let body = line.strip_suffix('\n').unwrap();
+    assert!(!body.chars().any(|c| c == '\t' || text::is_control(c)));
+    let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(parsed["content"].as_str().unwrap(), all);
+    for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
+        assert!(line.contains(escape), "{escape}");
+    }
+}
+
+fn say(room: Option<&str>, text: &[&str], action: bool) -> Request {
+    Request::Core(Command::Say {
+        room: room.map(|r| Room::new(r).unwrap()),
+        lines: lines(text),
+        action,
+    })
+}
+
+#[test]
+fn json_in() {
+    let join = Command::Join(Room::new("ops").unwrap());
+    for (line, request) in [
+        (
+            r##"{"type":"chat","target":"#ops","content":"text"}"##,
+            say(Some("ops"), &["text"], false),
+        ),
+        (
+            r#"{"type":"chat","content":"/text\né","new":1}"#,
+            say(None, &["/text", "é"], false),
+        ),
+        (
+            r#"{"type":"chat","content":"waves","action":true}"#,
+            say(None, &["waves"], true),
+        ),
+        (
+            r##"{"type":"command","content":"/join #ops"}"##,
+            Request::Core(join),
+        ),
+        (r#"{"type":"command","content":"/quit"}"#, Request::Quit),
+    ] {
+        assert_eq!(json::parse(line), Ok(request), "{line}");
+    }
+    for line in [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        r#"{"type":"chat"}"#,
+        r#"{"type":"nonsense","content":"x"}"#,
+        r#"{"type":"chat","target":"@bob","content":"x"}"#,
+        r##"{"type":"chat","target":"#a b","content":"x"}"##,
+        r#"{"type":"command","content":"join"}"#,
+        r#"{"type":"command","content":"/nonsense"}"#,
+        r#"{"type":"chat","content":"x"} trailing"#,
+    ] {
+        let error = json::parse(line).unwrap_err();
+        assert!(!error.is_empty() && !error.contains(" at line "), "{error}");
+    }
+    let long = "x".repeat(LINE_MAX + 1);
+    let long = format!("{{\"type\":\"chat\",\"content\":\"{long}\"}}");
+    assert!(json::parse(&long).unwrap_err().contains("16 KiB"));
+}
+
+#[test]
+fn typed_commands() {
+    use Request::{Core, Help, Quit};
+    let ops = Room::new("ops").unwrap();
+    for (line, request) in [
+        ("hello", say(None, &["hello"], false)),
+        ("", say(None, &[""], false)),
+        (" /quit", say(None, &[" /quit"], false)),
+        ("//etc/passwd", say(None, &["/etc/passwd"], false)),
+        ("///x", say(None, &["//x"], false)),
+        ("/me  waves", say(None, &["waves"], true)),
+        ("/ME waves", say(None, &["waves"], true)),
+        ("/help", Help),
+        ("/Quit", Quit),
+        ("/users", Core(Command::Peers)),
+        ("/WHO", Core(Command::Peers)),
+        ("/names", Core(Command::Peers)),
+        ("/list", Core(Command::Peers)),
+        ("/rooms", Core(Command::Rooms)),
+        ("/join #OPS ", Core(Command::Join(ops.clone()))),
+        ("/join ops", Core(Command::Join(ops.clone()))),
+        ("/part", Core(Command::Part(None))),
+        ("/part ops", Core(Command::Part(Some(ops)))),
+        ("/nick bob", Core(Command::Nick(Nick::new("bob").unwrap()))),
+    ] {
+        assert_eq!(command::parse(line), Ok(request), "{line}");
+    }
+    for line in [
+        "/",
+        "/msg bob hi",
+        "/history",
+        "/nonsense",
+        "/join",
+        "/join a b",
+        "/nick",
+        "/nick a:b",
+        "/me",
+        "/me  ",
+        "/part a@b",
+    ] {
+        assert!(command::parse(line).is_err(), "{line}");
+    }
+    assert!(command::parse("/msg bob hi").unwrap_err().contains("/help"));
+}
