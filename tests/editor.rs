@@ -68,7 +68,10 @@ fn ends_and_bounds() {
     }
     assert_eq!(editor.key(Key::Char('x')), Outcome::Refused);
     editor.key(Key::Backspace);
-    type_in(&mut editor, "xy");
+    type_in(&mut editor, "x");
+    let wide = editor.key(Key::Char('é'));
+    assert_eq!(wide, Outcome::Refused, "one byte is left, it takes two");
+    type_in(&mut editor, "y");
     assert_eq!(line(&mut editor).len(), LINE_MAX);
 }
 

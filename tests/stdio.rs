@@ -1,12 +1,13 @@
 //! The threads at stdin and stdout: whole lines, in order, and never more in hand than the bounds allow.
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use p2pchat::base::batch::{LINE_MAX, LineError, Lines};
 use p2pchat::shell::keyboard::{self, Block, Typed};
 use p2pchat::shell::printer::Printer;
@@ -110,6 +111,26 @@ fn long_lines_are_refused_and_the_rest_keeps_its_number() {
     );
     let long = LineError::TooLong;
     assert_eq!(refused, [(3, long), (5, long), (7, long)]);
+}
+
+#[test]
+fn the_longest_line_may_come_in_pieces() {
+    let (reader, mut writer) = pipe();
+    let same = reader.try_clone().unwrap();
+    let typed = keyboard::lines_of(reader, || {}).unwrap();
+    writer.write_all(&[b'x'; LINE_MAX]).unwrap();
+    writer.write_all(b"\r").unwrap();
+    wait("reading", || {
+        let mut fds = [PollFd::new(same.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    });
+    writer.write_all(b"\n").unwrap();
+    match typed.recv_timeout(PATIENCE).unwrap() {
+        Typed::Lines(block) => {
+            assert_eq!((block.lines.len(), block.refused), (LINE_MAX + 1, vec![]))
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

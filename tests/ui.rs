@@ -422,6 +422,12 @@ fn json_loses_nothing_and_holds_no_control_character() {
     for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
         assert!(line.contains(escape), "{escape}");
     }
+    // Each alone, too: one that is overlooked must not hide behind another.
+    for c in all.chars().filter(|c| text::is_control(*c)) {
+        let line = as_json(&chat(bob_says(&[&format!("x{c}y")])));
+        let escape = format!("\"content\":\"x\\u{:04x}y\"", c as u32);
+        assert!(line.contains(&escape), "{line:?}");
+    }
 }
 
 fn say(room: Option<&str>, text: &[&str], action: bool) -> Request {
