@@ -1,0 +1,195 @@
+//! A running program: its three streams, its signals, its end.
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::wait_until;
+
+/// How long a program may take for what it should do at once. Generous: the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The lines that a stream gave so far.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn read(stream: impl Read + Send + 'static) -> Lines {
+        let lines = Lines::default();
+        let shared = lines.clone();
+        thread::spawn(move || {
+            let (mut reader, mut line) = (BufReader::new(stream), Vec::new());
+            while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                let text = String::from_utf8_lossy(&line);
+                shared.change(|all| all.lines.push(text.trim_end_matches('\n').to_owned()));
+                line.clear();
+            }
+            shared.change(|all| all.ended = true);
+        });
+        lines
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Collected)) {
+        change(&mut self.0.0.lock().expect("a reader that lives"));
+        self.0.1.notify_all();
+    }
+
+    /// All so far.
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().expect("a reader that lives").lines.clone()
+    }
+
+    /// Waits until the lines so far are as wanted.
+    ///
+    /// # Panics
+    /// They are not in time, or the stream ended before; the message shows them.
+    pub fn wait_all(&self, limit: Duration, mut wanted: impl FnMut(&[String]) -> bool) {
+        let end = Instant::now() + limit;
+        let mut all = self.0.0.lock().expect("a reader that lives");
+        while !wanted(&all.lines) {
+            let left = end.saturating_duration_since(Instant::now());
+            if all.ended || left.is_zero() {
+                let (ended, from) = (all.ended, all.lines.len().saturating_sub(40));
+                let last = all.lines[from..].join("\n  ");
+                drop(all);
+                panic!("not as wanted within {limit:?} (ended: {ended}):\n  {last}");
+            }
+            all = self
+                .0
+                .1
+                .wait_timeout(all, left)
+                .expect("a reader that lives")
+                .0;
+        }
+    }
+
+    /// Waits for a line, and gives the first such one.
+    ///
+    /// # Panics
+    /// As [`Lines::wait_all`].
+    pub fn wait_for(&self, limit: Duration, mut wanted: impl FnMut(&str) -> bool) -> String {
+        let mut found = None;
+        self.wait_all(limit, |all| {
+            found = all.iter().find(|line| wanted(line)).cloned();
+            found.is_some()
+        });
+        found.expect("just found")
+    }
+
+    /// Waits until the stream ended, and gives all its lines.
+    ///
+    /// # Panics
+    /// It does not in time.
+    pub fn wait_end(&self, limit: Duration) -> Vec<String> {
+        wait_until("the end of a stream", limit, || {
+            self.0.0.lock().expect("a reader that lives").ended
+        });
+        self.all()
+    }
+}
+
+/// A program under test. It is killed when this is dropped.
+pub struct Program {
+    pub name: String,
+    pub out: Lines,
+    pub err: Lines,
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Program {
+    /// Starts it, with its streams piped.
+    pub fn spawn(name: &str, mut command: Command) -> Program {
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a program that starts");
+        Program {
+            name: name.to_owned(),
+            out: Lines::read(child.stdout.take().expect("piped")),
+            err: Lines::read(child.stderr.take().expect("piped")),
+            stdin: child.stdin.take(),
+            child,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for `p2pchat: ready as NAME on PORT` on stderr, and gives the port.
+    pub fn wait_ready(&self) -> u16 {
+        let ready = |line: &str| line.starts_with("p2pchat: ready as ");
+        let line = self.err.wait_for(SOON, ready);
+        let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+        port.unwrap_or_else(|| panic!("a port at the end of {line:?}"))
+    }
+
+    /// Writes a line to its stdin.
+    pub fn say(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes bytes to its stdin; blocks while the program reads none.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("an open stdin");
+        stdin.write_all(bytes).expect("a program that reads");
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Hands stdin over, for a thread that writes much.
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().expect("an open stdin")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("a program that runs");
+    }
+
+    /// As when the power goes: it has no moment left.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It still runs by then; the message shows its stderr.
+    pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return status;
+            }
+            let late = Instant::now() >= end;
+            assert!(!late, "{} still runs: {:#?}", self.name, self.err.all());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// [`Program::wait_exit`], as a status code.
+    pub fn wait_code(&mut self, limit: Duration) -> i32 {
+        let status = self.wait_exit(limit);
+        status.code().unwrap_or_else(|| panic!("{status}"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
