@@ -1,9 +1,12 @@
 //! The world: sockets, files, threads, the terminal, and the loop that joins them to the core.
+pub mod arguments;
 pub mod clock;
 pub mod datagrams;
 pub mod disk;
 pub mod event_loop;
+pub mod failure;
 pub mod fsync;
+pub mod help;
 pub mod interfaces;
 pub mod keyboard;
 pub mod memory;
@@ -17,3 +20,4 @@ pub mod shelf;
 pub mod signals;
 pub mod store;
 pub mod streams;
+pub mod values;

@@ -1,0 +1,163 @@
+//! What the values of options mean. Each function takes a value as it was typed; its error is a sentence that helps.
+use std::ffi::OsStr;
+use std::net::SocketAddrV4;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::failure::quoted;
+use crate::base::name::{NameError, Nick, Room};
+use crate::wire::code::{DEFAULT_PORT, Place, places};
+
+/// Longest wait, in seconds: some thirty years.
+const WAIT_MAX: f64 = 1e9;
+/// Longest name of an interface, in bytes (IFNAMSIZ − 1).
+const INTERFACE_MAX: usize = 15;
+
+/// When the transcript is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+fn utf8(value: &OsStr) -> Result<&str, String> {
+    let lossy = || format!("{} is not UTF-8", quoted(&value.to_string_lossy()));
+    value.to_str().ok_or_else(lossy)
+}
+
+pub fn path(value: &OsStr) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(value))
+}
+
+pub fn nick(value: &OsStr) -> Result<Nick, String> {
+    let text = utf8(value)?;
+    Nick::new(text).map_err(|error| {
+        format!(
+            "--username: the name {} {error}; a name has 1 to 32 characters, no white space, and none of ~ @ # : / *",
+            quoted(text)
+        )
+    })
+}
+
+pub fn room(value: &OsStr) -> Result<Room, String> {
+    let text = utf8(value)?;
+    Room::new(text).map_err(|error| match error {
+        NameError::Empty => "--room needs a ROOM: quote '#ops', or write ops".into(),
+        error => format!("--room: the room {} {error}", quoted(text)),
+    })
+}
+
+pub fn target(value: &OsStr) -> Result<Room, String> {
+    if value.as_bytes().starts_with(b"@") {
+        return Err("--to takes a ROOM: direct messages are not built yet".into());
+    }
+    room(value).map_err(|sentence| sentence.replacen("--room", "--to", 1))
+}
+
+pub fn port(value: &OsStr) -> Result<u16, String> {
+    let text = utf8(value)?;
+    let no = |_| {
+        format!(
+            "--port takes a number from 0 to 65535, not {}",
+            quoted(text)
+        )
+    };
+    text.parse().map_err(no)
+}
+
+pub fn group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
+    let text = utf8(value)?;
+    if text == "none" {
+        return Ok(None);
+    }
+    let address = text
+        .parse()
+        .or_else(|_| text.parse().map(|ip| SocketAddrV4::new(ip, DEFAULT_PORT)));
+    match address {
+        Ok(address) if address.ip().is_multicast() && address.port() != 0 => Ok(Some(address)),
+        Ok(_) => Err(format!(
+            "--multicast takes an IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without, or none, not {}",
+            quoted(text)
+        )),
+        Err(_) => Err(format!(
+            "--multicast takes an IPv4 multicast address or none, not {0}; to say {0}: p2pchat send {1}",
+            quoted(text),
+            spoken(text)
+        )),
+    }
+}
+
+/// As it would have to be typed.
+fn spoken(text: &str) -> &str {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
+    if text.len() <= 40 && text.chars().all(plain) {
+        text
+    } else {
+        "TEXT"
+    }
+}
+
+pub fn peer(value: &OsStr) -> Result<Vec<Place>, String> {
+    let text = utf8(value)?;
+    places(text).map_err(|error| format!("--peer: the address {} {error}", quoted(text)))
+}
+
+pub fn interface(value: &OsStr) -> Result<String, String> {
+    let text = utf8(value)?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if text.len() > INTERFACE_MAX || text.contains(odd) {
+        return Err(format!(
+            "--interface takes a name such as eth0, not {}",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn number(value: &OsStr, long: &str, least: u64) -> Result<u64, String> {
+    let text = utf8(value)?;
+    match text.parse() {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(format!(
+            "{long} takes a whole number from {least} up, not {}",
+            quoted(text)
+        )),
+    }
+}
+
+pub fn count(value: &OsStr) -> Result<u64, String> {
+    number(value, "--count", 1)
+}
+
+pub fn need(value: &OsStr) -> Result<u64, String> {
+    number(value, "--need", 0)
+}
+
+pub fn backlog(value: &OsStr) -> Result<u64, String> {
+    number(value, "--backlog", 0)
+}
+
+pub fn wait(value: &OsStr) -> Result<u64, String> {
+    let text = utf8(value)?;
+    match text.parse::<f64>() {
+        // Rounded up: a wait that was asked for is never none.
+        Ok(seconds) if (0.0..=WAIT_MAX).contains(&seconds) => Ok((seconds * 1000.0).ceil() as u64),
+        _ => Err(format!(
+            "--wait takes seconds from 0 up, such as 2 or 0.5, not {}",
+            quoted(text)
+        )),
+    }
+}
+
+pub fn when(value: &OsStr) -> Result<Color, String> {
+    match utf8(value)? {
+        "auto" => Ok(Color::Auto),
+        "always" => Ok(Color::Always),
+        "never" => Ok(Color::Never),
+        other => Err(format!(
+            "--color takes auto, always or never, not {}",
+            quoted(other)
+        )),
+    }
+}
