@@ -1,0 +1,383 @@
+//! The state directory: identity, lock, known peers, the mark of a clean end, secret files.
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use p2pchat::base::event::Known;
+use p2pchat::base::identity::{Hash, Identity};
+use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::time::Wall;
+use p2pchat::node::hub::Resume;
+use p2pchat::shell::failure::Failure;
+use p2pchat::shell::options::{Options, parse};
+use p2pchat::shell::state::{KNOWN_BYTES_MAX, KNOWN_MAX, Opened, State, own_identity, read_secret};
+
+/// A directory of this test's own, gone when it is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("state-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at(directory: &Path) -> Options {
+    parse(vec!["--dir".into(), directory.into()], &|_| None, None).unwrap()
+}
+
+fn open(directory: &Path) -> Opened {
+    State::open(&at(directory)).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn failing(directory: &Path, status: u8) -> Failure {
+    let failure = State::open(&at(directory)).err().expect("opened");
+    assert_eq!(failure.status, status, "{failure}");
+    assert!(!failure.sentence.chars().any(char::is_control), "{failure}");
+    failure
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_identity_is_made_once_for_its_owner_alone() {
+    let folder = Folder::new("identity");
+    let directory = folder.join("deep/down");
+    let first = open(&directory).identity.id();
+    assert_eq!(
+        (mode(&directory), mode(&directory.join("identity"))),
+        (0o700, 0o600)
+    );
+    assert_eq!(names(&directory), ["identity", "lock"]);
+    let again = open(&directory);
+    assert_eq!(again.identity.id(), first);
+    assert!(again.warnings.is_empty() && again.known.is_empty());
+    assert!(
+        fs::read_to_string(directory.join("identity"))
+            .unwrap()
+            .ends_with(&format!(" {first}\n"))
+    );
+    assert_ne!(open(&folder.join("other")).identity.id(), first);
+}
+
+#[test]
+fn two_first_starts_agree() {
+    let folder = Folder::new("race");
+    for round in 0..20 {
+        let directory = folder.join(&round.to_string());
+        let ids = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| own_identity(&at(&directory), &mut Vec::new()).unwrap().id())
+                })
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        assert_eq!(names(&directory), ["identity"]);
+    }
+}
+
+#[test]
+fn a_damaged_identity_is_an_error_and_never_replaced() {
+    let folder = Folder::new("damaged");
+    let directory = folder.join("d");
+    open(&directory);
+    let path = directory.join("identity");
+    let whole = fs::read_to_string(&path).unwrap();
+    let mut other = whole.clone().into_bytes();
+    other[30] = if other[30] == b'a' { b'b' } else { b'a' };
+    let cases: [Vec<u8>; 7] = [
+        Vec::new(),
+        whole.as_bytes()[..whole.len() - 1].to_vec(),
+        whole.as_bytes()[..40].to_vec(),
+        other,
+        format!("{whole}{whole}").into_bytes(),
+        whole.replace("key-1", "key-2").into_bytes(),
+        vec![0xff; 5000],
+    ];
+    for bytes in cases {
+        fs::write(&path, &bytes).unwrap();
+        let failure = failing(&directory, 78);
+        assert!(failure.sentence.contains("identity"), "{failure}");
+        assert_eq!(
+            own_identity(&at(&directory), &mut Vec::new())
+                .err()
+                .map(|f| f.status),
+            Some(78)
+        );
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    failing(&directory, 78);
+    fs::remove_dir(&path).unwrap();
+    symlink("/nowhere/identity", &path).unwrap();
+    failing(&directory, 78);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, whole).unwrap();
+    open(&directory);
+}
+
+#[test]
+fn an_identity_that_others_can_read_is_warned_of() {
+    let folder = Folder::new("readable");
+    open(&folder.0);
+    for bits in [0o640, 0o604] {
+        chmod(&folder.join("identity"), bits);
+        let opened = open(&folder.0);
+        assert_eq!(opened.warnings.len(), 1);
+        assert!(
+            opened.warnings[0].contains("chmod 600"),
+            "{}",
+            opened.warnings[0]
+        );
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_one_left_by_a_crash_is_not() {
+    let folder = Folder::new("lock");
+    fs::write(folder.join("lock"), "left by a crash").unwrap();
+    let running = open(&folder.0);
+    let failure = failing(&folder.0, 1);
+    assert!(failure.sentence.contains("--dir") && failure.sentence.contains("--ephemeral"));
+    let meanwhile = own_identity(&at(&folder.0), &mut Vec::new()).unwrap();
+    assert_eq!(meanwhile.id(), running.identity.id());
+    drop(running);
+    open(&folder.0);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_bad_configuration() {
+    let folder = Folder::new("unusable");
+    fs::write(folder.join("file"), "").unwrap();
+    for directory in [
+        folder.join("file"),
+        folder.join("file/below"),
+        PathBuf::from("/proc/p2pchat"),
+    ] {
+        let failure = failing(&directory, 78);
+        assert!(failure.sentence.contains("--dir"), "{failure}");
+        assert_eq!(
+            own_identity(&at(&directory), &mut Vec::new())
+                .err()
+                .map(|f| f.status),
+            Some(78)
+        );
+    }
+    let directory = folder.join("d");
+    fs::create_dir_all(directory.join("known_peers")).unwrap();
+    failing(&directory, 78);
+}
+
+#[test]
+fn ephemeral_leaves_nothing() {
+    let folder = Folder::new("ephemeral");
+    let env = |name: &str| (name == "P2PCHAT_DIR").then(|| folder.0.clone().into_os_string());
+    let options = parse(vec!["--ephemeral".into()], &env, None).unwrap();
+    let mut one = State::open(&options).unwrap();
+    let two = State::open(&options).unwrap();
+    assert_ne!(one.identity.id(), two.identity.id());
+    one.state.remember(&known("bob", 1)).unwrap();
+    one.state.leave_clean(&Resume::default()).unwrap();
+    assert_eq!(one.state.take_clean().unwrap(), None);
+    assert_eq!(one.state.directory(), None);
+    assert!(names(&folder.0).is_empty());
+}
+
+fn known(nick: &str, seed: u8) -> Known {
+    Known {
+        nick: Nick::new(nick).unwrap(),
+        id: Identity::from_seed(&[seed; 32]).id(),
+        since: Wall(1_795_256_464_123 + seed as i64),
+    }
+}
+
+#[test]
+fn peers_are_remembered_one_a_line() {
+    let folder = Folder::new("known");
+    let (alice, bob, carol) = (known("alice", 1), known("bob", 2), known("carol", 3));
+    let opened = open(&folder.0);
+    assert!(opened.state.remember(&alice).unwrap());
+    assert!(opened.state.remember(&bob).unwrap());
+    let text = fs::read_to_string(folder.join("known_peers")).unwrap();
+    assert_eq!(
+        text,
+        format!(
+            "alice {} {}\nbob {} {}\n",
+            alice.id, alice.since, bob.id, bob.since
+        )
+    );
+    drop(opened);
+    let opened = open(&folder.0);
+    assert_eq!(opened.known, [alice.clone(), bob.clone()]);
+
+    // As people and crashes leave it.
+    let id = alice.id;
+    let text = format!(
+        "# mine\n\nnobody\nbad~name {id} 2026-11-21T10:31:04Z\nbob notanid 2026-11-21T10:31:04Z\nbob {id} yesterday\n{}\nalice\t{id}  {} verified by hand\nbob {} {}",
+        "x".repeat(10_000),
+        alice.since,
+        bob.id,
+        bob.since
+    );
+    fs::write(folder.join("known_peers"), &text).unwrap();
+    let mut warnings = Vec::new();
+    assert_eq!(
+        opened.state.known_peers(&mut warnings).unwrap(),
+        [alice.clone(), bob.clone()]
+    );
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains(": 5 lines") && warnings[0].ends_with("line 3"),
+        "{}",
+        warnings[0]
+    );
+    opened.state.remember(&carol).unwrap();
+    assert!(
+        fs::read_to_string(folder.join("known_peers"))
+            .unwrap()
+            .starts_with(&format!("{text}\ncarol "))
+    );
+    assert_eq!(
+        opened.state.known_peers(&mut Vec::new()).unwrap(),
+        [alice, bob, carol]
+    );
+}
+
+#[test]
+fn known_peers_are_bounded() {
+    let folder = Folder::new("many");
+    let opened = open(&folder.0);
+    let peer = known("alice", 1);
+    let line = |i: usize| format!("n{i} {} {}\n", peer.id, peer.since);
+    let many: String = (0..KNOWN_MAX + 10).map(line).collect();
+    fs::write(folder.join("known_peers"), many).unwrap();
+    let list = opened.state.known_peers(&mut Vec::new()).unwrap();
+    assert_eq!((list.len(), list[0].nick.as_str()), (KNOWN_MAX, "n0"));
+
+    fs::write(
+        folder.join("known_peers"),
+        vec![b'#'; KNOWN_BYTES_MAX as usize],
+    )
+    .unwrap();
+    assert!(!opened.state.remember(&peer).unwrap());
+    assert_eq!(
+        fs::metadata(folder.join("known_peers")).unwrap().len(),
+        KNOWN_BYTES_MAX
+    );
+    assert!(
+        opened
+            .state
+            .known_peers(&mut Vec::new())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_mark_of_a_clean_end_is_taken_once() {
+    let folder = Folder::new("clean");
+    let mut state = open(&folder.0).state;
+    assert_eq!(state.take_clean().unwrap(), None);
+    let room = |name: &str| Room::new(name).unwrap();
+    let resume = Resume {
+        incarnation: 0x00ab_cdef_0123_4567,
+        heads: BTreeMap::from([
+            (room("ops"), (12, Hash::of(&[b"ops"]))),
+            (room("general"), (1, Hash::of(&[b"general"]))),
+        ]),
+    };
+    state.leave_clean(&Resume::default()).unwrap();
+    state.leave_clean(&resume).unwrap();
+    let text = fs::read(folder.join("clean")).unwrap();
+    assert!(text.starts_with(b"00abcdef01234567\n"));
+    assert_eq!(names(&folder.0), ["clean", "identity", "lock"]);
+    assert_eq!(state.take_clean().unwrap(), Some(resume));
+    assert_eq!(names(&folder.0), ["identity", "lock"]);
+    assert_eq!(state.take_clean().unwrap(), None);
+
+    // A part of a mark, or another's, is none; and it is gone.
+    for bad in (0..text.len()).map(|end| text[..end].to_vec()).chain([
+        b"\xff\n".to_vec(),
+        b"+0abcdef01234567\nend\n".to_vec(),
+        vec![b'0'; 3 << 20],
+    ]) {
+        fs::write(folder.join("clean"), &bad).unwrap();
+        assert_eq!(state.take_clean().unwrap(), None, "{bad:?}");
+        assert!(!folder.join("clean").exists());
+    }
+}
+
+#[test]
+fn secret_files_are_read() {
+    let folder = Folder::new("secret");
+    let path = folder.join("secret");
+    let read = |warnings: &mut Vec<String>| read_secret(&path, warnings);
+    let text = "correct horse battery staple";
+    fs::write(&path, format!("{text}\n")).unwrap();
+    chmod(&path, 0o600);
+    let mut warnings = Vec::new();
+    let network = read(&mut warnings).unwrap().network();
+    assert!(warnings.is_empty());
+    chmod(&path, 0o644);
+    assert_eq!(read(&mut warnings).unwrap().network(), network);
+    assert!(warnings.len() == 1 && warnings[0].contains("chmod 600"));
+    let cases: [(Vec<u8>, &str); 4] = [
+        (Vec::new(), "keygen"),
+        (b"too short\n".to_vec(), "16 bytes"),
+        (vec![b'x'; 4097], "at most"),
+        (vec![b'x'; 100_000], "at most"),
+    ];
+    for (content, says) in cases {
+        fs::write(&path, content).unwrap();
+        let failure = read(&mut Vec::new()).err().unwrap();
+        assert_eq!(failure.status, 78);
+        assert!(
+            failure.sentence.contains(says) && !failure.sentence.contains('\n'),
+            "{failure}"
+        );
+    }
+    fs::write(&path, [&[b'x'; 4096][..], b"\r\n"].concat()).unwrap();
+    assert!(read(&mut Vec::new()).is_ok());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(read(&mut Vec::new()).err().map(|f| f.status), Some(78));
+    assert_eq!(
+        read_secret(&folder.0, &mut Vec::new())
+            .err()
+            .map(|f| f.status),
+        Some(78)
+    );
+}
