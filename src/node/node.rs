@@ -402,4 +402,15 @@ impl Node {
     pub fn linked(&self) -> usize {
         self.hub.links.len()
     }
+
+    /// Number of dials and handshakes under way.
+    pub fn unfinished(&self) -> usize {
+        self.links.unfinished()
+    }
+
+    /// Bytes that wait for a clogged link, of that for which most do.
+    pub fn pending(&self) -> usize {
+        let waiting = self.hub.links.values().map(|link| link.pending.len());
+        waiting.max().unwrap_or(0)
+    }
 }

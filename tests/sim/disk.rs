@@ -1,0 +1,138 @@
+//! A store in memory that does what the shell's does: keeps batches in order of arrival, reads them back, fails when it is full.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use p2pchat::base::batch::{Batch, Local, LogId, Range};
+use p2pchat::base::event::Position;
+use p2pchat::base::identity::NetworkTag;
+use p2pchat::base::name::Room;
+
+/// Milliseconds between two fsyncs.
+pub const SYNC: u64 = 5_000;
+
+#[derive(Clone)]
+pub struct Entry {
+    pub batch: Arc<Batch>,
+    pub local: Local,
+    pub at: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct Disk {
+    rooms: BTreeMap<Room, Vec<Entry>>,
+    /// Saves fail.
+    pub full: bool,
+    /// Mutation: every so many batches, one is said to be stored and is not.
+    pub forgets: Option<u64>,
+    saves: u64,
+}
+
+impl Disk {
+    /// `false`: the disk is full.
+    pub fn save(&mut self, batch: &Arc<Batch>, local: Local, at: u64) -> bool {
+        if self.full {
+            return false;
+        }
+        self.saves += 1;
+        if self.forgets.is_some_and(|n| self.saves.is_multiple_of(n)) {
+            return true;
+        }
+        let Some(room) = batch.log.target.room() else {
+            return false;
+        };
+        let batch = batch.clone();
+        self.rooms
+            .entry(room.clone())
+            .or_default()
+            .push(Entry { batch, local, at });
+        true
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.rooms.values().flatten()
+    }
+
+    /// The batch that holds this line.
+    pub fn find(&self, log: &LogId, sequence: u64) -> Option<&Entry> {
+        let room = log.target.room().and_then(|room| self.rooms.get(room));
+        let mut entries = room
+            .into_iter()
+            .flatten()
+            .rev()
+            .filter(|e| e.batch.log == *log);
+        entries.find(|e| e.batch.sequence <= sequence && sequence <= e.batch.last())
+    }
+
+    /// Batches upwards from the one that holds `from`, through the bytes in which they would lie on a real disk.
+    pub fn load(
+        &self,
+        log: &LogId,
+        from: u64,
+        at: Option<Position>,
+        budget: usize,
+        network: &NetworkTag,
+    ) -> (Vec<Batch>, Option<Position>) {
+        let (mut out, mut size, mut next) = (Vec::new(), 0, None);
+        let room = log.target.room().and_then(|room| self.rooms.get(room));
+        let skip = at.map_or(0, |at| at.offset as usize);
+        for (i, entry) in room.into_iter().flatten().enumerate().skip(skip) {
+            if entry.batch.log != *log || entry.batch.last() < from {
+                continue;
+            }
+            if size >= budget {
+                break;
+            }
+            let mut line = Vec::new();
+            entry.batch.stored(entry.local, &mut line);
+            line.pop();
+            let (batch, local) = Batch::from_stored(&line, network).expect("what was stored reads");
+            assert_eq!((batch.hash, local), (entry.batch.hash, entry.local));
+            size += line.len();
+            out.push(batch);
+            next = Some(Position {
+                offset: i as u64 + 1,
+                ..Position::default()
+            });
+        }
+        (out, next)
+    }
+
+    /// What a start finds of a room.
+    pub fn ranges(&self, room: &Room) -> Vec<Range> {
+        let mut ranges: BTreeMap<LogId, Range> = BTreeMap::new();
+        for Entry { batch, .. } in self.rooms.get(room).into_iter().flatten() {
+            let range = ranges.entry(batch.log.clone()).or_insert_with(|| Range {
+                log: batch.log.clone(),
+                low: batch.sequence,
+                high: batch.sequence - 1,
+                hash: batch.hash,
+                lamport: 0,
+            });
+            if batch.sequence > range.high + 1 {
+                range.low = batch.sequence;
+            }
+            range.high = batch.last();
+            range.hash = batch.hash;
+            range.lamport = batch.lamport + batch.count - 1;
+        }
+        ranges.into_values().collect()
+    }
+
+    pub fn knows(&self, room: &Room) -> bool {
+        self.rooms.contains_key(room)
+    }
+
+    pub fn open(&mut self, room: &Room) {
+        self.rooms.entry(room.clone()).or_default();
+    }
+
+    /// A power cut: what came after the last fsync is gone, or a part of it.
+    pub fn lose_tail(&mut self, now: u64, mut random: impl FnMut(u64) -> u64) {
+        let synced = now - now % SYNC;
+        for entries in self.rooms.values_mut() {
+            let safe = entries.iter().filter(|e| e.at < synced).count();
+            let kept = safe + random((entries.len() - safe) as u64 + 1) as usize;
+            entries.truncate(kept);
+        }
+    }
+}

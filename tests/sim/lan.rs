@@ -1,0 +1,540 @@
+//! One clock, one queue of events ordered by time and number, one seed; and what a script does to the people on the LAN.
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use p2pchat::base::batch::Batch;
+use p2pchat::base::event::{Command, Found, Input, Notice, Output, PeerState, StreamId};
+use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::Room;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::air::{Air, End};
+use crate::checks::Checks;
+use crate::people::{Host, Person, Who, lines};
+
+/// Milliseconds after which the kernel gives up a path that is dead.
+const KERNEL: u64 = 14_000;
+/// Most wake-ups of one node in a virtual second.
+const WAKES: u64 = 200;
+
+pub enum Event {
+    Wake(Who, u64),
+    Datagram(Who, u64, u32, SocketAddr, Vec<u8>),
+    Input(Who, u64, Input<'static>),
+    /// A dial arrives.
+    Dial(u64),
+    /// Bytes of a connection arrive that this side wrote.
+    Flow(u64, usize),
+    /// The kernel gives up a connection that was cut for the n-th time.
+    Dead(u64, u64),
+}
+
+pub struct Lan {
+    pub clock: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    number: u64,
+    rng: ChaCha20Rng,
+    pub people: Vec<Person>,
+    pub hosts: Vec<Host>,
+    pub air: Air,
+    pub checks: Checks,
+    /// Of everything that happened, in order.
+    pub trace: u64,
+}
+
+impl Lan {
+    pub fn new(seed: u64) -> Lan {
+        Lan {
+            clock: 1_000,
+            queue: BTreeMap::new(),
+            number: 0,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            people: Vec::new(),
+            hosts: Vec::new(),
+            air: Air::default(),
+            checks: Checks::default(),
+            trace: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    /// Each on a host of its own, all on one network; none runs yet.
+    pub fn people<const N: usize>(&mut self, names: [&str; N]) -> [Who; N] {
+        names.map(|name| self.person(name))
+    }
+
+    pub fn person(&mut self, name: &str) -> Who {
+        self.hosts.push(Host {
+            networks: vec![0],
+            plugged: true,
+        });
+        self.person_on(name, self.hosts.len() - 1)
+    }
+
+    pub fn person_on(&mut self, name: &str, host: usize) -> Who {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let mut person = Person::new(name, host, seed);
+        let neighbours = self.people.iter().filter(|p| p.host == host).count();
+        person.port += neighbours as u16;
+        self.people.push(person);
+        self.checks.ledgers.push(Default::default());
+        self.people.len() - 1
+    }
+
+    /// Below `n`.
+    pub fn random(&mut self, n: u64) -> u64 {
+        self.rng.next_u64() % n.max(1)
+    }
+
+    pub fn chance(&mut self, per_mille: u64) -> bool {
+        per_mille > 0 && self.random(1000) < per_mille
+    }
+
+    pub fn id(&self, who: Who) -> PeerId {
+        self.people[who].id
+    }
+
+    pub fn is_up(&self, who: Who) -> bool {
+        self.people[who].node.is_some()
+    }
+
+    pub fn start(&mut self, who: Who) {
+        assert!(!self.is_up(who), "started twice");
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let clock = self.clock;
+        let host = self.people[who].host;
+        self.people[who].boot(clock, seed);
+        self.checks.started(who);
+        for room in self.people[who].rooms.clone() {
+            self.open(who, &room);
+        }
+        let interfaces = self.hosts[host].interfaces(host);
+        self.feed(who, Input::Interfaces(interfaces));
+    }
+
+    /// Opens a room's history, as the shell does at a start and at /join.
+    pub fn open(&mut self, who: Who, room: &Room) {
+        let disk = &mut self.people[who].disk;
+        let before = disk.knows(room);
+        disk.open(room);
+        let ranges = disk.ranges(room);
+        let room = room.clone();
+        self.feed(
+            who,
+            Input::Opened {
+                room,
+                ranges,
+                before,
+            },
+        );
+    }
+
+    pub fn join(&mut self, who: Who, room: &str) {
+        let room = Room::new(room).expect("a fit room");
+        self.open(who, &room);
+        self.feed(who, Input::Command(Command::Join(room)));
+    }
+
+    pub fn part(&mut self, who: Who, room: &str) {
+        let room = Room::new(room).expect("a fit room");
+        self.feed(who, Input::Command(Command::Part(Some(room))));
+    }
+
+    pub fn say(&mut self, who: Who, text: &str) {
+        self.say_all(who, None, &[text.to_owned()]);
+    }
+
+    pub fn say_in(&mut self, who: Who, room: &str, text: &str) {
+        self.say_all(who, Room::new(room).ok(), &[text.to_owned()]);
+    }
+
+    /// Several lines at once, as from a pipe.
+    pub fn say_all(&mut self, who: Who, room: Option<Room>, texts: &[String]) {
+        let Some(node) = &self.people[who].node else {
+            return;
+        };
+        let target = room.clone().or_else(|| node.spoken().cloned());
+        if let Some(room) = target.filter(|room| node.rooms().contains(room)) {
+            self.checks.said(who, &room, texts);
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let say = Command::Say {
+            room,
+            lines: lines(&texts),
+            action: false,
+        };
+        self.feed(who, Input::Command(say));
+    }
+
+    /// A goodbye; the next start goes on with the same numbers.
+    pub fn stop(&mut self, who: Who) {
+        self.feed(who, Input::Command(Command::Leave));
+        self.people[who].resume = self.people[who].node.as_ref().map(|node| node.resume());
+        self.end(who, true);
+    }
+
+    /// The process dies; its kernel lives, and so does what it stored.
+    pub fn kill(&mut self, who: Who) {
+        self.end(who, true);
+        self.checks.died(who);
+    }
+
+    /// The host dies: nobody is told, and what was not synced is lost in part.
+    pub fn power_off(&mut self, who: Who) {
+        self.end(who, false);
+        self.checks.died(who);
+        let (clock, rng) = (self.clock, &mut self.rng);
+        let random = |n| rng.next_u64() % n;
+        self.people[who].disk.lose_tail(clock, random);
+        self.checks.lost_tail(who, &self.people[who].disk);
+    }
+
+    fn end(&mut self, who: Who, told: bool) {
+        self.people[who].node = None;
+        let streams: Vec<(u64, usize)> = self
+            .air
+            .streams
+            .range((who, StreamId(0))..=(who, StreamId(u64::MAX)))
+            .map(|(_, at)| *at)
+            .collect();
+        for (number, side) in streams {
+            if told {
+                self.hang_up(number, side);
+            } else if let Some(conn) = self.air.conns.get_mut(&number) {
+                conn.shut(side);
+                conn.cuts += 1;
+                let dead = Event::Dead(number, conn.cuts);
+                self.after(KERNEL, dead);
+            }
+        }
+    }
+
+    /// Nothing passes between these two any more, and nobody is told.
+    pub fn cut(&mut self, a: Who, b: Who) {
+        let (a, b) = (self.people[a].host, self.people[b].host);
+        self.air.cuts.insert((a.min(b), a.max(b)));
+        self.cut_conns();
+    }
+
+    pub fn isolate(&mut self, who: Who) {
+        for other in 0..self.people.len() {
+            if self.people[other].host != self.people[who].host {
+                self.cut(who, other);
+            }
+        }
+    }
+
+    fn cut_conns(&mut self) {
+        for number in self.air.conns.keys().copied().collect::<Vec<_>>() {
+            if !self.passes(number) {
+                let cuts = self.air.conns.get_mut(&number).map(|conn| {
+                    conn.cuts += 1;
+                    conn.cuts
+                });
+                self.after(KERNEL, Event::Dead(number, cuts.unwrap_or(0)));
+            }
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.air.cuts.clear();
+        for number in self.air.conns.keys().copied().collect::<Vec<_>>() {
+            let both = self.air.conns.get_mut(&number).filter(|conn| {
+                let dead = |end: &Option<End>| end.is_some_and(|e| !e.open);
+                !conn.ends.iter().any(dead) || conn.pipes.iter().any(|pipe| pipe.fin)
+            });
+            if let Some(conn) = both {
+                conn.cuts += 1;
+                (0..2).for_each(|side| self.flow(number, side));
+            }
+        }
+    }
+
+    /// All cables of the host are pulled, or plugged in.
+    pub fn plug(&mut self, who: Who, plugged: bool) {
+        let host = self.people[who].host;
+        self.hosts[host].plugged = plugged;
+        let interfaces = self.hosts[host].interfaces(host);
+        for other in 0..self.people.len() {
+            if self.people[other].host == host {
+                let input = Input::Interfaces(interfaces.clone());
+                self.after(0, Event::Input(other, self.people[other].run, input));
+            }
+        }
+        match plugged {
+            true => (0..self.air.made + 1).for_each(|n| (0..2).for_each(|side| self.flow(n, side))),
+            false => self.cut_conns(),
+        }
+    }
+
+    /// Handles nothing any more, while its kernel goes on.
+    pub fn freeze(&mut self, who: Who) {
+        self.people[who].frozen = true;
+    }
+
+    /// Goes on where it was frozen, or listens to its streams again.
+    pub fn thaw(&mut self, who: Who) {
+        (self.people[who].frozen, self.people[who].deaf) = (false, false);
+        for event in std::mem::take(&mut self.people[who].held) {
+            self.after(0, event);
+        }
+    }
+
+    pub fn address(&self, who: Who) -> SocketAddr {
+        let person = &self.people[who];
+        let network = self.hosts[person.host].networks[0];
+        SocketAddr::new(Host::address(person.host, network), person.port)
+    }
+
+    /// `--peer`.
+    pub fn point(&mut self, who: Who, address: SocketAddr) {
+        let found = Found::Given;
+        self.feed(
+            who,
+            Input::Sighting {
+                address,
+                peer: None,
+                found,
+            },
+        );
+    }
+
+    pub fn reach(&self, a: usize, b: usize) -> bool {
+        let (x, y) = (&self.hosts[a], &self.hosts[b]);
+        let meet = || x.networks.iter().any(|n| y.networks.contains(n));
+        a == b
+            || (x.plugged && y.plugged && meet() && !self.air.cuts.contains(&(a.min(b), a.max(b))))
+    }
+
+    /// Do packets of this connection arrive?
+    pub fn passes(&self, number: u64) -> bool {
+        let Some(conn) = self.air.conns.get(&number) else {
+            return false;
+        };
+        match conn.ends {
+            [Some(a), Some(b)] => self.reach(self.people[a.who].host, self.people[b.who].host),
+            _ => true,
+        }
+    }
+
+    pub fn after(&mut self, wait: u64, event: Event) {
+        self.number += 1;
+        self.queue.insert((self.clock + wait, self.number), event);
+    }
+
+    pub fn note(&mut self, words: &[u64]) {
+        for word in words {
+            self.trace = (self.trace ^ word)
+                .wrapping_mul(0x100_0000_01b3)
+                .rotate_left(23);
+        }
+    }
+
+    /// Lets everything happen that is due within this time.
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.clock + ms;
+        while let Some((&(at, number), _)) = self.queue.first_key_value()
+            && at <= end
+        {
+            self.clock = at;
+            if let Some(event) = self.queue.remove(&(at, number)) {
+                self.note(&[at, number]);
+                self.happen(event);
+            }
+        }
+        self.clock = end;
+    }
+
+    /// Runs until this holds; tells how long it took.
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        within: u64,
+        mut holds: impl FnMut(&mut Lan) -> bool,
+    ) -> u64 {
+        let start = self.clock;
+        while !holds(self) {
+            assert!(
+                self.clock - start < within,
+                "not within {within} ms: {what}"
+            );
+            self.run_for(1);
+        }
+        self.clock - start
+    }
+
+    fn happen(&mut self, event: Event) {
+        let (who, run) = match &event {
+            Event::Wake(who, run) | Event::Datagram(who, run, ..) | Event::Input(who, run, _) => {
+                (*who, *run)
+            }
+            Event::Dial(number) => return self.dial_arrives(*number),
+            Event::Flow(number, side) => return self.flow_arrives(*number, *side),
+            Event::Dead(number, cuts) => return self.dead(*number, *cuts),
+        };
+        let person = &mut self.people[who];
+        if person.run != run || person.node.is_none() {
+            return;
+        }
+        if person.frozen {
+            return person.held.push(event);
+        }
+        match event {
+            Event::Wake(..) => self.wake(who),
+            Event::Datagram(_, _, interface, source, bytes) => self.feed(
+                who,
+                Input::Datagram {
+                    interface,
+                    source,
+                    bytes: &bytes,
+                },
+            ),
+            Event::Input(_, _, input) => self.feed(who, input),
+            _ => {}
+        }
+    }
+
+    fn wake(&mut self, who: Who) {
+        let second = self.clock / 1000;
+        let person = &mut self.people[who];
+        if person.wake_at.is_none_or(|at| at > self.clock) {
+            return;
+        }
+        person.wake_at = None;
+        person.wakes = match person.wakes {
+            (s, n) if s == second => (s, n + 1),
+            _ => (second, 1),
+        };
+        assert!(person.wakes.1 <= WAKES, "{} spins", person.name);
+        self.feed(who, Input::Wake);
+    }
+
+    /// The one way into a node: handles the input, carries out what it wants, and hands in what comes of that at once.
+    pub fn feed(&mut self, who: Who, input: Input<'_>) {
+        let mut todo = VecDeque::new();
+        self.handle(who, input, &mut todo);
+        let mut steps = 0;
+        while let Some(input) = todo.pop_front() {
+            self.handle(who, input, &mut todo);
+            steps += 1;
+            assert!(steps < 100_000, "{} goes in circles", self.people[who].name);
+        }
+        self.checks.bounds(who, self);
+        let clock = self.clock;
+        let person = &mut self.people[who];
+        let Some(at) = person.node.as_ref().and_then(|node| node.next_timeout()) else {
+            return;
+        };
+        let at = (person.born + at.0).max(clock);
+        if person.wake_at.is_none_or(|old| old < clock || at != old) {
+            person.wake_at = Some(at);
+            let wake = Event::Wake(who, person.run);
+            self.after(at - clock, wake);
+        }
+    }
+
+    fn handle(&mut self, who: Who, input: Input<'_>, todo: &mut VecDeque<Input<'static>>) {
+        let person = &mut self.people[who];
+        let now = person.now(self.clock);
+        let Some(node) = person.node.as_mut() else {
+            return;
+        };
+        node.handle(now, input);
+        let mut failed: Vec<Arc<Batch>> = Vec::new();
+        let mut broken: Vec<StreamId> = Vec::new();
+        while let Some(output) = self.people[who].node.as_mut().and_then(|n| n.poll_output()) {
+            match &mut self.people[who].dies_after {
+                Some(0) => {
+                    self.people[who].dies_after = None;
+                    todo.clear();
+                    return self.kill(who);
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            match output {
+                Output::Save { batch, local } => {
+                    let clock = self.clock;
+                    let disk = &mut self.people[who].disk;
+                    let stored = failed.is_empty() && disk.save(&batch, local, clock);
+                    self.note(&[
+                        who as u64,
+                        1,
+                        batch.sequence,
+                        u64::from(stored),
+                        batch.hash.0[0].into(),
+                    ]);
+                    match stored {
+                        true => self.check_save(who, &batch),
+                        false => failed.push(batch),
+                    }
+                }
+                Output::Write { stream, .. } if !failed.is_empty() => broken.push(stream),
+                Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
+                Output::Close { stream } => {
+                    broken.retain(|s| *s != stream);
+                    self.close(who, stream);
+                }
+                Output::Beacon { bytes } => self.beacon(who, &bytes),
+                Output::Dial { stream, address } => self.dial(who, stream, address),
+                Output::Load {
+                    stream,
+                    log,
+                    from,
+                    at,
+                    budget,
+                } => {
+                    let person = &self.people[who];
+                    let (batches, next) =
+                        person.disk.load(&log, from, at, budget, &person.network());
+                    todo.push_back(Input::Loaded {
+                        stream,
+                        log,
+                        batches,
+                        next,
+                    });
+                }
+                Output::Remember(known) => self.people[who].known.push(known),
+                Output::Notice(Notice::Chat(chat))
+                    if failed.iter().any(|b| b.hash == chat.batch.hash) => {}
+                Output::Notice(notice) => self.show(who, notice),
+            }
+        }
+        for stream in broken {
+            if self.air.streams.contains_key(&(who, stream)) {
+                self.close(who, stream);
+                todo.push_front(Input::Closed { stream });
+            }
+        }
+        if !failed.is_empty() {
+            todo.push_front(Input::SaveFailed { batches: failed });
+        }
+    }
+
+    fn show(&mut self, who: Who, notice: Notice) {
+        self.check_notice(who, &notice);
+        let run = self.people[who].run;
+        self.people[who].notices.push((self.clock, run, notice));
+    }
+
+    /// Those to whom this one is linked, as it says itself.
+    pub fn links(&mut self, who: Who) -> Vec<PeerId> {
+        self.feed(who, Input::Command(Command::Peers));
+        let Some((_, _, Notice::Peers(rows))) = self.people[who].notices.pop() else {
+            return Vec::new();
+        };
+        let linked = rows
+            .into_iter()
+            .filter(|row| row.state == PeerState::Linked);
+        linked.map(|row| row.peer.id).collect()
+    }
+
+    /// Each has a link to the other.
+    pub fn linked(&mut self, a: Who, b: Who) -> bool {
+        let (x, y) = (self.id(a), self.id(b));
+        self.is_up(a) && self.is_up(b) && self.links(a).contains(&y) && self.links(b).contains(&x)
+    }
+}

@@ -1,0 +1,18 @@
+//! The simulator: many nodes in one process, on one virtual clock, from one seed, with any fault.
+//!
+//! A failing seed of the swarm is printed with the command that replays it.
+mod air;
+mod checks;
+mod disk;
+mod lan;
+mod people;
+mod streams;
+
+mod broken;
+mod discovery;
+mod hostile;
+mod links;
+mod replication;
+mod rooms;
+mod storage;
+mod swarm;
