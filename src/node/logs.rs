@@ -175,7 +175,7 @@ impl Logs {
     pub fn fit(&self, batch: &Batch, wanted: Option<u64>) -> Fit {
         let Some(range) = self.ranges.get(&batch.log) else {
             let full = self.ranges.len() >= LOGS_MAX;
-            let begins = batch.sequence == 1 || wanted.is_some_and(|from| batch.last() >= from);
+            let begins = batch.sequence == 1 || begins_at(batch, wanted);
             return if begins && !full {
                 Fit::Next
             } else {
@@ -190,12 +190,13 @@ impl Logs {
             };
         }
         if batch.sequence > range.high + 1 {
-            return match wanted {
-                Some(_) => Fit::After {
+            // One that was on its way when we asked again is no gap: what we asked for follows it.
+            return match begins_at(batch, wanted) {
+                true => Fit::After {
                     from: range.high + 1,
                     to: batch.sequence - 1,
                 },
-                None => Fit::Stray,
+                false => Fit::Stray,
             };
         }
         let forked =
@@ -238,4 +239,9 @@ impl Logs {
             .filter(|range| range.high == sequence)
             .map(|range| range.hash)
     }
+}
+
+/// It holds the line from which on we asked for this log.
+fn begins_at(batch: &Batch, wanted: Option<u64>) -> bool {
+    wanted.is_some_and(|from| batch.sequence <= from && from <= batch.last())
 }
