@@ -34,6 +34,15 @@ pub struct Position {
     pub generation: u64,
 }
 
+/// A batch as the history holds it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it begins.
+    pub at: Position,
+    pub batch: Batch,
+    pub local: Local,
+}
+
 /// A network interface that can be used: up, with at least one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {

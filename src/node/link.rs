@@ -25,6 +25,8 @@ pub struct Link {
     /// A program that comes and goes unannounced.
     pub passing: bool,
     pub address: SocketAddr,
+    /// When its handshake began: what changed here since then, the hello may not have said.
+    pub begun: Time,
     pub since: Time,
     /// When there was last a sign of life.
     pub heard: Time,

@@ -60,6 +60,7 @@ enum Stage {
 struct Unfinished {
     stage: Stage,
     address: SocketAddr,
+    begun: Time,
     until: Time,
 }
 
@@ -90,6 +91,7 @@ impl Links {
             Unfinished {
                 stage: Stage::Dialing,
                 address,
+                begun: hub.now.time,
                 until,
             },
         );
@@ -145,6 +147,7 @@ impl Links {
                     Unfinished {
                         stage: Stage::Noise(handshake),
                         address,
+                        begun: hub.now.time,
                         until,
                     },
                 );
@@ -353,6 +356,7 @@ impl Links {
                 Unfinished {
                     stage,
                     address: unfinished.address,
+                    begun: unfinished.begun,
                     until,
                 },
             );
@@ -417,6 +421,7 @@ impl Links {
             elder: now.0 + AGE_SLACK >= hello.age,
             passing: hello.passing,
             address,
+            begun: unfinished.begun,
             since: now,
             heard: now,
             ping: None,

@@ -10,6 +10,7 @@ use super::rooms::Rooms;
 use super::trust::Trust;
 use crate::base::batch::{LogId, Range};
 use crate::base::event::{Command, Delivery, Input, Notice, Output, Peer, StreamId};
+use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::{Now, Time};
 use crate::wire::message::Message;
@@ -24,6 +25,8 @@ pub struct Node {
     receipts: Receipts,
     presence: Presence,
     discovery: Discovery,
+    /// When the own name last changed.
+    renamed: Time,
     left: bool,
 }
 
@@ -42,6 +45,7 @@ impl Node {
             receipts: Receipts::default(),
             presence: Presence::default(),
             discovery: Discovery::new(beacons),
+            renamed: Time(0),
             left: false,
         }
     }
@@ -140,7 +144,7 @@ impl Node {
                     self.compare_all();
                 }
             }
-            Input::Command(command) => self.command(command, events),
+            Input::Command(command) => self.command(command),
             Input::Loaded {
                 stream,
                 log,
@@ -154,7 +158,7 @@ impl Node {
         }
     }
 
-    fn command(&mut self, command: Command, events: &mut Vec<Event>) {
+    fn command(&mut self, command: Command) {
         let hub = &mut self.hub;
         match command {
             Command::Say {
@@ -202,7 +206,8 @@ impl Node {
             Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
-                self.links.leave(hub, events);
+                // Nobody is shown as gone because we go.
+                self.links.leave(hub, &mut Vec::new());
                 self.discovery.leave(hub);
                 self.left = true;
             }
@@ -215,6 +220,7 @@ impl Node {
         if old == self.hub.nick {
             return;
         }
+        self.renamed = self.hub.now.time;
         for stream in self.hub.links.keys().copied().collect::<Vec<_>>() {
             self.hub.send(
                 stream,
@@ -278,6 +284,12 @@ impl Node {
         self.receipts.up(&self.hub, stream);
         self.discovery.up(&mut self.hub, stream);
         self.presence.up(&mut self.hub, stream);
+        self.rooms.up(&mut self.hub, stream);
+        let begun = self.hub.links.get(&stream).map(|link| link.begun);
+        if begun.is_some_and(|begun| begun <= self.renamed) {
+            let username = self.hub.nick.to_string();
+            self.hub.send(stream, &Message::Profile { username });
+        }
         self.compare(stream);
     }
 
@@ -374,6 +386,11 @@ impl Node {
         self.receipts
             .floor(&self.hub, log)
             .map_or(u64::MAX, |held| held + 1)
+    }
+
+    /// Has this peer been linked, in this run or before?
+    pub fn is_known(&self, peer: &PeerId) -> bool {
+        self.trust.is_known(peer)
     }
 
     /// What to leave for the next run at a clean end.

@@ -21,6 +21,8 @@ const LOAD_BYTES: usize = 64 * 1024;
 pub const BACKFILL: u64 = 1000;
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
+/// Logs that all links together may have asked for.
+const WANTED_MAX: usize = 65_536;
 
 /// How far one of our logs has been sent over one link.
 #[derive(Default)]
@@ -280,12 +282,14 @@ impl Replicate {
         let Some(room) = log.target.room() else {
             return;
         };
+        if self.wanted.len() >= WANTED_MAX {
+            return;
+        }
         let elder = hub.links.get(&stream).is_some_and(|link| link.elder);
         let low = entry.low.max(1);
-        let news = if elder && entry.start > 0 {
-            entry.start
-        } else {
-            entry.high + 1
+        let news = match entry.start {
+            start if elder && start > 0 => start,
+            _ => entry.high + 1,
         };
         let from = match logs.get(&log) {
             Some(range) => low.max(range.high + 1),
@@ -369,16 +373,7 @@ impl Replicate {
         let wanted = self.wanted.get(&key);
         let fit = logs.fit(&batch, wanted.map(|w| w.from));
         if self.stalled.is_some() {
-            let (late, news) = wanted.map_or((0, 1), |w| (w.late, w.news));
-            self.wanted.insert(
-                key,
-                Wanted {
-                    from: batch.sequence,
-                    late,
-                    news,
-                    said: false,
-                },
-            );
+            self.want_later(logs, stream, &batch);
             return Verdict::Fine;
         }
         match fit {
@@ -452,6 +447,27 @@ impl Replicate {
         }
         self.receipts_due.insert(key);
         Verdict::Fine
+    }
+
+    /// The store takes nothing now: what was left out is asked for when it does.
+    fn want_later(&mut self, logs: &Logs, stream: StreamId, batch: &Batch) {
+        let key = (stream, batch.log.clone());
+        let room = self.wanted.len() < WANTED_MAX;
+        let held = logs.get(&batch.log).map(|range| range.high + 1);
+        match self.wanted.get_mut(&key) {
+            Some(wanted) => wanted.said = false,
+            // It came unasked, as the next line of a log that began on this link.
+            None if room && (held.is_some() || batch.sequence == 1) => {
+                let wanted = Wanted {
+                    from: held.unwrap_or(1),
+                    late: 0,
+                    news: 1,
+                    said: false,
+                };
+                self.wanted.insert(key, wanted);
+            }
+            None => {}
+        }
     }
 
     /// What the store read for a link that lags.
@@ -541,6 +557,9 @@ impl Replicate {
         self.stalled = Some(hub.now.time + RETRY);
         for batch in batches.iter().rev() {
             logs.take_back(batch);
+            if let Some(&stream) = hub.linked.get(&batch.log.author) {
+                self.want_later(logs, stream, batch);
+            }
             if batch.log.author == hub.id()
                 && let Target::Room(room) = &batch.log.target
             {
@@ -563,11 +582,13 @@ impl Replicate {
         }
         for ((stream, log), wanted) in self.wanted.iter_mut().filter(|(_, wanted)| !wanted.said) {
             wanted.said = true;
-            let from = logs.get(log).map_or(wanted.from, |range| range.high + 1);
+            if let Some(range) = logs.get(log) {
+                wanted.from = wanted.from.max(range.high + 1);
+            }
             let want = Want {
                 sender: log.author,
                 incarnation: incarnation(log.incarnation),
-                from,
+                from: wanted.from,
             };
             hub.send(
                 *stream,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use super::hub::Hub;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
+use crate::base::time::Time;
 use crate::wire::message::{Message, ROOMS_MAX, room_mark};
 
 #[derive(Default)]
@@ -13,6 +14,8 @@ pub struct Rooms {
     spoken: Option<Room>,
     /// Rooms in which this directory was in an earlier run.
     before: BTreeSet<Room>,
+    /// When one was last joined or left.
+    changed: Time,
 }
 
 /// How what is shared with a link changed.
@@ -77,18 +80,27 @@ impl Rooms {
         was
     }
 
-    fn tell(&self, hub: &mut Hub) {
-        let streams: Vec<StreamId> = hub.links.keys().copied().collect();
-        for stream in streams {
-            let Some(link) = hub.links.get(&stream) else {
-                continue;
-            };
-            let rooms = self
-                .joined
-                .iter()
-                .map(|room| room_mark(&link.session.hash, room))
-                .collect();
-            hub.send(stream, &Message::Rooms { rooms });
+    fn tell(&mut self, hub: &mut Hub) {
+        self.changed = hub.now.time;
+        for stream in hub.links.keys().copied().collect::<Vec<_>>() {
+            self.tell_one(hub, stream);
+        }
+    }
+
+    fn tell_one(&self, hub: &mut Hub, stream: StreamId) {
+        let Some(link) = hub.links.get(&stream) else {
+            return;
+        };
+        let mark = |room| room_mark(&link.session.hash, room);
+        let rooms = self.joined.iter().map(mark).collect();
+        hub.send(stream, &Message::Rooms { rooms });
+    }
+
+    /// A link stands: what was joined or left during its handshake, the hello may not have said.
+    pub fn up(&self, hub: &mut Hub, stream: StreamId) {
+        let begun = hub.links.get(&stream).map(|link| link.begun);
+        if begun.is_some_and(|begun| begun <= self.changed) {
+            self.tell_one(hub, stream);
         }
     }
 

@@ -51,10 +51,7 @@ impl Trust {
         hub.put(Output::Remember(entry));
     }
 
-    /// Does anybody else bear this name?
-    pub fn shared(&self, nick: &Nick, id: &PeerId) -> bool {
-        self.known
-            .get(nick)
-            .is_some_and(|known| known.iter().any(|k| k.id != *id))
+    pub fn is_known(&self, id: &PeerId) -> bool {
+        self.known.values().flatten().any(|known| known.id == *id)
     }
 }

@@ -112,7 +112,11 @@ impl Air {
     pub fn forget(&mut self, number: u64) {
         if let Some(conn) = self.conns.remove(&number) {
             for end in conn.ends.into_iter().flatten() {
-                self.streams.remove(&(end.who, end.stream));
+                let key = (end.who, end.stream);
+                // A later run of the same program may have the number again.
+                if self.streams.get(&key).is_some_and(|(n, _)| *n == number) {
+                    self.streams.remove(&key);
+                }
             }
         }
     }

@@ -42,6 +42,8 @@ pub struct Lan {
     pub checks: Checks,
     /// Of everything that happened, in order.
     pub trace: u64,
+    /// Print it: `P2PCHAT_TRACE=1`.
+    loud: bool,
 }
 
 impl Lan {
@@ -56,6 +58,7 @@ impl Lan {
             air: Air::default(),
             checks: Checks::default(),
             trace: 0xcbf2_9ce4_8422_2325,
+            loud: std::env::var_os("P2PCHAT_TRACE").is_some(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Lan {
 
     fn end(&mut self, who: Who, told: bool) {
         self.people[who].node = None;
+        self.people[who].held.clear();
         let streams: Vec<(u64, usize)> = self
             .air
             .streams
@@ -203,7 +207,10 @@ impl Lan {
         for (number, side) in streams {
             if told {
                 self.hang_up(number, side);
-            } else if let Some(conn) = self.air.conns.get_mut(&number) {
+                continue;
+            }
+            self.air.streams.retain(|_, at| *at != (number, side));
+            if let Some(conn) = self.air.conns.get_mut(&number) {
                 conn.shut(side);
                 conn.cuts += 1;
                 let dead = Event::Dead(number, conn.cuts);
@@ -442,6 +449,9 @@ impl Lan {
         let Some(node) = person.node.as_mut() else {
             return;
         };
+        if self.loud && !matches!(input, Input::Wake) {
+            println!("{:7} {:5} <- {}", self.clock, person.name, brief(&input));
+        }
         node.handle(now, input);
         let mut failed: Vec<Arc<Batch>> = Vec::new();
         let mut broken: Vec<StreamId> = Vec::new();
@@ -454,6 +464,14 @@ impl Lan {
                 }
                 Some(left) => *left -= 1,
                 None => {}
+            }
+            if self.loud {
+                println!(
+                    "{:7} {:5} -> {}",
+                    self.clock,
+                    self.people[who].name,
+                    brief(&output)
+                );
             }
             match output {
                 Output::Save { batch, local } => {
@@ -537,4 +555,8 @@ impl Lan {
         let (x, y) = (self.id(a), self.id(b));
         self.is_up(a) && self.is_up(b) && self.links(a).contains(&y) && self.links(b).contains(&x)
     }
+}
+
+fn brief(thing: &impl std::fmt::Debug) -> String {
+    format!("{thing:?}").chars().take(200).collect()
 }
