@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
-use p2pchat::base::event::Position;
+use p2pchat::base::event::{Position, Stored};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
@@ -205,11 +205,11 @@ fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
 fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, Local)> {
     let mut all = Vec::new();
     loop {
-        let mut some = store.read_on(&Room::general(), at, 700).unwrap();
+        let some = store.read_on(&Room::general(), at, 700).unwrap();
         if some.is_empty() {
             return all;
         }
-        all.append(&mut some);
+        all.extend(some.into_iter().map(|stored| (stored.batch, stored.local)));
     }
 }
 
@@ -520,7 +520,7 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
         if i == 100 {
             // Readers stop everywhere in what will be rewritten, some of it more than once.
             let mut at = Position::default();
-            while let [(batch, _)] = &store.read_on(&Room::general(), &mut at, 1).unwrap()[..] {
+            while let [Stored { batch, .. }] = &store.read_on(&Room::general(), &mut at, 1).unwrap()[..] {
                 cursors.push((at, (batch.log.author, batch.sequence)));
             }
             assert!(cursors.len() > 40);

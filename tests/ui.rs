@@ -66,6 +66,7 @@ fn chat(said: Said<'_>) -> Notice {
             backfill: false,
         },
         own: said.by.0 == 1,
+        during: true,
     })
 }
 

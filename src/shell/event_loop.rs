@@ -1,1 +1,514 @@
-//! (being written)
+//! The one loop: polls sockets, threads and signals, feeds the core, and carries out what it wants.
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::base::batch::{Batch, LogId, Range};
+use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::base::time::{Now, Time};
+use crate::node::node::Node;
+use crate::shell::clock::Clock;
+use crate::shell::datagrams::Datagrams;
+use crate::shell::interfaces::{self, Changes};
+use crate::shell::quota::Core;
+use crate::shell::resolver;
+use crate::shell::session::Session;
+use crate::shell::signals::{Signal, Signals};
+use crate::shell::state::State;
+use crate::shell::store::Store;
+use crate::shell::streams::{Change, READ_BYTES, Streams};
+
+const WAKE: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const LISTENER: Token = Token(2);
+const NETLINK: Token = Token(3);
+const DATAGRAMS: std::ops::Range<usize> = 16..1024;
+const STREAMS: usize = 1024;
+
+/// Datagrams taken in one turn: a flood must not starve the links.
+const DATAGRAMS_A_TURN: usize = 64;
+/// A burst of changes to interfaces is waited out for so long, in milliseconds.
+const SETTLE: u64 = 50;
+/// Interfaces are looked at now and then even when nothing was said of them, in milliseconds: with netlink, and without.
+const RECHECK: u64 = 300_000;
+const RECHECK_BLIND: u64 = 5_000;
+/// Milliseconds that goodbyes may take to go out.
+const LINGER: u64 = 2_000;
+
+/// What carrying out an output led to; the core hears of it when its tray is empty.
+enum Echo {
+    Clogged(StreamId),
+    Closed(StreamId),
+    SaveFailed(Vec<Arc<Batch>>),
+}
+
+/// A read of the store that the core asked for: done one a turn, so that a link that lags does not hold up the others.
+struct Load {
+    stream: StreamId,
+    log: LogId,
+    from: u64,
+    at: Option<Position>,
+    budget: usize,
+}
+
+/// Everything the loop is made of.
+pub struct Parts {
+    pub poll: Poll,
+    pub clock: Clock,
+    pub node: Node,
+    pub store: Store,
+    pub streams: Streams,
+    pub datagrams: Datagrams,
+    pub found: Receiver<resolver::Found>,
+    /// Only these interfaces; empty: all.
+    pub interfaces: Vec<String>,
+    pub session: Session,
+    pub state: State,
+}
+
+pub struct EventLoop {
+    poll: Poll,
+    clock: Clock,
+    now: Now,
+    node: Node,
+    store: Store,
+    streams: Streams,
+    datagrams: Datagrams,
+    found: Receiver<resolver::Found>,
+    only: Vec<String>,
+    usable: Vec<Interface>,
+    changes: Option<Changes>,
+    recheck: Time,
+    signals: Signals,
+    session: Session,
+    state: State,
+    echoes: VecDeque<Echo>,
+    loads: VecDeque<Load>,
+    /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
+    failed: Vec<Arc<Batch>>,
+    broken: BTreeSet<StreamId>,
+    buffer: Vec<u8>,
+}
+
+/// The poll and what other threads wake it with.
+///
+/// # Errors
+/// The system has no more files.
+pub fn poll() -> io::Result<(Poll, Arc<Waker>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    Ok((poll, waker))
+}
+
+/// # Errors
+/// `AddrInUse`: the port is taken.
+pub fn listen(port: u16, poll: &Poll) -> io::Result<Streams> {
+    Streams::listen(port, poll.registry(), LISTENER, STREAMS)
+}
+
+pub fn datagrams(group: Option<std::net::SocketAddrV4>) -> Datagrams {
+    Datagrams::new(group, DATAGRAMS)
+}
+
+impl EventLoop {
+    /// # Errors
+    /// The system refuses signals or a socket.
+    pub fn new(parts: Parts) -> io::Result<EventLoop> {
+        let registry = parts.poll.registry();
+        let signals = Signals::register(registry, SIGNALS)?;
+        // Without netlink, as in some containers, interfaces are looked at now and then.
+        let mut changes = Changes::open().ok();
+        if let Some(changes) = &mut changes {
+            registry.register(changes, NETLINK, Interest::READABLE)?;
+        }
+        let now = parts.clock.now();
+        Ok(EventLoop {
+            poll: parts.poll,
+            clock: parts.clock,
+            now,
+            node: parts.node,
+            store: parts.store,
+            streams: parts.streams,
+            datagrams: parts.datagrams,
+            found: parts.found,
+            only: parts.interfaces,
+            usable: Vec::new(),
+            changes,
+            recheck: now.time,
+            signals,
+            session: parts.session,
+            state: parts.state,
+            echoes: VecDeque::new(),
+            loads: VecDeque::new(),
+            failed: Vec::new(),
+            broken: BTreeSet::new(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Runs until the session is over. Gives the exit status.
+    ///
+    /// # Errors
+    /// The history or the poll fails in a way that leaves nothing to do.
+    pub fn run(mut self, rooms: &[Room]) -> io::Result<u8> {
+        for room in rooms {
+            self.open(room)?;
+        }
+        self.look_at_interfaces();
+        self.session.ready(self.streams.port()?, &self.node);
+        let mut events = Events::with_capacity(256);
+        let status = loop {
+            self.end_turn()?;
+            if let Some(status) = self.session.over(self.now, &self.node) {
+                break status;
+            }
+            self.wait(&mut events)?;
+            self.turn(&events)?;
+        };
+        self.leave(&mut events)?;
+        Ok(status)
+    }
+
+    /// More may be said.
+    fn takes(&mut self) -> bool {
+        self.node.accepting() && !self.store.full()
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let takes = self.takes();
+        let busy = self.streams.has_readable()
+            || self.datagrams.pending()
+            || !self.loads.is_empty()
+            || self.session.busy(takes);
+        let deadlines = [
+            self.node.next_timeout(),
+            self.session.deadline(),
+            Some(self.recheck),
+        ];
+        let least = deadlines
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.recheck);
+        let timeout = if busy { 0 } else { least.since(self.now.time) };
+        match self.poll.poll(events, Some(Duration::from_millis(timeout))) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+            done => done?,
+        }
+        self.now = self.clock.now();
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &Events) -> io::Result<()> {
+        let mut changes = Vec::new();
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                SIGNALS => self.signal()?,
+                LISTENER => {
+                    let (only, usable) = (&self.only, &self.usable);
+                    let welcome = |own: SocketAddr| {
+                        only.is_empty() || usable.iter().any(|i| has(i, own.ip()))
+                    };
+                    self.streams
+                        .accept(self.poll.registry(), welcome, &mut changes);
+                }
+                NETLINK => {
+                    if self.changes.as_mut().is_some_and(Changes::drain) {
+                        self.recheck = self.recheck.min(self.now.time + SETTLE);
+                    }
+                }
+                token if self.datagrams.owns(token) => self.datagrams.ready(token),
+                _ => self.streams.event(event, &mut changes),
+            }
+        }
+        for change in changes {
+            match change {
+                Change::Accepted(stream, address) => self.feed(Input::Accepted { stream, address }),
+                Change::Connected(stream) => self.feed(Input::Connected { stream }),
+                Change::Drained(stream) => self.feed(Input::Drained { stream }),
+                Change::Closed(stream) => self.feed(Input::Closed { stream }),
+            }
+        }
+        self.read_datagrams();
+        self.read_streams();
+        for _ in 0..self.loads.len() {
+            if let Some(load) = self.loads.pop_front() {
+                self.load(load)?;
+            }
+        }
+        while let Ok(found) = self.found.try_recv() {
+            self.feed(Input::Sighting {
+                address: found.address,
+                peer: found.peer,
+                found: Found::Given,
+            });
+        }
+        self.input()?;
+        if self.recheck <= self.now.time {
+            self.look_at_interfaces();
+        }
+        if self
+            .node
+            .next_timeout()
+            .is_some_and(|at| at <= self.now.time)
+        {
+            self.feed(Input::Wake);
+        }
+        Ok(())
+    }
+
+    fn end_turn(&mut self) -> io::Result<()> {
+        // A disk that is full stops nothing that is already there; saving will tell.
+        let dropped = self.store.end_turn(&self.node).unwrap_or_default();
+        for (log, low) in dropped {
+            self.feed(Input::Dropped { log, low });
+        }
+        self.session.end_turn(&mut self.store)
+    }
+
+    fn signal(&mut self) -> io::Result<()> {
+        for signal in self.signals.pending() {
+            match signal {
+                Signal::End(status) => self.session.end(status),
+                Signal::HangUp => self.session.hang_up(),
+                Signal::Resize => self.session.resize(),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_datagrams(&mut self) {
+        let mut buffer = [0; 1500];
+        for _ in 0..DATAGRAMS_A_TURN {
+            let Some(received) = self.datagrams.receive(&mut buffer) else {
+                break;
+            };
+            let bytes = buffer.get(..received.length).unwrap_or_default();
+            self.feed(Input::Datagram {
+                interface: received.interface,
+                source: received.source,
+                bytes,
+            });
+        }
+    }
+
+    fn read_streams(&mut self) {
+        for stream in self.streams.take_readable() {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(READ_BYTES, 0);
+            match self.streams.read(stream, &mut buffer) {
+                Ok(0) => {}
+                Ok(n) => self.feed(Input::Bytes {
+                    stream,
+                    bytes: buffer.get(..n).unwrap_or_default(),
+                }),
+                Err(_) => self.feed(Input::Closed { stream }),
+            }
+            self.buffer = buffer;
+        }
+    }
+
+    fn load(&mut self, load: Load) -> io::Result<()> {
+        let Load {
+            stream,
+            log,
+            from,
+            at,
+            budget,
+        } = load;
+        let (batches, next) = self.store.load(&log, from, at, budget)?;
+        self.feed(Input::Loaded {
+            stream,
+            log,
+            batches,
+            next,
+        });
+        Ok(())
+    }
+
+    /// Lines and commands of the person or script. A room to be joined is opened first.
+    fn input(&mut self) -> io::Result<()> {
+        let takes = self.takes();
+        self.session.take_in(self.now, takes);
+        while let Some(command) = self.session.next_command() {
+            if let Command::Join(room) = &command {
+                let room = room.clone();
+                self.open(&room)?;
+            }
+            let moves = matches!(command, Command::Join(_) | Command::Part(_));
+            self.feed(Input::Command(command));
+            if moves {
+                self.session.speak_in(&self.node);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, room: &Room) -> io::Result<()> {
+        if self.node.rooms().contains(room) {
+            return Ok(());
+        }
+        let ranges = self.store.join(room)?;
+        let before = self.store.was_there(room);
+        self.session.open(&self.store, room)?;
+        self.feed(Input::Opened {
+            room: room.clone(),
+            ranges,
+            before,
+        });
+        Ok(())
+    }
+
+    fn look_at_interfaces(&mut self) {
+        let blind = self.changes.is_none();
+        self.recheck = self.now.time + if blind { RECHECK_BLIND } else { RECHECK };
+        let Ok(usable) = interfaces::list(&self.only) else {
+            return;
+        };
+        if self.datagrams.update(self.poll.registry(), &usable) > 0 {
+            // An address may be too new to be used.
+            self.recheck = self.now.time + 1_000;
+        }
+        if usable != self.usable {
+            self.usable = usable.clone();
+            self.feed(Input::Interfaces(usable));
+        }
+    }
+
+    /// Goodbye: to the peers, to the reader of stdout, and to the disk.
+    fn leave(mut self, events: &mut Events) -> io::Result<()> {
+        self.feed(Input::Command(Command::Leave));
+        let until = self.now.time + LINGER;
+        while self.streams.has_rest() && self.now.time < until {
+            self.poll.poll(
+                events,
+                Some(Duration::from_millis(until.since(self.now.time))),
+            )?;
+            self.now = self.clock.now();
+            let mut changes = Vec::new();
+            for event in events.iter().filter(|event| event.token().0 >= STREAMS) {
+                self.streams.event(event, &mut changes);
+            }
+            for stream in self.streams.take_readable() {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                // A stream that ended is gone after this, and what it says is of no more interest.
+                let _ = self.streams.read(stream, &mut buffer);
+                self.buffer = buffer;
+            }
+        }
+        self.session.close(&mut self.store);
+        // Without the mark of a clean end the next run goes on under new numbers: safe, whatever the disk does.
+        if self.store.close(&self.node).is_ok() {
+            let _ = self.state.leave_clean(&self.node.resume());
+        }
+        Ok(())
+    }
+
+    /// One input, and everything that follows from it.
+    fn feed(&mut self, input: Input<'_>) {
+        self.node.handle(self.now, input);
+        self.drain();
+        while let Some(echo) = self.echoes.pop_front() {
+            let input = match echo {
+                Echo::Clogged(stream) => Input::Clogged { stream },
+                Echo::Closed(stream) => Input::Closed { stream },
+                Echo::SaveFailed(batches) => Input::SaveFailed { batches },
+            };
+            self.node.handle(self.now, input);
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.carry_out(output);
+        }
+        if !self.failed.is_empty() {
+            for stream in std::mem::take(&mut self.broken) {
+                self.streams.abort(stream);
+                self.echoes.push_back(Echo::Closed(stream));
+            }
+            self.echoes
+                .push_back(Echo::SaveFailed(std::mem::take(&mut self.failed)));
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Beacon { bytes } => {
+                self.datagrams.send(&bytes);
+            }
+            Output::Dial { stream, address } => {
+                let mut changes = Vec::new();
+                self.streams
+                    .dial(self.poll.registry(), stream, address, &mut changes);
+                if !changes.is_empty() {
+                    self.echoes.push_back(Echo::Closed(stream));
+                }
+            }
+            Output::Write { stream, bytes } => {
+                if !self.failed.is_empty() {
+                    self.broken.insert(stream);
+                } else if self.streams.write(stream, &bytes) {
+                    self.echoes.push_back(Echo::Clogged(stream));
+                }
+            }
+            Output::Close { stream } => self.streams.close(stream),
+            Output::Save { batch, local } => {
+                if !self.failed.is_empty() || self.store.save(&batch, local).is_err() {
+                    self.failed.push(batch);
+                }
+            }
+            Output::Load {
+                stream,
+                log,
+                from,
+                at,
+                budget,
+            } => self.loads.push_back(Load {
+                stream,
+                log,
+                from,
+                at,
+                budget,
+            }),
+            Output::Remember(known) => {
+                if self.state.remember(&known).is_err() {
+                    self.session.complain(
+                        "known_peers cannot be written: who was met today will be new tomorrow",
+                    );
+                }
+            }
+            Output::Notice(Notice::Chat(chat))
+                if self
+                    .failed
+                    .iter()
+                    .any(|batch| Arc::ptr_eq(batch, &chat.batch)) => {}
+            Output::Notice(notice) => self.session.notice(notice, &self.store),
+        }
+    }
+}
+
+impl Core for Node {
+    fn frontier(&self, room: &Room) -> Vec<Range> {
+        Node::frontier(self, room)
+    }
+    fn floor(&self, log: &LogId) -> u64 {
+        Node::floor(self, log)
+    }
+    fn is_known(&self, peer: &PeerId) -> bool {
+        Node::is_known(self, peer)
+    }
+}
+
+fn has(interface: &Interface, address: IpAddr) -> bool {
+    interface.addresses.iter().any(|(own, _)| *own == address)
+}

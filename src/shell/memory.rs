@@ -4,7 +4,7 @@ use std::io;
 
 use super::quota::Core;
 use crate::base::batch::{Batch, Local, LogId};
-use crate::base::event::Position;
+use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
 
@@ -154,7 +154,7 @@ impl Memory {
         (batches, Some(next))
     }
 
-    pub fn read_on(&self, room: &Room, at: &mut Position, budget: usize) -> Vec<(Batch, Local)> {
+    pub fn read_on(&self, room: &Room, at: &mut Position, budget: usize) -> Vec<Stored> {
         let mut batches = Vec::new();
         let mut taken = 0;
         let pile = self.rooms.get(room);
@@ -164,9 +164,13 @@ impl Memory {
                 break;
             }
             at.offset = number + 1;
-            if let Ok(batch) = Batch::from_stored(&entry.line, &self.network) {
+            if let Ok((batch, local)) = Batch::from_stored(&entry.line, &self.network) {
                 taken += entry.line.len();
-                batches.push(batch);
+                let at = Position {
+                    offset: *number,
+                    ..*at
+                };
+                batches.push(Stored { at, batch, local });
             }
         }
         batches

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicBool;
 use super::fsync::Fsync;
 use super::recovery;
 use super::segment::{self, Frontier, Reader};
-use crate::base::batch::{Batch, Local, LogId, Range};
-use crate::base::event::Position;
+use crate::base::batch::{Batch, LogId, Range};
+use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
 
@@ -307,7 +307,7 @@ impl Shelf {
     ///
     /// # Errors
     /// A file cannot be read; `at` stays.
-    pub fn read_on(&self, at: &mut Position, budget: usize) -> io::Result<Vec<(Batch, Local)>> {
+    pub fn read_on(&self, at: &mut Position, budget: usize) -> io::Result<Vec<Stored>> {
         let mut batches = Vec::new();
         if self.segments.is_empty() {
             return Ok(batches);
@@ -317,9 +317,13 @@ impl Shelf {
         while let Some(number) = self.segments.get(index) {
             let mut reader = Reader::open_at(&self.dir, *number, offset)?;
             while taken < budget && reader.advance()? {
-                if let Ok(batch) = Batch::from_stored(reader.line(), &self.network) {
+                if let Ok((batch, local)) = Batch::from_stored(reader.line(), &self.network) {
                     taken += reader.line().len();
-                    batches.push(batch);
+                    let at = Position {
+                        offset: reader.at(),
+                        ..reader.position()
+                    };
+                    batches.push(Stored { at, batch, local });
                 }
             }
             reached = reader.position();

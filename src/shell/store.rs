@@ -9,7 +9,7 @@ use super::disk::Disk;
 use super::memory::Memory;
 use super::quota::{Core, Limits};
 use crate::base::batch::{Batch, Local, LogId, Range};
-use crate::base::event::Position;
+use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
 
@@ -132,7 +132,7 @@ impl Store {
         room: &Room,
         at: &mut Position,
         budget: usize,
-    ) -> io::Result<Vec<(Batch, Local)>> {
+    ) -> io::Result<Vec<Stored>> {
         match &self.0 {
             Kind::Disk(disk) => match disk.shelf(room) {
                 Some(shelf) => shelf.read_on(at, budget),

@@ -14,7 +14,7 @@ use crate::base::event::StreamId;
 /// Most streams at a time; further ones are closed as they come.
 const STREAMS_MAX: usize = 512;
 /// What is read of one stream before the others have their turn, in bytes.
-const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 64 * 1024;
 /// A dead path is known after these: 5 s of silence, then probes every 3 s, given up at 13 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
@@ -47,7 +47,6 @@ pub struct Streams {
     readable: BTreeSet<StreamId>,
     accepted: u64,
     first_token: usize,
-    buffer: Vec<u8>,
 }
 
 impl Streams {
@@ -70,7 +69,6 @@ impl Streams {
             readable: BTreeSet::new(),
             accepted: 0,
             first_token,
-            buffer: Vec::new(),
         })
     }
 
@@ -217,39 +215,33 @@ impl Streams {
         std::mem::take(&mut self.readable)
     }
 
-    /// Reads once. `Ok(None)`: nothing there now.
+    /// Reads once. 0: nothing there now.
     ///
     /// # Errors
     /// The stream has ended, and is gone from the table.
-    pub fn read(&mut self, stream: StreamId) -> io::Result<Option<&[u8]>> {
+    pub fn read(&mut self, stream: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(entry) = self.table.get_mut(&stream) else {
-            return Ok(None);
+            return Ok(0);
         };
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; READ_BYTES];
-        }
+        let closing = entry.closing;
         loop {
-            match entry.socket.read(&mut self.buffer) {
+            match entry.socket.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
                     // A short read took all there was: what comes later is an event of its own (epoll(7)), but for an end already told.
-                    if n == self.buffer.len() || entry.ended {
+                    if n == buffer.len() || entry.ended {
                         self.readable.insert(stream);
                     }
-                    if entry.closing {
-                        return Ok(None);
-                    }
-                    return Ok(Some(&self.buffer[..n]));
+                    return Ok(if closing { 0 } else { n });
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
-        let closing = entry.closing;
         self.table.remove(&stream);
         if closing {
-            Ok(None)
+            Ok(0)
         } else {
             Err(ErrorKind::ConnectionAborted.into())
         }

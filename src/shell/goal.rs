@@ -1,0 +1,161 @@
+//! What this run is for: when it is over, and with which exit status.
+use crate::base::event::Delivery;
+use crate::base::time::Time;
+
+/// Exit statuses, by the contract.
+pub const DONE: u8 = 0;
+pub const FAILED: u8 = 1;
+pub const NOBODY: u8 = 69;
+pub const NOT_EVERYONE: u8 = 75;
+pub const TOO_FEW: u8 = 124;
+pub const INTERRUPTED: u8 = 130;
+pub const CLOSED_OUTPUT: u8 = 141;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Say what comes from stdin, print the transcript.
+    Chat,
+    /// Say, wait until it has arrived, leave.
+    Send,
+    /// Print the transcript.
+    Listen,
+    /// Look who is there.
+    Peers,
+}
+
+pub struct Goal {
+    pub purpose: Purpose,
+    /// Milliseconds: for delivery after the end of input, or for the whole run.
+    wait: Option<u64>,
+    /// Chat lines to be printed before `listen` is done.
+    count: Option<u64>,
+    ephemeral: bool,
+    /// When waiting ends.
+    deadline: Option<Time>,
+    /// No more input will come.
+    finishing: bool,
+    settled: bool,
+    /// Lines were refused.
+    refused: bool,
+    /// Somebody was linked at some time.
+    met: bool,
+    over: Option<u8>,
+}
+
+impl Goal {
+    /// `wait` in milliseconds; for `listen` and `peers` it counts from `now`.
+    pub fn new(
+        purpose: Purpose,
+        wait: Option<u64>,
+        count: Option<u64>,
+        ephemeral: bool,
+        now: Time,
+    ) -> Goal {
+        let deadline = match purpose {
+            Purpose::Listen => wait.map(|ms| now + ms),
+            Purpose::Peers => Some(now + wait.unwrap_or(2_000)),
+            Purpose::Chat | Purpose::Send => None,
+        };
+        Goal {
+            purpose,
+            wait,
+            count,
+            ephemeral,
+            deadline,
+            finishing: false,
+            settled: false,
+            refused: false,
+            met: false,
+            over: None,
+        }
+    }
+
+    /// No more will be said.
+    pub fn input_ended(&mut self, now: Time) {
+        self.finishing = true;
+        self.deadline = Some(now + self.wait.unwrap_or(10_000));
+    }
+
+    pub fn finishing(&self) -> bool {
+        self.finishing
+    }
+
+    pub fn refuse(&mut self) {
+        self.refused = true;
+    }
+
+    pub fn met(&mut self) {
+        self.met = true;
+    }
+
+    pub fn settled(&mut self) {
+        self.settled = true;
+    }
+
+    /// Ends the run with this status, unless it has ended already.
+    pub fn end(&mut self, status: u8) {
+        self.over.get_or_insert(status);
+    }
+
+    /// Chat lines that `listen` may still print; `None`: as many as come.
+    pub fn remaining(&self) -> Option<u64> {
+        self.count
+    }
+
+    /// Lines of this run were printed.
+    pub fn printed(&mut self, lines: u64) {
+        if let Some(count) = &mut self.count {
+            *count = count.saturating_sub(lines);
+            if *count == 0 {
+                self.end(DONE);
+            }
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// The exit status, once the run is over, and what stderr should say.
+    pub fn over(
+        &mut self,
+        now: Time,
+        delivery: impl FnOnce() -> Delivery,
+    ) -> Option<(u8, Option<String>)> {
+        if let Some(status) = self.over {
+            return Some((status, None));
+        }
+        let bad = if self.refused { Some(FAILED) } else { None };
+        if self.finishing && self.settled {
+            return Some((bad.unwrap_or(DONE), None));
+        }
+        if self.deadline.is_none_or(|at| at > now) {
+            return None;
+        }
+        match self.purpose {
+            Purpose::Listen => Some((if self.count.is_some() { TOO_FEW } else { DONE }, None)),
+            Purpose::Peers => Some((if self.met { DONE } else { NOBODY }, None)),
+            Purpose::Chat | Purpose::Send => {
+                let delivery = delivery();
+                if delivery.settled {
+                    return Some((bad.unwrap_or(DONE), None));
+                }
+                let fate = if self.ephemeral {
+                    "it is gone with this program"
+                } else {
+                    "it is stored and goes out with the next run"
+                };
+                let (status, sentence) = if self.met {
+                    let (held, linked) = (delivery.holding, delivery.linked);
+                    (
+                        NOT_EVERYONE,
+                        format!("not everyone holds it yet ({held} of {linked} linked): {fate}"),
+                    )
+                } else {
+                    (NOBODY, format!("nobody is there: {fate}"))
+                };
+                Some((bad.unwrap_or(status), Some(sentence)))
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The program: command line in, exit status out; what stands between is put together here.
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, unbounded};
+use mio::{Poll, Waker};
+
+use super::arguments::Verb;
+use super::clock::Clock;
+use super::diagnostics::Verbosity;
+use super::event_loop::{self, EventLoop};
+use super::face::Face;
+use super::failure::{CONFIG, FAILED, Failure};
+use super::goal::{DONE, Goal, Purpose};
+use super::interfaces;
+use super::keyboard::{self, RawMode, Typed};
+use super::options::{self, Options};
+use super::printer::Printer;
+use super::quota::Limits;
+use super::resolver::{self, Name};
+use super::session::{self, Language, Session};
+use super::state::{Opened, State, own_identity, read_secret};
+use super::store::Store;
+use super::streams::Streams;
+use super::values::Color;
+use crate::base::batch::Lines;
+use crate::base::event::Peer;
+use crate::base::identity::NetworkTag;
+use crate::node::hub::Setup;
+use crate::node::node::Node;
+use crate::ui::{json, text};
+use crate::wire::code::{Code, DEFAULT_PORT};
+use crate::wire::secret;
+
+/// Runs to the end. Gives the exit status.
+pub fn main() -> u8 {
+    match options::of_process().and_then(run) {
+        Ok(status) => status,
+        Err(failure) => {
+            keyboard::restore();
+            // Nobody is left to hear that stderr is closed.
+            let _ = writeln!(io::stderr(), "{}", text::complaint(&failure.sentence));
+            failure.status
+        }
+    }
+}
+
+fn run(options: Options) -> Result<u8, Failure> {
+    match options.command {
+        Verb::Help => print(super::help::HELP),
+        Verb::Version => print(concat!("p2pchat ", env!("CARGO_PKG_VERSION"), "\n")),
+        Verb::Keygen => {
+            let mut random = random()?;
+            let key = secret::keygen(&random);
+            secret::wipe(&mut random);
+            print(&format!("{key}\n"))
+        }
+        Verb::Whoami => whoami(&options),
+        Verb::Chat => converse(&options, Purpose::Chat),
+        Verb::Send => converse(&options, Purpose::Send),
+        Verb::Listen => converse(&options, Purpose::Listen),
+        Verb::Peers => converse(&options, Purpose::Peers),
+    }
+}
+
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(FAILED, format!("the system gives no randomness: {error}"))
+    })?;
+    Ok(bytes)
+}
+
+/// To stdout; a reader that went away before the end is no failure worth words.
+fn print(text: &str) -> Result<u8, Failure> {
+    let mut stdout = io::stdout();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(DONE),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(super::goal::CLOSED_OUTPUT),
+        Err(error) => Err(cannot("stdout cannot be written", &error)),
+    }
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::new(FAILED, format!("{what}: {error}"))
+}
+
+fn whoami(options: &Options) -> Result<u8, Failure> {
+    let mut warnings = Vec::new();
+    let identity = own_identity(options, &mut warnings)?;
+    warn(&warnings);
+    let me = Peer {
+        id: identity.id(),
+        nick: options.username.clone(),
+    };
+    let port = options
+        .port
+        .filter(|port| *port != 0)
+        .unwrap_or(DEFAULT_PORT);
+    let usable = interfaces::list(&options.interfaces)
+        .map_err(|error| cannot("the interfaces cannot be listed", &error))?;
+    let addresses = usable
+        .iter()
+        .filter(|i| !i.loopback)
+        .flat_map(|i| &i.addresses)
+        .map(|(ip, _)| (*ip, port).into());
+    let code = Code::new(me.id, &addresses.collect::<Vec<_>>()).to_string();
+    if options.json {
+        let mut line = Vec::new();
+        json::append_self(&me, Some(&code), &mut line);
+        return print(&String::from_utf8_lossy(&line));
+    }
+    let mut out = format!(
+        "name: {me}\nid: {}\nfingerprint: {}\ncode: {code}\n",
+        me.id,
+        me.id.fingerprint()
+    );
+    if options.qr {
+        out.push_str(&picture(&code)?);
+    }
+    print(&out)
+}
+
+/// A QR code of half blocks, two modules high each, with the quiet border that scanners need; dark on light.
+fn picture(text: &str) -> Result<String, Failure> {
+    let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low)
+        .map_err(|_| Failure::new(FAILED, "the code is too long for a picture"))?;
+    let (size, border) = (code.size(), 2);
+    let mut out = String::new();
+    for y in (-border..size + border).step_by(2) {
+        for x in -border..size + border {
+            out.push(match (code.get_module(x, y), code.get_module(x, y + 1)) {
+                (false, false) => '█',
+                (false, true) => '▀',
+                (true, false) => '▄',
+                (true, true) => ' ',
+            });
+        }
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// Every command that meets others.
+fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
+    let clock = Clock::start();
+    let Opened {
+        mut state,
+        identity,
+        known,
+        mut warnings,
+    } = State::open(options)?;
+    let secret = options
+        .secret_file
+        .as_deref()
+        .map(|path| read_secret(path, &mut warnings))
+        .transpose()?;
+    if !options.quiet {
+        warn(&warnings);
+    }
+    let (poll, waker) = event_loop::poll().map_err(|error| cannot("no poll can be had", &error))?;
+    let streams = listen(options, &poll)?;
+    let port = streams
+        .port()
+        .map_err(|error| cannot("no port can be had", &error))?;
+    let me = Peer {
+        id: identity.id(),
+        nick: options.username.clone(),
+    };
+    // What cannot be read or taken away is as if it were not there: the numbers begin anew.
+    let resume = state.take_clean().unwrap_or_default();
+    let network = secret
+        .as_ref()
+        .map_or(NetworkTag::OPEN, |secret| secret.network());
+    let store = match state.directory().map(|dir| dir.join("history")) {
+        Some(dir) => {
+            Store::open(
+                &dir,
+                network,
+                me.id,
+                &options.rooms,
+                resume.is_some(),
+                Limits::default(),
+            )
+            .map_err(|error| {
+                Failure::new(
+                    CONFIG,
+                    format!("the history in {} cannot be opened: {error}", dir.display()),
+                )
+            })?
+            .0
+        }
+        None => Store::in_memory(me.id, network, Limits::default()),
+    };
+    let session = session(options, purpose, &me, &waker, &clock)?;
+    let setup = Setup {
+        network,
+        psk: secret.as_ref().map(|secret| *secret.psk()),
+        beacon_key: secret.as_ref().map(|secret| *secret.beacon_key()),
+        nick: options.username.clone(),
+        port,
+        seed: random()?,
+        passing: matches!(purpose, Purpose::Send | Purpose::Peers),
+        beacons: options.multicast.is_some(),
+        known,
+        resume,
+        identity,
+    };
+    let (sender, found) = unbounded();
+    let names = options.peers.iter().map(|place| Name {
+        host: place.host.clone(),
+        port: place.port,
+        peer: place.peer,
+    });
+    resolver::start(names.collect(), sender, move || wake(&waker));
+    let node = Node::new(setup, clock.now());
+    let parts = event_loop::Parts {
+        poll,
+        clock,
+        node,
+        store,
+        streams,
+        datagrams: event_loop::datagrams(options.multicast),
+        found,
+        interfaces: options.interfaces.clone(),
+        session,
+        state,
+    };
+    let event_loop =
+        EventLoop::new(parts).map_err(|error| cannot("the loop cannot be started", &error))?;
+    event_loop
+        .run(&options.rooms)
+        .map_err(|error| cannot("the run had to end", &error))
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        // Nobody is left to hear that stderr is closed.
+        let _ = writeln!(io::stderr(), "{}", text::complaint(warning));
+    }
+}
+
+fn wake(waker: &Waker) {
+    // It fails only when the poll is gone, and the program with it.
+    let _ = waker.wake();
+}
+
+fn listen(options: &Options, poll: &Poll) -> Result<Streams, Failure> {
+    let taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+    let opened = match options.port {
+        Some(port) => event_loop::listen(port, poll),
+        None => match event_loop::listen(DEFAULT_PORT, poll) {
+            Err(error) if taken(&error) => event_loop::listen(0, poll),
+            done => done,
+        },
+    };
+    opened.map_err(|error| match options.port {
+        Some(port) if taken(&error) => Failure::new(
+            FAILED,
+            format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
+        ),
+        _ => cannot("nobody could dial us", &error),
+    })
+}
+
+fn session(
+    options: &Options,
+    purpose: Purpose,
+    me: &Peer,
+    waker: &Arc<Waker>,
+    clock: &Clock,
+) -> Result<Session, Failure> {
+    let waking = || {
+        let waker = Arc::clone(waker);
+        move || wake(&waker)
+    };
+    let (typing, reading) = (io::stdin().is_terminal(), io::stdout().is_terminal());
+    let editing = purpose == Purpose::Chat && typing && reading && !options.json;
+    let printer = match purpose {
+        Purpose::Send => None,
+        _ => Some(
+            Printer::stdout(waking()).map_err(|error| cannot("stdout cannot be used", &error))?,
+        ),
+    };
+    let reads = purpose == Purpose::Chat || purpose == Purpose::Send && options.text.is_none();
+    let keyboard: Option<Receiver<Typed>> = if editing {
+        RawMode::enter()
+            .map(std::mem::forget)
+            .map_err(|error| cannot("the terminal cannot be set up", &error))?;
+        Some(keyboard::keys(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
+    } else if reads {
+        Some(keyboard::lines(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
+    } else {
+        None
+    };
+    let face = match (options.json, reading) {
+        (true, _) => Face::json(),
+        (false, true) => Face::terminal(me, options.color != Color::Never),
+        (false, false) if options.color == Color::Always => Face::terminal(me, true),
+        (false, false) => Face::pipe(me),
+    };
+    let face = if editing {
+        face.with_editor(session::columns())
+    } else {
+        face
+    };
+    let language = if options.json {
+        Language::Json
+    } else if options.commands || typing && purpose == Purpose::Chat {
+        Language::Commands
+    } else {
+        Language::Plain
+    };
+    let verbosity = match (options.quiet, options.debug) {
+        (_, true) => Verbosity::Debug,
+        (true, false) => Verbosity::Quiet,
+        (false, false) => Verbosity::Normal,
+    };
+    let mut goal = Goal::new(
+        purpose,
+        options.wait,
+        options.count,
+        options.ephemeral(),
+        clock.now().time,
+    );
+    let text = text_lines(options, &mut goal)?;
+    Ok(Session::new(session::Parts {
+        goal,
+        own: me.id,
+        face,
+        echo: options.echo,
+        printer,
+        keyboard,
+        verbosity,
+        language,
+        need: options.need,
+        backlog: options.backlog,
+        text,
+    }))
+}
+
+/// The lines of TEXT. One that cannot be said is an end of it: nothing is sent.
+fn text_lines(options: &Options, goal: &mut Goal) -> Result<Option<Lines>, Failure> {
+    let mut lines = Lines::default();
+    for (i, line) in options.lines().enumerate() {
+        if let Err(error) = lines.push(line) {
+            goal.refuse();
+            let _ = writeln!(
+                io::stderr(),
+                "{}",
+                text::complaint(&format!("line {}: {error}", i + 1))
+            );
+        }
+    }
+    Ok(options.text.is_some().then_some(lines))
+}

@@ -1,0 +1,412 @@
+//! The person or script at this program: what they say, what they are shown, and when they have had enough.
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+use termion::event::Key;
+
+use crate::base::batch::Lines;
+use crate::base::event::{Command, Notice};
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::base::time::{Now, Time};
+use crate::node::node::Node;
+use crate::shell::diagnostics::{Diagnostics, Verbosity};
+use crate::shell::face::Face;
+use crate::shell::goal::{CLOSED_OUTPUT, DONE, Goal, INTERRUPTED, Purpose};
+use crate::shell::keyboard::{self, Block, Typed};
+use crate::shell::printer::Printer;
+use crate::shell::store::Store;
+use crate::shell::transcript::Transcript;
+use crate::ui::command::{self, HELP, Request};
+use crate::ui::editor::Outcome;
+use crate::ui::{json, text};
+
+/// Milliseconds that stdout may take for its last lines at the end of a run.
+const LAST_LINES: u64 = 2_000;
+
+/// How lines of stdin are to be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Every line is said as it is.
+    Plain,
+    /// Lines that begin with `/` are commands.
+    Commands,
+    Json,
+}
+
+pub struct Session {
+    pub goal: Goal,
+    pub face: Face,
+    pub transcript: Transcript,
+    /// Without one, nothing is shown: `send`.
+    pub printer: Option<Printer>,
+    pub keyboard: Option<Receiver<Typed>>,
+    pub diagnostics: Diagnostics,
+    pub language: Language,
+    pub need: Option<u64>,
+    /// Stored lines to print first.
+    pub backlog: u64,
+    pending: VecDeque<Command>,
+}
+
+/// What a session is made of.
+pub struct Parts {
+    pub goal: Goal,
+    pub own: PeerId,
+    pub face: Face,
+    pub echo: bool,
+    pub printer: Option<Printer>,
+    pub keyboard: Option<Receiver<Typed>>,
+    pub verbosity: Verbosity,
+    pub language: Language,
+    pub need: Option<u64>,
+    pub backlog: u64,
+    /// Said at once: the TEXT of `send`.
+    pub text: Option<Lines>,
+}
+
+impl Session {
+    pub fn new(parts: Parts) -> Session {
+        let mut pending = VecDeque::new();
+        if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
+            pending.push_back(Command::Say {
+                room: None,
+                lines,
+                action: false,
+            });
+        }
+        Session {
+            goal: parts.goal,
+            face: parts.face,
+            transcript: Transcript::new(parts.own, parts.echo),
+            printer: parts.printer,
+            keyboard: parts.keyboard,
+            diagnostics: Diagnostics::new(parts.verbosity),
+            language: parts.language,
+            need: parts.need,
+            backlog: parts.backlog,
+            pending,
+        }
+    }
+
+    /// Everything stands: say so.
+    pub fn ready(&mut self, port: u16, node: &Node) {
+        let me = node.me();
+        self.face.speak_in(node.spoken());
+        if !matches!(self.goal.purpose, Purpose::Chat | Purpose::Listen) {
+            return;
+        }
+        if self.face.is_json() {
+            let mut line = Vec::new();
+            json::append_ready(&me, port, &mut line);
+            self.show(line);
+        }
+        if self.diagnostics.is(Verbosity::Normal) {
+            self.complain(&format!("ready as {me} on {port}"));
+        }
+    }
+
+    /// A room's history stands open.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(&mut self, store: &Store, room: &Room) -> io::Result<()> {
+        if self.printer.is_some() && matches!(self.goal.purpose, Purpose::Chat | Purpose::Listen) {
+            self.transcript
+                .open(store, room, self.backlog, self.goal.remaining().is_some())?;
+        }
+        Ok(())
+    }
+
+    /// There is something to be taken from stdin now.
+    pub fn busy(&self, takes: bool) -> bool {
+        let waiting = self
+            .keyboard
+            .as_ref()
+            .is_some_and(|keyboard| !keyboard.is_empty());
+        !self.pending.is_empty() || waiting && takes
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        self.goal.deadline()
+    }
+
+    /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
+    pub fn take_in(&mut self, now: Now, takes: bool) {
+        if !self.pending.is_empty() || !takes {
+            return;
+        }
+        let typed = match self.keyboard.as_ref().map(Receiver::try_recv) {
+            Some(Ok(typed)) => typed,
+            Some(Err(TryRecvError::Disconnected)) => Typed::End,
+            Some(Err(TryRecvError::Empty)) => return,
+            // `send` with TEXT, `listen` and `peers` read nothing.
+            None if self.goal.purpose == Purpose::Send && !self.goal.finishing() => Typed::End,
+            None => return,
+        };
+        match typed {
+            Typed::Lines(block) => self.lines(block),
+            Typed::Key(key) => self.key(key),
+            Typed::End => {
+                self.keyboard = None;
+                self.goal.input_ended(now.time);
+                self.pending.push_back(Command::Finish { need: self.need });
+            }
+        }
+    }
+
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.pending.pop_front()
+    }
+
+    fn lines(&mut self, block: Block) {
+        for (number, error) in &block.refused {
+            self.refuse(*number, &error.to_string());
+        }
+        if self.language == Language::Plain {
+            if !block.lines.is_empty() {
+                self.pending.push_back(Command::Say {
+                    room: None,
+                    lines: block.lines,
+                    action: false,
+                });
+            }
+            return;
+        }
+        let mut bad = Vec::new();
+        let mut requests = Vec::new();
+        for (number, line) in block.numbered() {
+            let request = if self.language == Language::Json {
+                json::parse(line)
+            } else {
+                command::parse(line)
+            };
+            match request {
+                Ok(request) => requests.push(request),
+                Err(sentence) => bad.push((number, sentence)),
+            }
+        }
+        for (number, sentence) in bad {
+            self.refuse(number, &sentence);
+        }
+        for request in requests {
+            self.request(request);
+        }
+    }
+
+    fn refuse(&mut self, number: u64, sentence: &str) {
+        self.goal.refuse();
+        if self.face.is_json() {
+            let mut line = Vec::new();
+            json::append_error("line", &format!("line {number}: {sentence}"), &mut line);
+            self.show(line);
+        }
+        self.complain(&format!("line {number}: {sentence}"));
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            // Lines that follow each other in one room are said together.
+            Request::Core(Command::Say {
+                room,
+                lines,
+                action: false,
+            }) => match self.pending.back_mut() {
+                Some(Command::Say {
+                    room: last,
+                    lines: before,
+                    action: false,
+                }) if *last == room => before.append(&lines),
+                _ => self.pending.push_back(Command::Say {
+                    room,
+                    lines,
+                    action: false,
+                }),
+            },
+            Request::Core(command) => self.pending.push_back(command),
+            Request::Help if self.face.is_json() => self.complain(&HELP.replace('\n', "; ")),
+            Request::Help => self.aside(HELP.as_bytes().to_vec()),
+            Request::Quit => self.goal.end(DONE),
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        match self.face.key(key) {
+            Outcome::Edited | Outcome::Refused => self.show(Vec::new()),
+            Outcome::Interrupt => self.goal.end(INTERRUPTED),
+            Outcome::EndOfInput => self.goal.end(DONE),
+            Outcome::Line(line) => {
+                self.show(Vec::new());
+                if line.is_empty() {
+                    return;
+                }
+                match command::parse(&line) {
+                    Ok(request) => self.request(request),
+                    Err(sentence) => self.complain(&sentence),
+                }
+            }
+        }
+    }
+
+    pub fn speak_in(&mut self, node: &Node) {
+        self.face.speak_in(node.spoken());
+        if self.face.has_editor() {
+            self.show(Vec::new());
+        }
+    }
+
+    /// Something happened in the core.
+    pub fn notice(&mut self, notice: Notice, store: &Store) {
+        match &notice {
+            Notice::Settled => self.goal.settled(),
+            Notice::Joined { .. } => self.goal.met(),
+            _ => {}
+        }
+        if let Some(warning) = text::diagnostic(&notice) {
+            self.sentence(&warning);
+        }
+        match (&notice, &self.printer) {
+            (Notice::Peers(_) | Notice::Rooms(_), _) => self.answer(&notice),
+            (_, None) => {}
+            (Notice::Chat(chat), Some(printer)) => {
+                self.transcript
+                    .chat(chat, self.goal.remaining(), store, &mut self.face, printer);
+                self.goal
+                    .printed(std::mem::take(&mut self.transcript.lines));
+            }
+            (_, Some(printer)) if self.goal.purpose != Purpose::Peers => {
+                self.transcript.event(&notice, &mut self.face, printer)
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, notice: &Notice) {
+        let mut out = Vec::new();
+        match notice {
+            Notice::Peers(views) if self.goal.purpose == Purpose::Peers => {
+                if self.face.is_json() {
+                    json::append(notice, &mut out);
+                } else {
+                    out.extend_from_slice(text::peer_rows(views).as_bytes());
+                }
+                if !views.is_empty() {
+                    self.goal.met();
+                }
+                self.show(out);
+            }
+            _ => {
+                self.face.answer(notice, &mut out);
+                if self.face.is_json() {
+                    self.show(out)
+                } else {
+                    self.aside(out)
+                }
+            }
+        }
+    }
+
+    /// Lines that belong to no transcript: beside the editor on the screen, else on stderr.
+    fn aside(&mut self, lines: Vec<u8>) {
+        if self.face.has_editor() {
+            return self.show(lines);
+        }
+        for line in String::from_utf8_lossy(&lines).lines() {
+            self.diagnostics.say(line);
+        }
+    }
+
+    /// A sentence for stderr.
+    pub fn complain(&mut self, sentence: &str) {
+        self.sentence(&text::complaint(sentence));
+    }
+
+    fn sentence(&mut self, line: &str) {
+        use std::io::IsTerminal;
+        if self.face.has_editor() && io::stderr().is_terminal() {
+            self.show(format!("{line}\n").into_bytes());
+        } else {
+            self.diagnostics.say(line);
+        }
+    }
+
+    /// Lines for stdout that do not come from the history.
+    fn show(&mut self, lines: Vec<u8>) {
+        if let Some(printer) = &self.printer {
+            self.transcript.print_now(lines, &mut self.face, printer);
+        }
+    }
+
+    /// Goes on with what stdout did not take before, and notes what it has taken.
+    ///
+    /// # Errors
+    /// The history cannot be read, or stdout fails otherwise than by being closed.
+    pub fn end_turn(&mut self, store: &mut Store) -> io::Result<()> {
+        let Some(printer) = &self.printer else {
+            return Ok(());
+        };
+        self.transcript
+            .catch_up(self.goal.remaining(), store, &mut self.face, printer)?;
+        self.goal
+            .printed(std::mem::take(&mut self.transcript.lines));
+        self.transcript.note_printed(store, printer);
+        match printer.broken() {
+            Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
+            Some(kind) => return Err(io::Error::new(kind, "stdout cannot be written")),
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub fn end(&mut self, status: u8) {
+        self.goal.end(status);
+    }
+
+    /// SIGHUP: with a terminal it is gone, and so is the person.
+    pub fn hang_up(&mut self) {
+        use std::io::IsTerminal;
+        if self.face.has_editor() || io::stdin().is_terminal() || io::stdout().is_terminal() {
+            self.goal.end(129);
+        }
+    }
+
+    pub fn resize(&mut self) {
+        self.face.resize(columns());
+        if self.face.has_editor() {
+            self.show(Vec::new());
+        }
+    }
+
+    /// The exit status, once the run is over.
+    pub fn over(&mut self, now: Now, node: &Node) -> Option<u8> {
+        if node.linked() > 0 {
+            self.goal.met();
+        }
+        let (status, sentence) = self.goal.over(now.time, || node.delivery())?;
+        if let Some(sentence) = sentence {
+            self.complain(&sentence);
+        }
+        Some(status)
+    }
+
+    /// The last lines go out, and the terminal is given back.
+    pub fn close(&mut self, store: &mut Store) {
+        if let Some(printer) = &self.printer {
+            let last = self.face.close();
+            if !last.is_empty() {
+                self.transcript.print_now(last, &mut self.face, printer);
+            }
+            printer.finish(Duration::from_millis(LAST_LINES));
+            self.transcript.note_printed(store, printer);
+        }
+        keyboard::restore();
+        self.diagnostics.finish();
+    }
+}
+
+/// The terminal's width; 0 if there is none.
+pub fn columns() -> u16 {
+    termion::terminal_size().map_or(0, |(columns, _)| columns)
+}

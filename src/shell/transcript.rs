@@ -1,0 +1,271 @@
+//! The transcript is a cursor over the history: what the output cannot take now is read from the store when it can.
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use crate::base::event::{Chat, Notice, Position};
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::shell::face::Face;
+use crate::shell::printer::Printer;
+use crate::shell::store::Store;
+
+/// What is read from the store at a time, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+/// Events other than lines that may wait for a stalled output; older ones go first.
+const EVENTS_MAX: usize = 1000;
+
+/// One room's cursor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    at: Position,
+    /// What lies before was stored by earlier runs.
+    run: Position,
+    /// From here on everything is printed, own lines and backfill too.
+    backlog: Option<(Position, u64)>,
+}
+
+pub struct Transcript {
+    own: PeerId,
+    cursors: BTreeMap<Room, Cursor>,
+    /// Own lines are printed.
+    echo: bool,
+    /// The output took less than there was.
+    lagging: bool,
+    events: VecDeque<Vec<u8>>,
+    /// Chunks handed to the output, and how far the history is printed when they are out.
+    handed: VecDeque<(u64, Room, Position)>,
+    token: u64,
+    /// Lines handed to the output that were said while this program ran.
+    pub lines: u64,
+    /// What is printed is noted in the store.
+    notes: bool,
+}
+
+impl Transcript {
+    pub fn new(own: PeerId, echo: bool) -> Transcript {
+        Transcript {
+            own,
+            cursors: BTreeMap::new(),
+            echo,
+            lagging: false,
+            events: VecDeque::new(),
+            handed: VecDeque::new(),
+            token: 0,
+            lines: 0,
+            notes: true,
+        }
+    }
+
+    /// Begins with a room where the last run stopped printing, or `backlog` lines before its end, whichever is earlier.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn open(
+        &mut self,
+        store: &Store,
+        room: &Room,
+        backlog: u64,
+        only_new: bool,
+    ) -> io::Result<()> {
+        let end = store.end(room);
+        let printed = store.printed(room).unwrap_or_default();
+        let mut cursor = Cursor {
+            at: if only_new { end } else { printed },
+            run: end,
+            backlog: None,
+        };
+        // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
+        self.notes &= !only_new || printed >= end;
+        if backlog > 0 {
+            let (at, skip) = last_lines(store, room, end, backlog)?;
+            cursor.backlog = Some((at, skip));
+            cursor.at = cursor.at.min(at);
+        }
+        self.lagging |= cursor.at < end;
+        self.cursors.insert(room.clone(), cursor);
+        Ok(())
+    }
+
+    pub fn close(&mut self, room: &Room) {
+        self.cursors.remove(room);
+    }
+
+    pub fn lagging(&self) -> bool {
+        self.lagging
+    }
+
+    /// Lines were stored. They are printed at once if the output keeps up, else read again later. `most`: lines that may still be printed.
+    pub fn chat(
+        &mut self,
+        chat: &Chat,
+        most: Option<u64>,
+        store: &Store,
+        face: &mut Face,
+        printer: &Printer,
+    ) {
+        let Some(room) = chat.batch.log.target.room() else {
+            return;
+        };
+        let Some(cursor) = self.cursors.get_mut(room) else {
+            return;
+        };
+        if self.lagging || !printer.room() {
+            self.lagging = true;
+            return;
+        }
+        cursor.at = store.end(room);
+        let at = cursor.at;
+        if chat.own && !self.echo || most.is_some() && !chat.during {
+            return;
+        }
+        let lines = most.map_or(chat.batch.count, |most| most.min(chat.batch.count));
+        let mut out = printer.buffer();
+        face.chat(chat, lines, &mut out);
+        self.lines += if chat.during { lines } else { 0 };
+        self.hand(face, printer, out, room.clone(), at);
+    }
+
+    fn hand(&mut self, face: &mut Face, printer: &Printer, out: Vec<u8>, room: Room, at: Position) {
+        self.print(face, printer, out);
+        self.handed.push_back((self.token, room, at));
+    }
+
+    /// Hands lines to the output, which has room: the caller asked. An output that broke takes nothing, and ends the run.
+    fn print(&mut self, face: &mut Face, printer: &Printer, lines: Vec<u8>) {
+        self.token += 1;
+        let _ = printer.try_send(face.dress(lines), self.token);
+    }
+
+    /// Lines that belong to no transcript; none, and the editor's line is only drawn anew.
+    pub fn print_now(&mut self, lines: Vec<u8>, face: &mut Face, printer: &Printer) {
+        self.print(face, printer, lines);
+    }
+
+    /// Everything that is no chat.
+    pub fn event(&mut self, notice: &Notice, face: &mut Face, printer: &Printer) {
+        let mut out = printer.buffer();
+        face.notice(notice, &mut out);
+        if out.is_empty() {
+            return;
+        }
+        if self.lagging || !printer.room() {
+            if self.events.len() >= EVENTS_MAX {
+                self.events.pop_front();
+            }
+            self.events.push_back(out);
+            self.lagging = true;
+        } else {
+            self.print(face, printer, out);
+        }
+    }
+
+    /// Goes on where the output stopped taking, as long as it takes.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn catch_up(
+        &mut self,
+        most: Option<u64>,
+        store: &Store,
+        face: &mut Face,
+        printer: &Printer,
+    ) -> io::Result<()> {
+        let rooms: Vec<Room> = if self.lagging {
+            self.cursors.keys().cloned().collect()
+        } else {
+            Vec::new()
+        };
+        for room in rooms {
+            while printer.room() {
+                let Some(mut cursor) = self.cursors.get(&room).copied() else {
+                    break;
+                };
+                let before = cursor.at;
+                let batches = store.read_on(&room, &mut cursor.at, READ_BYTES)?;
+                if batches.is_empty() {
+                    break;
+                }
+                let mut out = printer.buffer();
+                for entry in batches {
+                    let earlier = entry.at < cursor.run;
+                    let from_backlog = cursor.backlog.filter(|(at, _)| entry.at >= *at);
+                    let own = entry.batch.log.author == self.own;
+                    let shown = !(most.is_some() && entry.local.late)
+                        && match from_backlog {
+                            Some(_) => earlier || self.echo || !own,
+                            None => !entry.local.backfill && (!own || self.echo && !earlier),
+                        };
+                    if shown {
+                        let skip = from_backlog
+                            .filter(|(at, _)| entry.at == *at)
+                            .map_or(0, |(_, skip)| skip);
+                        self.lines += entry.batch.count;
+                        face.stored(entry.batch, entry.local, own, skip, &mut out);
+                    }
+                }
+                if cursor.at == before {
+                    break;
+                }
+                self.cursors.insert(room.clone(), cursor);
+                self.hand(face, printer, out, room.clone(), cursor.at);
+            }
+        }
+        if self.lagging && printer.room() {
+            while let Some(event) = self.events.pop_front() {
+                self.print(face, printer, event);
+            }
+            self.lagging = false;
+        }
+        Ok(())
+    }
+
+    /// Notes in the store what stdout has taken.
+    pub fn note_printed(&mut self, store: &mut Store, printer: &Printer) {
+        let out = printer.printed();
+        let mut reached = BTreeMap::new();
+        while let Some((token, _, _)) = self.handed.front()
+            && *token <= out
+        {
+            if let Some((_, room, at)) = self.handed.pop_front() {
+                reached.insert(room, at);
+            }
+        }
+        for (room, at) in reached {
+            if self.notes {
+                // A note that cannot be written only makes the next run print these lines once more.
+                let _ = store.set_printed(&room, at);
+            }
+        }
+    }
+}
+
+/// Where the last `lines` lines before `end` begin: the batch, and how many of its lines come before them.
+fn last_lines(
+    store: &Store,
+    room: &Room,
+    end: Position,
+    lines: u64,
+) -> io::Result<(Position, u64)> {
+    let mut recent: VecDeque<(Position, u64)> = VecDeque::new();
+    let mut sum = 0;
+    let mut at = Position::default();
+    loop {
+        let batches = store.read_on(room, &mut at, READ_BYTES)?;
+        if batches.is_empty() {
+            break;
+        }
+        for entry in batches.iter().filter(|entry| entry.at < end) {
+            recent.push_back((entry.at, entry.batch.count));
+            sum += entry.batch.count;
+            while recent
+                .front()
+                .is_some_and(|(_, count)| sum - count >= lines)
+            {
+                sum -= recent.pop_front().map_or(0, |(_, count)| count);
+            }
+        }
+    }
+    Ok(recent
+        .front()
+        .map_or((end, 0), |(at, _)| (*at, sum.saturating_sub(lines))))
+}
