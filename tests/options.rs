@@ -15,10 +15,15 @@ use p2pchat::shell::values::Color;
 use p2pchat::wire::code::{ADDRESSES_MAX, Code, CodeError, Place, places};
 use p2pchat::wire::secret::{SECRET_MAX, Secret, SecretError, keygen};
 
-/// Words are separated by spaces; `·` stands for a space within a word, `∅` for an empty word.
+/// Words are separated by spaces; `·` stands for a space within a word, `∅` for an empty word, `⏎` for a line's end.
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace()
-        .map(|word| word.replace('·', " ").replace('∅', "").into())
+        .map(|word| {
+            word.replace('·', " ")
+                .replace('∅', "")
+                .replace('⏎', "\n")
+                .into()
+        })
         .collect()
 }
 
@@ -284,7 +289,7 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         ("-room ops", "--room"),
         ("-json", "--json"),
         ("hello", "p2pchat send"),
-        ("a\nb\x1b[2J", "p2pchat send"),
+        ("a⏎b\x1b[2J", "␊b␛[2J"),
         ("-- hello", "p2pchat send hello"),
         ("listen hello", "takes no TEXT"),
         ("keygen hello", "takes no TEXT"),
@@ -576,7 +581,7 @@ fn a_connection_code_is_read_back() {
         "0.0.0.0:9999",
         "[fe80::1]:9999",
         "10.0.0.7:9999",
-        "[2001:db8::1]:9999",
+        "[2001:db8::1%3]:9999",
         "224.0.0.1:9",
         "10.0.0.8:0",
     ]);

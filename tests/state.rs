@@ -144,7 +144,7 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     failing(&directory, 78);
     fs::remove_dir(&path).unwrap();
     symlink("/nowhere/identity", &path).unwrap();
-    failing(&directory, 78);
+    assert!(failing(&directory, 78).sentence.contains("leads nowhere"));
     fs::remove_file(&path).unwrap();
     fs::write(&path, whole).unwrap();
     open(&directory);
