@@ -70,10 +70,12 @@ fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Ident
         Ok(meta) if !meta.is_file() => return Err(bad("not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A link to a file that is away, on a stick perhaps, is not a first start.
-            return match fs::symlink_metadata(path) {
-                Ok(_) => Err(bad("a link that leads nowhere")),
-                Err(_) => Ok(None),
+            // A link to a file that is away, on a stick perhaps, is not a first start. Anything else was made just now.
+            let link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+            return if link {
+                Err(bad("a link that leads nowhere"))
+            } else {
+                Ok(None)
             };
         }
         Err(error) => return Err(bad(&error.to_string())),
