@@ -31,6 +31,10 @@ const GIVEN_MAX: usize = 64;
 const DIALS: u64 = 20;
 const BACKOFF_MIN: u64 = 1_000;
 const BACKOFF_MAX: u64 = 64_000;
+/// A link that stood this long was a good one, in milliseconds.
+const STOOD: u64 = 5_000;
+/// Milliseconds after which a sighted peer whose link ended is dialed again.
+const REDIAL: u64 = 200;
 
 /// An address and how it went with it.
 struct Place {
@@ -63,7 +67,8 @@ struct Sighting {
     heard: Time,
     interval: u64,
     source: IpAddr,
-    dialing: Option<StreamId>,
+    /// The stream, and to which address.
+    dialing: Option<(StreamId, SocketAddr)>,
 }
 
 impl Sighting {
@@ -265,11 +270,11 @@ impl Discovery {
         };
         let stream = self.dial(hub, links, address);
         if let Some(sighting) = self.sightings.get_mut(&peer) {
-            sighting.dialing = Some(stream);
+            sighting.dialing = Some((stream, address));
         }
     }
 
-    /// A link stands: whatever failed before is forgotten.
+    /// A link stands.
     pub fn up(&mut self, hub: &mut Hub, stream: StreamId) {
         let Some(link) = hub.links.get(&stream) else {
             return;
@@ -280,13 +285,7 @@ impl Discovery {
             .iter_mut()
             .filter(|given| given.dialing == Some(stream))
         {
-            (given.dialing, given.peer, given.place.failures) = (None, Some(peer), 0);
-        }
-        if let Some(sighting) = self.sightings.get_mut(&peer) {
-            sighting
-                .places
-                .iter_mut()
-                .for_each(|place| (place.failures, place.next_try) = (0, Time(0)));
+            (given.dialing, given.peer) = (None, Some(peer));
         }
         self.ended(stream);
     }
@@ -294,7 +293,7 @@ impl Discovery {
     fn ended(&mut self, stream: StreamId) {
         self.sightings
             .values_mut()
-            .filter(|s| s.dialing == Some(stream))
+            .filter(|s| s.dialing.is_some_and(|(dialed, _)| dialed == stream))
             .for_each(|s| s.dialing = None);
         self.given
             .iter_mut()
@@ -305,17 +304,12 @@ impl Discovery {
     /// A dial, or its handshake, came to nothing. `own`: it reached ourselves.
     pub fn failed(&mut self, hub: &mut Hub, stream: StreamId, own: bool) {
         let mut unheard = false;
-        for sighting in self
-            .sightings
-            .values_mut()
-            .filter(|s| s.dialing == Some(stream))
-        {
-            let now = hub.now.time;
-            if let Some(place) = sighting
-                .places
-                .iter_mut()
-                .find(|place| place.next_try <= now)
-            {
+        for sighting in self.sightings.values_mut() {
+            let Some((_, address)) = sighting.dialing.filter(|(dialed, _)| *dialed == stream)
+            else {
+                continue;
+            };
+            for place in sighting.places.iter_mut().filter(|p| p.address == address) {
                 place.failed(hub);
             }
             unheard = !hub.linked.contains_key(&sighting.peer.id);
@@ -332,23 +326,24 @@ impl Discovery {
         }
     }
 
-    /// A link ended. `left`: the peer's program said goodbye, so there is nobody to dial.
-    pub fn down(&mut self, hub: &mut Hub, peer: &PeerId, left: bool) {
-        if left {
-            self.sightings.remove(peer);
-        } else if let Some(sighting) = self.sightings.get_mut(peer) {
-            let soon = hub.now.time + hub.jitter(200);
-            sighting
-                .places
-                .iter_mut()
-                .for_each(|place| place.next_try = soon);
-        }
-        for given in self
-            .given
-            .iter_mut()
-            .filter(|given| given.peer == Some(*peer))
-        {
-            given.place.next_try = hub.now.time + hub.jitter(BACKOFF_MIN);
+    /// The peer's program said goodbye: there is nobody to dial.
+    pub fn left(&mut self, peer: &PeerId) {
+        self.sightings.remove(peer);
+    }
+
+    /// A link ended that stood since then. One that did not stand long counts as a failed dial, so that what ends links at once is not tried without end.
+    pub fn down(&mut self, hub: &mut Hub, peer: &PeerId, since: Time) {
+        let stood = hub.now.time.since(since) >= STOOD;
+        let sighted = self.sightings.get_mut(peer).into_iter();
+        let sighted = sighted.flat_map(|s| s.places.iter_mut().map(|place| (place, REDIAL)));
+        let given = self.given.iter_mut().filter(|g| g.peer == Some(*peer));
+        let given = given.map(|given| (&mut given.place, BACKOFF_MIN));
+        for (place, wait) in sighted.chain(given) {
+            if stood {
+                (place.failures, place.next_try) = (0, hub.now.time + hub.jitter(wait));
+            } else {
+                place.failed(hub);
+            }
         }
     }
 

@@ -37,6 +37,7 @@ pub enum Event {
     Down {
         stream: StreamId,
         peer: Peer,
+        since: Time,
         rooms: BTreeSet<Room>,
         replaced: bool,
     },
@@ -68,8 +69,8 @@ struct Unfinished {
 #[derive(Default)]
 pub struct Links {
     unfinished: BTreeMap<StreamId, Unfinished>,
-    /// Runs that were reported as using our key.
-    twins: BTreeSet<u64>,
+    /// Runs that were reported as using our key; `None`: one that only another peer saw.
+    twins: BTreeSet<Option<u64>>,
     scratch: Vec<u8>,
 }
 
@@ -322,10 +323,8 @@ impl Links {
         address: SocketAddr,
         events: &mut Vec<Event>,
     ) {
-        if run != hub.run && self.twins.len() < TWINS_MAX && self.twins.insert(run) {
-            hub.notice(Notice::Twin {
-                address: Some(address),
-            });
+        if run != hub.run {
+            self.twin(hub, Some(run), address);
         }
         // Not yet ours to close when the other program has not had our hello: it went out before this.
         self.unfinished.remove(&stream);
@@ -334,6 +333,14 @@ impl Links {
             stream,
             own: run == hub.run,
         });
+    }
+
+    /// Another program uses our key. Each is reported once.
+    pub fn twin(&mut self, hub: &mut Hub, run: Option<u64>, address: SocketAddr) {
+        if self.twins.len() < TWINS_MAX && self.twins.insert(run) {
+            let address = Some(address);
+            hub.notice(Notice::Twin { address });
+        }
     }
 
     fn park(
@@ -505,6 +512,7 @@ impl Links {
         events.push(Event::Down {
             stream,
             peer: link.peer,
+            since: link.since,
             rooms: link.rooms,
             replaced,
         });
@@ -577,7 +585,6 @@ impl Links {
             && link.run == run
         {
             link.heard = now;
-            link.ping = None;
         }
     }
 
@@ -604,7 +611,7 @@ impl Links {
         let mut dead = Vec::new();
         for (stream, link) in &hub.links {
             match link.ping {
-                Some((_, at)) if at + PONG_WITHIN <= now => dead.push(*stream),
+                Some((_, at)) if at.max(link.heard) + PONG_WITHIN <= now => dead.push(*stream),
                 None if link.heard + PING_AFTER <= now => silent.push(*stream),
                 _ if link.overflows() => dead.push(*stream),
                 _ => {}
@@ -621,7 +628,7 @@ impl Links {
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
         let unfinished = self.unfinished.values().map(|u| u.until);
         let links = hub.links.values().map(|link| match link.ping {
-            Some((_, at)) => at + PONG_WITHIN,
+            Some((_, at)) => at.max(link.heard) + PONG_WITHIN,
             None => link.heard + PING_AFTER,
         });
         unfinished.chain(links).min()

@@ -261,12 +261,13 @@ impl Node {
                     Event::Down {
                         stream,
                         peer,
+                        since,
                         replaced,
                         ..
                     } => {
                         self.replicate.down(stream);
                         self.presence.down(&mut self.hub, &peer.id, replaced);
-                        self.discovery.down(&mut self.hub, &peer.id, false);
+                        self.discovery.down(&mut self.hub, &peer.id, since);
                     }
                     Event::Failed { stream, own } => {
                         self.discovery.failed(&mut self.hub, stream, own)
@@ -351,14 +352,13 @@ impl Node {
                 self.presence.renamed(hub, &peer.id, nick);
             }
             Message::Bye { reason } => {
+                // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
                 if reason == "twin" {
-                    hub.notice(Notice::Twin {
-                        address: Some(address),
-                    });
+                    return self.links.twin(hub, None, address);
                 }
                 self.links.ended(hub, stream, reason == "duplicate", events);
                 if reason == "leave" {
-                    self.discovery.down(&mut self.hub, &peer.id, true);
+                    self.discovery.left(&peer.id);
                 }
             }
             Message::Hello(_) | Message::Unknown => {}

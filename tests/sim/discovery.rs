@@ -56,6 +56,7 @@ fn a_given_address_needs_no_beacon() {
     assert!((5..=12).contains(&dials), "{dials} dials in 100 s");
     lan.start(bob);
     lan.run_until("they are linked", 64_000, |lan| lan.linked(alice, bob));
+    lan.run_for(10_000);
     lan.kill(bob);
     lan.run_for(100);
     lan.start(bob);
