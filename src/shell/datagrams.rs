@@ -5,7 +5,7 @@
 //! service of the box reaches us. All is set up again from the list of interfaces whenever that changed.
 //!
 //! Kernel facts that this file stands on, each held by `tests/datagrams.rs`:
-//! - `SO_REUSEADDR` lets any number of programs of a box hear each datagram; `SO_REUSEPORT` would deal them out.
+//! - `SO_REUSEADDR` lets any number of programs of a box hear each datagram; `SO_REUSEPORT` would give them to the wrong sockets.
 //! - A socket bound to a group hears what *any* program joined on any interface, unless `IP_MULTICAST_ALL` is off.
 //! - A socket may be in 20 IPv4 groups at most, so each interface has its own.
 //! - Binding to a link-local IPv6 group takes a scope, and then the socket hears that interface alone.
