@@ -356,19 +356,22 @@ impl Lan {
 
     /// The switch passes nothing to and from this host any more, and nobody is told: as when a box beyond loses power.
     pub fn mute(&self, host: usize, segment: usize) {
-        self.port_state(host, segment, 0);
+        // At the port: rules for the bridge itself are passed over if they were there before it.
+        let port = port(host, segment);
+        let drop = |hook| {
+            format!(
+                "chain {hook} {{ type filter hook {hook} device {port} priority 0; policy drop; }}\n"
+            )
+        };
+        let chains = drop("ingress") + &drop("egress");
+        self.switch
+            .nft(&format!("table netdev mute_{port} {{\n{chains}}}"));
     }
 
     /// The switch passes everything again.
     pub fn unmute(&self, host: usize, segment: usize) {
-        self.port_state(host, segment, 3);
-    }
-
-    /// 0: disabled, 3: forwarding; carrier stays.
-    fn port_state(&self, host: usize, segment: usize, state: u32) {
         let port = port(host, segment);
-        let command = format!("link set dev {port} type bridge_slave state {state}");
-        self.switch.ip(&command);
+        self.switch.nft(&format!("delete table netdev mute_{port}"));
     }
 }
 
