@@ -598,10 +598,14 @@ impl Links {
             .collect();
         for stream in late {
             let parked = match self.unfinished.get(&stream).map(|u| &u.stage) {
-                Some(Stage::Parked(_, _, hello, _)) => Some(hello.sender),
+                Some(Stage::Parked(_, _, hello, _)) => Some((hello.sender, hello.run)),
                 _ => None,
             };
-            match parked.and_then(|peer| hub.linked.get(&peer).copied()) {
+            let other_run = |(peer, run)| {
+                let link = hub.link_to(&peer).filter(|link| link.run != run);
+                link.and_then(|_| hub.linked.get(&peer).copied())
+            };
+            match parked.and_then(other_run) {
                 // The old run did not answer: `remove` puts the new one in its place.
                 Some(old) => self.down(hub, old, "duplicate", false, events),
                 None => self.fail(hub, stream, events),

@@ -30,10 +30,11 @@ impl Trust {
 
     /// A peer came by this name. Another key under a known name is a second peer, and said once.
     pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) {
-        let known = self.known.entry(peer.nick.clone()).or_default();
-        if known.iter().any(|k| k.id == peer.id) || self.new >= NEW_MAX {
+        let known = self.known.get(&peer.nick);
+        if known.is_some_and(|known| known.iter().any(|k| k.id == peer.id)) || self.new >= NEW_MAX {
             return;
         }
+        let known = self.known.entry(peer.nick.clone()).or_default();
         self.new += 1;
         if let Some(first) = known.first() {
             hub.notice(Notice::OtherKey {
