@@ -114,7 +114,12 @@ impl Logs {
             .take_while(|range| range.log.target.room() == Some(room))
     }
 
-    pub fn forget(&mut self, room: &Room) {
+    /// The room was left; the own head is kept, so that its numbers go on when it is joined again.
+    pub fn forget(&mut self, hub: &Hub, room: &Room) {
+        if let Some(range) = self.ranges.get(&self.own_log(hub, room)) {
+            let head = (range.high, range.hash);
+            self.resume.heads.insert(room.clone(), head);
+        }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
         self.starts.retain(|log, _| log.target.room() != Some(room));
     }

@@ -150,7 +150,14 @@ impl Node {
                 log,
                 batches,
                 next,
-            } => self.replicate.loaded(hub, stream, log, &batches, next),
+            } => self.replicate.loaded(
+                hub,
+                &mut self.logs,
+                &mut self.receipts,
+                (stream, log),
+                &batches,
+                next,
+            ),
             Input::SaveFailed { batches } => {
                 self.replicate.save_failed(hub, &mut self.logs, &batches)
             }
@@ -187,7 +194,8 @@ impl Node {
             Command::Part(room) => match room.or_else(|| self.rooms.spoken().cloned()) {
                 Some(room) if self.rooms.part(hub, &room) => {
                     self.compare_all();
-                    self.logs.forget(&room);
+                    self.logs.forget(&self.hub, &room);
+                    self.replicate.parted(&mut self.hub, &room);
                 }
                 Some(room) => hub.notice(Notice::Error {
                     code: "room",

@@ -65,6 +65,10 @@ pub struct Replicate {
     unsaid: VecDeque<(Room, Lines, bool)>,
     /// The store failed; when to try again.
     stalled: Option<Time>,
+    /// When it last failed.
+    failed: Option<Time>,
+    /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
+    claims: BTreeMap<(StreamId, LogId), (u64, Hash)>,
 }
 
 impl Replicate {
@@ -180,6 +184,19 @@ impl Replicate {
         self.keep(other);
     }
 
+    /// What the store refused, and was to be said here, cannot be said any more.
+    pub fn parted(&mut self, hub: &mut Hub, room: &Room) {
+        let before = self.unsaid.len();
+        self.unsaid.retain(|(other, ..)| other != room);
+        if self.unsaid.len() < before {
+            let content = format!("left {room}: lines that could not be stored are lost");
+            hub.notice(Notice::Error {
+                code: "store",
+                content,
+            });
+        }
+    }
+
     pub fn down(&mut self, stream: StreamId) {
         self.keep(|key| key.0 != stream);
     }
@@ -189,6 +206,7 @@ impl Replicate {
         self.lagging.retain(|key| which(key));
         self.wanted.retain(|key, _| which(key));
         self.receipts_due.retain(|key| which(key));
+        self.claims.retain(|key, _| which(key));
     }
 
     /// What the peer holds: of our logs it is a receipt, of its own an offer.
@@ -264,6 +282,10 @@ impl Replicate {
             // Not ours, or above our head: this directory is an old copy, or has a twin.
             Some(_) if current => doubt(hub, logs),
             None if entry.high > head && current => doubt(hub, logs),
+            None if entry.high < head && current => {
+                let claim = (entry.high, entry.hash);
+                self.claims.insert((stream, log), claim);
+            }
             _ => {}
         }
     }
@@ -321,7 +343,14 @@ impl Replicate {
     }
 
     /// The peer asks for one of our logs, from a line on; what comes later follows by itself.
-    pub fn want(&mut self, hub: &Hub, logs: &Logs, stream: StreamId, target: &str, wants: &[Want]) {
+    pub fn want(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        stream: StreamId,
+        target: &str,
+        wants: &[Want],
+    ) {
         let Some(room) = shared_room(hub, stream, target) else {
             return;
         };
@@ -332,7 +361,11 @@ impl Replicate {
             let Some(range) = logs.get(&log).filter(|_| want.sender == hub.id()) else {
                 continue;
             };
-            let next = want.from.clamp(range.low, range.high + 1);
+            if want.from < range.low {
+                offer_again(hub, stream, range, range.low);
+                continue;
+            }
+            let next = want.from.min(range.high + 1);
             if next <= range.high {
                 self.lagging.insert((stream, log.clone()));
             }
@@ -474,26 +507,46 @@ impl Replicate {
     pub fn loaded(
         &mut self,
         hub: &mut Hub,
-        stream: StreamId,
-        log: LogId,
+        logs: &mut Logs,
+        receipts: &mut Receipts,
+        key: (StreamId, LogId),
         batches: &[Batch],
         at: Option<Position>,
     ) {
-        let key = (stream, log);
         let Some(cursor) = self.cursors.get_mut(&key) else {
             return;
         };
         if !std::mem::take(&mut cursor.loading) {
             return;
         }
-        cursor.at = at;
-        if batches.is_empty() {
-            self.lagging.remove(&key);
+        // Batches do not wait in memory: what a clogged link cannot take is read again.
+        if hub.links.get(&key.0).is_none_or(|link| link.clogged) {
             return;
         }
+        let Some(first) = batches.first() else {
+            self.lagging.remove(&key);
+            return;
+        };
+        if first.sequence > cursor.next {
+            self.cursors.remove(&key);
+            if let Some(range) = logs.get(&key.1) {
+                offer_again(hub, key.0, range, first.sequence);
+            }
+            return;
+        }
+        if let Some(claim) = self.claims.remove(&key)
+            && cursor.next == claim.0 + 1
+        {
+            if first.previous != Some(claim.1) {
+                self.cursors.remove(&key);
+                return doubt(hub, logs);
+            }
+            receipts.confirm(hub, logs, key.0, &key.1, claim.0);
+        }
+        cursor.at = at;
         for batch in batches {
             if batch.last() >= cursor.next {
-                send(hub, stream, cursor, batch);
+                send(hub, key.0, cursor, batch);
             }
         }
     }
@@ -547,13 +600,16 @@ impl Replicate {
 
     /// The store refused these: they are taken back, newest first, and own lines are kept to be said again.
     pub fn save_failed(&mut self, hub: &mut Hub, logs: &mut Logs, batches: &[Arc<Batch>]) {
-        if self.stalled.is_none() {
+        // One that failed at the first try after a failure is the same trouble, and said already.
+        let since = hub.now.time.since(self.failed.unwrap_or_default());
+        if self.failed.is_none() || since > 2 * RETRY {
             let content = "the history cannot be written: nothing more is taken in until it can; make room on its disk".to_owned();
             hub.notice(Notice::Error {
                 code: "store",
                 content,
             });
         }
+        self.failed = Some(hub.now.time);
         self.stalled = Some(hub.now.time + RETRY);
         for batch in batches.iter().rev() {
             logs.take_back(batch);
@@ -620,6 +676,20 @@ fn held(range: &Range, start: u64) -> Held {
         hash: range.hash,
         start,
     }
+}
+
+/// The store has not all that was asked for: the peer is to ask for what there is, and knows what is missing.
+fn offer_again(hub: &mut Hub, stream: StreamId, range: &Range, low: u64) {
+    let held = Held {
+        low,
+        ..held(range, 0)
+    };
+    let have = Have {
+        target: range.log.target.to_string(),
+        logs: vec![held],
+        members: Vec::new(),
+    };
+    hub.send(stream, &Message::Have(have));
 }
 
 fn shared_room(hub: &Hub, stream: StreamId, target: &str) -> Option<Room> {

@@ -44,6 +44,16 @@ impl Checks {
         queue.extend(texts.iter().cloned());
     }
 
+    /// Lines that wait for a full disk are given up with the room, and that is said.
+    pub fn parted(&mut self, who: Who, room: &Room, told: bool) {
+        let lost = self.ledgers[who].said.remove(room).unwrap_or_default();
+        assert!(
+            lost.is_empty() || told,
+            "{} lines are lost in silence",
+            lost.len()
+        );
+    }
+
     /// Nothing that was not stored counts as said.
     pub fn died(&mut self, who: Who) {
         self.ledgers[who].said.clear();
@@ -52,6 +62,11 @@ impl Checks {
 
     pub fn started(&mut self, who: Who) {
         self.ledgers[who].said.clear();
+    }
+
+    /// An old copy of the directory took its place.
+    pub fn restored(&mut self, who: Who, disk: &Disk) {
+        self.lost_tail(who, disk);
     }
 
     pub fn lost_tail(&mut self, who: Who, disk: &Disk) {

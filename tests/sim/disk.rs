@@ -118,6 +118,13 @@ impl Disk {
         ranges.into_values().collect()
     }
 
+    /// Drops what is below this line.
+    pub fn give_up(&mut self, log: &LogId, low: u64) {
+        for entries in self.rooms.values_mut() {
+            entries.retain(|e| e.batch.log != *log || e.batch.last() >= low);
+        }
+    }
+
     pub fn knows(&self, room: &Room) -> bool {
         self.rooms.contains_key(room)
     }

@@ -143,7 +143,10 @@ impl Lan {
 
     pub fn part(&mut self, who: Who, room: &str) {
         let room = Room::new(room).expect("a fit room");
-        self.feed(who, Input::Command(Command::Part(Some(room))));
+        let errors = self.people[who].errors("store");
+        self.feed(who, Input::Command(Command::Part(Some(room.clone()))));
+        let told = self.people[who].errors("store") > errors;
+        self.checks.parted(who, &room, told);
     }
 
     pub fn say(&mut self, who: Who, text: &str) {

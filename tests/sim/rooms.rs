@@ -1,1 +1,125 @@
-//! (being written)
+//! Rooms: lines go to their members, and to nobody else.
+use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::name::{Nick, Room};
+
+use crate::lan::Lan;
+
+fn room(name: &str) -> Room {
+    Room::new(name).expect("a room")
+}
+
+#[test]
+fn lines_go_to_members_only() {
+    let mut lan = Lan::new(1);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.people[alice].rooms.push(room("#ops"));
+    lan.people[bob].rooms.push(room("#ops"));
+    for who in [alice, bob, carol] {
+        lan.start(who);
+    }
+    lan.run_for(500);
+    lan.say_in(alice, "#ops", "for ops");
+    lan.say_in(alice, "#general", "for all");
+    lan.run_for(100);
+    assert_eq!(lan.people[bob].heard(), ["for ops", "for all"]);
+    assert_eq!(lan.people[carol].heard(), ["for all"]);
+    lan.check_lines();
+}
+
+#[test]
+fn a_room_is_joined_and_left_mid_run() {
+    let mut lan = Lan::new(2);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.people[alice].rooms.push(room("#ops"));
+    lan.start(alice);
+    lan.run_for(2_000);
+    lan.start(bob);
+    lan.run_for(500);
+    lan.say_in(alice, "#ops", "before");
+    lan.join(bob, "ops");
+    lan.run_for(100);
+    lan.say_in(alice, "#ops", "while");
+    lan.say_in(bob, "#ops", "me too");
+    lan.run_for(100);
+    assert_eq!(lan.people[alice].heard(), ["me too"]);
+    lan.part(bob, "ops");
+    lan.run_for(100);
+    lan.say_in(alice, "#ops", "after");
+    lan.run_for(100);
+    assert_eq!(
+        lan.people[bob].heard(),
+        ["while"],
+        "bob is younger than what was said before"
+    );
+    lan.join(bob, "ops");
+    lan.run_for(100);
+    assert_eq!(lan.people[bob].heard(), ["while", "after"]);
+    lan.check_lines();
+    let of_ops = |n: &&Notice| matches!(n, Notice::Joined { room, .. } if room.as_str() == "#ops");
+    assert_eq!(lan.people[alice].shown().filter(of_ops).count(), 2);
+}
+
+#[test]
+fn numbers_go_on_after_part_and_join() {
+    let mut lan = Lan::new(3);
+    let [alice] = lan.people(["alice"]);
+    lan.start(alice);
+    lan.say(alice, "one");
+    lan.part(alice, "general");
+    lan.join(alice, "general");
+    lan.say(alice, "two");
+    lan.part(alice, "general");
+    lan.stop(alice);
+    lan.start(alice);
+    lan.say(alice, "three");
+    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    assert_eq!(ranges.len(), 1, "one incarnation");
+    assert_eq!(ranges[0].high, 3);
+}
+
+#[test]
+fn a_new_name_is_told() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    let nick = Nick::new("alicia").expect("a name");
+    lan.feed(alice, Input::Command(Command::Nick(nick)));
+    lan.say(alice, "it is me");
+    lan.run_for(100);
+    let renamed = |n: &&Notice| matches!(n, Notice::Renamed { peer, old, .. } if peer.nick.as_str() == "alicia" && old.as_str() == "alice");
+    assert_eq!(lan.people[bob].shown().filter(renamed).count(), 1);
+    let signed = |n: &Notice| match n {
+        Notice::Chat(chat) => Some(chat.batch.username.to_string()),
+        _ => None,
+    };
+    assert_eq!(
+        lan.people[bob].shown().find_map(signed).as_deref(),
+        Some("alicia")
+    );
+}
+
+#[test]
+fn a_name_changed_during_the_handshake_is_told() {
+    for wait in 0..40 {
+        let mut lan = Lan::new(wait);
+        lan.air.weather.stream = 8;
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_for(wait);
+        let nick = Nick::new("alicia").expect("a name");
+        lan.feed(alice, Input::Command(Command::Nick(nick)));
+        lan.join(alice, "ops");
+        lan.join(bob, "ops");
+        lan.run_for(1_000);
+        lan.feed(bob, Input::Command(Command::Peers));
+        let view = lan.people[bob].notices.pop();
+        let Some((_, _, Notice::Peers(rows))) = view else {
+            panic!("no view");
+        };
+        assert_eq!(rows[0].peer.nick.as_str(), "alicia", "after {wait} ms");
+        assert!(rows[0].rooms.contains(&room("ops")), "after {wait} ms");
+    }
+}

@@ -1,1 +1,118 @@
-//! (being written)
+//! A disk that is full, at the author and at the reader.
+use p2pchat::base::batch::LogId;
+use p2pchat::base::event::Input;
+use p2pchat::base::name::Room;
+
+use crate::lan::Lan;
+use crate::people::numbered;
+
+#[test]
+fn a_full_disk_at_the_author_loses_no_line() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_for(500);
+        lan.say(alice, "before");
+        lan.run_for(seed);
+        lan.people[alice].disk.full = true;
+        lan.say_all(alice, None, &numbered("full", 1, 6000));
+        lan.say(alice, "and one");
+        assert!(
+            !lan.people[alice]
+                .node
+                .as_ref()
+                .is_some_and(|n| n.accepting())
+        );
+        lan.run_for(12_000);
+        assert_eq!(lan.people[alice].errors("store"), 1, "said once");
+        assert_eq!(lan.people[bob].heard(), ["before"]);
+        lan.people[alice].disk.full = false;
+        lan.run_for(12_000);
+        let mut all = vec!["before".to_owned()];
+        all.extend(numbered("full", 1, 6000));
+        all.push("and one".into());
+        assert_eq!(lan.people[bob].heard(), all);
+        lan.check_lines();
+        lan.check_links();
+    }
+}
+
+#[test]
+fn a_full_disk_at_the_reader_loses_no_line() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_for(500);
+        lan.say(alice, "before");
+        lan.run_for(seed);
+        lan.people[bob].disk.full = true;
+        for n in 1..=120 {
+            if n == 60 {
+                lan.people[bob].disk.full = false;
+            }
+            lan.say(alice, &format!("line {n}"));
+            lan.run_for(200);
+        }
+        lan.run_for(12_000);
+        let mut all = vec!["before".to_owned()];
+        all.extend(numbered("line", 1, 120));
+        assert_eq!(lan.people[bob].heard(), all);
+        assert_eq!(lan.people[bob].gaps(), 0, "nothing was missing");
+        lan.check_lines();
+    }
+}
+
+#[test]
+fn what_the_author_gave_up_is_a_gap() {
+    let mut lan = Lan::new(3);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    lan.say(alice, "one");
+    lan.run_for(500);
+    lan.stop(bob);
+    for text in numbered("line", 2, 9) {
+        lan.say(alice, &text);
+    }
+    let log: LogId = lan.people[alice].disk.ranges(&Room::general())[0]
+        .log
+        .clone();
+    lan.people[alice].disk.give_up(&log, 6);
+    lan.feed(alice, Input::Dropped { log, low: 6 });
+    lan.start(bob);
+    lan.run_for(2_000);
+    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 9));
+    assert_eq!(lan.people[bob].gaps(), 1);
+}
+
+#[test]
+fn a_hole_in_the_store_is_a_gap() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    lan.say(alice, "line 1");
+    lan.run_for(500);
+    lan.stop(bob);
+    for text in numbered("line", 2, 9) {
+        lan.say(alice, &text);
+    }
+    let log: LogId = lan.people[alice].disk.ranges(&Room::general())[0]
+        .log
+        .clone();
+    // Nobody was told: lines of the file do not read any more.
+    lan.people[alice].disk.give_up(&log, 6);
+    lan.start(bob);
+    lan.run_for(2_000);
+    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 9));
+    assert_eq!(lan.people[bob].gaps(), 1);
+    lan.say(alice, "line 10");
+    lan.run_for(100);
+    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 10));
+}
