@@ -1,1 +1,472 @@
-//! (being written)
+//! Strangers: bytes that nobody who keeps the protocol would send.
+use std::net::SocketAddr;
+
+use p2pchat::base::batch::{Batch, Draft, LogId};
+use p2pchat::base::event::{Input, StreamId};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag};
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::Wall;
+use p2pchat::wire::frame::{self, Frame, Kind, Reader};
+use p2pchat::wire::message::{Have, Held, Hello, Message, incarnation, room_mark};
+use p2pchat::wire::noise::{Handshake, Session, Step};
+
+use crate::lan::Lan;
+use crate::people::{Who, lines};
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 200], 5000))
+}
+
+/// A peer by hand: it knows the ciphers, and says what it likes.
+struct Stranger {
+    identity: Identity,
+    victim: Who,
+    stream: StreamId,
+    session: Box<Session>,
+    reader: Reader,
+}
+
+fn raw(lan: &mut Lan, victim: Who, n: u64) -> StreamId {
+    let stream = StreamId::accepted(10_000 + n);
+    lan.taps.insert((victim, stream), Vec::new());
+    let address = address();
+    lan.feed(victim, Input::Accepted { stream, address });
+    stream
+}
+
+impl Stranger {
+    /// Through the handshake, without a hello.
+    fn new(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
+        lan.checks.strangers += 1;
+        let identity = Identity::from_seed(&[n as u8 + 100; 32]);
+        let stream = raw(lan, victim, n);
+        let mut out = Vec::new();
+        let secret = identity.noise_secret();
+        let mut handshake =
+            Handshake::new(true, &secret, None, [n as u8; 32], &mut out).expect("a handshake");
+        lan.feed(
+            victim,
+            Input::Bytes {
+                stream,
+                bytes: &out,
+            },
+        );
+        let answer = lan.tapped(victim, stream);
+        let mut out = Vec::new();
+        let Ok(Step::Done { session, .. }) = handshake.feed(&answer, &mut out) else {
+            panic!("no session");
+        };
+        lan.feed(
+            victim,
+            Input::Bytes {
+                stream,
+                bytes: &out,
+            },
+        );
+        let reader = Reader::default();
+        Stranger {
+            identity,
+            victim,
+            stream,
+            session,
+            reader,
+        }
+    }
+
+    fn greeted(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
+        let mut stranger = Stranger::new(lan, victim, n);
+        let hello = stranger.hello();
+        stranger.say(lan, &hello);
+        stranger
+    }
+
+    fn hello(&self) -> Message {
+        Message::Hello(Hello {
+            sender: self.identity.id(),
+            username: "mallory".into(),
+            run: 5,
+            age: 1,
+            rooms: vec![room_mark(&self.session.hash, &Room::general())],
+            port: 9999,
+            passing: false,
+        })
+    }
+
+    fn plain(&mut self, lan: &mut Lan, plain: &[u8]) {
+        let mut bytes = Vec::new();
+        self.session.seal(plain, &mut bytes).expect("sealed");
+        let stream = self.stream;
+        lan.feed(
+            self.victim,
+            Input::Bytes {
+                stream,
+                bytes: &bytes,
+            },
+        );
+    }
+
+    fn frame(&mut self, lan: &mut Lan, kind: Kind, payload: &[u8]) {
+        let mut plain = Vec::new();
+        frame::write(kind, payload, &mut plain);
+        self.plain(lan, &plain);
+    }
+
+    fn say(&mut self, lan: &mut Lan, message: &Message) {
+        self.frame(lan, Kind::Message, &message.bytes());
+    }
+
+    fn log(&self) -> LogId {
+        LogId {
+            target: Target::Room(Room::general()),
+            author: self.identity.id(),
+            incarnation: 7,
+        }
+    }
+
+    fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
+        let draft = Draft {
+            log: self.log(),
+            username: Nick::foreign("mallory"),
+            sequence,
+            lamport: sequence,
+            timestamp: Wall(0),
+            previous,
+            action: false,
+            lines: &lines(&[text]),
+        };
+        Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
+    }
+
+    /// What the victim said so far.
+    fn read(&mut self, lan: &mut Lan) -> Vec<Frame> {
+        let bytes = lan.tapped(self.victim, self.stream);
+        let (mut frames, mut scratch) = (Vec::new(), Vec::new());
+        let reader = &mut self.reader;
+        let each = |plain: &[u8]| reader.feed(plain, &mut frames).expect("frames");
+        self.session
+            .open(&bytes, &mut scratch, each)
+            .expect("sealed");
+        frames
+    }
+}
+
+fn linked(lan: &Lan, who: Who) -> usize {
+    lan.people[who]
+        .node
+        .as_ref()
+        .map_or(0, |node| node.linked())
+}
+
+fn alone(seed: u64) -> (Lan, Who) {
+    let mut lan = Lan::new(seed);
+    let [alice] = lan.people(["alice"]);
+    lan.start(alice);
+    (lan, alice)
+}
+
+#[test]
+fn a_stranger_who_keeps_the_rules_is_heard() {
+    let (mut lan, alice) = alone(1);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    assert_eq!(linked(&lan, alice), 1);
+    let batch = mallory.batch(1, None, "good day");
+    mallory.frame(&mut lan, Kind::Batch, batch.bytes());
+    assert_eq!(lan.people[alice].heard(), ["good day"]);
+    let receipt = mallory
+        .read(&mut lan)
+        .into_iter()
+        .filter_map(|f| Message::parse(&f.payload));
+    let held = |m: Message| matches!(m, Message::Have(have) if have.logs.iter().any(|l| l.high == 1 && l.hash == batch.hash));
+    assert!(receipt.into_iter().any(held), "a receipt");
+}
+
+#[test]
+fn a_flood_of_handshakes_keeps_nobody_out() {
+    let mut lan = Lan::new(2);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.run_for(300);
+    for n in 0..200 {
+        raw(&mut lan, alice, n);
+    }
+    assert_eq!(
+        lan.people[alice].node.as_ref().map(|n| n.unfinished()),
+        Some(64)
+    );
+    lan.start(bob);
+    lan.run_until("they are linked", 1_500, |lan| lan.linked(alice, bob));
+    lan.run_for(6_000);
+    assert_eq!(
+        lan.people[alice].node.as_ref().map(|n| n.unfinished()),
+        Some(0),
+        "5 s each"
+    );
+}
+
+#[test]
+fn garbage_ends_a_stream_and_nothing_else() {
+    let (mut lan, alice) = alone(3);
+    for (n, garbage) in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"P2\x01\x01",
+        b"P2\x02\x00",
+        b"P2\x01\x00\xff\xff0000",
+        &[0; 70_000],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let stream = raw(&mut lan, alice, n as u64);
+        lan.feed(
+            alice,
+            Input::Bytes {
+                stream,
+                bytes: garbage,
+            },
+        );
+        assert!(lan.closed.contains(&(alice, stream)), "garbage {n}");
+    }
+}
+
+#[test]
+fn the_first_word_must_be_the_true_hello() {
+    let (mut lan, alice) = alone(4);
+    let mut early = Stranger::new(&mut lan, alice, 1);
+    early.say(&mut lan, &Message::Ping { nonce: 1 });
+    let mut liar = Stranger::new(&mut lan, alice, 2);
+    let Message::Hello(mut hello) = liar.hello() else {
+        panic!("a hello");
+    };
+    hello.sender = Identity::from_seed(&[99; 32]).id();
+    liar.say(&mut lan, &Message::Hello(hello));
+    let mut crowd = Stranger::new(&mut lan, alice, 3);
+    let Message::Hello(mut hello) = crowd.hello() else {
+        panic!("a hello");
+    };
+    hello.rooms = (0..100).map(|n| n.to_string()).collect();
+    crowd.say(&mut lan, &Message::Hello(hello));
+    for stranger in [early, liar, crowd] {
+        assert!(lan.closed.contains(&(alice, stranger.stream)));
+    }
+    assert_eq!(linked(&lan, alice), 0);
+}
+
+#[test]
+fn broken_frames_end_a_link() {
+    let (mut lan, alice) = alone(5);
+    let mut huge = Stranger::greeted(&mut lan, alice, 1);
+    huge.plain(&mut lan, &[2, 0xff, 0xff, 0xff, 0xff]);
+    let mut forger = Stranger::greeted(&mut lan, alice, 2);
+    let mut bytes = forger.batch(1, None, "I owe you 1").bytes().to_vec();
+    let at = bytes
+        .windows(11)
+        .position(|w| w == b"I owe you 1")
+        .expect("the text");
+    bytes[at + 10] = b'9';
+    forger.frame(&mut lan, Kind::Batch, &bytes);
+    let mut noise = Stranger::greeted(&mut lan, alice, 3);
+    noise.frame(&mut lan, Kind::Batch, b"{}");
+    for stranger in [huge, forger, noise] {
+        assert!(lan.closed.contains(&(alice, stranger.stream)));
+    }
+    assert_eq!(linked(&lan, alice), 0);
+    assert!(lan.people[alice].heard().is_empty());
+}
+
+#[test]
+fn nobody_speaks_for_another() {
+    let (mut lan, alice) = alone(6);
+    let bob = Stranger::greeted(&mut lan, alice, 1);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 2);
+    mallory.frame(&mut lan, Kind::Batch, bob.batch(1, None, "as bob").bytes());
+    assert!(lan.people[alice].heard().is_empty());
+    assert_eq!(lan.people[alice].disk.entries().count(), 0);
+}
+
+#[test]
+fn a_fork_is_kept_out_and_named() {
+    let (mut lan, alice) = alone(7);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let one = mallory.batch(1, None, "one");
+    let two = mallory.batch(2, Some(one.hash), "two");
+    let other = mallory.batch(2, Some(one.hash), "another two");
+    let three = mallory.batch(3, Some(other.hash), "three, behind another two");
+    for batch in [&one, &two, &other, &three] {
+        mallory.frame(&mut lan, Kind::Batch, batch.bytes());
+    }
+    assert_eq!(lan.people[alice].heard(), ["one", "two"]);
+    assert!(lan.people[alice].errors("fork") >= 1);
+}
+
+#[test]
+fn a_receipt_above_the_head_is_a_doubt() {
+    let (mut lan, alice) = alone(8);
+    lan.say(alice, "one");
+    let log = lan.people[alice].disk.ranges(&Room::general())[0]
+        .log
+        .clone();
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let held = Held {
+        sender: log.author,
+        incarnation: incarnation(log.incarnation),
+        low: 1,
+        high: 50,
+        hash: Hash([3; 32]),
+        start: 0,
+    };
+    let have = Message::Have(Have {
+        target: "#general".into(),
+        logs: vec![held],
+        members: Vec::new(),
+    });
+    mallory.say(&mut lan, &have);
+    mallory.say(&mut lan, &have);
+    assert_eq!(lan.people[alice].errors("incarnation"), 1, "once");
+    lan.say(alice, "two");
+    assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 2);
+}
+
+#[test]
+fn endless_words_are_bounded() {
+    let (mut lan, alice) = alone(9);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    for round in 0..300 {
+        let logs = (0..256).map(|n| Held {
+            sender: mallory.identity.id(),
+            incarnation: incarnation(round * 256 + n),
+            low: 1,
+            high: 5,
+            hash: Hash([3; 32]),
+            start: 0,
+        });
+        let have = Have {
+            target: "#general".into(),
+            logs: logs.collect(),
+            members: Vec::new(),
+        };
+        mallory.say(&mut lan, &Message::Have(have));
+        if round == 0 {
+            let stream = mallory.stream;
+            lan.feed(alice, Input::Clogged { stream });
+        }
+    }
+    assert!(
+        lan.closed.contains(&(alice, mallory.stream)),
+        "who asks and does not read is cut off"
+    );
+}
+
+/// Bytes that resemble `model`.
+fn mangled(lan: &mut Lan, model: &[u8]) -> Vec<u8> {
+    let mut bytes = model.to_vec();
+    for _ in 0..=lan.random(4) {
+        let at = lan.random(bytes.len() as u64 + 1) as usize;
+        let byte = lan.random(256) as u8;
+        match lan.random(4) {
+            0 => bytes.insert(at, byte),
+            1 => bytes.truncate(at),
+            2 if at < bytes.len() => bytes[at] = byte,
+            _ if at < bytes.len() => drop(bytes.remove(at)),
+            _ => bytes.push(byte),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn random_datagrams_do_no_harm() {
+    let mut lan = Lan::new(10);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.people[bob].beacons = false;
+    lan.start(alice);
+    let beacon = lan.last_beacon.clone();
+    lan.start(bob);
+    let source = SocketAddr::from(([10, 0, 0, 1], 40_000));
+    for _ in 0..4_000 {
+        let bytes = mangled(&mut lan, &beacon);
+        let interface = 1;
+        lan.feed(
+            bob,
+            Input::Datagram {
+                interface,
+                source,
+                bytes: &bytes,
+            },
+        );
+        lan.run_for(1);
+    }
+    let wrong = mangled(&mut lan, &[7; 3000]);
+    lan.feed(
+        bob,
+        Input::Datagram {
+            interface: 9,
+            source,
+            bytes: &wrong,
+        },
+    );
+    lan.run_until("they are linked", 90_000, |lan| lan.linked(alice, bob));
+}
+
+#[test]
+fn random_streams_do_no_harm() {
+    let (mut lan, alice) = alone(11);
+    let identity = Identity::from_seed(&[9; 32]);
+    for n in 0..1_000 {
+        let stream = raw(&mut lan, alice, n);
+        let mut model = Vec::new();
+        Handshake::new(true, &identity.noise_secret(), None, [1; 32], &mut model)
+            .expect("a handshake");
+        let bytes = mangled(&mut lan, &model);
+        for piece in bytes.chunks(1 + n as usize % 50) {
+            lan.feed(
+                alice,
+                Input::Bytes {
+                    stream,
+                    bytes: piece,
+                },
+            );
+        }
+        lan.run_for(20);
+    }
+    assert_eq!(linked(&lan, alice), 0);
+}
+
+#[test]
+fn random_words_inside_the_cipher_do_no_harm() {
+    let (mut lan, alice) = alone(12);
+    lan.say(alice, "a line");
+    let own = lan.people[alice].disk.ranges(&Room::general())[0].clone();
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let mut broken = 0;
+    for n in 0..3_000 {
+        if lan.closed.contains(&(alice, mallory.stream)) {
+            broken += 1;
+            mallory = Stranger::greeted(&mut lan, alice, 1 + broken % 100);
+            lan.closed.remove(&(alice, mallory.stream));
+        }
+        let held = format!(
+            "{{\"type\":\"have\",\"target\":\"#general\",\"logs\":[{{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"high\":{n},\"hash\":\"{}\"}}]}}",
+            own.log.author, own.log.incarnation, own.hash
+        );
+        let want = format!(
+            "{{\"type\":\"want\",\"target\":\"#general\",\"logs\":[{{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"from\":{n}}}]}}",
+            own.log.author, own.log.incarnation
+        );
+        let hello = mallory.hello().bytes();
+        let batch = mallory.batch(1 + n % 7, (n % 7 > 0).then_some(own.hash), "x");
+        let (kind, model) = match lan.random(4) {
+            0 => (Kind::Message, held.as_bytes()),
+            1 => (Kind::Message, want.as_bytes()),
+            2 => (Kind::Message, &hello[..]),
+            _ => (Kind::Batch, batch.bytes()),
+        };
+        let bytes = match lan.chance(700) {
+            true => mangled(&mut lan, model),
+            false => model.to_vec(),
+        };
+        mallory.frame(&mut lan, kind, &bytes);
+        lan.run_for(10);
+    }
+    lan.say(alice, "still here");
+    assert!(lan.people[alice].disk.entries().count() >= 2);
+}

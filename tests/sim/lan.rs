@@ -1,5 +1,5 @@
 //! One clock, one queue of events ordered by time and number, one seed; and what a script does to the people on the LAN.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -42,6 +42,11 @@ pub struct Lan {
     pub checks: Checks,
     /// Of everything that happened, in order.
     pub trace: u64,
+    /// What nodes wrote to streams that lead out of the LAN.
+    pub taps: BTreeMap<(Who, StreamId), Vec<u8>>,
+    /// Such streams that they closed.
+    pub closed: BTreeSet<(Who, StreamId)>,
+    pub last_beacon: Vec<u8>,
     /// Print it: `P2PCHAT_TRACE=1`.
     loud: bool,
 }
@@ -58,6 +63,9 @@ impl Lan {
             air: Air::default(),
             checks: Checks::default(),
             trace: 0xcbf2_9ce4_8422_2325,
+            taps: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            last_beacon: Vec::new(),
             loud: std::env::var_os("P2PCHAT_TRACE").is_some(),
         }
     }
@@ -356,6 +364,14 @@ impl Lan {
             }
         }
         self.clock = end;
+    }
+
+    /// What this node wrote to a stream that leads out of the LAN, since last asked.
+    pub fn tapped(&mut self, who: Who, stream: StreamId) -> Vec<u8> {
+        self.taps
+            .get_mut(&(who, stream))
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Runs until this holds; tells how long it took.

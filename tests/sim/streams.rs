@@ -14,6 +14,7 @@ const DIAL: u64 = 20_000;
 impl Lan {
     pub fn beacon(&mut self, who: Who, bytes: &[u8]) {
         self.people[who].beacons_sent += 1;
+        self.last_beacon = bytes.to_vec();
         self.note(&[who as u64, 2]);
         let host = self.people[who].host;
         for network in self.hosts[host].networks.clone() {
@@ -140,6 +141,9 @@ impl Lan {
     ) {
         self.note(&[who as u64, 4, stream.0, bytes.len() as u64]);
         self.people[who].bytes_sent += bytes.len() as u64;
+        if let Some(tap) = self.taps.get_mut(&(who, stream)) {
+            tap.extend_from_slice(bytes);
+        }
         let Some(&(number, side)) = self.air.streams.get(&(who, stream)) else {
             return;
         };
@@ -158,6 +162,9 @@ impl Lan {
     /// The core is done with a stream: what was written still goes out.
     pub fn close(&mut self, who: Who, stream: StreamId) {
         self.note(&[who as u64, 5, stream.0]);
+        if self.taps.contains_key(&(who, stream)) {
+            self.closed.insert((who, stream));
+        }
         if let Some(&(number, side)) = self.air.streams.get(&(who, stream)) {
             self.hang_up(number, side);
         }
