@@ -520,7 +520,9 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
         if i == 100 {
             // Readers stop everywhere in what will be rewritten, some of it more than once.
             let mut at = Position::default();
-            while let [Stored { batch, .. }] = &store.read_on(&Room::general(), &mut at, 1).unwrap()[..] {
+            while let [Stored { batch, .. }] =
+                &store.read_on(&Room::general(), &mut at, 1).unwrap()[..]
+            {
                 cursors.push((at, (batch.log.author, batch.sequence)));
             }
             assert!(cursors.len() > 40);

@@ -150,7 +150,7 @@ impl Node {
                 log,
                 batches,
                 next,
-            } => self.replicate.loaded(
+            } => self.replicate.cursors().loaded(
                 hub,
                 &mut self.logs,
                 &mut self.receipts,
@@ -340,9 +340,10 @@ impl Node {
                 stream,
                 have,
             ),
-            Message::Want { target, logs } => {
-                self.replicate.want(hub, &self.logs, stream, &target, &logs)
-            }
+            Message::Want { target, logs } => self
+                .replicate
+                .cursors()
+                .want(hub, &self.logs, stream, &target, &logs),
             Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
             Message::Pong { nonce } => self.links.pong(hub, stream, nonce, events),
             Message::Profile { username } => {

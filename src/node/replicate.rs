@@ -1,39 +1,25 @@
-//! How lines travel: offers, wants, cursors and receipts. A cursor tells, for each link and log, how far it has been sent.
+//! How lines travel: offers, wants and receipts. What has been sent to whom is in `cursors`.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::cursors::{Cursors, held, shared_room};
 use super::hub::Hub;
 use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
-use crate::base::batch::{Batch, Lines, Local, LogId, Range};
-use crate::base::event::{Chat, Notice, Output, Position, StreamId};
-use crate::base::identity::{Hash, PeerId};
+use crate::base::batch::{Batch, Lines, Local, LogId};
+use crate::base::event::{Chat, Notice, Output, StreamId};
+use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
-/// Batches that may be under way on one link of one log without a receipt.
-const WINDOW: usize = 1024;
-/// What is read from the store at a time for a link that lags, in bytes.
-const LOAD_BYTES: usize = 64 * 1024;
 /// Lines of each log that one new to a room asks for.
 pub const BACKFILL: u64 = 1000;
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
 /// Logs that all links together may have asked for.
 const WANTED_MAX: usize = 65_536;
-
-/// How far one of our logs has been sent over one link.
-#[derive(Default)]
-struct Cursor {
-    /// The line to be sent next.
-    next: u64,
-    at: Option<Position>,
-    loading: bool,
-    /// What has been sent and not been receipted: each batch's last line and hash.
-    sent: VecDeque<(u64, Hash)>,
-}
 
 /// What we asked for, or mean to ask for when the store takes lines again.
 struct Wanted {
@@ -55,8 +41,7 @@ pub enum Verdict {
 
 #[derive(Default)]
 pub struct Replicate {
-    cursors: BTreeMap<(StreamId, LogId), Cursor>,
-    lagging: BTreeSet<(StreamId, LogId)>,
+    cursors: Cursors,
     wanted: BTreeMap<(StreamId, LogId), Wanted>,
     /// Lines below this were said before we first came into the room.
     backfill: BTreeMap<LogId, u64>,
@@ -67,11 +52,14 @@ pub struct Replicate {
     stalled: Option<Time>,
     /// When it last failed.
     failed: Option<Time>,
-    /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
-    claims: BTreeMap<(StreamId, LogId), (u64, Hash)>,
 }
 
 impl Replicate {
+    /// How far our logs have been sent.
+    pub fn cursors(&mut self) -> &mut Cursors {
+        &mut self.cursors
+    }
+
     /// More may be said. Otherwise what is said now waits in memory.
     pub fn accepting(&self) -> bool {
         self.stalled.is_none()
@@ -105,39 +93,7 @@ impl Replicate {
                 own: true,
                 during: true,
             }));
-            self.send_live(hub, room, &batch);
-        }
-    }
-
-    fn send_live(&mut self, hub: &mut Hub, room: &Room, batch: &Batch) {
-        let members: Vec<StreamId> = hub
-            .links
-            .iter()
-            .filter(|(_, link)| link.rooms.contains(room))
-            .map(|(s, _)| *s)
-            .collect();
-        for stream in members {
-            let key = (stream, batch.log.clone());
-            if batch.sequence == 1 {
-                self.cursors.entry(key.clone()).or_insert_with(|| Cursor {
-                    next: 1,
-                    ..Cursor::default()
-                });
-            }
-            // Without a cursor the peer has not said yet where to begin: it will, and finds this line in the store.
-            let Some(cursor) = self.cursors.get_mut(&key) else {
-                continue;
-            };
-            let clogged = hub.links.get(&stream).is_none_or(|link| link.clogged);
-            if cursor.next == batch.sequence
-                && !cursor.loading
-                && !clogged
-                && cursor.sent.len() < WINDOW
-            {
-                send(hub, stream, cursor, batch);
-            } else {
-                self.lagging.insert(key);
-            }
+            self.cursors.live(hub, room, &batch);
         }
     }
 
@@ -202,11 +158,9 @@ impl Replicate {
     }
 
     fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
-        self.cursors.retain(|key, _| which(key));
-        self.lagging.retain(|key| which(key));
+        self.cursors.keep(&which);
         self.wanted.retain(|key, _| which(key));
         self.receipts_due.retain(|key| which(key));
-        self.claims.retain(|key, _| which(key));
     }
 
     /// What the peer holds: of our logs it is a receipt, of its own an offer.
@@ -237,7 +191,8 @@ impl Replicate {
                 continue;
             };
             if entry.sender == hub.id() {
-                self.receipt(hub, logs, receipts, stream, log, entry);
+                self.cursors
+                    .receipt(hub, logs, receipts, stream, log, entry);
             } else if entry.sender == peer {
                 self.offer(hub, logs, rooms, stream, log, entry, &mut wants);
             }
@@ -250,43 +205,6 @@ impl Replicate {
                     logs: wants,
                 },
             );
-        }
-    }
-
-    fn receipt(
-        &mut self,
-        hub: &mut Hub,
-        logs: &mut Logs,
-        receipts: &mut Receipts,
-        stream: StreamId,
-        log: LogId,
-        entry: &Held,
-    ) {
-        let current = logs.own_log(hub, log.target.room().unwrap_or(&Room::general())) == log;
-        let head = logs.get(&log).map_or(0, |range| range.high);
-        let mut ours = logs.hash_at(&log, entry.high);
-        if let Some(cursor) = self.cursors.get_mut(&(stream, log.clone())) {
-            while let Some((last, hash)) = cursor.sent.front().copied()
-                && last <= entry.high
-            {
-                cursor.sent.pop_front();
-                if last == entry.high {
-                    ours = Some(hash);
-                }
-            }
-        }
-        match ours {
-            Some(hash) if hash == entry.hash => {
-                receipts.confirm(hub, logs, stream, &log, entry.high)
-            }
-            // Not ours, or above our head: this directory is an old copy, or has a twin.
-            Some(_) if current => doubt(hub, logs),
-            None if entry.high > head && current => doubt(hub, logs),
-            None if entry.high < head && current => {
-                let claim = (entry.high, entry.hash);
-                self.claims.insert((stream, log), claim);
-            }
-            _ => {}
         }
     }
 
@@ -340,43 +258,6 @@ impl Replicate {
                 said,
             },
         );
-    }
-
-    /// The peer asks for one of our logs, from a line on; what comes later follows by itself.
-    pub fn want(
-        &mut self,
-        hub: &mut Hub,
-        logs: &Logs,
-        stream: StreamId,
-        target: &str,
-        wants: &[Want],
-    ) {
-        let Some(room) = shared_room(hub, stream, target) else {
-            return;
-        };
-        for want in wants.iter().take(LOGS_MAX) {
-            let Some(log) = log(&room, want.sender, &want.incarnation) else {
-                continue;
-            };
-            let Some(range) = logs.get(&log).filter(|_| want.sender == hub.id()) else {
-                continue;
-            };
-            if want.from < range.low {
-                offer_again(hub, stream, range, range.low);
-                continue;
-            }
-            let next = want.from.min(range.high + 1);
-            if next <= range.high {
-                self.lagging.insert((stream, log.clone()));
-            }
-            self.cursors.insert(
-                (stream, log),
-                Cursor {
-                    next,
-                    ..Cursor::default()
-                },
-            );
-        }
     }
 
     /// A batch came in: verified before anything else is done with it.
@@ -503,55 +384,7 @@ impl Replicate {
         }
     }
 
-    /// What the store read for a link that lags.
-    pub fn loaded(
-        &mut self,
-        hub: &mut Hub,
-        logs: &mut Logs,
-        receipts: &mut Receipts,
-        key: (StreamId, LogId),
-        batches: &[Batch],
-        at: Option<Position>,
-    ) {
-        let Some(cursor) = self.cursors.get_mut(&key) else {
-            return;
-        };
-        if !std::mem::take(&mut cursor.loading) {
-            return;
-        }
-        // Batches do not wait in memory: what a clogged link cannot take is read again.
-        if hub.links.get(&key.0).is_none_or(|link| link.clogged) {
-            return;
-        }
-        let Some(first) = batches.first() else {
-            self.lagging.remove(&key);
-            return;
-        };
-        if first.sequence > cursor.next {
-            self.cursors.remove(&key);
-            if let Some(range) = logs.get(&key.1) {
-                offer_again(hub, key.0, range, first.sequence);
-            }
-            return;
-        }
-        if let Some(claim) = self.claims.remove(&key)
-            && cursor.next == claim.0 + 1
-        {
-            if first.previous != Some(claim.1) {
-                self.cursors.remove(&key);
-                return doubt(hub, logs);
-            }
-            receipts.confirm(hub, logs, key.0, &key.1, claim.0);
-        }
-        cursor.at = at;
-        for batch in batches {
-            if batch.last() >= cursor.next {
-                send(hub, key.0, cursor, batch);
-            }
-        }
-    }
-
-    /// At a turn's end: receipts go out, and links that lag and can take more get more.
+    /// At a turn's end: receipts go out, and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
         let mut due: BTreeMap<(StreamId, Target), Vec<Held>> = BTreeMap::new();
         self.receipts_due.retain(|(stream, log)| {
@@ -575,27 +408,7 @@ impl Replicate {
                 hub.send(stream, &Message::Have(have));
             }
         }
-        self.lagging.retain(|(stream, log)| {
-            let Some(cursor) = self.cursors.get_mut(&(*stream, log.clone())) else {
-                return false;
-            };
-            if logs.get(log).is_none_or(|range| cursor.next > range.high) {
-                return false;
-            }
-            let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
-            if !clogged && !cursor.loading && cursor.sent.len() < WINDOW {
-                cursor.loading = true;
-                let (stream, log, from, at) = (*stream, log.clone(), cursor.next, cursor.at);
-                hub.put(Output::Load {
-                    stream,
-                    log,
-                    from,
-                    at,
-                    budget: LOAD_BYTES,
-                });
-            }
-            true
-        });
+        self.cursors.pump(hub, logs);
     }
 
     /// The store refused these: they are taken back, newest first, and own lines are kept to be said again.
@@ -659,52 +472,4 @@ impl Replicate {
     pub fn deadline(&self) -> Option<Time> {
         self.stalled
     }
-}
-
-fn send(hub: &mut Hub, stream: StreamId, cursor: &mut Cursor, batch: &Batch) {
-    hub.send_batch(stream, batch);
-    cursor.next = batch.last() + 1;
-    cursor.sent.push_back((batch.last(), batch.hash));
-}
-
-fn held(range: &Range, start: u64) -> Held {
-    Held {
-        sender: range.log.author,
-        incarnation: incarnation(range.log.incarnation),
-        low: range.low,
-        high: range.high,
-        hash: range.hash,
-        start,
-    }
-}
-
-/// The store has not all that was asked for: the peer is to ask for what there is, and knows what is missing.
-fn offer_again(hub: &mut Hub, stream: StreamId, range: &Range, low: u64) {
-    let held = Held {
-        low,
-        ..held(range, 0)
-    };
-    let have = Have {
-        target: range.log.target.to_string(),
-        logs: vec![held],
-        members: Vec::new(),
-    };
-    hub.send(stream, &Message::Have(have));
-}
-
-fn shared_room(hub: &Hub, stream: StreamId, target: &str) -> Option<Room> {
-    let room = Room::new(target).ok()?;
-    hub.links
-        .get(&stream)
-        .filter(|link| link.rooms.contains(&room))
-        .map(|_| room)
-}
-
-fn doubt(hub: &mut Hub, logs: &mut Logs) {
-    logs.doubt(hub);
-    let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
-    hub.notice(Notice::Error {
-        code: "incarnation",
-        content,
-    });
 }
