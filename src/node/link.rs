@@ -30,6 +30,8 @@ pub struct Link {
     pub since: Time,
     /// When there was last a sign of life.
     pub heard: Time,
+    /// When it last got a receipt.
+    pub receipted: Option<Time>,
     /// A ping that has no answer yet.
     pub ping: Option<(u64, Time)>,
     /// Milliseconds of the last ping's way there and back.

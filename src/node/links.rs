@@ -431,6 +431,7 @@ impl Links {
             begun: unfinished.begun,
             since: now,
             heard: now,
+            receipted: None,
             ping: None,
             rtt: None,
             marks: hello.rooms.into_iter().collect(),

@@ -86,7 +86,7 @@ impl Node {
             self.links.deadline(&self.hub),
             self.presence.deadline(),
             self.discovery.deadline(&self.hub, &self.links),
-            self.replicate.deadline(),
+            self.replicate.deadline(&self.hub),
             self.receipts.deadline(delivery.as_ref()),
         ];
         deadlines.into_iter().flatten().min()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cursors::{Cursors, held, shared_room};
 use super::hub::Hub;
+use super::link::Link;
 use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
@@ -384,11 +385,13 @@ impl Replicate {
         }
     }
 
-    /// At a turn's end: receipts go out, and links that lag get more.
+    /// At a turn's end: receipts go out, each link's at most once a millisecond, and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
         let mut due: BTreeMap<(StreamId, Target), Vec<Held>> = BTreeMap::new();
+        let now = hub.now.time;
         self.receipts_due.retain(|(stream, log)| {
-            if hub.links.get(stream).is_some_and(|link| link.clogged) {
+            let waits = |link: &Link| link.clogged || link.receipted == Some(now);
+            if hub.links.get(stream).is_some_and(waits) {
                 return true;
             }
             if let Some(range) = logs.get(log) {
@@ -399,6 +402,9 @@ impl Replicate {
             false
         });
         for ((stream, target), held) in due {
+            if let Some(link) = hub.links.get_mut(&stream) {
+                link.receipted = Some(now);
+            }
             for part in held.chunks(LOGS_MAX) {
                 let have = Have {
                     target: target.to_string(),
@@ -469,7 +475,11 @@ impl Replicate {
         }
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        self.stalled
+    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
+        let due = self.receipts_due.iter().filter_map(|(stream, _)| {
+            let link = hub.links.get(stream).filter(|link| !link.clogged)?;
+            link.receipted.map(|at| at + 1)
+        });
+        due.chain(self.stalled).min()
     }
 }
