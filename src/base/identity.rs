@@ -3,7 +3,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha512_256};
 
@@ -184,8 +184,9 @@ impl Identity {
     }
 }
 
-/// Strict verification (RFC 8032, no small-order keys): one message, one signature, one verdict on every box.
+/// Verification without cofactor (RFC 8032, 5.1.7), `S` and `R` in their canonical form. With no weak keys let in (see [`PeerId::key`]),
+/// one message, one key and one signature have one verdict on every box; a small-order `R` could only be made by the key's owner.
 pub fn verify(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
-    key.verify_strict(message, &Signature::from_bytes(signature))
+    key.verify(message, &Signature::from_bytes(signature))
         .is_ok()
 }
