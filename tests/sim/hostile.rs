@@ -1,154 +1,16 @@
 //! Strangers: bytes that nobody who keeps the protocol would send.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::{Batch, Draft, LogId};
-use p2pchat::base::event::{Input, StreamId};
-use p2pchat::base::identity::{Hash, Identity, NetworkTag};
-use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::wire::frame::{self, Frame, Kind, Reader};
-use p2pchat::wire::message::{Have, Held, Hello, Message, incarnation, room_mark};
-use p2pchat::wire::noise::{Handshake, Session, Step};
+use p2pchat::base::event::Input;
+use p2pchat::base::identity::{Hash, Identity};
+use p2pchat::base::name::Room;
+use p2pchat::wire::frame::Kind;
+use p2pchat::wire::message::{Have, Held, Message, incarnation};
+use p2pchat::wire::noise::Handshake;
 
 use crate::lan::Lan;
-use crate::people::{Who, lines};
-
-fn address() -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 200], 5000))
-}
-
-/// A peer by hand: it knows the ciphers, and says what it likes.
-struct Stranger {
-    identity: Identity,
-    victim: Who,
-    stream: StreamId,
-    session: Box<Session>,
-    reader: Reader,
-}
-
-fn raw(lan: &mut Lan, victim: Who, n: u64) -> StreamId {
-    let stream = StreamId::accepted(10_000 + n);
-    lan.taps.insert((victim, stream), Vec::new());
-    let address = address();
-    lan.feed(victim, Input::Accepted { stream, address });
-    stream
-}
-
-impl Stranger {
-    /// Through the handshake, without a hello.
-    fn new(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
-        lan.checks.strangers += 1;
-        let identity = Identity::from_seed(&[n as u8 + 100; 32]);
-        let stream = raw(lan, victim, n);
-        let mut out = Vec::new();
-        let secret = identity.noise_secret();
-        let mut handshake =
-            Handshake::new(true, &secret, None, [n as u8; 32], &mut out).expect("a handshake");
-        lan.feed(
-            victim,
-            Input::Bytes {
-                stream,
-                bytes: &out,
-            },
-        );
-        let answer = lan.tapped(victim, stream);
-        let mut out = Vec::new();
-        let Ok(Step::Done { session, .. }) = handshake.feed(&answer, &mut out) else {
-            panic!("no session");
-        };
-        lan.feed(
-            victim,
-            Input::Bytes {
-                stream,
-                bytes: &out,
-            },
-        );
-        let reader = Reader::default();
-        Stranger {
-            identity,
-            victim,
-            stream,
-            session,
-            reader,
-        }
-    }
-
-    fn greeted(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
-        let mut stranger = Stranger::new(lan, victim, n);
-        let hello = stranger.hello();
-        stranger.say(lan, &hello);
-        stranger
-    }
-
-    fn hello(&self) -> Message {
-        Message::Hello(Hello {
-            sender: self.identity.id(),
-            username: "mallory".into(),
-            run: 5,
-            age: 1,
-            rooms: vec![room_mark(&self.session.hash, &Room::general())],
-            port: 9999,
-            passing: false,
-        })
-    }
-
-    fn plain(&mut self, lan: &mut Lan, plain: &[u8]) {
-        let mut bytes = Vec::new();
-        self.session.seal(plain, &mut bytes).expect("sealed");
-        let stream = self.stream;
-        lan.feed(
-            self.victim,
-            Input::Bytes {
-                stream,
-                bytes: &bytes,
-            },
-        );
-    }
-
-    fn frame(&mut self, lan: &mut Lan, kind: Kind, payload: &[u8]) {
-        let mut plain = Vec::new();
-        frame::write(kind, payload, &mut plain);
-        self.plain(lan, &plain);
-    }
-
-    fn say(&mut self, lan: &mut Lan, message: &Message) {
-        self.frame(lan, Kind::Message, &message.bytes());
-    }
-
-    fn log(&self) -> LogId {
-        LogId {
-            target: Target::Room(Room::general()),
-            author: self.identity.id(),
-            incarnation: 7,
-        }
-    }
-
-    fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
-        let draft = Draft {
-            log: self.log(),
-            username: Nick::foreign("mallory"),
-            sequence,
-            lamport: sequence,
-            timestamp: Wall(0),
-            previous,
-            action: false,
-            lines: &lines(&[text]),
-        };
-        Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
-    }
-
-    /// What the victim said so far.
-    fn read(&mut self, lan: &mut Lan) -> Vec<Frame> {
-        let bytes = lan.tapped(self.victim, self.stream);
-        let (mut frames, mut scratch) = (Vec::new(), Vec::new());
-        let reader = &mut self.reader;
-        let each = |plain: &[u8]| reader.feed(plain, &mut frames).expect("frames");
-        self.session
-            .open(&bytes, &mut scratch, each)
-            .expect("sealed");
-        frames
-    }
-}
+use crate::people::Who;
+use crate::stranger::{Stranger, raw};
 
 fn linked(lan: &Lan, who: Who) -> usize {
     lan.people[who]

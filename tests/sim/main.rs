@@ -4,8 +4,10 @@
 mod air;
 mod checks;
 mod disk;
+mod drive;
 mod lan;
 mod people;
+mod stranger;
 mod streams;
 
 mod broken;

@@ -1,7 +1,8 @@
 //! Everything at once, drawn from a seed: first faults, under which nothing wrong may happen; then quiet, in which all must come right.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use p2pchat::base::name::Room;
+use p2pchat::base::event::{Command, Input};
+use p2pchat::base::name::{Nick, Room};
 
 use crate::lan::Lan;
 use crate::people::Who;
@@ -27,6 +28,15 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
             }
         }
         people.push(who);
+    }
+    // Now and then a closed network, with somebody who is not in it.
+    if lan.chance(200) {
+        for who in &people {
+            lan.people[*who].psk = lan.chance(800).then_some([7; 32]);
+        }
+    }
+    for who in &people {
+        lan.people[*who].beacons = !lan.chance(100);
     }
     for host in 0..lan.hosts.len() {
         if lan.chance(150) {
@@ -80,6 +90,24 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
     }
 }
 
+/// Who does not call out is given an address, if only its own.
+fn start(lan: &mut Lan, who: Who) {
+    lan.start(who);
+    if !lan.people[who].beacons {
+        for other in 0..lan.people.len() {
+            let address = lan.address(other);
+            lan.point(who, address);
+        }
+    }
+}
+
+fn rename(lan: &mut Lan, who: Who) {
+    let number = lan.random(9);
+    let name = format!("{}{number}", lan.people[who].name);
+    let nick = Nick::new(&name).expect("a name");
+    lan.feed(who, Input::Command(Command::Nick(nick)));
+}
+
 /// One thing that happens to somebody.
 fn trouble(lan: &mut Lan, people: &[Who], said: &mut u64) {
     let who = people[lan.random(people.len() as u64) as usize];
@@ -105,7 +133,8 @@ fn trouble(lan: &mut Lan, people: &[Who], said: &mut u64) {
             lan.plug(who, !plugged);
         }
         (94..96, true) => lan.people[who].disk.full = !lan.people[who].disk.full,
-        (_, false) => lan.start(who),
+        (96..98, true) if !lan.people[who].frozen => rename(lan, who),
+        (_, false) => start(lan, who),
         _ => {}
     }
 }
@@ -119,7 +148,7 @@ fn quiet(lan: &mut Lan, people: &[Who]) {
         lan.thaw(who);
         lan.plug(who, true);
         if !lan.is_up(who) {
-            lan.start(who);
+            start(lan, who);
         }
     }
     lan.run_for(90_000);
@@ -133,7 +162,7 @@ fn run(seed: u64) -> u64 {
     let people = draw(&mut lan);
     let mut said = 0;
     for who in &people {
-        lan.start(*who);
+        start(&mut lan, *who);
         let wait = lan.random(400);
         lan.run_for(wait);
     }
