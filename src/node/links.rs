@@ -25,6 +25,8 @@ const TWIN_WITHIN: u64 = 500;
 /// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
 const AGE_SLACK: u64 = 250;
 const TWINS_MAX: usize = 64;
+/// Most links: each takes a socket and some KiB.
+const LINKS_MAX: usize = 512;
 /// Bytes that a parked link may say before its time.
 const PARKED_MAX: usize = 256 * 1024;
 
@@ -311,6 +313,9 @@ impl Links {
                 return;
             }
             self.down(hub, old, "duplicate", true, events);
+        }
+        if hub.links.len() >= LINKS_MAX {
+            return self.dismiss(hub, stream, "full", events);
         }
         self.establish(hub, stream, hello, rest, events);
     }

@@ -19,8 +19,10 @@ use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log
 pub const BACKFILL: u64 = 1000;
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
-/// Logs that all links together may have asked for.
-const WANTED_MAX: usize = 65_536;
+/// Most logs asked for over one link.
+const WANTED_MAX: usize = 4_096;
+/// Most logs of which it is kept where the backfill ends.
+const BACKFILLS_MAX: usize = 16_384;
 
 /// What we asked for, or mean to ask for when the store takes lines again.
 struct Wanted {
@@ -187,6 +189,7 @@ impl Replicate {
             link.members.insert(room.clone(), members);
         }
         let mut wants = Vec::new();
+        let mut free = WANTED_MAX.saturating_sub(self.wanted_over(stream));
         for entry in have.logs.iter().take(LOGS_MAX) {
             let Some(log) = log(&room, entry.sender, &entry.incarnation) else {
                 continue;
@@ -194,7 +197,8 @@ impl Replicate {
             if entry.sender == hub.id() {
                 self.cursors
                     .receipt(hub, logs, receipts, stream, log, entry);
-            } else if entry.sender == peer {
+            } else if entry.sender == peer && free > 0 {
+                free -= 1;
                 self.offer(hub, logs, rooms, stream, log, entry, &mut wants);
             }
         }
@@ -223,9 +227,6 @@ impl Replicate {
         let Some(room) = log.target.room() else {
             return;
         };
-        if self.wanted.len() >= WANTED_MAX {
-            return;
-        }
         let elder = hub.links.get(&stream).is_some_and(|link| link.elder);
         let low = entry.low.max(1);
         let news = match entry.start {
@@ -238,7 +239,11 @@ impl Replicate {
             None => {
                 // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
                 let newest = low.max((entry.high + 1).saturating_sub(BACKFILL));
-                self.backfill.insert(log.clone(), news);
+                // What was news when we first met is news still, if nothing of it has come yet.
+                let news = self.backfill.get(&log).map_or(news, |old| news.min(*old));
+                if self.backfill.len() < BACKFILLS_MAX {
+                    self.backfill.insert(log.clone(), news);
+                }
                 newest.min(news).max(low)
             }
         };
@@ -364,10 +369,14 @@ impl Replicate {
         Verdict::Fine
     }
 
+    fn wanted_over(&self, stream: StreamId) -> usize {
+        self.wanted.keys().filter(|(s, _)| *s == stream).count()
+    }
+
     /// The store takes nothing now: what was left out is asked for when it does.
     fn want_later(&mut self, logs: &Logs, stream: StreamId, batch: &Batch) {
         let key = (stream, batch.log.clone());
-        let room = self.wanted.len() < WANTED_MAX;
+        let room = self.wanted_over(stream) < WANTED_MAX;
         let held = logs.get(&batch.log).map(|range| range.high + 1);
         match self.wanted.get_mut(&key) {
             Some(wanted) => wanted.said = false,

@@ -66,6 +66,15 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
 }
 
 #[test]
+fn a_flood_of_links_is_bounded() {
+    let (mut lan, alice) = alone(13);
+    for n in 0..600 {
+        Stranger::greeted(&mut lan, alice, n);
+    }
+    assert_eq!(linked(&lan, alice), 512);
+}
+
+#[test]
 fn garbage_ends_a_stream_and_nothing_else() {
     let (mut lan, alice) = alone(3);
     for (n, garbage) in [

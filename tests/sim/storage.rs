@@ -116,3 +116,24 @@ fn a_hole_in_the_store_is_a_gap() {
     lan.run_for(100);
     assert_eq!(lan.people[bob].heard(), numbered("line", 6, 10));
 }
+
+#[test]
+fn news_stay_news_through_a_full_disk_and_a_new_link() {
+    let mut lan = Lan::new(5);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.say(alice, "old");
+    lan.run_for(2_000);
+    lan.people[bob].disk.full = true;
+    lan.start(bob);
+    lan.run_for(2_000);
+    lan.say(alice, "news");
+    lan.run_for(2_000);
+    lan.cut(alice, bob);
+    lan.run_for(20_000);
+    lan.people[bob].disk.full = false;
+    lan.heal();
+    lan.run_for(20_000);
+    assert_eq!(lan.people[bob].heard(), ["news"]);
+    lan.check_lines();
+}

@@ -38,7 +38,12 @@ impl Stranger {
     /// Through the handshake, without a hello.
     pub fn new(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
         lan.checks.strangers += 1;
-        let identity = Identity::from_seed(&[n as u8 + 100; 32]);
+        let identity = Identity::from_seed(
+            &[[n as u8; 16], [1 + (n >> 8) as u8; 16]]
+                .concat()
+                .try_into()
+                .unwrap_or([0; 32]),
+        );
         let stream = raw(lan, victim, n);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
