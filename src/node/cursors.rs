@@ -10,6 +10,8 @@ use crate::base::identity::Hash;
 use crate::base::name::Room;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
+/// Stands for no stream: what the store reads for it is said again.
+pub const AGAIN: StreamId = StreamId(u64::MAX);
 /// Batches that may be under way on one link of one log without a receipt.
 const WINDOW: usize = 1024;
 /// What is read from the store at a time for a link that lags, in bytes.
@@ -103,8 +105,8 @@ impl Cursors {
                 receipts.confirm(hub, logs, stream, &log, entry.high)
             }
             // Not ours, or above our head: this directory is an old copy, or has a twin.
-            Some(_) if current => doubt(hub, logs),
-            None if entry.high > head && current => doubt(hub, logs),
+            Some(_) if current => doubt(hub, logs, receipts),
+            None if entry.high > head && current => doubt(hub, logs, receipts),
             None if entry.high < head && current => {
                 let claim = (entry.high, entry.hash);
                 self.claims.insert((stream, log), claim);
@@ -186,7 +188,7 @@ impl Cursors {
         {
             if first.previous != Some(claim.1) {
                 self.table.remove(&key);
-                return doubt(hub, logs);
+                return doubt(hub, logs, receipts);
             }
             receipts.confirm(hub, logs, key.0, &key.1, claim.0);
         }
@@ -265,11 +267,31 @@ pub fn shared_room(hub: &Hub, stream: StreamId, target: &str) -> Option<Room> {
         .map(|_| room)
 }
 
-fn doubt(hub: &mut Hub, logs: &mut Logs) {
-    logs.doubt(hub);
+/// Others hold something else under our numbers: go on under new ones, and say again there what this run said and nobody holds.
+/// Only once a run: a peer may also lie, and must not make us repeat ourselves without end.
+fn doubt(hub: &mut Hub, logs: &mut Logs, receipts: &Receipts) {
+    let first = !logs.doubted();
+    let said = logs.doubt(hub);
+    for (log, start) in said.into_iter().filter(|_| first) {
+        let from = start.max(receipts.best(&log) + 1);
+        if logs.get(&log).is_some_and(|range| from <= range.high) {
+            load_again(hub, log, from, None);
+        }
+    }
     let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
     hub.notice(Notice::Error {
         code: "incarnation",
         content,
+    });
+}
+
+/// Reads what is to be said again.
+pub fn load_again(hub: &mut Hub, log: LogId, from: u64, at: Option<Position>) {
+    hub.put(Output::Load {
+        stream: AGAIN,
+        log,
+        from,
+        at,
+        budget: LOAD_BYTES,
     });
 }

@@ -35,6 +35,7 @@ pub struct Logs {
     /// What this run said first in each own log.
     starts: BTreeMap<LogId, u64>,
     resume: Resume,
+    doubted: bool,
 }
 
 impl Logs {
@@ -61,14 +62,23 @@ impl Logs {
         }
         let found = self.ranges.get(&own).map(|range| (range.high, range.hash));
         if found != self.resume.heads.get(room).copied() {
-            self.doubt(hub);
+            // What the store holds is not what was left: nothing was said yet, and no peer is to blame.
+            self.incarnation = hub.random();
+            self.resume = Resume::default();
         }
     }
 
-    /// The own numbers are in doubt: go on in a new incarnation.
-    pub fn doubt(&mut self, hub: &mut Hub) {
+    /// The own numbers are in doubt: go on in a new incarnation. What this run said in the old one: each log and its first line.
+    pub fn doubt(&mut self, hub: &mut Hub) -> BTreeMap<LogId, u64> {
         self.incarnation = hub.random();
         self.resume = Resume::default();
+        self.doubted = true;
+        std::mem::take(&mut self.starts)
+    }
+
+    /// A peer cast doubt on this run's numbers before.
+    pub fn doubted(&self) -> bool {
+        self.doubted
     }
 
     /// What to leave at a clean end.

@@ -150,7 +150,7 @@ impl Node {
                 log,
                 batches,
                 next,
-            } => self.replicate.cursors().loaded(
+            } => self.replicate.loaded(
                 hub,
                 &mut self.logs,
                 &mut self.receipts,

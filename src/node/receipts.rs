@@ -71,6 +71,12 @@ impl Receipts {
         linked.map(|link| self.holds(&link.peer.id, log)).min()
     }
 
+    /// The most that any peer holds of an own log; 0: nobody holds any of it.
+    pub fn best(&self, log: &LogId) -> u64 {
+        let held = self.held.values().filter_map(|logs| logs.get(log));
+        held.copied().max().unwrap_or(0)
+    }
+
     fn holds(&self, peer: &PeerId, log: &LogId) -> u64 {
         self.held
             .get(peer)

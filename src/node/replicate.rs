@@ -2,14 +2,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::cursors::{Cursors, held, shared_room};
+use super::cursors::{AGAIN, Cursors, held, load_again, shared_room};
 use super::hub::Hub;
 use super::link::Link;
 use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
 use crate::base::batch::{Batch, Lines, Local, LogId};
-use crate::base::event::{Chat, Notice, Output, StreamId};
+use crate::base::event::{Chat, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
@@ -66,6 +66,28 @@ impl Replicate {
     /// More may be said. Otherwise what is said now waits in memory.
     pub fn accepting(&self) -> bool {
         self.stalled.is_none()
+    }
+
+    /// What the store read: for a link that lags, or to be said again.
+    pub fn loaded(
+        &mut self,
+        hub: &mut Hub,
+        logs: &mut Logs,
+        receipts: &mut Receipts,
+        key: (StreamId, LogId),
+        batches: &[Batch],
+        at: Option<Position>,
+    ) {
+        if key.0 != AGAIN {
+            return self.cursors.loaded(hub, logs, receipts, key, batches, at);
+        }
+        let (Some(room), Some(last)) = (key.1.target.room().cloned(), batches.last()) else {
+            return;
+        };
+        for batch in batches {
+            self.say(hub, logs, &room, text(batch), batch.action);
+        }
+        load_again(hub, key.1, last.last() + 1, at);
     }
 
     pub fn say(
@@ -447,11 +469,8 @@ impl Replicate {
             if batch.log.author == hub.id()
                 && let Target::Room(room) = &batch.log.target
             {
-                let mut lines = Lines::default();
-                batch.each_line(|line| {
-                    let _ = lines.push(line.as_bytes());
-                });
-                self.unsaid.push_front((room.clone(), lines, batch.action));
+                let unsaid = (room.clone(), text(batch), batch.action);
+                self.unsaid.push_front(unsaid);
             }
         }
     }
@@ -491,4 +510,12 @@ impl Replicate {
         });
         due.chain(self.stalled).min()
     }
+}
+
+fn text(batch: &Batch) -> Lines {
+    let mut lines = Lines::default();
+    batch.each_line(|line| {
+        let _ = lines.push(line.as_bytes());
+    });
+    lines
 }

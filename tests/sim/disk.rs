@@ -125,6 +125,13 @@ impl Disk {
         }
     }
 
+    /// The newest batches are gone.
+    pub fn cut_tail(&mut self, count: usize) {
+        for entries in self.rooms.values_mut() {
+            entries.truncate(entries.len().saturating_sub(count));
+        }
+    }
+
     pub fn knows(&self, room: &Room) -> bool {
         self.rooms.contains_key(room)
     }

@@ -286,6 +286,8 @@ fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
         }
         lan.run_for(1_000);
         lan.heal();
+        lan.checks
+            .said(alice, &Room::general(), &numbered("again", 1, more));
         meet(&mut lan, alice, bob);
         lan.run_for(1_000);
         assert_eq!(lan.people[alice].errors("incarnation"), 1, "noticed once");

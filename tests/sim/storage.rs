@@ -137,3 +137,22 @@ fn news_stay_news_through_a_full_disk_and_a_new_link() {
     assert_eq!(lan.people[bob].heard(), ["news"]);
     lan.check_lines();
 }
+
+#[test]
+fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
+    let mut lan = Lan::new(6);
+    let [alice] = lan.people(["alice"]);
+    lan.start(alice);
+    for text in numbered("line", 1, 5) {
+        lan.say(alice, &text);
+    }
+    lan.stop(alice);
+    lan.people[alice].disk.cut_tail(2);
+    lan.checks.lost_tail(alice, &lan.people[alice].disk);
+    lan.start(alice);
+    lan.say(alice, "line 4, said differently");
+    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    let mut heads: Vec<u64> = ranges.iter().map(|range| range.high).collect();
+    heads.sort_unstable();
+    assert_eq!(heads, [1, 3]);
+}
