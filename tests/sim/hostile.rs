@@ -1,6 +1,7 @@
 //! Strangers: bytes that nobody who keeps the protocol would send.
 use std::net::SocketAddr;
 
+use p2pchat::base::batch::LogId;
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, Identity};
 use p2pchat::base::name::Room;
@@ -173,30 +174,42 @@ fn a_fork_is_kept_out_and_named() {
 fn a_receipt_above_the_head_is_a_doubt() {
     let (mut lan, alice) = alone(8);
     lan.say(alice, "one");
-    let log = lan.people[alice].disk.ranges(&Room::general())[0]
+    let old = lan.people[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
     let mut mallory = Stranger::greeted(&mut lan, alice, 1);
-    let held = Held {
-        sender: log.author,
-        incarnation: incarnation(log.incarnation),
-        low: 1,
-        high: 50,
-        hash: Hash([3; 32]),
-        start: 0,
+    let claim = |log: &LogId| {
+        let held = Held {
+            sender: log.author,
+            incarnation: incarnation(log.incarnation),
+            low: 1,
+            high: 50,
+            hash: Hash([3; 32]),
+            start: 0,
+        };
+        Message::Have(Have {
+            target: "#general".into(),
+            logs: vec![held],
+            members: Vec::new(),
+        })
     };
-    let have = Message::Have(Have {
-        target: "#general".into(),
-        logs: vec![held],
-        members: Vec::new(),
-    });
     lan.checks
         .said(alice, &Room::general(), &["one".to_owned()]);
-    mallory.say(&mut lan, &have);
-    mallory.say(&mut lan, &have);
+    mallory.say(&mut lan, &claim(&old));
+    mallory.say(&mut lan, &claim(&old));
     assert_eq!(lan.people[alice].errors("incarnation"), 1, "once");
     lan.say(alice, "two");
-    assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 2);
+    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    assert_eq!(ranges.len(), 2);
+    // The next lie changes the numbers again, and repeats nothing.
+    let new = ranges
+        .iter()
+        .find(|range| range.log != old)
+        .expect("a new log");
+    mallory.say(&mut lan, &claim(&new.log));
+    assert_eq!(lan.people[alice].errors("incarnation"), 2);
+    lan.say(alice, "three");
+    assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 3);
 }
 
 #[test]

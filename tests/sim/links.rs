@@ -192,9 +192,18 @@ fn two_programs_with_one_key_are_told_so() {
         lan.cut(bob, clone);
         lan.start(alice);
         lan.start(bob);
+        let beacon = lan.last_beacon.clone();
         met(&mut lan, alice, bob);
         lan.run_for(5_000);
         lan.start(clone);
+        // A beacon must not pass for the answer by which a twin is known.
+        lan.air.weather.stream = 20;
+        for _ in 0..600 {
+            let source = SocketAddr::from(([10, 0, 0, 2], 40_000));
+            lan.datagram(alice, 1, source, &beacon);
+            lan.run_for(1);
+        }
+        lan.air.weather.stream = 1;
         lan.run_until("both are told", 3_000, |lan| {
             lan.people[bob].twins() == 1 && lan.people[clone].twins() == 1
         });

@@ -156,3 +156,20 @@ fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
     heads.sort_unstable();
     assert_eq!(heads, [1, 3]);
 }
+
+#[test]
+fn lines_that_wait_are_not_said_in_a_room_that_was_left() {
+    let mut lan = Lan::new(7);
+    let [alice] = lan.people(["alice"]);
+    lan.start(alice);
+    lan.say(alice, "line 1");
+    lan.people[alice].disk.full = true;
+    lan.say(alice, "line 2");
+    lan.part(alice, "general");
+    lan.people[alice].disk.full = false;
+    lan.run_for(20_000);
+    lan.join(alice, "general");
+    lan.say(alice, "line 2, said again");
+    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    assert_eq!((ranges.len(), ranges[0].high), (1, 2));
+}
