@@ -280,6 +280,7 @@ impl EventLoop {
                 Signal::End(status) => self.session.end(status),
                 Signal::HangUp => self.session.hang_up(),
                 Signal::Resize => self.session.resize(),
+                Signal::Resume => self.session.resume(),
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ pub const FAILED: u8 = 1;
 pub const NOBODY: u8 = 69;
 pub const NOT_EVERYONE: u8 = 75;
 pub const TOO_FEW: u8 = 124;
+pub const HUNG_UP: u8 = 129;
 pub const INTERRUPTED: u8 = 130;
 pub const CLOSED_OUTPUT: u8 = 141;
 

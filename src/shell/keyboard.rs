@@ -287,14 +287,30 @@ impl RawMode {
                 before(info);
             }));
         }
-        let output = raw.output_flags;
-        cfmakeraw(&mut raw);
-        // A sentence that others write to the terminal still begins at the left.
-        raw.output_flags = output;
+        make_raw(&mut raw);
         // Said before it is done: a signal in between then restores what needs none.
         RAW.store(true, Ordering::SeqCst);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
         Ok(RawMode(()))
+    }
+}
+
+fn make_raw(modes: &mut Termios) {
+    let output = modes.output_flags;
+    cfmakeraw(modes);
+    // A sentence that others write to the terminal still begins at the left.
+    modes.output_flags = output;
+}
+
+/// Takes raw mode again, if it was taken and not given back: after a stop somebody else may have changed the modes.
+pub fn resume() {
+    if RAW.load(Ordering::SeqCst)
+        && let Some(original) = ORIGINAL.get()
+    {
+        let mut raw = Termios::from(*original);
+        make_raw(&mut raw);
+        // A terminal that is gone ends the run by other ways.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &raw);
     }
 }
 

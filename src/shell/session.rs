@@ -1,6 +1,6 @@
 //! The person or script at this program: what they say, what they are shown, and when they have had enough.
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -14,7 +14,7 @@ use crate::base::time::{Now, Time};
 use crate::node::node::Node;
 use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
-use crate::shell::goal::{CLOSED_OUTPUT, DONE, Goal, INTERRUPTED, Purpose};
+use crate::shell::goal::{CLOSED_OUTPUT, DONE, Goal, HUNG_UP, INTERRUPTED, Purpose};
 use crate::shell::keyboard::{self, Block, Typed};
 use crate::shell::printer::Printer;
 use crate::shell::store::Store;
@@ -48,6 +48,9 @@ pub struct Session {
     pub need: Option<u64>,
     /// Stored lines to print first.
     pub backlog: u64,
+    /// What stdin and stdout were at the start: one that hung up is a terminal no more.
+    typing: bool,
+    reading: bool,
     pending: VecDeque<Command>,
 }
 
@@ -87,6 +90,8 @@ impl Session {
             language: parts.language,
             need: parts.need,
             backlog: parts.backlog,
+            typing: io::stdin().is_terminal(),
+            reading: io::stdout().is_terminal(),
             pending,
         }
     }
@@ -149,6 +154,10 @@ impl Session {
         match typed {
             Typed::Lines(block) => self.lines(block),
             Typed::Key(key) => self.key(key),
+            Typed::End if self.typing && !io::stdin().is_terminal() => {
+                self.keyboard = None;
+                self.goal.end(HUNG_UP);
+            }
             Typed::End => {
                 self.keyboard = None;
                 self.goal.input_ended(now.time);
@@ -324,7 +333,6 @@ impl Session {
     }
 
     fn sentence(&mut self, line: &str) {
-        use std::io::IsTerminal;
         if self.face.has_editor() && io::stderr().is_terminal() {
             self.show(format!("{line}\n").into_bytes());
         } else {
@@ -354,6 +362,7 @@ impl Session {
         self.transcript.note_printed(store, printer);
         match printer.broken() {
             Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
+            Some(_) if self.reading => self.goal.end(HUNG_UP),
             Some(kind) => return Err(io::Error::new(kind, "stdout cannot be written")),
             None => {}
         }
@@ -366,9 +375,8 @@ impl Session {
 
     /// SIGHUP: with a terminal it is gone, and so is the person.
     pub fn hang_up(&mut self) {
-        use std::io::IsTerminal;
-        if self.face.has_editor() || io::stdin().is_terminal() || io::stdout().is_terminal() {
-            self.goal.end(129);
+        if self.typing || self.reading {
+            self.goal.end(HUNG_UP);
         }
     }
 
@@ -377,6 +385,12 @@ impl Session {
         if self.face.has_editor() {
             self.show(Vec::new());
         }
+    }
+
+    /// The program was stopped and goes on: a shell that had the terminal meanwhile has changed its modes and its size.
+    pub fn resume(&mut self) {
+        keyboard::resume();
+        self.resize();
     }
 
     /// The exit status, once the run is over.

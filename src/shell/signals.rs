@@ -2,7 +2,7 @@
 use std::io;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook_mio::v1_0::Signals as Source;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Signal {
     HangUp,
     /// SIGWINCH: the terminal's size changed.
     Resize,
+    /// SIGCONT: the program was stopped, and others may have changed the terminal's modes.
+    Resume,
 }
 
 pub struct Signals(Source);
@@ -21,7 +23,7 @@ impl Signals {
     /// # Errors
     /// The system refuses the pipe behind it.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let mut source = Source::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])?;
+        let mut source = Source::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Signals(source))
     }
@@ -31,6 +33,7 @@ impl Signals {
         let signal = |number| match number {
             SIGHUP => Signal::HangUp,
             SIGWINCH => Signal::Resize,
+            SIGCONT => Signal::Resume,
             number => Signal::End(128 + number as u8),
         };
         self.0.pending().map(signal).collect()
