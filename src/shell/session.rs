@@ -110,6 +110,9 @@ impl Session {
         }
         if self.diagnostics.is(Verbosity::Normal) {
             self.complain(&format!("ready as {me} on {port}"));
+            if self.face.has_editor() {
+                self.complain("type a line to say it; /help lists the commands, Ctrl-D leaves");
+            }
         }
     }
 
