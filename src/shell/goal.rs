@@ -98,6 +98,10 @@ impl Goal {
         self.over.get_or_insert(status);
     }
 
+    pub fn ended(&self) -> bool {
+        self.over.is_some()
+    }
+
     /// Chat lines that `listen` may still print; `None`: as many as come.
     pub fn remaining(&self) -> Option<u64> {
         self.count

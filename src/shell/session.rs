@@ -51,6 +51,8 @@ pub struct Session {
     /// What stdin and stdout were at the start: one that hung up is a terminal no more.
     typing: bool,
     reading: bool,
+    /// `peers`: the look round is over, and its result asked for.
+    looked: bool,
     pending: VecDeque<Command>,
 }
 
@@ -92,6 +94,7 @@ impl Session {
             backlog: parts.backlog,
             typing: io::stdin().is_terminal(),
             reading: io::stdout().is_terminal(),
+            looked: false,
             pending,
         }
     }
@@ -143,6 +146,10 @@ impl Session {
 
     /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
     pub fn take_in(&mut self, now: Now, takes: bool) {
+        if self.looking() && self.deadline().is_none_or(|at| at <= now.time) {
+            self.looked = true;
+            self.pending.push_back(Command::Peers);
+        }
         if !self.pending.is_empty() || !takes {
             return;
         }
@@ -167,6 +174,10 @@ impl Session {
                 self.pending.push_back(Command::Finish { need: self.need });
             }
         }
+    }
+
+    fn looking(&self) -> bool {
+        self.goal.purpose == Purpose::Peers && !self.looked
     }
 
     pub fn next_command(&mut self) -> Option<Command> {
@@ -400,6 +411,9 @@ impl Session {
     pub fn over(&mut self, now: Now, node: &Node) -> Option<u8> {
         if node.linked() > 0 {
             self.goal.met();
+        }
+        if self.looking() && !self.goal.ended() {
+            return None;
         }
         let (status, sentence) = self.goal.over(now.time, || node.delivery())?;
         if let Some(sentence) = sentence {
