@@ -411,3 +411,23 @@ fn a_terminal_that_only_shows_has_the_form_for_people() {
     assert_eq!(alice.code(), Some(0));
     assert_eq!(alice.pty.stty(&["-g"]), alice.before);
 }
+
+#[test]
+fn a_look_round_prints_who_is_there() {
+    let Some(place) = Loopback::new() else { return };
+    let look = |seconds: &str| {
+        let arguments = ["peers", "--ephemeral", "-W", seconds];
+        let mut eve = AtTerminal::run(command(&place.host, "eve", &[]), |command| {
+            command.env_remove("P2PCHAT_DIR").args(arguments);
+        });
+        let code = eve.code();
+        (code, eve.pty.look(|screen| screen.lines().concat()))
+    };
+    assert_eq!(look("0"), (Some(69), String::new()));
+    let bob = place.start("bob", &[]);
+    let (code, seen) = look("2");
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.starts_with("bob~") && seen.contains("linked"), "{seen}");
+    // Who only looks is not announced.
+    assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
+}
