@@ -137,7 +137,7 @@ impl Session {
             .keyboard
             .as_ref()
             .is_some_and(|keyboard| !keyboard.is_empty());
-        !self.pending.is_empty() || waiting && takes
+        !self.pending.is_empty() || (waiting || self.said_all()) && takes
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -158,7 +158,7 @@ impl Session {
             Some(Err(TryRecvError::Disconnected)) => Typed::End,
             Some(Err(TryRecvError::Empty)) => return,
             // `send` with TEXT, `listen` and `peers` read nothing.
-            None if self.goal.purpose == Purpose::Send && !self.goal.finishing() => Typed::End,
+            None if self.said_all() => Typed::End,
             None => return,
         };
         match typed {
@@ -174,6 +174,11 @@ impl Session {
                 self.pending.push_back(Command::Finish { need: self.need });
             }
         }
+    }
+
+    /// `send` with TEXT is at its end as soon as that is said: nothing comes from stdin to tell so.
+    fn said_all(&self) -> bool {
+        self.goal.purpose == Purpose::Send && self.keyboard.is_none() && !self.goal.finishing()
     }
 
     fn looking(&self) -> bool {
