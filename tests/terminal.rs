@@ -427,7 +427,24 @@ fn a_look_round_prints_who_is_there() {
     let bob = place.start("bob", &[]);
     let (code, seen) = look("2");
     assert_eq!(code, Some(0), "{seen}");
-    assert!(seen.starts_with("bob~") && seen.contains("linked"), "{seen}");
+    assert!(
+        seen.starts_with("bob~") && seen.contains("linked"),
+        "{seen}"
+    );
     // Who only looks is not announced.
     assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
+}
+
+#[test]
+fn a_text_that_nobody_hears_is_given_up_in_time() {
+    let Some(place) = Loopback::new() else { return };
+    // Not a beacon comes in that would turn the loop.
+    let mut eve = place.spawn("eve", &["send", "-m", "none", "-W", "0.2", "hello"]);
+    assert_eq!(eve.wait_code(SOON), 69);
+    let said = eve.err.wait_end(SOON);
+    assert!(
+        said.concat()
+            .starts_with("p2pchat: nobody is there: it is stored"),
+        "{said:?}"
+    );
 }
