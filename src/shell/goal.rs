@@ -152,10 +152,12 @@ impl Goal {
                 };
                 let (status, sentence) = if self.met {
                     let (held, linked) = (delivery.holding, delivery.linked);
-                    (
-                        NOT_EVERYONE,
-                        format!("not everyone holds it yet ({held} of {linked} linked): {fate}"),
-                    )
+                    let sentence = if linked == 0 {
+                        format!("nobody who is linked is in the room: {fate}")
+                    } else {
+                        format!("not everyone holds it yet ({held} of {linked} linked): {fate}")
+                    };
+                    (NOT_EVERYONE, sentence)
                 } else {
                     (NOBODY, format!("nobody is there: {fate}"))
                 };
