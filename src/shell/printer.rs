@@ -56,7 +56,8 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Prints to stdout. `wake` is called, from the output thread, when there is room again after a refusal, and when stdout broke.
+    /// Prints to stdout. `wake` is called, from the output thread, when there is room again after a refusal, when all it was
+    /// given is written, and when stdout broke.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or no thread can be had.
@@ -227,11 +228,12 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
         if roomy {
             state.refused = false;
         }
-        if state.waiting.is_empty() {
+        let idle = state.waiting.is_empty();
+        if idle {
             shared.idle.notify_all();
         }
         drop(state);
-        if roomy || broken {
+        if roomy || broken || idle {
             wake();
         }
         if broken {
