@@ -115,7 +115,11 @@ impl Transcript {
         }
         cursor.at = store.end(room);
         let at = cursor.at;
-        if chat.own && !self.echo || most.is_some() && !chat.during {
+        if chat.own && !self.echo {
+            return;
+        }
+        if most.is_some() && !chat.during {
+            self.notes = false;
             return;
         }
         let lines = most.map_or(chat.batch.count, |most| most.min(chat.batch.count));
