@@ -1,0 +1,129 @@
+//! Chat on pipes: rooms, commands, and own lines.
+use super::hosts::Loopback;
+use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
+
+#[test]
+fn own_lines_are_printed_unless_not_wanted() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &[]);
+    wait_joined(&alice, "bob");
+    let ended = finish(alice, b"one\ntwo\n");
+    assert_eq!(
+        (ended.code, said(&ended.out)),
+        (0, vec!["one".into(), "two".into()])
+    );
+    let alice = lo.start("alice", &["--no-echo"]);
+    wait_joined(&alice, "bob");
+    let ended = finish(alice, b"three\n");
+    assert_eq!((ended.code, said(&ended.out)), (0, vec![]), "{ended:?}");
+    wait_said(&bob, &["one", "two", "three"]);
+}
+
+#[test]
+fn lines_of_a_room_reach_its_members_only() {
+    let Some(lo) = Loopback::new() else { return };
+    let both = lo.start("both", &["-r", "ops", "-r", "general", "listen"]);
+    let ops = lo.start("ops", &["-r", "#OPS", "listen"]);
+    let general = lo.start("general", &["listen"]);
+    for (room, text) in [("ops", "to ops"), ("general", "to general")] {
+        let ended = finish(lo.spawn("alice", &["-r", room, "send", text]), b"");
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    wait_line(&both, ": to ops");
+    wait_line(&both, ": to general");
+    wait_said(&ops, &["to ops"]);
+    wait_said(&general, &["to general"]);
+    // Once for each room shared.
+    let joined = |lines: &[String], nick: &str| -> Vec<String> {
+        let who = format!(" * {nick}~");
+        let joins = lines.iter().filter(|line| line.contains(&who));
+        let rooms = joins.filter_map(|line| unstamped(line).split(' ').next());
+        rooms.map(str::to_owned).collect()
+    };
+    wait_joined(&ops, "both");
+    assert_eq!(joined(&ops.out.all(), "both"), ["#ops"]);
+    assert_eq!(joined(&general.out.all(), "ops"), Vec::<String>::new());
+    // Who is in both rooms speaks in the first.
+    let carol = lo.start("carol", &["-r", "ops", "-r", "general"]);
+    wait_joined(&carol, "both");
+    wait_joined(&carol, "ops");
+    both.out
+        .wait_all(SOON, |lines| joined(lines, "carol").len() == 2);
+    let ended = finish(carol, b"first\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let line = wait_line(&ops, ": first");
+    assert!(unstamped(&line).starts_with("#ops carol~"), "{line}");
+    wait_line(&both, ": first");
+    assert_eq!(said(&general.out.all()), ["to general"]);
+}
+
+#[test]
+fn commands_on_a_pipe_act_if_asked_to() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["-r", "general", "-r", "ops", "listen"]);
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    alice.say("/join ops");
+    alice.say("in ops");
+    let line = wait_line(&bob, ": in ops");
+    assert!(unstamped(&line).starts_with("#ops alice~"), "{line}");
+    alice.say("/part");
+    alice.say("in general");
+    let line = wait_line(&bob, ": in general");
+    assert!(unstamped(&line).starts_with("#general alice~"), "{line}");
+    bob.out.wait_for(SOON, |line| {
+        line.contains(" #ops * alice~") && line.ends_with(" left")
+    });
+    alice.say("/me waves");
+    bob.out.wait_for(SOON, |line| {
+        line.contains(" #general ** alice~") && line.ends_with(" waves")
+    });
+    alice.say("/nick alicia");
+    bob.out.wait_for(SOON, |line| {
+        line.contains(" #general * alice~") && line.contains(" is now known as alicia~")
+    });
+    alice.say("//slash");
+    let line = wait_line(&bob, ": /slash");
+    assert!(unstamped(&line).starts_with("#general alicia~"), "{line}");
+    alice.say("/users");
+    alice.err.wait_for(SOON, |line| line.contains("bob"));
+    alice.say("/rooms");
+    alice.err.wait_for(SOON, |line| line.contains("#general"));
+    alice.say("/help");
+    alice.err.wait_for(SOON, |line| line.contains("/join"));
+    // What is mistyped is never said.
+    let ended = finish(alice, b"/fly away\n/join\nfine\n");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    wait_line(&bob, ": fine");
+    let all = bob.out.all();
+    assert!(!all.iter().any(|line| line.contains("fly")), "{all:?}");
+    let refused = ended
+        .err
+        .iter()
+        .filter(|line| line.starts_with("p2pchat: line "));
+    assert_eq!(refused.count(), 2, "{ended:?}");
+}
+
+#[test]
+fn without_being_asked_to_a_slash_is_text() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &[]);
+    wait_joined(&alice, "bob");
+    let ended = finish(alice, b"/quit\n//x\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_said(&bob, &["/quit", "//x"]);
+}
+
+#[test]
+fn controls_are_shown_and_never_sent_to_the_terminal() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let ended = finish(
+        lo.spawn("alice", &["send", "a\tb\u{1b}[2J\u{7f}\u{9b}\u{202e}c"]),
+        b"",
+    );
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
+}

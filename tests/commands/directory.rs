@@ -1,0 +1,122 @@
+//! What a run keeps, and what it refuses to start with.
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::hosts::Loopback;
+use super::{Ended, finish};
+
+fn only_sentence(ended: &Ended) -> &str {
+    assert_eq!((ended.out.len(), ended.err.len()), (0, 1), "{ended:?}");
+    assert!(ended.err[0].starts_with("p2pchat: "), "{ended:?}");
+    &ended.err[0]
+}
+
+#[test]
+fn two_programs_do_not_share_a_directory() {
+    let Some(lo) = Loopback::new() else { return };
+    let _first = lo.start("bob", &["listen"]);
+    for verb in ["listen", "send", "peers"] {
+        let ended = finish(lo.spawn("bob", &[verb]), b"");
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let sentence = only_sentence(&ended);
+        assert!(sentence.contains("--dir"), "{ended:?}");
+        assert!(sentence.contains("--ephemeral"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_damaged_identity_is_an_error_and_stays() {
+    let Some(lo) = Loopback::new() else { return };
+    let path = lo.host.folder("bob").join("identity");
+    finish(lo.spawn("bob", &["whoami"]), b"");
+    let whole = fs::read(&path).expect("an identity");
+    for damaged in [&b""[..], b"garbage\n", &whole[..whole.len() / 2]] {
+        fs::write(&path, damaged).expect("a file");
+        for verb in ["listen", "whoami"] {
+            let ended = finish(lo.spawn("bob", &[verb]), b"");
+            assert_eq!(ended.code, 78, "{ended:?}");
+            assert!(only_sentence(&ended).contains("identity"), "{ended:?}");
+            assert_eq!(fs::read(&path).expect("the file"), damaged);
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_an_error() {
+    let Some(lo) = Loopback::new() else { return };
+    fs::write(lo.host.folder("file"), "").expect("a file");
+    let path = lo.host.folder("file").join("below");
+    let dir = format!("--dir={}", path.display());
+    for verb in ["listen", "whoami", "send"] {
+        let ended = finish(lo.spawn("bob", &[verb, &dir]), b"");
+        assert_eq!(ended.code, 78, "{ended:?}");
+        assert!(only_sentence(&ended).contains("--dir"), "{ended:?}");
+    }
+}
+
+#[test]
+fn whoami_tells_who_one_is_and_stays_it() {
+    let Some(lo) = Loopback::new() else { return };
+    let ended = finish(lo.spawn("bob", &["whoami"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.is_empty(), "{ended:?}");
+    let values: Vec<&str> = ["name: ", "id: ", "fingerprint: ", "code: "]
+        .iter()
+        .zip(&ended.out)
+        .map(|(key, line)| line.strip_prefix(key).expect(line))
+        .collect();
+    assert_eq!(ended.out.len(), 4);
+    let [name, id, fingerprint, code] = values[..] else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(id.len(), 52);
+    assert_eq!(name, format!("bob~{}", &id[..4]));
+    assert!(!fingerprint.is_empty() && !code.is_empty());
+
+    let path = lo.host.folder("bob").join("identity");
+    let mode = fs::metadata(path)
+        .expect("an identity")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let again = finish(lo.spawn("bob", &["whoami"]), b"");
+    assert_eq!(again.out, ended.out);
+    let json = finish(lo.spawn("bob", &["whoami", "--json"]), b"");
+    let expected = format!(
+        r#"{{"type":"self","sender":"{id}","username":"bob","name":"{name}","fingerprint":"{fingerprint}","code":"{code}"}}"#
+    );
+    assert_eq!(json.out, [expected]);
+    let picture = finish(lo.spawn("bob", &["whoami", "--qr"]), b"");
+    assert_eq!(picture.out[..4], ended.out);
+    assert!(picture.out.len() > 15, "{picture:?}");
+    let widths: Vec<usize> = picture.out[4..].iter().map(|l| l.chars().count()).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
+
+    // The code is one to dial by.
+    let dialed = finish(
+        lo.spawn("alice", &["--peer", code, "peers", "-W", "0.1"]),
+        b"",
+    );
+    assert_ne!(dialed.code, 2, "{dialed:?}");
+}
+
+#[test]
+fn a_port_by_hand_is_that_or_none() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    assert_eq!(bob.wait_ready(), 9999);
+    let ended = finish(lo.spawn("alice", &["-p", "9999", "listen"]), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let sentence = only_sentence(&ended);
+    assert!(
+        sentence.contains("9999") && sentence.contains("taken"),
+        "{ended:?}"
+    );
+    let alice = lo.start("alice", &["listen"]);
+    assert_ne!(alice.wait_ready(), 9999);
+    let carol = lo.start("carol", &["-p", "0", "listen"]);
+    assert!(![9999, 0].contains(&carol.wait_ready()));
+    let dave = lo.start("dave", &["-p", "10777", "listen"]);
+    assert_eq!(dave.wait_ready(), 10777);
+}

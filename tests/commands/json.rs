@@ -1,0 +1,134 @@
+//! `--json`, to the byte.
+use super::hosts::Loopback;
+use super::hosts::program::Program;
+use super::{SOON, finish, wait_joined, wait_line};
+
+/// The first line of this type, with the values of these fields put in place of `{}`, one after the other.
+fn wait_form(program: &Program, kind: &str, form: &str, fields: &[&str]) {
+    let head = format!(r#"{{"type":"{kind}""#);
+    let line = program.out.wait_for(SOON, |line| line.starts_with(&head));
+    let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let mut expected = String::new();
+    let mut fields = fields.iter();
+    for (i, part) in form.split("{}").enumerate() {
+        if i > 0 {
+            let field = fields.next().expect("a field");
+            expected += value[field]
+                .as_str()
+                .unwrap_or_else(|| panic!("{field}: {line}"));
+        }
+        expected += part;
+    }
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn what_happens_is_one_object_a_line() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["--json", "listen"]);
+    let port = bob.wait_ready();
+    wait_form(
+        &bob,
+        "ready",
+        &format!(
+            r#"{{"type":"ready","sender":"{{}}","username":"bob","name":"{{}}","port":{port}}}"#
+        ),
+        &["sender", "name"],
+    );
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    wait_form(
+        &bob,
+        "join",
+        r##"{"type":"join","timestamp":"{}","target":"#general","sender":"{}","username":"alice","name":"{}"}"##,
+        &["timestamp", "sender", "name"],
+    );
+    alice.say("say \"hi\"\t\u{1b}[31m\u{202e}é\\");
+    wait_form(
+        &bob,
+        "chat",
+        r##"{"type":"chat","timestamp":"{}","received":"{}","target":"#general","sender":"{}","username":"alice","name":"{}","incarnation":"{}","sequence":1,"lamport":1,"content":"say \"hi\"\t\u001b[31m\u202eé\\","self":false,"late":false}"##,
+        &["timestamp", "received", "sender", "name", "incarnation"],
+    );
+    alice.say("/me waves");
+    bob.out.wait_for(SOON, |line| {
+        line.ends_with(r#""sequence":2,"lamport":2,"content":"waves","self":false,"late":false,"action":true}"#)
+    });
+    alice.say("/nick alicia");
+    wait_form(
+        &bob,
+        "nick",
+        r##"{"type":"nick","timestamp":"{}","target":"#general","sender":"{}","username":"alicia","name":"{}","old":"alice"}"##,
+        &["timestamp", "sender", "name"],
+    );
+    alice.say("/quit");
+    assert_eq!(finish(alice, b"").code, 0);
+    wait_form(
+        &bob,
+        "leave",
+        r##"{"type":"leave","timestamp":"{}","target":"#general","sender":"{}","username":"alicia","name":"{}"}"##,
+        &["timestamp", "sender", "name"],
+    );
+}
+
+#[test]
+fn stdin_takes_objects_and_tells_of_receipts() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["-r", "general", "-r", "ops", "listen"]);
+    let mut alice = lo.start("alice", &["--json"]);
+    let join = |line: &str| line.starts_with(r#"{"type":"join""#);
+    alice.out.wait_for(SOON, join);
+    alice.say(r#"{"type":"chat","content":"to all"}"#);
+    wait_line(&bob, ": to all");
+    wait_form(
+        &alice,
+        "delivered",
+        r##"{"type":"delivered","target":"#general","incarnation":"{}","sequence":1,"sender":"{}"}"##,
+        &["incarnation", "sender"],
+    );
+    alice.out.wait_for(SOON, |line| {
+        line.ends_with(r#""content":"to all","self":true,"late":false}"#)
+    });
+    alice.say(r#"{"type":"command","content":"/join #ops"}"#);
+    alice.say(r##"{"type":"chat","target":"#general","content":"named"}"##);
+    alice.say(r#"{"type":"chat","content":"spoken here"}"#);
+    let spoken = wait_line(&bob, ": spoken here");
+    assert!(spoken.contains(" #ops alice~"), "{spoken}");
+    let named = wait_line(&bob, ": named");
+    assert!(named.contains(" #general alice~"), "{named}");
+    let ended = finish(alice, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_bad_object_is_answered_counted_and_skipped() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let input = concat!(
+        r#"{"type":"chat","content":"good"}"#,
+        "\nplain\n",
+        r#"{"type":"chat","target":"@bob","content":"no"}"#,
+        "\n",
+        r#"{"type":"command","content":"/fly"}"#,
+        "\n",
+        r#"{"type":"chat","content":"two\nlines"}"#,
+        "\n",
+    );
+    let alice = lo.start("alice", &["--json"]);
+    alice.out.wait_for(SOON, |line| line.contains(r#""join""#));
+    let ended = finish(alice, input.as_bytes());
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let errors: Vec<&String> = ended
+        .out
+        .iter()
+        .filter(|line| line.starts_with(r#"{"type":"error","code":""#))
+        .collect();
+    assert_eq!(errors.len(), 3, "{ended:?}");
+    for (error, number) in errors.iter().zip(2..) {
+        assert!(
+            error.contains(&format!(r#""content":"line {number}: "#)),
+            "{error}"
+        );
+    }
+    super::wait_said(&bob, &["good", "two", "lines"]);
+}

@@ -1,0 +1,125 @@
+//! `listen`: when it ends, and with which status.
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::{Loopback, wait_until};
+use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
+
+#[test]
+fn a_count_of_lines_ends_it() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen", "-n", "2"]);
+    let ended = finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = finish(bob, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(said(&ended.out), ["one", "two"]);
+}
+
+#[test]
+fn a_count_takes_only_what_is_said_while_it_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
+    finish(lo.spawn("alice", &["send", "-W", "0.1", "before"]), b"");
+    let bob = lo.start("bob", &["listen", "-n", "1"]);
+    let ended = finish(lo.spawn("alice", &["send", "during"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = finish(bob, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(said(&ended.out), ["during"]);
+    // What it left unprinted is the next run's.
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": before");
+}
+
+#[test]
+fn its_wait_ends_it() {
+    let Some(lo) = Loopback::new() else { return };
+    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.3"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.took >= Duration::from_millis(250), "{ended:?}");
+    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.5", "-n", "1"]), b"");
+    assert_eq!(ended.code, 124, "{ended:?}");
+    assert!(ended.out.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn signals_end_it_with_a_goodbye() {
+    let Some(lo) = Loopback::new() else { return };
+    let carol = lo.start("carol", &["listen"]);
+    for (user, signal, code) in [
+        ("alice", Signal::SIGTERM, 143),
+        ("bob", Signal::SIGINT, 130),
+    ] {
+        let program = lo.start(user, &["listen"]);
+        wait_joined(&carol, user);
+        wait_joined(&program, "carol");
+        program.signal(signal);
+        let ended = finish(program, b"");
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.took < Duration::from_secs(2), "{ended:?}");
+        let left = |line: &str| line.contains(&format!(" * {user}~")) && line.ends_with(" left");
+        carol.out.wait_for(Duration::from_secs(2), left);
+    }
+    // Without a terminal a hang-up is none.
+    carol.signal(Signal::SIGHUP);
+    finish(lo.spawn("alice", &["send", "still there?"]), b"");
+    wait_line(&carol, ": still there?");
+}
+
+#[test]
+fn a_closed_stdout_ends_it_quietly() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args([
+        "--interface",
+        "lo",
+        "-u",
+        "bob",
+        "--ephemeral",
+        "-q",
+        "listen",
+    ]);
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bob = command.spawn().expect("bob");
+    drop(bob.stdout.take());
+    let sent = lo.start("alice", &[]);
+    let mut status = None;
+    wait_until("an end", SOON, || {
+        status = bob.try_wait().expect("a child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(141));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut bob.stderr.take().expect("piped"), &mut said).expect("text");
+    assert_eq!(said, "");
+    drop(sent);
+}
+
+#[test]
+fn a_backlog_is_printed_first() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\nfour\n");
+    wait_said(&bob, &["one", "two", "three", "four"]);
+    bob.signal(Signal::SIGTERM);
+    finish(bob, b"");
+    let bob = lo.start("bob", &["listen", "--backlog", "3"]);
+    wait_said(&bob, &["two", "three", "four"]);
+    finish(lo.spawn("alice", &["send", "five"]), b"");
+    wait_said(&bob, &["two", "three", "four", "five"]);
+
+    // A newcomer is sent what was said before he came, and prints it only if asked to.
+    let _alice = lo.start("alice", &[]);
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&carol, "alice");
+    finish(lo.spawn("dave", &["send", "six"]), b"");
+    wait_said(&carol, &["six"]);
+    carol.signal(Signal::SIGTERM);
+    finish(carol, b"");
+    let carol = lo.start("carol", &["listen", "--backlog", "99"]);
+    wait_said(&carol, &["one", "two", "three", "four", "five", "six"]);
+}

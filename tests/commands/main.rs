@@ -1,0 +1,83 @@
+//! The real program on one box: what scripts may rely on, command by command.
+//!
+//! Every test has a box of its own, with nothing but loopback.
+
+#[path = "../hosts/mod.rs"]
+mod hosts;
+
+mod chat;
+mod directory;
+mod json;
+mod listen;
+mod meet;
+mod network;
+mod restart;
+mod send;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use hosts::program::{Program, SOON};
+
+/// How a run ended, and all that it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: Vec<String>,
+    pub err: Vec<String>,
+    pub took: Duration,
+}
+
+/// Gives the program all of its stdin, and waits for its end.
+pub fn finish(mut program: Program, input: &[u8]) -> Ended {
+    let begin = Instant::now();
+    // A program that reads no stdin may be gone by now.
+    let _ = program.take_stdin().write_all(input);
+    let code = program.wait_code(SOON);
+    Ended {
+        code,
+        out: program.out.wait_end(SOON),
+        err: program.err.wait_end(SOON),
+        took: begin.elapsed(),
+    }
+}
+
+/// The transcript line without its stamp, once the stamp is seen to be one: `2026-11-21T10:31:04.123Z `.
+pub fn unstamped(line: &str) -> &str {
+    let form: String = line
+        .chars()
+        .take(25)
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(form, "0000-00-00T00:00:00.000Z ", "{line}");
+    &line[25..]
+}
+
+/// What was said, in order: the content of the chat lines.
+pub fn said(lines: &[String]) -> Vec<String> {
+    lines
+        .iter()
+        .filter_map(|line| unstamped(line).split_once(": "))
+        .map(|(_, content)| content.to_owned())
+        .collect()
+}
+
+/// Waits until exactly these lines were said.
+pub fn wait_said(program: &Program, expected: &[&str]) {
+    program
+        .out
+        .wait_all(SOON, |lines| said(lines).len() >= expected.len());
+    assert_eq!(said(&program.out.all()), expected, "at {}", program.name);
+}
+
+/// Waits for a line that ends so.
+pub fn wait_line(program: &Program, end: &str) -> String {
+    program.out.wait_for(SOON, |line| line.ends_with(end))
+}
+
+/// Waits until this program shows somebody of this name as joined.
+pub fn wait_joined(program: &Program, nick: &str) {
+    program.out.wait_for(SOON, |line| {
+        line.contains(&format!(" * {nick}~")) && line.ends_with(" joined")
+    });
+}

@@ -1,0 +1,123 @@
+//! How programs find each other on one box, and what `peers` tells of it.
+use super::hosts::Loopback;
+use super::{SOON, finish, wait_joined, wait_line};
+
+#[test]
+fn peers_are_rows_of_seven_columns() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen", "-r", "ops", "-r", "general"]);
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&bob, "carol");
+    let ended = finish(lo.spawn("alice", &["peers", "-W", "1"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.is_empty(), "{ended:?}");
+    assert_eq!(ended.out.len(), 2, "{ended:?}");
+    for (user, port) in [("bob", bob.wait_ready()), ("carol", carol.wait_ready())] {
+        let row = ended.out.iter().find(|row| row.starts_with(user));
+        let row = row.unwrap_or_else(|| panic!("{user}: {ended:?}"));
+        let columns: Vec<&str> = row.split('\t').collect();
+        let [name, id, address, found, state, round_trip, rooms] = columns[..] else {
+            panic!("{row}");
+        };
+        assert_eq!(id.len(), 52, "{row}");
+        assert_eq!(name, format!("{user}~{}", &id[..4]), "{row}");
+        assert_eq!(address, format!("127.0.0.1:{port}"), "{row}");
+        assert_eq!((found, state), ("multicast", "linked"), "{row}");
+        assert!(round_trip.parse::<f64>().is_ok_and(|ms| ms > 0.0), "{row}");
+        assert_eq!(rooms, "#general", "{row}");
+    }
+    // It comes and goes unannounced.
+    let shown = bob.out.all();
+    assert!(
+        !shown.iter().any(|line| line.contains("alice")),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn peers_in_json() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["--json", "peers", "-W", "1"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.out.len(), 1, "{ended:?}");
+    let row: serde_json::Value = serde_json::from_str(&ended.out[0]).expect("JSON");
+    let id = row["sender"].as_str().expect("an id");
+    let (short, trip) = (&id[..4], &row["rtt_ms"]);
+    assert!(trip.as_f64().is_some_and(|ms| ms > 0.0), "{row}");
+    let expected = format!(
+        r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"]}}"##,
+        bob.wait_ready()
+    );
+    assert_eq!(ended.out[0], expected);
+}
+
+#[test]
+fn nobody_there_is_a_status_of_its_own() {
+    let Some(lo) = Loopback::new() else { return };
+    for args in [
+        &["peers", "-W", "0.2"][..],
+        &["peers", "-W", "0.2", "--json"],
+    ] {
+        let ended = finish(lo.spawn("alice", args), b"");
+        assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_peer_named_by_hand_needs_no_beacon() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["-m", "none", "listen"]);
+    let port = bob.wait_ready();
+    // Nobody is found without.
+    let ended = finish(
+        lo.spawn("alice", &["-m", "none", "peers", "-W", "0.3"]),
+        b"",
+    );
+    assert_eq!(ended.code, 69, "{ended:?}");
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        let place = format!("{host}:{port}");
+        let text = format!("by {host}");
+        let args = ["-m", "none", "--peer", &place, "send", &text];
+        let ended = finish(lo.spawn("alice", &args), b"");
+        assert_eq!(ended.code, 0, "{place}: {ended:?}");
+        wait_line(&bob, &format!(": {text}"));
+    }
+    let place = format!("localhost:{port}");
+    let args = ["-m", "none", "--peer", &place, "peers", "-W", "1"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert!(ended.out[0].contains("\tgiven\tlinked\t"), "{ended:?}");
+
+    // Who is not there yet is dialed until he is.
+    let args = ["-m", "none", "--peer", "localhost:10888"];
+    let alice = lo.start("carol", &args);
+    let dave = lo.start("dave", &["-m", "none", "-p", "10888"]);
+    wait_joined(&alice, "dave");
+    wait_joined(&dave, "carol");
+}
+
+#[test]
+fn nobody_is_linked_to_himself() {
+    let Some(lo) = Loopback::new() else { return };
+    let args = [
+        "-p",
+        "10999",
+        "--peer",
+        "localhost:10999",
+        "listen",
+        "--json",
+    ];
+    let bob = lo.start("bob", &args);
+    // A link with another shows that there was time for one with himself.
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let joined = |line: &str| line.starts_with(r#"{"type":"join""#);
+    bob.out.wait_for(SOON, joined);
+    let ended = finish(lo.spawn("carol", &["send", "hello"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    bob.out.wait_for(SOON, |line| line.contains("hello"));
+    let joins: Vec<String> = bob.out.all().into_iter().filter(|l| joined(l)).collect();
+    assert_eq!(joins.len(), 1, "{joins:?}");
+    assert!(joins[0].contains("\"alice\""), "{joins:?}");
+    assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
+}

@@ -1,0 +1,103 @@
+//! Closed networks: a secret in a file makes one.
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::hosts::Loopback;
+use super::hosts::program::Program;
+use super::{finish, said, wait_joined, wait_line};
+
+fn keygen(lo: &Loopback) -> String {
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.arg("keygen");
+    let ended = finish(Program::spawn("keygen", command), b"");
+    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
+    ended.out[0].clone()
+}
+
+/// A fresh secret in a file that its owner alone can read; gives the option that names it.
+fn secret(lo: &Loopback, name: &str) -> String {
+    let key = keygen(lo);
+    let path = lo.host.folder(name);
+    fs::write(&path, format!("{key}\n")).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    format!("--secret-file={}", path.display())
+}
+
+#[test]
+fn those_who_know_the_secret_meet_and_no_others() {
+    let Some(lo) = Loopback::new() else { return };
+    let (ours, theirs) = (secret(&lo, "ours"), secret(&lo, "theirs"));
+    let alice = lo.start("alice", &[&ours, "listen"]);
+    let mallory = lo.start("mallory", &[&theirs, "listen"]);
+    let oscar = lo.start("oscar", &["listen"]);
+    let bob = lo.start("bob", &[&ours, "listen"]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    let ended = finish(lo.spawn("carol", &[&ours, "send", "among us"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&alice, ": among us");
+    wait_line(&bob, ": among us");
+    // Those outside have met one of their own by then, and nobody else.
+    for (option, user, stranger) in [
+        (theirs.as_str(), "mallory", &mallory),
+        ("-q", "oscar", &oscar),
+    ] {
+        let ended = finish(lo.spawn("dave", &[option, "send", user]), b"");
+        assert_eq!(ended.code, 0, "{ended:?}");
+        wait_line(stranger, &format!(": {user}"));
+        let all = stranger.out.all();
+        assert_eq!(said(&all), [user], "{all:?}");
+        assert_eq!(all.len(), 1, "{all:?}");
+    }
+    // Nor by naming an address.
+    let place = format!("127.0.0.1:{}", alice.wait_ready());
+    for option in [theirs.as_str(), "-q"] {
+        let args = [option, "-m", "none", "--peer", &place, "peers", "-W", "0.5"];
+        let ended = finish(lo.spawn("eve", &args), b"");
+        assert_eq!(ended.code, 69, "{option}: {ended:?}");
+    }
+    // The same lines of the open network are another history.
+    let args = ["-q", "listen", "--backlog", "9", "-W", "0.2"];
+    let ended = finish(lo.spawn("carol", &args), b"");
+    assert_eq!(said(&ended.out), Vec::<String>::new());
+}
+
+#[test]
+fn each_secret_is_another() {
+    let Some(lo) = Loopback::new() else { return };
+    assert_ne!(keygen(&lo), keygen(&lo));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    let Some(lo) = Loopback::new() else { return };
+    let option = secret(&lo, "ours");
+    let args = [&option, "listen", "-W", "0"];
+    let ended = finish(lo.spawn("bob", &args), b"");
+    assert_eq!((ended.code, ended.err.len()), (0, 1), "{ended:?}");
+    let path = lo.host.folder("ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its mode");
+    let ended = finish(lo.spawn("bob", &args), b"");
+    assert_eq!((ended.code, ended.err.len()), (0, 2), "{ended:?}");
+    let warning = &ended.err[0];
+    assert!(
+        warning.starts_with("p2pchat: secret file ") && warning.contains("readable by others"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_used_is_an_error() {
+    let Some(lo) = Loopback::new() else { return };
+    fs::write(lo.host.folder("short"), "abc\n").expect("a file");
+    fs::set_permissions(lo.host.folder("short"), fs::Permissions::from_mode(0o600)).expect("mode");
+    for name in ["missing", "short"] {
+        let option = format!("--secret-file={}", lo.host.folder(name).display());
+        let ended = finish(lo.spawn("bob", &[&option, "listen"]), b"");
+        assert_eq!((ended.code, ended.err.len()), (78, 1), "{ended:?}");
+        assert!(
+            ended.err[0].starts_with("p2pchat: secret file "),
+            "{ended:?}"
+        );
+    }
+}

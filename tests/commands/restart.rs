@@ -1,0 +1,179 @@
+//! What survives the end of a program, and the names that keys bear.
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::program::Program;
+use super::hosts::{Loopback, wait_until};
+use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
+
+fn say_all(alice: &mut Program, numbers: std::ops::Range<u32>) -> Vec<String> {
+    let lines: Vec<String> = numbers.map(|n| format!("line {n}")).collect();
+    for line in &lines {
+        alice.say(line);
+    }
+    lines
+}
+
+/// All chat lines of several runs, one after the other.
+fn transcript(runs: &[Vec<String>]) -> Vec<String> {
+    runs.iter().flat_map(|run| said(run)).collect()
+}
+
+/// Waits until all that this user holds of #general is noted as printed: what is shown between a death and its note comes again.
+fn wait_noted(lo: &Loopback, user: &str) {
+    let room = lo.host.folder(user).join("history/open/#general");
+    wait_until("the note of what was printed", SOON, || {
+        let note = fs::read_to_string(room.join("printed")).unwrap_or_default();
+        let mut numbers = note.split_ascii_whitespace().map(|n| n.parse::<u64>());
+        let (Some(Ok(segment)), Some(Ok(offset))) = (numbers.next(), numbers.next()) else {
+            return false;
+        };
+        let held = fs::metadata(room.join(format!("{segment:06}.ndjson")));
+        held.is_ok_and(|held| held.len() == offset)
+    });
+}
+
+#[test]
+fn a_restarted_listener_prints_what_it_missed_once() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    let mut expected = say_all(&mut alice, 0..3);
+    wait_line(&bob, ": line 2");
+    bob.signal(Signal::SIGTERM);
+    let mut runs = vec![finish(bob, b"").out];
+    alice.out.wait_for(SOON, |line| line.ends_with(" left"));
+    expected.extend(say_all(&mut alice, 3..6));
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": line 5");
+    expected.extend(say_all(&mut alice, 6..8));
+    wait_line(&bob, ": line 7");
+    bob.signal(Signal::SIGTERM);
+    runs.push(finish(bob, b"").out);
+    // A run that is over before it could meet anybody prints nothing twice.
+    runs.push(finish(lo.spawn("bob", &["listen", "-W", "0"]), b"").out);
+    assert_eq!(transcript(&runs), expected);
+    // What came while nothing was printed is the next listener's.
+    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn what_another_command_received_is_printed_by_the_next_listener() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    finish(lo.spawn("bob", &["listen", "-W", "0.1"]), b"");
+    alice.say("while away");
+    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&alice, ": hello");
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": while away");
+    // Own lines of earlier runs are no news.
+    assert_eq!(said(&bob.out.all()), ["while away"]);
+}
+
+#[test]
+fn a_killed_listener_loses_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    let mut expected = Vec::new();
+    let mut runs = Vec::new();
+    for round in 0..3 {
+        let mut bob = lo.start("bob", &["listen"]);
+        bob.out.wait_for(SOON, |line| line.ends_with(" joined"));
+        expected.extend(say_all(&mut alice, round * 10..round * 10 + 5));
+        wait_line(&bob, &format!(": line {}", round * 10 + 4));
+        wait_noted(&lo, "bob");
+        bob.kill();
+        runs.push(bob.out.wait_end(SOON));
+        expected.extend(say_all(&mut alice, round * 10 + 5..round * 10 + 10));
+    }
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": line 29");
+    runs.push(bob.out.all());
+    assert_eq!(transcript(&runs), expected);
+    assert_eq!(said(&runs[3]), expected[25..]);
+}
+
+#[test]
+fn a_killed_author_goes_on_in_the_same_voice() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    for round in 0..3 {
+        let mut alice = lo.start("alice", &[]);
+        wait_joined(&alice, "bob");
+        let lines = say_all(&mut alice, round * 10..round * 10 + 5);
+        wait_line(&bob, &format!(": {}", lines[4]));
+        alice.kill();
+    }
+    let expected: Vec<String> = (0..3u32)
+        .flat_map(|round| (round * 10..round * 10 + 5).map(|n| format!("line {n}")))
+        .collect();
+    assert_eq!(said(&bob.out.all()), expected);
+    // As the same identity: nobody is told of another key.
+    assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
+}
+
+#[test]
+fn two_ephemeral_programs_of_one_box_meet() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["--ephemeral"]);
+    let bob = lo.start("bob", &["--ephemeral", "listen"]);
+    wait_joined(&alice, "bob");
+    let ended = finish(alice, b"nothing is kept\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_said(&bob, &["nothing is kept"]);
+    let kept = std::fs::read_dir(lo.host.folder("")).expect("the folder");
+    assert_eq!(kept.count(), 0);
+}
+
+#[test]
+fn another_key_under_a_known_name_is_said_once() {
+    let Some(lo) = Loopback::new() else { return };
+    let told = |program: &Program| -> Vec<String> {
+        let all = program.err.all().into_iter();
+        all.filter(|line| line.contains("another key")).collect()
+    };
+    let alice = lo.start("alice", &["listen"]);
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    drop(bob);
+    // Another bob comes, twice, and is two peers.
+    for _ in 0..2 {
+        let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
+        let bob = lo.start("bob", &[&dir]);
+        wait_joined(&bob, "alice");
+        let ended = finish(bob, b"it is me\n");
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    alice.out.wait_all(SOON, |lines| said(lines).len() == 2);
+    let sentences = told(&alice);
+    assert_eq!(sentences.len(), 1, "{sentences:?}");
+    let words: Vec<&str> = sentences[0].split(' ').collect();
+    let first = finish(lo.spawn("bob", &["whoami"]), b"").out[0].clone();
+    let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
+    let second = finish(lo.spawn("bob", &[&dir, "whoami"]), b"").out[0].clone();
+    assert_eq!(words[0], "p2pchat:");
+    assert_eq!(format!("name: {}", words[1]), second);
+    assert_eq!(words[2..5], ["is", "not", "the"]);
+    assert_eq!(format!("name: {}", words[5]), first);
+    assert_eq!(words[6..8], ["known", "since"]);
+    assert!(
+        words[8].len() >= 10 && words[8].starts_with("20"),
+        "{words:?}"
+    );
+    assert!(sentences[0].ends_with(": another key"), "{sentences:?}");
+
+    alice.signal(Signal::SIGTERM);
+    finish(alice, b"");
+    let alice = lo.start("alice", &["listen"]);
+    let bob = lo.start("bob", &[&dir]);
+    wait_joined(&alice, "bob");
+    let ended = finish(bob, b"it is still me\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&alice, ": it is still me");
+    assert_eq!(told(&alice), Vec::<String>::new());
+}
