@@ -202,6 +202,20 @@ struct Fields<'a> {
     backfill: bool,
 }
 
+impl Fields<'_> {
+    fn log(&self) -> Option<LogId> {
+        let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if self.incarnation.len() != 16 || !self.incarnation.bytes().all(digit) {
+            return None;
+        }
+        Some(LogId {
+            author: self.sender.parse().ok()?,
+            incarnation: u64::from_str_radix(self.incarnation, 16).ok()?,
+            target: Target::parse(&self.target)?,
+        })
+    }
+}
+
 impl Batch {
     /// The next batch of an own log. The lines must be at least one.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: Draft<'_>) -> Batch {
@@ -291,6 +305,15 @@ impl Batch {
         Ok((batch, local))
     }
 
+    /// Of a line of the store: its log, its first line's number and its last one's. Nothing is checked, so it is cheap.
+    pub fn outline(line: &[u8]) -> Option<(LogId, u64, u64)> {
+        let fields: Fields = serde_json::from_slice(line).ok()?;
+        let mut count = 0;
+        each_line(fields.content.get(), |_| count += 1).ok()?;
+        let last = fields.sequence.checked_add(count)?.checked_sub(1)?;
+        Some((fields.log()?, fields.sequence, last))
+    }
+
     fn read(
         bytes: Vec<u8>,
         end: usize,
@@ -314,20 +337,8 @@ impl Batch {
             backfill: fields.backfill,
         };
         let header = (|| {
-            let incarnation = fields.incarnation;
-            if incarnation.len() != 16
-                || incarnation
-                    .bytes()
-                    .any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            {
-                return None;
-            }
             Some((
-                LogId {
-                    author: fields.sender.parse().ok()?,
-                    incarnation: u64::from_str_radix(incarnation, 16).ok()?,
-                    target: Target::parse(&fields.target)?,
-                },
+                fields.log()?,
                 Wall::parse(fields.timestamp)?,
                 fields
                     .previous

@@ -20,6 +20,8 @@ const LOAD_BYTES: usize = 64 * 1024;
 /// How far one of our logs has been sent over one link.
 #[derive(Default)]
 struct Cursor {
+    /// The line asked for first.
+    from: u64,
     /// The line to be sent next.
     next: u64,
     at: Option<Position>,
@@ -115,6 +117,22 @@ impl Cursors {
         }
     }
 
+    /// The first line of an own log that some linked member of its room may still lack; `None`: nobody lacks any.
+    /// What a peer did not ask for it does not lack.
+    pub fn floor(&self, hub: &Hub, receipts: &Receipts, log: &LogId) -> Option<u64> {
+        let room = log.target.room().filter(|_| log.author == hub.id())?;
+        let members = hub
+            .links
+            .iter()
+            .filter(|(_, link)| link.rooms.contains(room));
+        let lacked = members.map(|(stream, link)| {
+            let cursor = self.table.get(&(*stream, log.clone()));
+            let held = receipts.holds(&link.peer.id, log) + 1;
+            held.max(cursor.map_or(0, |cursor| cursor.from))
+        });
+        lacked.min()
+    }
+
     /// The peer asks for one of our logs, from a line on; what comes later follows by itself.
     pub fn want(
         &mut self,
@@ -145,6 +163,7 @@ impl Cursors {
             self.table.insert(
                 (stream, log),
                 Cursor {
+                    from: next,
                     next,
                     ..Cursor::default()
                 },

@@ -392,9 +392,9 @@ impl Node {
 
     /// What must not be dropped of an own log: what a linked peer lacks. `u64::MAX`: nobody lacks anything.
     pub fn floor(&self, log: &LogId) -> u64 {
-        self.receipts
-            .floor(&self.hub, log)
-            .map_or(u64::MAX, |held| held + 1)
+        self.replicate
+            .floor(&self.hub, &self.receipts, log)
+            .unwrap_or(u64::MAX)
     }
 
     /// Has this peer been linked, in this run or before?

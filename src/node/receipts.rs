@@ -64,20 +64,14 @@ impl Receipts {
         }
     }
 
-    /// The least that all linked members of the log's room hold of it; `None`: no such link.
-    pub fn floor(&self, hub: &Hub, log: &LogId) -> Option<u64> {
-        let room = log.target.room()?;
-        let linked = hub.links.values().filter(|link| link.rooms.contains(room));
-        linked.map(|link| self.holds(&link.peer.id, log)).min()
-    }
-
     /// The most that any peer holds of an own log; 0: nobody holds any of it.
     pub fn best(&self, log: &LogId) -> u64 {
         let held = self.held.values().filter_map(|logs| logs.get(log));
         held.copied().max().unwrap_or(0)
     }
 
-    fn holds(&self, peer: &PeerId, log: &LogId) -> u64 {
+    /// How far this peer holds one of our logs.
+    pub fn holds(&self, peer: &PeerId, log: &LogId) -> u64 {
         self.held
             .get(peer)
             .and_then(|logs| logs.get(log))

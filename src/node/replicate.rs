@@ -63,6 +63,11 @@ impl Replicate {
         &mut self.cursors
     }
 
+    /// See [`Cursors::floor`].
+    pub fn floor(&self, hub: &Hub, receipts: &Receipts, log: &LogId) -> Option<u64> {
+        self.cursors.floor(hub, receipts, log)
+    }
+
     /// More may be said. Otherwise what is said now waits in memory.
     pub fn accepting(&self) -> bool {
         self.stalled.is_none()

@@ -157,7 +157,6 @@ impl Disk {
             }
             let turn = Turn {
                 room,
-                network: &self.network,
                 segment: self.limits.segment,
                 core,
             };
@@ -251,7 +250,6 @@ fn free(dir: &Path) -> io::Result<u64> {
 /// One room's change of segments.
 struct Turn<'a> {
     room: &'a Room,
-    network: &'a NetworkTag,
     segment: u64,
     core: &'a dyn Core,
 }
@@ -285,7 +283,7 @@ impl Turn<'_> {
             let path = segment::path(&shelf.dir, number);
             let old = path.metadata().map_or(0, |meta| meta.len());
             // One that cannot be rewritten keeps lines that are no longer counted as held; they do no harm but to the space they take.
-            if let Ok(new) = quota::rewrite(&shelf.dir, number, self.network, &plan.lows) {
+            if let Ok(new) = quota::rewrite(&shelf.dir, number, &plan.lows) {
                 shelf.total = (shelf.total + new).saturating_sub(old);
                 if new == 0 {
                     shelf.segments.retain(|n| *n != number);
@@ -304,13 +302,7 @@ impl Turn<'_> {
         let first = shelf.segments.partition_point(|number| *number < first);
         let authors: Vec<PeerId> = over.keys().copied().collect();
         let floor = |log: &LogId| self.core.floor(log);
-        let plan = quota::plan(
-            &shelf.dir,
-            &shelf.segments[first..],
-            self.network,
-            over,
-            &floor,
-        )?;
+        let plan = quota::plan(&shelf.dir, &shelf.segments[first..], over, &floor)?;
         if plan.stuck.is_none() {
             shelf
                 .oldest

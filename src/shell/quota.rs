@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::segment::{self, Reader};
 use crate::base::batch::{Batch, LogId, Range};
-use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::identity::PeerId;
 use crate::base::name::Room;
 
 /// How much is kept.
@@ -68,7 +68,6 @@ pub struct Plan {
 pub fn plan(
     dir: &Path,
     segments: &[u64],
-    network: &NetworkTag,
     mut over: BTreeMap<PeerId, u64>,
     floor: &dyn Fn(&LogId) -> u64,
 ) -> io::Result<Plan> {
@@ -79,30 +78,30 @@ pub fn plan(
         let names: Vec<String> = over.keys().map(PeerId::to_string).collect();
         let mut reader = Reader::open(dir, *number)?;
         while reader.advance()? {
-            let Some(batch) = batch_of(reader.line(), &names, network) else {
+            let Some((log, last)) = batch_of(reader.line(), &names) else {
                 continue;
             };
-            let Some(rest) = over.get_mut(&batch.log.author) else {
+            let Some(rest) = over.get_mut(&log.author) else {
                 continue;
             };
-            if closed.contains_key(&batch.log) {
+            if closed.contains_key(&log) {
                 continue;
             }
-            if batch.last() >= floor(&batch.log) {
-                closed.insert(batch.log.clone(), batch.last());
+            if last >= floor(&log) {
+                closed.insert(log, last);
                 continue;
             }
             let bytes = reader.line().len() as u64 + 1;
-            *plan.freed.entry(batch.log.author).or_default() += bytes;
+            *plan.freed.entry(log.author).or_default() += bytes;
             if plan.segments.last() != Some(number) {
                 plan.segments.push(*number);
             }
-            let author = batch.log.author;
+            let author = log.author;
             *rest = rest.saturating_sub(bytes);
             if *rest == 0 {
                 over.remove(&author);
             }
-            plan.lows.insert(batch.log.clone(), batch.last() + 1);
+            plan.lows.insert(log, last + 1);
             if over.is_empty() {
                 break 'segments;
             }
@@ -114,30 +113,23 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The line as a batch, if it may be one of these authors.
-fn batch_of(line: &[u8], authors: &[String], network: &NetworkTag) -> Option<Batch> {
+/// Log and last line of the batch in this line of the store, if it may be one of these authors.
+fn batch_of(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let theirs = segment::author(line).is_none_or(|id| {
         let mut names = authors.iter();
         names.any(|name| name.as_bytes() == id)
     });
-    theirs
-        .then(|| Batch::from_stored(line, network).ok())
-        .flatten()
-        .map(|(batch, _)| batch)
+    let (log, _, last) = theirs.then(|| Batch::outline(line)).flatten()?;
+    Some((log, last))
 }
 
 /// Takes what is below the lows out of a segment; one left without a batch is removed. Gives back its new size in bytes, 0 if it is gone.
 ///
 /// # Errors
 /// The segment cannot be read, or its successor not written; then it is as it was.
-pub fn rewrite(
-    dir: &Path,
-    number: u64,
-    network: &NetworkTag,
-    lows: &BTreeMap<LogId, u64>,
-) -> io::Result<u64> {
+pub fn rewrite(dir: &Path, number: u64, lows: &BTreeMap<LogId, u64>) -> io::Result<u64> {
     let draft = segment::draft(dir, number);
-    let kept = write_kept(dir, number, network, lows).inspect_err(|_| {
+    let kept = write_kept(dir, number, lows).inspect_err(|_| {
         let _ = fs::remove_file(&draft);
     })?;
     let path = segment::path(dir, number);
@@ -151,12 +143,7 @@ pub fn rewrite(
 }
 
 /// Number of batches kept.
-fn write_kept(
-    dir: &Path,
-    number: u64,
-    network: &NetworkTag,
-    lows: &BTreeMap<LogId, u64>,
-) -> io::Result<u64> {
+fn write_kept(dir: &Path, number: u64, lows: &BTreeMap<LogId, u64>) -> io::Result<u64> {
     let authors: Vec<String> = lows.keys().map(|log| log.author.to_string()).collect();
     let mut out = BufWriter::new(segment::create(&segment::draft(dir, number))?);
     let mut reader = Reader::open(dir, number)?;
@@ -174,8 +161,8 @@ fn write_kept(
             continue;
         }
         let gone = line.starts_with(segment::FRONTIER)
-            || batch_of(line, &authors, network)
-                .is_some_and(|b| lows.get(&b.log).is_some_and(|low| b.last() < *low));
+            || batch_of(line, &authors)
+                .is_some_and(|(log, last)| lows.get(&log).is_some_and(|low| last < *low));
         if gone {
             continue;
         }
