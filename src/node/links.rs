@@ -450,6 +450,8 @@ impl Links {
         hub.linked.insert(hello.sender, stream);
         hub.links.insert(stream, link);
         hub.news = now;
+        // So that its round trip is known to who asks.
+        self.ping(hub, stream);
         events.push(Event::Up(stream));
         deliver(stream, said, events);
     }
