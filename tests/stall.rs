@@ -1,0 +1,76 @@
+//! A reader of stdout that stalls holds up nobody, costs no memory, and gets everything in the end.
+mod hosts;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+use std::time::Duration;
+
+use hosts::program::SOON;
+use hosts::{Loopback, wait_until};
+
+const LINES: usize = 100_000;
+/// Bounded by design; in kB.
+const RSS_MAX: u64 = 16 * 1024;
+
+fn line(number: usize) -> String {
+    format!(
+        "{number:06} {}",
+        "the quick brown fox ".repeat(1 + number % 4)
+    )
+}
+
+/// The most memory that this process ever held, in kB.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let words = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    words.and_then(|kb| kb.parse().ok()).expect("a peak")
+}
+
+#[test]
+fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "bob", "listen"]);
+    command.env("P2PCHAT_DIR", lo.host.folder("bob"));
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bob = command.spawn().expect("bob");
+    let mut ready = String::new();
+    let mut err = BufReader::new(bob.stderr.take().expect("piped"));
+    err.read_line(&mut ready).expect("a line");
+    assert!(ready.starts_with("p2pchat: ready as bob~"), "{ready}");
+
+    // Nobody reads bob's stdout now. All the same he takes in the flood, and says that he holds it.
+    let mut alice = lo.spawn("alice", &["send", "-W", "60"]);
+    let mut stdin = alice.take_stdin();
+    for number in 0..LINES {
+        writeln!(stdin, "{}", line(number)).expect("a program that reads");
+    }
+    drop(stdin);
+    assert_eq!(alice.wait_code(3 * SOON), 0, "{:?}", alice.err.all());
+    // He still answers.
+    let mut alice = lo.spawn("alice", &["send", "-W", "5", "still there?"]);
+    assert_eq!(alice.wait_code(SOON), 0, "{:?}", alice.err.all());
+    let peak = peak(bob.id());
+    assert!(peak <= RSS_MAX, "{peak} kB");
+
+    let mut read = BufReader::new(bob.stdout.take().expect("piped")).lines();
+    for number in 0..LINES {
+        let shown = read.next().expect("a line").expect("text");
+        let content = shown.split_once(": ").map(|(_, content)| content);
+        assert_eq!(content, Some(line(number).as_str()), "{shown}");
+    }
+    let last = read.next().expect("a line").expect("text");
+    assert!(last.ends_with(": still there?"), "{last}");
+
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(bob.id()).expect("a process id")),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("a program that runs");
+    wait_until("bob's end", Duration::from_secs(5), || {
+        bob.try_wait().expect("a child").is_some()
+    });
+    assert!(read.next().is_none(), "a line twice");
+}
