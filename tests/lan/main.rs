@@ -1,0 +1,86 @@
+//! The real program on several hosts of a LAN: how they find each other, and what they do when cables, boxes and programs fail.
+
+#[path = "../hosts/mod.rs"]
+mod hosts;
+
+mod death;
+mod discovery;
+mod faults;
+
+use std::time::Duration;
+
+use hosts::program::{Program, SOON};
+
+/// A peer whose path or process is gone is shown as left by then; the rest is for a busy machine.
+pub const GONE: Duration = Duration::from_secs(18);
+
+fn stands(line: &str, nick: &str, what: &str) -> bool {
+    line.contains(&format!(" * {nick}~")) && line.ends_with(what)
+}
+
+/// How often this program showed somebody of this name as joined, or as left.
+pub fn shown(lines: &[String], nick: &str, what: &str) -> usize {
+    let shown = lines.iter().filter(|line| stands(line, nick, what));
+    shown.count()
+}
+
+/// Waits until somebody of this name was shown so, for the `times`th time.
+pub fn wait_shown(program: &Program, nick: &str, what: &str, times: usize, limit: Duration) {
+    program
+        .out
+        .wait_all(limit, |lines| shown(lines, nick, what) >= times);
+}
+
+pub fn wait_joined(program: &Program, nick: &str) {
+    wait_shown(program, nick, "joined", 1, SOON);
+}
+
+/// Everybody sees everybody else.
+pub fn wait_mesh(programs: &[&Program]) {
+    for program in programs {
+        for other in programs {
+            if other.name != program.name {
+                wait_joined(program, &other.name);
+            }
+        }
+    }
+}
+
+/// The content of the chat lines of this author, in order.
+pub fn said(lines: &[String], nick: &str) -> Vec<String> {
+    lines
+        .iter()
+        .filter_map(|line| line.split_once(' ')?.1.split_once(": "))
+        .filter(|(who, _)| who.contains(&format!(" {nick}~")))
+        .map(|(_, content)| content.to_owned())
+        .collect()
+}
+
+/// Waits until this program has shown just these lines of that author, in order.
+pub fn wait_said(program: &Program, nick: &str, expected: &[&str], limit: Duration) {
+    program
+        .out
+        .wait_all(limit, |lines| said(lines, nick).len() >= expected.len());
+    assert_eq!(
+        said(&program.out.all(), nick),
+        expected,
+        "at {}",
+        program.name
+    );
+}
+
+/// Says a line, and waits until all these have shown it.
+pub fn say_to(from: &mut Program, text: &str, to: &[&Program]) {
+    from.say(text);
+    let end = format!(": {text}");
+    for program in to {
+        program.out.wait_for(SOON, |line| line.ends_with(&end));
+    }
+}
+
+/// Waits for the program's end, and gives all that it printed.
+pub fn finish(mut program: Program) -> Vec<String> {
+    program.close_stdin();
+    program.wait_exit(SOON);
+    program.out.wait_end(SOON)
+}
