@@ -220,7 +220,7 @@ impl Splitter {
         if last && !rest.is_empty() {
             self.line(rest, &mut block);
             rest = &[];
-        } else if rest.len() > LINE_MAX {
+        } else if rest.len() > LINE_MAX + 1 {
             // Too long whatever comes: one byte more than the longest line and its `\r`.
             self.done += 1;
             block.refused.push((self.done, LineError::TooLong));
