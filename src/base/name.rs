@@ -24,7 +24,15 @@ impl fmt::Display for NameError {
             NameError::Empty => write!(f, "is empty"),
             NameError::TooLong => write!(f, "is too long"),
             NameError::LeadingDash => write!(f, "begins with -"),
-            NameError::Character(c) => write!(f, "holds U+{:04X}, which a name may not", *c as u32),
+            NameError::Character(c) => {
+                // What cannot be seen is told by its number alone.
+                let picture = match c {
+                    ' ' => "a space, ".to_owned(),
+                    _ if c.is_ascii_graphic() => format!("{c}, "),
+                    _ => String::new(),
+                };
+                write!(f, "holds {picture}U+{:04X}, which a name may not", *c as u32)
+            }
         }
     }
 }
