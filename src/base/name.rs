@@ -31,7 +31,11 @@ impl fmt::Display for NameError {
                     _ if c.is_ascii_graphic() => format!("{c}, "),
                     _ => String::new(),
                 };
-                write!(f, "holds {picture}U+{:04X}, which a name may not", *c as u32)
+                write!(
+                    f,
+                    "holds {picture}U+{:04X}, which a name may not",
+                    *c as u32
+                )
             }
         }
     }
