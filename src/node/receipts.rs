@@ -10,7 +10,7 @@ use crate::base::name::Room;
 use crate::base::time::Time;
 
 /// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
-const GRACE: u64 = 4;
+const GRACE: u64 = 8;
 /// How long a link's word about other members is taken for true, in milliseconds.
 const NAMED_FOR: u64 = 10_000;
 /// Most peers whose receipts are kept.
