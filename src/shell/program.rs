@@ -215,7 +215,9 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         port: place.port,
         peer: place.peer,
     });
-    resolver::start(names.collect(), sender, move || wake(&waker));
+    // Ours lives as long as the loop: with the last waker, a wake-up that was not yet seen is lost.
+    let theirs = Arc::clone(&waker);
+    resolver::start(names.collect(), sender, move || wake(&theirs));
     let node = Node::new(setup, clock.now());
     let parts = event_loop::Parts {
         poll,
