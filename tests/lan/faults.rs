@@ -147,5 +147,9 @@ fn two_programs_of_one_identity_are_told_so() {
     // The one that was there first is heard, and after its end the other one.
     say_to(&mut first, "of the first", &[&bob]);
     first.kill();
+    // It hears from bob that its numbers are used, and takes new ones.
+    second
+        .err
+        .wait_for(GONE + SOON, |line| line.contains("under new numbers"));
     say_to(&mut second, "of the second", &[&bob]);
 }
