@@ -271,7 +271,7 @@ impl EventLoop {
         for (log, low) in dropped {
             self.feed(Input::Dropped { log, low });
         }
-        self.session.end_turn(&mut self.store)
+        self.session.end_turn(self.now.time, &mut self.store)
     }
 
     fn signal(&mut self) -> io::Result<()> {

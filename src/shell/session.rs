@@ -141,12 +141,14 @@ impl Session {
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        self.goal.deadline()
+        let printer = self.printer.as_ref();
+        let note = printer.and_then(|printer| self.transcript.deadline(printer));
+        self.goal.deadline().into_iter().chain(note).min()
     }
 
     /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
     pub fn take_in(&mut self, now: Now, takes: bool) {
-        if self.looking() && self.deadline().is_none_or(|at| at <= now.time) {
+        if self.looking() && self.goal.deadline().is_none_or(|at| at <= now.time) {
             self.looked = true;
             self.pending.push_back(Command::Peers);
         }
@@ -370,7 +372,7 @@ impl Session {
     ///
     /// # Errors
     /// The history cannot be read, or stdout fails otherwise than by being closed.
-    pub fn end_turn(&mut self, store: &mut Store) -> io::Result<()> {
+    pub fn end_turn(&mut self, now: Time, store: &mut Store) -> io::Result<()> {
         let Some(printer) = &self.printer else {
             return Ok(());
         };
@@ -378,7 +380,7 @@ impl Session {
             .catch_up(self.goal.remaining(), store, &mut self.face, printer)?;
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
-        self.transcript.note_printed(store, printer);
+        self.transcript.note_printed(now, store, printer);
         match printer.broken() {
             Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
             Some(_) if self.reading => self.goal.end(HUNG_UP),
@@ -435,7 +437,7 @@ impl Session {
                 self.transcript.print_now(last, &mut self.face, printer);
             }
             printer.finish(Duration::from_millis(LAST_LINES));
-            self.transcript.note_printed(store, printer);
+            self.transcript.note_all(store, printer);
         }
         keyboard::restore();
         self.diagnostics.finish();

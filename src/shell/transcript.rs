@@ -5,6 +5,7 @@ use std::io;
 use crate::base::event::{Chat, Notice, Position};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::time::Time;
 use crate::shell::face::Face;
 use crate::shell::printer::Printer;
 use crate::shell::store::Store;
@@ -39,6 +40,8 @@ pub struct Transcript {
     pub lines: u64,
     /// What is printed is noted in the store.
     notes: bool,
+    /// When it was last noted.
+    noted: Option<Time>,
 }
 
 impl Transcript {
@@ -53,6 +56,7 @@ impl Transcript {
             token: 0,
             lines: 0,
             notes: true,
+            noted: None,
         }
     }
 
@@ -223,22 +227,39 @@ impl Transcript {
         Ok(())
     }
 
+    /// Notes in the store what stdout has taken, at most once a millisecond: a note costs a write.
+    pub fn note_printed(&mut self, now: Time, store: &mut Store, printer: &Printer) {
+        if self.noted != Some(now) && self.unnoted(printer) {
+            self.noted = Some(now);
+            self.note_all(store, printer);
+        }
+    }
+
+    /// When to note what was printed since the last note.
+    pub fn deadline(&self, printer: &Printer) -> Option<Time> {
+        let noted = self.noted.filter(|_| self.unnoted(printer))?;
+        Some(noted + 1)
+    }
+
+    fn unnoted(&self, printer: &Printer) -> bool {
+        let first = self.handed.front();
+        first.is_some_and(|(token, _, _)| *token <= printer.printed())
+    }
+
     /// Notes in the store what stdout has taken.
-    pub fn note_printed(&mut self, store: &mut Store, printer: &Printer) {
+    pub fn note_all(&mut self, store: &mut Store, printer: &Printer) {
         let out = printer.printed();
-        let mut reached = BTreeMap::new();
-        while let Some((token, _, _)) = self.handed.front()
-            && *token <= out
-        {
-            if let Some((_, room, at)) = self.handed.pop_front() {
-                reached.insert(room, at);
+        let taken = self.handed.partition_point(|(token, _, _)| *token <= out);
+        let mut reached: Vec<(Room, Position)> = Vec::new();
+        for (_, room, at) in self.handed.drain(..taken) {
+            match reached.iter_mut().find(|(of, _)| *of == room) {
+                Some((_, reached)) => *reached = at,
+                None => reached.push((room, at)),
             }
         }
-        for (room, at) in reached {
-            if self.notes {
-                // A note that cannot be written only makes the next run print these lines once more.
-                let _ = store.set_printed(&room, at);
-            }
+        for (room, at) in reached.iter().filter(|_| self.notes) {
+            // A note that cannot be written only makes the next run print these lines once more.
+            let _ = store.set_printed(room, *at);
         }
     }
 }
