@@ -2,8 +2,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::handshakes::Handshakes;
 use super::hub::Hub;
-use super::links::Links;
+use super::links;
 use crate::base::event::{Found, Interface, Output, Peer, PeerState, PeerView, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
@@ -125,7 +126,7 @@ impl Discovery {
     pub fn datagram(
         &mut self,
         hub: &mut Hub,
-        links: &mut Links,
+        handshakes: &mut Handshakes,
         interface: u32,
         source: SocketAddr,
         bytes: &[u8],
@@ -152,11 +153,11 @@ impl Discovery {
                 }
             }
             Kind::Discover => {
-                Links::sign_of_life(hub, &beacon.peer, beacon.run);
+                links::sign_of_life(hub, &beacon.peer, beacon.run);
                 let mut address = source;
                 address.set_port(beacon.port);
                 self.sighted(hub, &beacon, source.ip(), address);
-                self.try_peer(hub, links, beacon.peer);
+                self.try_peer(hub, handshakes, beacon.peer);
             }
         }
     }
@@ -227,27 +228,32 @@ impl Discovery {
         }
     }
 
-    fn allowed(&mut self, hub: &Hub, links: &Links) -> bool {
+    fn allowed(&mut self, hub: &Hub, handshakes: &Handshakes) -> bool {
         let refill = hub.now.time.since(self.counted) * DIALS / 1_000;
         if refill > 0 {
             self.dials = (self.dials + refill).min(DIALS);
             self.counted = hub.now.time;
         }
-        self.dials > 0 && links.has_room()
+        self.dials > 0 && handshakes.has_room()
     }
 
-    fn dial(&mut self, hub: &mut Hub, links: &mut Links, address: SocketAddr) -> StreamId {
+    fn dial(
+        &mut self,
+        hub: &mut Hub,
+        handshakes: &mut Handshakes,
+        address: SocketAddr,
+    ) -> StreamId {
         self.dials -= 1;
         self.dialed += 1;
         let stream = StreamId::dialed(self.dialed);
-        links.dial(hub, stream, address);
+        handshakes.dial(hub, stream, address);
         stream
     }
 
     /// Dials a sighted peer if it is not linked, not being dialed, and one of its addresses is due.
-    fn try_peer(&mut self, hub: &mut Hub, links: &mut Links, peer: PeerId) {
+    fn try_peer(&mut self, hub: &mut Hub, handshakes: &mut Handshakes, peer: PeerId) {
         let now = hub.now.time;
-        let allowed = self.allowed(hub, links);
+        let allowed = self.allowed(hub, handshakes);
         let Some(sighting) = self.sightings.get(&peer) else {
             return;
         };
@@ -268,7 +274,7 @@ impl Discovery {
         else {
             return;
         };
-        let stream = self.dial(hub, links, address);
+        let stream = self.dial(hub, handshakes, address);
         if let Some(sighting) = self.sightings.get_mut(&peer) {
             sighting.dialing = Some((stream, address));
         }
@@ -347,7 +353,7 @@ impl Discovery {
         }
     }
 
-    pub fn wake(&mut self, hub: &mut Hub, links: &mut Links) {
+    pub fn wake(&mut self, hub: &mut Hub, handshakes: &mut Handshakes) {
         let now = hub.now.time;
         if self.beacons && self.next_beacon <= now {
             let interval = self.interval(hub);
@@ -361,13 +367,13 @@ impl Discovery {
             .map(|(peer, _)| peer)
             .collect();
         for peer in due {
-            self.try_peer(hub, links, peer);
+            self.try_peer(hub, handshakes, peer);
         }
         for i in 0..self.given.len() {
-            let allowed = self.allowed(hub, links);
+            let allowed = self.allowed(hub, handshakes);
             let given = &self.given[i];
             if allowed && waits(given, hub) && given.place.next_try <= now {
-                let stream = self.dial(hub, links, self.given[i].place.address);
+                let stream = self.dial(hub, handshakes, self.given[i].place.address);
                 self.given[i].dialing = Some(stream);
             }
         }
@@ -422,12 +428,12 @@ impl Discovery {
                 .any(|given| waits(given, hub) && given.place.failures == 0)
     }
 
-    pub fn deadline(&self, hub: &Hub, links: &Links) -> Option<Time> {
+    pub fn deadline(&self, hub: &Hub, handshakes: &Handshakes) -> Option<Time> {
         let beacon = self
             .beacons
             .then_some(self.next_beacon)
             .filter(|at| at.0 != u64::MAX);
-        if !links.has_room() {
+        if !handshakes.has_room() {
             return beacon;
         }
         // Out of dials: not before there is one again.

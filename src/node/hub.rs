@@ -82,6 +82,8 @@ pub struct Hub {
     /// When a peer last came nearer: sighted, accepted, linked.
     pub news: Time,
     pub counters: Counters,
+    /// Where what links say is opened.
+    pub scratch: Vec<u8>,
     rng: ChaCha20Rng,
     outputs: VecDeque<Output>,
     dirty: BTreeSet<StreamId>,
@@ -105,6 +107,7 @@ impl Hub {
             linked: BTreeMap::new(),
             news: now.time,
             counters: Counters::default(),
+            scratch: Vec::new(),
             rng,
             outputs: VecDeque::new(),
             dirty: BTreeSet::new(),

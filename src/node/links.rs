@@ -1,34 +1,18 @@
-//! How links come to stand, stay alive and end: handshakes, one link for each peer, pings, goodbyes.
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+//! Links that stand: what they say, how they stay alive, and how they end.
+use std::collections::BTreeSet;
 
 use super::hub::Hub;
-use super::link::Link;
-use crate::base::event::{Notice, Output, Peer, StreamId};
+use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::{Nick, Room};
+use crate::base::name::Room;
 use crate::base::time::Time;
-use crate::wire::frame::{Frame, Kind, Reader, write};
-use crate::wire::message::{Hello, Message, ROOMS_MAX, room_mark};
-use crate::wire::noise::{Handshake, Session, Step};
+use crate::wire::frame::{Frame, Kind};
+use crate::wire::message::Message;
 
-/// Most unfinished handshakes, dials included.
-pub const HANDSHAKES_MAX: usize = 64;
-/// Milliseconds that a dial and its handshake may take.
-pub const HANDSHAKE_TIME: u64 = 5_000;
 /// Silence after which a link is pinged, in milliseconds.
 pub const PING_AFTER: u64 = 18_000;
 /// Time for the answer. Both together stay below the 30 s after which a frozen peer must be shown gone.
 pub const PONG_WITHIN: u64 = 10_000;
-/// Time for a link's answer when another run of the same peer has come.
-const TWIN_WITHIN: u64 = 500;
-/// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
-const AGE_SLACK: u64 = 250;
-const TWINS_MAX: usize = 64;
-/// Most links: each takes a socket and some KiB.
-const LINKS_MAX: usize = 512;
-/// Bytes that a parked link may say before its time.
-const PARKED_MAX: usize = 256 * 1024;
 
 /// What became of links, for the features.
 pub enum Event {
@@ -50,614 +34,28 @@ pub enum Event {
     },
 }
 
-enum Stage {
-    /// Our dial has not been taken yet.
-    Dialing,
-    Noise(Handshake),
-    /// Keys are known; the other's hello is awaited.
-    Greeting(Box<Session>, Reader),
-    /// The peer is linked by another run of it; that one is being asked. What this one says meanwhile is kept.
-    Parked(Box<Session>, Reader, Box<Hello>, Vec<Frame>),
-}
-
-struct Unfinished {
-    stage: Stage,
-    address: SocketAddr,
-    begun: Time,
-    until: Time,
-}
-
-/// Links that do not stand yet; those that do are in [`Hub::links`].
-#[derive(Default)]
-pub struct Links {
-    unfinished: BTreeMap<StreamId, Unfinished>,
-    /// Runs that were reported as using our key; `None`: one that only another peer saw.
-    twins: BTreeSet<Option<u64>>,
-    scratch: Vec<u8>,
-}
-
-impl Links {
-    /// Somebody may still come: dials and handshakes under way.
-    pub fn unfinished(&self) -> usize {
-        self.unfinished.len()
-    }
-
-    pub fn has_room(&self) -> bool {
-        self.unfinished.len() < HANDSHAKES_MAX
-    }
-
-    /// A dial was put out.
-    pub fn dial(&mut self, hub: &mut Hub, stream: StreamId, address: SocketAddr) {
-        let until = hub.now.time + HANDSHAKE_TIME;
-        self.unfinished.insert(
-            stream,
-            Unfinished {
-                stage: Stage::Dialing,
-                address,
-                begun: hub.now.time,
-                until,
-            },
-        );
-        hub.put(Output::Dial { stream, address });
-    }
-
-    pub fn accepted(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        address: SocketAddr,
-        events: &mut Vec<Event>,
-    ) {
-        if !self.has_room() {
-            self.evict(hub, events);
-        }
-        self.start(hub, stream, address, false, events);
-    }
-
-    pub fn connected(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if let Some(dial) = self.unfinished.remove(&stream) {
-            self.start(hub, stream, dial.address, true, events);
-        }
-    }
-
-    /// Makes room: of the source with the most unfinished handshakes the oldest goes, so that one host cannot keep out the others.
-    fn evict(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        let mut sources: BTreeMap<std::net::IpAddr, (usize, StreamId)> = BTreeMap::new();
-        for (stream, u) in self.unfinished.iter().filter(|(s, _)| !s.is_dialed()).rev() {
-            let entry = sources.entry(u.address.ip()).or_insert((0, *stream));
-            *entry = (entry.0 + 1, *stream);
-        }
-        if let Some((_, stream)) = sources.into_values().max() {
-            self.fail(hub, stream, events);
-        }
-    }
-
-    fn start(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        address: SocketAddr,
-        dialer: bool,
-        events: &mut Vec<Event>,
-    ) {
-        let (secret, psk, seed) = (hub.identity.noise_secret(), hub.psk, hub.random_bytes());
-        let mut bytes = Vec::new();
-        match Handshake::new(dialer, &secret, psk.as_ref(), seed, &mut bytes) {
-            Ok(handshake) => {
-                let until = hub.now.time + HANDSHAKE_TIME;
-                self.unfinished.insert(
-                    stream,
-                    Unfinished {
-                        stage: Stage::Noise(handshake),
-                        address,
-                        begun: hub.now.time,
-                        until,
-                    },
-                );
-                hub.news = hub.now.time;
-                if !bytes.is_empty() {
-                    hub.put(Output::Write { stream, bytes });
-                }
-            }
-            Err(_) => {
-                hub.put(Output::Close { stream });
-                events.push(Event::Failed { stream, own: false });
-            }
-        }
-    }
-
-    fn fail(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if self.unfinished.remove(&stream).is_some() {
-            hub.counters.failed_handshakes += 1;
-            hub.put(Output::Close { stream });
-            events.push(Event::Failed { stream, own: false });
-        }
-    }
-
-    /// Bytes of any stream. `rooms`: those we are in, for the hello.
-    pub fn bytes(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        bytes: &[u8],
-        rooms: &[Room],
-        events: &mut Vec<Event>,
-    ) {
-        if hub.links.contains_key(&stream) {
-            return self.open(hub, stream, bytes, events);
-        }
-        let Some(unfinished) = self.unfinished.get_mut(&stream) else {
-            return;
-        };
-        match &mut unfinished.stage {
-            Stage::Dialing => {}
-            Stage::Noise(handshake) => {
-                let mut out = Vec::new();
-                match handshake.feed(bytes, &mut out) {
-                    Err(_) => self.fail(hub, stream, events),
-                    Ok(Step::More) => {
-                        if !out.is_empty() {
-                            hub.put(Output::Write { stream, bytes: out });
-                        }
-                    }
-                    Ok(Step::Done { mut session, used }) => {
-                        let hello = Message::Hello(Hello {
-                            sender: hub.id(),
-                            username: hub.nick.to_string(),
-                            run: hub.run,
-                            age: hub.now.time.0,
-                            rooms: rooms
-                                .iter()
-                                .map(|room| room_mark(&session.hash, room))
-                                .collect(),
-                            port: hub.port,
-                            passing: hub.passing,
-                        });
-                        let mut plain = Vec::new();
-                        write(Kind::Message, &hello.bytes(), &mut plain);
-                        if session.seal(&plain, &mut out).is_err() {
-                            return self.fail(hub, stream, events);
-                        }
-                        hub.put(Output::Write { stream, bytes: out });
-                        unfinished.stage = Stage::Greeting(session, Reader::default());
-                        if used < bytes.len() {
-                            self.bytes(hub, stream, &bytes[used..], rooms, events);
-                        }
-                    }
-                }
-            }
-            Stage::Greeting(session, reader) | Stage::Parked(session, reader, ..) => {
-                let mut frames = Vec::new();
-                let mut fits = true;
-                let opened = session.open(bytes, &mut self.scratch, |plain| {
-                    fits &= reader.feed(plain, &mut frames).is_ok()
-                });
-                if opened.is_err() || !fits {
-                    return self.fail(hub, stream, events);
-                }
-                if !frames.is_empty() {
-                    self.greeted(hub, stream, frames, events);
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, hub: &mut Hub, stream: StreamId, bytes: &[u8], events: &mut Vec<Event>) {
-        let now = hub.now.time;
-        let Some(link) = hub.links.get_mut(&stream) else {
-            return;
-        };
-        link.heard = now;
-        let mut frames = Vec::new();
-        let mut fits = true;
-        let reader = &mut link.frames;
-        let opened = link.session.open(bytes, &mut self.scratch, |plain| {
-            fits &= reader.feed(plain, &mut frames).is_ok()
-        });
-        deliver(stream, frames, events);
-        if opened.is_err() || !fits {
-            hub.counters.broken_links += 1;
-            self.close(hub, stream, "broken", events);
-        }
-    }
-
-    /// The first frame of a link must be the hello of the one whose key the handshake proved.
-    fn greeted(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        mut frames: Vec<Frame>,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(unfinished) = self.unfinished.get_mut(&stream) else {
-            return;
-        };
-        if let Stage::Parked(_, _, _, kept) = &mut unfinished.stage {
-            kept.append(&mut frames);
-            if kept.iter().map(|f| f.payload.len()).sum::<usize>() > PARKED_MAX {
-                self.fail(hub, stream, events);
-            }
-            return;
-        }
-        let rest = frames.split_off(1);
-        let hello = frames
-            .pop()
-            .filter(|f| f.kind == Kind::Message)
-            .and_then(|f| Message::parse(&f.payload));
-        let remote = match &unfinished.stage {
-            Stage::Greeting(session, _) => session.remote,
-            _ => return,
-        };
-        let Some(Message::Hello(hello)) = hello else {
-            return self.fail(hub, stream, events);
-        };
-        if hello.sender.noise_key() != Some(remote) || hello.rooms.len() > ROOMS_MAX {
-            return self.fail(hub, stream, events);
-        }
-        if hello.sender == hub.id() {
-            let address = unfinished.address;
-            return self.met_self(hub, stream, hello.run, address, events);
-        }
-        let peer = hello.sender;
-        if let Some(&old) = hub.linked.get(&peer) {
-            let same_run = hub
-                .links
-                .get(&old)
-                .is_some_and(|link| link.run == hello.run);
-            if !same_run {
-                return self.park(hub, stream, old, hello, rest);
-            }
-            let smaller_dialed = |s: StreamId| s.is_dialed() == (hub.id() < peer);
-            if smaller_dialed(old) && !smaller_dialed(stream) {
-                self.dismiss(hub, stream, "duplicate", events);
-                return;
-            }
-            self.down(hub, old, "duplicate", true, events);
-        }
-        if hub.links.len() >= LINKS_MAX {
-            return self.dismiss(hub, stream, "full", events);
-        }
-        self.establish(hub, stream, hello, rest, events);
-    }
-
-    fn met_self(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        run: u64,
-        address: SocketAddr,
-        events: &mut Vec<Event>,
-    ) {
-        if run != hub.run {
-            self.twin(hub, Some(run), address);
-        }
-        // Not yet ours to close when the other program has not had our hello: it went out before this.
-        self.unfinished.remove(&stream);
-        hub.put(Output::Close { stream });
-        events.push(Event::Failed {
-            stream,
-            own: run == hub.run,
-        });
-    }
-
-    /// Another program uses our key. Each is reported once.
-    pub fn twin(&mut self, hub: &mut Hub, run: Option<u64>, address: SocketAddr) {
-        if self.twins.len() < TWINS_MAX && self.twins.insert(run) {
-            let address = Some(address);
-            hub.notice(Notice::Twin { address });
-        }
-    }
-
-    fn park(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        old: StreamId,
-        hello: Hello,
-        rest: Vec<Frame>,
-    ) {
-        self.ping(hub, old);
-        let until = hub.now.time + TWIN_WITHIN;
-        let Some(unfinished) = self.unfinished.remove(&stream) else {
-            return;
-        };
-        if let Stage::Greeting(session, reader) = unfinished.stage {
-            let stage = Stage::Parked(session, reader, Box::new(hello), rest);
-            self.unfinished.insert(
-                stream,
-                Unfinished {
-                    stage,
-                    address: unfinished.address,
-                    begun: unfinished.begun,
-                    until,
-                },
-            );
-        }
-    }
-
-    /// Ends an unfinished link with a word of why.
-    fn dismiss(&mut self, hub: &mut Hub, stream: StreamId, reason: &str, events: &mut Vec<Event>) {
-        if let Some(unfinished) = self.unfinished.remove(&stream) {
-            if let Stage::Greeting(mut session, _) | Stage::Parked(mut session, ..) =
-                unfinished.stage
-            {
-                let (mut plain, mut bytes) = (Vec::new(), Vec::new());
-                write(
-                    Kind::Message,
-                    &Message::Bye {
-                        reason: reason.into(),
-                    }
-                    .bytes(),
-                    &mut plain,
-                );
-                if session.seal(&plain, &mut bytes).is_ok() {
-                    hub.put(Output::Write { stream, bytes });
-                }
-            }
-            hub.put(Output::Close { stream });
-            events.push(Event::Failed { stream, own: false });
-        }
-    }
-
-    fn establish(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        hello: Hello,
-        said: Vec<Frame>,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(unfinished) = self.unfinished.remove(&stream) else {
-            return;
-        };
-        let (Stage::Greeting(session, frames) | Stage::Parked(session, frames, ..)) =
-            unfinished.stage
-        else {
-            return;
-        };
-        let Some(key) = hello.sender.key() else {
-            return hub.put(Output::Close { stream });
-        };
-        let now = hub.now.time;
-        let mut address = unfinished.address;
-        if !stream.is_dialed() {
-            address.set_port(hello.port);
-        }
-        let link = Link {
-            peer: Peer {
-                id: hello.sender,
-                nick: Nick::foreign(&hello.username),
-            },
-            key,
-            run: hello.run,
-            elder: now.0 + AGE_SLACK >= hello.age,
-            passing: hello.passing,
-            address,
-            begun: unfinished.begun,
-            since: now,
-            heard: now,
-            receipted: None,
-            ping: None,
-            rtt: None,
-            marks: hello.rooms.into_iter().collect(),
-            rooms: BTreeSet::new(),
-            members: BTreeMap::new(),
-            clogged: false,
-            session,
-            frames,
-            pending: Vec::new(),
-        };
-        hub.linked.insert(hello.sender, stream);
-        hub.links.insert(stream, link);
-        hub.news = now;
-        // So that its round trip is known to who asks.
-        self.ping(hub, stream);
-        events.push(Event::Up(stream));
-        deliver(stream, said, events);
-    }
-
-    /// The other side, or the network, ended a stream; or a dial failed.
-    pub fn closed(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if self.unfinished.remove(&stream).is_some() {
-            hub.counters.failed_handshakes += 1;
-            events.push(Event::Failed { stream, own: false });
-        }
-        self.remove(hub, stream, false, events);
-    }
-
-    /// The peer said that the link ends. `replaced`: because another one to it is to stay.
-    pub fn ended(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        replaced: bool,
-        events: &mut Vec<Event>,
-    ) {
-        if hub.links.contains_key(&stream) {
-            hub.put(Output::Close { stream });
-            self.remove(hub, stream, replaced, events);
-        }
-    }
-
-    /// Ends a link with a word of why.
-    pub fn close(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        reason: &str,
-        events: &mut Vec<Event>,
-    ) {
-        self.down(hub, stream, reason, false, events);
-    }
-
-    fn down(
-        &mut self,
-        hub: &mut Hub,
-        stream: StreamId,
-        reason: &str,
-        replaced: bool,
-        events: &mut Vec<Event>,
-    ) {
-        if hub.links.contains_key(&stream) {
-            hub.send(
-                stream,
-                &Message::Bye {
-                    reason: reason.into(),
-                },
-            );
-            hub.flush();
-            hub.put(Output::Close { stream });
-            self.remove(hub, stream, replaced, events);
-        }
-    }
-
-    fn remove(&mut self, hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Event>) {
-        let Some(link) = hub.links.remove(&stream) else {
-            return;
-        };
-        hub.linked.remove(&link.peer.id);
-        let peer = link.peer.id;
-        events.push(Event::Down {
-            stream,
-            peer: link.peer,
-            since: link.since,
-            rooms: link.rooms,
-            replaced,
-        });
-        if !replaced {
-            self.unpark(hub, peer, events);
-        }
-    }
-
-    /// The old run's link is gone: the new run, if it waits, takes its place.
-    fn unpark(&mut self, hub: &mut Hub, peer: PeerId, events: &mut Vec<Event>) {
-        let waiting = self
-            .unfinished
-            .iter_mut()
-            .find_map(|(stream, u)| match &mut u.stage {
-                Stage::Parked(_, _, hello, said) if hello.sender == peer => {
-                    Some((*stream, (**hello).clone(), std::mem::take(said)))
-                }
-                _ => None,
-            });
-        if let Some((stream, hello, said)) = waiting {
-            self.establish(hub, stream, hello, said, events);
-        }
-    }
-
-    pub fn ping(&mut self, hub: &mut Hub, stream: StreamId) {
-        let nonce = hub.random() >> 11;
-        let now = hub.now.time;
-        if let Some(link) = hub.links.get_mut(&stream)
-            && link.ping.is_none()
-        {
-            link.ping = Some((nonce, now));
-            hub.send(stream, &Message::Ping { nonce });
-        }
-    }
-
-    pub fn pong(&mut self, hub: &mut Hub, stream: StreamId, nonce: u64, events: &mut Vec<Event>) {
-        let now = hub.now.time;
-        let Some(link) = hub.links.get_mut(&stream) else {
-            return;
-        };
-        if let Some((sent, at)) = link.ping
-            && sent == nonce
-        {
-            link.ping = None;
-            link.rtt = Some(now.since(at));
-            let peer = link.peer.id;
-            let parked: Vec<StreamId> = self
-                .unfinished
-                .iter()
-                .filter(|(_, u)| matches!(&u.stage, Stage::Parked(_, _, hello, _) if hello.sender == peer))
-                .map(|(stream, _)| *stream)
-                .collect();
-            for twin in parked {
-                hub.send(
-                    stream,
-                    &Message::Bye {
-                        reason: "twin".into(),
-                    },
-                );
-                self.dismiss(hub, twin, "twin", events);
-            }
-        }
-    }
-
-    /// A sign of life that came past the link: a beacon of the same run.
-    pub fn sign_of_life(hub: &mut Hub, peer: &PeerId, run: u64) {
-        let now = hub.now.time;
-        if let Some(stream) = hub.linked.get(peer)
-            && let Some(link) = hub.links.get_mut(stream)
-            && link.run == run
-        {
-            link.heard = now;
-        }
-    }
-
-    pub fn wake(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        let now = hub.now.time;
-        let late: Vec<StreamId> = self
-            .unfinished
-            .iter()
-            .filter(|(_, u)| u.until <= now)
-            .map(|(s, _)| *s)
-            .collect();
-        for stream in late {
-            let parked = match self.unfinished.get(&stream).map(|u| &u.stage) {
-                Some(Stage::Parked(_, _, hello, _)) => Some((hello.sender, hello.run)),
-                _ => None,
-            };
-            let other_run = |(peer, run)| {
-                let link = hub.link_to(&peer).filter(|link| link.run != run);
-                link.and_then(|_| hub.linked.get(&peer).copied())
-            };
-            match parked.and_then(other_run) {
-                // The old run did not answer: `remove` puts the new one in its place.
-                Some(old) => self.down(hub, old, "duplicate", false, events),
-                None => self.fail(hub, stream, events),
-            }
-        }
-        let mut silent = Vec::new();
-        let mut dead = Vec::new();
-        for (stream, link) in &hub.links {
-            match link.ping {
-                Some((_, at)) if at.max(link.heard) + PONG_WITHIN <= now => dead.push(*stream),
-                None if link.heard + PING_AFTER <= now => silent.push(*stream),
-                _ if link.overflows() => dead.push(*stream),
-                _ => {}
-            }
-        }
-        for stream in silent {
-            self.ping(hub, stream);
-        }
-        for stream in dead {
-            self.close(hub, stream, "silent", events);
-        }
-    }
-
-    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
-        let unfinished = self.unfinished.values().map(|u| u.until);
-        let links = hub.links.values().map(|link| match link.ping {
-            Some((_, at)) => at.max(link.heard) + PONG_WITHIN,
-            None => link.heard + PING_AFTER,
-        });
-        unfinished.chain(links).min()
-    }
-
-    /// Goodbye to everybody.
-    pub fn leave(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        for stream in hub.links.keys().copied().collect::<Vec<_>>() {
-            self.close(hub, stream, "leave", events);
-        }
-        for stream in self.unfinished.keys().copied().collect::<Vec<_>>() {
-            self.fail(hub, stream, events);
-        }
+/// Bytes of a link.
+pub fn bytes(hub: &mut Hub, stream: StreamId, bytes: &[u8], events: &mut Vec<Event>) {
+    let now = hub.now.time;
+    let Some(link) = hub.links.get_mut(&stream) else {
+        return;
+    };
+    link.heard = now;
+    let mut frames = Vec::new();
+    let mut fits = true;
+    let reader = &mut link.frames;
+    let opened = link.session.open(bytes, &mut hub.scratch, |plain| {
+        fits &= reader.feed(plain, &mut frames).is_ok()
+    });
+    deliver(stream, frames, events);
+    if opened.is_err() || !fits {
+        hub.counters.broken_links += 1;
+        close(hub, stream, "broken", events);
     }
 }
 
-fn deliver(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<Event>) {
+/// Frames of a link, as events.
+pub fn deliver(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<Event>) {
     for frame in frames {
         match frame.kind {
             Kind::Batch => events.push(Event::Batch(stream, frame.payload)),
@@ -666,5 +64,132 @@ fn deliver(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<Event>) {
                 Message::parse(&frame.payload).unwrap_or(Message::Unknown),
             )),
         }
+    }
+}
+
+/// The other side, or the network, ended a stream.
+pub fn closed(hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
+    remove(hub, stream, false, events);
+}
+
+/// The peer said that the link ends. `replaced`: because another one to it is to stay.
+pub fn ended(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Event>) {
+    if hub.links.contains_key(&stream) {
+        hub.put(Output::Close { stream });
+        remove(hub, stream, replaced, events);
+    }
+}
+
+/// Ends a link with a word of why.
+pub fn close(hub: &mut Hub, stream: StreamId, reason: &str, events: &mut Vec<Event>) {
+    down(hub, stream, reason, false, events);
+}
+
+/// Ends a link with a word of why. `replaced`: because another one to the same run is to stay.
+pub fn down(
+    hub: &mut Hub,
+    stream: StreamId,
+    reason: &str,
+    replaced: bool,
+    events: &mut Vec<Event>,
+) {
+    if hub.links.contains_key(&stream) {
+        hub.send(
+            stream,
+            &Message::Bye {
+                reason: reason.into(),
+            },
+        );
+        hub.flush();
+        hub.put(Output::Close { stream });
+        remove(hub, stream, replaced, events);
+    }
+}
+
+fn remove(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Event>) {
+    let Some(link) = hub.links.remove(&stream) else {
+        return;
+    };
+    hub.linked.remove(&link.peer.id);
+    events.push(Event::Down {
+        stream,
+        peer: link.peer,
+        since: link.since,
+        rooms: link.rooms,
+        replaced,
+    });
+}
+
+/// Asks for a sign of life, unless an answer is still awaited.
+pub fn ping(hub: &mut Hub, stream: StreamId) {
+    let nonce = hub.random() >> 11;
+    let now = hub.now.time;
+    if let Some(link) = hub.links.get_mut(&stream)
+        && link.ping.is_none()
+    {
+        link.ping = Some((nonce, now));
+        hub.send(stream, &Message::Ping { nonce });
+    }
+}
+
+/// The answer to a ping.
+pub fn pong(hub: &mut Hub, stream: StreamId, nonce: u64) {
+    let now = hub.now.time;
+    let Some(link) = hub.links.get_mut(&stream) else {
+        return;
+    };
+    if let Some((sent, at)) = link.ping
+        && sent == nonce
+    {
+        link.ping = None;
+        link.rtt = Some(now.since(at));
+    }
+}
+
+/// A sign of life that came past the link: a beacon of the same run.
+pub fn sign_of_life(hub: &mut Hub, peer: &PeerId, run: u64) {
+    let now = hub.now.time;
+    if let Some(stream) = hub.linked.get(peer)
+        && let Some(link) = hub.links.get_mut(stream)
+        && link.run == run
+    {
+        link.heard = now;
+    }
+}
+
+/// Pings those that have been silent, and ends those that still are.
+pub fn wake(hub: &mut Hub, events: &mut Vec<Event>) {
+    let now = hub.now.time;
+    let mut silent = Vec::new();
+    let mut dead = Vec::new();
+    for (stream, link) in &hub.links {
+        match link.ping {
+            Some((_, at)) if at.max(link.heard) + PONG_WITHIN <= now => dead.push(*stream),
+            None if link.heard + PING_AFTER <= now => silent.push(*stream),
+            _ if link.overflows() => dead.push(*stream),
+            _ => {}
+        }
+    }
+    for stream in silent {
+        ping(hub, stream);
+    }
+    for stream in dead {
+        close(hub, stream, "silent", events);
+    }
+}
+
+/// When to ping or end a link.
+pub fn deadline(hub: &Hub) -> Option<Time> {
+    let deadlines = hub.links.values().map(|link| match link.ping {
+        Some((_, at)) => at.max(link.heard) + PONG_WITHIN,
+        None => link.heard + PING_AFTER,
+    });
+    deadlines.min()
+}
+
+/// Goodbye to everybody.
+pub fn leave(hub: &mut Hub, events: &mut Vec<Event>) {
+    for stream in hub.links.keys().copied().collect::<Vec<_>>() {
+        close(hub, stream, "leave", events);
     }
 }

@@ -1,6 +1,7 @@
 //! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
 pub mod cursors;
 pub mod discovery;
+pub mod handshakes;
 pub mod hub;
 pub mod link;
 pub mod links;

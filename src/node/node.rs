@@ -1,7 +1,8 @@
 //! The dispatcher: hands each input to the features it concerns. It decides nothing.
 use super::discovery::Discovery;
+use super::handshakes::Handshakes;
 use super::hub::{Counters, Hub, Resume, Setup};
-use super::links::{Event, Links};
+use super::links::{self, Event};
 use super::logs::Logs;
 use super::presence::Presence;
 use super::receipts::Receipts;
@@ -17,7 +18,7 @@ use crate::wire::message::Message;
 
 pub struct Node {
     hub: Hub,
-    links: Links,
+    handshakes: Handshakes,
     trust: Trust,
     logs: Logs,
     rooms: Rooms,
@@ -37,7 +38,7 @@ impl Node {
         let logs = Logs::new(&mut hub, resume);
         Node {
             hub,
-            links: Links::default(),
+            handshakes: Handshakes::default(),
             trust: Trust::new(known),
             logs,
             rooms: Rooms::default(),
@@ -83,9 +84,10 @@ impl Node {
         }
         let delivery = self.receipts.finishing().then(|| self.delivery());
         let deadlines = [
-            self.links.deadline(&self.hub),
+            self.handshakes.deadline(),
+            links::deadline(&self.hub),
             self.presence.deadline(),
-            self.discovery.deadline(&self.hub, &self.links),
+            self.discovery.deadline(&self.hub, &self.handshakes),
             self.replicate.deadline(&self.hub),
             self.receipts.deadline(delivery.as_ref()),
         ];
@@ -93,9 +95,10 @@ impl Node {
     }
 
     fn wake(&mut self, events: &mut Vec<Event>) {
-        self.links.wake(&mut self.hub, events);
+        self.handshakes.wake(&mut self.hub, events);
+        links::wake(&mut self.hub, events);
         self.presence.wake(&mut self.hub);
-        self.discovery.wake(&mut self.hub, &mut self.links);
+        self.discovery.wake(&mut self.hub, &mut self.handshakes);
         self.replicate.wake(&mut self.hub, &mut self.logs);
     }
 
@@ -109,17 +112,18 @@ impl Node {
                 bytes,
             } => self
                 .discovery
-                .datagram(hub, &mut self.links, interface, source, bytes),
+                .datagram(hub, &mut self.handshakes, interface, source, bytes),
             Input::Interfaces(interfaces) => {
                 self.discovery.interfaces(hub, interfaces);
-                self.discovery.wake(hub, &mut self.links);
+                self.discovery.wake(hub, &mut self.handshakes);
             }
             Input::Accepted { stream, address } => {
-                self.links.accepted(hub, stream, address, events)
+                self.handshakes.accepted(hub, stream, address, events)
             }
-            Input::Connected { stream } => self.links.connected(hub, stream, events),
+            Input::Connected { stream } => self.handshakes.connected(hub, stream, events),
             Input::Bytes { stream, bytes } => {
-                self.links
+                links::bytes(hub, stream, bytes, events);
+                self.handshakes
                     .bytes(hub, stream, bytes, self.rooms.joined(), events)
             }
             Input::Clogged { stream } => {
@@ -128,10 +132,13 @@ impl Node {
                 }
             }
             Input::Drained { stream } => hub.drained(stream),
-            Input::Closed { stream } => self.links.closed(hub, stream, events),
+            Input::Closed { stream } => {
+                self.handshakes.closed(hub, stream, events);
+                links::closed(hub, stream, events);
+            }
             Input::Sighting { address, peer, .. } => {
                 self.discovery.sighting(hub, address, peer);
-                self.discovery.wake(hub, &mut self.links);
+                self.discovery.wake(hub, &mut self.handshakes);
             }
             Input::Opened {
                 room,
@@ -215,7 +222,8 @@ impl Node {
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
                 // Nobody is shown as gone because we go.
-                self.links.leave(hub, &mut Vec::new());
+                links::leave(hub, &mut Vec::new());
+                self.handshakes.leave(hub, &mut Vec::new());
                 self.discovery.leave(hub);
                 self.left = true;
             }
@@ -262,8 +270,7 @@ impl Node {
                             == Verdict::Broken
                         {
                             self.hub.counters.broken_links += 1;
-                            self.links
-                                .close(&mut self.hub, stream, "broken", &mut events);
+                            links::close(&mut self.hub, stream, "broken", &mut events);
                         }
                     }
                     Event::Down {
@@ -276,6 +283,9 @@ impl Node {
                         self.replicate.down(stream);
                         self.presence.down(&mut self.hub, &peer.id, replaced);
                         self.discovery.down(&mut self.hub, &peer.id, since);
+                        if !replaced {
+                            self.handshakes.unpark(&mut self.hub, peer.id, &mut events);
+                        }
                     }
                     Event::Failed { stream, own } => {
                         self.discovery.failed(&mut self.hub, stream, own)
@@ -345,7 +355,10 @@ impl Node {
                 .cursors()
                 .want(hub, &self.logs, stream, &target, &logs),
             Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
-            Message::Pong { nonce } => self.links.pong(hub, stream, nonce, events),
+            Message::Pong { nonce } => {
+                links::pong(hub, stream, nonce);
+                self.handshakes.answered(hub, stream, events);
+            }
             Message::Profile { username } => {
                 let nick = Nick::foreign(&username);
                 if let Some(link) = hub.links.get_mut(&stream) {
@@ -363,9 +376,9 @@ impl Node {
             Message::Bye { reason } => {
                 // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
                 if reason == "twin" {
-                    return self.links.twin(hub, None, address);
+                    return self.handshakes.twin(hub, None, address);
                 }
-                self.links.ended(hub, stream, reason == "duplicate", events);
+                links::ended(hub, stream, reason == "duplicate", events);
                 if reason == "leave" {
                     self.discovery.left(&peer.id);
                 }
@@ -376,7 +389,7 @@ impl Node {
 
     /// How far what was said in this run has come.
     pub fn delivery(&self) -> Delivery {
-        let coming = self.links.unfinished() > 0 || self.discovery.coming(&self.hub);
+        let coming = self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub);
         self.receipts.delivery(&self.hub, &self.logs, coming)
     }
 
@@ -431,7 +444,7 @@ impl Node {
 
     /// Number of dials and handshakes under way.
     pub fn unfinished(&self) -> usize {
-        self.links.unfinished()
+        self.handshakes.unfinished()
     }
 
     /// Bytes that wait for a clogged link, of that for which most do.

@@ -1,8 +1,8 @@
 //! Who is there: one `joined` for each program and shared room, one `left`.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::handshakes::HANDSHAKE_TIME;
 use super::hub::Hub;
-use super::links::HANDSHAKE_TIME;
 use crate::base::event::{Notice, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
