@@ -1,5 +1,5 @@
 //! The state directory: identity, lock, known peers, the mark of a clean end, secret files.
-use std::collections::BTreeMap;
+use p2pchat::base::table::Table;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -315,7 +315,7 @@ fn the_mark_of_a_clean_end_is_taken_once() {
     let room = |name: &str| Room::new(name).unwrap();
     let resume = Resume {
         incarnation: 0x00ab_cdef_0123_4567,
-        heads: BTreeMap::from([
+        heads: Table::from_iter([
             (room("ops"), (12, Hash::of(&[b"ops"]))),
             (room("general"), (1, Hash::of(&[b"general"]))),
         ]),

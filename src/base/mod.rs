@@ -3,4 +3,5 @@ pub mod batch;
 pub mod event;
 pub mod identity;
 pub mod name;
+pub mod table;
 pub mod time;

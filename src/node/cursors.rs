@@ -1,5 +1,5 @@
 //! How far each of our logs has been sent over each link.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::hub::Hub;
 use super::logs::Logs;
@@ -8,6 +8,7 @@ use crate::base::batch::{Batch, LogId, Range};
 use crate::base::event::{Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::Room;
+use crate::base::table::{Set, Table};
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
 /// Stands for no stream: what the store reads for it is said again.
@@ -32,10 +33,10 @@ struct Cursor {
 
 #[derive(Default)]
 pub struct Cursors {
-    table: BTreeMap<(StreamId, LogId), Cursor>,
-    lagging: BTreeSet<(StreamId, LogId)>,
+    table: Table<(StreamId, LogId), Cursor>,
+    lagging: Set<(StreamId, LogId)>,
     /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
-    claims: BTreeMap<(StreamId, LogId), (u64, Hash)>,
+    claims: Table<(StreamId, LogId), (u64, Hash)>,
 }
 
 impl Cursors {
@@ -56,7 +57,7 @@ impl Cursors {
         for stream in members {
             let key = (stream, batch.log.clone());
             if batch.sequence == 1 {
-                self.table.entry(key.clone()).or_insert_with(|| Cursor {
+                self.table.get_or_insert_with(key.clone(), || Cursor {
                     next: 1,
                     ..Cursor::default()
                 });

@@ -1,5 +1,4 @@
 //! Whom to dial, and when; and when to call out ourselves.
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::handshakes::Handshakes;
@@ -7,6 +6,7 @@ use super::hub::Hub;
 use super::links;
 use crate::base::event::{Found, Interface, Output, Peer, PeerState, PeerView, StreamId};
 use crate::base::identity::PeerId;
+use crate::base::table::Table;
 use crate::base::time::Time;
 use crate::wire::beacon::{Beacon, Kind};
 
@@ -89,7 +89,7 @@ struct Given {
 
 pub struct Discovery {
     beacons: bool,
-    sightings: BTreeMap<PeerId, Sighting>,
+    sightings: Table<PeerId, Sighting>,
     given: Vec<Given>,
     next_beacon: Time,
     step: usize,
@@ -103,7 +103,7 @@ impl Discovery {
     pub fn new(beacons: bool) -> Discovery {
         Discovery {
             beacons,
-            sightings: BTreeMap::new(),
+            sightings: Table::new(),
             given: Vec::new(),
             next_beacon: Time(u64::MAX),
             step: 0,
@@ -183,7 +183,7 @@ impl Discovery {
             }
             hub.news = now;
         }
-        let sighting = self.sightings.entry(peer.id).or_insert_with(|| Sighting {
+        let sighting = self.sightings.get_or_insert_with(peer.id, || Sighting {
             peer: peer.clone(),
             run: beacon.run,
             places: Vec::new(),

@@ -1,5 +1,4 @@
 //! How links come to stand: dials, accepted streams, the cipher's handshake, the hello, and one link for each peer.
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::hub::Hub;
@@ -8,6 +7,7 @@ use super::links::{self, Event};
 use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::frame::{Frame, Kind, Reader, write};
 use crate::wire::message::{Hello, Message, ROOMS_MAX, room_mark};
@@ -47,9 +47,9 @@ struct Unfinished {
 /// Links that do not stand yet; those that do are in [`Hub::links`].
 #[derive(Default)]
 pub struct Handshakes {
-    unfinished: BTreeMap<StreamId, Unfinished>,
+    unfinished: Table<StreamId, Unfinished>,
     /// Runs that were reported as using our key; `None`: one that only another peer saw.
-    twins: BTreeSet<Option<u64>>,
+    twins: Set<Option<u64>>,
 }
 
 impl Handshakes {
@@ -98,9 +98,9 @@ impl Handshakes {
 
     /// Makes room: of the source with the most unfinished handshakes the oldest goes, so that one host cannot keep out the others.
     fn evict(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        let mut sources: BTreeMap<std::net::IpAddr, (usize, StreamId)> = BTreeMap::new();
+        let mut sources: Table<std::net::IpAddr, (usize, StreamId)> = Table::new();
         for (stream, u) in self.unfinished.iter().filter(|(s, _)| !s.is_dialed()).rev() {
-            let entry = sources.entry(u.address.ip()).or_insert((0, *stream));
+            let entry = sources.get_or_insert_with(u.address.ip(), || (0, *stream));
             *entry = (entry.0 + 1, *stream);
         }
         if let Some((_, stream)) = sources.into_values().max() {
@@ -394,8 +394,8 @@ impl Handshakes {
             ping: None,
             rtt: None,
             marks: hello.rooms.into_iter().collect(),
-            rooms: BTreeSet::new(),
-            members: BTreeMap::new(),
+            rooms: Set::new(),
+            members: Table::new(),
             clogged: false,
             session,
             frames,

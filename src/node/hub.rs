@@ -1,5 +1,5 @@
 //! What features stand on: the present moment, keys, links, randomness, and the tray of outputs.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use rand_chacha::ChaCha20Rng;
@@ -10,6 +10,7 @@ use crate::base::batch::Batch;
 use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
+use crate::base::table::{Set, Table};
 use crate::base::time::{Now, Time};
 use crate::wire::frame::Kind;
 use crate::wire::message::Message;
@@ -44,7 +45,7 @@ pub struct Setup {
 pub struct Resume {
     pub incarnation: u64,
     /// Of each room spoken in: the last own line's number, and its batch's hash.
-    pub heads: BTreeMap<Room, (u64, Hash)>,
+    pub heads: Table<Room, (u64, Hash)>,
 }
 
 /// What is counted instead of reported.
@@ -76,9 +77,9 @@ pub struct Hub {
     /// Tells this process from every other.
     pub run: u64,
     pub interfaces: Vec<Interface>,
-    pub links: BTreeMap<StreamId, Link>,
+    pub links: Table<StreamId, Link>,
     /// The one link of each peer.
-    pub linked: BTreeMap<PeerId, StreamId>,
+    pub linked: Table<PeerId, StreamId>,
     /// When a peer last came nearer: sighted, accepted, linked.
     pub news: Time,
     pub counters: Counters,
@@ -86,7 +87,7 @@ pub struct Hub {
     pub scratch: Vec<u8>,
     rng: ChaCha20Rng,
     outputs: VecDeque<Output>,
-    dirty: BTreeSet<StreamId>,
+    dirty: Set<StreamId>,
 }
 
 impl Hub {
@@ -103,14 +104,14 @@ impl Hub {
             passing: setup.passing,
             run: rng.next_u64(),
             interfaces: Vec::new(),
-            links: BTreeMap::new(),
-            linked: BTreeMap::new(),
+            links: Table::new(),
+            linked: Table::new(),
             news: now.time,
             counters: Counters::default(),
             scratch: Vec::new(),
             rng,
             outputs: VecDeque::new(),
-            dirty: BTreeSet::new(),
+            dirty: Set::new(),
         };
         (hub, setup.known, setup.resume)
     }

@@ -1,5 +1,4 @@
 //! One link that stands: whom it leads to, its cipher, and what waits to be written.
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;
@@ -7,6 +6,7 @@ use ed25519_dalek::VerifyingKey;
 use crate::base::event::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::frame::{self, Kind, Reader};
 use crate::wire::noise::Session;
@@ -37,11 +37,11 @@ pub struct Link {
     /// Milliseconds of the last ping's way there and back.
     pub rtt: Option<u64>,
     /// The peer's rooms, as marks.
-    pub marks: BTreeSet<String>,
+    pub marks: Set<String>,
     /// The rooms shared with it.
-    pub rooms: BTreeSet<Room>,
+    pub rooms: Set<Room>,
     /// Whom it named as members, when the room was first shared.
-    pub members: BTreeMap<Room, BTreeSet<PeerId>>,
+    pub members: Table<Room, Set<PeerId>>,
     /// The socket takes no more for now.
     pub clogged: bool,
     pub session: Box<Session>,

@@ -1,10 +1,10 @@
 //! Links that stand: what they say, how they stay alive, and how they end.
-use std::collections::BTreeSet;
 
 use super::hub::Hub;
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::Set;
 use crate::base::time::Time;
 use crate::wire::frame::{Frame, Kind};
 use crate::wire::message::Message;
@@ -24,7 +24,7 @@ pub enum Event {
         stream: StreamId,
         peer: Peer,
         since: Time,
-        rooms: BTreeSet<Room>,
+        rooms: Set<Room>,
         replaced: bool,
     },
     /// A dial or its handshake came to nothing. `own`: it reached ourselves.

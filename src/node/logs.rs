@@ -6,6 +6,7 @@ use super::hub::{Hub, Resume};
 use crate::base::batch::{Batch, Draft, Lines, LogId, NUMBER_MAX, Range};
 use crate::base::identity::Hash;
 use crate::base::name::{Room, Target};
+use crate::base::table::Table;
 
 /// A foreign clock moves ours by at most this much at a time: one liar cannot use up the numbers.
 const CLOCK_STEP: u64 = 1 << 20;
@@ -33,7 +34,7 @@ pub struct Logs {
     lamport: u64,
     incarnation: u64,
     /// What this run said first in each own log.
-    starts: BTreeMap<LogId, u64>,
+    starts: Table<LogId, u64>,
     resume: Resume,
     doubted: bool,
 }
@@ -69,7 +70,7 @@ impl Logs {
     }
 
     /// The own numbers are in doubt: go on in a new incarnation. What this run said in the old one: each log and its first line.
-    pub fn doubt(&mut self, hub: &mut Hub) -> BTreeMap<LogId, u64> {
+    pub fn doubt(&mut self, hub: &mut Hub) -> Table<LogId, u64> {
         self.incarnation = hub.random();
         self.resume = Resume::default();
         self.doubted = true;
@@ -160,7 +161,7 @@ impl Logs {
             lines,
         };
         let batch = Arc::new(Batch::sign(&hub.identity, &hub.network, draft));
-        self.starts.entry(log).or_insert(sequence);
+        self.starts.get_or_insert_with(log, || sequence);
         self.advance(&batch);
         batch
     }

@@ -1,23 +1,23 @@
 //! Who is there: one `joined` for each program and shared room, one `left`.
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::handshakes::HANDSHAKE_TIME;
 use super::hub::Hub;
 use crate::base::event::{Notice, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 
 struct Present {
     peer: Peer,
     run: u64,
-    rooms: BTreeSet<Room>,
+    rooms: Set<Room>,
     /// Its link was taken away in favour of another, which must come by then.
     until: Option<Time>,
 }
 
 #[derive(Default)]
-pub struct Presence(BTreeMap<PeerId, Present>);
+pub struct Presence(Table<PeerId, Present>);
 
 impl Presence {
     pub fn up(&mut self, hub: &mut Hub, stream: StreamId) {
@@ -35,10 +35,10 @@ impl Presence {
         {
             self.gone(hub, &peer.id);
         }
-        let present = self.0.entry(peer.id).or_insert_with(|| Present {
+        let present = self.0.get_or_insert_with(peer.id, || Present {
             peer: peer.clone(),
             run,
-            rooms: BTreeSet::new(),
+            rooms: Set::new(),
             until: None,
         });
         present.until = None;

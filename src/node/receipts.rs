@@ -1,5 +1,4 @@
 //! How far what was said has come: who holds it, who is still to be waited for.
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::hub::Hub;
 use super::logs::Logs;
@@ -7,6 +6,7 @@ use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 
 /// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
@@ -19,7 +19,7 @@ const PEERS_MAX: usize = 4096;
 #[derive(Default)]
 pub struct Receipts {
     /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
-    held: BTreeMap<PeerId, BTreeMap<LogId, u64>>,
+    held: Table<PeerId, Table<LogId, u64>>,
     finish: Option<Option<u64>>,
     settled: bool,
 }
@@ -48,10 +48,8 @@ impl Receipts {
         };
         let held = self
             .held
-            .entry(peer.id)
-            .or_default()
-            .entry(log.clone())
-            .or_default();
+            .get_or_default(peer.id)
+            .get_or_default(log.clone());
         if *held < sequence {
             *held = sequence;
             if logs.start(log).is_some_and(|start| start <= sequence) {
@@ -89,17 +87,17 @@ impl Receipts {
             .started()
             .filter_map(|(log, _)| Some((log, logs.get(log)?.high)))
             .collect();
-        let rooms: BTreeSet<&Room> = heads
+        let rooms: Set<&Room> = heads
             .iter()
             .filter_map(|(log, _)| log.target.room())
             .collect();
-        let mut members = BTreeSet::new();
+        let mut members = Set::new();
         let mut holding = 0;
         let mut lacking = false;
         for link in hub
             .links
             .values()
-            .filter(|link| link.rooms.iter().any(|room| rooms.contains(room)))
+            .filter(|link| link.rooms.iter().any(|room| rooms.contains(&room)))
         {
             let shared = |log: &LogId| {
                 log.target

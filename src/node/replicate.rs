@@ -1,5 +1,5 @@
 //! How lines travel: offers, wants and receipts. What has been sent to whom is in `cursors`.
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::cursors::{AGAIN, Cursors, held, load_again, shared_room};
@@ -12,6 +12,7 @@ use crate::base::batch::{Batch, Lines, Local, LogId};
 use crate::base::event::{Chat, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
@@ -45,10 +46,10 @@ pub enum Verdict {
 #[derive(Default)]
 pub struct Replicate {
     cursors: Cursors,
-    wanted: BTreeMap<(StreamId, LogId), Wanted>,
+    wanted: Table<(StreamId, LogId), Wanted>,
     /// Lines below this were said before we first came into the room.
-    backfill: BTreeMap<LogId, u64>,
-    receipts_due: BTreeSet<(StreamId, LogId)>,
+    backfill: Table<LogId, u64>,
+    receipts_due: Set<(StreamId, LogId)>,
     /// Lines that the store refused, to be said when it takes them.
     unsaid: VecDeque<(Room, Lines, bool)>,
     /// The store failed; when to try again.
@@ -423,7 +424,7 @@ impl Replicate {
 
     /// At a turn's end: receipts go out, each link's at most once a millisecond, and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
-        let mut due: BTreeMap<(StreamId, Target), Vec<Held>> = BTreeMap::new();
+        let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         let now = hub.now.time;
         self.receipts_due.retain(|(stream, log)| {
             let waits = |link: &Link| link.clogged || link.receipted == Some(now);
@@ -431,8 +432,7 @@ impl Replicate {
                 return true;
             }
             if let Some(range) = logs.get(log) {
-                due.entry((*stream, log.target.clone()))
-                    .or_default()
+                due.get_or_default((*stream, log.target.clone()))
                     .push(held(range, 0));
             }
             false

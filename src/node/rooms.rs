@@ -1,9 +1,9 @@
 //! The rooms joined, and which of them are shared with whom.
-use std::collections::BTreeSet;
 
 use super::hub::Hub;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
+use crate::base::table::Set;
 use crate::base::time::Time;
 use crate::wire::message::{Message, ROOMS_MAX, room_mark};
 
@@ -13,7 +13,7 @@ pub struct Rooms {
     joined: Vec<Room>,
     spoken: Option<Room>,
     /// Rooms in which this directory was in an earlier run.
-    before: BTreeSet<Room>,
+    before: Set<Room>,
     /// When one was last joined or left.
     changed: Time,
 }

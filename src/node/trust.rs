@@ -1,17 +1,17 @@
 //! Known peers: which key came with which name.
-use std::collections::BTreeMap;
 
 use super::hub::Hub;
 use crate::base::event::{Known, Notice, Output, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
+use crate::base::table::Table;
 
 /// New names that one run may note: whoever makes up keys by the thousand fills neither disk nor memory.
 const NEW_MAX: usize = 1000;
 
 #[derive(Default)]
 pub struct Trust {
-    known: BTreeMap<Nick, Vec<Known>>,
+    known: Table<Nick, Vec<Known>>,
     new: usize,
 }
 
@@ -19,11 +19,7 @@ impl Trust {
     pub fn new(list: Vec<Known>) -> Trust {
         let mut trust = Trust::default();
         for known in list {
-            trust
-                .known
-                .entry(known.nick.clone())
-                .or_default()
-                .push(known);
+            trust.known.get_or_default(known.nick.clone()).push(known);
         }
         trust
     }
@@ -34,7 +30,7 @@ impl Trust {
         if known.is_some_and(|known| known.iter().any(|k| k.id == peer.id)) || self.new >= NEW_MAX {
             return;
         }
-        let known = self.known.entry(peer.nick.clone()).or_default();
+        let known = self.known.get_or_default(peer.nick.clone());
         self.new += 1;
         if let Some(first) = known.first() {
             hub.notice(Notice::OtherKey {

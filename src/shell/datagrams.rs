@@ -12,7 +12,6 @@
 //! - Where a datagram leaves is said with each one (`IP_PKTINFO`, scope): there may be no route, or a wrong one.
 //! - `lo` carries IPv4 multicast, asked by index, though it has no flag that says so; IPv6 multicast it does not carry.
 //! - Own datagrams come back while they are being sent, before `send` returns.
-use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
@@ -31,6 +30,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type}
 
 use super::interfaces::{INTERFACES_MAX, broadcast_address};
 use crate::base::event::Interface;
+use crate::base::table::Set;
 
 /// The IPv6 group: link-local and transient (RFC 4291, 2.7), `7032:7063` is "p2pc". The port is that of the IPv4 group.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x7063);
@@ -272,7 +272,7 @@ impl Datagrams {
             let done = self.send_v4(interface.index, source.0, to, group.port(), bytes);
             self.count(done);
         }
-        let mut said = BTreeSet::new();
+        let mut said = Set::new();
         for (source, broadcast) in broadcasts(interface) {
             if said.insert(broadcast) {
                 let done = self.send_v4(interface.index, source, broadcast, group.port(), bytes);
@@ -327,8 +327,8 @@ fn is_ready(slot: &Option<Listener>) -> bool {
     slot.as_ref().is_some_and(|listener| listener.ready)
 }
 
-fn wanted(interfaces: &[Interface]) -> BTreeSet<Ear> {
-    let mut wanted = BTreeSet::new();
+fn wanted(interfaces: &[Interface]) -> Set<Ear> {
+    let mut wanted = Set::new();
     for interface in interfaces {
         let index = interface.index;
         if addresses_v4(interface).next().is_some() {

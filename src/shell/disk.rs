@@ -1,5 +1,4 @@
 //! The history of all joined rooms on disk, and what it may take there.
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use crate::base::batch::{Batch, Local, LogId, Range};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
+use crate::base::table::Table;
 
 /// The buffer for a line is given back beyond this size, in bytes.
 const SCRATCH_MAX: usize = 128 * 1024;
@@ -28,7 +28,7 @@ pub struct Disk {
     total_max: u64,
     /// Bytes of rooms that are not joined.
     elsewhere: u64,
-    shelves: BTreeMap<Room, Shelf>,
+    shelves: Table<Room, Shelf>,
     fsync: Fsync,
     scratch: Vec<u8>,
     /// The last write found no room.
@@ -52,7 +52,7 @@ impl Disk {
             own,
             total_max: u64::MAX,
             elsewhere: 0,
-            shelves: BTreeMap::new(),
+            shelves: Table::new(),
             fsync: Fsync::default(),
             scratch: Vec::new(),
             no_space: false,
@@ -149,7 +149,7 @@ impl Disk {
         let mut over = self.over(core);
         let mut dropped = Vec::new();
         let mut result = Ok(());
-        for (room, shelf) in &mut self.shelves {
+        for (room, shelf) in self.shelves.iter_mut() {
             let due = due(shelf);
             let over = over.remove(room).unwrap_or_default();
             if !due && over.is_empty() {
@@ -180,8 +180,8 @@ impl Disk {
 
     /// Bytes that each author has to lose in each room: what is over its own quota, and of what is over the total the unknown authors'
     /// first, then the other authors', then our own; of the same kind the largest first.
-    fn over(&self, core: &dyn Core) -> BTreeMap<Room, BTreeMap<PeerId, u64>> {
-        let mut over: BTreeMap<Room, BTreeMap<PeerId, u64>> = BTreeMap::new();
+    fn over(&self, core: &dyn Core) -> Table<Room, Table<PeerId, u64>> {
+        let mut over: Table<Room, Table<PeerId, u64>> = Table::new();
         let mut rest = Vec::new();
         let mut excess = (self.joined() + self.elsewhere).saturating_sub(self.total_max);
         for (room, shelf) in &self.shelves {
@@ -194,7 +194,7 @@ impl Disk {
                 };
                 let loses = bytes.saturating_sub(quota);
                 if loses > 0 {
-                    over.entry(room.clone()).or_default().insert(*author, loses);
+                    over.get_or_default(room.clone()).insert(*author, loses);
                     excess = excess.saturating_sub(loses);
                 }
                 let rank = if own {
@@ -212,8 +212,8 @@ impl Disk {
                 break;
             }
             excess -= loses;
-            let authors = over.entry(room.clone()).or_default();
-            *authors.entry(author).or_default() += loses;
+            let authors = over.get_or_default(room.clone());
+            *authors.get_or_default(author) += loses;
         }
         over
     }
@@ -230,7 +230,7 @@ impl Disk {
     }
 
     pub fn close(&mut self, core: &dyn Core) -> io::Result<()> {
-        for (room, shelf) in &mut self.shelves {
+        for (room, shelf) in self.shelves.iter_mut() {
             shelf.checkpoint(core.frontier(room))?;
         }
         self.sync()
@@ -256,7 +256,7 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// First the new segment, which says what will be gone, then the old ones: a death between them leaves lines that nobody counts on.
-    fn run(&self, shelf: &mut Shelf, over: BTreeMap<PeerId, u64>) -> io::Result<Vec<(LogId, u64)>> {
+    fn run(&self, shelf: &mut Shelf, over: Table<PeerId, u64>) -> io::Result<Vec<(LogId, u64)>> {
         let plan = self.plan(shelf, over)?;
         shelf.stuck = plan.stuck;
         if !shelf.is_due() && plan.lows.is_empty() {
@@ -293,7 +293,7 @@ impl Turn<'_> {
         Ok(plan.lows.into_iter().collect())
     }
 
-    fn plan(&self, shelf: &mut Shelf, over: BTreeMap<PeerId, u64>) -> io::Result<quota::Plan> {
+    fn plan(&self, shelf: &mut Shelf, over: Table<PeerId, u64>) -> io::Result<quota::Plan> {
         if over.is_empty() {
             return Ok(quota::Plan::default());
         }
@@ -304,9 +304,9 @@ impl Turn<'_> {
         let floor = |log: &LogId| self.core.floor(log);
         let plan = quota::plan(&shelf.dir, &shelf.segments[first..], over, &floor)?;
         if plan.stuck.is_none() {
-            shelf
-                .oldest
-                .extend(authors.iter().map(|author| (*author, plan.reached)));
+            for author in authors {
+                shelf.oldest.insert(author, plan.reached);
+            }
         }
         Ok(plan)
     }

@@ -1,5 +1,5 @@
 //! The one loop: polls sockets, threads and signals, feeds the core, and carries out what it wants.
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::base::batch::{Batch, LogId, Range};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::Set;
 use crate::base::time::{Now, Time};
 use crate::node::node::Node;
 use crate::shell::clock::Clock;
@@ -93,7 +94,7 @@ pub struct EventLoop {
     loads: VecDeque<Load>,
     /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
     failed: Vec<Arc<Batch>>,
-    broken: BTreeSet<StreamId>,
+    broken: Set<StreamId>,
     buffer: Vec<u8>,
 }
 
@@ -148,7 +149,7 @@ impl EventLoop {
             echoes: VecDeque::new(),
             loads: VecDeque::new(),
             failed: Vec::new(),
-            broken: BTreeSet::new(),
+            broken: Set::new(),
             buffer: Vec::new(),
         })
     }

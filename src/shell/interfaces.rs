@@ -1,5 +1,4 @@
 //! Which interfaces can be used, and word of when that may have changed.
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,6 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::base::event::Interface;
+use crate::base::table::Table;
 
 /// Most interfaces used at a time, the lowest indices first.
 pub const INTERFACES_MAX: usize = 64;
@@ -39,7 +39,7 @@ const OPTIMISTIC: u32 = 0x04;
 /// The kernel does not tell.
 pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
     let tentative = tentative();
-    let mut found: BTreeMap<u32, Interface> = BTreeMap::new();
+    let mut found: Table<u32, Interface> = Table::new();
     for entry in getifaddrs()? {
         // An IPv4 address with a label comes under the label: `eth0:1` lives on `eth0`.
         let name = entry.interface_name.split(':').next().unwrap_or_default();
@@ -57,7 +57,7 @@ pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
         let Ok(index) = if_nametoindex(name) else {
             continue;
         };
-        let interface = found.entry(index).or_insert_with(|| Interface {
+        let interface = found.get_or_insert_with(index, || Interface {
             index,
             name: name.to_owned(),
             addresses: Vec::new(),

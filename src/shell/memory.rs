@@ -7,6 +7,7 @@ use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
+use crate::base::table::Table;
 
 /// One batch as it would stand in a file.
 struct Entry {
@@ -29,7 +30,7 @@ pub struct Memory {
     own_bytes: usize,
     /// Of all rooms together: the number of the next batch.
     next: u64,
-    rooms: BTreeMap<Room, Pile>,
+    rooms: Table<Room, Pile>,
 }
 
 impl Memory {
@@ -42,12 +43,12 @@ impl Memory {
             bytes: 0,
             own_bytes: 0,
             next: 0,
-            rooms: BTreeMap::new(),
+            rooms: Table::new(),
         }
     }
 
     pub fn join(&mut self, room: &Room) {
-        self.rooms.entry(room.clone()).or_default();
+        self.rooms.get_or_default(room.clone());
     }
 
     pub fn save(&mut self, room: &Room, batch: &Batch, local: Local) -> io::Result<()> {
@@ -71,7 +72,7 @@ impl Memory {
 
     /// Over the limit the oldest foreign batches go, then the oldest own ones that nobody lacks, and an eighth more, so that it isn't done every turn.
     pub fn end_turn(&mut self, core: &dyn Core) -> Vec<(LogId, u64)> {
-        let mut lows: BTreeMap<LogId, u64> = BTreeMap::new();
+        let mut lows: Table<LogId, u64> = Table::new();
         if self.bytes > self.limit {
             let goal = self.limit - self.limit / 8;
             self.drop_down_to(goal, false, core, &mut lows);
@@ -85,7 +86,7 @@ impl Memory {
         goal: usize,
         own: bool,
         core: &dyn Core,
-        lows: &mut BTreeMap<LogId, u64>,
+        lows: &mut Table<LogId, u64>,
     ) {
         let mut candidates: Vec<(u64, Room)> = Vec::new();
         for (room, pile) in &self.rooms {

@@ -1,5 +1,4 @@
 //! How much is kept, which batches go when an author has stored too much in a room, and how they are taken out of old segments.
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -8,6 +7,7 @@ use super::segment::{self, Reader};
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::Table;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +50,9 @@ pub trait Core {
 #[derive(Debug, Default)]
 pub struct Plan {
     /// The first line that stays of each log that loses some.
-    pub lows: BTreeMap<LogId, u64>,
+    pub lows: Table<LogId, u64>,
     /// Bytes that each author loses.
-    pub freed: BTreeMap<PeerId, u64>,
+    pub freed: Table<PeerId, u64>,
     /// Segments that lose lines.
     pub segments: Vec<u64>,
     /// The last segment that was looked into.
@@ -68,11 +68,11 @@ pub struct Plan {
 pub fn plan(
     dir: &Path,
     segments: &[u64],
-    mut over: BTreeMap<PeerId, u64>,
+    mut over: Table<PeerId, u64>,
     floor: &dyn Fn(&LogId) -> u64,
 ) -> io::Result<Plan> {
     let mut plan = Plan::default();
-    let mut closed: BTreeMap<LogId, u64> = BTreeMap::new();
+    let mut closed: Table<LogId, u64> = Table::new();
     'segments: for number in segments {
         plan.reached = *number;
         let names: Vec<String> = over.keys().map(PeerId::to_string).collect();
@@ -92,7 +92,7 @@ pub fn plan(
                 continue;
             }
             let bytes = reader.line().len() as u64 + 1;
-            *plan.freed.entry(log.author).or_default() += bytes;
+            *plan.freed.get_or_default(log.author) += bytes;
             if plan.segments.last() != Some(number) {
                 plan.segments.push(*number);
             }
@@ -127,7 +127,7 @@ fn batch_of(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
 ///
 /// # Errors
 /// The segment cannot be read, or its successor not written; then it is as it was.
-pub fn rewrite(dir: &Path, number: u64, lows: &BTreeMap<LogId, u64>) -> io::Result<u64> {
+pub fn rewrite(dir: &Path, number: u64, lows: &Table<LogId, u64>) -> io::Result<u64> {
     let draft = segment::draft(dir, number);
     let kept = write_kept(dir, number, lows).inspect_err(|_| {
         let _ = fs::remove_file(&draft);
@@ -143,7 +143,7 @@ pub fn rewrite(dir: &Path, number: u64, lows: &BTreeMap<LogId, u64>) -> io::Resu
 }
 
 /// Number of batches kept.
-fn write_kept(dir: &Path, number: u64, lows: &BTreeMap<LogId, u64>) -> io::Result<u64> {
+fn write_kept(dir: &Path, number: u64, lows: &Table<LogId, u64>) -> io::Result<u64> {
     let authors: Vec<String> = lows.keys().map(|log| log.author.to_string()).collect();
     let mut out = BufWriter::new(segment::create(&segment::draft(dir, number))?);
     let mut reader = Reader::open(dir, number)?;

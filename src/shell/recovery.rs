@@ -10,6 +10,7 @@ use super::segment::{self, Frontier, Reader};
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
+use crate::base::table::Table;
 
 /// What a room was found to hold.
 #[derive(Default)]
@@ -21,7 +22,7 @@ pub struct Found {
     /// Bytes of the last segment.
     pub size: u64,
     pub ranges: BTreeMap<LogId, Range>,
-    pub authors: BTreeMap<PeerId, u64>,
+    pub authors: Table<PeerId, u64>,
     /// The last segment begins with a frontier that holds, and was never rewritten: it can be appended to.
     pub sound: bool,
     /// Bytes behind the last frontier line.
@@ -118,7 +119,7 @@ fn latest_frontier(dir: &Path, number: u64, room: &Room) -> io::Result<Option<(F
 struct State<'a> {
     network: &'a NetworkTag,
     ranges: BTreeMap<LogId, Range>,
-    authors: BTreeMap<PeerId, u64>,
+    authors: Table<PeerId, u64>,
 }
 
 impl<'a> State<'a> {
@@ -168,7 +169,7 @@ impl<'a> State<'a> {
         check: Check,
     ) -> io::Result<Option<u64>> {
         let mut keys = Keys::default();
-        let mut heads: BTreeMap<LogId, Batch> = BTreeMap::new();
+        let mut heads: Table<LogId, Batch> = Table::new();
         let mut good = begin;
         let mut reader = Reader::open(dir, number)?;
         while reader.advance()? {
@@ -217,7 +218,7 @@ impl<'a> State<'a> {
     }
 
     fn take(&mut self, batch: &Batch, bytes: u64) {
-        *self.authors.entry(batch.log.author).or_default() += bytes;
+        *self.authors.get_or_default(batch.log.author) += bytes;
         let range = self
             .ranges
             .entry(batch.log.clone())
@@ -239,12 +240,12 @@ impl<'a> State<'a> {
 
 /// Keys ready to verify with.
 #[derive(Default)]
-struct Keys(BTreeMap<PeerId, Option<VerifyingKey>>);
+struct Keys(Table<PeerId, Option<VerifyingKey>>);
 
 impl Keys {
     fn verify(&mut self, batch: &Batch) -> bool {
         let author = batch.log.author;
-        let key = self.0.entry(author).or_insert_with(|| author.key());
+        let key = self.0.get_or_insert_with(author, || author.key());
         key.as_ref().is_some_and(|key| batch.verify(key))
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Offsets that leave this file are *logical*: they count the bytes that were there when the segment was written. A segment that lost
 //! lines to a quota has a `dropped` line in their place, which says how many bytes they were; so a position once taken stays true.
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, Write as _};
 use std::ops::Range as Span;
@@ -15,6 +14,7 @@ use crate::base::batch::{BATCH_MAX, LogId, Range};
 use crate::base::event::Position;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
+use crate::base::table::Table;
 
 /// How a frontier line begins.
 pub const FRONTIER: &[u8] = b"{\"type\":\"frontier\",";
@@ -37,14 +37,14 @@ const ID_CHARS: usize = 52;
 pub struct Frontier {
     pub ranges: Vec<Range>,
     /// Bytes stored of each author, all incarnations together.
-    pub authors: BTreeMap<PeerId, u64>,
+    pub authors: Table<PeerId, u64>,
 }
 
 #[derive(Deserialize)]
 struct FrontierFields<'a> {
     #[serde(borrow)]
     logs: Vec<LogFields<'a>>,
-    authors: BTreeMap<PeerId, u64>,
+    authors: Table<PeerId, u64>,
 }
 
 #[derive(Deserialize)]

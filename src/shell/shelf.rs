@@ -1,5 +1,4 @@
 //! One room's history on disk: the segment that is written, and where to read in all of them.
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -14,6 +13,7 @@ use crate::base::batch::{Batch, LogId, Range};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
+use crate::base::table::Table;
 
 /// Bytes behind the last frontier line that are worth a new one at a clean end: reading them takes longer than reading it.
 const CHECKPOINT: u64 = 64 * 1024;
@@ -41,9 +41,9 @@ pub struct Shelf {
     /// Bytes of all segments.
     pub total: u64,
     /// Bytes of each author's batches.
-    pub authors: BTreeMap<PeerId, u64>,
+    pub authors: Table<PeerId, u64>,
     /// For each author that was over quota, the first segment that may hold a batch of it.
-    pub oldest: BTreeMap<PeerId, u64>,
+    pub oldest: Table<PeerId, u64>,
     /// An own log over quota, of which nothing may be dropped until its floor rises above this.
     pub stuck: Option<(LogId, u64)>,
     printed: Option<Position>,
@@ -80,7 +80,7 @@ impl Shelf {
             torn: false,
             total: found.total,
             authors: found.authors,
-            oldest: BTreeMap::new(),
+            oldest: Table::new(),
             stuck: None,
             pending: Arc::default(),
             printed_pending: Arc::default(),
@@ -117,7 +117,7 @@ impl Shelf {
             self.begin_segment(&[], segment)?;
         }
         self.write(lines)?;
-        *self.authors.entry(author).or_default() += lines.len() as u64;
+        *self.authors.get_or_default(author) += lines.len() as u64;
         if let Some(file) = &self.file {
             fsync.changed(file, &self.pending);
         }

@@ -1,7 +1,6 @@
 //! The state directory: who we are, whom we know, where our numbers stood; and the lock that keeps others out.
 //!
 //! The history in it belongs to [`super::store`].
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,6 +14,7 @@ use super::options::Options;
 use crate::base::event::Known;
 use crate::base::identity::{Hash, Identity};
 use crate::base::name::{Nick, Room};
+use crate::base::table::Table;
 use crate::base::time::Wall;
 use crate::node::hub::Resume;
 use crate::wire::secret::{SECRET_MAX, Secret, wipe};
@@ -317,7 +317,7 @@ fn parse_clean(text: &str) -> Option<Resume> {
     let mut lines = text.strip_suffix("end\n")?.lines();
     let digits = lines.next().filter(|digits| digits.len() == 16)?;
     let incarnation = u64::from_be_bytes(HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok()?);
-    let mut heads = BTreeMap::new();
+    let mut heads = Table::new();
     for line in lines {
         let mut words = line.split(' ');
         let room = Room::new(words.next()?).ok()?;

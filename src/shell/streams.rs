@@ -1,5 +1,4 @@
 //! TCP: the listening socket and all peer streams, non-blocking.
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
+use crate::base::table::{Set, Table};
 
 /// Most streams at a time; further ones are closed as they come.
 const STREAMS_MAX: usize = 512;
@@ -43,9 +43,9 @@ pub enum Change {
 
 pub struct Streams {
     listener: TcpListener,
-    table: BTreeMap<StreamId, Stream>,
+    table: Table<StreamId, Stream>,
     /// Streams that may have bytes to read.
-    readable: BTreeSet<StreamId>,
+    readable: Set<StreamId>,
     accepted: u64,
     first_token: usize,
 }
@@ -66,8 +66,8 @@ impl Streams {
         registry.register(&mut listener, listener_token, Interest::READABLE)?;
         Ok(Streams {
             listener,
-            table: BTreeMap::new(),
-            readable: BTreeSet::new(),
+            table: Table::new(),
+            readable: Set::new(),
             accepted: 0,
             first_token,
         })
@@ -212,7 +212,7 @@ impl Streams {
     }
 
     /// Streams to read from in this turn.
-    pub fn take_readable(&mut self) -> BTreeSet<StreamId> {
+    pub fn take_readable(&mut self) -> Set<StreamId> {
         std::mem::take(&mut self.readable)
     }
 

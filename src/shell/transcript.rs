@@ -1,10 +1,11 @@
 //! The transcript is a cursor over the history: what the output cannot take now is read from the store when it can.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 
 use crate::base::event::{Chat, Notice, Position};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
+use crate::base::table::Table;
 use crate::base::time::Time;
 use crate::shell::face::Face;
 use crate::shell::printer::Printer;
@@ -27,7 +28,7 @@ struct Cursor {
 
 pub struct Transcript {
     own: PeerId,
-    cursors: BTreeMap<Room, Cursor>,
+    cursors: Table<Room, Cursor>,
     /// Own lines are printed.
     echo: bool,
     /// The output took less than there was.
@@ -48,7 +49,7 @@ impl Transcript {
     pub fn new(own: PeerId, echo: bool) -> Transcript {
         Transcript {
             own,
-            cursors: BTreeMap::new(),
+            cursors: Table::new(),
             echo,
             lagging: false,
             events: VecDeque::new(),

@@ -1,6 +1,5 @@
 //! Notices as lines of text: the transcript on a pipe and at a terminal, the sentences of stderr, and the tables.
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use jiff::tz::TimeZone;
 use crate::base::event::{Chat, Notice, Peer, PeerView};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
+use crate::base::table::Table;
 use crate::base::time::Wall;
 
 /// Most peers, and most names, that a [`Names`] remembers.
@@ -59,9 +59,9 @@ fn push_clean(out: &mut Vec<u8>, text: &str) {
 /// Who bears which name, as far as this run has seen it. Bounded: beyond [`NAMES_MAX`] a name counts as borne by several.
 #[derive(Debug, Default)]
 pub struct Names {
-    by_id: BTreeMap<PeerId, Nick>,
+    by_id: Table<PeerId, Nick>,
     /// Names in lower case, with their first bearer; `None` once there was a second.
-    bearers: BTreeMap<String, Option<PeerId>>,
+    bearers: Table<String, Option<PeerId>>,
 }
 
 impl Names {

@@ -1,0 +1,61 @@
+//! Ordered tables do what trees do.
+use std::collections::{BTreeMap, BTreeSet};
+
+use p2pchat::base::table::{Set, Table};
+
+/// Numbers that jump about, the same in every run.
+fn numbers() -> impl Iterator<Item = u64> {
+    let step = |n: &u64| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    std::iter::successors(Some(7), step).map(|n| n >> 33)
+}
+
+#[test]
+fn a_table_does_what_a_tree_does() {
+    let (mut table, mut tree) = (Table::new(), BTreeMap::new());
+    for (turn, number) in numbers().take(2_000).enumerate() {
+        let key = number % 64;
+        match number / 64 % 5 {
+            0 => assert_eq!(table.insert(key, turn), tree.insert(key, turn)),
+            1 => assert_eq!(table.remove(&key), tree.remove(&key)),
+            2 => {
+                let value = table.get_or_insert_with(key, || turn);
+                assert_eq!(value, tree.entry(key).or_insert(turn));
+            }
+            3 => {
+                *table.get_or_default(key) += 1;
+                *tree.entry(key).or_default() += 1;
+                assert_eq!(table.get_mut(&key), tree.get_mut(&key));
+            }
+            _ => {
+                table.retain(|k, v| *k % 8 != key % 8 || *v % 2 == 0);
+                tree.retain(|k, v| *k % 8 != key % 8 || *v % 2 == 0);
+            }
+        }
+        assert_eq!(table.get(&key), tree.get(&key));
+        assert_eq!(table.contains_key(&key), tree.contains_key(&key));
+        assert!(table.iter().eq(tree.iter()));
+        assert_eq!(
+            (table.len(), table.is_empty()),
+            (tree.len(), tree.is_empty())
+        );
+    }
+    let json = r#"{"b":2,"a":1,"b":3}"#;
+    let read: Table<String, u8> = serde_json::from_str(json).unwrap();
+    let entries: Vec<(String, u8)> = read.into_iter().collect();
+    assert_eq!(entries, [("a".into(), 1), ("b".into(), 3)]);
+}
+
+#[test]
+fn a_set_does_what_a_tree_does() {
+    let (mut set, mut tree) = (Set::new(), BTreeSet::new());
+    for number in numbers().take(2_000) {
+        let item = number % 64;
+        if number / 64 % 2 == 0 {
+            assert_eq!(set.insert(item), tree.insert(item));
+        } else {
+            assert_eq!(set.remove(&item), tree.remove(&item));
+        }
+        assert_eq!(set.contains(&(item + 1)), tree.contains(&(item + 1)));
+        assert!(set.iter().eq(tree.iter()));
+    }
+}
