@@ -2,6 +2,10 @@
 use std::fmt;
 use std::ops::Add;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+
 /// Milliseconds since the program started, from a clock that runs on in suspend and never jumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
@@ -25,19 +29,88 @@ impl Add<u64> for Time {
 pub struct Wall(pub i64);
 
 impl Wall {
-    /// RFC 3339 with any offset; `None` if it is not such a time, or outside the years −9999 to 9999.
+    /// RFC 3339 with any offset; `None` if it is not such a time. What is finer than a millisecond is cut off.
     pub fn parse(text: &str) -> Option<Wall> {
-        let stamp: jiff::Timestamp = text.parse().ok()?;
-        Some(Wall(stamp.as_millisecond()))
+        let mut rest = text.as_bytes();
+        let year = digits(&mut rest, 4)? as i16;
+        let month = digits_behind(&mut rest, b"-", 2)? as i8;
+        let day = digits_behind(&mut rest, b"-", 2)? as i8;
+        let hour = digits_behind(&mut rest, b"Tt ", 2)? as i8;
+        let minute = digits_behind(&mut rest, b":", 2)? as i8;
+        // A leap second is shown by no clock here.
+        let second = match digits_behind(&mut rest, b":", 2)? {
+            60 => 59,
+            second => second as i8,
+        };
+        let mut ms = 0;
+        if let Some(mut fraction) = rest.strip_prefix(b".") {
+            let end = fraction.iter().position(|b| !b.is_ascii_digit())?;
+            (fraction, rest) = fraction.split_at(end);
+            fraction.first()?;
+            for place in 0..3 {
+                let digit = fraction.get(place).map_or(0, |digit| digit - b'0');
+                ms = ms * 10 + i64::from(digit);
+            }
+        }
+        let ahead = match one_of(&mut rest, b"Zz+-")? {
+            b'Z' | b'z' => 0,
+            sign => {
+                let minutes = digits(&mut rest, 2)? * 60 + digits_behind(&mut rest, b":", 2)?;
+                if sign == b'-' { -minutes } else { minutes }
+            }
+        };
+        let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+        let at = Offset::UTC.to_timestamp(at).ok()?;
+        let whole = at.as_second() - i64::from(ahead) * 60;
+        rest.is_empty().then_some(Wall(whole * 1000 + ms))
+    }
+
+    /// What a calendar and a clock show of it there; of a reading that no calendar holds, the epoch.
+    pub fn civil(self, zone: &TimeZone) -> DateTime {
+        zone.to_datetime(Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 
-/// RFC 3339 in UTC with milliseconds. A reading that no calendar holds is shown as the epoch.
+/// So many digits at the front.
+fn digits(rest: &mut &[u8], count: usize) -> Option<i32> {
+    let (digits, behind) = rest.split_at_checked(count)?;
+    *rest = behind;
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + i32::from(digit - b'0'))
+    })
+}
+
+fn digits_behind(rest: &mut &[u8], separators: &[u8], count: usize) -> Option<i32> {
+    one_of(rest, separators)?;
+    digits(rest, count)
+}
+
+fn one_of(rest: &mut &[u8], which: &[u8]) -> Option<u8> {
+    let (first, behind) = rest.split_first()?;
+    *rest = behind;
+    which.contains(first).then_some(*first)
+}
+
+/// RFC 3339 in UTC with milliseconds. A reading that RFC 3339 cannot name is shown as the epoch.
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stamp =
-            jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        write!(f, "{stamp:.3}")
+        let at = self.civil(&TimeZone::UTC);
+        if at.year() < 0 {
+            return Wall(0).fmt(f);
+        }
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            at.month(),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        )
     }
 }
 

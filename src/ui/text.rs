@@ -2,8 +2,6 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::base::event::{Chat, Notice, Peer, PeerView};
@@ -281,9 +279,9 @@ impl Transcript {
         let _ = match &self.form {
             Form::Pipe => write!(out, "{at} {} ", self.names.target(target)),
             Form::Terminal { zone, color } => {
-                let then = civil(zone, at);
+                let then = at.civil(zone);
                 let other_day =
-                    today.is_some_and(|now| now.0 > 0 && civil(zone, now).date() != then.date());
+                    today.is_some_and(|now| now.0 > 0 && now.civil(zone).date() != then.date());
                 let day = if other_day {
                     format!("{} ", then.date())
                 } else {
@@ -307,10 +305,6 @@ impl Transcript {
             }
         };
     }
-}
-
-fn civil(zone: &TimeZone, wall: Wall) -> DateTime {
-    zone.to_datetime(Timestamp::from_millisecond(wall.0).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// A sentence as it stands on stderr, without its end of line.
