@@ -1,12 +1,8 @@
 //! Why the program cannot go on, as its user is told.
 use std::fmt;
 
-/// I/O, or a directory in use.
-pub const FAILED: u8 = 1;
-/// The command line, or an option wherever it stands.
-pub const USAGE: u8 = 2;
-/// Configuration, identity, directory or secret file.
-pub const CONFIG: u8 = 78;
+use super::status::{CONFIG, USAGE};
+use crate::ui::text::clean;
 
 /// One line for stderr, and the status to exit with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +17,7 @@ impl Failure {
     pub fn new(status: u8, sentence: impl AsRef<str>) -> Failure {
         Failure {
             status,
-            sentence: sentence.as_ref().chars().map(shown).collect(),
+            sentence: clean(sentence.as_ref()).into_owned(),
         }
     }
 
@@ -37,19 +33,6 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence)
-    }
-}
-
-fn shown(c: char) -> char {
-    match c {
-        '\t' => c,
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-        '\u{7f}'..='\u{9f}'
-        | '\u{2028}'
-        | '\u{2029}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        _ => c,
     }
 }
 

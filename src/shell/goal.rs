@@ -1,16 +1,7 @@
 //! What this run is for: when it is over, and with which exit status.
+use super::status::{DONE, FAILED, NOBODY, NOT_EVERYONE, TOO_FEW};
 use crate::base::event::Delivery;
 use crate::base::time::Time;
-
-/// Exit statuses, by the contract.
-pub const DONE: u8 = 0;
-pub const FAILED: u8 = 1;
-pub const NOBODY: u8 = 69;
-pub const NOT_EVERYONE: u8 = 75;
-pub const TOO_FEW: u8 = 124;
-pub const HUNG_UP: u8 = 129;
-pub const INTERRUPTED: u8 = 130;
-pub const CLOSED_OUTPUT: u8 = 141;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

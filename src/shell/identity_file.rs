@@ -6,7 +6,8 @@ use std::path::Path;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
-use super::failure::{FAILED, Failure};
+use super::failure::Failure;
+use super::status::FAILED;
 use crate::base::identity::{Identity, PeerId};
 use crate::wire::secret::wipe;
 

@@ -25,6 +25,7 @@ pub mod session;
 pub mod shelf;
 pub mod signals;
 pub mod state;
+pub mod status;
 pub mod store;
 pub mod streams;
 pub mod transcript;

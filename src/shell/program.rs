@@ -10,8 +10,10 @@ use super::clock::Clock;
 use super::diagnostics::Verbosity;
 use super::event_loop::{self, EventLoop};
 use super::face::Face;
-use super::failure::{CONFIG, FAILED, Failure};
-use super::goal::{DONE, Goal, Purpose};
+use super::failure::Failure;
+use super::goal::{Goal, Purpose};
+use super::help::{HELP, VERSION};
+use super::identity_file::random;
 use super::interfaces;
 use super::keyboard::{self, RawMode, Typed};
 use super::options::{self, Options};
@@ -20,6 +22,7 @@ use super::quota::Limits;
 use super::resolver::{self, Name};
 use super::session::{self, Language, Session};
 use super::state::{Opened, State, own_identity, read_secret};
+use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
 use super::streams::Streams;
 use super::values::Color;
@@ -47,8 +50,8 @@ pub fn main() -> u8 {
 
 fn run(options: Options) -> Result<u8, Failure> {
     match options.command {
-        Verb::Help => print(super::help::HELP),
-        Verb::Version => print(concat!("p2pchat ", env!("CARGO_PKG_VERSION"), "\n")),
+        Verb::Help => print(HELP),
+        Verb::Version => print(VERSION),
         Verb::Keygen => {
             let mut random = random()?;
             let key = secret::keygen(&random);
@@ -63,14 +66,6 @@ fn run(options: Options) -> Result<u8, Failure> {
     }
 }
 
-fn random() -> Result<[u8; 32], Failure> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Failure::new(FAILED, format!("the system gives no randomness: {error}"))
-    })?;
-    Ok(bytes)
-}
-
 /// To stdout; a reader that went away before the end is no failure worth words.
 fn print(text: &str) -> Result<u8, Failure> {
     let mut stdout = io::stdout();
@@ -79,7 +74,7 @@ fn print(text: &str) -> Result<u8, Failure> {
         .and_then(|()| stdout.flush())
     {
         Ok(()) => Ok(DONE),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(super::goal::CLOSED_OUTPUT),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(CLOSED_OUTPUT),
         Err(error) => Err(cannot("stdout cannot be written", &error)),
     }
 }
@@ -344,7 +339,7 @@ fn session(
     }))
 }
 
-/// The lines of TEXT. One that cannot be said is an end of it: nothing is sent.
+/// The lines of TEXT. One that cannot be said is told of and left out, as of stdin.
 fn text_lines(options: &Options, goal: &mut Goal) -> Result<Option<Lines>, Failure> {
     let mut lines = Lines::default();
     for (i, line) in options.lines().enumerate() {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 
-use super::failure::{FAILED, Failure};
+use super::failure::Failure;
 use super::identity_file::{identity, new_identity, readable_by_others};
 use super::options::Options;
+use super::status::FAILED;
 use crate::base::event::Known;
 use crate::base::identity::{Hash, Identity};
 use crate::base::name::{Nick, Room};

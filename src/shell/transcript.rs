@@ -91,14 +91,6 @@ impl Transcript {
         Ok(())
     }
 
-    pub fn close(&mut self, room: &Room) {
-        self.cursors.remove(room);
-    }
-
-    pub fn lagging(&self) -> bool {
-        self.lagging
-    }
-
     /// Lines were stored. They are printed at once if the output keeps up, else read again later. `most`: lines that may still be printed.
     pub fn chat(
         &mut self,
