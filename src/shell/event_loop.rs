@@ -199,6 +199,11 @@ impl EventLoop {
             .min()
             .unwrap_or(self.recheck);
         let timeout = if busy { 0 } else { least.since(self.now.time) };
+        self.sleep(events, timeout)
+    }
+
+    /// `timeout` in milliseconds. A signal ends it early.
+    fn sleep(&mut self, events: &mut Events, timeout: u64) -> io::Result<()> {
         match self.poll.poll(events, Some(Duration::from_millis(timeout))) {
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
             done => done?,
@@ -390,11 +395,7 @@ impl EventLoop {
         self.feed(Input::Command(Command::Leave));
         let until = self.now.time + LINGER;
         while self.streams.has_rest() && self.now.time < until {
-            self.poll.poll(
-                events,
-                Some(Duration::from_millis(until.since(self.now.time))),
-            )?;
-            self.now = self.clock.now();
+            self.sleep(events, until.since(self.now.time))?;
             let mut changes = Vec::new();
             for event in events.iter().filter(|event| event.token().0 >= STREAMS) {
                 self.streams.event(event, &mut changes);

@@ -2,8 +2,7 @@
 use jiff::tz::TimeZone;
 use termion::event::Key;
 
-use crate::base::batch::{Batch, Local};
-use crate::base::event::{Chat, Notice, Peer};
+use crate::base::event::{Chat, Notice, Peer, Stored};
 use crate::base::name::Room;
 use crate::ui::editor::{Editor, Outcome};
 use crate::ui::terminal::Terminal;
@@ -83,16 +82,16 @@ impl Face {
         }
     }
 
-    /// A batch as the history holds it, without its first `skip` lines.
-    pub fn stored(&mut self, batch: Batch, local: Local, own: bool, skip: u64, out: &mut Vec<u8>) {
+    /// A batch as the history holds it, without its first `skip` lines; of the others only the first `lines`.
+    pub fn stored(&mut self, entry: Stored, own: bool, skip: u64, lines: u64, out: &mut Vec<u8>) {
         let at = out.len();
         let chat = Chat {
-            batch: batch.into(),
-            local,
+            batch: entry.batch.into(),
+            local: entry.local,
             own,
             during: false,
         };
-        self.notice(&Notice::Chat(chat), out);
+        self.chat(&chat, skip.saturating_add(lines), out);
         if skip > 0 {
             let gone = out[at..]
                 .split_inclusive(|b| *b == b'\n')

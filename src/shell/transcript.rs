@@ -61,7 +61,7 @@ impl Transcript {
         }
     }
 
-    /// Begins with a room where the last run stopped printing, or `backlog` lines before its end, whichever is earlier.
+    /// Begins with a room where the last run stopped printing, or `backlog` lines before its end, whichever is earlier. `only_new`: at its end.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -81,7 +81,7 @@ impl Transcript {
         };
         // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
         self.notes &= !only_new || printed >= end;
-        if backlog > 0 {
+        if backlog > 0 && !only_new {
             let (at, skip) = last_lines(store, room, end, backlog)?;
             cursor.backlog = Some((at, skip));
             cursor.at = cursor.at.min(at);
@@ -106,6 +106,10 @@ impl Transcript {
         let Some(cursor) = self.cursors.get_mut(room) else {
             return;
         };
+        if most == Some(0) {
+            // The next run prints it.
+            return;
+        }
         if self.lagging || !printer.room() {
             self.lagging = true;
             return;
@@ -171,13 +175,13 @@ impl Transcript {
         face: &mut Face,
         printer: &Printer,
     ) -> io::Result<()> {
-        let rooms: Vec<Room> = if self.lagging {
-            self.cursors.keys().cloned().collect()
-        } else {
-            Vec::new()
-        };
+        if !self.lagging {
+            return Ok(());
+        }
+        let left = |printed: u64| most.map_or(u64::MAX, |most| most.saturating_sub(printed));
+        let rooms: Vec<Room> = self.cursors.keys().cloned().collect();
         for room in rooms {
-            while printer.room() {
+            while printer.room() && left(self.lines) > 0 {
                 let Some(mut cursor) = self.cursors.get(&room).copied() else {
                     break;
                 };
@@ -196,12 +200,13 @@ impl Transcript {
                             Some(_) => earlier || self.echo || !own,
                             None => !entry.local.backfill && (!own || self.echo && !earlier),
                         };
-                    if shown {
+                    let lines = left(self.lines).min(entry.batch.count);
+                    if shown && lines > 0 {
                         let skip = from_backlog
                             .filter(|(at, _)| entry.at == *at)
                             .map_or(0, |(_, skip)| skip);
-                        self.lines += entry.batch.count;
-                        face.stored(entry.batch, entry.local, own, skip, &mut out);
+                        self.lines += lines;
+                        face.stored(entry, own, skip, lines, &mut out);
                     }
                 }
                 if cursor.at == before {
@@ -211,7 +216,7 @@ impl Transcript {
                 self.hand(face, printer, out, room.clone(), cursor.at);
             }
         }
-        if self.lagging && printer.room() {
+        if printer.room() {
             while let Some(event) = self.events.pop_front() {
                 self.print(face, printer, event);
             }

@@ -1,4 +1,5 @@
 //! `listen`: when it ends, and with which status.
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -32,6 +33,40 @@ fn a_count_takes_only_what_is_said_while_it_runs() {
     // What it left unprinted is the next run's.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": before");
+}
+
+#[test]
+fn a_count_holds_for_a_reader_that_stalled() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "bob", "listen", "-n", "9001"]);
+    command.env("P2PCHAT_DIR", lo.host.folder("bob"));
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bob = command.spawn().expect("bob");
+    let mut err = BufReader::new(bob.stderr.take().expect("piped"));
+    err.read_line(&mut String::new()).expect("ready");
+    // More than pipe and queue hold, so that most of it is read from the history again.
+    let line = "the quick brown fox ".repeat(6) + "\n";
+    let ended = finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines = BufReader::new(bob.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.count(), 9001);
+    assert_eq!(bob.wait().expect("an end").code(), Some(0));
+}
+
+#[test]
+fn a_count_takes_no_backlog() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    finish(lo.spawn("alice", &["send"]), b"one\ntwo\n");
+    wait_said(&bob, &["one", "two"]);
+    bob.signal(Signal::SIGTERM);
+    finish(bob, b"");
+    let bob = lo.start("bob", &["listen", "-n", "1", "--backlog", "2"]);
+    finish(lo.spawn("alice", &["send", "three"]), b"");
+    let ended = finish(bob, b"");
+    assert_eq!(said(&ended.out), ["three"]);
 }
 
 #[test]
