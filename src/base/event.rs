@@ -114,6 +114,8 @@ pub enum Input<'a> {
         ranges: Vec<Range>,
         before: bool,
     },
+    /// Known peers, read again.
+    Known(Vec<Known>),
     /// What a person or a script wants.
     Command(Command),
     /// The answer to [`Output::Load`]: whole batches, upwards, from the one that holds `from`, or from the next that is there.

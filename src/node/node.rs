@@ -151,6 +151,7 @@ impl Node {
                     self.compare_all();
                 }
             }
+            Input::Known(list) => self.trust.read_again(list),
             Input::Command(command) => self.command(command),
             Input::Loaded {
                 stream,

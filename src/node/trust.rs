@@ -24,6 +24,11 @@ impl Trust {
         trust
     }
 
+    /// The list was edited, perhaps.
+    pub fn read_again(&mut self, list: Vec<Known>) {
+        self.known = Trust::new(list).known;
+    }
+
     /// A peer came by this name. Another key under a known name is a second peer, and said once.
     pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) {
         let known = self.known.get(&peer.nick);

@@ -18,11 +18,14 @@ use crate::node::node::Node;
 use crate::shell::clock::Clock;
 use crate::shell::datagrams::Datagrams;
 use crate::shell::interfaces::{self, Changes};
+use crate::shell::options::{self, Options};
 use crate::shell::quota::Core;
-use crate::shell::resolver;
+use crate::shell::reread;
+use crate::shell::resolver::{self, Name};
 use crate::shell::session::Session;
 use crate::shell::signals::{Signal, Signals};
 use crate::shell::state::State;
+use crate::shell::status::HUNG_UP;
 use crate::shell::store::Store;
 use crate::shell::streams::{Change, READ_BYTES, Streams};
 
@@ -68,8 +71,9 @@ pub struct Parts {
     pub streams: Streams,
     pub datagrams: Datagrams,
     pub found: Receiver<resolver::Found>,
-    /// Only these interfaces; empty: all.
-    pub interfaces: Vec<String>,
+    /// Looks up names, for `found`.
+    pub look_up: Box<dyn Fn(Vec<Name>)>,
+    pub options: Options,
     pub session: Session,
     pub state: State,
 }
@@ -83,7 +87,8 @@ pub struct EventLoop {
     streams: Streams,
     datagrams: Datagrams,
     found: Receiver<resolver::Found>,
-    only: Vec<String>,
+    look_up: Box<dyn Fn(Vec<Name>)>,
+    options: Options,
     usable: Vec<Interface>,
     changes: Option<Changes>,
     recheck: Time,
@@ -139,7 +144,8 @@ impl EventLoop {
             streams: parts.streams,
             datagrams: parts.datagrams,
             found: parts.found,
-            only: parts.interfaces,
+            look_up: parts.look_up,
+            options: parts.options,
             usable: Vec::new(),
             changes,
             recheck: now.time,
@@ -158,9 +164,9 @@ impl EventLoop {
     ///
     /// # Errors
     /// The history or the poll fails in a way that leaves nothing to do.
-    pub fn run(mut self, rooms: &[Room]) -> io::Result<u8> {
-        for room in rooms {
-            self.open(room)?;
+    pub fn run(mut self) -> io::Result<u8> {
+        for room in self.options.rooms.clone() {
+            self.open(&room)?;
         }
         self.look_at_interfaces();
         self.session.ready(self.streams.port()?, &self.node);
@@ -219,7 +225,7 @@ impl EventLoop {
                 WAKE => {}
                 SIGNALS => self.signal()?,
                 LISTENER => {
-                    let (only, usable) = (&self.only, &self.usable);
+                    let (only, usable) = (&self.options.interfaces, &self.usable);
                     let welcome = |own: SocketAddr| {
                         only.is_empty() || usable.iter().any(|i| has(i, own.ip()))
                     };
@@ -284,12 +290,38 @@ impl EventLoop {
         for signal in self.signals.pending() {
             match signal {
                 Signal::End(status) => self.session.end(status),
-                Signal::HangUp => self.session.hang_up(),
+                Signal::HangUp if self.session.at_terminal() => self.session.end(HUNG_UP),
+                Signal::HangUp => self.reread(),
                 Signal::Resize => self.session.resize(),
                 Signal::Resume => self.session.resume(),
             }
         }
         Ok(())
+    }
+
+    /// Options and known peers stand differently perhaps. Those that cannot be read stay as they were.
+    fn reread(&mut self) {
+        let mut warnings = Vec::new();
+        match options::of_process() {
+            Ok(options) => {
+                let (commands, names) = reread::changes(&self.options, &options);
+                self.options.username = options.username;
+                self.options.rooms = options.rooms;
+                self.options.peers = options.peers;
+                self.session.ask(commands);
+                (self.look_up)(names);
+            }
+            Err(failure) => warnings.push(failure.sentence),
+        }
+        if self.state.directory().is_some() {
+            match self.state.known_peers(&mut warnings) {
+                Ok(known) => self.feed(Input::Known(known)),
+                Err(failure) => warnings.push(failure.sentence),
+            }
+        }
+        for warning in warnings {
+            self.session.complain(&warning);
+        }
     }
 
     fn read_datagrams(&mut self) {
@@ -377,7 +409,7 @@ impl EventLoop {
     fn look_at_interfaces(&mut self) {
         let blind = self.changes.is_none();
         self.recheck = self.now.time + if blind { RECHECK_BLIND } else { RECHECK };
-        let Ok(usable) = interfaces::list(&self.only) else {
+        let Ok(usable) = interfaces::list(&self.options.interfaces) else {
             return;
         };
         if self.datagrams.update(self.poll.registry(), &usable) > 0 {

@@ -19,6 +19,7 @@ pub mod printer;
 pub mod program;
 pub mod quota;
 pub mod recovery;
+pub mod reread;
 pub mod resolver;
 pub mod segment;
 pub mod session;

@@ -205,14 +205,12 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         identity,
     };
     let (sender, found) = unbounded();
-    let names = options.peers.iter().map(|place| Name {
-        host: place.host.clone(),
-        port: place.port,
-        peer: place.peer,
-    });
-    // Ours lives as long as the loop: with the last waker, a wake-up that was not yet seen is lost.
-    let theirs = Arc::clone(&waker);
-    resolver::start(names.collect(), sender, move || wake(&theirs));
+    // Kept by the loop as long as that runs: with the last waker, a wake-up that was not yet seen would be lost.
+    let look_up = move |names| {
+        let waker = Arc::clone(&waker);
+        resolver::start(names, sender.clone(), move || wake(&waker));
+    };
+    look_up(options.peers.iter().map(Name::of).collect());
     let node = Node::new(setup, clock.now());
     let parts = event_loop::Parts {
         poll,
@@ -222,14 +220,15 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         streams,
         datagrams: event_loop::datagrams(options.multicast),
         found,
-        interfaces: options.interfaces.clone(),
+        look_up: Box::new(look_up),
+        options: options.clone(),
         session,
         state,
     };
     let event_loop =
         EventLoop::new(parts).map_err(|error| cannot("the loop cannot be started", &error))?;
     event_loop
-        .run(&options.rooms)
+        .run()
         .map_err(|error| cannot("the run had to end", &error))
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::base::identity::PeerId;
+use crate::wire::code::Place;
 
 /// Between attempts at a name that is not found, at first and at last.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -18,6 +19,16 @@ pub struct Name {
     pub host: String,
     pub port: u16,
     pub peer: Option<PeerId>,
+}
+
+impl Name {
+    pub fn of(place: &Place) -> Name {
+        Name {
+            host: place.host.clone(),
+            port: place.port,
+            peer: place.peer,
+        }
+    }
 }
 
 /// An address where perhaps a peer is.

@@ -395,11 +395,14 @@ impl Session {
         self.goal.end(status);
     }
 
-    /// SIGHUP: with a terminal it is gone, and so is the person.
-    pub fn hang_up(&mut self) {
-        if self.typing || self.reading {
-            self.goal.end(HUNG_UP);
-        }
+    /// A person is, or was, at a terminal of ours.
+    pub fn at_terminal(&self) -> bool {
+        self.typing || self.reading
+    }
+
+    /// What is asked for by other ways than stdin.
+    pub fn ask(&mut self, commands: Vec<Command>) {
+        self.pending.extend(commands);
     }
 
     pub fn resize(&mut self) {

@@ -7,6 +7,7 @@ mod hosts;
 
 mod chat;
 mod directory;
+mod hangup;
 mod json;
 mod listen;
 mod meet;

@@ -1,0 +1,44 @@
+//! SIGHUP without a terminal: what can be read again is.
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::Loopback;
+use super::{SOON, wait_line};
+
+/// Somebody's id, who never comes.
+const STRANGER: &str = "k7mqaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn options_and_known_peers_are_read_again() {
+    let Some(lo) = Loopback::new() else { return };
+    let folder = lo.host.folder(".config/p2pchat");
+    fs::create_dir_all(&folder).expect("a folder");
+    let options = folder.join("options");
+    fs::write(&options, "-r first\n").expect("a file");
+    let mut alice = lo.start("alice", &[]);
+
+    fs::write(&options, "-r second\n").expect("a file");
+    let known = lo.host.folder("alice").join("known_peers");
+    fs::write(known, format!("bob {STRANGER} 2026-01-02T03:04:05Z\n")).expect("a file");
+    alice.signal(Signal::SIGHUP);
+    let bob = lo.start("bob", &["listen", "-r", "first", "-r", "second"]);
+    let line = wait_line(&bob, " joined");
+    assert!(line.contains(" #second * alice~"), "{line}");
+    alice.err.wait_for(SOON, |line| {
+        line.ends_with(" is not the bob~k7mq known since 2026-01-02: another key")
+    });
+    alice.say("here");
+    let line = wait_line(&bob, ": here");
+    assert!(line.contains(" #second alice~"), "{line}");
+
+    // One that is bad is told of, and changes nothing.
+    fs::write(&options, "--nonsense\n").expect("a file");
+    alice.signal(Signal::SIGHUP);
+    alice
+        .err
+        .wait_for(SOON, |line| line.contains("options file, line 1: "));
+    alice.say("still here");
+    wait_line(&bob, ": still here");
+    assert!(!bob.out.all().iter().any(|line| line.contains(" left")));
+}
