@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::shell::printer::Printer;
+use crate::ui::text;
 
 /// How long the last sentences may take to go out.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -15,7 +16,7 @@ pub enum Verbosity {
     /// Only what failed.
     Quiet,
     Normal,
-    /// What the loop does, too.
+    /// What comes, goes and fails on the way, too; counters at the end.
     Debug,
 }
 
@@ -47,6 +48,13 @@ impl Diagnostics {
         if let Some(printer) = &self.printer {
             self.said += 1;
             let _ = printer.try_send(format!("{line}\n").into_bytes(), self.said);
+        }
+    }
+
+    /// For --debug alone. `sentence` is not made for nothing.
+    pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
+        if self.is(Verbosity::Debug) {
+            self.say(&text::complaint(&format!("debug: {}", sentence())));
         }
     }
 

@@ -242,6 +242,7 @@ impl EventLoop {
             }
         }
         for change in changes {
+            self.session.diagnostics.debug(|| format!("{change:?}"));
             match change {
                 Change::Accepted(stream, address) => self.feed(Input::Accepted { stream, address }),
                 Change::Connected(stream) => self.feed(Input::Connected { stream }),
@@ -282,6 +283,10 @@ impl EventLoop {
         let dropped = self.store.end_turn(&self.node).unwrap_or_default();
         for (log, low) in dropped {
             self.feed(Input::Dropped { log, low });
+        }
+        if self.store.take_sync_failed() {
+            self.session
+                .complain("the disk refuses what it was given: a power cut would take lines");
         }
         self.session.end_turn(self.now.time, &mut self.store)
     }
@@ -417,6 +422,9 @@ impl EventLoop {
             self.recheck = self.now.time + 1_000;
         }
         if usable != self.usable {
+            self.session
+                .diagnostics
+                .debug(|| format!("interfaces: {usable:?}"));
             self.usable = usable.clone();
             self.feed(Input::Interfaces(usable));
         }
@@ -439,6 +447,10 @@ impl EventLoop {
                 self.buffer = buffer;
             }
         }
+        let (node, datagrams) = (self.node.counters(), self.datagrams.counters());
+        self.session
+            .diagnostics
+            .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
         self.session.close(&mut self.store);
         // Without the mark of a clean end the next run goes on under new numbers: safe, whatever the disk does.
         if self.store.close(&self.node).is_ok() {
@@ -482,6 +494,9 @@ impl EventLoop {
                 self.datagrams.send(&bytes);
             }
             Output::Dial { stream, address } => {
+                self.session
+                    .diagnostics
+                    .debug(|| format!("dial {address}: {stream:?}"));
                 let mut changes = Vec::new();
                 self.streams
                     .dial(self.poll.registry(), stream, address, &mut changes);
@@ -496,9 +511,19 @@ impl EventLoop {
                     self.echoes.push_back(Echo::Clogged(stream));
                 }
             }
-            Output::Close { stream } => self.streams.close(stream),
+            Output::Close { stream } => {
+                self.session
+                    .diagnostics
+                    .debug(|| format!("close {stream:?}"));
+                self.streams.close(stream)
+            }
             Output::Save { batch, local } => {
-                if !self.failed.is_empty() || self.store.save(&batch, local).is_err() {
+                let saved = match self.failed.is_empty() {
+                    true => self.store.save(&batch, local),
+                    false => Err(ErrorKind::Other.into()),
+                };
+                if let Err(error) = saved {
+                    self.session.diagnostics.debug(|| format!("save: {error}"));
                     self.failed.push(batch);
                 }
             }

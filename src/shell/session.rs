@@ -17,7 +17,7 @@ use crate::shell::face::Face;
 use crate::shell::goal::{Goal, Purpose};
 use crate::shell::keyboard::{self, Block, Typed};
 use crate::shell::printer::Printer;
-use crate::shell::status::{CLOSED_OUTPUT, DONE, HUNG_UP, INTERRUPTED};
+use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
 use crate::shell::store::Store;
 use crate::shell::transcript::Transcript;
 use crate::ui::command::{self, HELP, Request};
@@ -372,7 +372,7 @@ impl Session {
     /// Goes on with what stdout did not take before, and notes what it has taken.
     ///
     /// # Errors
-    /// The history cannot be read, or stdout fails otherwise than by being closed.
+    /// The history cannot be read.
     pub fn end_turn(&mut self, now: Time, store: &mut Store) -> io::Result<()> {
         let Some(printer) = &self.printer else {
             return Ok(());
@@ -382,10 +382,13 @@ impl Session {
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
         self.transcript.note_printed(now, store, printer);
-        match printer.broken() {
+        match printer.broken().filter(|_| !self.goal.ended()) {
             Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
             Some(_) if self.reading => self.goal.end(HUNG_UP),
-            Some(kind) => return Err(io::Error::new(kind, "stdout cannot be written")),
+            Some(kind) => {
+                self.complain(&format!("stdout cannot be written: {kind}"));
+                self.goal.end(FAILED);
+            }
             None => {}
         }
         Ok(())

@@ -1,4 +1,5 @@
 //! `listen`: when it ends, and with which status.
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
@@ -157,4 +158,37 @@ fn a_backlog_is_printed_first() {
     finish(carol, b"");
     let carol = lo.start("carol", &["listen", "--backlog", "99"]);
     wait_said(&carol, &["one", "two", "three", "four", "five", "six"]);
+}
+
+#[test]
+fn a_stdout_that_fails_is_told_of_and_the_end_is_clean() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "bob", "-q", "listen"]);
+    command.env("P2PCHAT_DIR", lo.host.folder("bob"));
+    let full = File::create("/dev/full").expect("a device");
+    command.stdin(Stdio::null()).stdout(full);
+    let bob = command.stderr(Stdio::piped()).spawn().expect("bob");
+    let alice = lo.start("alice", &[]);
+    let ended = bob.wait_with_output().expect("an end");
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        said.starts_with("p2pchat: stdout cannot be written: ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert!(lo.host.folder("bob").join("clean").exists());
+    drop(alice);
+}
+
+#[test]
+fn debug_says_what_goes_on() {
+    let Some(lo) = Loopback::new() else { return };
+    let ended = finish(lo.spawn("bob", &["-d", "listen", "-W", "0.1"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+    let debug = |what| format!("p2pchat: debug: {what}");
+    for what in ["interfaces: ", "Counters "] {
+        let said = ended.err.iter().any(|line| line.starts_with(&debug(what)));
+        assert!(said, "{what}: {ended:?}");
+    }
 }
