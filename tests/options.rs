@@ -238,6 +238,30 @@ fn values_are_understood() {
 }
 
 #[test]
+fn a_wait_is_rounded_up_to_milliseconds() {
+    assert_eq!(ok("peers -W 2.").wait, Some(2_000));
+    assert_eq!(ok("peers -W 1.0020").wait, Some(1_002));
+    assert_eq!(ok("peers -W 1.00201").wait, Some(1_003));
+    assert_eq!(ok("peers -W 1000000000").wait, Some(1_000_000_000_000));
+    for wait in [
+        ".",
+        "1e3",
+        "-1",
+        "+1",
+        "1.2.3",
+        "1.-2",
+        "inf",
+        "1000000000.0001",
+        "99999999999999999999",
+    ] {
+        assert!(
+            refused(&format!("peers --wait={wait}"), None).contains("takes seconds"),
+            "{wait}"
+        );
+    }
+}
+
+#[test]
 fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
     let long_room = format!("-r {}", "x".repeat(51));
     let many = "-r x".to_owned() + &(0..70).map(|i| format!(" -r room{i}")).collect::<String>();

@@ -6,7 +6,7 @@ use p2pchat::base::batch::{Batch, Draft, LINE_MAX, Lines, Local, LogId};
 use p2pchat::base::event::{Chat, Command, Found, Notice, Peer, PeerState, PeerView};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
+use p2pchat::base::time::{Tenths, Wall};
 use p2pchat::ui::command::{self, Request};
 use p2pchat::ui::json;
 use p2pchat::ui::text::{self, Names, Transcript};
@@ -260,7 +260,7 @@ fn view() -> PeerView {
         address: Some("10.0.0.7:9999".parse().unwrap()),
         found: Found::Multicast,
         state: PeerState::Linked,
-        rtt_ms: Some(0.3),
+        rtt: Some(Tenths(3)),
         rooms: vec![Room::general(), Room::new("ops").unwrap()],
     }
 }
@@ -270,7 +270,7 @@ fn tables() {
     let (id, b) = (identity(2).id(), short(2));
     let bare = PeerView {
         address: None,
-        rtt_ms: None,
+        rtt: None,
         rooms: vec![],
         ..view()
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Lines, Local, LogId, Range};
 use super::identity::PeerId;
 use super::name::{Nick, Room, Target};
-use super::time::{Time, Wall};
+use super::time::{Tenths, Time, Wall};
 
 /// One TCP stream of this run; never used twice. Even: accepted, numbered by the shell. Odd: dialed, numbered by the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,8 +226,8 @@ pub struct PeerView {
     pub address: Option<SocketAddr>,
     pub found: Found,
     pub state: PeerState,
-    /// Round trip in milliseconds, once measured.
-    pub rtt_ms: Option<f64>,
+    /// Round trip, once measured.
+    pub rtt: Option<Tenths>,
     /// Shared with us.
     pub rooms: Vec<Room>,
 }

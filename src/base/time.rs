@@ -24,6 +24,16 @@ impl Add<u64> for Time {
     }
 }
 
+/// A short time, in tenths of a millisecond; shown in milliseconds, as `0.3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenths(pub u64);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / 10, self.0 % 10)
+    }
+}
+
 /// A wall clock's reading: milliseconds since 1970-01-01 UTC. It stamps lines and decides nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wall(pub i64);

@@ -7,7 +7,7 @@ use super::links;
 use crate::base::event::{Found, Interface, Output, Peer, PeerState, PeerView, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::Table;
-use crate::base::time::Time;
+use crate::base::time::{Tenths, Time};
 use crate::wire::beacon::{Beacon, Kind};
 
 /// Beacons in quick succession after the start and when an interface appears: milliseconds from each to the next.
@@ -483,7 +483,7 @@ impl Discovery {
                 address: Some(link.address),
                 found,
                 state: PeerState::Linked,
-                rtt_ms: link.rtt.map(|ms| ms as f64),
+                rtt: link.rtt.map(|ms| Tenths(ms.saturating_mul(10))),
                 rooms: link.rooms.iter().cloned().collect(),
             });
         }
@@ -507,7 +507,7 @@ impl Discovery {
                 address,
                 found: Found::Multicast,
                 state,
-                rtt_ms: None,
+                rtt: None,
                 rooms: Vec::new(),
             });
         }

@@ -9,7 +9,7 @@ use crate::base::name::{NameError, Nick, Room};
 use crate::wire::code::{DEFAULT_PORT, Place, places};
 
 /// Longest wait, in seconds: some thirty years.
-const WAIT_MAX: f64 = 1e9;
+const WAIT_MAX: u64 = 1_000_000_000;
 /// Longest name of an interface, in bytes (IFNAMSIZ − 1).
 const INTERFACE_MAX: usize = 15;
 
@@ -140,14 +140,29 @@ pub fn backlog(value: &OsStr) -> Result<u64, String> {
 
 pub fn wait(value: &OsStr) -> Result<u64, String> {
     let text = utf8(value)?;
-    match text.parse::<f64>() {
-        // Rounded up: a wait that was asked for is never none.
-        Ok(seconds) if (0.0..=WAIT_MAX).contains(&seconds) => Ok((seconds * 1000.0).ceil() as u64),
-        _ => Err(format!(
-            "--wait takes seconds from 0 up, such as 2 or 0.5, not {}",
-            quoted(text)
-        )),
+    milliseconds(text)
+        .filter(|ms| *ms <= WAIT_MAX * 1000)
+        .ok_or_else(|| {
+            format!(
+                "--wait takes seconds from 0 up, such as 2 or 0.5, not {}",
+                quoted(text)
+            )
+        })
+}
+
+/// Seconds with or without a fraction, in milliseconds. Rounded up: a wait that was asked for is never none.
+fn milliseconds(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = || whole.bytes().chain(fraction.bytes());
+    if digits().next().is_none() || !digits().all(|digit| digit.is_ascii_digit()) {
+        return None;
     }
+    let seconds: u64 = format!("0{whole}").parse().ok()?;
+    let ms: u64 = format!("{fraction:0<3.3}").parse().ok()?;
+    let finer = fraction.bytes().skip(3).any(|digit| digit != b'0');
+    seconds
+        .checked_mul(1000)?
+        .checked_add(ms + u64::from(finer))
 }
 
 pub fn when(value: &OsStr) -> Result<Color, String> {

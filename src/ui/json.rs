@@ -156,8 +156,8 @@ fn append_peer(view: &PeerView, out: &mut Vec<u8>) {
     }
     line.string("found", view.found.as_str());
     line.string("state", view.state.as_str());
-    match view.rtt_ms.filter(|ms| ms.is_finite()) {
-        Some(ms) => line.plain("rtt_ms", (ms * 1000.0).round() / 1000.0),
+    match view.rtt {
+        Some(rtt) => line.plain("rtt_ms", rtt),
         None => line.plain("rtt_ms", "null"),
     }
     line.rooms(&view.rooms);

@@ -346,7 +346,7 @@ fn address(view: &PeerView) -> String {
 }
 
 fn round_trip(view: &PeerView) -> String {
-    view.rtt_ms.map_or("-".into(), |ms| format!("{ms:.1}"))
+    view.rtt.map_or("-".into(), |rtt| rtt.to_string())
 }
 
 fn rooms(view: &PeerView) -> String {
@@ -390,9 +390,7 @@ pub fn users(views: &[PeerView]) -> String {
     for view in views {
         let name = view.peer.to_string();
         let (state, address, rooms) = (view.state.as_str(), address(view), rooms(view));
-        let trip = view
-            .rtt_ms
-            .map_or(String::new(), |ms| format!("  {ms:.1} ms"));
+        let trip = view.rtt.map_or(String::new(), |rtt| format!("  {rtt} ms"));
         out.push_str(&format!(
             "{name:width$}  {state:6}  {rooms}  {address}{trip}\n"
         ));
