@@ -28,6 +28,7 @@ use crate::shell::state::State;
 use crate::shell::status::HUNG_UP;
 use crate::shell::store::Store;
 use crate::shell::streams::{Change, READ_BYTES, Streams};
+use crate::wire::message::ROOMS_MAX;
 
 const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -171,16 +172,20 @@ impl EventLoop {
         self.look_at_interfaces();
         self.session.ready(self.streams.port()?, &self.node);
         let mut events = Events::with_capacity(256);
-        let status = loop {
+        let ended = self.turns(&mut events);
+        self.leave(&mut events, ended.is_ok())?;
+        ended
+    }
+
+    fn turns(&mut self, events: &mut Events) -> io::Result<u8> {
+        loop {
             self.end_turn()?;
             if let Some(status) = self.session.over(self.now, &self.node) {
-                break status;
+                return Ok(status);
             }
-            self.wait(&mut events)?;
-            self.turn(&events)?;
-        };
-        self.leave(&mut events)?;
-        Ok(status)
+            self.wait(events)?;
+            self.turn(events)?;
+        }
     }
 
     /// More may be said.
@@ -400,9 +405,13 @@ impl EventLoop {
         if self.node.rooms().contains(room) {
             return Ok(());
         }
-        let ranges = self.store.join(room)?;
-        let before = self.store.was_there(room);
-        self.session.open(&self.store, room)?;
+        let (mut ranges, mut before) = (Vec::new(), false);
+        // One too many is refused by the core, and leaves no folder.
+        if self.node.rooms().len() < ROOMS_MAX {
+            ranges = self.store.join(room)?;
+            before = self.store.was_there(room);
+            self.session.open(&self.store, room)?;
+        }
         self.feed(Input::Opened {
             room: room.clone(),
             ranges,
@@ -430,8 +439,8 @@ impl EventLoop {
         }
     }
 
-    /// Goodbye: to the peers, to the reader of stdout, and to the disk.
-    fn leave(mut self, events: &mut Events) -> io::Result<()> {
+    /// Goodbye: to the peers, to the reader of stdout, and, after a run that went `well`, to the disk.
+    fn leave(mut self, events: &mut Events, well: bool) -> io::Result<()> {
         self.feed(Input::Command(Command::Leave));
         let until = self.now.time + LINGER;
         while self.streams.has_rest() && self.now.time < until {
@@ -453,7 +462,7 @@ impl EventLoop {
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
         self.session.close(&mut self.store);
         // Without the mark of a clean end the next run goes on under new numbers: safe, whatever the disk does.
-        if self.store.close(&self.node).is_ok() {
+        if well && self.store.close(&self.node).is_ok() {
             let _ = self.state.leave_clean(&self.node.resume());
         }
         Ok(())

@@ -120,3 +120,17 @@ fn a_port_by_hand_is_that_or_none() {
     let dave = lo.start("dave", &["-p", "10777", "listen"]);
     assert_eq!(dave.wait_ready(), 10777);
 }
+
+#[test]
+fn a_room_too_many_is_refused_and_leaves_no_folder() {
+    let Some(lo) = Loopback::new() else { return };
+    let joins: String = (1..=70).map(|n| format!("/join r{n}\n")).collect();
+    let ended = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let refused = |line: &&String| line.ends_with(": 64 rooms are the most");
+    assert_eq!(ended.err.iter().filter(refused).count(), 7, "{ended:?}");
+    let history = lo.host.folder("alice").join("history");
+    let network = fs::read_dir(history).expect("a folder").next();
+    let network = network.expect("a network").expect("a folder").path();
+    assert_eq!(fs::read_dir(network).expect("a folder").count(), 64);
+}
