@@ -55,6 +55,8 @@ pub struct Session {
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
     pending: VecDeque<Command>,
+    /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
+    owed: Vec<u8>,
 }
 
 /// What a session is made of.
@@ -97,6 +99,7 @@ impl Session {
             reading: io::stdout().is_terminal(),
             looked: false,
             pending,
+            owed: Vec::new(),
         }
     }
 
@@ -138,7 +141,7 @@ impl Session {
             .keyboard
             .as_ref()
             .is_some_and(|keyboard| !keyboard.is_empty());
-        !self.pending.is_empty() || (waiting || self.said_all()) && takes
+        !self.pending.is_empty() || (waiting || self.said_all()) && takes && self.owed.is_empty()
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -153,7 +156,7 @@ impl Session {
             self.looked = true;
             self.pending.push_back(Command::Peers);
         }
-        if !self.pending.is_empty() || !takes {
+        if !self.pending.is_empty() || !takes || !self.owed.is_empty() {
             return;
         }
         let typed = match self.keyboard.as_ref().map(Receiver::try_recv) {
@@ -193,9 +196,8 @@ impl Session {
     }
 
     fn lines(&mut self, block: Block) {
-        for (number, error) in &block.refused {
-            self.refuse(*number, &error.to_string());
-        }
+        let refused = block.refused.iter();
+        self.refuse(refused.map(|(number, error)| (*number, error.to_string())));
         if self.language == Language::Plain {
             if !block.lines.is_empty() {
                 self.pending.push_back(Command::Say {
@@ -219,22 +221,30 @@ impl Session {
                 Err(sentence) => bad.push((number, sentence)),
             }
         }
-        for (number, sentence) in bad {
-            self.refuse(number, &sentence);
-        }
+        self.refuse(bad.into_iter());
         for request in requests {
             self.request(request);
         }
     }
 
-    fn refuse(&mut self, number: u64, sentence: &str) {
-        self.goal.refuse();
-        if self.face.is_json() {
-            let mut line = Vec::new();
-            json::append_error("line", &format!("line {number}: {sentence}"), &mut line);
-            self.show(line);
+    /// Lines by their numbers, and what is wrong with each. One block may have thousands, so they are said in one piece.
+    fn refuse(&mut self, bad: impl Iterator<Item = (u64, String)>) {
+        let (mut answers, mut sentences) = (Vec::new(), Vec::new());
+        for (number, sentence) in bad {
+            let sentence = format!("line {number}: {sentence}");
+            if self.face.is_json() {
+                json::append_error("line", &sentence, &mut answers);
+            }
+            sentences.push(text::complaint(&sentence));
         }
-        self.complain(&format!("line {number}: {sentence}"));
+        if sentences.is_empty() {
+            return;
+        }
+        self.goal.refuse();
+        if !answers.is_empty() {
+            self.show(answers);
+        }
+        self.sentence(&sentences.join("\n"));
     }
 
     fn request(&mut self, request: Request) {
@@ -364,7 +374,12 @@ impl Session {
 
     /// Lines for stdout that do not come from the history.
     fn show(&mut self, lines: Vec<u8>) {
-        if let Some(printer) = &self.printer {
+        let Some(printer) = &self.printer else {
+            return;
+        };
+        if !lines.is_empty() && (!self.owed.is_empty() || !printer.room()) {
+            self.owed.extend_from_slice(&lines);
+        } else {
             self.transcript.print_now(lines, &mut self.face, printer);
         }
     }
@@ -377,6 +392,10 @@ impl Session {
         let Some(printer) = &self.printer else {
             return Ok(());
         };
+        if !self.owed.is_empty() && printer.room() {
+            let owed = std::mem::take(&mut self.owed);
+            self.transcript.print_now(owed, &mut self.face, printer);
+        }
         self.transcript
             .catch_up(self.goal.remaining(), store, &mut self.face, printer)?;
         self.goal
@@ -439,6 +458,10 @@ impl Session {
     /// The last lines go out, and the terminal is given back.
     pub fn close(&mut self, store: &mut Store) {
         if let Some(printer) = &self.printer {
+            if !self.owed.is_empty() && printer.finish(Duration::from_millis(LAST_LINES)) {
+                let owed = std::mem::take(&mut self.owed);
+                self.transcript.print_now(owed, &mut self.face, printer);
+            }
             let last = self.face.close();
             if !last.is_empty() {
                 self.transcript.print_now(last, &mut self.face, printer);

@@ -1,6 +1,9 @@
 //! `--json`, to the byte.
-use super::hosts::Loopback;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
 use super::hosts::program::Program;
+use super::hosts::{Loopback, wait_until};
 use super::{SOON, finish, wait_joined, wait_line};
 
 /// The first line of this type, with the values of these fields put in place of `{}`, one after the other.
@@ -131,4 +134,37 @@ fn a_bad_object_is_answered_counted_and_skipped() {
         );
     }
     super::wait_said(&bob, &["good", "two", "lines"]);
+}
+
+#[test]
+fn a_reader_that_stalls_gets_every_answer() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "alice", "--ephemeral", "--json"]);
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut alice = command.spawn().expect("alice");
+    let mut stdin = alice.stdin.take().expect("piped");
+    // stdin is taken on only as far as stdout takes the answers: so another thread writes.
+    let writer = std::thread::spawn(move || stdin.write_all(&b"bad\n".repeat(60_000)));
+    let out = BufReader::new(alice.stdout.take().expect("piped"));
+    // Nobody reads until it has done all that it does without a reader.
+    let stat = format!("/proc/{}/stat", alice.id());
+    let mut before = (String::new(), 0);
+    wait_until("a stall", SOON, || {
+        let now = std::fs::read_to_string(&stat).expect("a process");
+        let same = if now == before.0 { before.1 + 1 } else { 0 };
+        before = (now, same);
+        before.0.contains(" S ") && same > 50
+    });
+    let errors = out.lines().map(|line| line.expect("text"));
+    let errors: Vec<String> = errors
+        .filter(|line| line.starts_with("{\"type\":\"error\""))
+        .collect();
+    for (i, line) in errors.iter().enumerate() {
+        assert!(line.contains(&format!("\"line {}: ", i + 1)), "{i}: {line}");
+    }
+    assert_eq!(errors.len(), 60_000);
+    writer.join().expect("a writer").expect("a reader");
+    assert_eq!(alice.wait().expect("an end").code(), Some(1));
 }
