@@ -1,23 +1,22 @@
 //! The one loop: polls sockets, threads and signals, feeds the core, and carries out what it wants.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId, Range};
-use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
+use crate::base::event::{Command, Found, Input, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Set;
-use crate::base::time::{Now, Time};
+use crate::base::time::Now;
 use crate::node::node::Node;
 use crate::shell::clock::Clock;
 use crate::shell::datagrams::Datagrams;
-use crate::shell::interfaces::{self, Changes};
 use crate::shell::options::{self, Options};
 use crate::shell::quota::Core;
 use crate::shell::reread;
@@ -28,6 +27,7 @@ use crate::shell::state::State;
 use crate::shell::status::HUNG_UP;
 use crate::shell::store::Store;
 use crate::shell::streams::{Change, READ_BYTES, Streams};
+use crate::shell::surroundings::Surroundings;
 use crate::wire::message::ROOMS_MAX;
 
 const WAKE: Token = Token(0);
@@ -39,11 +39,7 @@ const STREAMS: usize = 1024;
 
 /// Datagrams taken in one turn: a flood must not starve the links.
 const DATAGRAMS_A_TURN: usize = 64;
-/// A burst of changes to interfaces is waited out for so long, in milliseconds.
-const SETTLE: u64 = 50;
-/// Interfaces are looked at now and then even when nothing was said of them, in milliseconds: with netlink, and without.
-const RECHECK: u64 = 300_000;
-const RECHECK_BLIND: u64 = 5_000;
+const DEAF: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
 /// Milliseconds that goodbyes may take to go out.
 const LINGER: u64 = 2_000;
 
@@ -90,9 +86,7 @@ pub struct EventLoop {
     found: Receiver<resolver::Found>,
     look_up: Box<dyn Fn(Vec<Name>)>,
     options: Options,
-    usable: Vec<Interface>,
-    changes: Option<Changes>,
-    recheck: Time,
+    surroundings: Surroundings,
     signals: Signals,
     session: Session,
     state: State,
@@ -130,12 +124,9 @@ impl EventLoop {
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let registry = parts.poll.registry();
         let signals = Signals::register(registry, SIGNALS)?;
-        // Without netlink, as in some containers, interfaces are looked at now and then.
-        let mut changes = Changes::open().ok();
-        if let Some(changes) = &mut changes {
-            registry.register(changes, NETLINK, Interest::READABLE)?;
-        }
         let now = parts.clock.now();
+        let only = parts.options.interfaces.clone();
+        let surroundings = Surroundings::new(registry, NETLINK, only, now.time)?;
         Ok(EventLoop {
             poll: parts.poll,
             clock: parts.clock,
@@ -147,9 +138,7 @@ impl EventLoop {
             found: parts.found,
             look_up: parts.look_up,
             options: parts.options,
-            usable: Vec::new(),
-            changes,
-            recheck: now.time,
+            surroundings,
             signals,
             session: parts.session,
             state: parts.state,
@@ -202,13 +191,13 @@ impl EventLoop {
         let deadlines = [
             self.node.next_timeout(),
             self.session.deadline(),
-            Some(self.recheck),
+            Some(self.surroundings.due()),
         ];
         let least = deadlines
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(self.recheck);
+            .unwrap_or(self.surroundings.due());
         let timeout = if busy { 0 } else { least.since(self.now.time) };
         self.sleep(events, timeout)
     }
@@ -230,18 +219,12 @@ impl EventLoop {
                 WAKE => {}
                 SIGNALS => self.signal()?,
                 LISTENER => {
-                    let (only, usable) = (&self.options.interfaces, &self.usable);
-                    let welcome = |own: SocketAddr| {
-                        only.is_empty() || usable.iter().any(|i| has(i, own.ip()))
-                    };
+                    let surroundings = &self.surroundings;
+                    let welcome = |own: SocketAddr| surroundings.welcomes(own.ip());
                     self.streams
                         .accept(self.poll.registry(), welcome, &mut changes);
                 }
-                NETLINK => {
-                    if self.changes.as_mut().is_some_and(Changes::drain) {
-                        self.recheck = self.recheck.min(self.now.time + SETTLE);
-                    }
-                }
+                NETLINK => self.surroundings.told(self.now.time),
                 token if self.datagrams.owns(token) => self.datagrams.ready(token),
                 _ => self.streams.event(event, &mut changes),
             }
@@ -270,7 +253,7 @@ impl EventLoop {
             });
         }
         self.input()?;
-        if self.recheck <= self.now.time {
+        if self.surroundings.due() <= self.now.time {
             self.look_at_interfaces();
         }
         if self
@@ -421,20 +404,17 @@ impl EventLoop {
     }
 
     fn look_at_interfaces(&mut self) {
-        let blind = self.changes.is_none();
-        self.recheck = self.now.time + if blind { RECHECK_BLIND } else { RECHECK };
-        let Ok(usable) = interfaces::list(&self.options.interfaces) else {
-            return;
-        };
-        if self.datagrams.update(self.poll.registry(), &usable) > 0 {
-            // An address may be too new to be used.
-            self.recheck = self.now.time + 1_000;
+        let registry = self.poll.registry();
+        let seen = self
+            .surroundings
+            .look(self.now.time, registry, &mut self.datagrams);
+        if seen.deaf {
+            self.session.complain(DEAF);
         }
-        if usable != self.usable {
+        if let Some(usable) = seen.changed {
             self.session
                 .diagnostics
                 .debug(|| format!("interfaces: {usable:?}"));
-            self.usable = usable.clone();
             self.feed(Input::Interfaces(usable));
         }
     }
@@ -576,8 +556,4 @@ impl Core for Node {
     fn is_known(&self, peer: &PeerId) -> bool {
         Node::is_known(self, peer)
     }
-}
-
-fn has(interface: &Interface, address: IpAddr) -> bool {
-    interface.addresses.iter().any(|(own, _)| *own == address)
 }

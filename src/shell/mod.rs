@@ -29,5 +29,6 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod streams;
+pub mod surroundings;
 pub mod transcript;
 pub mod values;

@@ -103,8 +103,13 @@ impl Streams {
                         changes.push(Change::Accepted(stream, plain(address)));
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Whoever gave up before we came, and having no more files, are no reason to end.
+                // Whoever gave up before we came does not hide those behind.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) => {}
+                // Nobody is left, or there are no more files: no reason to end.
                 Err(_) => return,
             }
         }

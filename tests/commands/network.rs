@@ -1,10 +1,11 @@
 //! Closed networks: a secret in a file makes one.
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::hosts::Loopback;
 use super::hosts::program::Program;
-use super::{finish, said, wait_joined, wait_line};
+use super::{SOON, finish, said, wait_joined, wait_line};
 
 fn keygen(lo: &Loopback) -> String {
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
@@ -100,4 +101,18 @@ fn a_secret_that_cannot_be_used_is_an_error() {
             "{ended:?}"
         );
     }
+}
+
+#[test]
+fn who_cannot_hear_beacons_is_told_why() {
+    let Some(lo) = Loopback::new() else { return };
+    let taken = lo.host.namespace.inside(|| UdpSocket::bind("0.0.0.0:9999"));
+    let alice = lo.start("alice", &["listen"]);
+    alice.err.wait_for(SOON, |line| {
+        line.starts_with("p2pchat: not all beacons can be heard: ")
+    });
+    // Once the port is free, all goes by itself.
+    drop(taken);
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&bob, "alice");
 }
