@@ -112,10 +112,11 @@ impl Goal {
         self.deadline
     }
 
-    /// The exit status, once the run is over, and what stderr should say.
+    /// The exit status, once the run is over, and what stderr should say. `stored`: all that was said so far is.
     pub fn over(
         &mut self,
         now: Time,
+        stored: bool,
         delivery: impl FnOnce() -> Delivery,
     ) -> Option<(u8, Option<String>)> {
         if let Some(status) = self.over {
@@ -131,6 +132,10 @@ impl Goal {
         match self.purpose {
             Purpose::Listen => Some((if self.count.is_some() { TOO_FEW } else { DONE }, None)),
             Purpose::Peers => Some((if self.met { DONE } else { NOBODY }, None)),
+            Purpose::Chat | Purpose::Send if !stored => {
+                let sentence = "what was said last could not be stored, and is gone";
+                Some((FAILED, Some(sentence.to_owned())))
+            }
             Purpose::Chat | Purpose::Send => {
                 let delivery = delivery();
                 if delivery.settled {

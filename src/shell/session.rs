@@ -55,6 +55,10 @@ pub struct Session {
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
     pending: VecDeque<Command>,
+    /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
+    held: Option<Block>,
+    /// The end of input came, and the core is still to be told.
+    ending: bool,
     /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
     owed: Vec<u8>,
 }
@@ -99,6 +103,8 @@ impl Session {
             reading: io::stdout().is_terminal(),
             looked: false,
             pending,
+            held: None,
+            ending: false,
             owed: Vec::new(),
         }
     }
@@ -137,11 +143,12 @@ impl Session {
 
     /// There is something to be taken from stdin now.
     pub fn busy(&self, takes: bool) -> bool {
-        let waiting = self
-            .keyboard
-            .as_ref()
-            .is_some_and(|keyboard| !keyboard.is_empty());
-        !self.pending.is_empty() || (waiting || self.said_all()) && takes && self.owed.is_empty()
+        let came = |keyboard: &Receiver<Typed>| !keyboard.is_empty();
+        let waiting = match self.held {
+            Some(_) => takes,
+            None => self.keyboard.as_ref().is_some_and(came) || self.said_all(),
+        };
+        !self.pending.is_empty() || waiting && self.owed.is_empty()
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -156,8 +163,16 @@ impl Session {
             self.looked = true;
             self.pending.push_back(Command::Peers);
         }
-        if !self.pending.is_empty() || !takes || !self.owed.is_empty() {
+        if !self.pending.is_empty() || !self.owed.is_empty() {
             return;
+        }
+        match self.held.take() {
+            Some(block) if takes => return self.lines(block),
+            Some(block) => {
+                self.held = Some(block);
+                return;
+            }
+            None => {}
         }
         let typed = match self.keyboard.as_ref().map(Receiver::try_recv) {
             Some(Ok(typed)) => typed,
@@ -168,7 +183,8 @@ impl Session {
             None => return,
         };
         match typed {
-            Typed::Lines(block) => self.lines(block),
+            Typed::Lines(block) if takes => self.lines(block),
+            Typed::Lines(block) => self.held = Some(block),
             Typed::Key(key) => self.key(key),
             Typed::End if self.typing && !io::stdin().is_terminal() => {
                 self.keyboard = None;
@@ -177,8 +193,16 @@ impl Session {
             Typed::End => {
                 self.keyboard = None;
                 self.goal.input_ended(now.time);
-                self.pending.push_back(Command::Finish { need: self.need });
+                self.ending = true;
             }
+        }
+    }
+
+    /// Not before all is stored: what is not cannot be waited for.
+    fn finish(&mut self, stored: bool) {
+        if self.ending && stored {
+            self.ending = false;
+            self.pending.push_back(Command::Finish { need: self.need });
         }
     }
 
@@ -448,7 +472,9 @@ impl Session {
         if self.looking() && !self.goal.ended() {
             return None;
         }
-        let (status, sentence) = self.goal.over(now.time, || node.delivery())?;
+        let stored = node.accepting();
+        self.finish(stored);
+        let (status, sentence) = self.goal.over(now.time, stored, || node.delivery())?;
         if let Some(sentence) = sentence {
             self.complain(&sentence);
         }

@@ -3,6 +3,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::hosts::Loopback;
+use super::hosts::program::Program;
 use super::{Ended, finish};
 
 fn only_sentence(ended: &Ended) -> &str {
@@ -133,4 +134,23 @@ fn a_room_too_many_is_refused_and_leaves_no_folder() {
     let network = fs::read_dir(history).expect("a folder").next();
     let network = network.expect("a network").expect("a folder").path();
     assert_eq!(fs::read_dir(network).expect("a folder").count(), 64);
+}
+
+#[test]
+fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
+    let Some(lo) = Loopback::new() else { return };
+    finish(lo.spawn("alice", &["listen", "-W", "0"]), b"");
+    let mut command = lo.host.command("sh");
+    // No file may grow: as on a full disk.
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --interface lo send -W 0.3 hello";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_p2pchat")]);
+    command.env("P2PCHAT_DIR", lo.host.folder("alice"));
+    let ended = finish(Program::spawn("alice", command), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.err.len() == 2
+            && ended.err[0].starts_with("p2pchat: the history cannot be written: ")
+            && ended.err[1].ends_with(" could not be stored, and is gone"),
+        "{ended:?}"
+    );
 }
