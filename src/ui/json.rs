@@ -1,6 +1,6 @@
 //! Notices as JSON lines, and JSON lines as requests.
 //!
-//! What [`text`](super::text) shows in another's place is an escape here: nothing is lost, and no line acts on a terminal.
+//! What [`text`] shows in another's place is an escape here: nothing is lost, and no line acts on a terminal.
 use std::fmt::Display;
 use std::io::Write as _;
 

@@ -54,7 +54,7 @@ fn push_clean(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(clean(text).as_bytes());
 }
 
-/// Who bears which name, as far as this run has seen it. Bounded: beyond [`NAMES_MAX`] a name counts as borne by several.
+/// Who bears which name, as far as this run has seen it. Bounded: beyond `NAMES_MAX` a name counts as borne by several.
 #[derive(Debug, Default)]
 pub struct Names {
     by_id: Table<PeerId, Nick>,
