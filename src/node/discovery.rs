@@ -22,6 +22,8 @@ const PER_LINK: u64 = 200;
 const MISSED: u64 = 3;
 /// Longest interval believed of a beacon, in milliseconds.
 const INTERVAL_MAX: u64 = 120_000;
+/// How long after its first beacon a peer is expected to be linked, in milliseconds.
+const COMING_FOR: u64 = 2_000;
 const SIGHTINGS_MAX: usize = 1024;
 /// Sightings from one source address.
 const SOURCE_SHARE: usize = 128;
@@ -65,6 +67,7 @@ struct Sighting {
     peer: Peer,
     run: u64,
     places: Vec<Place>,
+    first: Time,
     heard: Time,
     interval: u64,
     source: IpAddr,
@@ -187,13 +190,14 @@ impl Discovery {
             peer: peer.clone(),
             run: beacon.run,
             places: Vec::new(),
+            first: now,
             heard: now,
             interval,
             source,
             dialing: None,
         });
         if sighting.run != beacon.run {
-            sighting.run = beacon.run;
+            (sighting.run, sighting.first) = (beacon.run, now);
             sighting.places.clear();
         }
         (
@@ -417,7 +421,8 @@ impl Discovery {
     /// Somebody may yet be linked: sighted and not failed, or given and not tried.
     pub fn coming(&self, hub: &Hub) -> bool {
         let untried = |s: &Sighting| {
-            s.fresh(hub.now.time) && s.places.iter().any(|place| place.failures == 0)
+            // What was not linked in this time is perhaps nobody: forged beacons must not keep anyone waiting.
+            s.first + COMING_FOR > hub.now.time && s.places.iter().any(|place| place.failures == 0)
         };
         self.sightings
             .iter()

@@ -20,6 +20,8 @@ const PEERS_MAX: usize = 4096;
 pub struct Receipts {
     /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
     held: Table<PeerId, Table<LogId, u64>>,
+    /// Peers whose programs come and go unannounced: they may be gone with the lines before anybody else has them.
+    passing: Set<PeerId>,
     finish: Option<Option<u64>>,
     settled: bool,
 }
@@ -28,8 +30,13 @@ impl Receipts {
     pub fn up(&mut self, hub: &Hub, stream: StreamId) {
         if let Some(link) = hub.links.get(&stream) {
             self.held.remove(&link.peer.id);
-            if self.held.len() >= PEERS_MAX {
+            self.passing.remove(&link.peer.id);
+            if self.held.len() >= PEERS_MAX || self.passing.len() >= PEERS_MAX {
                 self.held.retain(|peer, _| hub.linked.contains_key(peer));
+                self.passing.retain(|peer| hub.linked.contains_key(peer));
+            }
+            if link.passing {
+                self.passing.insert(link.peer.id);
             }
         }
     }
@@ -92,7 +99,7 @@ impl Receipts {
             .filter_map(|(log, _)| log.target.room())
             .collect();
         let mut members = Set::new();
-        let mut holding = 0;
+        let (mut holding, mut staying) = (0, false);
         let mut lacking = false;
         for link in hub
             .links
@@ -109,18 +116,23 @@ impl Receipts {
                 .filter(|(log, _)| shared(log))
                 .all(|(log, high)| self.holds(&link.peer.id, log) >= *high);
             members.insert(link.peer.id);
-            if all { holding += 1 } else { lacking = true }
+            if all {
+                holding += 1;
+                staying |= !link.passing;
+            } else {
+                lacking = true;
+            }
         }
         // Who held all and has left has done its part.
-        let left = self.held.keys().filter(|peer| !members.contains(peer));
-        holding += left
-            .filter(|peer| {
-                !heads.is_empty()
-                    && heads
-                        .iter()
-                        .all(|(log, high)| self.holds(peer, log) >= *high)
-            })
-            .count() as u64;
+        for peer in self.held.keys().filter(|peer| !members.contains(peer)) {
+            let all = heads
+                .iter()
+                .all(|(log, high)| self.holds(peer, log) >= *high);
+            if all && !heads.is_empty() {
+                holding += 1;
+                staying |= !self.passing.contains(peer);
+            }
+        }
         let named = hub
             .links
             .values()
@@ -132,7 +144,7 @@ impl Receipts {
                 })
             });
         let quiet_at = hub.news + GRACE;
-        let everyone = holding >= 1 && !lacking && !coming && !named;
+        let everyone = staying && !lacking && !coming && !named;
         let settled = heads.is_empty()
             || match self.finish.flatten() {
                 Some(need) => holding >= need,

@@ -48,6 +48,15 @@ fn what_nobody_took_goes_out_with_the_next_run_of_any_kind() {
 }
 
 #[test]
+fn two_that_only_pass_by_do_not_serve_each_other() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.spawn("alice", &["send", "-W", "2", "from alice"]);
+    let bob = lo.spawn("bob", &["send", "-W", "2", "from bob"]);
+    let codes = [finish(alice, b"").code, finish(bob, b"").code];
+    assert_eq!(codes, [75, 75], "each holds the other's line, and leaves");
+}
+
+#[test]
 fn what_an_ephemeral_run_could_not_deliver_is_said_to_be_gone() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["send", "--ephemeral", "-W", "0.2", "hello"];
