@@ -316,7 +316,8 @@ impl Node {
     fn compare(&mut self, stream: StreamId) {
         let change = self.rooms.compare(&mut self.hub, stream);
         for room in &change.unshared {
-            self.presence.unshared(&mut self.hub, stream, room);
+            let ours = !self.rooms.is_joined(room);
+            self.presence.unshared(&mut self.hub, stream, room, ours);
             self.replicate.unshared(stream, room);
         }
         for room in &change.shared {

@@ -60,12 +60,14 @@ impl Presence {
         }
     }
 
-    pub fn unshared(&mut self, hub: &mut Hub, stream: StreamId, room: &Room) {
+    /// The room is no longer shared. `ours`: because we left it; then nobody is shown as gone.
+    pub fn unshared(&mut self, hub: &mut Hub, stream: StreamId, room: &Room, ours: bool) {
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
         if let Some(present) = self.0.get_mut(&peer)
             && present.rooms.remove(room)
+            && !ours
         {
             hub.notice(Notice::Left {
                 room: room.clone(),

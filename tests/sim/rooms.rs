@@ -57,6 +57,10 @@ fn a_room_is_joined_and_left_mid_run() {
     lan.check_lines();
     let of_ops = |n: &&Notice| matches!(n, Notice::Joined { room, .. } if room.as_str() == "#ops");
     assert_eq!(lan.people[alice].shown().filter(of_ops).count(), 2);
+    let gone = |n: &&Notice| matches!(n, Notice::Left { .. });
+    assert_eq!(lan.people[alice].shown().filter(gone).count(), 1);
+    let seen = lan.people[bob].shown().filter(gone).count();
+    assert_eq!(seen, 0, "who leaves a room sees nobody leave it");
 }
 
 #[test]
