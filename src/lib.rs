@@ -6,7 +6,8 @@
 //! 2. [`shell::event_loop`] makes an [`base::event::Input`] of it, and [`node::node::Node::handle`] takes it in.
 //! 3. [`node::logs`] gives the line the next number of this author's log; [`base::batch::Batch::sign`] makes a signed batch of it.
 //! 4. The core puts `Save`, then a `Notice` (the own echo), then a `Write` for each link into its tray of
-//!    [`base::event::Output`]s. [`node::links`] framed and sealed the batch with [`wire::frame`] and [`wire::noise`].
+//!    [`base::event::Output`]s. [`node::cursors`] says to whom it goes,
+//!    [`node::link`] frames and seals it with [`wire::frame`] and [`wire::noise`].
 //! 5. The loop carries the outputs out in order: [`shell::store`] appends the batch to the room's segment, [`ui::text`] formats the
 //!    echo for [`shell::printer`], [`shell::streams`] writes to the sockets.
 //! 6. On the other box the bytes come in as an `Input`, are opened, checked against the author's key and the log's last hash,

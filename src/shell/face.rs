@@ -73,12 +73,7 @@ impl Face {
         let at = out.len();
         self.notice(&Notice::Chat(chat.clone()), out);
         if lines < chat.batch.count {
-            let kept = out[at..]
-                .split_inclusive(|b| *b == b'\n')
-                .take(lines as usize)
-                .map(<[u8]>::len)
-                .sum::<usize>();
-            out.truncate(at + kept);
+            out.truncate(at + length(&out[at..], lines));
         }
     }
 
@@ -93,11 +88,7 @@ impl Face {
         };
         self.chat(&chat, skip.saturating_add(lines), out);
         if skip > 0 {
-            let gone = out[at..]
-                .split_inclusive(|b| *b == b'\n')
-                .take(skip as usize)
-                .map(<[u8]>::len)
-                .sum::<usize>();
+            let gone = length(&out[at..], skip);
             out.drain(at..at + gone);
         }
     }
@@ -162,4 +153,10 @@ impl Face {
         let _ = screen.terminal.close(&[]);
         std::mem::take(screen.terminal.writer_mut())
     }
+}
+
+/// Bytes of the first `lines` lines, their ends included.
+fn length(text: &[u8], lines: u64) -> usize {
+    let all = text.split_inclusive(|b| *b == b'\n');
+    all.take(lines as usize).map(<[u8]>::len).sum()
 }
