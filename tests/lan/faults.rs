@@ -108,7 +108,7 @@ fn a_frozen_program_is_gone_until_it_thaws() {
     let frozen = Instant::now();
     say_to(&mut alice, "two", &[&bob]);
     for program in [&alice, &bob] {
-        let limit = Duration::from_secs(33).saturating_sub(frozen.elapsed());
+        let limit = Duration::from_secs(30).saturating_sub(frozen.elapsed());
         wait_shown(program, "carol", "left", 1, limit);
     }
     say_to(&mut bob, "uno", &[&alice]);

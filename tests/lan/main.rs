@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use hosts::program::{Program, SOON};
 
-/// A peer whose path or process is gone is shown as left by then; the rest is for a busy machine.
-pub const GONE: Duration = Duration::from_secs(18);
+/// A peer whose path or process is gone is shown as left by then: kernel timers of 9 to 14 s decide, not the machine.
+pub const GONE: Duration = Duration::from_secs(15);
 
 fn stands(line: &str, nick: &str, what: &str) -> bool {
     line.contains(&format!(" * {nick}~")) && line.ends_with(what)
