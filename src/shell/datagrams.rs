@@ -105,11 +105,10 @@ impl Datagrams {
     /// Without a group there will be no sockets, and nothing is heard or said. `tokens`, ideally [`LISTENERS_MAX`] of them, are
     /// the ones under which sockets are registered; where they end, no more sockets are opened.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Datagrams {
-        let count = tokens.len().min(LISTENERS_MAX);
         Datagrams {
             group,
             tokens,
-            listeners: (0..count).map(|_| None).collect(),
+            listeners: Vec::new(),
             turn: 0,
             sender_v4: None,
             sender_v6: None,
@@ -154,12 +153,11 @@ impl Datagrams {
     }
 
     fn listen(&mut self, registry: &Registry, group: SocketAddrV4, ear: Ear) -> io::Result<()> {
-        let (at, slot) = self
-            .listeners
-            .iter_mut()
-            .enumerate()
-            .find(|(_, slot)| slot.is_none())
-            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let free = self.listeners.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.listeners.len());
+        if at >= self.tokens.len().min(LISTENERS_MAX) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let socket = open_listener(group, ear)?;
         // Edge-triggered, as everything of this poll; a closed socket leaves it by itself.
         registry.register(
@@ -167,11 +165,16 @@ impl Datagrams {
             Token(self.tokens.start + at),
             Interest::READABLE,
         )?;
-        *slot = Some(Listener {
+        let listener = Some(Listener {
             ear,
             socket,
             ready: true,
         });
+        // No more slots than are used: each turn looks at all of them.
+        match self.listeners.get_mut(at) {
+            Some(slot) => *slot = listener,
+            None => self.listeners.push(listener),
+        }
         Ok(())
     }
 
