@@ -20,6 +20,8 @@ use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log
 pub const BACKFILL: u64 = 1000;
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
+/// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
+const RECEIPTS_EVERY: u64 = 5;
 /// Most logs asked for over one link.
 const WANTED_MAX: usize = 4_096;
 /// Most logs of which it is kept where the backfill ends.
@@ -422,12 +424,14 @@ impl Replicate {
         }
     }
 
-    /// At a turn's end: receipts go out, each link's at most once a millisecond, and links that lag get more.
+    /// At a turn's end: receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         let now = hub.now.time;
         self.receipts_due.retain(|(stream, log)| {
-            let waits = |link: &Link| link.clogged || link.receipted == Some(now);
+            let waits = |link: &Link| {
+                link.clogged || link.receipted.is_some_and(|at| now < at + RECEIPTS_EVERY)
+            };
             if hub.links.get(stream).is_some_and(waits) {
                 return true;
             }
@@ -511,7 +515,7 @@ impl Replicate {
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
         let due = self.receipts_due.iter().filter_map(|(stream, _)| {
             let link = hub.links.get(stream).filter(|link| !link.clogged)?;
-            link.receipted.map(|at| at + 1)
+            link.receipted.map(|at| at + RECEIPTS_EVERY)
         });
         due.chain(self.stalled).min()
     }

@@ -276,7 +276,7 @@ impl EventLoop {
             self.session
                 .complain("the disk refuses what it was given: a power cut would take lines");
         }
-        self.session.end_turn(self.now.time, &mut self.store)
+        self.session.end_turn(&mut self.store)
     }
 
     fn signal(&mut self) -> io::Result<()> {

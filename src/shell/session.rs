@@ -152,9 +152,7 @@ impl Session {
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        let printer = self.printer.as_ref();
-        let note = printer.and_then(|printer| self.transcript.deadline(printer));
-        self.goal.deadline().into_iter().chain(note).min()
+        self.goal.deadline()
     }
 
     /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
@@ -412,7 +410,7 @@ impl Session {
     ///
     /// # Errors
     /// The history cannot be read.
-    pub fn end_turn(&mut self, now: Time, store: &mut Store) -> io::Result<()> {
+    pub fn end_turn(&mut self, store: &mut Store) -> io::Result<()> {
         let Some(printer) = &self.printer else {
             return Ok(());
         };
@@ -424,7 +422,7 @@ impl Session {
             .catch_up(self.goal.remaining(), store, &mut self.face, printer)?;
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
-        self.transcript.note_printed(now, store, printer);
+        self.transcript.note_printed(store, printer);
         match printer.broken().filter(|_| !self.goal.ended()) {
             Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
             Some(_) if self.reading => self.goal.end(HUNG_UP),
@@ -493,7 +491,7 @@ impl Session {
                 self.transcript.print_now(last, &mut self.face, printer);
             }
             printer.finish(Duration::from_millis(LAST_LINES));
-            self.transcript.note_all(store, printer);
+            self.transcript.note_printed(store, printer);
         }
         keyboard::restore();
         self.diagnostics.finish();

@@ -6,7 +6,6 @@ use crate::base::event::{Chat, Notice, Position};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Table;
-use crate::base::time::Time;
 use crate::shell::face::Face;
 use crate::shell::printer::Printer;
 use crate::shell::store::Store;
@@ -41,8 +40,6 @@ pub struct Transcript {
     pub lines: u64,
     /// What is printed is noted in the store.
     notes: bool,
-    /// When it was last noted.
-    noted: Option<Time>,
 }
 
 impl Transcript {
@@ -57,7 +54,6 @@ impl Transcript {
             token: 0,
             lines: 0,
             notes: true,
-            noted: None,
         }
     }
 
@@ -225,27 +221,8 @@ impl Transcript {
         Ok(())
     }
 
-    /// Notes in the store what stdout has taken, at most once a millisecond: a note costs a write.
-    pub fn note_printed(&mut self, now: Time, store: &mut Store, printer: &Printer) {
-        if self.noted != Some(now) && self.unnoted(printer) {
-            self.noted = Some(now);
-            self.note_all(store, printer);
-        }
-    }
-
-    /// When to note what was printed since the last note.
-    pub fn deadline(&self, printer: &Printer) -> Option<Time> {
-        let noted = self.noted.filter(|_| self.unnoted(printer))?;
-        Some(noted + 1)
-    }
-
-    fn unnoted(&self, printer: &Printer) -> bool {
-        let first = self.handed.front();
-        first.is_some_and(|(token, _, _)| *token <= printer.printed())
-    }
-
-    /// Notes in the store what stdout has taken.
-    pub fn note_all(&mut self, store: &mut Store, printer: &Printer) {
+    /// Notes in the store what stdout has taken, so that a run that is killed repeats no more than its last turn.
+    pub fn note_printed(&mut self, store: &mut Store, printer: &Printer) {
         let out = printer.printed();
         let taken = self.handed.partition_point(|(token, _, _)| *token <= out);
         let mut reached: Vec<(Room, Position)> = Vec::new();
