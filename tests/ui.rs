@@ -259,6 +259,7 @@ fn view() -> PeerView {
         peer: peer(2, "bob"),
         address: Some("10.0.0.7:9999".parse().unwrap()),
         found: Found::Multicast,
+        via: None,
         state: PeerState::Linked,
         rtt: Some(Tenths(3)),
         rooms: vec![Room::general(), Room::new("ops").unwrap()],

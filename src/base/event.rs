@@ -62,6 +62,8 @@ pub enum Found {
     Given,
     /// It dialed us.
     Incoming,
+    /// A linked peer can reach it.
+    Neighbour,
 }
 
 impl Found {
@@ -70,6 +72,7 @@ impl Found {
             Found::Multicast => "multicast",
             Found::Given => "given",
             Found::Incoming => "incoming",
+            Found::Neighbour => "neighbour",
         }
     }
 }
@@ -225,6 +228,8 @@ pub struct PeerView {
     pub peer: Peer,
     pub address: Option<SocketAddr>,
     pub found: Found,
+    /// Of one that is not linked: the linked peer through which it is reached.
+    pub via: Option<Peer>,
     pub state: PeerState,
     /// Round trip, once measured.
     pub rtt: Option<Tenths>,

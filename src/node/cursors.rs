@@ -1,4 +1,4 @@
-//! How far each of our logs has been sent over each link.
+//! How far each log has been sent over each link.
 use std::collections::VecDeque;
 
 use super::hub::Hub;
@@ -15,10 +15,12 @@ use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log
 pub const AGAIN: StreamId = StreamId(u64::MAX);
 /// Batches that may be under way on one link of one log without a receipt.
 const WINDOW: usize = 1024;
+/// Most cursors over all links.
+const TABLE_MAX: usize = 65_536;
 /// What is read from the store at a time for a link that lags, in bytes.
 const LOAD_BYTES: usize = 64 * 1024;
 
-/// How far one of our logs has been sent over one link.
+/// How far a log has been sent over one link.
 #[derive(Default)]
 struct Cursor {
     /// The line asked for first.
@@ -46,17 +48,25 @@ impl Cursors {
         self.claims.retain(|key, _| which(key));
     }
 
-    /// A batch of our own goes to all members that stand at the head; the others find it in the store.
-    pub fn live(&mut self, hub: &mut Hub, room: &Room, batch: &Batch) {
-        let members: Vec<StreamId> = hub
-            .links
-            .iter()
-            .filter(|(_, link)| link.rooms.contains(room))
-            .map(|(s, _)| *s)
-            .collect();
-        for stream in members {
+    /// This link gets the log as it grows.
+    pub fn follows(&self, stream: StreamId, log: &LogId) -> bool {
+        self.table.contains_key(&(stream, log.clone()))
+    }
+
+    /// A log grew by this batch: it goes to all that stand at the head; the others find it in the store.
+    /// One of our own that begins goes to every member, unasked. `from`: the link over which it came.
+    pub fn live(&mut self, hub: &mut Hub, room: &Room, batch: &Batch, from: Option<StreamId>) {
+        let begins = from.is_none() && batch.sequence == 1;
+        let others = hub
+            .in_room(room)
+            .filter(|(stream, _)| Some(*stream) != from);
+        let streams: Vec<StreamId> = others.map(|(stream, _)| stream).collect();
+        if let Some(from) = from {
+            self.acknowledged(from, &batch.log, batch.last());
+        }
+        for stream in streams {
             let key = (stream, batch.log.clone());
-            if batch.sequence == 1 {
+            if begins {
                 self.table.get_or_insert_with(key.clone(), || Cursor {
                     next: 1,
                     ..Cursor::default()
@@ -79,6 +89,16 @@ impl Cursors {
         }
     }
 
+    /// A peer says how far it holds somebody else's log, which it gets from us.
+    pub fn acknowledged(&mut self, stream: StreamId, log: &LogId, high: u64) {
+        if let Some(cursor) = self.table.get_mut(&(stream, log.clone())) {
+            while cursor.sent.front().is_some_and(|(last, _)| *last <= high) {
+                cursor.sent.pop_front();
+            }
+            cursor.next = cursor.next.max(high + 1);
+        }
+    }
+
     /// A peer says how far it holds one of our logs: a receipt, if what it holds is ours.
     #[allow(clippy::too_many_arguments)]
     pub fn receipt(
@@ -87,12 +107,15 @@ impl Cursors {
         logs: &mut Logs,
         receipts: &mut Receipts,
         stream: StreamId,
-        log: LogId,
+        log: &LogId,
         entry: &Held,
     ) {
-        let current = logs.own_log(hub, log.target.room().unwrap_or(&Room::general())) == log;
-        let head = logs.get(&log).map_or(0, |range| range.high);
-        let mut ours = logs.hash_at(&log, entry.high);
+        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
+            return;
+        };
+        let current = logs.is_current(hub, log);
+        let head = logs.get(log).map_or(0, |range| range.high);
+        let mut ours = logs.hash_at(log, entry.high);
         if let Some(cursor) = self.table.get_mut(&(stream, log.clone())) {
             while let Some((last, hash)) = cursor.sent.front().copied()
                 && last <= entry.high
@@ -104,15 +127,13 @@ impl Cursors {
             }
         }
         match ours {
-            Some(hash) if hash == entry.hash => {
-                receipts.confirm(hub, logs, stream, &log, entry.high)
-            }
+            Some(hash) if hash == entry.hash => receipts.confirm(hub, logs, peer, log, entry.high),
             // Not ours, or above our head: this directory is an old copy, or has a twin.
             Some(_) if current => doubt(hub, logs, receipts),
             None if entry.high > head && current => doubt(hub, logs, receipts),
             None if entry.high < head && current => {
                 let claim = (entry.high, entry.hash);
-                self.claims.insert((stream, log), claim);
+                self.claims.insert((stream, log.clone()), claim);
             }
             _ => {}
         }
@@ -134,7 +155,7 @@ impl Cursors {
         lacked.min()
     }
 
-    /// The peer asks for one of our logs, from a line on; what comes later follows by itself.
+    /// The peer asks for a log, from a line on; what comes later follows by itself. From 0: it asks no more.
     pub fn want(
         &mut self,
         hub: &mut Hub,
@@ -150,19 +171,25 @@ impl Cursors {
             let Some(log) = log(&room, want.sender, &want.incarnation) else {
                 continue;
             };
-            let Some(range) = logs.get(&log).filter(|_| want.sender == hub.id()) else {
+            let key = (stream, log);
+            let Some(range) = logs.get(&key.1).filter(|_| want.from > 0) else {
+                self.table.remove(&key);
+                self.lagging.remove(&key);
                 continue;
             };
             if want.from < range.low {
-                offer_again(hub, stream, range, range.low);
+                offer_again(hub, logs, stream, range, range.low);
                 continue;
             }
             let next = want.from.min(range.high + 1);
+            if self.table.len() >= TABLE_MAX && !self.table.contains_key(&key) {
+                continue;
+            }
             if next <= range.high {
-                self.lagging.insert((stream, log.clone()));
+                self.lagging.insert(key.clone());
             }
             self.table.insert(
-                (stream, log),
+                key,
                 Cursor {
                     from: next,
                     next,
@@ -189,9 +216,10 @@ impl Cursors {
             return;
         }
         // Batches do not wait in memory: what a clogged link cannot take is read again.
-        if hub.links.get(&key.0).is_none_or(|link| link.clogged) {
+        let link = hub.links.get(&key.0).filter(|link| !link.clogged);
+        let Some(peer) = link.map(|link| link.peer.id) else {
             return;
-        }
+        };
         let Some(first) = batches.first() else {
             self.lagging.remove(&key);
             return;
@@ -199,7 +227,7 @@ impl Cursors {
         if first.sequence > cursor.next {
             self.table.remove(&key);
             if let Some(range) = logs.get(&key.1) {
-                offer_again(hub, key.0, range, first.sequence);
+                offer_again(hub, logs, key.0, range, first.sequence);
             }
             return;
         }
@@ -210,7 +238,7 @@ impl Cursors {
                 self.table.remove(&key);
                 return doubt(hub, logs, receipts);
             }
-            receipts.confirm(hub, logs, key.0, &key.1, claim.0);
+            receipts.confirm(hub, logs, peer, &key.1, claim.0);
         }
         cursor.at = at;
         for batch in batches {
@@ -261,19 +289,22 @@ pub fn held(range: &Range, start: u64) -> Held {
         high: range.high,
         hash: range.hash,
         start,
+        age: 0,
+        holder: None,
+        signature: None,
     }
 }
 
 /// The store has not all that was asked for: the peer is to ask for what there is, and knows what is missing.
-fn offer_again(hub: &mut Hub, stream: StreamId, range: &Range, low: u64) {
+fn offer_again(hub: &mut Hub, logs: &Logs, stream: StreamId, range: &Range, low: u64) {
     let held = Held {
         low,
-        ..held(range, 0)
+        ..held(range, logs.start(&range.log).unwrap_or(0))
     };
     let have = Have {
         target: range.log.target.to_string(),
         logs: vec![held],
-        members: Vec::new(),
+        ..Have::default()
     };
     hub.send(stream, &Message::Have(have));
 }

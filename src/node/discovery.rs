@@ -487,16 +487,16 @@ impl Discovery {
                 peer: link.peer.clone(),
                 address: Some(link.address),
                 found,
+                via: None,
                 state: PeerState::Linked,
                 rtt: link.rtt.map(|ms| Tenths(ms.saturating_mul(10))),
                 rooms: link.rooms.iter().cloned().collect(),
             });
         }
-        for (id, sighting) in self
-            .sightings
-            .iter()
-            .filter(|(id, _)| !hub.linked.contains_key(id) && **id != hub.id())
-        {
+        let reached = self.reached(hub);
+        for (id, sighting) in self.sightings.iter().filter(|(id, _)| {
+            !hub.linked.contains_key(id) && **id != hub.id() && !reached.contains_key(id)
+        }) {
             let state = if sighting.fresh(hub.now.time) {
                 PeerState::Known
             } else {
@@ -511,12 +511,48 @@ impl Discovery {
                 peer,
                 address,
                 found: Found::Multicast,
+                via: None,
                 state,
                 rtt: None,
                 rooms: Vec::new(),
             });
         }
+        rows.extend(reached.into_values());
         rows
+    }
+
+    /// Who is there through others, by the nearest of them.
+    fn reached(&self, hub: &Hub) -> Table<PeerId, PeerView> {
+        let mut nearest: Table<PeerId, (u8, PeerView)> = Table::new();
+        for link in hub.links.values() {
+            for (room, there) in link.reach.iter() {
+                for (id, reach) in there.iter().filter(|(id, _)| !hub.linked.contains_key(id)) {
+                    let fresh = || PeerView {
+                        peer: Peer {
+                            id: *id,
+                            nick: reach.nick.clone(),
+                        },
+                        address: None,
+                        found: Found::Neighbour,
+                        via: Some(link.peer.clone()),
+                        state: PeerState::Known,
+                        rtt: None,
+                        rooms: Vec::new(),
+                    };
+                    let (hops, view) = nearest.get_or_insert_with(*id, || (reach.hops, fresh()));
+                    if reach.hops < *hops {
+                        (*hops, view.via) = (reach.hops, Some(link.peer.clone()));
+                    }
+                    if !view.rooms.contains(room) {
+                        view.rooms.push(room.clone());
+                    }
+                }
+            }
+        }
+        nearest
+            .into_iter()
+            .map(|(id, (_, view))| (id, view))
+            .collect()
     }
 }
 

@@ -19,8 +19,6 @@ pub const HANDSHAKES_MAX: usize = 64;
 pub const HANDSHAKE_TIME: u64 = 5_000;
 /// Time for a link's answer when another run of the same peer has come.
 const TWIN_WITHIN: u64 = 500;
-/// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
-const AGE_SLACK: u64 = 250;
 const TWINS_MAX: usize = 64;
 /// Most links: each takes a socket and some KiB.
 const LINKS_MAX: usize = 512;
@@ -384,7 +382,7 @@ impl Handshakes {
             },
             key,
             run: hello.run,
-            elder: now.0 + AGE_SLACK >= hello.age,
+            lead: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
             passing: hello.passing,
             address,
             begun: unfinished.begun,
@@ -395,7 +393,8 @@ impl Handshakes {
             rtt: None,
             marks: hello.rooms.into_iter().collect(),
             rooms: Set::new(),
-            members: Table::new(),
+            reach: Table::new(),
+            offered: None,
             clogged: false,
             session,
             frames,

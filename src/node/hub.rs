@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::link::Link;
-use crate::base::batch::Batch;
+use super::link::{Link, Reach};
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
@@ -163,6 +163,50 @@ impl Hub {
         self.linked
             .get(peer)
             .and_then(|stream| self.links.get(stream))
+    }
+
+    /// The links that share this room.
+    pub fn in_room<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = (StreamId, &'a Link)> {
+        let sharing = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.rooms.contains(room));
+        sharing.map(|(stream, link)| (*stream, link))
+    }
+
+    /// Who can be reached through others in a room: over which link, and as whom. One that many reach comes as often.
+    pub fn reached<'a>(
+        &'a self,
+        room: &'a Room,
+    ) -> impl Iterator<Item = (StreamId, &'a PeerId, &'a Reach)> {
+        self.links.iter().flat_map(|(stream, link)| {
+            let there = link.reach.get(room).into_iter().flat_map(Table::iter);
+            let there = there.filter(|(_, reach)| reach.from <= self.now.time);
+            there.map(|(peer, reach)| (*stream, peer, reach))
+        })
+    }
+
+    /// Is the author of this log there, though only through others?
+    pub fn reaches(&self, log: &LogId) -> bool {
+        let room = log.target.room();
+        room.is_some_and(|room| self.reached(room).any(|(_, peer, _)| *peer == log.author))
+    }
+
+    /// As whom a peer is to be shown, whether it is linked, reached, or not there.
+    pub fn name_of(&self, peer: &PeerId) -> Peer {
+        let reach = |link: &Link| {
+            let there = link.reach.values().find_map(|there| there.get(peer));
+            there.map(|reach| reach.nick.clone())
+        };
+        let nick = match self.link_to(peer) {
+            Some(link) => Some(link.peer.nick.clone()),
+            None if *peer == self.id() => Some(self.nick.clone()),
+            None => self.links.values().find_map(reach),
+        };
+        Peer {
+            id: *peer,
+            nick: nick.unwrap_or_else(|| Nick::foreign("")),
+        }
     }
 
     pub fn send(&mut self, stream: StreamId, message: &Message) {

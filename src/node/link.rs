@@ -5,7 +5,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::base::event::Peer;
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::{Nick, Room};
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::frame::{self, Kind, Reader};
@@ -14,14 +14,25 @@ use crate::wire::noise::Session;
 /// Bytes that may wait on a link whose socket takes no more. Batches never wait here; a peer that makes more than this of answers necessary is cut off.
 const PENDING_MAX: usize = 256 * 1024;
 
+/// A member of a room that can be reached through a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    pub nick: Nick,
+    pub run: u64,
+    /// Links to it from the one whom this link leads to.
+    pub hops: u8,
+    /// From then on it counts: news of somebody who was just lost may be old.
+    pub from: Time,
+}
+
 pub struct Link {
     pub peer: Peer,
     /// The peer's key, ready to verify with.
     pub key: VerifyingKey,
     /// Of the peer's program.
     pub run: u64,
-    /// Our program is at least as old as the peer's.
-    pub elder: bool,
+    /// Milliseconds by which the peer's program is older than ours.
+    pub lead: i64,
     /// A program that comes and goes unannounced.
     pub passing: bool,
     pub address: SocketAddr,
@@ -40,8 +51,10 @@ pub struct Link {
     pub marks: Set<String>,
     /// The rooms shared with it.
     pub rooms: Set<Room>,
-    /// Whom it named as members, when the room was first shared.
-    pub members: Table<Room, Set<PeerId>>,
+    /// Whom it can reach in each shared room.
+    pub reach: Table<Room, Table<PeerId, Reach>>,
+    /// When it was last offered a log of somebody else.
+    pub offered: Option<Time>,
     /// The socket takes no more for now.
     pub clogged: bool,
     pub session: Box<Session>,

@@ -3,8 +3,7 @@
 use super::hub::Hub;
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
-use crate::base::table::Set;
+use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::frame::{Frame, Kind};
 use crate::wire::message::Message;
@@ -24,7 +23,8 @@ pub enum Event {
         stream: StreamId,
         peer: Peer,
         since: Time,
-        rooms: Set<Room>,
+        /// Whom it reached.
+        reached: Set<PeerId>,
         replaced: bool,
     },
     /// A dial or its handshake came to nothing. `own`: it reached ourselves.
@@ -115,7 +115,7 @@ fn remove(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Even
         stream,
         peer: link.peer,
         since: link.since,
-        rooms: link.rooms,
+        reached: link.reach.values().flat_map(Table::keys).copied().collect(),
         replaced,
     });
 }

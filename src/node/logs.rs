@@ -108,6 +108,11 @@ impl Logs {
         }
     }
 
+    /// One of our own, and the one we go on with.
+    pub fn is_current(&self, hub: &Hub, log: &LogId) -> bool {
+        log.author == hub.id() && log.incarnation == self.incarnation
+    }
+
     pub fn get(&self, log: &LogId) -> Option<&Range> {
         self.ranges.get(log)
     }

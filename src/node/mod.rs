@@ -6,10 +6,12 @@ pub mod hub;
 pub mod link;
 pub mod links;
 pub mod logs;
+pub mod members;
 #[allow(clippy::module_inception)]
 pub mod node;
 pub mod presence;
 pub mod receipts;
 pub mod replicate;
 pub mod rooms;
+pub mod sources;
 pub mod trust;

@@ -4,6 +4,7 @@ use super::handshakes::Handshakes;
 use super::hub::{Counters, Hub, Resume, Setup};
 use super::links::{self, Event};
 use super::logs::Logs;
+use super::members::Members;
 use super::presence::Presence;
 use super::receipts::Receipts;
 use super::replicate::{Replicate, Verdict};
@@ -13,6 +14,7 @@ use crate::base::batch::{LogId, Range};
 use crate::base::event::{Command, Delivery, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
+use crate::base::table::Set;
 use crate::base::time::{Now, Time};
 use crate::wire::message::Message;
 
@@ -22,6 +24,7 @@ pub struct Node {
     trust: Trust,
     logs: Logs,
     rooms: Rooms,
+    members: Members,
     replicate: Replicate,
     receipts: Receipts,
     presence: Presence,
@@ -42,6 +45,7 @@ impl Node {
             trust: Trust::new(known),
             logs,
             rooms: Rooms::default(),
+            members: Members::default(),
             replicate: Replicate::default(),
             receipts: Receipts::default(),
             presence: Presence::default(),
@@ -87,6 +91,7 @@ impl Node {
             self.handshakes.deadline(),
             links::deadline(&self.hub),
             self.presence.deadline(),
+            self.members.deadline(),
             self.discovery.deadline(&self.hub, &self.handshakes),
             self.replicate.deadline(&self.hub),
             self.receipts.deadline(delivery.as_ref()),
@@ -97,9 +102,15 @@ impl Node {
     fn wake(&mut self, events: &mut Vec<Event>) {
         self.handshakes.wake(&mut self.hub, events);
         links::wake(&mut self.hub, events);
-        self.presence.wake(&mut self.hub);
+        for peer in self.presence.wake(&self.hub) {
+            self.look(&peer);
+        }
+        for peer in self.members.wake(&mut self.hub) {
+            self.look(&peer);
+        }
         self.discovery.wake(&mut self.hub, &mut self.handshakes);
-        self.replicate.wake(&mut self.hub, &mut self.logs);
+        self.replicate
+            .wake(&mut self.hub, &mut self.logs, &self.rooms);
     }
 
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<Event>) {
@@ -202,6 +213,7 @@ impl Node {
             Command::Part(room) => match room.or_else(|| self.rooms.spoken().cloned()) {
                 Some(room) if self.rooms.part(hub, &room) => {
                     self.compare_all();
+                    self.members.parted(&room);
                     self.logs.forget(&self.hub, &room);
                     self.replicate.parted(&mut self.hub, &room);
                 }
@@ -278,11 +290,16 @@ impl Node {
                         stream,
                         peer,
                         since,
+                        reached,
                         replaced,
                         ..
                     } => {
                         self.replicate.down(stream);
-                        self.presence.down(&mut self.hub, &peer.id, replaced);
+                        match replaced {
+                            true => self.presence.replaced(&self.hub, &peer.id),
+                            false => self.look(&peer.id),
+                        }
+                        self.lost(&peer.id, &reached);
                         self.discovery.down(&mut self.hub, &peer.id, since);
                         if !replaced {
                             self.handshakes.unpark(&mut self.hub, peer.id, &mut events);
@@ -303,7 +320,6 @@ impl Node {
         self.trust.meet(&mut self.hub, &peer);
         self.receipts.up(&self.hub, stream);
         self.discovery.up(&mut self.hub, stream);
-        self.presence.up(&mut self.hub, stream);
         self.rooms.up(&mut self.hub, stream);
         let begun = self.hub.links.get(&stream).map(|link| link.begun);
         if begun.is_some_and(|begun| begun <= self.renamed) {
@@ -316,15 +332,51 @@ impl Node {
     fn compare(&mut self, stream: StreamId) {
         let change = self.rooms.compare(&mut self.hub, stream);
         for room in &change.unshared {
-            let ours = !self.rooms.is_joined(room);
-            self.presence.unshared(&mut self.hub, stream, room, ours);
             self.replicate.unshared(stream, room);
+            self.members.touch(&self.hub, room);
         }
         for room in &change.shared {
-            self.presence.shared(&mut self.hub, stream, room);
+            self.members.shared(&mut self.hub, stream, room);
             self.replicate
                 .shared(&mut self.hub, &self.logs, stream, room);
         }
+        let link = self.hub.links.get_mut(&stream);
+        let reached = link.map(|link| {
+            let gone = |room: &Room| change.unshared.contains(room);
+            let of_gone = link.reach.iter().filter(|(room, _)| gone(room));
+            let reached: Set<PeerId> = of_gone
+                .flat_map(|(_, there)| there.keys())
+                .copied()
+                .collect();
+            link.reach.retain(|room, _| !gone(room));
+            (link.peer.id, reached)
+        });
+        if let Some((peer, reached)) = reached {
+            self.look(&peer);
+            reached.iter().for_each(|peer| self.look(peer));
+        }
+    }
+
+    /// Is this peer there, and in which rooms?
+    fn look(&mut self, peer: &PeerId) {
+        self.presence.look(&mut self.hub, self.rooms.joined(), peer);
+    }
+
+    /// A link ended: whom it reached may be gone, and its author's last lines may not be with everybody.
+    fn lost(&mut self, peer: &PeerId, reached: &Set<PeerId>) {
+        self.members.lost(&self.hub, peer);
+        for peer in reached.iter() {
+            self.members.lost(&self.hub, peer);
+            self.look(peer);
+        }
+        let rooms = self.rooms.joined();
+        for room in rooms {
+            self.members.touch(&self.hub, room);
+        }
+        self.replicate
+            .author_gone(&self.hub, &self.logs, peer, rooms);
+        self.replicate
+            .choose(&mut self.hub, &self.logs, &self.rooms);
     }
 
     fn compare_all(&mut self) {
@@ -338,7 +390,7 @@ impl Node {
         let Some(link) = hub.links.get(&stream) else {
             return;
         };
-        let (peer, address) = (link.peer.clone(), link.address);
+        let (peer, run, address) = (link.peer.clone(), link.run, link.address);
         match message {
             Message::Rooms { rooms } => {
                 self.rooms.told(hub, stream, rooms);
@@ -374,6 +426,14 @@ impl Node {
                     },
                 );
                 self.presence.renamed(hub, &peer.id, nick);
+                for room in self.rooms.joined() {
+                    self.members.touch(hub, room);
+                }
+            }
+            Message::Members(told) => {
+                for peer in self.members.hear(hub, stream, told) {
+                    self.look(&peer);
+                }
             }
             Message::Bye { reason } => {
                 // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
@@ -383,6 +443,7 @@ impl Node {
                 links::ended(hub, stream, reason == "duplicate", events);
                 if reason == "leave" {
                     self.discovery.left(&peer.id);
+                    self.members.left(hub, &peer.id, run);
                 }
             }
             Message::Hello(_) | Message::Unknown => {}

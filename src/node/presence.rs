@@ -1,8 +1,9 @@
-//! Who is there: one `joined` for each program and shared room, one `left`.
+//! Who is there: one `joined` for each program and shared room, one `left`. Linked or reached through others, it is there.
 
 use super::handshakes::HANDSHAKE_TIME;
 use super::hub::Hub;
-use crate::base::event::{Notice, Peer, StreamId};
+use super::link::Link;
+use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::table::{Set, Table};
@@ -20,61 +21,87 @@ struct Present {
 pub struct Presence(Table<PeerId, Present>);
 
 impl Presence {
-    pub fn up(&mut self, hub: &mut Hub, stream: StreamId) {
-        let Some(link) = hub.links.get(&stream) else {
+    /// Compares where a peer can be found now with where it was.
+    pub fn look(&mut self, hub: &mut Hub, joined: &[Room], id: &PeerId) {
+        if *id == hub.id() {
+            return;
+        }
+        let link = hub.link_to(id).filter(|link| !link.passing);
+        let mut rooms: Set<Room> = Set::new();
+        let (mut run, mut nick) = (None, None);
+        if let Some(link) = link {
+            rooms = link.rooms.clone();
+            (run, nick) = (Some(link.run), Some(link.peer.nick.clone()));
+        }
+        let known = self.0.get(id).map(|present| present.run);
+        for room in joined {
+            let now = hub.now.time;
+            let there = |link: &Link| {
+                let reach = link.reach.get(room)?.get(id)?;
+                (reach.from <= now).then(|| reach.clone())
+            };
+            for reach in hub.links.values().filter_map(there) {
+                rooms.insert(room.clone());
+                // A neighbour that has not heard of the new run yet does not bring the old one back.
+                if run.is_none() || link.is_none() && Some(reach.run) == known {
+                    (run, nick) = (Some(reach.run), Some(reach.nick.clone()));
+                }
+            }
+        }
+        let waits = self.0.get(id).is_some_and(|p| p.until.is_some());
+        let (Some(run), Some(nick)) = (run, nick) else {
+            if !waits {
+                self.gone(hub, id);
+            }
             return;
         };
-        if link.passing {
-            return;
+        if known.is_some_and(|known| known != run) {
+            self.gone(hub, id);
         }
-        let (peer, run) = (link.peer.clone(), link.run);
-        if self
-            .0
-            .get(&peer.id)
-            .is_some_and(|present| present.run != run)
-        {
-            self.gone(hub, &peer.id);
-        }
-        let present = self.0.get_or_insert_with(peer.id, || Present {
-            peer: peer.clone(),
+        let fresh = Peer {
+            id: *id,
+            nick: nick.clone(),
+        };
+        let present = self.0.get_or_insert_with(*id, || Present {
+            peer: fresh,
             run,
             rooms: Set::new(),
             until: None,
         });
-        present.until = None;
-        self.renamed(hub, &peer.id, peer.nick);
-    }
-
-    pub fn shared(&mut self, hub: &mut Hub, stream: StreamId, room: &Room) {
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
-            return;
-        };
-        if let Some(present) = self.0.get_mut(&peer)
-            && present.rooms.insert(room.clone())
-        {
-            hub.notice(Notice::Joined {
-                room: room.clone(),
-                peer: present.peer.clone(),
-                at: hub.now.wall,
-            });
+        if hub.linked.contains_key(id) {
+            present.until = None;
         }
-    }
-
-    /// The room is no longer shared. `ours`: because we left it; then nobody is shown as gone.
-    pub fn unshared(&mut self, hub: &mut Hub, stream: StreamId, room: &Room, ours: bool) {
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
-            return;
-        };
-        if let Some(present) = self.0.get_mut(&peer)
-            && present.rooms.remove(room)
-            && !ours
-        {
-            hub.notice(Notice::Left {
-                room: room.clone(),
-                peer: present.peer.clone(),
-                at: hub.now.wall,
-            });
+        let peer = present.peer.clone();
+        let at = hub.now.wall;
+        let left: Vec<Room> = present
+            .rooms
+            .iter()
+            .filter(|room| !rooms.contains(room))
+            .cloned()
+            .collect();
+        if present.until.is_none() {
+            for room in left {
+                present.rooms.remove(&room);
+                // Because we left it: then nobody is shown as gone.
+                if joined.contains(&room) {
+                    hub.notice(Notice::Left {
+                        room,
+                        peer: peer.clone(),
+                        at,
+                    });
+                }
+            }
         }
+        for room in rooms {
+            if present.rooms.insert(room.clone()) {
+                hub.notice(Notice::Joined {
+                    room,
+                    peer: peer.clone(),
+                    at,
+                });
+            }
+        }
+        self.renamed(hub, id, nick);
     }
 
     pub fn renamed(&mut self, hub: &mut Hub, peer: &PeerId, nick: Nick) {
@@ -96,11 +123,8 @@ impl Presence {
         }
     }
 
-    /// `replaced`: another link to the same run stands, or is about to.
-    pub fn down(&mut self, hub: &mut Hub, peer: &PeerId, replaced: bool) {
-        if !replaced {
-            return self.gone(hub, peer);
-        }
+    /// Its link was taken away in favour of another, which must come soon.
+    pub fn replaced(&mut self, hub: &Hub, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
             present.until = Some(hub.now.time + HANDSHAKE_TIME);
         }
@@ -118,17 +142,16 @@ impl Presence {
         }
     }
 
-    pub fn wake(&mut self, hub: &mut Hub) {
+    /// Gives those whose other link did not come.
+    pub fn wake(&mut self, hub: &Hub) -> Vec<PeerId> {
         let now = hub.now.time;
-        let gone: Vec<PeerId> = self
-            .0
-            .iter()
-            .filter(|(_, p)| p.until.is_some_and(|until| until <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        for peer in gone {
-            self.gone(hub, &peer);
+        let late = |p: &&mut Present| p.until.is_some_and(|until| until <= now);
+        let mut waited = Vec::new();
+        for present in self.0.values_mut().filter(late) {
+            present.until = None;
+            waited.push(present.peer.id);
         }
+        waited
     }
 
     pub fn deadline(&self) -> Option<Time> {

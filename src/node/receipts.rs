@@ -1,18 +1,19 @@
 //! How far what was said has come: who holds it, who is still to be waited for.
 
+use data_encoding::BASE64URL_NOPAD;
+
 use super::hub::Hub;
 use super::logs::Logs;
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, StreamId};
-use crate::base::identity::PeerId;
+use crate::base::identity::{PeerId, verify};
 use crate::base::name::Room;
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
+use crate::wire::message::{Held, receipt};
 
 /// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
 const GRACE: u64 = 8;
-/// How long a link's word about other members is taken for true, in milliseconds.
-const NAMED_FOR: u64 = 10_000;
 /// Most peers whose receipts are kept.
 const PEERS_MAX: usize = 4096;
 
@@ -46,26 +47,44 @@ impl Receipts {
         &mut self,
         hub: &mut Hub,
         logs: &Logs,
-        stream: StreamId,
+        peer: PeerId,
         log: &LogId,
         sequence: u64,
     ) {
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.clone()) else {
+        if !self.held.contains_key(&peer) && self.held.len() >= PEERS_MAX {
             return;
-        };
-        let held = self
-            .held
-            .get_or_default(peer.id)
-            .get_or_default(log.clone());
+        }
+        let held = self.held.get_or_default(peer).get_or_default(log.clone());
         if *held < sequence {
             *held = sequence;
             if logs.start(log).is_some_and(|start| start <= sequence) {
                 hub.notice(Notice::Delivered {
                     log: log.clone(),
                     sequence,
-                    peer,
+                    peer: hub.name_of(&peer),
                 });
             }
+        }
+    }
+
+    /// A receipt came through others: it counts if the holder signed it and what it holds is ours.
+    pub fn passed_on(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        holder: PeerId,
+        log: &LogId,
+        held: &Held,
+    ) {
+        let signed = receipt(&hub.network, log, held.high, &held.hash);
+        let signature = held.signature.as_deref().map(str::as_bytes);
+        let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
+        let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
+        if logs.hash_at(log, held.high) == Some(held.hash)
+            && let (Some(key), Some(signature)) = (holder.key(), signature)
+            && verify(&key, &signed.0, &signature)
+        {
+            self.confirm(hub, logs, holder, log, held.high);
         }
     }
 
@@ -133,16 +152,13 @@ impl Receipts {
                 staying |= !self.passing.contains(peer);
             }
         }
-        let named = hub
-            .links
-            .values()
-            .filter(|link| link.since + NAMED_FOR > hub.now.time)
-            .any(|link| {
-                let of_rooms = link.members.iter().filter(|(room, _)| rooms.contains(room));
-                of_rooms.flat_map(|(_, ids)| ids).any(|id| {
-                    *id != hub.id() && !self.held.contains_key(id) && !hub.linked.contains_key(id)
-                })
-            });
+        // Who is there through others is waited for: it gets it through others, or will be linked.
+        let named = heads.iter().any(|(log, high)| {
+            let room = log.target.room().into_iter();
+            let mut reached = room.flat_map(|room| hub.reached(room));
+            reached
+                .any(|(_, peer, _)| !hub.linked.contains_key(peer) && self.holds(peer, log) < *high)
+        });
         let quiet_at = hub.news + GRACE;
         let everyone = staying && !lacking && !coming && !named;
         let settled = heads.is_empty()

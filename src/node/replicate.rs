@@ -1,6 +1,9 @@
-//! How lines travel: offers, wants and receipts. What has been sent to whom is in `cursors`.
+//! How lines travel: what is held is said, what is lacked comes in, and both are passed on. From whom a log comes is in `sources`, what has
+//! been sent to whom in `cursors`.
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
 
 use super::cursors::{AGAIN, Cursors, held, load_again, shared_room};
 use super::hub::Hub;
@@ -8,34 +11,21 @@ use super::link::Link;
 use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
-use crate::base::batch::{Batch, Lines, Local, LogId};
-use crate::base::event::{Chat, Notice, Output, Position, StreamId};
-use crate::base::identity::PeerId;
+use super::sources::Sources;
+use crate::base::batch::{Batch, Lines, Local, LogId, Range};
+use crate::base::event::{Chat, Notice, Output, Peer, Position, StreamId};
+use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
-use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
+use crate::wire::message::{Have, Held, LOGS_MAX, Message, log, receipt};
 
-/// Lines of each log that one new to a room asks for.
-pub const BACKFILL: u64 = 1000;
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
 /// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
 const RECEIPTS_EVERY: u64 = 5;
-/// Most logs asked for over one link.
-const WANTED_MAX: usize = 4_096;
-/// Most logs of which it is kept where the backfill ends.
-const BACKFILLS_MAX: usize = 16_384;
-
-/// What we asked for, or mean to ask for when the store takes lines again.
-struct Wanted {
-    from: u64,
-    /// Lines up to this one were said before the link stood.
-    late: u64,
-    /// Lines from this one on were said while our program ran.
-    news: u64,
-    said: bool,
-}
+/// Milliseconds from one offer of others' lines on a link to the next.
+const OFFERS_EVERY: u64 = 1_000;
 
 /// What became of foreign bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +38,10 @@ pub enum Verdict {
 #[derive(Default)]
 pub struct Replicate {
     cursors: Cursors,
-    wanted: Table<(StreamId, LogId), Wanted>,
-    /// Lines below this were said before we first came into the room.
-    backfill: Table<LogId, u64>,
+    sources: Sources,
     receipts_due: Set<(StreamId, LogId)>,
+    /// Others' logs to be offered; true: it was held when the room was first shared.
+    offers_due: Table<(StreamId, LogId), bool>,
     /// Lines that the store refused, to be said when it takes them.
     unsaid: VecDeque<(Room, Lines, bool)>,
     /// The store failed; when to try again.
@@ -126,7 +116,7 @@ impl Replicate {
                 own: true,
                 during: true,
             }));
-            self.cursors.live(hub, room, &batch);
+            self.cursors.live(hub, room, &batch, None);
         }
     }
 
@@ -135,36 +125,25 @@ impl Replicate {
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        let mut held: Vec<Held> = logs
+        let both = logs
             .of_room(room)
-            .filter(|range| range.log.author == hub.id() || range.log.author == peer)
+            .filter(|range| range.log.author == hub.id() || range.log.author == peer);
+        let held: Vec<Held> = both
             .map(|range| held(range, logs.start(&range.log).unwrap_or(0)))
             .collect();
-        let members: Vec<PeerId> = hub
-            .links
-            .values()
-            .filter(|link| link.rooms.contains(room) && !link.passing && link.peer.id != peer)
-            .map(|link| link.peer.id)
-            .collect();
-        let rest = held.split_off(held.len().min(LOGS_MAX));
-        let target = room.to_string();
-        hub.send(
-            stream,
-            &Message::Have(Have {
-                target: target.clone(),
-                logs: held,
-                members,
-            }),
-        );
-        for part in rest.chunks(LOGS_MAX) {
-            hub.send(
-                stream,
-                &Message::Have(Have {
-                    target: target.clone(),
-                    logs: part.to_vec(),
-                    members: Vec::new(),
-                }),
-            );
+        let digest = Some(digest(hub, logs, room, &peer));
+        let mut have = Have {
+            target: room.to_string(),
+            digest,
+            before: true,
+            ..Have::default()
+        };
+        let mut parts = held.chunks(LOGS_MAX);
+        have.logs = parts.next().unwrap_or_default().to_vec();
+        hub.send(stream, &Message::Have(have.clone()));
+        for part in parts {
+            (have.logs, have.digest) = (part.to_vec(), None);
+            hub.send(stream, &Message::Have(have.clone()));
         }
     }
 
@@ -192,11 +171,12 @@ impl Replicate {
 
     fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
         self.cursors.keep(&which);
-        self.wanted.retain(|key, _| which(key));
+        self.sources.keep(&which);
+        self.offers_due.retain(|key, _| which(key));
         self.receipts_due.retain(|key| which(key));
     }
 
-    /// What the peer holds: of our logs it is a receipt, of its own an offer.
+    /// What the peer holds: of our logs it is a receipt, of others' an offer.
     pub fn have(
         &mut self,
         hub: &mut Hub,
@@ -212,88 +192,87 @@ impl Replicate {
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        if !have.members.is_empty()
-            && let Some(link) = hub.links.get_mut(&stream)
+        if have
+            .digest
+            .is_some_and(|theirs| theirs != digest(hub, logs, &room, &peer))
         {
-            let members = have.members.into_iter().take(LOGS_MAX).collect();
-            link.members.insert(room.clone(), members);
+            for range in thirds(hub, logs, &room, &peer) {
+                self.offers_due.insert((stream, range.log.clone()), true);
+            }
         }
-        let mut wants = Vec::new();
-        let mut free = WANTED_MAX.saturating_sub(self.wanted_over(stream));
         for entry in have.logs.iter().take(LOGS_MAX) {
             let Some(log) = log(&room, entry.sender, &entry.incarnation) else {
                 continue;
             };
-            if entry.sender == hub.id() {
+            let own = entry.sender == hub.id();
+            if let Some(holder) = entry.holder {
+                match own {
+                    true => receipts.passed_on(hub, logs, holder, &log, entry),
+                    false => self.pass_on(hub, logs, stream, log, entry),
+                }
+                continue;
+            }
+            if own && (logs.is_current(hub, &log) || holds(logs, &log, entry)) {
                 self.cursors
-                    .receipt(hub, logs, receipts, stream, log, entry);
-            } else if entry.sender == peer && free > 0 {
-                free -= 1;
-                self.offer(hub, logs, rooms, stream, log, entry, &mut wants);
+                    .receipt(hub, logs, receipts, stream, &log, entry);
+            } else if entry.sender == peer {
+                self.sources.authors(hub, logs, rooms, stream, log, entry);
+                continue;
+            } else {
+                self.cursors.acknowledged(stream, &log, entry.high);
+                if entry.signature.is_some() {
+                    let holder = Some(peer);
+                    let entry = Held {
+                        holder,
+                        ..entry.clone()
+                    };
+                    self.pass_on(hub, logs, stream, log.clone(), &entry);
+                }
+            }
+            // What others hold of our own lines and we do not, the disk has lost: it comes back.
+            if !logs.is_current(hub, &log) {
+                self.sources
+                    .offered(hub, logs, stream, log, entry, have.before);
             }
         }
-        if !wants.is_empty() {
-            hub.send(
-                stream,
-                &Message::Want {
-                    target: have.target,
-                    logs: wants,
-                },
-            );
+        self.choose(hub, logs, rooms);
+    }
+
+    /// A receipt goes on to its author, or towards it; only the last of many, when the holder has what we have.
+    fn pass_on(&self, hub: &mut Hub, logs: &Logs, from: StreamId, log: LogId, entry: &Held) {
+        let author = hub.linked.get(&log.author).copied();
+        let towards = author.or_else(|| self.sources.upstream(hub, &log));
+        if let Some(towards) = towards.filter(|towards| *towards != from)
+            && logs.hash_at(&log, entry.high) == Some(entry.hash)
+        {
+            let have = Have {
+                target: log.target.to_string(),
+                logs: vec![entry.clone()],
+                ..Have::default()
+            };
+            hub.send(towards, &Message::Have(have));
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn offer(
-        &mut self,
-        hub: &Hub,
-        logs: &Logs,
-        rooms: &Rooms,
-        stream: StreamId,
-        log: LogId,
-        entry: &Held,
-        wants: &mut Vec<Want>,
-    ) {
-        let Some(room) = log.target.room() else {
-            return;
-        };
-        let elder = hub.links.get(&stream).is_some_and(|link| link.elder);
-        let low = entry.low.max(1);
-        let news = match entry.start {
-            start if elder && start > 0 => start,
-            _ => entry.high + 1,
-        };
-        let from = match logs.get(&log) {
-            Some(range) => low.max(range.high + 1),
-            None if rooms.was_before(room) => low,
-            None => {
-                // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
-                let newest = low.max((entry.high + 1).saturating_sub(BACKFILL));
-                // What was news when we first met is news still, if nothing of it has come yet.
-                let news = self.backfill.get(&log).map_or(news, |old| news.min(*old));
-                if self.backfill.len() < BACKFILLS_MAX {
-                    self.backfill.insert(log.clone(), news);
+    /// Asks others for what a link that ended was to bring.
+    pub fn choose(&mut self, hub: &mut Hub, logs: &Logs, rooms: &Rooms) {
+        self.sources
+            .choose(hub, logs, rooms, self.stalled.is_some());
+    }
+
+    /// Its author is not linked any more: who was linked with it may lack what came last.
+    pub fn author_gone(&mut self, hub: &Hub, logs: &Logs, author: &PeerId, rooms: &[Room]) {
+        for room in rooms {
+            for range in logs
+                .of_room(room)
+                .filter(|range| range.log.author == *author)
+            {
+                for (stream, _) in hub.in_room(room).filter(|(_, link)| !link.passing) {
+                    let key = (stream, range.log.clone());
+                    self.offers_due.get_or_insert_with(key, || false);
                 }
-                newest.min(news).max(low)
             }
-        };
-        let said = self.stalled.is_none();
-        if said {
-            wants.push(Want {
-                sender: log.author,
-                incarnation: incarnation(log.incarnation),
-                from,
-            });
         }
-        self.wanted.insert(
-            (stream, log),
-            Wanted {
-                from,
-                late: entry.high,
-                news,
-                said,
-            },
-        );
     }
 
     /// A batch came in: verified before anything else is done with it.
@@ -310,20 +289,25 @@ impl Replicate {
         let Ok(batch) = Batch::parse(bytes, &hub.network) else {
             return Verdict::Broken;
         };
-        let shared = batch
-            .log
-            .target
-            .room()
-            .is_some_and(|room| link.rooms.contains(room));
-        if batch.log.author != link.peer.id || !shared {
+        let Some(room) = batch.log.target.room().cloned() else {
+            return Verdict::Fine;
+        };
+        let by_peer = batch.log.author == link.peer.id;
+        let author = Peer {
+            id: batch.log.author,
+            nick: batch.username.clone(),
+        };
+        let key = (stream, batch.log.clone());
+        let verifying = if by_peer { Some(link.key) } else { None };
+        let shared = link.rooms.contains(&room);
+        let standing = self.sources.standing(hub.now.time, &key, &batch);
+        if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
             hub.counters.unwanted_batches += 1;
             return Verdict::Fine;
         }
-        let key = (stream, batch.log.clone());
-        let wanted = self.wanted.get(&key);
-        let fit = logs.fit(&batch, wanted.map(|w| w.from));
+        let fit = logs.fit(&batch, standing.map(|standing| standing.from));
         if self.stalled.is_some() {
-            self.want_later(logs, stream, &batch);
+            self.sources.want_later(hub, logs, stream, &batch);
             return Verdict::Fine;
         }
         match fit {
@@ -338,19 +322,12 @@ impl Replicate {
             }
             Fit::Next | Fit::After { .. } | Fit::Fork => {}
         }
-        if !batch.verify(&link.key) {
+        let verifying = verifying.or_else(|| self.sources.key(&author.id));
+        if !verifying.is_some_and(|key| batch.verify(&key)) {
             return Verdict::Broken;
         }
-        let author = link.peer.clone();
         if fit == Fit::Fork {
-            let content = format!(
-                "{author} said two different things as line {} in {}: the second is left out",
-                batch.sequence, batch.log.target
-            );
-            hub.notice(Notice::Error {
-                code: "fork",
-                content,
-            });
+            self.sources.fork(hub, &batch.log, batch.sequence);
             return Verdict::Fine;
         }
         if let Fit::After { from, to } = fit {
@@ -368,18 +345,18 @@ impl Replicate {
                 at,
             });
         }
-        let late = wanted.is_some_and(|w| batch.last() <= w.late);
-        let during = wanted.is_none_or(|w| batch.sequence >= w.news);
-        let backfill = self
-            .backfill
-            .get(&batch.log)
-            .is_some_and(|news| batch.sequence < *news);
+        if standing.is_none() && batch.sequence == 1 {
+            let lead = hub.links.get(&stream).map_or(0, |link| link.lead);
+            self.sources.starts(&batch.log, 1, lead);
+        }
+        let own = batch.log.author == hub.id();
+        let backfill = own || self.sources.is_backfill(&batch);
         logs.advance(&batch);
         let (batch, local) = (
             Arc::new(batch),
             Local {
                 received: hub.now.wall,
-                late,
+                late: standing.is_some_and(|standing| standing.late),
                 backfill,
             },
         );
@@ -387,74 +364,113 @@ impl Replicate {
             batch: batch.clone(),
             local,
         });
+        self.cursors.live(hub, &room, &batch, Some(stream));
+        self.receipts_due.insert(key);
+        self.offer(hub, &room, stream, &batch.log);
         if !backfill {
             hub.notice(Notice::Chat(Chat {
                 batch,
                 local,
                 own: false,
-                during,
+                during: standing.is_none_or(|standing| standing.during),
             }));
         }
-        self.receipts_due.insert(key);
         Verdict::Fine
     }
 
-    fn wanted_over(&self, stream: StreamId) -> usize {
-        self.wanted.keys().filter(|(s, _)| *s == stream).count()
-    }
-
-    /// The store takes nothing now: what was left out is asked for when it does.
-    fn want_later(&mut self, logs: &Logs, stream: StreamId, batch: &Batch) {
-        let key = (stream, batch.log.clone());
-        let room = self.wanted_over(stream) < WANTED_MAX;
-        let held = logs.get(&batch.log).map(|range| range.high + 1);
-        match self.wanted.get_mut(&key) {
-            Some(wanted) => wanted.said = false,
-            // It came unasked, as the next line of a log that began on this link.
-            None if room && (held.is_some() || batch.sequence == 1) => {
-                let wanted = Wanted {
-                    from: held.unwrap_or(1),
-                    late: 0,
-                    news: 1,
-                    said: false,
-                };
-                self.wanted.insert(key, wanted);
+    /// A log of somebody else grew: its author gets a receipt, and who may not get it from the author an offer.
+    fn offer(&mut self, hub: &Hub, room: &Room, from: StreamId, log: &LogId) {
+        let author = hub.link_to(&log.author);
+        let near = author.and_then(|link| link.reach.get(room));
+        for (stream, link) in hub.in_room(room).filter(|(stream, _)| *stream != from) {
+            let key = (stream, log.clone());
+            if link.peer.id == log.author {
+                self.receipts_due.insert(key);
+                continue;
             }
-            None => {}
+            let by_author = near
+                .and_then(|near| near.get(&link.peer.id))
+                .is_some_and(|reach| reach.hops == 1);
+            if !by_author && !link.passing && !self.cursors.follows(stream, log) {
+                self.offers_due.get_or_insert_with(key, || false);
+            }
         }
     }
 
     /// At a turn's end: receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
-        let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         let now = hub.now.time;
+        let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         self.receipts_due.retain(|(stream, log)| {
             let waits = |link: &Link| {
                 link.clogged || link.receipted.is_some_and(|at| now < at + RECEIPTS_EVERY)
             };
-            if hub.links.get(stream).is_some_and(waits) {
+            let Some(link) = hub.links.get(stream) else {
+                return false;
+            };
+            if waits(link) {
                 return true;
             }
             if let Some(range) = logs.get(log) {
-                due.get_or_default((*stream, log.target.clone()))
-                    .push(held(range, 0));
+                let far = link.peer.id != log.author && !hub.linked.contains_key(&log.author);
+                let mut held = held(range, 0);
+                if far && hub.reaches(log) {
+                    let signed = receipt(&hub.network, log, range.high, &range.hash);
+                    held.signature = Some(BASE64URL_NOPAD.encode(&hub.identity.sign(&signed.0)));
+                }
+                due.get_or_default((*stream, log.target.clone())).push(held);
             }
             false
         });
-        for ((stream, target), held) in due {
-            if let Some(link) = hub.links.get_mut(&stream) {
+        for (stream, _) in due.keys() {
+            if let Some(link) = hub.links.get_mut(stream) {
                 link.receipted = Some(now);
             }
-            for part in held.chunks(LOGS_MAX) {
-                let have = Have {
-                    target: target.to_string(),
-                    logs: part.to_vec(),
-                    members: Vec::new(),
-                };
-                hub.send(stream, &Message::Have(have));
+        }
+        for ((stream, target), held) in due.iter() {
+            say_held(hub, *stream, target, held, false);
+        }
+        self.say_offers(hub, logs);
+        self.sources.say(hub, self.stalled.is_some());
+        self.cursors.pump(hub, logs);
+    }
+
+    /// What was held before is answered at once, as much as goes out in one turn; the rest at most once a second.
+    fn say_offers(&mut self, hub: &mut Hub, logs: &Logs) {
+        let now = hub.now.time;
+        let mut due: Table<(StreamId, Target, bool), Vec<Held>> = Table::new();
+        self.offers_due.retain(|(stream, log), before| {
+            let Some(link) = hub.links.get(stream) else {
+                return false;
+            };
+            if link.clogged || !*before && link.offered.is_some_and(|at| now < at + OFFERS_EVERY) {
+                return true;
+            }
+            let Some(range) = logs.get(log) else {
+                return false;
+            };
+            let part = due.get_or_default((*stream, log.target.clone(), *before));
+            if part.len() >= LOGS_MAX {
+                return true;
+            }
+            let (start, age) = self.sources.start(hub, log);
+            part.push(Held {
+                start,
+                age,
+                ..held(range, 0)
+            });
+            false
+        });
+        for ((stream, _, before), _) in due.iter() {
+            if let Some(link) = hub.links.get_mut(stream)
+                && !before
+            {
+                link.offered = Some(now);
             }
         }
-        self.cursors.pump(hub, logs);
+        for ((stream, target, before), held) in due.iter() {
+            say_held(hub, *stream, target, held, *before);
+        }
     }
 
     /// The store refused these: they are taken back, newest first, and own lines are kept to be said again.
@@ -472,8 +488,10 @@ impl Replicate {
         self.stalled = Some(hub.now.time + RETRY);
         for batch in batches.iter().rev() {
             logs.take_back(batch);
-            if let Some(&stream) = hub.linked.get(&batch.log.author) {
-                self.want_later(logs, stream, batch);
+            let source = self.sources.upstream(hub, &batch.log);
+            let author = hub.linked.get(&batch.log.author).copied();
+            if let Some(stream) = source.or(author) {
+                self.sources.want_later(hub, logs, stream, batch);
             }
             if batch.log.author == hub.id()
                 && let Target::Room(room) = &batch.log.target
@@ -484,41 +502,80 @@ impl Replicate {
         }
     }
 
-    pub fn wake(&mut self, hub: &mut Hub, logs: &mut Logs) {
-        if self.stalled.is_none_or(|at| at > hub.now.time) {
-            return;
-        }
-        self.stalled = None;
-        for (room, lines, action) in std::mem::take(&mut self.unsaid) {
-            self.say(hub, logs, &room, lines, action);
-        }
-        for ((stream, log), wanted) in self.wanted.iter_mut().filter(|(_, wanted)| !wanted.said) {
-            wanted.said = true;
-            if let Some(range) = logs.get(log) {
-                wanted.from = wanted.from.max(range.high + 1);
+    pub fn wake(&mut self, hub: &mut Hub, logs: &mut Logs, rooms: &Rooms) {
+        if self.stalled.is_some_and(|at| at <= hub.now.time) {
+            self.stalled = None;
+            for (room, lines, action) in std::mem::take(&mut self.unsaid) {
+                self.say(hub, logs, &room, lines, action);
             }
-            let want = Want {
-                sender: log.author,
-                incarnation: incarnation(log.incarnation),
-                from: wanted.from,
-            };
-            hub.send(
-                *stream,
-                &Message::Want {
-                    target: log.target.to_string(),
-                    logs: vec![want],
-                },
-            );
+            self.sources.resume(logs);
+        }
+        if self.stalled.is_none()
+            && self
+                .sources
+                .deadline(hub)
+                .is_some_and(|at| at <= hub.now.time)
+        {
+            self.sources.choose(hub, logs, rooms, false);
         }
     }
 
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
-        let due = self.receipts_due.iter().filter_map(|(stream, _)| {
-            let link = hub.links.get(stream).filter(|link| !link.clogged)?;
+        let open = |stream: &StreamId| hub.links.get(stream).filter(|link| !link.clogged);
+        let receipts = self.receipts_due.iter().filter_map(|(stream, _)| {
+            let link = open(stream)?;
             link.receipted.map(|at| at + RECEIPTS_EVERY)
         });
-        due.chain(self.stalled).min()
+        let offers = self.offers_due.iter().filter_map(|((stream, _), before)| {
+            let link = open(stream)?;
+            Some(match before {
+                true => hub.now.time,
+                false => link.offered.map_or(hub.now.time, |at| at + OFFERS_EVERY),
+            })
+        });
+        let asks = self.stalled.or_else(|| self.sources.deadline(hub));
+        receipts.chain(offers).chain(asks).min()
     }
+}
+
+fn say_held(hub: &mut Hub, stream: StreamId, target: &Target, held: &[Held], before: bool) {
+    for part in held.chunks(LOGS_MAX) {
+        let have = Have {
+            target: target.to_string(),
+            logs: part.to_vec(),
+            before,
+            ..Have::default()
+        };
+        hub.send(stream, &Message::Have(have));
+    }
+}
+
+/// What is held of authors other than us and `peer`.
+fn thirds<'a>(
+    hub: &'a Hub,
+    logs: &'a Logs,
+    room: &'a Room,
+    peer: &'a PeerId,
+) -> impl Iterator<Item = &'a Range> {
+    let of_room = logs.of_room(room);
+    of_room.filter(move |range| range.log.author != hub.id() && range.log.author != *peer)
+}
+
+fn digest(hub: &Hub, logs: &Logs, room: &Room, peer: &PeerId) -> String {
+    let mut all = Vec::new();
+    for range in thirds(hub, logs, room, peer) {
+        all.extend_from_slice(&range.log.author.0);
+        all.extend_from_slice(&range.log.incarnation.to_be_bytes());
+        all.extend_from_slice(&range.high.to_be_bytes());
+        all.extend_from_slice(&range.hash.0);
+    }
+    let mut digest = Hash::of(&[b"p2pchat heads\0", &all]).to_string();
+    digest.truncate(32);
+    digest
+}
+
+fn holds(logs: &Logs, log: &LogId, held: &Held) -> bool {
+    logs.get(log).is_some_and(|range| range.high >= held.high)
 }
 
 fn text(batch: &Batch) -> Lines {

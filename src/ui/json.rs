@@ -161,6 +161,9 @@ fn append_peer(view: &PeerView, out: &mut Vec<u8>) {
         None => line.plain("rtt_ms", "null"),
     }
     line.rooms(&view.rooms);
+    if let Some(via) = &view.via {
+        line.string("via", &via.to_string());
+    }
     line.end();
 }
 

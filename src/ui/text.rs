@@ -342,7 +342,10 @@ pub fn diagnostic(notice: &Notice) -> Option<String> {
 }
 
 fn address(view: &PeerView) -> String {
-    view.address.map_or("-".into(), |a| a.to_string())
+    match (&view.via, view.address) {
+        (Some(via), _) => format!("via {via}"),
+        (None, address) => address.map_or("-".into(), |a| a.to_string()),
+    }
 }
 
 fn round_trip(view: &PeerView) -> String {

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::base::batch::LogId;
-use crate::base::identity::{Hash, PeerId};
+use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
 /// Most logs in one `have` or `want`; more go in several.
 pub const LOGS_MAX: usize = 256;
 /// Most rooms one peer may be in.
 pub const ROOMS_MAX: usize = 64;
+/// Most links on the way to a member of a room: who is farther away is taken for gone, so that a lost one's fame dies out.
+pub const HOPS_MAX: u8 = 12;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -21,7 +23,9 @@ pub enum Message {
         rooms: Vec<String>,
     },
     Have(Have),
-    /// Send these logs, from these lines on, and go on as they grow.
+    /// Whom the sender can reach in a room, beside the reader.
+    Members(Members),
+    /// Send these logs, from these lines on, and go on as they grow; from 0: no more.
     Want {
         target: String,
         logs: Vec<Want>,
@@ -57,18 +61,43 @@ pub struct Hello {
     /// Where the sender listens.
     pub port: u16,
     /// A program that comes and goes unannounced, such as `send`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub passing: bool,
 }
 
 /// What the sender holds in a room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
     pub target: String,
     pub logs: Vec<Held>,
-    /// Whom else the sender is linked with in this room.
+    /// Of all that the sender holds here of authors other than these two: who has another answers with what he holds of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// It was held when the room was first shared over this link.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub before: bool,
+}
+
+/// What changed in whom the sender can reach in a room; all of it at first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Members {
+    pub target: String,
+    pub here: Vec<Member>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub members: Vec<PeerId>,
+    pub gone: Vec<PeerId>,
+}
+
+/// Somebody who can be reached through the sender.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub peer: PeerId,
+    pub username: String,
+    pub run: u64,
+    /// Links from the sender to it: 1 to [`HOPS_MAX`].
+    pub hops: u8,
+    /// The sender's next on the way, if it is not the peer itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<PeerId>,
 }
 
 /// What one holds of one log: of the reader's own it is the receipt, of one's own it is the offer.
@@ -80,13 +109,26 @@ pub struct Held {
     pub low: u64,
     pub high: u64,
     pub hash: Hash,
-    /// The first line of the author's present run, said by the author alone; 0: none.
+    /// The first line of the author's present run; 0: none, or not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
+    /// With `start`, if the sender is not the author: milliseconds since the author's program started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age: u64,
+    /// Who holds it, if not the sender: a receipt on its way to the author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<PeerId>,
+    /// The holder's, for an author that it has no link to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +141,22 @@ pub struct Want {
 /// An incarnation in 16 hex digits.
 pub fn incarnation(number: u64) -> String {
     format!("{number:016x}")
+}
+
+/// What a holder signs when its receipt goes to the author through others.
+pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
+    let target = log.target.to_string();
+    let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
+    let parts: [&[u8]; 7] = [
+        b"p2pchat receipt 1\0",
+        &network.0,
+        &log.author.0,
+        &incarnation,
+        &high,
+        &hash.0,
+        target.as_bytes(),
+    ];
+    Hash::of(&parts)
 }
 
 /// The log that a `have` or a `want` means; `None` if its incarnation is no number.
@@ -160,6 +218,7 @@ impl Message {
         Some(match &*kind.name {
             "hello" => Message::Hello(read(bytes)?),
             "have" => Message::Have(read(bytes)?),
+            "members" => Message::Members(read(bytes)?),
             _ => read::<Fields>(bytes)?.of_kind(&kind.name)?,
         })
     }

@@ -97,7 +97,7 @@ fn a_line_stored_twice_is_caught() {
         .entries()
         .next()
         .map(|e| Arc::clone(&e.batch));
-    lan.check_save(bob, &batch.expect("a line"));
+    lan.check_save(bob, &batch.expect("a line"), false);
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl Checks {
 
 impl Lan {
     /// No gap and no double in a log; what comes from another was stored by its author before it was sent.
-    pub fn check_save(&mut self, who: Who, batch: &Arc<Batch>) {
+    /// Own lines that come back (`returned`), as the disk lost them, were said once.
+    pub fn check_save(&mut self, who: Who, batch: &Arc<Batch>, returned: bool) {
         let name = self.people[who].name.clone();
         let own = batch.log.author == self.id(who);
         let lossy = self.checks.ledgers.iter().any(|l| l.lost_power);
@@ -149,7 +150,7 @@ impl Lan {
         ledger
             .heads
             .insert(batch.log.clone(), (batch.last(), batch.hash));
-        if let Some(room) = batch.log.target.room().filter(|_| own) {
+        if let Some(room) = batch.log.target.room().filter(|_| own && !returned) {
             let queue = ledger.said.entry(room.clone()).or_default();
             batch.each_line(|line| {
                 assert_eq!(

@@ -126,7 +126,7 @@ impl Lan {
                         batch.hash.0[0].into(),
                     ]);
                     match stored {
-                        true => self.check_save(who, &batch),
+                        true => self.check_save(who, &batch, local.backfill),
                         false => failed.push(batch),
                     }
                 }

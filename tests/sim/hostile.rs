@@ -186,11 +186,14 @@ fn a_receipt_above_the_head_is_a_doubt() {
             high: 50,
             hash: Hash([3; 32]),
             start: 0,
+            age: 0,
+            holder: None,
+            signature: None,
         };
         Message::Have(Have {
             target: "#general".into(),
             logs: vec![held],
-            members: Vec::new(),
+            ..Default::default()
         })
     };
     lan.checks
@@ -224,11 +227,14 @@ fn endless_words_are_bounded() {
             high: 5,
             hash: Hash([3; 32]),
             start: 0,
+            age: 0,
+            holder: None,
+            signature: None,
         });
         let have = Have {
             target: "#general".into(),
             logs: logs.collect(),
-            members: Vec::new(),
+            ..Default::default()
         };
         mallory.say(&mut lan, &Message::Have(have));
         if round == 0 {

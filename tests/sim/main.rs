@@ -14,6 +14,7 @@ mod broken;
 mod discovery;
 mod hostile;
 mod links;
+mod relay;
 mod replication;
 mod rooms;
 mod storage;

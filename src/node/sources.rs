@@ -1,0 +1,404 @@
+//! From whom each log comes: its author, if that is linked, else one neighbour that is ahead of us; another when that one stays behind.
+use ed25519_dalek::VerifyingKey;
+
+use super::hub::Hub;
+use super::logs::Logs;
+use super::rooms::Rooms;
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::{Notice, StreamId};
+use crate::base::identity::PeerId;
+use crate::base::table::{Set, Table};
+use crate::base::time::Time;
+use crate::wire::message::{Held, LOGS_MAX, Message, Want, incarnation};
+
+/// Lines of each log that one new to a room asks for.
+pub const BACKFILL: u64 = 1000;
+/// Milliseconds for which another must have been ahead before the log is asked of it, while the present source brings nothing.
+const AHEAD_FOR: u64 = 300;
+/// How often that time is doubled for one that was asked in vain.
+const DOUBLED_MAX: u32 = 8;
+/// Most logs asked for over one link.
+const WANTED_MAX: usize = 4_096;
+/// Most logs that others offer, and of which it is kept where the backfill ends.
+const OFFERED_MAX: usize = 16_384;
+/// Most authors without a link of whom the key is kept ready.
+const KEYS_MAX: usize = 256;
+/// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
+const AGE_SLACK: i64 = 250;
+
+/// What we asked for, or mean to ask for when the store takes lines again.
+struct Wanted {
+    from: u64,
+    /// Lines up to this one were said before the link stood.
+    late: u64,
+    /// Lines from this one on were said while our program ran.
+    news: u64,
+    said: bool,
+    /// When it last brought something.
+    progress: Time,
+}
+
+/// What a neighbour says to hold beyond what we do.
+struct Offer {
+    held: Held,
+    before: bool,
+    since: Time,
+    /// How often it was asked in vain.
+    tries: u32,
+}
+
+/// How a batch that comes in stands to what was asked for.
+#[derive(Clone, Copy)]
+pub struct Standing {
+    pub from: u64,
+    pub late: bool,
+    pub during: bool,
+}
+
+#[derive(Default)]
+pub struct Sources {
+    wanted: Table<(StreamId, LogId), Wanted>,
+    offers: Table<LogId, Table<StreamId, Offer>>,
+    /// Lines below this were said before we first came into the room.
+    backfill: Table<LogId, u64>,
+    /// The first line of the author's last run, and the milliseconds by which that program is older than ours.
+    starts: Table<LogId, (u64, i64)>,
+    keys: Table<PeerId, VerifyingKey>,
+    /// Logs of which others hold something else than we do: each is reported once.
+    forked: Set<LogId>,
+    asks: Vec<(StreamId, LogId, u64)>,
+}
+
+impl Sources {
+    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+        self.wanted.retain(|key, _| which(key));
+        self.offers.retain(|log, offers| {
+            offers.retain(|stream, _| which(&(*stream, log.clone())));
+            !offers.is_empty()
+        });
+    }
+
+    /// The author itself says what it holds: it is the source from now on.
+    pub fn authors(
+        &mut self,
+        hub: &Hub,
+        logs: &Logs,
+        rooms: &Rooms,
+        stream: StreamId,
+        log: LogId,
+        held: &Held,
+    ) {
+        let lead = hub.links.get(&stream).map_or(0, |link| link.lead);
+        // What it has not said yet will be of this run.
+        let start = if held.start > 0 {
+            held.start
+        } else {
+            held.high + 1
+        };
+        self.starts(&log, start, lead);
+        self.dismiss(hub, &log, Some(stream));
+        self.ask(hub, logs, rooms, (stream, log), held, (lead, true));
+    }
+
+    /// A neighbour says what it holds of somebody else's log, or of one of ours that we go on with no more.
+    pub fn offered(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        stream: StreamId,
+        log: LogId,
+        held: &Held,
+        before: bool,
+    ) {
+        if let Some(range) = logs.get(&log)
+            && range.high >= held.high
+        {
+            if range.high == held.high && range.hash != held.hash {
+                self.fork(hub, &log, held.high);
+            }
+            if let Some(offers) = self.offers.get_mut(&log) {
+                offers.remove(&stream);
+            }
+            return;
+        }
+        if self.offers.values().map(Table::len).sum::<usize>() >= OFFERED_MAX {
+            return;
+        }
+        let now = hub.now.time;
+        let offers = self.offers.get_or_default(log);
+        let offer = offers.get_or_insert_with(stream, || Offer {
+            held: held.clone(),
+            before,
+            since: now,
+            tries: 0,
+        });
+        offer.held = held.clone();
+    }
+
+    /// Somebody's log has two ends. Said once for each log.
+    pub fn fork(&mut self, hub: &mut Hub, log: &LogId, line: u64) {
+        if self.forked.len() >= OFFERED_MAX || !self.forked.insert(log.clone()) {
+            return;
+        }
+        let author = hub.name_of(&log.author);
+        let content = format!(
+            "{author} said two different things as line {line} in {}: the second is left out",
+            log.target
+        );
+        hub.notice(Notice::Error {
+            code: "fork",
+            content,
+        });
+    }
+
+    /// Asks for what is offered, of one neighbour for each log. `stalled`: the store takes nothing now.
+    pub fn choose(&mut self, hub: &mut Hub, logs: &Logs, rooms: &Rooms, stalled: bool) {
+        let now = hub.now.time;
+        self.offers.retain(|log, offers| {
+            let held = logs.get(log).map_or(0, |range| range.high);
+            offers.retain(|_, offer| offer.held.high > held);
+            !offers.is_empty()
+        });
+        if stalled {
+            return;
+        }
+        let mut due = Vec::new();
+        for (log, offers) in &self.offers {
+            let source = self.source(hub, log);
+            let ready = offers.iter().filter(|(stream, offer)| {
+                source.is_none_or(|(of, _)| of != **stream)
+                    && ready_at(hub, log, offer, source.map(|(_, at)| at)) <= now
+            });
+            // Who has most; of these the one that was asked least in vain.
+            let best = ready.max_by_key(|(_, offer)| (offer.held.high, u32::MAX - offer.tries));
+            if let Some((stream, _)) = best {
+                due.push((*stream, log.clone()));
+            }
+        }
+        for (stream, log) in due {
+            self.dismiss(hub, &log, None);
+            let Some(offer) = self
+                .offers
+                .get_mut(&log)
+                .and_then(|offers| offers.get_mut(&stream))
+            else {
+                continue;
+            };
+            offer.since = now;
+            offer.tries = (offer.tries + 1).min(DOUBLED_MAX);
+            let (held, before) = (offer.held.clone(), offer.before);
+            let lead = i64::try_from(held.age).unwrap_or(i64::MAX / 2) - now.0 as i64;
+            if held.start > 0 {
+                self.starts(&log, held.start, lead);
+            }
+            self.ask(hub, logs, rooms, (stream, log), &held, (lead, before));
+        }
+    }
+
+    /// When another neighbour is to be asked, at the earliest.
+    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
+        let waits = self.offers.iter().flat_map(|(log, offers)| {
+            let source = self.source(hub, log);
+            offers
+                .iter()
+                .filter(move |(stream, _)| source.is_none_or(|(of, _)| of != **stream))
+                .map(move |(_, offer)| ready_at(hub, log, offer, source.map(|(_, at)| at)))
+        });
+        waits.min()
+    }
+
+    /// The link over which a log is to come, and when it last brought something.
+    fn source(&self, hub: &Hub, log: &LogId) -> Option<(StreamId, Time)> {
+        hub.links.keys().find_map(|stream| {
+            let wanted = self.wanted.get(&(*stream, log.clone()))?;
+            Some((*stream, wanted.progress))
+        })
+    }
+
+    /// The log is asked of nobody any more, but for `keep`.
+    fn dismiss(&mut self, hub: &Hub, log: &LogId, keep: Option<StreamId>) {
+        for stream in hub.links.keys().filter(|stream| Some(**stream) != keep) {
+            if self.wanted.remove(&(*stream, log.clone())).is_some() {
+                self.asks.push((*stream, log.clone(), 0));
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        hub: &Hub,
+        logs: &Logs,
+        rooms: &Rooms,
+        key: (StreamId, LogId),
+        held: &Held,
+        (lead, before): (i64, bool),
+    ) {
+        if self.over(key.0) >= WANTED_MAX {
+            return;
+        }
+        let Some(room) = key.1.target.room() else {
+            return;
+        };
+        let low = held.low.max(1);
+        let news = match held.start {
+            start if lead <= AGE_SLACK && start > 0 => start,
+            _ => held.high + 1,
+        };
+        let from = match logs.get(&key.1) {
+            Some(range) => low.max(range.high + 1),
+            None if rooms.was_before(room) => low,
+            None => {
+                // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
+                let newest = low.max((held.high + 1).saturating_sub(BACKFILL));
+                // What was news when we first met is news still, if nothing of it has come yet.
+                let news = self.backfill.get(&key.1).map_or(news, |old| news.min(*old));
+                if self.backfill.len() < OFFERED_MAX {
+                    self.backfill.insert(key.1.clone(), news);
+                }
+                newest.min(news).max(low)
+            }
+        };
+        let wanted = Wanted {
+            from,
+            late: if before { held.high } else { 0 },
+            news,
+            said: true,
+            progress: hub.now.time,
+        };
+        self.asks.push((key.0, key.1.clone(), from));
+        self.wanted.insert(key, wanted);
+    }
+
+    /// At a turn's end: what is to be asked for goes out.
+    pub fn say(&mut self, hub: &mut Hub, stalled: bool) {
+        let mut messages: Table<(StreamId, String), Vec<Want>> = Table::new();
+        for (stream, log, from) in std::mem::take(&mut self.asks) {
+            if stalled && from > 0 {
+                if let Some(wanted) = self.wanted.get_mut(&(stream, log)) {
+                    wanted.said = false;
+                }
+                continue;
+            }
+            let want = Want {
+                sender: log.author,
+                incarnation: incarnation(log.incarnation),
+                from,
+            };
+            let key = (stream, log.target.to_string());
+            messages.get_or_default(key).push(want);
+        }
+        for ((stream, target), wants) in messages.iter() {
+            for part in wants.chunks(LOGS_MAX) {
+                let (target, logs) = (target.clone(), part.to_vec());
+                hub.send(*stream, &Message::Want { target, logs });
+            }
+        }
+    }
+
+    /// How this batch stands to what was asked for of this link; `None`: it was not.
+    pub fn standing(
+        &mut self,
+        now: Time,
+        key: &(StreamId, LogId),
+        batch: &Batch,
+    ) -> Option<Standing> {
+        let wanted = self.wanted.get_mut(key)?;
+        wanted.progress = now;
+        Some(Standing {
+            from: wanted.from,
+            late: batch.last() <= wanted.late,
+            during: batch.sequence >= wanted.news,
+        })
+    }
+
+    /// Said before we first came into the room.
+    pub fn is_backfill(&self, batch: &Batch) -> bool {
+        let news = self.backfill.get(&batch.log);
+        news.is_some_and(|news| batch.sequence < *news)
+    }
+
+    /// The first line of the author's present run, and how old its program is, to be passed on with an offer. (0, 0): not known.
+    pub fn start(&self, hub: &Hub, log: &LogId) -> (u64, u64) {
+        match self.starts.get(log) {
+            Some((start, lead)) => {
+                let age = (hub.now.time.0 as i64).saturating_add(*lead);
+                (*start, u64::try_from(age).unwrap_or(0))
+            }
+            None => (0, 0),
+        }
+    }
+
+    /// Where the author's run begins, as it said, or as we saw.
+    pub fn starts(&mut self, log: &LogId, start: u64, lead: i64) {
+        if self.starts.len() < OFFERED_MAX || self.starts.contains_key(log) {
+            self.starts.insert(log.clone(), (start, lead));
+        }
+    }
+
+    /// The link over which a log is to come.
+    pub fn upstream(&self, hub: &Hub, log: &LogId) -> Option<StreamId> {
+        self.source(hub, log).map(|(stream, _)| stream)
+    }
+
+    /// The key of an author, ready to verify with. `None`: no key, or a weak one.
+    pub fn key(&mut self, author: &PeerId) -> Option<VerifyingKey> {
+        if let Some(key) = self.keys.get(author) {
+            return Some(*key);
+        }
+        let key = author.key()?;
+        if self.keys.len() >= KEYS_MAX {
+            self.keys.clear();
+        }
+        self.keys.insert(*author, key);
+        Some(key)
+    }
+
+    fn over(&self, stream: StreamId) -> usize {
+        self.wanted.keys().filter(|(s, _)| *s == stream).count()
+    }
+
+    /// The store takes nothing now: what was left out is asked for when it does.
+    pub fn want_later(&mut self, hub: &Hub, logs: &Logs, stream: StreamId, batch: &Batch) {
+        let key = (stream, batch.log.clone());
+        let room = self.over(stream) < WANTED_MAX;
+        let held = logs.get(&batch.log).map(|range| range.high + 1);
+        match self.wanted.get_mut(&key) {
+            Some(wanted) => wanted.said = false,
+            // It came unasked, as the next line of a log that began on this link.
+            None if room && (held.is_some() || batch.sequence == 1) => {
+                let wanted = Wanted {
+                    from: held.unwrap_or(1),
+                    late: 0,
+                    news: 1,
+                    said: false,
+                    progress: hub.now.time,
+                };
+                self.wanted.insert(key, wanted);
+            }
+            None => {}
+        }
+    }
+
+    /// The store takes lines again.
+    pub fn resume(&mut self, logs: &Logs) {
+        for ((stream, log), wanted) in self.wanted.iter_mut().filter(|(_, wanted)| !wanted.said) {
+            wanted.said = true;
+            if let Some(range) = logs.get(log) {
+                wanted.from = wanted.from.max(range.high + 1);
+            }
+            self.asks.push((*stream, log.clone(), wanted.from));
+        }
+    }
+}
+
+/// When this neighbour may be asked. With a source: when it has been ahead for a while, and the source brought nothing meanwhile.
+/// Without one: at once, unless the author may be about to be linked itself.
+fn ready_at(hub: &Hub, log: &LogId, offer: &Offer, progress: Option<Time>) -> Time {
+    let patience = AHEAD_FOR << offer.tries.saturating_sub(1);
+    match progress {
+        Some(progress) => offer.since.max(progress) + patience,
+        None if offer.tries > 0 => offer.since + patience,
+        None if offer.before && hub.reaches(log) => offer.since + AHEAD_FOR,
+        None => offer.since,
+    }
+}

@@ -1,0 +1,289 @@
+//! Lines that come through others: who has no link to the author, or comes when it is gone.
+use p2pchat::base::event::{Command, Input, Notice, PeerState};
+
+use crate::lan::Lan;
+use crate::people::{Who, numbered};
+
+/// Each is linked with the next, and with nobody else.
+fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [Who; N]) {
+    let mut lan = Lan::new(seed);
+    let people = lan.people(names);
+    for (i, a) in people.iter().enumerate() {
+        for b in people.iter().skip(i + 2) {
+            lan.cut(*a, *b);
+        }
+    }
+    for who in people {
+        lan.start(who);
+    }
+    for pair in people.windows(2) {
+        lan.run_until("neighbours are linked", 5_000, |lan| {
+            lan.linked(pair[0], pair[1])
+        });
+    }
+    lan.run_for(1_000);
+    (lan, people)
+}
+
+fn settled(lan: &Lan, who: Who) -> bool {
+    lan.people[who]
+        .shown()
+        .any(|n| matches!(n, Notice::Settled))
+}
+
+#[test]
+fn a_chain_talks_both_ways() {
+    for seed in 0..5 {
+        let (mut lan, [alice, bob, carol, dave]) = chain(seed, ["alice", "bob", "carol", "dave"]);
+        assert!(!lan.linked(alice, carol) && !lan.linked(bob, dave));
+        lan.say(alice, "one");
+        lan.run_until("dave has it", 3_500, |lan| {
+            lan.people[dave].heard() == ["one"]
+        });
+        // From then on they travel live.
+        for text in ["two", "three"] {
+            lan.say(alice, text);
+            lan.run_for(20);
+        }
+        assert_eq!(lan.people[dave].heard(), ["one", "two", "three"]);
+        lan.say(dave, "yes");
+        lan.run_until("alice has it", 3_500, |lan| {
+            lan.people[alice].heard() == ["yes"]
+        });
+        assert_eq!(lan.people[carol].heard().len(), 4);
+        lan.run_for(5_000);
+        lan.check_lines();
+        for who in [alice, bob, carol, dave] {
+            let node = lan.people[who].node.as_ref().expect("up");
+            assert_eq!(node.counters().duplicate_batches, 0);
+        }
+    }
+}
+
+#[test]
+fn who_is_reached_through_others_is_there_and_goes() {
+    let (mut lan, [alice, bob, carol, dave]) = chain(7, ["alice", "bob", "carol", "dave"]);
+    for other in [bob, carol, dave] {
+        assert_eq!(lan.people[alice].joined(lan.id(other)), 1);
+    }
+    lan.feed(alice, Input::Command(Command::Peers));
+    let views = lan.people[alice].shown().find_map(|n| match n {
+        Notice::Peers(views) => Some(views.clone()),
+        _ => None,
+    });
+    let views = views.expect("a view");
+    let of = |who: Who| {
+        views
+            .iter()
+            .find(|v| v.peer.id == lan.id(who))
+            .expect("a row")
+    };
+    assert_eq!(of(bob).state, PeerState::Linked);
+    assert_eq!(of(dave).state, PeerState::Known);
+    let via = of(dave).via.as_ref().map(|peer| peer.id);
+    assert_eq!(via, Some(lan.id(bob)));
+    // It leaves, and comes again as another program.
+    lan.stop(dave);
+    lan.run_until("dave is gone", 3_000, |lan| {
+        lan.people[alice].left(lan.id(dave)) == 1
+    });
+    lan.start(dave);
+    lan.run_until("dave is back", 5_000, |lan| {
+        lan.people[alice].joined(lan.id(dave)) == 2
+    });
+    // The one between dies: both behind it are gone, and no talk between the others keeps them alive.
+    lan.kill(bob);
+    lan.run_until("all are gone", 8_000, |lan| {
+        [bob, carol]
+            .iter()
+            .all(|who| lan.people[alice].left(lan.id(*who)) == 1)
+            && lan.people[alice].left(lan.id(dave)) == 2
+    });
+    assert_eq!(lan.people[carol].left(lan.id(alice)), 1);
+    assert_eq!(lan.people[carol].left(lan.id(dave)), 1);
+}
+
+#[test]
+fn a_ring_forgets_who_is_gone() {
+    let mut lan = Lan::new(8);
+    let people = lan.people(["ann", "bob", "cid", "dan", "eve"]);
+    // A ring of four, and one more who hangs on it.
+    for (i, j) in [(0, 2), (1, 3), (4, 1), (4, 2), (4, 3)] {
+        lan.cut(people[i], people[j]);
+    }
+    for who in people {
+        lan.start(who);
+    }
+    lan.run_for(5_000);
+    assert_eq!(lan.people[people[2]].joined(lan.id(people[4])), 1);
+    lan.kill(people[4]);
+    for who in &people[..4] {
+        lan.run_until("she is gone", 8_000, |lan| {
+            lan.people[*who].left(lan.id(people[4])) == 1
+        });
+    }
+    lan.run_for(10_000);
+    for who in &people[..4] {
+        assert_eq!(
+            lan.people[*who].joined(lan.id(people[4])),
+            1,
+            "and stays gone"
+        );
+    }
+}
+
+#[test]
+fn a_send_waits_for_who_is_reached_through_others() {
+    let (mut lan, [alice, bob, carol]) = chain(9, ["alice", "bob", "carol"]);
+    lan.say(alice, "hello");
+    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    assert!(!settled(&lan, alice));
+    lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+    assert_eq!(lan.people[carol].heard(), ["hello"]);
+    let delivered: Vec<_> = lan.people[alice]
+        .shown()
+        .filter_map(|n| match n {
+            Notice::Delivered { peer, .. } => Some(peer.id),
+            _ => None,
+        })
+        .collect();
+    assert!(delivered.contains(&lan.id(bob)) && delivered.contains(&lan.id(carol)));
+}
+
+#[test]
+fn the_last_words_of_who_is_gone_come_from_others() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        for who in [alice, bob, carol] {
+            lan.start(who);
+        }
+        lan.run_for(5_000);
+        lan.say(alice, "before");
+        lan.run_for(50);
+        lan.stop(carol);
+        lan.say_all(alice, None, &numbered("line", 1, 30));
+        lan.run_for(100);
+        lan.kill(alice);
+        lan.start(carol);
+        lan.run_until("carol has all", 5_000, |lan| {
+            lan.people[carol].heard().len() == 30
+        });
+        lan.run_for(1_000);
+        lan.check_lines();
+    }
+}
+
+#[test]
+fn what_only_one_got_before_the_author_died_comes_to_all() {
+    let mut lan = Lan::new(3);
+    let people = lan.people(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = people;
+    for who in people {
+        lan.start(who);
+    }
+    lan.run_for(5_000);
+    // To all but one the last line gets lost on the way.
+    lan.people[carol].deaf = true;
+    lan.people[dave].deaf = true;
+    lan.say(alice, "last");
+    lan.run_for(20);
+    lan.kill(alice);
+    lan.run_for(20);
+    lan.thaw(carol);
+    lan.thaw(dave);
+    assert_eq!(lan.people[bob].heard(), ["last"]);
+    lan.run_until("all have it", 70_000, |lan| {
+        [carol, dave]
+            .iter()
+            .all(|who| lan.people[*who].heard() == ["last"])
+    });
+    lan.run_for(1_000);
+    lan.check_lines();
+}
+
+#[test]
+fn another_neighbour_helps_when_the_first_falls_behind() {
+    let mut lan = Lan::new(5);
+    let people = lan.people(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = people;
+    lan.cut(alice, dave);
+    for who in people {
+        lan.start(who);
+    }
+    lan.run_for(5_000);
+    lan.say(alice, "one");
+    lan.run_until("dave has it", 3_000, |lan| {
+        lan.people[dave].heard().len() == 1
+    });
+    // Whoever brought it hears alice no more; the other still does.
+    for first in [bob, carol] {
+        lan.heal();
+        lan.run_for(70_000);
+        lan.cut(alice, dave);
+        lan.run_for(30_000);
+        lan.cut(alice, first);
+        let before = lan.people[dave].heard().len();
+        lan.say(alice, "more");
+        lan.run_until("dave has it", 4_000, |lan| {
+            lan.people[dave].heard().len() == before + 1
+        });
+    }
+    lan.heal();
+    lan.run_for(70_000);
+    lan.check_lines();
+}
+
+#[test]
+fn a_full_mesh_sends_nothing_twice() {
+    let mut lan = Lan::new(6);
+    let people = lan.people(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
+    for who in people {
+        lan.start(who);
+    }
+    lan.run_for(5_000);
+    for round in 0..20 {
+        for who in people {
+            lan.say_all(who, None, &numbered("line", round * 10, round * 10 + 4));
+            lan.run_for(7);
+        }
+    }
+    lan.run_for(5_000);
+    lan.check_lines();
+    let counters = people.map(|who| lan.people[who].node.as_ref().expect("up").counters());
+    let twice: u64 = counters
+        .iter()
+        .map(|c| c.duplicate_batches + c.unwanted_batches)
+        .sum();
+    assert_eq!(twice, 0);
+}
+
+#[test]
+fn own_lines_come_back_to_a_restored_directory() {
+    let mut lan = Lan::new(10);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(5_000);
+    lan.say(alice, "kept");
+    lan.run_for(50);
+    lan.stop(alice);
+    let copy = (
+        lan.people[alice].disk.clone(),
+        lan.people[alice].resume.clone(),
+    );
+    lan.start(alice);
+    lan.run_for(2_000);
+    lan.say_all(alice, None, &numbered("lost", 1, 5));
+    lan.run_for(50);
+    lan.stop(alice);
+    (lan.people[alice].disk, lan.people[alice].resume) = copy;
+    lan.checks.restored(alice, &lan.people[alice].disk);
+    lan.start(alice);
+    lan.run_for(5_000);
+    lan.say(alice, "new");
+    lan.run_for(5_000);
+    lan.check_lines();
+    assert_eq!(lan.people[alice].disk.entries().count(), 3);
+    assert_eq!(lan.people[bob].heard().len(), 7);
+}
