@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::time::Wall;
 use p2pchat::shell::arguments::Verb;
 use p2pchat::shell::failure::Failure;
 use p2pchat::shell::help::{HELP, VERSION};
 use p2pchat::shell::options::{DEFAULT_GROUP, Options, parse, read_file};
-use p2pchat::shell::values::Color;
+use p2pchat::shell::values::{Color, Since};
 use p2pchat::wire::code::{ADDRESSES_MAX, Code, CodeError, Place, places};
 use p2pchat::wire::secret::{SECRET_MAX, Secret, SecretError, keygen};
 
@@ -85,6 +86,8 @@ fn nothing_given_means_the_defaults() {
         debug: false,
         qr: false,
         text: None,
+        since: None,
+        search: None,
     };
     assert_eq!(options, expected);
 }
@@ -101,6 +104,8 @@ fn commands_are_found_wherever_options_stand() {
         ("-n 3 listen", Verb::Listen),
         ("peers", Verb::Peers),
         ("--json peers -W 1", Verb::Peers),
+        ("history", Verb::History),
+        ("-n 3 history", Verb::History),
         ("whoami --qr", Verb::Whoami),
         ("keygen", Verb::Keygen),
         ("-h", Verb::Help),
@@ -238,6 +243,27 @@ fn values_are_understood() {
 }
 
 #[test]
+fn history_is_of_all_rooms_unless_some_are_named() {
+    assert!(rooms(&ok("history")).is_empty());
+    assert_eq!(rooms(&ok("history -r ops -r Dev")), ["#ops", "#dev"]);
+    assert_eq!(rooms(&ok("history -t ops")), ["#ops"]);
+    assert_eq!(rooms(&ok("history -t ops -r dev")), ["#ops"]);
+    let options = ok("history -n 3 --search=Hello --since 2h");
+    assert_eq!(options.count, Some(3));
+    assert_eq!(options.search.as_deref(), Some("Hello"));
+    let since = |text: &str| ok(&format!("history --since {text}")).since;
+    for (text, ms) in [("90s", 90), ("10m", 600), ("2h", 7200), ("3d", 259_200)] {
+        assert_eq!(since(text), Some(Since::Ago(ms * 1000)), "{text}");
+    }
+    let at = |text: &str| Some(Since::At(Wall::parse(text).unwrap()));
+    assert_eq!(since("2026-11-21"), at("2026-11-21T00:00:00Z"));
+    assert_eq!(
+        since("2026-11-21T12:31:04+02:00"),
+        at("2026-11-21T10:31:04Z")
+    );
+}
+
+#[test]
 fn a_wait_is_rounded_up_to_milliseconds() {
     assert_eq!(ok("peers -W 2.").wait, Some(2_000));
     assert_eq!(ok("peers -W 1.0020").wait, Some(1_002));
@@ -297,6 +323,13 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         ("listen -n 1.5", "from 1"),
         ("send --need -1", "from 0"),
         ("--backlog some", "from 0"),
+        ("history -n 0", "from 1"),
+        ("history --since yesterday", "2h"),
+        ("history --since 2026-13-01", "2026-11-21"),
+        ("history --since 5w", "90s"),
+        ("history --since -1h", "90s"),
+        ("history --since h", "90s"),
+        ("history --search=", "--search hello"),
         ("--color red", "always"),
         ("--interface a/b", "eth0"),
         ("--interface an-interface-too-long", "eth0"),
@@ -319,14 +352,15 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         ("keygen hello", "takes no TEXT"),
         ("chat", "no command"),
         // Of parts that are not built yet.
-        ("history", "not built"),
         ("trust list", "not built"),
         ("doctor", "not built"),
-        ("--since 2h", "not built"),
-        ("--search=x", "not built"),
         ("send -t @bob hi", "not built"),
-        ("history -n 3", "not built"),
+        ("history -t @bob", "not built"),
         // On commands they do not belong to.
+        ("--since 2h", "goes with history"),
+        ("listen --search=x", "goes with history"),
+        ("history -W 1", "goes with"),
+        ("history hello", "takes no TEXT"),
         ("listen --need 1", "goes with send"),
         ("--need 1", "goes with send"),
         ("send -n 1 hi", "goes with listen"),
@@ -458,7 +492,7 @@ fn the_options_file_serves_every_command() {
     for (content, helps) in [
         ("-r ops\nnonsense", "line 2"),
         ("--nonsense", "line 1"),
-        ("\n--since 2h", "line 2"),
+        ("\n--since x", "2h"),
         ("--json yes", "takes no value"),
         ("--room", "write ops"),
         ("-h", "command line"),

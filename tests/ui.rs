@@ -487,7 +487,7 @@ fn json_in() {
 
 #[test]
 fn typed_commands() {
-    use Request::{Core, Help, Quit};
+    use Request::{Core, Help, History, Quit, Search};
     let ops = Room::new("ops").unwrap();
     for (line, request) in [
         ("hello", say(None, &["hello"], false)),
@@ -509,13 +509,18 @@ fn typed_commands() {
         ("/part", Core(Command::Part(None))),
         ("/part ops", Core(Command::Part(Some(ops)))),
         ("/nick bob", Core(Command::Nick(Nick::new("bob").unwrap()))),
+        ("/history", History(20)),
+        ("/History 3", History(3)),
+        ("/search  two words ", Search("two words".into())),
     ] {
         assert_eq!(command::parse(line), Ok(request), "{line}");
     }
     for line in [
         "/",
         "/msg bob hi",
-        "/history",
+        "/history 0",
+        "/history all",
+        "/search",
         "/nonsense",
         "/join",
         "/join a b",

@@ -176,6 +176,17 @@ pub struct Batch {
     content: std::ops::Range<usize>,
 }
 
+/// What a batch says of itself.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub log: LogId,
+    /// Numbers of the first and of the last line.
+    pub sequence: u64,
+    pub last: u64,
+    /// Of the first line.
+    pub lamport: u64,
+}
+
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(rename = "type")]
@@ -305,13 +316,17 @@ impl Batch {
         Ok((batch, local))
     }
 
-    /// Of a line of the store: its log, its first line's number and its last one's. Nothing is checked, so it is cheap.
-    pub fn outline(line: &[u8]) -> Option<(LogId, u64, u64)> {
+    /// Of a line of the store. Nothing is checked, so it is cheap.
+    pub fn outline(line: &[u8]) -> Option<Outline> {
         let fields: Fields = serde_json::from_slice(line).ok()?;
         let mut count = 0;
         each_line(fields.content.get(), |_| count += 1).ok()?;
-        let last = fields.sequence.checked_add(count)?.checked_sub(1)?;
-        Some((fields.log()?, fields.sequence, last))
+        Some(Outline {
+            log: fields.log()?,
+            sequence: fields.sequence,
+            last: fields.sequence.checked_add(count)?.checked_sub(1)?,
+            lamport: fields.lamport,
+        })
     }
 
     fn read(

@@ -13,6 +13,7 @@ pub enum Verb {
     Send,
     Listen,
     Peers,
+    History,
     Whoami,
     Keygen,
     /// Show how to use it.
@@ -28,6 +29,7 @@ impl Verb {
             Verb::Send => "send",
             Verb::Listen => "listen",
             Verb::Peers => "peers",
+            Verb::History => "history",
             Verb::Whoami => "whoami",
             Verb::Keygen => "keygen",
             Verb::Help => "help",
@@ -57,10 +59,11 @@ pub struct Spec {
     pub hint: &'static str,
 }
 
-use Verb::{Chat, Keygen, Listen, Peers, Send, Whoami};
+use Verb::{Chat, History, Keygen, Listen, Peers, Send, Whoami};
 const TALK: &[Verb] = &[Chat, Send, Listen, Peers];
-const MOST: &[Verb] = &[Chat, Send, Listen, Peers, Whoami];
-const ALL: &[Verb] = &[Chat, Send, Listen, Peers, Whoami, Keygen];
+const ROOMS: &[Verb] = &[Chat, Send, Listen, Peers, History];
+const MOST: &[Verb] = &[Chat, Send, Listen, Peers, History, Whoami];
+const ALL: &[Verb] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
 const READ: &[Verb] = &[Chat, Listen];
 
 const fn option(
@@ -95,15 +98,15 @@ pub const SPECS: &[Spec] = &[
     option(b'u', "--username", "NAME", MOST, "as in `-u alice`"),
     option(b'p', "--port", "PORT", MOST, "as in `-p 9999`; 0 is any free one"),
     option(b'm', "--multicast", "ADDRESS[:PORT]", MOST, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
-    option(b'r', "--room", "ROOM", TALK, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
-    option(b't', "--to", "ROOM", &[Send], "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+    option(b'r', "--room", "ROOM", ROOMS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+    option(b't', "--to", "ROOM", &[Send, History], "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
     option(0, "--peer", "HOST[:PORT]", TALK, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
     option(0, "--interface", "NAME", MOST, "as in `--interface eth0`"),
     option(0, "--secret-file", "FILE", MOST, "`p2pchat keygen > FILE` makes one"),
     option(0, "--dir", "DIR", MOST, "the directory for identity, known peers and lines"),
     flag(0, "--ephemeral", MOST),
     flag(0, "--json", MOST),
-    option(b'n', "--count", "N", &[Listen], "as in `-n 1`"),
+    option(b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
     option(b'W', "--wait", "SECONDS", TALK, "as in `-W 2.5`"),
     option(0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
     option(0, "--backlog", "N", READ, "as in `--backlog 20`"),
@@ -115,8 +118,8 @@ pub const SPECS: &[Spec] = &[
     flag(b'h', "--help", ALL),
     flag(b'V', "--version", ALL),
     flag(0, "--qr", &[Whoami]),
-    option(0, "--since", "TIME", &[], ""),
-    option(0, "--search", "TEXT", &[], ""),
+    option(0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
+    option(0, "--search", "TEXT", &[History], "as in `--search hello`"),
 ];
 
 /// Spellings of old, whole words.
@@ -129,7 +132,7 @@ const OLD: &[(&str, &str)] = &[
 ];
 
 /// Commands that are yet to come.
-const LATER: &[&str] = &["history", "trust", "doctor"];
+const LATER: &[&str] = &["trust", "doctor"];
 
 /// One option as it was given: its long spelling, and its value.
 pub struct Given {

@@ -20,8 +20,8 @@ const ROOM_AGAIN: u64 = 2 * 1024 * 1024;
 
 pub struct Disk {
     /// The network's folder.
-    dir: PathBuf,
-    network: NetworkTag,
+    pub dir: PathBuf,
+    pub network: NetworkTag,
     own: PeerId,
     limits: Limits,
     /// Bytes that all rooms together may take.

@@ -381,6 +381,7 @@ impl EventLoop {
                 self.session.speak_in(&self.node);
             }
         }
+        self.session.look_back(self.now, &self.store, &self.node);
         Ok(())
     }
 

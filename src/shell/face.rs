@@ -2,12 +2,15 @@
 use jiff::tz::TimeZone;
 use termion::event::Key;
 
+use crate::base::batch::Batch;
 use crate::base::event::{Chat, Notice, Peer, Stored};
 use crate::base::name::Room;
+use crate::base::time::Wall;
 use crate::ui::editor::{Editor, Outcome};
 use crate::ui::terminal::Terminal;
 use crate::ui::{json, text};
 
+#[derive(Clone)]
 enum Form {
     Text(Box<text::Transcript>),
     Json,
@@ -90,6 +93,22 @@ impl Face {
         if skip > 0 {
             let gone = length(&out[at..], skip);
             out.drain(at..at + gone);
+        }
+    }
+
+    /// The same form without the editor's line, for lines that are made elsewhere.
+    pub fn apart(&self) -> Face {
+        Face {
+            form: self.form.clone(),
+            screen: None,
+        }
+    }
+
+    /// Lines of the history, from the batch's line `first` on, each ended by `\n`: as their author signed them.
+    pub fn past(&mut self, batch: &Batch, first: u64, lines: &str, today: Wall, out: &mut Vec<u8>) {
+        match &mut self.form {
+            Form::Text(transcript) => transcript.past(batch, lines, today, out),
+            Form::Json => json::append_past(batch, first, lines, out),
         }
     }
 

@@ -23,7 +23,7 @@ struct Pile {
 }
 
 pub struct Memory {
-    network: NetworkTag,
+    pub network: NetworkTag,
     own: PeerId,
     limit: usize,
     bytes: usize,
@@ -175,6 +175,22 @@ impl Memory {
             }
         }
         batches
+    }
+
+    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.keys()
+    }
+
+    /// What is kept of a room, in order of arrival: lines without their ends.
+    pub fn lines(&self, room: &Room) -> impl Iterator<Item = (u64, &[u8])> {
+        let pile = self.rooms.get(room).into_iter();
+        pile.flat_map(|pile| pile.entries.iter())
+            .map(|(number, entry)| (*number, &*entry.line))
+    }
+
+    pub fn line(&self, room: &Room, number: u64) -> Option<&[u8]> {
+        let entry = self.rooms.get(room)?.entries.get(&number)?;
+        Some(&entry.line)
     }
 
     pub fn end(&self) -> Position {

@@ -1,4 +1,5 @@
 //! The world: sockets, files, threads, the terminal, and the loop that joins them to the core.
+pub mod archive;
 pub mod arguments;
 pub mod clock;
 pub mod datagrams;
@@ -10,10 +11,12 @@ pub mod failure;
 pub mod fsync;
 pub mod goal;
 pub mod help;
+pub mod history;
 pub mod identity_file;
 pub mod interfaces;
 pub mod keyboard;
 pub mod memory;
+pub mod merge;
 pub mod options;
 pub mod printer;
 pub mod program;

@@ -12,7 +12,7 @@ use pico_args::Arguments;
 
 use super::arguments::{Given, SPECS, Scanned, Verb, scan, scan_file};
 use super::failure::Failure;
-use super::values::{self, Color};
+use super::values::{self, Color, Since};
 use crate::base::name::{Nick, Room};
 use crate::wire::code::Place;
 
@@ -34,7 +34,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
     pub multicast: Option<SocketAddrV4>,
-    /// At least one, each once; the first is spoken in. For `send --to` that is the target.
+    /// At least one, each once; the first is spoken in. For `send --to` that is the target. For `history` only these are shown, and
+    /// none stands for all.
     pub rooms: Vec<Room>,
     /// To be dialed.
     pub peers: Vec<Place>,
@@ -44,7 +45,7 @@ pub struct Options {
     /// The state directory; `None`: --ephemeral.
     pub directory: Option<PathBuf>,
     pub json: bool,
-    /// `listen`: chat lines after which to stop, at least 1.
+    /// `listen`: chat lines after which to stop, at least 1. `history`: only the last so many.
     pub count: Option<u64>,
     /// Milliseconds; `None`: what the command does by default.
     pub wait: Option<u64>,
@@ -63,6 +64,10 @@ pub struct Options {
     pub qr: bool,
     /// `send`: TEXT, its words joined by one space; `None`: stdin. Not yet checked for UTF-8 and length: [`Options::lines`].
     pub text: Option<Vec<u8>>,
+    /// `history`: by the author's time.
+    pub since: Option<Since>,
+    /// `history`: only lines with this text.
+    pub search: Option<String>,
 }
 
 impl Options {
@@ -176,6 +181,8 @@ pub fn parse(
         debug: sources.flag("--debug"),
         qr: sources.flag("--qr"),
         text: (!text.is_empty()).then(|| text.join(OsStr::new(" ")).as_bytes().to_vec()),
+        since: sources.last("--since", values::since)?,
+        search: sources.last("--search", values::search)?,
     })
 }
 
@@ -293,6 +300,10 @@ fn username(sources: &Sources, env: Env<'_>) -> Result<(Nick, bool), Failure> {
 fn rooms(sources: &Sources) -> Result<Vec<Room>, Failure> {
     let mut rooms: Vec<Room> = Vec::new();
     let to = sources.last("--to", values::target)?;
+    if sources.verb == Verb::History {
+        let only = sources.all("--room", values::room)?;
+        return bounded("--room", to.map_or(only, |to| vec![to]));
+    }
     for room in to.into_iter().chain(sources.all("--room", values::room)?) {
         if !rooms.contains(&room) {
             rooms.push(room);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, unbounded};
 use mio::{Poll, Waker};
 
+use super::archive::Archive;
 use super::arguments::Verb;
 use super::clock::Clock;
 use super::diagnostics::Verbosity;
@@ -13,6 +14,7 @@ use super::face::Face;
 use super::failure::Failure;
 use super::goal::{Goal, Purpose};
 use super::help::{HELP, VERSION};
+use super::history::{self, Lookback, Query};
 use super::identity_file::random;
 use super::interfaces;
 use super::keyboard::{self, RawMode, Typed};
@@ -25,15 +27,17 @@ use super::state::{Opened, State, own_identity, read_secret};
 use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
 use super::streams::Streams;
-use super::values::Color;
+use super::values::{Color, Since};
 use crate::base::batch::Lines;
 use crate::base::event::Peer;
-use crate::base::identity::NetworkTag;
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::Nick;
+use crate::base::time::Wall;
 use crate::node::hub::Setup;
 use crate::node::node::Node;
 use crate::ui::{json, text};
 use crate::wire::code::{Code, DEFAULT_PORT};
-use crate::wire::secret;
+use crate::wire::secret::{self, Secret};
 
 /// Runs to the end. Gives the exit status.
 pub fn main() -> u8 {
@@ -63,16 +67,22 @@ fn run(options: Options) -> Result<u8, Failure> {
         Verb::Send => converse(&options, Purpose::Send),
         Verb::Listen => converse(&options, Purpose::Listen),
         Verb::Peers => converse(&options, Purpose::Peers),
+        Verb::History => history(&options),
     }
 }
 
-/// To stdout; a reader that went away before the end is no failure worth words.
 fn print(text: &str) -> Result<u8, Failure> {
+    printed(write(text.as_bytes()))
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    stdout.write_all(bytes).and_then(|()| stdout.flush())
+}
+
+/// To stdout; a reader that went away before the end is no failure worth words.
+fn printed(done: io::Result<()>) -> Result<u8, Failure> {
+    match done {
         Ok(()) => Ok(DONE),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(CLOSED_OUTPUT),
         Err(error) => Err(cannot("stdout cannot be written", &error)),
@@ -119,6 +129,52 @@ fn whoami(options: &Options) -> Result<u8, Failure> {
     print(&out)
 }
 
+/// The stored lines, whether a program runs in the directory or not. Nothing is made, locked or mended.
+fn history(options: &Options) -> Result<u8, Failure> {
+    let mut warnings = Vec::new();
+    let secret = secret(options, &mut warnings)?;
+    if !options.quiet {
+        warn(&warnings);
+    }
+    let Some(directory) = &options.directory else {
+        return Ok(DONE);
+    };
+    let network = network(secret.as_ref());
+    let now = Clock::start().now().wall;
+    let query = Query {
+        rooms: options.rooms.clone(),
+        since: options.since.map(|since| match since {
+            Since::At(at) => at,
+            Since::Ago(ms) => Wall(now.0.saturating_sub(ms)),
+        }),
+        search: options.search.clone(),
+        last: options.count,
+    };
+    // Who reads plays no part: no line shows it.
+    let nobody = Peer {
+        id: PeerId([0; 32]),
+        nick: Nick::foreign(""),
+    };
+    let mut face = face(options, io::stdout().is_terminal(), &nobody);
+    let archive = Archive::Disk(directory.join("history").join(network.folder()));
+    let mut stdout = Ok(());
+    let shown = history::show(&archive, network, &query, &mut face, now, &mut |out| {
+        stdout = write(out);
+        out.clear();
+        match &stdout {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.kind().into()),
+        }
+    });
+    match (stdout, shown) {
+        (Ok(()), Err(error)) => Err(Failure::config(format!(
+            "the history in {} cannot be read: {error}",
+            directory.display()
+        ))),
+        (stdout, _) => printed(stdout),
+    }
+}
+
 /// A QR code of half blocks, two modules high each, with the quiet border that scanners need; dark on light.
 fn picture(text: &str) -> Result<String, Failure> {
     let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low)
@@ -148,11 +204,7 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         known,
         mut warnings,
     } = State::open(options)?;
-    let secret = options
-        .secret_file
-        .as_deref()
-        .map(|path| read_secret(path, &mut warnings))
-        .transpose()?;
+    let secret = secret(options, &mut warnings)?;
     if !options.quiet {
         warn(&warnings);
     }
@@ -167,9 +219,7 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
     };
     // What cannot be read or taken away is as if it were not there: the numbers begin anew.
     let resume = state.take_clean().unwrap_or_default();
-    let network = secret
-        .as_ref()
-        .map_or(NetworkTag::OPEN, |secret| secret.network());
+    let network = network(secret.as_ref());
     let store = match state.directory().map(|dir| dir.join("history")) {
         Some(dir) => {
             Store::open(
@@ -232,6 +282,15 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         .map_err(|error| cannot("the run had to end", &error))
 }
 
+fn secret(options: &Options, warnings: &mut Vec<String>) -> Result<Option<Secret>, Failure> {
+    let path = options.secret_file.as_deref();
+    path.map(|path| read_secret(path, warnings)).transpose()
+}
+
+fn network(secret: Option<&Secret>) -> NetworkTag {
+    secret.map_or(NetworkTag::OPEN, Secret::network)
+}
+
 fn warn(warnings: &[String]) {
     for warning in warnings {
         // Nobody is left to hear that stderr is closed.
@@ -292,12 +351,7 @@ fn session(
     } else {
         None
     };
-    let face = match (options.json, reading) {
-        (true, _) => Face::json(),
-        (false, true) => Face::terminal(me, options.color != Color::Never),
-        (false, false) if options.color == Color::Always => Face::terminal(me, true),
-        (false, false) => Face::pipe(me),
-    };
+    let face = face(options, reading, me);
     let face = if editing {
         face.with_editor(session::columns())
     } else {
@@ -335,7 +389,17 @@ fn session(
         need: options.need,
         backlog: options.backlog,
         text,
+        lookback: Lookback::new(Arc::new(waking())),
     }))
+}
+
+fn face(options: &Options, reading: bool, me: &Peer) -> Face {
+    match (options.json, reading) {
+        (true, _) => Face::json(),
+        (false, true) => Face::terminal(me, options.color != Color::Never),
+        (false, false) if options.color == Color::Always => Face::terminal(me, true),
+        (false, false) => Face::pipe(me),
+    }
 }
 
 /// The lines of TEXT. One that cannot be said is told of and left out, as of stdin.

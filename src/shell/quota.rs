@@ -119,8 +119,8 @@ fn batch_of(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
         let mut names = authors.iter();
         names.any(|name| name.as_bytes() == id)
     });
-    let (log, _, last) = theirs.then(|| Batch::outline(line)).flatten()?;
-    Some((log, last))
+    let outline = theirs.then(|| Batch::outline(line)).flatten()?;
+    Some((outline.log, outline.last))
 }
 
 /// Takes what is below the lows out of a segment; one left without a batch is removed. Gives back its new size in bytes, 0 if it is gone.

@@ -240,10 +240,11 @@ impl<'a> State<'a> {
 
 /// Keys ready to verify with.
 #[derive(Default)]
-struct Keys(Table<PeerId, Option<VerifyingKey>>);
+pub struct Keys(Table<PeerId, Option<VerifyingKey>>);
 
 impl Keys {
-    fn verify(&mut self, batch: &Batch) -> bool {
+    /// Is the batch's signature its author's?
+    pub fn verify(&mut self, batch: &Batch) -> bool {
         let author = batch.log.author;
         let key = self.0.get_or_insert_with(author, || author.key());
         key.as_ref().is_some_and(|key| batch.verify(key))

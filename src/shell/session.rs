@@ -15,6 +15,7 @@ use crate::node::node::Node;
 use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
 use crate::shell::goal::{Goal, Purpose};
+use crate::shell::history::{Lookback, Query};
 use crate::shell::keyboard::{self, Block, Typed};
 use crate::shell::printer::Printer;
 use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
@@ -26,6 +27,12 @@ use crate::ui::{json, text};
 
 /// Milliseconds that stdout may take for its last lines at the end of a run.
 const LAST_LINES: u64 = 2_000;
+
+/// Commands typed while an answer from the history is awaited, at most.
+const REQUESTS_MAX: usize = 64;
+/// Lines that /history and /search show, at most: the last ones.
+const HISTORY_MAX: u64 = 1000;
+const SEARCH_MAX: u64 = 100;
 
 /// How lines of stdin are to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,9 @@ pub struct Session {
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
     pending: VecDeque<Command>,
+    /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
+    requests: VecDeque<Request>,
+    lookback: Lookback,
     /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
     held: Option<Block>,
     /// The end of input came, and the core is still to be told.
@@ -77,6 +87,7 @@ pub struct Parts {
     pub backlog: u64,
     /// Said at once: the TEXT of `send`.
     pub text: Option<Lines>,
+    pub lookback: Lookback,
 }
 
 impl Session {
@@ -103,6 +114,8 @@ impl Session {
             reading: io::stdout().is_terminal(),
             looked: false,
             pending,
+            requests: VecDeque::new(),
+            lookback: parts.lookback,
             held: None,
             ending: false,
             owed: Vec::new(),
@@ -148,7 +161,18 @@ impl Session {
             Some(_) => takes,
             None => self.keyboard.as_ref().is_some_and(came) || self.said_all(),
         };
-        !self.pending.is_empty() || waiting && self.owed.is_empty()
+        !self.pending.is_empty()
+            || self.lookback.ready()
+            || waiting && self.owed.is_empty() && !self.looking_back()
+    }
+
+    /// Until it is answered, or begun, nothing more is taken from stdin. A person may go on typing.
+    fn looking_back(&self) -> bool {
+        let most = match self.face.has_editor() {
+            true => REQUESTS_MAX,
+            false => 1,
+        };
+        self.requests.len() >= most
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -161,7 +185,7 @@ impl Session {
             self.looked = true;
             self.pending.push_back(Command::Peers);
         }
-        if !self.pending.is_empty() || !self.owed.is_empty() {
+        if !self.pending.is_empty() || !self.owed.is_empty() || self.looking_back() {
             return;
         }
         match self.held.take() {
@@ -244,8 +268,52 @@ impl Session {
             }
         }
         self.refuse(bad.into_iter());
-        for request in requests {
+        self.requests.extend(requests);
+        self.go_on();
+    }
+
+    /// Begins what was asked for, up to the next look into the history.
+    fn go_on(&mut self) {
+        while let Some(request) = self.requests.pop_front() {
+            if matches!(request, Request::History(_) | Request::Search(_)) {
+                self.requests.push_front(request);
+                break;
+            }
             self.request(request);
+        }
+    }
+
+    /// Looks into the history, once all that was asked for before is done.
+    pub fn look_back(&mut self, now: Now, store: &Store, node: &Node) {
+        match self.lookback.take() {
+            Some(answer) => {
+                self.requests.pop_front();
+                match answer {
+                    Ok(lines) if self.face.is_json() => self.show(lines),
+                    Ok(lines) => self.aside(lines),
+                    Err(error) => self.complain(&format!("the history cannot be read: {error}")),
+                }
+                self.go_on();
+            }
+            None if self.lookback.busy() || !self.pending.is_empty() => return,
+            None => {}
+        }
+        let query = match self.requests.front() {
+            Some(Request::History(lines)) => Query {
+                // In no room nothing is spoken in: then of all.
+                rooms: node.spoken().into_iter().cloned().collect(),
+                last: Some(*lines.min(&HISTORY_MAX)),
+                ..Query::default()
+            },
+            Some(Request::Search(text)) => Query {
+                search: Some(text.clone()),
+                last: Some(SEARCH_MAX),
+                ..Query::default()
+            },
+            _ => return,
+        };
+        if self.pending.is_empty() {
+            self.lookback.ask(store, query, self.face.apart(), now.wall);
         }
     }
 
@@ -292,6 +360,8 @@ impl Session {
             Request::Help if self.face.is_json() => self.complain(&HELP.replace('\n', "; ")),
             Request::Help => self.aside(HELP.as_bytes().to_vec()),
             Request::Quit => self.goal.end(DONE),
+            // They wait for their turn: see `go_on`.
+            Request::History(_) | Request::Search(_) => {}
         }
     }
 
@@ -306,7 +376,10 @@ impl Session {
                     return;
                 }
                 match command::parse(&line) {
-                    Ok(request) => self.request(request),
+                    Ok(request) => {
+                        self.requests.push_back(request);
+                        self.go_on();
+                    }
                     Err(sentence) => self.complain(&sentence),
                 }
             }

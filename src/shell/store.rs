@@ -5,6 +5,7 @@
 use std::io;
 use std::path::Path;
 
+use super::archive::Archive;
 use super::disk::Disk;
 use super::memory::Memory;
 use super::quota::{Core, Limits};
@@ -170,6 +171,14 @@ impl Store {
                 memory.set_printed(room, position);
                 Ok(())
             }
+        }
+    }
+
+    /// All that is stored, for one who looks back: rooms that are not joined, too.
+    pub fn archive(&self) -> (Archive<'_>, NetworkTag) {
+        match &self.0 {
+            Kind::Disk(disk) => (Archive::Disk(disk.dir.clone()), disk.network),
+            Kind::Memory(memory) => (Archive::Memory(memory), memory.network),
         }
     }
 

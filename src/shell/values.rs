@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::failure::quoted;
 use crate::base::name::{NameError, Nick, Room};
+use crate::base::time::Wall;
 use crate::wire::code::{DEFAULT_PORT, Place, places};
 
 /// Longest wait, in seconds: some thirty years.
@@ -19,6 +20,14 @@ pub enum Color {
     Auto,
     Always,
     Never,
+}
+
+/// From when on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    At(Wall),
+    /// Milliseconds before now.
+    Ago(i64),
 }
 
 fn utf8(value: &OsStr) -> Result<&str, String> {
@@ -163,6 +172,37 @@ fn milliseconds(text: &str) -> Option<u64> {
     seconds
         .checked_mul(1000)?
         .checked_add(ms + u64::from(finer))
+}
+
+/// A date begins at midnight UTC, as the times on a pipe are UTC.
+pub fn since(value: &OsStr) -> Result<Since, String> {
+    let text = utf8(value)?;
+    let ago = || {
+        let unit = text.chars().last()?;
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        Some(Since::Ago(i64::from(number) * seconds * 1000))
+    };
+    Wall::parse(text)
+        .or_else(|| Wall::parse(&format!("{text}T00:00:00Z")))
+        .map(Since::At)
+        .or_else(ago)
+        .ok_or_else(|| {
+            format!(
+                "--since takes 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d, not {}",
+                quoted(text)
+            )
+        })
+}
+
+pub fn search(value: &OsStr) -> Result<String, String> {
+    utf8(value).map(str::to_owned)
 }
 
 pub fn when(value: &OsStr) -> Result<Color, String> {

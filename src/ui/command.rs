@@ -8,11 +8,18 @@ use crate::base::name::{Nick, Room};
 pub enum Request {
     /// For the core.
     Core(Command),
+    /// Show the last so many stored lines of the room spoken in.
+    History(u64),
+    /// Show stored lines with this text, of all rooms.
+    Search(String),
     /// Show [`HELP`].
     Help,
     /// Say goodbye and end.
     Quit,
 }
+
+/// Lines that /history shows if nothing else is said.
+const LINES: u64 = 20;
 
 /// The answer to /help.
 pub const HELP: &str = "\
@@ -22,6 +29,8 @@ pub const HELP: &str = "\
 /rooms            the rooms you are in
 /nick NAME        change your name
 /me TEXT          say what you do
+/history [N]      the last N stored lines of this room (20)
+/search TEXT      stored lines with this text, of all rooms
 /quit             leave
 //TEXT            say a line that begins with /
 ";
@@ -53,6 +62,13 @@ pub fn parse(line: &str) -> Result<Request, String> {
             Ok(nick) => Ok(Request::Core(Command::Nick(nick))),
             Err(error) => Err(format!("the name {argument} {error}")),
         },
+        "history" if argument.is_empty() => Ok(Request::History(LINES)),
+        "history" => match argument.parse() {
+            Ok(lines) if lines > 0 => Ok(Request::History(lines)),
+            _ => Err("/history takes a number of lines: /history 50".into()),
+        },
+        "search" if argument.is_empty() => Err("/search needs a text: /search hello".into()),
+        "search" => Ok(Request::Search(argument.to_owned())),
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
         "me" => say(None, argument, true),
         _ => Err(format!(

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::command::{self, Request};
 use super::text;
+use crate::base::batch::Batch;
 use crate::base::event::{Chat, Notice, Peer, PeerView};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -110,9 +111,28 @@ fn event(kind: &str, room: &Room, peer: &Peer, old: Option<&Nick>, at: Wall, out
     line.end();
 }
 
-/// What is the same in all lines of a batch is made once.
 fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
-    let batch = &chat.batch;
+    let (batch, local) = (&chat.batch, &chat.local);
+    let (head, mut tail) = around(batch, Some(local.received));
+    let own = format!(",\"self\":{},\"late\":{}", chat.own, local.late);
+    tail.splice(0..0, own.into_bytes());
+    let mut i = 0;
+    batch.each_line(|content| {
+        append_line(batch, i, content, &head, &tail, out);
+        i += 1;
+    });
+}
+
+/// Lines of a batch, from its line `first` (from 0) on, each ended by `\n`: what was signed, without the fields that are this box's own.
+pub fn append_past(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
+    let (head, tail) = around(batch, None);
+    for (i, content) in lines.split_terminator('\n').enumerate() {
+        append_line(batch, first + i as u64, content, &head, &tail, out);
+    }
+}
+
+/// What is the same in all lines of a batch is made once.
+fn around(batch: &Batch, received: Option<Wall>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,
         nick: batch.username.clone(),
@@ -120,31 +140,28 @@ fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     let mut head = Vec::with_capacity(384);
     let mut line = Object::new("chat", &mut head);
     line.plain("timestamp", format_args!("\"{}\"", batch.timestamp));
-    line.plain("received", format_args!("\"{}\"", chat.local.received));
+    if let Some(received) = received {
+        line.plain("received", format_args!("\"{received}\""));
+    }
     line.string("target", &batch.log.target.to_string());
     line.peer(&peer);
     line.plain(
         "incarnation",
         format_args!("\"{:016x}\"", batch.log.incarnation),
     );
-    let mut tail = Vec::with_capacity(48);
-    let _ = write!(tail, ",\"self\":{},\"late\":{}", chat.own, chat.local.late);
-    if batch.action {
-        tail.extend_from_slice(b",\"action\":true");
-    }
-    tail.extend_from_slice(b"}\n");
-    let mut i = 0;
-    batch.each_line(|content| {
-        out.extend_from_slice(&head);
-        let (sequence, lamport) = (batch.sequence + i, batch.lamport + i);
-        let _ = write!(
-            out,
-            ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
-        );
-        quote(out, content);
-        out.extend_from_slice(&tail);
-        i += 1;
-    });
+    let action = if batch.action { ",\"action\":true" } else { "" };
+    (head, format!("{action}}}\n").into_bytes())
+}
+
+fn append_line(batch: &Batch, i: u64, content: &str, head: &[u8], tail: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(head);
+    let (sequence, lamport) = (batch.sequence + i, batch.lamport + i);
+    let _ = write!(
+        out,
+        ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
+    );
+    quote(out, content);
+    out.extend_from_slice(tail);
 }
 
 fn append_peer(view: &PeerView, out: &mut Vec<u8>) {

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use jiff::tz::TimeZone;
 
+use crate::base::batch::{Batch, Local};
 use crate::base::event::{Chat, Notice, Peer, PeerView};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -55,7 +56,7 @@ fn push_clean(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Who bears which name, as far as this run has seen it. Bounded: beyond `NAMES_MAX` a name counts as borne by several.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     by_id: Table<PeerId, Nick>,
     /// Names in lower case, with their first bearer; `None` once there was a second.
@@ -112,12 +113,14 @@ impl Names {
     }
 }
 
+#[derive(Clone)]
 enum Form {
     Pipe,
     Terminal { zone: TimeZone, color: bool },
 }
 
 /// Makes transcript lines of notices.
+#[derive(Clone)]
 pub struct Transcript {
     form: Form,
     names: Names,
@@ -215,28 +218,47 @@ impl Transcript {
     }
 
     fn chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
-        let batch = &chat.batch;
+        self.begin(&chat.batch, chat.local);
+        chat.batch.each_line(|line| {
+            out.extend_from_slice(&self.prefix);
+            push_clean(out, line);
+            out.push(b'\n');
+        });
+    }
+
+    /// Lines of a batch, each ended by `\n`, with the name and time that were signed. `today`: what day it is.
+    pub fn past(&mut self, batch: &Batch, lines: &str, today: Wall, out: &mut Vec<u8>) {
+        let local = Local {
+            received: today,
+            late: true,
+            backfill: false,
+        };
+        self.begin(batch, local);
+        for line in lines.split_terminator('\n') {
+            out.extend_from_slice(&self.prefix);
+            push_clean(out, line);
+            out.push(b'\n');
+        }
+    }
+
+    /// Makes what stands before each line of a batch.
+    fn begin(&mut self, batch: &Batch, local: Local) {
         let peer = Peer {
             id: batch.log.author,
             nick: batch.username.clone(),
         };
         self.names.learn(&peer);
-        let late = chat.local.late || chat.local.received == Wall::default();
+        let late = local.late || local.received == Wall::default();
         let at = if late {
             batch.timestamp
         } else {
-            chat.local.received
+            local.received
         };
         let mut prefix = std::mem::take(&mut self.prefix);
         prefix.clear();
-        let today = late.then_some(chat.local.received);
+        let today = late.then_some(local.received);
         self.stamp(at, today, &batch.log.target, &mut prefix);
         self.author(&peer, batch.action, &mut prefix);
-        batch.each_line(|line| {
-            out.extend_from_slice(&prefix);
-            push_clean(out, line);
-            out.push(b'\n');
-        });
         self.prefix = prefix;
     }
 

@@ -1,0 +1,225 @@
+//! Looking back: which of the stored lines are asked for, and how they come out, the last ones or all of them, in the one order.
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+
+use super::archive::{Archive, Index};
+use super::face::Face;
+use super::merge::{Merge, Run};
+use super::store::Store;
+use crate::base::event::{Notice, Peer};
+use crate::base::identity::NetworkTag;
+use crate::base::name::Room;
+use crate::base::time::Wall;
+
+/// Bytes handed on at a time.
+const CHUNK: usize = 64 * 1024;
+/// Longest answer to a command, in bytes: beyond it the oldest lines are left out.
+const ANSWER_MAX: usize = 256 * 1024;
+
+/// Which lines.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Only of these rooms; none: of all.
+    pub rooms: Vec<Room>,
+    /// Only those stamped so or later by their authors.
+    pub since: Option<Wall>,
+    /// Only those that contain this text, in either case of letters.
+    pub search: Option<String>,
+    /// Of all these only so many, the last ones in the order.
+    pub last: Option<u64>,
+}
+
+/// Shows what is asked for, in the one order, in pieces of some 64 KiB. `today`: what day it is, for a terminal.
+///
+/// # Errors
+/// The history cannot be read, or what `take` says.
+pub fn show(
+    archive: &Archive<'_>,
+    network: NetworkTag,
+    query: &Query,
+    face: &mut Face,
+    today: Wall,
+    take: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
+    let index = Index::scan(archive, &query.rooms)?;
+    let search = query.search.as_ref().map(|text| text.to_lowercase());
+    let walk = |cut: u64, each: &mut dyn FnMut(Run<'_>) -> io::Result<()>| {
+        let mut merge = Merge::new(archive, &index, network, cut);
+        while let Some(run) = merge.advance()? {
+            if query.since.is_some_and(|since| run.batch.timestamp < since) {
+                continue;
+            }
+            match &search {
+                None => each(run)?,
+                Some(text) => matching(&run, text, each)?,
+            }
+        }
+        io::Result::Ok(())
+    };
+    let (mut cut, mut skip) = (0, 0);
+    if let Some(last) = query.last {
+        // What is filtered must be counted from the beginning; else the last segments are enough.
+        if query.since.is_none() && search.is_none() {
+            cut = index.cut(last);
+        }
+        loop {
+            let (mut all, mut above) = (0, 0);
+            walk(cut, &mut |run| {
+                let end = run.batch.lamport + run.first + run.count;
+                all += run.count;
+                above += end.saturating_sub(cut).min(run.count);
+                Ok(())
+            })?;
+            skip = all - last.min(all);
+            // Fewer than the segments promised: some were there twice, or damaged.
+            if cut == 0 || above >= last {
+                break;
+            }
+            cut = 0;
+        }
+    }
+    let mut out = Vec::new();
+    // A gap right before the first line shown is not between two of them.
+    let mut between = query.last.is_none();
+    walk(cut, &mut |run| {
+        if skip >= run.count {
+            skip -= run.count;
+            return Ok(());
+        }
+        if let Some(gap) = gap(&run).filter(|_| between) {
+            face.notice(&gap, &mut out);
+        }
+        between = true;
+        let hidden = run.lines.split_inclusive('\n').take(skip as usize);
+        let hidden = hidden.map(str::len).sum::<usize>();
+        let lines = &run.lines[hidden..];
+        face.past(run.batch, run.first + skip, lines, today, &mut out);
+        skip = 0;
+        if out.len() >= CHUNK {
+            take(&mut out)
+        } else {
+            Ok(())
+        }
+    })?;
+    take(&mut out)
+}
+
+/// Of a run the lines that contain this text, which is in lower case.
+fn matching(
+    run: &Run<'_>,
+    text: &str,
+    each: &mut dyn FnMut(Run<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    for (i, line) in (0..).zip(run.lines.split_inclusive('\n')) {
+        if line.to_lowercase().contains(text) {
+            each(Run {
+                batch: run.batch,
+                first: run.first + i,
+                count: 1,
+                lines: line,
+                missing: None,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The time and the name are those of the batch behind the gap.
+fn gap(run: &Run<'_>) -> Option<Notice> {
+    let (from, to) = run.missing?;
+    let batch = run.batch;
+    Some(Notice::Gap {
+        target: batch.log.target.clone(),
+        author: Peer {
+            id: batch.log.author,
+            nick: batch.username.clone(),
+        },
+        incarnation: batch.log.incarnation,
+        from,
+        to,
+        at: batch.timestamp,
+    })
+}
+
+/// Answers the commands that look back, beside the loop.
+pub struct Lookback {
+    wake: Arc<dyn Fn() + Send + Sync>,
+    answer: Option<Receiver<io::Result<Vec<u8>>>>,
+}
+
+impl Lookback {
+    /// `wake` is called when an answer is there, from a thread of its own.
+    pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Lookback {
+        Lookback { wake, answer: None }
+    }
+
+    /// A disk is read on a thread of its own; what is in memory is little.
+    pub fn ask(&mut self, store: &Store, query: Query, face: Face, today: Wall) {
+        let (sender, answer) = bounded(1);
+        self.answer = Some(answer);
+        let (archive, network) = store.archive();
+        let Archive::Disk(dir) = archive else {
+            let _ = sender.send(lines(&archive, network, &query, face, today));
+            return;
+        };
+        let wake = Arc::clone(&self.wake);
+        let work = move || {
+            // Nobody waits for it only if the program ends.
+            let _ = sender.send(lines(&Archive::Disk(dir), network, &query, face, today));
+            wake();
+        };
+        // Without a thread there is no sender either, and no answer.
+        let _ = thread::Builder::new().name("history".into()).spawn(work);
+    }
+
+    /// A question was asked, and its answer not yet taken.
+    pub fn busy(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// There is an answer to be taken.
+    pub fn ready(&self) -> bool {
+        self.answer
+            .as_ref()
+            .is_some_and(|answer| !answer.is_empty())
+    }
+
+    /// `None`: it is not there yet.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub fn take(&mut self) -> Option<io::Result<Vec<u8>>> {
+        let answer = match self.answer.as_ref()?.try_recv() {
+            Ok(answer) => answer,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(io::Error::other("no thread can be had")),
+        };
+        self.answer = None;
+        Some(answer)
+    }
+}
+
+fn lines(
+    archive: &Archive<'_>,
+    network: NetworkTag,
+    query: &Query,
+    mut face: Face,
+    today: Wall,
+) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    show(archive, network, query, &mut face, today, &mut |out| {
+        all.append(out);
+        if let Some(over) = all.len().checked_sub(ANSWER_MAX) {
+            let end = all[over..].iter().position(|b| *b == b'\n');
+            all.drain(..end.map_or(all.len(), |end| over + end + 1));
+        }
+        Ok(())
+    })?;
+    if all.is_empty() && !face.is_json() {
+        all.extend_from_slice(b"nothing was found\n");
+    }
+    Ok(all)
+}
