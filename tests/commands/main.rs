@@ -8,6 +8,7 @@ mod hosts;
 mod chat;
 mod directory;
 mod hangup;
+mod history;
 mod json;
 mod listen;
 mod meet;

@@ -1,0 +1,250 @@
+//! `history`, /history and /search: what is stored, beside the program that stores it.
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::Wall;
+use p2pchat::shell::quota::{Core, Limits};
+use p2pchat::shell::store::Store;
+
+use super::hosts::program::Program;
+use super::hosts::{Loopback, wait_until};
+use super::{SOON, finish, said, unstamped, wait_joined, wait_line};
+
+/// The whole stdout of `history`, which must end well.
+fn history(lo: &Loopback, user: &str, arguments: &[&str]) -> Vec<String> {
+    let ended = finish(lo.spawn(user, &[&["history"], arguments].concat()), b"");
+    assert_eq!((ended.code, &ended.err[..]), (0, &[][..]), "{ended:?}");
+    ended.out
+}
+
+/// Waits until both hold the same so many lines.
+fn wait_same(lo: &Loopback, lines: usize) -> Vec<String> {
+    let mut same = Vec::new();
+    wait_until("the same lines on both sides", SOON, || {
+        same = history(lo, "alice", &[]);
+        same.len() == lines && same == history(lo, "bob", &[])
+    });
+    same
+}
+
+#[test]
+fn two_who_hold_the_same_lines_print_the_same_bytes() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--room=general", "--room=ops"]);
+    let mut bob = lo.start("bob", &["--commands", "--room=general", "--room=ops"]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    for n in 0..20 {
+        alice.say(&format!("alice {n}"));
+        bob.say(&format!("bob {n}"));
+    }
+    bob.say("/join ops");
+    bob.say("in ops");
+    bob.say("/me waves");
+    let lines = wait_same(&lo, 42);
+    assert_eq!(unstamped(&lines[41]).split('~').next(), Some("#ops ** bob"));
+    let json: Vec<_> = [("alice", "bob"), ("bob", "alice")]
+        .map(|(one, _)| history(&lo, one, &["--json"]))
+        .into();
+    assert_eq!(json[0], json[1]);
+    let value: serde_json::Value = serde_json::from_str(&json[0][0]).expect("JSON");
+    assert_eq!(value["type"], "chat");
+    for own in ["received", "self", "late"] {
+        assert!(value.get(own).is_none(), "{value}");
+    }
+    assert_eq!(history(&lo, "alice", &["-n", "5"]), lines[37..]);
+    assert_eq!(history(&lo, "bob", &["-t", "ops"]), lines[40..]);
+    assert_eq!(history(&lo, "bob", &["-r", "ops", "-r", "general"]), lines);
+    assert_eq!(history(&lo, "alice", &["-r", "nowhere"]).len(), 0);
+    let found = history(&lo, "alice", &["--search", "ALICE 1", "-n2"]);
+    assert_eq!(said(&found), ["alice 18", "alice 19"]);
+    assert_eq!(history(&lo, "alice", &["--since", "1h"]), lines);
+    assert_eq!(history(&lo, "alice", &["--since", "2100-01-01"]).len(), 0);
+    let time = &lines[41][..24];
+    assert_eq!(history(&lo, "bob", &["--since", time]).last(), lines.last());
+    // Their programs gone, too.
+    assert_eq!(finish(alice, b"").code, 0);
+    assert_eq!(finish(bob, b"").code, 0);
+    assert_eq!(history(&lo, "alice", &[]), lines);
+    assert_eq!(history(&lo, "bob", &[]), lines);
+}
+
+#[test]
+fn what_comes_late_stands_where_it_was_said() {
+    let Some(lo) = Loopback::new() else { return };
+    // Both were in the room before, and each says something with nobody there.
+    for user in ["alice", "bob"] {
+        for text in ["one", "two"] {
+            let text = format!("{text} of {user}");
+            let ended = finish(lo.spawn(user, &["send", "--need", "0", &text]), b"");
+            assert_eq!(ended.code, 0, "{ended:?}");
+        }
+    }
+    let alice = lo.start("alice", &[]);
+    let bob = lo.start("bob", &[]);
+    wait_line(&alice, ": two of bob");
+    wait_line(&bob, ": two of alice");
+    let lines = wait_same(&lo, 4);
+    let order: Vec<&str> = lines
+        .iter()
+        .map(|l| l.split(": ").nth(1).unwrap())
+        .collect();
+    assert!(
+        order[..2].iter().all(|line| line.starts_with("one")),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn commands_look_back() {
+    let Some(lo) = Loopback::new() else { return };
+    let said = finish(
+        lo.spawn("alice", &["-r", "ops", "send", "--need=0", "in ops"]),
+        b"",
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+    let mut alice = lo.start("alice", &["--commands", "--no-echo"]);
+    for n in 0..25 {
+        alice.say(&format!("line {n}"));
+    }
+    alice.say("/history");
+    alice.say("afterwards");
+    alice.say("/history 2");
+    alice.say("/search OPS");
+    alice.say("/search nowhere");
+    let err = finish(alice, b"").err;
+    let answers: Vec<&str> = err[1..]
+        .iter()
+        .map(|line| line.split_once(": ").map_or(&line[..], |(_, said)| said))
+        .collect();
+    let mut expected: Vec<String> = (5..25).map(|n| format!("line {n}")).collect();
+    expected.extend(["line 24", "afterwards", "in ops", "nothing was found"].map(str::to_owned));
+    assert_eq!(answers[..24], expected, "{err:#?}");
+    // The same in memory, as JSON.
+    let mut bob = lo.start("bob", &["--ephemeral", "--json"]);
+    bob.say(r#"{"type":"chat","content":"kept for now"}"#);
+    bob.say(r#"{"type":"command","content":"/history"}"#);
+    let line = bob.out.wait_for(SOON, |line| {
+        line.starts_with(r#"{"type":"chat""#) && !line.contains(r#""received""#)
+    });
+    assert!(line.ends_with(r#""content":"kept for now"}"#), "{line}");
+}
+
+#[test]
+fn a_reader_that_goes_is_no_failure_and_an_empty_directory_none() {
+    let Some(lo) = Loopback::new() else { return };
+    assert_eq!(history(&lo, "nobody", &[]).len(), 0);
+    assert!(!lo.host.folder("nobody").exists());
+    fill(&lo, 20_000);
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command
+        .arg("history")
+        .env("P2PCHAT_DIR", lo.host.folder("bob"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut reader = command.spawn().expect("a program that starts");
+    let mut line = String::new();
+    let out = reader.stdout.take().expect("piped");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    assert!(line.ends_with(": line 0\n"), "{line}");
+    let output = reader.wait_with_output().expect("an end");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let broken = lo.host.folder("broken");
+    fs::create_dir_all(broken.join("history/open/#general/000001.ndjson")).expect("a folder");
+    let ended = finish(lo.spawn("broken", &["history"]), b"");
+    assert_eq!(ended.code, 78, "{ended:?}");
+    assert!(
+        ended.err[0].starts_with("p2pchat: the history in "),
+        "{ended:?}"
+    );
+}
+
+struct NoCore;
+
+impl Core for NoCore {
+    fn frontier(&self, _: &Room) -> Vec<Range> {
+        Vec::new()
+    }
+    fn floor(&self, _: &LogId) -> u64 {
+        u64::MAX
+    }
+    fn is_known(&self, _: &PeerId) -> bool {
+        true
+    }
+}
+
+/// Bob's directory gets so many lines of two authors, most of them typed ones, in the order in which they were said.
+fn fill(lo: &Loopback, lines: u64) {
+    let dir = lo.host.folder("bob").join("history");
+    let own = Identity::from_seed(&[1; 32]).id();
+    let rooms = [Room::general()];
+    let (network, limits) = (NetworkTag::OPEN, Limits::default());
+    let (mut store, _) = Store::open(&dir, network, own, &rooms, true, limits).expect("a store");
+    let mut said = |seed: u8, n: u64, head: &mut Option<Batch>| {
+        let identity = Identity::from_seed(&[seed; 32]);
+        let mut text = Lines::default();
+        for i in 0..BATCH {
+            text.push(format!("line {}", n + i).as_bytes())
+                .expect("a short line");
+        }
+        let draft = Draft {
+            log: LogId {
+                target: Target::Room(Room::general()),
+                author: identity.id(),
+                incarnation: 1,
+            },
+            username: Nick::foreign("carol"),
+            sequence: head.as_ref().map_or(1, |head| head.last() + 1),
+            lamport: n + 1,
+            timestamp: Wall(n as i64),
+            previous: head.as_ref().map(|head| head.hash),
+            action: false,
+            lines: &text,
+        };
+        let batch = Batch::sign(&identity, &network, draft);
+        store.save(&batch, Local::default()).expect("room");
+        store.end_turn(&NoCore).expect("room");
+        *head = Some(batch);
+    };
+    // Two in turn, and then a third who said something all the time and came last.
+    let heads = &mut [None, None, None];
+    for n in (0..lines).step_by(BATCH as usize).filter(|n| n % 100 != 0) {
+        let who = (n / BATCH) as usize % 2;
+        said(2 + who as u8, n, &mut heads[who]);
+    }
+    for n in (0..lines).step_by(100) {
+        said(4, n, &mut heads[2]);
+    }
+}
+
+/// Lines of a batch.
+const BATCH: u64 = 5;
+
+#[test]
+fn memory_does_not_grow_with_the_history() {
+    let Some(lo) = Loopback::new() else { return };
+    let limited = |arguments: &str| {
+        let run = format!("ulimit -v {ADDRESSES}; exec \"$0\" history {arguments}");
+        let mut command = lo.host.command("sh");
+        command.args(["-c", &run, env!("CARGO_BIN_EXE_p2pchat")]);
+        command.env("P2PCHAT_DIR", lo.host.folder("bob"));
+        let ended = finish(Program::spawn("bob", command), b"");
+        assert_eq!(ended.code, 0, "{:?}", ended.err);
+        ended.out
+    };
+    fill(&lo, 200_000);
+    let lines = limited("");
+    assert_eq!(lines.len(), 200_000);
+    for (n, line) in lines.iter().enumerate().step_by(999) {
+        assert!(line.ends_with(&format!(": line {n}")), "{n}: {line}");
+    }
+    assert_eq!(limited("-n 70000"), lines[130_000..]);
+    assert_eq!(limited("--search 'LINE 1999'").len(), 111);
+}
+
+/// KiB of addresses that reading any history may take: the program itself has most of them.
+const ADDRESSES: u64 = 20_000;
