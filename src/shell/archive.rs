@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::segment::{self, Reader};
 use crate::base::batch::{Batch, LogId};
 use crate::base::name::Room;
-use crate::base::table::Table;
+use crate::base::table::{Set, Table};
 
 /// What is stored of one network.
 pub enum Archive<'a> {
@@ -21,23 +21,21 @@ pub enum Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// In the order of their names.
-    fn rooms(&self) -> io::Result<Vec<Room>> {
+    fn rooms(&self) -> io::Result<Set<Room>> {
         let dir = match self {
             Archive::Disk(dir) => dir,
             Archive::Memory(memory) => return Ok(memory.rooms().cloned().collect()),
         };
         let entries = match fs::read_dir(dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Set::new()),
             entries => entries?,
         };
-        let mut rooms = Vec::new();
+        let mut rooms = Set::new();
         for entry in entries {
             let name = entry?.file_name();
             let room = name.to_str().and_then(|name| Room::new(name).ok());
             rooms.extend(room.filter(|room| name == room.as_str()));
         }
-        rooms.sort_unstable();
         Ok(rooms)
     }
 
@@ -116,6 +114,7 @@ pub struct Summary {
 /// All segments at a glance: the one thing that grows with the history, by some hundred bytes for each MiB of it.
 #[derive(Default)]
 pub struct Index {
+    /// In the order of their names.
     pub rooms: Vec<Room>,
     pub segments: Vec<Summary>,
     logs: Table<LogId, usize>,
@@ -127,13 +126,12 @@ impl Index {
     /// # Errors
     /// A folder or a file cannot be read.
     pub fn scan(archive: &Archive<'_>, only: &[Room]) -> io::Result<Index> {
+        let mut rooms = archive.rooms()?;
+        rooms.retain(|room| only.is_empty() || only.contains(room));
         let mut index = Index {
-            rooms: archive.rooms()?,
+            rooms: rooms.into_iter().collect(),
             ..Index::default()
         };
-        index
-            .rooms
-            .retain(|room| only.is_empty() || only.contains(room));
         for (room, name) in index.rooms.iter().enumerate() {
             for number in archive.segments(name)? {
                 let mut summary = Summary {
@@ -156,20 +154,21 @@ impl Index {
 
     /// A Lamport number from which on there are probably at least so many lines, and not many more.
     pub fn cut(&self, lines: u64) -> u64 {
-        let mut segments: Vec<(u64, u64)> = self
-            .segments
-            .iter()
-            .map(|segment| (segment.least, segment.lines))
-            .collect();
-        segments.sort_unstable();
         let mut sum = 0;
-        while let Some((least, lines_here)) = segments.pop() {
-            sum += lines_here;
+        for (least, segment) in self.by_least(0).iter().rev() {
+            sum += self.segments[*segment].lines;
             if sum >= lines {
-                return least;
+                return *least;
             }
         }
         0
+    }
+
+    /// Segments that reach the cut, by their least Lamport numbers.
+    pub fn by_least(&self, cut: u64) -> Set<(u64, usize)> {
+        let segments = self.segments.iter().enumerate();
+        let reaching = segments.filter(|(_, segment)| segment.most >= cut);
+        reaching.map(|(i, segment)| (segment.least, i)).collect()
     }
 
     /// The last line of each log in the segments that lie wholly below the cut.

@@ -1,9 +1,7 @@
 //! Looking back: which of the stored lines are asked for, and how they come out, the last ones or all of them, in the one order.
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::archive::{Archive, Index};
 use super::face::Face;
@@ -144,62 +142,70 @@ fn gap(run: &Run<'_>) -> Option<Notice> {
     })
 }
 
+type Answer = io::Result<Vec<u8>>;
+
 /// Answers the commands that look back, beside the loop.
 pub struct Lookback {
     wake: Arc<dyn Fn() + Send + Sync>,
-    answer: Option<Receiver<io::Result<Vec<u8>>>>,
+    answer: Arc<Mutex<Option<Answer>>>,
+    busy: bool,
 }
 
 impl Lookback {
     /// `wake` is called when an answer is there, from a thread of its own.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Lookback {
-        Lookback { wake, answer: None }
+        Lookback {
+            wake,
+            answer: Arc::default(),
+            busy: false,
+        }
     }
 
-    /// A disk is read on a thread of its own; what is in memory is little.
+    /// A disk is read on a thread of its own; what is in memory is little. To be called when nothing else was asked, or is answered.
     pub fn ask(&mut self, store: &Store, query: Query, face: Face, today: Wall) {
-        let (sender, answer) = bounded(1);
-        self.answer = Some(answer);
+        self.busy = true;
         let (archive, network) = store.archive();
         let Archive::Disk(dir) = archive else {
-            let _ = sender.send(lines(&archive, network, &query, face, today));
-            return;
+            return self.answered(lines(&archive, network, &query, face, today));
         };
-        let wake = Arc::clone(&self.wake);
+        let (wake, answer) = (Arc::clone(&self.wake), Arc::clone(&self.answer));
         let work = move || {
-            // Nobody waits for it only if the program ends.
-            let _ = sender.send(lines(&Archive::Disk(dir), network, &query, face, today));
+            put(
+                &answer,
+                lines(&Archive::Disk(dir), network, &query, face, today),
+            );
             wake();
         };
-        // Without a thread there is no sender either, and no answer.
-        let _ = thread::Builder::new().name("history".into()).spawn(work);
+        let thread = thread::Builder::new().name("history".into()).spawn(work);
+        if let Err(error) = thread {
+            self.answered(Err(error));
+        }
+    }
+
+    fn answered(&self, answer: Answer) {
+        put(&self.answer, answer);
+        (self.wake)();
     }
 
     /// A question was asked, and its answer not yet taken.
     pub fn busy(&self) -> bool {
-        self.answer.is_some()
-    }
-
-    /// There is an answer to be taken.
-    pub fn ready(&self) -> bool {
-        self.answer
-            .as_ref()
-            .is_some_and(|answer| !answer.is_empty())
+        self.busy
     }
 
     /// `None`: it is not there yet.
     ///
     /// # Errors
     /// The history cannot be read.
-    pub fn take(&mut self) -> Option<io::Result<Vec<u8>>> {
-        let answer = match self.answer.as_ref()?.try_recv() {
-            Ok(answer) => answer,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("no thread can be had")),
-        };
-        self.answer = None;
-        Some(answer)
+    pub fn take(&mut self) -> Option<Answer> {
+        let answer = self.answer.lock();
+        let answer = answer.unwrap_or_else(PoisonError::into_inner).take();
+        self.busy &= answer.is_none();
+        answer
     }
+}
+
+fn put(to: &Mutex<Option<Answer>>, answer: Answer) {
+    *to.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
 }
 
 fn lines(
@@ -208,7 +214,7 @@ fn lines(
     query: &Query,
     mut face: Face,
     today: Wall,
-) -> io::Result<Vec<u8>> {
+) -> Answer {
     let mut all = Vec::new();
     show(archive, network, query, &mut face, today, &mut |out| {
         all.append(out);

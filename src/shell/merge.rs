@@ -10,7 +10,7 @@ use super::archive::{Archive, Index};
 use super::recovery::Keys;
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::NetworkTag;
-use crate::base::table::Table;
+use crate::base::table::{Set, Table};
 
 /// Files that are open at a time.
 const FILES_MAX: usize = 32;
@@ -98,8 +98,8 @@ pub struct Merge<'a> {
     archive: &'a Archive<'a>,
     index: &'a Index,
     network: NetworkTag,
-    /// Segments whose turn is yet to come, the one that begins last first.
-    waiting: Vec<usize>,
+    /// Segments whose turn is yet to come, by their least Lamport numbers.
+    waiting: Set<(u64, usize)>,
     active: Vec<Active>,
     open: Vec<Open>,
     /// The last line of each log so far.
@@ -118,16 +118,11 @@ impl<'a> Merge<'a> {
         network: NetworkTag,
         cut: u64,
     ) -> Merge<'a> {
-        let segments = &index.segments;
-        let mut waiting: Vec<usize> = (0..segments.len())
-            .filter(|segment| segments[*segment].most >= cut)
-            .collect();
-        waiting.sort_by_key(|segment| std::cmp::Reverse(segments[*segment].least));
         Merge {
             archive,
             index,
             network,
-            waiting,
+            waiting: index.by_least(cut),
             active: Vec::new(),
             open: Vec::new(),
             seen: index.highs_below(cut),
@@ -148,12 +143,11 @@ impl<'a> Merge<'a> {
             let batch = first(self.active.iter().map(|a| a.entries.last().map(|e| &e.key)));
             let open = first(self.open.iter().map(|open| Some(&open.key)));
             let least = batch.into_iter().chain(open).map(|(_, key)| key).min();
-            if let Some(segment) = self.waiting.last()
-                && least.is_none_or(|key| self.index.segments[*segment].least <= key.lamport)
+            if let Some(waiting) = self.waiting.iter().next().copied()
+                && least.is_none_or(|key| waiting.0 <= key.lamport)
             {
-                let segment = *segment;
-                self.waiting.pop();
-                self.activate(segment)?;
+                self.waiting.remove(&waiting);
+                self.activate(waiting.1)?;
                 continue;
             }
             match (batch, open) {
@@ -177,8 +171,7 @@ impl<'a> Merge<'a> {
             .map(|other| key.lines_before(other))
             .min()
             .unwrap_or(u64::MAX);
-        if let Some(segment) = self.waiting.last() {
-            let least = self.index.segments[*segment].least;
+        if let Some((least, _)) = self.waiting.iter().next() {
             count = count.min(least.saturating_sub(key.lamport));
         }
         let open = &mut self.open[open];
@@ -242,7 +235,7 @@ impl<'a> Merge<'a> {
 
     /// Sorts what a segment holds and was not yet handed out.
     fn activate(&mut self, segment: usize) -> io::Result<()> {
-        let mut entries = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         let mut sound = true;
         let Some(summary) = self.index.segments.get(segment) else {
             return Ok(());
@@ -261,11 +254,10 @@ impl<'a> Merge<'a> {
                     return;
                 }
                 let key = Key::new(&batch.log, batch.sequence, batch.lamport, summary.room);
-                entries.push(Entry {
-                    key,
-                    at,
-                    length: line.len(),
-                });
+                // Nearly always the last place: what comes is mostly newer than what came.
+                let place = entries.partition_point(|entry| entry.key < key);
+                let length = line.len();
+                entries.insert(place, Entry { key, at, length });
                 if !doubtful {
                     return;
                 }
@@ -283,7 +275,7 @@ impl<'a> Merge<'a> {
         if let Some(last) = &self.last {
             entries.retain(|entry| entry.key > *last);
         }
-        entries.sort_by(|a, b| b.key.cmp(&a.key));
+        entries.reverse();
         self.active.push(Active { segment, entries });
         Ok(())
     }

@@ -181,7 +181,9 @@ pub fn parse(
         debug: sources.flag("--debug"),
         qr: sources.flag("--qr"),
         text: (!text.is_empty()).then(|| text.join(OsStr::new(" ")).as_bytes().to_vec()),
-        since: sources.last("--since", values::since)?,
+        since: sources
+            .last("--since", values::since)?
+            .and_then(|text| Since::parse(&text)),
         search: sources.last("--search", values::search)?,
     })
 }

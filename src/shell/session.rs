@@ -161,9 +161,7 @@ impl Session {
             Some(_) => takes,
             None => self.keyboard.as_ref().is_some_and(came) || self.said_all(),
         };
-        !self.pending.is_empty()
-            || self.lookback.ready()
-            || waiting && self.owed.is_empty() && !self.looking_back()
+        !self.pending.is_empty() || waiting && self.owed.is_empty() && !self.looking_back()
     }
 
     /// Until it is answered, or begun, nothing more is taken from stdin. A person may go on typing.

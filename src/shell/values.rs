@@ -174,31 +174,38 @@ fn milliseconds(text: &str) -> Option<u64> {
         .checked_add(ms + u64::from(finer))
 }
 
-/// A date begins at midnight UTC, as the times on a pipe are UTC.
-pub fn since(value: &OsStr) -> Result<Since, String> {
-    let text = utf8(value)?;
-    let ago = || {
-        let unit = text.chars().last()?;
-        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return None,
+impl Since {
+    /// A date begins at midnight UTC, as the times on a pipe are UTC.
+    pub fn parse(text: &str) -> Option<Since> {
+        let ago = || {
+            let unit = text.chars().last()?;
+            let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+            let seconds = match unit {
+                's' => 1,
+                'm' => 60,
+                'h' => 3600,
+                'd' => 86_400,
+                _ => return None,
+            };
+            Some(Since::Ago(i64::from(number) * seconds * 1000))
         };
-        Some(Since::Ago(i64::from(number) * seconds * 1000))
-    };
-    Wall::parse(text)
-        .or_else(|| Wall::parse(&format!("{text}T00:00:00Z")))
-        .map(Since::At)
-        .or_else(ago)
-        .ok_or_else(|| {
-            format!(
-                "--since takes 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d, not {}",
-                quoted(text)
-            )
-        })
+        Wall::parse(text)
+            .or_else(|| Wall::parse(&format!("{text}T00:00:00Z")))
+            .map(Since::At)
+            .or_else(ago)
+    }
+}
+
+/// As it was typed: [`Since::parse`] understands it.
+pub fn since(value: &OsStr) -> Result<String, String> {
+    let text = utf8(value)?;
+    match Since::parse(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "--since takes 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d, not {}",
+            quoted(text)
+        )),
+    }
 }
 
 pub fn search(value: &OsStr) -> Result<String, String> {
