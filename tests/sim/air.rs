@@ -24,8 +24,12 @@ pub struct Weather {
     pub slow_dial: u64,
     /// Who closes takes what had not arrived with it.
     pub torn_close: u64,
+    /// A piece of a stream brings a reset instead: both ends lose what is under way.
+    pub reset: u64,
     /// Mutation: a piece of a stream comes twice.
     pub stutter: u64,
+    /// Mutation: nobody is told that a socket takes no more.
+    pub silent_clogs: bool,
 }
 
 impl Default for Weather {
@@ -40,7 +44,9 @@ impl Default for Weather {
             refused: 0,
             slow_dial: 0,
             torn_close: 0,
+            reset: 0,
             stutter: 0,
+            silent_clogs: false,
         }
     }
 }
@@ -90,8 +96,10 @@ pub struct Air {
     pub weather: Weather,
     pub conns: BTreeMap<u64, Conn>,
     pub streams: BTreeMap<(Who, StreamId), (u64, usize)>,
-    /// Pairs of hosts between which nothing passes.
+    /// From the first host to the second nothing passes.
     pub cuts: BTreeSet<(usize, usize)>,
+    /// So it is for good: the two are on one network, and have no path.
+    pub walls: BTreeSet<(usize, usize)>,
     pub made: u64,
 }
 

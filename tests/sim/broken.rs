@@ -1,11 +1,14 @@
 //! A check that cannot fail shows nothing: each of these worlds is broken in one way, and must be caught.
 use std::sync::Arc;
 
-use p2pchat::base::event::Notice;
-use p2pchat::base::name::Room;
+use p2pchat::base::event::{Command, Input, Notice, Output};
+use p2pchat::base::identity::Identity;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::Wall;
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
+use crate::disk::Disk;
+use crate::lan::{Event, Lan};
+use crate::people::{Who, lines, numbered};
 
 fn chatting(seed: u64) -> (Lan, Who, Who) {
     let mut lan = Lan::new(seed);
@@ -108,4 +111,171 @@ fn an_unexpected_twin_is_caught() {
     lan.kill(bob);
     lan.start(bob);
     lan.run_for(1_000);
+}
+
+#[test]
+#[should_panic(expected = "that their author did not store")]
+fn a_write_before_its_save_is_caught() {
+    let (mut lan, alice, _) = chatting(9);
+    // A shell that carries writes out, and saves not at all.
+    lan.people[alice].carries =
+        |o| !matches!(o, Output::Save { .. } | Output::Notice(Notice::Chat(_)));
+    talk(&mut lan, alice);
+}
+
+#[test]
+#[should_panic(expected = "in silence")]
+fn a_changed_key_without_a_word_is_caught() {
+    let (mut lan, alice, bob) = chatting(10);
+    lan.people[alice].carries = |o| !matches!(o, Output::Notice(Notice::OtherKey { .. }));
+    lan.kill(bob);
+    // Bob's box was set up anew, or it is not bob.
+    lan.people[bob].seed = [9; 32];
+    lan.people[bob].id = Identity::from_seed(&[9; 32]).id();
+    lan.start(bob);
+    lan.run_for(1_000);
+}
+
+#[test]
+#[should_panic(expected = "before what it had seen")]
+fn a_line_that_is_older_than_what_it_answers_is_caught() {
+    let (mut lan, alice, bob) = chatting(11);
+    talk(&mut lan, alice);
+    // The store forgets how far the clock of the room had gone.
+    lan.kill(bob);
+    lan.people[bob].disk = Disk::default();
+    lan.start(bob);
+    lan.cut(alice, bob);
+    lan.say(bob, "an answer");
+}
+
+#[test]
+#[should_panic(expected = "stored what was not said")]
+fn a_line_that_nobody_said_is_caught() {
+    let (mut lan, alice, _) = chatting(12);
+    let say = Command::Say {
+        room: None,
+        lines: lines(&["not mine"]),
+        action: false,
+    };
+    lan.feed(alice, Input::Command(say));
+}
+
+#[test]
+#[should_panic(expected = "lost in silence")]
+fn lines_given_up_with_a_room_in_silence_are_caught() {
+    let (mut lan, alice, _) = chatting(13);
+    lan.people[alice].carries = |o| !matches!(o, Output::Notice(Notice::Error { .. }));
+    lan.people[alice].disk.full = true;
+    talk(&mut lan, alice);
+    lan.part(alice, "general");
+}
+
+#[test]
+#[should_panic(expected = "never showed line")]
+fn a_line_that_is_not_shown_is_caught() {
+    let (mut lan, alice, bob) = chatting(14);
+    lan.people[bob].carries = |o| !matches!(o, Output::Notice(Notice::Chat(_)));
+    talk(&mut lan, alice);
+    lan.check_lines();
+}
+
+#[test]
+#[should_panic(expected = "has another transcript")]
+fn another_transcript_is_caught() {
+    let (mut lan, alice, bob) = chatting(15);
+    talk(&mut lan, alice);
+    lan.people[bob].disk.cut_tail(3);
+    lan.check_transcripts();
+}
+
+#[test]
+#[should_panic(expected = "lacks of alice")]
+fn lines_lost_with_an_old_copy_are_caught() {
+    let (mut lan, alice, bob) = chatting(16);
+    talk(&mut lan, alice);
+    lan.stop(alice);
+    lan.back_up(alice);
+    lan.restore(alice);
+    lan.start(alice);
+    lan.run_for(1_000);
+    lan.people[bob].disk.cut_tail(3);
+    lan.check_texts();
+}
+
+#[test]
+#[should_panic(expected = "in a quiet minute")]
+fn talk_that_never_ends_is_caught() {
+    let (mut lan, alice, bob) = chatting(17);
+    for number in 1..=500 {
+        let nick = Nick::new(&format!("alice{number}")).expect("a name");
+        let input = Input::Command(Command::Nick(nick));
+        lan.after(
+            number * 100,
+            Event::Input(alice, lan.people[alice].run, input),
+        );
+    }
+    lan.run_for(100);
+    assert!(lan.linked(alice, bob));
+    lan.check_traffic();
+}
+
+#[test]
+#[should_panic(expected = "spins")]
+fn a_program_that_never_sleeps_is_caught() {
+    let (mut lan, alice, _) = chatting(18);
+    for _ in 0..1_000 {
+        lan.people[alice].wake_at = Some(lan.clock);
+        lan.happen(Event::Wake(alice, lan.people[alice].run));
+    }
+}
+
+#[test]
+#[should_panic(expected = "bytes for one link")]
+fn memory_that_grows_with_a_slow_reader_is_caught() {
+    let (mut lan, alice, bob) = chatting(19);
+    lan.people[bob].deaf = true;
+    // A shell that never tells the core that a socket takes no more.
+    lan.air.weather.silent_clogs = true;
+    for _ in 0..300 {
+        let texts: Vec<String> = (0..10).map(|_| "x".repeat(1_000)).collect();
+        lan.say_all(alice, None, &texts);
+        lan.run_for(10);
+    }
+}
+
+#[test]
+#[should_panic(expected = "names an empty gap")]
+fn a_gap_of_nothing_is_caught() {
+    let (mut lan, alice, bob) = chatting(20);
+    let gap = Notice::Gap {
+        target: Target::Room(Room::general()),
+        author: lan.people[bob].node.as_ref().expect("bob").me(),
+        incarnation: 1,
+        from: 7,
+        to: 6,
+        at: Wall(0),
+    };
+    lan.check_notice(alice, &gap);
+}
+
+#[test]
+#[should_panic(expected = "met itself")]
+fn a_program_that_meets_itself_is_caught() {
+    let (mut lan, alice, _) = chatting(21);
+    let joined = Notice::Joined {
+        room: Room::general(),
+        peer: lan.people[alice].node.as_ref().expect("alice").me(),
+        at: Wall(0),
+    };
+    lan.check_notice(alice, &joined);
+}
+
+#[test]
+#[should_panic(expected = "17 of 20 held by bob")]
+fn lines_that_went_lost_at_the_reader_are_caught() {
+    let (mut lan, alice, bob) = chatting(22);
+    talk(&mut lan, alice);
+    lan.people[bob].disk.cut_tail(3);
+    lan.check_lines();
 }

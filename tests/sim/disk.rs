@@ -22,6 +22,10 @@ pub struct Disk {
     rooms: BTreeMap<Room, Vec<Entry>>,
     /// Saves fail.
     pub full: bool,
+    /// So many saves of a thousand fail.
+    pub flaky: u64,
+    /// Longest time until what was asked for is read, in milliseconds.
+    pub slow: u64,
     /// Mutation: every so many batches, one is said to be stored and is not.
     pub forgets: Option<u64>,
     saves: u64,

@@ -6,7 +6,7 @@ use p2pchat::base::batch::Batch;
 use p2pchat::base::event::{Command, Input, Notice, Output, PeerState, StreamId};
 use p2pchat::base::identity::PeerId;
 
-use crate::lan::{Event, Lan};
+use crate::lan::{Event, Lan, Load};
 use crate::people::Who;
 
 /// Most wake-ups of one node in a virtual second.
@@ -15,9 +15,12 @@ const WAKES: u64 = 200;
 impl Lan {
     pub fn happen(&mut self, event: Event) {
         let (who, run) = match &event {
-            Event::Wake(who, run) | Event::Datagram(who, run, ..) | Event::Input(who, run, _) => {
-                (*who, *run)
-            }
+            Event::Wake(who, run)
+            | Event::Datagram(who, run, ..)
+            | Event::Input(who, run, _)
+            | Event::Load(who, run, _) => (*who, *run),
+            Event::Thaw(who, run) if self.people[*who].run == *run => return self.thaw(*who),
+            Event::Thaw(..) => return,
             Event::Dial(number) => return self.dial_arrives(*number),
             Event::Flow(number, side) => return self.flow_arrives(*number, *side),
             Event::Dead(number, cuts) => return self.dead(*number, *cuts),
@@ -40,6 +43,10 @@ impl Lan {
                 },
             ),
             Event::Input(_, _, input) => self.feed(who, input),
+            Event::Load(_, _, load) => {
+                let loaded = self.load(who, load);
+                self.feed(who, loaded);
+            }
             _ => {}
         }
     }
@@ -75,7 +82,7 @@ impl Lan {
         let Some(at) = person.node.as_ref().and_then(|node| node.next_timeout()) else {
             return;
         };
-        let at = (person.born + at.0).max(clock);
+        let at = person.at(at).max(clock);
         if person.wake_at.is_none_or(|old| old < clock || at != old) {
             person.wake_at = Some(at);
             let wake = Event::Wake(who, person.run);
@@ -113,11 +120,15 @@ impl Lan {
                     brief(&output)
                 );
             }
+            if !(self.people[who].carries)(&output) {
+                continue;
+            }
             match output {
                 Output::Save { batch, local } => {
                     let clock = self.clock;
+                    let fails = self.chance(self.people[who].disk.flaky);
                     let disk = &mut self.people[who].disk;
-                    let stored = failed.is_empty() && disk.save(&batch, local, clock);
+                    let stored = failed.is_empty() && !fails && disk.save(&batch, local, clock);
                     self.note(&[
                         who as u64,
                         1,
@@ -145,17 +156,26 @@ impl Lan {
                     at,
                     budget,
                 } => {
-                    let person = &self.people[who];
-                    let (batches, next) =
-                        person.disk.load(&log, from, at, budget, &person.network());
-                    todo.push_back(Input::Loaded {
+                    let load = Load {
                         stream,
                         log,
-                        batches,
-                        next,
-                    });
+                        from,
+                        at,
+                        budget,
+                    };
+                    match self.people[who].disk.slow {
+                        0 => todo.push_back(self.load(who, load)),
+                        slow => {
+                            let wait = self.random(slow + 1);
+                            let run = self.people[who].run;
+                            self.after(wait, Event::Load(who, run, load));
+                        }
+                    }
                 }
-                Output::Remember(known) => self.people[who].known.push(known),
+                Output::Remember(known) => {
+                    self.check_known(who, &known);
+                    self.people[who].known.push(known);
+                }
                 Output::Notice(Notice::Chat(chat))
                     if failed.iter().any(|b| b.hash == chat.batch.hash) => {}
                 Output::Notice(notice) => self.show(who, notice),
@@ -169,6 +189,21 @@ impl Lan {
         }
         if !failed.is_empty() {
             todo.push_front(Input::SaveFailed { batches: failed });
+        }
+    }
+
+    fn load(&self, who: Who, load: Load) -> Input<'static> {
+        let person = &self.people[who];
+        let network = person.network();
+        let (batches, next) =
+            person
+                .disk
+                .load(&load.log, load.from, load.at, load.budget, &network);
+        Input::Loaded {
+            stream: load.stream,
+            log: load.log,
+            batches,
+            next,
         }
     }
 

@@ -2,18 +2,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use p2pchat::base::event::{Command, Found, Input, StreamId};
+use p2pchat::base::batch::LogId;
+use p2pchat::base::event::{Command, Found, Input, Position, StreamId};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::Room;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::air::{Air, End};
+use crate::air::Air;
 use crate::checks::Checks;
 use crate::people::{Host, Person, Who, lines};
 
 /// Milliseconds after which the kernel gives up a path that is dead.
-const KERNEL: u64 = 14_000;
+pub const KERNEL: u64 = 14_000;
 
 pub enum Event {
     Wake(Who, u64),
@@ -25,6 +26,19 @@ pub enum Event {
     Flow(u64, usize),
     /// The kernel gives up a connection that was cut for the n-th time.
     Dead(u64, u64),
+    /// The disk comes to what was to be read.
+    Load(Who, u64, Load),
+    /// A program that stood still goes on.
+    Thaw(Who, u64),
+}
+
+/// What [`Output::Load`] asks for.
+pub struct Load {
+    pub stream: StreamId,
+    pub log: LogId,
+    pub from: u64,
+    pub at: Option<Position>,
+    pub budget: usize,
 }
 
 pub struct Lan {
@@ -75,6 +89,7 @@ impl Lan {
         self.hosts.push(Host {
             networks: vec![0],
             plugged: true,
+            asleep: None,
         });
         self.person_on(name, self.hosts.len() - 1)
     }
@@ -226,77 +241,6 @@ impl Lan {
         }
     }
 
-    /// Nothing passes between these two any more, and nobody is told.
-    pub fn cut(&mut self, a: Who, b: Who) {
-        let (a, b) = (self.people[a].host, self.people[b].host);
-        self.air.cuts.insert((a.min(b), a.max(b)));
-        self.cut_conns();
-    }
-
-    pub fn isolate(&mut self, who: Who) {
-        for other in 0..self.people.len() {
-            if self.people[other].host != self.people[who].host {
-                self.cut(who, other);
-            }
-        }
-    }
-
-    fn cut_conns(&mut self) {
-        for number in self.air.conns.keys().copied().collect::<Vec<_>>() {
-            if !self.passes(number) {
-                let cuts = self.air.conns.get_mut(&number).map(|conn| {
-                    conn.cuts += 1;
-                    conn.cuts
-                });
-                self.after(KERNEL, Event::Dead(number, cuts.unwrap_or(0)));
-            }
-        }
-    }
-
-    pub fn heal(&mut self) {
-        self.air.cuts.clear();
-        for number in self.air.conns.keys().copied().collect::<Vec<_>>() {
-            let both = self.air.conns.get_mut(&number).filter(|conn| {
-                let dead = |end: &Option<End>| end.is_some_and(|e| !e.open);
-                !conn.ends.iter().any(dead) || conn.pipes.iter().any(|pipe| pipe.fin)
-            });
-            if let Some(conn) = both {
-                conn.cuts += 1;
-                (0..2).for_each(|side| self.flow(number, side));
-            }
-        }
-    }
-
-    /// All cables of the host are pulled, or plugged in.
-    pub fn plug(&mut self, who: Who, plugged: bool) {
-        let host = self.people[who].host;
-        self.hosts[host].plugged = plugged;
-        let interfaces = self.hosts[host].interfaces(host);
-        for other in 0..self.people.len() {
-            if self.people[other].host == host {
-                let input = Input::Interfaces(interfaces.clone());
-                self.after(0, Event::Input(other, self.people[other].run, input));
-            }
-        }
-        match plugged {
-            true => (0..self.air.made + 1).for_each(|n| (0..2).for_each(|side| self.flow(n, side))),
-            false => self.cut_conns(),
-        }
-    }
-
-    /// Handles nothing any more, while its kernel goes on.
-    pub fn freeze(&mut self, who: Who) {
-        self.people[who].frozen = true;
-    }
-
-    /// Goes on where it was frozen, or listens to its streams again.
-    pub fn thaw(&mut self, who: Who) {
-        (self.people[who].frozen, self.people[who].deaf) = (false, false);
-        for event in std::mem::take(&mut self.people[who].held) {
-            self.after(0, event);
-        }
-    }
-
     pub fn address(&self, who: Who) -> SocketAddr {
         let person = &self.people[who];
         let network = self.hosts[person.host].networks[0];
@@ -314,24 +258,6 @@ impl Lan {
                 found,
             },
         );
-    }
-
-    pub fn reach(&self, a: usize, b: usize) -> bool {
-        let (x, y) = (&self.hosts[a], &self.hosts[b]);
-        let meet = || x.networks.iter().any(|n| y.networks.contains(n));
-        a == b
-            || (x.plugged && y.plugged && meet() && !self.air.cuts.contains(&(a.min(b), a.max(b))))
-    }
-
-    /// Do packets of this connection arrive?
-    pub fn passes(&self, number: u64) -> bool {
-        let Some(conn) = self.air.conns.get(&number) else {
-            return false;
-        };
-        match conn.ends {
-            [Some(a), Some(b)] => self.reach(self.people[a.who].host, self.people[b.who].host),
-            _ => true,
-        }
     }
 
     pub fn after(&mut self, wait: u64, event: Event) {

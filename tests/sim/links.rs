@@ -299,3 +299,20 @@ fn networks_do_not_mix() {
     assert!(lan.linked(red, other));
     assert!(lan.links(open).is_empty() && lan.links(blue).is_empty());
 }
+
+#[test]
+fn who_cannot_be_reached_is_not_dialed_without_end() {
+    let mut lan = Lan::new(30);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.wall(alice, carol);
+    // Carol hears alice, and her dials come to nothing.
+    let (a, c) = (lan.people[alice].host, lan.people[carol].host);
+    lan.air.walls.remove(&(a, c));
+    for who in [alice, bob, carol] {
+        lan.start(who);
+    }
+    lan.run_for(600_000);
+    lan.check_links();
+    assert!(lan.linked(alice, bob) && lan.linked(bob, carol));
+    assert!(lan.air.made < 40, "{} dials in ten minutes", lan.air.made);
+}

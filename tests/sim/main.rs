@@ -5,8 +5,10 @@ mod air;
 mod checks;
 mod disk;
 mod drive;
+mod faults;
 mod lan;
 mod people;
+mod quiet;
 mod stranger;
 mod streams;
 

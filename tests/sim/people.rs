@@ -2,7 +2,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use p2pchat::base::batch::Lines;
-use p2pchat::base::event::{Interface, Known, Notice};
+use p2pchat::base::event::{Interface, Known, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::time::{Now, Time, Wall};
@@ -14,10 +14,15 @@ use crate::lan::Event;
 
 pub type Who = usize;
 
+/// What wall clocks show when the simulator begins, in milliseconds since 1970.
+pub const YEAR_2023: i64 = 1_700_000_000_000;
+
 /// A box with one interface for each network it is on.
 pub struct Host {
     pub networks: Vec<u8>,
     pub plugged: bool,
+    /// Since when it is suspended.
+    pub asleep: Option<u64>,
 }
 
 impl Host {
@@ -57,6 +62,12 @@ pub struct Person {
     /// Runs so far.
     pub run: u64,
     pub born: u64,
+    /// How far its clock, which never jumps back, has fallen behind ours; less than nothing: has leapt ahead.
+    pub lag: i64,
+    /// How far its wall clock is from ours.
+    pub skew: i64,
+    /// An old copy of its directory.
+    pub backup: Option<(Disk, Option<Resume>)>,
     /// Handles nothing; what comes waits in `held`.
     pub frozen: bool,
     /// Nothing of its streams arrives, though the path is alive.
@@ -72,6 +83,8 @@ pub struct Person {
     pub bytes_sent: u64,
     /// The program dies after so many further outputs.
     pub dies_after: Option<u64>,
+    /// Mutation: only these outputs are carried out.
+    pub carries: fn(&Output) -> bool,
 }
 
 impl Person {
@@ -92,6 +105,9 @@ impl Person {
             node: None,
             run: 0,
             born: 0,
+            lag: 0,
+            skew: 0,
+            backup: None,
             frozen: false,
             deaf: false,
             held: Vec::new(),
@@ -102,6 +118,7 @@ impl Person {
             beacons_sent: 0,
             bytes_sent: 0,
             dies_after: None,
+            carries: |_| true,
         }
     }
 
@@ -115,15 +132,20 @@ impl Person {
 
     pub fn now(&self, clock: u64) -> Now {
         Now {
-            time: Time(clock - self.born),
-            wall: Wall(1_700_000_000_000 + clock as i64),
+            time: Time((clock - self.born).saturating_add_signed(-self.lag)),
+            wall: Wall(YEAR_2023 + clock as i64 + self.skew),
         }
+    }
+
+    /// When its program's clock will show this.
+    pub fn at(&self, time: Time) -> u64 {
+        (self.born + time.0).saturating_add_signed(self.lag)
     }
 
     /// A new process. What a clean end left is used up.
     pub fn boot(&mut self, clock: u64, seed: [u8; 32]) {
         self.run += 1;
-        self.born = clock;
+        (self.born, self.lag) = (clock, 0);
         (self.frozen, self.deaf, self.wake_at) = (false, false, None);
         self.held.clear();
         let setup = Setup {
@@ -140,6 +162,12 @@ impl Person {
             resume: self.resume.take(),
         };
         self.node = Some(Node::new(setup, self.now(clock)));
+    }
+
+    /// The rooms that its program is in.
+    pub fn rooms(&self) -> Vec<Room> {
+        let node = self.node.as_ref();
+        node.map_or(Vec::new(), |node| node.rooms().to_vec())
     }
 
     /// Notices of the present run.

@@ -23,8 +23,7 @@ impl Lan {
                 let there = self.people[other].host;
                 if self.is_up(other)
                     && self.hosts[there].networks.contains(&network)
-                    && self.hosts[host].plugged
-                    && self.reach(host, there)
+                    && self.way(host, there)
                 {
                     self.datagram(other, u32::from(network) + 1, source, bytes);
                 }
@@ -147,11 +146,11 @@ impl Lan {
         let Some(&(number, side)) = self.air.streams.get(&(who, stream)) else {
             return;
         };
-        let buffer = self.air.weather.buffer;
+        let (buffer, silent) = (self.air.weather.buffer, self.air.weather.silent_clogs);
         if let Some(conn) = self.air.conns.get_mut(&number) {
             let pipe = &mut conn.pipes[side];
             pipe.bytes.extend(bytes);
-            if pipe.bytes.len() > buffer && !pipe.clogged {
+            if pipe.bytes.len() > buffer && !pipe.clogged && !silent {
                 pipe.clogged = true;
                 todo.push_back(Input::Clogged { stream });
             }
@@ -192,7 +191,7 @@ impl Lan {
 
     /// Something is on its way, if there is something.
     pub fn flow(&mut self, number: u64, side: usize) {
-        if !self.passes(number) {
+        if !self.carries(number, side) {
             return;
         }
         let wait = self.random(self.air.weather.stream + 1);
@@ -207,7 +206,8 @@ impl Lan {
     }
 
     pub fn flow_arrives(&mut self, number: u64, side: usize) {
-        let passes = self.passes(number);
+        let passes = self.carries(number, side);
+        let reset = self.chance(self.air.weather.reset);
         let Some(conn) = self.air.conns.get_mut(&number) else {
             return;
         };
@@ -224,6 +224,9 @@ impl Lan {
         conn.pipes[side].due = false;
         if !passes {
             return;
+        }
+        if reset {
+            return self.reset(number);
         }
         if waiting == 0 && conn.pipes[side].fin {
             self.air.forget(number);

@@ -4,10 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use p2pchat::base::event::{Command, Input};
 use p2pchat::base::name::{Nick, Room};
 
+use crate::air::Weather;
 use crate::lan::Lan;
-use crate::people::Who;
+use crate::people::{Who, YEAR_2023};
 
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
+const DAY: u64 = 86_400_000;
+const YEAR_2040: i64 = 2_208_988_800_000;
 
 fn draw(lan: &mut Lan) -> Vec<Who> {
     let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
@@ -43,28 +46,33 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
             lan.hosts[host].networks = vec![0, 1];
         }
     }
-    let (stream, datagram, slow) = (lan.random(30), lan.random(200), lan.random(300));
-    let buffer = [2_000, 20_000, 200_000][lan.random(3) as usize];
-    let (lost, doubled, refused, torn) = (
-        lan.random(400),
-        lan.random(300),
-        lan.random(200),
-        lan.random(500),
-    );
-    let weather = &mut lan.air.weather;
-    (
-        weather.stream,
-        weather.datagram,
-        weather.slow_dial,
-        weather.buffer,
-    ) = (stream, datagram, slow, buffer);
-    (
-        weather.lost,
-        weather.doubled,
-        weather.refused,
-        weather.torn_close,
-    ) = (lost, doubled, refused, torn);
+    for who in &people {
+        lan.people[*who].skew = skew(lan);
+        lan.people[*who].disk.slow = [0, 0, 20, 2_000][lan.random(4) as usize];
+    }
+    lan.air.weather = Weather {
+        lost: lan.random(400),
+        doubled: lan.random(300),
+        datagram: lan.random(200),
+        stream: lan.random(30),
+        buffer: [2_000, 20_000, 200_000][lan.random(3) as usize],
+        refused: lan.random(200),
+        slow_dial: lan.random(300),
+        torn_close: lan.random(500),
+        reset: [0, 0, 1, 10][lan.random(4) as usize],
+        ..Weather::default()
+    };
     people
+}
+
+/// How far a wall clock is from the right time: not at all, by years, or by anything up to a day.
+fn skew(lan: &mut Lan) -> i64 {
+    match lan.random(4) {
+        0 => 0,
+        1 => -YEAR_2023,
+        2 => YEAR_2040 - YEAR_2023,
+        _ => lan.random(2 * DAY) as i64 - DAY as i64,
+    }
 }
 
 fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
@@ -92,6 +100,9 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
 
 /// Who does not call out is given an address, if only its own.
 fn start(lan: &mut Lan, who: Who) {
+    if lan.hosts[lan.people[who].host].asleep.is_some() {
+        return;
+    }
     lan.start(who);
     if !lan.people[who].beacons {
         for other in 0..lan.people.len() {
@@ -103,48 +114,135 @@ fn start(lan: &mut Lan, who: Who) {
 
 fn rename(lan: &mut Lan, who: Who) {
     let number = lan.random(9);
-    let name = format!("{}{number}", lan.people[who].name);
+    let other = lan.random(lan.people.len() as u64) as usize;
+    let name = match number {
+        // Somebody else's.
+        0..3 => lan.people[other].name.clone(),
+        _ => format!("{}{number}", lan.people[who].name),
+    };
     let nick = Nick::new(&name).expect("a name");
     lan.feed(who, Input::Command(Command::Nick(nick)));
 }
 
 /// One thing that happens to somebody.
-fn trouble(lan: &mut Lan, people: &[Who], said: &mut u64) {
+fn trouble(lan: &mut Lan, people: &mut Vec<Who>, said: &mut u64) {
     let who = people[lan.random(people.len() as u64) as usize];
     let other = people[lan.random(people.len() as u64) as usize];
-    let room = ROOMS[1 + lan.random(2) as usize];
-    match (lan.random(100), lan.is_up(who)) {
-        (0..60, true) if !lan.people[who].frozen => talk(lan, who, said),
-        (60..63, true) => lan.kill(who),
-        (63..65, true) => lan.people[who].dies_after = Some(lan.random(40)),
-        (65..67, true) if lan.chance(300) => lan.power_off(who),
-        (67..72, true) if !lan.people[who].frozen => lan.stop(who),
-        (72..75, true) => lan.freeze(who),
-        (75..77, true) => lan.people[who].deaf = true,
-        (77..80, true) => lan.thaw(who),
-        (80..84, true) if !lan.people[who].frozen => lan.join(who, room),
-        (84..86, true) if !lan.people[who].frozen && !lan.people[who].disk.full => {
-            lan.part(who, room)
+    let apart = lan.people[who].host != lan.people[other].host;
+    let what = lan.random(1000);
+    if lan.is_up(who) && !lan.people[who].frozen {
+        match what {
+            0..500 => return talk(lan, who, said),
+            500..530 => return join_or_part(lan, who),
+            530..550 => {
+                lan.stop(who);
+                if lan.chance(500) {
+                    lan.back_up(who);
+                }
+                return;
+            }
+            550..565 => return rename(lan, who),
+            565..580 => {
+                let ms = lan.random(600_000);
+                return lan.leap(who, ms);
+            }
+            580..610 => {
+                let ms = lan.random(3_000);
+                return lan.stall(who, ms);
+            }
+            _ => {}
         }
-        (86..89, _) if lan.people[who].host != lan.people[other].host => lan.cut(who, other),
-        (89..92, _) => lan.heal(),
-        (92..94, true) => {
+    }
+    match (what, lan.is_up(who)) {
+        (610..640, true) => lan.kill(who),
+        (640..660, true) => lan.people[who].dies_after = Some(lan.random(40)),
+        (660..670, true) => lan.power_off(who),
+        (670..690, true) => lan.freeze(who),
+        (690..710, true) => lan.people[who].deaf = true,
+        (710..740, true) => lan.thaw(who),
+        (740..760, _) if apart => lan.cut(who, other),
+        (760..785, _) if apart => lan.cut_way(who, other),
+        (785..815, _) => lan.heal(),
+        (815..835, _) => {
             let plugged = lan.hosts[lan.people[who].host].plugged;
             lan.plug(who, !plugged);
         }
-        (94..96, true) => lan.people[who].disk.full = !lan.people[who].disk.full,
-        (96..98, true) if !lan.people[who].frozen => rename(lan, who),
+        (835..855, _) => {
+            let disk = &mut lan.people[who].disk;
+            (disk.full, disk.flaky) = (!disk.full, 0);
+        }
+        (855..870, _) => lan.people[who].disk.flaky = lan.random(300),
+        (870..900, _) => lan.people[who].skew = skew(lan),
+        (900..915, _) => lan.suspend(who),
+        (915..935, _) => {
+            let ran = lan.chance(700);
+            lan.resume(who, ran);
+        }
+        (935..950, _) => {
+            let conns: Vec<u64> = lan.air.conns.keys().copied().collect();
+            if !conns.is_empty() {
+                let number = conns[lan.random(conns.len() as u64) as usize];
+                lan.reset(number);
+            }
+        }
+        (950..960, _) if lan.people[who].backup.is_none() => lan.back_up(who),
+        (960..984, up) if lan.people[who].backup.is_some() => {
+            if up {
+                lan.kill(who);
+            }
+            lan.restore(who);
+            start(lan, who);
+        }
+        (984..988, _) if !lan.checks.twins => {
+            let twin = lan.twin(who);
+            people.push(twin);
+            start(lan, twin);
+        }
+        (988..995, _) => give_up(lan, who),
         (_, false) => start(lan, who),
         _ => {}
     }
 }
 
+/// Its disk has no place any more for its oldest lines.
+fn give_up(lan: &mut Lan, who: Who) {
+    let (general, id) = (Room::general(), lan.id(who));
+    for range in lan.people[who].disk.ranges(&general) {
+        if range.log.author != id {
+            continue;
+        }
+        // What a linked peer lacks is kept.
+        let node = lan.people[who].node.as_ref();
+        let floor = node.map_or(range.high, |node| node.floor(&range.log));
+        let low = range.low + lan.random(range.high - range.low + 1);
+        let disk = &mut lan.people[who].disk;
+        disk.give_up(&range.log, low.min(floor));
+        let kept = disk
+            .ranges(&general)
+            .into_iter()
+            .find(|r| r.log == range.log);
+        let (log, low) = (range.log, kept.map_or(range.low, |kept| kept.low));
+        lan.feed(who, Input::Dropped { log, low });
+    }
+}
+
+fn join_or_part(lan: &mut Lan, who: Who) {
+    let room = ROOMS[1 + lan.random(2) as usize];
+    match lan.chance(700) {
+        true => lan.join(who, room),
+        false if !lan.people[who].disk.full => lan.part(who, room),
+        false => {}
+    }
+}
+
 fn quiet(lan: &mut Lan, people: &[Who]) {
-    lan.air.weather = crate::air::Weather::default();
+    lan.air.weather = Weather::default();
     lan.heal();
     for who in people.iter().copied() {
         lan.people[who].dies_after = None;
-        lan.people[who].disk.full = false;
+        let disk = &mut lan.people[who].disk;
+        (disk.full, disk.flaky, disk.slow) = (false, 0, 0);
+        lan.resume(who, true);
         lan.thaw(who);
         lan.plug(who, true);
         if !lan.is_up(who) {
@@ -152,14 +250,35 @@ fn quiet(lan: &mut Lan, people: &[Who]) {
         }
     }
     lan.run_for(90_000);
+    part_twins(lan, people);
     lan.check_links();
     lan.check_lines();
+    lan.check_transcripts();
+    lan.check_texts();
+    lan.check_traffic();
+}
+
+/// Two programs with one identity have been told so. One goes, and what only the other knows gets its turn.
+fn part_twins(lan: &mut Lan, people: &[Who]) {
+    for twin in people.iter().copied() {
+        let first = people.iter().copied().find(|w| lan.id(*w) == lan.id(twin));
+        let Some(first) = first.filter(|first| *first != twin) else {
+            continue;
+        };
+        for who in [first, twin] {
+            let told = lan.people[who].twins() > 0;
+            assert!(told, "{} was not told of its twin", lan.people[who].name);
+        }
+        let goes = if lan.chance(500) { first } else { twin };
+        lan.stop(goes);
+        lan.run_for(90_000);
+    }
 }
 
 /// The trace of a run.
 fn run(seed: u64) -> u64 {
     let mut lan = Lan::new(seed);
-    let people = draw(&mut lan);
+    let mut people = draw(&mut lan);
     let mut said = 0;
     for who in &people {
         start(&mut lan, *who);
@@ -167,7 +286,7 @@ fn run(seed: u64) -> u64 {
         lan.run_for(wait);
     }
     for _ in 0..60 {
-        trouble(&mut lan, &people, &mut said);
+        trouble(&mut lan, &mut people, &mut said);
         let wait = match lan.random(10) {
             0 => lan.random(20_000),
             1..4 => lan.random(1_000),

@@ -1,0 +1,256 @@
+//! What must hold at quiet: after the last fault is healed, and time has passed.
+use std::collections::{BTreeMap, BTreeSet};
+
+use p2pchat::base::batch::LogId;
+use p2pchat::base::identity::Hash;
+use p2pchat::base::name::{Room, Target};
+
+use crate::lan::Lan;
+use crate::people::Who;
+
+/// Most bytes that a program writes to one link in a minute in which nothing is said; and so many to those that it is not to be linked with.
+const MINUTE_MAX: u64 = 2_048;
+/// Most beacons of one program in such a minute.
+const BEACONS_MAX: u64 = 13;
+
+/// A line's place in the one order, and what tells it from others there.
+type Place = (u64, LogId, u64, Hash);
+
+impl Lan {
+    /// Everybody who can reach another has exactly one link to it, and nobody has one to itself.
+    pub fn check_links(&mut self) {
+        let mut standing: BTreeMap<(Who, Who), usize> = BTreeMap::new();
+        for (a, b) in self.air.standing() {
+            *standing.entry((a.min(b), a.max(b))).or_default() += 1;
+        }
+        for a in 0..self.people.len() {
+            for b in 0..a {
+                let (x, y) = (&self.people[a], &self.people[b]);
+                let meet = x.psk == y.psk && x.id != y.id && self.reach(x.host, y.host);
+                let up = self.is_up(a) && self.is_up(b) && meet;
+                let names = format!("{} and {}", x.name, y.name);
+                let links = standing.get(&(b, a)).copied().unwrap_or(0);
+                assert_eq!(links, usize::from(up), "streams between {names}");
+                assert_eq!(self.linked(a, b), up, "links between {names}");
+            }
+        }
+    }
+
+    /// Everybody holds all that the others of a room said, and showed it once; nothing that was said is lost.
+    pub fn check_lines(&self) {
+        for a in (0..self.people.len()).filter(|w| self.is_up(*w)) {
+            let author = &self.people[a];
+            for (room, queue) in &self.checks.ledgers[a].said {
+                assert!(
+                    queue.is_empty(),
+                    "{} did not store {} lines in {room}",
+                    author.name,
+                    queue.len()
+                );
+            }
+            let rooms = author.node.as_ref().map_or(&[][..], |node| node.rooms());
+            let others = (0..self.people.len()).filter(|w| *w != a && self.is_up(*w));
+            for b in others.filter(|b| {
+                self.people[*b].id != author.id && self.reach(author.host, self.people[*b].host)
+            }) {
+                let both = self.people[b]
+                    .node
+                    .as_ref()
+                    .map_or(&[][..], |node| node.rooms());
+                for room in rooms
+                    .iter()
+                    .filter(|room| both.contains(room) && author.psk == self.people[b].psk)
+                {
+                    self.check_room(a, b, room);
+                }
+            }
+            self.check_shown(a);
+        }
+    }
+
+    fn check_room(&self, a: Who, b: Who, room: &Room) {
+        let (author, reader) = (&self.people[a], &self.people[b]);
+        for range in author
+            .disk
+            .ranges(room)
+            .into_iter()
+            .filter(|r| r.log.author == author.id && !self.checks.ledgers[a].copied)
+        {
+            let what = format!(
+                "{} of {}'s {:x} in {room}",
+                reader.name, author.name, range.log.incarnation
+            );
+            let held = reader
+                .disk
+                .ranges(room)
+                .into_iter()
+                .find(|r| r.log == range.log);
+            let held = held.unwrap_or_else(|| panic!("nothing is held by {what}"));
+            assert!(
+                held.high >= range.high,
+                "{} of {} held by {what}",
+                held.high,
+                range.high
+            );
+            if held.high == range.high {
+                assert_eq!(held.hash, range.hash, "other lines held by {what}");
+            }
+            assert!(held.low <= range.low, "from {} held by {what}", held.low);
+        }
+    }
+
+    /// Lost lines, or said others under the same numbers: what it says to hold is not all that there is under its key.
+    fn doubtful(&self, log: &LogId) -> bool {
+        (0..self.people.len())
+            .any(|w| self.id(w) == log.author && self.checks.ledgers[w].lost_power)
+    }
+
+    /// Members of a room that are linked with each other through members.
+    fn groups(&self, room: &Room) -> Vec<BTreeSet<Who>> {
+        let is_in = |w: &Who| {
+            let node = self.people[*w].node.as_ref();
+            node.is_some_and(|node| node.rooms().contains(room))
+        };
+        let standing: Vec<(Who, Who)> = self.air.standing().collect();
+        let mut left: BTreeSet<Who> = (0..self.people.len()).filter(is_in).collect();
+        let mut groups = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let (mut group, mut todo) = (BTreeSet::from([first]), vec![first]);
+            while let Some(who) = todo.pop() {
+                for (a, b) in &standing {
+                    let other = [(a, b), (b, a)].into_iter().find(|(x, _)| **x == who);
+                    if let Some((_, other)) = other.filter(|(_, other)| left.remove(other)) {
+                        group.insert(*other);
+                        todo.push(*other);
+                    }
+                }
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Members of a room that are linked, through others perhaps, hold the same lines in the same order.
+    pub fn check_transcripts(&self) {
+        let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
+        for room in &rooms {
+            for group in self.groups(room) {
+                let ids: Vec<_> = group.iter().map(|w| self.id(*w)).collect();
+                let mut lows: BTreeMap<LogId, u64> = BTreeMap::new();
+                for range in group.iter().flat_map(|w| self.people[*w].disk.ranges(room)) {
+                    let low = lows.entry(range.log).or_default();
+                    *low = range.low.max(*low);
+                }
+                let transcripts: Vec<Vec<Place>> = group
+                    .iter()
+                    .map(|w| {
+                        let mut places = self.transcript(*w, room);
+                        places.retain(|(_, log, sequence, _)| {
+                            let there = lows.get(log).is_some_and(|low| low <= sequence);
+                            there && ids.contains(&log.author) && !self.doubtful(log)
+                        });
+                        places
+                    })
+                    .collect();
+                for (who, transcript) in group.iter().zip(&transcripts) {
+                    let same = *transcript == transcripts[0];
+                    let name = &self.people[*who].name;
+                    assert!(same, "{name} has another transcript of {room}");
+                }
+            }
+        }
+    }
+
+    /// What this directory holds of a room, in the one order.
+    fn transcript(&self, who: Who, room: &Room) -> Vec<Place> {
+        let entries = self.people[who].disk.entries();
+        let mut places: Vec<Place> = entries
+            .filter(|e| e.batch.log.target.room() == Some(room))
+            .map(|e| {
+                let batch = &e.batch;
+                (batch.lamport, batch.log.clone(), batch.sequence, batch.hash)
+            })
+            .collect();
+        places.sort_by_key(order);
+        places
+    }
+
+    /// What an author said whose numbers came into doubt is held by all that are linked with it, under whatever numbers.
+    pub fn check_texts(&self) {
+        let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
+        for room in &rooms {
+            for group in self.groups(room) {
+                for a in &group {
+                    if !self.checks.ledgers[*a].copied {
+                        continue;
+                    }
+                    let own = self.texts(*a, *a, room);
+                    for b in &group {
+                        let held = self.texts(*b, *a, room);
+                        let lacks = own.difference(&held).next();
+                        let (author, reader) = (&self.people[*a].name, &self.people[*b].name);
+                        assert!(lacks.is_none(), "{reader} lacks of {author}: {lacks:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn texts(&self, who: Who, author: Who, room: &Room) -> BTreeSet<String> {
+        let mut texts = BTreeSet::new();
+        let entries = self.people[who].disk.entries();
+        for entry in entries.filter(|e| {
+            e.batch.log.target.room() == Some(room) && e.batch.log.author == self.id(author)
+        }) {
+            entry.batch.each_line(|line| {
+                texts.insert(line.to_owned());
+            });
+        }
+        texts
+    }
+
+    /// A minute in which nobody says anything costs little.
+    pub fn check_traffic(&mut self) {
+        let before: Vec<(u64, u64)> = self
+            .people
+            .iter()
+            .map(|p| (p.bytes_sent, p.beacons_sent))
+            .collect();
+        self.run_for(60_000);
+        for (person, (bytes, beacons)) in self.people.iter().zip(before) {
+            let links = person.node.as_ref().map_or(0, |node| node.linked()) as u64;
+            let (bytes, beacons) = (person.bytes_sent - bytes, person.beacons_sent - beacons);
+            let name = &person.name;
+            assert!(
+                bytes <= MINUTE_MAX * (links + 1),
+                "{name} writes {bytes} bytes to {links} links in a quiet minute"
+            );
+            assert!(
+                beacons <= BEACONS_MAX,
+                "{name} sends {beacons} beacons in a quiet minute"
+            );
+        }
+    }
+
+    fn check_shown(&self, who: Who) {
+        let (person, ledger) = (&self.people[who], &self.checks.ledgers[who]);
+        if ledger.ended_abruptly {
+            return;
+        }
+        for entry in person.disk.entries().filter(|e| !e.local.backfill) {
+            let shown = ledger.shown.get(&entry.batch.log).copied().unwrap_or(0);
+            let own = matches!(entry.batch.log.target, Target::Peer(_));
+            assert!(
+                own || shown >= entry.batch.last(),
+                "{} never showed line {}",
+                person.name,
+                entry.batch.last()
+            );
+        }
+    }
+}
+
+fn order(place: &Place) -> (u64, [u8; 32], u64, u64) {
+    let (lamport, log, sequence, _) = place;
+    (*lamport, log.author.0, log.incarnation, *sequence)
+}
