@@ -134,7 +134,7 @@ impl Lan {
                         1,
                         batch.sequence,
                         u64::from(stored),
-                        batch.hash.0[0].into(),
+                        batch.count,
                     ]);
                     match stored {
                         true => self.check_save(who, &batch, local.backfill),

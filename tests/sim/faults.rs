@@ -129,7 +129,7 @@ impl Lan {
                 let slept = (self.clock - since.max(self.people[other].born)) as i64;
                 if !ran {
                     self.people[other].lag += slept;
-                    self.people[other].skew -= slept;
+                    self.people[other].skew -= if self.right { 0 } else { slept };
                 }
                 self.thaw(other);
             }

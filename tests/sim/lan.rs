@@ -50,6 +50,8 @@ pub struct Lan {
     pub hosts: Vec<Host>,
     pub air: Air,
     pub checks: Checks,
+    /// Wall clocks are right, whatever happens.
+    pub right: bool,
     /// Of everything that happened, in order.
     pub trace: u64,
     /// What nodes wrote to streams that lead out of the LAN.
@@ -72,6 +74,7 @@ impl Lan {
             hosts: Vec::new(),
             air: Air::default(),
             checks: Checks::default(),
+            right: false,
             trace: 0xcbf2_9ce4_8422_2325,
             taps: BTreeMap::new(),
             closed: BTreeSet::new(),

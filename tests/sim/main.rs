@@ -13,6 +13,7 @@ mod stranger;
 mod streams;
 
 mod broken;
+mod clocks;
 mod discovery;
 mod hostile;
 mod links;

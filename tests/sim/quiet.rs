@@ -14,7 +14,7 @@ const MINUTE_MAX: u64 = 2_048;
 const BEACONS_MAX: u64 = 13;
 
 /// A line's place in the one order, and what tells it from others there.
-type Place = (u64, LogId, u64, Hash);
+pub type Place = (u64, LogId, u64, Hash);
 
 impl Lan {
     /// Everybody who can reach another has exactly one link to it, and nobody has one to itself.
@@ -162,7 +162,7 @@ impl Lan {
     }
 
     /// What this directory holds of a room, in the one order.
-    fn transcript(&self, who: Who, room: &Room) -> Vec<Place> {
+    pub fn transcript(&self, who: Who, room: &Room) -> Vec<Place> {
         let entries = self.people[who].disk.entries();
         let mut places: Vec<Place> = entries
             .filter(|e| e.batch.log.target.room() == Some(room))

@@ -1,0 +1,207 @@
+//! Clocks that are wrong, clocks that jump, and boxes that sleep: a wall clock stamps lines, and decides nothing.
+use p2pchat::base::event::Notice;
+use p2pchat::base::name::Room;
+
+use crate::lan::Lan;
+use crate::people::{Who, YEAR_2023, numbered};
+use crate::swarm;
+
+const MINUTE: u64 = 60_000;
+const YEAR_2040: i64 = 2_208_988_800_000;
+
+fn meet(lan: &mut Lan, people: &[Who]) {
+    for who in people {
+        lan.start(*who);
+    }
+    lan.run_for(500);
+}
+
+/// All lines that the present run showed, own ones too.
+fn conversation(lan: &Lan, who: Who) -> Vec<String> {
+    let mut lines = Vec::new();
+    for notice in lan.people[who].shown() {
+        if let Notice::Chat(chat) = notice {
+            chat.batch.each_line(|line| lines.push(line.to_owned()));
+        }
+    }
+    lines
+}
+
+/// The history of the room, in the one order.
+fn history(lan: &Lan, who: Who) -> Vec<String> {
+    let mut lines = Vec::new();
+    for hash in lan.transcript(who, &Room::general()).iter().map(|p| p.3) {
+        let mut entries = lan.people[who].disk.entries();
+        let entry = entries.find(|e| e.batch.hash == hash);
+        let batch = &entry.expect("a batch of the transcript").batch;
+        batch.each_line(|line| lines.push(line.to_owned()));
+    }
+    lines
+}
+
+#[test]
+fn a_conversation_of_1970_and_2040_is_in_order() {
+    let mut lan = Lan::new(1);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.people[alice].skew = -YEAR_2023;
+    lan.people[bob].skew = YEAR_2040 - YEAR_2023;
+    meet(&mut lan, &[alice, bob, carol]);
+    let mut said = Vec::new();
+    for n in 1..=30 {
+        let who = [alice, bob, carol][lan.random(3) as usize];
+        said.push(format!("word {n}"));
+        lan.say(who, &format!("word {n}"));
+        lan.run_for(20);
+    }
+    for who in [alice, bob, carol] {
+        assert_eq!(conversation(&lan, who), said);
+        assert_eq!(history(&lan, who), said);
+    }
+    let stamps = lan.people[carol].disk.entries();
+    let stamps: Vec<i64> = stamps.map(|e| e.batch.timestamp.0).collect();
+    assert!(stamps.iter().any(|at| *at < 1_000_000));
+    assert!(stamps.iter().any(|at| *at >= YEAR_2040));
+    // A newcomer finds the same.
+    let dan = lan.person("dan");
+    lan.start(dan);
+    lan.run_for(2_000);
+    assert_eq!(history(&lan, dan), said);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_changes_nothing() {
+    let mut lan = Lan::new(2);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    meet(&mut lan, &[alice, bob]);
+    let jumps = [
+        -YEAR_2023,
+        YEAR_2040 - YEAR_2023,
+        -3_600_000,
+        3_600_000,
+        -1,
+        0,
+    ];
+    for (n, jump) in jumps.into_iter().cycle().take(60).enumerate() {
+        lan.people[alice].skew = jump;
+        let who = [alice, bob][n % 2];
+        lan.say(who, &format!("line {}", n + 1));
+        lan.run_for(3_000);
+    }
+    for (who, other) in [(alice, bob), (bob, alice)] {
+        assert_eq!(conversation(&lan, who), numbered("line", 1, 60));
+        assert_eq!(history(&lan, who), numbered("line", 1, 60));
+        assert_eq!(lan.people[who].joined(lan.id(other)), 1);
+        assert_eq!(lan.people[who].left(lan.id(other)), 0);
+    }
+    // The box starts again, long before it was last there.
+    lan.stop(alice);
+    lan.people[alice].skew = -YEAR_2023;
+    lan.start(alice);
+    lan.run_for(500);
+    lan.say(alice, "line 61");
+    lan.run_for(100);
+    assert_eq!(history(&lan, bob), numbered("line", 1, 61));
+    assert_eq!(lan.people[bob].gaps(), 0);
+}
+
+#[test]
+fn what_wall_clocks_show_decides_nothing() {
+    for seed in 0..12 {
+        assert_eq!(swarm::run(seed, true), swarm::run(seed, false));
+    }
+}
+
+#[test]
+fn a_box_that_slept_is_gone_meanwhile_and_back_at_once() {
+    for ran in [true] {
+        let mut lan = Lan::new(3);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        meet(&mut lan, &[alice, bob, carol]);
+        lan.say(alice, "line 1");
+        lan.run_for(100);
+        lan.suspend(alice);
+        lan.run_until("bob sees alice go", 30_000, |lan| {
+            lan.people[bob].left(lan.id(alice)) == 1
+        });
+        for text in numbered("missed", 1, 20) {
+            lan.say(bob, &text);
+        }
+        lan.run_for(10 * MINUTE);
+        lan.resume(alice, ran);
+        lan.run_until("they are linked again", 11_000, |lan| {
+            lan.linked(alice, bob) && lan.linked(alice, carol)
+        });
+        lan.run_for(1_000);
+        assert_eq!(lan.people[alice].heard(), numbered("missed", 1, 20));
+        lan.say(alice, "line 2");
+        lan.run_for(100);
+        for who in [bob, carol] {
+            assert_eq!(lan.people[who].joined(lan.id(alice)), 2);
+            assert_eq!(lan.people[who].left(lan.id(alice)), 1);
+        }
+        lan.run_for(MINUTE);
+        lan.check_lines();
+        lan.check_transcripts();
+        lan.check_links();
+    }
+}
+
+#[test]
+fn a_nap_is_not_seen() {
+    for ran in [true, false] {
+        let mut lan = Lan::new(4);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        meet(&mut lan, &[alice, bob]);
+        lan.run_for(MINUTE);
+        lan.suspend(alice);
+        lan.say(bob, "while you nap");
+        lan.run_for(8_000);
+        lan.resume(alice, ran);
+        lan.run_for(MINUTE);
+        assert_eq!(lan.people[alice].heard(), ["while you nap"]);
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            assert_eq!(lan.people[who].joined(lan.id(other)), 1);
+            assert_eq!(lan.people[who].left(lan.id(other)), 0);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_leaps_ends_no_link_that_lives() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.people[bob].beacons = seed % 2 == 0;
+        meet(&mut lan, &[alice, bob]);
+        lan.run_for(seed * 1_700);
+        lan.leap(alice, 60 * MINUTE);
+        lan.say(alice, "line 1");
+        lan.run_for(2_000);
+        lan.say(bob, "line 2");
+        lan.run_for(MINUTE);
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            assert_eq!(conversation(&lan, who), numbered("line", 1, 2));
+            assert_eq!(lan.people[who].left(lan.id(other)), 0, "seed {seed}");
+        }
+        lan.check_links();
+    }
+}
+
+#[test]
+fn all_that_slept_together_go_on_together() {
+    let mut lan = Lan::new(5);
+    let people = lan.people(["alice", "bob", "carol"]);
+    meet(&mut lan, &people);
+    for n in 1..=5 {
+        for who in people {
+            lan.leap(who, 8 * 60 * MINUTE);
+        }
+        lan.say(people[n % 3], &format!("line {n}"));
+        lan.run_for(20_000);
+    }
+    for who in people {
+        assert_eq!(conversation(&lan, who), numbered("line", 1, 5));
+    }
+    lan.check_links();
+    lan.check_traffic();
+}
