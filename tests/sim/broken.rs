@@ -190,7 +190,7 @@ fn another_transcript_is_caught() {
 }
 
 #[test]
-#[should_panic(expected = "lacks of alice")]
+#[should_panic(expected = "nobody but alice holds")]
 fn lines_lost_with_an_old_copy_are_caught() {
     let (mut lan, alice, bob) = chatting(16);
     talk(&mut lan, alice);

@@ -38,11 +38,18 @@ pub struct Ledger {
     other_keys: Vec<(Nick, PeerId)>,
 }
 
+/// A batch that a directory stored once.
+struct Stored {
+    who: Who,
+    hash: Hash,
+    last: u64,
+}
+
 #[derive(Default)]
 pub struct Checks {
     pub ledgers: Vec<Ledger>,
     /// Batches that each directory ever stored, by log and number.
-    ever: BTreeMap<(LogId, u64), Vec<(Who, Hash)>>,
+    ever: BTreeMap<(LogId, u64), Vec<Stored>>,
     /// Links that may lead out of the LAN.
     pub strangers: usize,
     /// Two programs share a key on purpose.
@@ -142,17 +149,24 @@ impl Lan {
         let own = batch.log.author == self.id(who);
         let ever = (batch.log.clone(), batch.sequence);
         let stored = self.checks.ever.get(&ever).map_or(&[][..], Vec::as_slice);
+        let stored = |author: Who| {
+            let by = |by: &Stored| by.who == author && by.hash == batch.hash;
+            stored.iter().any(by)
+        };
         let mut authors = (0..self.people.len())
             .filter(|w| self.id(*w) == batch.log.author)
             .peekable();
         assert!(
-            own || authors.peek().is_none()
-                || authors.any(|author| stored.contains(&(author, batch.hash))),
+            own || authors.peek().is_none() || authors.any(stored),
             "{name} got lines {}.. that their author did not store",
             batch.sequence
         );
         let entries = self.checks.ever.entry(ever).or_default();
-        entries.push((who, batch.hash));
+        entries.push(Stored {
+            who,
+            hash: batch.hash,
+            last: batch.last(),
+        });
         let ledger = &mut self.checks.ledgers[who];
         let seen = tick(&mut ledger.clocks, batch);
         assert!(
@@ -263,17 +277,24 @@ impl Lan {
     /// A receipt is true: the peer's store holds this line, and it is ours.
     fn check_receipt(&self, who: Who, log: &LogId, sequence: u64, peer: PeerId) {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
-        let stored = self.checks.ever.range(range).next_back();
-        let stored = stored.map_or(&[][..], |(_, stored)| stored.as_slice());
+        let said = self.checks.ever.range(range).filter(|(_, stored)| {
+            let own = |by: &&Stored| by.who == who && sequence <= by.last;
+            stored.iter().any(|by| own(&by))
+        });
+        let said: Vec<&Vec<Stored>> = said.map(|(_, stored)| stored).collect();
         let holds = (0..self.people.len())
             .filter(|w| self.id(*w) == peer)
             .any(|w| {
                 let now = self.people[w].disk.find(log, sequence);
-                stored.iter().any(|(by, hash)| {
-                    let kept = now.is_some_and(|entry| entry.batch.hash == *hash);
-                    // What a power cut took since then, it held when it said so.
-                    let lost = self.checks.ledgers[w].lost_power && stored.contains(&(w, *hash));
-                    *by == who && (kept || lost)
+                let now = now.map(|entry| entry.batch.hash);
+                // What a power cut took since then, it held when it said so.
+                let lost = self.checks.ledgers[w].lost_power;
+                said.iter().any(|stored| {
+                    let own = stored.iter().filter(|by| by.who == who);
+                    let held =
+                        |own: &Stored| stored.iter().any(|by| by.who == w && by.hash == own.hash);
+                    own.clone()
+                        .any(|own| now == Some(own.hash) || (lost && held(own)))
                 })
             });
         let name = &self.people[who].name;

@@ -29,6 +29,8 @@ pub struct Disk {
     /// Mutation: every so many batches, one is said to be stored and is not.
     pub forgets: Option<u64>,
     saves: u64,
+    /// Counts the changes after which entries lie elsewhere.
+    generation: u64,
 }
 
 impl Disk {
@@ -78,6 +80,7 @@ impl Disk {
     ) -> (Vec<Batch>, Option<Position>) {
         let (mut out, mut size, mut next) = (Vec::new(), 0, None);
         let room = log.target.room().and_then(|room| self.rooms.get(room));
+        let at = at.filter(|at| at.generation == self.generation);
         let skip = at.map_or(0, |at| at.offset as usize);
         for (i, entry) in room.into_iter().flatten().enumerate().skip(skip) {
             if entry.batch.log != *log || entry.batch.last() < from {
@@ -95,6 +98,7 @@ impl Disk {
             out.push(batch);
             next = Some(Position {
                 offset: i as u64 + 1,
+                generation: self.generation,
                 ..Position::default()
             });
         }
@@ -124,6 +128,7 @@ impl Disk {
 
     /// Drops what is below this line.
     pub fn give_up(&mut self, log: &LogId, low: u64) {
+        self.generation += 1;
         for entries in self.rooms.values_mut() {
             entries.retain(|e| e.batch.log != *log || e.batch.last() >= low);
         }
@@ -131,6 +136,7 @@ impl Disk {
 
     /// The newest batches are gone.
     pub fn cut_tail(&mut self, count: usize) {
+        self.generation += 1;
         for entries in self.rooms.values_mut() {
             entries.truncate(entries.len().saturating_sub(count));
         }
