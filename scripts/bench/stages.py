@@ -8,6 +8,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,23 @@ def feed(child, data):
     except OSError:
         pass            # it ended; the account will show what that cost
     child.close_stdin()
+
+
+def feed_on(child, data):
+    """Feeds it from a thread, and leaves its stdin open."""
+    def write(rest=memoryview(data)):
+        while rest:
+            rest = rest[os.write(child.stdin, rest[:65_536]):]
+
+    threading.Thread(target=write, daemon=True).start()
+
+
+def until(holds, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {seconds} s: {what}")
+        time.sleep(0.002)
 
 
 def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
@@ -157,6 +175,58 @@ def startup():
     rounds("startup", ["raw", "mosquitto", "p2pchat"], 11, meet)
 
 
+def miss(rival, number, count=100_000):
+    """Says so many lines while the other is away: from its exec until it has printed the last of them."""
+    first = number * count
+    with Group(rival) as group:
+        # It was in the room before: what it misses is no newcomer's past.
+        reader = group.spawn(rival.first, "receiver")
+        author = group.spawn([word for word in rival.sender(1) if word != "--no-echo"], "sender")
+        group.wait_text(author, rival.met)
+        os.kill(reader.pid, signal.SIGTERM)
+        if not reader.wait_end(10):
+            raise RuntimeError(f"{rival.name}: the receiver did not end within 10 s")
+        before = author.newlines
+        feed_on(author, lines(count, first, SIZE))
+        until(lambda: author.newlines >= before + count, 60, "the sender has taken all lines")
+        time.sleep(1)
+        reader = group.spawn(rival.first, "receiver")
+        until(lambda: reader.newlines >= count, 60, "all that was missed has come")
+        took = reader.last - reader.started
+        time.sleep(0.3)
+        return dict(catchup_s=round(took, 3), **account(b"".join(reader.chunks), count, first))
+
+
+def catchup():
+    """100 000 missed lines."""
+    rounds("catchup", ["p2pchat"], 3, miss)
+
+
+def gather(rival, _, count=50):
+    """Starts so many at once: from the first one's exec until each has seen all others."""
+    pattern, tails, met, done = re.compile(rival.met.encode(), re.M), {}, {}, {}
+
+    def hook(child, data, now):
+        whole, newline, tail = (tails.get(child.pid, b"") + data).rpartition(b"\n")
+        tails[child.pid] = tail
+        met[child.pid] = met.get(child.pid, 0) + len(pattern.findall(whole + newline))
+        if met[child.pid] >= count - 1:
+            done.setdefault(child.pid, now)
+
+    with Group(rival, hook) as group:
+        group.start_receivers(count)
+        try:
+            until(lambda: len(done) == count, 60, "all links stand")
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {sum(met.values()) // 2} links") from None
+        return dict(mesh_s=round(max(done.values()) - group.receivers[0].started, 3), links=sum(met.values()) // 2)
+
+
+def mesh():
+    """50 peers that start at the same moment."""
+    rounds("mesh", ["p2pchat"], 3, gather)
+
+
 def say_one(group, rival, number):
     group.receivers[0].chunks.clear()
     start = time.monotonic()
@@ -257,7 +327,8 @@ def size():
             result("size", name, mb=round(os.path.getsize(copy.name) / 1e6, 3))
 
 
-STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle, memory=memory, size=size, oneshot=oneshot)
+STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle, memory=memory, size=size, oneshot=oneshot, catchup=catchup,
+              mesh=mesh)
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
