@@ -1,12 +1,9 @@
 //! Programs that die amid a flood of lines: none is lost, none comes twice.
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::thread;
 
 use super::hosts::Lan;
 use super::hosts::program::{Program, SOON};
-use super::{said, wait_joined};
+use super::{history, said, wait_joined};
 
 const LINES: usize = 20_000;
 
@@ -23,38 +20,6 @@ fn feed(program: &mut Program, lines: &[String]) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let _ = stdin.write_all(bytes.as_bytes());
     })
-}
-
-/// All lines of one author in the segments of a room, by incarnation, in order, each with its number.
-fn history(room: &Path, nick: &str) -> BTreeMap<String, Vec<(u64, String)>> {
-    let mut segments: Vec<_> = fs::read_dir(room)
-        .expect("a room")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
-        .collect();
-    segments.sort();
-    let mut logs: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
-    for segment in segments {
-        let text = fs::read_to_string(segment).expect("a segment");
-        for line in text.lines() {
-            let batch: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            if batch["username"].as_str() != Some(nick) {
-                continue;
-            }
-            let incarnation = batch["incarnation"].as_str().expect("an incarnation");
-            let log = logs.entry(incarnation.to_owned()).or_default();
-            let sequence = batch["sequence"].as_u64().expect("a number");
-            let content = match &batch["content"] {
-                serde_json::Value::Array(all) => all.clone(),
-                one => vec![one.clone()],
-            };
-            let texts = content
-                .iter()
-                .map(|text| text.as_str().expect("text").to_owned());
-            log.extend((sequence..).zip(texts));
-        }
-    }
-    logs
 }
 
 #[test]

@@ -6,7 +6,11 @@ mod hosts;
 mod death;
 mod discovery;
 mod faults;
+mod partition;
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use hosts::program::{Program, SOON};
@@ -54,6 +58,38 @@ pub fn said(lines: &[String], nick: &str) -> Vec<String> {
         .filter(|(who, _)| who.contains(&format!(" {nick}~")))
         .map(|(_, content)| content.to_owned())
         .collect()
+}
+
+/// All lines of one author in the segments of a room, by incarnation, in order, each with its number.
+pub fn history(room: &Path, nick: &str) -> BTreeMap<String, Vec<(u64, String)>> {
+    let mut segments: Vec<_> = fs::read_dir(room)
+        .expect("a room")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
+        .collect();
+    segments.sort();
+    let mut logs: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+    for segment in segments {
+        let text = fs::read_to_string(segment).expect("a segment");
+        for line in text.lines() {
+            let batch: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            if batch["username"].as_str() != Some(nick) {
+                continue;
+            }
+            let incarnation = batch["incarnation"].as_str().expect("an incarnation");
+            let log = logs.entry(incarnation.to_owned()).or_default();
+            let sequence = batch["sequence"].as_u64().expect("a number");
+            let content = match &batch["content"] {
+                serde_json::Value::Array(all) => all.clone(),
+                one => vec![one.clone()],
+            };
+            let texts = content
+                .iter()
+                .map(|text| text.as_str().expect("text").to_owned());
+            log.extend((sequence..).zip(texts));
+        }
+    }
+    logs
 }
 
 /// Waits until this program has shown just these lines of that author, in order.

@@ -1,0 +1,123 @@
+//! A LAN that falls into two parts while everybody talks, and becomes one again: every line is once on every box.
+use std::time::Instant;
+
+use super::hosts::Lan;
+use super::hosts::program::{Program, SOON};
+use super::{GONE, history, said, wait_mesh, wait_shown};
+
+/// Both parts.
+const PARTS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
+
+fn mac(lan: &Lan, host: usize) -> String {
+    let link = lan.hosts[host].namespace.ip("-o link show eth0");
+    let address = link.split("link/ether ").nth(1);
+    let address = address.and_then(|rest| rest.split(' ').next());
+    address.expect("an address").to_owned()
+}
+
+/// From now on this host hears nothing of those.
+pub fn deafen(lan: &Lan, host: usize, others: &[usize]) {
+    let macs: Vec<String> = others.iter().map(|other| mac(lan, *other)).collect();
+    lan.hosts[host].namespace.nft(&format!(
+        "add table inet wall
+        add chain inet wall in {{ type filter hook input priority 0; }}
+        add rule inet wall in ether saddr {{ {} }} drop",
+        macs.join(", ")
+    ));
+}
+
+fn hear(lan: &Lan, host: usize) {
+    lan.hosts[host].namespace.nft("delete table inet wall");
+}
+
+struct Talk {
+    programs: Vec<Program>,
+    lines: usize,
+}
+
+impl Talk {
+    /// Everybody says so many lines more, in turns.
+    fn go_on(&mut self, count: usize) {
+        for number in self.lines..self.lines + count {
+            for program in &mut self.programs {
+                let line = format!("{} {number}", program.name);
+                program.say(&line);
+            }
+        }
+        self.lines += count;
+    }
+
+    /// Everybody has shown all that the others said, once and in order.
+    fn wait_complete(&self) {
+        for (at, of) in self.pairs() {
+            let all: Vec<String> = (0..self.lines)
+                .map(|n| format!("{} {n}", of.name))
+                .collect();
+            at.out
+                .wait_all(2 * SOON, |lines| said(lines, &of.name).len() >= all.len());
+            let shown = said(&at.out.all(), &of.name);
+            assert!(shown == all, "what {} shows of {}", at.name, of.name);
+        }
+    }
+
+    /// Each program with each other one.
+    fn pairs(&self) -> impl Iterator<Item = (&Program, &Program)> {
+        let all = self.programs.iter();
+        all.flat_map(|at| self.programs.iter().map(move |of| (at, of)))
+            .filter(|(at, of)| at.name != of.name)
+    }
+}
+
+/// `ways`: which of the parts hear nothing of the other.
+fn part_and_heal(ways: &[usize]) {
+    let Some(lan) = Lan::new(4) else { return };
+    let names = ["alice", "bob", "carol", "dan"];
+    let start = |(host, name): (usize, &str)| lan.hosts[host].start(name, &[]);
+    let programs: Vec<Program> = names.into_iter().enumerate().map(start).collect();
+    wait_mesh(&programs.iter().collect::<Vec<_>>());
+    let mut talk = Talk { programs, lines: 0 };
+    talk.go_on(100);
+    for way in ways {
+        for host in PARTS[*way] {
+            deafen(&lan, host, &PARTS[1 - *way]);
+        }
+    }
+    let cut = Instant::now();
+    talk.go_on(100);
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        for (at, gone) in [(a, b), (b, a)] {
+            let left = GONE.saturating_sub(cut.elapsed());
+            wait_shown(&talk.programs[at], names[gone], "left", 1, left);
+        }
+    }
+    talk.go_on(100);
+    for way in ways {
+        PARTS[*way].iter().for_each(|host| hear(&lan, *host));
+    }
+    talk.go_on(100);
+    talk.wait_complete();
+    talk.go_on(1);
+    talk.wait_complete();
+    for author in names {
+        let held = |(host, name): (usize, &str)| {
+            let folder = lan.hosts[host].folder(name);
+            history(&folder.join("history/open/#general"), author)
+        };
+        let mut all = names.into_iter().enumerate().map(held);
+        let first = all.next();
+        assert!(
+            all.all(|other| Some(other) == first),
+            "what all hold of {author}"
+        );
+    }
+}
+
+#[test]
+fn two_parts_that_go_on_talking() {
+    part_and_heal(&[0, 1]);
+}
+
+#[test]
+fn a_part_that_is_heard_and_hears_nothing() {
+    part_and_heal(&[1]);
+}
