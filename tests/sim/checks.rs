@@ -170,7 +170,7 @@ impl Lan {
         let ledger = &mut self.checks.ledgers[who];
         let seen = tick(&mut ledger.clocks, batch);
         assert!(
-            !own || seen < batch.lamport,
+            !own || returned || seen < batch.lamport,
             "{name} said line {} before what it had seen: {} is not above {seen}",
             batch.sequence,
             batch.lamport
