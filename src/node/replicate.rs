@@ -117,6 +117,7 @@ impl Replicate {
                 during: true,
             }));
             self.cursors.live(hub, room, &batch, None);
+            self.offer(hub, room, None, &batch.log);
         }
     }
 
@@ -216,7 +217,8 @@ impl Replicate {
                 self.cursors
                     .receipt(hub, logs, receipts, stream, &log, entry);
             } else if entry.sender == peer {
-                self.sources.authors(hub, logs, rooms, stream, log, entry);
+                self.sources
+                    .authors(hub, logs, rooms, stream, log, entry, have.before);
                 continue;
             } else {
                 self.cursors.acknowledged(stream, &log, entry.high);
@@ -366,7 +368,7 @@ impl Replicate {
         });
         self.cursors.live(hub, &room, &batch, Some(stream));
         self.receipts_due.insert(key);
-        self.offer(hub, &room, stream, &batch.log);
+        self.offer(hub, &room, Some(stream), &batch.log);
         if !backfill {
             hub.notice(Notice::Chat(Chat {
                 batch,
@@ -378,11 +380,14 @@ impl Replicate {
         Verdict::Fine
     }
 
-    /// A log of somebody else grew: its author gets a receipt, and who may not get it from the author an offer.
-    fn offer(&mut self, hub: &Hub, room: &Room, from: StreamId, log: &LogId) {
+    /// A log grew: its author gets a receipt, and who does not get it from here, nor from the author, an offer.
+    fn offer(&mut self, hub: &Hub, room: &Room, from: Option<StreamId>, log: &LogId) {
         let author = hub.link_to(&log.author);
         let near = author.and_then(|link| link.reach.get(room));
-        for (stream, link) in hub.in_room(room).filter(|(stream, _)| *stream != from) {
+        for (stream, link) in hub
+            .in_room(room)
+            .filter(|(stream, _)| Some(*stream) != from)
+        {
             let key = (stream, log.clone());
             if link.peer.id == log.author {
                 self.receipts_due.insert(key);
@@ -453,7 +458,10 @@ impl Replicate {
             if part.len() >= LOGS_MAX {
                 return true;
             }
-            let (start, age) = self.sources.start(hub, log);
+            let (start, age) = match logs.start(log) {
+                Some(start) => (start, 0),
+                None => self.sources.start(hub, log),
+            };
             part.push(Held {
                 start,
                 age,

@@ -87,6 +87,7 @@ impl Sources {
         stream: StreamId,
         log: LogId,
         held: &Held,
+        before: bool,
     ) {
         let lead = hub.links.get(&stream).map_or(0, |link| link.lead);
         // What it has not said yet will be of this run.
@@ -97,7 +98,7 @@ impl Sources {
         };
         self.starts(&log, start, lead);
         self.dismiss(hub, &log, Some(stream));
-        self.ask(hub, logs, rooms, (stream, log), held, (lead, true));
+        self.ask(hub, logs, rooms, (stream, log), held, (lead, before));
     }
 
     /// A neighbour says what it holds of somebody else's log, or of one of ours that we go on with no more.
@@ -258,9 +259,10 @@ impl Sources {
                 newest.min(news).max(low)
             }
         };
+        let late = self.wanted.get(&key).map_or(0, |wanted| wanted.late);
         let wanted = Wanted {
             from,
-            late: if before { held.high } else { 0 },
+            late: if before { held.high } else { late },
             news,
             said: true,
             progress: hub.now.time,
