@@ -501,7 +501,9 @@ impl Replicate {
             if let Some(stream) = source.or(author) {
                 self.sources.want_later(hub, logs, stream, batch);
             }
+            // An own line that came from others was said before.
             if batch.log.author == hub.id()
+                && source.is_none()
                 && let Target::Room(room) = &batch.log.target
             {
                 let unsaid = (room.clone(), text(batch), batch.action);
