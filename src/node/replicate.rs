@@ -201,6 +201,7 @@ impl Replicate {
                 self.offers_due.insert((stream, range.log.clone()), true);
             }
         }
+        self.sources.meet(&room, peer, stream);
         for entry in have.logs.iter().take(LOGS_MAX) {
             let Some(log) = log(&room, entry.sender, &entry.incarnation) else {
                 continue;

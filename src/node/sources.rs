@@ -7,6 +7,7 @@ use super::rooms::Rooms;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Notice, StreamId};
 use crate::base::identity::PeerId;
+use crate::base::name::Room;
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Held, LOGS_MAX, Message, Want, incarnation};
@@ -61,6 +62,8 @@ pub struct Sources {
     offers: Table<LogId, Table<StreamId, Offer>>,
     /// Lines below this were said before we first came into the room.
     backfill: Table<LogId, u64>,
+    /// The link over which each peer first said what it holds of a room: what it says after that is news.
+    met: Table<(Room, PeerId), StreamId>,
     /// The first line of the author's last run, and the milliseconds by which that program is older than ours.
     starts: Table<LogId, (u64, i64)>,
     keys: Table<PeerId, VerifyingKey>,
@@ -76,6 +79,21 @@ impl Sources {
             offers.retain(|stream, _| which(&(*stream, log.clone())));
             !offers.is_empty()
         });
+    }
+
+    /// A peer says what it holds of a room.
+    pub fn meet(&mut self, room: &Room, peer: PeerId, stream: StreamId) {
+        if self.met.len() < OFFERED_MAX {
+            self.met.get_or_insert_with((room.clone(), peer), || stream);
+        }
+    }
+
+    /// What we lack of this author's log was said after we had met. An offer that a full disk kept us from taking stays what it was.
+    fn is_news(&self, logs: &Logs, stream: StreamId, log: &LogId) -> bool {
+        let room = log.target.room().cloned();
+        let met = room.and_then(|room| self.met.get(&(room, log.author)));
+        let taken = logs.get(log).is_some() || !self.backfill.contains_key(log);
+        taken && met.is_some_and(|first| *first != stream)
     }
 
     /// The author itself says what it holds: it is the source from now on.
@@ -98,6 +116,16 @@ impl Sources {
         };
         self.starts(&log, start, lead);
         self.dismiss(hub, &log, Some(stream));
+        if self.is_news(logs, stream, &log) {
+            let start = logs
+                .get(&log)
+                .map_or(held.low.max(1), |range| range.high + 1);
+            let held = Held {
+                start,
+                ..held.clone()
+            };
+            return self.ask(hub, logs, rooms, (stream, log), &held, (0, before));
+        }
         self.ask(hub, logs, rooms, (stream, log), held, (lead, before));
     }
 

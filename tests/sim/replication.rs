@@ -307,3 +307,23 @@ fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
         );
     }
 }
+
+#[test]
+fn what_is_said_during_a_cut_is_news_to_a_newcomer_too() {
+    let mut lan = Lan::new(20);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(bob);
+    lan.run_for(2_000);
+    // Bob's program is the older one, and has said nothing yet.
+    lan.start(alice);
+    meet(&mut lan, alice, bob);
+    lan.run_for(500);
+    lan.cut(alice, bob);
+    for text in numbered("during", 1, 3) {
+        lan.say(bob, &text);
+    }
+    lan.run_for(20_000);
+    lan.heal();
+    lan.run_for(20_000);
+    assert_eq!(lan.people[alice].heard(), numbered("during", 1, 3));
+}
