@@ -199,6 +199,7 @@ fn lines_lost_with_an_old_copy_are_caught() {
     lan.restore(alice);
     lan.start(alice);
     lan.run_for(1_000);
+    talk(&mut lan, alice);
     lan.people[bob].disk.cut_tail(3);
     lan.check_texts();
 }
