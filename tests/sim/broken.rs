@@ -199,8 +199,9 @@ fn lines_lost_with_an_old_copy_are_caught() {
     lan.restore(alice);
     lan.start(alice);
     lan.run_for(1_000);
-    talk(&mut lan, alice);
-    lan.people[bob].disk.cut_tail(3);
+    lan.say(alice, "one more");
+    lan.run_for(100);
+    lan.people[bob].disk.cut_tail(1);
     lan.check_texts();
 }
 
