@@ -3,6 +3,7 @@ use p2pchat::base::table::Table;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use p2pchat::base::event::Known;
 use p2pchat::base::identity::{Hash, Identity};
@@ -325,9 +326,18 @@ fn the_mark_of_a_clean_end_is_taken_once() {
     let text = fs::read(folder.join("clean")).unwrap();
     assert!(text.starts_with(b"00abcdef01234567\n"));
     assert_eq!(names(&folder.0), ["clean", "identity", "lock"]);
-    assert_eq!(state.take_clean().unwrap(), Some(resume));
+    assert_eq!(state.take_clean().unwrap(), Some(resume.clone()));
     assert_eq!(names(&folder.0), ["identity", "lock"]);
     assert_eq!(state.take_clean().unwrap(), None);
+
+    // One that a backup brought back: its time is the original's.
+    state.leave_clean(&resume).unwrap();
+    let mark = fs::File::options().write(true).open(folder.join("clean"));
+    let mark = mark.unwrap();
+    mark.set_modified(SystemTime::now() - Duration::from_secs(60))
+        .unwrap();
+    assert_eq!(state.take_clean().unwrap(), None);
+    assert!(!folder.join("clean").exists());
 
     // A part of a mark, or another's, is none; and it is gone.
     for bad in (0..text.len()).map(|end| text[..end].to_vec()).chain([

@@ -3,7 +3,7 @@
 //! The history in it belongs to [`super::store`].
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -28,6 +28,8 @@ pub const KNOWN_BYTES_MAX: u64 = 4 << 20;
 const KNOWN_LINE_MAX: u64 = 4096;
 /// Longest `clean` file, in bytes: a line for each room that was ever spoken in.
 const CLEAN_MAX: u64 = 1 << 20;
+/// Seconds between the writing of the `clean` file and the last change of its inode, in the original.
+const CLEAN_WITHIN: u64 = 10;
 /// What was found, or made, at a start.
 pub struct Opened {
     pub state: State,
@@ -133,7 +135,8 @@ impl State {
         Ok(true)
     }
 
-    /// What a clean end left; it is taken away for good before anything can be signed. None: there was none, or it can't be understood.
+    /// What a clean end left; it is taken away for good before anything can be signed. None: there was none, or it can't be understood,
+    /// or it was put here from a backup: copies keep the time of the writing, but not that of the inode.
     ///
     /// # Errors
     /// It can't be read or taken away: begin a new incarnation.
@@ -146,11 +149,14 @@ impl State {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        let meta = file.metadata()?;
+        let copy = meta.ctime().abs_diff(meta.mtime()) > CLEAN_WITHIN;
         let mut text = Vec::new();
         file.take(CLEAN_MAX + 1).read_to_end(&mut text)?;
         fs::remove_file(&path)?;
         File::open(directory)?.sync_all()?;
-        Ok(std::str::from_utf8(&text).ok().and_then(parse_clean))
+        let text = std::str::from_utf8(&text).ok().filter(|_| !copy);
+        Ok(text.and_then(parse_clean))
     }
 
     /// Leaves the mark of a clean end. Everything said must be on the disk by then.
