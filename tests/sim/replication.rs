@@ -327,3 +327,42 @@ fn what_is_said_during_a_cut_is_news_to_a_newcomer_too() {
     lan.run_for(20_000);
     assert_eq!(lan.people[alice].heard(), numbered("during", 1, 3));
 }
+
+#[test]
+fn a_full_mesh_sends_nothing_twice() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let people = lan.people(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
+        lan.air.weather.stream = 1 + seed * 20;
+        for who in people {
+            lan.start(who);
+            let wait = lan.random(300);
+            lan.run_for(wait);
+        }
+        lan.run_for(2_000);
+        for n in 0..400 {
+            let who = people[lan.random(8) as usize];
+            lan.say(who, &format!("line {n}"));
+            let wait = lan.random(40);
+            lan.run_for(wait);
+        }
+        // One that was away gets it from its authors.
+        lan.stop(people[0]);
+        for n in 0..100 {
+            lan.say(people[1 + n % 7], &format!("more {n}"));
+            lan.run_for(5);
+        }
+        lan.start(people[0]);
+        lan.run_for(10_000);
+        lan.check_lines();
+        lan.check_transcripts();
+        let batches: usize = people
+            .iter()
+            .map(|w| lan.people[*w].disk.entries().count())
+            .sum();
+        let counters = people.map(|w| lan.people[w].node.as_ref().map(|node| node.counters()));
+        let doubled: u64 = counters.iter().flatten().map(|c| c.duplicate_batches).sum();
+        assert!(batches >= 8 * 500, "{batches} batches");
+        assert!(doubled * 100 <= batches as u64, "{doubled} of {batches}");
+    }
+}
