@@ -337,6 +337,18 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     let lines = all(&folder);
     assert_eq!(said(&lines), ["one", "two", "three", "four", "five", "six"]);
     assert_eq!(lines.len(), 6);
+
+    // What was stored a second time is there once.
+    let mut again = Vec::new();
+    for batch in batches.iter().chain(&missing) {
+        batch.stored(Local::default(), &mut again);
+    }
+    append(&folder.segments("#general")[0], &again);
+    assert_eq!(all(&folder), lines);
+    for count in 1..9 {
+        let from = lines.len().saturating_sub(count);
+        assert_eq!(last(&folder, count as u64), lines[from..], "{count}");
+    }
 }
 
 #[test]
