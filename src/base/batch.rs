@@ -213,7 +213,13 @@ struct Fields<'a> {
     backfill: bool,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The one place where they are read, as this is much code.
+    #[inline(never)]
+    fn of(text: &'a str) -> Option<Fields<'a>> {
+        serde_json::from_str(text).ok()
+    }
+
     fn log(&self) -> Option<LogId> {
         let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if self.incarnation.len() != 16 || !self.incarnation.bytes().all(digit) {
@@ -318,9 +324,9 @@ impl Batch {
 
     /// Of a line of the store. Nothing is checked, so it is cheap.
     pub fn outline(line: &[u8]) -> Option<Outline> {
-        let fields: Fields = serde_json::from_slice(line).ok()?;
+        let fields = Fields::of(std::str::from_utf8(line).ok()?)?;
         let mut count = 0;
-        each_line(fields.content.get(), |_| count += 1).ok()?;
+        each_line(fields.content.get(), &mut |_| count += 1).ok()?;
         Some(Outline {
             log: fields.log()?,
             sequence: fields.sequence,
@@ -335,13 +341,13 @@ impl Batch {
         network: &NetworkTag,
     ) -> Result<(Batch, Local), BatchError> {
         let text = std::str::from_utf8(&bytes).map_err(|_| BatchError::Malformed)?;
-        let fields: Fields = serde_json::from_str(text).map_err(|_| BatchError::Malformed)?;
+        let fields = Fields::of(text).ok_or(BatchError::Malformed)?;
         let hash = Hash::of(&[DOMAIN, &network.0, &bytes[..end]]);
         let raw = fields.content.get();
         let at = raw.as_ptr() as usize - text.as_ptr() as usize;
         let mut count = 0u64;
         let mut fits = true;
-        each_line(raw, |line| {
+        each_line(raw, &mut |line| {
             count += 1;
             fits &= line.len() <= LINE_MAX && !line.contains('\n');
         })
@@ -440,7 +446,7 @@ impl Batch {
     /// The lines in order, without a copy where the text needs none.
     pub fn each_line(&self, mut each: impl FnMut(&str)) {
         if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
-            let _ = each_line(raw, |line| each(line));
+            let _ = each_line(raw, &mut each);
         }
     }
 }
@@ -449,17 +455,18 @@ fn quote(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// A string, or an array of strings, each handed on as it is read.
-fn each_line(raw: &str, each: impl FnMut(&str)) -> serde_json::Result<()> {
-    struct Content<F>(F);
-    struct Line<'f, F>(&'f mut F);
-    impl<'de, F: FnMut(&str)> DeserializeSeed<'de> for Line<'_, F> {
+/// A string, or an array of strings, each handed on as it is read. Once in the program, as this is much code.
+#[inline(never)]
+fn each_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
+    struct Content<'f>(&'f mut dyn FnMut(&str));
+    struct Line<'f>(&'f mut dyn FnMut(&str));
+    impl<'de> DeserializeSeed<'de> for Line<'_> {
         type Value = ();
         fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
             deserializer.deserialize_str(self)
         }
     }
-    impl<F: FnMut(&str)> Visitor<'_> for Line<'_, F> {
+    impl Visitor<'_> for Line<'_> {
         type Value = ();
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a line")
@@ -469,18 +476,18 @@ fn each_line(raw: &str, each: impl FnMut(&str)) -> serde_json::Result<()> {
             Ok(())
         }
     }
-    impl<'de, F: FnMut(&str)> Visitor<'de> for Content<F> {
+    impl<'de> Visitor<'de> for Content<'_> {
         type Value = ();
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a line or lines")
         }
-        fn visit_str<E>(mut self, line: &str) -> Result<(), E> {
+        fn visit_str<E>(self, line: &str) -> Result<(), E> {
             (self.0)(line);
             Ok(())
         }
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
             let mut count = 0;
-            while seq.next_element_seed(Line(&mut self.0))?.is_some() {
+            while seq.next_element_seed(Line(&mut *self.0))?.is_some() {
                 count += 1;
                 if count > LINES_MAX {
                     return Err(A::Error::custom("too many lines"));

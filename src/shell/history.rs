@@ -112,7 +112,9 @@ fn matching(
     each: &mut dyn FnMut(Run<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     for (i, line) in (0..).zip(run.lines.split_inclusive('\n')) {
-        if line.to_lowercase().contains(text) {
+        let lower = line.to_lowercase();
+        let mut parts = lower.as_bytes().windows(text.len().max(1));
+        if parts.any(|part| part == text.as_bytes()) {
             each(Run {
                 batch: run.batch,
                 first: run.first + i,

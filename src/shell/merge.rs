@@ -15,42 +15,56 @@ use crate::base::table::{Set, Table};
 /// Files that are open at a time.
 const FILES_MAX: usize = 32;
 
-/// Where a line stands in the order. The room comes last: only an author that breaks the rules has one number in two of them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    lamport: u64,
-    sender: [u8; 52],
-    incarnation: u64,
-    sequence: u64,
-    room: usize,
-}
+/// Where a line stands in the order, as bytes that compare so: lamport, sender, incarnation, sequence, room. The room comes last, for only
+/// an author that breaks the rules has one number in two of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key([u8; KEY]);
+
+const SENDER: usize = 8;
+const INCARNATION: usize = SENDER + 52;
+const SEQUENCE: usize = INCARNATION + 8;
+const ROOM: usize = SEQUENCE + 8;
+const KEY: usize = ROOM + 8;
 
 impl Key {
     /// Of a batch's first line.
-    fn new(log: &LogId, sequence: u64, lamport: u64, room: usize) -> Key {
-        let mut sender = [0; 52];
-        let id = log.author.to_string();
-        for (to, from) in sender.iter_mut().zip(id.bytes()) {
+    fn new(batch: &Batch, room: usize) -> Key {
+        let mut key = Key([0; KEY]);
+        key.put(0, batch.lamport);
+        let id = batch.log.author.to_string();
+        for (to, from) in key.0.iter_mut().skip(SENDER).zip(id.bytes()) {
             *to = from;
         }
-        Key {
-            lamport,
-            sender,
-            incarnation: log.incarnation,
-            sequence,
-            room,
-        }
+        key.put(INCARNATION, batch.log.incarnation);
+        key.put(SEQUENCE, batch.sequence);
+        key.put(ROOM, room as u64);
+        key
+    }
+
+    fn put(&mut self, at: usize, number: u64) {
+        self.0[at..at + 8].copy_from_slice(&number.to_be_bytes());
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        let bytes = self.0[at..at + 8].iter();
+        bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    fn lamport(&self) -> u64 {
+        self.number(0)
+    }
+
+    /// Of the line so many further on in the batch.
+    fn after(mut self, lines: u64) -> Key {
+        self.put(0, self.lamport().saturating_add(lines));
+        self.put(SEQUENCE, self.number(SEQUENCE).saturating_add(lines));
+        self
     }
 
     /// How many lines from this one on, one after the other, stand before that one.
     fn lines_before(&self, other: &Key) -> u64 {
-        let between = other.lamport.saturating_sub(self.lamport);
-        let tie = Key {
-            lamport: other.lamport,
-            sequence: self.sequence.saturating_add(between),
-            ..self.clone()
-        };
-        between + u64::from(tie < *other)
+        let between = other.lamport().saturating_sub(self.lamport());
+        between + u64::from(self.after(between) < *other)
     }
 }
 
@@ -144,7 +158,7 @@ impl<'a> Merge<'a> {
             let open = first(self.open.iter().map(|open| Some(&open.key)));
             let least = batch.into_iter().chain(open).map(|(_, key)| key).min();
             if let Some(waiting) = self.waiting.iter().next().copied()
-                && least.is_none_or(|key| waiting.0 <= key.lamport)
+                && least.is_none_or(|key| waiting.0 <= key.lamport())
             {
                 self.waiting.remove(&waiting);
                 self.activate(waiting.1)?;
@@ -172,10 +186,10 @@ impl<'a> Merge<'a> {
             .min()
             .unwrap_or(u64::MAX);
         if let Some((least, _)) = self.waiting.iter().next() {
-            count = count.min(least.saturating_sub(key.lamport));
+            count = count.min(least.saturating_sub(key.lamport()));
         }
         let open = &mut self.open[open];
-        let first = open.key.sequence - open.batch.sequence;
+        let first = open.key.number(SEQUENCE) - open.batch.sequence;
         // Two logs with one key cannot be; if they were, each would wait for the other.
         let count = count.clamp(1, open.batch.count - first);
         let rest = &open.text[open.at..];
@@ -187,8 +201,7 @@ impl<'a> Merge<'a> {
         };
         let lines = open.at..open.at + length;
         open.at = lines.end;
-        open.key.lamport += count;
-        open.key.sequence += count;
+        open.key = open.key.after(count);
         Run {
             batch: &open.batch,
             first,
@@ -222,7 +235,7 @@ impl<'a> Merge<'a> {
         let missing =
             (*seen > 0 && batch.sequence > *seen + 1).then(|| (*seen + 1, batch.sequence - 1));
         *seen = (*seen).max(batch.last());
-        self.last = Some(entry.key.clone());
+        self.last = Some(entry.key);
         self.open.push(Open {
             key: entry.key,
             batch,
@@ -253,7 +266,7 @@ impl<'a> Merge<'a> {
                 if batch.log.target.room() != Some(room) {
                     return;
                 }
-                let key = Key::new(&batch.log, batch.sequence, batch.lamport, summary.room);
+                let key = Key::new(&batch, summary.room);
                 // Nearly always the last place: what comes is mostly newer than what came.
                 let place = entries.partition_point(|entry| entry.key < key);
                 let length = line.len();
@@ -320,9 +333,9 @@ impl<'a> Merge<'a> {
             }
         }
         let batch = Batch::from_stored(&line, &self.network).ok();
-        Ok(batch.map(|(batch, _)| batch).filter(|batch| {
-            Key::new(&batch.log, batch.sequence, batch.lamport, summary.room) == entry.key
-        }))
+        Ok(batch
+            .map(|(batch, _)| batch)
+            .filter(|batch| Key::new(batch, summary.room) == entry.key))
     }
 }
 
