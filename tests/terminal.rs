@@ -266,6 +266,38 @@ fn commands_do_what_they_say_and_an_unknown_one_is_never_said() {
 }
 
 #[test]
+fn what_was_said_is_looked_up_beside_the_line() {
+    let Some((_place, mut alice, mut bob)) = alice_and_bob(&["-r", "general"]) else {
+        return;
+    };
+    let pty = &alice.pty;
+    let times = |text: &str, wanted: usize| {
+        pty.see(text, |screen| {
+            let lines = screen.lines();
+            lines.iter().filter(|line| line.ends_with(text)).count() == wanted
+        });
+    };
+    bob.say("the first");
+    bob.say("the second");
+    pty.see_line("] bob: the second");
+    // Keys go on, and what they say comes after the answer.
+    pty.keys("/history 1\r/search FIRST\r/search nowhere\rmine\rhalf");
+    hears(&bob, "mine");
+    pty.see_last("#general> half", 14);
+    times("] bob: the second", 2);
+    times("] bob: the first", 2);
+    times("nothing was found", 1);
+    let lines = pty.look(|screen| screen.lines());
+    let at = |text: &str| lines.iter().rposition(|line| line.ends_with(text));
+    assert!(at("the second") < at("the first"), "{lines:#?}");
+    assert!(at("nothing was found") < at("alice: mine"), "{lines:#?}");
+    pty.keys("\x03/history 0\r");
+    pty.see_line("p2pchat: /history takes a number of lines: /history 50");
+    pty.keys("/quit\r");
+    alice.assert_left(0);
+}
+
+#[test]
 fn foreign_codes_arrive_harmless() {
     let Some((_place, mut alice, mut bob)) = alice_and_bob(&["--color", "never"]) else {
         return;

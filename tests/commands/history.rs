@@ -163,6 +163,34 @@ fn a_reader_that_goes_is_no_failure_and_an_empty_directory_none() {
     );
 }
 
+#[test]
+fn a_backlog_is_the_last_stored_lines() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    let mut bob = lo.start("bob", &[]);
+    wait_joined(&alice, "bob");
+    wait_joined(&bob, "alice");
+    for n in 0..4 {
+        alice.say(&format!("alice {n}"));
+        wait_line(&bob, &format!(": alice {n}"));
+        bob.say(&format!("bob {n}"));
+        wait_line(&alice, &format!(": bob {n}"));
+    }
+    assert_eq!(finish(bob, b"").code, 0);
+    let listen = |arguments: &[&str]| {
+        let ended = finish(
+            lo.spawn("bob", &[&["listen", "-W0"], arguments].concat()),
+            b"",
+        );
+        said(&ended.out)
+    };
+    assert_eq!(listen(&[]).len(), 0);
+    assert_eq!(listen(&["--backlog=3"]), ["bob 2", "alice 3", "bob 3"]);
+    let all = listen(&["--backlog=99"]);
+    assert_eq!((all.len(), &all[0][..]), (8, "alice 0"));
+    assert_eq!(listen(&[]).len(), 0);
+}
+
 struct NoCore;
 
 impl Core for NoCore {
