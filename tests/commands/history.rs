@@ -275,4 +275,4 @@ fn memory_does_not_grow_with_the_history() {
 }
 
 /// KiB of addresses that reading any history may take: the program itself has most of them.
-const ADDRESSES: u64 = 20_000;
+const ADDRESSES: u64 = 11_000;
