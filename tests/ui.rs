@@ -212,6 +212,42 @@ fn the_terminal_form_says_more_only_where_a_name_misleads() {
 }
 
 #[test]
+fn the_past_bears_what_was_signed() {
+    let Notice::Chat(chat) = chat(bob_says(&["one", "two\u{1b}"])) else {
+        unreachable!("a chat");
+    };
+    let zone = jiff::tz::TimeZone::UTC;
+    let mut screen = Transcript::terminal(&peer(1, "alice"), zone, false);
+    let mut past = |today: &str| {
+        let mut out = Vec::new();
+        let lines = "one\ntwo\u{1b}\n";
+        screen.past(&chat.batch, lines, wall(today), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    // The day is told if it is another one.
+    assert_eq!(
+        past("2026-11-20T23:00:00Z"),
+        "[08:00] #general bob: one\n[08:00] #general bob: two␛\n"
+    );
+    let yesterday = past("2026-11-21T01:00:00Z");
+    assert!(
+        yesterday.starts_with("[2026-11-20 08:00] #general bob: one\n"),
+        "{yesterday}"
+    );
+    let mut out = Vec::new();
+    json::append_past(&chat.batch, 1, "two\u{1b}\n", &mut out);
+    let line = String::from_utf8(out).unwrap();
+    assert!(
+        line.contains(r#""sequence":2,"lamport":100,"content":"two\u001b"}"#),
+        "{line}"
+    );
+    assert!(line.starts_with(
+        r##"{"type":"chat","timestamp":"2026-11-20T08:00:00.000Z","target":"#general","sender":""##
+    ));
+    assert!(!line.contains("received") && !line.contains("late"));
+}
+
+#[test]
 fn control_characters_are_shown_not_obeyed() {
     let harmless = "a\tb é 日本 \u{2026}";
     assert_eq!(text::clean(harmless), harmless);
