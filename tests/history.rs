@@ -307,7 +307,7 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     batches.push(bob.say(7, &["six"]));
     let folder = Folder::new();
     stored(&folder, &batches);
-    let bob = bob.short();
+    let (bob, bob_id) = (bob.short(), bob.log.author);
     let gap = format!("1970-01-01T00:00:07.000Z #general - 3 lines of {bob} are missing");
     let lines = all(&folder);
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -333,7 +333,13 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     let lines = all(&folder);
     let gap = format!("1970-01-01T00:00:06.000Z #general - 2 lines of {bob} are missing");
     assert_eq!(lines[2], gap, "{lines:#?}");
-    stored(&folder, &missing);
+    stored(&folder, &missing[..1]);
+    // A start cuts off what does not hold, and this holds.
+    let (rooms, limits) = ([Room::general()], Limits::default());
+    for clean in [false, true] {
+        let (_, ranges) = Store::open(&folder.0, NET, bob_id, &rooms, clean, limits).unwrap();
+        assert!(ranges.iter().any(|range| range.high == 6));
+    }
     let lines = all(&folder);
     assert_eq!(said(&lines), ["one", "two", "three", "four", "five", "six"]);
     assert_eq!(lines.len(), 6);

@@ -184,6 +184,13 @@ impl<'a> State<'a> {
             let Ok((batch, _)) = Batch::from_stored(reader.line(), self.network) else {
                 break;
             };
+            let bytes = reader.line().len() as u64 + 1;
+            // What fills a gap stands behind what it lies before: no chain holds it, so its own signature must.
+            if self.is_below(&batch) && keys.verify(&batch) {
+                *self.authors.get_or_default(batch.log.author) += bytes;
+                good = reader.end_of_line();
+                continue;
+            }
             if !self.fits(&batch) {
                 // Either of the two may be the damaged one.
                 if check != Check::All {
@@ -194,7 +201,7 @@ impl<'a> State<'a> {
             if check == Check::All && !keys.verify(&batch) {
                 break;
             }
-            self.take(&batch, reader.line().len() as u64 + 1);
+            self.take(&batch, bytes);
             good = reader.end_of_line();
             if check == (Check::Chain { signatures: true }) {
                 let (sequence, log) = (batch.sequence, batch.log.clone());
@@ -215,6 +222,12 @@ impl<'a> State<'a> {
             batch.sequence > range.high + 1
                 || (batch.sequence == range.high + 1 && batch.previous == Some(range.hash))
         })
+    }
+
+    /// Does it lie below what the log is known to hold up to?
+    fn is_below(&self, batch: &Batch) -> bool {
+        let range = self.ranges.get(&batch.log);
+        range.is_some_and(|range| batch.last() <= range.high)
     }
 
     fn take(&mut self, batch: &Batch, bytes: u64) {
