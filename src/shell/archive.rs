@@ -50,7 +50,7 @@ impl Archive<'_> {
         Ok(files.into_iter().map(|(number, _)| number).collect())
     }
 
-    /// The whole lines of a segment, without their ends, each with the place where [`Archive::fetch`] finds it.
+    /// The whole lines of a segment, without their ends, each with the place where it begins: an offset in the file, or its number in memory.
     ///
     /// # Errors
     /// A file cannot be read; one that is gone is empty.
