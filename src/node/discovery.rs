@@ -1,14 +1,17 @@
 //! Whom to dial, and when; and when to call out ourselves.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::handshakes::Handshakes;
 use super::hub::Hub;
-use super::links;
+use super::links::{self, Event};
+use super::sightings::{BACKOFF_MIN, PER_PEER, Place, Sighting, has_room};
+use super::topology::LINKS_MAX;
 use crate::base::event::{Found, Interface, Output, Peer, PeerState, PeerView, StreamId};
 use crate::base::identity::PeerId;
+use crate::base::name::Room;
 use crate::base::table::Table;
 use crate::base::time::{Tenths, Time};
-use crate::wire::beacon::{Beacon, Kind};
+use crate::wire::beacon::{Beacon, Kind, ROOMS_NAMED, room_mark};
 
 /// Beacons in quick succession after the start and when an interface appears: milliseconds from each to the next.
 const QUICK: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
@@ -16,70 +19,23 @@ const QUICK: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 const ALONE: u64 = 5_000;
 /// Between beacons when linked.
 const LINKED: u64 = 10_000;
-/// Milliseconds of a beacon's interval for each link: all programs of a LAN together send about five beacons a second at most.
-const PER_LINK: u64 = 200;
-/// Beacons missed after which a sighting is forgotten.
-const MISSED: u64 = 3;
-/// Longest interval believed of a beacon, in milliseconds.
-const INTERVAL_MAX: u64 = 120_000;
-/// How long after its first beacon a peer is expected to be linked, in milliseconds.
-const COMING_FOR: u64 = 2_000;
-const SIGHTINGS_MAX: usize = 1024;
-/// Sightings from one source address.
-const SOURCE_SHARE: usize = 128;
-/// Addresses kept of one peer.
-const ADDRESSES_MAX: usize = 4;
 const GIVEN_MAX: usize = 64;
 /// Dials a second, and at once.
 const DIALS: u64 = 20;
-const BACKOFF_MIN: u64 = 1_000;
-const BACKOFF_MAX: u64 = 64_000;
 /// A link that stood this long was a good one, in milliseconds.
 const STOOD: u64 = 5_000;
 /// Milliseconds after which a sighted peer whose link ended is dialed again.
 const REDIAL: u64 = 200;
-
-/// An address and how it went with it.
-struct Place {
-    address: SocketAddr,
-    failures: u32,
-    next_try: Time,
-}
-
-impl Place {
-    fn new(address: SocketAddr) -> Place {
-        Place {
-            address,
-            failures: 0,
-            next_try: Time(0),
-        }
-    }
-
-    fn failed(&mut self, hub: &mut Hub) {
-        let wait = (BACKOFF_MIN << self.failures.min(6)).min(BACKOFF_MAX);
-        self.failures += 1;
-        self.next_try = hub.now.time + hub.jitter(wait);
-    }
-}
-
-/// A peer that was heard of.
-struct Sighting {
-    peer: Peer,
-    run: u64,
-    places: Vec<Place>,
-    first: Time,
-    heard: Time,
-    interval: u64,
-    source: IpAddr,
-    /// The stream, and to which address.
-    dialing: Option<(StreamId, SocketAddr)>,
-}
-
-impl Sighting {
-    fn fresh(&self, now: Time) -> bool {
-        now.since(self.heard) <= MISSED * self.interval
-    }
-}
+/// Peers heard of for the first time in so many milliseconds, of which the first are dialed at once; the others after as many, when it is known whether they are too many for a full mesh.
+const BURST: (u64, u64) = (100, 8);
+/// Milliseconds of a beacon's interval for each peer heard of, in the quick succession after the start.
+const QUICK_PER_PEER: u64 = 20;
+/// Milliseconds after which it is looked over whom to keep, when something changed, and when nothing did.
+const SURVEY: (u64, u64) = (200, 5_000);
+/// Links up to which those that nobody wants may stay.
+const KEPT: usize = 48;
+/// How long a link must have been unwanted before it is ended, in milliseconds.
+const UNWANTED: u64 = 30_000;
 
 /// An address given by hand.
 struct Given {
@@ -94,8 +50,19 @@ pub struct Discovery {
     beacons: bool,
     sightings: Table<PeerId, Sighting>,
     given: Vec<Given>,
+    /// The rooms that we are in.
+    joined: Vec<Room>,
     next_beacon: Time,
+    /// When the last one was sent.
+    called: Time,
     step: usize,
+    /// Since when, and how many, peers were heard of for the first time.
+    burst: (Time, u64),
+    /// When it was last looked over whom to keep, and whether something changed since.
+    surveyed: Time,
+    changed: bool,
+    /// Links that we made and do not want any more, and since when.
+    unwanted: Table<PeerId, Time>,
     dials: u64,
     /// When the dials still allowed were last counted.
     counted: Time,
@@ -108,8 +75,14 @@ impl Discovery {
             beacons,
             sightings: Table::new(),
             given: Vec::new(),
+            joined: Vec::new(),
             next_beacon: Time(u64::MAX),
+            called: Time(0),
             step: 0,
+            burst: (Time(0), 0),
+            surveyed: Time(0),
+            changed: false,
+            unwanted: Table::new(),
             dials: DIALS,
             counted: Time(0),
             dialed: 0,
@@ -147,70 +120,74 @@ impl Discovery {
         }
         match beacon.kind {
             Kind::Leave => {
-                if self
-                    .sightings
-                    .get(&beacon.peer)
-                    .is_some_and(|s| s.run == beacon.run && s.source == source.ip())
-                {
-                    self.sightings.remove(&beacon.peer);
+                let sighting = self.sightings.get(&beacon.peer);
+                if sighting.is_some_and(|s| s.sent(&beacon, source.ip())) {
+                    self.left(&beacon.peer);
                 }
             }
             Kind::Discover => {
                 links::sign_of_life(hub, &beacon.peer, beacon.run);
                 let mut address = source;
                 address.set_port(beacon.port);
-                self.sighted(hub, &beacon, source.ip(), address);
+                self.sighted(hub, &beacon, address);
                 self.try_peer(hub, handshakes, beacon.peer);
             }
         }
     }
 
-    fn sighted(&mut self, hub: &mut Hub, beacon: &Beacon, source: IpAddr, address: SocketAddr) {
-        let now = hub.now.time;
-        let peer = Peer {
-            id: beacon.peer,
-            nick: beacon.nick.clone(),
-        };
-        let interval = beacon.interval.clamp(100, INTERVAL_MAX);
-        if !self.sightings.contains_key(&peer.id) {
-            self.sightings
-                .retain(|id, s| s.fresh(now) || hub.linked.contains_key(id));
-            let share = self
-                .sightings
-                .values()
-                .filter(|s| s.source == source)
-                .count();
-            if self.sightings.len() >= SIGHTINGS_MAX || share >= SOURCE_SHARE {
+    fn sighted(&mut self, hub: &mut Hub, beacon: &Beacon, address: SocketAddr) {
+        let (now, peer, source) = (hub.now.time, beacon.peer, address.ip());
+        let mut wait = 0;
+        let new = !self.sightings.contains_key(&peer);
+        if new {
+            if now.since(self.burst.0) > BURST.0 {
+                self.burst = (now, 0);
+                self.sweep(hub);
+            }
+            self.burst.1 += 1;
+            if self.burst.1 > BURST.1 {
+                wait = hub.jitter(BURST.0);
+            }
+            if !has_room(&self.sightings, source) {
                 hub.counters.beacons_over_bound += 1;
                 return;
             }
             hub.news = now;
         }
-        let sighting = self.sightings.get_or_insert_with(peer.id, || Sighting {
-            peer: peer.clone(),
-            run: beacon.run,
-            places: Vec::new(),
-            first: now,
-            heard: now,
-            interval,
-            source,
-            dialing: None,
-        });
-        if sighting.run != beacon.run {
-            (sighting.run, sighting.first) = (beacon.run, now);
-            sighting.places.clear();
+        let sighting = self
+            .sightings
+            .get_or_insert_with(peer, || Sighting::new(beacon, source, now));
+        if sighting.hear(beacon, address, now, wait) {
+            sighting.compare(&hub.network, &self.joined);
         }
-        (
-            sighting.peer,
-            sighting.heard,
-            sighting.interval,
-            sighting.source,
-        ) = (peer, now, interval, source);
-        if !sighting.places.iter().any(|place| place.address == address) {
-            if sighting.places.len() >= ADDRESSES_MAX {
-                sighting.places.remove(0);
+        if hub.topology.many() {
+            // A neighbour is dialed before the next look.
+            for room in sighting.rooms.iter().filter(|_| sighting.hopeful(now)) {
+                let (own, topology) = (hub.id(), &mut hub.topology);
+                if match beacon.passing {
+                    true => topology.fits(&own, room, &peer),
+                    false => topology.add(&own, room, &peer),
+                } {
+                    topology.want(peer);
+                }
             }
-            sighting.places.push(Place::new(address));
+        } else if new && self.sightings.len() > LINKS_MAX {
+            self.survey(hub);
+        }
+    }
+
+    /// Forgets whom nobody heard any more.
+    fn sweep(&mut self, hub: &Hub) {
+        let (now, pace) = (hub.now.time, self.pace());
+        self.sightings
+            .retain(|id, s| s.fresh(now, pace) || hub.linked.contains_key(id));
+    }
+
+    /// Milliseconds between the beacons of one program, when there are more than a full mesh takes; 0: no more.
+    fn pace(&self) -> u64 {
+        match self.sightings.len() {
+            few if few <= LINKS_MAX => 0,
+            many => PER_PEER * many as u64,
         }
     }
 
@@ -223,7 +200,7 @@ impl Discovery {
                 .any(|given| given.place.address == address)
         {
             self.given.push(Given {
-                place: Place::new(address),
+                place: Place::new(address, Time(0)),
                 dialing: None,
                 peer,
                 own: false,
@@ -265,7 +242,8 @@ impl Discovery {
             || hub
                 .link_to(&peer)
                 .is_some_and(|link| link.run == sighting.run)
-            || !sighting.fresh(now)
+            || !sighting.fresh(now, self.pace())
+            || !hub.topology.wants(&peer)
             || !allowed
         {
             return;
@@ -330,6 +308,7 @@ impl Discovery {
         }
         self.ended(stream);
         // We cannot reach it; perhaps it can reach us.
+        self.changed = true;
         if unheard && self.beacons {
             let soon = hub.now.time + hub.jitter(2_000);
             self.next_beacon = self.next_beacon.min(soon);
@@ -339,10 +318,12 @@ impl Discovery {
     /// The peer's program said goodbye: there is nobody to dial.
     pub fn left(&mut self, peer: &PeerId) {
         self.sightings.remove(peer);
+        self.changed = true;
     }
 
     /// A link ended that stood since then. One that did not stand long counts as a failed dial, so that what ends links at once is not tried without end.
     pub fn down(&mut self, hub: &mut Hub, peer: &PeerId, since: Time) {
+        self.changed = true;
         let stood = hub.now.time.since(since) >= STOOD;
         let sighted = self.sightings.get_mut(peer).into_iter();
         let sighted = sighted.flat_map(|s| s.places.iter_mut().map(|place| (place, REDIAL)));
@@ -360,10 +341,20 @@ impl Discovery {
     pub fn wake(&mut self, hub: &mut Hub, handshakes: &mut Handshakes) {
         let now = hub.now.time;
         if self.beacons && self.next_beacon <= now {
-            let interval = self.interval(hub);
-            self.next_beacon = now + interval;
-            self.step += 1;
-            self.call(hub, Kind::Discover, interval);
+            let pace = self.pace();
+            if self.step > 0 && now < self.called + pace / 2 {
+                // Many were heard since it was set.
+                self.next_beacon = self.called + hub.jitter(pace);
+            } else {
+                let interval = self.interval(hub).max(pace);
+                let wait = interval.saturating_sub(pace) + hub.jitter(pace);
+                (self.called, self.next_beacon) = (now, now + wait);
+                self.step += 1;
+                self.call(hub, Kind::Discover, interval);
+            }
+        }
+        if self.next_survey(hub).is_some_and(|at| at <= now) {
+            self.survey(hub);
         }
         let due: Vec<PeerId> = self
             .due(hub)
@@ -385,13 +376,15 @@ impl Discovery {
 
     fn interval(&self, hub: &Hub) -> u64 {
         match QUICK.get(self.step) {
-            Some(quick) => *quick,
+            Some(quick) => (*quick).max(QUICK_PER_PEER * self.sightings.len() as u64),
             None if hub.linked.is_empty() => ALONE,
-            None => LINKED.max(PER_LINK * hub.linked.len() as u64),
+            None => LINKED,
         }
     }
 
     fn call(&self, hub: &mut Hub, kind: Kind, interval: u64) {
+        let rooms = self.joined.iter();
+        let rooms = rooms.map(|room| room_mark(&hub.network, hub.run, room));
         let beacon = Beacon {
             kind,
             peer: hub.id(),
@@ -400,17 +393,30 @@ impl Discovery {
             run: hub.run,
             interval,
             timestamp: hub.now.wall,
+            passing: hub.passing,
+            rooms: rooms.take(ROOMS_NAMED).collect(),
+            more: self.joined.len() > ROOMS_NAMED,
         };
         let nonce = hub.random_bytes();
         let bytes = beacon.bytes(&hub.network, hub.beacon_key.as_ref(), &nonce);
         hub.put(Output::Beacon { bytes });
     }
 
+    /// Those that were heard of and may be dialed: all, or when there are too many those that are wanted.
+    fn eligible<'a>(&'a self, hub: &'a Hub) -> impl Iterator<Item = (&'a PeerId, &'a Sighting)> {
+        let all = if hub.topology.many() { 0 } else { usize::MAX };
+        let wanted = hub.topology.wanted().iter();
+        wanted
+            .filter_map(|peer| Some((peer, self.sightings.get(peer)?)))
+            .chain(self.sightings.iter().take(all))
+    }
+
     /// Sighted peers that are not linked, and when each is to be dialed.
     fn due<'a>(&'a self, hub: &'a Hub) -> impl Iterator<Item = (PeerId, Time)> + 'a {
-        let open = self.sightings.iter().filter(|(peer, s)| {
+        let pace = self.pace();
+        let open = self.eligible(hub).filter(move |(peer, s)| {
             s.dialing.is_none()
-                && s.fresh(hub.now.time)
+                && s.fresh(hub.now.time, pace)
                 && hub.link_to(peer).is_none_or(|link| link.run != s.run)
         });
         open.filter_map(|(peer, s)| {
@@ -420,17 +426,105 @@ impl Discovery {
 
     /// Somebody may yet be linked: sighted and not failed, or given and not tried.
     pub fn coming(&self, hub: &Hub) -> bool {
-        let untried = |s: &Sighting| {
-            // What was not linked in this time is perhaps nobody: forged beacons must not keep anyone waiting.
-            s.first + COMING_FOR > hub.now.time && s.places.iter().any(|place| place.failures == 0)
-        };
-        self.sightings
-            .iter()
-            .any(|(peer, s)| untried(s) && !hub.linked.contains_key(peer) && *peer != hub.id())
+        let now = hub.now.time;
+        self.eligible(hub)
+            .any(|(peer, s)| s.coming(now) && !hub.linked.contains_key(peer) && *peer != hub.id())
             || self
                 .given
                 .iter()
                 .any(|given| waits(given, hub) && given.place.failures == 0)
+    }
+
+    /// We joined a room, or left one.
+    pub fn rooms(&mut self, hub: &Hub, rooms: &[Room]) {
+        self.joined = rooms.to_vec();
+        for sighting in self.sightings.values_mut() {
+            sighting.compare(&hub.network, rooms);
+        }
+        self.changed = true;
+    }
+
+    /// A link shows which rooms its peer is in.
+    pub fn learn(&mut self, hub: &Hub, stream: StreamId) {
+        if let Some(link) = hub.links.get(&stream)
+            && let Some(sighting) = self.sightings.get_mut(&link.peer.id)
+        {
+            sighting.rooms = link.rooms.iter().cloned().collect();
+            self.changed = true;
+        }
+    }
+
+    /// When to look over whom to keep.
+    fn next_survey(&self, hub: &Hub) -> Option<Time> {
+        let wait = if self.changed { SURVEY.0 } else { SURVEY.1 };
+        hub.topology.many().then_some(self.surveyed + wait)
+    }
+
+    /// Looks over whom to keep.
+    fn survey(&mut self, hub: &mut Hub) {
+        let (own, now) = (hub.id(), hub.now.time);
+        (self.surveyed, self.changed) = (now, false);
+        self.sweep(hub);
+        let unlinked = |peer: &PeerId| *peer != own && !hub.linked.contains_key(peer);
+        let heard = self.sightings.values();
+        let heard = heard.filter(|s| unlinked(&s.peer.id) && s.hopeful(now));
+        let links = hub.links.values().filter(|link| !link.passing);
+        let known = heard.clone().filter(|s| !s.passing).count() + links.clone().count();
+        if !hub.topology.count(known) {
+            return self.unwanted.clear();
+        }
+        let topology = &mut hub.topology;
+        for link in links {
+            for room in &link.rooms {
+                topology.add(&own, room, &link.peer.id);
+            }
+        }
+        for sighting in heard.clone().filter(|s| !s.passing) {
+            for room in &sighting.rooms {
+                topology.add(&own, room, &sighting.peer.id);
+            }
+        }
+        for given in &self.given {
+            given.peer.into_iter().for_each(|peer| topology.want(peer));
+        }
+        topology.settle();
+        // Who comes and goes is not a neighbour to rely on: it is linked beside the others.
+        for sighting in heard.filter(|s| s.passing) {
+            let peer = sighting.peer.id;
+            if sighting
+                .rooms
+                .iter()
+                .any(|room| topology.fits(&own, room, &peer))
+            {
+                topology.want(peer);
+            }
+        }
+    }
+
+    /// Links that we made and have not wanted for long, if there are more than a few: the other side makes its own, if it wants one.
+    pub fn prune(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
+        let now = hub.now.time;
+        if !hub.topology.many() || self.surveyed != now {
+            return;
+        }
+        let spare = hub.links.iter().filter(|(stream, link)| {
+            stream.is_dialed() && !link.passing && !hub.topology.wants(&link.peer.id)
+        });
+        let spare: Table<PeerId, StreamId> = spare.map(|(s, link)| (link.peer.id, *s)).collect();
+        self.unwanted.retain(|peer, _| spare.contains_key(peer));
+        for peer in spare.keys() {
+            self.unwanted.get_or_insert_with(*peer, || now);
+        }
+        let most = hub.links.len().saturating_sub(KEPT);
+        let long = self
+            .unwanted
+            .iter()
+            .filter(|(_, at)| **at + UNWANTED <= now);
+        for (peer, _) in long.take(most) {
+            if let Some(stream) = spare.get(peer) {
+                links::close(hub, *stream, "full", events);
+            }
+        }
     }
 
     pub fn deadline(&self, hub: &Hub, handshakes: &Handshakes) -> Option<Time> {
@@ -439,7 +533,7 @@ impl Discovery {
             .then_some(self.next_beacon)
             .filter(|at| at.0 != u64::MAX);
         if !handshakes.has_room() {
-            return beacon;
+            return beacon.into_iter().chain(self.next_survey(hub)).min();
         }
         // Out of dials: not before there is one again.
         let earliest = if self.dials == 0 {
@@ -457,6 +551,7 @@ impl Discovery {
             .chain(given)
             .map(|at| at.max(earliest))
             .chain(beacon)
+            .chain(self.next_survey(hub))
             .min()
     }
 
@@ -497,7 +592,7 @@ impl Discovery {
         for (id, sighting) in self.sightings.iter().filter(|(id, _)| {
             !hub.linked.contains_key(id) && **id != hub.id() && !reached.contains_key(id)
         }) {
-            let state = if sighting.fresh(hub.now.time) {
+            let state = if sighting.fresh(hub.now.time, self.pace()) {
                 PeerState::Known
             } else {
                 PeerState::Gone

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use super::hub::Hub;
 use super::link::Link;
 use super::links::{self, Event};
+use super::topology::{LINKS_MAX, PASSING_MAX};
 use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -20,8 +21,6 @@ pub const HANDSHAKE_TIME: u64 = 5_000;
 /// Time for a link's answer when another run of the same peer has come.
 const TWIN_WITHIN: u64 = 500;
 const TWINS_MAX: usize = 64;
-/// Most links: each takes a socket and some KiB.
-const LINKS_MAX: usize = 512;
 /// Bytes that a parked link may say before its time.
 const PARKED_MAX: usize = 256 * 1024;
 
@@ -40,6 +39,8 @@ struct Unfinished {
     address: SocketAddr,
     begun: Time,
     until: Time,
+    /// Our hello went out.
+    greeted: bool,
 }
 
 /// Links that do not stand yet; those that do are in [`Hub::links`].
@@ -70,6 +71,7 @@ impl Handshakes {
                 address,
                 begun: hub.now.time,
                 until,
+                greeted: false,
             },
         );
         hub.put(Output::Dial { stream, address });
@@ -126,6 +128,7 @@ impl Handshakes {
                         address,
                         begun: hub.now.time,
                         until,
+                        greeted: false,
                     },
                 );
                 hub.news = hub.now.time;
@@ -172,24 +175,17 @@ impl Handshakes {
                         }
                     }
                     Ok(Step::Done { mut session, used }) => {
-                        let hello = Message::Hello(Hello {
-                            sender: hub.id(),
-                            username: hub.nick.to_string(),
-                            run: hub.run,
-                            age: hub.now.time.0,
-                            rooms: rooms
-                                .iter()
-                                .map(|room| room_mark(&session.hash, room))
-                                .collect(),
-                            port: hub.port,
-                            passing: hub.passing,
-                        });
-                        let mut plain = Vec::new();
-                        write(Kind::Message, &hello.bytes(), &mut plain);
-                        if session.seal(&plain, &mut out).is_err() {
-                            return self.fail(hub, stream, events);
+                        // Who is full says so instead, when the other has greeted: nobody is to be shown as come and gone.
+                        unfinished.greeted = stream.is_dialed() || !full(hub);
+                        if unfinished.greeted {
+                            let hello = own_hello(hub, &session.hash, rooms);
+                            if session.seal(&hello, &mut out).is_err() {
+                                return self.fail(hub, stream, events);
+                            }
                         }
-                        hub.put(Output::Write { stream, bytes: out });
+                        if !out.is_empty() {
+                            hub.put(Output::Write { stream, bytes: out });
+                        }
                         unfinished.stage = Stage::Greeting(session, Reader::default());
                         if used < bytes.len() {
                             self.bytes(hub, stream, &bytes[used..], rooms, events);
@@ -207,7 +203,7 @@ impl Handshakes {
                     return self.fail(hub, stream, events);
                 }
                 if !frames.is_empty() {
-                    self.greeted(hub, stream, frames, events);
+                    self.greeted(hub, stream, frames, rooms, events);
                 }
             }
         }
@@ -219,6 +215,7 @@ impl Handshakes {
         hub: &mut Hub,
         stream: StreamId,
         mut frames: Vec<Frame>,
+        rooms: &[Room],
         events: &mut Vec<Event>,
     ) {
         let Some(unfinished) = self.unfinished.get_mut(&stream) else {
@@ -236,21 +233,31 @@ impl Handshakes {
             .pop()
             .filter(|f| f.kind == Kind::Message)
             .and_then(|f| Message::parse(&f.payload));
-        let remote = match &unfinished.stage {
-            Stage::Greeting(session, _) => session.remote,
-            _ => return,
+        let Stage::Greeting(session, _) = &mut unfinished.stage else {
+            return;
         };
         let Some(Message::Hello(hello)) = hello else {
             return self.fail(hub, stream, events);
         };
-        if hello.sender.noise_key() != Some(remote) || hello.rooms.len() > ROOMS_MAX {
+        let peer = hello.sender;
+        if peer.noise_key() != Some(session.remote) || hello.rooms.len() > ROOMS_MAX {
             return self.fail(hub, stream, events);
+        }
+        let more = peer != hub.id() && !hub.linked.contains_key(&peer);
+        if more && !make_room(hub, &peer, hello.passing, events) {
+            return self.dismiss(hub, stream, "full", events);
+        }
+        if !std::mem::replace(&mut unfinished.greeted, true) {
+            let (hello, mut bytes) = (own_hello(hub, &session.hash, rooms), Vec::new());
+            if session.seal(&hello, &mut bytes).is_err() {
+                return self.fail(hub, stream, events);
+            }
+            hub.put(Output::Write { stream, bytes });
         }
         if hello.sender == hub.id() {
             let address = unfinished.address;
             return self.met_self(hub, stream, hello.run, address, events);
         }
-        let peer = hello.sender;
         if let Some(&old) = hub.linked.get(&peer) {
             let same_run = hub
                 .links
@@ -265,9 +272,6 @@ impl Handshakes {
                 return;
             }
             links::down(hub, old, "duplicate", true, events);
-        }
-        if hub.links.len() >= LINKS_MAX {
-            return self.dismiss(hub, stream, "full", events);
         }
         self.establish(hub, stream, hello, rest, events);
     }
@@ -322,6 +326,7 @@ impl Handshakes {
                     address: unfinished.address,
                     begun: unfinished.begun,
                     until,
+                    greeted: true,
                 },
             );
         }
@@ -496,5 +501,51 @@ impl Handshakes {
         for stream in self.unfinished.keys().copied().collect::<Vec<_>>() {
             self.fail(hub, stream, events);
         }
+    }
+}
+
+/// Our hello, framed. `rooms`: those we are in; `handshake`: its hash.
+fn own_hello(hub: &Hub, handshake: &[u8; 32], rooms: &[Room]) -> Vec<u8> {
+    let hello = Message::Hello(Hello {
+        sender: hub.id(),
+        username: hub.nick.to_string(),
+        run: hub.run,
+        age: hub.now.time.0,
+        rooms: rooms
+            .iter()
+            .map(|room| room_mark(handshake, room))
+            .collect(),
+        port: hub.port,
+        passing: hub.passing,
+    });
+    let mut plain = Vec::new();
+    write(Kind::Message, &hello.bytes(), &mut plain);
+    plain
+}
+
+/// There are as many links as may be to peers that stay.
+fn full(hub: &Hub) -> bool {
+    let staying = hub.links.values().filter(|link| !link.passing);
+    staying.count() >= LINKS_MAX || hub.links.len() >= LINKS_MAX + PASSING_MAX
+}
+
+/// Is there a place for one more link? For one that is wanted, one that is not goes.
+fn make_room(hub: &mut Hub, peer: &PeerId, passing: bool, events: &mut Vec<Event>) -> bool {
+    if passing {
+        return hub.links.len() < LINKS_MAX + PASSING_MAX;
+    }
+    if !full(hub) {
+        return true;
+    }
+    // First one that is ours to end: the other side made no use of it.
+    let unwanted = |link: &Link| !link.passing && !hub.topology.wants(&link.peer.id);
+    let unwanted = hub.links.iter().filter(|(_, link)| unwanted(link));
+    let spare = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
+    match spare.min() {
+        Some((_, stream)) if hub.topology.wants(peer) => {
+            links::close(hub, stream, "full", events);
+            true
+        }
+        _ => false,
     }
 }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::link::{Link, Reach};
+use super::topology::Topology;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
@@ -80,6 +81,8 @@ pub struct Hub {
     pub links: Table<StreamId, Link>,
     /// The one link of each peer.
     pub linked: Table<PeerId, StreamId>,
+    /// Whom to keep linked.
+    pub topology: Topology,
     /// When a peer last came nearer: sighted, accepted, linked.
     pub news: Time,
     pub counters: Counters,
@@ -106,6 +109,7 @@ impl Hub {
             interfaces: Vec::new(),
             links: Table::new(),
             linked: Table::new(),
+            topology: Topology::default(),
             news: now.time,
             counters: Counters::default(),
             scratch: Vec::new(),

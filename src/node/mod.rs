@@ -13,5 +13,7 @@ pub mod presence;
 pub mod receipts;
 pub mod replicate;
 pub mod rooms;
+pub mod sightings;
 pub mod sources;
+pub mod topology;
 pub mod trust;

@@ -109,6 +109,7 @@ impl Node {
             self.look(&peer);
         }
         self.discovery.wake(&mut self.hub, &mut self.handshakes);
+        self.discovery.prune(&mut self.hub, events);
         self.replicate
             .wake(&mut self.hub, &mut self.logs, &self.rooms);
     }
@@ -159,6 +160,7 @@ impl Node {
                 if !self.rooms.is_joined(&room) {
                     self.logs.open(hub, &room, ranges);
                     self.rooms.join(hub, &room, before);
+                    self.discovery.rooms(hub, self.rooms.joined());
                     self.compare_all();
                 }
             }
@@ -212,6 +214,7 @@ impl Node {
             }
             Command::Part(room) => match room.or_else(|| self.rooms.spoken().cloned()) {
                 Some(room) if self.rooms.part(hub, &room) => {
+                    self.discovery.rooms(hub, self.rooms.joined());
                     self.compare_all();
                     self.members.parted(&room);
                     self.logs.forget(&self.hub, &room);
@@ -355,6 +358,7 @@ impl Node {
             self.look(&peer);
             reached.iter().for_each(|peer| self.look(peer));
         }
+        self.discovery.learn(&self.hub, stream);
     }
 
     /// Is this peer there, and in which rooms?

@@ -4,12 +4,14 @@ use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
-use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Nick;
+use crate::base::identity::{Hash, NetworkTag, PeerId};
+use crate::base::name::{Nick, Room};
 use crate::base::time::Wall;
 
 /// Longest beacon, in bytes; longer datagrams are foreign.
-pub const BEACON_MAX: usize = 1024;
+pub const BEACON_MAX: usize = 1200;
+/// Most rooms that one names: with the longest name, and sealed, they still fit.
+pub const ROOMS_NAMED: usize = 40;
 const NONCE: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,24 @@ pub struct Beacon {
     /// Milliseconds to the next one.
     pub interval: u64,
     pub timestamp: Wall,
+    /// A program that comes and goes unannounced.
+    pub passing: bool,
+    /// The sender's rooms, see [`room_mark`]; at most [`ROOMS_NAMED`].
+    pub rooms: Vec<u32>,
+    /// It is in more rooms than these, or does not say in which.
+    pub more: bool,
+}
+
+/// How a room is named in a beacon: 32 bits of a hash, other ones in each run. Who knows the room's name sees who may be in it; only the link tells for sure.
+pub fn room_mark(network: &NetworkTag, run: u64, room: &Room) -> u32 {
+    let room = room.as_str().as_bytes();
+    let Hash(hash) = Hash::of(&[
+        b"p2pchat beacon room\0",
+        &network.0,
+        &run.to_be_bytes(),
+        room,
+    ]);
+    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +66,17 @@ struct Clear {
     network: String,
     run: String,
     interval: u64,
+    /// Eight hex digits each.
+    #[serde(default)]
+    rooms: String,
+    #[serde(default = "yes")]
+    more: bool,
+    #[serde(default)]
+    passing: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +104,13 @@ impl Beacon {
             network: network.to_string(),
             run: format!("{:016x}", self.run),
             interval: self.interval,
+            rooms: self
+                .rooms
+                .iter()
+                .map(|room| format!("{room:08x}"))
+                .collect(),
+            more: self.more,
+            passing: self.passing,
         };
         let clear = serde_json::to_vec(&clear).unwrap_or_default();
         let Some(key) = key else { return clear };
@@ -121,6 +159,16 @@ impl Beacon {
             run: u64::from_str_radix(&clear.run, 16).ok()?,
             interval: clear.interval,
             timestamp: Wall::parse(&clear.timestamp).unwrap_or_default(),
+            passing: clear.passing,
+            rooms: marks(&clear.rooms),
+            more: clear.more,
         })
     }
+}
+
+fn marks(hex: &str) -> Vec<u32> {
+    let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap_or_default();
+    let (marks, _) = bytes.as_chunks::<4>();
+    let named = marks.iter().take(ROOMS_NAMED);
+    named.map(|mark| u32::from_be_bytes(*mark)).collect()
 }

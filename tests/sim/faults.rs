@@ -33,6 +33,16 @@ impl Lan {
         }
     }
 
+    /// Nothing passes between the hosts up to this one and the others any more.
+    pub fn part_hosts(&mut self, first: usize) {
+        for a in 0..first {
+            for b in first..self.hosts.len() {
+                self.air.cuts.extend([(a, b), (b, a)]);
+            }
+        }
+        self.cut_conns();
+    }
+
     fn cut_conns(&mut self) {
         for number in self.air.conns.keys().copied().collect::<Vec<_>>() {
             if !(self.carries(number, 0) && self.carries(number, 1)) {

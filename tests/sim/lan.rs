@@ -1,6 +1,7 @@
 //! One clock, one queue of events ordered by time and number, one seed; and what a script does to the people on the LAN.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Command, Found, Input, Position, StreamId};
@@ -18,7 +19,7 @@ pub const KERNEL: u64 = 14_000;
 
 pub enum Event {
     Wake(Who, u64),
-    Datagram(Who, u64, u32, SocketAddr, Vec<u8>),
+    Datagram(Who, u64, u32, SocketAddr, Arc<[u8]>),
     Input(Who, u64, Input<'static>),
     /// A dial arrives.
     Dial(u64),

@@ -17,6 +17,7 @@ mod clocks;
 mod discovery;
 mod hostile;
 mod links;
+mod many;
 mod relay;
 mod replication;
 mod rooms;

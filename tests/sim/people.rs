@@ -27,7 +27,13 @@ pub struct Host {
 
 impl Host {
     pub fn address(host: usize, network: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 0, network, host as u8 + 1))
+        let number = host as u16 + 1;
+        IpAddr::V4(Ipv4Addr::from([
+            10,
+            network,
+            (number >> 8) as u8,
+            number as u8,
+        ]))
     }
 
     pub fn interfaces(&self, host: usize) -> Vec<Interface> {
@@ -36,7 +42,7 @@ impl Host {
             .map(|network| Interface {
                 index: u32::from(*network) + 1,
                 name: format!("eth{network}"),
-                addresses: vec![(Host::address(host, *network), 24)],
+                addresses: vec![(Host::address(host, *network), 16)],
                 loopback: false,
             })
             .collect()

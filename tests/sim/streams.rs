@@ -1,6 +1,7 @@
 //! How datagrams and bytes get from one to the other: the LAN's side of [`crate::air`].
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use p2pchat::base::event::{Input, StreamId};
 
@@ -17,6 +18,7 @@ impl Lan {
         self.last_beacon = bytes.to_vec();
         self.note(&[who as u64, 2]);
         let host = self.people[who].host;
+        let bytes: Arc<[u8]> = bytes.into();
         for network in self.hosts[host].networks.clone() {
             let source = SocketAddr::new(Host::address(host, network), 40_000 + who as u16);
             for other in 0..self.people.len() {
@@ -25,7 +27,7 @@ impl Lan {
                     && self.hosts[there].networks.contains(&network)
                     && self.way(host, there)
                 {
-                    self.datagram(other, u32::from(network) + 1, source, bytes);
+                    self.arrives(other, u32::from(network) + 1, source, &bytes);
                 }
             }
         }
@@ -33,6 +35,10 @@ impl Lan {
 
     /// A datagram on its way to someone.
     pub fn datagram(&mut self, to: Who, interface: u32, source: SocketAddr, bytes: &[u8]) {
+        self.arrives(to, interface, source, &bytes.into());
+    }
+
+    fn arrives(&mut self, to: Who, interface: u32, source: SocketAddr, bytes: &Arc<[u8]>) {
         if self.chance(self.air.weather.lost) {
             return;
         }
@@ -42,7 +48,7 @@ impl Lan {
             let run = self.people[to].run;
             self.after(
                 wait,
-                Event::Datagram(to, run, interface, source, bytes.to_vec()),
+                Event::Datagram(to, run, interface, source, bytes.clone()),
             );
         }
     }

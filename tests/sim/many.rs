@@ -1,0 +1,167 @@
+//! Many peers: more than a full mesh takes. Who is linked with whom, how far lines have to go, and what it costs the LAN.
+use std::collections::{BTreeMap, VecDeque};
+
+use p2pchat::base::event::{Command, Input, Notice, PeerState};
+use p2pchat::base::name::Room;
+
+use crate::lan::Lan;
+use crate::people::Who;
+
+fn room(number: u64) -> Room {
+    Room::new(&format!("#room{number}")).expect("a fit room")
+}
+
+/// So many people, of whom some share rooms.
+fn crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<Who> {
+    let people: Vec<Who> = (0..count).map(|n| lan.person(&format!("p{n}"))).collect();
+    for who in &people {
+        let mut joined = vec![room(1 + lan.random(rooms))];
+        if lan.chance(600) {
+            joined.insert(0, Room::general());
+        }
+        let other = room(1 + lan.random(rooms));
+        if lan.chance(300) && !joined.contains(&other) {
+            joined.push(other);
+        }
+        lan.people[*who].rooms = joined;
+    }
+    people
+}
+
+/// Of each that runs: to whom it is linked, and in which rooms.
+fn links(lan: &mut Lan) -> BTreeMap<Who, Vec<(Who, Vec<Room>)>> {
+    let ids: BTreeMap<_, Who> = (0..lan.people.len()).map(|w| (lan.id(w), w)).collect();
+    let up: Vec<Who> = (0..lan.people.len()).filter(|w| lan.is_up(*w)).collect();
+    let mut all = BTreeMap::new();
+    for who in up {
+        lan.feed(who, Input::Command(Command::Peers));
+        let Some((_, _, Notice::Peers(rows))) = lan.people[who].notices.pop() else {
+            panic!("no rows");
+        };
+        let linked = rows
+            .into_iter()
+            .filter(|row| row.state == PeerState::Linked);
+        let linked = linked.map(|row| (ids[&row.peer.id], row.rooms)).collect();
+        all.insert(who, linked);
+    }
+    all
+}
+
+/// Each room is connected through its members alone, nobody is farther than `hops`, and nobody has more links than it may.
+fn check_graph(lan: &mut Lan, hops: usize) {
+    let links = links(lan);
+    let most = links.values().map(Vec::len).max().unwrap_or(0);
+    assert!(most <= 64, "{most} links");
+    let mut rooms: BTreeMap<Room, Vec<Who>> = BTreeMap::new();
+    for who in links.keys() {
+        for room in &lan.people[*who].rooms {
+            rooms.entry(room.clone()).or_default().push(*who);
+        }
+    }
+    let mut farthest = 0;
+    for (room, members) in &rooms {
+        for from in members {
+            let mut far: BTreeMap<Who, usize> = [(*from, 0)].into();
+            let mut open = VecDeque::from([*from]);
+            while let Some(at) = open.pop_front() {
+                for (next, _) in links[&at]
+                    .iter()
+                    .filter(|(_, shared)| shared.contains(room))
+                {
+                    if !far.contains_key(next) && links.contains_key(next) {
+                        far.insert(*next, far[&at] + 1);
+                        open.push_back(*next);
+                    }
+                }
+            }
+            let lost = members.iter().filter(|w| !far.contains_key(w)).count();
+            assert_eq!(
+                lost,
+                0,
+                "{lost} of {} out of reach in {room}",
+                members.len()
+            );
+            farthest = farthest.max(far.values().copied().max().unwrap_or(0));
+        }
+    }
+    let all: usize = links.values().map(Vec::len).sum();
+    println!(
+        "{} people, {} links each, {most} at most; {farthest} hops",
+        links.len(),
+        all / links.len().max(1)
+    );
+    assert!(farthest <= hops, "{farthest} hops");
+}
+
+/// Beacons that all together send within this time, in milliseconds.
+fn beacons(lan: &mut Lan, ms: u64) -> u64 {
+    let sent = |lan: &Lan| lan.people.iter().map(|p| p.beacons_sent).sum::<u64>();
+    let before = sent(lan);
+    lan.run_for(ms);
+    sent(lan) - before
+}
+
+/// Somebody goes or comes, one way or another.
+fn churn(lan: &mut Lan, people: &[Who]) {
+    let who = people[lan.random(people.len() as u64) as usize];
+    match (lan.random(3), lan.is_up(who)) {
+        (_, false) => lan.start(who),
+        (0, true) => lan.kill(who),
+        (1, true) => lan.stop(who),
+        (_, true) => lan.power_off(who),
+    }
+}
+
+#[test]
+fn two_hundred_peers() {
+    let mut lan = Lan::new(1);
+    lan.air.weather.lost = 100;
+    let people = crowd(&mut lan, 200, 8);
+    for who in &people {
+        lan.start(*who);
+        let wait = lan.random(30);
+        lan.run_for(wait);
+    }
+    lan.run_for(20_000);
+    check_graph(&mut lan, 6);
+    let sent = beacons(&mut lan, 30_000);
+    assert!(sent <= 300, "{sent} beacons in 30 s");
+    for _ in 0..60 {
+        churn(&mut lan, &people);
+        let wait = lan.random(1_000);
+        lan.run_for(wait);
+    }
+    lan.run_for(20_000);
+    check_graph(&mut lan, 6);
+    lan.part_hosts(80);
+    lan.run_for(60_000);
+    lan.heal();
+    for who in &people {
+        if !lan.is_up(*who) {
+            lan.start(*who);
+        }
+    }
+    lan.run_for(100_000);
+    check_graph(&mut lan, 6);
+    let sent = beacons(&mut lan, 30_000);
+    assert!(sent <= 300, "{sent} beacons in 30 s");
+}
+
+/// Takes minutes: `scripts/soak many`.
+#[test]
+#[ignore = "a soak"]
+fn a_thousand_peers() {
+    let mut lan = Lan::new(2);
+    lan.air.weather.lost = 100;
+    let people = crowd(&mut lan, 1000, 20);
+    // All at once: a power cut is over.
+    for who in &people {
+        lan.start(*who);
+    }
+    let sent = beacons(&mut lan, 20_000);
+    assert!(sent <= 1_200, "{sent} beacons at the start");
+    check_graph(&mut lan, 6);
+    let sent = beacons(&mut lan, 200_000);
+    assert!(sent <= 2_000, "{sent} beacons in 200 s");
+    check_graph(&mut lan, 6);
+}
