@@ -63,6 +63,9 @@ pub struct Discovery {
     changed: bool,
     /// Links that we made and do not want any more, and since when.
     unwanted: Table<PeerId, Time>,
+    /// When to dial next, if nothing happens; looked for anew at the end of a turn in which something did.
+    next_dial: Option<Time>,
+    stirred: bool,
     dials: u64,
     /// When the dials still allowed were last counted.
     counted: Time,
@@ -83,6 +86,8 @@ impl Discovery {
             surveyed: Time(0),
             changed: false,
             unwanted: Table::new(),
+            next_dial: None,
+            stirred: false,
             dials: DIALS,
             counted: Time(0),
             dialed: 0,
@@ -137,6 +142,7 @@ impl Discovery {
 
     fn sighted(&mut self, hub: &mut Hub, beacon: &Beacon, address: SocketAddr) {
         let (now, peer, source) = (hub.now.time, beacon.peer, address.ip());
+        self.stirred = true;
         let mut wait = 0;
         let new = !self.sightings.contains_key(&peer);
         if new {
@@ -206,6 +212,7 @@ impl Discovery {
                 own: false,
             });
             hub.news = hub.now.time;
+            self.stirred = true;
         }
     }
 
@@ -224,6 +231,7 @@ impl Discovery {
         handshakes: &mut Handshakes,
         address: SocketAddr,
     ) -> StreamId {
+        self.stirred = true;
         self.dials -= 1;
         self.dialed += 1;
         let stream = StreamId::dialed(self.dialed);
@@ -279,6 +287,7 @@ impl Discovery {
     }
 
     fn ended(&mut self, stream: StreamId) {
+        self.stirred = true;
         self.sightings
             .values_mut()
             .filter(|s| s.dialing.is_some_and(|(dialed, _)| dialed == stream))
@@ -318,12 +327,12 @@ impl Discovery {
     /// The peer's program said goodbye: there is nobody to dial.
     pub fn left(&mut self, peer: &PeerId) {
         self.sightings.remove(peer);
-        self.changed = true;
+        (self.changed, self.stirred) = (true, true);
     }
 
     /// A link ended that stood since then. One that did not stand long counts as a failed dial, so that what ends links at once is not tried without end.
     pub fn down(&mut self, hub: &mut Hub, peer: &PeerId, since: Time) {
-        self.changed = true;
+        (self.changed, self.stirred) = (true, true);
         let stood = hub.now.time.since(since) >= STOOD;
         let sighted = self.sightings.get_mut(peer).into_iter();
         let sighted = sighted.flat_map(|s| s.places.iter_mut().map(|place| (place, REDIAL)));
@@ -356,6 +365,14 @@ impl Discovery {
         if self.next_survey(hub).is_some_and(|at| at <= now) {
             self.survey(hub);
         }
+        if self.stirred || self.next_dial.is_some_and(|at| at <= now) {
+            self.stirred = true;
+            self.dial_due(hub, handshakes);
+        }
+    }
+
+    fn dial_due(&mut self, hub: &mut Hub, handshakes: &mut Handshakes) {
+        let now = hub.now.time;
         let due: Vec<PeerId> = self
             .due(hub)
             .filter(|(_, at)| *at <= now)
@@ -449,8 +466,9 @@ impl Discovery {
         if let Some(link) = hub.links.get(&stream)
             && let Some(sighting) = self.sightings.get_mut(&link.peer.id)
         {
-            sighting.rooms = link.rooms.iter().cloned().collect();
-            self.changed = true;
+            let rooms: Vec<Room> = link.rooms.iter().cloned().collect();
+            self.changed |= sighting.rooms != rooms;
+            sighting.rooms = rooms;
         }
     }
 
@@ -463,7 +481,7 @@ impl Discovery {
     /// Looks over whom to keep.
     fn survey(&mut self, hub: &mut Hub) {
         let (own, now) = (hub.id(), hub.now.time);
-        (self.surveyed, self.changed) = (now, false);
+        (self.surveyed, self.changed, self.stirred) = (now, false, true);
         self.sweep(hub);
         let unlinked = |peer: &PeerId| *peer != own && !hub.linked.contains_key(peer);
         let heard = self.sightings.values();
@@ -541,18 +559,19 @@ impl Discovery {
         } else {
             Time(0)
         };
+        let dial = self.next_dial.map(|at| at.max(earliest));
+        let deadlines = [dial, beacon, self.next_survey(hub)];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// At a turn's end: when to dial next, if something happened by which that may have changed.
+    pub fn end_turn(&mut self, hub: &Hub) {
+        if !std::mem::take(&mut self.stirred) {
+            return;
+        }
         let dials = self.due(hub).map(|(_, at)| at);
-        let given = self
-            .given
-            .iter()
-            .filter(|given| waits(given, hub))
-            .map(|given| given.place.next_try);
-        dials
-            .chain(given)
-            .map(|at| at.max(earliest))
-            .chain(beacon)
-            .chain(self.next_survey(hub))
-            .min()
+        let given = self.given.iter().filter(|given| waits(given, hub));
+        self.next_dial = dials.chain(given.map(|given| given.place.next_try)).min();
     }
 
     /// Withdraws the beacon.

@@ -68,6 +68,7 @@ impl Node {
             self.dispatch(input, &mut events);
             self.carry_out(events);
             self.replicate.end_turn(&mut self.hub, &self.logs);
+            self.discovery.end_turn(&self.hub);
             if self.receipts.finishing() {
                 let delivery = self.delivery();
                 self.receipts.settle(&mut self.hub, &delivery);

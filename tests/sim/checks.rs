@@ -122,7 +122,16 @@ impl Checks {
             "{name} has {} unfinished handshakes",
             node.unfinished()
         );
-        let waiting = node.pending() + lan.air.held_back(who);
+        if node.pending() > 0 {
+            self.waiting(who, lan);
+        }
+    }
+
+    /// What waits for one link; it grows with what waits in the core, and with a write.
+    pub fn waiting(&self, who: Who, lan: &Lan) {
+        let pending = lan.people[who].node.as_ref().map_or(0, |n| n.pending());
+        let waiting = pending + lan.air.held_back(who);
+        let name = &lan.people[who].name;
         assert!(
             waiting <= WAITING_MAX,
             "{name} keeps {waiting} bytes for one link"

@@ -156,9 +156,13 @@ impl Lan {
         if let Some(conn) = self.air.conns.get_mut(&number) {
             let pipe = &mut conn.pipes[side];
             pipe.bytes.extend(bytes);
-            if pipe.bytes.len() > buffer && !pipe.clogged && !silent {
+            let held = pipe.bytes.len() > buffer;
+            if held && !pipe.clogged && !silent {
                 pipe.clogged = true;
                 todo.push_back(Input::Clogged { stream });
+            }
+            if held {
+                self.checks.waiting(who, self);
             }
         }
         self.flow(number, side);
