@@ -142,7 +142,6 @@ impl Discovery {
 
     fn sighted(&mut self, hub: &mut Hub, beacon: &Beacon, address: SocketAddr) {
         let (now, peer, source) = (hub.now.time, beacon.peer, address.ip());
-        self.stirred = true;
         let mut wait = 0;
         let new = !self.sightings.contains_key(&peer);
         if new {
@@ -180,6 +179,8 @@ impl Discovery {
         } else if new && self.sightings.len() > LINKS_MAX {
             self.survey(hub);
         }
+        let linked = hub.link_to(&peer).map(|link| link.run) == Some(beacon.run);
+        self.stirred |= !linked && hub.topology.wants(&peer);
     }
 
     /// Forgets whom nobody heard any more.

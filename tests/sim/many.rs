@@ -119,7 +119,7 @@ fn two_hundred_peers() {
     let people = crowd(&mut lan, 200, 8);
     for who in &people {
         lan.start(*who);
-        let wait = lan.random(30);
+        let wait = lan.random(10);
         lan.run_for(wait);
     }
     lan.run_for(20_000);

@@ -1,0 +1,175 @@
+//! Whom to keep when there are many, and what a beacon says of its sender's rooms.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::time::Wall;
+use p2pchat::node::topology::{LINKS_MAX, Rings, Topology};
+use p2pchat::wire::beacon::{BEACON_MAX, Beacon, Kind, ROOMS_NAMED, room_mark};
+
+fn id(number: u64) -> PeerId {
+    PeerId(Hash::of(&[&number.to_be_bytes()]).0)
+}
+
+fn room(name: &str) -> Room {
+    Room::new(name).expect("a fit room")
+}
+
+/// Whom each wants, as far as it knows all.
+fn neighbours(members: &[PeerId]) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
+    let general = Room::general();
+    let all = members.iter().map(|own| {
+        let mut topology = Topology::default();
+        assert!(topology.count(members.len()));
+        for peer in members.iter().filter(|peer| *peer != own) {
+            topology.add(own, &general, peer);
+        }
+        topology.settle();
+        (*own, topology.wanted().iter().copied().collect())
+    });
+    all.collect()
+}
+
+/// The greatest distance from this one, and how many are within reach.
+fn reach(graph: &BTreeMap<PeerId, BTreeSet<PeerId>>, from: PeerId) -> (usize, usize) {
+    let mut far: BTreeMap<PeerId, usize> = [(from, 0)].into();
+    let mut open = VecDeque::from([from]);
+    while let Some(at) = open.pop_front() {
+        for next in graph[&at].iter().filter(|next| graph.contains_key(next)) {
+            if !far.contains_key(next) {
+                far.insert(*next, far[&at] + 1);
+                open.push_back(*next);
+            }
+        }
+    }
+    (far.values().copied().max().unwrap_or(0), far.len())
+}
+
+#[test]
+fn neighbours_are_mutual_few_and_near() {
+    for count in [65, 200, 1000] {
+        let members: Vec<PeerId> = (0..count).map(id).collect();
+        let graph = neighbours(&members);
+        for (own, wanted) in &graph {
+            assert!(
+                wanted.iter().all(|peer| graph[peer].contains(own)),
+                "mutual"
+            );
+            assert!(
+                !wanted.contains(own) && wanted.len() <= 32,
+                "{}",
+                wanted.len()
+            );
+        }
+        for from in members.iter().step_by(7) {
+            let (far, reached) = reach(&graph, *from);
+            assert!(far <= 6, "{far} hops");
+            assert_eq!(reached, members.len());
+        }
+    }
+}
+
+#[test]
+fn a_room_stays_connected_when_a_fifth_is_gone() {
+    let members: Vec<PeerId> = (0..500).map(id).collect();
+    let mut graph = neighbours(&members);
+    for gone in members.iter().step_by(5) {
+        graph.remove(gone);
+    }
+    let (far, reached) = reach(&graph, members[1]);
+    assert_eq!(reached, graph.len());
+    assert!(far <= 6, "{far} hops");
+}
+
+#[test]
+fn the_order_in_which_members_are_met_does_not_matter() {
+    let (own, mut forth, mut back) = (id(0), Rings::default(), Rings::default());
+    for number in 1..300 {
+        forth.add(&own, &id(number));
+        back.add(&own, &id(300 - number));
+        forth.add(&own, &id(number));
+        assert!(!forth.add(&own, &own), "nobody is its own neighbour");
+    }
+    let near = |rings: &Rings| (1..300).filter(|n| rings.fits(&own, &id(*n))).count();
+    assert!((8..40).contains(&near(&forth)));
+    for number in 1..300 {
+        assert_eq!(forth.fits(&own, &id(number)), back.fits(&own, &id(number)));
+    }
+}
+
+#[test]
+fn many_rooms_make_no_more_links_and_their_rings_come_first() {
+    let own = id(0);
+    let mut topology = Topology::default();
+    topology.count(2000);
+    let mut nearest = BTreeSet::new();
+    for number in 0..25 {
+        let room = room(&format!("#room{number}"));
+        let members: Vec<PeerId> = (1..60).map(|n| id(number * 1000 + n)).collect();
+        members.iter().for_each(|peer| {
+            topology.add(&own, &room, peer);
+        });
+        let order = |peer: &&PeerId| (**peer < own, **peer);
+        nearest.extend(members.iter().min_by_key(order));
+        nearest.extend(members.iter().max_by_key(order));
+    }
+    topology.settle();
+    assert_eq!(topology.wanted().len(), LINKS_MAX);
+    assert!(nearest.iter().all(|peer| topology.wants(peer)));
+}
+
+#[test]
+fn all_are_wanted_while_they_are_few() {
+    let mut topology = Topology::default();
+    assert!(!topology.count(64) && topology.wants(&id(1)));
+    assert!(topology.count(65) && !topology.wants(&id(1)));
+    assert!(topology.count(49), "one more or less changes nothing");
+    assert!(!topology.count(48) && topology.wants(&id(1)));
+}
+
+fn beacon(rooms: usize) -> Beacon {
+    Beacon {
+        kind: Kind::Discover,
+        peer: id(1),
+        nick: Nick::new(&"\u{10348}".repeat(32)).expect("the longest name"),
+        port: 65_535,
+        run: u64::MAX,
+        interval: 180_000,
+        timestamp: Wall(1_700_000_000_000),
+        passing: true,
+        rooms: vec![u32::MAX; rooms],
+        more: false,
+    }
+}
+
+#[test]
+fn a_beacon_with_all_rooms_fits_a_datagram() {
+    let (network, key) = (NetworkTag([7; 32]), [9; 32]);
+    for key in [None, Some(&key)] {
+        let said = beacon(ROOMS_NAMED);
+        let bytes = said.bytes(&network, key, &[1; 24]);
+        assert!(bytes.len() <= BEACON_MAX, "{} bytes", bytes.len());
+        assert_eq!(Beacon::parse(&bytes, &network, key), Some(said));
+    }
+}
+
+#[test]
+fn a_beacon_that_names_no_rooms_may_be_of_any() {
+    let text = format!(
+        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"x","network":"{}","run":"1f","interval":5000}}"#,
+        id(1),
+        NetworkTag::OPEN
+    );
+    let beacon = Beacon::parse(text.as_bytes(), &NetworkTag::OPEN, None).expect("a beacon");
+    assert!(beacon.more && beacon.rooms.is_empty() && !beacon.passing);
+}
+
+#[test]
+fn a_room_is_marked_otherwise_in_each_run_and_network() {
+    let (general, ops) = (Room::general(), room("#ops"));
+    let mark = room_mark(&NetworkTag::OPEN, 1, &general);
+    assert_eq!(mark, room_mark(&NetworkTag::OPEN, 1, &general));
+    assert_ne!(mark, room_mark(&NetworkTag::OPEN, 2, &general));
+    assert_ne!(mark, room_mark(&NetworkTag([1; 32]), 1, &general));
+    assert_ne!(mark, room_mark(&NetworkTag::OPEN, 1, &ops));
+}
