@@ -26,12 +26,15 @@ const DIALS: u64 = 20;
 const STOOD: u64 = 5_000;
 /// Milliseconds after which a sighted peer whose link ended is dialed again.
 const REDIAL: u64 = 200;
-/// Peers heard of for the first time in so many milliseconds, of which the first are dialed at once; the others after as many, when it is known whether they are too many for a full mesh.
-const BURST: (u64, u64) = (100, 8);
+/// Of peers that are heard of for the first time, one in so many milliseconds, and so many at once, are dialed at once; the others wait until it is known
+/// whether there are too many for a full mesh: those after the second number longer.
+const BURST: (u64, u64, u64) = (50, 8, 24);
+/// How long those of a burst wait, in milliseconds.
+const BURST_WAIT: (u64, u64) = (100, 500);
 /// Milliseconds of a beacon's interval for each peer heard of, in the quick succession after the start.
 const QUICK_PER_PEER: u64 = 20;
 /// Milliseconds after which it is looked over whom to keep, when something changed, and when nothing did.
-const SURVEY: (u64, u64) = (200, 5_000);
+const SURVEY: (u64, u64) = (1_000, 5_000);
 /// Links up to which those that nobody wants may stay.
 const KEPT: usize = 48;
 /// How long a link must have been unwanted before it is ended, in milliseconds.
@@ -56,7 +59,7 @@ pub struct Discovery {
     /// When the last one was sent.
     called: Time,
     step: usize,
-    /// Since when, and how many, peers were heard of for the first time.
+    /// How many peers were heard of for the first time lately, and when that was last counted down.
     burst: (Time, u64),
     /// When it was last looked over whom to keep, and whether something changed since.
     surveyed: Time,
@@ -145,13 +148,17 @@ impl Discovery {
         let mut wait = 0;
         let new = !self.sightings.contains_key(&peer);
         if new {
-            if now.since(self.burst.0) > BURST.0 {
-                self.burst = (now, 0);
+            let gone = now.since(self.burst.0) / BURST.0;
+            if gone > 0 {
+                self.burst = (now, self.burst.1.saturating_sub(gone));
                 self.sweep(hub);
             }
             self.burst.1 += 1;
             if self.burst.1 > BURST.1 {
-                wait = hub.jitter(BURST.0);
+                let long = self.burst.1 > BURST.2;
+                wait = hub.jitter(if long { BURST_WAIT.1 } else { BURST_WAIT.0 });
+                // One of the two is first, and spares both a second handshake.
+                wait += if hub.id() > peer { BURST_WAIT.0 } else { 0 };
             }
             if !has_room(&self.sightings, source) {
                 hub.counters.beacons_over_bound += 1;
