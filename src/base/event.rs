@@ -200,6 +200,8 @@ pub enum Command {
     Peers,
     /// Answered by [`Notice::Rooms`].
     Rooms,
+    /// Answered by [`Notice::Stats`].
+    Stats,
     /// No more will be said: [`Notice::Settled`] tells when `need` peers hold it all; `None`: everyone known to be in the rooms, at least one.
     Finish {
         need: Option<u64>,
@@ -296,6 +298,8 @@ pub enum Notice {
     Peers(Vec<PeerView>),
     /// The rooms joined; the first is spoken in.
     Rooms(Vec<Room>),
+    /// What was counted, each with its name.
+    Stats(Vec<(&'static str, u64)>),
     /// Everything said is held by as many peers as [`Command::Finish`] asked for.
     Settled,
     /// A known name came with a key that it was not known with. Said once for each key.

@@ -58,12 +58,29 @@ pub struct Counters {
     pub beacons_over_bound: u64,
     /// Handshakes that failed, for whatever reason.
     pub failed_handshakes: u64,
+    /// Batches that came in, of whatever kind.
+    pub batches: u64,
     /// Batches held already.
     pub duplicate_batches: u64,
     /// Batches that were not asked for, or of others' rooms.
     pub unwanted_batches: u64,
     /// Links ended because the peer broke the protocol.
     pub broken_links: u64,
+}
+
+impl Counters {
+    /// Each with its name.
+    pub fn list(&self) -> [(&'static str, u64); 7] {
+        [
+            ("batches_received", self.batches),
+            ("duplicate_batches", self.duplicate_batches),
+            ("unwanted_batches", self.unwanted_batches),
+            ("foreign_datagrams", self.foreign_datagrams),
+            ("beacons_over_bound", self.beacons_over_bound),
+            ("failed_handshakes", self.failed_handshakes),
+            ("broken_links", self.broken_links),
+        ]
+    }
 }
 
 pub struct Hub {

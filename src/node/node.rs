@@ -236,6 +236,10 @@ impl Node {
                 hub.notice(Notice::Peers(view));
             }
             Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),
+            Command::Stats => {
+                let stats = self.stats();
+                self.hub.notice(Notice::Stats(stats));
+            }
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
                 // Nobody is shown as gone because we go.
@@ -459,6 +463,17 @@ impl Node {
     pub fn delivery(&self) -> Delivery {
         let coming = self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub);
         self.receipts.delivery(&self.hub, &self.logs, coming)
+    }
+
+    fn stats(&self) -> Vec<(&'static str, u64)> {
+        let delivery = self.delivery();
+        let mut stats = vec![
+            ("links", self.linked() as u64),
+            ("peers_holding_all_you_said", delivery.holding),
+            ("of_peers_linked_there", delivery.linked),
+        ];
+        stats.extend(self.hub.counters.list());
+        stats
     }
 
     /// More may be said: the store takes lines.

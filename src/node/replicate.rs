@@ -289,6 +289,7 @@ impl Replicate {
         let Some(link) = hub.links.get(&stream) else {
             return Verdict::Fine;
         };
+        hub.counters.batches += 1;
         let Ok(batch) = Batch::parse(bytes, &hub.network) else {
             return Verdict::Broken;
         };

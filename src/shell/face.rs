@@ -122,10 +122,13 @@ impl Face {
 
     /// The tables that answer /users and /rooms; on a pipe the rows of `peers`.
     pub fn answer(&mut self, notice: &Notice, out: &mut Vec<u8>) {
+        if self.is_json() {
+            return json::append(notice, out);
+        }
         let table = match notice {
-            Notice::Peers(views) if self.is_json() => return json::append(notice, out),
             Notice::Peers(views) => text::users(views),
             Notice::Rooms(rooms) => text::room_list(rooms),
+            Notice::Stats(stats) => text::stats(stats),
             _ => return,
         };
         out.extend_from_slice(table.as_bytes());

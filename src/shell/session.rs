@@ -402,7 +402,7 @@ impl Session {
             self.sentence(&warning);
         }
         match (&notice, &self.printer) {
-            (Notice::Peers(_) | Notice::Rooms(_), _) => self.answer(&notice),
+            (Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_), _) => self.answer(&notice),
             (_, None) => {}
             (Notice::Chat(chat), Some(printer)) => {
                 self.transcript

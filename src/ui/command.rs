@@ -31,6 +31,7 @@ pub const HELP: &str = "\
 /me TEXT          say what you do
 /history [N]      the last N stored lines of this room (20)
 /search TEXT      stored lines with this text, of all rooms
+/stats            how far your lines have come, and what was counted
 /quit             leave
 //TEXT            say a line that begins with /
 ";
@@ -53,6 +54,7 @@ pub fn parse(line: &str) -> Result<Request, String> {
         "quit" => Ok(Request::Quit),
         "users" | "who" | "names" | "list" => Ok(Request::Core(Command::Peers)),
         "rooms" => Ok(Request::Core(Command::Rooms)),
+        "stats" => Ok(Request::Core(Command::Stats)),
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
         "join" => Ok(Request::Core(Command::Join(room(argument)?))),
         "part" if argument.is_empty() => Ok(Request::Core(Command::Part(None))),

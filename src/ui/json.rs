@@ -60,6 +60,13 @@ pub fn append(notice: &Notice, out: &mut Vec<u8>) {
             line.rooms(rooms);
             line.end();
         }
+        Notice::Stats(stats) => {
+            let mut line = Object::new("stats", out);
+            stats
+                .iter()
+                .for_each(|(name, count)| line.plain(name, *count));
+            line.end();
+        }
         Notice::Settled => {}
         Notice::OtherKey { .. } => warning("other-key", notice, out),
         Notice::Twin { .. } => warning("twin", notice, out),

@@ -209,6 +209,7 @@ impl Transcript {
             }
             Notice::Peers(views) => views.iter().for_each(|view| self.names.learn(&view.peer)),
             Notice::Rooms(_)
+            | Notice::Stats(_)
             | Notice::Delivered { .. }
             | Notice::Settled
             | Notice::OtherKey { .. }
@@ -421,6 +422,12 @@ pub fn users(views: &[PeerView]) -> String {
         ));
     }
     out
+}
+
+/// The answer to /stats: a count and its name a line.
+pub fn stats(stats: &[(&'static str, u64)]) -> String {
+    let line = |(name, count): &(&str, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
+    stats.iter().map(line).collect()
 }
 
 /// The answer to /rooms: one a line, the one spoken in marked.

@@ -168,3 +168,25 @@ fn a_reader_that_stalls_gets_every_answer() {
     writer.join().expect("a writer").expect("a reader");
     assert_eq!(alice.wait().expect("an end").code(), Some(1));
 }
+
+#[test]
+fn answers_to_commands_are_objects_too() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--json"]);
+    alice.wait_ready();
+    for command in ["/rooms", "/stats", "/users"] {
+        alice.say(&format!(r#"{{"type":"command","content":"{command}"}}"#));
+    }
+    let line = alice
+        .out
+        .wait_for(SOON, |line| line.starts_with(r#"{"type":"stats""#));
+    for name in ["links", "duplicate_batches"] {
+        assert!(line.contains(&format!("\"{name}\":0")), "{line}");
+    }
+    // Nothing was said.
+    let ended = finish(alice, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for line in ended.out {
+        serde_json::from_str::<serde_json::Value>(&line).expect(&line);
+    }
+}
