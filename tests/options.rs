@@ -61,11 +61,18 @@ fn rooms(options: &Options) -> Vec<&str> {
 }
 
 #[test]
+fn what_the_program_is_started_with_is_told_apart_by_hand() {
+    let options = ok("send -r ops -p 1 --interface lo -u bob hello");
+    assert_eq!(options.by_hand, ["--username", "--port", "--interface"]);
+}
+
+#[test]
 fn nothing_given_means_the_defaults() {
     let options = ok("");
     let expected = Options {
         command: Verb::Chat,
         username: Nick::new("alice").unwrap(),
+        by_hand: Vec::new(),
         username_given: false,
         port: None,
         multicast: Some(DEFAULT_GROUP),

@@ -482,3 +482,35 @@ fn a_text_that_nobody_hears_is_given_up_in_time() {
         "{said:?}"
     );
 }
+
+#[test]
+fn a_person_who_came_through_another_program_goes_on_when_that_dies() {
+    let Some(place) = Loopback::new() else { return };
+    let mut first = place.start("alice", &["listen"]);
+    let mut bob = place.start("bob", &[]);
+    bob.out.wait_for(SOON, |line| line.contains(" * alice~"));
+    let mut alice = AtTerminal::chat(&place, "alice", &[]);
+    alice.pty.see_last("#general>", 10);
+    alice.pty.keys("one\r");
+    alice.pty.see_line("alice: one");
+    hears(&bob, "one");
+    alice.pty.keys("/users\r");
+    alice.pty.see("the table of peers", |screen| {
+        screen.lines().iter().any(|line| line.starts_with("bob"))
+    });
+    bob.say("two");
+    alice.pty.see_line("bob: two");
+    alice.pty.keys("/join ops\r");
+    alice.pty.see_last("#ops>", 6);
+    alice.pty.keys("/part\r");
+    alice.pty.see_last("#general>", 10);
+    alice.pty.keys("thr");
+    first.kill();
+    alice.pty.see_line("* bob joined");
+    alice.pty.see_last("#general> thr", 13);
+    alice.pty.keys("ee\r");
+    alice.pty.see_line("alice: three");
+    hears(&bob, "three");
+    alice.pty.keys("\x04");
+    alice.assert_left(0);
+}

@@ -202,6 +202,11 @@ pub enum Command {
     Rooms,
     /// Answered by [`Notice::Stats`].
     Stats,
+    /// Lines that an earlier program of this directory stored, up to `sequence`, count as said in this run.
+    Await {
+        log: LogId,
+        sequence: u64,
+    },
     /// No more will be said: [`Notice::Settled`] tells when `need` peers hold it all; `None`: everyone known to be in the rooms, at least one.
     Finish {
         need: Option<u64>,

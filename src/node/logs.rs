@@ -71,10 +71,21 @@ impl Logs {
 
     /// The own numbers are in doubt: go on in a new incarnation. What this run said in the old one: each log and its first line.
     pub fn doubt(&mut self, hub: &mut Hub) -> Table<LogId, u64> {
+        let doubtful = self.incarnation;
         self.incarnation = hub.random();
         self.resume = Resume::default();
         self.doubted = true;
-        std::mem::take(&mut self.starts)
+        let mut said = self.starts.clone();
+        said.retain(|log, _| log.incarnation == doubtful);
+        self.starts.retain(|log, _| log.incarnation != doubtful);
+        said
+    }
+
+    /// Own lines of an earlier run, up to `sequence`, count as said in this one.
+    pub fn count_in(&mut self, hub: &Hub, log: LogId, sequence: u64) {
+        if log.author == hub.id() && self.ranges.contains_key(&log) {
+            self.starts.get_or_insert_with(log, || sequence);
+        }
     }
 
     /// A peer cast doubt on this run's numbers before.

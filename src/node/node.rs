@@ -12,7 +12,7 @@ use super::rooms::Rooms;
 use super::trust::Trust;
 use crate::base::batch::{LogId, Range};
 use crate::base::event::{Command, Delivery, Input, Notice, Output, Peer, StreamId};
-use crate::base::identity::PeerId;
+use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::table::Set;
 use crate::base::time::{Now, Time};
@@ -240,6 +240,7 @@ impl Node {
                 let stats = self.stats();
                 self.hub.notice(Notice::Stats(stats));
             }
+            Command::Await { log, sequence } => self.logs.count_in(hub, log, sequence),
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
                 // Nobody is shown as gone because we go.
@@ -461,8 +462,33 @@ impl Node {
 
     /// How far what was said in this run has come.
     pub fn delivery(&self) -> Delivery {
-        let coming = self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub);
-        self.receipts.delivery(&self.hub, &self.logs, coming)
+        self.receipts.delivery(&self.hub, &self.logs, self.coming())
+    }
+
+    /// How far these own logs have come, each up to the line beside it. `need`: as of [`Command::Finish`].
+    pub fn delivery_of(&self, heads: &[(&LogId, u64)], need: Option<u64>) -> Delivery {
+        self.receipts
+            .delivery_of(&self.hub, heads, need, self.coming())
+    }
+
+    fn coming(&self) -> bool {
+        self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub)
+    }
+
+    pub fn network(&self) -> NetworkTag {
+        self.hub.network
+    }
+
+    /// A peer cast doubt on this run's numbers.
+    pub fn doubted(&self) -> bool {
+        self.logs.doubted()
+    }
+
+    /// The log in which we speak in this room, and its last line.
+    pub fn head(&self, room: &Room) -> Option<(LogId, u64)> {
+        let log = self.logs.own_log(&self.hub, room);
+        let high = self.logs.get(&log)?.high;
+        Some((log, high))
     }
 
     fn stats(&self) -> Vec<(&'static str, u64)> {

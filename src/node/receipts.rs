@@ -113,6 +113,17 @@ impl Receipts {
             .started()
             .filter_map(|(log, _)| Some((log, logs.get(log)?.high)))
             .collect();
+        self.delivery_of(hub, &heads, self.finish.flatten(), coming)
+    }
+
+    /// How far these of our logs have come, each up to the line beside it.
+    pub fn delivery_of(
+        &self,
+        hub: &Hub,
+        heads: &[(&LogId, u64)],
+        need: Option<u64>,
+        coming: bool,
+    ) -> Delivery {
         let rooms: Set<&Room> = heads
             .iter()
             .filter_map(|(log, _)| log.target.room())
@@ -162,7 +173,7 @@ impl Receipts {
         let quiet_at = hub.news + GRACE;
         let everyone = staying && !lacking && !coming && !named;
         let settled = heads.is_empty()
-            || match self.finish.flatten() {
+            || match need {
                 Some(need) => holding >= need,
                 None => everyone && hub.now.time >= quiet_at,
             };

@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,25 +17,27 @@ use crate::base::table::Set;
 use crate::base::time::Now;
 use crate::node::node::Node;
 use crate::shell::clock::Clock;
+use crate::shell::control::Control;
 use crate::shell::datagrams::Datagrams;
+use crate::shell::failure::Failure;
 use crate::shell::options::{self, Options};
 use crate::shell::quota::Core;
 use crate::shell::reread;
 use crate::shell::resolver::{self, Name};
 use crate::shell::session::Session;
-use crate::shell::signals::{Signal, Signals};
+use crate::shell::signals::Signals;
 use crate::shell::state::State;
-use crate::shell::status::HUNG_UP;
 use crate::shell::store::Store;
 use crate::shell::streams::{Change, READ_BYTES, Streams};
 use crate::shell::surroundings::Surroundings;
 use crate::wire::message::ROOMS_MAX;
 
 const WAKE: Token = Token(0);
-const SIGNALS: Token = Token(1);
+pub const SIGNALS: Token = Token(1);
 const LISTENER: Token = Token(2);
 const NETLINK: Token = Token(3);
-const DATAGRAMS: std::ops::Range<usize> = 16..1024;
+const CONTROL: std::ops::Range<usize> = 16..64;
+const DATAGRAMS: std::ops::Range<usize> = 64..1024;
 const STREAMS: usize = 1024;
 
 /// Datagrams taken in one turn: a flood must not starve the links.
@@ -72,23 +75,26 @@ pub struct Parts {
     pub look_up: Box<dyn Fn(Vec<Name>)>,
     pub options: Options,
     pub session: Session,
+    pub signals: Signals,
+    pub control: Control,
     pub state: State,
 }
 
 pub struct EventLoop {
-    poll: Poll,
+    pub(super) poll: Poll,
     clock: Clock,
-    now: Now,
-    node: Node,
-    store: Store,
-    streams: Streams,
+    pub(super) now: Now,
+    pub(super) node: Node,
+    pub(super) store: Store,
+    pub(super) streams: Streams,
     datagrams: Datagrams,
     found: Receiver<resolver::Found>,
-    look_up: Box<dyn Fn(Vec<Name>)>,
-    options: Options,
+    pub(super) look_up: Box<dyn Fn(Vec<Name>)>,
+    pub(super) options: Options,
     surroundings: Surroundings,
     signals: Signals,
-    session: Session,
+    pub(super) session: Session,
+    pub(super) control: Control,
     state: State,
     echoes: VecDeque<Echo>,
     loads: VecDeque<Load>,
@@ -114,6 +120,12 @@ pub fn listen(port: u16, poll: &Poll) -> io::Result<Streams> {
     Streams::listen(port, poll.registry(), LISTENER, STREAMS)
 }
 
+/// # Errors
+/// As [`Control::open`].
+pub fn control(directory: Option<&Path>, poll: &Poll) -> Result<Control, Failure> {
+    Control::open(directory, poll.registry(), CONTROL)
+}
+
 pub fn datagrams(group: Option<std::net::SocketAddrV4>) -> Datagrams {
     Datagrams::new(group, DATAGRAMS)
 }
@@ -123,7 +135,6 @@ impl EventLoop {
     /// The system refuses signals or a socket.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let registry = parts.poll.registry();
-        let signals = Signals::register(registry, SIGNALS)?;
         let now = parts.clock.now();
         let only = parts.options.interfaces.clone();
         let surroundings = Surroundings::new(registry, NETLINK, only, now.time)?;
@@ -139,8 +150,9 @@ impl EventLoop {
             look_up: parts.look_up,
             options: parts.options,
             surroundings,
-            signals,
+            signals: parts.signals,
             session: parts.session,
+            control: parts.control,
             state: parts.state,
             echoes: VecDeque::new(),
             loads: VecDeque::new(),
@@ -159,8 +171,13 @@ impl EventLoop {
             self.open(&room)?;
         }
         self.look_at_interfaces();
-        self.session.ready(self.streams.port()?, &self.node);
+        self.session
+            .ready(self.streams.port()?, &self.node.me(), self.node.spoken());
         let mut events = Events::with_capacity(256);
+        if self.session.goal.ended() {
+            // What another program left to be said is said first.
+            self.input()?;
+        }
         let ended = self.turns(&mut events);
         self.leave(&mut events, ended.is_ok())?;
         ended
@@ -169,7 +186,9 @@ impl EventLoop {
     fn turns(&mut self, events: &mut Events) -> io::Result<u8> {
         loop {
             self.end_turn()?;
-            if let Some(status) = self.session.over(self.now, &self.node) {
+            let (met, stored) = (self.node.linked() > 0, self.node.accepting());
+            let delivery = || self.node.delivery();
+            if let Some(status) = self.session.over(self.now, met, stored, delivery) {
                 return Ok(status);
             }
             self.wait(events)?;
@@ -178,7 +197,7 @@ impl EventLoop {
     }
 
     /// More may be said.
-    fn takes(&mut self) -> bool {
+    pub(super) fn takes(&mut self) -> bool {
         self.node.accepting() && !self.store.full()
     }
 
@@ -187,10 +206,12 @@ impl EventLoop {
         let busy = self.streams.has_readable()
             || self.datagrams.pending()
             || !self.loads.is_empty()
-            || self.session.busy(takes);
+            || self.session.busy(takes)
+            || self.control.busy(takes);
         let deadlines = [
             self.node.next_timeout(),
             self.session.deadline(),
+            self.control.deadline(),
             Some(self.surroundings.due()),
         ];
         let least = deadlines
@@ -217,7 +238,7 @@ impl EventLoop {
         for event in events {
             match event.token() {
                 WAKE => {}
-                SIGNALS => self.signal()?,
+                SIGNALS => self.signal(),
                 LISTENER => {
                     let surroundings = &self.surroundings;
                     let welcome = |own: SocketAddr| surroundings.welcomes(own.ip());
@@ -225,6 +246,7 @@ impl EventLoop {
                         .accept(self.poll.registry(), welcome, &mut changes);
                 }
                 NETLINK => self.surroundings.told(self.now.time),
+                token if self.control.owns(token) => self.control.event(event),
                 token if self.datagrams.owns(token) => self.datagrams.ready(token),
                 _ => self.streams.event(event, &mut changes),
             }
@@ -252,14 +274,17 @@ impl EventLoop {
                 found: Found::Given,
             });
         }
+        self.serve()?;
         self.input()?;
         if self.surroundings.due() <= self.now.time {
             self.look_at_interfaces();
         }
-        if self
-            .node
-            .next_timeout()
-            .is_some_and(|at| at <= self.now.time)
+        // The core's time is that of its last input.
+        let deadlines = [self.node.next_timeout(), self.control.deadline()];
+        if deadlines
+            .into_iter()
+            .flatten()
+            .any(|at| at <= self.now.time)
         {
             self.feed(Input::Wake);
         }
@@ -276,20 +301,16 @@ impl EventLoop {
             self.session
                 .complain("the disk refuses what it was given: a power cut would take lines");
         }
+        self.control.end_turn(&self.store, &self.node);
         self.session.end_turn(&mut self.store)
     }
 
-    fn signal(&mut self) -> io::Result<()> {
+    fn signal(&mut self) {
         for signal in self.signals.pending() {
-            match signal {
-                Signal::End(status) => self.session.end(status),
-                Signal::HangUp if self.session.at_terminal() => self.session.end(HUNG_UP),
-                Signal::HangUp => self.reread(),
-                Signal::Resize => self.session.resize(),
-                Signal::Resume => self.session.resume(),
+            if self.session.signal(signal) {
+                self.reread();
             }
         }
-        Ok(())
     }
 
     /// Options and known peers stand differently perhaps. Those that cannot be read stay as they were.
@@ -378,14 +399,15 @@ impl EventLoop {
             let moves = matches!(command, Command::Join(_) | Command::Part(_));
             self.feed(Input::Command(command));
             if moves {
-                self.session.speak_in(&self.node);
+                self.session.speak_in(self.node.spoken());
             }
         }
-        self.session.look_back(self.now, &self.store, &self.node);
+        self.session
+            .look_back(self.now, &self.store, self.node.spoken());
         Ok(())
     }
 
-    fn open(&mut self, room: &Room) -> io::Result<()> {
+    pub(super) fn open(&mut self, room: &Room) -> io::Result<()> {
         if self.node.rooms().contains(room) {
             return Ok(());
         }
@@ -422,6 +444,7 @@ impl EventLoop {
 
     /// Goodbye: to the peers, to the reader of stdout, and, after a run that went `well`, to the disk.
     fn leave(mut self, events: &mut Events, well: bool) -> io::Result<()> {
+        self.control.close();
         self.feed(Input::Command(Command::Leave));
         let until = self.now.time + LINGER;
         while self.streams.has_rest() && self.now.time < until {
@@ -450,7 +473,7 @@ impl EventLoop {
     }
 
     /// One input, and everything that follows from it.
-    fn feed(&mut self, input: Input<'_>) {
+    pub(super) fn feed(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.drain();
         while let Some(echo) = self.echoes.pop_front() {
@@ -542,7 +565,11 @@ impl EventLoop {
                     .failed
                     .iter()
                     .any(|batch| Arc::ptr_eq(batch, &chat.batch)) => {}
-            Output::Notice(notice) => self.session.notice(notice, &self.store),
+            Output::Notice(notice) => {
+                if let Some(notice) = self.control.notice(notice, &self.store) {
+                    self.session.notice(notice, &self.store);
+                }
+            }
         }
     }
 }

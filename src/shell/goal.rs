@@ -3,6 +3,9 @@ use super::status::{DONE, FAILED, NOBODY, NOT_EVERYONE, TOO_FEW};
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 
+/// How long `peers` looks if nothing else is said, in milliseconds.
+pub const LOOK: u64 = 2_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Say what comes from stdin, print the transcript.
@@ -45,7 +48,7 @@ impl Goal {
     ) -> Goal {
         let deadline = match purpose {
             Purpose::Listen => wait.map(|ms| now + ms),
-            Purpose::Peers => Some(now + wait.unwrap_or(2_000)),
+            Purpose::Peers => Some(now + wait.unwrap_or(LOOK)),
             Purpose::Chat | Purpose::Send => None,
         };
         Goal {

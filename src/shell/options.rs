@@ -20,6 +20,14 @@ use crate::wire::code::Place;
 pub const DEFAULT_GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
 /// Most rooms, interfaces and places to dial that may be given.
 pub const REPEATS_MAX: usize = 64;
+/// What a program is started with, and cannot change for those who act through it.
+pub const OF_PROGRAM: [&str; 5] = [
+    "--username",
+    "--port",
+    "--multicast",
+    "--interface",
+    "--secret-file",
+];
 /// Longest options file, in bytes.
 const FILE_MAX: u64 = 64 * 1024;
 
@@ -30,6 +38,8 @@ pub struct Options {
     pub username: Nick,
     /// By -u on the command line.
     pub username_given: bool,
+    /// Of [`OF_PROGRAM`], those that stand on the command line.
+    pub by_hand: Vec<&'static str>,
     /// `None`: 9999, or any free one if that is taken. `Some(0)`: any free one.
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
@@ -157,6 +167,10 @@ pub fn parse(
         command: verb,
         username,
         username_given,
+        by_hand: OF_PROGRAM
+            .into_iter()
+            .filter(|long| has(&sources.line, long))
+            .collect(),
         port: sources.last("--port", values::port)?,
         multicast: sources
             .last("--multicast", values::group)?

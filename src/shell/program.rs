@@ -1,34 +1,32 @@
 //! The program: command line in, exit status out; what stands between is put together here.
+use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, unbounded};
-use mio::{Poll, Waker};
+use crossbeam_channel::unbounded;
+use mio::Poll;
 
 use super::archive::Archive;
 use super::arguments::Verb;
+use super::client::{self, Entry};
 use super::clock::Clock;
-use super::diagnostics::Verbosity;
+use super::desk::{self, Desk, cannot, wake};
 use super::event_loop::{self, EventLoop};
-use super::face::Face;
 use super::failure::Failure;
-use super::goal::{Goal, Purpose};
+use super::goal::Purpose;
 use super::help::{HELP, VERSION};
-use super::history::{self, Lookback, Query};
+use super::history::{self, Query};
 use super::identity_file::random;
 use super::interfaces;
-use super::keyboard::{self, RawMode, Typed};
+use super::keyboard;
 use super::options::{self, Options};
-use super::printer::Printer;
 use super::quota::Limits;
 use super::resolver::{self, Name};
-use super::session::{self, Language, Session};
 use super::state::{Opened, State, own_identity, read_secret};
 use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
 use super::streams::Streams;
-use super::values::{Color, Since};
-use crate::base::batch::Lines;
+use super::values::Since;
 use crate::base::event::Peer;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Nick;
@@ -63,10 +61,10 @@ fn run(options: Options) -> Result<u8, Failure> {
             print(&format!("{key}\n"))
         }
         Verb::Whoami => whoami(&options),
-        Verb::Chat => converse(&options, Purpose::Chat),
-        Verb::Send => converse(&options, Purpose::Send),
-        Verb::Listen => converse(&options, Purpose::Listen),
-        Verb::Peers => converse(&options, Purpose::Peers),
+        Verb::Chat => converse(options, Purpose::Chat),
+        Verb::Send => converse(options, Purpose::Send),
+        Verb::Listen => converse(options, Purpose::Listen),
+        Verb::Peers => converse(options, Purpose::Peers),
         Verb::History => history(&options),
     }
 }
@@ -87,10 +85,6 @@ fn printed(done: io::Result<()>) -> Result<u8, Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(CLOSED_OUTPUT),
         Err(error) => Err(cannot("stdout cannot be written", &error)),
     }
-}
-
-fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::new(FAILED, format!("{what}: {error}"))
 }
 
 fn whoami(options: &Options) -> Result<u8, Failure> {
@@ -155,7 +149,7 @@ fn history(options: &Options) -> Result<u8, Failure> {
         id: PeerId([0; 32]),
         nick: Nick::foreign(""),
     };
-    let mut face = face(options, io::stdout().is_terminal(), &nobody);
+    let mut face = desk::face(options, io::stdout().is_terminal(), &nobody);
     let archive = Archive::Disk(directory.join("history").join(network.folder()));
     let mut stdout = Ok(());
     let shown = history::show(&archive, network, &query, &mut face, now, &mut |out| {
@@ -196,20 +190,36 @@ fn picture(text: &str) -> Result<String, Failure> {
 }
 
 /// Every command that meets others.
-fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
+fn converse(options: Options, purpose: Purpose) -> Result<u8, Failure> {
     let clock = Clock::start();
+    let (poll, waker) = event_loop::poll().map_err(|error| cannot("no poll can be had", &error))?;
+    let directory = options.directory.clone();
+    let mut desk = Desk::new(options, purpose, poll, waker, clock);
+    let lock = match directory {
+        Some(directory) => match client::enter(&mut desk, &directory)? {
+            Entry::Over(status) => return Ok(status),
+            Entry::Free(lock) => Some(lock),
+        },
+        None => None,
+    };
+    alone(desk, lock)
+}
+
+/// As a program of its own: nobody else runs in the directory.
+fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
+    let options = &desk.options;
+    let control = event_loop::control(options.directory.as_deref(), &desk.poll)?;
     let Opened {
         mut state,
         identity,
         known,
         mut warnings,
-    } = State::open(options)?;
+    } = State::open_locked(options, lock)?;
     let secret = secret(options, &mut warnings)?;
     if !options.quiet {
         warn(&warnings);
     }
-    let (poll, waker) = event_loop::poll().map_err(|error| cannot("no poll can be had", &error))?;
-    let streams = listen(options, &poll)?;
+    let streams = listen(options, &desk.poll)?;
     let port = streams
         .port()
         .map_err(|error| cannot("no port can be had", &error))?;
@@ -240,7 +250,8 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         }
         None => Store::in_memory(me.id, network, Limits::default()),
     };
-    let session = session(options, purpose, &me, &waker, &clock)?;
+    let (session, signals) = desk.sit(&me, 0)?;
+    let options = desk.options;
     let setup = Setup {
         network,
         psk: secret.as_ref().map(|secret| *secret.psk()),
@@ -248,7 +259,7 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
         nick: options.username.clone(),
         port,
         seed: random()?,
-        passing: matches!(purpose, Purpose::Send | Purpose::Peers),
+        passing: matches!(desk.purpose, Purpose::Send | Purpose::Peers),
         beacons: options.multicast.is_some(),
         known,
         resume,
@@ -256,23 +267,26 @@ fn converse(options: &Options, purpose: Purpose) -> Result<u8, Failure> {
     };
     let (sender, found) = unbounded();
     // Kept by the loop as long as that runs: with the last waker, a wake-up that was not yet seen would be lost.
+    let waker = Arc::clone(&desk.waker);
     let look_up = move |names| {
         let waker = Arc::clone(&waker);
         resolver::start(names, sender.clone(), move || wake(&waker));
     };
     look_up(options.peers.iter().map(Name::of).collect());
-    let node = Node::new(setup, clock.now());
+    let node = Node::new(setup, desk.clock.now());
     let parts = event_loop::Parts {
-        poll,
-        clock,
+        poll: desk.poll,
+        clock: desk.clock,
         node,
         store,
         streams,
         datagrams: event_loop::datagrams(options.multicast),
         found,
         look_up: Box::new(look_up),
-        options: options.clone(),
+        options,
         session,
+        signals,
+        control,
         state,
     };
     let event_loop =
@@ -298,11 +312,6 @@ fn warn(warnings: &[String]) {
     }
 }
 
-fn wake(waker: &Waker) {
-    // It fails only when the poll is gone, and the program with it.
-    let _ = waker.wake();
-}
-
 fn listen(options: &Options, poll: &Poll) -> Result<Streams, Failure> {
     let taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match options.port {
@@ -319,101 +328,4 @@ fn listen(options: &Options, poll: &Poll) -> Result<Streams, Failure> {
         ),
         _ => cannot("nobody could dial us", &error),
     })
-}
-
-fn session(
-    options: &Options,
-    purpose: Purpose,
-    me: &Peer,
-    waker: &Arc<Waker>,
-    clock: &Clock,
-) -> Result<Session, Failure> {
-    let waking = || {
-        let waker = Arc::clone(waker);
-        move || wake(&waker)
-    };
-    let (typing, reading) = (io::stdin().is_terminal(), io::stdout().is_terminal());
-    let editing = purpose == Purpose::Chat && typing && reading && !options.json;
-    let printer = match purpose {
-        Purpose::Send => None,
-        _ => Some(
-            Printer::stdout(waking()).map_err(|error| cannot("stdout cannot be used", &error))?,
-        ),
-    };
-    let reads = purpose == Purpose::Chat || purpose == Purpose::Send && options.text.is_none();
-    let keyboard: Option<Receiver<Typed>> = if editing {
-        RawMode::enter()
-            .map(std::mem::forget)
-            .map_err(|error| cannot("the terminal cannot be set up", &error))?;
-        Some(keyboard::keys(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
-    } else if reads {
-        Some(keyboard::lines(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
-    } else {
-        None
-    };
-    let face = face(options, reading, me);
-    let face = if editing {
-        face.with_editor(session::columns())
-    } else {
-        face
-    };
-    let language = if options.json {
-        Language::Json
-    } else if options.commands || typing && purpose == Purpose::Chat {
-        Language::Commands
-    } else {
-        Language::Plain
-    };
-    let verbosity = match (options.quiet, options.debug) {
-        (_, true) => Verbosity::Debug,
-        (true, false) => Verbosity::Quiet,
-        (false, false) => Verbosity::Normal,
-    };
-    let mut goal = Goal::new(
-        purpose,
-        options.wait,
-        options.count,
-        options.ephemeral(),
-        clock.now().time,
-    );
-    let text = text_lines(options, &mut goal)?;
-    Ok(Session::new(session::Parts {
-        goal,
-        own: me.id,
-        face,
-        echo: options.echo,
-        printer,
-        keyboard,
-        verbosity,
-        language,
-        need: options.need,
-        backlog: options.backlog,
-        text,
-        lookback: Lookback::new(Arc::new(waking())),
-    }))
-}
-
-fn face(options: &Options, reading: bool, me: &Peer) -> Face {
-    match (options.json, reading) {
-        (true, _) => Face::json(),
-        (false, true) => Face::terminal(me, options.color != Color::Never),
-        (false, false) if options.color == Color::Always => Face::terminal(me, true),
-        (false, false) => Face::pipe(me),
-    }
-}
-
-/// The lines of TEXT. One that cannot be said is told of and left out, as of stdin.
-fn text_lines(options: &Options, goal: &mut Goal) -> Result<Option<Lines>, Failure> {
-    let mut lines = Lines::default();
-    for (i, line) in options.lines().enumerate() {
-        if let Err(error) = lines.push(line) {
-            goal.refuse();
-            let _ = writeln!(
-                io::stderr(),
-                "{}",
-                text::complaint(&format!("line {}: {error}", i + 1))
-            );
-        }
-    }
-    Ok(options.text.is_some().then_some(lines))
 }

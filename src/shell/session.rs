@@ -7,17 +7,17 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use termion::event::Key;
 
 use crate::base::batch::Lines;
-use crate::base::event::{Command, Notice};
+use crate::base::event::{Command, Delivery, Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::time::{Now, Time};
-use crate::node::node::Node;
 use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
 use crate::shell::goal::{Goal, Purpose};
 use crate::shell::history::{Lookback, Query};
 use crate::shell::keyboard::{self, Block, Typed};
 use crate::shell::printer::Printer;
+use crate::shell::signals::Signal;
 use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
 use crate::shell::store::Store;
 use crate::shell::transcript::Transcript;
@@ -59,6 +59,8 @@ pub struct Session {
     /// What stdin and stdout were at the start: one that hung up is a terminal no more.
     typing: bool,
     reading: bool,
+    /// It was told that all is ready.
+    stands: bool,
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
     pending: VecDeque<Command>,
@@ -112,6 +114,7 @@ impl Session {
             backlog: parts.backlog,
             typing: io::stdin().is_terminal(),
             reading: io::stdout().is_terminal(),
+            stands: false,
             looked: false,
             pending,
             requests: VecDeque::new(),
@@ -122,21 +125,21 @@ impl Session {
         }
     }
 
-    /// Everything stands: say so.
-    pub fn ready(&mut self, port: u16, node: &Node) {
-        let me = node.me();
-        self.face.speak_in(node.spoken());
+    /// Everything stands: say so. Scripts are told once, whoever has the port later.
+    pub fn ready(&mut self, port: u16, me: &Peer, spoken: Option<&Room>) {
+        let again = std::mem::replace(&mut self.stands, true);
+        self.face.speak_in(spoken);
         if !matches!(self.goal.purpose, Purpose::Chat | Purpose::Listen) {
             return;
         }
-        if self.face.is_json() {
+        if self.face.is_json() && !again {
             let mut line = Vec::new();
-            json::append_ready(&me, port, &mut line);
+            json::append_ready(me, port, &mut line);
             self.show(line);
         }
         if self.diagnostics.is(Verbosity::Normal) {
             self.complain(&format!("ready as {me} on {port}"));
-            if self.face.has_editor() {
+            if self.face.has_editor() && !again {
                 self.complain("type a line to say it; /help lists the commands, Ctrl-D leaves");
             }
         }
@@ -147,11 +150,16 @@ impl Session {
     /// # Errors
     /// It cannot be read.
     pub fn open(&mut self, store: &Store, room: &Room) -> io::Result<()> {
-        if self.printer.is_some() && matches!(self.goal.purpose, Purpose::Chat | Purpose::Listen) {
+        if self.prints() {
             self.transcript
                 .open(store, room, self.backlog, self.goal.remaining().is_some())?;
         }
         Ok(())
+    }
+
+    /// The transcript is on stdout.
+    pub fn prints(&self) -> bool {
+        self.printer.is_some() && matches!(self.goal.purpose, Purpose::Chat | Purpose::Listen)
     }
 
     /// There is something to be taken from stdin now.
@@ -282,7 +290,7 @@ impl Session {
     }
 
     /// Looks into the history, once all that was asked for before is done.
-    pub fn look_back(&mut self, now: Now, store: &Store, node: &Node) {
+    pub fn look_back(&mut self, now: Now, store: &Store, spoken: Option<&Room>) {
         match self.lookback.take() {
             Some(answer) => {
                 self.requests.pop_front();
@@ -299,7 +307,7 @@ impl Session {
         let query = match self.requests.front() {
             Some(Request::History(lines)) => Query {
                 // In no room nothing is spoken in: then of all.
-                rooms: node.spoken().into_iter().cloned().collect(),
+                rooms: spoken.into_iter().cloned().collect(),
                 last: Some(*lines.min(&HISTORY_MAX)),
                 ..Query::default()
             },
@@ -384,8 +392,8 @@ impl Session {
         }
     }
 
-    pub fn speak_in(&mut self, node: &Node) {
-        self.face.speak_in(node.spoken());
+    pub fn speak_in(&mut self, room: Option<&Room>) {
+        self.face.speak_in(room);
         if self.face.has_editor() {
             self.show(Vec::new());
         }
@@ -417,41 +425,6 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, notice: &Notice) {
-        let mut out = Vec::new();
-        match notice {
-            Notice::Peers(views) if self.goal.purpose == Purpose::Peers => {
-                if self.face.is_json() {
-                    json::append(notice, &mut out);
-                } else {
-                    out.extend_from_slice(text::peer_rows(views).as_bytes());
-                }
-                if !views.is_empty() {
-                    self.goal.met();
-                }
-                self.show(out);
-            }
-            _ => {
-                self.face.answer(notice, &mut out);
-                if self.face.is_json() {
-                    self.show(out)
-                } else {
-                    self.aside(out)
-                }
-            }
-        }
-    }
-
-    /// Lines that belong to no transcript: beside the editor on the screen, else on stderr.
-    fn aside(&mut self, lines: Vec<u8>) {
-        if self.face.has_editor() {
-            return self.show(lines);
-        }
-        for line in String::from_utf8_lossy(&lines).lines() {
-            self.diagnostics.say(line);
-        }
-    }
-
     /// A sentence for stderr.
     pub fn complain(&mut self, sentence: &str) {
         self.sentence(&text::complaint(sentence));
@@ -466,7 +439,7 @@ impl Session {
     }
 
     /// Lines for stdout that do not come from the history.
-    fn show(&mut self, lines: Vec<u8>) {
+    pub(super) fn show(&mut self, lines: Vec<u8>) {
         let Some(printer) = &self.printer else {
             return;
         };
@@ -506,13 +479,17 @@ impl Session {
         Ok(())
     }
 
-    pub fn end(&mut self, status: u8) {
-        self.goal.end(status);
-    }
-
-    /// A person is, or was, at a terminal of ours.
-    pub fn at_terminal(&self) -> bool {
-        self.typing || self.reading
+    /// True: options are to be read again.
+    pub fn signal(&mut self, signal: Signal) -> bool {
+        match signal {
+            Signal::End(status) => self.goal.end(status),
+            // A person is, or was, at a terminal of ours.
+            Signal::HangUp if self.typing || self.reading => self.goal.end(HUNG_UP),
+            Signal::HangUp => return true,
+            Signal::Resize => self.resize(),
+            Signal::Resume => self.resume(),
+        }
+        false
     }
 
     /// What is asked for by other ways than stdin.
@@ -520,7 +497,15 @@ impl Session {
         self.pending.extend(commands);
     }
 
-    pub fn resize(&mut self) {
+    /// What another program was asked for, and will not do any more, is to be done before all else.
+    pub fn take_over(&mut self, commands: Vec<Command>) {
+        for command in commands.into_iter().rev() {
+            self.pending.push_front(command);
+        }
+        self.ending |= self.goal.finishing();
+    }
+
+    fn resize(&mut self) {
         self.face.resize(columns());
         if self.face.has_editor() {
             self.show(Vec::new());
@@ -528,22 +513,27 @@ impl Session {
     }
 
     /// The program was stopped and goes on: a shell that had the terminal meanwhile has changed its modes and its size.
-    pub fn resume(&mut self) {
+    fn resume(&mut self) {
         keyboard::resume();
         self.resize();
     }
 
-    /// The exit status, once the run is over.
-    pub fn over(&mut self, now: Now, node: &Node) -> Option<u8> {
-        if node.linked() > 0 {
+    /// The exit status, once the run is over. `met`: somebody is linked. `stored`: all that was said so far is.
+    pub fn over(
+        &mut self,
+        now: Now,
+        met: bool,
+        stored: bool,
+        delivery: impl FnOnce() -> Delivery,
+    ) -> Option<u8> {
+        if met {
             self.goal.met();
         }
         if self.looking() && !self.goal.ended() {
             return None;
         }
-        let stored = node.accepting();
         self.finish(stored);
-        let (status, sentence) = self.goal.over(now.time, stored, || node.delivery())?;
+        let (status, sentence) = self.goal.over(now.time, stored, delivery)?;
         if let Some(sentence) = sentence {
             self.complain(&sentence);
         }

@@ -308,32 +308,11 @@ impl Shelf {
     /// # Errors
     /// A file cannot be read; `at` stays.
     pub fn read_on(&self, at: &mut Position, budget: usize) -> io::Result<Vec<Stored>> {
-        let mut batches = Vec::new();
         if self.segments.is_empty() {
-            return Ok(batches);
+            return Ok(Vec::new());
         }
-        let (mut index, mut offset) = self.resolve(*at);
-        let (mut taken, mut reached) = (0, *at);
-        while let Some(number) = self.segments.get(index) {
-            let mut reader = Reader::open_at(&self.dir, *number, offset)?;
-            while taken < budget && reader.advance()? {
-                if let Ok((batch, local)) = Batch::from_stored(reader.line(), &self.network) {
-                    taken += reader.line().len();
-                    let at = Position {
-                        offset: reader.at(),
-                        ..reader.position()
-                    };
-                    batches.push(Stored { at, batch, local });
-                }
-            }
-            reached = reader.position();
-            if taken >= budget {
-                break;
-            }
-            (index, offset) = (index + 1, 0);
-        }
-        *at = reached;
-        Ok(batches)
+        let from = self.resolve(*at);
+        read_on(&self.dir, &self.network, &self.segments, from, at, budget)
     }
 
     /// Behind all that is stored.
@@ -353,25 +332,11 @@ impl Shelf {
         self.printed
     }
 
-    /// A damaged note counts as one at the beginning, and one beyond the end (a power cut took lines) as one at the end.
+    /// One beyond the end (a power cut took lines) counts as one at the end.
     fn read_printed(&self) -> io::Result<Option<Position>> {
-        let text = match fs::read(self.dir.join("printed")) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => String::from_utf8(read?).unwrap_or_default(),
-        };
-        let mut numbers = text.split_ascii_whitespace().map(|n| n.parse().ok());
-        let mut next = || numbers.next().flatten();
-        let position = match (next(), next(), next()) {
-            (Some(segment), Some(offset), Some(generation)) => Position {
-                segment,
-                offset,
-                generation,
-            },
-            _ => Position::default(),
-        };
         let end = self.end();
-        let beyond = (position.segment, position.offset) > (end.segment, end.offset);
-        Ok(Some(if beyond { end } else { position }))
+        let beyond = |at: &Position| (at.segment, at.offset) > (end.segment, end.offset);
+        Ok(printed(&self.dir)?.map(|at| if beyond(&at) { end } else { at }))
     }
 
     /// # Errors
@@ -381,23 +346,94 @@ impl Shelf {
             return Ok(());
         }
         if self.printed_file.is_none() {
-            let path = self.dir.join("printed");
-            let mut options = OpenOptions::new();
-            let options = options.write(true).create(true).truncate(false).mode(0o600);
-            self.printed_file = Some(options.open(path)?);
+            self.printed_file = Some(open_printed(&self.dir)?);
         }
-        let text = format!(
-            "{:020} {:020} {:020}\n",
-            position.segment, position.offset, position.generation
-        );
-        debug_assert_eq!(text.len(), PRINTED_LEN);
         if let Some(file) = &self.printed_file {
-            file.write_all_at(text.as_bytes(), 0)?;
+            write_printed(file, position)?;
             fsync.changed(file, &self.printed_pending);
         }
         self.printed = Some(position);
         Ok(())
     }
+}
+
+/// What came into a room after a place (`from`: index of the segment and logical offset in it), in order of arrival; `at` goes on behind it.
+///
+/// # Errors
+/// A file cannot be read; `at` stays.
+pub fn read_on(
+    dir: &Path,
+    network: &NetworkTag,
+    segments: &[u64],
+    from: (usize, u64),
+    at: &mut Position,
+    budget: usize,
+) -> io::Result<Vec<Stored>> {
+    let mut batches = Vec::new();
+    let (mut index, mut offset) = from;
+    let (mut taken, mut reached) = (0, *at);
+    while let Some(number) = segments.get(index) {
+        let mut reader = Reader::open_at(dir, *number, offset)?;
+        while taken < budget && reader.advance()? {
+            if let Ok((batch, local)) = Batch::from_stored(reader.line(), network) {
+                taken += reader.line().len();
+                let at = Position {
+                    offset: reader.at(),
+                    ..reader.position()
+                };
+                batches.push(Stored { at, batch, local });
+            }
+        }
+        reached = reader.position();
+        if taken >= budget {
+            break;
+        }
+        (index, offset) = (index + 1, 0);
+    }
+    *at = reached;
+    Ok(batches)
+}
+
+/// Up to where a room was last printed; `None`: it never was. A damaged note counts as one at the beginning.
+///
+/// # Errors
+/// The note cannot be read.
+pub fn printed(dir: &Path) -> io::Result<Option<Position>> {
+    let text = match fs::read(dir.join("printed")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => String::from_utf8(read?).unwrap_or_default(),
+    };
+    let mut numbers = text.split_ascii_whitespace().map(|n| n.parse().ok());
+    let mut next = || numbers.next().flatten();
+    Ok(Some(match (next(), next(), next()) {
+        (Some(segment), Some(offset), Some(generation)) => Position {
+            segment,
+            offset,
+            generation,
+        },
+        _ => Position::default(),
+    }))
+}
+
+/// The file that holds how far a room was printed.
+///
+/// # Errors
+/// It cannot be made.
+pub fn open_printed(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(dir.join("printed"))
+}
+
+/// # Errors
+/// The disk is full or broken.
+pub fn write_printed(file: &File, position: Position) -> io::Result<()> {
+    let text = format!(
+        "{:020} {:020} {:020}\n",
+        position.segment, position.offset, position.generation
+    );
+    debug_assert_eq!(text.len(), PRINTED_LEN);
+    file.write_all_at(text.as_bytes(), 0)
 }
 
 /// Bytes of all files below a room's folder that are segments.

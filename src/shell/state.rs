@@ -53,8 +53,27 @@ impl State {
     /// # Errors
     /// 78: the directory, or a file in it, can't be used. 1: another program runs in it.
     pub fn open(options: &Options) -> Result<Opened, Failure> {
+        let held = options.directory.as_deref().map(|directory| {
+            lock(directory)?.ok_or_else(|| {
+                Failure::new(
+                    FAILED,
+                    format!(
+                        "another p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
+                        directory.display()
+                    ),
+                )
+            })
+        });
+        State::open_locked(options, held.transpose()?)
+    }
+
+    /// As [`State::open`], with the directory's [`lock`]; without one, nothing goes to disk.
+    ///
+    /// # Errors
+    /// 78: a file in the directory can't be used.
+    pub fn open_locked(options: &Options, lock: Option<File>) -> Result<Opened, Failure> {
         let mut warnings = Vec::new();
-        let Some(directory) = options.directory.as_deref() else {
+        let (Some(directory), Some(lock)) = (options.directory.as_deref(), lock) else {
             return Ok(Opened {
                 state: State {
                     directory: None,
@@ -65,8 +84,6 @@ impl State {
                 warnings,
             });
         };
-        make_directory(directory)?;
-        let lock = lock(directory)?;
         let identity = identity(directory, &mut warnings)?;
         let state = State {
             directory: Some(directory.to_owned()),
@@ -238,7 +255,12 @@ fn no_directory(directory: &Path, error: &io::Error) -> Failure {
     ))
 }
 
-fn lock(directory: &Path) -> Result<File, Failure> {
+/// Makes the directory if there is none, and takes its lock. `None`: another program holds it.
+///
+/// # Errors
+/// 78: the directory can't be used.
+pub fn lock(directory: &Path) -> Result<Option<File>, Failure> {
+    make_directory(directory)?;
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -247,14 +269,8 @@ fn lock(directory: &Path) -> Result<File, Failure> {
         .open(directory.join("lock"))
         .map_err(|error| no_directory(directory, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::new(
-            FAILED,
-            format!(
-                "another p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
-                directory.display()
-            ),
-        )),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(no_directory(directory, &error)),
     }
 }

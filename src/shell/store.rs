@@ -9,6 +9,7 @@ use super::archive::Archive;
 use super::disk::Disk;
 use super::memory::Memory;
 use super::quota::{Core, Limits};
+use super::view::View;
 use crate::base::batch::{Batch, Local, LogId, Range};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -20,6 +21,7 @@ pub struct Store(Kind);
 enum Kind {
     Disk(Box<Disk>),
     Memory(Memory),
+    View(Box<View>),
 }
 
 impl Store {
@@ -45,6 +47,25 @@ impl Store {
         Store(Kind::Memory(Memory::new(own, network, limits.memory)))
     }
 
+    /// Another program's store, to be read alone.
+    pub fn view(view: View) -> Store {
+        Store(Kind::View(Box::new(view)))
+    }
+
+    /// Of a [`Store::view`]: the room stands open, and goes as far as this.
+    pub fn open_view(&mut self, room: &Room, end: Position) {
+        if let Kind::View(view) = &mut self.0 {
+            view.open(room, end);
+        }
+    }
+
+    /// Of a [`Store::view`]: the room's history goes as far as this now.
+    pub fn reaches(&mut self, room: &Room, end: Position) {
+        if let Kind::View(view) = &mut self.0 {
+            view.reaches(room, end);
+        }
+    }
+
     /// Opens a room, and gives back what it holds. One that is open is read anew.
     ///
     /// # Errors
@@ -56,6 +77,7 @@ impl Store {
                 memory.join(room);
                 Ok(Vec::new())
             }
+            Kind::View(_) => Ok(Vec::new()),
         }
     }
 
@@ -63,7 +85,7 @@ impl Store {
     pub fn was_there(&self, room: &Room) -> bool {
         match &self.0 {
             Kind::Disk(disk) => disk.shelf(room).is_some_and(|shelf| shelf.before),
-            Kind::Memory(_) => false,
+            Kind::Memory(_) | Kind::View(_) => false,
         }
     }
 
@@ -78,6 +100,7 @@ impl Store {
         match &mut self.0 {
             Kind::Disk(disk) => disk.save(room, batch, local),
             Kind::Memory(memory) => memory.save(room, batch, local),
+            Kind::View(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -90,6 +113,7 @@ impl Store {
         match &mut self.0 {
             Kind::Disk(disk) => disk.end_turn(core),
             Kind::Memory(memory) => Ok(memory.end_turn(core)),
+            Kind::View(_) => Ok(Vec::new()),
         }
     }
 
@@ -99,6 +123,7 @@ impl Store {
         match &mut self.0 {
             Kind::Disk(disk) => disk.full(),
             Kind::Memory(memory) => memory.full(),
+            Kind::View(_) => false,
         }
     }
 
@@ -120,6 +145,7 @@ impl Store {
                 None => Ok((Vec::new(), at)),
             },
             Kind::Memory(memory) => Ok(memory.load(log, from, at, budget)),
+            Kind::View(_) => Ok((Vec::new(), at)),
         }
     }
 
@@ -140,6 +166,7 @@ impl Store {
                 None => Ok(Vec::new()),
             },
             Kind::Memory(memory) => Ok(memory.read_on(room, at, budget)),
+            Kind::View(view) => view.read_on(room, at, budget),
         }
     }
 
@@ -151,6 +178,7 @@ impl Store {
                 .map(|shelf| shelf.end())
                 .unwrap_or_default(),
             Kind::Memory(memory) => memory.end(),
+            Kind::View(view) => view.end(room),
         }
     }
 
@@ -159,6 +187,7 @@ impl Store {
         match &self.0 {
             Kind::Disk(disk) => disk.shelf(room)?.printed(),
             Kind::Memory(memory) => memory.printed(room),
+            Kind::View(view) => view.printed(room),
         }
     }
 
@@ -171,6 +200,7 @@ impl Store {
                 memory.set_printed(room, position);
                 Ok(())
             }
+            Kind::View(view) => view.set_printed(room, position),
         }
     }
 
@@ -179,6 +209,7 @@ impl Store {
         match &self.0 {
             Kind::Disk(disk) => (Archive::Disk(disk.dir.clone()), disk.network),
             Kind::Memory(memory) => (Archive::Memory(memory), memory.network),
+            Kind::View(view) => (Archive::Disk(view.dir.clone()), view.network),
         }
     }
 
@@ -189,7 +220,7 @@ impl Store {
     pub fn sync(&self) -> io::Result<()> {
         match &self.0 {
             Kind::Disk(disk) => disk.sync(),
-            Kind::Memory(_) => Ok(()),
+            Kind::Memory(_) | Kind::View(_) => Ok(()),
         }
     }
 
@@ -200,7 +231,7 @@ impl Store {
     pub fn close(mut self, core: &dyn Core) -> io::Result<()> {
         match &mut self.0 {
             Kind::Disk(disk) => disk.close(core),
-            Kind::Memory(_) => Ok(()),
+            Kind::Memory(_) | Kind::View(_) => Ok(()),
         }
     }
 
@@ -208,7 +239,7 @@ impl Store {
     pub fn take_sync_failed(&self) -> bool {
         match &self.0 {
             Kind::Disk(disk) => disk.take_sync_failed(),
-            Kind::Memory(_) => false,
+            Kind::Memory(_) | Kind::View(_) => false,
         }
     }
 }

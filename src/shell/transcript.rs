@@ -19,6 +19,8 @@ const EVENTS_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     at: Position,
+    /// Where it began.
+    from: Position,
     /// What lies before was stored by earlier runs.
     run: Position,
     /// From here on everything is printed, own lines and backfill too.
@@ -58,6 +60,7 @@ impl Transcript {
     }
 
     /// Begins with a room where the last run stopped printing, or `backlog` lines before its end, whichever is earlier. `only_new`: at its end.
+    /// One that stands open goes on where it is.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -70,8 +73,15 @@ impl Transcript {
     ) -> io::Result<()> {
         let end = store.end(room);
         let printed = store.printed(room).unwrap_or_default();
+        if let Some(cursor) = self.cursors.get(room) {
+            self.lagging = true;
+            // What an earlier program left unprinted before this run began stays noted as that.
+            self.notes &= printed >= cursor.from;
+            return Ok(());
+        }
         let mut cursor = Cursor {
             at: if only_new { end } else { printed },
+            from: Position::default(),
             run: end,
             backlog: None,
         };
@@ -83,8 +93,19 @@ impl Transcript {
             cursor.at = cursor.at.min(at);
         }
         self.lagging |= cursor.at < end;
+        cursor.from = cursor.at;
         self.cursors.insert(room.clone(), cursor);
         Ok(())
+    }
+
+    /// The room was left.
+    pub fn close(&mut self, room: &Room) {
+        self.cursors.remove(room);
+    }
+
+    /// Lines were stored that nobody showed: they are to be read.
+    pub fn behind(&mut self) {
+        self.lagging = true;
     }
 
     /// Lines were stored. They are printed at once if the output keeps up, else read again later. `most`: lines that may still be printed.

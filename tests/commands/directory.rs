@@ -13,19 +13,6 @@ fn only_sentence(ended: &Ended) -> &str {
 }
 
 #[test]
-fn two_programs_do_not_share_a_directory() {
-    let Some(lo) = Loopback::new() else { return };
-    let _first = lo.start("bob", &["listen"]);
-    for verb in ["listen", "send", "peers"] {
-        let ended = finish(lo.spawn("bob", &[verb]), b"");
-        assert_eq!(ended.code, 1, "{ended:?}");
-        let sentence = only_sentence(&ended);
-        assert!(sentence.contains("--dir"), "{ended:?}");
-        assert!(sentence.contains("--ephemeral"), "{ended:?}");
-    }
-}
-
-#[test]
 fn a_damaged_identity_is_an_error_and_stays() {
     let Some(lo) = Loopback::new() else { return };
     let path = lo.host.folder("bob").join("identity");

@@ -6,6 +6,7 @@
 mod hosts;
 
 mod chat;
+mod control;
 mod directory;
 mod hangup;
 mod history;

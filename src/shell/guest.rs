@@ -1,0 +1,512 @@
+//! A run as long as it acts through another program, and what of it outlives that program.
+//!
+//! What was said comes from the history, so that a run goes on line by line where it is, whoever writes it. What is to be said is kept
+//! until it is told to be stored.
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use mio::{Events, Token};
+
+use super::desk::{Desk, cannot};
+use super::envelope::{self, ANSWER_MAX, Form, Log, Message, Told, Welcome};
+use super::event_loop::SIGNALS;
+use super::failure::Failure;
+use super::options::Options;
+use super::pipe::Pipe;
+use super::session::Session;
+use super::signals::Signals;
+use super::status::FAILED;
+use super::store::Store;
+use super::view::View;
+use crate::base::batch::{Batch, Lines, LogId};
+use crate::base::event::{Command, Delivery, Notice, Position};
+use crate::base::identity::NetworkTag;
+use crate::base::name::Room;
+use crate::base::table::Table;
+use crate::base::time::{Now, Time};
+
+const LINK: Token = Token(4);
+/// Milliseconds for which an answer is waited for.
+pub const PATIENCE: u64 = 10_000;
+/// Milliseconds between two tries to come in.
+const RETRY: u64 = 5;
+/// Milliseconds for which a run that was ended waits for what it said to be taken.
+const LINGER: u64 = 2_000;
+/// Bytes, and pieces, that may be said and not yet stored; then stdin waits.
+const SAYS_BYTES: usize = 256 * 1024;
+const SAYS_MAX: usize = 1024;
+/// Bytes read from the history at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Said, and not yet told to be stored.
+struct Said {
+    room: Room,
+    lines: Lines,
+    action: bool,
+    /// It lies behind this in the room's history, if anywhere.
+    mark: Position,
+}
+
+/// All that outlives the program it acts through.
+pub struct Guest {
+    welcome: Option<Welcome>,
+    /// The first is spoken in.
+    rooms: Vec<Room>,
+    store: Store,
+    says: VecDeque<Said>,
+    /// Stored last in each room.
+    heads: Table<Room, (LogId, u64)>,
+    /// Rooms asked for.
+    opening: usize,
+    /// The peers were asked for.
+    looking: bool,
+    /// When something was last asked for.
+    asked: Time,
+    met: bool,
+    delivery: Delivery,
+    /// An ended run goes at this time, whatever it still has to say.
+    until: Option<Time>,
+}
+
+impl Guest {
+    pub fn new(options: &Options) -> Guest {
+        Guest {
+            welcome: None,
+            rooms: options.rooms.clone(),
+            store: Store::view(View::new(Path::new(""), NetworkTag::OPEN, false)),
+            says: VecDeque::new(),
+            heads: Table::new(),
+            opening: 0,
+            looking: false,
+            asked: Time(0),
+            met: false,
+            delivery: Delivery {
+                linked: 0,
+                holding: 0,
+                settled: false,
+                again: None,
+            },
+            until: None,
+        }
+    }
+
+    /// Acts through the program at the other end. `None`: that ended.
+    pub fn stay(
+        &mut self,
+        desk: &mut Desk,
+        directory: &Path,
+        stream: UnixStream,
+        welcome: Welcome,
+    ) -> Result<Option<u8>, Failure> {
+        self.same_network(welcome.network)?;
+        let history = directory.join("history");
+        self.store = Store::view(View::new(&history, welcome.network, !welcome.prints));
+        let (mut session, mut signals) = desk.sit(&welcome.me, welcome.age)?;
+        let stream = mio::net::UnixStream::from_std(stream);
+        let mut pipe = Pipe::new(stream, desk.poll.registry(), LINK)
+            .map_err(|error| cannot("the socket cannot be used", &error))?;
+        let (me, port) = (welcome.me.clone(), welcome.port);
+        self.met = welcome.met;
+        self.welcome = Some(welcome);
+        self.drop_stored();
+        self.asked = desk.clock.now().time;
+        for place in &desk.options.peers {
+            envelope::put_dial(&mut pipe.output, place);
+        }
+        self.begin(&mut session, &mut pipe);
+        session.ready(port, &me, self.rooms.first());
+        let stayed = self.turns(desk, &mut session, &mut signals, &mut pipe);
+        let stayed = stayed.map_err(|error| cannot("the run had to end", &error))?;
+        match stayed {
+            Some(_) => session.close(&mut self.store),
+            None => desk.seat = Some((session, signals)),
+        }
+        Ok(stayed)
+    }
+
+    /// It acted through a program.
+    pub fn stayed(&self) -> bool {
+        self.welcome.is_some()
+    }
+
+    /// A secret keeps what is said with those who know it, also when another program goes on with it.
+    fn same_network(&self, network: NetworkTag) -> Result<(), Failure> {
+        let before = self.welcome.as_ref().map(|welcome| welcome.network);
+        if before.is_some_and(|before| before != network) {
+            return Err(Failure::config(
+                "the program that this one acted through is gone, and its network is another: give its --secret-file to go on",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the program is to know first.
+    fn begin(&mut self, session: &mut Session, pipe: &mut Pipe) {
+        let out = &mut pipe.output;
+        for room in &self.rooms {
+            envelope::put(out, format_args!("join {room}"));
+        }
+        self.opening = self.rooms.len();
+        if session.prints() {
+            envelope::put(out, format_args!("follow"));
+        }
+        for (log, sequence) in self.heads.values() {
+            envelope::put(out, format_args!("await {} {sequence}", Log(log)));
+        }
+        for said in &self.says {
+            envelope::put_say(out, &said.room, &said.lines, said.action);
+        }
+        if std::mem::take(&mut self.looking) {
+            session.take_over(vec![Command::Peers]);
+        }
+        self.delivery.settled = false;
+        session.take_over(Vec::new());
+    }
+
+    fn turns(
+        &mut self,
+        desk: &mut Desk,
+        session: &mut Session,
+        signals: &mut Signals,
+        pipe: &mut Pipe,
+    ) -> io::Result<Option<u8>> {
+        let mut events = Events::with_capacity(16);
+        let mut now = desk.clock.now();
+        loop {
+            session.end_turn(&mut self.store)?;
+            pipe.flush();
+            if let Some(status) = self.over(session, now) {
+                return Ok(Some(status));
+            }
+            let takes = self.takes();
+            let waits = self.opening > 0 || session.goal.ended();
+            let busy = pipe.readable || !waits && session.busy(takes);
+            let deadlines = match self.asks() {
+                true => [None, self.until, Some(self.asked + PATIENCE)],
+                false => [session.deadline(), self.until, None],
+            };
+            let least = deadlines.into_iter().flatten().min();
+            let timeout = match least {
+                _ if busy => Some(Duration::ZERO),
+                least => least.map(|at| Duration::from_millis(at.since(now.time))),
+            };
+            match desk.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                done => done?,
+            }
+            now = desk.clock.now();
+            for event in &events {
+                match event.token() {
+                    SIGNALS => {
+                        for signal in signals.pending() {
+                            session.signal(signal);
+                        }
+                    }
+                    LINK => pipe.event(event),
+                    _ => {}
+                }
+            }
+            if pipe.readable {
+                pipe.read();
+            }
+            while let Some(told) = hear(pipe) {
+                self.told(session, told)?;
+            }
+            if pipe.ended {
+                return Ok(None);
+            }
+            if session.goal.ended() {
+                continue;
+            }
+            session.take_in(now, takes);
+            while self.opening == 0
+                && let Some(command) = session.next_command()
+            {
+                self.command(session, pipe, command, now);
+            }
+            session.look_back(now, &self.store, self.rooms.first());
+        }
+    }
+
+    /// An answer is due.
+    fn asks(&self) -> bool {
+        self.opening > 0 || self.looking
+    }
+
+    fn takes(&self) -> bool {
+        let bytes: usize = self.says.iter().map(|said| said.lines.len()).sum();
+        self.opening == 0 && bytes < SAYS_BYTES && self.says.len() < SAYS_MAX
+    }
+
+    fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
+        let stored = self.says.is_empty();
+        let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
+        if session.goal.ended() && !stored {
+            let until = *self.until.get_or_insert(now.time + LINGER);
+            if until > now.time {
+                return None;
+            }
+        }
+        let silent = self.asks() && self.asked + PATIENCE <= now.time;
+        if silent || !stored && (late(self.until) || late(session.deadline())) {
+            session.complain(
+                "the program that runs in this directory does not answer; what was said last it has not taken",
+            );
+            session.goal.end(FAILED);
+        }
+        if self.asks() && !session.goal.ended() {
+            return None;
+        }
+        session.over(now, self.met, stored, || self.delivery)
+    }
+
+    fn told(&mut self, session: &mut Session, told: Told) -> io::Result<()> {
+        match told {
+            Told::Joined(room, end) => {
+                self.opening = self.opening.saturating_sub(1);
+                self.store.open_view(&room, end);
+                session.open(&self.store, &room)?;
+                session.end_turn(&mut self.store)?;
+            }
+            Told::Unjoined(room) => {
+                self.opening = self.opening.saturating_sub(1);
+                session.goal.refuse();
+                self.left(session, &room);
+            }
+            Told::Parted(room) => {
+                self.opening = self.opening.saturating_sub(1);
+                session.transcript.close(&room);
+            }
+            Told::End(room, end) => {
+                self.store.reaches(&room, end);
+                if session.prints() {
+                    session.transcript.behind();
+                    session.end_turn(&mut self.store)?;
+                }
+            }
+            Told::Accepted(log, sequence) => {
+                if let Some(said) = self.says.pop_front() {
+                    self.heads.insert(said.room, (log, sequence));
+                }
+            }
+            Told::Refused => {
+                self.says.pop_front();
+                session.goal.refuse();
+            }
+            Told::Delivery { met, delivery } => {
+                self.met |= met;
+                self.delivery = delivery;
+                if delivery.settled && self.says.is_empty() {
+                    session.goal.settled();
+                }
+            }
+            Told::Peers(count, list) => {
+                self.looking = false;
+                session.peers(count, list);
+            }
+            Told::Notice(notice) => {
+                if let (Notice::Renamed { peer, .. }, Some(welcome)) = (&notice, &mut self.welcome)
+                    && peer.id == welcome.me.id
+                {
+                    welcome.me.nick = peer.nick.clone();
+                }
+                session.notice(notice, &self.store);
+            }
+            Told::Welcome(_) => {}
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, session: &mut Session, pipe: &mut Pipe, command: Command, now: Now) {
+        let out = &mut pipe.output;
+        match command {
+            Command::Say {
+                room,
+                lines,
+                action,
+            } => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) if self.rooms.contains(&room) => self.say(out, room, lines, action),
+                Some(room) => refuse(
+                    session,
+                    &self.store,
+                    format!("not in {room}: /join {room} first"),
+                ),
+                None => refuse(session, &self.store, "in no room: /join one first".into()),
+            },
+            Command::Join(room) => {
+                if !self.rooms.contains(&room) {
+                    envelope::put(out, format_args!("join {room}"));
+                    self.opening += 1;
+                    self.asked = now.time;
+                }
+                self.rooms.retain(|other| *other != room);
+                self.rooms.insert(0, room);
+                session.speak_in(self.rooms.first());
+            }
+            Command::Part(room) => match room.or_else(|| self.rooms.first().cloned()) {
+                Some(room) if self.rooms.contains(&room) => {
+                    // What was said there is still to be shown.
+                    envelope::put(out, format_args!("part {room}"));
+                    self.opening += 1;
+                    self.asked = now.time;
+                    self.left(session, &room);
+                }
+                Some(room) => refuse(session, &self.store, format!("not in {room}")),
+                None => refuse(session, &self.store, "in no room".into()),
+            },
+            Command::Nick(nick) => envelope::put(out, format_args!("nick {nick}")),
+            Command::Peers => {
+                let form = match session.form() {
+                    Form::Rows => "rows",
+                    Form::Table => "table",
+                    Form::Json => "json",
+                };
+                envelope::put(out, format_args!("peers {form}"));
+                (self.looking, self.asked) = (true, now.time);
+            }
+            Command::Rooms => session.notice(Notice::Rooms(self.rooms.clone()), &self.store),
+            Command::Finish { need: Some(need) } => {
+                envelope::put(out, format_args!("finish {need}"));
+            }
+            Command::Finish { need: None } => envelope::put(out, format_args!("finish all")),
+            Command::Await { .. } | Command::Leave => {}
+        }
+    }
+
+    /// In pieces that are one batch each: so it can be told from the history which of them are stored.
+    fn say(&mut self, out: &mut Vec<u8>, room: Room, mut lines: Lines, action: bool) {
+        while !lines.is_empty() {
+            let said = Said {
+                room: room.clone(),
+                lines: lines.take_batch(),
+                action,
+                mark: self.store.end(&room),
+            };
+            envelope::put_say(out, &said.room, &said.lines, action);
+            self.says.push_back(said);
+        }
+    }
+
+    fn left(&mut self, session: &mut Session, room: &Room) {
+        self.rooms.retain(|other| other != room);
+        session.speak_in(self.rooms.first());
+    }
+
+    /// The program that was to store it died, perhaps between that and telling of it: what is stored is not said again.
+    fn drop_stored(&mut self) {
+        while let Some(said) = self.says.front() {
+            let Some(found) = self.stored(said) else {
+                return;
+            };
+            let room = said.room.clone();
+            self.heads.insert(room, found);
+            self.says.pop_front();
+        }
+    }
+
+    fn stored(&self, said: &Said) -> Option<(LogId, u64)> {
+        let me = self.welcome.as_ref()?.me.id;
+        let head = self.heads.get(&said.room);
+        let mut at = said.mark;
+        loop {
+            let batches = self.store.read_on(&said.room, &mut at, READ_BYTES);
+            // What cannot be read counts as not there: said twice is better than lost.
+            let batches = batches.ok().filter(|batches| !batches.is_empty())?;
+            for entry in batches {
+                let batch = entry.batch;
+                let before =
+                    head.is_some_and(|(log, last)| *log == batch.log && batch.last() <= *last);
+                if batch.log.author == me && !before && is_same(&batch, said) {
+                    return Some((batch.log.clone(), batch.last()));
+                }
+            }
+        }
+    }
+
+    /// Until the next try to come in. The status, if the run ended meanwhile.
+    pub fn nap(&mut self, desk: &mut Desk) -> Result<Option<u8>, Failure> {
+        let mut events = Events::with_capacity(16);
+        let polled = desk
+            .poll
+            .poll(&mut events, Some(Duration::from_millis(RETRY)));
+        match polled {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                return Err(cannot("the run had to end", &error));
+            }
+            _ => {}
+        }
+        let Some((session, signals)) = &mut desk.seat else {
+            return Ok(None);
+        };
+        for signal in signals.pending() {
+            session.signal(signal);
+        }
+        if !session.goal.ended() || !self.says.is_empty() {
+            return Ok(None);
+        }
+        let status = session.over(desk.clock.now(), self.met, true, || self.delivery);
+        session.close(&mut self.store);
+        Ok(status)
+    }
+
+    /// The directory is this run's own now: what is not done yet it does itself.
+    pub fn hand_over(&mut self, desk: &mut Desk, network: NetworkTag) -> Result<(), Failure> {
+        let Some(welcome) = self.welcome.clone() else {
+            return Ok(());
+        };
+        self.same_network(network)?;
+        self.drop_stored();
+        desk.options.username = welcome.me.nick;
+        desk.options.multicast = welcome.multicast;
+        desk.options.interfaces = welcome.interfaces;
+        desk.options.rooms = self.rooms.clone();
+        let heads = std::mem::take(&mut self.heads).into_values();
+        let mut commands: Vec<Command> = heads
+            .map(|(log, sequence)| Command::Await { log, sequence })
+            .collect();
+        commands.extend(self.says.drain(..).map(|said| Command::Say {
+            room: Some(said.room),
+            lines: said.lines,
+            action: said.action,
+        }));
+        if self.looking {
+            commands.push(Command::Peers);
+        }
+        if let Some((session, _)) = &mut desk.seat {
+            session.take_over(commands);
+        }
+        Ok(())
+    }
+}
+
+/// The next thing told. What nobody understands ends it.
+fn hear(pipe: &mut Pipe) -> Option<Told> {
+    match Message::take(&mut pipe.input, ANSWER_MAX) {
+        Ok(None) => None,
+        Ok(Some(message)) => match message.told() {
+            Some(told) => Some(told),
+            None => {
+                pipe.end();
+                None
+            }
+        },
+        Err(_) => {
+            pipe.end();
+            None
+        }
+    }
+}
+
+fn refuse(session: &mut Session, store: &Store, content: String) {
+    let code = "room";
+    session.notice(Notice::Error { code, content }, store);
+}
+
+fn is_same(batch: &Batch, said: &Said) -> bool {
+    let (mut lines, mut same) = (said.lines.iter(), batch.action == said.action);
+    batch.each_line(|line| same &= lines.next() == Some(line));
+    same && lines.next().is_none()
+}

@@ -1,0 +1,98 @@
+//! The history as one reads it beside the program that writes it: whole lines, up to where that program says it goes.
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::segment;
+use super::shelf;
+use crate::base::event::{Position, Stored};
+use crate::base::identity::NetworkTag;
+use crate::base::name::Room;
+use crate::base::table::Table;
+
+/// One room's history.
+struct Seen {
+    end: Position,
+    printed: Option<Position>,
+}
+
+pub struct View {
+    /// The network's folder.
+    pub dir: PathBuf,
+    pub network: NetworkTag,
+    /// The program that writes prints nothing: how far it is printed is noted here.
+    notes: bool,
+    rooms: Table<Room, Seen>,
+}
+
+impl View {
+    pub fn new(dir: &Path, network: NetworkTag, notes: bool) -> View {
+        View {
+            dir: dir.join(network.folder()),
+            network,
+            notes,
+            rooms: Table::new(),
+        }
+    }
+
+    fn folder(&self, room: &Room) -> PathBuf {
+        self.dir.join(room.as_str())
+    }
+
+    /// The room's history goes as far as this now.
+    pub fn reaches(&mut self, room: &Room, end: Position) {
+        if let Some(seen) = self.rooms.get_mut(room) {
+            seen.end = end;
+        }
+    }
+
+    /// The room stands open.
+    pub fn open(&mut self, room: &Room, end: Position) {
+        // What the other program prints is not printed once more; a note that cannot be read is as if nothing was.
+        let printed = match self.notes {
+            true => shelf::printed(&self.folder(room)).unwrap_or_default(),
+            false => Some(end),
+        };
+        self.rooms.insert(room.clone(), Seen { end, printed });
+    }
+
+    pub fn end(&self, room: &Room) -> Position {
+        self.rooms
+            .get(room)
+            .map_or_else(Position::default, |seen| seen.end)
+    }
+
+    pub fn printed(&self, room: &Room) -> Option<Position> {
+        self.rooms.get(room)?.printed
+    }
+
+    /// # Errors
+    /// The disk is full or broken.
+    pub fn set_printed(&mut self, room: &Room, position: Position) -> io::Result<()> {
+        let folder = self.folder(room);
+        match self.rooms.get_mut(room) {
+            Some(seen) if self.notes && seen.printed != Some(position) => {
+                seen.printed = Some(position);
+                shelf::write_printed(&shelf::open_printed(&folder)?, position)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// A file cannot be read; `at` stays.
+    pub fn read_on(
+        &self,
+        room: &Room,
+        at: &mut Position,
+        budget: usize,
+    ) -> io::Result<Vec<Stored>> {
+        let dir = self.folder(room);
+        let segments: Vec<u64> = segment::list(&dir)?.iter().map(|(n, _)| *n).collect();
+        let index = segments.partition_point(|n| *n < at.segment);
+        let offset = match segments.get(index) {
+            Some(number) if *number == at.segment => at.offset,
+            _ => 0,
+        };
+        shelf::read_on(&dir, &self.network, &segments, (index, offset), at, budget)
+    }
+}

@@ -1,0 +1,383 @@
+//! One directory, many programs: what acts through the one that runs.
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::{Loopback, wait_until};
+use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
+
+#[test]
+fn send_acts_through_the_program_that_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &[]);
+    wait_joined(&bob, "alice");
+    let ended = finish(lo.spawn("alice", &["send", "Hey", "there!"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.out.is_empty() && ended.err.is_empty(), "{ended:?}");
+    wait_said(&bob, &["Hey there!"]);
+    // The running program says it as its own.
+    wait_said(&alice, &["Hey there!"]);
+    let line = unstamped(&alice.out.all().pop().expect("a line")).to_owned();
+    assert!(line.starts_with("#general alice~"), "{line}");
+
+    let ended = finish(lo.spawn("alice", &["send"]), b"one\ntwo\n\nfour\r\r\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // Of two the one is the line's own, and shown as a picture of itself.
+    wait_said(&bob, &["Hey there!", "one", "two", "", "four\u{240d}"]);
+    let left = |line: &String| line.ends_with(" left");
+    assert!(!bob.out.all().iter().any(left), "{:?}", bob.out.all());
+}
+
+#[test]
+fn send_through_another_tells_the_truth() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["send", "-W", "0.3", "alone"]), b"");
+    assert_eq!(ended.code, 69, "{ended:?}");
+    let ended = finish(lo.spawn("alice", &["send", "--need", "0", "zero"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    let args = ["send", "--need", "2", "-W", "0.3", "two"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 75, "{ended:?}");
+    assert!(ended.err[0].contains("1 of 1 linked"), "{ended:?}");
+    let ended = finish(lo.spawn("alice", &["send"]), b"fine\n\xff\n");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err[0].starts_with("p2pchat: line 2: "), "{ended:?}");
+    wait_line(&bob, ": fine");
+}
+
+#[test]
+fn a_room_that_the_program_is_not_in_is_joined() {
+    let Some(lo) = Loopback::new() else { return };
+    let carol = lo.start("carol", &["listen", "-r", "ops"]);
+    let _alice = lo.start("alice", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["send", "-t", "ops", "psst"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_said(&carol, &["psst"]);
+}
+
+#[test]
+fn much_that_is_piped_through_arrives_in_order() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen", "--no-echo"]);
+    wait_joined(&alice, "bob");
+    let lines: Vec<String> = (0..30_000).map(|n| format!("line {n}")).collect();
+    let input = lines.join("\n");
+    let ended = finish(lo.spawn("alice", &["send"]), input.as_bytes());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    bob.out.wait_all(SOON, |all| all.len() > lines.len());
+    assert_eq!(said(&bob.out.all()), lines);
+}
+
+#[test]
+fn only_the_owner_may_connect_and_a_clean_end_leaves_no_socket() {
+    let Some(lo) = Loopback::new() else { return };
+    let path = lo.host.folder("alice").join("control.sock");
+    let mut alice = lo.start("alice", &["listen"]);
+    let mode = fs::metadata(&path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    alice.signal(Signal::SIGTERM);
+    assert_eq!(alice.wait_code(SOON), 143);
+    assert!(!path.exists());
+    // What a crash leaves is no obstacle.
+    let mut alice = lo.start("alice", &["listen"]);
+    alice.kill();
+    assert!(path.exists());
+    let ended = finish(lo.spawn("alice", &["send", "--need", "0", "x"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!path.exists());
+    lo.start("alice", &["listen", "--ephemeral"]);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_directory_too_deep_for_a_socket_is_an_error() {
+    let Some(lo) = Loopback::new() else { return };
+    let deep = lo.host.folder("deep").join("d".repeat(100));
+    let dir = format!("--dir={}", deep.display());
+    for verb in ["listen", "send", "peers"] {
+        let ended = finish(lo.spawn("alice", &[verb, &dir]), b"");
+        assert_eq!(ended.code, 78, "{ended:?}");
+        assert!(
+            ended.err.len() == 1 && ended.err[0].contains("too deep"),
+            "{ended:?}"
+        );
+        assert!(ended.err[0].contains("--dir"), "{ended:?}");
+    }
+}
+
+#[test]
+fn options_of_the_program_are_refused_if_they_are_others() {
+    let Some(lo) = Loopback::new() else { return };
+    let _alice = lo.start("alice", &["listen"]);
+    let secret = lo.host.folder("secret");
+    fs::write(&secret, "a secret that is long enough").expect("a file");
+    let secret = format!("--secret-file={}", secret.display());
+    for option in [
+        "-ucarol",
+        "-p4711",
+        "-m239.1.1.1:5",
+        "--interface=eth7",
+        &secret,
+    ] {
+        for verb in ["listen", "send", "peers"] {
+            let ended = finish(lo.spawn("alice", &[verb, option]), b"");
+            assert_eq!(ended.code, 2, "{option}: {ended:?}");
+            let [sentence] = &ended.err[..] else {
+                panic!("{ended:?}");
+            };
+            assert!(sentence.contains("--dir"), "{ended:?}");
+            assert!(sentence.contains("--ephemeral"), "{ended:?}");
+        }
+    }
+    // The same again is no other.
+    let ended = finish(
+        lo.spawn("alice", &["send", "-ualice", "--need=0", "x"]),
+        b"",
+    );
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[test]
+fn a_send_that_is_cut_off_goes_on_by_itself() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    for round in 0..3 {
+        let mut alice = lo.start("alice", &["listen"]);
+        alice.signal(Signal::SIGSTOP);
+        let text = format!("line {round}");
+        let send = lo.spawn("alice", &["send", &text]);
+        // It knocks, and is not heard.
+        std::thread::sleep(Duration::from_millis(50 * round));
+        alice.kill();
+        let ended = finish(send, b"");
+        assert_eq!(ended.code, 0, "{ended:?}");
+        wait_line(&bob, &format!(": {text}"));
+    }
+    assert_eq!(said(&bob.out.all()), ["line 0", "line 1", "line 2"]);
+}
+
+#[test]
+fn what_was_accepted_and_not_delivered_is_seen_to_by_whoever_said_it() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let mut send = lo.spawn("alice", &["send", "-W", "20", "late"]);
+    wait_line(&alice, ": late");
+    let mut alice = alice;
+    alice.kill();
+    let bob = lo.start("bob", &["listen", "--backlog", "9"]);
+    assert_eq!(send.wait_code(SOON), 0, "{:?}", send.err.all());
+    wait_said(&bob, &["late"]);
+}
+
+#[test]
+fn peers_are_those_of_the_program_that_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["peers", "-W", "0.2"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+    let _bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    let ended = finish(lo.spawn("alice", &["peers", "-W", "0.1"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
+    assert!(ended.out[0].starts_with("bob~"), "{ended:?}");
+    let ended = finish(lo.spawn("alice", &["peers", "--json", "-W", "0.1"]), b"");
+    assert!(ended.out[0].starts_with(r#"{"type":"peer","#), "{ended:?}");
+}
+
+#[test]
+fn listen_prints_what_comes_and_takes_over() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &[]);
+    let mut alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    finish(lo.spawn("bob", &["send", "before"]), b"");
+    wait_said(&alice, &["before"]);
+
+    let through = lo.start("alice", &["listen"]);
+    let json = lo.start("alice", &["listen", "--json", "--no-echo"]);
+    let backlog = lo.start("alice", &["listen", "--backlog", "1"]);
+    finish(lo.spawn("bob", &["send", "one"]), b"");
+    finish(lo.spawn("alice", &["send", "two"]), b"");
+    wait_said(&through, &["one", "two"]);
+    wait_said(&backlog, &["before", "one", "two"]);
+    wait_said(&alice, &["before", "one", "two"]);
+    let line = json.out.wait_for(SOON, |line| line.contains("\"one\""));
+    assert!(line.contains(r#""type":"chat""#), "{line}");
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&through, "carol");
+    drop(carol);
+    wait_line(&through, " left");
+
+    // One of them goes on as the program, the others through it; nothing is lost, nothing comes twice.
+    alice.kill();
+    let ended = finish(lo.spawn("bob", &["send", "three"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = finish(lo.spawn("alice", &["send", "four"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_said(&through, &["one", "two", "three", "four"]);
+    wait_said(&backlog, &["before", "one", "two", "three", "four"]);
+    json.out.wait_for(SOON, |line| line.contains("\"three\""));
+    let own = |line: &String| line.contains("\"two\"") || line.contains("\"four\"");
+    assert!(!json.out.all().iter().any(own), "{:?}", json.out.all());
+    wait_said(&bob, &["before", "one", "two", "three", "four"]);
+}
+
+#[test]
+fn chat_through_another_says_and_is_shown_and_takes_over() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let mut chat = lo.start("alice", &["--commands"]);
+    chat.say("one");
+    wait_said(&chat, &["one"]);
+    wait_said(&alice, &["one"]);
+    chat.say("/users");
+    chat.err.wait_for(SOON, |line| line.contains("bob"));
+    chat.say("/join ops");
+    chat.say("hidden");
+    wait_line(&alice, ": hidden");
+    chat.say("/part");
+    chat.say("two");
+    wait_said(&bob, &["one", "two"]);
+    alice.signal(Signal::SIGTERM);
+    chat.say("three");
+    finish(lo.spawn("bob", &["send", "four"]), b"");
+    wait_line(&chat, ": four");
+    wait_line(&bob, ": three");
+    let ended = finish(chat, b"five");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": five");
+    let mut all = said(&bob.out.all());
+    all.sort();
+    assert_eq!(all, ["five", "four", "one", "three", "two"]);
+    let mut all = said(&ended.out);
+    all.sort();
+    assert_eq!(all, ["five", "four", "hidden", "one", "three", "two"]);
+    wait_until("alice is gone", SOON, || alice.out.wait_end(SOON).len() > 1);
+}
+
+/// A program that dies between storing and telling of it, at a moment that no kill can hit: played by the test.
+fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
+    let folder = lo.host.folder("alice");
+    let path = folder.join("control.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let who = finish(lo.spawn("alice", &["whoami"]), b"");
+    let id = who.out[1].strip_prefix("id: ").expect("an id").to_owned();
+    let lock = File::create(folder.join("lock")).expect("a file");
+    lock.lock().expect("a lock");
+    let send = lo.spawn("alice", &["send", "--need", "0", "hello"]);
+    let (mut stream, _) = listener.accept().expect("a client");
+    let tag = "0".repeat(64);
+    let welcome = format!("welcome {id} alice 9999 5 true false {tag} 224.0.0.1:9999 lo\n");
+    stream.write_all(welcome.as_bytes()).expect("a reader");
+    let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+    let mut wait = |word: &str| {
+        let mut line = String::new();
+        while !line.starts_with(word) {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).expect("a line"), 0);
+        }
+    };
+    wait("join #general");
+    let joined = format!("joined #general {mark} 0\n");
+    stream.write_all(joined.as_bytes()).expect("a reader");
+    wait("say #general");
+    drop((reader, stream, listener));
+    drop(lock);
+    let ended = finish(send, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let history = folder.join("history/open/#general/000001.ndjson");
+    let lines = fs::read_to_string(history).expect("a history");
+    let said = lines.lines().filter(|line| line.contains("\"hello\""));
+    said.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_was_stored_and_not_told_of_is_not_said_twice() {
+    let Some(lo) = Loopback::new() else { return };
+    finish(lo.spawn("alice", &["send", "--need", "0", "hello"]), b"");
+    // All of the history came after the line was handed over.
+    assert_eq!(dies_in_between(&lo, "0 0").len(), 1);
+    // And none of it.
+    let history = lo.host.folder("alice").join("history/open/#general");
+    let size = fs::metadata(history.join("000001.ndjson"))
+        .expect("a file")
+        .len();
+    assert_eq!(dies_in_between(&lo, &format!("1 {size}")).len(), 2);
+}
+
+#[test]
+fn a_send_that_is_told_to_end_loses_nothing_that_was_handed_over() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let mut send = lo.spawn("alice", &["send"]);
+    send.say("one");
+    wait_said(&alice, &["one"]);
+    send.signal(Signal::SIGTERM);
+    assert_eq!(send.wait_code(SOON), 143);
+    // A program that does not answer does not hold it for ever, and it says so.
+    let mut send = lo.spawn("alice", &["send"]);
+    send.say("two");
+    wait_said(&alice, &["one", "two"]);
+    alice.signal(Signal::SIGSTOP);
+    send.say("three");
+    send.signal(Signal::SIGTERM);
+    let code = send.wait_code(SOON);
+    let err = send.err.wait_end(SOON);
+    let told = err.iter().any(|line| line.contains("does not answer"));
+    // The signal may come before the line.
+    assert!(code == 143 && (told || err.is_empty()), "{code} {err:?}");
+    alice.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_program_that_does_not_answer_is_told_of() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    alice.signal(Signal::SIGSTOP);
+    let ended = finish(lo.spawn("alice", &["send", "-W", "0.1", "hello"]), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err[0].contains("does not answer"), "{ended:?}");
+    alice.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_program_that_ends_amid_a_pipe_loses_no_line_and_doubles_none() {
+    let Some(lo) = Loopback::new() else { return };
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let user = format!("alice-{signal}").to_lowercase();
+        let bob = lo.start("bob", &["listen"]);
+        let alice = lo.start(&user, &["listen", "--no-echo"]);
+        wait_joined(&alice, "bob");
+        let mut send = lo.spawn(&user, &["send"]);
+        let lines: Vec<String> = (0..50_000).map(|n| format!("line {n} of many")).collect();
+        let input = lines.join("\n");
+        let mut stdin = send.take_stdin();
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        wait_line(&bob, ": line 500 of many");
+        alice.signal(signal);
+        writer.join().expect("a writer").expect("a reader");
+        assert_eq!(send.wait_code(SOON), 0, "{:?}", send.err.all());
+        // He holds it all; his transcript follows.
+        wait_line(&bob, ": line 49999 of many");
+        let name = format!(" {user}~");
+        let all = bob.out.all();
+        let all: Vec<String> = all
+            .into_iter()
+            .filter(|line| line.contains(&name))
+            .collect();
+        let all = said(&all);
+        let first = all.iter().zip(&lines).position(|(got, line)| got != line);
+        assert_eq!((first, all.len()), (None, lines.len()), "{signal}");
+    }
+}
