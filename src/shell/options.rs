@@ -1,6 +1,7 @@
 //! What the user wants: command line, environment and options file, made one.
 //!
 //! Command line before environment before file; what stands in none of them has a default.
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -266,19 +267,23 @@ fn has(given: &[Given], long: &str) -> bool {
     given.iter().any(|given| given.long == long)
 }
 
-/// The option part was found by our own scan, as pico-args knows no end of options; the values are its own business.
 fn understood<T>(given: &[Given], long: &'static str, f: Meaning<T>) -> Result<Vec<T>, Failure> {
+    let values = values_of(given, long)?.into_iter();
+    values.map(|v| f(&v).map_err(Failure::usage)).collect()
+}
+
+/// The option part was found by our own scan, as pico-args knows no end of options; the values are its own business. One copy for all
+/// types of value: it is large.
+fn values_of(given: &[Given], long: &'static str) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for given in given.iter().filter(|given| given.long == long) {
         words.push(OsString::from(long));
         words.extend(given.value.clone());
     }
+    let whole = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
     Arguments::from_vec(words)
-        .values_from_os_str(long, f)
-        .map_err(|error| match error {
-            pico_args::Error::ArgumentParsingFailed { cause } => Failure::usage(cause),
-            other => Failure::usage(other.to_string()),
-        })
+        .values_from_os_str(long, whole)
+        .map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// An empty variable is as good as none.
