@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
 
@@ -231,6 +232,31 @@ fn listen_prints_what_comes_and_takes_over() {
     wait_said(&bob, &["before", "one", "two", "three", "four"]);
 }
 
+fn wait_line_of_err(program: &Program, end: &str) {
+    program.err.wait_for(SOON, |line| line.ends_with(end));
+}
+
+#[test]
+fn listen_through_another_ends_when_it_was_told_to() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    finish(lo.spawn("alice", &["send", "--need", "0", "before"]), b"");
+    let through = lo.start("alice", &["listen", "-n", "2"]);
+    finish(
+        lo.spawn("alice", &["send", "--need", "0"]),
+        b"one\ntwo\nthree\n",
+    );
+    let ended = finish(through, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(said(&ended.out), ["one", "two"]);
+    let ended = finish(lo.spawn("alice", &["listen", "-n", "1", "-W", "0.1"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (124, 0), "{ended:?}");
+    let through = lo.start("alice", &["listen"]);
+    through.signal(Signal::SIGINT);
+    assert_eq!(finish(through, b"").code, 130);
+    wait_said(&alice, &["before", "one", "two", "three"]);
+}
+
 #[test]
 fn chat_through_another_says_and_is_shown_and_takes_over() {
     let Some(lo) = Loopback::new() else { return };
@@ -243,6 +269,8 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
     wait_said(&alice, &["one"]);
     chat.say("/users");
     chat.err.wait_for(SOON, |line| line.contains("bob"));
+    chat.say("/history 1");
+    wait_line_of_err(&chat, ": one");
     chat.say("/join ops");
     chat.say("hidden");
     wait_line(&alice, ": hidden");
