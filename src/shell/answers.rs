@@ -45,7 +45,8 @@ impl Session {
         self.show(list);
     }
 
-    fn table(&mut self, lines: Vec<u8>) {
+    /// An answer, made here or elsewhere.
+    pub fn table(&mut self, lines: Vec<u8>) {
         if self.face.is_json() {
             self.show(lines)
         } else {

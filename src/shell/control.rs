@@ -208,7 +208,7 @@ impl Control {
                     Some(Request::Finish(need)) => client.finish = Some(need),
                     Some(request) => {
                         let form = match &request {
-                            Request::Peers(form) => *form,
+                            Request::Peers(form) | Request::Stats(form) => *form,
                             _ => Form::Rows,
                         };
                         self.served = Some((*token, form));
@@ -288,6 +288,15 @@ impl Control {
                 }
                 let words = format_args!("peers {}", views.len());
                 envelope::put_with(&mut client.pipe.output, words, &rows);
+                return None;
+            }
+            (Notice::Stats(stats), Some(form), Some(client)) => {
+                let mut lines = Vec::new();
+                match form {
+                    Form::Json => json::append(&notice, &mut lines),
+                    _ => lines.extend_from_slice(text::stats(stats).as_bytes()),
+                }
+                envelope::put_with(&mut client.pipe.output, format_args!("stats"), &lines);
                 return None;
             }
             (Notice::Error { .. }, _, Some(client)) => {

@@ -41,12 +41,22 @@ pub struct Welcome {
     pub interfaces: Vec<String>,
 }
 
-/// How the answer to `peers` is to look.
+/// How an answer is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Rows,
     Table,
     Json,
+}
+
+impl Form {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Form::Rows => "rows",
+            Form::Table => "table",
+            Form::Json => "json",
+        }
+    }
 }
 
 /// What a client wants.
@@ -63,6 +73,7 @@ pub enum Request {
     /// A [`Command::Say`] with a room, or a [`Command::Nick`].
     Command(Command),
     Peers(Form),
+    Stats(Form),
     /// Lines accepted by an earlier program are to be waited for, too.
     Await(LogId, u64),
     /// No more will be said: tell how far it has come.
@@ -90,6 +101,8 @@ pub enum Told {
     },
     /// So many peers, in the form that was asked for.
     Peers(u64, Vec<u8>),
+    /// What was counted, in the form that was asked for.
+    Stats(Vec<u8>),
     Notice(Notice),
 }
 
@@ -296,11 +309,8 @@ impl Message {
                 host: String::from_utf8(self.bytes).ok()?,
             }),
             "nick" => Request::Command(Command::Nick(Nick::new(words.text()?).ok()?)),
-            "peers" => Request::Peers(match words.text()? {
-                "rows" => Form::Rows,
-                "table" => Form::Table,
-                _ => Form::Json,
-            }),
+            "peers" => Request::Peers(words.form()?),
+            "stats" => Request::Stats(words.form()?),
             "await" => Request::Await(words.log()?, words.next()?),
             "finish" => Request::Finish(words.next()),
             _ => return None,
@@ -328,6 +338,7 @@ impl Message {
                 },
             },
             "peers" => Told::Peers(words.next()?, self.bytes),
+            "stats" => Told::Stats(self.bytes),
             word => Told::Notice(words.notice(word, self.bytes)?),
         })
     }
@@ -337,6 +348,14 @@ impl Message {
 struct Words<'a>(Split<'a, char>);
 
 impl<'a> Words<'a> {
+    fn form(&mut self) -> Option<Form> {
+        Some(match self.text()? {
+            "rows" => Form::Rows,
+            "table" => Form::Table,
+            _ => Form::Json,
+        })
+    }
+
     fn text(&mut self) -> Option<&'a str> {
         self.0.next()
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Events, Token};
 
 use super::desk::{Desk, cannot};
-use super::envelope::{self, ANSWER_MAX, Form, Log, Message, Told, Welcome};
+use super::envelope::{self, ANSWER_MAX, Log, Message, Told, Welcome};
 use super::event_loop::SIGNALS;
 use super::failure::Failure;
 use super::options::Options;
@@ -307,6 +307,7 @@ impl Guest {
                 self.looking = false;
                 session.peers(count, list);
             }
+            Told::Stats(list) => session.table(list),
             Told::Notice(notice) => {
                 if let (Notice::Renamed { peer, .. }, Some(welcome)) = (&notice, &mut self.welcome)
                     && peer.id == welcome.me.id
@@ -359,13 +360,13 @@ impl Guest {
             },
             Command::Nick(nick) => envelope::put(out, format_args!("nick {nick}")),
             Command::Peers => {
-                let form = match session.form() {
-                    Form::Rows => "rows",
-                    Form::Table => "table",
-                    Form::Json => "json",
-                };
+                let form = session.form().as_str();
                 envelope::put(out, format_args!("peers {form}"));
                 (self.looking, self.asked) = (true, now.time);
+            }
+            Command::Stats => {
+                let form = session.form().as_str();
+                envelope::put(out, format_args!("stats {form}"));
             }
             Command::Rooms => session.notice(Notice::Rooms(self.rooms.clone()), &self.store),
             Command::Finish { need: Some(need) } => {

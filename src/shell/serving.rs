@@ -54,6 +54,7 @@ impl EventLoop {
                     }
                 }
                 Request::Peers(_) => self.feed(Input::Command(Command::Peers)),
+                Request::Stats(_) => self.feed(Input::Command(Command::Stats)),
                 Request::Await(log, sequence) => self.control.awaits(log, sequence),
                 Request::Follow | Request::Finish(_) => {}
             }
