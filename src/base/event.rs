@@ -126,6 +126,8 @@ pub enum Input<'a> {
     Loaded {
         stream: StreamId,
         log: LogId,
+        /// As it was asked for.
+        from: u64,
         batches: Vec<Batch>,
         next: Option<Position>,
     },

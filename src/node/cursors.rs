@@ -28,7 +28,8 @@ struct Cursor {
     /// The line to be sent next.
     next: u64,
     at: Option<Position>,
-    loading: bool,
+    /// From which line on the store is reading; what it read for an earlier wish is no answer.
+    loading: Option<u64>,
     /// What has been sent and not been receipted: each batch's last line and hash.
     sent: VecDeque<(u64, Hash)>,
 }
@@ -78,7 +79,7 @@ impl Cursors {
             };
             let clogged = hub.links.get(&stream).is_none_or(|link| link.clogged);
             if cursor.next == batch.sequence
-                && !cursor.loading
+                && cursor.loading.is_none()
                 && !clogged
                 && cursor.sent.len() < WINDOW
             {
@@ -205,16 +206,17 @@ impl Cursors {
         hub: &mut Hub,
         logs: &mut Logs,
         receipts: &mut Receipts,
-        key: (StreamId, LogId),
+        (key, from): ((StreamId, LogId), u64),
         batches: &[Batch],
         at: Option<Position>,
     ) {
         let Some(cursor) = self.table.get_mut(&key) else {
             return;
         };
-        if !std::mem::take(&mut cursor.loading) {
+        if cursor.loading != Some(from) {
             return;
         }
+        cursor.loading = None;
         // Batches do not wait in memory: what a clogged link cannot take is read again.
         let link = hub.links.get(&key.0).filter(|link| !link.clogged);
         let Some(peer) = link.map(|link| link.peer.id) else {
@@ -231,14 +233,18 @@ impl Cursors {
             }
             return;
         }
-        if let Some(claim) = self.claims.remove(&key)
-            && cursor.next == claim.0 + 1
+        if let Some((last, hash)) = self.claims.remove(&key)
+            && cursor.next == last + 1
         {
-            if first.previous != Some(claim.1) {
+            // The line that follows it may not be the first that was read: others brought some meanwhile.
+            let next = batches.iter().find(|batch| batch.last() > last);
+            if next.is_some_and(|next| next.sequence <= last || next.previous != Some(hash)) {
                 self.table.remove(&key);
                 return doubt(hub, logs, receipts);
             }
-            receipts.confirm(hub, logs, peer, &key.1, claim.0);
+            if next.is_some() {
+                receipts.confirm(hub, logs, peer, &key.1, last);
+            }
         }
         cursor.at = at;
         for batch in batches {
@@ -258,8 +264,8 @@ impl Cursors {
                 return false;
             }
             let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
-            if !clogged && !cursor.loading && cursor.sent.len() < WINDOW {
-                cursor.loading = true;
+            if !clogged && cursor.loading.is_none() && cursor.sent.len() < WINDOW {
+                cursor.loading = Some(cursor.next);
                 let (stream, log, from, at) = (*stream, log.clone(), cursor.next, cursor.at);
                 hub.put(Output::Load {
                     stream,

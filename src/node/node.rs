@@ -170,13 +170,14 @@ impl Node {
             Input::Loaded {
                 stream,
                 log,
+                from,
                 batches,
                 next,
             } => self.replicate.loaded(
                 hub,
                 &mut self.logs,
                 &mut self.receipts,
-                (stream, log),
+                ((stream, log), from),
                 &batches,
                 next,
             ),

@@ -72,11 +72,12 @@ impl Replicate {
         hub: &mut Hub,
         logs: &mut Logs,
         receipts: &mut Receipts,
-        key: (StreamId, LogId),
+        (key, from): ((StreamId, LogId), u64),
         batches: &[Batch],
         at: Option<Position>,
     ) {
         if key.0 != AGAIN {
+            let key = (key, from);
             return self.cursors.loaded(hub, logs, receipts, key, batches, at);
         }
         let (Some(room), Some(last)) = (key.1.target.room().cloned(), batches.last()) else {

@@ -381,6 +381,7 @@ impl EventLoop {
         self.feed(Input::Loaded {
             stream,
             log,
+            from,
             batches,
             next,
         });

@@ -210,7 +210,11 @@ impl Lan {
                     ledger.stored.insert(line.to_owned());
                 } else {
                     let again = ledger.copied && ledger.stored.contains(line);
-                    assert!(again, "{name} stored what was not said");
+                    assert!(
+                        again,
+                        "{name} stored what was not said: {line}, not {:?}",
+                        queue.front()
+                    );
                 }
             });
         }

@@ -202,6 +202,7 @@ impl Lan {
         Input::Loaded {
             stream: load.stream,
             log: load.log,
+            from: load.from,
             batches,
             next,
         }

@@ -173,3 +173,58 @@ fn lines_that_wait_are_not_said_in_a_room_that_was_left() {
     let ranges = lan.people[alice].disk.ranges(&Room::general());
     assert_eq!((ranges.len(), ranges[0].high), (1, 2));
 }
+
+#[test]
+fn own_lines_that_come_back_to_a_full_disk_are_not_said_again() {
+    let mut lan = Lan::new(8);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    for text in numbered("line", 1, 5) {
+        lan.say(alice, &text);
+        lan.run_for(20);
+    }
+    lan.kill(alice);
+    lan.people[alice].disk.cut_tail(3);
+    lan.checks.lost_tail(alice, &lan.people[alice].disk);
+    lan.people[alice].disk.full = true;
+    lan.start(alice);
+    lan.run_for(8_000);
+    lan.people[alice].disk.full = false;
+    lan.run_for(20_000);
+    assert_eq!(lan.people[bob].heard(), numbered("line", 1, 5));
+    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    assert_eq!((ranges.len(), ranges[0].high), (1, 5));
+}
+
+#[test]
+fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
+    for seed in 0..6 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        for who in [alice, bob, carol] {
+            lan.start(who);
+        }
+        lan.run_for(500);
+        lan.say(alice, "line 1");
+        lan.run_for(500);
+        lan.stop(bob);
+        let long = |n: u64| format!("line {n} {}", "x".repeat(9_000));
+        for n in 2..=40 {
+            lan.say(alice, &long(n));
+        }
+        lan.run_for(500);
+        lan.people[alice].disk.slow = 12_000;
+        lan.people[carol].disk.slow = 12_000;
+        lan.people[bob].disk.flaky = 200;
+        lan.start(bob);
+        lan.run_for(60_000);
+        lan.people[bob].disk.flaky = 0;
+        lan.run_for(180_000);
+        let heard = lan.people[bob].heard();
+        assert_eq!(heard, (2..=40).map(long).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(lan.people[bob].gaps(), 0, "seed {seed}");
+        assert_eq!(lan.people[alice].errors("incarnation"), 0, "seed {seed}");
+    }
+}
