@@ -46,6 +46,17 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
             lan.hosts[host].networks = vec![0, 1];
         }
     }
+    // Now and then some have no path to each other, and all are joined through others.
+    if lan.chance(300) {
+        for other in 1..people.len() {
+            let joined = lan.random(other as u64) as usize;
+            for one in (0..other).filter(|one| *one != joined) {
+                if lan.chance(500) {
+                    lan.wall(people[one], people[other]);
+                }
+            }
+        }
+    }
     for who in &people {
         lan.people[*who].skew = skew(lan);
         lan.people[*who].disk.slow = [0, 0, 20, 2_000][lan.random(4) as usize];
