@@ -98,17 +98,20 @@ fn part_and_heal(ways: &[usize]) {
     talk.wait_complete();
     talk.go_on(1);
     talk.wait_complete();
+    alike(&lan, &names);
+}
+
+/// All hold the same lines, each author's with the same numbers.
+fn alike(lan: &Lan, names: &[&str]) {
     for author in names {
-        let held = |(host, name): (usize, &str)| {
+        let held = |(host, name): (usize, &&str)| {
             let folder = lan.hosts[host].folder(name);
             history(&folder.join("history/open/#general"), author)
         };
-        let mut all = names.into_iter().enumerate().map(held);
+        let mut all = names.iter().enumerate().map(held);
         let first = all.next();
-        assert!(
-            all.all(|other| Some(other) == first),
-            "what all hold of {author}"
-        );
+        let same = all.all(|other| Some(other) == first);
+        assert!(same, "what all hold of {author}");
     }
 }
 
@@ -120,4 +123,56 @@ fn two_parts_that_go_on_talking() {
 #[test]
 fn a_part_that_is_heard_and_hears_nothing() {
     part_and_heal(&[1]);
+}
+
+#[test]
+fn a_chain_whose_ends_have_no_path() {
+    let Some(lan) = Lan::new(3) else { return };
+    deafen(&lan, 0, &[2]);
+    deafen(&lan, 2, &[0]);
+    let names = ["alice", "bob", "carol"];
+    let programs = names.into_iter().enumerate();
+    let programs: Vec<Program> = programs
+        .map(|(host, name)| lan.hosts[host].start(name, &[]))
+        .collect();
+    wait_mesh(&programs.iter().collect::<Vec<_>>());
+    let mut talk = Talk { programs, lines: 0 };
+    talk.go_on(300);
+    talk.wait_complete();
+    // The one between dies amid the talk, and comes again.
+    talk.programs[1].kill();
+    for end in [0, 2] {
+        wait_shown(&talk.programs[end], "bob", "left", 1, GONE);
+    }
+    for n in 0..100 {
+        for end in [0, 2] {
+            let line = format!("{} {}", names[end], 300 + n);
+            talk.programs[end].say(&line);
+        }
+    }
+    let mut bob = lan.hosts[1].start("bob", &[]);
+    for n in 0..100 {
+        bob.say(&format!("bob {}", 300 + n));
+    }
+    let all = |name: &str| -> Vec<String> { (0..400).map(|n| format!("{name} {n}")).collect() };
+    for (at, of) in [(0, 2), (2, 0), (0, 1), (2, 1)] {
+        let (at, of) = (&talk.programs[at], names[of]);
+        let complete = |lines: &[String]| said(lines, of).len() >= 400;
+        at.out.wait_all(2 * SOON, complete);
+        assert!(
+            said(&at.out.all(), of) == all(of),
+            "what {} shows of {of}",
+            at.name
+        );
+    }
+    for of in ["alice", "carol"] {
+        let complete = |lines: &[String]| said(lines, of).len() >= 100;
+        bob.out.wait_all(2 * SOON, complete);
+        assert!(
+            said(&bob.out.all(), of)[..] == all(of)[300..],
+            "what bob shows of {of}"
+        );
+    }
+    talk.programs[1] = bob;
+    alike(&lan, &names);
 }
