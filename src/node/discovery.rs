@@ -1,17 +1,18 @@
 //! Whom to dial, and when; and when to call out ourselves.
 use std::net::SocketAddr;
 
+use super::calling;
 use super::handshakes::Handshakes;
 use super::hub::Hub;
 use super::links::{self, Event};
-use super::sightings::{BACKOFF_MIN, PER_PEER, Place, Sighting, has_room};
+use super::sightings::{BACKOFF_MIN, Given, PER_PEER, Place, Sighting, has_room};
 use super::topology::LINKS_MAX;
-use crate::base::event::{Found, Interface, Output, Peer, PeerState, PeerView, StreamId};
+use crate::base::event::{Found, Interface, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Table;
-use crate::base::time::{Tenths, Time};
-use crate::wire::beacon::{Beacon, Kind, ROOMS_NAMED, room_mark};
+use crate::base::time::Time;
+use crate::wire::beacon::{Beacon, Kind};
 
 /// Beacons in quick succession after the start and when an interface appears: milliseconds from each to the next.
 const QUICK: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
@@ -39,15 +40,6 @@ const SURVEY: (u64, u64) = (1_000, 5_000);
 const KEPT: usize = 48;
 /// How long a link must have been unwanted before it is ended, in milliseconds.
 const UNWANTED: u64 = 30_000;
-
-/// An address given by hand.
-struct Given {
-    place: Place,
-    dialing: Option<StreamId>,
-    peer: Option<PeerId>,
-    /// It is our own.
-    own: bool,
-}
 
 pub struct Discovery {
     beacons: bool,
@@ -367,7 +359,7 @@ impl Discovery {
                 let wait = interval.saturating_sub(pace) + hub.jitter(pace);
                 (self.called, self.next_beacon) = (now, now + wait);
                 self.step += 1;
-                self.call(hub, Kind::Discover, interval);
+                calling::call(hub, &self.joined, Kind::Discover, interval);
             }
         }
         if self.next_survey(hub).is_some_and(|at| at <= now) {
@@ -392,7 +384,7 @@ impl Discovery {
         for i in 0..self.given.len() {
             let allowed = self.allowed(hub, handshakes);
             let given = &self.given[i];
-            if allowed && waits(given, hub) && given.place.next_try <= now {
+            if allowed && given.waits(hub) && given.place.next_try <= now {
                 let stream = self.dial(hub, handshakes, self.given[i].place.address);
                 self.given[i].dialing = Some(stream);
             }
@@ -405,26 +397,6 @@ impl Discovery {
             None if hub.linked.is_empty() => ALONE,
             None => LINKED,
         }
-    }
-
-    fn call(&self, hub: &mut Hub, kind: Kind, interval: u64) {
-        let rooms = self.joined.iter();
-        let rooms = rooms.map(|room| room_mark(&hub.network, hub.run, room));
-        let beacon = Beacon {
-            kind,
-            peer: hub.id(),
-            nick: hub.nick.clone(),
-            port: hub.port,
-            run: hub.run,
-            interval,
-            timestamp: hub.now.wall,
-            passing: hub.passing,
-            rooms: rooms.take(ROOMS_NAMED).collect(),
-            more: self.joined.len() > ROOMS_NAMED,
-        };
-        let nonce = hub.random_bytes();
-        let bytes = beacon.bytes(&hub.network, hub.beacon_key.as_ref(), &nonce);
-        hub.put(Output::Beacon { bytes });
     }
 
     /// Those that were heard of and may be dialed: all, or when there are too many those that are wanted.
@@ -457,7 +429,7 @@ impl Discovery {
             || self
                 .given
                 .iter()
-                .any(|given| waits(given, hub) && given.place.failures == 0)
+                .any(|given| given.waits(hub) && given.place.failures == 0)
     }
 
     /// We joined a room, or left one.
@@ -568,120 +540,45 @@ impl Discovery {
             Time(0)
         };
         let dial = self.next_dial.map(|at| at.max(earliest));
-        let deadlines = [dial, beacon, self.next_survey(hub)];
-        deadlines.into_iter().flatten().min()
+        let deadlines = dial.into_iter().chain(beacon);
+        deadlines.chain(self.next_survey(hub)).min()
     }
 
     /// At a turn's end: when to dial next, if something happened by which that may have changed.
     pub fn end_turn(&mut self, hub: &Hub) {
-        if !std::mem::take(&mut self.stirred) {
-            return;
+        if std::mem::take(&mut self.stirred) {
+            let given = self.given.iter().filter(|given| given.waits(hub));
+            let given = given.map(|given| given.place.next_try);
+            self.next_dial = given.chain(self.due(hub).map(|(_, at)| at)).min();
         }
-        let dials = self.due(hub).map(|(_, at)| at);
-        let given = self.given.iter().filter(|given| waits(given, hub));
-        self.next_dial = dials.chain(given.map(|given| given.place.next_try)).min();
     }
 
     /// Withdraws the beacon.
     pub fn leave(&mut self, hub: &mut Hub) {
         if self.beacons {
-            self.call(hub, Kind::Leave, 0);
+            calling::call(hub, &self.joined, Kind::Leave, 0);
         }
         self.beacons = false;
         self.sightings.clear();
         self.given.clear();
     }
 
-    /// Who is out there, linked or not.
-    pub fn view(&self, hub: &Hub) -> Vec<PeerView> {
-        let mut rows: Vec<PeerView> = Vec::new();
-        for (stream, link) in &hub.links {
-            let given = self
-                .given
-                .iter()
-                .any(|given| given.peer == Some(link.peer.id));
-            let found = match self.sightings.contains_key(&link.peer.id) {
-                true => Found::Multicast,
-                false if given || stream.is_dialed() => Found::Given,
-                false => Found::Incoming,
-            };
-            rows.push(PeerView {
-                peer: link.peer.clone(),
-                address: Some(link.address),
-                found,
-                via: None,
-                state: PeerState::Linked,
-                rtt: link.rtt.map(|ms| Tenths(ms.saturating_mul(10))),
-                rooms: link.rooms.iter().cloned().collect(),
-            });
-        }
-        let reached = self.reached(hub);
-        for (id, sighting) in self.sightings.iter().filter(|(id, _)| {
-            !hub.linked.contains_key(id) && **id != hub.id() && !reached.contains_key(id)
-        }) {
-            let state = if sighting.fresh(hub.now.time, self.pace()) {
-                PeerState::Known
-            } else {
-                PeerState::Gone
-            };
-            let address = sighting.places.last().map(|place| place.address);
-            let peer = Peer {
-                id: *id,
-                nick: sighting.peer.nick.clone(),
-            };
-            rows.push(PeerView {
-                peer,
-                address,
-                found: Found::Multicast,
-                via: None,
-                state,
-                rtt: None,
-                rooms: Vec::new(),
-            });
-        }
-        rows.extend(reached.into_values());
-        rows
+    /// Peers that were heard of, and whether each still is.
+    pub fn heard(&self, hub: &Hub) -> Vec<(&Sighting, bool)> {
+        let fresh = |s: &Sighting| s.fresh(hub.now.time, self.pace());
+        self.sightings.values().map(|s| (s, fresh(s))).collect()
     }
 
-    /// Who is there through others, by the nearest of them.
-    fn reached(&self, hub: &Hub) -> Table<PeerId, PeerView> {
-        let mut nearest: Table<PeerId, (u8, PeerView)> = Table::new();
-        for link in hub.links.values() {
-            for (room, there) in link.reach.iter() {
-                for (id, reach) in there.iter().filter(|(id, _)| !hub.linked.contains_key(id)) {
-                    let fresh = || PeerView {
-                        peer: Peer {
-                            id: *id,
-                            nick: reach.nick.clone(),
-                        },
-                        address: None,
-                        found: Found::Neighbour,
-                        via: Some(link.peer.clone()),
-                        state: PeerState::Known,
-                        rtt: None,
-                        rooms: Vec::new(),
-                    };
-                    let (hops, view) = nearest.get_or_insert_with(*id, || (reach.hops, fresh()));
-                    if reach.hops < *hops {
-                        (*hops, view.via) = (reach.hops, Some(link.peer.clone()));
-                    }
-                    if !view.rooms.contains(room) {
-                        view.rooms.push(room.clone());
-                    }
-                }
-            }
+    /// How the peer of this link was found.
+    pub fn found(&self, stream: StreamId, peer: &PeerId) -> Found {
+        let given = self.given.iter().any(|given| given.peer == Some(*peer));
+        match (
+            self.sightings.contains_key(peer),
+            given || stream.is_dialed(),
+        ) {
+            (true, _) => Found::Multicast,
+            (false, true) => Found::Given,
+            (false, false) => Found::Incoming,
         }
-        nearest
-            .into_iter()
-            .map(|(id, (_, view))| (id, view))
-            .collect()
     }
-}
-
-fn waits(given: &Given, hub: &Hub) -> bool {
-    given.dialing.is_none()
-        && !given.own
-        && given
-            .peer
-            .is_none_or(|peer| !hub.linked.contains_key(&peer))
 }

@@ -1,4 +1,5 @@
 //! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
+pub mod calling;
 pub mod cursors;
 pub mod discovery;
 pub mod handshakes;
@@ -17,3 +18,4 @@ pub mod sightings;
 pub mod sources;
 pub mod topology;
 pub mod trust;
+pub mod view;

@@ -10,6 +10,7 @@ use super::receipts::Receipts;
 use super::replicate::{Replicate, Verdict};
 use super::rooms::Rooms;
 use super::trust::Trust;
+use super::view;
 use crate::base::batch::{LogId, Range};
 use crate::base::event::{Command, Delivery, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -233,7 +234,7 @@ impl Node {
             },
             Command::Nick(nick) => self.rename(nick),
             Command::Peers => {
-                let view = self.discovery.view(hub);
+                let view = view::peers(hub, &self.discovery);
                 hub.notice(Notice::Peers(view));
             }
             Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),

@@ -97,6 +97,7 @@ impl Sources {
     }
 
     /// The author itself says what it holds: it is the source from now on.
+    #[allow(clippy::too_many_arguments)]
     pub fn authors(
         &mut self,
         hub: &Hub,
