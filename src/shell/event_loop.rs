@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId, Range};
@@ -23,7 +22,7 @@ use crate::shell::failure::Failure;
 use crate::shell::options::{self, Options};
 use crate::shell::quota::Core;
 use crate::shell::reread;
-use crate::shell::resolver::{self, Name};
+use crate::shell::resolver::{Finds, Name};
 use crate::shell::session::Session;
 use crate::shell::signals::Signals;
 use crate::shell::state::State;
@@ -70,7 +69,7 @@ pub struct Parts {
     pub store: Store,
     pub streams: Streams,
     pub datagrams: Datagrams,
-    pub found: Receiver<resolver::Found>,
+    pub found: Finds,
     /// Looks up names, for `found`.
     pub look_up: Box<dyn Fn(Vec<Name>)>,
     pub options: Options,
@@ -88,7 +87,7 @@ pub struct EventLoop {
     pub(super) store: Store,
     pub(super) streams: Streams,
     datagrams: Datagrams,
-    found: Receiver<resolver::Found>,
+    found: Finds,
     pub(super) look_up: Box<dyn Fn(Vec<Name>)>,
     pub(super) options: Options,
     surroundings: Surroundings,
@@ -267,7 +266,7 @@ impl EventLoop {
                 self.load(load)?;
             }
         }
-        while let Ok(found) = self.found.try_recv() {
+        for found in self.found.take() {
             self.feed(Input::Sighting {
                 address: found.address,
                 peer: found.peer,

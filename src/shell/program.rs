@@ -3,7 +3,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
 
-use crossbeam_channel::unbounded;
 use mio::Poll;
 
 use super::archive::Archive;
@@ -21,7 +20,7 @@ use super::interfaces;
 use super::keyboard;
 use super::options::{self, Options};
 use super::quota::Limits;
-use super::resolver::{self, Name};
+use super::resolver::{self, Finds, Name};
 use super::state::{Opened, State, own_identity, read_secret};
 use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
@@ -265,12 +264,13 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
         resume,
         identity,
     };
-    let (sender, found) = unbounded();
+    let found = Finds::default();
+    let finds = found.clone();
     // Kept by the loop as long as that runs: with the last waker, a wake-up that was not yet seen would be lost.
     let waker = Arc::clone(&desk.waker);
     let look_up = move |names| {
         let waker = Arc::clone(&waker);
-        resolver::start(names, sender.clone(), move || wake(&waker));
+        resolver::start(names, finds.clone(), move || wake(&waker));
     };
     look_up(options.peers.iter().map(Name::of).collect());
     let node = Node::new(setup, desk.clock.now());

@@ -1,9 +1,8 @@
 //! Names given by hand, looked up in a thread of their own: a name server that is silent holds up nobody.
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use crossbeam_channel::Sender;
 
 use crate::base::identity::PeerId;
 use crate::wire::code::Place;
@@ -37,8 +36,24 @@ pub struct Found {
     pub peer: Option<PeerId>,
 }
 
+/// What was found and not yet taken; no more than a few for each name. Less code than another kind of channel.
+#[derive(Clone, Default)]
+pub struct Finds(Arc<Mutex<Vec<Found>>>);
+
+impl Finds {
+    pub fn take(&self) -> Vec<Found> {
+        let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut finds)
+    }
+
+    fn put(&self, found: Found) {
+        let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        finds.push(found);
+    }
+}
+
 /// Looks the names up until each was found once; `wake` is called after each that was.
-pub fn start(names: Vec<Name>, found: Sender<Found>, wake: impl Fn() + Send + 'static) {
+pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
     if names.is_empty() {
         return;
     }
@@ -53,8 +68,7 @@ pub fn start(names: Vec<Name>, found: Sender<Found>, wake: impl Fn() + Send + 's
                 let mut missing = true;
                 for address in addresses.take(ADDRESSES_MAX) {
                     missing = false;
-                    // The loop is gone: so is the program.
-                    let _ = found.send(Found {
+                    found.put(Found {
                         address,
                         peer: name.peer,
                     });
