@@ -1,11 +1,9 @@
 //! The thread that brings to the medium what the loop wrote: five seconds after the first change, and asleep while nothing changes.
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 /// What a power cut may take at most.
 const DELAY: Duration = Duration::from_secs(5);
@@ -17,11 +15,31 @@ struct Request {
     pending: Arc<AtomicBool>,
 }
 
+#[derive(Default)]
+struct Waiting {
+    requests: Vec<Request>,
+    /// No more will come.
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    failed: AtomicBool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The loop's side.
 #[derive(Default)]
 pub struct Fsync {
-    requests: Option<Sender<Request>>,
-    failed: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    runs: bool,
 }
 
 impl Fsync {
@@ -31,49 +49,77 @@ impl Fsync {
         if pending.swap(true, Ordering::AcqRel) {
             return;
         }
-        if self.requests.is_none() {
-            self.requests = start(Arc::clone(&self.failed));
-        }
-        let asked = self.requests.as_ref().is_some_and(|requests| {
-            file.try_clone().is_ok_and(|file| {
-                let pending = Arc::clone(pending);
-                requests.try_send(Request { file, pending }).is_ok()
-            })
-        });
-        if !asked {
+        self.runs = self.runs || start(Arc::clone(&self.shared));
+        if !self.runs || !self.ask(file, pending) {
             pending.store(false, Ordering::Release);
         }
     }
 
+    fn ask(&self, file: &File, pending: &Arc<AtomicBool>) -> bool {
+        let mut waiting = self.shared.lock();
+        let Some(file) = (waiting.requests.len() < FILES_MAX)
+            .then(|| file.try_clone().ok())
+            .flatten()
+        else {
+            return false;
+        };
+        let pending = Arc::clone(pending);
+        waiting.requests.push(Request { file, pending });
+        // Between the first and the last that it takes it sleeps.
+        if [1, FILES_MAX].contains(&waiting.requests.len()) {
+            self.shared.changed.notify_one();
+        }
+        true
+    }
+
     /// Did the medium refuse something since this was last asked?
     pub fn take_failed(&self) -> bool {
-        self.failed.swap(false, Ordering::Relaxed)
+        self.shared.failed.swap(false, Ordering::Relaxed)
     }
 }
 
-/// `None` if no thread can be had: then only the end syncs.
-fn start(failed: Arc<AtomicBool>) -> Option<Sender<Request>> {
-    let (sender, requests) = bounded::<Request>(FILES_MAX);
-    let run = move || {
-        while let Ok(first) = requests.recv() {
-            let due = Instant::now() + DELAY;
-            let mut batch = vec![first];
-            while batch.len() < FILES_MAX {
-                match requests.recv_deadline(due) {
-                    Ok(request) => batch.push(request),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-                }
-            }
-            for Request { file, pending } in batch {
-                pending.store(false, Ordering::Release);
-                if file.sync_data().is_err() {
-                    failed.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-    };
+impl Drop for Fsync {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+/// False if no thread can be had: then only the end syncs.
+fn start(shared: Arc<Shared>) -> bool {
     let builder = thread::Builder::new()
         .name("fsync".into())
         .stack_size(64 * 1024);
-    builder.spawn(run).ok().map(|_| sender)
+    builder.spawn(move || run(&shared)).is_ok()
+}
+
+fn run(shared: &Shared) {
+    loop {
+        let batch = {
+            let idle = |waiting: &mut Waiting| waiting.requests.is_empty() && !waiting.ended;
+            let waiting = shared.changed.wait_while(shared.lock(), idle);
+            let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+            let due = Instant::now() + DELAY;
+            while !waiting.ended && waiting.requests.len() < FILES_MAX {
+                let left = due.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                waiting = match shared.changed.wait_timeout(waiting, left) {
+                    Ok((waiting, _)) => waiting,
+                    Err(poisoned) => poisoned.into_inner().0,
+                };
+            }
+            if waiting.requests.is_empty() {
+                return;
+            }
+            std::mem::take(&mut waiting.requests)
+        };
+        for Request { file, pending } in batch {
+            pending.store(false, Ordering::Release);
+            if file.sync_data().is_err() {
+                shared.failed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
 }
