@@ -13,6 +13,9 @@ const CLOCK_STEP: u64 = 1 << 20;
 /// Most logs of one room; a log beyond is not taken.
 const LOGS_MAX: usize = 16_384;
 
+/// Most logs of which it is kept what was held below a gap.
+const BELOW_MAX: usize = 1024;
+
 /// What a batch is to what we hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -37,6 +40,8 @@ pub struct Logs {
     starts: Table<LogId, u64>,
     resume: Resume,
     doubted: bool,
+    /// What was held of a log before lines came in beyond a gap: for when they cannot be stored.
+    below: Table<LogId, Range>,
 }
 
 impl Logs {
@@ -148,6 +153,7 @@ impl Logs {
             self.resume.heads.insert(room.clone(), head);
         }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
+        self.below.retain(|log, _| log.target.room() != Some(room));
         self.starts.retain(|log, _| log.target.room() != Some(room));
     }
 
@@ -198,6 +204,9 @@ impl Logs {
                 lamport,
             });
         if batch.sequence > range.high + 1 {
+            if range.high > 0 && self.below.len() < BELOW_MAX {
+                self.below.insert(batch.log.clone(), range.clone());
+            }
             range.low = batch.sequence;
         }
         (range.high, range.hash, range.lamport) = (batch.last(), batch.hash, lamport);
@@ -248,9 +257,12 @@ impl Logs {
             Some(previous) if batch.sequence > range.low => {
                 (range.high, range.hash) = (batch.sequence - 1, previous)
             }
-            _ => {
-                self.ranges.remove(&batch.log);
-            }
+            _ => match self.below.remove(&batch.log) {
+                Some(below) => *range = below,
+                None => {
+                    self.ranges.remove(&batch.log);
+                }
+            },
         }
         if self.starts.get(&batch.log) == Some(&batch.sequence) {
             self.starts.remove(&batch.log);

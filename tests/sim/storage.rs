@@ -228,3 +228,37 @@ fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
         assert_eq!(lan.people[alice].errors("incarnation"), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
+    let mut lan = Lan::new(9);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(500);
+    lan.say(alice, "line 1");
+    lan.run_for(500);
+    lan.stop(bob);
+    for text in numbered("line", 2, 9) {
+        lan.say(alice, &text);
+    }
+    let log: LogId = lan.people[alice].disk.ranges(&Room::general())[0]
+        .log
+        .clone();
+    lan.people[alice].disk.give_up(&log, 6);
+    lan.feed(alice, Input::Dropped { log, low: 6 });
+    lan.people[bob].disk.full = true;
+    lan.start(bob);
+    lan.run_for(2_000);
+    assert_eq!(lan.people[bob].errors("store"), 1);
+    let node = lan.people[bob].node.as_ref().expect("bob");
+    let held: Vec<(u64, u64)> = node
+        .frontier(&Room::general())
+        .iter()
+        .map(|range| (range.low, range.high))
+        .collect();
+    assert_eq!(held, [(1, 1)]);
+    lan.people[bob].disk.full = false;
+    lan.run_for(10_000);
+    assert_eq!(lan.people[bob].disk.ranges(&Room::general())[0].high, 9);
+}
