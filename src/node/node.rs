@@ -443,8 +443,11 @@ impl Node {
                 }
             }
             Message::Members(told) => {
-                for peer in self.members.hear(hub, stream, told) {
-                    self.look(&peer);
+                for other in self.members.hear(hub, stream, told) {
+                    self.look(&other);
+                    let rooms = self.rooms.joined();
+                    self.replicate
+                        .apart(&self.hub, &self.logs, &peer.id, &other, rooms);
                 }
             }
             Message::Bye { reason } => {

@@ -279,6 +279,32 @@ impl Replicate {
         }
     }
 
+    /// An author tells whom it reaches: one that it does not reach by itself, and we do, may lack what it said.
+    pub fn apart(
+        &mut self,
+        hub: &Hub,
+        logs: &Logs,
+        author: &PeerId,
+        other: &PeerId,
+        rooms: &[Room],
+    ) {
+        let near = hub.link_to(author).map(|link| &link.reach);
+        let Some((&stream, near)) = hub.linked.get(other).zip(near) else {
+            return;
+        };
+        for room in rooms {
+            let reach = near.get(room).and_then(|near| near.get(other));
+            let shared = hub.in_room(room).any(|(member, _)| member == stream);
+            if !shared || reach.is_some_and(|reach| reach.hops == 1) {
+                continue;
+            }
+            for range in logs.of_room(room).filter(|r| r.log.author == *author) {
+                let key = (stream, range.log.clone());
+                self.offers_due.get_or_insert_with(key, || false);
+            }
+        }
+    }
+
     /// A batch came in: verified before anything else is done with it.
     pub fn receive(
         &mut self,

@@ -153,9 +153,13 @@ impl Lan {
                     })
                     .collect();
                 for (who, transcript) in group.iter().zip(&transcripts) {
-                    let same = *transcript == transcripts[0];
+                    let one_sided = |place: &&Place| {
+                        transcript.contains(place) != transcripts[0].contains(place)
+                    };
+                    let odd = transcript.iter().chain(&transcripts[0]).find(one_sided);
                     let name = &self.people[*who].name;
-                    assert!(same, "{name} has another transcript of {room}");
+                    let same = *transcript == transcripts[0];
+                    assert!(same, "{name} has another transcript of {room}: {odd:?}");
                 }
             }
         }
