@@ -210,7 +210,15 @@ impl Hub {
     /// Is the author of this log there, though only through others?
     pub fn reaches(&self, log: &LogId) -> bool {
         let room = log.target.room();
-        room.is_some_and(|room| self.reached(room).any(|(_, peer, _)| *peer == log.author))
+        room.is_some_and(|room| self.is_reached(room, &log.author))
+    }
+
+    /// Can this peer be reached through others in a room?
+    pub fn is_reached(&self, room: &Room, peer: &PeerId) -> bool {
+        self.links.values().any(|link| {
+            let there = link.reach.get(room).and_then(|there| there.get(peer));
+            there.is_some_and(|reach| reach.from <= self.now.time)
+        })
     }
 
     /// As whom a peer is to be shown, whether it is linked, reached, or not there.

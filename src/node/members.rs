@@ -11,6 +11,8 @@ use crate::wire::message::{HOPS_MAX, LOGS_MAX, Member, Members as Told, Message}
 
 /// Milliseconds in which changes are gathered before they are told.
 const GATHER: u64 = 200;
+/// As much for each link, where there are many: what each says costs the more, the more listen.
+const GATHER_LINK: u64 = 20;
 /// Most members of one room that are taken from one link.
 const REACHED_MAX: usize = 1024;
 /// Milliseconds for which nobody is believed who still reaches one that was lost: such news goes in circles (the hold-down of RFC 1058's kin).
@@ -47,7 +49,8 @@ impl Members {
     /// Who can be reached in this room may have changed.
     pub fn touch(&mut self, hub: &Hub, room: &Room) {
         self.changed.insert(room.clone());
-        self.due.get_or_insert(hub.now.time + GATHER);
+        let wait = GATHER.max(GATHER_LINK * hub.links.len() as u64);
+        self.due.get_or_insert(hub.now.time + wait);
     }
 
     /// The room was left.
@@ -122,7 +125,7 @@ impl Members {
             };
             let key = (room.clone(), *peer);
             let fresh = !self.held.contains_key(&key) && self.held.len() < HELD_MAX;
-            if fresh && !hub.reached(room).any(|(_, other, _)| other == peer) {
+            if fresh && !hub.is_reached(room, peer) {
                 self.held.insert(key, (member.run, until));
             }
         }

@@ -2,7 +2,6 @@
 
 use super::handshakes::HANDSHAKE_TIME;
 use super::hub::Hub;
-use super::link::Link;
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -36,15 +35,20 @@ impl Presence {
         let known = self.0.get(id).map(|present| present.run);
         for room in joined {
             let now = hub.now.time;
-            let there = |link: &Link| {
-                let reach = link.reach.get(room)?.get(id)?;
-                (reach.from <= now).then(|| reach.clone())
-            };
-            for reach in hub.links.values().filter_map(there) {
-                rooms.insert(room.clone());
+            for other in hub.links.values() {
+                let there = other.reach.get(room).and_then(|there| there.get(id));
+                let Some(reach) = there.filter(|reach| reach.from <= now) else {
+                    continue;
+                };
+                if !rooms.contains(room) {
+                    rooms.insert(room.clone());
+                }
                 // A neighbour that has not heard of the new run yet does not bring the old one back.
                 if run.is_none() || link.is_none() && Some(reach.run) == known {
                     (run, nick) = (Some(reach.run), Some(reach.nick.clone()));
+                }
+                if link.is_some() || known.is_none() || run == known {
+                    break;
                 }
             }
         }
