@@ -73,6 +73,20 @@ fn a_flood_of_links_is_bounded() {
         Stranger::greeted(&mut lan, alice, n);
     }
     assert_eq!(linked(&lan, alice), 64);
+    // Who comes and goes has a reserve; who is kept out is not greeted, so that nobody is shown as come and gone.
+    for n in 600..640 {
+        let mut sender = Stranger::new(&mut lan, alice, n);
+        let Message::Hello(mut hello) = sender.hello() else {
+            panic!("a hello");
+        };
+        hello.passing = true;
+        sender.say(&mut lan, &Message::Hello(hello));
+    }
+    assert_eq!(linked(&lan, alice), 80);
+    let mut last = Stranger::greeted(&mut lan, alice, 700);
+    let words = last.read(&mut lan).into_iter();
+    let words: Vec<_> = words.filter_map(|f| Message::parse(&f.payload)).collect();
+    assert!(matches!(&words[..], [Message::Bye { reason }] if reason == "full"));
 }
 
 #[test]
