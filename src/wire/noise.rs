@@ -2,9 +2,13 @@
 //!
 //! The dialer sends four clear bytes first, which are also the prologue: `P2`, the protocol's version, and the mode of the network.
 //! In a closed network the pattern is `XXpsk0`, so that one without the secret cannot read even the first message.
+use blake2::digest::{Digest, FixedOutputReset};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::params::{
+    BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifier, HandshakeModifierList,
+    HandshakePattern, HashChoice, NoiseParams,
+};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
@@ -38,7 +42,34 @@ impl Random for Seeded {
     }
 }
 
-/// Everything as by default, but the randomness, which comes from the core.
+/// The one hash of our patterns. The default resolver would bring along the others of its kind.
+struct Blake2s(blake2::Blake2s256);
+
+impl Hash for Blake2s {
+    fn name(&self) -> &'static str {
+        "BLAKE2s"
+    }
+    fn block_len(&self) -> usize {
+        64
+    }
+    fn hash_len(&self) -> usize {
+        32
+    }
+    fn reset(&mut self) {
+        self.0 = Digest::new();
+    }
+    fn input(&mut self, data: &[u8]) {
+        Digest::update(&mut self.0, data);
+    }
+    fn result(&mut self, out: &mut [u8]) {
+        let hash = self.0.finalize_fixed_reset();
+        if let Some(out) = out.first_chunk_mut::<32>() {
+            *out = hash.into();
+        }
+    }
+}
+
+/// Everything as by default, but the hash, and the randomness, which comes from the core.
 struct Resolver([u8; 32]);
 
 impl CryptoResolver for Resolver {
@@ -49,7 +80,10 @@ impl CryptoResolver for Resolver {
         DefaultResolver.resolve_dh(choice)
     }
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
+        match choice {
+            HashChoice::Blake2s => Some(Box::new(Blake2s(Digest::new()))),
+            _ => None,
+        }
     }
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
         DefaultResolver.resolve_cipher(choice)
@@ -151,13 +185,25 @@ impl Handshake {
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
         let expected = [b'P', b'2', VERSION, psk.is_some() as u8];
-        let pattern = if psk.is_some() {
-            "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s"
+        let (name, modifiers) = if psk.is_some() {
+            let first = vec![HandshakeModifier::Psk(0)];
+            ("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s", first)
         } else {
-            "Noise_XX_25519_ChaChaPoly_BLAKE2s"
+            ("Noise_XX_25519_ChaChaPoly_BLAKE2s", Vec::new())
+        };
+        let pattern = HandshakeChoice {
+            pattern: HandshakePattern::XX,
+            modifiers: HandshakeModifierList { list: modifiers },
         };
         let build = || {
-            let params: NoiseParams = pattern.parse()?;
+            let params = NoiseParams::new(
+                name.to_owned(),
+                BaseChoice::Noise,
+                pattern,
+                DHChoice::Curve25519,
+                CipherChoice::ChaChaPoly,
+                HashChoice::Blake2s,
+            );
             let mut builder = Builder::with_resolver(params, Box::new(Resolver(seed)))
                 .local_private_key(secret)?
                 .prologue(&expected)?;
