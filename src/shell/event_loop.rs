@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId, Range};
-use crate::base::event::{Command, Found, Input, Notice, Output, Position, StreamId};
+use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Set;
@@ -437,7 +437,7 @@ impl EventLoop {
         if let Some(usable) = seen.changed {
             self.session
                 .diagnostics
-                .debug(|| format!("interfaces: {usable:?}"));
+                .debug(|| format!("interfaces: {}", names(&usable)));
             self.feed(Input::Interfaces(usable));
         }
     }
@@ -572,6 +572,11 @@ impl EventLoop {
             }
         }
     }
+}
+
+fn names(interfaces: &[Interface]) -> String {
+    let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
+    names.join(" ")
 }
 
 impl Core for Node {

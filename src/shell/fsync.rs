@@ -2,8 +2,9 @@
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use super::thread;
 
 /// What a power cut may take at most.
 const DELAY: Duration = Duration::from_secs(5);
@@ -87,10 +88,7 @@ impl Drop for Fsync {
 
 /// False if no thread can be had: then only the end syncs.
 fn start(shared: Arc<Shared>) -> bool {
-    let builder = thread::Builder::new()
-        .name("fsync".into())
-        .stack_size(64 * 1024);
-    builder.spawn(move || run(&shared)).is_ok()
+    thread::start("fsync", Box::new(move || run(&shared))).is_ok()
 }
 
 fn run(shared: &Shared) {

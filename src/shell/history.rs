@@ -1,12 +1,12 @@
 //! Looking back: which of the stored lines are asked for, and how they come out, the last ones or all of them, in the one order.
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use super::archive::{Archive, Index};
 use super::face::Face;
 use super::merge::{Merge, Run};
 use super::store::Store;
+use super::thread;
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::NetworkTag;
 use crate::base::name::Room;
@@ -178,7 +178,7 @@ impl Lookback {
             );
             wake();
         };
-        let thread = thread::Builder::new().name("history".into()).spawn(work);
+        let thread = thread::start("history", Box::new(work));
         if let Err(error) = thread {
             self.answered(Err(error));
         }

@@ -7,7 +7,6 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::libc;
@@ -15,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use termion::event::Key;
 
+use super::thread;
 use crate::base::batch::{LINE_MAX, LineError, Lines};
 use crate::ui::keys::Decoder;
 
@@ -75,13 +75,12 @@ pub fn lines(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
 /// No thread can be had.
 pub fn lines_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
     let (sender, receiver) = bounded(BLOCKS);
-    thread::Builder::new()
-        .name("keyboard".into())
-        .spawn(move || {
-            let hand = Hand { sender, wake };
-            read_lines(&file, &hand);
-            hand.on(Typed::End);
-        })?;
+    let work = move || {
+        let hand = Hand { sender, wake };
+        read_lines(&file, &hand);
+        hand.on(Typed::End);
+    };
+    thread::start("keyboard", Box::new(work))?;
     Ok(receiver)
 }
 
@@ -99,13 +98,12 @@ pub fn keys(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
 /// No thread can be had.
 pub fn keys_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
     let (sender, receiver) = bounded(KEYS);
-    thread::Builder::new()
-        .name("keyboard".into())
-        .spawn(move || {
-            let hand = Hand { sender, wake };
-            read_keys(&file, &hand);
-            hand.on(Typed::End);
-        })?;
+    let work = move || {
+        let hand = Hand { sender, wake };
+        read_keys(&file, &hand);
+        hand.on(Typed::End);
+    };
+    thread::start("keyboard", Box::new(work))?;
     Ok(receiver)
 }
 

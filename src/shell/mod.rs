@@ -41,6 +41,7 @@ pub mod status;
 pub mod store;
 pub mod streams;
 pub mod surroundings;
+pub mod thread;
 pub mod transcript;
 pub mod values;
 pub mod view;

@@ -5,11 +5,12 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::thread;
 
 /// Bytes that may wait. The chunk that crosses the bound is still taken, so that one of any size can pass.
 const QUEUE_MAX: usize = 256 * 1024;
@@ -78,9 +79,7 @@ impl Printer {
         });
         let direct = reopened(&file);
         let theirs = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("printer".into())
-            .spawn(move || print(&file, &theirs, wake))?;
+        thread::start("printer", Box::new(move || print(&file, &theirs, wake)))?;
         Ok(Printer { shared, direct })
     }
 

@@ -1,9 +1,10 @@
 //! Names given by hand, looked up in a thread of their own: a name server that is silent holds up nobody.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::sleep;
 use std::time::Duration;
 
+use super::thread;
 use crate::base::identity::PeerId;
 use crate::wire::code::Place;
 
@@ -57,7 +58,7 @@ pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
     if names.is_empty() {
         return;
     }
-    thread::spawn(move || {
+    let work = move || {
         let mut names = names;
         let mut wait = RETRY_MIN;
         while !names.is_empty() {
@@ -77,9 +78,11 @@ pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
                 missing
             });
             if !names.is_empty() {
-                thread::sleep(wait);
+                sleep(wait);
                 wait = (wait * 2).min(RETRY_MAX);
             }
         }
-    });
+    };
+    // Without a thread no name is found; addresses need none.
+    let _ = thread::start("resolver", Box::new(work));
 }
