@@ -13,8 +13,8 @@ use crate::wire::message::{HOPS_MAX, LOGS_MAX, Member, Members as Told, Message}
 const GATHER: u64 = 200;
 /// As much for each link, where there are many: what each says costs the more, the more listen.
 const GATHER_LINK: u64 = 20;
-/// Most members of one room that are taken from one link.
-const REACHED_MAX: usize = 1024;
+/// Most members of all rooms that are taken from one link.
+const REACHED_MAX: usize = 2048;
 /// Milliseconds for which nobody is believed who still reaches one that was lost: such news goes in circles (the hold-down of RFC 1058's kin).
 const HOLD: u64 = 4_000;
 /// Most that are held down.
@@ -75,7 +75,9 @@ impl Members {
         };
         let neighbour = link.peer.id;
         let now = hub.now.time;
+        let known: usize = link.reach.values().map(Table::len).sum();
         let there = link.reach.get_or_default(room.clone());
+        let others = known - there.len();
         for peer in told.gone {
             if there.remove(&peer).is_some() {
                 concerned.push(peer);
@@ -85,7 +87,7 @@ impl Members {
             // What leads back to us leads nowhere.
             let usable = (1..HOPS_MAX).contains(&member.hops)
                 && member.via != Some(own)
-                && there.len() < REACHED_MAX;
+                && others + there.len() < REACHED_MAX;
             if member.peer == own || member.peer == neighbour {
                 continue;
             }

@@ -3,6 +3,7 @@ pub mod calling;
 pub mod cursors;
 pub mod discovery;
 pub mod handshakes;
+pub mod haves;
 pub mod hub;
 pub mod link;
 pub mod links;

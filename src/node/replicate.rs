@@ -3,30 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use data_encoding::BASE64URL_NOPAD;
-
 use super::cursors::{AGAIN, Cursors, held, load_again, shared_room};
+use super::haves::{Haves, digest, thirds};
 use super::hub::Hub;
-use super::link::Link;
 use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
 use super::sources::Sources;
-use crate::base::batch::{Batch, Lines, Local, LogId, Range};
+use crate::base::batch::{Batch, Lines, Local, LogId};
 use crate::base::event::{Chat, Notice, Output, Peer, Position, StreamId};
-use crate::base::identity::{Hash, PeerId};
+use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
-use crate::base::table::{Set, Table};
 use crate::base::time::Time;
-use crate::wire::message::{Have, Held, LOGS_MAX, Message, log, receipt};
+use crate::wire::message::{Have, Held, LOGS_MAX, Message, log};
 
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
-/// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
-const RECEIPTS_EVERY: u64 = 5;
-/// Milliseconds from one offer of others' lines on a link to the next.
-const OFFERS_EVERY: u64 = 1_000;
-
 /// What became of foreign bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -39,9 +31,7 @@ pub enum Verdict {
 pub struct Replicate {
     cursors: Cursors,
     sources: Sources,
-    receipts_due: Set<(StreamId, LogId)>,
-    /// Others' logs to be offered; true: it was held when the room was first shared.
-    offers_due: Table<(StreamId, LogId), bool>,
+    haves: Haves,
     /// Lines that the store refused, to be said when it takes them.
     unsaid: VecDeque<(Room, Lines, bool)>,
     /// The store failed; when to try again.
@@ -174,8 +164,7 @@ impl Replicate {
     fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
         self.cursors.keep(&which);
         self.sources.keep(&which);
-        self.offers_due.retain(|key, _| which(key));
-        self.receipts_due.retain(|key| which(key));
+        self.haves.keep(&which);
     }
 
     /// What the peer holds: of our logs it is a receipt, of others' an offer.
@@ -199,7 +188,7 @@ impl Replicate {
             .is_some_and(|theirs| theirs != digest(hub, logs, &room, &peer))
         {
             for range in thirds(hub, logs, &room, &peer) {
-                self.offers_due.insert((stream, range.log.clone()), true);
+                self.haves.answer(stream, &range.log);
             }
         }
         self.sources.meet(&room, peer, stream);
@@ -273,7 +262,7 @@ impl Replicate {
             {
                 for (stream, _) in hub.in_room(room).filter(|(_, link)| !link.passing) {
                     let key = (stream, range.log.clone());
-                    self.offers_due.get_or_insert_with(key, || false);
+                    self.haves.offer(key);
                 }
             }
         }
@@ -300,7 +289,7 @@ impl Replicate {
             }
             for range in logs.of_room(room).filter(|r| r.log.author == *author) {
                 let key = (stream, range.log.clone());
-                self.offers_due.get_or_insert_with(key, || false);
+                self.haves.offer(key);
             }
         }
     }
@@ -348,7 +337,7 @@ impl Replicate {
             }
             Fit::Held => {
                 hub.counters.duplicate_batches += 1;
-                self.receipts_due.insert(key);
+                self.haves.receipt(key);
                 return Verdict::Fine;
             }
             Fit::Next | Fit::After { .. } | Fit::Fork => {}
@@ -396,7 +385,7 @@ impl Replicate {
             local,
         });
         self.cursors.live(hub, &room, &batch, Some(stream));
-        self.receipts_due.insert(key);
+        self.haves.receipt(key);
         self.offer(hub, &room, Some(stream), &batch.log);
         if !backfill {
             hub.notice(Notice::Chat(Chat {
@@ -419,95 +408,23 @@ impl Replicate {
         {
             let key = (stream, log.clone());
             if link.peer.id == log.author {
-                self.receipts_due.insert(key);
+                self.haves.receipt(key);
                 continue;
             }
             let by_author = near
                 .and_then(|near| near.get(&link.peer.id))
                 .is_some_and(|reach| reach.hops == 1);
             if !by_author && !link.passing && !self.cursors.follows(stream, log) {
-                self.offers_due.get_or_insert_with(key, || false);
+                self.haves.offer(key);
             }
         }
     }
 
-    /// At a turn's end: receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and links that lag get more.
+    /// At a turn's end: what is due to be said is said, and links that lag get more.
     pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
-        let now = hub.now.time;
-        let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
-        self.receipts_due.retain(|(stream, log)| {
-            let waits = |link: &Link| {
-                link.clogged || link.receipted.is_some_and(|at| now < at + RECEIPTS_EVERY)
-            };
-            let Some(link) = hub.links.get(stream) else {
-                return false;
-            };
-            if waits(link) {
-                return true;
-            }
-            if let Some(range) = logs.get(log) {
-                let far = link.peer.id != log.author && !hub.linked.contains_key(&log.author);
-                let mut held = held(range, 0);
-                if far && hub.reaches(log) {
-                    let signed = receipt(&hub.network, log, range.high, &range.hash);
-                    held.signature = Some(BASE64URL_NOPAD.encode(&hub.identity.sign(&signed.0)));
-                }
-                due.get_or_default((*stream, log.target.clone())).push(held);
-            }
-            false
-        });
-        for (stream, _) in due.keys() {
-            if let Some(link) = hub.links.get_mut(stream) {
-                link.receipted = Some(now);
-            }
-        }
-        for ((stream, target), held) in due.iter() {
-            say_held(hub, *stream, target, held, false);
-        }
-        self.say_offers(hub, logs);
+        self.haves.say(hub, logs, &self.sources);
         self.sources.say(hub, self.stalled.is_some());
         self.cursors.pump(hub, logs);
-    }
-
-    /// What was held before is answered at once, as much as goes out in one turn; the rest at most once a second.
-    fn say_offers(&mut self, hub: &mut Hub, logs: &Logs) {
-        let now = hub.now.time;
-        let mut due: Table<(StreamId, Target, bool), Vec<Held>> = Table::new();
-        self.offers_due.retain(|(stream, log), before| {
-            let Some(link) = hub.links.get(stream) else {
-                return false;
-            };
-            if link.clogged || !*before && link.offered.is_some_and(|at| now < at + OFFERS_EVERY) {
-                return true;
-            }
-            let Some(range) = logs.get(log) else {
-                return false;
-            };
-            let part = due.get_or_default((*stream, log.target.clone(), *before));
-            if part.len() >= LOGS_MAX {
-                return true;
-            }
-            let (start, age) = match logs.start(log) {
-                Some(start) => (start, 0),
-                None => self.sources.start(hub, log),
-            };
-            part.push(Held {
-                start,
-                age,
-                ..held(range, 0)
-            });
-            false
-        });
-        for ((stream, _, before), _) in due.iter() {
-            if let Some(link) = hub.links.get_mut(stream)
-                && !before
-            {
-                link.offered = Some(now);
-            }
-        }
-        for ((stream, target, before), held) in due.iter() {
-            say_held(hub, *stream, target, held, *before);
-        }
     }
 
     /// The store refused these: they are taken back, newest first, and own lines are kept to be said again.
@@ -560,57 +477,9 @@ impl Replicate {
     }
 
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
-        let open = |stream: &StreamId| hub.links.get(stream).filter(|link| !link.clogged);
-        let receipts = self.receipts_due.iter().filter_map(|(stream, _)| {
-            let link = open(stream)?;
-            link.receipted.map(|at| at + RECEIPTS_EVERY)
-        });
-        let offers = self.offers_due.iter().filter_map(|((stream, _), before)| {
-            let link = open(stream)?;
-            Some(match before {
-                true => hub.now.time,
-                false => link.offered.map_or(hub.now.time, |at| at + OFFERS_EVERY),
-            })
-        });
         let asks = self.stalled.or_else(|| self.sources.deadline(hub));
-        receipts.chain(offers).chain(asks).min()
+        self.haves.deadline(hub).into_iter().chain(asks).min()
     }
-}
-
-fn say_held(hub: &mut Hub, stream: StreamId, target: &Target, held: &[Held], before: bool) {
-    for part in held.chunks(LOGS_MAX) {
-        let have = Have {
-            target: target.to_string(),
-            logs: part.to_vec(),
-            before,
-            ..Have::default()
-        };
-        hub.send(stream, &Message::Have(have));
-    }
-}
-
-/// What is held of authors other than us and `peer`.
-fn thirds<'a>(
-    hub: &'a Hub,
-    logs: &'a Logs,
-    room: &'a Room,
-    peer: &'a PeerId,
-) -> impl Iterator<Item = &'a Range> {
-    let of_room = logs.of_room(room);
-    of_room.filter(move |range| range.log.author != hub.id() && range.log.author != *peer)
-}
-
-fn digest(hub: &Hub, logs: &Logs, room: &Room, peer: &PeerId) -> String {
-    let mut all = Vec::new();
-    for range in thirds(hub, logs, room, peer) {
-        all.extend_from_slice(&range.log.author.0);
-        all.extend_from_slice(&range.log.incarnation.to_be_bytes());
-        all.extend_from_slice(&range.high.to_be_bytes());
-        all.extend_from_slice(&range.hash.0);
-    }
-    let mut digest = Hash::of(&[b"p2pchat heads\0", &all]).to_string();
-    digest.truncate(32);
-    digest
 }
 
 fn holds(logs: &Logs, log: &LogId, held: &Held) -> bool {

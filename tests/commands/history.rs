@@ -42,6 +42,8 @@ fn two_who_hold_the_same_lines_print_the_same_bytes() {
         alice.say(&format!("alice {n}"));
         bob.say(&format!("bob {n}"));
     }
+    // All of it is seen before what is to be last is said.
+    wait_same(&lo, 40);
     bob.say("/join ops");
     bob.say("in ops");
     bob.say("/me waves");
