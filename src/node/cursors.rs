@@ -49,14 +49,16 @@ impl Cursors {
         self.claims.retain(|key, _| which(key));
     }
 
-    /// This link gets the log as it grows.
-    pub fn follows(&self, stream: StreamId, log: &LogId) -> bool {
-        self.table.contains_key(&(stream, log.clone()))
-    }
-
     /// A log grew by this batch: it goes to all that stand at the head; the others find it in the store.
     /// One of our own that begins goes to every member, unasked. `from`: the link over which it came.
-    pub fn live(&mut self, hub: &mut Hub, room: &Room, batch: &Batch, from: Option<StreamId>) {
+    /// Gives the members that have not asked for this log.
+    pub fn live(
+        &mut self,
+        hub: &mut Hub,
+        room: &Room,
+        batch: &Batch,
+        from: Option<StreamId>,
+    ) -> Vec<StreamId> {
         let begins = from.is_none() && batch.sequence == 1;
         let others = hub
             .in_room(room)
@@ -65,6 +67,7 @@ impl Cursors {
         if let Some(from) = from {
             self.acknowledged(from, &batch.log, batch.last());
         }
+        let mut strangers = Vec::new();
         for stream in streams {
             let key = (stream, batch.log.clone());
             if begins {
@@ -75,6 +78,7 @@ impl Cursors {
             }
             // Without a cursor the peer has not said yet where to begin: it will, and finds this line in the store.
             let Some(cursor) = self.table.get_mut(&key) else {
+                strangers.push(stream);
                 continue;
             };
             let clogged = hub.links.get(&stream).is_none_or(|link| link.clogged);
@@ -88,6 +92,7 @@ impl Cursors {
                 self.lagging.insert(key);
             }
         }
+        strangers
     }
 
     /// A peer says how far it holds somebody else's log, which it gets from us.

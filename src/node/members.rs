@@ -133,7 +133,7 @@ impl Members {
         }
     }
 
-    /// The peer's program said goodbye: whoever else names it has not heard yet. Gives whether anybody did.
+    /// The peer's program said goodbye: whoever else names it has not heard yet.
     pub fn left(&mut self, hub: &mut Hub, peer: &PeerId, run: u64) {
         let mut rooms = Set::new();
         for link in hub.links.values_mut() {

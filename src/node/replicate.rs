@@ -19,6 +19,7 @@ use crate::wire::message::{Have, Held, LOGS_MAX, Message, log};
 
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
+
 /// What became of foreign bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -107,8 +108,8 @@ impl Replicate {
                 own: true,
                 during: true,
             }));
-            self.cursors.live(hub, room, &batch, None);
-            self.offer(hub, room, None, &batch.log);
+            let strangers = self.cursors.live(hub, room, &batch, None);
+            self.offer(hub, room, &strangers, &batch.log);
         }
     }
 
@@ -313,10 +314,6 @@ impl Replicate {
             return Verdict::Fine;
         };
         let by_peer = batch.log.author == link.peer.id;
-        let author = Peer {
-            id: batch.log.author,
-            nick: batch.username.clone(),
-        };
         let key = (stream, batch.log.clone());
         let verifying = if by_peer { Some(link.key) } else { None };
         let shared = link.rooms.contains(&room);
@@ -342,7 +339,7 @@ impl Replicate {
             }
             Fit::Next | Fit::After { .. } | Fit::Fork => {}
         }
-        let verifying = verifying.or_else(|| self.sources.key(&author.id));
+        let verifying = verifying.or_else(|| self.sources.key(&batch.log.author));
         if !verifying.is_some_and(|key| batch.verify(&key)) {
             return Verdict::Broken;
         }
@@ -356,6 +353,10 @@ impl Replicate {
                 batch.log.incarnation,
                 hub.now.wall,
             );
+            let author = Peer {
+                id: batch.log.author,
+                nick: batch.username.clone(),
+            };
             hub.notice(Notice::Gap {
                 target,
                 author,
@@ -384,9 +385,12 @@ impl Replicate {
             batch: batch.clone(),
             local,
         });
-        self.cursors.live(hub, &room, &batch, Some(stream));
+        let strangers = self.cursors.live(hub, &room, &batch, Some(stream));
         self.haves.receipt(key);
-        self.offer(hub, &room, Some(stream), &batch.log);
+        if !by_peer && let Some(author) = hub.linked.get(&batch.log.author) {
+            self.haves.receipt((*author, batch.log.clone()));
+        }
+        self.offer(hub, &room, &strangers, &batch.log);
         if !backfill {
             hub.notice(Notice::Chat(Chat {
                 batch,
@@ -398,24 +402,19 @@ impl Replicate {
         Verdict::Fine
     }
 
-    /// A log grew: its author gets a receipt, and who does not get it from here, nor from the author, an offer.
-    fn offer(&mut self, hub: &Hub, room: &Room, from: Option<StreamId>, log: &LogId) {
+    /// A log grew, and these members do not get it from here: who may not get it from its author either is offered it.
+    fn offer(&mut self, hub: &Hub, room: &Room, strangers: &[StreamId], log: &LogId) {
         let author = hub.link_to(&log.author);
         let near = author.and_then(|link| link.reach.get(room));
-        for (stream, link) in hub
-            .in_room(room)
-            .filter(|(stream, _)| Some(*stream) != from)
-        {
-            let key = (stream, log.clone());
-            if link.peer.id == log.author {
-                self.haves.receipt(key);
+        for stream in strangers {
+            let Some(link) = hub.links.get(stream) else {
                 continue;
-            }
+            };
             let by_author = near
                 .and_then(|near| near.get(&link.peer.id))
                 .is_some_and(|reach| reach.hops == 1);
-            if !by_author && !link.passing && !self.cursors.follows(stream, log) {
-                self.haves.offer(key);
+            if link.peer.id != log.author && !by_author && !link.passing {
+                self.haves.offer((*stream, log.clone()));
             }
         }
     }
