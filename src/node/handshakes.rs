@@ -393,6 +393,7 @@ impl Handshakes {
             begun: unfinished.begun,
             since: now,
             heard: now,
+            resumed: now,
             receipted: None,
             ping: None,
             rtt: None,

@@ -14,8 +14,9 @@ use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, receipt};
 
-/// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
-const RECEIPTS_EVERY: u64 = 5;
+/// Milliseconds from one receipt on a link to the next, while lines come without a pause: receipts are cumulative, and each costs both sides about
+/// what a line does.
+const RECEIPTS_EVERY: u64 = 20;
 /// Milliseconds from one offer of others' lines on a link to the next.
 const OFFERS_EVERY: u64 = 1_000;
 
@@ -47,13 +48,13 @@ impl Haves {
         self.offers.insert((stream, log.clone()), true);
     }
 
-    /// Receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and offers.
+    /// Receipts go out: on each link at once after a pause, otherwise no more often than [`RECEIPTS_EVERY`]. So do offers.
     pub fn say(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources) {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         self.receipts.retain(|(stream, log)| {
             let waits = |link: &Link| {
-                link.clogged || link.receipted.is_some_and(|at| now < at + RECEIPTS_EVERY)
+                link.clogged || next_receipt(link).is_some_and(|at| now < at)
             };
             let Some(link) = hub.links.get(stream) else {
                 return false;
@@ -128,7 +129,7 @@ impl Haves {
         let open = |stream: &StreamId| hub.links.get(stream).filter(|link| !link.clogged);
         let receipts = self.receipts.iter().filter_map(|(stream, _)| {
             let link = open(stream)?;
-            link.receipted.map(|at| at + RECEIPTS_EVERY)
+            next_receipt(link)
         });
         let offers = self.offers.iter().filter_map(|((stream, _), before)| {
             let link = open(stream)?;
@@ -139,6 +140,12 @@ impl Haves {
         });
         receipts.chain(offers).min()
     }
+}
+
+/// `None`: at once.
+fn next_receipt(link: &Link) -> Option<Time> {
+    let last = link.receipted.filter(|last| *last >= link.resumed)?;
+    Some(last + RECEIPTS_EVERY)
 }
 
 fn say_held(hub: &mut Hub, stream: StreamId, target: &Target, held: &[Held], before: bool) {
