@@ -53,9 +53,7 @@ impl Haves {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         self.receipts.retain(|(stream, log)| {
-            let waits = |link: &Link| {
-                link.clogged || next_receipt(link).is_some_and(|at| now < at)
-            };
+            let waits = |link: &Link| link.clogged || next_receipt(link).is_some_and(|at| now < at);
             let Some(link) = hub.links.get(stream) else {
                 return false;
             };
