@@ -25,6 +25,8 @@ pub struct Goal {
     /// Chat lines to be printed before `listen` is done.
     count: Option<u64>,
     ephemeral: bool,
+    /// It acts through a program that stays when this one ends.
+    pub through: bool,
     /// When waiting ends.
     deadline: Option<Time>,
     /// No more input will come.
@@ -56,6 +58,7 @@ impl Goal {
             wait,
             count,
             ephemeral,
+            through: false,
             deadline,
             finishing: false,
             settled: false,
@@ -144,10 +147,10 @@ impl Goal {
                 if delivery.settled {
                     return Some((bad.unwrap_or(DONE), None));
                 }
-                let fate = if self.ephemeral {
-                    "it is gone with this program"
-                } else {
-                    "it is stored and goes out with the next run"
+                let fate = match (self.ephemeral, self.through) {
+                    (true, _) => "it is gone with this program",
+                    (false, true) => "it is stored, and the program that runs here goes on with it",
+                    (false, false) => "it is stored and goes out with the next run",
                 };
                 let (status, sentence) = if self.met {
                     let (held, linked) = (delivery.holding, delivery.linked);

@@ -118,7 +118,9 @@ impl Guest {
         }
         self.begin(&mut session, &mut pipe);
         session.ready(port, &me, self.rooms.first());
+        session.goal.through = true;
         let stayed = self.turns(desk, &mut session, &mut signals, &mut pipe);
+        session.goal.through = false;
         let stayed = stayed.map_err(|error| cannot("the run had to end", &error))?;
         match stayed {
             Some(_) => session.close(&mut self.store),

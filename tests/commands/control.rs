@@ -40,6 +40,10 @@ fn send_through_another_tells_the_truth() {
     let alice = lo.start("alice", &["listen"]);
     let ended = finish(lo.spawn("alice", &["send", "-W", "0.3", "alone"]), b"");
     assert_eq!(ended.code, 69, "{ended:?}");
+    assert!(
+        ended.err[0].ends_with("the program that runs here goes on with it"),
+        "{ended:?}"
+    );
     let ended = finish(lo.spawn("alice", &["send", "--need", "0", "zero"]), b"");
     assert_eq!(ended.code, 0, "{ended:?}");
     let bob = lo.start("bob", &["listen"]);
