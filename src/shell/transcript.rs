@@ -198,7 +198,11 @@ impl Transcript {
         let left = |printed: u64| most.map_or(u64::MAX, |most| most.saturating_sub(printed));
         let rooms: Vec<Room> = self.cursors.keys().cloned().collect();
         for room in rooms {
-            while printer.room() && left(self.lines) > 0 {
+            while left(self.lines) > 0 {
+                // Asked once for each chunk: the output may have room again a moment after it said no, and there is still more to read.
+                if !printer.room() {
+                    return Ok(());
+                }
                 let Some(mut cursor) = self.cursors.get(&room).copied() else {
                     break;
                 };
@@ -233,12 +237,10 @@ impl Transcript {
                 self.hand(face, printer, out, room.clone(), cursor.at);
             }
         }
-        if printer.room() {
-            while let Some(event) = self.events.pop_front() {
-                self.print(face, printer, event);
-            }
-            self.lagging = false;
+        while let Some(event) = self.events.pop_front_if(|_| printer.room()) {
+            self.print(face, printer, event);
         }
+        self.lagging = !self.events.is_empty();
         Ok(())
     }
 
