@@ -393,7 +393,6 @@ impl Handshakes {
             begun: unfinished.begun,
             since: now,
             heard: now,
-            resumed: now,
             receipted: None,
             ping: None,
             rtt: None,

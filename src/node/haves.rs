@@ -10,19 +10,23 @@ use crate::base::batch::{LogId, Range};
 use crate::base::event::StreamId;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
-use crate::base::table::{Set, Table};
+use crate::base::table::Table;
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, receipt};
 
-/// Milliseconds from one receipt on a link to the next, while lines come without a pause: receipts are cumulative, and each costs both sides about
-/// what a line does.
-const RECEIPTS_EVERY: u64 = 20;
+/// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
+const RECEIPTS_EVERY: u64 = 5;
+/// As much within a stream: then nobody waits for the receipt of the line that came last.
+const STREAM_EVERY: u64 = 20;
+/// Batches of one log without a receipt that make a stream.
+const STREAM: u32 = 8;
 /// Milliseconds from one offer of others' lines on a link to the next.
 const OFFERS_EVERY: u64 = 1_000;
 
 #[derive(Default)]
 pub struct Haves {
-    receipts: Set<(StreamId, LogId)>,
+    /// How many batches each receipt is for.
+    receipts: Table<(StreamId, LogId), u32>,
     /// Others' logs to be offered; true: it was held when the room was first shared.
     offers: Table<(StreamId, LogId), bool>,
 }
@@ -30,12 +34,13 @@ pub struct Haves {
 impl Haves {
     pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
         self.offers.retain(|key, _| which(key));
-        self.receipts.retain(|key| which(key));
+        self.receipts.retain(|key, _| which(key));
     }
 
     /// How far this log is held is to be said to who waits for it.
     pub fn receipt(&mut self, key: (StreamId, LogId)) {
-        self.receipts.insert(key);
+        let batches = self.receipts.get_or_default(key);
+        *batches = batches.saturating_add(1);
     }
 
     /// The log grew, or its author went.
@@ -48,12 +53,14 @@ impl Haves {
         self.offers.insert((stream, log.clone()), true);
     }
 
-    /// Receipts go out: on each link at once after a pause, otherwise no more often than [`RECEIPTS_EVERY`]. So do offers.
+    /// Receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and offers.
     pub fn say(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources) {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
-        self.receipts.retain(|(stream, log)| {
-            let waits = |link: &Link| link.clogged || next_receipt(link).is_some_and(|at| now < at);
+        self.receipts.retain(|(stream, log), batches| {
+            let waits = |link: &Link| {
+                link.clogged || next_receipt(link, *batches).is_some_and(|at| now < at)
+            };
             let Some(link) = hub.links.get(stream) else {
                 return false;
             };
@@ -125,9 +132,9 @@ impl Haves {
 
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
         let open = |stream: &StreamId| hub.links.get(stream).filter(|link| !link.clogged);
-        let receipts = self.receipts.iter().filter_map(|(stream, _)| {
+        let receipts = self.receipts.iter().filter_map(|((stream, _), batches)| {
             let link = open(stream)?;
-            next_receipt(link)
+            next_receipt(link, *batches)
         });
         let offers = self.offers.iter().filter_map(|((stream, _), before)| {
             let link = open(stream)?;
@@ -141,9 +148,12 @@ impl Haves {
 }
 
 /// `None`: at once.
-fn next_receipt(link: &Link) -> Option<Time> {
-    let last = link.receipted.filter(|last| *last >= link.resumed)?;
-    Some(last + RECEIPTS_EVERY)
+fn next_receipt(link: &Link, batches: u32) -> Option<Time> {
+    let every = match batches < STREAM {
+        true => RECEIPTS_EVERY,
+        false => STREAM_EVERY,
+    };
+    link.receipted.map(|last| last + every)
 }
 
 fn say_held(hub: &mut Hub, stream: StreamId, target: &Target, held: &[Held], before: bool) {

@@ -14,9 +14,6 @@ use crate::wire::noise::Session;
 /// Bytes that may wait on a link whose socket takes no more. Batches never wait here; a peer that makes more than this of answers necessary is cut off.
 const PENDING_MAX: usize = 256 * 1024;
 
-/// Milliseconds without a word after which what comes next is no part of what came before: who says it may wait for its receipt.
-pub const PAUSE: u64 = 2;
-
 /// A member of a room that can be reached through a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
@@ -44,8 +41,6 @@ pub struct Link {
     pub since: Time,
     /// When there was last a sign of life.
     pub heard: Time,
-    /// When something last came after a pause of [`PAUSE`].
-    pub resumed: Time,
     /// When it last got a receipt.
     pub receipted: Option<Time>,
     /// A ping that has no answer yet.

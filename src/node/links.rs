@@ -1,7 +1,6 @@
 //! Links that stand: what they say, how they stay alive, and how they end.
 
 use super::hub::Hub;
-use super::link::PAUSE;
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::{Set, Table};
@@ -41,9 +40,6 @@ pub fn bytes(hub: &mut Hub, stream: StreamId, bytes: &[u8], events: &mut Vec<Eve
     let Some(link) = hub.links.get_mut(&stream) else {
         return;
     };
-    if now.since(link.heard) >= PAUSE {
-        link.resumed = now;
-    }
     link.heard = now;
     let mut frames = Vec::new();
     let mut fits = true;
