@@ -123,7 +123,8 @@ impl Transcript {
         let Some(cursor) = self.cursors.get_mut(room) else {
             return;
         };
-        if most == Some(0) {
+        let left = most.map(|most| most.saturating_sub(self.lines));
+        if left == Some(0) {
             // The next run prints it.
             return;
         }
@@ -140,10 +141,14 @@ impl Transcript {
             self.notes = false;
             return;
         }
-        let lines = most.map_or(chat.batch.count, |most| most.min(chat.batch.count));
+        let lines = left.map_or(chat.batch.count, |left| left.min(chat.batch.count));
         let mut out = printer.buffer();
         face.chat(chat, lines, &mut out);
         self.lines += if chat.during { lines } else { 0 };
+        if lines < chat.batch.count {
+            // Of this one a part is printed: the next run prints it whole.
+            return self.print(face, printer, out);
+        }
         self.hand(face, printer, out, room.clone(), at);
     }
 
@@ -206,7 +211,6 @@ impl Transcript {
                 let Some(mut cursor) = self.cursors.get(&room).copied() else {
                     break;
                 };
-                let before = cursor.at;
                 let batches = store.read_on(&room, &mut cursor.at, READ_BYTES)?;
                 if batches.is_empty() {
                     break;
@@ -221,17 +225,20 @@ impl Transcript {
                             Some(_) => earlier || self.echo || !own,
                             None => !entry.local.backfill && (!own || self.echo && !earlier),
                         };
-                    let lines = left(self.lines).min(entry.batch.count);
-                    if shown && lines > 0 {
+                    let (at, count) = (entry.at, entry.batch.count);
+                    let lines = left(self.lines).min(count);
+                    if shown {
                         let skip = from_backlog
                             .filter(|(at, _)| entry.at == *at)
                             .map_or(0, |(_, skip)| skip);
                         self.lines += lines;
                         face.stored(entry, own, skip, lines, &mut out);
+                        if lines < count {
+                            // The next run prints it whole, and what follows.
+                            cursor.at = at;
+                            break;
+                        }
                     }
-                }
-                if cursor.at == before {
-                    break;
                 }
                 self.cursors.insert(room.clone(), cursor);
                 self.hand(face, printer, out, room.clone(), cursor.at);

@@ -57,6 +57,27 @@ fn a_count_holds_for_a_reader_that_stalled() {
 }
 
 #[test]
+fn a_count_ends_within_a_turn_and_loses_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    // It printed before, so that what follows is noted.
+    finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
+    let bob = lo.start("bob", &["listen", "-n", "3"]);
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    // A batch at each change between the two kinds of lines, and all in one turn.
+    alice.write(b"one\n/me two\nthree\nfour\n/me five\n");
+    let ended = finish(bob, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let chat = |line: &&String| !line.ends_with(" joined");
+    assert_eq!(ended.out.iter().filter(chat).count(), 3, "{ended:?}");
+    assert_eq!(said(&ended.out), ["one", "three"]);
+    // A batch that was printed in part is printed whole by the next run, and nothing else again.
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, " five");
+    assert_eq!(said(&bob.out.all()), ["three", "four"]);
+}
+
+#[test]
 fn a_count_takes_no_backlog() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
