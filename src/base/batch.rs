@@ -291,13 +291,17 @@ impl Batch {
         }
     }
 
-    /// From the wire: the bytes must be exactly one batch without local fields. The signature is not checked yet: see [`Batch::verify`].
+    /// From the wire: the bytes must be exactly one batch without local fields, on one line as the store has it. The signature is not checked yet: see [`Batch::verify`].
     ///
     /// # Errors
     /// [`BatchError::Malformed`].
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, BatchError> {
         let end = bytes.len().checked_sub(TAIL).ok_or(BatchError::Malformed)?;
         if bytes.len() > BATCH_MAX || !bytes[end..].starts_with(MARK.as_bytes()) {
+            return Err(BatchError::Malformed);
+        }
+        // JSON allows it between its tokens; in the store a line would become several, of which one could be anybody's.
+        if bytes.contains(&b'\n') {
             return Err(BatchError::Malformed);
         }
         Batch::read(bytes, end, network).map(|(batch, _)| batch)

@@ -60,10 +60,18 @@ impl Logs {
     }
 
     /// A room's history was opened. If it is not what the last run left of the own log, the numbers begin anew.
-    pub fn open(&mut self, hub: &mut Hub, room: &Room, ranges: Vec<Range>) {
+    pub fn open(&mut self, hub: &mut Hub, room: &Room, mut ranges: Vec<Range>) {
         let own = self.own_log(hub, room);
+        for range in &ranges {
+            // The own clock was sound when it was signed.
+            if range.log.author == hub.id() {
+                self.hear(range.lamport, NUMBER_MAX);
+            }
+        }
+        ranges.sort_by_key(|range| range.lamport);
         for range in ranges {
-            self.lamport = self.lamport.max(range.lamport);
+            // A clock goes up by one a line: one that is far beyond the lines that were said is a liar's.
+            self.hear(range.lamport, CLOCK_STEP.saturating_add(range.high));
             self.ranges.insert(range.log.clone(), range);
         }
         let found = self.ranges.get(&own).map(|range| (range.high, range.hash));
@@ -191,8 +199,7 @@ impl Logs {
     /// Takes a batch that fits in as the new head.
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
-        self.lamport =
-            (self.lamport.max(lamport.min(self.lamport + CLOCK_STEP))).min(NUMBER_MAX - CLOCK_STEP);
+        self.hear(lamport, CLOCK_STEP);
         let range = self
             .ranges
             .entry(batch.log.clone())
@@ -210,6 +217,12 @@ impl Logs {
             range.low = batch.sequence;
         }
         (range.high, range.hash, range.lamport) = (batch.last(), batch.hash, lamport);
+    }
+
+    /// Somebody's clock stands there: ours follows, by a step of at most `step`, and never so far that no number is left to be given.
+    fn hear(&mut self, lamport: u64, step: u64) {
+        let reached = lamport.min(self.lamport.saturating_add(step));
+        self.lamport = self.lamport.max(reached).min(NUMBER_MAX - CLOCK_STEP);
     }
 
     /// `wanted`: from where we asked for this log, if we did.

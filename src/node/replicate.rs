@@ -10,7 +10,7 @@ use super::logs::{Fit, Logs};
 use super::receipts::Receipts;
 use super::rooms::Rooms;
 use super::sources::Sources;
-use crate::base::batch::{Batch, Lines, Local, LogId};
+use crate::base::batch::{Batch, Lines, Local, LogId, NUMBER_MAX};
 use crate::base::event::{Chat, Notice, Output, Peer, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
@@ -193,7 +193,10 @@ impl Replicate {
             }
         }
         self.sources.meet(&room, peer, stream);
-        for entry in have.logs.iter().take(LOGS_MAX) {
+        let sound = |held: &&Held| {
+            held.low <= held.high && held.high <= NUMBER_MAX && held.start <= NUMBER_MAX
+        };
+        for entry in have.logs.iter().take(LOGS_MAX).filter(sound) {
             let Some(log) = log(&room, entry.sender, &entry.incarnation) else {
                 continue;
             };

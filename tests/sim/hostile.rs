@@ -1,16 +1,17 @@
 //! Strangers: bytes that nobody who keeps the protocol would send.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::LogId;
+use data_encoding::BASE64URL_NOPAD;
+use p2pchat::base::batch::{Batch, Draft, LogId, NUMBER_MAX};
 use p2pchat::base::event::Input;
-use p2pchat::base::identity::{Hash, Identity};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::Kind;
 use p2pchat::wire::message::{Have, Held, Message, incarnation};
 use p2pchat::wire::noise::Handshake;
 
 use crate::lan::Lan;
-use crate::people::Who;
+use crate::people::{Who, lines};
 use crate::stranger::{Stranger, raw};
 
 fn linked(lan: &Lan, who: Who) -> usize {
@@ -227,6 +228,92 @@ fn a_receipt_above_the_head_is_a_doubt() {
     assert_eq!(lan.people[alice].errors("incarnation"), 2);
     lan.say(alice, "three");
     assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 3);
+}
+
+#[test]
+fn a_batch_is_one_line_of_the_store() {
+    let (mut lan, alice) = alone(16);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    // JSON all the same, and signed by its author.
+    let signed = |mallory: &Stranger, json: &str| {
+        let hash = Hash::of(&[b"p2pchat batch 1\0", &NetworkTag::OPEN.0, json.as_bytes()]);
+        let signature = BASE64URL_NOPAD.encode(&mallory.identity.sign(&hash.0));
+        format!("{json},\"signature\":\"{signature}\"}}").into_bytes()
+    };
+    let said = mallory.batch(1, None, "one");
+    let text = std::str::from_utf8(said.bytes()).expect("text");
+    let (json, _) = text.split_once(",\"signature\"").expect("a signature");
+    assert_eq!(signed(&mallory, json), said.bytes());
+    let bytes = signed(&mallory, &json.replacen(",\"target\"", ",\n\"target\"", 1));
+    mallory.frame(&mut lan, Kind::Batch, &bytes);
+    assert_eq!(lan.people[alice].disk.entries().count(), 0);
+    assert_eq!(linked(&lan, alice), 0, "that is no batch");
+}
+
+#[test]
+fn a_clock_far_ahead_uses_up_nobodys_numbers() {
+    let mut lan = Lan::new(17);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.say(alice, "before");
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let text = lines(&["far"]);
+    let draft = Draft {
+        lamport: NUMBER_MAX - 4096,
+        ..mallory.draft(1, None, &text)
+    };
+    let far = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
+    mallory.frame(&mut lan, Kind::Batch, far.bytes());
+    assert_eq!(lan.people[alice].heard(), ["far"]);
+    lan.stop(alice);
+    lan.start(alice);
+    lan.start(bob);
+    lan.say(alice, "after");
+    lan.run_until("bob has it", 5_000, |lan| {
+        lan.people[bob].heard().contains(&"after".to_owned())
+    });
+    let bobs = lan.people[bob].node.as_ref().expect("up").counters();
+    assert_eq!(bobs.broken_links, 0);
+    let clock = lan.people[alice].disk.ranges(&Room::general());
+    let own = lan.id(alice);
+    let own = clock.iter().find(|range| range.log.author == own);
+    assert!(own.is_some_and(|range| range.lamport < 1 << 22), "{own:?}");
+}
+
+#[test]
+fn numbers_out_of_range_are_no_offer() {
+    let (mut lan, alice) = alone(18);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let other = Identity::from_seed(&[9; 32]).id();
+    for (sender, low, high, start) in [
+        (mallory.identity.id(), 1, u64::MAX, 0),
+        (mallory.identity.id(), 1, 1, u64::MAX),
+        (other, 0, u64::MAX, u64::MAX),
+        (other, 7, 6, 0),
+    ] {
+        let held = Held {
+            sender,
+            incarnation: incarnation(7),
+            low,
+            high,
+            hash: Hash([3; 32]),
+            start,
+            age: u64::MAX,
+            holder: None,
+            signature: None,
+        };
+        let have = Have {
+            target: "#general".into(),
+            logs: vec![held],
+            ..Default::default()
+        };
+        mallory.say(&mut lan, &Message::Have(have));
+    }
+    lan.run_for(1_000);
+    let asked = mallory.read(&mut lan).into_iter();
+    let asked = asked.filter_map(|frame| Message::parse(&frame.payload));
+    let asked = asked.filter(|message| matches!(message, Message::Want { .. }));
+    assert_eq!(asked.count(), 0);
 }
 
 #[test]

@@ -151,6 +151,24 @@ fn a_send_waits_for_who_is_reached_through_others() {
 }
 
 #[test]
+fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        lan.cut(alice, carol);
+        lan.start(bob);
+        lan.start(carol);
+        lan.run_for(3_000);
+        lan.people[alice].passing = true;
+        lan.start(alice);
+        lan.say(alice, "hello");
+        lan.feed(alice, Input::Command(Command::Finish { need: None }));
+        lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+        assert_eq!(lan.people[carol].heard(), ["hello"]);
+    }
+}
+
+#[test]
 fn the_last_words_of_who_is_gone_come_from_others() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);

@@ -1,7 +1,7 @@
 //! A peer by hand, on a stream that leads out of the LAN.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::{Batch, Draft, LogId};
+use p2pchat::base::batch::{Batch, Draft, Lines, LogId};
 use p2pchat::base::event::{Input, StreamId};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room, Target};
@@ -128,8 +128,8 @@ impl Stranger {
         }
     }
 
-    pub fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
-        let draft = Draft {
+    pub fn draft<'a>(&self, sequence: u64, previous: Option<Hash>, lines: &'a Lines) -> Draft<'a> {
+        Draft {
             log: self.log(),
             username: Nick::foreign("mallory"),
             sequence,
@@ -137,8 +137,13 @@ impl Stranger {
             timestamp: Wall(0),
             previous,
             action: false,
-            lines: &lines(&[text]),
-        };
+            lines,
+        }
+    }
+
+    pub fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
+        let lines = lines(&[text]);
+        let draft = self.draft(sequence, previous, &lines);
         Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
     }
 
