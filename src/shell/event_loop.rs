@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 
-use crate::base::batch::{Batch, LogId, Range};
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
-use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Set;
 use crate::base::time::Now;
@@ -20,7 +19,6 @@ use crate::shell::control::Control;
 use crate::shell::datagrams::Datagrams;
 use crate::shell::failure::Failure;
 use crate::shell::options::{self, Options};
-use crate::shell::quota::Core;
 use crate::shell::reread;
 use crate::shell::resolver::{Finds, Name};
 use crate::shell::session::Session;
@@ -577,16 +575,4 @@ impl EventLoop {
 fn names(interfaces: &[Interface]) -> String {
     let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
     names.join(" ")
-}
-
-impl Core for Node {
-    fn frontier(&self, room: &Room) -> Vec<Range> {
-        Node::frontier(self, room)
-    }
-    fn floor(&self, log: &LogId) -> u64 {
-        Node::floor(self, log)
-    }
-    fn is_known(&self, peer: &PeerId) -> bool {
-        Node::is_known(self, peer)
-    }
 }

@@ -8,6 +8,7 @@ use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Table;
+use crate::node::node::Node;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,18 @@ pub trait Core {
     fn floor(&self, log: &LogId) -> u64;
     /// Has this peer been linked before? Others lose their lines first when there is too much in all.
     fn is_known(&self, peer: &PeerId) -> bool;
+}
+
+impl Core for Node {
+    fn frontier(&self, room: &Room) -> Vec<Range> {
+        Node::frontier(self, room)
+    }
+    fn floor(&self, log: &LogId) -> u64 {
+        Node::floor(self, log)
+    }
+    fn is_known(&self, peer: &PeerId) -> bool {
+        Node::is_known(self, peer)
+    }
 }
 
 /// What is to go of a room.

@@ -1,0 +1,113 @@
+//! What the shell asks of the core.
+use super::hub::{Counters, Resume};
+use super::node::Node;
+use crate::base::batch::{LogId, Range};
+use crate::base::event::{Delivery, Peer};
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::Room;
+
+impl Node {
+    /// How far what was said in this run has come.
+    pub fn delivery(&self) -> Delivery {
+        self.receipts.delivery(&self.hub, &self.logs, self.coming())
+    }
+
+    /// How far these own logs have come, each up to the line beside it. `need`: as of [`Command::Finish`].
+    pub fn delivery_of(&self, heads: &[(&LogId, u64)], need: Option<u64>) -> Delivery {
+        self.receipts
+            .delivery_of(&self.hub, heads, need, self.coming())
+    }
+
+    /// Others may be linked in a moment.
+    pub(super) fn coming(&self) -> bool {
+        self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub)
+    }
+
+    pub fn network(&self) -> NetworkTag {
+        self.hub.network
+    }
+
+    /// A peer cast doubt on this run's numbers.
+    pub fn doubted(&self) -> bool {
+        self.logs.doubted()
+    }
+
+    /// The log in which we speak in this room, and its last line.
+    pub fn head(&self, room: &Room) -> Option<(LogId, u64)> {
+        let log = self.logs.own_log(&self.hub, room);
+        let high = self.logs.get(&log)?.high;
+        Some((log, high))
+    }
+
+    /// What /stats tells, each with its name.
+    pub(super) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let delivery = self.delivery();
+        let mut stats = vec![
+            ("links", self.linked() as u64),
+            ("peers_holding_all_you_said", delivery.holding),
+            ("of_peers_linked_there", delivery.linked),
+        ];
+        stats.extend(self.hub.counters.list());
+        stats
+    }
+
+    /// More may be said: the store takes lines.
+    pub fn accepting(&self) -> bool {
+        self.replicate.accepting()
+    }
+
+    /// What is held of a room, for the store's frontier.
+    pub fn frontier(&self, room: &Room) -> Vec<Range> {
+        self.logs.of_room(room).cloned().collect()
+    }
+
+    /// What must not be dropped of an own log: what a linked peer lacks. `u64::MAX`: nobody lacks anything.
+    pub fn floor(&self, log: &LogId) -> u64 {
+        self.replicate
+            .floor(&self.hub, &self.receipts, log)
+            .unwrap_or(u64::MAX)
+    }
+
+    /// Has this peer been linked, in this run or before?
+    pub fn is_known(&self, peer: &PeerId) -> bool {
+        self.trust.is_known(peer)
+    }
+
+    /// What to leave for the next run at a clean end.
+    pub fn resume(&self) -> Resume {
+        self.logs.resume(&self.hub)
+    }
+
+    pub fn me(&self) -> Peer {
+        self.hub.me()
+    }
+
+    pub fn rooms(&self) -> &[Room] {
+        self.rooms.joined()
+    }
+
+    /// The room spoken in.
+    pub fn spoken(&self) -> Option<&Room> {
+        self.rooms.spoken()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.hub.counters
+    }
+
+    /// Number of links that stand.
+    pub fn linked(&self) -> usize {
+        self.hub.links.len()
+    }
+
+    /// Number of dials and handshakes under way.
+    pub fn unfinished(&self) -> usize {
+        self.handshakes.unfinished()
+    }
+
+    /// Bytes that wait for a clogged link, of that for which most do.
+    pub fn pending(&self) -> usize {
+        let waiting = self.hub.links.values().map(|link| link.pending.len());
+        waiting.max().unwrap_or(0)
+    }
+}
