@@ -95,6 +95,7 @@ impl Author {
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
+            sealed: None,
         };
         let batch = Batch::sign(&self.identity, &NET, draft);
         self.head = Some(batch.clone());
@@ -105,7 +106,7 @@ impl Author {
 struct NoCore;
 
 impl Core for NoCore {
-    fn frontier(&self, _: &Room) -> Vec<Range> {
+    fn frontier(&self, _: &p2pchat::base::name::Folder) -> Vec<Range> {
         Vec::new()
     }
     fn floor(&self, _: &LogId) -> u64 {
@@ -133,7 +134,7 @@ fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
     for (i, batch) in batches.into_iter().enumerate() {
         let room = batch.log.target.room().unwrap();
         if !rooms.contains(room) {
-            store.join(room).unwrap();
+            store.join(&room.into()).unwrap();
             rooms.push(room.clone());
         }
         // What a box notes for itself must make no difference.
@@ -451,6 +452,7 @@ fn what_nobody_signed_is_not_shown() {
             previous: None,
             action: false,
             lines: &text,
+            sealed: None,
         },
     );
     let mut line = Vec::new();
@@ -503,7 +505,7 @@ fn rooms_times_and_texts_are_picked() {
             .collect::<Vec<_>>()
     };
     let room = |name: &str| Query {
-        rooms: vec![Room::new(name).unwrap()],
+        folders: vec![(&Room::new(name).unwrap()).into()],
         ..Query::default()
     };
     assert_eq!(picked(room("ops")), ["in ops"]);

@@ -77,6 +77,7 @@ fn nothing_given_means_the_defaults() {
         port: None,
         multicast: Some(DEFAULT_GROUP),
         rooms: vec![Room::general()],
+        to: None,
         peers: Vec::new(),
         interfaces: Vec::new(),
         secret_file: None,
@@ -361,8 +362,8 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         // Of parts that are not built yet.
         ("trust list", "not built"),
         ("doctor", "not built"),
-        ("send -t @bob hi", "not built"),
-        ("history -t @bob", "not built"),
+        ("send -t @b/b hi", "it is @name"),
+        ("history -t @b/b", "it is @name"),
         // On commands they do not belong to.
         ("--since 2h", "goes with history"),
         ("listen --search=x", "goes with history"),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use p2pchat::base::event::Known;
-use p2pchat::base::identity::{Hash, Identity};
-use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::identity::{Hash, Identity, PeerId};
+use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::node::hub::Resume;
 use p2pchat::shell::failure::Failure;
@@ -223,6 +223,7 @@ fn known(nick: &str, seed: u8) -> Known {
         nick: Nick::new(nick).unwrap(),
         id: Identity::from_seed(&[seed; 32]).id(),
         since: Wall(1_795_256_464_123 + seed as i64),
+        bound: false,
     }
 }
 
@@ -313,12 +314,13 @@ fn the_mark_of_a_clean_end_is_taken_once() {
     let folder = Folder::new("clean");
     let mut state = open(&folder.0).state;
     assert_eq!(state.take_clean().unwrap(), None);
-    let room = |name: &str| Room::new(name).unwrap();
+    let room = |name: &str| Target::Room(Room::new(name).unwrap());
     let resume = Resume {
         incarnation: 0x00ab_cdef_0123_4567,
         heads: Table::from_iter([
             (room("ops"), (12, Hash::of(&[b"ops"]))),
             (room("general"), (1, Hash::of(&[b"general"]))),
+            (Target::Peer(PeerId([7; 32])), (3, Hash::of(&[b"bob"]))),
         ]),
     };
     state.leave_clean(&Resume::default()).unwrap();

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use p2pchat::base::batch::{Batch, Draft, LINE_MAX, LineError, Lines, Local, LogId};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag};
-use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::name::{Folder, Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::face::Face;
 use p2pchat::shell::keyboard::{self, Block, Typed};
@@ -284,7 +284,7 @@ fn history(lines: u64) -> Store {
         ..Limits::default()
     };
     let mut store = Store::in_memory(own.id(), NetworkTag::OPEN, limits);
-    store.join(&Room::general()).unwrap();
+    store.join(&Folder::from(&Room::general())).unwrap();
     let mut previous = None;
     for sequence in 1..=lines {
         let mut text = Lines::default();
@@ -303,6 +303,7 @@ fn history(lines: u64) -> Store {
             previous,
             action: false,
             lines: &text,
+            sealed: None,
         };
         let batch = Batch::sign(&author, &NetworkTag::OPEN, draft);
         previous = Some(batch.hash);
@@ -324,7 +325,7 @@ fn a_transcript_that_lags_ends_with_all_there_is() {
     };
     let mut store = history(LINES);
     for room in &rooms {
-        store.join(room).unwrap();
+        store.join(&room.into()).unwrap();
     }
     for round in 0..4 {
         let (mut reader, writer) = pipe();
@@ -346,7 +347,7 @@ fn a_transcript_that_lags_ends_with_all_there_is() {
         let mut transcript = Transcript::new(own.id(), true);
         // The more rooms, the longer each try takes, and the likelier it is that there is room again before it ends.
         for room in &rooms {
-            transcript.open(&store, room, 0, false).unwrap();
+            transcript.open(&store, &room.into(), 0, false).unwrap();
         }
         let mut seen = 0;
         let deadline = Instant::now() + PATIENCE;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
 use p2pchat::base::event::{Position, Stored};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
-use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::{Core, Limits};
 use p2pchat::shell::store::Store;
@@ -52,10 +52,11 @@ impl Drop for Folder {
     }
 }
 
-/// An author and its log in #general.
+/// An author and its log, in #general if nothing else is said.
 struct Author {
     identity: Identity,
     incarnation: u64,
+    target: Target,
     head: Option<Batch>,
 }
 
@@ -64,6 +65,7 @@ impl Author {
         Author {
             identity: Identity::from_seed(&[seed; 32]),
             incarnation: u64::from(seed),
+            target: Target::Room(Room::general()),
             head: None,
         }
     }
@@ -74,7 +76,7 @@ impl Author {
 
     fn log(&self) -> LogId {
         LogId {
-            target: Target::Room(Room::general()),
+            target: self.target.clone(),
             author: self.id(),
             incarnation: self.incarnation,
         }
@@ -95,6 +97,7 @@ impl Author {
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
+            sealed: self.target.reader().map(|_| "AAAA"),
         };
         let batch = Batch::sign(&self.identity, &NET, draft);
         self.head = Some(batch.clone());
@@ -113,6 +116,10 @@ impl Author {
     }
 }
 
+fn general() -> Part {
+    Part::from(&Room::general())
+}
+
 /// A core that knows what it was told.
 #[derive(Default)]
 struct Told {
@@ -122,12 +129,11 @@ struct Told {
 }
 
 impl Core for Told {
-    fn frontier(&self, room: &Room) -> Vec<Range> {
+    fn frontier(&self, part: &Part) -> Vec<Range> {
         let ranges = self.ranges.borrow();
-        let of_room = ranges
-            .values()
-            .filter(|r| r.log.target.room() == Some(room));
-        of_room.cloned().collect()
+        let own = Author::new(1).id();
+        let here = |r: &&Range| Part::of(&r.log.target, &r.log.author, &own) == *part;
+        ranges.values().filter(here).cloned().collect()
     }
     fn floor(&self, log: &LogId) -> u64 {
         self.floors.get(log).copied().unwrap_or(u64::MAX)
@@ -205,7 +211,7 @@ fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
 fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, Local)> {
     let mut all = Vec::new();
     loop {
-        let some = store.read_on(&Room::general(), at, 700).unwrap();
+        let some = store.read_on(&general(), at, 700).unwrap();
         if some.is_empty() {
             return all;
         }
@@ -233,7 +239,7 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     let folder = Folder::new();
     let mut bob = Author::new(2);
     let (mut store, ranges) = open(&folder);
-    assert!(ranges.is_empty() && !store.was_there(&Room::general()));
+    assert!(ranges.is_empty() && !store.was_there(&general()));
     let local = Local {
         received: Wall(5_000),
         late: true,
@@ -246,7 +252,7 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     drop(store);
     let (store, ranges) = open(&folder);
     assert_eq!(ranges, [bob.range(1)]);
-    assert!(store.was_there(&Room::general()));
+    assert!(store.was_there(&general()));
     let (batches, _) = store.load(&bob.log(), 2, None, 1).unwrap();
     assert_eq!(batches[0].bytes(), batch.bytes());
 }
@@ -259,7 +265,12 @@ fn a_room_that_is_not_open_takes_nothing() {
     let mut batch = bob.say(&["hi"]);
     batch.log.target = Target::Room(Room::new("ops").unwrap());
     assert!(store.save(&batch, Local::default()).is_err());
-    assert!(store.join(&Room::new("ops").unwrap()).unwrap().is_empty());
+    assert!(
+        store
+            .join(&Part::from(&Room::new("ops").unwrap()))
+            .unwrap()
+            .is_empty()
+    );
     assert!(store.save(&batch, Local::default()).is_ok());
 }
 
@@ -388,7 +399,7 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
         assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 20);
         // The next start needs no such help.
         let (again, same) = open(&folder);
-        assert_eq!((same, again.printed(&Room::general())), (ranges, None));
+        assert_eq!((same, again.printed(&general())), (ranges, None));
         let mut reader = authors[0].log();
         reader.incarnation = 9;
         assert!(store.load(&reader, 1, None, 1).unwrap().0.is_empty());
@@ -414,7 +425,7 @@ fn garbage_is_no_reason_to_fail() {
         let mut bob = Author::new(2);
         store.save(&bob.say(&["on"]), Local::default()).unwrap();
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
-        let mut at = store.printed(&Room::general()).unwrap();
+        let mut at = store.printed(&general()).unwrap();
         assert_eq!(read_all(&store, &mut at).len(), 1);
         fs::remove_dir_all(folder.room()).unwrap();
         fs::create_dir_all(folder.room()).unwrap();
@@ -472,7 +483,7 @@ fn a_silent_log_is_found_without_reading_all_between() {
     for (from, at) in [(2, None), (2, at)] {
         let (batches, next) = store.load(&quiet.log(), from, at, 1).unwrap();
         assert_eq!(batches[0].bytes(), second.bytes());
-        assert_eq!(next.unwrap().segment, store.end(&Room::general()).segment);
+        assert_eq!(next.unwrap().segment, store.end(&general()).segment);
     }
     assert_eq!(load(&store, &quiet.log(), 1, 1), [1, 2]);
     assert_eq!(load(&store, &quiet.log(), 2, 1), [2]);
@@ -486,7 +497,7 @@ fn a_position_sees_what_comes_later() {
     let mut bob = Author::new(2);
     let (none, at) = store.load(&bob.log(), 1, None, 1000).unwrap();
     assert!(none.is_empty());
-    let (mut at, mut printed) = (at, store.end(&Room::general()));
+    let (mut at, mut printed) = (at, store.end(&general()));
     for i in 1..=50 {
         told.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
         let (batches, next) = store.load(&bob.log(), i, at, 1000).unwrap();
@@ -497,7 +508,7 @@ fn a_position_sees_what_comes_later() {
         assert!(none.is_empty());
         at = next;
         assert_eq!(numbers(&read_all(&store, &mut printed)), [(bob.id(), i)]);
-        assert_eq!(printed, store.end(&Room::general()));
+        assert_eq!(printed, store.end(&general()));
     }
     assert!(folder.segments().len() > 3);
 }
@@ -520,9 +531,7 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
         if i == 100 {
             // Readers stop everywhere in what will be rewritten, some of it more than once.
             let mut at = Position::default();
-            while let [Stored { batch, .. }] =
-                &store.read_on(&Room::general(), &mut at, 1).unwrap()[..]
-            {
+            while let [Stored { batch, .. }] = &store.read_on(&general(), &mut at, 1).unwrap()[..] {
                 cursors.push((at, (batch.log.author, batch.sequence)));
             }
             assert!(cursors.len() > 40);
@@ -626,7 +635,7 @@ fn of_too_much_in_all_the_unknown_lose_first() {
 #[test]
 fn printed_survives_and_stays_within_what_is_there() {
     let folder = Folder::new();
-    let room = Room::general();
+    let room = general();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     assert_eq!(store.printed(&room), None);
@@ -665,7 +674,7 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
     let mut store = Store::in_memory(own.id(), NET, limits);
     assert!(store.save(&bob.say(&["early"]), Local::default()).is_err());
     bob.head = None;
-    store.join(&Room::general()).unwrap();
+    store.join(&general()).unwrap();
     let mut told = Told::default();
     told.floors.insert(own.log(), 1);
     let mut low = 1;
@@ -684,7 +693,7 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
     assert_eq!(load(&store, &own.log(), 1, 1).len(), 20);
     let mut at = Position::default();
     assert_eq!(read_all(&store, &mut at).len(), 20 + held.len());
-    assert_eq!(at, store.end(&Room::general()));
+    assert_eq!(at, store.end(&general()));
     while !store.full() {
         told.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
         assert!(own.head.as_ref().unwrap().sequence < 100);
@@ -776,4 +785,57 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
     let highs: BTreeMap<PeerId, u64> = ranges.iter().map(|r| (r.log.author, r.high)).collect();
     assert_eq!(highs[&bob.id()], saved as u64 * 2);
     assert_eq!(highs[&carol.id()], 1);
+}
+
+/// Ours to bob, bob's to us, and bob's to carol: each is found again with its reader, also behind a new segment's frontier.
+#[test]
+fn direct_messages_have_folders_of_their_own() {
+    let folder = Folder::new();
+    let to = |seed: u8, reader: u8| Author {
+        target: Target::Peer(Author::new(reader).id()),
+        ..Author::new(seed)
+    };
+    let (mut ours, mut his, mut passing) = (to(1, 2), to(2, 1), to(2, 3));
+    let mut second = to(1, 3);
+    let limits = Limits {
+        segment: 2_000,
+        ..Limits::default()
+    };
+    let core = Told::default();
+    let (mut store, _) = open_with(&folder, false, limits);
+    for part in [Part::direct(), Part::carried()] {
+        assert!(store.join(&part).unwrap().is_empty());
+    }
+    let text = "x".repeat(100);
+    for _ in 0..20 {
+        for author in [&mut ours, &mut his, &mut passing, &mut second] {
+            core.save(&mut store, &author.say(&[&text]));
+        }
+    }
+    assert!(folder.0.join("open/@/000003.ndjson").exists());
+    assert!(folder.0.join("open/@carried/000002.ndjson").exists());
+    drop(store);
+    let (mut store, ranges) = open_with(&folder, false, limits);
+    assert_eq!(ranges, []);
+    let sorted = |mut ranges: Vec<Range>| {
+        ranges.sort_by(|a, b| a.log.cmp(&b.log));
+        ranges
+    };
+    let found = store.join(&Part::direct()).unwrap();
+    let expected = vec![ours.range(1), his.range(1), second.range(1)];
+    assert_eq!(sorted(found), sorted(expected));
+    let found = store.join(&Part::carried()).unwrap();
+    assert_eq!(found, [passing.range(1)]);
+    for author in [&ours, &his, &passing, &second] {
+        let (batches, _) = store.load(&author.log(), 19, None, 1 << 20).unwrap();
+        let numbers: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
+        assert_eq!(numbers, [19, 20]);
+    }
+    let mut at = Position::default();
+    let all = store.read_on(&Part::direct(), &mut at, 1 << 20).unwrap();
+    assert_eq!(all.len(), 60);
+    assert_eq!(at, store.end(&Part::direct()));
+    let mut shown = Vec::new();
+    all[0].batch.each_line(|line| shown.push(line.to_owned()));
+    assert_eq!(shown, [text]);
 }

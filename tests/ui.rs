@@ -44,6 +44,7 @@ struct Said<'a> {
 
 fn chat(said: Said<'_>) -> Notice {
     let identity = identity(said.by.0);
+    let sealed = said.target.reader().map(|_| "AAAA");
     let draft = Draft {
         log: LogId {
             target: said.target,
@@ -57,6 +58,7 @@ fn chat(said: Said<'_>) -> Notice {
         previous: None,
         action: said.action,
         lines: &lines(said.text),
+        sealed,
     };
     Notice::Chat(Chat {
         batch: Arc::new(Batch::sign(&identity, &NetworkTag::OPEN, draft)),
@@ -507,7 +509,7 @@ fn json_in() {
         "{}",
         r#"{"type":"chat"}"#,
         r#"{"type":"nonsense","content":"x"}"#,
-        r#"{"type":"chat","target":"@bob","content":"x"}"#,
+        r#"{"type":"chat","target":"@b b","content":"x"}"#,
         r##"{"type":"chat","target":"#a b","content":"x"}"##,
         r#"{"type":"command","content":"join"}"#,
         r#"{"type":"command","content":"/nonsense"}"#,
@@ -553,7 +555,7 @@ fn typed_commands() {
     }
     for line in [
         "/",
-        "/msg bob hi",
+        "/msg bob",
         "/history 0",
         "/history all",
         "/search",
@@ -568,5 +570,5 @@ fn typed_commands() {
     ] {
         assert!(command::parse(line).is_err(), "{line}");
     }
-    assert!(command::parse("/msg bob hi").unwrap_err().contains("/help"));
+    assert!(command::parse("/nonsense").unwrap_err().contains("/help"));
 }

@@ -1,7 +1,9 @@
 //! Signed lines: the unit of signing, sending and storing.
 //!
 //! A batch is one line of JSON, the same bytes on the wire and in the store. Its author signs everything before
-//! `,"signature":`; what a box adds for itself (`received`, `late`, `backfill`) stands after the signature, and is never sent.
+//! `,"signature":`; what a box adds for itself (`received`, `late`, `backfill`, `plain`) stands after the signature, and is never sent.
+//!
+//! The content of a direct message is one string: its lines sealed for the reader. Author and reader keep the lines themselves as `plain`.
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
@@ -24,6 +26,10 @@ pub const LINES_MAX: usize = 4096;
 pub const TEXT_MAX: usize = 48 * 1024;
 /// Longest batch from outside, in bytes. An own one stays below: at worst every byte of its text becomes a six-byte escape.
 pub const BATCH_MAX: usize = 512 * 1024;
+/// Longest sealed content, in characters: one Noise message in base64.
+pub const SEALED_MAX: usize = 65_535 * 4 / 3 + 1;
+/// Longest direct message from outside, in bytes: with its lines beside it, it still is a line that the store reads.
+pub const DIRECT_MAX: usize = 100 * 1024;
 /// Largest sequence and Lamport number: what a JSON number holds exactly everywhere (2^53 − 1).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
 
@@ -91,6 +97,18 @@ impl Lines {
         Ok(())
     }
 
+    /// As [`Lines::as_str`] gave it. `None`: not lines that may be said.
+    pub fn parse(text: &[u8]) -> Option<Lines> {
+        let text = std::str::from_utf8(text).ok()?;
+        let fits = text.ends_with('\n') && text.split('\n').all(|line| line.len() <= LINE_MAX);
+        fits.then(|| Lines(text.to_owned()))
+    }
+
+    /// Each line ended by `\n`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -136,6 +154,8 @@ pub struct Draft<'a> {
     pub previous: Option<Hash>,
     pub action: bool,
     pub lines: &'a Lines,
+    /// For one reader: the lines, sealed for it, in base64.
+    pub sealed: Option<&'a str>,
 }
 
 /// Why bytes are no batch.
@@ -174,6 +194,8 @@ pub struct Batch {
     pub hash: Hash,
     bytes: Vec<u8>,
     content: std::ops::Range<usize>,
+    /// Of a direct message: its lines, as far as this box can read them.
+    plain: Option<Lines>,
 }
 
 /// What a batch says of itself.
@@ -203,14 +225,25 @@ struct Fields<'a> {
     previous: Option<&'a str>,
     #[serde(default)]
     action: bool,
+    /// Of a direct message with more than one line: how many are sealed in it.
+    #[serde(default)]
+    count: u64,
     #[serde(borrow)]
     content: &'a RawValue,
     signature: &'a str,
+    #[serde(default, deserialize_with = "present")]
     received: Option<&'a str>,
-    #[serde(default)]
-    late: bool,
-    #[serde(default)]
-    backfill: bool,
+    #[serde(default, deserialize_with = "present")]
+    late: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    backfill: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    plain: Option<&'a RawValue>,
+}
+
+/// A field that is there has a value: a signed `null` would be overlooked, and stand twice in the store.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(json).map(Some)
 }
 
 impl<'a> Fields<'a> {
@@ -230,6 +263,34 @@ impl<'a> Fields<'a> {
             incarnation: u64::from_str_radix(self.incarnation, 16).ok()?,
             target: Target::parse(&self.target)?,
         })
+    }
+
+    /// Number of lines, if each is one that may be said.
+    fn lines(&self, log: &LogId) -> Option<u64> {
+        let (mut count, mut longest) = (0, 0);
+        let mut fits = true;
+        each_line(self.content.get(), &mut |line| {
+            count += 1;
+            longest = longest.max(line.len());
+            fits &= !line.contains('\n');
+        })
+        .ok()?;
+        let (count, longest_max) = match log.target {
+            Target::Room(_) => (count, LINE_MAX),
+            // The lines cannot be seen: the author says how many they are, and the reader checks it.
+            Target::Peer(_) if count == 1 => (self.count.max(1), SEALED_MAX),
+            Target::Peer(_) => return None,
+        };
+        let fits = fits && longest <= longest_max && (1..=LINES_MAX as u64).contains(&count);
+        fits.then_some(count)
+    }
+
+    /// Whatever stands behind the signature.
+    fn has_local(&self) -> bool {
+        self.received.is_some()
+            || self.late.is_some()
+            || self.backfill.is_some()
+            || self.plain.is_some()
     }
 }
 
@@ -257,21 +318,17 @@ impl Batch {
         if draft.action {
             json.extend_from_slice(b",\"action\":true");
         }
+        let count = draft.lines.iter().count() as u64;
+        if draft.sealed.is_some() && count > 1 {
+            let _ = write!(json, ",\"count\":{count}");
+        }
         json.extend_from_slice(b",\"content\":");
         let start = json.len();
-        let mut count = 0;
-        for (i, line) in draft.lines.iter().enumerate() {
-            json.push(if i == 0 { b'[' } else { b',' });
-            quote(&mut json, line);
-            count += 1;
+        match draft.sealed {
+            Some(sealed) => quote(&mut json, sealed),
+            None => quote_lines(&mut json, draft.lines),
         }
-        json.push(b']');
-        let mut content = start..json.len();
-        if count == 1 {
-            json.pop();
-            json.remove(start);
-            content.end -= 2;
-        }
+        let content = start..json.len();
         let hash = Hash::of(&[DOMAIN, &network.0, &json]);
         json.extend_from_slice(MARK.as_bytes());
         json.extend_from_slice(BASE64URL_NOPAD.encode(&identity.sign(&hash.0)).as_bytes());
@@ -288,6 +345,7 @@ impl Batch {
             hash,
             bytes: json,
             content,
+            plain: draft.sealed.map(|_| draft.lines.clone()),
         }
     }
 
@@ -297,14 +355,12 @@ impl Batch {
     /// [`BatchError::Malformed`].
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, BatchError> {
         let end = bytes.len().checked_sub(TAIL).ok_or(BatchError::Malformed)?;
-        if bytes.len() > BATCH_MAX || !bytes[end..].starts_with(MARK.as_bytes()) {
-            return Err(BatchError::Malformed);
-        }
+        let fits = bytes.len() <= BATCH_MAX && bytes[end..].starts_with(MARK.as_bytes());
         // JSON allows it between its tokens; in the store a line would become several, of which one could be anybody's.
-        if bytes.contains(&b'\n') {
+        if !fits || bytes.contains(&b'\n') {
             return Err(BatchError::Malformed);
         }
-        Batch::read(bytes, end, network).map(|(batch, _)| batch)
+        Batch::read(bytes, end, false, network).map(|(batch, _)| batch)
     }
 
     /// From a line of the store, without its end of line.
@@ -312,15 +368,12 @@ impl Batch {
     /// # Errors
     /// [`BatchError::Malformed`].
     pub fn from_stored(line: &[u8], network: &NetworkTag) -> Result<(Batch, Local), BatchError> {
-        // Local fields are few and short, and the author's own text cannot hold the mark unescaped.
-        let from = line.len().saturating_sub(TAIL + 200);
-        let tail = &line[from..];
-        let at = tail
+        // Local fields are few, mostly short, and no text in them or before them can hold the mark unescaped.
+        let at = line
             .windows(MARK.len())
             .rposition(|w| w == MARK.as_bytes())
-            .ok_or(BatchError::Malformed)?
-            + from;
-        let (mut batch, local) = Batch::read(line.to_vec(), at, network)?;
+            .ok_or(BatchError::Malformed)?;
+        let (mut batch, local) = Batch::read(line.to_vec(), at, true, network)?;
         batch.bytes.truncate(at + TAIL - 1);
         batch.bytes.push(b'}');
         Ok((batch, local))
@@ -329,10 +382,10 @@ impl Batch {
     /// Of a line of the store. Nothing is checked, so it is cheap.
     pub fn outline(line: &[u8]) -> Option<Outline> {
         let fields = Fields::of(std::str::from_utf8(line).ok()?)?;
-        let mut count = 0;
-        each_line(fields.content.get(), &mut |_| count += 1).ok()?;
+        let log = fields.log()?;
+        let count = fields.lines(&log)?;
         Some(Outline {
-            log: fields.log()?,
+            log,
             sequence: fields.sequence,
             last: fields.sequence.checked_add(count)?.checked_sub(1)?,
             lamport: fields.lamport,
@@ -342,6 +395,7 @@ impl Batch {
     fn read(
         bytes: Vec<u8>,
         end: usize,
+        stored: bool,
         network: &NetworkTag,
     ) -> Result<(Batch, Local), BatchError> {
         let text = std::str::from_utf8(&bytes).map_err(|_| BatchError::Malformed)?;
@@ -349,36 +403,31 @@ impl Batch {
         let hash = Hash::of(&[DOMAIN, &network.0, &bytes[..end]]);
         let raw = fields.content.get();
         let at = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let mut count = 0u64;
-        let mut fits = true;
-        each_line(raw, &mut |line| {
-            count += 1;
-            fits &= line.len() <= LINE_MAX && !line.contains('\n');
-        })
-        .map_err(|_| BatchError::Malformed)?;
         let local = Local {
             received: fields.received.and_then(Wall::parse).unwrap_or_default(),
-            late: fields.late,
-            backfill: fields.backfill,
+            late: fields.late.unwrap_or(false),
+            backfill: fields.backfill.unwrap_or(false),
         };
         let header = (|| {
+            let log = fields.log()?;
             Some((
-                fields.log()?,
+                fields.lines(&log)?,
+                log,
                 Wall::parse(fields.timestamp)?,
-                fields
-                    .previous
-                    .map(|p| Hash::parse(p).ok_or(()))
-                    .transpose()
-                    .ok()?,
+                match fields.previous {
+                    Some(hash) => Some(Hash::parse(hash)?),
+                    None => None,
+                },
             ))
         })();
-        let Some((log, timestamp, previous)) = header else {
+        let Some((count, log, timestamp, previous)) = header else {
             return Err(BatchError::Malformed);
         };
         let number = |n: u64| (1..=NUMBER_MAX - LINES_MAX as u64).contains(&n);
+        // Signed fields of these names would stand twice in the store's line, and make it unreadable.
         let valid = fields.kind == "chat"
-            && fits
-            && (1..=LINES_MAX as u64).contains(&count)
+            && (stored || !fields.has_local())
+            && (stored || log.target.room().is_some() || bytes.len() <= DIRECT_MAX)
             && number(fields.sequence)
             && number(fields.lamport)
             && previous.is_some() == (fields.sequence > 1)
@@ -395,6 +444,7 @@ impl Batch {
             fields.action,
         );
         let content = at..at + raw.len();
+        let plain = fields.plain.and_then(|raw| plain_lines(raw.get(), count));
         Ok((
             Batch {
                 log,
@@ -408,6 +458,7 @@ impl Batch {
                 hash,
                 bytes,
                 content,
+                plain,
             },
             local,
         ))
@@ -438,8 +489,28 @@ impl Batch {
         if local.backfill {
             tail.push_str(",\"backfill\":true");
         }
-        tail.push_str("}\n");
         out.extend_from_slice(tail.as_bytes());
+        if let Some(plain) = &self.plain {
+            out.extend_from_slice(b",\"plain\":");
+            quote_lines(out, plain);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// What a direct message carries, in base64; of another batch its text as it stands in the JSON.
+    pub fn sealed(&self) -> &[u8] {
+        let content = self.bytes.get(self.content.clone()).unwrap_or_default();
+        let content = content.strip_prefix(b"\"").unwrap_or(content);
+        content.strip_suffix(b"\"").unwrap_or(content)
+    }
+
+    /// The lines of a direct message, opened. False: not as many as its author said; they stay sealed.
+    pub fn set_plain(&mut self, lines: Lines) -> bool {
+        let right = lines.iter().count() as u64 == self.count;
+        if right {
+            self.plain = Some(lines);
+        }
+        right
     }
 
     /// The number of the last line.
@@ -447,11 +518,34 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
-    /// The lines in order, without a copy where the text needs none.
+    /// The lines in order, without a copy where the text needs none. A direct message that this box cannot read has none to show.
     pub fn each_line(&self, mut each: impl FnMut(&str)) {
-        if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
+        if self.log.target.room().is_none() {
+            self.plain.iter().flat_map(Lines::iter).for_each(each);
+        } else if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
             let _ = each_line(raw, &mut each);
         }
+    }
+}
+
+/// The local copy of a direct message, if it has as many lines as the message.
+fn plain_lines(raw: &str, count: u64) -> Option<Lines> {
+    let (mut lines, mut fits) = (Lines::default(), true);
+    each_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
+    (fits && lines.iter().count() as u64 == count).then_some(lines)
+}
+
+/// A string, or an array of strings if the lines are not one.
+fn quote_lines(out: &mut Vec<u8>, lines: &Lines) {
+    let many = lines.iter().nth(1).is_some();
+    for (i, line) in lines.iter().enumerate() {
+        if many {
+            out.push(if i == 0 { b'[' } else { b',' });
+        }
+        quote(out, line);
+    }
+    if many {
+        out.push(b']');
     }
 }
 

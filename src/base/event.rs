@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::batch::{Batch, Lines, Local, LogId, Range};
 use super::identity::PeerId;
-use super::name::{Nick, Room, Target};
+use super::name::{Folder, Nick, Room, Target, Whom};
 use super::time::{Tenths, Time, Wall};
 
 /// One TCP stream of this run; never used twice. Even: accepted, numbered by the shell. Odd: dialed, numbered by the core.
@@ -25,7 +25,7 @@ impl StreamId {
     }
 }
 
-/// Where in a room's history a reader stands. The core keeps it and hands it back; only the store knows what it means.
+/// Where in a folder of the history a reader stands. The core keeps it and hands it back; only the store knows what it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub segment: u64,
@@ -111,9 +111,10 @@ pub enum Input<'a> {
         peer: Option<PeerId>,
         found: Found,
     },
-    /// The history of a room stands open: join it. `before`: this directory was in it in an earlier run.
+    /// A part of the history stands open: a room's, so join it, or that of direct messages, after the rooms' and before anything is said.
+    /// `before`: this directory was in it in an earlier run.
     Opened {
-        room: Room,
+        folder: Folder,
         ranges: Vec<Range>,
         before: bool,
     },
@@ -157,7 +158,7 @@ pub enum Output {
     Close {
         stream: StreamId,
     },
-    /// Store the batch at the end of its room's history.
+    /// Store the batch at the end of its folder.
     Save {
         batch: Arc<Batch>,
         local: Local,
@@ -172,6 +173,8 @@ pub enum Output {
     },
     /// Note a peer in `known_peers`.
     Remember(Known),
+    /// Note this instead of the last: how far readers hold what was said to them alone, and what is carried. The next run is given it.
+    Receipts(String),
     Notice(Notice),
 }
 
@@ -182,6 +185,8 @@ pub struct Known {
     pub id: PeerId,
     /// When it was first linked.
     pub since: Wall,
+    /// The user means this key by that name: it was written to, or dialed by its code.
+    pub bound: bool,
 }
 
 /// What a person or a script wants of the core.
@@ -192,6 +197,13 @@ pub enum Command {
         room: Option<Room>,
         lines: Lines,
         action: bool,
+    },
+    /// Say lines to one peer. `within`: milliseconds in which whoever is meant may yet come; 0: it must be known now.
+    Tell {
+        whom: Whom,
+        lines: Lines,
+        action: bool,
+        within: u64,
     },
     /// Join the room, and speak there. The shell opens its history first: see [`Input::Opened`].
     Join(Room),

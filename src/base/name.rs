@@ -136,6 +136,112 @@ impl fmt::Display for Room {
     }
 }
 
+/// A peer as a person names it: `@name`, `@name~abcd`, `@~abcd` or `@id`; the `@` may be left out.
+/// Kept as `name~abcd` in lower case, either of which may be empty: whatever its name, or its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whom(String);
+
+/// Fewest characters of an id that stand for it: those shown behind a name's `~`.
+const PREFIX_MIN: usize = 4;
+
+/// May an id begin so?
+fn begins_id(text: &str) -> bool {
+    let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
+    (PREFIX_MIN..=52).contains(&text.len()) && text.bytes().all(digit)
+}
+
+impl Whom {
+    /// # Errors
+    /// What breaks the rule of a name; of what stands behind a `~`, its first character that no id has.
+    pub fn parse(text: &str) -> Result<Whom, NameError> {
+        let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
+        let (name, prefix) = match text.split_once('~') {
+            Some((name, prefix)) if begins_id(prefix) => (name, prefix),
+            Some(_) => return Err(NameError::Character('~')),
+            None if text.parse::<PeerId>().is_ok() => ("", &*text),
+            None => (&*text, ""),
+        };
+        if !name.is_empty() || prefix.is_empty() {
+            check(name, NICK_MAX)?;
+        }
+        Ok(Whom(format!("{name}~{prefix}")))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('~').unwrap_or_default()
+    }
+
+    /// The peer, if its whole id was given.
+    pub fn id(&self) -> Option<PeerId> {
+        self.parts().1.parse().ok()
+    }
+
+    pub fn is(&self, nick: &Nick, id: &PeerId) -> bool {
+        let (name, prefix) = self.parts();
+        let named = name.is_empty() || nick.0.to_lowercase() == name;
+        named && id.to_string().starts_with(prefix)
+    }
+}
+
+/// `@name~abcd`
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, prefix) = self.parts();
+        let whole = !name.is_empty() && !prefix.is_empty();
+        write!(f, "@{name}{}{prefix}", if whole { "~" } else { "" })
+    }
+}
+
+/// Where a history keeps lines together: one for each room, one for the direct messages that we wrote or may read, one for those that
+/// we carry for others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folder(Arc<str>);
+
+impl Folder {
+    pub fn direct() -> Folder {
+        Folder("@".into())
+    }
+
+    pub fn carried() -> Folder {
+        Folder("@carried".into())
+    }
+
+    /// By its name on disk.
+    pub fn named(name: &str) -> Option<Folder> {
+        if name.starts_with('@') {
+            let known = [Folder::direct(), Folder::carried()];
+            return known.into_iter().find(|folder| folder.as_str() == name);
+        }
+        let room = Room::new(name).ok()?;
+        (room.as_str() == name).then(|| Folder::from(&room))
+    }
+
+    /// Of what `author` said to `target`, in the history of `own`.
+    pub fn of(target: &Target, author: &PeerId, own: &PeerId) -> Folder {
+        match target {
+            Target::Room(room) => room.into(),
+            Target::Peer(reader) if reader == own || author == own => Folder::direct(),
+            Target::Peer(_) => Folder::carried(),
+        }
+    }
+
+    /// The room whose folder it is.
+    pub fn room(&self) -> Option<Room> {
+        self.0.starts_with('#').then(|| Room(self.0.clone()))
+    }
+
+    /// Its name on disk: no room's begins with `@`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&Room> for Folder {
+    fn from(room: &Room) -> Folder {
+        Folder(room.0.clone())
+    }
+}
+
 /// To whom a line is said.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
@@ -157,6 +263,14 @@ impl Target {
         match self {
             Target::Room(room) => Some(room),
             Target::Peer(_) => None,
+        }
+    }
+
+    /// The one peer who is to read it.
+    pub fn reader(&self) -> Option<PeerId> {
+        match self {
+            Target::Room(_) => None,
+            Target::Peer(reader) => Some(*reader),
         }
     }
 }

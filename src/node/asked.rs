@@ -4,12 +4,15 @@ use super::node::Node;
 use crate::base::batch::{LogId, Range};
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room, Target};
 
 impl Node {
     /// How far what was said in this run has come.
     pub fn delivery(&self) -> Delivery {
-        self.receipts.delivery(&self.hub, &self.logs, self.coming())
+        let mut delivery = self.receipts.delivery(&self.hub, &self.logs, self.coming());
+        // Who is meant by a name is yet to be seen.
+        delivery.settled &= self.tell.is_clear();
+        delivery
     }
 
     /// How far these own logs have come, each up to the line beside it. `need`: as of [`Command::Finish`].
@@ -34,7 +37,7 @@ impl Node {
 
     /// The log in which we speak in this room, and its last line.
     pub fn head(&self, room: &Room) -> Option<(LogId, u64)> {
-        let log = self.logs.own_log(&self.hub, room);
+        let log = self.logs.own_log(&self.hub, &Target::Room(room.clone()));
         let high = self.logs.get(&log)?.high;
         Some((log, high))
     }
@@ -53,12 +56,12 @@ impl Node {
 
     /// More may be said: the store takes lines.
     pub fn accepting(&self) -> bool {
-        self.replicate.accepting()
+        self.replicate.accepting() && self.tell.is_clear()
     }
 
-    /// What is held of a room, for the store's frontier.
-    pub fn frontier(&self, room: &Room) -> Vec<Range> {
-        self.logs.of_room(room).cloned().collect()
+    /// What is held in a folder, for the store's frontier.
+    pub fn frontier(&self, folder: &Folder) -> Vec<Range> {
+        self.logs.in_folder(folder, &self.hub.id())
     }
 
     /// What must not be dropped of an own log: what a linked peer lacks. `u64::MAX`: nobody lacks anything.

@@ -1,13 +1,15 @@
 //! How far each log has been sent over each link.
 use std::collections::VecDeque;
 
+use super::direct::takers;
 use super::hub::Hub;
+use super::link::Link;
 use super::logs::Logs;
 use super::receipts::Receipts;
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::event::{Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
-use crate::base::name::Room;
+use crate::base::name::Target;
 use crate::base::table::{Set, Table};
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
@@ -51,26 +53,19 @@ impl Cursors {
 
     /// A log grew by this batch: it goes to all that stand at the head; the others find it in the store.
     /// One of our own that begins goes to every member, unasked. `from`: the link over which it came.
-    /// Gives the members that have not asked for this log.
-    pub fn live(
-        &mut self,
-        hub: &mut Hub,
-        room: &Room,
-        batch: &Batch,
-        from: Option<StreamId>,
-    ) -> Vec<StreamId> {
+    /// Gives those that are to have it and have not asked for this log.
+    pub fn live(&mut self, hub: &mut Hub, batch: &Batch, from: Option<StreamId>) -> Vec<StreamId> {
         let begins = from.is_none() && batch.sequence == 1;
-        let others = hub
-            .in_room(room)
-            .filter(|(stream, _)| Some(*stream) != from);
-        let streams: Vec<StreamId> = others.map(|(stream, _)| stream).collect();
+        let mut streams = takers(hub, &batch.log);
+        streams.retain(|stream| Some(*stream) != from);
         if let Some(from) = from {
             self.acknowledged(from, &batch.log, batch.last());
         }
         let mut strangers = Vec::new();
         for stream in streams {
             let key = (stream, batch.log.clone());
-            if begins {
+            let shares = |link: &Link| link.shares(&batch.log.target);
+            if begins && hub.links.get(&stream).is_some_and(shares) {
                 self.table.get_or_insert_with(key.clone(), || Cursor {
                     next: 1,
                     ..Cursor::default()
@@ -145,14 +140,19 @@ impl Cursors {
         }
     }
 
-    /// The first line of an own log that some linked member of its room may still lack; `None`: nobody lacks any.
+    /// The peer asked for this log.
+    pub fn knows(&self, key: &(StreamId, LogId)) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The first line of an own log that some linked peer for whom it is may still lack; `None`: nobody lacks any.
     /// What a peer did not ask for it does not lack.
     pub fn floor(&self, hub: &Hub, receipts: &Receipts, log: &LogId) -> Option<u64> {
-        let room = log.target.room().filter(|_| log.author == hub.id())?;
-        let members = hub
-            .links
-            .iter()
-            .filter(|(_, link)| link.rooms.contains(room));
+        if log.author != hub.id() {
+            return None;
+        }
+        let links = hub.links.iter();
+        let members = links.filter(|(_, link)| link.shares(&log.target));
         let lacked = members.map(|(stream, link)| {
             let cursor = self.table.get(&(*stream, log.clone()));
             let held = receipts.holds(&link.peer.id, log) + 1;
@@ -170,13 +170,16 @@ impl Cursors {
         target: &str,
         wants: &[Want],
     ) {
-        let Some(room) = shared_room(hub, stream, target) else {
+        let Some(target) = shared_target(hub, stream, target) else {
             return;
         };
         for want in wants.iter().take(LOGS_MAX) {
-            let Some(log) = log(&room, want.sender, &want.incarnation) else {
+            let Some(log) = log(&target, want.sender, &want.incarnation) else {
                 continue;
             };
+            if target.reader().is_some() && !takers(hub, &log).contains(&stream) {
+                continue;
+            }
             let key = (stream, log);
             let Some(range) = logs.get(&key.1).filter(|_| want.from > 0) else {
                 self.table.remove(&key);
@@ -320,13 +323,11 @@ fn offer_again(hub: &mut Hub, logs: &Logs, stream: StreamId, range: &Range, low:
     hub.send(stream, &Message::Have(have));
 }
 
-/// The room, if it is shared with this link.
-pub fn shared_room(hub: &Hub, stream: StreamId, target: &str) -> Option<Room> {
-    let room = Room::new(target).ok()?;
-    hub.links
-        .get(&stream)
-        .filter(|link| link.rooms.contains(&room))
-        .map(|_| room)
+/// The target, if it is a reader, or a room that is shared with this link.
+pub fn shared_target(hub: &Hub, stream: StreamId, target: &str) -> Option<Target> {
+    let target = Target::parse(target)?;
+    let link = hub.links.get(&stream)?;
+    (target.reader().is_some() || link.shares(&target)).then_some(target)
 }
 
 /// Others hold something else under our numbers: go on under new ones, and say again there what this run said and nobody holds.

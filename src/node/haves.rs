@@ -5,6 +5,7 @@ use super::cursors::held;
 use super::hub::Hub;
 use super::link::Link;
 use super::logs::Logs;
+use super::receipts::Receipts;
 use super::sources::Sources;
 use crate::base::batch::{LogId, Range};
 use crate::base::event::StreamId;
@@ -54,7 +55,7 @@ impl Haves {
     }
 
     /// Receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and offers.
-    pub fn say(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources) {
+    pub fn say(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources, receipts: &Receipts) {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
         self.receipts.retain(|(stream, log), batches| {
@@ -87,11 +88,11 @@ impl Haves {
         for ((stream, target), held) in due.iter() {
             say_held(hub, *stream, target, held, false);
         }
-        self.say_offers(hub, logs, sources);
+        self.say_offers(hub, logs, sources, receipts);
     }
 
     /// What was held before is answered at once, as much as goes out in one turn; the rest at most once a second.
-    fn say_offers(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources) {
+    fn say_offers(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources, receipts: &Receipts) {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target, bool), Vec<Held>> = Table::new();
         self.offers.retain(|(stream, log), before| {
@@ -112,11 +113,16 @@ impl Haves {
                 Some(start) => (start, 0),
                 None => sources.start(hub, log),
             };
-            part.push(Held {
+            let mut held = Held {
                 start,
                 age,
                 ..held(range, 0)
-            });
+            };
+            // Who carries need not have what the reader has.
+            if let Some(reader) = log.target.reader().filter(|_| !link.shares(&log.target)) {
+                held.low = held.low.max(receipts.holds(&reader, log) + 1);
+            }
+            part.push(held);
             false
         });
         for ((stream, _, before), _) in due.iter() {

@@ -10,7 +10,7 @@ use super::topology::Topology;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use crate::base::name::{Nick, Room};
+use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{Set, Table};
 use crate::base::time::{Now, Time};
 use crate::wire::frame::Kind;
@@ -37,6 +37,8 @@ pub struct Setup {
     /// Send beacons.
     pub beacons: bool,
     pub known: Vec<Known>,
+    /// The last that [`Output::Receipts`] noted.
+    pub receipts: String,
     /// What a clean end left.
     pub resume: Option<Resume>,
 }
@@ -45,8 +47,8 @@ pub struct Setup {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
     pub incarnation: u64,
-    /// Of each room spoken in: the last own line's number, and its batch's hash.
-    pub heads: Table<Room, (u64, Hash)>,
+    /// Of each room or peer spoken to: the last own line's number, and its batch's hash.
+    pub heads: Table<Target, (u64, Hash)>,
 }
 
 /// What is counted instead of reported.
@@ -111,7 +113,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub fn new(setup: Setup, now: Now) -> (Hub, Vec<Known>, Option<Resume>) {
+    pub fn new(setup: Setup, now: Now) -> (Hub, Vec<Known>, Option<Resume>, String) {
         let mut rng = ChaCha20Rng::from_seed(setup.seed);
         let hub = Hub {
             now,
@@ -134,7 +136,7 @@ impl Hub {
             outputs: VecDeque::new(),
             dirty: Set::new(),
         };
-        (hub, setup.known, setup.resume)
+        (hub, setup.known, setup.resume, setup.receipts)
     }
 
     pub fn id(&self) -> PeerId {
@@ -209,16 +211,42 @@ impl Hub {
 
     /// Is the author of this log there, though only through others?
     pub fn reaches(&self, log: &LogId) -> bool {
-        let room = log.target.room();
-        room.is_some_and(|room| self.is_reached(room, &log.author))
+        self.is_reached(log.target.room(), &log.author)
     }
 
-    /// Can this peer be reached through others in a room?
-    pub fn is_reached(&self, room: &Room, peer: &PeerId) -> bool {
+    /// Can this peer be reached through others in this room, or in any?
+    pub fn is_reached(&self, room: Option<&Room>, peer: &PeerId) -> bool {
         self.links.values().any(|link| {
-            let there = link.reach.get(room).and_then(|there| there.get(peer));
-            there.is_some_and(|reach| reach.from <= self.now.time)
+            let mut there = link
+                .reach
+                .iter()
+                .filter(|(of, _)| room.is_none_or(|room| room == *of));
+            there.any(|(_, there)| {
+                let reach = there.get(peer);
+                reach.is_some_and(|reach| reach.from <= self.now.time)
+            })
         })
+    }
+
+    /// Who is linked, or reached through others; each once, under the name that it tells us itself if it does.
+    pub fn present(&self) -> Vec<Peer> {
+        let mut names: Table<PeerId, Nick> = Table::new();
+        for link in self.links.values() {
+            names.insert(link.peer.id, link.peer.nick.clone());
+        }
+        for (id, reach) in self.links.values().flat_map(|link| {
+            let there = link.reach.values();
+            there.flat_map(Table::iter)
+        }) {
+            names.get_or_insert_with(*id, || reach.nick.clone());
+        }
+        let own = self.id();
+        let others = names.iter().filter(|(id, _)| **id != own);
+        let peer = |(id, nick): (&PeerId, &Nick)| Peer {
+            id: *id,
+            nick: nick.clone(),
+        };
+        others.map(peer).collect()
     }
 
     /// As whom a peer is to be shown, whether it is linked, reached, or not there.

@@ -5,7 +5,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::base::event::Peer;
 use crate::base::identity::PeerId;
-use crate::base::name::{Nick, Room};
+use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::frame::{self, Kind, Reader};
@@ -63,6 +63,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Is what is said to this target for this peer?
+    pub fn shares(&self, target: &Target) -> bool {
+        match target {
+            Target::Room(room) => self.rooms.contains(room),
+            Target::Peer(reader) => self.peer.id == *reader,
+        }
+    }
+
     pub fn queue(&mut self, kind: Kind, payload: &[u8]) {
         frame::write(kind, payload, &mut self.pending);
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::hub::{Hub, Resume};
 use crate::base::batch::{Batch, Draft, Lines, LogId, NUMBER_MAX, Range};
-use crate::base::identity::Hash;
-use crate::base::name::{Room, Target};
+use crate::base::identity::{Hash, PeerId};
+use crate::base::name::{Folder, Room, Target};
 use crate::base::table::Table;
+use crate::wire::sealed;
 
 /// A foreign clock moves ours by at most this much at a time: one liar cannot use up the numbers.
 const CLOCK_STEP: u64 = 1 << 20;
@@ -59,9 +60,8 @@ impl Logs {
         }
     }
 
-    /// A room's history was opened. If it is not what the last run left of the own log, the numbers begin anew.
-    pub fn open(&mut self, hub: &mut Hub, room: &Room, mut ranges: Vec<Range>) {
-        let own = self.own_log(hub, room);
+    /// A part of the history was opened. If it is not what the last run left of the own logs there, the numbers begin anew.
+    pub fn open(&mut self, hub: &mut Hub, folder: &Folder, mut ranges: Vec<Range>) {
         for range in &ranges {
             // The own clock was sound when it was signed.
             if range.log.author == hub.id() {
@@ -74,8 +74,15 @@ impl Logs {
             self.hear(range.lamport, CLOCK_STEP.saturating_add(range.high));
             self.ranges.insert(range.log.clone(), range);
         }
-        let found = self.ranges.get(&own).map(|range| (range.high, range.hash));
-        if found != self.resume.heads.get(room).copied() {
+        let own = hub.id();
+        let found = self.in_folder(folder, &own);
+        let found = found
+            .iter()
+            .filter(|range| self.is_current(hub, &range.log))
+            .map(|range| (&range.log.target, (range.high, range.hash)));
+        let left = self.resume.heads.iter();
+        let left = left.filter(|(target, _)| Folder::of(target, &own, &own) == *folder);
+        if !found.eq(left.map(|(target, head)| (target, *head))) {
             // What the store holds is not what was left: nothing was said yet, and no peer is to blame.
             self.incarnation = hub.random();
             self.resume = Resume::default();
@@ -110,11 +117,8 @@ impl Logs {
     pub fn resume(&self, hub: &Hub) -> Resume {
         let mut heads = self.resume.heads.clone();
         for (log, range) in &self.ranges {
-            if log.author == hub.id()
-                && log.incarnation == self.incarnation
-                && let Target::Room(room) = &log.target
-            {
-                heads.insert(room.clone(), (range.high, range.hash));
+            if log.author == hub.id() && log.incarnation == self.incarnation {
+                heads.insert(log.target.clone(), (range.high, range.hash));
             }
         }
         Resume {
@@ -123,10 +127,10 @@ impl Logs {
         }
     }
 
-    /// The log in which we speak in this room.
-    pub fn own_log(&self, hub: &Hub, room: &Room) -> LogId {
+    /// The log in which we speak to this target.
+    pub fn own_log(&self, hub: &Hub, target: &Target) -> LogId {
         LogId {
-            target: Target::Room(room.clone()),
+            target: target.clone(),
             author: hub.id(),
             incarnation: self.incarnation,
         }
@@ -141,24 +145,45 @@ impl Logs {
         self.ranges.get(log)
     }
 
-    /// The logs of a room, in order.
-    pub fn of_room<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a Range> {
+    /// What is held of all that was said to this target and to those behind it, in order. Rooms come first.
+    fn beginning(&self, target: Target) -> impl Iterator<Item = &Range> {
         let first = LogId {
-            target: Target::Room(room.clone()),
-            author: crate::base::identity::PeerId([0; 32]),
+            target,
+            author: PeerId([0; 32]),
             incarnation: 0,
         };
-        self.ranges
-            .range(first..)
-            .map(|(_, range)| range)
-            .take_while(|range| range.log.target.room() == Some(room))
+        self.ranges.range(first..).map(|(_, range)| range)
+    }
+
+    /// What is held of all that was said to this target, in order.
+    pub fn to(&self, target: Target) -> impl Iterator<Item = &Range> {
+        let all = self.beginning(target.clone());
+        all.take_while(move |range| range.log.target == target)
+    }
+
+    /// The logs of a room, in order.
+    pub fn of_room(&self, room: &Room) -> impl Iterator<Item = &Range> + use<'_> {
+        self.to(Target::Room(room.clone()))
+    }
+
+    /// What is held of all direct messages, in order of their readers.
+    pub fn direct(&self) -> impl Iterator<Item = &Range> {
+        self.beginning(Target::Peer(PeerId([0; 32])))
+    }
+
+    /// What is held in a folder of the history of `own`, in order.
+    pub fn in_folder(&self, folder: &Folder, own: &PeerId) -> Vec<Range> {
+        let here = |log: &LogId| Folder::of(&log.target, &log.author, own) == *folder;
+        let ranges = self.ranges.values().filter(|range| here(&range.log));
+        ranges.cloned().collect()
     }
 
     /// The room was left; the own head is kept, so that its numbers go on when it is joined again.
     pub fn forget(&mut self, hub: &Hub, room: &Room) {
-        if let Some(range) = self.ranges.get(&self.own_log(hub, room)) {
+        let target = Target::Room(room.clone());
+        if let Some(range) = self.ranges.get(&self.own_log(hub, &target)) {
             let head = (range.high, range.hash);
-            self.resume.heads.insert(room.clone(), head);
+            self.resume.heads.insert(target, head);
         }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
         self.below.retain(|log, _| log.target.room() != Some(room));
@@ -170,16 +195,29 @@ impl Logs {
         self.starts.get(log).copied()
     }
 
-    /// The own logs of this run with their first line of it.
+    /// The own logs that this run spoke in, with their first line of it.
     pub fn started(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.starts.iter().map(|(log, start)| (log, *start))
     }
 
-    /// The next batch of the own log of this room.
-    pub fn append(&mut self, hub: &Hub, room: &Room, action: bool, lines: &Lines) -> Arc<Batch> {
-        let log = self.own_log(hub, room);
+    /// The next batch of the own log of this target. `None`: it is a reader whose id is no key.
+    pub fn append(
+        &mut self,
+        hub: &mut Hub,
+        target: &Target,
+        action: bool,
+        lines: &Lines,
+    ) -> Option<Arc<Batch>> {
+        let log = self.own_log(hub, target);
         let head = self.ranges.get(&log);
         let sequence = head.map_or(1, |range| range.high + 1);
+        let sealed = match target {
+            Target::Room(_) => None,
+            Target::Peer(_) => {
+                let seed = hub.random_bytes();
+                Some(sealed::seal(seed, &hub.network, &log, sequence, lines)?)
+            }
+        };
         let draft = Draft {
             log: log.clone(),
             username: hub.nick.clone(),
@@ -189,11 +227,12 @@ impl Logs {
             previous: head.map(|range| range.hash),
             action,
             lines,
+            sealed: sealed.as_deref(),
         };
         let batch = Arc::new(Batch::sign(&hub.identity, &hub.network, draft));
         self.starts.get_or_insert_with(log, || sequence);
         self.advance(&batch);
-        batch
+        Some(batch)
     }
 
     /// Takes a batch that fits in as the new head.
@@ -287,6 +326,11 @@ impl Logs {
         if let Some(range) = self.ranges.get_mut(log) {
             range.low = range.low.max(low).min(range.high);
         }
+    }
+
+    /// It is carried no more.
+    pub fn lose(&mut self, log: &LogId) {
+        self.ranges.retain(|other, _| other != log);
     }
 
     /// The hash of the head, if the head has this number.

@@ -127,7 +127,7 @@ impl Members {
             };
             let key = (room.clone(), *peer);
             let fresh = !self.held.contains_key(&key) && self.held.len() < HELD_MAX;
-            if fresh && !hub.is_reached(room, peer) {
+            if fresh && !hub.is_reached(Some(room), peer) {
                 self.held.insert(key, (member.run, until));
             }
         }

@@ -2,6 +2,7 @@
 pub mod asked;
 pub mod calling;
 pub mod cursors;
+pub mod direct;
 pub mod discovery;
 pub mod handshakes;
 pub mod haves;
@@ -18,6 +19,7 @@ pub mod replicate;
 pub mod rooms;
 pub mod sightings;
 pub mod sources;
+pub mod tell;
 pub mod topology;
 pub mod trust;
 pub mod view;

@@ -9,11 +9,12 @@ use super::presence::Presence;
 use super::receipts::Receipts;
 use super::replicate::{Replicate, Verdict};
 use super::rooms::Rooms;
+use super::tell::Tell;
 use super::trust::Trust;
 use super::view;
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::{Nick, Room};
+use crate::base::name::{Nick, Room, Target};
 use crate::base::table::Set;
 use crate::base::time::{Now, Time};
 use crate::wire::message::Message;
@@ -27,6 +28,7 @@ pub struct Node {
     members: Members,
     pub(super) replicate: Replicate,
     pub(super) receipts: Receipts,
+    pub(super) tell: Tell,
     presence: Presence,
     pub(super) discovery: Discovery,
     /// When the own name last changed.
@@ -37,8 +39,9 @@ pub struct Node {
 impl Node {
     pub fn new(setup: Setup, now: Now) -> Node {
         let beacons = setup.beacons;
-        let (mut hub, known, resume) = Hub::new(setup, now);
+        let (mut hub, known, resume, noted) = Hub::new(setup, now);
         let logs = Logs::new(&mut hub, resume);
+        let receipts = Receipts::new(&hub, &noted);
         Node {
             hub,
             handshakes: Handshakes::default(),
@@ -47,7 +50,8 @@ impl Node {
             rooms: Rooms::default(),
             members: Members::default(),
             replicate: Replicate::default(),
-            receipts: Receipts::default(),
+            receipts,
+            tell: Tell::default(),
             presence: Presence::default(),
             discovery: Discovery::new(beacons),
             renamed: Time(0),
@@ -67,7 +71,10 @@ impl Node {
             self.wake(&mut events);
             self.dispatch(input, &mut events);
             self.carry_out(events);
-            self.replicate.end_turn(&mut self.hub, &self.logs);
+            self.address();
+            self.receipts.end_turn(&mut self.hub, &mut self.logs);
+            self.replicate
+                .end_turn(&mut self.hub, &self.logs, &self.receipts);
             self.discovery.end_turn(&self.hub);
             if self.receipts.finishing() {
                 let delivery = self.delivery();
@@ -96,6 +103,7 @@ impl Node {
             self.discovery.deadline(&self.hub, &self.handshakes),
             self.replicate.deadline(&self.hub),
             self.receipts.deadline(delivery.as_ref()),
+            self.tell.deadline(&self.hub),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -113,6 +121,17 @@ impl Node {
         self.discovery.prune(&mut self.hub, events);
         self.replicate
             .wake(&mut self.hub, &mut self.logs, &self.rooms);
+    }
+
+    /// What was said to names goes to those who are meant.
+    fn address(&mut self) {
+        let coming = self.coming();
+        let hub = &mut self.hub;
+        for (reader, lines, action) in self.tell.settle(hub, &mut self.trust, coming) {
+            let target = Target::Peer(reader);
+            self.replicate
+                .say(hub, &mut self.logs, &target, lines, action);
+        }
     }
 
     fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<Event>) {
@@ -154,15 +173,18 @@ impl Node {
                 self.discovery.wake(hub, &mut self.handshakes);
             }
             Input::Opened {
-                room,
+                folder,
                 ranges,
                 before,
             } => {
-                if !self.rooms.is_joined(&room) {
-                    self.logs.open(hub, &room, ranges);
-                    self.rooms.join(hub, &room, before);
-                    self.discovery.rooms(hub, self.rooms.joined());
-                    self.compare_all();
+                let room = folder.room();
+                if !room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
+                    self.logs.open(hub, &folder, ranges);
+                    let joined = room.is_some_and(|room| self.rooms.join(hub, &room, before));
+                    if joined {
+                        self.discovery.rooms(hub, self.rooms.joined());
+                        self.compare_all();
+                    }
                 }
             }
             Input::Known(list) => self.trust.read_again(list),
@@ -198,7 +220,7 @@ impl Node {
             } => match room.or_else(|| self.rooms.spoken().cloned()) {
                 Some(room) if self.rooms.is_joined(&room) => {
                     self.replicate
-                        .say(hub, &mut self.logs, &room, lines, action)
+                        .say(hub, &mut self.logs, &Target::Room(room), lines, action)
                 }
                 Some(room) => hub.notice(Notice::Error {
                     code: "room",
@@ -209,6 +231,12 @@ impl Node {
                     content: "in no room: /join one first".into(),
                 }),
             },
+            Command::Tell {
+                whom,
+                lines,
+                action,
+                within,
+            } => self.tell.tell(hub, whom, lines, action, within),
             Command::Join(room) => {
                 if self.rooms.is_joined(&room) {
                     self.rooms.speak(&room);
@@ -244,6 +272,7 @@ impl Node {
             Command::Await { log, sequence } => self.logs.count_in(hub, log, sequence),
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
+                self.receipts.note(hub, &mut self.logs);
                 // Nobody is shown as gone because we go.
                 links::leave(hub, &mut Vec::new());
                 self.handshakes.leave(hub, &mut Vec::new());
@@ -287,11 +316,10 @@ impl Node {
                     Event::Up(stream) => self.up(stream),
                     Event::Message(stream, message) => self.message(stream, message, &mut events),
                     Event::Batch(stream, bytes) => {
-                        if self
-                            .replicate
-                            .receive(&mut self.hub, &mut self.logs, stream, bytes)
-                            == Verdict::Broken
-                        {
+                        let (hub, logs) = (&mut self.hub, &mut self.logs);
+                        let receipts = &mut self.receipts;
+                        let verdict = self.replicate.receive(hub, logs, receipts, stream, bytes);
+                        if verdict == Verdict::Broken {
                             self.hub.counters.broken_links += 1;
                             links::close(&mut self.hub, stream, "broken", &mut events);
                         }
@@ -305,6 +333,7 @@ impl Node {
                         ..
                     } => {
                         self.replicate.down(stream);
+                        self.replicate.carry(&self.hub, &self.logs, &self.receipts);
                         match replaced {
                             true => self.presence.replaced(&self.hub, &peer.id),
                             false => self.look(&peer.id),
@@ -337,6 +366,8 @@ impl Node {
             self.hub.send(stream, &Message::Profile { username });
         }
         self.compare(stream);
+        self.replicate.up(&self.hub, &self.logs, stream);
+        self.replicate.carry(&self.hub, &self.logs, &self.receipts);
     }
 
     fn compare(&mut self, stream: StreamId) {

@@ -5,22 +5,33 @@ use data_encoding::BASE64URL_NOPAD;
 use super::hub::Hub;
 use super::logs::Logs;
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Notice, StreamId};
+use crate::base::event::{Delivery, Notice, Output, StreamId};
 use crate::base::identity::{PeerId, verify};
-use crate::base::name::Room;
+use crate::base::name::{Room, Target};
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Held, receipt};
 
 /// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
 const GRACE: u64 = 8;
+/// Milliseconds from a reader's receipt to its note.
+const NOTE_AFTER: u64 = 1_000;
+/// Milliseconds from one note to the next while something is carried.
+const NOTE_EVERY: u64 = 3_600_000;
+/// Milliseconds of running time for which a log is carried: 7 days.
+const CARRY_FOR: i64 = 7 * 24 * 3_600_000;
 /// Most peers whose receipts are kept.
 const PEERS_MAX: usize = 4096;
 
 #[derive(Default)]
 pub struct Receipts {
     /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
+    /// Of what was said to one reader, others' that we carry too: only what that reader holds.
     held: Table<PeerId, Table<LogId, u64>>,
+    /// Until when, by the own clock, the logs are carried that their readers lack; kept for as long again, for the disk may still hold them.
+    carried: Table<LogId, i64>,
+    /// When that of readers, and what is carried, is to be noted.
+    note_at: Option<Time>,
     /// Peers whose programs come and go unannounced: they may be gone with the lines before anybody else has them.
     passing: Set<PeerId>,
     finish: Option<Option<u64>>,
@@ -28,6 +39,78 @@ pub struct Receipts {
 }
 
 impl Receipts {
+    /// `noted`: the last that [`Output::Receipts`] told.
+    pub fn new(hub: &Hub, noted: &str) -> Receipts {
+        let mut receipts = Receipts::default();
+        for (log, held, left) in noted.lines().filter_map(parse) {
+            if left != 0 {
+                receipts.taken(hub, &log);
+                receipts
+                    .carried
+                    .insert(log.clone(), hub.now.time.0 as i64 + left);
+            }
+            if let Some(reader) = log.target.reader() {
+                receipts.held.get_or_default(reader).insert(log, held);
+            }
+        }
+        receipts
+    }
+
+    /// A line came in that is to be carried.
+    pub fn taken(&mut self, hub: &Hub, log: &LogId) {
+        let now = hub.now.time.0 as i64;
+        let until = self.carried.get_or_default(log.clone());
+        if *until <= now {
+            *until = now + CARRY_FOR;
+        }
+        self.note_soon(hub);
+    }
+
+    fn note_soon(&mut self, hub: &Hub) {
+        let soon = hub.now.time + NOTE_AFTER;
+        self.note_at = Some(self.note_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// Has noted what readers hold, so that the next run need not have it carried again, and for how long yet it carries what.
+    pub fn note(&mut self, hub: &mut Hub, logs: &mut Logs) {
+        if self.note_at.take().is_none() {
+            return;
+        }
+        let now = hub.now.time.0 as i64;
+        let mut text = String::new();
+        for (log, held) in self.held.values().flat_map(Table::iter) {
+            if log.target.reader().is_some() && !self.carried.contains_key(log) {
+                text += &line(log, *held, 0);
+            }
+        }
+        let mut carried = std::mem::take(&mut self.carried);
+        carried.retain(|log, until| {
+            let reader = log.target.reader();
+            let held = reader.map_or(0, |reader| self.holds(&reader, log));
+            if logs.get(log).is_some_and(|range| held >= range.high) {
+                *until = now + CARRY_FOR;
+                // An author that is there goes on from where we are.
+                if !hub.linked.contains_key(&log.author) {
+                    logs.lose(log);
+                }
+            } else if *until <= now {
+                logs.lose(log);
+            }
+            text += &line(log, held, *until - now);
+            self.note_at.get_or_insert(hub.now.time + NOTE_EVERY);
+            logs.get(log).is_some() || *until <= now && *until + CARRY_FOR > now
+        });
+        self.carried = carried;
+        hub.put(Output::Receipts(text));
+    }
+
+    /// At a turn's end.
+    pub fn end_turn(&mut self, hub: &mut Hub, logs: &mut Logs) {
+        if self.note_at.is_some_and(|at| at <= hub.now.time) {
+            self.note(hub, logs);
+        }
+    }
+
     pub fn up(&mut self, hub: &Hub, stream: StreamId) {
         if let Some(link) = hub.links.get(&stream) {
             self.held.remove(&link.peer.id);
@@ -42,7 +125,7 @@ impl Receipts {
         }
     }
 
-    /// The peer holds our lines up to `sequence`, and they are ours.
+    /// The peer holds our lines up to `sequence`, and they are ours. A carrier's copy is not the reader's.
     pub fn confirm(
         &mut self,
         hub: &mut Hub,
@@ -51,12 +134,17 @@ impl Receipts {
         log: &LogId,
         sequence: u64,
     ) {
-        if !self.held.contains_key(&peer) && self.held.len() >= PEERS_MAX {
+        let reader = log.target.reader();
+        let full = !self.held.contains_key(&peer) && self.held.len() >= PEERS_MAX;
+        if full || reader.is_some_and(|reader| reader != peer) {
             return;
         }
         let held = self.held.get_or_default(peer).get_or_default(log.clone());
         if *held < sequence {
             *held = sequence;
+            if reader.is_some() {
+                self.note_soon(hub);
+            }
             if logs.start(log).is_some_and(|start| start <= sequence) {
                 hub.notice(Notice::Delivered {
                     log: log.clone(),
@@ -157,8 +245,8 @@ impl Receipts {
         for peer in self.held.keys().filter(|peer| !members.contains(peer)) {
             let all = heads
                 .iter()
-                .all(|(log, high)| self.holds(peer, log) >= *high);
-            if all && !heads.is_empty() {
+                .all(|(log, high)| log.target.reader().is_some() || self.holds(peer, log) >= *high);
+            if all && !rooms.is_empty() {
                 holding += 1;
                 staying |= !self.passing.contains(peer);
             }
@@ -172,17 +260,28 @@ impl Receipts {
         });
         let quiet_at = hub.news + GRACE;
         let everyone = staying && !lacking && !coming && !named;
-        let settled = heads.is_empty()
+        let settled = rooms.is_empty()
             || match need {
                 Some(need) => holding >= need,
                 None => everyone && hub.now.time >= quiet_at,
             };
-        Delivery {
+        let mut delivery = Delivery {
             linked: members.len() as u64,
             holding,
             settled,
             again: (everyone && !settled).then_some(quiet_at),
+        };
+        // A direct message has one who must hold it, whoever else does.
+        for (log, high) in heads {
+            let Some(reader) = log.target.reader() else {
+                continue;
+            };
+            let holds = self.holds(&reader, log) >= *high;
+            delivery.linked += u64::from(hub.linked.contains_key(&reader));
+            delivery.holding += u64::from(holds);
+            delivery.settled &= holds || need == Some(0);
         }
+        delivery
     }
 
     /// Tells once that everything has arrived.
@@ -198,8 +297,32 @@ impl Receipts {
     }
 
     pub fn deadline(&self, delivery: Option<&Delivery>) -> Option<Time> {
-        delivery
-            .filter(|_| self.finishing())
-            .and_then(|delivery| delivery.again)
+        let again = delivery.filter(|_| self.finishing());
+        let again = again.and_then(|delivery| delivery.again);
+        match (again, self.note_at) {
+            (Some(again), Some(note)) => Some(again.min(note)),
+            (again, note) => again.or(note),
+        }
     }
+}
+
+/// A line of the note: a direct log, how far its reader holds it, and for how many milliseconds more it is carried; 0: it is not.
+fn line(log: &LogId, held: u64, left: i64) -> String {
+    let incarnation = log.incarnation;
+    format!(
+        "{} {} {incarnation:016x} {held} {left}\n",
+        log.target, log.author
+    )
+}
+
+fn parse(line: &str) -> Option<(LogId, u64, i64)> {
+    let mut words = line.split(' ');
+    let log = LogId {
+        target: Target::parse(words.next()?)?,
+        author: words.next()?.parse().ok()?,
+        incarnation: u64::from_str_radix(words.next()?, 16).ok()?,
+    };
+    let held = words.next()?.parse().ok()?;
+    let left: i64 = words.next()?.parse().ok()?;
+    Some((log, held, left.clamp(-CARRY_FOR, CARRY_FOR)))
 }

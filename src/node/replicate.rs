@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::cursors::{AGAIN, Cursors, held, load_again, shared_room};
+use super::cursors::{AGAIN, Cursors, held, load_again, shared_target};
+use super::direct::{may_bring, takers, waits};
 use super::haves::{Haves, digest, thirds};
 use super::hub::Hub;
 use super::logs::{Fit, Logs};
@@ -16,6 +17,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, log};
+use crate::wire::sealed;
 
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
@@ -34,7 +36,7 @@ pub struct Replicate {
     sources: Sources,
     haves: Haves,
     /// Lines that the store refused, to be said when it takes them.
-    unsaid: VecDeque<(Room, Lines, bool)>,
+    unsaid: VecDeque<(Target, Lines, bool)>,
     /// The store failed; when to try again.
     stalled: Option<Time>,
     /// When it last failed.
@@ -71,11 +73,11 @@ impl Replicate {
             let key = (key, from);
             return self.cursors.loaded(hub, logs, receipts, key, batches, at);
         }
-        let (Some(room), Some(last)) = (key.1.target.room().cloned(), batches.last()) else {
+        let Some(last) = batches.last() else {
             return;
         };
         for batch in batches {
-            self.say(hub, logs, &room, text(batch), batch.action);
+            self.say(hub, logs, &key.1.target, text(batch), batch.action);
         }
         load_again(hub, key.1, last.last() + 1, at);
     }
@@ -84,16 +86,20 @@ impl Replicate {
         &mut self,
         hub: &mut Hub,
         logs: &mut Logs,
-        room: &Room,
+        target: &Target,
         mut lines: Lines,
         action: bool,
     ) {
         if self.stalled.is_some() {
-            return self.unsaid.push_back((room.clone(), lines, action));
+            return self.unsaid.push_back((target.clone(), lines, action));
         }
         while !lines.is_empty() {
             let part = lines.take_batch();
-            let batch = logs.append(hub, room, action, &part);
+            let Some(batch) = logs.append(hub, target, action, &part) else {
+                let content = format!("{target} is no key that a message could be sealed for");
+                let code = "target";
+                return hub.notice(Notice::Error { code, content });
+            };
             let local = Local {
                 received: hub.now.wall,
                 ..Local::default()
@@ -108,8 +114,33 @@ impl Replicate {
                 own: true,
                 during: true,
             }));
-            let strangers = self.cursors.live(hub, room, &batch, None);
-            self.offer(hub, room, &strangers, &batch.log);
+            let strangers = self.cursors.live(hub, &batch, None);
+            self.offer(hub, &strangers, &batch.log);
+        }
+    }
+
+    /// A link stands: its peer is told what there is for it alone, and what is held of what it said to us alone.
+    pub fn up(&mut self, hub: &Hub, logs: &Logs, stream: StreamId) {
+        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
+            return;
+        };
+        let ours = logs.to(Target::Peer(hub.id()));
+        let ours = ours.filter(|range| range.log.author == peer);
+        for range in logs.to(Target::Peer(peer)).chain(ours) {
+            self.haves.answer(stream, &range.log);
+        }
+    }
+
+    /// Links came or went: what readers who are not linked lack of our own is offered to those who are to carry it now.
+    pub fn carry(&mut self, hub: &Hub, logs: &Logs, receipts: &Receipts) {
+        let own = logs.direct().filter(|range| range.log.author == hub.id());
+        for range in own.filter(|range| waits(hub, receipts, range)) {
+            for stream in takers(hub, &range.log) {
+                let key = (stream, range.log.clone());
+                if !self.cursors.knows(&key) {
+                    self.haves.answer(stream, &range.log);
+                }
+            }
         }
     }
 
@@ -148,7 +179,7 @@ impl Replicate {
     /// What the store refused, and was to be said here, cannot be said any more.
     pub fn parted(&mut self, hub: &mut Hub, room: &Room) {
         let before = self.unsaid.len();
-        self.unsaid.retain(|(other, ..)| other != room);
+        self.unsaid.retain(|(other, ..)| other.room() != Some(room));
         if self.unsaid.len() < before {
             let content = format!("left {room}: lines that could not be stored are lost");
             hub.notice(Notice::Error {
@@ -178,26 +209,28 @@ impl Replicate {
         stream: StreamId,
         have: Have,
     ) {
-        let Some(room) = shared_room(hub, stream, &have.target) else {
+        let Some(target) = shared_target(hub, stream, &have.target) else {
             return;
         };
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        if have
-            .digest
-            .is_some_and(|theirs| theirs != digest(hub, logs, &room, &peer))
-        {
-            for range in thirds(hub, logs, &room, &peer) {
-                self.haves.answer(stream, &range.log);
+        if let Some(room) = target.room() {
+            let theirs = have.digest.as_ref();
+            if theirs.is_some_and(|theirs| *theirs != digest(hub, logs, room, &peer)) {
+                for range in thirds(hub, logs, room, &peer) {
+                    self.haves.answer(stream, &range.log);
+                }
             }
+            self.sources.meet(room, peer, stream);
         }
-        self.sources.meet(&room, peer, stream);
+        // Of what others say to each other alone, we take only what its author gives us to carry.
+        let ours = target.reader().is_none_or(|reader| reader == hub.id());
         let sound = |held: &&Held| {
             held.low <= held.high && held.high <= NUMBER_MAX && held.start <= NUMBER_MAX
         };
         for entry in have.logs.iter().take(LOGS_MAX).filter(sound) {
-            let Some(log) = log(&room, entry.sender, &entry.incarnation) else {
+            let Some(log) = log(&target, entry.sender, &entry.incarnation) else {
                 continue;
             };
             let own = entry.sender == hub.id();
@@ -212,11 +245,20 @@ impl Replicate {
                 self.cursors
                     .receipt(hub, logs, receipts, stream, &log, entry);
             } else if entry.sender == peer {
-                self.sources
-                    .authors(hub, logs, rooms, stream, log, entry, have.before);
+                let link = hub.links.get(&stream);
+                if link.is_some_and(|link| may_bring(hub, logs, receipts, link, &log)) {
+                    self.sources
+                        .authors(hub, logs, rooms, stream, log, entry, have.before);
+                }
                 continue;
             } else {
                 self.cursors.acknowledged(stream, &log, entry.high);
+                if target.reader().is_some() && holds(logs, &log, entry) {
+                    match ours {
+                        true => self.haves.receipt((stream, log.clone())),
+                        false => receipts.confirm(hub, logs, peer, &log, entry.high),
+                    }
+                }
                 if entry.signature.is_some() {
                     let holder = Some(peer);
                     let entry = Held {
@@ -227,7 +269,7 @@ impl Replicate {
                 }
             }
             // What others hold of our own lines and we do not, the disk has lost: it comes back.
-            if !logs.is_current(hub, &log) {
+            if ours && !logs.is_current(hub, &log) {
                 self.sources
                     .offered(hub, logs, stream, log, entry, have.before);
             }
@@ -303,6 +345,7 @@ impl Replicate {
         &mut self,
         hub: &mut Hub,
         logs: &mut Logs,
+        receipts: &mut Receipts,
         stream: StreamId,
         bytes: Vec<u8>,
     ) -> Verdict {
@@ -310,16 +353,15 @@ impl Replicate {
             return Verdict::Fine;
         };
         hub.counters.batches += 1;
-        let Ok(batch) = Batch::parse(bytes, &hub.network) else {
+        let Ok(mut batch) = Batch::parse(bytes, &hub.network) else {
             return Verdict::Broken;
-        };
-        let Some(room) = batch.log.target.room().cloned() else {
-            return Verdict::Fine;
         };
         let by_peer = batch.log.author == link.peer.id;
         let key = (stream, batch.log.clone());
         let verifying = if by_peer { Some(link.key) } else { None };
-        let shared = link.rooms.contains(&room);
+        let shared = may_bring(hub, logs, receipts, link, &batch.log);
+        let reader = batch.log.target.reader();
+        let ours = reader.is_none_or(|reader| reader == hub.id());
         let standing = self.sources.standing(hub.now.time, &key, &batch);
         if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
             hub.counters.unwanted_batches += 1;
@@ -350,7 +392,9 @@ impl Replicate {
             self.sources.fork(hub, &batch.log, batch.sequence);
             return Verdict::Fine;
         }
-        if let Fit::After { from, to } = fit {
+        if let Fit::After { from, to } = fit
+            && ours
+        {
             let (target, incarnation, at) = (
                 batch.log.target.clone(),
                 batch.log.incarnation,
@@ -376,6 +420,12 @@ impl Replicate {
         let own = batch.log.author == hub.id();
         let backfill = own || self.sources.is_backfill(&batch);
         logs.advance(&batch);
+        if !ours {
+            receipts.taken(hub, &batch.log);
+        }
+        if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
+            batch.set_plain(lines);
+        }
         let (batch, local) = (
             Arc::new(batch),
             Local {
@@ -388,13 +438,13 @@ impl Replicate {
             batch: batch.clone(),
             local,
         });
-        let strangers = self.cursors.live(hub, &room, &batch, Some(stream));
+        let strangers = self.cursors.live(hub, &batch, Some(stream));
         self.haves.receipt(key);
         if !by_peer && let Some(author) = hub.linked.get(&batch.log.author) {
             self.haves.receipt((*author, batch.log.clone()));
         }
-        self.offer(hub, &room, &strangers, &batch.log);
-        if !backfill {
+        self.offer(hub, &strangers, &batch.log);
+        if ours && !backfill {
             hub.notice(Notice::Chat(Chat {
                 batch,
                 local,
@@ -405,10 +455,10 @@ impl Replicate {
         Verdict::Fine
     }
 
-    /// A log grew, and these members do not get it from here: who may not get it from its author either is offered it.
-    fn offer(&mut self, hub: &Hub, room: &Room, strangers: &[StreamId], log: &LogId) {
-        let author = hub.link_to(&log.author);
-        let near = author.and_then(|link| link.reach.get(room));
+    /// A log grew, and these do not get it from here: who may not get it from its author either is offered it.
+    fn offer(&mut self, hub: &Hub, strangers: &[StreamId], log: &LogId) {
+        let author = hub.link_to(&log.author).zip(log.target.room());
+        let near = author.and_then(|(link, room)| link.reach.get(room));
         for stream in strangers {
             let Some(link) = hub.links.get(stream) else {
                 continue;
@@ -423,8 +473,8 @@ impl Replicate {
     }
 
     /// At a turn's end: what is due to be said is said, and links that lag get more.
-    pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs) {
-        self.haves.say(hub, logs, &self.sources);
+    pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs, receipts: &Receipts) {
+        self.haves.say(hub, logs, &self.sources, receipts);
         self.sources.say(hub, self.stalled.is_some());
         self.cursors.pump(hub, logs);
     }
@@ -450,11 +500,8 @@ impl Replicate {
                 self.sources.want_later(hub, logs, stream, batch);
             }
             // An own line that came from others was said before.
-            if batch.log.author == hub.id()
-                && source.is_none()
-                && let Target::Room(room) = &batch.log.target
-            {
-                let unsaid = (room.clone(), text(batch), batch.action);
+            if batch.log.author == hub.id() && source.is_none() {
+                let unsaid = (batch.log.target.clone(), text(batch), batch.action);
                 self.unsaid.push_front(unsaid);
             }
         }
@@ -463,8 +510,8 @@ impl Replicate {
     pub fn wake(&mut self, hub: &mut Hub, logs: &mut Logs, rooms: &Rooms) {
         if self.stalled.is_some_and(|at| at <= hub.now.time) {
             self.stalled = None;
-            for (room, lines, action) in std::mem::take(&mut self.unsaid) {
-                self.say(hub, logs, &room, lines, action);
+            for (target, lines, action) in std::mem::take(&mut self.unsaid) {
+                self.say(hub, logs, &target, lines, action);
             }
             self.sources.resume(logs);
         }

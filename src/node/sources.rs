@@ -266,9 +266,8 @@ impl Sources {
         if self.over(key.0) >= WANTED_MAX {
             return;
         }
-        let Some(room) = key.1.target.room() else {
-            return;
-        };
+        // A reader is in from the beginning.
+        let was_there = |room| rooms.was_before(room);
         let low = held.low.max(1);
         let news = match held.start {
             start if lead <= AGE_SLACK && start > 0 => start,
@@ -276,7 +275,7 @@ impl Sources {
         };
         let from = match logs.get(&key.1) {
             Some(range) => low.max(range.high + 1),
-            None if rooms.was_before(room) => low,
+            None if key.1.target.room().is_none_or(was_there) => low,
             None => {
                 // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
                 let newest = low.max((held.high + 1).saturating_sub(BACKFILL));

@@ -1,25 +1,46 @@
-//! Known peers: which key came with which name.
+//! Known peers: which key came with which name, and which key the user means by it.
+use std::fmt::Write as _;
 
 use super::hub::Hub;
 use crate::base::event::{Known, Notice, Output, Peer};
 use crate::base::identity::PeerId;
-use crate::base::name::Nick;
-use crate::base::table::Table;
+use crate::base::name::{Nick, Whom};
+use crate::base::table::{Set, Table};
 
 /// New names that one run may note: whoever makes up keys by the thousand fills neither disk nor memory.
 const NEW_MAX: usize = 1000;
+
+/// Who is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    Peer(Peer),
+    Nobody,
+    /// It could be each of these.
+    Several(Vec<Peer>),
+    /// The name is bound to the key `bound`, and `peer` bears it instead.
+    Changed {
+        peer: Peer,
+        bound: PeerId,
+    },
+}
 
 #[derive(Default)]
 pub struct Trust {
     known: Table<Nick, Vec<Known>>,
     new: usize,
+    /// Keys of which it was said that they are not the one bound to their name.
+    warned: Set<PeerId>,
 }
 
 impl Trust {
     pub fn new(list: Vec<Known>) -> Trust {
         let mut trust = Trust::default();
         for known in list {
-            trust.known.get_or_default(known.nick.clone()).push(known);
+            let of_name = trust.known.get_or_default(known.nick.clone());
+            match of_name.iter_mut().find(|other| other.id == known.id) {
+                Some(other) => other.bound |= known.bound,
+                None => of_name.push(known),
+            }
         }
         trust
     }
@@ -32,28 +53,128 @@ impl Trust {
     /// A peer came by this name. Another key under a known name is a second peer, and said once.
     pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) {
         let known = self.known.get(&peer.nick);
-        if known.is_some_and(|known| known.iter().any(|k| k.id == peer.id)) || self.new >= NEW_MAX {
-            return;
-        }
-        let known = self.known.get_or_default(peer.nick.clone());
-        self.new += 1;
-        if let Some(first) = known.first() {
-            hub.notice(Notice::OtherKey {
-                peer: peer.clone(),
-                known: first.id,
-                since: first.since,
+        let of_name = known.map_or(&[][..], Vec::as_slice);
+        let entry = of_name.iter().find(|k| k.id == peer.id);
+        let bound = of_name.iter().find(|k| k.bound && k.id != peer.id);
+        let first = of_name.first().map(|first| (first.id, first.since));
+        let is_known = entry.is_some();
+        if let Some(bound) = bound.filter(|_| entry.is_none_or(|entry| !entry.bound))
+            && self.warned.len() < NEW_MAX
+            && self.warned.insert(peer.id)
+        {
+            hub.notice(Notice::Error {
+                code: "bound",
+                content: changed(peer, &bound.id),
             });
         }
-        let entry = Known {
+        if is_known || self.new >= NEW_MAX {
+            return;
+        }
+        self.new += 1;
+        if let Some((known, since)) = first {
+            let peer = peer.clone();
+            hub.notice(Notice::OtherKey { peer, known, since });
+        }
+        self.note(hub, peer, false);
+    }
+
+    /// From now on this key is meant by that name.
+    pub fn bind(&mut self, hub: &mut Hub, peer: &Peer) {
+        let known = self.known.get(&peer.nick);
+        let bound = known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.bound));
+        if !bound && peer.nick.as_str() != "?" {
+            // It may be known, or linked, under another name.
+            self.meet(hub, peer);
+            self.note(hub, peer, true);
+        }
+    }
+
+    fn note(&mut self, hub: &mut Hub, peer: &Peer, bound: bool) {
+        let known = self.known.get_or_default(peer.nick.clone());
+        let mut entry = Known {
             nick: peer.nick.clone(),
             id: peer.id,
             since: hub.now.wall,
+            bound,
         };
-        known.push(entry.clone());
+        match known.iter_mut().find(|other| other.id == peer.id) {
+            Some(other) => {
+                other.bound |= bound;
+                entry.since = other.since;
+            }
+            None => known.push(entry.clone()),
+        }
         hub.put(Output::Remember(entry));
+    }
+
+    /// Who is meant, of the known and of those present under their present names. A bound key that is present is meant before all others.
+    pub fn find(&self, whom: &Whom, present: &[Peer]) -> Meant {
+        let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
+        for peer in present.iter().filter(|peer| whom.is(&peer.nick, &peer.id)) {
+            found.push((&peer.id, &peer.nick, false));
+        }
+        let known = self.known.values().flatten();
+        for known in known.filter(|known| whom.is(&known.nick, &known.id)) {
+            match found.iter_mut().find(|(id, ..)| **id == known.id) {
+                Some((.., bound)) => *bound |= known.bound,
+                // Who is here under another name bears the old one no more, unless the user said so.
+                None if known.bound || !is_here(present, &known.id) => {
+                    found.push((&known.id, &known.nick, known.bound));
+                }
+                None => {}
+            }
+        }
+        let (id, unknown) = (whom.id(), Nick::foreign(""));
+        if let Some(id) = id.as_ref().filter(|_| found.is_empty()) {
+            found.push((id, &unknown, false));
+        }
+        let other = found.iter().find(|(id, ..)| is_here(present, id)).copied();
+        if found.iter().any(|(.., bound)| *bound) {
+            found.retain(|(.., bound)| *bound);
+        }
+        match (&found[..], other) {
+            ([], _) => Meant::Nobody,
+            ([(bound, ..)], Some(other)) if !is_here(present, bound) => Meant::Changed {
+                peer: peer(other),
+                bound: **bound,
+            },
+            ([one], _) => Meant::Peer(peer(*one)),
+            _ => Meant::Several(found.into_iter().map(peer).collect()),
+        }
     }
 
     pub fn is_known(&self, id: &PeerId) -> bool {
         self.known.values().flatten().any(|known| known.id == *id)
     }
+}
+
+fn is_here(present: &[Peer], id: &PeerId) -> bool {
+    present.iter().any(|peer| peer.id == *id)
+}
+
+fn peer((id, nick, _): (&PeerId, &Nick, bool)) -> Peer {
+    Peer {
+        id: *id,
+        nick: nick.clone(),
+    }
+}
+
+/// How a sentence about a name that fits several ends.
+pub fn could_be(peers: &[Peer]) -> String {
+    let mut text = "could be".to_owned();
+    for (i, peer) in peers.iter().enumerate() {
+        let or = if i > 0 { " or" } else { "" };
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{or} @{peer}");
+    }
+    text
+}
+
+/// The sentence for a name whose key is another than the bound one.
+pub fn changed(peer: &Peer, bound: &PeerId) -> String {
+    format!(
+        "WARNING: {peer} IS NOT the {}~{} that you know: another key bears this name",
+        peer.nick,
+        bound.short()
+    )
 }

@@ -9,41 +9,40 @@ use std::path::PathBuf;
 use super::memory::Memory;
 use super::segment::{self, Reader};
 use crate::base::batch::{Batch, LogId};
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::{Set, Table};
 
 /// What is stored of one network.
 pub enum Archive<'a> {
     /// The network's folder; one that is not there holds nothing.
     Disk(PathBuf),
-    /// Each room's pile counts as one segment.
+    /// Each folder's pile counts as one segment.
     Memory(&'a Memory),
 }
 
 impl Archive<'_> {
-    fn rooms(&self) -> io::Result<Set<Room>> {
+    fn folders(&self) -> io::Result<Set<Folder>> {
         let dir = match self {
             Archive::Disk(dir) => dir,
-            Archive::Memory(memory) => return Ok(memory.rooms().cloned().collect()),
+            Archive::Memory(memory) => return Ok(memory.folders().cloned().collect()),
         };
         let entries = match fs::read_dir(dir) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Set::new()),
             entries => entries?,
         };
-        let mut rooms = Set::new();
+        let mut folders = Set::new();
         for entry in entries {
             let name = entry?.file_name();
-            let room = name.to_str().and_then(|name| Room::new(name).ok());
-            rooms.extend(room.filter(|room| name == room.as_str()));
+            folders.extend(name.to_str().and_then(Folder::named));
         }
-        Ok(rooms)
+        Ok(folders)
     }
 
-    fn segments(&self, room: &Room) -> io::Result<Vec<u64>> {
+    fn segments(&self, folder: &Folder) -> io::Result<Vec<u64>> {
         let Archive::Disk(dir) = self else {
             return Ok(vec![0]);
         };
-        let files = match segment::list(&dir.join(room.as_str())) {
+        let files = match segment::list(&dir.join(folder.as_str())) {
             Err(e) if e.kind() == ErrorKind::NotADirectory => Vec::new(),
             files => files?,
         };
@@ -56,13 +55,13 @@ impl Archive<'_> {
     /// A file cannot be read; one that is gone is empty.
     pub fn each_line(
         &self,
-        room: &Room,
+        folder: &Folder,
         number: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> io::Result<()> {
         match self {
             Archive::Disk(dir) => {
-                let mut reader = match Reader::open(&dir.join(room.as_str()), number) {
+                let mut reader = match Reader::open(&dir.join(folder.as_str()), number) {
                     Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
                     reader => reader?,
                 };
@@ -72,7 +71,7 @@ impl Archive<'_> {
                 }
             }
             Archive::Memory(memory) => memory
-                .lines(room)
+                .lines(folder)
                 .for_each(|(number, line)| each(number, line)),
         }
         Ok(())
@@ -82,11 +81,11 @@ impl Archive<'_> {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(&self, room: &Room, number: u64) -> io::Result<Option<File>> {
+    pub fn open(&self, folder: &Folder, number: u64) -> io::Result<Option<File>> {
         let Archive::Disk(dir) = self else {
             return Ok(None);
         };
-        match File::open(segment::path(&dir.join(room.as_str()), number)) {
+        match File::open(segment::path(&dir.join(folder.as_str()), number)) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             file => file.map(Some),
         }
@@ -100,8 +99,8 @@ impl Archive<'_> {
 
 /// What a segment holds, as far as it tells without being checked.
 pub struct Summary {
-    /// Its place in [`Index::rooms`].
-    pub room: usize,
+    /// Its place in [`Index::folders`].
+    pub folder: usize,
     pub number: u64,
     /// Least and greatest Lamport number.
     pub least: u64,
@@ -115,27 +114,29 @@ pub struct Summary {
 #[derive(Default)]
 pub struct Index {
     /// In the order of their names.
-    pub rooms: Vec<Room>,
+    pub folders: Vec<Folder>,
     pub segments: Vec<Summary>,
     logs: Table<LogId, usize>,
 }
 
 impl Index {
-    /// Of these rooms; of none: of all that there are.
+    /// Of these folders; of none: of all that there are.
     ///
     /// # Errors
     /// A folder or a file cannot be read.
-    pub fn scan(archive: &Archive<'_>, only: &[Room]) -> io::Result<Index> {
-        let mut rooms = archive.rooms()?;
-        rooms.retain(|room| only.is_empty() || only.contains(room));
+    pub fn scan(archive: &Archive<'_>, only: &[Folder]) -> io::Result<Index> {
+        let mut folders = archive.folders()?;
+        // What is carried for others is nobody's to look at.
+        let carried = Folder::carried();
+        folders.retain(|f| *f != carried && (only.is_empty() || only.contains(f)));
         let mut index = Index {
-            rooms: rooms.into_iter().collect(),
+            folders: folders.into_iter().collect(),
             ..Index::default()
         };
-        for (room, name) in index.rooms.iter().enumerate() {
+        for (folder, name) in index.folders.iter().enumerate() {
             for number in archive.segments(name)? {
                 let mut summary = Summary {
-                    room,
+                    folder,
                     number,
                     least: u64::MAX,
                     most: 0,

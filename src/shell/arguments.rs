@@ -99,7 +99,7 @@ pub const SPECS: &[Spec] = &[
     option(b'p', "--port", "PORT", MOST, "as in `-p 9999`; 0 is any free one"),
     option(b'm', "--multicast", "ADDRESS[:PORT]", MOST, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
     option(b'r', "--room", "ROOM", ROOMS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
-    option(b't', "--to", "ROOM", &[Send, History], "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+    option(b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
     option(0, "--peer", "HOST[:PORT]", TALK, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
     option(0, "--interface", "NAME", MOST, "as in `--interface eth0`"),
     option(0, "--secret-file", "FILE", MOST, "`p2pchat keygen > FILE` makes one"),

@@ -380,7 +380,7 @@ impl Client {
 
     fn tell_ends(&mut self, store: &Store) {
         for (room, told) in self.told.iter_mut() {
-            let end = store.end(room);
+            let end = store.end(&room.into());
             if end != *told {
                 *told = end;
                 envelope::put_position(&mut self.pipe.output, "end", room, end);

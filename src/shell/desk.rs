@@ -10,7 +10,7 @@ use super::diagnostics::Verbosity;
 use super::event_loop::SIGNALS;
 use super::face::Face;
 use super::failure::Failure;
-use super::goal::{Goal, LOOK, Purpose};
+use super::goal::{Goal, LOOK, Purpose, WAIT};
 use super::history::Lookback;
 use super::keyboard::{self, RawMode, Typed};
 use super::options::Options;
@@ -146,6 +146,8 @@ fn session(desk: &Desk, me: &Peer, age: u64) -> Result<Session, Failure> {
         backlog: options.backlog,
         text,
         lookback: Lookback::new(Arc::new(waking())),
+        to: options.to.clone(),
+        wait: options.wait.unwrap_or(WAIT),
     }))
 }
 

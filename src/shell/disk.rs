@@ -10,7 +10,7 @@ use super::shelf::{self, Shelf};
 use crate::base::batch::{Batch, Local, LogId, Range};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room};
 use crate::base::table::Table;
 
 /// The buffer for a line is given back beyond this size, in bytes.
@@ -28,7 +28,7 @@ pub struct Disk {
     total_max: u64,
     /// Bytes of rooms that are not joined.
     elsewhere: u64,
-    shelves: Table<Room, Shelf>,
+    shelves: Table<Folder, Shelf>,
     fsync: Fsync,
     scratch: Vec<u8>,
     /// The last write found no room.
@@ -60,7 +60,7 @@ impl Disk {
         };
         let mut ranges = Vec::new();
         for room in rooms {
-            ranges.append(&mut disk.join(room, clean)?);
+            ranges.append(&mut disk.join(&room.into(), clean)?);
         }
         disk.measure()?;
         Ok((disk, ranges))
@@ -92,26 +92,27 @@ impl Disk {
         self.shelves.values().map(|shelf| shelf.total).sum()
     }
 
-    pub fn join(&mut self, room: &Room, clean: bool) -> io::Result<Vec<Range>> {
-        let dir = self.dir.join(room.as_str());
-        let before = self.shelves.remove(room).map(|shelf| shelf.before);
+    pub fn join(&mut self, folder: &Folder, clean: bool) -> io::Result<Vec<Range>> {
+        let dir = self.dir.join(folder.as_str());
+        let before = self.shelves.remove(folder).map(|shelf| shelf.before);
         let had = match before {
             Some(_) => 0,
             None => shelf::size_of(&dir)?,
         };
-        let (mut shelf, ranges) = Shelf::open(dir, room, self.network, clean, self.limits.segment)?;
+        let (mut shelf, ranges) =
+            Shelf::open(dir, folder, self.network, clean, self.limits.segment)?;
         shelf.before = before.unwrap_or(shelf.before);
         self.elsewhere = self.elsewhere.saturating_sub(had);
-        self.shelves.insert(room.clone(), shelf);
+        self.shelves.insert(folder.clone(), shelf);
         Ok(ranges)
     }
 
-    pub fn shelf(&self, room: &Room) -> Option<&Shelf> {
-        self.shelves.get(room)
+    pub fn shelf(&self, folder: &Folder) -> Option<&Shelf> {
+        self.shelves.get(folder)
     }
 
-    pub fn save(&mut self, room: &Room, batch: &Batch, local: Local) -> io::Result<()> {
-        let Some(shelf) = self.shelves.get_mut(room) else {
+    pub fn save(&mut self, folder: &Folder, batch: &Batch, local: Local) -> io::Result<()> {
+        let Some(shelf) = self.shelves.get_mut(folder) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         batch.stored(local, &mut self.scratch);
@@ -131,8 +132,8 @@ impl Disk {
         saved
     }
 
-    pub fn set_printed(&mut self, room: &Room, position: Position) -> io::Result<()> {
-        match self.shelves.get_mut(room) {
+    pub fn set_printed(&mut self, folder: &Folder, position: Position) -> io::Result<()> {
+        match self.shelves.get_mut(folder) {
             Some(shelf) => shelf.set_printed(position, &mut self.fsync),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -149,14 +150,14 @@ impl Disk {
         let mut over = self.over(core);
         let mut dropped = Vec::new();
         let mut result = Ok(());
-        for (room, shelf) in self.shelves.iter_mut() {
+        for (folder, shelf) in self.shelves.iter_mut() {
             let due = due(shelf);
-            let over = over.remove(room).unwrap_or_default();
+            let over = over.remove(folder).unwrap_or_default();
             if !due && over.is_empty() {
                 continue;
             }
             let turn = Turn {
-                room,
+                folder,
                 segment: self.limits.segment,
                 core,
             };
@@ -180,11 +181,11 @@ impl Disk {
 
     /// Bytes that each author has to lose in each room: what is over its own quota, and of what is over the total the unknown authors'
     /// first, then the other authors', then our own; of the same kind the largest first.
-    fn over(&self, core: &dyn Core) -> Table<Room, Table<PeerId, u64>> {
-        let mut over: Table<Room, Table<PeerId, u64>> = Table::new();
+    fn over(&self, core: &dyn Core) -> Table<Folder, Table<PeerId, u64>> {
+        let mut over: Table<Folder, Table<PeerId, u64>> = Table::new();
         let mut rest = Vec::new();
         let mut excess = (self.joined() + self.elsewhere).saturating_sub(self.total_max);
-        for (room, shelf) in &self.shelves {
+        for (folder, shelf) in &self.shelves {
             for (author, bytes) in &shelf.authors {
                 let own = *author == self.own;
                 let quota = if own {
@@ -194,7 +195,7 @@ impl Disk {
                 };
                 let loses = bytes.saturating_sub(quota);
                 if loses > 0 {
-                    over.get_or_default(room.clone()).insert(*author, loses);
+                    over.get_or_default(folder.clone()).insert(*author, loses);
                     excess = excess.saturating_sub(loses);
                 }
                 let rank = if own {
@@ -202,17 +203,17 @@ impl Disk {
                 } else {
                     u8::from(core.is_known(author))
                 };
-                rest.push((rank, u64::MAX - (bytes - loses), room, *author));
+                rest.push((rank, u64::MAX - (bytes - loses), folder, *author));
             }
         }
         rest.sort_unstable();
-        for (_, order, room, author) in rest {
+        for (_, order, folder, author) in rest {
             let loses = excess.min(u64::MAX - order);
             if loses == 0 {
                 break;
             }
             excess -= loses;
-            let authors = over.get_or_default(room.clone());
+            let authors = over.get_or_default(folder.clone());
             *authors.get_or_default(author) += loses;
         }
         over
@@ -230,8 +231,8 @@ impl Disk {
     }
 
     pub fn close(&mut self, core: &dyn Core) -> io::Result<()> {
-        for (room, shelf) in self.shelves.iter_mut() {
-            shelf.checkpoint(core.frontier(room))?;
+        for (folder, shelf) in self.shelves.iter_mut() {
+            shelf.checkpoint(core.frontier(folder))?;
         }
         self.sync()
     }
@@ -247,9 +248,9 @@ fn free(dir: &Path) -> io::Result<u64> {
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
-/// One room's change of segments.
+/// One folder's change of segments.
 struct Turn<'a> {
-    room: &'a Room,
+    folder: &'a Folder,
     segment: u64,
     core: &'a dyn Core,
 }
@@ -262,7 +263,7 @@ impl Turn<'_> {
         if !shelf.is_due() && plan.lows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut ranges = self.core.frontier(self.room);
+        let mut ranges = self.core.frontier(self.folder);
         for range in &mut ranges {
             if let Some(low) = plan.lows.get(&range.log) {
                 range.low = range.low.max(*low);

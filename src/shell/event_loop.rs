@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room};
 use crate::base::table::Set;
 use crate::base::time::Now;
 use crate::node::node::Node;
@@ -167,6 +167,8 @@ impl EventLoop {
         for room in self.options.rooms.clone() {
             self.open(&room)?;
         }
+        self.open_folder(Folder::direct())?;
+        self.open_folder(Folder::carried())?;
         self.look_at_interfaces();
         self.session
             .ready(self.streams.port()?, &self.node.me(), self.node.spoken());
@@ -409,15 +411,27 @@ impl EventLoop {
         if self.node.rooms().contains(room) {
             return Ok(());
         }
-        let (mut ranges, mut before) = (Vec::new(), false);
+        let folder = Folder::from(room);
         // One too many is refused by the core, and leaves no folder.
         if self.node.rooms().len() < ROOMS_MAX {
-            ranges = self.store.join(room)?;
-            before = self.store.was_there(room);
-            self.session.open(&self.store, room)?;
+            return self.open_folder(folder);
         }
         self.feed(Input::Opened {
-            room: room.clone(),
+            folder,
+            ranges: Vec::new(),
+            before: false,
+        });
+        Ok(())
+    }
+
+    fn open_folder(&mut self, folder: Folder) -> io::Result<()> {
+        let ranges = self.store.join(&folder)?;
+        let before = self.store.was_there(&folder);
+        if folder != Folder::carried() {
+            self.session.open(&self.store, &folder)?;
+        }
+        self.feed(Input::Opened {
+            folder,
             ranges,
             before,
         });
@@ -552,11 +566,16 @@ impl EventLoop {
                 budget,
             }),
             Output::Remember(known) => {
+                self.session.face.know(known.id, &known.nick);
                 if self.state.remember(&known).is_err() {
                     self.session.complain(
                         "known_peers cannot be written: who was met today will be new tomorrow",
                     );
                 }
+            }
+            Output::Receipts(receipts) => {
+                // Without the note the next run has carried what its readers have already: a waste, and no harm.
+                let _ = self.state.note_receipts(&receipts);
             }
             Output::Notice(Notice::Chat(chat))
                 if self

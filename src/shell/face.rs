@@ -4,7 +4,8 @@ use termion::event::Key;
 
 use crate::base::batch::Batch;
 use crate::base::event::{Chat, Notice, Peer, Stored};
-use crate::base::name::Room;
+use crate::base::identity::PeerId;
+use crate::base::name::{Nick, Room};
 use crate::base::time::Wall;
 use crate::ui::editor::{Editor, Outcome};
 use crate::ui::terminal::Terminal;
@@ -69,6 +70,13 @@ impl Face {
 
     pub fn is_json(&self) -> bool {
         matches!(self.form, Form::Json)
+    }
+
+    /// A name by which a peer was met at some time.
+    pub fn know(&mut self, id: PeerId, nick: &Nick) {
+        if let Form::Text(transcript) = &mut self.form {
+            transcript.know(id, nick);
+        }
     }
 
     /// A batch as lines; only the first `lines` of it.

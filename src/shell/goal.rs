@@ -1,10 +1,12 @@
 //! What this run is for: when it is over, and with which exit status.
-use super::status::{DONE, FAILED, NOBODY, NOT_EVERYONE, TOO_FEW};
+use super::status::{DONE, FAILED, NOBODY, NOT_EVERYONE, OTHER_KEY, TOO_FEW};
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 
 /// How long `peers` looks if nothing else is said, in milliseconds.
 pub const LOOK: u64 = 2_000;
+/// How long delivery is waited for if nothing else is said, in milliseconds.
+pub const WAIT: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -34,6 +36,8 @@ pub struct Goal {
     settled: bool,
     /// Lines were refused.
     refused: bool,
+    /// A name that was written to came with a key that is not bound to it.
+    other_key: bool,
     /// Somebody was linked at some time.
     met: bool,
     over: Option<u8>,
@@ -63,6 +67,7 @@ impl Goal {
             finishing: false,
             settled: false,
             refused: false,
+            other_key: false,
             met: false,
             over: None,
         }
@@ -71,7 +76,7 @@ impl Goal {
     /// No more will be said.
     pub fn input_ended(&mut self, now: Time) {
         self.finishing = true;
-        self.deadline = Some(now + self.wait.unwrap_or(10_000));
+        self.deadline = Some(now + self.wait.unwrap_or(WAIT));
     }
 
     pub fn finishing(&self) -> bool {
@@ -80,6 +85,10 @@ impl Goal {
 
     pub fn refuse(&mut self) {
         self.refused = true;
+    }
+
+    pub fn other_key(&mut self) {
+        self.other_key = true;
     }
 
     pub fn met(&mut self) {
@@ -128,7 +137,11 @@ impl Goal {
         if let Some(status) = self.over {
             return Some((status, None));
         }
-        let bad = if self.refused { Some(FAILED) } else { None };
+        let bad = match (self.other_key, self.refused) {
+            (true, _) => Some(OTHER_KEY),
+            (false, true) => Some(FAILED),
+            (false, false) => None,
+        };
         if self.finishing && self.settled {
             return Some((bad.unwrap_or(DONE), None));
         }
@@ -155,7 +168,7 @@ impl Goal {
                 let (status, sentence) = if self.met {
                     let (held, linked) = (delivery.holding, delivery.linked);
                     let sentence = if linked == 0 {
-                        format!("nobody who is linked is in the room: {fate}")
+                        format!("nobody for whom it is meant is linked: {fate}")
                     } else {
                         format!("not everyone holds it yet ({held} of {linked} linked): {fate}")
                     };

@@ -269,8 +269,8 @@ impl Guest {
         match told {
             Told::Joined(room, end) => {
                 self.opening = self.opening.saturating_sub(1);
-                self.store.open_view(&room, end);
-                session.open(&self.store, &room)?;
+                self.store.open_view(&(&room).into(), end);
+                session.open(&self.store, &(&room).into())?;
                 session.end_turn(&mut self.store)?;
             }
             Told::Unjoined(room) => {
@@ -280,10 +280,10 @@ impl Guest {
             }
             Told::Parted(room) => {
                 self.opening = self.opening.saturating_sub(1);
-                session.transcript.close(&room);
+                session.transcript.close(&(&room).into());
             }
             Told::End(room, end) => {
-                self.store.reaches(&room, end);
+                self.store.reaches(&(&room).into(), end);
                 if session.prints() {
                     session.transcript.behind();
                     session.end_turn(&mut self.store)?;
@@ -375,6 +375,13 @@ impl Guest {
                 envelope::put(out, format_args!("finish {need}"));
             }
             Command::Finish { need: None } => envelope::put(out, format_args!("finish all")),
+            Command::Tell { whom, .. } => {
+                let content = format!(
+                    "{whom}: not sent: direct messages are said by the program that runs in this directory, or by one with its own --dir"
+                );
+                let code = "target";
+                session.notice(Notice::Error { code, content }, &self.store);
+            }
             Command::Await { .. } | Command::Leave => {}
         }
     }
@@ -386,7 +393,7 @@ impl Guest {
                 room: room.clone(),
                 lines: lines.take_batch(),
                 action,
-                mark: self.store.end(&room),
+                mark: self.store.end(&(&room).into()),
             };
             envelope::put_say(out, &said.room, &said.lines, action);
             self.says.push_back(said);
@@ -415,7 +422,9 @@ impl Guest {
         let head = self.heads.get(&said.room);
         let mut at = said.mark;
         loop {
-            let batches = self.store.read_on(&said.room, &mut at, READ_BYTES);
+            let batches = self
+                .store
+                .read_on(&(&said.room).into(), &mut at, READ_BYTES);
             // What cannot be read counts as not there: said twice is better than lost.
             let batches = batches.ok().filter(|batches| !batches.is_empty())?;
             for entry in batches {

@@ -13,7 +13,7 @@ p2pchat keygen                   a new network secret
 -p, --port PORT          TCP port (9999, else any free one); 0: any free one
 -m, --multicast A[:P]    beacon group (224.0.0.1:9999); none: no beacon
 -r, --room ROOM          room, repeatable; you speak in the first (#general)
--t, --to ROOM            send: the room to say it in; history: only this
+-t, --to TARGET          send: a room, or a peer: @NAME, @ID; history: only this
     --peer HOST[:PORT]   a peer to dial, or its connection code; repeatable
     --interface NAME     use this interface only; repeatable
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)

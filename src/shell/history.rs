@@ -8,8 +8,8 @@ use super::merge::{Merge, Run};
 use super::store::Store;
 use super::thread;
 use crate::base::event::{Notice, Peer};
-use crate::base::identity::NetworkTag;
-use crate::base::name::Room;
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::{Folder, Target};
 use crate::base::time::Wall;
 
 /// Bytes handed on at a time.
@@ -20,8 +20,10 @@ const ANSWER_MAX: usize = 256 * 1024;
 /// Which lines.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Only of these rooms; none: of all.
-    pub rooms: Vec<Room>,
+    /// Only of these folders; none: of all.
+    pub folders: Vec<Folder>,
+    /// Only direct messages with this peer.
+    pub peer: Option<PeerId>,
     /// Only those stamped so or later by their authors.
     pub since: Option<Wall>,
     /// Only those that contain this text, in either case of letters.
@@ -42,12 +44,16 @@ pub fn show(
     today: Wall,
     take: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let index = Index::scan(archive, &query.rooms)?;
+    let index = Index::scan(archive, &query.folders)?;
     let search = query.search.as_ref().map(|text| text.to_lowercase());
     let walk = |cut: u64, each: &mut dyn FnMut(Run<'_>) -> io::Result<()>| {
         let mut merge = Merge::new(archive, &index, network, cut);
         while let Some(run) = merge.advance()? {
-            if query.since.is_some_and(|since| run.batch.timestamp < since) {
+            let log = &run.batch.log;
+            let with = |peer| log.author == peer || log.target == Target::Peer(peer);
+            if query.since.is_some_and(|since| run.batch.timestamp < since)
+                || query.peer.is_some_and(|peer| !with(peer))
+            {
                 continue;
             }
             match &search {
@@ -60,7 +66,7 @@ pub fn show(
     let (mut cut, mut skip) = (0, 0);
     if let Some(last) = query.last {
         // What is filtered must be counted from the beginning; else the last segments are enough.
-        if query.since.is_none() && search.is_none() {
+        if query.since.is_none() && search.is_none() && query.peer.is_none() {
             cut = index.cut(last);
         }
         loop {

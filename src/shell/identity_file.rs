@@ -64,7 +64,10 @@ pub fn identity(directory: &Path, warnings: &mut Vec<String>) -> Result<Identity
 }
 
 /// `None`: there is none.
-fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Identity>, Failure> {
+///
+/// # Errors
+/// 78: it can't be read, or is none.
+pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Identity>, Failure> {
     let bad = |why: &str| Failure::config(format!("identity file {}: {why}", path.display()));
     match fs::metadata(path) {
         // Opening a pipe would wait for its writer.

@@ -6,7 +6,7 @@ use super::quota::Core;
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 
 /// One batch as it would stand in a file.
@@ -30,7 +30,7 @@ pub struct Memory {
     own_bytes: usize,
     /// Of all rooms together: the number of the next batch.
     next: u64,
-    rooms: Table<Room, Pile>,
+    folders: Table<Folder, Pile>,
 }
 
 impl Memory {
@@ -43,16 +43,16 @@ impl Memory {
             bytes: 0,
             own_bytes: 0,
             next: 0,
-            rooms: Table::new(),
+            folders: Table::new(),
         }
     }
 
-    pub fn join(&mut self, room: &Room) {
-        self.rooms.get_or_default(room.clone());
+    pub fn join(&mut self, folder: &Folder) {
+        self.folders.get_or_default(folder.clone());
     }
 
-    pub fn save(&mut self, room: &Room, batch: &Batch, local: Local) -> io::Result<()> {
-        let Some(pile) = self.rooms.get_mut(room) else {
+    pub fn save(&mut self, folder: &Folder, batch: &Batch, local: Local) -> io::Result<()> {
+        let Some(pile) = self.folders.get_mut(folder) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let mut line = Vec::with_capacity(batch.bytes().len() + 128);
@@ -88,18 +88,18 @@ impl Memory {
         core: &dyn Core,
         lows: &mut Table<LogId, u64>,
     ) {
-        let mut candidates: Vec<(u64, Room)> = Vec::new();
-        for (room, pile) in &self.rooms {
+        let mut candidates: Vec<(u64, Folder)> = Vec::new();
+        for (folder, pile) in &self.folders {
             let entries = pile.entries.iter();
             let theirs = entries.filter(|(_, entry)| (entry.author == self.own) == own);
-            candidates.extend(theirs.map(|(number, _)| (*number, room.clone())));
+            candidates.extend(theirs.map(|(number, _)| (*number, folder.clone())));
         }
         candidates.sort_unstable();
-        for (number, room) in candidates {
+        for (number, folder) in candidates {
             if self.bytes <= goal {
                 break;
             }
-            let Some(pile) = self.rooms.get_mut(&room) else {
+            let Some(pile) = self.folders.get_mut(&folder) else {
                 continue;
             };
             let Some(entry) = pile.entries.get(&number) else {
@@ -132,7 +132,8 @@ impl Memory {
     ) -> (Vec<Batch>, Option<Position>) {
         let mut batches = Vec::new();
         let mut next = at.unwrap_or_default();
-        let pile = log.target.room().and_then(|room| self.rooms.get(room));
+        let folder = Folder::of(&log.target, &log.author, &self.own);
+        let pile = self.folders.get(&folder);
         let mut taken = 0;
         let first = next.offset;
         for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
@@ -155,10 +156,10 @@ impl Memory {
         (batches, Some(next))
     }
 
-    pub fn read_on(&self, room: &Room, at: &mut Position, budget: usize) -> Vec<Stored> {
+    pub fn read_on(&self, folder: &Folder, at: &mut Position, budget: usize) -> Vec<Stored> {
         let mut batches = Vec::new();
         let mut taken = 0;
-        let pile = self.rooms.get(room);
+        let pile = self.folders.get(folder);
         let first = at.offset;
         for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
             if taken >= budget {
@@ -177,19 +178,19 @@ impl Memory {
         batches
     }
 
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.keys()
+    pub fn folders(&self) -> impl Iterator<Item = &Folder> {
+        self.folders.keys()
     }
 
-    /// What is kept of a room, in order of arrival: lines without their ends.
-    pub fn lines(&self, room: &Room) -> impl Iterator<Item = (u64, &[u8])> {
-        let pile = self.rooms.get(room).into_iter();
+    /// What is kept in a folder, in order of arrival: lines without their ends.
+    pub fn lines(&self, folder: &Folder) -> impl Iterator<Item = (u64, &[u8])> {
+        let pile = self.folders.get(folder).into_iter();
         pile.flat_map(|pile| pile.entries.iter())
             .map(|(number, entry)| (*number, &*entry.line))
     }
 
-    pub fn line(&self, room: &Room, number: u64) -> Option<&[u8]> {
-        let entry = self.rooms.get(room)?.entries.get(&number)?;
+    pub fn line(&self, folder: &Folder, number: u64) -> Option<&[u8]> {
+        let entry = self.folders.get(folder)?.entries.get(&number)?;
         Some(&entry.line)
     }
 
@@ -200,12 +201,12 @@ impl Memory {
         }
     }
 
-    pub fn printed(&self, room: &Room) -> Option<Position> {
-        self.rooms.get(room)?.printed
+    pub fn printed(&self, folder: &Folder) -> Option<Position> {
+        self.folders.get(folder)?.printed
     }
 
-    pub fn set_printed(&mut self, room: &Room, position: Position) {
-        if let Some(pile) = self.rooms.get_mut(room) {
+    pub fn set_printed(&mut self, folder: &Folder, position: Position) {
+        if let Some(pile) = self.folders.get_mut(folder) {
             pile.printed = Some(position);
         }
     }

@@ -253,20 +253,21 @@ impl<'a> Merge<'a> {
         let Some(summary) = self.index.segments.get(segment) else {
             return Ok(());
         };
-        let Some(room) = self.index.rooms.get(summary.room) else {
+        let Some(folder) = self.index.folders.get(summary.folder) else {
             return Ok(());
         };
+        let of_room = folder.room();
         let doubtful = self.archive.is_doubtful();
         let mut heads: Table<LogId, Batch> = Table::new();
         self.archive
-            .each_line(room, summary.number, &mut |at, line| {
+            .each_line(folder, summary.number, &mut |at, line| {
                 let Ok((batch, _)) = Batch::from_stored(line, &self.network) else {
                     return;
                 };
-                if batch.log.target.room() != Some(room) {
+                if batch.log.target.room() != of_room.as_ref() {
                     return;
                 }
-                let key = Key::new(&batch, summary.room);
+                let key = Key::new(&batch, summary.folder);
                 // Nearly always the last place: what comes is mostly newer than what came.
                 let place = entries.partition_point(|entry| entry.key < key);
                 let length = line.len();
@@ -309,14 +310,14 @@ impl<'a> Merge<'a> {
     /// `None`: it is no more where it was.
     fn read(&mut self, segment: usize, entry: &Entry) -> io::Result<Option<Batch>> {
         let summary = &self.index.segments[segment];
-        let room = &self.index.rooms[summary.room];
+        let folder = &self.index.folders[summary.folder];
         let mut line = Vec::new();
         if let Archive::Memory(memory) = self.archive {
-            line.extend_from_slice(memory.line(room, entry.at).unwrap_or_default());
+            line.extend_from_slice(memory.line(folder, entry.at).unwrap_or_default());
         } else {
             let file = match self.files.iter().position(|(of, _)| *of == segment) {
                 Some(at) => self.files.remove(at).1,
-                None => match self.archive.open(room, summary.number)? {
+                None => match self.archive.open(folder, summary.number)? {
                     Some(file) => file,
                     None => return Ok(None),
                 },
@@ -335,7 +336,7 @@ impl<'a> Merge<'a> {
         let batch = Batch::from_stored(&line, &self.network).ok();
         Ok(batch
             .map(|(batch, _)| batch)
-            .filter(|batch| Key::new(batch, summary.room) == entry.key))
+            .filter(|batch| Key::new(batch, summary.folder) == entry.key))
     }
 }
 

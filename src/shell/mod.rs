@@ -45,3 +45,4 @@ pub mod thread;
 pub mod transcript;
 pub mod values;
 pub mod view;
+pub mod wishes;

@@ -13,8 +13,8 @@ use pico_args::Arguments;
 
 use super::arguments::{Given, SPECS, Scanned, Verb, scan, scan_file};
 use super::failure::Failure;
-use super::values::{self, Color, Since};
-use crate::base::name::{Nick, Room};
+use super::values::{self, Color, Since, To};
+use crate::base::name::{Nick, Room, Whom};
 use crate::wire::code::Place;
 
 /// The beacon's group if nothing else is said.
@@ -48,6 +48,8 @@ pub struct Options {
     /// At least one, each once; the first is spoken in. For `send --to` that is the target. For `history` only these are shown, and
     /// none stands for all.
     pub rooms: Vec<Room>,
+    /// `send --to`, if that is a peer.
+    pub to: Option<Whom>,
     /// To be dialed.
     pub peers: Vec<Place>,
     /// Only these; empty: all.
@@ -163,6 +165,7 @@ pub fn parse(
         },
     };
     let (username, username_given) = username(&sources, env)?;
+    let (rooms, to) = rooms(&sources)?;
     let secret_file = sources.path("--secret-file", env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
         command: verb,
@@ -176,7 +179,8 @@ pub fn parse(
         multicast: sources
             .last("--multicast", values::group)?
             .unwrap_or(Some(DEFAULT_GROUP)),
-        rooms: rooms(&sources)?,
+        rooms,
+        to,
         peers: peers(&sources)?,
         interfaces: bounded(
             "--interface",
@@ -318,12 +322,16 @@ fn username(sources: &Sources, env: Env<'_>) -> Result<(Nick, bool), Failure> {
     Ok((nick, false))
 }
 
-fn rooms(sources: &Sources) -> Result<Vec<Room>, Failure> {
+fn rooms(sources: &Sources) -> Result<(Vec<Room>, Option<Whom>), Failure> {
     let mut rooms: Vec<Room> = Vec::new();
-    let to = sources.last("--to", values::target)?;
+    let (to, whom) = match sources.last("--to", values::target)? {
+        Some(To::Room(room)) => (Some(room), None),
+        Some(To::Peer(whom)) => (None, Some(whom)),
+        None => (None, None),
+    };
     if sources.verb == Verb::History {
         let only = sources.all("--room", values::room)?;
-        return bounded("--room", to.map_or(only, |to| vec![to]));
+        return Ok((bounded("--room", to.map_or(only, |to| vec![to]))?, whom));
     }
     for room in to.into_iter().chain(sources.all("--room", values::room)?) {
         if !rooms.contains(&room) {
@@ -333,7 +341,7 @@ fn rooms(sources: &Sources) -> Result<Vec<Room>, Failure> {
     if rooms.is_empty() {
         rooms.push(Room::general());
     }
-    bounded("--room", rooms)
+    Ok((bounded("--room", rooms)?, whom))
 }
 
 fn peers(sources: &Sources) -> Result<Vec<Place>, Failure> {

@@ -11,11 +11,12 @@ use super::client::{self, Entry};
 use super::clock::Clock;
 use super::desk::{self, Desk, cannot, wake};
 use super::event_loop::{self, EventLoop};
+use super::face::Face;
 use super::failure::Failure;
 use super::goal::Purpose;
 use super::help::{HELP, VERSION};
 use super::history::{self, Query};
-use super::identity_file::random;
+use super::identity_file::{random, read_identity};
 use super::interfaces;
 use super::keyboard;
 use super::options::{self, Options};
@@ -26,12 +27,13 @@ use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
 use super::streams::Streams;
 use super::values::Since;
-use crate::base::event::Peer;
+use crate::base::event::{Known, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Nick;
+use crate::base::name::{Folder, Nick, Whom};
 use crate::base::time::Wall;
 use crate::node::hub::Setup;
 use crate::node::node::Node;
+use crate::node::trust::{Meant, Trust, could_be};
 use crate::ui::{json, text};
 use crate::wire::code::{Code, DEFAULT_PORT};
 use crate::wire::secret::{self, Secret};
@@ -132,10 +134,17 @@ fn history(options: &Options) -> Result<u8, Failure> {
     let Some(directory) = &options.directory else {
         return Ok(DONE);
     };
+    let known = State::unlocked(directory).known_peers(&mut warnings)?;
+    let peer = options.to.as_ref().map(|whom| meant(whom, &known));
+    let peer = peer.transpose()?;
     let network = network(secret.as_ref());
     let now = Clock::start().now().wall;
     let query = Query {
-        rooms: options.rooms.clone(),
+        folders: match peer {
+            Some(_) => vec![Folder::direct()],
+            None => options.rooms.iter().map(Folder::from).collect(),
+        },
+        peer,
         since: options.since.map(|since| match since {
             Since::At(at) => at,
             Since::Ago(ms) => Wall(now.0.saturating_sub(ms)),
@@ -149,6 +158,11 @@ fn history(options: &Options) -> Result<u8, Failure> {
         nick: Nick::foreign(""),
     };
     let mut face = desk::face(options, io::stdout().is_terminal(), &nobody);
+    know(&mut face, &known);
+    // As the reader of direct messages one is named.
+    if let Ok(Some(own)) = read_identity(&directory.join("identity"), &mut warnings) {
+        face.know(own.id(), &options.username);
+    }
     let archive = Archive::Disk(directory.join("history").join(network.folder()));
     let mut stdout = Ok(());
     let shown = history::show(&archive, network, &query, &mut face, now, &mut |out| {
@@ -165,6 +179,24 @@ fn history(options: &Options) -> Result<u8, Failure> {
             directory.display()
         ))),
         (stdout, _) => printed(stdout),
+    }
+}
+
+fn know(face: &mut Face, known: &[Known]) {
+    for known in known {
+        face.know(known.id, &known.nick);
+    }
+}
+
+/// Whose direct messages are asked for.
+fn meant(whom: &Whom, known: &[Known]) -> Result<PeerId, Failure> {
+    match Trust::new(known.to_vec()).find(whom, &[]) {
+        Meant::Peer(peer) => Ok(peer.id),
+        Meant::Several(peers) => {
+            let could = could_be(&peers);
+            Err(Failure::new(FAILED, format!("{whom} {could}")))
+        }
+        _ => Err(Failure::new(FAILED, format!("{whom} is nobody known"))),
     }
 }
 
@@ -249,7 +281,8 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
         }
         None => Store::in_memory(me.id, network, Limits::default()),
     };
-    let (session, signals) = desk.sit(&me, 0)?;
+    let (mut session, signals) = desk.sit(&me, 0)?;
+    know(&mut session.face, &known);
     let options = desk.options;
     let setup = Setup {
         network,
@@ -261,6 +294,7 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
         passing: matches!(desk.purpose, Purpose::Send | Purpose::Peers),
         beacons: options.multicast.is_some(),
         known,
+        receipts: state.receipts(),
         resume,
         identity,
     };

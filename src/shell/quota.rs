@@ -6,7 +6,7 @@ use std::path::Path;
 use super::segment::{self, Reader};
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 use crate::node::node::Node;
 
@@ -39,8 +39,8 @@ impl Default for Limits {
 
 /// What the store asks the core at the end of a turn.
 pub trait Core {
-    /// What is held of a room: all of it saved, failed saves taken back.
-    fn frontier(&self, room: &Room) -> Vec<Range>;
+    /// What is held in a folder: all of it saved, failed saves taken back.
+    fn frontier(&self, folder: &Folder) -> Vec<Range>;
     /// No line of an own log at or above this may be dropped, for a peer lacks it. `u64::MAX`: all may.
     fn floor(&self, log: &LogId) -> u64;
     /// Has this peer been linked before? Others lose their lines first when there is too much in all.
@@ -48,8 +48,8 @@ pub trait Core {
 }
 
 impl Core for Node {
-    fn frontier(&self, room: &Room) -> Vec<Range> {
-        Node::frontier(self, room)
+    fn frontier(&self, folder: &Folder) -> Vec<Range> {
+        Node::frontier(self, folder)
     }
     fn floor(&self, log: &LogId) -> u64 {
         Node::floor(self, log)

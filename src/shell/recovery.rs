@@ -9,7 +9,7 @@ use ed25519_dalek::VerifyingKey;
 use super::segment::{self, Frontier, Reader};
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 
 /// What a room was found to hold.
@@ -42,7 +42,12 @@ enum Check {
 ///
 /// # Errors
 /// A file or the folder cannot be read, cut or removed; never for what a file holds.
-pub fn recover(dir: &Path, room: &Room, network: &NetworkTag, clean: bool) -> io::Result<Found> {
+pub fn recover(
+    dir: &Path,
+    folder: &Folder,
+    network: &NetworkTag,
+    clean: bool,
+) -> io::Result<Found> {
     let mut files = segment::list(dir)?;
     for (number, _) in &files {
         match fs::remove_file(segment::draft(dir, *number)) {
@@ -63,7 +68,7 @@ pub fn recover(dir: &Path, room: &Room, network: &NetworkTag, clean: bool) -> io
     };
     let mut base = None;
     for (i, (number, _)) in files.iter().enumerate().rev() {
-        if let Some((frontier, end)) = latest_frontier(dir, *number, room)? {
+        if let Some((frontier, end)) = latest_frontier(dir, *number, folder)? {
             base = Some((i, frontier, end));
             break;
         }
@@ -85,7 +90,7 @@ pub fn recover(dir: &Path, room: &Room, network: &NetworkTag, clean: bool) -> io
     let others: u64 = files[..files.len() - 1].iter().map(|(_, size)| size).sum();
     Ok(Found {
         sound: first + 1 == files.len()
-            && has_frontier(dir, last, room)?
+            && has_frontier(dir, last, folder)?
             && Reader::open(dir, last)?.generation() == 0,
         segments: files.iter().map(|(number, _)| *number).collect(),
         total: others + end,
@@ -96,18 +101,22 @@ pub fn recover(dir: &Path, room: &Room, network: &NetworkTag, clean: bool) -> io
     })
 }
 
-fn has_frontier(dir: &Path, number: u64, room: &Room) -> io::Result<bool> {
+fn has_frontier(dir: &Path, number: u64, folder: &Folder) -> io::Result<bool> {
     let mut reader = Reader::open(dir, number)?;
-    Ok(reader.advance()? && Frontier::parse(reader.line(), room).is_some())
+    Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
 }
 
 /// The last frontier line of a segment that holds, and where it ends in the file. There may be more than one: a clean end leaves one, too.
-fn latest_frontier(dir: &Path, number: u64, room: &Room) -> io::Result<Option<(Frontier, u64)>> {
+fn latest_frontier(
+    dir: &Path,
+    number: u64,
+    folder: &Folder,
+) -> io::Result<Option<(Frontier, u64)>> {
     let mut reader = Reader::open(dir, number)?;
     let mut latest = None;
     while reader.advance()? {
         if reader.line().starts_with(segment::FRONTIER)
-            && let Some(frontier) = Frontier::parse(reader.line(), room)
+            && let Some(frontier) = Frontier::parse(reader.line(), folder)
         {
             latest = Some((frontier, reader.end_of_line()));
         }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::base::batch::{BATCH_MAX, LogId, Range};
 use crate::base::event::Position;
 use crate::base::identity::{Hash, PeerId};
-use crate::base::name::{Room, Target};
+use crate::base::name::{Folder, Target};
 use crate::base::table::Table;
 
 /// How a frontier line begins.
@@ -51,6 +51,8 @@ struct FrontierFields<'a> {
 struct LogFields<'a> {
     sender: PeerId,
     incarnation: &'a str,
+    /// The reader; left out where all logs are of one room.
+    target: Option<&'a str>,
     low: u64,
     high: u64,
     hash: Hash,
@@ -70,9 +72,8 @@ impl Frontier {
             // Writing to a `Vec` cannot fail.
             let _ = write!(
                 out,
-                "{{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"low\":{},\"high\":{},\"hash\":\"{}\",\"lamport\":{}}}",
-                range.log.author,
-                range.log.incarnation,
+                "{{{}\"low\":{},\"high\":{},\"hash\":\"{}\",\"lamport\":{}}}",
+                of_log(&range.log),
                 range.low,
                 range.high,
                 range.hash,
@@ -92,13 +93,17 @@ impl Frontier {
     }
 
     /// A line without its end. `None` unless every byte is as it was written.
-    pub fn parse(line: &[u8], room: &Room) -> Option<Frontier> {
+    pub fn parse(line: &[u8], folder: &Folder) -> Option<Frontier> {
         holds(line).then_some(())?;
+        let room = folder.room().map(Target::Room);
         let fields: FrontierFields = serde_json::from_slice(line).ok()?;
         let ranges = fields.logs.iter().map(|fields| {
             Some(Range {
                 log: LogId {
-                    target: Target::Room(room.clone()),
+                    target: match &room {
+                        Some(room) => room.clone(),
+                        None => Target::parse(fields.target?)?,
+                    },
                     author: fields.sender,
                     incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
                 },
@@ -118,10 +123,7 @@ impl Frontier {
     /// `None` unless every byte is as it was written.
     pub fn high(line: &[u8], log: &LogId) -> Option<u64> {
         holds(line).then_some(())?;
-        let entry = format!(
-            "\"sender\":\"{}\",\"incarnation\":\"{:016x}\",",
-            log.author, log.incarnation
-        );
+        let entry = of_log(log);
         let mut rest = line;
         while rest.skip_until(b'{').is_ok_and(|n| n > 0) {
             if rest.starts_with(entry.as_bytes()) {
@@ -132,6 +134,16 @@ impl Frontier {
             }
         }
         Some(0)
+    }
+}
+
+/// How an entry begins, and no other log's.
+fn of_log(log: &LogId) -> String {
+    let (author, incarnation) = (log.author, log.incarnation);
+    let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");
+    match &log.target {
+        Target::Room(_) => entry,
+        reader => format!("{entry}\"target\":\"{reader}\","),
     }
 }
 

@@ -29,7 +29,7 @@ impl EventLoop {
                 Request::Join(room) => {
                     self.open(&room)?;
                     if self.node.rooms().contains(&room) {
-                        self.control.joined(&room, self.store.end(&room));
+                        self.control.joined(&room, self.store.end(&(&room).into()));
                     } else {
                         self.control.not_joined(&room);
                     }

@@ -9,7 +9,7 @@ use termion::event::Key;
 use crate::base::batch::Lines;
 use crate::base::event::{Command, Delivery, Notice, Peer};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room, Whom};
 use crate::base::time::{Now, Time};
 use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
@@ -21,6 +21,7 @@ use crate::shell::signals::Signal;
 use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
 use crate::shell::store::Store;
 use crate::shell::transcript::Transcript;
+use crate::shell::wishes::Wishes;
 use crate::ui::command::{self, HELP, Request};
 use crate::ui::editor::Outcome;
 use crate::ui::{json, text};
@@ -63,7 +64,7 @@ pub struct Session {
     stands: bool,
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
-    pending: VecDeque<Command>,
+    pending: Wishes,
     /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
     requests: VecDeque<Request>,
     lookback: Lookback,
@@ -90,17 +91,19 @@ pub struct Parts {
     /// Said at once: the TEXT of `send`.
     pub text: Option<Lines>,
     pub lookback: Lookback,
+    /// `send`: the one peer to whom all is said.
+    pub to: Option<Whom>,
+    /// Milliseconds within which that peer must be found.
+    pub wait: u64,
 }
 
 impl Session {
     pub fn new(parts: Parts) -> Session {
-        let mut pending = VecDeque::new();
+        let typing = io::stdin().is_terminal();
+        // A script is served as soon as the reader comes, a person is answered now.
+        let mut pending = Wishes::new(parts.to, if typing { 0 } else { parts.wait });
         if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
-            pending.push_back(Command::Say {
-                room: None,
-                lines,
-                action: false,
-            });
+            pending.say(lines);
         }
         Session {
             goal: parts.goal,
@@ -112,7 +115,7 @@ impl Session {
             language: parts.language,
             need: parts.need,
             backlog: parts.backlog,
-            typing: io::stdin().is_terminal(),
+            typing,
             reading: io::stdout().is_terminal(),
             stands: false,
             looked: false,
@@ -145,14 +148,14 @@ impl Session {
         }
     }
 
-    /// A room's history stands open.
+    /// A part of the history stands open.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn open(&mut self, store: &Store, room: &Room) -> io::Result<()> {
+    pub fn open(&mut self, store: &Store, folder: &Folder) -> io::Result<()> {
         if self.prints() {
             self.transcript
-                .open(store, room, self.backlog, self.goal.remaining().is_some())?;
+                .open(store, folder, self.backlog, self.goal.remaining().is_some())?;
         }
         Ok(())
     }
@@ -189,7 +192,7 @@ impl Session {
     pub fn take_in(&mut self, now: Now, takes: bool) {
         if self.looking() && self.goal.deadline().is_none_or(|at| at <= now.time) {
             self.looked = true;
-            self.pending.push_back(Command::Peers);
+            self.pending.push(Command::Peers);
         }
         if !self.pending.is_empty() || !self.owed.is_empty() || self.looking_back() {
             return;
@@ -230,7 +233,7 @@ impl Session {
     fn finish(&mut self, stored: bool) {
         if self.ending && stored {
             self.ending = false;
-            self.pending.push_back(Command::Finish { need: self.need });
+            self.pending.push(Command::Finish { need: self.need });
         }
     }
 
@@ -244,7 +247,7 @@ impl Session {
     }
 
     pub fn next_command(&mut self) -> Option<Command> {
-        self.pending.pop_front()
+        self.pending.pop()
     }
 
     fn lines(&mut self, block: Block) {
@@ -252,11 +255,7 @@ impl Session {
         self.refuse(refused.map(|(number, error)| (*number, error.to_string())));
         if self.language == Language::Plain {
             if !block.lines.is_empty() {
-                self.pending.push_back(Command::Say {
-                    room: None,
-                    lines: block.lines,
-                    action: false,
-                });
+                self.pending.say(block.lines);
             }
             return;
         }
@@ -307,7 +306,7 @@ impl Session {
         let query = match self.requests.front() {
             Some(Request::History(lines)) => Query {
                 // In no room nothing is spoken in: then of all.
-                rooms: spoken.into_iter().cloned().collect(),
+                folders: spoken.into_iter().map(Folder::from).collect(),
                 last: Some(*lines.min(&HISTORY_MAX)),
                 ..Query::default()
             },
@@ -345,24 +344,7 @@ impl Session {
 
     fn request(&mut self, request: Request) {
         match request {
-            // Lines that follow each other in one room are said together.
-            Request::Core(Command::Say {
-                room,
-                lines,
-                action: false,
-            }) => match self.pending.back_mut() {
-                Some(Command::Say {
-                    room: last,
-                    lines: before,
-                    action: false,
-                }) if *last == room => before.append(&lines),
-                _ => self.pending.push_back(Command::Say {
-                    room,
-                    lines,
-                    action: false,
-                }),
-            },
-            Request::Core(command) => self.pending.push_back(command),
+            Request::Core(command) => self.pending.push(command),
             Request::Help if self.face.is_json() => self.complain(&HELP.replace('\n', "; ")),
             Request::Help => self.aside(HELP.as_bytes().to_vec()),
             Request::Quit => self.goal.end(DONE),
@@ -404,6 +386,8 @@ impl Session {
         match &notice {
             Notice::Settled => self.goal.settled(),
             Notice::Joined { .. } => self.goal.met(),
+            Notice::Error { code: "target", .. } => self.goal.refuse(),
+            Notice::Error { code: "key", .. } => self.goal.other_key(),
             _ => {}
         }
         if let Some(warning) = text::diagnostic(&notice) {
@@ -494,7 +478,7 @@ impl Session {
 
     /// What is asked for by other ways than stdin.
     pub fn ask(&mut self, commands: Vec<Command>) {
-        self.pending.extend(commands);
+        commands.into_iter().for_each(|c| self.pending.push(c));
     }
 
     /// What another program was asked for, and will not do any more, is to be done before all else.

@@ -1,4 +1,4 @@
-//! One room's history on disk: the segment that is written, and where to read in all of them.
+//! One folder of the history on disk: the segment that is written, and where to read in all of them.
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -12,7 +12,7 @@ use super::segment::{self, Frontier, Reader};
 use crate::base::batch::{Batch, LogId, Range};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 
 /// Bytes behind the last frontier line that are worth a new one at a clean end: reading them takes longer than reading it.
@@ -20,7 +20,7 @@ const CHECKPOINT: u64 = 64 * 1024;
 /// `printed`: three numbers of 20 digits, two blanks, an end of line.
 const PRINTED_LEN: usize = 63;
 
-/// A room's folder.
+/// A room's folder, or one of direct messages.
 pub struct Shelf {
     pub dir: PathBuf,
     network: NetworkTag,
@@ -54,20 +54,23 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Opens the room's folder, or makes it. `segment`: bytes after which a segment is full.
+    /// Opens the folder; a room's is made. `segment`: bytes after which a segment is full.
     ///
     /// # Errors
     /// The folder or a file of it cannot be made, read, cut or removed; never for what a file holds.
     pub fn open(
         dir: PathBuf,
-        room: &Room,
+        folder: &Folder,
         network: NetworkTag,
         clean: bool,
         segment: u64,
     ) -> io::Result<(Shelf, Vec<Range>)> {
         let before = dir.is_dir();
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let found = recovery::recover(&dir, room, &network, clean)?;
+        // A room's folder tells that this directory was in it; one of direct messages is made when there are any.
+        if folder.room().is_some() {
+            make(&dir)?;
+        }
+        let found = recovery::recover(&dir, folder, &network, clean)?;
         let mut shelf = Shelf {
             printed: None,
             printed_file: None,
@@ -156,7 +159,8 @@ impl Shelf {
         frontier.write(&mut line);
         let draft = segment::draft(&self.dir, number);
         let path = segment::path(&self.dir, number);
-        let made = segment::create(&draft)
+        let made = make(&self.dir)
+            .and_then(|()| segment::create(&draft))
             .and_then(|mut file| file.write_all(&line))
             .and_then(|()| fs::rename(&draft, &path))
             .and_then(|()| OpenOptions::new().append(true).open(&path));
@@ -215,6 +219,9 @@ impl Shelf {
     /// # Errors
     /// The medium refuses.
     pub fn sync(&self) -> io::Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
         for file in [&self.file, &self.printed_file].into_iter().flatten() {
             file.sync_data()?;
         }
@@ -436,7 +443,11 @@ pub fn write_printed(file: &File, position: Position) -> io::Result<()> {
     file.write_all_at(text.as_bytes(), 0)
 }
 
-/// Bytes of all files below a room's folder that are segments.
+fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Bytes of all files in a folder that are segments.
 ///
 /// # Errors
 /// The folder cannot be read.

@@ -14,7 +14,7 @@ use super::options::Options;
 use super::status::FAILED;
 use crate::base::event::Known;
 use crate::base::identity::{Hash, Identity};
-use crate::base::name::{Nick, Room};
+use crate::base::name::{Nick, Target};
 use crate::base::table::Table;
 use crate::base::time::Wall;
 use crate::node::hub::Resume;
@@ -26,8 +26,10 @@ pub const KNOWN_MAX: usize = 10_000;
 pub const KNOWN_BYTES_MAX: u64 = 4 << 20;
 /// Longest line of `known_peers` that is understood, in bytes.
 const KNOWN_LINE_MAX: u64 = 4096;
-/// Longest `clean` file, in bytes: a line for each room that was ever spoken in.
+/// Longest `clean` file, in bytes: a line for each room and peer that was ever spoken to.
 const CLEAN_MAX: u64 = 1 << 20;
+/// Most of a `receipts` file that is read, in bytes.
+const RECEIPTS_MAX: u64 = 4 << 20;
 /// Seconds between the writing of the `clean` file and the last change of its inode, in the original.
 const CLEAN_WITHIN: u64 = 10;
 /// What was found, or made, at a start.
@@ -98,12 +100,20 @@ impl State {
         })
     }
 
+    /// Of a directory that is only read: without its lock.
+    pub fn unlocked(directory: &Path) -> State {
+        State {
+            directory: Some(directory.to_owned()),
+            _lock: None,
+        }
+    }
+
     /// `None` with --ephemeral.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
 
-    /// Reads `known_peers`, as at start so again at SIGHUP: `name id since` a line. What is no such line stays there and is skipped, with one warning for all.
+    /// Reads `known_peers`, as at start so again at SIGHUP: `name id since`, perhaps `bound`, a line. What is no such line stays there and is skipped, with one warning for all.
     ///
     /// # Errors
     /// 78: the file is there and can't be read.
@@ -147,9 +157,28 @@ impl State {
                 line.push('\n');
             }
         }
-        line += &format!("{} {} {}\n", known.nick, known.id, known.since);
+        let bound = if known.bound { " bound" } else { "" };
+        line += &format!("{} {} {}{bound}\n", known.nick, known.id, known.since);
         file.write_all(line.as_bytes())?;
         Ok(true)
+    }
+
+    /// Notes what the core knows of direct messages, instead of what was noted before.
+    ///
+    /// # Errors
+    /// The file can't be written; the last note stands.
+    pub fn note_receipts(&self, text: &str) -> io::Result<()> {
+        self.replace("receipts", text, false)
+    }
+
+    /// What was noted last. What can't be read only costs that it is done again.
+    pub fn receipts(&self) -> String {
+        let mut text = String::new();
+        let file = self.path("receipts").and_then(|path| File::open(path).ok());
+        if let Some(file) = file {
+            let _ = file.take(RECEIPTS_MAX).read_to_string(&mut text);
+        }
+        text
     }
 
     /// What a clean end left; it is taken away for good before anything can be signed. None: there was none, or it can't be understood,
@@ -181,17 +210,24 @@ impl State {
     /// # Errors
     /// It can't be written: the next run begins a new incarnation.
     pub fn leave_clean(&mut self, resume: &Resume) -> io::Result<()> {
-        let (Some(path), Some(new)) = (self.path("clean"), self.path("clean.new")) else {
-            return Ok(());
-        };
         let mut text = format!("{:016x}\n", resume.incarnation);
         for (room, (sequence, hash)) in &resume.heads {
             text += &format!("{room} {sequence} {hash}\n");
         }
         text += "end\n";
+        self.replace("clean", &text, true)
+    }
+
+    /// All of a file, or nothing of it; with --ephemeral, nothing.
+    fn replace(&self, name: &str, text: &str, sync: bool) -> io::Result<()> {
+        let (Some(path), Some(new)) = (self.path(name), self.path(&format!("{name}.new"))) else {
+            return Ok(());
+        };
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        if sync {
+            file.sync_all()?;
+        }
         fs::rename(new, path)
     }
 
@@ -325,13 +361,14 @@ fn read_known(file: File, path: &Path, warnings: &mut Vec<String>) -> io::Result
     Ok(known)
 }
 
-/// Columns beyond the third are of versions to come.
+/// The fourth may be `bound`; others are of versions to come. A peer may stand in several lines, and is bound if one of them says so.
 fn parse_known(line: &str) -> Option<Known> {
     let mut columns = line.split_ascii_whitespace();
     Some(Known {
         nick: Nick::new(columns.next()?).ok()?,
         id: columns.next()?.parse().ok()?,
         since: Wall::parse(columns.next()?)?,
+        bound: columns.next() == Some("bound"),
     })
 }
 
@@ -343,9 +380,9 @@ fn parse_clean(text: &str) -> Option<Resume> {
     let mut heads = Table::new();
     for line in lines {
         let mut words = line.split(' ');
-        let room = Room::new(words.next()?).ok()?;
+        let target = Target::parse(words.next()?)?;
         let sequence = words.next()?.parse().ok()?;
-        heads.insert(room, (sequence, Hash::parse(words.next()?)?));
+        heads.insert(target, (sequence, Hash::parse(words.next()?)?));
     }
     Some(Resume { incarnation, heads })
 }

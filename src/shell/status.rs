@@ -9,6 +9,8 @@ pub const USAGE: u8 = 2;
 pub const NOBODY: u8 = 69;
 /// Some were, but not everyone needed holds it yet.
 pub const NOT_EVERYONE: u8 = 75;
+/// A key is not the one bound to that name.
+pub const OTHER_KEY: u8 = 77;
 /// Configuration, identity, directory or secret file.
 pub const CONFIG: u8 = 78;
 /// `listen` ran out of time with fewer lines than asked for.

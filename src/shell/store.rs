@@ -13,10 +13,13 @@ use super::view::View;
 use crate::base::batch::{Batch, Local, LogId, Range};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room};
 
-/// The history of all joined rooms.
-pub struct Store(Kind);
+/// The history of all joined rooms, and the direct messages.
+pub struct Store {
+    own: PeerId,
+    kind: Kind,
+}
 
 enum Kind {
     Disk(Box<Disk>),
@@ -39,67 +42,75 @@ impl Store {
         limits: Limits,
     ) -> io::Result<(Store, Vec<Range>)> {
         let (disk, ranges) = Disk::open(dir, network, own, rooms, clean, limits)?;
-        Ok((Store(Kind::Disk(Box::new(disk))), ranges))
+        let kind = Kind::Disk(Box::new(disk));
+        Ok((Store { own, kind }, ranges))
     }
 
     /// A store that ends with the process. Of the limits only `memory` counts.
     pub fn in_memory(own: PeerId, network: NetworkTag, limits: Limits) -> Store {
-        Store(Kind::Memory(Memory::new(own, network, limits.memory)))
+        let kind = Kind::Memory(Memory::new(own, network, limits.memory));
+        Store { own, kind }
     }
 
     /// Another program's store, to be read alone.
     pub fn view(view: View) -> Store {
-        Store(Kind::View(Box::new(view)))
-    }
-
-    /// Of a [`Store::view`]: the room stands open, and goes as far as this.
-    pub fn open_view(&mut self, room: &Room, end: Position) {
-        if let Kind::View(view) = &mut self.0 {
-            view.open(room, end);
+        let kind = Kind::View(Box::new(view));
+        Store {
+            own: PeerId([0; 32]),
+            kind,
         }
     }
 
-    /// Of a [`Store::view`]: the room's history goes as far as this now.
-    pub fn reaches(&mut self, room: &Room, end: Position) {
-        if let Kind::View(view) = &mut self.0 {
-            view.reaches(room, end);
+    /// Of a [`Store::view`]: the folder stands open, and goes as far as this.
+    pub fn open_view(&mut self, folder: &Folder, end: Position) {
+        if let Kind::View(view) = &mut self.kind {
+            view.open(folder, end);
         }
     }
 
-    /// Opens a room, and gives back what it holds. One that is open is read anew.
+    /// Of a [`Store::view`]: it goes as far as this now.
+    pub fn reaches(&mut self, folder: &Folder, end: Position) {
+        if let Kind::View(view) = &mut self.kind {
+            view.reaches(folder, end);
+        }
+    }
+
+    fn folder(&self, log: &LogId) -> Folder {
+        Folder::of(&log.target, &log.author, &self.own)
+    }
+
+    /// Opens a folder, and gives back what it holds. One that is open is read anew.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn join(&mut self, room: &Room) -> io::Result<Vec<Range>> {
-        match &mut self.0 {
-            Kind::Disk(disk) => disk.join(room, false),
+    pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
+        match &mut self.kind {
+            Kind::Disk(disk) => disk.join(folder, false),
             Kind::Memory(memory) => {
-                memory.join(room);
+                memory.join(folder);
                 Ok(Vec::new())
             }
             Kind::View(_) => Ok(Vec::new()),
         }
     }
 
-    /// Was this directory in the room in an earlier run?
-    pub fn was_there(&self, room: &Room) -> bool {
-        match &self.0 {
-            Kind::Disk(disk) => disk.shelf(room).is_some_and(|shelf| shelf.before),
+    /// Was this directory in the folder in an earlier run?
+    pub fn was_there(&self, folder: &Folder) -> bool {
+        match &self.kind {
+            Kind::Disk(disk) => disk.shelf(folder).is_some_and(|shelf| shelf.before),
             Kind::Memory(_) | Kind::View(_) => false,
         }
     }
 
-    /// Appends a batch to its room's history. All or nothing.
+    /// Appends a batch to its folder. All or nothing.
     ///
     /// # Errors
-    /// The room is not open (`NotFound`), or the disk is full or broken.
+    /// The folder is not open (`NotFound`), or the disk is full or broken.
     pub fn save(&mut self, batch: &Batch, local: Local) -> io::Result<()> {
-        let Some(room) = batch.log.target.room() else {
-            return Err(io::ErrorKind::Unsupported.into());
-        };
-        match &mut self.0 {
-            Kind::Disk(disk) => disk.save(room, batch, local),
-            Kind::Memory(memory) => memory.save(room, batch, local),
+        let folder = &self.folder(&batch.log);
+        match &mut self.kind {
+            Kind::Disk(disk) => disk.save(folder, batch, local),
+            Kind::Memory(memory) => memory.save(folder, batch, local),
             Kind::View(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -110,7 +121,7 @@ impl Store {
     /// # Errors
     /// The disk is full or broken. Nothing is lost: the old segments go on, and a later turn tries again.
     pub fn end_turn(&mut self, core: &dyn Core) -> io::Result<Vec<(LogId, u64)>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Disk(disk) => disk.end_turn(core),
             Kind::Memory(memory) => Ok(memory.end_turn(core)),
             Kind::View(_) => Ok(Vec::new()),
@@ -120,7 +131,7 @@ impl Store {
     /// No more of our own can be kept, for the disk is full, or peers lack too much of it: stdin must wait. May become false without
     /// anything said to the store, so it is to be asked again, once a second is enough.
     pub fn full(&mut self) -> bool {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Disk(disk) => disk.full(),
             Kind::Memory(memory) => memory.full(),
             Kind::View(_) => false,
@@ -139,8 +150,8 @@ impl Store {
         at: Option<Position>,
         budget: usize,
     ) -> io::Result<(Vec<Batch>, Option<Position>)> {
-        match &self.0 {
-            Kind::Disk(disk) => match log.target.room().and_then(|room| disk.shelf(room)) {
+        match &self.kind {
+            Kind::Disk(disk) => match disk.shelf(&self.folder(log)) {
                 Some(shelf) => shelf.load(log, from, at, budget),
                 None => Ok((Vec::new(), at)),
             },
@@ -149,64 +160,64 @@ impl Store {
         }
     }
 
-    /// What came into a room after `at`, in order of arrival, about `budget` bytes but at least one batch; `at` goes on behind it.
+    /// What came into a folder after `at`, in order of arrival, about `budget` bytes but at least one batch; `at` goes on behind it.
     /// Empty: that is all for now. [`Position::default`] is the beginning.
     ///
     /// # Errors
     /// A file cannot be read; `at` stays.
     pub fn read_on(
         &self,
-        room: &Room,
+        folder: &Folder,
         at: &mut Position,
         budget: usize,
     ) -> io::Result<Vec<Stored>> {
-        match &self.0 {
-            Kind::Disk(disk) => match disk.shelf(room) {
+        match &self.kind {
+            Kind::Disk(disk) => match disk.shelf(folder) {
                 Some(shelf) => shelf.read_on(at, budget),
                 None => Ok(Vec::new()),
             },
-            Kind::Memory(memory) => Ok(memory.read_on(room, at, budget)),
-            Kind::View(view) => view.read_on(room, at, budget),
+            Kind::Memory(memory) => Ok(memory.read_on(folder, at, budget)),
+            Kind::View(view) => view.read_on(folder, at, budget),
         }
     }
 
-    /// Behind all that is stored of a room.
-    pub fn end(&self, room: &Room) -> Position {
-        match &self.0 {
+    /// Behind all that is stored in a folder.
+    pub fn end(&self, folder: &Folder) -> Position {
+        match &self.kind {
             Kind::Disk(disk) => disk
-                .shelf(room)
+                .shelf(folder)
                 .map(|shelf| shelf.end())
                 .unwrap_or_default(),
             Kind::Memory(memory) => memory.end(),
-            Kind::View(view) => view.end(room),
+            Kind::View(view) => view.end(folder),
         }
     }
 
-    /// Up to where this directory last printed a room; `None`: it never did.
-    pub fn printed(&self, room: &Room) -> Option<Position> {
-        match &self.0 {
-            Kind::Disk(disk) => disk.shelf(room)?.printed(),
-            Kind::Memory(memory) => memory.printed(room),
-            Kind::View(view) => view.printed(room),
+    /// Up to where this directory last printed a folder; `None`: it never did.
+    pub fn printed(&self, folder: &Folder) -> Option<Position> {
+        match &self.kind {
+            Kind::Disk(disk) => disk.shelf(folder)?.printed(),
+            Kind::Memory(memory) => memory.printed(folder),
+            Kind::View(view) => view.printed(folder),
         }
     }
 
     /// # Errors
-    /// The disk is full or broken, or the room is not open.
-    pub fn set_printed(&mut self, room: &Room, position: Position) -> io::Result<()> {
-        match &mut self.0 {
-            Kind::Disk(disk) => disk.set_printed(room, position),
+    /// The disk is full or broken, or the folder is not open.
+    pub fn set_printed(&mut self, folder: &Folder, position: Position) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Disk(disk) => disk.set_printed(folder, position),
             Kind::Memory(memory) => {
-                memory.set_printed(room, position);
+                memory.set_printed(folder, position);
                 Ok(())
             }
-            Kind::View(view) => view.set_printed(room, position),
+            Kind::View(view) => view.set_printed(folder, position),
         }
     }
 
     /// All that is stored, for one who looks back: rooms that are not joined, too.
     pub fn archive(&self) -> (Archive<'_>, NetworkTag) {
-        match &self.0 {
+        match &self.kind {
             Kind::Disk(disk) => (Archive::Disk(disk.dir.clone()), disk.network),
             Kind::Memory(memory) => (Archive::Memory(memory), memory.network),
             Kind::View(view) => (Archive::Disk(view.dir.clone()), view.network),
@@ -218,7 +229,7 @@ impl Store {
     /// # Errors
     /// The medium refuses.
     pub fn sync(&self) -> io::Result<()> {
-        match &self.0 {
+        match &self.kind {
             Kind::Disk(disk) => disk.sync(),
             Kind::Memory(_) | Kind::View(_) => Ok(()),
         }
@@ -229,7 +240,7 @@ impl Store {
     /// # Errors
     /// The disk is full or broken: the end is not to be marked as clean.
     pub fn close(mut self, core: &dyn Core) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Disk(disk) => disk.close(core),
             Kind::Memory(_) | Kind::View(_) => Ok(()),
         }
@@ -237,7 +248,7 @@ impl Store {
 
     /// Did the medium refuse something in the background since this was last asked?
     pub fn take_sync_failed(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Disk(disk) => disk.take_sync_failed(),
             Kind::Memory(_) | Kind::View(_) => false,
         }

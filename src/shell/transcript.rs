@@ -4,7 +4,7 @@ use std::io;
 
 use crate::base::event::{Chat, Notice, Position};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 use crate::shell::face::Face;
 use crate::shell::printer::Printer;
@@ -15,7 +15,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Events other than lines that may wait for a stalled output; older ones go first.
 const EVENTS_MAX: usize = 1000;
 
-/// One room's cursor.
+/// One folder's cursor.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     at: Position,
@@ -29,14 +29,14 @@ struct Cursor {
 
 pub struct Transcript {
     own: PeerId,
-    cursors: Table<Room, Cursor>,
+    cursors: Table<Folder, Cursor>,
     /// Own lines are printed.
     echo: bool,
     /// The output took less than there was.
     lagging: bool,
     events: VecDeque<Vec<u8>>,
     /// Chunks handed to the output, and how far the history is printed when they are out.
-    handed: VecDeque<(u64, Room, Position)>,
+    handed: VecDeque<(u64, Folder, Position)>,
     token: u64,
     /// Lines handed to the output that were said while this program ran.
     pub lines: u64,
@@ -59,7 +59,7 @@ impl Transcript {
         }
     }
 
-    /// Begins with a room where the last run stopped printing, or `backlog` lines before its end, whichever is earlier. `only_new`: at its end.
+    /// Begins with a folder where the last run stopped printing, or `backlog` lines before its end, whichever is earlier. `only_new`: at its end.
     /// One that stands open goes on where it is.
     ///
     /// # Errors
@@ -67,13 +67,13 @@ impl Transcript {
     pub fn open(
         &mut self,
         store: &Store,
-        room: &Room,
+        folder: &Folder,
         backlog: u64,
         only_new: bool,
     ) -> io::Result<()> {
-        let end = store.end(room);
-        let printed = store.printed(room).unwrap_or_default();
-        if let Some(cursor) = self.cursors.get(room) {
+        let end = store.end(folder);
+        let printed = store.printed(folder).unwrap_or_default();
+        if let Some(cursor) = self.cursors.get(folder) {
             self.lagging = true;
             // What an earlier program left unprinted before this run began stays noted as that.
             self.notes &= printed >= cursor.from;
@@ -88,19 +88,19 @@ impl Transcript {
         // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
         self.notes &= !only_new || printed >= end;
         if backlog > 0 && !only_new {
-            let (at, skip) = last_lines(store, room, end, backlog)?;
+            let (at, skip) = last_lines(store, folder, end, backlog)?;
             cursor.backlog = Some((at, skip));
             cursor.at = cursor.at.min(at);
         }
         self.lagging |= cursor.at < end;
         cursor.from = cursor.at;
-        self.cursors.insert(room.clone(), cursor);
+        self.cursors.insert(folder.clone(), cursor);
         Ok(())
     }
 
     /// The room was left.
-    pub fn close(&mut self, room: &Room) {
-        self.cursors.remove(room);
+    pub fn close(&mut self, folder: &Folder) {
+        self.cursors.remove(folder);
     }
 
     /// Lines were stored that nobody showed: they are to be read.
@@ -117,10 +117,9 @@ impl Transcript {
         face: &mut Face,
         printer: &Printer,
     ) {
-        let Some(room) = chat.batch.log.target.room() else {
-            return;
-        };
-        let Some(cursor) = self.cursors.get_mut(room) else {
+        let log = &chat.batch.log;
+        let folder = &Folder::of(&log.target, &log.author, &self.own);
+        let Some(cursor) = self.cursors.get_mut(folder) else {
             return;
         };
         let left = most.map(|most| most.saturating_sub(self.lines));
@@ -132,7 +131,7 @@ impl Transcript {
             self.lagging = true;
             return;
         }
-        cursor.at = store.end(room);
+        cursor.at = store.end(folder);
         let at = cursor.at;
         if chat.own && !self.echo {
             return;
@@ -149,12 +148,19 @@ impl Transcript {
             // Of this one a part is printed: the next run prints it whole.
             return self.print(face, printer, out);
         }
-        self.hand(face, printer, out, room.clone(), at);
+        self.hand(face, printer, out, folder.clone(), at);
     }
 
-    fn hand(&mut self, face: &mut Face, printer: &Printer, out: Vec<u8>, room: Room, at: Position) {
+    fn hand(
+        &mut self,
+        face: &mut Face,
+        printer: &Printer,
+        out: Vec<u8>,
+        folder: Folder,
+        at: Position,
+    ) {
         self.print(face, printer, out);
-        self.handed.push_back((self.token, room, at));
+        self.handed.push_back((self.token, folder, at));
     }
 
     /// Hands lines to the output, which has room: the caller asked. An output that broke takes nothing, and ends the run.
@@ -201,17 +207,17 @@ impl Transcript {
             return Ok(());
         }
         let left = |printed: u64| most.map_or(u64::MAX, |most| most.saturating_sub(printed));
-        let rooms: Vec<Room> = self.cursors.keys().cloned().collect();
-        for room in rooms {
+        let folders: Vec<Folder> = self.cursors.keys().cloned().collect();
+        for folder in folders {
             while left(self.lines) > 0 {
                 // Asked once for each chunk: the output may have room again a moment after it said no, and there is still more to read.
                 if !printer.room() {
                     return Ok(());
                 }
-                let Some(mut cursor) = self.cursors.get(&room).copied() else {
+                let Some(mut cursor) = self.cursors.get(&folder).copied() else {
                     break;
                 };
-                let batches = store.read_on(&room, &mut cursor.at, READ_BYTES)?;
+                let batches = store.read_on(&folder, &mut cursor.at, READ_BYTES)?;
                 if batches.is_empty() {
                     break;
                 }
@@ -240,8 +246,8 @@ impl Transcript {
                         }
                     }
                 }
-                self.cursors.insert(room.clone(), cursor);
-                self.hand(face, printer, out, room.clone(), cursor.at);
+                self.cursors.insert(folder.clone(), cursor);
+                self.hand(face, printer, out, folder.clone(), cursor.at);
             }
         }
         while let Some(event) = self.events.pop_front_if(|_| printer.room()) {
@@ -255,16 +261,16 @@ impl Transcript {
     pub fn note_printed(&mut self, store: &mut Store, printer: &Printer) {
         let out = printer.printed();
         let taken = self.handed.partition_point(|(token, _, _)| *token <= out);
-        let mut reached: Vec<(Room, Position)> = Vec::new();
-        for (_, room, at) in self.handed.drain(..taken) {
-            match reached.iter_mut().find(|(of, _)| *of == room) {
+        let mut reached: Vec<(Folder, Position)> = Vec::new();
+        for (_, folder, at) in self.handed.drain(..taken) {
+            match reached.iter_mut().find(|(of, _)| *of == folder) {
                 Some((_, reached)) => *reached = at,
-                None => reached.push((room, at)),
+                None => reached.push((folder, at)),
             }
         }
-        for (room, at) in reached.iter().filter(|_| self.notes) {
+        for (folder, at) in reached.iter().filter(|_| self.notes) {
             // A note that cannot be written only makes the next run print these lines once more.
-            let _ = store.set_printed(room, *at);
+            let _ = store.set_printed(folder, *at);
         }
     }
 }
@@ -272,7 +278,7 @@ impl Transcript {
 /// Where the last `lines` lines before `end` begin: the batch, and how many of its lines come before them.
 fn last_lines(
     store: &Store,
-    room: &Room,
+    folder: &Folder,
     end: Position,
     lines: u64,
 ) -> io::Result<(Position, u64)> {
@@ -280,7 +286,7 @@ fn last_lines(
     let mut sum = 0;
     let mut at = Position::default();
     loop {
-        let batches = store.read_on(room, &mut at, READ_BYTES)?;
+        let batches = store.read_on(folder, &mut at, READ_BYTES)?;
         if batches.is_empty() {
             break;
         }

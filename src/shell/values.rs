@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::failure::quoted;
-use crate::base::name::{NameError, Nick, Room};
+use crate::base::name::{NameError, Nick, Room, Whom};
 use crate::base::time::Wall;
 use crate::wire::code::{DEFAULT_PORT, Place, places};
 
@@ -57,11 +57,24 @@ pub fn room(value: &OsStr) -> Result<Room, String> {
     })
 }
 
-pub fn target(value: &OsStr) -> Result<Room, String> {
+/// Where `send` says its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    Room(Room),
+    Peer(Whom),
+}
+
+pub fn target(value: &OsStr) -> Result<To, String> {
     if value.as_bytes().starts_with(b"@") {
-        return Err("--to takes a ROOM: direct messages are not built yet".into());
+        let text = utf8(value)?;
+        let whom = Whom::parse(text);
+        return whom.map(To::Peer).map_err(|error| {
+            let shown = quoted(text);
+            format!("--to: the peer {shown} {error}; it is @name, @name~abcd, or @ and an id")
+        });
     }
-    room(value).map_err(|sentence| sentence.replacen("--room", "--to", 1))
+    let room = room(value).map_err(|sentence| sentence.replacen("--room", "--to", 1));
+    room.map(To::Room)
 }
 
 pub fn port(value: &OsStr) -> Result<u16, String> {

@@ -6,7 +6,7 @@ use super::segment;
 use super::shelf;
 use crate::base::event::{Position, Stored};
 use crate::base::identity::NetworkTag;
-use crate::base::name::Room;
+use crate::base::name::Folder;
 use crate::base::table::Table;
 
 /// One room's history.
@@ -21,7 +21,7 @@ pub struct View {
     pub network: NetworkTag,
     /// The program that writes prints nothing: how far it is printed is noted here.
     notes: bool,
-    rooms: Table<Room, Seen>,
+    parts: Table<Folder, Seen>,
 }
 
 impl View {
@@ -30,46 +30,46 @@ impl View {
             dir: dir.join(network.folder()),
             network,
             notes,
-            rooms: Table::new(),
+            parts: Table::new(),
         }
     }
 
-    fn folder(&self, room: &Room) -> PathBuf {
-        self.dir.join(room.as_str())
+    fn folder(&self, part: &Folder) -> PathBuf {
+        self.dir.join(part.as_str())
     }
 
     /// The room's history goes as far as this now.
-    pub fn reaches(&mut self, room: &Room, end: Position) {
-        if let Some(seen) = self.rooms.get_mut(room) {
+    pub fn reaches(&mut self, part: &Folder, end: Position) {
+        if let Some(seen) = self.parts.get_mut(part) {
             seen.end = end;
         }
     }
 
     /// The room stands open.
-    pub fn open(&mut self, room: &Room, end: Position) {
+    pub fn open(&mut self, part: &Folder, end: Position) {
         // What the other program prints is not printed once more; a note that cannot be read is as if nothing was.
         let printed = match self.notes {
-            true => shelf::printed(&self.folder(room)).unwrap_or_default(),
+            true => shelf::printed(&self.folder(part)).unwrap_or_default(),
             false => Some(end),
         };
-        self.rooms.insert(room.clone(), Seen { end, printed });
+        self.parts.insert(part.clone(), Seen { end, printed });
     }
 
-    pub fn end(&self, room: &Room) -> Position {
-        self.rooms
-            .get(room)
+    pub fn end(&self, part: &Folder) -> Position {
+        self.parts
+            .get(part)
             .map_or_else(Position::default, |seen| seen.end)
     }
 
-    pub fn printed(&self, room: &Room) -> Option<Position> {
-        self.rooms.get(room)?.printed
+    pub fn printed(&self, part: &Folder) -> Option<Position> {
+        self.parts.get(part)?.printed
     }
 
     /// # Errors
     /// The disk is full or broken.
-    pub fn set_printed(&mut self, room: &Room, position: Position) -> io::Result<()> {
-        let folder = self.folder(room);
-        match self.rooms.get_mut(room) {
+    pub fn set_printed(&mut self, part: &Folder, position: Position) -> io::Result<()> {
+        let folder = self.folder(part);
+        match self.parts.get_mut(part) {
             Some(seen) if self.notes && seen.printed != Some(position) => {
                 seen.printed = Some(position);
                 shelf::write_printed(&shelf::open_printed(&folder)?, position)
@@ -82,11 +82,11 @@ impl View {
     /// A file cannot be read; `at` stays.
     pub fn read_on(
         &self,
-        room: &Room,
+        part: &Folder,
         at: &mut Position,
         budget: usize,
     ) -> io::Result<Vec<Stored>> {
-        let dir = self.folder(room);
+        let dir = self.folder(part);
         let segments: Vec<u64> = segment::list(&dir)?.iter().map(|(n, _)| *n).collect();
         let index = segments.partition_point(|n| *n < at.segment);
         let offset = match segments.get(index) {

@@ -1,7 +1,7 @@
 //! What is typed, as what is wanted.
 use crate::base::batch::Lines;
 use crate::base::event::Command;
-use crate::base::name::{Nick, Room};
+use crate::base::name::{Nick, Room, Whom};
 
 /// What a typed line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub const HELP: &str = "\
 /history [N]      the last N stored lines of this room (20)
 /search TEXT      stored lines with this text, of all rooms
 /stats            how far your lines have come, and what was counted
+/msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /quit             leave
 //TEXT            say a line that begins with /
 ";
@@ -71,6 +72,16 @@ pub fn parse(line: &str) -> Result<Request, String> {
         },
         "search" if argument.is_empty() => Err("/search needs a text: /search hello".into()),
         "search" => Ok(Request::Search(argument.to_owned())),
+        "msg" | "dm" | "w" => {
+            let (target, text) = match argument.split_once(char::is_whitespace) {
+                Some((target, text)) if !text.trim().is_empty() => (target, text.trim_start()),
+                _ => return Err(format!("/{word} needs a name and a text: /{word} bob psst")),
+            };
+            match target.starts_with('#') {
+                true => say(Some(room(target)?), text, false),
+                false => tell(target, text, false),
+            }
+        }
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
         "me" => say(None, argument, true),
         _ => Err(format!(
@@ -84,15 +95,34 @@ pub fn parse(line: &str) -> Result<Request, String> {
 /// # Errors
 /// A sentence: the text is too long.
 pub fn say(room: Option<Room>, text: &str, action: bool) -> Result<Request, String> {
+    let lines = lines(text)?;
+    Ok(Request::Core(Command::Say {
+        room,
+        lines,
+        action,
+    }))
+}
+
+/// Text for one peer, who must be known when it is said.
+///
+/// # Errors
+/// A sentence: this is no name, or the text is too long.
+pub fn tell(name: &str, text: &str, action: bool) -> Result<Request, String> {
+    let whom = Whom::parse(name).map_err(|error| format!("the name {name} {error}"))?;
+    let lines = lines(text)?;
+    Ok(Request::Core(Command::Tell {
+        whom,
+        lines,
+        action,
+        within: 0,
+    }))
+}
+
+fn lines(text: &str) -> Result<Lines, String> {
     let mut lines = Lines::default();
-    match lines.push(text.as_bytes()) {
-        Ok(()) => Ok(Request::Core(Command::Say {
-            room,
-            lines,
-            action,
-        })),
-        Err(error) => Err(error.to_string()),
-    }
+    let pushed = lines.push(text.as_bytes());
+    pushed.map_err(|error| error.to_string())?;
+    Ok(lines)
 }
 
 /// A room's name as a person types it.

@@ -291,16 +291,13 @@ pub fn parse(line: &str) -> Result<Request, String> {
         .content
         .ok_or("the JSON line has no \"content\"".to_string())?;
     match typed.kind.as_str() {
-        "chat" => {
-            let room = match typed.target.as_deref() {
-                None => None,
-                Some(target) if target.starts_with('@') => {
-                    return Err(format!("the target {target} is not a room"));
-                }
-                Some(target) => Some(command::room(target)?),
-            };
-            command::say(room, &content, typed.action)
-        }
+        "chat" => match typed.target.as_deref() {
+            None => command::say(None, &content, typed.action),
+            Some(target) if target.starts_with('@') => {
+                command::tell(target, &content, typed.action)
+            }
+            Some(target) => command::say(Some(command::room(target)?), &content, typed.action),
+        },
         "command" if content.starts_with('/') => command::parse(&content),
         "command" => Err("the \"content\" of a command begins with /".into()),
         kind => Err(format!(

@@ -59,6 +59,8 @@ fn push_clean(out: &mut Vec<u8>, text: &str) {
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     by_id: Table<PeerId, Nick>,
+    /// Of earlier runs, perhaps.
+    known: Table<PeerId, Nick>,
     /// Names in lower case, with their first bearer; `None` once there was a second.
     bearers: Table<String, Option<PeerId>>,
 }
@@ -81,9 +83,16 @@ impl Names {
         }
     }
 
+    /// A name by which this peer was known, whoever else may bear it now.
+    pub fn know(&mut self, id: PeerId, nick: &Nick) {
+        if self.known.len() < NAMES_MAX {
+            self.known.insert(id, nick.clone());
+        }
+    }
+
     /// The last name seen of this peer.
     pub fn nick(&self, id: &PeerId) -> Option<&Nick> {
-        self.by_id.get(id)
+        self.by_id.get(id).or_else(|| self.known.get(id))
     }
 
     /// Does the name, alone, say who this is?
@@ -158,6 +167,11 @@ impl Transcript {
 
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// See [`Names::know`].
+    pub fn know(&mut self, id: PeerId, nick: &Nick) {
+        self.names.know(id, nick);
     }
 
     /// Appends the notice's lines, each ended by `\n`. Notices that are no part of a transcript add nothing.

@@ -160,10 +160,10 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
 }
 
 /// The log that a `have` or a `want` means; `None` if its incarnation is no number.
-pub fn log(room: &Room, author: PeerId, incarnation: &str) -> Option<LogId> {
+pub fn log(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
     let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
     Some(LogId {
-        target: Target::Room(room.clone()),
+        target: target.clone(),
         author,
         incarnation,
     })

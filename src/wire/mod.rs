@@ -4,4 +4,5 @@ pub mod code;
 pub mod frame;
 pub mod message;
 pub mod noise;
+pub mod sealed;
 pub mod secret;

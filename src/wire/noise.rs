@@ -69,7 +69,7 @@ impl Hash for Blake2s {
     }
 }
 
-/// Everything as by default, but the hash, and the randomness, which comes from the core.
+/// Everything as by default, but the hash, and the randomness, which comes from the core: all of it of this seed.
 struct Resolver([u8; 32]);
 
 impl CryptoResolver for Resolver {
@@ -185,38 +185,20 @@ impl Handshake {
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
         let expected = [b'P', b'2', VERSION, psk.is_some() as u8];
-        let (name, modifiers) = if psk.is_some() {
-            let first = vec![HandshakeModifier::Psk(0)];
-            ("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s", first)
-        } else {
-            ("Noise_XX_25519_ChaChaPoly_BLAKE2s", Vec::new())
+        let name = match psk {
+            Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
+            None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
         };
-        let pattern = HandshakeChoice {
+        let opening = Opening {
+            name,
             pattern: HandshakePattern::XX,
-            modifiers: HandshakeModifierList { list: modifiers },
+            psk,
+            secret: Some(secret),
+            remote: None,
+            prologue: &expected,
+            initiator: dialer,
         };
-        let build = || {
-            let params = NoiseParams::new(
-                name.to_owned(),
-                BaseChoice::Noise,
-                pattern,
-                DHChoice::Curve25519,
-                CipherChoice::ChaChaPoly,
-                HashChoice::Blake2s,
-            );
-            let mut builder = Builder::with_resolver(params, Box::new(Resolver(seed)))
-                .local_private_key(secret)?
-                .prologue(&expected)?;
-            if let Some(psk) = psk {
-                builder = builder.psk(0, psk)?;
-            }
-            if dialer {
-                builder.build_initiator()
-            } else {
-                builder.build_responder()
-            }
-        };
-        let mut state = Box::new(build().map_err(|_: snow::Error| NoiseError::Refused)?);
+        let mut state = Box::new(opening.state(seed).ok_or(NoiseError::Refused)?);
         let mut preamble = Vec::new();
         if dialer {
             preamble.extend_from_slice(&expected);
@@ -268,6 +250,56 @@ impl Handshake {
             session: Box::new(session),
             used: clear + used,
         })
+    }
+}
+
+/// What a pattern is begun with.
+pub struct Opening<'a> {
+    pub name: &'a str,
+    pub pattern: HandshakePattern,
+    pub psk: Option<&'a [u8; 32]>,
+    /// The own key.
+    pub secret: Option<&'a [u8; 32]>,
+    /// The other's key, if it is known.
+    pub remote: Option<&'a [u8; 32]>,
+    pub prologue: &'a [u8],
+    pub initiator: bool,
+}
+
+impl Opening<'_> {
+    /// `seed`: all the randomness there is. `None`: the keys do not fit the pattern.
+    #[inline(never)]
+    pub fn state(&self, seed: [u8; 32]) -> Option<HandshakeState> {
+        let psk = self.psk.map(|_| HandshakeModifier::Psk(0));
+        let list = psk.into_iter().collect();
+        let pattern = HandshakeChoice {
+            pattern: self.pattern,
+            modifiers: HandshakeModifierList { list },
+        };
+        let params = NoiseParams::new(
+            self.name.to_owned(),
+            BaseChoice::Noise,
+            pattern,
+            DHChoice::Curve25519,
+            CipherChoice::ChaChaPoly,
+            HashChoice::Blake2s,
+        );
+        let builder = Builder::with_resolver(params, Box::new(Resolver(seed)));
+        let mut builder = builder.prologue(self.prologue).ok()?;
+        if let Some(secret) = self.secret {
+            builder = builder.local_private_key(secret).ok()?;
+        }
+        if let Some(remote) = self.remote {
+            builder = builder.remote_public_key(remote).ok()?;
+        }
+        if let Some(psk) = self.psk {
+            builder = builder.psk(0, psk).ok()?;
+        }
+        let state = match self.initiator {
+            true => builder.build_initiator(),
+            false => builder.build_responder(),
+        };
+        state.ok()
     }
 }
 

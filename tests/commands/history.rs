@@ -196,7 +196,7 @@ fn a_backlog_is_the_last_stored_lines() {
 struct NoCore;
 
 impl Core for NoCore {
-    fn frontier(&self, _: &Room) -> Vec<Range> {
+    fn frontier(&self, _: &p2pchat::base::name::Folder) -> Vec<Range> {
         Vec::new()
     }
     fn floor(&self, _: &LogId) -> u64 {
@@ -234,6 +234,7 @@ fn fill(lo: &Loopback, lines: u64) {
             previous: head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
+            sealed: None,
         };
         let batch = Batch::sign(&identity, &network, draft);
         store.save(&batch, Local::default()).expect("room");

@@ -110,7 +110,7 @@ fn a_bad_object_is_answered_counted_and_skipped() {
     let input = concat!(
         r#"{"type":"chat","content":"good"}"#,
         "\nplain\n",
-        r#"{"type":"chat","target":"@bob","content":"no"}"#,
+        r#"{"type":"chat","target":"@b b","content":"no"}"#,
         "\n",
         r#"{"type":"command","content":"/fly"}"#,
         "\n",

@@ -7,6 +7,7 @@ mod hosts;
 
 mod chat;
 mod control;
+mod direct;
 mod directory;
 mod hangup;
 mod history;

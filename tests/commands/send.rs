@@ -165,13 +165,13 @@ fn a_line_goes_out_before_the_input_ends() {
 }
 
 #[test]
-fn a_room_is_a_target_and_a_peer_is_not_yet() {
+fn a_room_is_a_target() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "Ops"]);
     let ended = finish(lo.spawn("alice", &["send", "-t", "ops", "hi"]), b"");
     assert_eq!(ended.code, 0, "{ended:?}");
     let line = wait_line(&bob, ": hi");
     assert!(unstamped(&line).starts_with("#ops alice~"), "{line}");
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "hi"]), b"");
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@b b", "hi"]), b"");
     assert_eq!(ended.code, 2, "{ended:?}");
 }

@@ -143,7 +143,7 @@ fn a_line_that_is_older_than_what_it_answers_is_caught() {
     talk(&mut lan, alice);
     // The store forgets how far the clock of the room had gone.
     lan.kill(bob);
-    lan.people[bob].disk = Disk::default();
+    lan.people[bob].disk = Disk::new(lan.id(bob));
     lan.start(bob);
     lan.cut(alice, bob);
     lan.say(bob, "an answer");

@@ -194,9 +194,12 @@ impl Lan {
                 batch.sequence.saturating_sub(1),
             );
             let follows = batch.sequence == last + 1 && batch.previous == Some(*hash);
+            // Who carries forgets what the reader has, and may be given it once more.
+            let reader = batch.log.target.reader();
+            let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
             let named = batch.sequence > last + 1 && ledger.gaps.contains(&gap);
             assert!(
-                follows || named,
+                follows || named || carried,
                 "{name} stored line {} of {:?} behind line {last}",
                 batch.sequence,
                 batch.log
@@ -226,7 +229,8 @@ impl Lan {
     /// A key that comes under a name known with another is noted only after that was said.
     pub fn check_known(&self, who: Who, new: &Known) {
         let known = &self.people[who].known;
-        let other = known.iter().any(|k| k.nick == new.nick && k.id != new.id);
+        let noted = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
+        let other = !noted && known.iter().any(|k| k.nick == new.nick);
         let said = &self.checks.ledgers[who].other_keys;
         assert!(
             !other || said.contains(&(new.nick.clone(), new.id)),

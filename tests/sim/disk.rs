@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, Local, LogId, Range};
 use p2pchat::base::event::Position;
-use p2pchat::base::identity::NetworkTag;
-use p2pchat::base::name::Room;
+use p2pchat::base::identity::{NetworkTag, PeerId};
+use p2pchat::base::name::{Folder, Room};
 
 /// Milliseconds between two fsyncs.
 pub const SYNC: u64 = 5_000;
@@ -19,7 +19,9 @@ pub struct Entry {
 
 #[derive(Clone, Default)]
 pub struct Disk {
-    rooms: BTreeMap<Room, Vec<Entry>>,
+    folders: BTreeMap<Folder, Vec<Entry>>,
+    /// Whose it is.
+    own: Option<PeerId>,
     /// Saves fail.
     pub full: bool,
     /// So many saves of a thousand fail.
@@ -34,6 +36,13 @@ pub struct Disk {
 }
 
 impl Disk {
+    pub fn new(own: PeerId) -> Disk {
+        Disk {
+            own: Some(own),
+            ..Disk::default()
+        }
+    }
+
     /// `false`: the disk is full.
     pub fn save(&mut self, batch: &Arc<Batch>, local: Local, at: u64) -> bool {
         if self.full {
@@ -43,24 +52,26 @@ impl Disk {
         if self.forgets.is_some_and(|n| self.saves.is_multiple_of(n)) {
             return true;
         }
-        let Some(room) = batch.log.target.room() else {
-            return false;
-        };
         let batch = batch.clone();
-        self.rooms
-            .entry(room.clone())
+        self.folders
+            .entry(self.folder(&batch.log))
             .or_default()
             .push(Entry { batch, local, at });
         true
     }
 
+    fn folder(&self, log: &LogId) -> Folder {
+        let own = self.own.expect("it is somebody's");
+        Folder::of(&log.target, &log.author, &own)
+    }
+
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.rooms.values().flatten()
+        self.folders.values().flatten()
     }
 
     /// The batch that holds this line.
     pub fn find(&self, log: &LogId, sequence: u64) -> Option<&Entry> {
-        let room = log.target.room().and_then(|room| self.rooms.get(room));
+        let room = self.folders.get(&self.folder(log));
         let mut entries = room
             .into_iter()
             .flatten()
@@ -79,7 +90,7 @@ impl Disk {
         network: &NetworkTag,
     ) -> (Vec<Batch>, Option<Position>) {
         let (mut out, mut size, mut next) = (Vec::new(), 0, None);
-        let room = log.target.room().and_then(|room| self.rooms.get(room));
+        let room = self.folders.get(&self.folder(log));
         let at = at.filter(|at| at.generation == self.generation);
         let skip = at.map_or(0, |at| at.offset as usize);
         for (i, entry) in room.into_iter().flatten().enumerate().skip(skip) {
@@ -107,8 +118,12 @@ impl Disk {
 
     /// What a start finds of a room.
     pub fn ranges(&self, room: &Room) -> Vec<Range> {
+        self.ranges_in(&room.into())
+    }
+
+    pub fn ranges_in(&self, folder: &Folder) -> Vec<Range> {
         let mut ranges: BTreeMap<LogId, Range> = BTreeMap::new();
-        for Entry { batch, .. } in self.rooms.get(room).into_iter().flatten() {
+        for Entry { batch, .. } in self.folders.get(folder).into_iter().flatten() {
             let range = ranges.entry(batch.log.clone()).or_insert_with(|| Range {
                 log: batch.log.clone(),
                 low: batch.sequence,
@@ -129,7 +144,7 @@ impl Disk {
     /// Drops what is below this line.
     pub fn give_up(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
-        for entries in self.rooms.values_mut() {
+        for entries in self.folders.values_mut() {
             entries.retain(|e| e.batch.log != *log || e.batch.last() >= low);
         }
     }
@@ -137,23 +152,23 @@ impl Disk {
     /// The newest batches are gone.
     pub fn cut_tail(&mut self, count: usize) {
         self.generation += 1;
-        for entries in self.rooms.values_mut() {
+        for entries in self.folders.values_mut() {
             entries.truncate(entries.len().saturating_sub(count));
         }
     }
 
     pub fn knows(&self, room: &Room) -> bool {
-        self.rooms.contains_key(room)
+        self.folders.contains_key(&room.into())
     }
 
     pub fn open(&mut self, room: &Room) {
-        self.rooms.entry(room.clone()).or_default();
+        self.folders.entry(room.into()).or_default();
     }
 
     /// A power cut: what came after the last fsync is gone, or a part of it.
     pub fn lose_tail(&mut self, now: u64, mut random: impl FnMut(u64) -> u64) {
         let synced = now - now % SYNC;
-        for entries in self.rooms.values_mut() {
+        for entries in self.folders.values_mut() {
             let safe = entries.iter().filter(|e| e.at < synced).count();
             let kept = safe + random((entries.len() - safe) as u64 + 1) as usize;
             entries.truncate(kept);

@@ -176,6 +176,7 @@ impl Lan {
                     self.check_known(who, &known);
                     self.people[who].known.push(known);
                 }
+                Output::Receipts(receipts) => self.people[who].receipts = receipts,
                 Output::Notice(Notice::Chat(chat))
                     if failed.iter().any(|b| b.hash == chat.batch.hash) => {}
                 Output::Notice(notice) => self.show(who, notice),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Command, Found, Input, Position, StreamId};
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::Room;
+use p2pchat::base::name::{Folder, Room, Whom};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -137,8 +137,33 @@ impl Lan {
         for room in self.people[who].rooms.clone() {
             self.open(who, &room);
         }
+        for folder in [Folder::direct(), Folder::carried()] {
+            let ranges = self.people[who].disk.ranges_in(&folder);
+            let before = false;
+            let opened = Input::Opened {
+                folder,
+                ranges,
+                before,
+            };
+            self.feed(who, opened);
+        }
         let interfaces = self.hosts[host].interfaces(host);
         self.feed(who, Input::Interfaces(interfaces));
+    }
+
+    /// Says a line to one peer, who must be known.
+    pub fn tell(&mut self, who: Who, whom: &str, text: &str) {
+        self.tell_within(who, whom, text, 0);
+    }
+
+    pub fn tell_within(&mut self, who: Who, whom: &str, text: &str, within: u64) {
+        let tell = Command::Tell {
+            whom: Whom::parse(whom).expect("a fit name"),
+            lines: lines(&[text]),
+            action: false,
+            within,
+        };
+        self.feed(who, Input::Command(tell));
     }
 
     /// Opens a room's history, as the shell does at a start and at /join.
@@ -147,11 +172,11 @@ impl Lan {
         let before = disk.knows(room);
         disk.open(room);
         let ranges = disk.ranges(room);
-        let room = room.clone();
+        let folder = room.into();
         self.feed(
             who,
             Input::Opened {
-                room,
+                folder,
                 ranges,
                 before,
             },

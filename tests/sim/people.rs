@@ -64,6 +64,7 @@ pub struct Person {
     pub disk: Disk,
     pub resume: Option<Resume>,
     pub known: Vec<Known>,
+    pub receipts: String,
     pub node: Option<Node>,
     /// Runs so far.
     pub run: u64,
@@ -105,9 +106,10 @@ impl Person {
             beacons: true,
             passing: false,
             rooms: vec![Room::general()],
-            disk: Disk::default(),
+            disk: Disk::new(Identity::from_seed(&seed).id()),
             resume: None,
             known: Vec::new(),
+            receipts: String::new(),
             node: None,
             run: 0,
             born: 0,
@@ -165,6 +167,7 @@ impl Person {
             passing: self.passing,
             beacons: self.beacons,
             known: self.known.clone(),
+            receipts: self.receipts.clone(),
             resume: self.resume.take(),
         };
         self.node = Some(Node::new(setup, self.now(clock)));

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::Hash;
-use p2pchat::base::name::{Room, Target};
+use p2pchat::base::name::{Folder, Room, Target};
 
 use crate::lan::Lan;
 use crate::people::Who;
@@ -63,6 +63,10 @@ impl Lan {
                 {
                     self.check_room(a, b, room);
                 }
+                let mut links = self.air.standing();
+                if links.any(|(x, y)| (x, y) == (a, b) || (y, x) == (a, b)) {
+                    self.check_direct(a, b);
+                }
             }
             self.check_shown(a);
         }
@@ -96,6 +100,28 @@ impl Lan {
                 assert_eq!(held.hash, range.hash, "other lines held by {what}");
             }
             assert!(held.low <= range.low, "from {} held by {what}", held.low);
+        }
+    }
+
+    /// The reader holds all that this author said to it alone.
+    fn check_direct(&self, a: Who, b: Who) {
+        let (author, reader) = (&self.people[a], &self.people[b]);
+        let ranges = author.disk.ranges_in(&Folder::direct());
+        let target = Target::Peer(reader.id);
+        let copied = self.checks.ledgers[a].copied;
+        for range in ranges
+            .into_iter()
+            .filter(|r| r.log.target == target && !copied)
+        {
+            let held = reader.disk.ranges_in(&Folder::direct());
+            let held = held.into_iter().find(|r| r.log == range.log);
+            let what = format!("from {} to {}", author.name, reader.name);
+            let held = held.unwrap_or_else(|| panic!("nothing is held {what}"));
+            // Who lost power has less of its own than it said, and cannot read what is sealed.
+            assert!(held.high >= range.high, "{} held {what}", held.high);
+            if held.high == range.high {
+                assert_eq!(held.hash, range.hash, "other lines held {what}");
+            }
         }
     }
 
@@ -245,9 +271,10 @@ impl Lan {
         }
         for entry in person.disk.entries().filter(|e| !e.local.backfill) {
             let shown = ledger.shown.get(&entry.batch.log).copied().unwrap_or(0);
-            let own = matches!(entry.batch.log.target, Target::Peer(_));
+            let log = &entry.batch.log;
+            let carried = Folder::of(&log.target, &log.author, &person.id) == Folder::carried();
             assert!(
-                own || shown >= entry.batch.last(),
+                carried || shown >= entry.batch.last(),
                 "{} never showed line {}",
                 person.name,
                 entry.batch.last()

@@ -253,7 +253,7 @@ fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
     assert_eq!(lan.people[bob].errors("store"), 1);
     let node = lan.people[bob].node.as_ref().expect("bob");
     let held: Vec<(u64, u64)> = node
-        .frontier(&Room::general())
+        .frontier(&(&Room::general()).into())
         .iter()
         .map(|range| (range.low, range.high))
         .collect();

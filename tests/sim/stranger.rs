@@ -138,6 +138,7 @@ impl Stranger {
             previous,
             action: false,
             lines,
+            sealed: None,
         }
     }
 

@@ -100,6 +100,16 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
             format!("{} {said} {}", lan.people[who].name, "x".repeat(length))
         })
         .collect();
+    if lan.chance(200) {
+        let other = lan.random(lan.people.len() as u64) as usize;
+        let reader = lan.id(other);
+        if reader != lan.id(who) {
+            texts
+                .iter()
+                .for_each(|text| lan.tell(who, &format!("@{reader}"), text));
+        }
+        return;
+    }
     let rooms = lan.people[who]
         .node
         .as_ref()

@@ -1,0 +1,103 @@
+//! To whom a direct message is said: a name becomes a key, now or when its bearer comes.
+
+use super::hub::Hub;
+use super::trust::{Meant, Trust, changed, could_be};
+use crate::base::batch::Lines;
+use crate::base::event::{Notice, Peer};
+use crate::base::identity::PeerId;
+use crate::base::name::Whom;
+use crate::base::time::Time;
+
+/// Milliseconds without news after which nobody else is expected.
+const GRACE: u64 = 8;
+/// Longest time that one known but absent is looked for before lines are said, in milliseconds: another may bear its name now.
+const LOOK: u64 = 1_000;
+
+/// Lines whose reader is not known yet.
+struct Pending {
+    whom: Whom,
+    lines: Lines,
+    action: bool,
+    since: Time,
+    within: u64,
+}
+
+/// Lines for a peer, and whether they are an action.
+pub type Addressed = (PeerId, Lines, bool);
+
+#[derive(Default)]
+pub struct Tell {
+    pending: Vec<Pending>,
+}
+
+impl Tell {
+    /// `within`: see `Command::Tell`.
+    pub fn tell(&mut self, hub: &Hub, whom: Whom, lines: Lines, action: bool, within: u64) {
+        self.pending.push(Pending {
+            whom,
+            lines,
+            action,
+            since: hub.now.time,
+            within,
+        });
+    }
+
+    /// All that was said has found its reader, or was refused.
+    pub fn is_clear(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Lines whose reader is known now; its name is bound to its key from now on. `coming`: others may be linked in a moment.
+    pub fn settle(&mut self, hub: &mut Hub, trust: &mut Trust, coming: bool) -> Vec<Addressed> {
+        let mut ready = Vec::new();
+        if self.pending.is_empty() {
+            return ready;
+        }
+        let present = hub.present();
+        for pending in std::mem::take(&mut self.pending) {
+            let waited = hub.now.time.since(pending.since);
+            let quiet = !coming && hub.now.time >= hub.news + GRACE;
+            let meant = trust.find(&pending.whom, &present);
+            let here = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
+            let decided = match &meant {
+                _ if waited >= pending.within => true,
+                Meant::Nobody => false,
+                Meant::Peer(_) if pending.whom.id().is_some() => true,
+                Meant::Peer(peer) if !here(peer) => waited >= LOOK.min(pending.within / 2),
+                _ => quiet || waited >= LOOK,
+            };
+            if !decided {
+                self.pending.push(pending);
+                continue;
+            }
+            let (code, why) = match meant {
+                Meant::Peer(peer) if peer.id == hub.id() => ("target", "that is you".to_owned()),
+                Meant::Peer(peer) => {
+                    trust.bind(hub, &peer);
+                    ready.push((peer.id, pending.lines, pending.action));
+                    continue;
+                }
+                Meant::Nobody => ("target", "nobody known".to_owned()),
+                Meant::Several(peers) => ("target", could_be(&peers)),
+                Meant::Changed { peer, bound } => ("key", changed(&peer, &bound)),
+            };
+            let content = format!("not sent to {}: {why}", pending.whom);
+            hub.notice(Notice::Error { code, content });
+        }
+        ready
+    }
+
+    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
+        let mut next = None;
+        for pending in &self.pending {
+            let look = LOOK.min(pending.within / 2);
+            let [look, longest, within] = [look, LOOK, pending.within].map(|ms| pending.since + ms);
+            for at in [look, longest, within, hub.news + GRACE] {
+                if at > hub.now.time && next.is_none_or(|next| at < next) {
+                    next = Some(at);
+                }
+            }
+        }
+        next
+    }
+}

@@ -1,0 +1,83 @@
+//! What a person or script asks of the core, in order.
+use std::collections::VecDeque;
+
+use crate::base::batch::Lines;
+use crate::base::event::Command;
+use crate::base::name::Whom;
+
+pub struct Wishes {
+    queue: VecDeque<Command>,
+    /// To whom lines without a target are said; `None`: in the room spoken in.
+    to: Option<Whom>,
+    /// Milliseconds in which a peer that is written to must be found.
+    within: u64,
+}
+
+impl Wishes {
+    pub fn new(to: Option<Whom>, within: u64) -> Wishes {
+        Wishes {
+            queue: VecDeque::new(),
+            to,
+            within,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn pop(&mut self) -> Option<Command> {
+        self.queue.pop_front()
+    }
+
+    /// Before all others, as it is.
+    pub fn push_front(&mut self, command: Command) {
+        self.queue.push_front(command);
+    }
+
+    /// Lines without a target of their own.
+    pub fn say(&mut self, lines: Lines) {
+        self.push(Command::Say {
+            room: None,
+            lines,
+            action: false,
+        });
+    }
+
+    pub fn push(&mut self, mut command: Command) {
+        if let (
+            Command::Say {
+                room: None,
+                lines,
+                action,
+            },
+            Some(whom),
+        ) = (&mut command, &self.to)
+        {
+            command = Command::Tell {
+                whom: whom.clone(),
+                lines: std::mem::take(lines),
+                action: *action,
+                within: 0,
+            };
+        }
+        match (self.queue.back_mut(), &mut command) {
+            // Lines that follow each other in one room are said together.
+            (
+                Some(Command::Say {
+                    room: last,
+                    lines: before,
+                    action: false,
+                }),
+                Command::Say {
+                    room,
+                    lines,
+                    action: false,
+                },
+            ) if *last == *room => return before.append(lines),
+            (_, Command::Tell { within, .. }) => *within = self.within,
+            _ => {}
+        }
+        self.queue.push_back(command);
+    }
+}

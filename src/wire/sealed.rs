@@ -1,0 +1,87 @@
+//! Messages for one reader: Noise's one-way pattern N (Noise specification, revision 34, 7.4) to the X25519 form of the reader's key.
+//!
+//! What the seal is bound to, its prologue, is the place of the lines: network, author, incarnation, sequence, reader. So a seal that was
+//! copied into another batch does not open. The author is told by the batch's signature, not by the seal.
+use data_encoding::BASE64URL_NOPAD;
+use snow::params::HandshakePattern;
+
+use super::noise::Opening;
+use crate::base::batch::{Batch, LINES_MAX, Lines, LogId, SEALED_MAX};
+use crate::base::identity::{Identity, NetworkTag, PeerId};
+use crate::base::name::Target;
+
+const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
+const DOMAIN: &[u8] = b"p2pchat sealed 1\0";
+/// The sender's ephemeral key and the tag.
+const OVERHEAD: usize = 32 + 16;
+/// Longest Noise message, in bytes.
+const MESSAGE_MAX: usize = 65_535;
+
+fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, reader: &PeerId) -> Vec<u8> {
+    let mut bytes = DOMAIN.to_vec();
+    bytes.extend_from_slice(&network.0);
+    bytes.extend_from_slice(&log.author.0);
+    bytes.extend_from_slice(&log.incarnation.to_be_bytes());
+    bytes.extend_from_slice(&sequence.to_be_bytes());
+    bytes.extend_from_slice(&reader.0);
+    bytes
+}
+
+/// The reader has a key of its own, the author has the reader's.
+fn opening<'a>(
+    prologue: &'a [u8],
+    secret: Option<&'a [u8; 32]>,
+    remote: Option<&'a [u8; 32]>,
+) -> Opening<'a> {
+    Opening {
+        name: PATTERN,
+        pattern: HandshakePattern::N,
+        psk: None,
+        secret,
+        remote,
+        prologue,
+        initiator: remote.is_some(),
+    }
+}
+
+/// Seals lines for the reader of `log`, in base64. `sequence`: of the first of them. `seed`: fresh randomness, used for nothing else.
+/// `None`: the log has no reader, its id is no key, or the text is over 65 487 bytes; a batch's never is.
+pub fn seal(
+    seed: [u8; 32],
+    network: &NetworkTag,
+    log: &LogId,
+    sequence: u64,
+    lines: &Lines,
+) -> Option<String> {
+    let Target::Peer(reader) = &log.target else {
+        return None;
+    };
+    let prologue = prologue(network, log, sequence, reader);
+    let key = reader.noise_key()?;
+    let text = lines.as_str().as_bytes();
+    let mut sealed = vec![0; text.len() + OVERHEAD];
+    let mut state = opening(&prologue, None, Some(&key)).state(seed)?;
+    state.write_message(text, &mut sealed).ok()?;
+    Some(BASE64URL_NOPAD.encode(&sealed))
+}
+
+/// Opens a direct message for us. `None`: it is for somebody else, or sealed otherwise, or does not hold the lines that it should.
+pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<Lines> {
+    let own = identity.id();
+    if batch.log.target != Target::Peer(own) || batch.sealed().len() > SEALED_MAX {
+        return None;
+    }
+    let sealed = BASE64URL_NOPAD.decode(batch.sealed()).ok()?;
+    let length = sealed.len().checked_sub(OVERHEAD)?;
+    if sealed.len() > MESSAGE_MAX {
+        return None;
+    }
+    let prologue = prologue(network, &batch.log, batch.sequence, &own);
+    let secret = identity.noise_secret();
+    let mut text = vec![0; length];
+    // A reader of this pattern draws nothing at random.
+    let mut state = opening(&prologue, Some(&secret), None).state([0; 32])?;
+    let n = state.read_message(&sealed, &mut text).ok()?;
+    let lines = Lines::parse(text.get(..n)?)?;
+    (lines.iter().count() <= LINES_MAX).then_some(lines)
+}

@@ -1,0 +1,173 @@
+//! Direct messages with the real program.
+use super::hosts::Loopback;
+use super::{finish, unstamped, wait_joined, wait_line};
+
+#[test]
+fn a_direct_message_reaches_its_reader_alone() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let carol = lo.start("carol", &["listen"]);
+    let mut dave = lo.start("dave", &["--commands"]);
+    wait_joined(&carol, "bob");
+    wait_joined(&dave, "bob");
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "psst"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.is_empty() && ended.out.is_empty(), "{ended:?}");
+    let line = wait_line(&bob, ": psst");
+    let line = unstamped(&line);
+    assert!(
+        line.starts_with("@bob~") && line.contains(" alice~"),
+        "{line}"
+    );
+    dave.say("/msg bob from dave");
+    let line = wait_line(&bob, ": from dave");
+    assert!(unstamped(&line).contains(" dave~"), "{line}");
+    let echo = wait_line(&dave, ": from dave");
+    assert!(unstamped(&echo).starts_with("@bob~"), "{echo}");
+    dave.say("to all");
+    wait_line(&carol, ": to all");
+    let others = carol.out.all();
+    assert!(
+        !others.iter().any(|line| line.contains(": psst")),
+        "{others:?}"
+    );
+    assert!(
+        !others.iter().any(|line| line.contains("from dave")),
+        "{others:?}"
+    );
+
+    // It is in the history of author and reader, and in nobody else's.
+    drop((bob, carol));
+    for (who, lines) in [("alice", 1), ("bob", 2), ("carol", 0)] {
+        let ended = finish(lo.spawn(who, &["history"]), b"");
+        let direct = ended.out.iter().filter(|line| line.contains(" @bob~"));
+        assert_eq!(direct.count(), lines, "{who}: {ended:?}");
+    }
+    let ended = finish(lo.spawn("bob", &["history", "-t", "@alice"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
+    let own = finish(lo.spawn("alice", &["history", "-t", "@bob"]), b"");
+    assert_eq!(own.out, ended.out, "author and reader print the same");
+    let ended = finish(lo.spawn("alice", &["history", "-t", "@nobody"]), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+}
+
+#[test]
+fn a_reader_who_is_away_gets_it_from_the_next_run() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": one");
+    drop(bob);
+    let args = ["send", "-t", "@bob", "-W", "0.5", "two"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 69, "{ended:?}");
+    assert_eq!(ended.err.len(), 1, "{ended:?}");
+    assert!(
+        ended.err[0].ends_with("is stored and goes out with the next run"),
+        "{ended:?}"
+    );
+    let bob = lo.start("bob", &["listen"]);
+    let _alice = lo.start("alice", &[]);
+    wait_line(&bob, ": two");
+}
+
+#[test]
+fn a_carrier_is_no_reader_and_hands_it_on() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": one");
+    drop(bob);
+    let carol = lo.start("carol", &["listen"]);
+    let args = ["send", "-t", "@bob", "-W", "1.5", "two"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 75, "{ended:?}");
+    // Alice is gone.
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": two");
+    assert!(carol.out.all().iter().all(|line| !line.contains(": ")));
+}
+
+#[test]
+fn who_is_not_known_or_is_two_gets_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let args = ["send", "-t", "@bob", "-W", "0.3", "psst"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(ended.err, ["p2pchat: not sent to @bob: nobody known"]);
+    let one = lo.start("bob", &["listen"]);
+    let two = lo.start("zoe", &["listen", "-u", "bob"]);
+    wait_joined(&one, "bob");
+    wait_joined(&two, "bob");
+    let args = ["send", "-t", "@bob", "-W", "5", "psst"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let told = ended
+        .err
+        .iter()
+        .find(|line| line.contains("could be @bob~"));
+    assert!(
+        told.is_some_and(|line| line.matches("@bob~").count() == 2),
+        "{ended:?}"
+    );
+    let ended = finish(lo.spawn("alice", &["history"]), b"");
+    assert!(ended.out.is_empty(), "nothing is stored: {ended:?}");
+}
+
+#[test]
+fn another_key_under_a_bound_name_is_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    drop(bob);
+    let mallory = lo.start("mallory", &["listen", "-u", "bob"]);
+    let args = ["send", "-t", "@bob", "-W", "5", "secret"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 77, "{ended:?}");
+    assert!(
+        ended.err.iter().any(|line| line.contains("WARNING")),
+        "{ended:?}"
+    );
+    assert!(
+        mallory
+            .out
+            .all()
+            .iter()
+            .all(|line| !line.contains("secret"))
+    );
+    let ended = finish(lo.spawn("alice", &["history"]), b"");
+    assert_eq!(ended.out.len(), 1, "{ended:?}");
+}
+
+#[test]
+fn json_takes_and_shows_a_direct_message() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen", "--json"]);
+    let mut alice = lo.start("alice", &["--json"]);
+    bob.out
+        .wait_for(super::SOON, |line| line.contains(r#""join""#));
+    alice.say(r#"{"type":"chat","target":"@bob","content":"psst"}"#);
+    let line = bob
+        .out
+        .wait_for(super::SOON, |line| line.contains(r#""content":"psst""#));
+    assert!(
+        line.contains(r#""target":"@"#) && line.contains(r#""self":false"#),
+        "{line}"
+    );
+    let line = alice
+        .out
+        .wait_for(super::SOON, |line| line.contains(r#""type":"delivered""#));
+    assert!(line.contains(r#""target":"@"#), "{line}");
+    alice.say(r#"{"type":"chat","target":"@nobody","content":"psst"}"#);
+    let ended = finish(alice, b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended
+            .out
+            .iter()
+            .any(|line| line.starts_with(r#"{"type":"error","code":"target""#))
+    );
+}

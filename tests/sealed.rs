@@ -1,0 +1,209 @@
+//! Messages for one reader: what the reader alone can open, and what all others make of it.
+use p2pchat::base::batch::{
+    Batch, BatchError, DIRECT_MAX, Draft, LINE_MAX, Lines, Local, LogId, TEXT_MAX,
+};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Target};
+use p2pchat::base::time::Wall;
+use p2pchat::wire::sealed;
+
+const NETWORK: NetworkTag = NetworkTag::OPEN;
+
+fn someone(n: u8) -> Identity {
+    Identity::from_seed(&[n; 32])
+}
+
+fn lines(texts: &[&str]) -> Lines {
+    let mut lines = Lines::default();
+    for text in texts {
+        lines.push(text.as_bytes()).expect("a fit line");
+    }
+    lines
+}
+
+fn log(author: &Identity, reader: PeerId) -> LogId {
+    LogId {
+        target: Target::Peer(reader),
+        author: author.id(),
+        incarnation: 7,
+    }
+}
+
+fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> Draft<'a> {
+    Draft {
+        log,
+        username: Nick::new("alice").expect("a fit name"),
+        sequence,
+        lamport: 40,
+        timestamp: Wall(1_700_000_000_000),
+        previous: (sequence > 1).then_some(Hash([9; 32])),
+        action: false,
+        lines,
+        sealed: Some(sealed),
+    }
+}
+
+fn message(author: &Identity, reader: PeerId, sequence: u64, lines: &Lines) -> Batch {
+    let log = log(author, reader);
+    let sealed = sealed::seal([3; 32], &NETWORK, &log, sequence, lines).expect("a reader");
+    Batch::sign(author, &NETWORK, draft(log, sequence, lines, &sealed))
+}
+
+/// As another box gets it.
+fn arrived(batch: &Batch) -> Batch {
+    Batch::parse(batch.bytes().to_vec(), &NETWORK).expect("a batch")
+}
+
+fn shown(batch: &Batch) -> Vec<String> {
+    let mut lines = Vec::new();
+    batch.each_line(|line| lines.push(line.to_owned()));
+    lines
+}
+
+#[test]
+fn the_reader_opens_it_and_nobody_else() {
+    let (alice, bob, carol) = (someone(1), someone(2), someone(3));
+    for texts in [&["psst"][..], &["", "two", "\u{1}\t\"three\""]] {
+        let batch = message(&alice, bob.id(), 5, &lines(texts));
+        assert_eq!(shown(&batch), texts, "its author reads it");
+        assert_eq!(batch.last(), 4 + texts.len() as u64);
+        let text = String::from_utf8_lossy(batch.bytes()).into_owned();
+        assert!(!text.contains("two") && !text.contains("psst"), "{text}");
+
+        let mut came = arrived(&batch);
+        assert!(came.verify(&alice.id().key().expect("a key")));
+        assert_eq!((came.count, came.last()), (batch.count, batch.last()));
+        assert_eq!(
+            shown(&came),
+            Vec::<String>::new(),
+            "sealed, it shows nothing"
+        );
+        for other in [&carol, &alice] {
+            assert_eq!(sealed::open(other, &NETWORK, &came), None);
+        }
+        let opened = sealed::open(&bob, &NETWORK, &came).expect("it is for bob");
+        assert!(came.set_plain(opened));
+        assert_eq!(shown(&came), texts);
+    }
+}
+
+#[test]
+fn a_seal_opens_in_its_own_place_only() {
+    let (alice, bob, mallory) = (someone(1), someone(2), someone(4));
+    let text = lines(&["psst"]);
+    let place = log(&alice, bob.id());
+    let sealed = sealed::seal([3; 32], &NETWORK, &place, 5, &text).expect("a reader");
+    let opens = |author: &Identity, network: &NetworkTag, log: LogId, sequence| {
+        let batch = Batch::sign(author, network, draft(log, sequence, &text, &sealed));
+        sealed::open(&bob, network, &batch).is_some()
+    };
+    assert!(opens(&alice, &NETWORK, place.clone(), 5));
+    assert!(!opens(&alice, &NETWORK, place.clone(), 6), "sequence");
+    assert!(
+        !opens(&mallory, &NETWORK, log(&mallory, bob.id()), 5),
+        "author"
+    );
+    assert!(
+        !opens(&alice, &NetworkTag([1; 32]), place.clone(), 5),
+        "network"
+    );
+    let other = LogId {
+        incarnation: 8,
+        ..place
+    };
+    assert!(!opens(&alice, &NETWORK, other, 5), "incarnation");
+}
+
+#[test]
+fn two_messages_of_one_text_do_not_look_alike() {
+    let (alice, bob) = (someone(1), someone(2));
+    let place = log(&alice, bob.id());
+    let seal = |seed| sealed::seal([seed; 32], &NETWORK, &place, 1, &lines(&["psst"]));
+    assert_ne!(seal(1), seal(2));
+}
+
+#[test]
+fn what_the_seal_holds_must_be_what_its_author_said() {
+    let (alice, bob) = (someone(1), someone(2));
+    let place = log(&alice, bob.id());
+    let sealed = sealed::seal([3; 32], &NETWORK, &place, 1, &lines(&["a", "b"])).expect("a reader");
+    let three = lines(&["a", "b", "c"]);
+    let mut came = arrived(&Batch::sign(
+        &alice,
+        &NETWORK,
+        draft(place, 1, &three, &sealed),
+    ));
+    let opened = sealed::open(&bob, &NETWORK, &came).expect("it opens");
+    assert!(!came.set_plain(opened));
+    assert!(shown(&came).is_empty());
+}
+
+#[test]
+fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
+    let (alice, bob) = (someone(1), someone(2));
+    for texts in [&["psst"][..], &["one", "\",\"signature\":\"two"]] {
+        let batch = message(&alice, bob.id(), 1, &lines(texts));
+        let local = Local {
+            received: Wall(1_700_000_000_123),
+            late: true,
+            backfill: false,
+        };
+        let mut line = Vec::new();
+        batch.stored(local, &mut line);
+        line.pop();
+        let (stored, found) = Batch::from_stored(&line, &NETWORK).expect("a stored batch");
+        assert_eq!((shown(&stored), found), (shown(&batch), local));
+        assert_eq!(stored.bytes(), batch.bytes());
+        let outline = Batch::outline(&line).expect("a stored batch");
+        let numbers = (outline.sequence, outline.last);
+        assert_eq!((outline.log, numbers), (batch.log, (1, texts.len() as u64)));
+        assert!(Batch::parse(line, &NETWORK).is_err());
+    }
+}
+
+#[test]
+fn the_largest_fits_and_a_larger_one_is_refused() {
+    let (alice, bob) = (someone(1), someone(2));
+    let line = "\u{1}".repeat(LINE_MAX);
+    let mut text = lines(&[&line, &line, &line, "x"]).take_batch();
+    assert!(text.len() <= TEXT_MAX);
+    text.append(&lines(&["y"]));
+    let batch = message(&alice, bob.id(), 1, &text);
+    assert!(batch.bytes().len() <= DIRECT_MAX);
+    let opened = sealed::open(&bob, &NETWORK, &arrived(&batch));
+    assert_eq!(opened, Some(text));
+
+    let place = log(&alice, bob.id());
+    let long = "A".repeat(DIRECT_MAX);
+    let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &lines(&["x"]), &long));
+    let parsed = Batch::parse(batch.bytes().to_vec(), &NETWORK);
+    assert_eq!(parsed.map(|_| ()), Err(BatchError::Malformed));
+}
+
+/// A signed field that stands in the store's line a second time would make the line unreadable, and cut off all that follows it.
+#[test]
+fn local_fields_that_are_signed_are_refused() {
+    let alice = someone(1);
+    let place = LogId {
+        target: Target::parse("#general").expect("a room"),
+        ..log(&alice, alice.id())
+    };
+    let text = lines(&["hello"]);
+    let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &text, "AAAA"));
+    let json = String::from_utf8(batch.bytes().to_vec()).expect("text");
+    assert!(Batch::parse(json.clone().into_bytes(), &NETWORK).is_ok());
+    for field in [
+        "\"late\":true",
+        "\"backfill\":false",
+        "\"received\":\"x\"",
+        "\"plain\":\"x\"",
+        "\"late\":null",
+        "\"plain\":null",
+    ] {
+        let json = json.replacen(",\"content\"", &format!(",{field},\"content\""), 1);
+        assert!(
+            Batch::parse(json.into_bytes(), &NETWORK).is_err(),
+            "{field}"
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Who is meant by a name: pure questions to the list of known peers.
+use p2pchat::base::event::{Known, Peer};
+use p2pchat::base::identity::{Identity, PeerId};
+use p2pchat::base::name::{Nick, Whom};
+use p2pchat::base::time::Wall;
+use p2pchat::node::trust::{Meant, Trust};
+
+fn id(seed: u8) -> PeerId {
+    Identity::from_seed(&[seed; 32]).id()
+}
+
+fn peer(nick: &str, seed: u8) -> Peer {
+    Peer {
+        id: id(seed),
+        nick: Nick::new(nick).unwrap(),
+    }
+}
+
+fn known(nick: &str, seed: u8, bound: bool) -> Known {
+    Known {
+        nick: Nick::new(nick).unwrap(),
+        id: id(seed),
+        since: Wall(0),
+        bound,
+    }
+}
+
+fn find(list: &[Known], present: &[Peer], whom: &str) -> Meant {
+    let whom = Whom::parse(whom).unwrap();
+    Trust::new(list.to_vec()).find(&whom, present)
+}
+
+#[test]
+fn a_peer_is_named_in_several_ways() {
+    let bob = peer("Bob", 2);
+    let whole = bob.id.to_string();
+    for text in [
+        "@bob".to_owned(),
+        "bob".to_owned(),
+        "@BOB".to_owned(),
+        format!("@bob~{}", bob.id.short()),
+        format!("@bob~{}", &whole[..20]),
+        format!("@~{}", bob.id.short()),
+        format!("@{whole}"),
+        format!("@~{}", &whole[..12]),
+    ] {
+        for (list, present) in [
+            (&[known("Bob", 2, false)][..], &[][..]),
+            (&[], std::slice::from_ref(&bob)),
+        ] {
+            assert_eq!(
+                find(list, present, &text),
+                Meant::Peer(bob.clone()),
+                "{text}"
+            );
+        }
+    }
+    for text in ["@carol", "@bob~aaaa", "@~aaaa"] {
+        assert_eq!(
+            find(&[known("Bob", 2, true)], &[], text),
+            Meant::Nobody,
+            "{text}"
+        );
+    }
+    for text in [
+        "",
+        "@",
+        "@a b",
+        "@bob~",
+        "@bob~abc",
+        "@bob~abc1",
+        "@#ops",
+        "@-x",
+        "@a@b",
+    ] {
+        assert!(Whom::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_whole_id_needs_nobody_to_be_known() {
+    let meant = find(&[], &[], &format!("@{}", id(7)));
+    assert!(matches!(meant, Meant::Peer(peer) if peer.id == id(7)));
+}
+
+#[test]
+fn two_of_a_name_are_both_named() {
+    let two = [known("bob", 2, false), known("bob", 3, false)];
+    let Meant::Several(peers) = find(&two, &[peer("bob", 3)], "@bob") else {
+        panic!("it could be either");
+    };
+    assert_eq!(peers.len(), 2);
+    // The same key twice is one peer; one who is here under another name bears the old one no more.
+    let again = [known("bob", 2, false), known("bob", 2, false)];
+    assert_eq!(find(&again, &[], "@bob"), Meant::Peer(peer("bob", 2)));
+    let meant = find(&two, &[peer("robert", 2)], "@bob");
+    assert_eq!(meant, Meant::Peer(peer("bob", 3)));
+}
+
+#[test]
+fn a_bound_key_is_meant_or_nobody() {
+    let list = [
+        known("bob", 2, false),
+        known("bob", 2, true),
+        known("bob", 3, false),
+    ];
+    let (bob, other) = (peer("bob", 2), peer("bob", 3));
+    assert_eq!(find(&list, &[], "@bob"), Meant::Peer(bob.clone()));
+    let both = [bob.clone(), other.clone()];
+    assert_eq!(find(&list, &both, "@bob"), Meant::Peer(bob.clone()));
+    let changed = Meant::Changed {
+        peer: other.clone(),
+        bound: bob.id,
+    };
+    assert_eq!(find(&list, std::slice::from_ref(&other), "@bob"), changed);
+    // Its key was named: that is whom the user wants.
+    let named = format!("@bob~{}", other.id.short());
+    assert_eq!(
+        find(&list, std::slice::from_ref(&other), &named),
+        Meant::Peer(other)
+    );
+    // The bound one under another name is still the one that the name is bound to.
+    let meant = find(&list, &[peer("robert", 2)], "@bob");
+    assert!(matches!(meant, Meant::Peer(peer) if peer.id == bob.id));
+}
