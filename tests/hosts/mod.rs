@@ -205,6 +205,15 @@ impl Host {
 
     /// Starts the program as this user, with its three streams piped. With `--ephemeral` or `--dir` no folder is given to it.
     pub fn spawn(&self, user: &str, arguments: &[&str]) -> Program {
+        Program::spawn(user, self.program(user, arguments))
+    }
+
+    /// [`Host::spawn`], with a stdout that goes into this file.
+    pub fn spawn_into(&self, user: &str, arguments: &[&str], out: File) -> Program {
+        Program::spawn_into(user, self.program(user, arguments), out.into())
+    }
+
+    fn program(&self, user: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_p2pchat"));
         command.args(&self.options).args(arguments);
         command.env("P2PCHAT_USERNAME", user);
@@ -214,7 +223,23 @@ impl Host {
         {
             command.env("P2PCHAT_DIR", self.folder(user));
         }
-        Program::spawn(user, command)
+        command
+    }
+
+    /// What `history` with these options prints for this user, whether a program runs as him or not.
+    ///
+    /// # Panics
+    /// It fails, or says something on stderr.
+    pub fn history(&self, user: &str, options: &[&str]) -> String {
+        let mut command = self.program(user, &["history"]);
+        let output = command.args(options).output().expect("a program");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && err.is_empty(),
+            "history of {user}: {} {err}",
+            output.status
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     /// [`Host::spawn`], and waits until it says that it is ready.

@@ -109,13 +109,18 @@ pub struct Program {
 
 impl Program {
     /// Starts it, with its streams piped.
-    pub fn spawn(name: &str, mut command: Command) -> Program {
+    pub fn spawn(name: &str, command: Command) -> Program {
+        Program::spawn_into(name, command, Stdio::piped())
+    }
+
+    /// [`Program::spawn`]; a stdout that goes elsewhere is not in `out`.
+    pub fn spawn_into(name: &str, mut command: Command, out: Stdio) -> Program {
         command.stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(out).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a program that starts");
         Program {
             name: name.to_owned(),
-            out: Lines::read(child.stdout.take().expect("piped")),
+            out: child.stdout.take().map_or_else(Lines::default, Lines::read),
             err: Lines::read(child.stderr.take().expect("piped")),
             stdin: child.stdin.take(),
             child,

@@ -8,11 +8,9 @@ mod discovery;
 mod faults;
 mod partition;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hosts::Lan;
 use hosts::program::{Program, SOON};
 
 /// A peer whose path or process is gone is shown as left by then: kernel timers of 9 to 14 s decide, not the machine.
@@ -60,36 +58,46 @@ pub fn said(lines: &[String], nick: &str) -> Vec<String> {
         .collect()
 }
 
-/// All lines of one author in the segments of a room, by incarnation, in order, each with its number.
-pub fn history(room: &Path, nick: &str) -> BTreeMap<String, Vec<(u64, String)>> {
-    let mut segments: Vec<_> = fs::read_dir(room)
-        .expect("a room")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
-        .collect();
-    segments.sort();
-    let mut logs: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
-    for segment in segments {
-        let text = fs::read_to_string(segment).expect("a segment");
-        for line in text.lines() {
-            let batch: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            if batch["username"].as_str() != Some(nick) {
-                continue;
-            }
-            let incarnation = batch["incarnation"].as_str().expect("an incarnation");
-            let log = logs.entry(incarnation.to_owned()).or_default();
-            let sequence = batch["sequence"].as_u64().expect("a number");
-            let content = match &batch["content"] {
-                serde_json::Value::Array(all) => all.clone(),
-                one => vec![one.clone()],
-            };
-            let texts = content
-                .iter()
-                .map(|text| text.as_str().expect("text").to_owned());
-            log.extend((sequence..).zip(texts));
+/// Waits until `history` prints the same on all hosts, byte for byte, as text and as JSON, where host h is asked as the h-th of
+/// these names; and it must hold these lines of these authors, each once and in order, and nothing else.
+pub fn wait_one_history(lan: &Lan, names: &[&str], expected: &[(&str, &[String])]) {
+    let printed = |host: usize, options: &[&str]| lan.hosts[host].history(names[host], options);
+    let all = |options: &[&str]| {
+        (0..names.len())
+            .map(|host| printed(host, options))
+            .collect()
+    };
+    let total = expected.iter().map(|(_, lines)| lines.len()).sum::<usize>();
+    let end = Instant::now() + 2 * SOON;
+    loop {
+        let json: Vec<String> = all(&["--json"]);
+        let differs = json.iter().position(|other| *other != json[0]);
+        if differs.is_none() && json[0].lines().count() >= total {
+            break;
         }
+        let late = Instant::now() >= end;
+        let other = differs.unwrap_or(0);
+        let mut pairs = json[0].lines().zip(json[other].lines());
+        assert!(
+            !late,
+            "{} and {} hold {} and {} of {total} lines, and differ first in {:?}",
+            names[0],
+            names[other],
+            json[0].lines().count(),
+            json[other].lines().count(),
+            pairs.find(|(one, two)| one != two),
+        );
     }
-    logs
+    let text: Vec<String> = all(&[]);
+    for (text_there, name) in text.iter().zip(names) {
+        assert!(*text_there == text[0], "what {name} prints");
+    }
+    let lines: Vec<String> = text[0].lines().map(str::to_owned).collect();
+    for (author, of_author) in expected {
+        let held = said(&lines, author);
+        assert!(held == *of_author, "what is held of {author}");
+    }
+    assert_eq!(lines.len(), total, "lines in all");
 }
 
 /// Waits until this program has shown just these lines of that author, in order.

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::hosts::Lan;
 use super::hosts::program::{Program, SOON};
-use super::{GONE, history, said, wait_mesh, wait_shown};
+use super::{GONE, said, wait_mesh, wait_one_history, wait_shown};
 
 /// Both parts.
 const PARTS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
@@ -47,12 +47,10 @@ impl Talk {
         self.lines += count;
     }
 
-    /// Everybody has shown all that the others said, once and in order.
+    /// Everybody has shown all that each said, once and in order.
     fn wait_complete(&self) {
         for (at, of) in self.pairs() {
-            let all: Vec<String> = (0..self.lines)
-                .map(|n| format!("{} {n}", of.name))
-                .collect();
+            let all = lines_of(&of.name, self.lines);
             at.out
                 .wait_all(2 * SOON, |lines| said(lines, &of.name).len() >= all.len());
             let shown = said(&at.out.all(), &of.name);
@@ -60,12 +58,25 @@ impl Talk {
         }
     }
 
-    /// Each program with each other one.
     fn pairs(&self) -> impl Iterator<Item = (&Program, &Program)> {
         let all = self.programs.iter();
         all.flat_map(|at| self.programs.iter().map(move |of| (at, of)))
-            .filter(|(at, of)| at.name != of.name)
     }
+}
+
+fn lines_of(name: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{name} {n}")).collect()
+}
+
+/// All have one history, and it holds so many lines of each.
+fn alike(lan: &Lan, names: &[&str], count: usize) {
+    let all: Vec<_> = names.iter().map(|name| lines_of(name, count)).collect();
+    let expected: Vec<_> = names
+        .iter()
+        .copied()
+        .zip(all.iter().map(Vec::as_slice))
+        .collect();
+    wait_one_history(lan, names, &expected);
 }
 
 /// `ways`: which of the parts hear nothing of the other.
@@ -98,21 +109,7 @@ fn part_and_heal(ways: &[usize]) {
     talk.wait_complete();
     talk.go_on(1);
     talk.wait_complete();
-    alike(&lan, &names);
-}
-
-/// All hold the same lines, each author's with the same numbers.
-fn alike(lan: &Lan, names: &[&str]) {
-    for author in names {
-        let held = |(host, name): (usize, &&str)| {
-            let folder = lan.hosts[host].folder(name);
-            history(&folder.join("history/open/#general"), author)
-        };
-        let mut all = names.iter().enumerate().map(held);
-        let first = all.next();
-        let same = all.all(|other| Some(other) == first);
-        assert!(same, "what all hold of {author}");
-    }
+    alike(&lan, &names, talk.lines);
 }
 
 #[test]
@@ -154,13 +151,12 @@ fn a_chain_whose_ends_have_no_path() {
     for n in 0..100 {
         bob.say(&format!("bob {}", 300 + n));
     }
-    let all = |name: &str| -> Vec<String> { (0..400).map(|n| format!("{name} {n}")).collect() };
     for (at, of) in [(0, 2), (2, 0), (0, 1), (2, 1)] {
         let (at, of) = (&talk.programs[at], names[of]);
         let complete = |lines: &[String]| said(lines, of).len() >= 400;
         at.out.wait_all(2 * SOON, complete);
         assert!(
-            said(&at.out.all(), of) == all(of),
+            said(&at.out.all(), of) == lines_of(of, 400),
             "what {} shows of {of}",
             at.name
         );
@@ -169,10 +165,10 @@ fn a_chain_whose_ends_have_no_path() {
         let complete = |lines: &[String]| said(lines, of).len() >= 100;
         bob.out.wait_all(2 * SOON, complete);
         assert!(
-            said(&bob.out.all(), of)[..] == all(of)[300..],
+            said(&bob.out.all(), of)[..] == lines_of(of, 400)[300..],
             "what bob shows of {of}"
         );
     }
     talk.programs[1] = bob;
-    alike(&lan, &names);
+    alike(&lan, &names, 400);
 }
