@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use hosts::program::SOON;
+use hosts::program::{SOON, peak};
 use hosts::{Loopback, wait_until};
 
 const LINES: usize = 100_000;
@@ -17,14 +17,6 @@ fn line(number: usize) -> String {
         "{number:06} {}",
         "the quick brown fox ".repeat(1 + number % 4)
     )
-}
-
-/// The most memory that this process ever held, in kB.
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let words = line.and_then(|line| line.split_ascii_whitespace().nth(1));
-    words.and_then(|kb| kb.parse().ok()).expect("a peak")
 }
 
 #[test]

@@ -98,6 +98,14 @@ impl Lines {
     }
 }
 
+/// The most memory that this process held since its start, in kB.
+pub fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let words = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    words.and_then(|kb| kb.parse().ok()).expect("a peak")
+}
+
 /// A program under test. It is killed when this is dropped.
 pub struct Program {
     pub name: String,
@@ -129,6 +137,11 @@ impl Program {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it held since its start, in kB.
+    pub fn peak(&self) -> u64 {
+        peak(self.pid())
     }
 
     /// Waits for `p2pchat: ready as NAME on PORT` on stderr, and gives the port.

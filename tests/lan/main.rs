@@ -7,6 +7,7 @@ mod death;
 mod discovery;
 mod faults;
 mod partition;
+mod stopped;
 
 use std::time::{Duration, Instant};
 
