@@ -117,7 +117,9 @@ impl Cursors {
         let current = logs.is_current(hub, log);
         let head = logs.get(log).map_or(0, |range| range.high);
         let mut ours = logs.hash_at(log, entry.high);
+        let mut sent = false;
         if let Some(cursor) = self.table.get_mut(&(stream, log.clone())) {
+            sent = (cursor.from..cursor.next).contains(&entry.high);
             while let Some((last, hash)) = cursor.sent.front().copied()
                 && last <= entry.high
             {
@@ -132,6 +134,10 @@ impl Cursors {
             // Not ours, or above our head: this directory is an old copy, or has a twin.
             Some(_) if current => doubt(hub, logs, receipts),
             None if entry.high > head && current => doubt(hub, logs, receipts),
+            // What was sent is known until it is receipted: within it, no batch of ours ends there.
+            None if sent && current && entry.high > receipts.holds(&peer, log) => {
+                doubt(hub, logs, receipts)
+            }
             None if entry.high < head && current => {
                 let claim = (entry.high, entry.hash);
                 self.claims.insert((stream, log.clone()), claim);

@@ -366,3 +366,32 @@ fn a_full_mesh_sends_nothing_twice() {
         assert!(doubled * 100 <= batches as u64, "{doubled} of {batches}");
     }
 }
+
+/// What a peer says to hold comes while more is on its way to it: the one does not pass for a receipt of a part of the other.
+#[test]
+fn an_old_copy_that_speaks_as_it_meets_goes_on_under_new_numbers() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.start(bob);
+        lan.start(alice);
+        lan.run_for(1_000);
+        lan.stop(alice);
+        lan.back_up(alice);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        lan.say(alice, "lost");
+        lan.run_for(1_000);
+        lan.stop(alice);
+        lan.restore(alice);
+        lan.start(alice);
+        let id = lan.id(bob);
+        lan.run_until("alice sees bob", 70_000, |lan| {
+            lan.people[alice].joined(id) > 0
+        });
+        lan.say_all(alice, None, &numbered("new", 1, 3));
+        lan.run_for(10_000);
+        let heard = lan.people[bob].heard();
+        assert_eq!(heard, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
+    }
+}
