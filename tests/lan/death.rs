@@ -7,7 +7,7 @@ use super::hosts::program::{Program, SOON};
 use super::{said, wait_joined, wait_one_history};
 
 const LINES: usize = 100_000;
-const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+const USERS: [(usize, &str); 3] = [(0, "alice"), (1, "bob"), (2, "carol")];
 /// The most that can be on its way from the history to the note of what was printed, in bytes of content: what waits in front
 /// of stdout, and what is read at once.
 const TURN: usize = 256 * 1024;
@@ -54,7 +54,8 @@ fn an_author_that_dies_amid_a_flood() {
         let shown = said(&program.out.all(), "alice");
         assert!(shown == lines, "what {} shows", program.name);
     }
-    wait_one_history(&lan, &NAMES, &[("alice", &lines)]);
+    let history = wait_one_history(&lan, &USERS, LINES);
+    assert!(said(&history, "alice") == lines, "what all hold");
 }
 
 #[test]
@@ -91,5 +92,6 @@ fn a_reader_that_dies_amid_a_flood() {
     let twice = before[from..].iter().map(|line| line.len() + 1);
     let twice = twice.sum::<usize>();
     assert!(twice <= TURN, "{twice} bytes come twice");
-    wait_one_history(&lan, &NAMES, &[("alice", &lines)]);
+    let history = wait_one_history(&lan, &USERS, LINES);
+    assert!(said(&history, "alice") == lines, "what all hold");
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::hosts::Lan;
-use super::hosts::program::Program;
 use super::{GONE, SOON, said, say_to, shown, wait_mesh, wait_said, wait_shown};
 
 /// Alice is alone for so long that she is shown as left; then she is back, and everybody has all that was said meanwhile.
@@ -119,37 +118,4 @@ fn a_frozen_program_is_gone_until_it_thaws() {
         wait_shown(program, "carol", "joined", 2, SOON);
     }
     say_to(&mut alice, "three", &[&bob, &carol]);
-}
-
-#[test]
-fn two_programs_of_one_identity_are_told_so() {
-    let Some(lan) = Lan::new(3) else { return };
-    let first = lan.hosts[0].start("alice", &[]);
-    first.signal(Signal::SIGTERM);
-    super::finish(first);
-    let copy = lan.hosts[1].folder("alice");
-    super::hosts::run(&format!(
-        "cp -a {} {}",
-        lan.hosts[0].folder("alice").display(),
-        copy.display()
-    ));
-    let bob = lan.hosts[2].start("bob", &[]);
-    let mut first = lan.hosts[0].start("alice", &[]);
-    super::wait_joined(&bob, "alice");
-    let mut second = lan.hosts[1].start("alice", &[]);
-    let told = |program: &Program| {
-        program
-            .err
-            .wait_for(SOON, |line| line.contains("two programs"));
-    };
-    told(&first);
-    told(&second);
-    // The one that was there first is heard, and after its end the other one.
-    say_to(&mut first, "of the first", &[&bob]);
-    first.kill();
-    // It hears from bob that its numbers are used, and takes new ones.
-    second
-        .err
-        .wait_for(GONE + SOON, |line| line.contains("under new numbers"));
-    say_to(&mut second, "of the second", &[&bob]);
 }

@@ -3,6 +3,7 @@
 #[path = "../hosts/mod.rs"]
 mod hosts;
 
+mod copies;
 mod death;
 mod discovery;
 mod faults;
@@ -59,46 +60,36 @@ pub fn said(lines: &[String], nick: &str) -> Vec<String> {
         .collect()
 }
 
-/// Waits until `history` prints the same on all hosts, byte for byte, as text and as JSON, where host h is asked as the h-th of
-/// these names; and it must hold these lines of these authors, each once and in order, and nothing else.
-pub fn wait_one_history(lan: &Lan, names: &[&str], expected: &[(&str, &[String])]) {
-    let printed = |host: usize, options: &[&str]| lan.hosts[host].history(names[host], options);
-    let all = |options: &[&str]| {
-        (0..names.len())
-            .map(|host| printed(host, options))
+/// Waits until `history` prints the same on all these hosts for these users, byte for byte, as text and as JSON, and gives its lines.
+/// So many they must be.
+pub fn wait_one_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Vec<String> {
+    let printed = |options: &[&str]| -> Vec<String> {
+        let all = users.iter();
+        all.map(|(host, name)| lan.hosts[*host].history(name, options))
             .collect()
     };
-    let total = expected.iter().map(|(_, lines)| lines.len()).sum::<usize>();
     let end = Instant::now() + 2 * SOON;
     loop {
-        let json: Vec<String> = all(&["--json"]);
+        let json = printed(&["--json"]);
         let differs = json.iter().position(|other| *other != json[0]);
-        if differs.is_none() && json[0].lines().count() >= total {
+        let counts: Vec<usize> = json.iter().map(|text| text.lines().count()).collect();
+        if differs.is_none() && counts[0] >= total {
             break;
         }
-        let late = Instant::now() >= end;
-        let other = differs.unwrap_or(0);
-        let mut pairs = json[0].lines().zip(json[other].lines());
+        let mut pairs = json[0].lines().zip(json[differs.unwrap_or(0)].lines());
         assert!(
-            !late,
-            "{} and {} hold {} and {} of {total} lines, and differ first in {:?}",
-            names[0],
-            names[other],
-            json[0].lines().count(),
-            json[other].lines().count(),
-            pairs.find(|(one, two)| one != two),
+            Instant::now() < end,
+            "{counts:?} of {total} lines at {users:?}; {differs:?} differs from the first in {:?}",
+            pairs.find(|(one, other)| one != other),
         );
     }
-    let text: Vec<String> = all(&[]);
-    for (text_there, name) in text.iter().zip(names) {
-        assert!(*text_there == text[0], "what {name} prints");
+    let text = printed(&[]);
+    for (there, user) in text.iter().zip(users) {
+        assert!(*there == text[0], "what is printed at {user:?}");
     }
     let lines: Vec<String> = text[0].lines().map(str::to_owned).collect();
-    for (author, of_author) in expected {
-        let held = said(&lines, author);
-        assert!(held == *of_author, "what is held of {author}");
-    }
     assert_eq!(lines.len(), total, "lines in all");
+    lines
 }
 
 /// Waits until this program has shown just these lines of that author, in order.

@@ -1,0 +1,143 @@
+//! Copied directories: two programs under one identity, and a backup that is put back. Nothing is lost, nothing comes twice.
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::program::Program;
+use super::hosts::{Host, Lan, run};
+use super::{GONE, SOON, finish, said, say_to, wait_joined, wait_one_history, wait_said};
+
+/// Copies what this user keeps on one host to another, or beside it.
+fn copy(from: (&Host, &str), to: (&Host, &str)) {
+    let (from, to) = (from.0.folder(from.1), to.0.folder(to.1));
+    run(&format!("cp -a {} {}", from.display(), to.display()));
+}
+
+fn stop(program: Program) {
+    program.signal(Signal::SIGTERM);
+    finish(program);
+}
+
+/// Two programs run with copies of one directory. `both`: the one that nobody is linked with speaks, too.
+fn twins(both: bool) {
+    let Some(lan) = Lan::new(3) else { return };
+    let [here, there] = [&lan.hosts[0], &lan.hosts[1]];
+    stop(here.start("alice", &[]));
+    copy((here, "alice"), (there, "alice"));
+    let mut bob = lan.hosts[2].start("bob", &[]);
+    let mut first = here.start("alice", &[]);
+    wait_joined(&bob, "alice");
+    let mut second = there.start("alice", &[]);
+    for program in [&first, &second] {
+        let told = |line: &str| line.contains("WARNING: two programs");
+        program.err.wait_for(SOON, told);
+    }
+    // The one that was there first is heard, and after its end the other one: under numbers of its own, for those that it would
+    // have used, or used meanwhile, are taken.
+    say_to(&mut first, "of the first", &[&bob]);
+    let mut expected = vec!["of the first"];
+    if both {
+        second.say("of the second, unheard");
+        let own = |line: &str| line.ends_with(": of the second, unheard");
+        second.out.wait_for(SOON, own);
+        expected.push("of the second, unheard");
+    }
+    first.kill();
+    let renumbered = |line: &str| line.contains("under new numbers");
+    second.err.wait_for(GONE + SOON, renumbered);
+    wait_said(&bob, "alice", &expected, GONE + SOON);
+    say_to(&mut second, "of the second", &[&bob]);
+    say_to(&mut bob, "of bob", &[&second]);
+    stop(second);
+    // The first one gets what the other said in its name.
+    let mut first = here.start("alice", &[]);
+    first.out.wait_for(SOON, |line| line.ends_with(": of bob"));
+    say_to(&mut first, "of the first again", &[&bob]);
+    expected.extend(["of the second", "of the first again"]);
+    wait_said(&bob, "alice", &expected, SOON);
+    stop(first);
+    let second = there.start("alice", &[]);
+    wait_joined(&bob, "alice");
+    let users = [(2, "bob"), (0, "alice"), (1, "alice")];
+    let users = &users[..3 - usize::from(both)];
+    let history = wait_one_history(&lan, users, expected.len() + 1);
+    // Each counted on by itself: the order between them is nobody's.
+    let mut held = said(&history, "alice");
+    held.sort();
+    expected.sort_unstable();
+    assert_eq!(held, expected);
+    drop(second);
+}
+
+#[test]
+fn two_programs_of_one_identity_are_told_so() {
+    twins(false);
+}
+
+#[test]
+fn two_programs_of_one_identity_that_both_speak() {
+    twins(true);
+}
+
+/// `while_up`: the backup is made while the program runs. `at_once`: back again, it speaks before anybody can tell it that its
+/// numbers are used.
+fn put_back(while_up: bool, at_once: bool) {
+    let Some(lan) = Lan::new(3) else { return };
+    let box_of_alice = &lan.hosts[0];
+    let bob = lan.hosts[1].start("bob", &["-d"]);
+    let carol = lan.hosts[2].start("carol", &[]);
+    let all: Vec<String> = (0..25).map(|n| format!("alice {n}")).collect();
+    let mut alice = box_of_alice.start("alice", &["-d"]);
+    all[..10].iter().for_each(|line| alice.say(line));
+    let held: Vec<&str> = all.iter().map(String::as_str).collect();
+    for program in [&bob, &carol] {
+        wait_said(program, "alice", &held[..10], SOON);
+    }
+    let back_up = || copy((box_of_alice, "alice"), (box_of_alice, "backup"));
+    if while_up {
+        back_up();
+        stop(alice);
+    } else {
+        stop(alice);
+        back_up();
+    }
+    let mut alice = box_of_alice.start("alice", &["-d"]);
+    all[10..20].iter().for_each(|line| alice.say(line));
+    for program in [&bob, &carol] {
+        wait_said(program, "alice", &held[..20], SOON);
+    }
+    stop(alice);
+    let folder = box_of_alice.folder("alice");
+    fs::remove_dir_all(&folder).expect("a folder");
+    fs::rename(box_of_alice.folder("backup"), &folder).expect("a backup");
+    let mut alice = box_of_alice.spawn("alice", &[]);
+    if !at_once {
+        let renumbered = |line: &str| line.contains("under new numbers");
+        alice.err.wait_for(SOON, renumbered);
+    }
+    all[20..].iter().for_each(|line| alice.say(line));
+    for program in [&bob, &carol] {
+        wait_said(program, "alice", &held, SOON);
+    }
+    say_to(&mut alice, "goes on", &[&bob, &carol]);
+    let users = [(1, "bob"), (2, "carol"), (0, "alice")];
+    let history = wait_one_history(&lan, &users, 26);
+    // What she said before she heard what she had lost stands beside it.
+    let history = said(&history, "alice");
+    assert_eq!(history[..10], all[..10]);
+    assert_eq!(history[25], "goes on");
+    let (lost, new): (Vec<_>, Vec<_>) = history[10..25]
+        .iter()
+        .partition(|line| all[10..20].contains(line));
+    assert!(lost.into_iter().eq(&all[10..20]) && new.into_iter().eq(&all[20..]));
+}
+
+#[test]
+fn a_backup_that_is_put_back() {
+    put_back(false, false);
+}
+
+#[test]
+fn a_backup_of_a_program_that_ran() {
+    put_back(true, true);
+}
