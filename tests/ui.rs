@@ -133,6 +133,17 @@ fn the_pipe_form_is_the_contracts() {
     );
 }
 
+/// This peer comes into #general, and goes.
+fn comes_and_goes(peer: &Peer, at: Wall) -> [Notice; 2] {
+    let (room, peer) = (Room::general(), peer.clone());
+    let joined = Notice::Joined {
+        room: room.clone(),
+        peer: peer.clone(),
+        at,
+    };
+    [joined, Notice::Left { room, peer, at }]
+}
+
 #[test]
 fn events_and_gaps_on_a_pipe() {
     let mut pipe = Transcript::pipe(&peer(1, "alice"));
@@ -146,16 +157,7 @@ fn events_and_gaps_on_a_pipe() {
         to,
         at,
     };
-    let joined = Notice::Joined {
-        room: room.clone(),
-        peer: bob.clone(),
-        at,
-    };
-    let left = Notice::Left {
-        room: room.clone(),
-        peer: bob.clone(),
-        at,
-    };
+    let [joined, left] = comes_and_goes(&bob, at);
     let renamed = Notice::Renamed {
         room,
         peer: peer(2, "robert"),
@@ -392,16 +394,7 @@ fn json_of_events() {
             "{{\"type\":\"{kind}\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",{place},\"username\":\"bob\",\"name\":\"bob~{b}\"{more}}}\n"
         )
     };
-    let joined = Notice::Joined {
-        room: room.clone(),
-        peer: bob.clone(),
-        at,
-    };
-    let left = Notice::Left {
-        room: room.clone(),
-        peer: bob.clone(),
-        at,
-    };
+    let [joined, left] = comes_and_goes(&bob, at);
     let renamed = Notice::Renamed {
         room,
         peer: bob.clone(),
