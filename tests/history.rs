@@ -1,10 +1,11 @@
 //! Looking back: one order wherever the same lines are held, gaps where some are missing, and nothing that nobody signed.
+mod folders;
+
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
+use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
@@ -12,44 +13,12 @@ use p2pchat::base::time::Wall;
 use p2pchat::shell::archive::Archive;
 use p2pchat::shell::face::Face;
 use p2pchat::shell::history::{Query, show};
-use p2pchat::shell::quota::{Core, Limits};
+use p2pchat::shell::quota::Limits;
 use p2pchat::shell::store::Store;
 
+use folders::{Folder, NoCore};
+
 const NET: NetworkTag = NetworkTag::OPEN;
-
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("p2pchat-history-{}-{n}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn archive(&self) -> Archive<'static> {
-        Archive::Disk(self.0.join(NET.folder()))
-    }
-
-    fn segments(&self, room: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.0.join("open").join(room)).unwrap();
-        let mut paths: Vec<PathBuf> = entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|e| e == "ndjson"))
-            .collect();
-        paths.sort();
-        paths
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// An author's log in one room.
 struct Author {
@@ -103,18 +72,8 @@ impl Author {
     }
 }
 
-struct NoCore;
-
-impl Core for NoCore {
-    fn frontier(&self, _: &p2pchat::base::name::Folder) -> Vec<Range> {
-        Vec::new()
-    }
-    fn floor(&self, _: &LogId) -> u64 {
-        u64::MAX
-    }
-    fn is_known(&self, _: &PeerId) -> bool {
-        true
-    }
+fn archive(folder: &Folder) -> Archive<'static> {
+    Archive::Disk(folder.0.join(NET.folder()))
 }
 
 /// A directory that got these batches in this order, in segments of some ten lines.
@@ -167,7 +126,7 @@ fn pipe() -> Face {
 }
 
 fn all(folder: &Folder) -> Vec<String> {
-    shown(&folder.archive(), &Query::default(), pipe())
+    shown(&archive(folder), &Query::default(), pipe())
 }
 
 fn last(folder: &Folder, lines: u64) -> Vec<String> {
@@ -175,7 +134,7 @@ fn last(folder: &Folder, lines: u64) -> Vec<String> {
         last: Some(lines),
         ..Query::default()
     };
-    shown(&folder.archive(), &query, pipe())
+    shown(&archive(folder), &query, pipe())
 }
 
 /// What was said, of lines that are no gaps.
@@ -321,7 +280,7 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
         since: Some(Wall(ms)),
         ..Query::default()
     };
-    let archive = folder.archive();
+    let archive = archive(&folder);
     assert_eq!(shown(&archive, &since(6_500), pipe()), lines[2..]);
     assert!(shown(&archive, &since(7_001), pipe()).is_empty());
     let json = shown(&archive, &Query::default(), Face::json());
@@ -498,7 +457,7 @@ fn rooms_times_and_texts_are_picked() {
     let folder = Folder::new();
     stored(&folder, &batches);
     let picked = |query: Query| {
-        let lines = shown(&folder.archive(), &query, pipe());
+        let lines = shown(&archive(&folder), &query, pipe());
         said(&lines)
             .into_iter()
             .map(str::to_owned)
@@ -533,7 +492,7 @@ fn rooms_times_and_texts_are_picked() {
         ..since(3_000)
     };
     assert_eq!(picked(both), ["GRÜSSE, all", "four"]);
-    let json = shown(&folder.archive(), &room("ops"), Face::json());
+    let json = shown(&archive(&folder), &room("ops"), Face::json());
     let id = batches[0].log.author;
     assert_eq!(
         json,
@@ -542,7 +501,7 @@ fn rooms_times_and_texts_are_picked() {
             id.short()
         )]
     );
-    let json = shown(&folder.archive(), &search("four", None), Face::json());
+    let json = shown(&archive(&folder), &search("four", None), Face::json());
     assert!(json[0].contains(r#""sequence":4,"lamport":5,"content":"four"}"#));
 }
 
@@ -552,7 +511,7 @@ fn controls_act_on_nobody() {
     let folder = Folder::new();
     stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
     assert!(all(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
-    let json = shown(&folder.archive(), &Query::default(), Face::json());
+    let json = shown(&archive(&folder), &Query::default(), Face::json());
     assert!(json[0].ends_with(r#""content":"a\u001b[2J\u202eb\t"}"#));
 }
 
@@ -578,7 +537,7 @@ fn segments_that_go_while_they_are_read_are_no_obstacle() {
         io::Result::Ok(())
     };
     show(
-        &folder.archive(),
+        &archive(&folder),
         NET,
         &Query::default(),
         &mut pipe(),

@@ -1,11 +1,12 @@
 //! The store: what is saved comes back, whatever ended the run, and what is over a quota goes, and nothing else.
+mod folders;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
@@ -16,41 +17,10 @@ use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::{Core, Limits};
 use p2pchat::shell::store::Store;
 
+use folders::Folder;
+
 const NET: NetworkTag = NetworkTag::OPEN;
-
-/// A folder that is gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("p2pchat-store-{}-{n}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn room(&self) -> PathBuf {
-        self.0.join("open/#general")
-    }
-
-    fn segments(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.room()).unwrap();
-        let mut paths: Vec<PathBuf> = entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|e| e == "ndjson"))
-            .collect();
-        paths.sort();
-        paths
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+const GENERAL: &str = "#general";
 
 /// An author and its log, in #general if nothing else is said.
 struct Author {
@@ -282,7 +252,7 @@ fn segments_rotate_and_only_the_last_is_read_at_start() {
     let mut authors = [Author::new(2), Author::new(3)];
     fill(&mut store, &told, &mut authors, 30);
     drop(store);
-    let segments = folder.segments();
+    let segments = folder.segments(GENERAL);
     assert!(segments.len() > 4, "{segments:?}");
     for path in &segments {
         let text = fs::read_to_string(path).unwrap();
@@ -304,7 +274,7 @@ fn a_torn_tail_is_cut_at_every_byte() {
     let (mut store, _) = open(&folder);
     store.save(&bob.say(&["first"]), Local::default()).unwrap();
     let before = bob.range(1);
-    let path = folder.segments()[0].clone();
+    let path = folder.segments(GENERAL)[0].clone();
     let whole = fs::metadata(&path).unwrap().len();
     store.save(&bob.say(&["second"]), Local::default()).unwrap();
     drop(store);
@@ -339,7 +309,7 @@ fn a_new_segment_without_its_first_line_does_not_count() {
     let (mut store, _) = open(&folder);
     store.save(&bob.say(&["one"]), Local::default()).unwrap();
     drop(store);
-    let next = folder.room().join("000002.ndjson");
+    let next = folder.room(GENERAL).join("000002.ndjson");
     for half in [&b""[..], b"{\"type\":\"frontier\",\"gen", &[0; 500]] {
         fs::write(&next, half).unwrap();
         assert_eq!(open(&folder).1, [bob.range(1)]);
@@ -358,7 +328,7 @@ fn a_flipped_bit_ends_what_is_believed_before_it() {
         ranges.push(bob.range(1));
     }
     drop(store);
-    let path = folder.segments()[0].clone();
+    let path = folder.segments(GENERAL)[0].clone();
     let bytes = fs::read(&path).unwrap();
     for (i, text) in ["two", "three", "four"].iter().enumerate() {
         let needle = format!("\"content\":\"{text}\"");
@@ -388,8 +358,8 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
     let mut authors = [Author::new(2), Author::new(3)];
     fill(&mut store, &told, &mut authors, 20);
     drop(store);
-    for damaged in 1..=folder.segments().len() {
-        let segments = folder.segments();
+    for damaged in 1..=folder.segments(GENERAL).len() {
+        let segments = folder.segments(GENERAL);
         let path = &segments[segments.len() - damaged];
         let mut bytes = fs::read(path).unwrap();
         bytes[60] ^= 1;
@@ -410,7 +380,7 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
 #[test]
 fn garbage_is_no_reason_to_fail() {
     let folder = Folder::new();
-    fs::create_dir_all(folder.room()).unwrap();
+    fs::create_dir_all(folder.room(GENERAL)).unwrap();
     let garbage = [
         "\n\n\n",
         "{}\n{}\n",
@@ -418,8 +388,8 @@ fn garbage_is_no_reason_to_fail() {
         "{\"type\":\"frontier\"}\nnonsense\n",
     ];
     for text in garbage {
-        fs::write(folder.room().join("000007.ndjson"), text).unwrap();
-        fs::write(folder.room().join("printed"), text).unwrap();
+        fs::write(folder.room(GENERAL).join("000007.ndjson"), text).unwrap();
+        fs::write(folder.room(GENERAL).join("printed"), text).unwrap();
         let (mut store, ranges) = open(&folder);
         assert!(ranges.is_empty());
         let mut bob = Author::new(2);
@@ -427,8 +397,8 @@ fn garbage_is_no_reason_to_fail() {
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
         let mut at = store.printed(&general()).unwrap();
         assert_eq!(read_all(&store, &mut at).len(), 1);
-        fs::remove_dir_all(folder.room()).unwrap();
-        fs::create_dir_all(folder.room()).unwrap();
+        fs::remove_dir_all(folder.room(GENERAL)).unwrap();
+        fs::create_dir_all(folder.room(GENERAL)).unwrap();
     }
 }
 
@@ -473,7 +443,7 @@ fn a_silent_log_is_found_without_reading_all_between() {
     let mut copy = Vec::new();
     let second = quiet.head.as_ref().unwrap();
     second.stored(Local::default(), &mut copy);
-    let segments = folder.segments();
+    let segments = folder.segments(GENERAL);
     for path in &segments[1..segments.len() - 3] {
         let mut text = fs::read(path).unwrap();
         text.extend_from_slice(&copy);
@@ -510,7 +480,7 @@ fn a_position_sees_what_comes_later() {
         assert_eq!(numbers(&read_all(&store, &mut printed)), [(bob.id(), i)]);
         assert_eq!(printed, store.end(&general()));
     }
-    assert!(folder.segments().len() > 3);
+    assert!(folder.segments(GENERAL).len() > 3);
 }
 
 #[test]
@@ -547,7 +517,7 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
     let held: Vec<u64> = (low..=300).collect();
     assert_eq!(load(&store, &flooder.log(), 1, 5000), held);
     let stored: u64 = folder
-        .segments()
+        .segments(GENERAL)
         .iter()
         .map(|p| p.metadata().unwrap().len())
         .sum();
@@ -652,7 +622,7 @@ fn printed_survives_and_stays_within_what_is_there() {
     store.set_printed(&room, after_two).unwrap();
     drop(store);
     // A power cut took the second line, and it came again.
-    let path = folder.segments()[0].clone();
+    let path = folder.segments(GENERAL)[0].clone();
     let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
     cut.set_len(after_one.offset).unwrap();
     let (mut store, _) = open(&folder);
@@ -715,8 +685,8 @@ fn a_clean_end_makes_the_next_start_quick() {
         told.save(&mut store, &bob.say(&[&text]));
     }
     store.close(&told).unwrap();
-    let path = folder.segments()[0].clone();
-    assert_eq!(folder.segments().len(), 1);
+    let path = folder.segments(GENERAL)[0].clone();
+    assert_eq!(folder.segments(GENERAL).len(), 1);
     // What stands before the last frontier is not read again.
     let mut bytes = fs::read(&path).unwrap();
     let damaged = bytes.len() / 2;

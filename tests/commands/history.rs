@@ -3,13 +3,14 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
-use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId};
+use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::quota::{Core, Limits};
+use p2pchat::shell::quota::Limits;
 use p2pchat::shell::store::Store;
 
+use super::folders::NoCore;
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{SOON, finish, said, unstamped, wait_joined, wait_line};
@@ -191,20 +192,6 @@ fn a_backlog_is_the_last_stored_lines() {
     let all = listen(&["--backlog=99"]);
     assert_eq!((all.len(), &all[0][..]), (8, "alice 0"));
     assert_eq!(listen(&[]).len(), 0);
-}
-
-struct NoCore;
-
-impl Core for NoCore {
-    fn frontier(&self, _: &p2pchat::base::name::Folder) -> Vec<Range> {
-        Vec::new()
-    }
-    fn floor(&self, _: &LogId) -> u64 {
-        u64::MAX
-    }
-    fn is_known(&self, _: &PeerId) -> bool {
-        true
-    }
 }
 
 /// Bob's directory gets so many lines of two authors, most of them typed ones, in the order in which they were said.

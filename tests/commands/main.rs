@@ -2,6 +2,8 @@
 //!
 //! Every test has a box of its own, with nothing but loopback.
 
+#[path = "../folders/mod.rs"]
+mod folders;
 #[path = "../hosts/mod.rs"]
 mod hosts;
 
