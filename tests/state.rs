@@ -341,12 +341,26 @@ fn the_mark_of_a_clean_end_is_taken_once() {
     assert_eq!(state.take_clean().unwrap(), None);
     assert!(!folder.join("clean").exists());
 
+    // One that was just copied.
+    state.leave_clean(&resume).unwrap();
+    fs::copy(folder.join("clean"), folder.join("copy")).unwrap();
+    fs::rename(folder.join("copy"), folder.join("clean")).unwrap();
+    assert_eq!(state.take_clean().unwrap(), None);
+    assert!(!folder.join("clean").exists());
+
     // A part of a mark, or another's, is none; and it is gone.
     for bad in (0..text.len()).map(|end| text[..end].to_vec()).chain([
         b"\xff\n".to_vec(),
         b"+0abcdef01234567\nend\n".to_vec(),
         vec![b'0'; 3 << 20],
     ]) {
+        state.leave_clean(&resume).unwrap();
+        // Of this very file: it says when it was made.
+        let own = fs::read(folder.join("clean")).unwrap();
+        let bad = match text.starts_with(&bad) {
+            true => own[..bad.len()].to_vec(),
+            false => bad,
+        };
         fs::write(folder.join("clean"), &bad).unwrap();
         assert_eq!(state.take_clean().unwrap(), None, "{bad:?}");
         assert!(!folder.join("clean").exists());

@@ -1,10 +1,11 @@
 //! The state directory: who we are, whom we know, where our numbers stood; and the lock that keeps others out.
 //!
 //! The history in it belongs to [`super::store`].
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 
@@ -168,7 +169,7 @@ impl State {
     /// # Errors
     /// The file can't be written; the last note stands.
     pub fn note_receipts(&self, text: &str) -> io::Result<()> {
-        self.replace("receipts", text, false)
+        self.replace("receipts", false, |_| Ok(text.to_owned()))
     }
 
     /// What was noted last. What can't be read only costs that it is done again.
@@ -182,7 +183,7 @@ impl State {
     }
 
     /// What a clean end left; it is taken away for good before anything can be signed. None: there was none, or it can't be understood,
-    /// or it was put here from a backup: copies keep the time of the writing, but not that of the inode.
+    /// or it was put here from a backup: a copy was made at another time, and may keep the time of the writing, but not that of the inode.
     ///
     /// # Errors
     /// It can't be read or taken away: begin a new incarnation.
@@ -202,7 +203,7 @@ impl State {
         fs::remove_file(&path)?;
         File::open(directory)?.sync_all()?;
         let text = std::str::from_utf8(&text).ok().filter(|_| !copy);
-        Ok(text.and_then(parse_clean))
+        Ok(text.and_then(|text| parse_clean(text, born(&meta))))
     }
 
     /// Leaves the mark of a clean end. Everything said must be on the disk by then.
@@ -210,20 +211,27 @@ impl State {
     /// # Errors
     /// It can't be written: the next run begins a new incarnation.
     pub fn leave_clean(&mut self, resume: &Resume) -> io::Result<()> {
-        let mut text = format!("{:016x}\n", resume.incarnation);
-        for (room, (sequence, hash)) in &resume.heads {
-            text += &format!("{room} {sequence} {hash}\n");
-        }
-        text += "end\n";
-        self.replace("clean", &text, true)
+        self.replace("clean", true, |file| {
+            let mut text = format!("{:016x}\n{}\n", resume.incarnation, born(&file.metadata()?));
+            for (target, (sequence, hash)) in &resume.heads {
+                text += &format!("{target} {sequence} {hash}\n");
+            }
+            Ok(text + "end\n")
+        })
     }
 
     /// All of a file, or nothing of it; with --ephemeral, nothing.
-    fn replace(&self, name: &str, text: &str, sync: bool) -> io::Result<()> {
+    fn replace(
+        &self,
+        name: &str,
+        sync: bool,
+        text: impl FnOnce(&File) -> io::Result<String>,
+    ) -> io::Result<()> {
         let (Some(path), Some(new)) = (self.path(name), self.path(&format!("{name}.new"))) else {
             return Ok(());
         };
         let mut file = File::create(&new)?;
+        let text = text(&file)?;
         file.write_all(text.as_bytes())?;
         if sync {
             file.sync_all()?;
@@ -372,11 +380,19 @@ fn parse_known(line: &str) -> Option<Known> {
     })
 }
 
-fn parse_clean(text: &str) -> Option<Resume> {
+/// When this file was made, in nanoseconds; 0 where the file system does not know.
+fn born(meta: &Metadata) -> u64 {
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
+    let since = meta.created().ok().and_then(since);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+fn parse_clean(text: &str, born: u64) -> Option<Resume> {
     // Without its last line the file is a part of itself.
     let mut lines = text.strip_suffix("end\n")?.lines();
     let digits = lines.next().filter(|digits| digits.len() == 16)?;
     let incarnation = u64::from_be_bytes(HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok()?);
+    lines.next().filter(|line| line.parse() == Ok(born))?;
     let mut heads = Table::new();
     for line in lines {
         let mut words = line.split(' ');

@@ -18,8 +18,8 @@ fn stop(program: Program) {
     finish(program);
 }
 
-/// Two programs run with copies of one directory. `both`: the one that nobody is linked with speaks, too.
-fn twins(both: bool) {
+#[test]
+fn two_programs_of_one_identity_are_told_so() {
     let Some(lan) = Lan::new(3) else { return };
     let [here, there] = [&lan.hosts[0], &lan.hosts[1]];
     stop(here.start("alice", &[]));
@@ -32,19 +32,13 @@ fn twins(both: bool) {
         let told = |line: &str| line.contains("WARNING: two programs");
         program.err.wait_for(SOON, told);
     }
-    // The one that was there first is heard, and after its end the other one: under numbers of its own, for those that it would
-    // have used, or used meanwhile, are taken.
+    // The one that was there first is heard, and after its end the other one, with all that it said meanwhile.
     say_to(&mut first, "of the first", &[&bob]);
-    let mut expected = vec!["of the first"];
-    if both {
-        second.say("of the second, unheard");
-        let own = |line: &str| line.ends_with(": of the second, unheard");
-        second.out.wait_for(SOON, own);
-        expected.push("of the second, unheard");
-    }
+    let mut expected = vec!["of the first", "of the second, unheard"];
+    second.say("of the second, unheard");
+    let own = |line: &str| line.ends_with(": of the second, unheard");
+    second.out.wait_for(SOON, own);
     first.kill();
-    let renumbered = |line: &str| line.contains("under new numbers");
-    second.err.wait_for(GONE + SOON, renumbered);
     wait_said(&bob, "alice", &expected, GONE + SOON);
     say_to(&mut second, "of the second", &[&bob]);
     say_to(&mut bob, "of bob", &[&second]);
@@ -59,8 +53,7 @@ fn twins(both: bool) {
     let second = there.start("alice", &[]);
     wait_joined(&bob, "alice");
     let users = [(2, "bob"), (0, "alice"), (1, "alice")];
-    let users = &users[..3 - usize::from(both)];
-    let history = wait_one_history(&lan, users, expected.len() + 1);
+    let history = wait_one_history(&lan, &users, expected.len() + 1);
     // Each counted on by itself: the order between them is nobody's.
     let mut held = said(&history, "alice");
     held.sort();
@@ -69,25 +62,14 @@ fn twins(both: bool) {
     drop(second);
 }
 
-#[test]
-fn two_programs_of_one_identity_are_told_so() {
-    twins(false);
-}
-
-#[test]
-fn two_programs_of_one_identity_that_both_speak() {
-    twins(true);
-}
-
-/// `while_up`: the backup is made while the program runs. `at_once`: back again, it speaks before anybody can tell it that its
-/// numbers are used.
-fn put_back(while_up: bool, at_once: bool) {
+/// `while_up`: the backup is made while the program runs.
+fn put_back(while_up: bool) {
     let Some(lan) = Lan::new(3) else { return };
     let box_of_alice = &lan.hosts[0];
-    let bob = lan.hosts[1].start("bob", &["-d"]);
+    let bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     let all: Vec<String> = (0..25).map(|n| format!("alice {n}")).collect();
-    let mut alice = box_of_alice.start("alice", &["-d"]);
+    let mut alice = box_of_alice.start("alice", &[]);
     all[..10].iter().for_each(|line| alice.say(line));
     let held: Vec<&str> = all.iter().map(String::as_str).collect();
     for program in [&bob, &carol] {
@@ -101,7 +83,7 @@ fn put_back(while_up: bool, at_once: bool) {
         stop(alice);
         back_up();
     }
-    let mut alice = box_of_alice.start("alice", &["-d"]);
+    let mut alice = box_of_alice.start("alice", &[]);
     all[10..20].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
         wait_said(program, "alice", &held[..20], SOON);
@@ -111,10 +93,7 @@ fn put_back(while_up: bool, at_once: bool) {
     fs::remove_dir_all(&folder).expect("a folder");
     fs::rename(box_of_alice.folder("backup"), &folder).expect("a backup");
     let mut alice = box_of_alice.spawn("alice", &[]);
-    if !at_once {
-        let renumbered = |line: &str| line.contains("under new numbers");
-        alice.err.wait_for(SOON, renumbered);
-    }
+    // She speaks before anybody can tell her that her numbers are used.
     all[20..].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
         wait_said(program, "alice", &held, SOON);
@@ -134,10 +113,10 @@ fn put_back(while_up: bool, at_once: bool) {
 
 #[test]
 fn a_backup_that_is_put_back() {
-    put_back(false, false);
+    put_back(false);
 }
 
 #[test]
 fn a_backup_of_a_program_that_ran() {
-    put_back(true, true);
+    put_back(true);
 }
