@@ -30,9 +30,9 @@ impl Node {
         self.hub.network
     }
 
-    /// A peer cast doubt on this run's numbers.
-    pub fn doubted(&self) -> bool {
-        self.logs.doubted()
+    /// Where an own line stands that was said again, as its number came into doubt.
+    pub fn place(&self, log: &LogId, line: u64) -> Option<(LogId, u64)> {
+        self.replicate.place(&self.logs, log, line)
     }
 
     /// The log in which we speak in this room, and its last line.

@@ -13,14 +13,12 @@ use crate::base::name::Target;
 use crate::base::table::{Set, Table};
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
-/// Stands for no stream: what the store reads for it is said again.
-pub const AGAIN: StreamId = StreamId(u64::MAX);
 /// Batches that may be under way on one link of one log without a receipt.
 const WINDOW: usize = 1024;
 /// Most cursors over all links.
 const TABLE_MAX: usize = 65_536;
 /// What is read from the store at a time for a link that lags, in bytes.
-const LOAD_BYTES: usize = 64 * 1024;
+pub const LOAD_BYTES: usize = 64 * 1024;
 
 /// How far a log has been sent over one link.
 #[derive(Default)]
@@ -100,7 +98,7 @@ impl Cursors {
         }
     }
 
-    /// A peer says how far it holds one of our logs: a receipt, if what it holds is ours.
+    /// A peer says how far it holds one of our logs: a receipt, if what it holds is ours. `true`: it is not.
     #[allow(clippy::too_many_arguments)]
     pub fn receipt(
         &mut self,
@@ -110,9 +108,9 @@ impl Cursors {
         stream: StreamId,
         log: &LogId,
         entry: &Held,
-    ) {
+    ) -> bool {
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
-            return;
+            return false;
         };
         let current = logs.is_current(hub, log);
         let head = logs.get(log).map_or(0, |range| range.high);
@@ -131,19 +129,18 @@ impl Cursors {
         }
         match ours {
             Some(hash) if hash == entry.hash => receipts.confirm(hub, logs, peer, log, entry.high),
-            // Not ours, or above our head: this directory is an old copy, or has a twin.
-            Some(_) if current => doubt(hub, logs, receipts),
-            None if entry.high > head && current => doubt(hub, logs, receipts),
+            Some(_) => return true,
             // What was sent is known until it is receipted: within it, no batch of ours ends there.
-            None if sent && current && entry.high > receipts.holds(&peer, log) => {
-                doubt(hub, logs, receipts)
-            }
-            None if entry.high < head && current => {
+            None if sent && entry.high > receipts.holds(&peer, log) => return true,
+            // Above our head: this directory is an old copy, or has a twin. What was said there tells whether ours is something else.
+            None if entry.high > head && current => doubt(hub, logs),
+            None if entry.high < head => {
                 let claim = (entry.high, entry.hash);
                 self.claims.insert((stream, log.clone()), claim);
             }
-            _ => {}
+            None => {}
         }
+        false
     }
 
     /// The peer asked for this log.
@@ -214,38 +211,34 @@ impl Cursors {
         }
     }
 
-    /// What the store read for a link that lags.
+    /// What the store read for a link that lags. Gives the last line that the peer holds, if that is another than ours.
     pub fn loaded(
         &mut self,
         hub: &mut Hub,
-        logs: &mut Logs,
+        logs: &Logs,
         receipts: &mut Receipts,
         (key, from): ((StreamId, LogId), u64),
         batches: &[Batch],
         at: Option<Position>,
-    ) {
-        let Some(cursor) = self.table.get_mut(&key) else {
-            return;
-        };
+    ) -> Option<u64> {
+        let cursor = self.table.get_mut(&key)?;
         if cursor.loading != Some(from) {
-            return;
+            return None;
         }
         cursor.loading = None;
         // Batches do not wait in memory: what a clogged link cannot take is read again.
         let link = hub.links.get(&key.0).filter(|link| !link.clogged);
-        let Some(peer) = link.map(|link| link.peer.id) else {
-            return;
-        };
+        let peer = link?.peer.id;
         let Some(first) = batches.first() else {
             self.lagging.remove(&key);
-            return;
+            return None;
         };
         if first.sequence > cursor.next {
             self.table.remove(&key);
             if let Some(range) = logs.get(&key.1) {
                 offer_again(hub, logs, key.0, range, first.sequence);
             }
-            return;
+            return None;
         }
         if let Some((last, hash)) = self.claims.remove(&key)
             && cursor.next == last + 1
@@ -254,7 +247,7 @@ impl Cursors {
             let next = batches.iter().find(|batch| batch.last() > last);
             if next.is_some_and(|next| next.sequence <= last || next.previous != Some(hash)) {
                 self.table.remove(&key);
-                return doubt(hub, logs, receipts);
+                return Some(last);
             }
             if next.is_some() {
                 receipts.confirm(hub, logs, peer, &key.1, last);
@@ -266,6 +259,7 @@ impl Cursors {
                 send(hub, key.0, cursor, batch);
             }
         }
+        None
     }
 
     /// Links that lag and can take more get more.
@@ -280,14 +274,14 @@ impl Cursors {
             let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
             if !clogged && cursor.loading.is_none() && cursor.sent.len() < WINDOW {
                 cursor.loading = Some(cursor.next);
-                let (stream, log, from, at) = (*stream, log.clone(), cursor.next, cursor.at);
-                hub.put(Output::Load {
-                    stream,
-                    log,
-                    from,
-                    at,
-                    budget: LOAD_BYTES,
-                });
+                load(
+                    hub,
+                    *stream,
+                    log.clone(),
+                    cursor.next,
+                    cursor.at,
+                    LOAD_BYTES,
+                );
             }
             true
         });
@@ -336,17 +330,9 @@ pub fn shared_target(hub: &Hub, stream: StreamId, target: &str) -> Option<Target
     (target.reader().is_some() || link.shares(&target)).then_some(target)
 }
 
-/// Others hold something else under our numbers: go on under new ones, and say again there what this run said and nobody holds.
-/// Only once a run: a peer may also lie, and must not make us repeat ourselves without end.
-fn doubt(hub: &mut Hub, logs: &mut Logs, receipts: &Receipts) {
-    let first = !logs.doubted();
-    let said = logs.doubt(hub);
-    for (log, start) in said.into_iter().filter(|_| first) {
-        let from = start.max(receipts.best(&log) + 1);
-        if logs.get(&log).is_some_and(|range| from <= range.high) {
-            load_again(hub, log, from, None);
-        }
-    }
+/// Others hold something else under our numbers: go on under new ones.
+pub fn doubt(hub: &mut Hub, logs: &mut Logs) {
+    logs.doubt(hub);
     let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
     hub.notice(Notice::Error {
         code: "incarnation",
@@ -354,13 +340,20 @@ fn doubt(hub: &mut Hub, logs: &mut Logs, receipts: &Receipts) {
     });
 }
 
-/// Reads what is to be said again.
-pub fn load_again(hub: &mut Hub, log: LogId, from: u64, at: Option<Position>) {
+/// Asks the store for a log's batches, upwards from the one that holds `from`.
+pub fn load(
+    hub: &mut Hub,
+    stream: StreamId,
+    log: LogId,
+    from: u64,
+    at: Option<Position>,
+    budget: usize,
+) {
     hub.put(Output::Load {
-        stream: AGAIN,
+        stream,
         log,
         from,
         at,
-        budget: LOAD_BYTES,
+        budget,
     });
 }

@@ -40,7 +40,6 @@ pub struct Logs {
     /// What this run said first in each own log.
     starts: Table<LogId, u64>,
     resume: Resume,
-    doubted: bool,
     /// What was held of a log before lines came in beyond a gap: for when they cannot be stored.
     below: Table<LogId, Range>,
 }
@@ -89,16 +88,22 @@ impl Logs {
         }
     }
 
-    /// The own numbers are in doubt: go on in a new incarnation. What this run said in the old one: each log and its first line.
-    pub fn doubt(&mut self, hub: &mut Hub) -> Table<LogId, u64> {
-        let doubtful = self.incarnation;
+    /// The own numbers are in doubt: go on in a new incarnation.
+    pub fn doubt(&mut self, hub: &mut Hub) {
         self.incarnation = hub.random();
         self.resume = Resume::default();
-        self.doubted = true;
-        let mut said = self.starts.clone();
-        said.retain(|log, _| log.incarnation == doubtful);
-        self.starts.retain(|log, _| log.incarnation != doubtful);
-        said
+    }
+
+    /// What is said next is said in this incarnation; gives the one before.
+    pub fn speak_in(&mut self, incarnation: u64) -> u64 {
+        std::mem::replace(&mut self.incarnation, incarnation)
+    }
+
+    /// From this line on an own log is said again in another: it does not count as said in this run.
+    pub fn given_up(&mut self, log: &LogId, from: u64) {
+        if self.starts.get(log).is_some_and(|start| from <= *start) {
+            self.starts.remove(log);
+        }
     }
 
     /// Own lines of an earlier run, up to `sequence`, count as said in this one.
@@ -106,11 +111,6 @@ impl Logs {
         if log.author == hub.id() && self.ranges.contains_key(&log) {
             self.starts.get_or_insert_with(log, || sequence);
         }
-    }
-
-    /// A peer cast doubt on this run's numbers before.
-    pub fn doubted(&self) -> bool {
-        self.doubted
     }
 
     /// What to leave at a clean end.

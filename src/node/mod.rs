@@ -1,4 +1,5 @@
 //! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
+pub mod again;
 pub mod asked;
 pub mod calling;
 pub mod cursors;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::cursors::{AGAIN, Cursors, held, load_again, shared_target};
+use super::again::{AGAIN, Again, COMPARE};
+use super::cursors::{Cursors, LOAD_BYTES, doubt, held, load, shared_target};
 use super::direct::{may_bring, takers, waits};
 use super::haves::{Haves, digest, thirds};
 use super::hub::Hub;
@@ -35,6 +36,7 @@ pub struct Replicate {
     cursors: Cursors,
     sources: Sources,
     haves: Haves,
+    again: Again,
     /// Lines that the store refused, to be said when it takes them.
     unsaid: VecDeque<(Target, Lines, bool)>,
     /// The store failed; when to try again.
@@ -59,7 +61,7 @@ impl Replicate {
         self.stalled.is_none()
     }
 
-    /// What the store read: for a link that lags, or to be said again.
+    /// What the store read: for a link that lags, to be compared, or to be said again.
     pub fn loaded(
         &mut self,
         hub: &mut Hub,
@@ -69,17 +71,54 @@ impl Replicate {
         batches: &[Batch],
         at: Option<Position>,
     ) {
-        if key.0 != AGAIN {
-            let key = (key, from);
-            return self.cursors.loaded(hub, logs, receipts, key, batches, at);
+        if key.0 == COMPARE {
+            if let Some(line) = self.again.read(hub, &key.1, from, batches.first()) {
+                self.again.begin(hub, logs, receipts, key.1, line);
+            }
+            return;
         }
-        let Some(last) = batches.last() else {
+        if key.0 != AGAIN {
+            let read = (key.clone(), from);
+            let other = self.cursors.loaded(hub, logs, receipts, read, batches, at);
+            if let Some(last) = other {
+                self.forked(hub, logs, &key, (1, last));
+            }
+            return;
+        }
+        let Some(last) = batches.last().filter(|_| logs.get(&key.1).is_some()) else {
             return;
         };
+        // Nothing may wait in memory: it is read again when the store takes lines.
+        let next = self.again.next(logs, &key.1);
+        let Some((log, _)) = next.filter(|next| next.1 == from && self.accepting()) else {
+            return;
+        };
+        let current = logs.speak_in(log.incarnation);
         for batch in batches {
-            self.say(hub, logs, &key.1.target, text(batch), batch.action);
+            let lines = text(batch, from.saturating_sub(batch.sequence));
+            self.say(hub, logs, &key.1.target, lines, batch.action);
         }
-        load_again(hub, key.1, last.last() + 1, at);
+        logs.speak_in(current);
+        load(hub, AGAIN, key.1, last.last() + 1, at, LOAD_BYTES);
+    }
+
+    /// A peer holds something else than we do under numbers of ours, from `low` to `high`: go on under new ones, and find where it begins.
+    fn forked(
+        &mut self,
+        hub: &mut Hub,
+        logs: &mut Logs,
+        key: &(StreamId, LogId),
+        held: (u64, u64),
+    ) {
+        if logs.is_current(hub, &key.1) {
+            doubt(hub, logs);
+        }
+        self.again.compare(hub, logs, key, held);
+    }
+
+    /// Where an own line stands that was said again.
+    pub fn place(&self, logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
+        self.again.place(logs, log, line)
     }
 
     pub fn say(
@@ -197,6 +236,7 @@ impl Replicate {
         self.cursors.keep(&which);
         self.sources.keep(&which);
         self.haves.keep(&which);
+        self.again.keep(&which);
     }
 
     /// What the peer holds: of our logs it is a receipt, of others' an offer.
@@ -242,8 +282,13 @@ impl Replicate {
                 continue;
             }
             if own && (logs.is_current(hub, &log) || holds(logs, &log, entry)) {
-                self.cursors
+                let key = (stream, log.clone());
+                let theirs = self
+                    .cursors
                     .receipt(hub, logs, receipts, stream, &log, entry);
+                if theirs {
+                    self.forked(hub, logs, &key, (entry.low, entry.high));
+                }
             } else if entry.sender == peer {
                 let link = hub.links.get(&stream);
                 if link.is_some_and(|link| may_bring(hub, logs, receipts, link, &log)) {
@@ -268,6 +313,12 @@ impl Replicate {
                     self.pass_on(hub, logs, stream, log.clone(), &entry);
                 }
             }
+            let key = (stream, log);
+            if own && self.again.knows(&key) {
+                let held = (entry.low, entry.high);
+                self.again.compare(hub, logs, &key, held);
+            }
+            let (_, log) = key;
             // What others hold of our own lines and we do not, the disk has lost: it comes back.
             if ours && !logs.is_current(hub, &log) {
                 self.sources
@@ -362,6 +413,14 @@ impl Replicate {
         let shared = may_bring(hub, logs, receipts, link, &batch.log);
         let reader = batch.log.target.reader();
         let ours = reader.is_none_or(|reader| reader == hub.id());
+        if self.again.awaits(&key, &batch) {
+            let own = batch.log.author.key();
+            if !own.is_some_and(|key| batch.verify(&key)) {
+                return Verdict::Broken;
+            }
+            self.again.take(hub, &key, &batch);
+            return Verdict::Fine;
+        }
         let standing = self.sources.standing(hub.now.time, &key, &batch);
         if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
             hub.counters.unwanted_batches += 1;
@@ -390,27 +449,26 @@ impl Replicate {
         }
         if fit == Fit::Fork {
             self.sources.fork(hub, &batch.log, batch.sequence);
+            self.sources.refuse(hub, &key);
+            if batch.log.author == hub.id() {
+                self.again.compare(hub, logs, &key, (1, batch.last()));
+            }
             return Verdict::Fine;
         }
         if let Fit::After { from, to } = fit
             && ours
         {
-            let (target, incarnation, at) = (
-                batch.log.target.clone(),
-                batch.log.incarnation,
-                hub.now.wall,
-            );
             let author = Peer {
                 id: batch.log.author,
                 nick: batch.username.clone(),
             };
             hub.notice(Notice::Gap {
-                target,
+                target: batch.log.target.clone(),
                 author,
-                incarnation,
+                incarnation: batch.log.incarnation,
                 from,
                 to,
-                at,
+                at: hub.now.wall,
             });
         }
         if standing.is_none() && batch.sequence == 1 {
@@ -426,14 +484,12 @@ impl Replicate {
         if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
             batch.set_plain(lines);
         }
-        let (batch, local) = (
-            Arc::new(batch),
-            Local {
-                received: hub.now.wall,
-                late: standing.is_some_and(|standing| standing.late),
-                backfill,
-            },
-        );
+        let local = Local {
+            received: hub.now.wall,
+            late: standing.is_some_and(|standing| standing.late),
+            backfill,
+        };
+        let batch = Arc::new(batch);
         hub.put(Output::Save {
             batch: batch.clone(),
             local,
@@ -500,8 +556,8 @@ impl Replicate {
                 self.sources.want_later(hub, logs, stream, batch);
             }
             // An own line that came from others was said before.
-            if batch.log.author == hub.id() && source.is_none() {
-                let unsaid = (batch.log.target.clone(), text(batch), batch.action);
+            if batch.log.author == hub.id() && source.is_none() && !self.again.holds(&batch.log) {
+                let unsaid = (batch.log.target.clone(), text(batch, 0), batch.action);
                 self.unsaid.push_front(unsaid);
             }
         }
@@ -514,13 +570,10 @@ impl Replicate {
                 self.say(hub, logs, &target, lines, action);
             }
             self.sources.resume(logs);
+            self.again.resume(hub, logs);
         }
-        if self.stalled.is_none()
-            && self
-                .sources
-                .deadline(hub)
-                .is_some_and(|at| at <= hub.now.time)
-        {
+        let due = |at: Time| at <= hub.now.time;
+        if self.stalled.is_none() && self.sources.deadline(hub).is_some_and(due) {
             self.sources.choose(hub, logs, rooms, false);
         }
     }
@@ -535,10 +588,12 @@ fn holds(logs: &Logs, log: &LogId, held: &Held) -> bool {
     logs.get(log).is_some_and(|range| range.high >= held.high)
 }
 
-fn text(batch: &Batch) -> Lines {
+/// The batch's lines but for the first ones.
+fn text(batch: &Batch, mut skipped: u64) -> Lines {
     let mut lines = Lines::default();
-    batch.each_line(|line| {
-        let _ = lines.push(line.as_bytes());
+    batch.each_line(|line| match skipped {
+        0 => drop(lines.push(line.as_bytes())),
+        _ => skipped -= 1,
     });
     lines
 }

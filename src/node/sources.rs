@@ -69,12 +69,15 @@ pub struct Sources {
     keys: Table<PeerId, VerifyingKey>,
     /// Logs of which others hold something else than we do: each is reported once.
     forked: Set<LogId>,
+    /// Who holds something else than we do is not asked for it again.
+    refused: Set<(StreamId, LogId)>,
     asks: Vec<(StreamId, LogId, u64)>,
 }
 
 impl Sources {
     pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
         self.wanted.retain(|key, _| which(key));
+        self.refused.retain(|key| which(key));
         self.offers.retain(|log, offers| {
             offers.retain(|stream, _| which(&(*stream, log.clone())));
             !offers.is_empty()
@@ -151,7 +154,9 @@ impl Sources {
             }
             return;
         }
-        if self.offers.values().map(Table::len).sum::<usize>() >= OFFERED_MAX {
+        if self.offers.values().map(Table::len).sum::<usize>() >= OFFERED_MAX
+            || self.refused.contains(&(stream, log.clone()))
+        {
             return;
         }
         let now = hub.now.time;
@@ -163,6 +168,19 @@ impl Sources {
             tries: 0,
         });
         offer.held = held.clone();
+    }
+
+    /// What came over this link does not go on where we stand, and what follows it will not either.
+    pub fn refuse(&mut self, hub: &mut Hub, key: &(StreamId, LogId)) {
+        if let Some(offers) = self.offers.get_mut(&key.1) {
+            offers.remove(&key.0);
+        }
+        self.wanted.remove(key);
+        self.asks.retain(|ask| ask.0 != key.0 || ask.1 != key.1);
+        if self.refused.len() < OFFERED_MAX {
+            self.refused.insert(key.clone());
+        }
+        want(hub, key, 0);
     }
 
     /// Somebody's log has two ends. Said once for each log.
@@ -423,6 +441,17 @@ impl Sources {
 
 /// When this neighbour may be asked. With a source: when it has been ahead for a while, and the source brought nothing meanwhile.
 /// Without one: at once, unless the author may be about to be linked itself.
+/// Asks for one log at once.
+pub fn want(hub: &mut Hub, (stream, log): &(StreamId, LogId), from: u64) {
+    let want = Want {
+        sender: log.author,
+        incarnation: incarnation(log.incarnation),
+        from,
+    };
+    let (target, logs) = (log.target.to_string(), vec![want]);
+    hub.send(*stream, &Message::Want { target, logs });
+}
+
 fn ready_at(hub: &Hub, log: &LogId, offer: &Offer, progress: Option<Time>) -> Time {
     let patience = AHEAD_FOR << offer.tries.saturating_sub(1);
     match progress {

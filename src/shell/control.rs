@@ -401,12 +401,10 @@ impl Client {
     }
 
     fn delivery(&mut self, node: &Node, need: Option<u64>) -> Delivery {
-        for (room, (log, sequence)) in self.heads.iter_mut() {
-            // What was said under numbers that came into doubt is said again under new ones.
-            if let Some((newer, last)) = node.head(room).filter(|_| node.doubted())
-                && newer != *log
-            {
-                (*log, *sequence) = (newer, last);
+        // What was said under numbers that came into doubt is said again under new ones.
+        for (log, sequence) in self.heads.values_mut() {
+            if let Some(place) = node.place(log, *sequence) {
+                (*log, *sequence) = place;
             }
         }
         let heads = self.heads.values().map(|(log, last)| (log, *last));

@@ -14,6 +14,7 @@ mod streams;
 
 mod broken;
 mod clocks;
+mod copies;
 mod direct;
 mod discovery;
 mod hostile;

@@ -205,8 +205,7 @@ impl Lan {
         places
     }
 
-    /// What the present run of an author said whose numbers came into doubt is held by another, under whatever numbers: what nobody
-    /// holds is said again. (A line that an old copy said under used numbers, and that met nobody before its run ended, stays out of reach.)
+    /// What an author said whose numbers came into doubt is held by another, under whatever numbers: what nobody holds is said again.
     pub fn check_texts(&self) {
         let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
         for room in &rooms {
@@ -214,9 +213,9 @@ impl Lan {
                 for a in group.iter().filter(|a| self.checks.ledgers[**a].copied) {
                     let others = (0..self.people.len()).filter(|w| self.id(*w) != self.id(*a));
                     let held: BTreeSet<String> =
-                        others.flat_map(|w| self.texts(w, *a, room, 0)).collect();
+                        others.flat_map(|w| self.texts(w, *a, room)).collect();
                     let lost = self
-                        .texts(*a, *a, room, self.people[*a].born)
+                        .texts(*a, *a, room)
                         .into_iter()
                         .find(|t| !held.contains(t));
                     let author = &self.people[*a].name;
@@ -226,13 +225,13 @@ impl Lan {
         }
     }
 
-    /// What this directory holds of an author, stored since then.
-    fn texts(&self, who: Who, author: Who, room: &Room, since: u64) -> BTreeSet<String> {
+    /// What this directory holds of an author.
+    fn texts(&self, who: Who, author: Who, room: &Room) -> BTreeSet<String> {
         let mut texts = BTreeSet::new();
         let entries = self.people[who].disk.entries();
         for entry in entries.filter(|e| {
             let log = &e.batch.log;
-            e.at >= since && log.target.room() == Some(room) && log.author == self.id(author)
+            log.target.room() == Some(room) && log.author == self.id(author)
         }) {
             entry.batch.each_line(|line| {
                 texts.insert(line.to_owned());

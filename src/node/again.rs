@@ -1,0 +1,202 @@
+//! Own logs of which a peer holds something else, for this directory is an old copy, or there is one: from which line on is found by comparing
+//! batch with batch; and what is only ours from there on is said again, in a log of its own.
+use super::cursors::{LOAD_BYTES, load};
+use super::hub::Hub;
+use super::logs::Logs;
+use super::receipts::Receipts;
+use super::sources::want;
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::StreamId;
+use crate::base::identity::Hash;
+use crate::base::table::Table;
+
+/// Stands for no stream: what the store reads for it is said again.
+pub const AGAIN: StreamId = StreamId(u64::MAX);
+/// Stands for no stream: what the store reads for it is compared.
+pub const COMPARE: StreamId = StreamId(u64::MAX - 1);
+/// Most comparisons under way or done on the links that stand.
+const COMPARED_MAX: usize = 1024;
+
+/// How far a peer's lines of an own log are ours.
+struct Compared {
+    /// Up to this one they are.
+    same: u64,
+    /// From this one on they are not, or one of both has none.
+    other: u64,
+    /// What `other` was at first.
+    end: u64,
+    /// The batch of the peer's that is compared with the store's: its first line, and its hash.
+    theirs: Option<(u64, Hash)>,
+}
+
+impl Compared {
+    /// The line to be asked for next; `None`: it is found.
+    fn next(&self) -> Option<u64> {
+        let open = self.other.saturating_sub(self.same + 1);
+        (open > 0).then(|| self.same + 1 + open / 2)
+    }
+}
+
+#[derive(Default)]
+pub struct Again {
+    compared: Table<(StreamId, LogId), Compared>,
+    /// From which line on each log is said again.
+    said: Table<LogId, u64>,
+}
+
+impl Again {
+    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+        self.compared.retain(|key, _| which(key));
+    }
+
+    /// Is this log being compared with that of this peer, or was it?
+    pub fn knows(&self, key: &(StreamId, LogId)) -> bool {
+        self.compared.contains_key(key)
+    }
+
+    /// The peer holds something else somewhere in its lines of this own log: it is asked for them, one here and one there.
+    pub fn compare(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        key: &(StreamId, LogId),
+        (low, high): (u64, u64),
+    ) {
+        let Some(range) = logs.get(&key.1) else {
+            return;
+        };
+        if self.compared.len() >= COMPARED_MAX && !self.knows(key) {
+            return;
+        }
+        let end = range.high.min(high).saturating_add(1);
+        let compared = self.compared.get_or_insert_with(key.clone(), || Compared {
+            same: range.low.saturating_sub(1),
+            other: end,
+            end,
+            theirs: None,
+        });
+        // What it no longer has cannot be compared.
+        let gone = low.saturating_sub(1).min(compared.other.saturating_sub(1));
+        compared.same = compared.same.max(gone);
+        if let Some(line) = compared.next() {
+            want(hub, key, line);
+        }
+    }
+
+    /// Is this what was asked for?
+    pub fn awaits(&self, key: &(StreamId, LogId), batch: &Batch) -> bool {
+        let line = self.compared.get(key).and_then(Compared::next);
+        line.is_some_and(|line| batch.sequence <= line && line <= batch.last())
+    }
+
+    /// What was asked for has come: the store is asked what is ours there.
+    pub fn take(&mut self, hub: &mut Hub, key: &(StreamId, LogId), batch: &Batch) {
+        if let Some(compared) = self.compared.get_mut(key) {
+            compared.theirs = Some((batch.sequence, batch.hash));
+            want(hub, key, 0);
+            load(hub, COMPARE, key.1.clone(), batch.sequence, None, 1);
+        }
+    }
+
+    /// What is ours there. Gives the line from which on it is found to be ours alone.
+    pub fn read(
+        &mut self,
+        hub: &mut Hub,
+        log: &LogId,
+        from: u64,
+        ours: Option<&Batch>,
+    ) -> Option<u64> {
+        let ours = ours?;
+        let mut found = None;
+        for (key, compared) in self.compared.iter_mut().filter(|(key, _)| key.1 == *log) {
+            let Some((_, hash)) = compared.theirs.filter(|(first, _)| *first == from) else {
+                continue;
+            };
+            compared.theirs = None;
+            let last = compared.other.saturating_sub(1);
+            if ours.hash == hash {
+                compared.same = ours.last().min(last);
+            } else if ours.sequence <= from {
+                compared.other = ours.sequence.max(compared.same + 1);
+            } else {
+                // The store gave up what lies before.
+                compared.same = compared.same.max(ours.sequence - 1).min(last);
+            }
+            match compared.next() {
+                Some(line) => want(hub, key, line),
+                None if compared.other < compared.end => found = Some(compared.other),
+                None => {}
+            }
+        }
+        found
+    }
+
+    /// From this line on the own log is not what a peer holds: what nobody holds of it is said again. Once: the log for it is the same in every run,
+    /// and tells how much of it was said.
+    pub fn begin(
+        &mut self,
+        hub: &mut Hub,
+        logs: &mut Logs,
+        receipts: &Receipts,
+        log: LogId,
+        line: u64,
+    ) {
+        let from = line.max(receipts.best(&log) + 1);
+        let high = logs.get(&log).map_or(0, |range| range.high);
+        if from <= high && self.said.get(&log).is_none_or(|before| from < *before) {
+            logs.given_up(&log, from);
+            self.said.insert(log.clone(), from);
+            self.go_on(hub, logs, log);
+        }
+    }
+
+    /// The log in which this one is said again, and the line to be said next.
+    pub fn next(&self, logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
+        let from = *self.said.get(log)?;
+        let number = incarnation_of(log, from);
+        let again = LogId {
+            incarnation: number,
+            ..log.clone()
+        };
+        let said = logs.get(&again).map_or(0, |range| range.high);
+        Some((again, from + said))
+    }
+
+    pub fn go_on(&self, hub: &mut Hub, logs: &Logs, log: LogId) {
+        if let Some((_, next)) = self.next(logs, &log)
+            && logs.get(&log).is_some_and(|range| next <= range.high)
+        {
+            load(hub, AGAIN, log, next, None, LOAD_BYTES);
+        }
+    }
+
+    /// The store takes lines again.
+    pub fn resume(&self, hub: &mut Hub, logs: &Logs) {
+        for log in self.said.keys() {
+            self.go_on(hub, logs, log.clone());
+        }
+    }
+
+    /// Does this log hold what is said again of another?
+    pub fn holds(&self, log: &LogId) -> bool {
+        let of = |(other, from): (&LogId, &u64)| incarnation_of(other, *from) == log.incarnation;
+        self.said.iter().any(of)
+    }
+
+    /// Where a line that counts as said in this run stands now.
+    pub fn place(&self, logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
+        let from = *self.said.get(log)?;
+        let (again, _) = self.next(logs, log)?;
+        (line >= from).then(|| (again, line - from + 1))
+    }
+}
+
+/// A number that no other program draws for its own lines, and the next run finds again.
+fn incarnation_of(log: &LogId, from: u64) -> u64 {
+    let (number, from) = (log.incarnation.to_be_bytes(), from.to_be_bytes());
+    let hash = Hash::of(&[b"p2pchat again\0", &number, &from]);
+    hash.0
+        .iter()
+        .take(8)
+        .fold(0, |n, byte| n << 8 | u64::from(*byte))
+}

@@ -1,0 +1,161 @@
+//! Old copies of a directory, and two programs with one: what was said under used numbers is said again, once, and only what nobody else holds.
+use p2pchat::base::name::Room;
+
+use crate::lan::Lan;
+use crate::people::{Who, numbered};
+
+fn meet(lan: &mut Lan, a: Who, b: Who) {
+    lan.run_until("they are linked", 70_000, |lan| lan.linked(a, b));
+    lan.run_for(2_000);
+}
+
+/// All that this directory holds of an author, in the one order.
+fn held(lan: &Lan, who: Who, author: Who) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (_, log, sequence, _) in lan.transcript(who, &Room::general()) {
+        if log.author == lan.id(author) {
+            let entry = lan.people[who].disk.find(&log, sequence);
+            let batch = &entry.expect("what the transcript names").batch;
+            batch.each_line(|line| lines.push(line.to_owned()));
+        }
+    }
+    lines
+}
+
+fn say_each(lan: &mut Lan, who: Who, texts: &[String]) {
+    for text in texts {
+        lan.say(who, text);
+        lan.run_for(10);
+    }
+}
+
+fn together(first: &[String], then: &[String]) -> Vec<String> {
+    [first, then].concat()
+}
+
+/// Bob holds `kept` lines of alice's and then `lost` ones, of which her restored directory knows nothing; and it was alone then, and said `alone` lines.
+fn copied(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, Who, Who) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(bob);
+    lan.start(alice);
+    meet(&mut lan, alice, bob);
+    say_each(&mut lan, alice, &numbered("kept", 1, 5));
+    lan.stop(alice);
+    lan.back_up(alice);
+    lan.start(alice);
+    meet(&mut lan, alice, bob);
+    say_each(&mut lan, alice, &numbered("lost", 1, lost));
+    lan.stop(alice);
+    lan.restore(alice);
+    lan.cut(alice, bob);
+    lan.start(alice);
+    say_each(&mut lan, alice, &numbered("alone", 1, alone));
+    match killed {
+        true => lan.kill(alice),
+        false => lan.stop(alice),
+    }
+    lan.heal();
+    (lan, alice, bob)
+}
+
+#[test]
+fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
+    for (seed, lost, alone) in [(1, 5, 3), (2, 3, 3), (3, 3, 5), (4, 40, 30), (5, 1, 1)] {
+        for killed in [false, true] {
+            for talks in [false, true] {
+                let (mut lan, alice, bob) = copied(seed, lost, alone, killed);
+                lan.start(alice);
+                if talks {
+                    lan.say(alice, "news");
+                }
+                meet(&mut lan, alice, bob);
+                let mut said = together(&numbered("kept", 1, 5), &numbered("lost", 1, lost));
+                let again = numbered("alone", 1, alone);
+                let mut heard = held(&lan, bob, alice);
+                heard.sort();
+                said.extend(again);
+                said.extend(talks.then(|| "news".to_owned()));
+                said.sort();
+                assert_eq!(heard, said, "{lost} lost, {alone} alone, killed: {killed}");
+                assert!(lan.people[alice].errors("fork") <= 1);
+                lan.check_texts();
+                // Later runs know that it was said.
+                for _ in 0..3 {
+                    match killed {
+                        true => lan.kill(alice),
+                        false => lan.stop(alice),
+                    }
+                    lan.start(alice);
+                    meet(&mut lan, alice, bob);
+                    lan.run_for(100_000);
+                }
+                assert_eq!(held(&lan, bob, alice).len(), said.len(), "once");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
+    for (seed, full) in [(1, false), (2, false), (3, true)] {
+        let (mut lan, alice, bob) = copied(seed, 3, 600, true);
+        lan.air.weather.stream = 5;
+        lan.start(alice);
+        lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
+        let stored = |lan: &Lan| held(lan, alice, alice).len();
+        let before = stored(&lan);
+        let begun = |lan: &mut Lan| stored(lan) > before + 100;
+        lan.people[alice].dies_after = (!full).then_some(500);
+        lan.people[alice].disk.flaky = if full { 200 } else { 0 };
+        match full {
+            true => lan.run_for(40_000),
+            false => {
+                lan.run_until("some is said again", 20_000, begun);
+                lan.run_for(1_000);
+                lan.people[alice].dies_after = None;
+                if lan.is_up(alice) {
+                    lan.kill(alice);
+                }
+                assert!(stored(&lan) < before + 600, "not all was said");
+                lan.start(alice);
+            }
+        }
+        lan.people[alice].disk.flaky = 0;
+        meet(&mut lan, alice, bob);
+        lan.run_for(40_000);
+        let mut again = held(&lan, bob, alice);
+        again.retain(|line| line.starts_with("alone"));
+        assert_eq!(again, numbered("alone", 1, 600), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_somebody_holds_is_not_said_again() {
+    let (mut lan, alice, bob) = copied(6, 5, 3, false);
+    let carol = lan.person("carol");
+    lan.cut(alice, bob);
+    lan.cut(carol, bob);
+    lan.start(carol);
+    lan.start(alice);
+    meet(&mut lan, alice, carol);
+    lan.run_for(1_000);
+    let before = held(&lan, carol, alice);
+    assert_eq!(before.len(), 8);
+    lan.heal();
+    meet(&mut lan, alice, bob);
+    lan.run_for(10_000);
+    assert_eq!(held(&lan, carol, alice), before);
+}
+
+#[test]
+fn a_copy_that_said_nothing_else_says_nothing_again() {
+    for killed in [false, true] {
+        let (mut lan, alice, bob) = copied(7, 5, 0, killed);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        let all = together(&numbered("kept", 1, 5), &numbered("lost", 1, 5));
+        assert_eq!(held(&lan, bob, alice), all);
+        assert_eq!(held(&lan, alice, alice), all, "what the disk lost is back");
+    }
+}
