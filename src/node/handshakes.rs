@@ -41,6 +41,8 @@ struct Unfinished {
     until: Time,
     /// Our hello went out.
     greeted: bool,
+    /// Parked, and the run that is linked answered.
+    answered: bool,
 }
 
 /// Links that do not stand yet; those that do are in [`Hub::links`].
@@ -49,6 +51,8 @@ pub struct Handshakes {
     unfinished: Table<StreamId, Unfinished>,
     /// Runs that were reported as using our key; `None`: one that only another peer saw.
     twins: Set<Option<u64>>,
+    /// One was reported just now.
+    pub met_twin: bool,
 }
 
 impl Handshakes {
@@ -72,6 +76,7 @@ impl Handshakes {
                 begun: hub.now.time,
                 until,
                 greeted: false,
+                answered: false,
             },
         );
         hub.put(Output::Dial { stream, address });
@@ -129,6 +134,7 @@ impl Handshakes {
                         begun: hub.now.time,
                         until,
                         greeted: false,
+                        answered: false,
                     },
                 );
                 hub.news = hub.now.time;
@@ -299,6 +305,7 @@ impl Handshakes {
     /// Another program uses our key. Each is reported once.
     pub fn twin(&mut self, hub: &mut Hub, run: Option<u64>, address: SocketAddr) {
         if self.twins.len() < TWINS_MAX && self.twins.insert(run) {
+            self.met_twin = true;
             let address = Some(address);
             hub.notice(Notice::Twin { address });
         }
@@ -327,6 +334,7 @@ impl Handshakes {
                     begun: unfinished.begun,
                     until,
                     greeted: true,
+                    answered: false,
                 },
             );
         }
@@ -440,28 +448,16 @@ impl Handshakes {
         }
     }
 
-    /// A link answered its ping: runs of the same peer that wait for its place are twins of it.
-    pub fn answered(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
+    /// A link answered its ping: runs of the same peer that wait for its place are twins of it, unless they turn out to be gone meanwhile: what a dead
+    /// one said may arrive late.
+    pub fn answered(&mut self, hub: &Hub, stream: StreamId) {
         let Some(link) = hub.links.get(&stream).filter(|link| link.ping.is_none()) else {
             return;
         };
-        let peer = link.peer.id;
-        let parked: Vec<StreamId> = self
-            .unfinished
-            .iter()
-            .filter(
-                |(_, u)| matches!(&u.stage, Stage::Parked(_, _, hello, _) if hello.sender == peer),
-            )
-            .map(|(stream, _)| *stream)
-            .collect();
-        for twin in parked {
-            hub.send(
-                stream,
-                &Message::Bye {
-                    reason: "twin".into(),
-                },
-            );
-            self.dismiss(hub, twin, "twin", events);
+        for unfinished in self.unfinished.values_mut() {
+            if let Stage::Parked(_, _, hello, _) = &unfinished.stage {
+                unfinished.answered |= hello.sender == link.peer.id;
+            }
         }
     }
 
@@ -475,7 +471,9 @@ impl Handshakes {
             .map(|(s, _)| *s)
             .collect();
         for stream in late {
-            let parked = match self.unfinished.get(&stream).map(|u| &u.stage) {
+            let unfinished = self.unfinished.get(&stream);
+            let answered = unfinished.is_some_and(|u| u.answered);
+            let parked = match unfinished.map(|u| &u.stage) {
                 Some(Stage::Parked(_, _, hello, _)) => Some((hello.sender, hello.run)),
                 _ => None,
             };
@@ -484,6 +482,11 @@ impl Handshakes {
                 link.and_then(|_| hub.linked.get(&peer).copied())
             };
             match parked.and_then(other_run) {
+                Some(old) if answered => {
+                    let reason = "twin".into();
+                    hub.send(old, &Message::Bye { reason });
+                    self.dismiss(hub, stream, "twin", events);
+                }
                 // The old run did not answer: its end puts the new one in its place.
                 Some(old) => links::down(hub, old, "duplicate", false, events),
                 None => self.fail(hub, stream, events),

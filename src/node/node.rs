@@ -72,6 +72,10 @@ impl Node {
             self.dispatch(input, &mut events);
             self.carry_out(events);
             self.address();
+            if std::mem::take(&mut self.handshakes.met_twin) {
+                // Each goes on under numbers of its own.
+                self.logs.doubt(&mut self.hub);
+            }
             self.receipts.end_turn(&mut self.hub, &mut self.logs);
             self.replicate
                 .end_turn(&mut self.hub, &self.logs, &self.receipts);
@@ -453,7 +457,7 @@ impl Node {
             Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
             Message::Pong { nonce } => {
                 links::pong(hub, stream, nonce);
-                self.handshakes.answered(hub, stream, events);
+                self.handshakes.answered(hub, stream);
             }
             Message::Profile { username } => {
                 let nick = Nick::foreign(&username);

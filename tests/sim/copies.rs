@@ -159,3 +159,65 @@ fn a_copy_that_said_nothing_else_says_nothing_again() {
         assert_eq!(held(&lan, alice, alice), all, "what the disk lost is back");
     }
 }
+
+#[test]
+fn twins_go_on_under_numbers_of_their_own() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.start(bob);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        say_each(&mut lan, alice, &numbered("kept", 1, 3));
+        lan.stop(alice);
+        let clone = lan.twin(alice);
+        lan.cut(alice, clone);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        lan.start(clone);
+        // Both go on where they were, before they know of each other.
+        say_each(&mut lan, alice, &numbered("of one", 1, 3));
+        say_each(&mut lan, clone, &numbered("of the other", 1, 2));
+        lan.run_until("both are told", 60_000, |lan| {
+            lan.people[alice].twins() == 1 && lan.people[clone].twins() == 1
+        });
+        say_each(&mut lan, alice, &numbered("one, then", 1, 3));
+        say_each(&mut lan, clone, &numbered("the other, then", 1, 3));
+        let logs = |lan: &Lan, who: Who, text: &str| {
+            let entries = lan.people[who].disk.entries();
+            let mut logs: Vec<u64> = entries
+                .filter(|entry| {
+                    let mut is = false;
+                    entry.batch.each_line(|line| is |= line.starts_with(text));
+                    is
+                })
+                .map(|entry| entry.batch.log.incarnation)
+                .collect();
+            logs.dedup();
+            logs
+        };
+        let (one, other) = (
+            logs(&lan, alice, "one, then"),
+            logs(&lan, clone, "the other, then"),
+        );
+        assert_eq!((one.len(), other.len()), (1, 1));
+        assert_ne!(one, other, "seed {seed}: each has numbers of its own");
+        // One goes, and the other's lines get their turn: each once.
+        let goes = if seed % 2 == 0 { alice } else { clone };
+        lan.stop(goes);
+        lan.run_for(70_000);
+        let (gone, stays) = match goes == alice {
+            true => (["of one", "one, then"], ["of the other", "the other, then"]),
+            false => (["of the other", "the other, then"], ["of one", "one, then"]),
+        };
+        lan.stop(if goes == alice { clone } else { alice });
+        lan.start(goes);
+        lan.run_for(70_000);
+        let heard = held(&lan, bob, alice);
+        for text in gone.iter().chain(&stays) {
+            let count = heard.iter().filter(|line| line.starts_with(text)).count();
+            let said = if *text == "of the other" { 2 } else { 3 };
+            assert_eq!(count, said, "seed {seed}: {text}: {heard:?}");
+        }
+    }
+}
