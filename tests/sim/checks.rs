@@ -54,6 +54,8 @@ pub struct Checks {
     pub strangers: usize,
     /// Two programs share a key on purpose.
     pub twins: bool,
+    /// What lies below these lines, a directory of their author had no place for any more.
+    pub given_up: BTreeMap<LogId, u64>,
 }
 
 impl Checks {

@@ -206,6 +206,7 @@ impl Lan {
     }
 
     /// What an author said whose numbers came into doubt is held by another, under whatever numbers: what nobody holds is said again.
+    /// But who got a log from a copy that had no place any more for its oldest lines has no others.
     pub fn check_texts(&self) {
         let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
         for room in &rooms {
@@ -231,7 +232,13 @@ impl Lan {
         let entries = self.people[who].disk.entries();
         for entry in entries.filter(|e| {
             let log = &e.batch.log;
-            log.target.room() == Some(room) && log.author == self.id(author)
+            log.target.room() == Some(room)
+                && log.author == self.id(author)
+                && self
+                    .checks
+                    .given_up
+                    .get(log)
+                    .is_none_or(|low| *low <= e.batch.sequence)
         }) {
             entry.batch.each_line(|line| {
                 texts.insert(line.to_owned());

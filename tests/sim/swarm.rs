@@ -244,6 +244,7 @@ fn give_up(lan: &mut Lan, who: Who) {
             .into_iter()
             .find(|r| r.log == range.log);
         let (log, low) = (range.log, kept.map_or(range.low, |kept| kept.low));
+        lan.checks.given_up.insert(log.clone(), low);
         lan.feed(who, Input::Dropped { log, low });
     }
 }
