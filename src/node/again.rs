@@ -8,6 +8,7 @@ use super::sources::want;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::identity::Hash;
+use crate::base::name::{Folder, Target};
 use crate::base::table::Table;
 
 /// Stands for no stream: what the store reads for it is said again.
@@ -16,6 +17,8 @@ pub const AGAIN: StreamId = StreamId(u64::MAX);
 pub const COMPARE: StreamId = StreamId(u64::MAX - 1);
 /// Most comparisons under way or done on the links that stand.
 const COMPARED_MAX: usize = 1024;
+/// The bits of an incarnation in which a line stands.
+const LINES: u64 = (1 << 40) - 1;
 
 /// How far a peer's lines of an own log are ours.
 struct Compared {
@@ -40,8 +43,6 @@ impl Compared {
 #[derive(Default)]
 pub struct Again {
     compared: Table<(StreamId, LogId), Compared>,
-    /// From which line on each log is said again.
-    said: Table<LogId, u64>,
 }
 
 impl Again {
@@ -130,73 +131,85 @@ impl Again {
         }
         found
     }
+}
 
-    /// From this line on the own log is not what a peer holds: what nobody holds of it is said again. Once: the log for it is the same in every run,
-    /// and tells how much of it was said.
-    pub fn begin(
-        &mut self,
-        hub: &mut Hub,
-        logs: &mut Logs,
-        receipts: &Receipts,
-        log: LogId,
-        line: u64,
-    ) {
-        let from = line.max(receipts.best(&log) + 1);
-        let high = logs.get(&log).map_or(0, |range| range.high);
-        if from <= high && self.said.get(&log).is_none_or(|before| from < *before) {
-            logs.given_up(&log, from);
-            self.said.insert(log.clone(), from);
-            self.go_on(hub, logs, log);
-        }
-    }
-
-    /// The log in which this one is said again, and the line to be said next.
-    pub fn next(&self, logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
-        let from = *self.said.get(log)?;
-        let number = incarnation_of(log, from);
-        let again = LogId {
-            incarnation: number,
-            ..log.clone()
-        };
-        let said = logs.get(&again).map_or(0, |range| range.high);
-        Some((again, from + said))
-    }
-
-    pub fn go_on(&self, hub: &mut Hub, logs: &Logs, log: LogId) {
-        if let Some((_, next)) = self.next(logs, &log)
-            && logs.get(&log).is_some_and(|range| next <= range.high)
-        {
-            load(hub, AGAIN, log, next, None, LOAD_BYTES);
-        }
-    }
-
-    /// The store takes lines again.
-    pub fn resume(&self, hub: &mut Hub, logs: &Logs) {
-        for log in self.said.keys() {
-            self.go_on(hub, logs, log.clone());
-        }
-    }
-
-    /// Does this log hold what is said again of another?
-    pub fn holds(&self, log: &LogId) -> bool {
-        let of = |(other, from): (&LogId, &u64)| incarnation_of(other, *from) == log.incarnation;
-        self.said.iter().any(of)
-    }
-
-    /// Where a line that counts as said in this run stands now.
-    pub fn place(&self, logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-        let from = *self.said.get(log)?;
-        let (again, _) = self.next(logs, log)?;
-        (line >= from).then(|| (again, line - from + 1))
+/// From this line on the own log is not what a peer holds: what nobody holds of it is said again. Once: the log for it is the same in every run, and
+/// tells how much of it was said.
+pub fn begin(hub: &mut Hub, logs: &mut Logs, receipts: &Receipts, log: &LogId, line: u64) {
+    let from = line.max(receipts.best(log) + 1);
+    let high = logs.get(log).map_or(0, |range| range.high);
+    let before = logs.given_up().get(log);
+    if from <= high && before.is_none_or(|before| from < *before) {
+        logs.give_up(log, from);
+        go_on(hub, logs, log);
     }
 }
 
-/// A number that no other program draws for its own lines, and the next run finds again.
+/// A part of the history was opened: what an earlier run began is gone on with.
+pub fn opened(hub: &mut Hub, logs: &mut Logs, folder: &Folder) {
+    let mut own = logs.in_folder(folder, &hub.id());
+    own.retain(|range| range.log.author == hub.id());
+    for range in &own {
+        let zeroth = incarnation_of(&range.log, 0);
+        let at = |number| (&range.log.target, number);
+        let first = own.partition_point(|other| order(&other.log) < at(zeroth & !LINES));
+        let near = own.iter().skip(first);
+        let lines = near
+            .take_while(|other| order(&other.log) <= at(zeroth | LINES))
+            .map(|other| other.log.incarnation ^ zeroth);
+        if let Some(from) = lines.filter(|line| (1..=range.high).contains(line)).min() {
+            logs.give_up(&range.log, from);
+            go_on(hub, logs, &range.log);
+        }
+    }
+}
+
+fn order(log: &LogId) -> (&Target, u64) {
+    (&log.target, log.incarnation)
+}
+
+/// The log in which this one is said again, and the line to be said next.
+pub fn next(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
+    let from = *logs.given_up().get(log)?;
+    let again = LogId {
+        incarnation: incarnation_of(log, from),
+        ..log.clone()
+    };
+    let said = logs.get(&again).map_or(0, |range| range.high);
+    Some((again, from + said))
+}
+
+fn go_on(hub: &mut Hub, logs: &Logs, log: &LogId) {
+    if let Some((_, next)) = next(logs, log)
+        && logs.get(log).is_some_and(|range| next <= range.high)
+    {
+        load(hub, AGAIN, log.clone(), next, None, LOAD_BYTES);
+    }
+}
+
+/// The store takes lines again.
+pub fn resume(hub: &mut Hub, logs: &Logs) {
+    for log in logs.given_up().keys() {
+        go_on(hub, logs, log);
+    }
+}
+
+/// Does this log hold what is said again of another?
+pub fn holds(logs: &Logs, log: &LogId) -> bool {
+    let mut all = logs.given_up().iter();
+    all.any(|(other, from)| incarnation_of(other, *from) == log.incarnation)
+}
+
+/// Where an own line stands that was said again.
+pub fn place(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
+    let from = *logs.given_up().get(log)?;
+    let (again, _) = next(logs, log)?;
+    (line >= from).then(|| (again, line - from + 1))
+}
+
+/// A number that no other program draws for its own lines; a later run finds it again, and the line in its lowest bits.
 fn incarnation_of(log: &LogId, from: u64) -> u64 {
-    let (number, from) = (log.incarnation.to_be_bytes(), from.to_be_bytes());
-    let hash = Hash::of(&[b"p2pchat again\0", &number, &from]);
-    hash.0
-        .iter()
-        .take(8)
-        .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    let hash = Hash::of(&[b"p2pchat again\0", &log.incarnation.to_be_bytes()]);
+    let number = hash.0.iter().take(8);
+    number.fold(0, |n, byte| n << 8 | u64::from(*byte)) ^ from
 }

@@ -1,4 +1,5 @@
 //! What the shell asks of the core.
+use super::again;
 use super::hub::{Counters, Resume};
 use super::node::Node;
 use crate::base::batch::{LogId, Range};
@@ -32,7 +33,7 @@ impl Node {
 
     /// Where an own line stands that was said again, as its number came into doubt.
     pub fn place(&self, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-        self.replicate.place(&self.logs, log, line)
+        again::place(&self.logs, log, line)
     }
 
     /// The log in which we speak in this room, and its last line.

@@ -193,11 +193,12 @@ impl Cursors {
                 offer_again(hub, logs, stream, range, range.low);
                 continue;
             }
-            let next = want.from.min(range.high + 1);
+            let high = logs.given(range);
+            let next = want.from.min(high + 1);
             if self.table.len() >= TABLE_MAX && !self.table.contains_key(&key) {
                 continue;
             }
-            if next <= range.high {
+            if next <= high {
                 self.lagging.insert(key.clone());
             }
             self.table.insert(
@@ -254,8 +255,9 @@ impl Cursors {
             }
         }
         cursor.at = at;
+        let high = logs.get(&key.1).map_or(0, |range| logs.given(range));
         for batch in batches {
-            if batch.last() >= cursor.next {
+            if batch.last() >= cursor.next && batch.last() <= high {
                 send(hub, key.0, cursor, batch);
             }
         }
@@ -268,7 +270,8 @@ impl Cursors {
             let Some(cursor) = self.table.get_mut(&(*stream, log.clone())) else {
                 return false;
             };
-            if logs.get(log).is_none_or(|range| cursor.next > range.high) {
+            let given = logs.get(log).map(|range| logs.given(range));
+            if given.is_none_or(|high| cursor.next > high) {
                 return false;
             }
             let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);

@@ -40,6 +40,8 @@ pub struct Logs {
     /// What this run said first in each own log.
     starts: Table<LogId, u64>,
     resume: Resume,
+    /// Own logs of which others hold something else: from which line on they are said again in another.
+    again: Table<LogId, u64>,
     /// What was held of a log before lines came in beyond a gap: for when they cannot be stored.
     below: Table<LogId, Range>,
 }
@@ -99,11 +101,23 @@ impl Logs {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// From this line on an own log is said again in another: it does not count as said in this run.
-    pub fn given_up(&mut self, log: &LogId, from: u64) {
+    /// From this line on an own log is said again in another: it does not count as said in this run, and is given to nobody.
+    pub fn give_up(&mut self, log: &LogId, from: u64) {
+        self.again.insert(log.clone(), from);
         if self.starts.get(log).is_some_and(|start| from <= *start) {
             self.starts.remove(log);
         }
+    }
+
+    /// The own logs that were given up, each from a line on.
+    pub fn given_up(&self) -> &Table<LogId, u64> {
+        &self.again
+    }
+
+    /// The last line that others are given of this log.
+    pub fn given(&self, range: &Range) -> u64 {
+        let from = self.again.get(&range.log);
+        from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
     /// Own lines of an earlier run, up to `sequence`, count as said in this one.

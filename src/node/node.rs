@@ -1,4 +1,5 @@
 //! The dispatcher: hands each input to the features it concerns. It decides nothing.
+use super::again;
 use super::discovery::Discovery;
 use super::handshakes::Handshakes;
 use super::hub::{Hub, Setup};
@@ -185,6 +186,7 @@ impl Node {
                 if !room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
                     self.logs.open(hub, &folder, ranges);
                     let joined = room.is_some_and(|room| self.rooms.join(hub, &room, before));
+                    again::opened(hub, &mut self.logs, &folder);
                     if joined {
                         self.discovery.rooms(hub, self.rooms.joined());
                         self.compare_all();

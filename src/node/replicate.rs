@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::again::{AGAIN, Again, COMPARE};
+use super::again::{self, AGAIN, Again, COMPARE};
 use super::cursors::{Cursors, LOAD_BYTES, doubt, held, load, shared_target};
 use super::direct::{may_bring, takers, waits};
 use super::haves::{Haves, digest, thirds};
@@ -73,7 +73,7 @@ impl Replicate {
     ) {
         if key.0 == COMPARE {
             if let Some(line) = self.again.read(hub, &key.1, from, batches.first()) {
-                self.again.begin(hub, logs, receipts, key.1, line);
+                again::begin(hub, logs, receipts, &key.1, line);
             }
             return;
         }
@@ -89,7 +89,7 @@ impl Replicate {
             return;
         };
         // Nothing may wait in memory: it is read again when the store takes lines.
-        let next = self.again.next(logs, &key.1);
+        let next = again::next(logs, &key.1);
         let Some((log, _)) = next.filter(|next| next.1 == from && self.accepting()) else {
             return;
         };
@@ -114,11 +114,6 @@ impl Replicate {
             doubt(hub, logs);
         }
         self.again.compare(hub, logs, key, held);
-    }
-
-    /// Where an own line stands that was said again.
-    pub fn place(&self, logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-        self.again.place(logs, log, line)
     }
 
     pub fn say(
@@ -190,9 +185,13 @@ impl Replicate {
         };
         let both = logs
             .of_room(room)
-            .filter(|range| range.log.author == hub.id() || range.log.author == peer);
+            .filter(|range| range.log.author == hub.id() || range.log.author == peer)
+            .filter(|range| logs.given(range) >= range.low);
         let held: Vec<Held> = both
-            .map(|range| held(range, logs.start(&range.log).unwrap_or(0)))
+            .map(|range| Held {
+                high: logs.given(range),
+                ..held(range, logs.start(&range.log).unwrap_or(0))
+            })
             .collect();
         let digest = Some(digest(hub, logs, room, &peer));
         let mut have = Have {
@@ -556,7 +555,7 @@ impl Replicate {
                 self.sources.want_later(hub, logs, stream, batch);
             }
             // An own line that came from others was said before.
-            if batch.log.author == hub.id() && source.is_none() && !self.again.holds(&batch.log) {
+            if batch.log.author == hub.id() && source.is_none() && !again::holds(logs, &batch.log) {
                 let unsaid = (batch.log.target.clone(), text(batch, 0), batch.action);
                 self.unsaid.push_front(unsaid);
             }
@@ -570,7 +569,7 @@ impl Replicate {
                 self.say(hub, logs, &target, lines, action);
             }
             self.sources.resume(logs);
-            self.again.resume(hub, logs);
+            again::resume(hub, logs);
         }
         let due = |at: Time| at <= hub.now.time;
         if self.stalled.is_none() && self.sources.deadline(hub).is_some_and(due) {

@@ -161,6 +161,61 @@ fn a_copy_that_said_nothing_else_says_nothing_again() {
 }
 
 #[test]
+fn who_was_away_gets_what_both_copies_said() {
+    // Alice is started again before carol comes, or not; with bob there, or without him at first.
+    for (seed, again, without) in [(1, false, false), (2, true, false), (3, true, true)] {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        for who in [alice, bob, carol] {
+            lan.start(who);
+        }
+        meet(&mut lan, alice, carol);
+        meet(&mut lan, alice, bob);
+        say_each(&mut lan, alice, &numbered("kept", 1, 5));
+        lan.stop(carol);
+        lan.stop(alice);
+        lan.back_up(alice);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        say_each(&mut lan, alice, &numbered("lost", 1, 5));
+        lan.stop(alice);
+        lan.restore(alice);
+        lan.cut(alice, bob);
+        lan.start(alice);
+        say_each(&mut lan, alice, &numbered("alone", 1, 3));
+        lan.stop(alice);
+        lan.heal();
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        if again {
+            lan.kill(alice);
+            lan.start(alice);
+            meet(&mut lan, alice, bob);
+        }
+        if without {
+            lan.stop(bob);
+            lan.kill(alice);
+            lan.start(alice);
+        }
+        lan.start(carol);
+        meet(&mut lan, alice, carol);
+        if without {
+            lan.start(bob);
+        }
+        lan.run_for(70_000);
+        let mut all = numbered("kept", 1, 5);
+        all.extend(numbered("lost", 1, 5));
+        all.extend(numbered("alone", 1, 3));
+        all.sort();
+        let mut heard = held(&lan, carol, alice);
+        assert_eq!(heard, held(&lan, bob, alice), "seed {seed}");
+        heard.sort();
+        assert_eq!(heard, all, "seed {seed}");
+        lan.check_texts();
+    }
+}
+
+#[test]
 fn twins_go_on_under_numbers_of_their_own() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
