@@ -495,8 +495,11 @@ impl Replicate {
         });
         let strangers = self.cursors.live(hub, &batch, Some(stream));
         self.haves.receipt(key);
-        if !by_peer && let Some(author) = hub.linked.get(&batch.log.author) {
+        if by_peer {
+            self.sources.by_author(hub, stream, &batch.log);
+        } else if let Some(author) = hub.linked.get(&batch.log.author) {
             self.haves.receipt((*author, batch.log.clone()));
+            self.sources.caught_up(logs, stream, *author, &batch.log);
         }
         self.offer(hub, &strangers, &batch.log);
         if ours && !backfill {

@@ -69,6 +69,8 @@ pub struct Sources {
     keys: Table<PeerId, VerifyingKey>,
     /// Logs of which others hold something else than we do: each is reported once.
     forked: Set<LogId>,
+    /// Logs that are asked of their author beside another.
+    both: Set<LogId>,
     /// Who holds something else than we do is not asked for it again.
     refused: Set<(StreamId, LogId)>,
     asks: Vec<(StreamId, LogId, u64)>,
@@ -243,6 +245,33 @@ impl Sources {
         }
     }
 
+    /// Another than the author brought a line. When that was the last one that is offered, the author is asked again beside it: the other may be
+    /// behind, and nobody offers what the author can bring.
+    pub fn caught_up(&mut self, logs: &Logs, other: StreamId, author: StreamId, log: &LogId) {
+        let held = logs.get(log).map_or(0, |range| range.high);
+        let mut offers = self.offers.get(log).into_iter().flat_map(Table::values);
+        if self.both.contains(log) || offers.any(|offer| offer.held.high > held) {
+            return;
+        }
+        let Some(wanted) = self.wanted.get(&(other, log.clone())) else {
+            return;
+        };
+        let wanted = Wanted {
+            from: held + 1,
+            ..*wanted
+        };
+        self.both.insert(log.clone());
+        self.asks.push((author, log.clone(), held + 1));
+        self.wanted.insert((author, log.clone()), wanted);
+    }
+
+    /// The author brought a line: it alone is the source again.
+    pub fn by_author(&mut self, hub: &Hub, author: StreamId, log: &LogId) {
+        if self.both.contains(log) {
+            self.dismiss(hub, log, Some(author));
+        }
+    }
+
     /// When another neighbour is to be asked, at the earliest.
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
         let waits = self.offers.iter().flat_map(|(log, offers)| {
@@ -265,6 +294,7 @@ impl Sources {
 
     /// The log is asked of nobody any more, but for `keep`.
     fn dismiss(&mut self, hub: &Hub, log: &LogId, keep: Option<StreamId>) {
+        self.both.remove(log);
         for stream in hub.links.keys().filter(|stream| Some(**stream) != keep) {
             if self.wanted.remove(&(*stream, log.clone())).is_some() {
                 self.asks.push((*stream, log.clone(), 0));
@@ -441,6 +471,16 @@ impl Sources {
 
 /// When this neighbour may be asked. With a source: when it has been ahead for a while, and the source brought nothing meanwhile.
 /// Without one: at once, unless the author may be about to be linked itself.
+fn ready_at(hub: &Hub, log: &LogId, offer: &Offer, progress: Option<Time>) -> Time {
+    let patience = AHEAD_FOR << offer.tries.saturating_sub(1);
+    match progress {
+        Some(progress) => offer.since.max(progress) + patience,
+        None if offer.tries > 0 => offer.since + patience,
+        None if offer.before && hub.reaches(log) => offer.since + AHEAD_FOR,
+        None => offer.since,
+    }
+}
+
 /// Asks for one log at once.
 pub fn want(hub: &mut Hub, (stream, log): &(StreamId, LogId), from: u64) {
     let want = Want {
@@ -450,14 +490,4 @@ pub fn want(hub: &mut Hub, (stream, log): &(StreamId, LogId), from: u64) {
     };
     let (target, logs) = (log.target.to_string(), vec![want]);
     hub.send(*stream, &Message::Want { target, logs });
-}
-
-fn ready_at(hub: &Hub, log: &LogId, offer: &Offer, progress: Option<Time>) -> Time {
-    let patience = AHEAD_FOR << offer.tries.saturating_sub(1);
-    match progress {
-        Some(progress) => offer.since.max(progress) + patience,
-        None if offer.tries > 0 => offer.since + patience,
-        None if offer.before && hub.reaches(log) => offer.since + AHEAD_FOR,
-        None => offer.since,
-    }
 }

@@ -305,3 +305,27 @@ fn own_lines_come_back_to_a_restored_directory() {
     assert_eq!(lan.people[alice].disk.entries().count(), 3);
     assert_eq!(lan.people[bob].heard().len(), 7);
 }
+
+#[test]
+fn the_author_brings_what_the_one_that_helped_lacks() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        for who in [alice, bob, carol] {
+            lan.start(who);
+        }
+        lan.run_for(5_000);
+        lan.stop(carol);
+        lan.say_all(alice, None, &numbered("both", 1, 50));
+        lan.run_for(1_000);
+        lan.wall(alice, bob);
+        lan.run_for(20_000);
+        lan.say_all(alice, None, &numbered("alice alone", 1, 10));
+        // Bob is asked, as alice's disk takes its time.
+        lan.people[alice].disk.slow = 20_000;
+        lan.start(carol);
+        lan.run_for(60_000);
+        assert_eq!(lan.people[carol].heard().len(), 60, "seed {seed}");
+        lan.check_lines();
+    }
+}
