@@ -2,7 +2,7 @@
 //!
 //! # The way of one line, from keyboard to the other screen
 //!
-//! 1. [`shell::keyboard`], a thread of its own, reads stdin and hands a [`base::batch::Lines`] to the loop.
+//! 1. [`shell::keyboard`], a thread of its own, reads stdin and hands a [`base::lines::Lines`] to the loop.
 //! 2. [`shell::event_loop`] makes an [`base::event::Input`] of it, and [`node::node::Node::handle`] takes it in.
 //! 3. [`node::logs`] gives the line the next number of this author's log; [`base::batch::Batch::sign`] makes a signed batch of it.
 //! 4. The core puts `Save`, then a `Notice` (the own echo), then a `Write` for each link into its tray of

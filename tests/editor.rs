@@ -1,7 +1,7 @@
 //! The line being typed: keys, editing, and the screen on which it stays whole.
 use std::io::Write;
 
-use p2pchat::base::batch::LINE_MAX;
+use p2pchat::base::lines::LINE_MAX;
 use p2pchat::ui::editor::{Editor, Outcome};
 use p2pchat::ui::keys::Decoder;
 use p2pchat::ui::terminal::Terminal;

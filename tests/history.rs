@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId};
+use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::archive::Archive;

@@ -1,8 +1,7 @@
 //! Messages for one reader: what the reader alone can open, and what all others make of it.
-use p2pchat::base::batch::{
-    Batch, BatchError, DIRECT_MAX, Draft, LINE_MAX, Lines, Local, LogId, TEXT_MAX,
-};
+use p2pchat::base::batch::{Batch, BatchError, DIRECT_MAX, Draft, Local, LogId};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::{LINE_MAX, Lines, TEXT_MAX};
 use p2pchat::base::name::{Nick, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::wire::sealed;

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use p2pchat::base::batch::{Batch, Draft, LINE_MAX, LineError, Lines, Local, LogId};
+use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::{LINE_MAX, LineError, Lines};
 use p2pchat::base::name::{Folder, Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::face::Face;

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId, Range};
+use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::event::{Position, Stored};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
+use p2pchat::base::range::Range;
 use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::{Core, Limits};
 use p2pchat::shell::store::Store;

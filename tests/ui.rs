@@ -2,9 +2,10 @@
 use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::batch::{Batch, Draft, LINE_MAX, Lines, Local, LogId};
+use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::event::{Chat, Command, Found, Notice, Peer, PeerState, PeerView};
 use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::{LINE_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::{Tenths, Wall};
 use p2pchat::ui::command::{self, Request};

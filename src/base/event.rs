@@ -2,9 +2,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::batch::{Batch, Lines, Local, LogId, Range};
+use super::batch::{Batch, Local, LogId};
 use super::identity::PeerId;
+use super::lines::Lines;
 use super::name::{Folder, Nick, Room, Target, Whom};
+use super::range::Range;
 use super::time::{Tenths, Time, Wall};
 
 /// One TCP stream of this run; never used twice. Even: accepted, numbered by the shell. Odd: dialed, numbered by the core.

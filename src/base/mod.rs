@@ -2,6 +2,8 @@
 pub mod batch;
 pub mod event;
 pub mod identity;
+pub mod lines;
 pub mod name;
+pub mod range;
 pub mod table;
 pub mod time;

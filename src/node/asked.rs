@@ -2,10 +2,11 @@
 use super::again;
 use super::hub::{Counters, Resume};
 use super::node::Node;
-use crate::base::batch::{LogId, Range};
+use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Folder, Room, Target};
+use crate::base::range::Range;
 
 impl Node {
     /// How far what was said in this run has come.

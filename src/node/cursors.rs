@@ -6,10 +6,11 @@ use super::hub::Hub;
 use super::link::Link;
 use super::logs::Logs;
 use super::receipts::Receipts;
-use crate::base::batch::{Batch, LogId, Range};
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::Target;
+use crate::base::range::Range;
 use crate::base::table::{Set, Table};
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 

@@ -5,10 +5,11 @@ use super::hub::Hub;
 use super::link::Link;
 use super::logs::Logs;
 use super::receipts::Receipts;
-use crate::base::batch::{LogId, Range};
+use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::Target;
+use crate::base::range::Range;
 
 /// Peers that carry a log whose reader is not linked.
 const CARRIERS: usize = 3;

@@ -3,9 +3,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hub::{Hub, Resume};
-use crate::base::batch::{Batch, Draft, Lines, LogId, NUMBER_MAX, Range};
+use crate::base::batch::{Batch, Draft, LogId, NUMBER_MAX};
 use crate::base::identity::{Hash, PeerId};
+use crate::base::lines::Lines;
 use crate::base::name::{Folder, Room, Target};
+use crate::base::range::Range;
 use crate::base::table::Table;
 use crate::wire::sealed;
 

@@ -2,9 +2,9 @@
 
 use super::hub::Hub;
 use super::trust::{Meant, Trust, changed, could_be};
-use crate::base::batch::Lines;
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
+use crate::base::lines::Lines;
 use crate::base::name::Whom;
 use crate::base::time::Time;
 

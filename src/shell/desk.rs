@@ -19,8 +19,8 @@ use super::session::{self, Language, Session};
 use super::signals::Signals;
 use super::status::FAILED;
 use super::values::Color;
-use crate::base::batch::Lines;
 use crate::base::event::Peer;
+use crate::base::lines::Lines;
 use crate::ui::text;
 
 pub struct Desk {

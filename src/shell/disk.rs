@@ -7,10 +7,11 @@ use super::fsync::Fsync;
 use super::quota::{self, Core, Limits};
 use super::segment;
 use super::shelf::{self, Shelf};
-use crate::base::batch::{Batch, Local, LogId, Range};
+use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Folder, Room};
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// The buffer for a line is given back beyond this size, in bytes.

@@ -10,9 +10,10 @@ use std::str::{FromStr, Split};
 
 use data_encoding::HEXLOWER;
 
-use crate::base::batch::{Lines, LogId};
+use crate::base::batch::LogId;
 use crate::base::event::{Command, Delivery, Notice, Peer, Position};
 use crate::base::identity::NetworkTag;
+use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::time::Wall;
 use crate::ui::text;

@@ -15,7 +15,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use termion::event::Key;
 
 use super::thread;
-use crate::base::batch::{LINE_MAX, LineError, Lines};
+use crate::base::lines::{LINE_MAX, LineError, Lines};
 use crate::ui::keys::Decoder;
 
 /// Most bytes of one read, and so, but for the rest of a line, of one block.

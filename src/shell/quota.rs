@@ -4,9 +4,10 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use super::segment::{self, Reader};
-use crate::base::batch::{Batch, LogId, Range};
+use crate::base::batch::{Batch, LogId};
 use crate::base::identity::PeerId;
 use crate::base::name::Folder;
+use crate::base::range::Range;
 use crate::base::table::Table;
 use crate::node::node::Node;
 

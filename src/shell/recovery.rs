@@ -7,9 +7,10 @@ use std::path::Path;
 use ed25519_dalek::VerifyingKey;
 
 use super::segment::{self, Frontier, Reader};
-use crate::base::batch::{Batch, LogId, Range};
+use crate::base::batch::{Batch, LogId};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Folder;
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// What a room was found to hold.

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::base::batch::{BATCH_MAX, LogId, Range};
+use crate::base::batch::{BATCH_MAX, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Folder, Target};
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// How a frontier line begins.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, TryRecvError};
 use termion::event::Key;
 
-use crate::base::batch::Lines;
 use crate::base::event::{Command, Delivery, Notice, Peer};
 use crate::base::identity::PeerId;
+use crate::base::lines::Lines;
 use crate::base::name::{Folder, Room, Whom};
 use crate::base::time::{Now, Time};
 use crate::shell::diagnostics::{Diagnostics, Verbosity};

@@ -9,10 +9,11 @@ use std::sync::atomic::AtomicBool;
 use super::fsync::Fsync;
 use super::recovery;
 use super::segment::{self, Frontier, Reader};
-use crate::base::batch::{Batch, LogId, Range};
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Folder;
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// Bytes behind the last frontier line that are worth a new one at a clean end: reading them takes longer than reading it.

@@ -10,10 +10,11 @@ use super::disk::Disk;
 use super::memory::Memory;
 use super::quota::{Core, Limits};
 use super::view::View;
-use crate::base::batch::{Batch, Local, LogId, Range};
+use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Folder, Room};
+use crate::base::range::Range;
 
 /// The history of all joined rooms, and the direct messages.
 pub struct Store {

@@ -1,8 +1,8 @@
 //! What a person or script asks of the core, in order.
 use std::collections::VecDeque;
 
-use crate::base::batch::Lines;
 use crate::base::event::Command;
+use crate::base::lines::Lines;
 use crate::base::name::Whom;
 
 pub struct Wishes {

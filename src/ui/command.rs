@@ -1,6 +1,6 @@
 //! What is typed, as what is wanted.
-use crate::base::batch::Lines;
 use crate::base::event::Command;
+use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room, Whom};
 
 /// What a typed line asks for.

@@ -5,7 +5,7 @@ use termion::event::Key;
 use unicode_width::UnicodeWidthChar;
 
 use super::text::shown;
-use crate::base::batch::LINE_MAX;
+use crate::base::lines::LINE_MAX;
 
 /// Most lines kept to go back to.
 const HISTORY_MAX: usize = 100;

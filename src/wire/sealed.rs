@@ -6,8 +6,9 @@ use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
 use super::noise::Opening;
-use crate::base::batch::{Batch, LINES_MAX, Lines, LogId, SEALED_MAX};
+use crate::base::batch::{Batch, LogId, SEALED_MAX};
 use crate::base::identity::{Identity, NetworkTag, PeerId};
+use crate::base::lines::{LINES_MAX, Lines};
 use crate::base::name::Target;
 
 const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";

@@ -3,8 +3,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, Local, LogId};
+use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::Limits;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use p2pchat::base::batch::{LogId, Range};
+use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name;
+use p2pchat::base::range::Range;
 use p2pchat::shell::quota::Core;
 
 /// A folder that is gone after the test.

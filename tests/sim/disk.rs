@@ -2,10 +2,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, Local, LogId, Range};
+use p2pchat::base::batch::{Batch, Local, LogId};
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{Folder, Room};
+use p2pchat::base::range::Range;
 
 /// Milliseconds between two fsyncs.
 pub const SYNC: u64 = 5_000;

@@ -1,9 +1,9 @@
 //! Who takes part: a directory (identity, history), the host it lies on, and the program that runs there now, if one does.
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2pchat::base::batch::Lines;
 use p2pchat::base::event::{Interface, Known, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::time::{Now, Time, Wall};
 use p2pchat::node::hub::{Resume, Setup};

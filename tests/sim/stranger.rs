@@ -1,9 +1,10 @@
 //! A peer by hand, on a stream that leads out of the LAN.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::{Batch, Draft, Lines, LogId};
+use p2pchat::base::batch::{Batch, Draft, LogId};
 use p2pchat::base::event::{Input, StreamId};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
+use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::wire::frame::{self, Frame, Kind, Reader};
