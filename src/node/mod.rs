@@ -16,6 +16,7 @@ pub mod members;
 pub mod node;
 pub mod presence;
 pub mod receipts;
+pub mod receive;
 pub mod replicate;
 pub mod rooms;
 pub mod sightings;

@@ -8,42 +8,33 @@ use super::cursors::{Cursors, LOAD_BYTES, doubt, held, load, shared_target};
 use super::direct::{may_bring, takers, waits};
 use super::haves::{Haves, digest, thirds};
 use super::hub::Hub;
-use super::logs::{Fit, Logs};
+use super::logs::Logs;
 use super::receipts::Receipts;
 use super::rooms::Rooms;
 use super::sources::Sources;
 use crate::base::batch::{Batch, Local, LogId, NUMBER_MAX};
-use crate::base::event::{Chat, Notice, Output, Peer, Position, StreamId};
+use crate::base::event::{Chat, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, log};
-use crate::wire::sealed;
 
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
 
-/// What became of foreign bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Fine,
-    /// The peer breaks the protocol: its link must end.
-    Broken,
-}
-
 #[derive(Default)]
 pub struct Replicate {
-    cursors: Cursors,
-    sources: Sources,
-    haves: Haves,
-    again: Again,
+    pub(super) cursors: Cursors,
+    pub(super) sources: Sources,
+    pub(super) haves: Haves,
+    pub(super) again: Again,
     /// Lines that the store refused, to be said when it takes them.
-    unsaid: VecDeque<(Target, Lines, bool)>,
+    pub(super) unsaid: VecDeque<(Target, Lines, bool)>,
     /// The store failed; when to try again.
-    stalled: Option<Time>,
+    pub(super) stalled: Option<Time>,
     /// When it last failed.
-    failed: Option<Time>,
+    pub(super) failed: Option<Time>,
 }
 
 impl Replicate {
@@ -391,131 +382,8 @@ impl Replicate {
         }
     }
 
-    /// A batch came in: verified before anything else is done with it.
-    pub fn receive(
-        &mut self,
-        hub: &mut Hub,
-        logs: &mut Logs,
-        receipts: &mut Receipts,
-        stream: StreamId,
-        bytes: Vec<u8>,
-    ) -> Verdict {
-        let Some(link) = hub.links.get(&stream) else {
-            return Verdict::Fine;
-        };
-        hub.counters.batches += 1;
-        let Ok(mut batch) = Batch::parse(bytes, &hub.network) else {
-            return Verdict::Broken;
-        };
-        let by_peer = batch.log.author == link.peer.id;
-        let key = (stream, batch.log.clone());
-        let verifying = if by_peer { Some(link.key) } else { None };
-        let shared = may_bring(hub, logs, receipts, link, &batch.log);
-        let reader = batch.log.target.reader();
-        let ours = reader.is_none_or(|reader| reader == hub.id());
-        if self.again.awaits(&key, &batch) {
-            let own = batch.log.author.key();
-            if !own.is_some_and(|key| batch.verify(&key)) {
-                return Verdict::Broken;
-            }
-            self.again.take(hub, &key, &batch);
-            return Verdict::Fine;
-        }
-        let standing = self.sources.standing(hub.now.time, &key, &batch);
-        if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
-            hub.counters.unwanted_batches += 1;
-            return Verdict::Fine;
-        }
-        let fit = logs.fit(&batch, standing.map(|standing| standing.from));
-        if self.stalled.is_some() {
-            self.sources.want_later(hub, logs, stream, &batch);
-            return Verdict::Fine;
-        }
-        match fit {
-            Fit::Stray => {
-                hub.counters.unwanted_batches += 1;
-                return Verdict::Fine;
-            }
-            Fit::Held => {
-                hub.counters.duplicate_batches += 1;
-                self.haves.receipt(key);
-                return Verdict::Fine;
-            }
-            Fit::Next | Fit::After { .. } | Fit::Fork => {}
-        }
-        let verifying = verifying.or_else(|| self.sources.key(&batch.log.author));
-        if !verifying.is_some_and(|key| batch.verify(&key)) {
-            return Verdict::Broken;
-        }
-        if fit == Fit::Fork {
-            self.sources.fork(hub, &batch.log, batch.sequence);
-            self.sources.refuse(hub, &key);
-            if batch.log.author == hub.id() {
-                self.again.compare(hub, logs, &key, (1, batch.last()));
-            }
-            return Verdict::Fine;
-        }
-        if let Fit::After { from, to } = fit
-            && ours
-        {
-            let author = Peer {
-                id: batch.log.author,
-                nick: batch.username.clone(),
-            };
-            hub.notice(Notice::Gap {
-                target: batch.log.target.clone(),
-                author,
-                incarnation: batch.log.incarnation,
-                from,
-                to,
-                at: hub.now.wall,
-            });
-        }
-        if standing.is_none() && batch.sequence == 1 {
-            let lead = hub.links.get(&stream).map_or(0, |link| link.lead);
-            self.sources.starts(&batch.log, 1, lead);
-        }
-        let own = batch.log.author == hub.id();
-        let backfill = own || self.sources.is_backfill(&batch);
-        logs.advance(&batch);
-        if !ours {
-            receipts.taken(hub, &batch.log);
-        }
-        if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
-            batch.set_plain(lines);
-        }
-        let local = Local {
-            received: hub.now.wall,
-            late: standing.is_some_and(|standing| standing.late),
-            backfill,
-        };
-        let batch = Arc::new(batch);
-        hub.put(Output::Save {
-            batch: batch.clone(),
-            local,
-        });
-        let strangers = self.cursors.live(hub, &batch, Some(stream));
-        self.haves.receipt(key);
-        if by_peer {
-            self.sources.by_author(hub, stream, &batch.log);
-        } else if let Some(author) = hub.linked.get(&batch.log.author) {
-            self.haves.receipt((*author, batch.log.clone()));
-            self.sources.caught_up(logs, stream, *author, &batch.log);
-        }
-        self.offer(hub, &strangers, &batch.log);
-        if ours && !backfill {
-            hub.notice(Notice::Chat(Chat {
-                batch,
-                local,
-                own: false,
-                during: standing.is_none_or(|standing| standing.during),
-            }));
-        }
-        Verdict::Fine
-    }
-
     /// A log grew, and these do not get it from here: who may not get it from its author either is offered it.
-    fn offer(&mut self, hub: &Hub, strangers: &[StreamId], log: &LogId) {
+    pub(super) fn offer(&mut self, hub: &Hub, strangers: &[StreamId], log: &LogId) {
         let author = hub.link_to(&log.author).zip(log.target.room());
         let near = author.and_then(|(link, room)| link.reach.get(room));
         for stream in strangers {
