@@ -207,6 +207,12 @@ pub enum Command {
         action: bool,
         within: u64,
     },
+    /// To whom a name leads, as for [`Command::Tell`]: answered by [`Notice::Found`], with the same `serial`.
+    Find {
+        serial: u64,
+        whom: Whom,
+        within: u64,
+    },
     /// Join the room, and speak there. The shell opens its history first: see [`Input::Opened`].
     Join(Room),
     /// Leave a room; without one, the room spoken in.
@@ -317,6 +323,11 @@ pub enum Notice {
         at: Wall,
     },
     Peers(Vec<PeerView>),
+    /// The reader meant; else a code for scripts and why it is refused.
+    Found {
+        serial: u64,
+        reader: Result<PeerId, (&'static str, String)>,
+    },
     /// The rooms joined; the first is spoken in.
     Rooms(Vec<Room>),
     /// What was counted, each with its name.

@@ -183,6 +183,13 @@ impl Whom {
     }
 }
 
+/// By its whole id.
+impl From<&PeerId> for Whom {
+    fn from(id: &PeerId) -> Whom {
+        Whom(format!("~{id}"))
+    }
+}
+
 /// `@name~abcd`
 impl fmt::Display for Whom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,9 +37,9 @@ impl Node {
         again::place(&self.logs, log, line)
     }
 
-    /// The log in which we speak in this room, and its last line.
-    pub fn head(&self, room: &Room) -> Option<(LogId, u64)> {
-        let log = self.logs.own_log(&self.hub, &Target::Room(room.clone()));
+    /// The log in which we speak to this target, and its last line.
+    pub fn head(&self, target: &Target) -> Option<(LogId, u64)> {
+        let log = self.logs.own_log(&self.hub, target);
         let high = self.logs.get(&log)?.high;
         Some((log, high))
     }

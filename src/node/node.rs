@@ -244,6 +244,11 @@ impl Node {
                 action,
                 within,
             } => self.tell.tell(hub, whom, lines, action, within),
+            Command::Find {
+                serial,
+                whom,
+                within,
+            } => self.tell.find(hub, serial, whom, within),
             Command::Join(room) => {
                 if self.rooms.is_joined(&room) {
                     self.rooms.speak(&room);

@@ -13,11 +13,18 @@ const GRACE: u64 = 8;
 /// Longest time that one known but absent is looked for before lines are said, in milliseconds: another may bear its name now.
 const LOOK: u64 = 1_000;
 
-/// Lines whose reader is not known yet.
+/// What is done when the reader is known.
+enum Then {
+    /// Lines are said.
+    Say { lines: Lines, action: bool },
+    /// Who asked is told: see [`Command::Find`](crate::base::event::Command::Find).
+    Answer { serial: u64 },
+}
+
+/// A reader who is not known yet.
 struct Pending {
     whom: Whom,
-    lines: Lines,
-    action: bool,
+    then: Then,
     since: Time,
     within: u64,
 }
@@ -33,10 +40,18 @@ pub struct Tell {
 impl Tell {
     /// `within`: see `Command::Tell`.
     pub fn tell(&mut self, hub: &Hub, whom: Whom, lines: Lines, action: bool, within: u64) {
+        self.look(hub, whom, Then::Say { lines, action }, within);
+    }
+
+    /// See `Command::Find`.
+    pub fn find(&mut self, hub: &Hub, serial: u64, whom: Whom, within: u64) {
+        self.look(hub, whom, Then::Answer { serial }, within);
+    }
+
+    fn look(&mut self, hub: &Hub, whom: Whom, then: Then, within: u64) {
         self.pending.push(Pending {
             whom,
-            lines,
-            action,
+            then,
             since: hub.now.time,
             within,
         });
@@ -44,7 +59,8 @@ impl Tell {
 
     /// All that was said has found its reader, or was refused.
     pub fn is_clear(&self) -> bool {
-        self.pending.is_empty()
+        let says = |pending: &Pending| matches!(pending.then, Then::Say { .. });
+        !self.pending.iter().any(says)
     }
 
     /// Lines whose reader is known now; its name is bound to its key from now on. `coming`: others may be linked in a moment.
@@ -70,19 +86,27 @@ impl Tell {
                 self.pending.push(pending);
                 continue;
             }
-            let (code, why) = match meant {
-                Meant::Peer(peer) if peer.id == hub.id() => ("target", "that is you".to_owned()),
+            let reader = match meant {
+                Meant::Peer(peer) if peer.id == hub.id() => {
+                    Err(("target", "that is you".to_owned()))
+                }
                 Meant::Peer(peer) => {
                     trust.bind(hub, &peer);
-                    ready.push((peer.id, pending.lines, pending.action));
-                    continue;
+                    Ok(peer.id)
                 }
-                Meant::Nobody => ("target", "nobody known".to_owned()),
-                Meant::Several(peers) => ("target", could_be(&peers)),
-                Meant::Changed { peer, bound } => ("key", changed(&peer, &bound)),
+                Meant::Nobody => Err(("target", "nobody known".to_owned())),
+                Meant::Several(peers) => Err(("target", could_be(&peers))),
+                Meant::Changed { peer, bound } => Err(("key", changed(&peer, &bound))),
             };
-            let content = format!("not sent to {}: {why}", pending.whom);
-            hub.notice(Notice::Error { code, content });
+            let reader = reader
+                .map_err(|(code, why)| (code, format!("not sent to {}: {why}", pending.whom)));
+            match (pending.then, reader) {
+                (Then::Say { lines, action }, Ok(reader)) => ready.push((reader, lines, action)),
+                (Then::Say { .. }, Err((code, content))) => {
+                    hub.notice(Notice::Error { code, content });
+                }
+                (Then::Answer { serial }, reader) => hub.notice(Notice::Found { serial, reader }),
+            }
         }
         ready
     }

@@ -20,12 +20,11 @@ use super::status::CONFIG;
 use super::store::Store;
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, Position};
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room, Target};
 use crate::base::table::Table;
 use crate::base::time::Time;
 use crate::node::node::Node;
 use crate::ui::{json, text};
-use crate::wire::message::ROOMS_MAX;
 
 /// Most clients at a time; others wait for their turn.
 const CLIENTS_MAX: usize = 32;
@@ -33,6 +32,8 @@ const CLIENTS_MAX: usize = 32;
 const INPUT_MAX: usize = 2 * REQUEST_MAX;
 /// A client for which so many bytes wait is read no further, and is not told what happens.
 const OUTPUT_MAX: usize = 64 * 1024;
+/// Most targets whose last lines a client waits for that an earlier program stored.
+const HEADS_MAX: usize = 1024;
 /// Longest path of a socket, in bytes: what the kernel takes, without the zero at the end.
 const PATH_MAX: usize = 107;
 
@@ -55,14 +56,16 @@ struct Client {
     pipe: Pipe,
     /// It wants to say something that cannot be stored now.
     held: bool,
-    /// Rooms it follows, and the ends of their histories that it was told.
-    told: Table<Room, Position>,
+    /// The parts of the history that it follows, and the ends of them that it was told.
+    told: Table<Folder, Position>,
     /// It is told of events.
     follows: bool,
-    /// Rooms of what it said and was not yet told of, in order.
-    unconfirmed: VecDeque<Room>,
-    /// What it waits for: in each room the own log and its line.
-    heads: Table<Room, (LogId, u64)>,
+    /// Targets of what it said and was not yet told of, in order.
+    unconfirmed: VecDeque<Target>,
+    /// What it waits for: for each target the own log and its line.
+    heads: Table<Target, (LogId, u64)>,
+    /// Its question for a reader that is not answered yet.
+    finding: Option<u64>,
     finish: Option<Option<u64>>,
     delivery: Option<(bool, Delivery)>,
 }
@@ -78,6 +81,8 @@ pub struct Control {
     served: Option<(usize, Form)>,
     /// When a delivery may change although nothing happens.
     again: Option<Time>,
+    /// Questions for readers that were asked.
+    finds: u64,
 }
 
 impl Control {
@@ -97,6 +102,7 @@ impl Control {
             knock: false,
             served: None,
             again: None,
+            finds: 0,
         };
         if let Some(directory) = directory {
             let path = path(directory)?;
@@ -180,6 +186,7 @@ impl Control {
                 follows: false,
                 unconfirmed: VecDeque::new(),
                 heads: Table::new(),
+                finding: None,
                 finish: None,
                 delivery: None,
             };
@@ -232,11 +239,12 @@ impl Control {
         self.clients.get_mut(&token)
     }
 
-    /// The room stands open: what comes into it from now on is told.
-    pub fn joined(&mut self, room: &Room, end: Position) {
+    /// The folder stands open: what comes into it from now on is told.
+    pub fn joined(&mut self, folder: Folder, store: &Store) {
         if let Some(client) = self.client() {
-            client.told.insert(room.clone(), end);
-            envelope::put_position(&mut client.pipe.output, "joined", room, end);
+            let end = store.end(&folder);
+            envelope::put_position(&mut client.pipe.output, "joined", &folder, end);
+            client.told.insert(folder, end);
         }
     }
 
@@ -251,28 +259,37 @@ impl Control {
     pub fn parted(&mut self, room: &Room, store: &Store) {
         if let Some(client) = self.client() {
             client.tell_ends(store);
-            client.told.remove(room);
+            client.told.remove(&room.into());
             envelope::put(&mut client.pipe.output, format_args!("parted {room}"));
         }
     }
 
-    /// Lines were handed to the core; whether they are stored will show. `joined`: they could be.
-    pub fn said(&mut self, room: Room, joined: bool) {
+    /// Lines were handed to the core; whether they are stored will show. `taken`: they could be.
+    pub fn said(&mut self, target: Target, taken: bool) {
         if let Some(client) = self.client() {
-            match joined {
-                true => client.unconfirmed.push_back(room),
+            match taken {
+                true => client.unconfirmed.push_back(target),
                 false => envelope::put(&mut client.pipe.output, format_args!("refused")),
             }
         }
     }
 
     pub fn awaits(&mut self, log: LogId, sequence: u64) {
-        let room = log.target.room().cloned();
-        if let (Some(client), Some(room)) = (self.client(), room)
-            && client.heads.len() < ROOMS_MAX
+        if let Some(client) = self.client()
+            && client.heads.len() < HEADS_MAX
         {
-            client.heads.insert(room, (log, sequence));
+            client.heads.insert(log.target.clone(), (log, sequence));
         }
+    }
+
+    /// A reader is looked for: the serial of the question.
+    pub fn finds(&mut self) -> u64 {
+        self.finds += 1;
+        let serial = self.finds;
+        if let Some(client) = self.client() {
+            client.finding = Some(serial);
+        }
+        serial
     }
 
     /// Something happened. Gives back what is not the answer to somebody here.
@@ -297,6 +314,20 @@ impl Control {
                     _ => lines.extend_from_slice(text::stats(stats).as_bytes()),
                 }
                 envelope::put_with(&mut client.pipe.output, format_args!("stats"), &lines);
+                return None;
+            }
+            (Notice::Found { serial, reader }, ..) => {
+                let asked = |client: &&mut Client| client.finding == Some(*serial);
+                if let Some(client) = self.clients.values_mut().find(asked) {
+                    client.finding = None;
+                    let out = &mut client.pipe.output;
+                    match reader {
+                        Ok(reader) => envelope::put(out, format_args!("found {reader}")),
+                        Err((code, why)) => {
+                            envelope::put_with(out, format_args!("lost {code}"), why.as_bytes());
+                        }
+                    }
+                }
                 return None;
             }
             (Notice::Error { .. }, _, Some(client)) => {
@@ -379,24 +410,24 @@ impl Client {
     }
 
     fn tell_ends(&mut self, store: &Store) {
-        for (room, told) in self.told.iter_mut() {
-            let end = store.end(&room.into());
+        for (folder, told) in self.told.iter_mut() {
+            let end = store.end(folder);
             if end != *told {
                 *told = end;
-                envelope::put_position(&mut self.pipe.output, "end", room, end);
+                envelope::put_position(&mut self.pipe.output, "end", folder, end);
             }
         }
     }
 
     fn confirm(&mut self, node: &Node) {
-        while let Some(room) = self.unconfirmed.pop_front() {
-            let Some((log, sequence)) = node.head(&room) else {
+        while let Some(target) = self.unconfirmed.pop_front() {
+            let Some((log, sequence)) = node.head(&target) else {
                 envelope::put(&mut self.pipe.output, format_args!("refused"));
                 continue;
             };
             let words = format_args!("accepted {} {sequence}", envelope::Log(&log));
             envelope::put(&mut self.pipe.output, words);
-            self.heads.insert(room, (log, sequence));
+            self.heads.insert(target, (log, sequence));
         }
     }
 

@@ -11,10 +11,10 @@ use std::str::{FromStr, Split};
 use data_encoding::HEXLOWER;
 
 use crate::base::batch::LogId;
-use crate::base::event::{Command, Delivery, Notice, Peer, Position};
-use crate::base::identity::NetworkTag;
+use crate::base::event::{Delivery, Notice, Peer, Position};
+use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
-use crate::base::name::{Nick, Room, Target};
+use crate::base::name::{Folder, Nick, Room, Target, Whom};
 use crate::base::time::Wall;
 use crate::ui::text;
 use crate::wire::code::Place;
@@ -65,14 +65,22 @@ impl Form {
 pub enum Request {
     /// The room's history is to be followed; the program joins it if it isn't in it.
     Join(Room),
+    /// The history of the direct messages is to be followed.
+    Direct,
     /// It is to be followed no more; the program stays in it.
     Part(Room),
     /// Tell also what is no chat.
     Follow,
     /// A peer is perhaps there.
     Dial(Place),
-    /// A [`Command::Say`] with a room, or a [`Command::Nick`].
-    Command(Command),
+    Say {
+        target: Target,
+        lines: Lines,
+        action: bool,
+    },
+    /// To whom a name leads, and for how many milliseconds whoever is meant may yet come.
+    Find(Whom, u64),
+    Nick(Nick),
     Peers(Form),
     Stats(Form),
     /// Lines accepted by an earlier program are to be waited for, too.
@@ -85,17 +93,22 @@ pub enum Request {
 #[derive(Debug)]
 pub enum Told {
     Welcome(Box<Welcome>),
-    Joined(Room, Position),
+    /// This part of the history stands open up to there.
+    Joined(Folder, Position),
     /// There are too many rooms.
     Unjoined(Room),
     /// It is not followed any more; all of it until then was told.
     Parted(Room),
-    /// The room's history ends here now.
-    End(Room, Position),
-    /// The oldest [`Command::Say`] that was not answered is stored, up to this line.
+    /// This part of the history ends here now.
+    End(Folder, Position),
+    /// Who is meant: the answer to the oldest [`Request::Find`].
+    Found(PeerId),
+    /// The oldest [`Request::Say`] that was not answered is stored, up to this line.
     Accepted(LogId, u64),
     /// That one never will be.
     Refused,
+    /// Nobody is found: a code for scripts and why.
+    Lost(&'static str, String),
     Delivery {
         met: bool,
         delivery: Delivery,
@@ -120,14 +133,14 @@ pub fn put_with(out: &mut Vec<u8>, words: impl Display, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub fn put_say(out: &mut Vec<u8>, room: &Room, lines: &Lines, action: bool) {
+pub fn put_say(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
     let mut text = Vec::with_capacity(lines.len());
     for line in lines.iter() {
         text.extend_from_slice(line.as_bytes());
         // One `\r` is taken for a part of the line's end: it must not be the line's own.
         text.extend_from_slice(b"\r\n");
     }
-    put_with(out, format_args!("say {room} {action}"), &text);
+    put_with(out, format_args!("say {target} {action}"), &text);
 }
 
 pub fn put_dial(out: &mut Vec<u8>, place: &Place) {
@@ -140,11 +153,16 @@ pub fn put_dial(out: &mut Vec<u8>, place: &Place) {
     );
 }
 
-pub fn put_position(out: &mut Vec<u8>, word: &str, room: &Room, at: Position) {
+pub fn put_find(out: &mut Vec<u8>, whom: &Whom, within: u64) {
+    put(out, format_args!("find {within} {whom}"));
+}
+
+pub fn put_position(out: &mut Vec<u8>, word: &str, folder: &Folder, at: Position) {
     let (segment, offset, generation) = (at.segment, at.offset, at.generation);
+    let folder = folder.as_str();
     put(
         out,
-        format_args!("{word} {room} {segment} {offset} {generation}"),
+        format_args!("{word} {folder} {segment} {offset} {generation}"),
     );
 }
 
@@ -290,26 +308,31 @@ impl Message {
         let mut words = Words(self.line.split(' '));
         Some(match words.text()? {
             "join" => Request::Join(words.room()?),
+            "direct" => Request::Direct,
             "part" => Request::Part(words.room()?),
             "follow" => Request::Follow,
             "say" => {
-                let (room, action) = (Some(words.room()?), words.next()?);
+                let (target, action) = (Target::parse(words.text()?)?, words.next()?);
                 let mut lines = Lines::default();
                 for line in self.bytes.strip_suffix(b"\n")?.split(|b| *b == b'\n') {
                     lines.push(line).ok()?;
                 }
-                Request::Command(Command::Say {
-                    room,
+                Request::Say {
+                    target,
                     lines,
                     action,
-                })
+                }
+            }
+            "find" => {
+                let within = words.next()?;
+                Request::Find(Whom::parse(words.text()?).ok()?, within)
             }
             "dial" => Request::Dial(Place {
                 port: words.next()?,
                 peer: words.next(),
                 host: String::from_utf8(self.bytes).ok()?,
             }),
-            "nick" => Request::Command(Command::Nick(Nick::new(words.text()?).ok()?)),
+            "nick" => Request::Nick(Nick::new(words.text()?).ok()?),
             "peers" => Request::Peers(words.form()?),
             "stats" => Request::Stats(words.form()?),
             "await" => Request::Await(words.log()?, words.next()?),
@@ -323,12 +346,17 @@ impl Message {
         let mut words = Words(self.line.split(' '));
         Some(match words.text()? {
             "welcome" => Told::Welcome(Box::new(words.welcome()?)),
-            "joined" => Told::Joined(words.room()?, words.position()?),
+            "joined" => Told::Joined(words.folder()?, words.position()?),
             "unjoined" => Told::Unjoined(words.room()?),
             "parted" => Told::Parted(words.room()?),
-            "end" => Told::End(words.room()?, words.position()?),
+            "end" => Told::End(words.folder()?, words.position()?),
             "accepted" => Told::Accepted(words.log()?, words.next()?),
             "refused" => Told::Refused,
+            "found" => Told::Found(words.next()?),
+            "lost" => {
+                let code = words.text()?;
+                Told::Lost(known_code(code), String::from_utf8(self.bytes).ok()?)
+            }
             "delivery" => Told::Delivery {
                 met: words.next()?,
                 delivery: Delivery {
@@ -343,6 +371,14 @@ impl Message {
             word => Told::Notice(words.notice(word, self.bytes)?),
         })
     }
+}
+
+fn known_code(code: &str) -> &'static str {
+    let known = ["room", "rooms", "warning", "target", "key"];
+    known
+        .into_iter()
+        .find(|known| *known == code)
+        .unwrap_or("failed")
 }
 
 /// The words of a line that are still to be read.
@@ -367,6 +403,10 @@ impl<'a> Words<'a> {
 
     fn room(&mut self) -> Option<Room> {
         Room::new(self.0.next()?).ok()
+    }
+
+    fn folder(&mut self) -> Option<Folder> {
+        Folder::named(self.0.next()?)
     }
 
     fn peer(&mut self) -> Option<Peer> {
@@ -419,10 +459,7 @@ impl<'a> Words<'a> {
         if word == "error" {
             let code = self.text()?;
             return Some(Notice::Error {
-                code: ["room", "rooms", "warning"]
-                    .into_iter()
-                    .find(|known| *known == code)
-                    .unwrap_or("failed"),
+                code: known_code(code),
                 content: String::from_utf8(bytes).ok()?,
             });
         }

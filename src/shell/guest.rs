@@ -25,7 +25,7 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Delivery, Notice, Position};
 use crate::base::identity::NetworkTag;
 use crate::base::lines::Lines;
-use crate::base::name::Room;
+use crate::base::name::{Folder, Room, Target, Whom};
 use crate::base::table::Table;
 use crate::base::time::{Now, Time};
 
@@ -44,11 +44,21 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Said, and not yet told to be stored.
 struct Said {
-    room: Room,
+    target: Target,
     lines: Lines,
     action: bool,
-    /// It lies behind this in the room's history, if anywhere.
+    /// It lies behind this in its part of the history, if anywhere.
     mark: Position,
+}
+
+/// To be said once it is known who is meant.
+struct Asked {
+    whom: Whom,
+    lines: Lines,
+    action: bool,
+    within: u64,
+    /// When an answer must be there.
+    until: Time,
 }
 
 /// All that outlives the program it acts through.
@@ -58,9 +68,11 @@ pub struct Guest {
     rooms: Vec<Room>,
     store: Store,
     says: VecDeque<Said>,
-    /// Stored last in each room.
-    heads: Table<Room, (LogId, u64)>,
-    /// Rooms asked for.
+    /// Stored last for each target.
+    heads: Table<Target, (LogId, u64)>,
+    /// The reader who is looked for; nothing else is said meanwhile.
+    finding: Option<Asked>,
+    /// Parts of the history that are to open, or to close.
     opening: usize,
     /// The peers were asked for.
     looking: bool,
@@ -80,6 +92,7 @@ impl Guest {
             store: Store::view(View::new(Path::new(""), NetworkTag::OPEN, false)),
             says: VecDeque::new(),
             heads: Table::new(),
+            finding: None,
             opening: 0,
             looking: false,
             asked: Time(0),
@@ -152,7 +165,8 @@ impl Guest {
         for room in &self.rooms {
             envelope::put(out, format_args!("join {room}"));
         }
-        self.opening = self.rooms.len();
+        envelope::put(out, format_args!("direct"));
+        self.opening = self.rooms.len() + 1;
         if session.prints() {
             envelope::put(out, format_args!("follow"));
         }
@@ -160,7 +174,10 @@ impl Guest {
             envelope::put(out, format_args!("await {} {sequence}", Log(log)));
         }
         for said in &self.says {
-            envelope::put_say(out, &said.room, &said.lines, said.action);
+            envelope::put_say(out, &said.target, &said.lines, said.action);
+        }
+        if let Some(asked) = &self.finding {
+            envelope::put_find(out, &asked.whom, asked.within);
         }
         if std::mem::take(&mut self.looking) {
             session.take_over(vec![Command::Peers]);
@@ -187,9 +204,10 @@ impl Guest {
             let takes = self.takes();
             let waits = self.opening > 0 || session.goal.ended();
             let busy = pipe.readable || !waits && session.busy(takes);
-            let deadlines = match self.asks() {
-                true => [None, self.until, Some(self.asked + PATIENCE)],
-                false => [session.deadline(), self.until, None],
+            let deadlines = match (self.asks(), &self.finding) {
+                (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
+                (false, Some(asked)) => [None, self.until, Some(asked.until)],
+                (false, None) => [session.deadline(), self.until, None],
             };
             let least = deadlines.into_iter().flatten().min();
             let timeout = match least {
@@ -216,7 +234,7 @@ impl Guest {
                 pipe.read();
             }
             while let Some(told) = hear(pipe) {
-                self.told(session, told)?;
+                self.told(session, &mut pipe.output, told)?;
             }
             if pipe.ended {
                 return Ok(None);
@@ -226,6 +244,7 @@ impl Guest {
             }
             session.take_in(now, takes);
             while self.opening == 0
+                && self.finding.is_none()
                 && let Some(command) = session.next_command()
             {
                 self.command(session, pipe, command, now);
@@ -241,11 +260,14 @@ impl Guest {
 
     fn takes(&self) -> bool {
         let bytes: usize = self.says.iter().map(|said| said.lines.len()).sum();
-        self.opening == 0 && bytes < SAYS_BYTES && self.says.len() < SAYS_MAX
+        self.opening == 0
+            && self.finding.is_none()
+            && bytes < SAYS_BYTES
+            && self.says.len() < SAYS_MAX
     }
 
     fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
-        let stored = self.says.is_empty();
+        let stored = self.says.is_empty() && self.finding.is_none();
         let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
         if session.goal.ended() && !stored {
             let until = *self.until.get_or_insert(now.time + LINGER);
@@ -253,25 +275,29 @@ impl Guest {
                 return None;
             }
         }
-        let silent = self.asks() && self.asked + PATIENCE <= now.time;
-        if silent || !stored && (late(self.until) || late(session.deadline())) {
+        let silent = match &self.finding {
+            _ if self.asks() => self.asked + PATIENCE <= now.time,
+            Some(asked) => asked.until <= now.time,
+            None => !stored && late(session.deadline()),
+        };
+        if silent || !stored && late(self.until) {
             session.complain(
                 "the program that runs in this directory does not answer; what was said last it has not taken",
             );
             session.goal.end(FAILED);
         }
-        if self.asks() && !session.goal.ended() {
+        if (self.asks() || self.finding.is_some()) && !session.goal.ended() {
             return None;
         }
         session.over(now, self.met, stored, || self.delivery)
     }
 
-    fn told(&mut self, session: &mut Session, told: Told) -> io::Result<()> {
+    fn told(&mut self, session: &mut Session, out: &mut Vec<u8>, told: Told) -> io::Result<()> {
         match told {
-            Told::Joined(room, end) => {
+            Told::Joined(folder, end) => {
                 self.opening = self.opening.saturating_sub(1);
-                self.store.open_view(&(&room).into(), end);
-                session.open(&self.store, &(&room).into())?;
+                self.store.open_view(&folder, end);
+                session.open(&self.store, &folder)?;
                 session.end_turn(&mut self.store)?;
             }
             Told::Unjoined(room) => {
@@ -283,8 +309,8 @@ impl Guest {
                 self.opening = self.opening.saturating_sub(1);
                 session.transcript.close(&(&room).into());
             }
-            Told::End(room, end) => {
-                self.store.reaches(&(&room).into(), end);
+            Told::End(folder, end) => {
+                self.store.reaches(&folder, end);
                 if session.prints() {
                     session.transcript.behind();
                     session.end_turn(&mut self.store)?;
@@ -292,17 +318,28 @@ impl Guest {
             }
             Told::Accepted(log, sequence) => {
                 if let Some(said) = self.says.pop_front() {
-                    self.heads.insert(said.room, (log, sequence));
+                    self.heads.insert(said.target, (log, sequence));
                 }
             }
             Told::Refused => {
                 self.says.pop_front();
                 session.goal.refuse();
             }
+            Told::Found(reader) => {
+                if let Some(asked) = self.finding.take() {
+                    self.say(out, Target::Peer(reader), asked.lines, asked.action);
+                }
+            }
+            Told::Lost(code, content) => {
+                self.finding = None;
+                // If nothing else was said, there is nothing to be waited for.
+                self.delivery.settled = self.says.is_empty() && self.heads.is_empty();
+                session.notice(Notice::Error { code, content }, &self.store);
+            }
             Told::Delivery { met, delivery } => {
                 self.met |= met;
                 self.delivery = delivery;
-                if delivery.settled && self.says.is_empty() {
+                if delivery.settled && self.says.is_empty() && self.finding.is_none() {
                     session.goal.settled();
                 }
             }
@@ -332,7 +369,9 @@ impl Guest {
                 lines,
                 action,
             } => match room.or_else(|| self.rooms.first().cloned()) {
-                Some(room) if self.rooms.contains(&room) => self.say(out, room, lines, action),
+                Some(room) if self.rooms.contains(&room) => {
+                    self.say(out, Target::Room(room), lines, action);
+                }
                 Some(room) => refuse(
                     session,
                     &self.store,
@@ -376,27 +415,36 @@ impl Guest {
                 envelope::put(out, format_args!("finish {need}"));
             }
             Command::Finish { need: None } => envelope::put(out, format_args!("finish all")),
-            Command::Tell { whom, .. } => {
-                let content = format!(
-                    "{whom}: not sent: direct messages are said by the program that runs in this directory, or by one with its own --dir"
-                );
-                let code = "target";
-                session.notice(Notice::Error { code, content }, &self.store);
+            Command::Tell {
+                whom,
+                lines,
+                action,
+                within,
+            } => {
+                envelope::put_find(out, &whom, within);
+                self.finding = Some(Asked {
+                    whom,
+                    lines,
+                    action,
+                    within,
+                    until: now.time + within + PATIENCE,
+                });
             }
-            Command::Await { .. } | Command::Leave => {}
+            Command::Find { .. } | Command::Await { .. } | Command::Leave => {}
         }
     }
 
     /// In pieces that are one batch each: so it can be told from the history which of them are stored.
-    fn say(&mut self, out: &mut Vec<u8>, room: Room, mut lines: Lines, action: bool) {
+    fn say(&mut self, out: &mut Vec<u8>, target: Target, mut lines: Lines, action: bool) {
+        let folder = folder(&target);
         while !lines.is_empty() {
             let said = Said {
-                room: room.clone(),
+                target: target.clone(),
                 lines: lines.take_batch(),
                 action,
-                mark: self.store.end(&(&room).into()),
+                mark: self.store.end(&folder),
             };
-            envelope::put_say(out, &said.room, &said.lines, action);
+            envelope::put_say(out, &said.target, &said.lines, action);
             self.says.push_back(said);
         }
     }
@@ -412,20 +460,19 @@ impl Guest {
             let Some(found) = self.stored(said) else {
                 return;
             };
-            let room = said.room.clone();
-            self.heads.insert(room, found);
+            let target = said.target.clone();
+            self.heads.insert(target, found);
             self.says.pop_front();
         }
     }
 
     fn stored(&self, said: &Said) -> Option<(LogId, u64)> {
         let me = self.welcome.as_ref()?.me.id;
-        let head = self.heads.get(&said.room);
+        let head = self.heads.get(&said.target);
         let mut at = said.mark;
+        let folder = folder(&said.target);
         loop {
-            let batches = self
-                .store
-                .read_on(&(&said.room).into(), &mut at, READ_BYTES);
+            let batches = self.store.read_on(&folder, &mut at, READ_BYTES);
             // What cannot be read counts as not there: said twice is better than lost.
             let batches = batches.ok().filter(|batches| !batches.is_empty())?;
             for entry in batches {
@@ -457,7 +504,7 @@ impl Guest {
         for signal in signals.pending() {
             session.signal(signal);
         }
-        if !session.goal.ended() || !self.says.is_empty() {
+        if !session.goal.ended() || !self.says.is_empty() || self.finding.is_some() {
             return Ok(None);
         }
         let status = session.over(desk.clock.now(), self.met, true, || self.delivery);
@@ -480,10 +527,24 @@ impl Guest {
         let mut commands: Vec<Command> = heads
             .map(|(log, sequence)| Command::Await { log, sequence })
             .collect();
-        commands.extend(self.says.drain(..).map(|said| Command::Say {
-            room: Some(said.room),
-            lines: said.lines,
-            action: said.action,
+        commands.extend(self.says.drain(..).map(|said| match said.target {
+            Target::Room(room) => Command::Say {
+                room: Some(room),
+                lines: said.lines,
+                action: said.action,
+            },
+            Target::Peer(id) => Command::Tell {
+                whom: Whom::from(&id),
+                lines: said.lines,
+                action: said.action,
+                within: 0,
+            },
+        }));
+        commands.extend(self.finding.take().map(|asked| Command::Tell {
+            whom: asked.whom,
+            lines: asked.lines,
+            action: asked.action,
+            within: asked.within,
         }));
         if self.looking {
             commands.push(Command::Peers);
@@ -518,8 +579,14 @@ fn refuse(session: &mut Session, store: &Store, content: String) {
     session.notice(Notice::Error { code, content }, store);
 }
 
+/// Where the history keeps what we say there.
+fn folder(target: &Target) -> Folder {
+    target.room().map_or_else(Folder::direct, Folder::from)
+}
+
 fn is_same(batch: &Batch, said: &Said) -> bool {
-    let (mut lines, mut same) = (said.lines.iter(), batch.action == said.action);
+    let same = batch.log.target == said.target && batch.action == said.action;
+    let (mut lines, mut same) = (said.lines.iter(), same);
     batch.each_line(|line| same &= lines.next() == Some(line));
     same && lines.next().is_none()
 }

@@ -6,6 +6,11 @@ use super::event_loop::EventLoop;
 use super::options::REPEATS_MAX;
 use super::resolver::Name;
 use crate::base::event::{Command, Input};
+use crate::base::lines::Lines;
+use crate::base::name::{Folder, Target, Whom};
+
+/// Longest time that a reader is looked for, in milliseconds: a day.
+const FIND_MAX: u64 = 24 * 3_600_000;
 
 impl EventLoop {
     /// What others want who act through this program.
@@ -29,23 +34,27 @@ impl EventLoop {
                 Request::Join(room) => {
                     self.open(&room)?;
                     if self.node.rooms().contains(&room) {
-                        self.control.joined(&room, self.store.end(&(&room).into()));
+                        self.control.joined((&room).into(), &self.store);
                     } else {
                         self.control.not_joined(&room);
                     }
                 }
+                Request::Direct => self.control.joined(Folder::direct(), &self.store),
                 Request::Part(room) => self.control.parted(&room, &self.store),
-                Request::Command(command) => {
-                    let room = match &command {
-                        Command::Say { room, .. } => room.clone(),
-                        _ => None,
-                    };
-                    self.feed(Input::Command(command));
-                    if let Some(room) = room {
-                        let joined = self.node.rooms().contains(&room);
-                        self.control.said(room, joined);
-                    }
+                Request::Say {
+                    target,
+                    lines,
+                    action,
+                } => self.say(target, lines, action),
+                Request::Find(whom, within) => {
+                    let serial = self.control.finds();
+                    self.feed(Input::Command(Command::Find {
+                        serial,
+                        whom,
+                        within: within.min(FIND_MAX),
+                    }));
                 }
+                Request::Nick(nick) => self.feed(Input::Command(Command::Nick(nick))),
                 Request::Dial(place) => {
                     let places = &mut self.options.peers;
                     if !places.contains(&place) && places.len() < REPEATS_MAX {
@@ -61,5 +70,27 @@ impl EventLoop {
             takes = self.takes();
         }
         Ok(())
+    }
+
+    fn say(&mut self, target: Target, lines: Lines, action: bool) {
+        let before = self.node.head(&target);
+        self.feed(Input::Command(match &target {
+            Target::Room(room) => Command::Say {
+                room: Some(room.clone()),
+                lines,
+                action,
+            },
+            Target::Peer(id) => Command::Tell {
+                whom: Whom::from(id),
+                lines,
+                action,
+                within: 0,
+            },
+        }));
+        let taken = match &target {
+            Target::Room(room) => self.node.rooms().contains(room),
+            Target::Peer(_) => self.node.head(&target) != before,
+        };
+        self.control.said(target, taken);
     }
 }

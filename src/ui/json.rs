@@ -14,7 +14,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::Wall;
 
-/// Appends the notice as JSON lines, a batch as one for each of its lines. [`Notice::Settled`] adds nothing.
+/// Appends the notice as JSON lines, a batch as one for each of its lines. [`Notice::Settled`] and [`Notice::Found`] add nothing.
 pub fn append(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
         Notice::Chat(chat) => append_chat(chat, out),
@@ -67,7 +67,7 @@ pub fn append(notice: &Notice, out: &mut Vec<u8>) {
                 .for_each(|(name, count)| line.plain(name, *count));
             line.end();
         }
-        Notice::Settled => {}
+        Notice::Settled | Notice::Found { .. } => {}
         Notice::OtherKey { .. } => warning("other-key", notice, out),
         Notice::Twin { .. } => warning("twin", notice, out),
         Notice::Error { code, content } => append_error(code, content, out),

@@ -226,6 +226,7 @@ impl Transcript {
             | Notice::Stats(_)
             | Notice::Delivered { .. }
             | Notice::Settled
+            | Notice::Found { .. }
             | Notice::OtherKey { .. }
             | Notice::Twin { .. }
             | Notice::Error { .. } => {}

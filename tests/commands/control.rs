@@ -329,6 +329,8 @@ fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
     wait("join #general");
     let joined = format!("joined #general {mark} 0\n");
     stream.write_all(joined.as_bytes()).expect("a reader");
+    wait("direct");
+    stream.write_all(b"joined @ 0 0 0\n").expect("a reader");
     wait("say #general");
     drop((reader, stream, listener));
     drop(lock);

@@ -1,5 +1,7 @@
 //! Direct messages with the real program.
-use super::hosts::Loopback;
+use std::fs;
+
+use super::hosts::{Loopback, wait_until};
 use super::{finish, unstamped, wait_joined, wait_line};
 
 #[test]
@@ -170,4 +172,89 @@ fn json_takes_and_shows_a_direct_message() {
             .iter()
             .any(|line| line.starts_with(r#"{"type":"error","code":"target""#))
     );
+}
+
+#[test]
+fn through_a_running_program_they_are_said_and_shown() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.is_empty() && ended.out.is_empty(), "{ended:?}");
+    let line = wait_line(&bob, ": one");
+    assert!(unstamped(&line).contains(" alice~"), "{line}");
+    let own = wait_line(&alice, ": one");
+    assert_eq!(unstamped(&own), unstamped(&line));
+
+    // One that speaks and one that listens beside it.
+    let second = lo.start("alice", &["listen"]);
+    let mut third = lo.start("alice", &["--json"]);
+    third.say(r#"{"type":"chat","target":"@bob","content":"two"}"#);
+    for program in [&bob, &alice, &second] {
+        wait_line(program, ": two");
+    }
+    let delivered = |line: &str| line.contains(r#""delivered""#) && line.contains(r#""target":"@"#);
+    third.out.wait_for(super::SOON, delivered);
+    let back = finish(lo.spawn("bob", &["send", "-t", "@alice", "three"]), b"");
+    assert_eq!(back.code, 0, "{back:?}");
+    for program in [&bob, &alice, &second] {
+        wait_line(program, ": three");
+    }
+    let lines = |program: &super::Program| {
+        let said = |line: &String| line.contains(" @");
+        program.out.all().into_iter().filter(said).count()
+    };
+    assert_eq!((lines(&alice), lines(&second)), (3, 2));
+}
+
+#[test]
+fn through_a_running_program_nobody_is_told_at_once() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let args = ["send", "-t", "@nobody", "-W", "0.2", "psst"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(ended.err, ["p2pchat: not sent to @nobody: nobody known"]);
+    // Who waits for a reader holds up nobody else.
+    let args = ["send", "-t", "@carol", "-W", "60", "psst"];
+    let waiting = lo.spawn("alice", &args);
+    let ended = finish(lo.spawn("alice", &["send", "to all"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": to all");
+    let carol = lo.start("carol", &["listen"]);
+    wait_line(&carol, ": psst");
+    assert_eq!(finish(waiting, b"").code, 0);
+}
+
+#[test]
+fn a_reader_is_looked_for_also_when_the_program_dies() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    drop(bob);
+    let args = ["send", "-t", "@bob", "-W", "0.3", "two"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert!([69, 75].contains(&ended.code), "{ended:?}");
+    let goes_on = "the program that runs here goes on with it";
+    assert!(ended.err[0].ends_with(goes_on), "{ended:?}");
+    let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
+    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
+    wait_until("it has come in", super::SOON, || {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
+        let all = sockets.expect("the sockets of a box");
+        all.lines().filter(|line| line.contains(&folder)).count() > 1
+    });
+    alice.kill();
+    let bob = lo.start("bob", &["listen"]);
+    wait_line(&bob, ": two");
+    let carol = lo.start("carol", &["listen"]);
+    wait_line(&carol, ": three");
+    assert_eq!(finish(waiting, b"").code, 0);
 }
