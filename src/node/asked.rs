@@ -25,7 +25,7 @@ impl Node {
 
     /// Others may be linked in a moment.
     pub(super) fn coming(&self) -> bool {
-        self.handshakes.unfinished() > 0 || self.discovery.coming(&self.hub)
+        self.handshakes.coming(self.hub.now.time) || self.discovery.coming(&self.hub)
     }
 
     pub fn network(&self) -> NetworkTag {

@@ -222,7 +222,7 @@ impl Discovery {
             self.dials = (self.dials + refill).min(DIALS);
             self.counted = hub.now.time;
         }
-        self.dials > 0 && handshakes.has_room()
+        self.dials > 0 && handshakes.has_room(true)
     }
 
     fn dial(
@@ -530,7 +530,7 @@ impl Discovery {
             .beacons
             .then_some(self.next_beacon)
             .filter(|at| at.0 != u64::MAX);
-        if !handshakes.has_room() {
+        if !handshakes.has_room(true) {
             return beacon.into_iter().chain(self.next_survey(hub)).min();
         }
         // Out of dials: not before there is one again.

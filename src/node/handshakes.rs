@@ -14,10 +14,12 @@ use crate::wire::frame::{Frame, Kind, Reader, write};
 use crate::wire::message::{Hello, Message, ROOMS_MAX, room_mark};
 use crate::wire::noise::{Handshake, Session, Step};
 
-/// Most unfinished handshakes, dials included.
-pub const HANDSHAKES_MAX: usize = 64;
+/// Most unfinished handshakes of those who dialed us, and as many dials of our own: the first must not be in the way of the second.
+const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial and its handshake may take.
 pub const HANDSHAKE_TIME: u64 = 5_000;
+/// Milliseconds for which one that is unfinished is waited for: most take a few, and who means harm must not keep us.
+const COMING_FOR: u64 = 2_000;
 /// Time for a link's answer when another run of the same peer has come.
 const TWIN_WITHIN: u64 = 500;
 const TWINS_MAX: usize = 64;
@@ -39,10 +41,19 @@ struct Unfinished {
     address: SocketAddr,
     begun: Time,
     until: Time,
+    /// It is a dial of ours, or the other side began a handshake as it should.
+    sound: bool,
     /// Our hello went out.
     greeted: bool,
     /// Parked, and the run that is linked answered.
     answered: bool,
+}
+
+impl Unfinished {
+    /// Who dials us and says nothing is nobody.
+    fn is_coming(&self, now: Time) -> bool {
+        self.sound && self.begun + COMING_FOR > now
+    }
 }
 
 /// Links that do not stand yet; those that do are in [`Hub::links`].
@@ -56,29 +67,39 @@ pub struct Handshakes {
 }
 
 impl Handshakes {
-    /// Somebody may still come: dials and handshakes under way.
+    /// Dials and handshakes under way.
     pub fn unfinished(&self) -> usize {
         self.unfinished.len()
     }
 
-    pub fn has_room(&self) -> bool {
-        self.unfinished.len() < HANDSHAKES_MAX
+    /// One of them may become a link in a moment.
+    pub fn coming(&self, now: Time) -> bool {
+        self.unfinished.values().any(|u| u.is_coming(now))
+    }
+
+    /// Is there a place for one more of our dials, or of those who dialed us?
+    pub fn has_room(&self, dialed: bool) -> bool {
+        let same = self.unfinished.keys().filter(|s| s.is_dialed() == dialed);
+        same.count() < HANDSHAKES_MAX
+    }
+
+    fn insert(&mut self, hub: &Hub, stream: StreamId, stage: Stage, address: SocketAddr) {
+        let begun = hub.now.time;
+        let unfinished = Unfinished {
+            stage,
+            address,
+            begun,
+            until: begun + HANDSHAKE_TIME,
+            sound: stream.is_dialed(),
+            greeted: false,
+            answered: false,
+        };
+        self.unfinished.insert(stream, unfinished);
     }
 
     /// A dial was put out.
     pub fn dial(&mut self, hub: &mut Hub, stream: StreamId, address: SocketAddr) {
-        let until = hub.now.time + HANDSHAKE_TIME;
-        self.unfinished.insert(
-            stream,
-            Unfinished {
-                stage: Stage::Dialing,
-                address,
-                begun: hub.now.time,
-                until,
-                greeted: false,
-                answered: false,
-            },
-        );
+        self.insert(hub, stream, Stage::Dialing, address);
         hub.put(Output::Dial { stream, address });
     }
 
@@ -89,7 +110,7 @@ impl Handshakes {
         address: SocketAddr,
         events: &mut Vec<Event>,
     ) {
-        if !self.has_room() {
+        if !self.has_room(false) {
             self.evict(hub, events);
         }
         self.start(hub, stream, address, false, events);
@@ -125,18 +146,7 @@ impl Handshakes {
         let mut bytes = Vec::new();
         match Handshake::new(dialer, &secret, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
-                let until = hub.now.time + HANDSHAKE_TIME;
-                self.unfinished.insert(
-                    stream,
-                    Unfinished {
-                        stage: Stage::Noise(handshake),
-                        address,
-                        begun: hub.now.time,
-                        until,
-                        greeted: false,
-                        answered: false,
-                    },
-                );
+                self.insert(hub, stream, Stage::Noise(handshake), address);
                 hub.news = hub.now.time;
                 if !bytes.is_empty() {
                     hub.put(Output::Write { stream, bytes });
@@ -177,6 +187,7 @@ impl Handshakes {
                     Err(_) => self.fail(hub, stream, events),
                     Ok(Step::More) => {
                         if !out.is_empty() {
+                            unfinished.sound = true;
                             hub.put(Output::Write { stream, bytes: out });
                         }
                     }
@@ -326,17 +337,12 @@ impl Handshakes {
         };
         if let Stage::Greeting(session, reader) = unfinished.stage {
             let stage = Stage::Parked(session, reader, Box::new(hello), rest);
-            self.unfinished.insert(
-                stream,
-                Unfinished {
-                    stage,
-                    address: unfinished.address,
-                    begun: unfinished.begun,
-                    until,
-                    greeted: true,
-                    answered: false,
-                },
-            );
+            let parked = Unfinished {
+                stage,
+                until,
+                ..unfinished
+            };
+            self.unfinished.insert(stream, parked);
         }
     }
 
@@ -494,9 +500,13 @@ impl Handshakes {
         }
     }
 
-    /// When to end an unfinished link.
-    pub fn deadline(&self) -> Option<Time> {
-        self.unfinished.values().map(|u| u.until).min()
+    /// When to end an unfinished link, or to wait for it no more.
+    pub fn deadline(&self, now: Time) -> Option<Time> {
+        let next = self.unfinished.values().map(|u| match u.is_coming(now) {
+            true => u.until.min(u.begun + COMING_FOR),
+            false => u.until,
+        });
+        next.min()
     }
 
     /// Ends all that is unfinished.

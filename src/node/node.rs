@@ -102,7 +102,7 @@ impl Node {
         }
         let delivery = self.receipts.finishing().then(|| self.delivery());
         let deadlines = [
-            self.handshakes.deadline(),
+            self.handshakes.deadline(self.hub.now.time),
             links::deadline(&self.hub),
             self.presence.deadline(),
             self.members.deadline(),

@@ -120,7 +120,7 @@ impl Checks {
             "{name} has more links than there are peers"
         );
         assert!(
-            node.unfinished() <= 64,
+            node.unfinished() <= 2 * 64,
             "{name} has {} unfinished handshakes",
             node.unfinished()
         );

@@ -18,6 +18,7 @@ mod copies;
 mod direct;
 mod discovery;
 mod hostile;
+mod liars;
 mod links;
 mod many;
 mod relay;

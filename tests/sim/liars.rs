@@ -1,0 +1,57 @@
+//! Liars: peers that keep the protocol, or nearly, and mean harm to others.
+use std::net::SocketAddr;
+
+use p2pchat::base::event::{Command, Input, Notice};
+
+use crate::lan::Lan;
+use crate::people::Who;
+use crate::stranger::raw;
+
+fn settled(lan: &Lan, who: Who) -> bool {
+    lan.people[who]
+        .shown()
+        .any(|n| matches!(n, Notice::Settled))
+}
+
+#[test]
+fn silent_streams_do_not_keep_us_from_dialing() {
+    let mut lan = Lan::new(1);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.people[bob].beacons = false;
+    lan.start(alice);
+    lan.start(bob);
+    for n in 0..100 {
+        raw(&mut lan, alice, n);
+    }
+    let bobs = lan.address(bob);
+    lan.point(alice, bobs);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+}
+
+#[test]
+fn a_silent_stream_is_not_waited_for() {
+    let mut lan = Lan::new(2);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    raw(&mut lan, alice, 1);
+    lan.say(alice, "hello");
+    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.run_until("it is settled", 100, |lan| settled(lan, alice));
+}
+
+#[test]
+fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
+    let mut lan = Lan::new(3);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.point(alice, SocketAddr::from(([10, 0, 9, 9], 9999)));
+    lan.say(alice, "hello");
+    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.run_for(1_000);
+    assert!(!settled(&lan, alice), "it may yet be linked");
+    lan.run_until("it is settled", 1_500, |lan| settled(lan, alice));
+}
