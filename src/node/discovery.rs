@@ -2,12 +2,13 @@
 use std::net::SocketAddr;
 
 use super::calling;
+use super::given::{self, Given};
 use super::handshakes::Handshakes;
 use super::hub::Hub;
 use super::links::{self, Event};
-use super::sightings::{BACKOFF_MIN, Given, PER_PEER, Place, Sighting, has_room};
+use super::sightings::{BACKOFF_MIN, PER_PEER, Sighting, has_room};
 use super::topology::LINKS_MAX;
-use crate::base::event::{Found, Interface, StreamId};
+use crate::base::event::{Found, Interface, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::Table;
@@ -20,7 +21,6 @@ const QUICK: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 const ALONE: u64 = 5_000;
 /// Between beacons when linked.
 const LINKED: u64 = 10_000;
-const GIVEN_MAX: usize = 64;
 /// Dials a second, and at once.
 const DIALS: u64 = 20;
 /// A link that stood this long was a good one, in milliseconds.
@@ -198,19 +198,14 @@ impl Discovery {
     }
 
     /// A finder, or a person, named an address.
-    pub fn sighting(&mut self, hub: &mut Hub, address: SocketAddr, peer: Option<PeerId>) {
-        if self.given.len() < GIVEN_MAX
-            && !self
-                .given
-                .iter()
-                .any(|given| given.place.address == address)
-        {
-            self.given.push(Given {
-                place: Place::new(address, Time(0)),
-                dialing: None,
-                peer,
-                own: false,
-            });
+    pub fn sighting(
+        &mut self,
+        hub: &mut Hub,
+        address: SocketAddr,
+        peer: Option<PeerId>,
+        found: Found,
+    ) {
+        if given::add(&mut self.given, address, peer, found) {
             hub.news = hub.now.time;
             self.stirred = true;
         }
@@ -230,12 +225,13 @@ impl Discovery {
         hub: &mut Hub,
         handshakes: &mut Handshakes,
         address: SocketAddr,
+        meant: Option<PeerId>,
     ) -> StreamId {
         self.stirred = true;
         self.dials -= 1;
         self.dialed += 1;
         let stream = StreamId::dialed(self.dialed);
-        handshakes.dial(hub, stream, address);
+        handshakes.dial(hub, stream, address, meant);
         stream
     }
 
@@ -264,18 +260,14 @@ impl Discovery {
         else {
             return;
         };
-        let stream = self.dial(hub, handshakes, address);
+        let stream = self.dial(hub, handshakes, address, None);
         if let Some(sighting) = self.sightings.get_mut(&peer) {
             sighting.dialing = Some((stream, address));
         }
     }
 
-    /// A link stands.
-    pub fn up(&mut self, hub: &mut Hub, stream: StreamId) {
-        let Some(link) = hub.links.get(&stream) else {
-            return;
-        };
-        let peer = link.peer.id;
+    /// A link stands. `true`: the user named this peer with an address.
+    pub fn up(&mut self, stream: StreamId, peer: PeerId) -> bool {
         for given in self
             .given
             .iter_mut()
@@ -284,6 +276,12 @@ impl Discovery {
             (given.dialing, given.peer) = (None, Some(peer));
         }
         self.ended(stream);
+        self.given.iter().any(|given| given.meant() == Some(peer))
+    }
+
+    /// Another peer than the user named answered a dial.
+    pub fn other(&mut self, stream: StreamId, peer: Peer) {
+        given::other(&mut self.given, stream, peer);
     }
 
     fn ended(&mut self, stream: StreamId) {
@@ -315,6 +313,7 @@ impl Discovery {
             given.place.failed(hub);
             given.own |= own;
         }
+        given::tell(&mut self.given, hub);
         self.ended(stream);
         // We cannot reach it; perhaps it can reach us.
         self.changed = true;
@@ -385,7 +384,8 @@ impl Discovery {
             let allowed = self.allowed(hub, handshakes);
             let given = &self.given[i];
             if allowed && given.waits(hub) && given.place.next_try <= now {
-                let stream = self.dial(hub, handshakes, self.given[i].place.address);
+                let (address, meant) = (given.place.address, given.meant());
+                let stream = self.dial(hub, handshakes, address, meant);
                 self.given[i].dialing = Some(stream);
             }
         }

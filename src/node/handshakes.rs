@@ -47,6 +47,8 @@ struct Unfinished {
     greeted: bool,
     /// Parked, and the run that is linked answered.
     answered: bool,
+    /// Nobody else will do.
+    meant: Option<PeerId>,
 }
 
 impl Unfinished {
@@ -83,7 +85,13 @@ impl Handshakes {
         same.count() < HANDSHAKES_MAX
     }
 
-    fn insert(&mut self, hub: &Hub, stream: StreamId, stage: Stage, address: SocketAddr) {
+    fn insert(
+        &mut self,
+        hub: &Hub,
+        stream: StreamId,
+        stage: Stage,
+        (address, meant): (SocketAddr, Option<PeerId>),
+    ) {
         let begun = hub.now.time;
         let unfinished = Unfinished {
             stage,
@@ -93,13 +101,20 @@ impl Handshakes {
             sound: stream.is_dialed(),
             greeted: false,
             answered: false,
+            meant,
         };
         self.unfinished.insert(stream, unfinished);
     }
 
-    /// A dial was put out.
-    pub fn dial(&mut self, hub: &mut Hub, stream: StreamId, address: SocketAddr) {
-        self.insert(hub, stream, Stage::Dialing, address);
+    /// A dial was put out. `meant`: who must answer it.
+    pub fn dial(
+        &mut self,
+        hub: &mut Hub,
+        stream: StreamId,
+        address: SocketAddr,
+        meant: Option<PeerId>,
+    ) {
+        self.insert(hub, stream, Stage::Dialing, (address, meant));
         hub.put(Output::Dial { stream, address });
     }
 
@@ -113,12 +128,12 @@ impl Handshakes {
         if !self.has_room(false) {
             self.evict(hub, events);
         }
-        self.start(hub, stream, address, false, events);
+        self.start(hub, stream, (address, None), events);
     }
 
     pub fn connected(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
         if let Some(dial) = self.unfinished.remove(&stream) {
-            self.start(hub, stream, dial.address, true, events);
+            self.start(hub, stream, (dial.address, dial.meant), events);
         }
     }
 
@@ -138,15 +153,15 @@ impl Handshakes {
         &mut self,
         hub: &mut Hub,
         stream: StreamId,
-        address: SocketAddr,
-        dialer: bool,
+        place: (SocketAddr, Option<PeerId>),
         events: &mut Vec<Event>,
     ) {
+        let dialer = stream.is_dialed();
         let (secret, psk, seed) = (hub.identity.noise_secret(), hub.psk, hub.random_bytes());
         let mut bytes = Vec::new();
         match Handshake::new(dialer, &secret, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
-                self.insert(hub, stream, Stage::Noise(handshake), address);
+                self.insert(hub, stream, Stage::Noise(handshake), place);
                 hub.news = hub.now.time;
                 if !bytes.is_empty() {
                     hub.put(Output::Write { stream, bytes });
@@ -193,7 +208,11 @@ impl Handshakes {
                     }
                     Ok(Step::Done { mut session, used }) => {
                         // Who is full says so instead, when the other has greeted: nobody is to be shown as come and gone.
-                        unfinished.greeted = stream.is_dialed() || !full(hub);
+                        let other = |meant: PeerId| meant.noise_key() != Some(session.remote);
+                        unfinished.greeted = match stream.is_dialed() {
+                            true => !unfinished.meant.is_some_and(other),
+                            false => !full(hub),
+                        };
                         if unfinished.greeted {
                             let hello = own_hello(hub, &session.hash, rooms);
                             if session.seal(&hello, &mut out).is_err() {
@@ -259,6 +278,11 @@ impl Handshakes {
         let peer = hello.sender;
         if peer.noise_key() != Some(session.remote) || hello.rooms.len() > ROOMS_MAX {
             return self.fail(hub, stream, events);
+        }
+        if peer != hub.id() && unfinished.meant.is_some_and(|meant| meant != peer) {
+            let nick = Nick::foreign(&hello.username);
+            events.push(Event::Other(stream, Peer { id: peer, nick }));
+            return self.dismiss(hub, stream, "other", events);
         }
         let more = peer != hub.id() && !hub.linked.contains_key(&peer);
         if more && !make_room(hub, &peer, hello.passing, events) {

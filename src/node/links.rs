@@ -16,6 +16,8 @@ pub const PONG_WITHIN: u64 = 10_000;
 /// What became of links, for the features.
 pub enum Event {
     Up(StreamId),
+    /// Another peer than the user named answered a dial.
+    Other(StreamId, Peer),
     Message(StreamId, Message),
     Batch(StreamId, Vec<u8>),
     /// A link ended. `replaced`: by another one to the same run.

@@ -5,6 +5,7 @@ pub mod calling;
 pub mod cursors;
 pub mod direct;
 pub mod discovery;
+pub mod given;
 pub mod handshakes;
 pub mod haves;
 pub mod hub;

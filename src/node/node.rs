@@ -174,8 +174,12 @@ impl Node {
                 self.handshakes.closed(hub, stream, events);
                 links::closed(hub, stream, events);
             }
-            Input::Sighting { address, peer, .. } => {
-                self.discovery.sighting(hub, address, peer);
+            Input::Sighting {
+                address,
+                peer,
+                found,
+            } => {
+                self.discovery.sighting(hub, address, peer, found);
                 self.discovery.wake(hub, &mut self.handshakes);
             }
             Input::Opened {
@@ -326,6 +330,7 @@ impl Node {
             for event in std::mem::take(&mut events) {
                 match event {
                     Event::Up(stream) => self.up(stream),
+                    Event::Other(stream, peer) => self.discovery.other(stream, peer),
                     Event::Message(stream, message) => self.message(stream, message, &mut events),
                     Event::Batch(stream, bytes) => {
                         let (hub, logs) = (&mut self.hub, &mut self.logs);
@@ -368,9 +373,11 @@ impl Node {
         let Some(peer) = self.hub.links.get(&stream).map(|link| link.peer.clone()) else {
             return;
         };
-        self.trust.meet(&mut self.hub, &peer);
+        match self.discovery.up(stream, peer.id) {
+            true => self.trust.bind(&mut self.hub, &peer),
+            false => self.trust.meet(&mut self.hub, &peer),
+        }
         self.receipts.up(&self.hub, stream);
-        self.discovery.up(&mut self.hub, stream);
         self.rooms.up(&mut self.hub, stream);
         let begun = self.hub.links.get(&stream).map(|link| link.begun);
         if begun.is_some_and(|begun| begun <= self.renamed) {

@@ -54,23 +54,6 @@ impl Place {
     }
 }
 
-/// An address given by hand.
-pub struct Given {
-    pub place: Place,
-    pub dialing: Option<StreamId>,
-    pub peer: Option<PeerId>,
-    /// It is our own.
-    pub own: bool,
-}
-
-impl Given {
-    /// It is to be dialed.
-    pub fn waits(&self, hub: &Hub) -> bool {
-        let linked = |peer: &PeerId| hub.linked.contains_key(peer);
-        self.dialing.is_none() && !self.own && !self.peer.as_ref().is_some_and(linked)
-    }
-}
-
 /// A peer that was heard of.
 pub struct Sighting {
     pub peer: Peer,

@@ -149,8 +149,14 @@ impl Goal {
             return None;
         }
         match self.purpose {
-            Purpose::Listen => Some((if self.count.is_some() { TOO_FEW } else { DONE }, None)),
-            Purpose::Peers => Some((if self.met { DONE } else { NOBODY }, None)),
+            Purpose::Listen => {
+                let status = if self.count.is_some() { TOO_FEW } else { DONE };
+                Some((bad.unwrap_or(status), None))
+            }
+            Purpose::Peers => {
+                let status = if self.met { DONE } else { NOBODY };
+                Some((bad.unwrap_or(status), None))
+            }
             Purpose::Chat | Purpose::Send if !stored => {
                 let sentence = "what was said last could not be stored, and is gone";
                 Some((FAILED, Some(sentence.to_owned())))

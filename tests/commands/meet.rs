@@ -97,6 +97,32 @@ fn a_peer_named_by_hand_needs_no_beacon() {
 }
 
 #[test]
+fn who_is_named_by_his_key_is_meant_and_nobody_else() {
+    let Some(lo) = Loopback::new() else { return };
+    let id = |user: &str| {
+        let ended = finish(lo.spawn(user, &["whoami"]), b"");
+        let line = ended.out.iter().find_map(|line| line.strip_prefix("id: "));
+        line.expect("an id").to_owned()
+    };
+    let (bobs, carols) = (id("bob"), id("carol"));
+    let bob = lo.start("bob", &["-m", "none", "listen"]);
+    let port = bob.wait_ready();
+    for (id, words, code) in [
+        (&bobs, &["send", "psst"][..], 0),
+        (&carols, &["-W", "0.5", "send", "psst"], 77),
+        (&carols, &["-W", "0.5", "peers"], 77),
+        (&carols, &["-W", "0.5", "listen"], 77),
+    ] {
+        let place = format!("{id}@localhost:{port}");
+        let args = [&["-m", "none", "--peer", &place][..], words].concat();
+        let ended = finish(lo.spawn("alice", &args), b"");
+        assert_eq!(ended.code, code, "{ended:?}");
+        let told = ended.err.iter().any(|line| line.contains("IS NOT"));
+        assert_eq!(told, code == 77, "{ended:?}");
+    }
+}
+
+#[test]
 fn nobody_is_linked_to_himself() {
     let Some(lo) = Loopback::new() else { return };
     let args = [

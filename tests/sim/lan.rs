@@ -276,14 +276,19 @@ impl Lan {
         SocketAddr::new(Host::address(person.host, network), person.port)
     }
 
-    /// `--peer`.
+    /// `--peer HOST`.
     pub fn point(&mut self, who: Who, address: SocketAddr) {
+        self.point_to(who, address, None);
+    }
+
+    /// `--peer ID@HOST`.
+    pub fn point_to(&mut self, who: Who, address: SocketAddr, peer: Option<PeerId>) {
         let found = Found::Given;
         self.feed(
             who,
             Input::Sighting {
                 address,
-                peer: None,
+                peer,
                 found,
             },
         );

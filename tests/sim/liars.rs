@@ -55,3 +55,30 @@ fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
     assert!(!settled(&lan, alice), "it may yet be linked");
     lan.run_until("it is settled", 1_500, |lan| settled(lan, alice));
 }
+
+#[test]
+fn who_answers_in_anothers_place_is_named_and_not_linked() {
+    let mut lan = Lan::new(4);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    for who in [alice, bob, carol] {
+        lan.people[who].beacons = false;
+        lan.start(who);
+    }
+    let (bobs, carols) = (lan.address(bob), lan.address(carol));
+    // Of the addresses that a code holds, some may be anybody's.
+    let id = lan.id(carol);
+    lan.point_to(alice, bobs, Some(id));
+    lan.point_to(alice, carols, Some(id));
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, carol));
+    let known = &lan.people[alice].known;
+    assert!(known.iter().any(|known| known.id == id && known.bound));
+    lan.run_for(10_000);
+    assert_eq!(lan.people[alice].errors("key"), 0);
+    lan.stop(carol);
+    lan.run_for(200_000);
+    assert_eq!(lan.people[alice].errors("key"), 1, "once");
+    assert!(!lan.linked(alice, bob));
+    assert!(lan.people[bob].shown().count() == 0, "nobody came");
+    lan.start(carol);
+    lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, carol));
+}
