@@ -373,10 +373,10 @@ impl Node {
         let Some(peer) = self.hub.links.get(&stream).map(|link| link.peer.clone()) else {
             return;
         };
-        match self.discovery.up(stream, peer.id) {
-            true => self.trust.bind(&mut self.hub, &peer),
-            false => self.trust.meet(&mut self.hub, &peer),
+        if self.discovery.up(stream, peer.id) {
+            self.trust.bind(&mut self.hub, &peer);
         }
+        self.meet(stream, peer);
         self.receipts.up(&self.hub, stream);
         self.rooms.up(&mut self.hub, stream);
         let begun = self.hub.links.get(&stream).map(|link| link.begun);
@@ -387,6 +387,15 @@ impl Node {
         self.compare(stream);
         self.replicate.up(&self.hub, &self.logs, stream);
         self.replicate.carry(&self.hub, &self.logs, &self.receipts);
+    }
+
+    /// A peer tells its name.
+    fn meet(&mut self, stream: StreamId, peer: Peer) -> Nick {
+        let nick = self.trust.meet(&mut self.hub, &peer);
+        if let Some(link) = self.hub.links.get_mut(&stream) {
+            link.peer.nick = nick.clone();
+        }
+        nick
     }
 
     fn compare(&mut self, stream: StreamId) {
@@ -475,17 +484,9 @@ impl Node {
                 self.handshakes.answered(hub, stream);
             }
             Message::Profile { username } => {
-                let nick = Nick::foreign(&username);
-                if let Some(link) = hub.links.get_mut(&stream) {
-                    link.peer.nick = nick.clone();
-                }
-                self.trust.meet(
-                    hub,
-                    &Peer {
-                        id: peer.id,
-                        nick: nick.clone(),
-                    },
-                );
+                let (id, nick) = (peer.id, Nick::foreign(&username));
+                let nick = self.meet(stream, Peer { id, nick });
+                let hub = &mut self.hub;
                 self.presence.renamed(hub, &peer.id, nick);
                 for room in self.rooms.joined() {
                     self.members.touch(hub, room);

@@ -9,6 +9,10 @@ use crate::base::table::{Set, Table};
 
 /// New names that one run may note: whoever makes up keys by the thousand fills neither disk nor memory.
 const NEW_MAX: usize = 1000;
+/// New names of one key that one run notes, and names of others that it says once each are not this key's.
+const NAMES_MAX: usize = 8;
+/// Keys of which such is kept, beside those that are linked.
+const KEYS_MAX: usize = 1000;
 
 /// Who is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +28,20 @@ pub enum Meant {
     },
 }
 
+/// What one key did in this run.
+#[derive(Default)]
+struct Claims {
+    /// New names that were noted.
+    noted: usize,
+    /// Names of others that it bore: each was said once.
+    told: Set<Nick>,
+}
+
 #[derive(Default)]
 pub struct Trust {
     known: Table<Nick, Vec<Known>>,
     new: usize,
-    /// Keys of which it was said that they are not the one bound to their name.
-    warned: Set<PeerId>,
+    claims: Table<PeerId, Claims>,
 }
 
 impl Trust {
@@ -50,32 +62,44 @@ impl Trust {
         self.known = Trust::new(list).known;
     }
 
-    /// A peer came by this name. Another key under a known name is a second peer, and said once.
-    pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) {
+    /// A peer came by this name. Another key under a known name is a second peer, and said once. One that bears the names of many is believed
+    /// none of them any more: the name by which it is to be shown is given.
+    pub fn meet(&mut self, hub: &mut Hub, peer: &Peer) -> Nick {
         let known = self.known.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);
         let entry = of_name.iter().find(|k| k.id == peer.id);
-        let bound = of_name.iter().find(|k| k.bound && k.id != peer.id);
-        let first = of_name.first().map(|first| (first.id, first.since));
         let is_known = entry.is_some();
-        if let Some(bound) = bound.filter(|_| entry.is_none_or(|entry| !entry.bound))
-            && self.warned.len() < NEW_MAX
-            && self.warned.insert(peer.id)
-        {
-            hub.notice(Notice::Error {
-                code: "bound",
-                content: changed(peer, &bound.id),
-            });
+        let bound = of_name.iter().find(|k| k.bound && k.id != peer.id);
+        let bound = bound.filter(|_| entry.is_none_or(|entry| !entry.bound));
+        let bound = bound.map(|bound| bound.id);
+        let first = of_name.first().map(|first| (first.id, first.since));
+        let first = first.filter(|_| !is_known);
+        if self.claims.len() >= KEYS_MAX && !self.claims.contains_key(&peer.id) {
+            self.claims.retain(|id, _| hub.linked.contains_key(id));
         }
-        if is_known || self.new >= NEW_MAX {
-            return;
+        let claims = self.claims.get_or_default(peer.id);
+        if (bound.is_some() || first.is_some()) && !claims.told.contains(&peer.nick) {
+            if claims.told.len() >= NAMES_MAX {
+                return Nick::foreign("");
+            }
+            claims.told.insert(peer.nick.clone());
+            if let Some(bound) = bound {
+                hub.notice(Notice::Error {
+                    code: "bound",
+                    content: changed(peer, &bound),
+                });
+            }
+            if let Some((known, since)) = first {
+                let peer = peer.clone();
+                hub.notice(Notice::OtherKey { peer, known, since });
+            }
         }
-        self.new += 1;
-        if let Some((known, since)) = first {
-            let peer = peer.clone();
-            hub.notice(Notice::OtherKey { peer, known, since });
+        if !is_known && self.new < NEW_MAX && claims.noted < NAMES_MAX {
+            self.new += 1;
+            claims.noted += 1;
+            self.note(hub, peer, false);
         }
-        self.note(hub, peer, false);
+        peer.nick.clone()
     }
 
     /// From now on this key is meant by that name.
@@ -86,6 +110,10 @@ impl Trust {
             // It may be known, or linked, under another name.
             self.meet(hub, peer);
             self.note(hub, peer, true);
+            // Whoever else bears it is warned of anew, and louder.
+            for claims in self.claims.values_mut() {
+                claims.told.remove(&peer.nick);
+            }
         }
     }
 

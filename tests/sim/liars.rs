@@ -2,10 +2,12 @@
 use std::net::SocketAddr;
 
 use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::name::Nick;
+use p2pchat::wire::message::Message;
 
 use crate::lan::Lan;
 use crate::people::Who;
-use crate::stranger::raw;
+use crate::stranger::{Stranger, raw};
 
 fn settled(lan: &Lan, who: Who) -> bool {
     lan.people[who]
@@ -81,4 +83,73 @@ fn who_answers_in_anothers_place_is_named_and_not_linked() {
     assert!(lan.people[bob].shown().count() == 0, "nobody came");
     lan.start(carol);
     lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, carol));
+}
+
+fn rename(lan: &mut Lan, liar: &mut Stranger, name: &str) {
+    let username = name.into();
+    liar.say(lan, &Message::Profile { username });
+}
+
+/// How often it was said that a known name came with another key.
+fn other_keys(lan: &Lan, who: Who) -> usize {
+    let other = |n: &&Notice| matches!(n, Notice::OtherKey { .. });
+    lan.people[who].shown().filter(other).count()
+}
+
+#[test]
+fn a_thousand_names_do_not_switch_the_warning_off() {
+    let mut lan = Lan::new(5);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    for n in 0..1_100 {
+        rename(&mut lan, &mut liar, &format!("name-{n}"));
+    }
+    assert!(lan.people[alice].known.len() < 20, "few names of one key");
+    assert_eq!(other_keys(&lan, alice), 0);
+    for _ in 0..2 {
+        rename(&mut lan, &mut liar, "bob");
+        assert_eq!(other_keys(&lan, alice), 1, "once");
+        rename(&mut lan, &mut liar, "harmless");
+    }
+    // A thousand keys, each with a name.
+    for n in 2..1_200 {
+        let mut other = Stranger::new(&mut lan, alice, n);
+        let Message::Hello(mut hello) = other.hello() else {
+            panic!("a hello");
+        };
+        hello.username = format!("mallory-{n}");
+        other.say(&mut lan, &Message::Hello(hello));
+        let reason = "leave".into();
+        other.say(&mut lan, &Message::Bye { reason });
+    }
+    assert!(lan.people[alice].known.len() < 1_100);
+    let mut last = Stranger::greeted(&mut lan, alice, 2_000);
+    let before = other_keys(&lan, alice);
+    rename(&mut lan, &mut last, "bob");
+    assert_eq!(other_keys(&lan, alice), before + 1);
+}
+
+#[test]
+fn who_bears_the_names_of_many_has_none() {
+    let mut lan = Lan::new(6);
+    let alice = lan.person("alice");
+    lan.start(alice);
+    for n in 0..20 {
+        let mut other = Stranger::greeted(&mut lan, alice, n);
+        rename(&mut lan, &mut other, &format!("friend-{n}"));
+    }
+    let mut liar = Stranger::greeted(&mut lan, alice, 100);
+    let before = other_keys(&lan, alice);
+    for n in 0..1_000 {
+        rename(&mut lan, &mut liar, &format!("friend-{}", n % 20));
+    }
+    assert!(other_keys(&lan, alice) - before <= 8);
+    let last = lan.people[alice].shown().last();
+    let Some(Notice::Renamed { peer, .. }) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(peer.nick, Nick::foreign(""), "it is none of those");
 }
