@@ -66,17 +66,20 @@ pub struct Counters {
     pub duplicate_batches: u64,
     /// Batches that were not asked for, or of others' rooms.
     pub unwanted_batches: u64,
+    /// Logs for which there was no place, or for which another was forgotten.
+    pub logs_over_bound: u64,
     /// Links ended because the peer broke the protocol.
     pub broken_links: u64,
 }
 
 impl Counters {
     /// Each with its name.
-    pub fn list(&self) -> [(&'static str, u64); 7] {
+    pub fn list(&self) -> [(&'static str, u64); 8] {
         [
             ("batches_received", self.batches),
             ("duplicate_batches", self.duplicate_batches),
             ("unwanted_batches", self.unwanted_batches),
+            ("logs_over_bound", self.logs_over_bound),
             ("foreign_datagrams", self.foreign_datagrams),
             ("beacons_over_bound", self.beacons_over_bound),
             ("failed_handshakes", self.failed_handshakes),

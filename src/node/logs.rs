@@ -1,9 +1,11 @@
 //! What is held of each log, the own clock, and the next number to be given.
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hub::{Hub, Resume};
 use crate::base::batch::{Batch, Draft, LogId, NUMBER_MAX};
+use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{Folder, Room, Target};
@@ -13,8 +15,10 @@ use crate::wire::sealed;
 
 /// A foreign clock moves ours by at most this much at a time: one liar cannot use up the numbers.
 const CLOCK_STEP: u64 = 1 << 20;
-/// Most logs of one room; a log beyond is not taken.
+/// Most logs of one room, and of all direct messages.
 const LOGS_MAX: usize = 16_384;
+/// Most logs of one author to one target: a program begins a new one after each unclean end.
+const SHARE_MAX: usize = 64;
 
 /// Most logs of which it is kept what was held below a gap.
 const BELOW_MAX: usize = 1024;
@@ -46,6 +50,8 @@ pub struct Logs {
     again: Table<LogId, u64>,
     /// What was held of a log before lines came in beyond a gap: for when they cannot be stored.
     below: Table<LogId, Range>,
+    /// It was said that logs are forgotten.
+    told: bool,
 }
 
 impl Logs {
@@ -283,12 +289,9 @@ impl Logs {
     /// `wanted`: from where we asked for this log, if we did.
     pub fn fit(&self, batch: &Batch, wanted: Option<u64>) -> Fit {
         let Some(range) = self.ranges.get(&batch.log) else {
-            let full = self.ranges.len() >= LOGS_MAX;
-            let begins = batch.sequence == 1 || begins_at(batch, wanted);
-            return if begins && !full {
-                Fit::Next
-            } else {
-                Fit::Stray
+            return match batch.sequence == 1 || begins_at(batch, wanted) {
+                true => Fit::Next,
+                false => Fit::Stray,
             };
         };
         if batch.sequence == range.high + 1 {
@@ -311,6 +314,64 @@ impl Logs {
         let forked =
             batch.last() > range.high || (batch.last() == range.high && batch.hash != range.hash);
         if forked { Fit::Fork } else { Fit::Held }
+    }
+
+    /// Makes a place for a log that begins with this batch, where there is none. One author's oldest logs go first, then those of whoever has most, and
+    /// who is linked is heard rather than who is not: no liar makes us deaf to others. `false`: there is no place.
+    pub fn admit(&mut self, hub: &mut Hub, batch: &Batch) -> bool {
+        let (log, own) = (&batch.log, hub.id());
+        if log.author == own || self.ranges.contains_key(log) {
+            return true;
+        }
+        let of_author = |incarnation| LogId {
+            incarnation,
+            ..log.clone()
+        };
+        let same = self.ranges.range(of_author(0)..=of_author(u64::MAX));
+        let goes = if same.clone().count() >= SHARE_MAX {
+            let oldest = same.map(|(_, range)| range).min_by_key(|r| r.lamport);
+            oldest.filter(|oldest| oldest.lamport < batch.lamport)
+        } else {
+            let all: Vec<&Range> = match log.target.room() {
+                Some(room) => self.of_room(room).collect(),
+                None => self.direct().collect(),
+            };
+            if all.len() < LOGS_MAX {
+                return true;
+            }
+            let mut counts: Table<PeerId, usize> = Table::new();
+            for range in &all {
+                *counts.get_or_default(range.log.author) += 1;
+            }
+            let count = |author: &PeerId| counts.get(author).copied().unwrap_or(0);
+            let linked = |author: &PeerId| hub.linked.contains_key(author);
+            let others = all.into_iter().filter(|range| range.log.author != own);
+            let most = others.max_by_key(|range| {
+                let author = &range.log.author;
+                (count(author), !linked(author), Reverse(range.lamport))
+            });
+            most.filter(|range| {
+                let author = &range.log.author;
+                count(author) > count(&log.author) + 1 || linked(&log.author) && !linked(author)
+            })
+        };
+        let goes = goes.map(|range| range.log.clone());
+        hub.counters.logs_over_bound += 1;
+        if !std::mem::replace(&mut self.told, true) {
+            let author = hub.name_of(&goes.as_ref().unwrap_or(log).author);
+            let content = format!(
+                "too many logs in {}: some, as of {author}, are not taken or passed on any more",
+                log.target
+            );
+            let code = "logs";
+            hub.notice(Notice::Error { code, content });
+        }
+        let Some(goes) = goes else {
+            return false;
+        };
+        self.ranges.remove(&goes);
+        self.below.remove(&goes);
+        true
     }
 
     /// A batch could not be stored: it is as if it had never been, for it was neither sent nor acknowledged.

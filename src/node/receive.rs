@@ -83,6 +83,10 @@ impl Replicate {
             }
             return Verdict::Fine;
         }
+        if !logs.admit(hub, &batch) {
+            self.sources.refuse(hub, &key);
+            return Verdict::Fine;
+        }
         if let Fit::After { from, to } = fit
             && ours
         {

@@ -1,12 +1,16 @@
 //! Liars: peers that keep the protocol, or nearly, and mean harm to others.
 use std::net::SocketAddr;
 
+use p2pchat::base::batch::{Batch, Draft, LogId};
 use p2pchat::base::event::{Command, Input, Notice};
-use p2pchat::base::name::Nick;
+use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
+use p2pchat::base::name::{Folder, Nick, Room, Target};
+use p2pchat::base::range::Range;
+use p2pchat::wire::frame::Kind;
 use p2pchat::wire::message::Message;
 
 use crate::lan::Lan;
-use crate::people::Who;
+use crate::people::{Who, lines};
 use crate::stranger::{Stranger, raw};
 
 fn settled(lan: &Lan, who: Who) -> bool {
@@ -152,4 +156,86 @@ fn who_bears_the_names_of_many_has_none() {
         panic!("{last:?}");
     };
     assert_eq!(peer.nick, Nick::foreign(""), "it is none of those");
+}
+
+fn log(author: PeerId, incarnation: u64) -> LogId {
+    LogId {
+        target: Target::Room(Room::general()),
+        author,
+        incarnation,
+    }
+}
+
+fn held(lan: &Lan, who: Who) -> Vec<Range> {
+    let node = lan.people[who].node.as_ref().expect("up");
+    node.frontier(&Folder::from(&Room::general()))
+}
+
+/// Begins a log.
+fn begin(lan: &mut Lan, liar: &mut Stranger, incarnation: u64, lamport: u64) {
+    let text = lines(&[&format!("log {incarnation}")]);
+    let draft = Draft {
+        log: log(liar.identity.id(), incarnation),
+        lamport,
+        ..liar.draft(1, None, &text)
+    };
+    let batch = Batch::sign(&liar.identity, &NetworkTag::OPEN, draft);
+    liar.frame(lan, Kind::Batch, batch.bytes());
+}
+
+#[test]
+fn of_many_logs_of_one_author_the_newest_are_held() {
+    let mut lan = Lan::new(7);
+    let alice = lan.person("alice");
+    lan.start(alice);
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    let mut bob = Stranger::greeted(&mut lan, alice, 2);
+    for n in 1..=100 {
+        begin(&mut lan, &mut liar, n, n);
+    }
+    assert_eq!(held(&lan, alice).len(), 64);
+    assert_eq!(lan.people[alice].heard().len(), 100);
+    // What was forgotten does not come again.
+    for n in 1..=36 {
+        begin(&mut lan, &mut liar, n, n);
+    }
+    assert_eq!(lan.people[alice].heard().len(), 100);
+    assert_eq!(lan.people[alice].errors("logs"), 1);
+    begin(&mut lan, &mut bob, 1, 1);
+    assert_eq!(held(&lan, alice).len(), 65);
+}
+
+#[test]
+fn a_room_full_of_logs_is_not_deaf() {
+    for many in [false, true] {
+        let mut lan = Lan::new(8);
+        let alice = lan.person("alice");
+        lan.people[alice].rooms.clear();
+        lan.start(alice);
+        let ranges = (0..20_000u64).map(|n| {
+            let mut id = [9; 32];
+            if many {
+                id[..8].copy_from_slice(&n.to_be_bytes());
+            }
+            Range {
+                log: log(PeerId(id), n),
+                low: 1,
+                high: 1,
+                hash: Hash([3; 32]),
+                lamport: 1 + n,
+            }
+        });
+        let opened = Input::Opened {
+            folder: Folder::from(&Room::general()),
+            ranges: ranges.collect(),
+            before: true,
+        };
+        lan.people[alice].disk.open(&Room::general());
+        lan.feed(alice, opened);
+        let mut bob = Stranger::greeted(&mut lan, alice, 1);
+        begin(&mut lan, &mut bob, 1, 1);
+        assert_eq!(lan.people[alice].heard(), ["log 1"]);
+        assert_eq!(held(&lan, alice).len(), 20_000);
+        assert_eq!(lan.people[alice].errors("logs"), 1);
+    }
 }
