@@ -269,7 +269,7 @@ impl Receipts {
             linked: members.len() as u64,
             holding,
             settled,
-            again: (everyone && !settled).then_some(quiet_at),
+            again: (need.is_none() && everyone && !settled).then_some(quiet_at),
         };
         // A direct message has one who must hold it, whoever else does.
         for (log, high) in heads {

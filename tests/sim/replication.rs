@@ -28,6 +28,22 @@ fn a_line_arrives_once_and_is_receipted() {
 }
 
 #[test]
+fn a_send_that_needs_more_than_there_are_waits_asleep() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(3_000);
+    lan.say(alice, "hello");
+    let need = Some(2);
+    lan.feed(alice, Input::Command(Command::Finish { need }));
+    // The simulator counts how often a program wakes.
+    lan.run_for(10_000);
+    let settled = |n: &Notice| matches!(n, Notice::Settled);
+    assert!(!lan.people[alice].shown().any(settled));
+}
+
+#[test]
 fn a_send_settles_when_it_is_held() {
     for (seed, need) in [(0, None), (1, Some(2)), (2, Some(1)), (3, Some(0))] {
         let mut lan = Lan::new(seed);
