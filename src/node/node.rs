@@ -430,6 +430,7 @@ impl Node {
     /// Is this peer there, and in which rooms?
     fn look(&mut self, peer: &PeerId) {
         self.presence.look(&mut self.hub, self.rooms.joined(), peer);
+        self.receipts.look(&mut self.hub, &self.logs, peer);
     }
 
     /// A link ended: whom it reached may be gone, and its author's last lines may not be with everybody.

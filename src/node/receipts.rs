@@ -22,6 +22,8 @@ const NOTE_EVERY: u64 = 3_600_000;
 const CARRY_FOR: i64 = 7 * 24 * 3_600_000;
 /// Most peers whose receipts are kept.
 const PEERS_MAX: usize = 4096;
+/// Most receipts of keys that nobody saw yet.
+const UNSEEN_MAX: usize = 256;
 
 #[derive(Default)]
 pub struct Receipts {
@@ -32,6 +34,10 @@ pub struct Receipts {
     carried: Table<LogId, i64>,
     /// When that of readers, and what is carried, is to be noted.
     note_at: Option<Time>,
+    /// Who was linked in this run.
+    met: Set<PeerId>,
+    /// Receipts of keys that nobody saw yet: they may come before news of their holder.
+    unseen: Table<(PeerId, LogId), u64>,
     /// Peers whose programs come and go unannounced: they may be gone with the lines before anybody else has them.
     passing: Set<PeerId>,
     finish: Option<Option<u64>>,
@@ -114,11 +120,14 @@ impl Receipts {
     pub fn up(&mut self, hub: &Hub, stream: StreamId) {
         if let Some(link) = hub.links.get(&stream) {
             self.held.remove(&link.peer.id);
+            self.unseen.retain(|(peer, _), _| *peer != link.peer.id);
             self.passing.remove(&link.peer.id);
-            if self.held.len() >= PEERS_MAX || self.passing.len() >= PEERS_MAX {
+            if self.held.len() >= PEERS_MAX || self.met.len() >= PEERS_MAX {
                 self.held.retain(|peer, _| hub.linked.contains_key(peer));
+                self.met.retain(|peer| hub.linked.contains_key(peer));
                 self.passing.retain(|peer| hub.linked.contains_key(peer));
             }
+            self.met.insert(link.peer.id);
             if link.passing {
                 self.passing.insert(link.peer.id);
             }
@@ -136,7 +145,7 @@ impl Receipts {
     ) {
         let reader = log.target.reader();
         let full = !self.held.contains_key(&peer) && self.held.len() >= PEERS_MAX;
-        if full || reader.is_some_and(|reader| reader != peer) {
+        if full && !hub.linked.contains_key(&peer) || reader.is_some_and(|reader| reader != peer) {
             return;
         }
         let held = self.held.get_or_default(peer).get_or_default(log.clone());
@@ -155,7 +164,8 @@ impl Receipts {
         }
     }
 
-    /// A receipt came through others: it counts if the holder signed it and what it holds is ours.
+    /// A receipt came through others: it counts if the holder is somebody, signed it, and what it holds is ours. Anybody can make up keys that
+    /// sign: who was never linked must be reached now, or be the reader.
     pub fn passed_on(
         &mut self,
         hub: &mut Hub,
@@ -172,7 +182,29 @@ impl Receipts {
             && let (Some(key), Some(signature)) = (holder.key(), signature)
             && verify(&key, &signed.0, &signature)
         {
-            self.confirm(hub, logs, holder, log, held.high);
+            let met = self.met.contains(&holder) || log.target.reader() == Some(holder);
+            if met || hub.is_reached(log.target.room(), &holder) {
+                return self.confirm(hub, logs, holder, log, held.high);
+            }
+            if self.unseen.len() >= UNSEEN_MAX {
+                self.unseen.clear();
+            }
+            self.unseen.insert((holder, log.clone()), held.high);
+        }
+    }
+
+    /// This peer may be within reach now: what it said before counts.
+    pub fn look(&mut self, hub: &mut Hub, logs: &Logs, peer: &PeerId) {
+        let mut seen = Vec::new();
+        self.unseen.retain(|(holder, log), high| {
+            let is_here = holder == peer && hub.is_reached(log.target.room(), holder);
+            if is_here {
+                seen.push((log.clone(), *high));
+            }
+            !is_here
+        });
+        for (log, high) in seen {
+            self.confirm(hub, logs, *peer, &log, high);
         }
     }
 

@@ -1,13 +1,14 @@
 //! Liars: peers that keep the protocol, or nearly, and mean harm to others.
 use std::net::SocketAddr;
 
+use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, Draft, LogId};
 use p2pchat::base::event::{Command, Input, Notice};
-use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{Folder, Nick, Room, Target};
 use p2pchat::base::range::Range;
 use p2pchat::wire::frame::Kind;
-use p2pchat::wire::message::Message;
+use p2pchat::wire::message::{Have, Held, Message, incarnation, receipt};
 
 use crate::lan::Lan;
 use crate::people::{Who, lines};
@@ -238,4 +239,47 @@ fn a_room_full_of_logs_is_not_deaf() {
         assert_eq!(held(&lan, alice).len(), 20_000);
         assert_eq!(lan.people[alice].errors("logs"), 1);
     }
+}
+
+#[test]
+fn keys_that_nobody_saw_hold_nothing() {
+    let mut lan = Lan::new(9);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.people[alice].passing = true;
+    lan.start(alice);
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    lan.say(alice, "hello");
+    let need = Some(3);
+    lan.feed(alice, Input::Command(Command::Finish { need }));
+    let own = held(&lan, alice).remove(0);
+    for n in 0..5_000u32 {
+        let mut seed = [77; 32];
+        seed[..4].copy_from_slice(&n.to_be_bytes());
+        let holder = Identity::from_seed(&seed);
+        let signed = receipt(&NetworkTag::OPEN, &own.log, own.high, &own.hash);
+        let signature = BASE64URL_NOPAD.encode(&holder.sign(&signed.0));
+        let held = Held {
+            sender: own.log.author,
+            incarnation: incarnation(own.log.incarnation),
+            low: 1,
+            high: own.high,
+            hash: own.hash,
+            start: 0,
+            age: 0,
+            holder: Some(holder.id()),
+            signature: Some(signature),
+        };
+        let have = Have {
+            target: "#general".into(),
+            logs: vec![held],
+            ..Default::default()
+        };
+        liar.say(&mut lan, &Message::Have(have));
+    }
+    assert!(!settled(&lan, alice), "nobody holds it but a liar");
+    lan.start(bob);
+    lan.run_for(1_000);
+    let delivered =
+        |n: &&Notice| matches!(n, Notice::Delivered { peer, .. } if peer.id == lan.id(bob));
+    assert_eq!(lan.people[alice].shown().filter(delivered).count(), 1);
 }

@@ -169,6 +169,25 @@ fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
 }
 
 #[test]
+fn a_receipt_that_comes_before_its_holder_is_known_counts() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        lan.cut(alice, carol);
+        lan.people[alice].passing = true;
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_for(3_000);
+        lan.say(alice, "hello");
+        let need = Some(2);
+        lan.feed(alice, Input::Command(Command::Finish { need }));
+        lan.start(carol);
+        lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+        assert_eq!(lan.people[carol].disk.entries().count(), 1);
+    }
+}
+
+#[test]
 fn the_last_words_of_who_is_gone_come_from_others() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
