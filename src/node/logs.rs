@@ -45,6 +45,8 @@ pub struct Logs {
     incarnation: u64,
     /// What this run said first in each own log.
     starts: Table<LogId, u64>,
+    /// The last line of each such log in rooms that were left.
+    left: Table<LogId, u64>,
     resume: Resume,
     /// Own logs of which others hold something else: from which line on they are said again in another.
     again: Table<LogId, u64>,
@@ -207,9 +209,23 @@ impl Logs {
             let head = (range.high, range.hash);
             self.resume.heads.insert(target, head);
         }
+        for log in self
+            .starts
+            .keys()
+            .filter(|log| log.target.room() == Some(room))
+        {
+            if let Some(range) = self.ranges.get(log) {
+                self.left.insert(log.clone(), range.high);
+            }
+        }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
         self.below.retain(|log, _| log.target.room() != Some(room));
-        self.starts.retain(|log, _| log.target.room() != Some(room));
+    }
+
+    /// The last line of an own log, also of a room that was left.
+    pub fn head(&self, log: &LogId) -> Option<u64> {
+        let held = self.ranges.get(log).map(|range| range.high);
+        held.or_else(|| self.left.get(log).copied())
     }
 
     /// The first line of this run, if it said any.

@@ -7,7 +7,7 @@ use super::logs::Logs;
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, Output, StreamId};
 use crate::base::identity::{PeerId, verify};
-use crate::base::name::{Room, Target};
+use crate::base::name::Target;
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Held, receipt};
@@ -231,7 +231,7 @@ impl Receipts {
     pub fn delivery(&self, hub: &Hub, logs: &Logs, coming: bool) -> Delivery {
         let heads: Vec<(&LogId, u64)> = logs
             .started()
-            .filter_map(|(log, _)| Some((log, logs.get(log)?.high)))
+            .filter_map(|(log, _)| Some((log, logs.head(log)?)))
             .collect();
         self.delivery_of(hub, &heads, self.finish.flatten(), coming)
     }
@@ -244,44 +244,28 @@ impl Receipts {
         need: Option<u64>,
         coming: bool,
     ) -> Delivery {
-        let rooms: Set<&Room> = heads
-            .iter()
-            .filter_map(|(log, _)| log.target.room())
-            .collect();
         let mut members = Set::new();
-        let (mut holding, mut staying) = (0, false);
-        let mut lacking = false;
-        for link in hub
-            .links
-            .values()
-            .filter(|link| link.rooms.iter().any(|room| rooms.contains(&room)))
-        {
-            let shared = |log: &LogId| {
-                log.target
-                    .room()
-                    .is_some_and(|room| link.rooms.contains(room))
+        let (mut holding, mut stays, mut lacking) = (None, true, false);
+        for (log, high) in heads {
+            let Some(room) = log.target.room() else {
+                continue;
             };
-            let all = heads
-                .iter()
-                .filter(|(log, _)| shared(log))
-                .all(|(log, high)| self.holds(&link.peer.id, log) >= *high);
-            members.insert(link.peer.id);
-            if all {
-                holding += 1;
-                staying |= !link.passing;
-            } else {
-                lacking = true;
+            for (_, link) in hub.in_room(room) {
+                members.insert(link.peer.id);
+                lacking |= self.holds(&link.peer.id, log) < *high;
             }
-        }
-        // Who held all and has left has done its part.
-        for peer in self.held.keys().filter(|peer| !members.contains(peer)) {
-            let all = heads
-                .iter()
-                .all(|(log, high)| log.target.reader().is_some() || self.holds(peer, log) >= *high);
-            if all && !rooms.is_empty() {
-                holding += 1;
+            // Who held it and has left has done its part.
+            let holders = self.held.iter();
+            let holders =
+                holders.filter(|(_, logs)| logs.get(log).is_some_and(|held| held >= high));
+            let (mut count, mut staying) = (0, false);
+            for (peer, _) in holders {
+                count += 1;
                 staying |= !self.passing.contains(peer);
             }
+            // Of what stands in several rooms, the line that the fewest hold decides.
+            holding = Some(holding.map_or(count, |least: u64| least.min(count)));
+            stays &= staying;
         }
         // Who is there through others is waited for: it gets it through others, or will be linked.
         let named = heads.iter().any(|(log, high)| {
@@ -291,15 +275,15 @@ impl Receipts {
                 .any(|(_, peer, _)| !hub.linked.contains_key(peer) && self.holds(peer, log) < *high)
         });
         let quiet_at = hub.news + GRACE;
-        let everyone = staying && !lacking && !coming && !named;
-        let settled = rooms.is_empty()
-            || match need {
-                Some(need) => holding >= need,
-                None => everyone && hub.now.time >= quiet_at,
-            };
+        let everyone = stays && !lacking && !coming && !named;
+        let settled = match (holding, need) {
+            (None, _) => true,
+            (Some(holding), Some(need)) => holding >= need,
+            (Some(_), None) => everyone && hub.now.time >= quiet_at,
+        };
         let mut delivery = Delivery {
             linked: members.len() as u64,
-            holding,
+            holding: holding.unwrap_or(0),
             settled,
             again: (need.is_none() && everyone && !settled).then_some(quiet_at),
         };

@@ -411,3 +411,37 @@ fn an_old_copy_that_speaks_as_it_meets_goes_on_under_new_numbers() {
         assert_eq!(heard, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
     }
 }
+
+#[test]
+fn each_line_must_have_somebody_who_holds_it() {
+    let ops = Room::new("ops").expect("a room");
+    for part in [false, true] {
+        let mut lan = Lan::new(31);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_until("they are linked", 5_000, |lan| lan.linked(alice, bob));
+        lan.join(alice, "#ops");
+        lan.say_in(alice, "#general", "to all");
+        lan.say_in(alice, "#ops", "to nobody yet");
+        if part {
+            lan.part(alice, "#ops");
+        }
+        lan.feed(alice, Input::Command(Command::Finish { need: None }));
+        lan.run_for(10_000);
+        let delivery = |lan: &Lan| {
+            let node = lan.people[alice].node.as_ref().expect("up");
+            let delivery = node.delivery();
+            (delivery.holding, delivery.settled)
+        };
+        assert_eq!(delivery(&lan), (0, false), "bob holds one of both");
+        if part {
+            continue;
+        }
+        lan.people[carol].rooms.push(ops.clone());
+        lan.start(carol);
+        lan.run_until("carol holds all", 5_000, |lan| delivery(lan).1);
+        lan.part(alice, "#ops");
+        assert_eq!(delivery(&lan), (1, true), "carol still holds it");
+    }
+}
