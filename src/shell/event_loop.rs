@@ -40,8 +40,9 @@ const STREAMS: usize = 1024;
 /// Datagrams taken in one turn: a flood must not starve the links.
 const DATAGRAMS_A_TURN: usize = 64;
 const DEAF: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
-/// Milliseconds that goodbyes may take to go out.
-const LINGER: u64 = 2_000;
+/// Milliseconds that goodbyes may take to go out, and the last lines with them: after a signal all is over within two seconds.
+const LINGER: u64 = 1_300;
+const LAST: u64 = 1_800;
 
 /// What carrying out an output led to; the core hears of it when its tray is empty.
 enum Echo {
@@ -458,7 +459,7 @@ impl EventLoop {
     fn leave(mut self, events: &mut Events, well: bool) -> io::Result<()> {
         self.control.close();
         self.feed(Input::Command(Command::Leave));
-        let until = self.now.time + LINGER;
+        let (until, last) = (self.now.time + LINGER, self.now.time + LAST);
         while self.streams.has_rest() && self.now.time < until {
             self.sleep(events, until.since(self.now.time))?;
             let mut changes = Vec::new();
@@ -476,7 +477,8 @@ impl EventLoop {
         self.session
             .diagnostics
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
-        self.session.close(&mut self.store);
+        self.session
+            .close(&mut self.store, last.since(self.now.time));
         // Without the mark of a clean end the next run goes on under new numbers: safe, whatever the disk does.
         if well && self.store.close(&self.node).is_ok() {
             let _ = self.state.leave_clean(&self.node.resume());

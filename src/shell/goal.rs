@@ -41,6 +41,8 @@ pub struct Goal {
     /// Somebody was linked at some time.
     met: bool,
     over: Option<u8>,
+    /// Stdout is not waited for.
+    cut: bool,
 }
 
 impl Goal {
@@ -70,6 +72,7 @@ impl Goal {
             other_key: false,
             met: false,
             over: None,
+            cut: false,
         }
     }
 
@@ -104,8 +107,24 @@ impl Goal {
         self.over.get_or_insert(status);
     }
 
+    /// Ends the run at once, also one that ends already and waits for the reader of stdout. The first status of these counts.
+    pub fn cut(&mut self, status: u8) {
+        if !std::mem::replace(&mut self.cut, true) {
+            self.over = Some(status);
+        }
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     pub fn ended(&self) -> bool {
         self.over.is_some()
+    }
+
+    /// That of the run that ended.
+    pub fn status(&self) -> Option<u8> {
+        self.over
     }
 
     /// Chat lines that `listen` may still print; `None`: as many as come.
@@ -117,8 +136,9 @@ impl Goal {
     pub fn printed(&mut self, lines: u64) {
         if let Some(count) = &mut self.count {
             *count = count.saturating_sub(lines);
-            if *count == 0 {
-                self.end(DONE);
+            // What was stored in time may be shown after it.
+            if *count == 0 && matches!(self.over, None | Some(TOO_FEW)) {
+                self.over = Some(DONE);
             }
         }
     }

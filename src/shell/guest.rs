@@ -35,7 +35,9 @@ pub const PATIENCE: u64 = 10_000;
 /// Milliseconds between two tries to come in.
 const RETRY: u64 = 5;
 /// Milliseconds for which a run that was ended waits for what it said to be taken.
-const LINGER: u64 = 2_000;
+const LINGER: u64 = 1_300;
+/// Milliseconds that the last lines may take then.
+const LAST: u64 = 500;
 /// Bytes, and pieces, that may be said and not yet stored; then stdin waits.
 const SAYS_BYTES: usize = 256 * 1024;
 const SAYS_MAX: usize = 1024;
@@ -137,7 +139,7 @@ impl Guest {
         session.goal.through = false;
         let stayed = stayed.map_err(|error| cannot("the run had to end", &error))?;
         match stayed {
-            Some(_) => session.close(&mut self.store),
+            Some(_) => session.close(&mut self.store, LAST),
             None => desk.seat = Some((session, signals)),
         }
         Ok(stayed)
@@ -285,11 +287,14 @@ impl Guest {
                 "the program that runs in this directory does not answer; what was said last it has not taken",
             );
             session.goal.end(FAILED);
+            // Nothing of it is waited for any more.
+            self.says.clear();
+            (self.opening, self.looking, self.until) = (0, false, None);
         }
         if (self.asks() || self.finding.is_some()) && !session.goal.ended() {
             return None;
         }
-        session.over(now, self.met, stored, || self.delivery)
+        session.over(now, self.met, self.says.is_empty(), || self.delivery)
     }
 
     fn told(&mut self, session: &mut Session, out: &mut Vec<u8>, told: Told) -> io::Result<()> {
@@ -507,8 +512,13 @@ impl Guest {
         if !session.goal.ended() || !self.says.is_empty() || self.finding.is_some() {
             return Ok(None);
         }
+        session
+            .end_turn(&mut self.store)
+            .map_err(|error| cannot("the run had to end", &error))?;
         let status = session.over(desk.clock.now(), self.met, true, || self.delivery);
-        session.close(&mut self.store);
+        if status.is_some() {
+            session.close(&mut self.store, LAST);
+        }
         Ok(status)
     }
 

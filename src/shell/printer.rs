@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
+    /// Bytes that the thread has written.
+    written: AtomicU64,
     /// There is something to write.
     work: Condvar,
     /// Everything is written, or never will be.
@@ -74,6 +77,7 @@ impl Printer {
     pub fn to(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Printer> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
+            written: AtomicU64::new(0),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
@@ -106,8 +110,7 @@ impl Printer {
             state.refused = true;
             return Err(chunk);
         }
-        let idle = state.waiting.is_empty() && !state.writing;
-        if idle && chunk.len() <= ATOMIC && self.write_now(&chunk) {
+        if state.is_idle() && chunk.len() <= ATOMIC && self.write_now(&chunk) {
             state.printed = token;
             state.spare(chunk);
             return Ok(());
@@ -137,6 +140,16 @@ impl Printer {
         self.shared.lock().printed
     }
 
+    /// Is all written that was handed on?
+    pub fn idle(&self) -> bool {
+        self.shared.lock().is_idle()
+    }
+
+    /// Changes as long as the reader takes what waits here, be it a part of a chunk.
+    pub fn progress(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
+    }
+
     /// Why nothing more can be printed; `BrokenPipe`: the reader is gone. What waited then is dropped, unprinted.
     pub fn broken(&self) -> Option<ErrorKind> {
         self.shared.lock().broken
@@ -150,7 +163,7 @@ impl Printer {
             if state.broken.is_some() {
                 return false;
             }
-            if state.waiting.is_empty() && !state.writing {
+            if state.is_idle() {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -168,6 +181,10 @@ impl Printer {
 impl State {
     fn has_room(&self) -> bool {
         self.bytes < QUEUE_MAX && self.broken.is_none()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.writing
     }
 
     fn spare(&mut self, mut buffer: Vec<u8>) {
@@ -207,7 +224,7 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
         };
         state.writing = true;
         drop(state);
-        let result = write_all(file, &chunk);
+        let result = write_all(file, &chunk, &shared.written);
         let mut state = shared.lock();
         state.writing = false;
         match result {
@@ -241,12 +258,15 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
     }
 }
 
-/// A descriptor that somebody made non-blocking is waited for.
-fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+/// In pieces, so that it shows that a slow reader reads. A descriptor that somebody made non-blocking is waited for.
+fn write_all(mut file: &File, mut bytes: &[u8], written: &AtomicU64) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.write(bytes) {
+        match file.write(bytes.get(..ATOMIC).unwrap_or(bytes)) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+            Ok(n) => {
+                bytes = bytes.get(n..).unwrap_or_default();
+                written.fetch_add(n as u64, Ordering::Relaxed);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];

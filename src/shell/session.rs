@@ -1,7 +1,7 @@
 //! The person or script at this program: what they say, what they are shown, and when they have had enough.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use termion::event::Key;
@@ -26,8 +26,10 @@ use crate::ui::command::{self, HELP, Request};
 use crate::ui::editor::Outcome;
 use crate::ui::{json, text};
 
-/// Milliseconds that stdout may take for its last lines at the end of a run.
-const LAST_LINES: u64 = 2_000;
+/// Milliseconds for which the end of a run waits for a reader of stdout that takes nothing.
+const LAST_LINES: u64 = 5_000;
+/// Milliseconds that the editor's line may take to go, whatever else took its time.
+const LAST_MOMENT: u64 = 100;
 
 /// Commands typed while an answer from the history is awaited, at most.
 const REQUESTS_MAX: usize = 64;
@@ -74,6 +76,8 @@ pub struct Session {
     ending: bool,
     /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
     owed: Vec<u8>,
+    /// The run is over but for what stdout still takes: how far that was last seen to be, and for how long it is waited for.
+    drain: Option<(u64, Time)>,
 }
 
 /// What a session is made of.
@@ -125,6 +129,7 @@ impl Session {
             held: None,
             ending: false,
             owed: Vec::new(),
+            drain: None,
         }
     }
 
@@ -172,6 +177,7 @@ impl Session {
             Some(_) => takes,
             None => self.keyboard.as_ref().is_some_and(came) || self.said_all(),
         };
+        let waiting = waiting && !self.goal.ended();
         !self.pending.is_empty() || waiting && self.owed.is_empty() && !self.looking_back()
     }
 
@@ -185,11 +191,15 @@ impl Session {
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        self.goal.deadline()
+        let drained = self.drain.map(|(_, until)| until);
+        drained.or_else(|| self.goal.deadline())
     }
 
     /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
     pub fn take_in(&mut self, now: Now, takes: bool) {
+        if self.goal.ended() {
+            return;
+        }
         if self.looking() && self.goal.deadline().is_none_or(|at| at <= now.time) {
             self.looked = true;
             self.pending.push(Command::Peers);
@@ -219,7 +229,7 @@ impl Session {
             Typed::Key(key) => self.key(key),
             Typed::End if self.typing && !io::stdin().is_terminal() => {
                 self.keyboard = None;
-                self.goal.end(HUNG_UP);
+                self.goal.cut(HUNG_UP);
             }
             Typed::End => {
                 self.keyboard = None;
@@ -356,7 +366,7 @@ impl Session {
     fn key(&mut self, key: Key) {
         match self.face.key(key) {
             Outcome::Edited | Outcome::Refused => self.show(Vec::new()),
-            Outcome::Interrupt => self.goal.end(INTERRUPTED),
+            Outcome::Interrupt => self.goal.cut(INTERRUPTED),
             Outcome::EndOfInput => self.goal.end(DONE),
             Outcome::Line(line) => {
                 self.show(Vec::new());
@@ -451,12 +461,12 @@ impl Session {
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
         self.transcript.note_printed(store, printer);
-        match printer.broken().filter(|_| !self.goal.ended()) {
-            Some(ErrorKind::BrokenPipe) => self.goal.end(CLOSED_OUTPUT),
-            Some(_) if self.reading => self.goal.end(HUNG_UP),
+        match printer.broken().filter(|_| !self.goal.is_cut()) {
+            Some(ErrorKind::BrokenPipe) => self.goal.cut(CLOSED_OUTPUT),
+            Some(_) if self.reading => self.goal.cut(HUNG_UP),
             Some(kind) => {
                 self.complain(&format!("stdout cannot be written: {kind}"));
-                self.goal.end(FAILED);
+                self.goal.cut(FAILED);
             }
             None => {}
         }
@@ -466,9 +476,9 @@ impl Session {
     /// True: options are to be read again.
     pub fn signal(&mut self, signal: Signal) -> bool {
         match signal {
-            Signal::End(status) => self.goal.end(status),
+            Signal::End(status) => self.goal.cut(status),
             // A person is, or was, at a terminal of ours.
-            Signal::HangUp if self.typing || self.reading => self.goal.end(HUNG_UP),
+            Signal::HangUp if self.typing || self.reading => self.goal.cut(HUNG_UP),
             Signal::HangUp => return true,
             Signal::Resize => self.resize(),
             Signal::Resume => self.resume(),
@@ -521,21 +531,60 @@ impl Session {
         if let Some(sentence) = sentence {
             self.complain(&sentence);
         }
-        Some(status)
+        self.goal.end(status);
+        match self.drains(now.time) {
+            true => None,
+            false => self.goal.status(),
+        }
     }
 
-    /// The last lines go out, and the terminal is given back.
-    pub fn close(&mut self, store: &mut Store) {
+    /// Stdout still takes what is left for it. An end that is cut short waits for nobody.
+    fn drains(&mut self, now: Time) -> bool {
+        self.transcript.stop();
+        let Some(printer) = &self.printer else {
+            return false;
+        };
+        let done = self.owed.is_empty() && !self.transcript.is_lagging() && printer.idle();
+        if done || self.goal.is_cut() || printer.broken().is_some() {
+            return false;
+        }
+        let progress = printer.progress();
+        let until = match self.drain {
+            Some((before, until)) if before == progress => until,
+            _ => now + LAST_LINES,
+        };
+        self.drain = Some((progress, until));
+        if until <= now {
+            self.complain("stdout was not read to the end: its last lines are missing");
+            self.goal.cut(FAILED);
+        }
+        until > now
+    }
+
+    /// What lines stdout takes within `patience` milliseconds go out, and the terminal is given back.
+    pub fn close(&mut self, store: &mut Store, patience: u64) {
         if let Some(printer) = &self.printer {
-            if !self.owed.is_empty() && printer.finish(Duration::from_millis(LAST_LINES)) {
+            let end = Instant::now() + Duration::from_millis(patience);
+            let left = || end.saturating_duration_since(Instant::now());
+            let most = self.goal.remaining();
+            while (!self.owed.is_empty() || self.transcript.is_lagging())
+                && !left().is_zero()
+                && printer.finish(left())
+            {
                 let owed = std::mem::take(&mut self.owed);
                 self.transcript.print_now(owed, &mut self.face, printer);
+                let caught_up = self
+                    .transcript
+                    .catch_up(most, store, &mut self.face, printer);
+                if caught_up.is_err() {
+                    break;
+                }
             }
             let last = self.face.close();
             if !last.is_empty() {
                 self.transcript.print_now(last, &mut self.face, printer);
             }
-            printer.finish(Duration::from_millis(LAST_LINES));
+            printer.finish(left().max(Duration::from_millis(LAST_MOMENT)));
             self.transcript.note_printed(store, printer);
         }
         keyboard::restore();

@@ -25,6 +25,8 @@ struct Cursor {
     run: Position,
     /// From here on everything is printed, own lines and backfill too.
     backlog: Option<(Position, u64)>,
+    /// Where it ends: what lies from here on is the next run's.
+    until: Option<Position>,
 }
 
 pub struct Transcript {
@@ -42,6 +44,8 @@ pub struct Transcript {
     pub lines: u64,
     /// What is printed is noted in the store.
     notes: bool,
+    /// What comes now is the next run's.
+    stopped: bool,
 }
 
 impl Transcript {
@@ -56,6 +60,7 @@ impl Transcript {
             token: 0,
             lines: 0,
             notes: true,
+            stopped: false,
         }
     }
 
@@ -84,6 +89,7 @@ impl Transcript {
             from: Position::default(),
             run: end,
             backlog: None,
+            until: None,
         };
         // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
         self.notes &= !only_new || printed >= end;
@@ -108,6 +114,16 @@ impl Transcript {
         self.lagging = true;
     }
 
+    /// The run ends: what is stored by now is still printed, and no more.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// There is more to print than the output took.
+    pub fn is_lagging(&self) -> bool {
+        self.lagging
+    }
+
     /// Lines were stored. They are printed at once if the output keeps up, else read again later. `most`: lines that may still be printed.
     pub fn chat(
         &mut self,
@@ -119,7 +135,7 @@ impl Transcript {
     ) {
         let log = &chat.batch.log;
         let folder = &Folder::of(&log.target, &log.author, &self.own);
-        let Some(cursor) = self.cursors.get_mut(folder) else {
+        let Some(cursor) = self.cursors.get_mut(folder).filter(|_| !self.stopped) else {
             return;
         };
         let left = most.map(|most| most.saturating_sub(self.lines));
@@ -178,7 +194,7 @@ impl Transcript {
     pub fn event(&mut self, notice: &Notice, face: &mut Face, printer: &Printer) {
         let mut out = printer.buffer();
         face.notice(notice, &mut out);
-        if out.is_empty() {
+        if out.is_empty() || self.stopped {
             return;
         }
         if self.lagging || !printer.room() {
@@ -217,6 +233,12 @@ impl Transcript {
                 let Some(mut cursor) = self.cursors.get(&folder).copied() else {
                     break;
                 };
+                if self.stopped {
+                    let until = *cursor.until.get_or_insert(store.end(&folder));
+                    if cursor.at >= until {
+                        break;
+                    }
+                }
                 let batches = store.read_on(&folder, &mut cursor.at, READ_BYTES)?;
                 if batches.is_empty() {
                     break;

@@ -11,6 +11,7 @@ mod chat;
 mod control;
 mod direct;
 mod directory;
+mod ends;
 mod hangup;
 mod history;
 mod json;

@@ -1,0 +1,97 @@
+//! How runs end: nothing that was taken in, or is still to be shown, goes without a word.
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::hosts::{Loopback, wait_until};
+use super::{SOON, wait_line};
+
+const LINES: usize = 20_000;
+
+/// Much more than a pipe and the queue before it hold.
+fn flood() -> Vec<u8> {
+    let line = "the quick brown fox ".repeat(6) + "\n";
+    line.repeat(LINES).into_bytes()
+}
+
+/// A program of which stdout is read by the test, when it likes.
+fn unread(lo: &Loopback, user: &str, arguments: &[&str]) -> Child {
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-q", "-u", user]);
+    command.args(arguments);
+    command.env("P2PCHAT_DIR", lo.host.folder(user));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped()).spawn().expect("a program")
+}
+
+fn code(child: &mut Child, limit: Duration) -> Option<i32> {
+    let mut status = None;
+    wait_until("an end", limit, || {
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    status.and_then(|status| status.code())
+}
+
+#[test]
+fn a_slow_reader_gets_all_at_the_end_of_input() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    // By itself, and through another program.
+    for user in ["alice", "carol"] {
+        let _carol = (user == "carol").then(|| lo.start("carol", &["listen", "--no-echo"]));
+        let mut child = unread(&lo, user, &["--json"]);
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        out.read_line(&mut String::new()).expect("ready");
+        let mut stdin = child.stdin.take().expect("piped");
+        let line = r#"{"type":"chat","content":"the quick brown fox jumps over the lazy dog"}"#;
+        let input = format!("{line}\n").repeat(LINES);
+        let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let (mut lines, mut text) = (0, String::new());
+        while out.read_line(&mut text).expect("text") > 0 {
+            lines += usize::from(text.starts_with(r#"{"type":"chat""#));
+            text.clear();
+            if lines % 250 == 0 {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        assert_eq!(lines, LINES, "{user}");
+        assert_eq!(code(&mut child, SOON), Some(0), "{user}");
+        writer.join().expect("a writer").expect("a reader");
+    }
+    drop(bob);
+}
+
+#[test]
+fn a_reader_that_stalls_at_the_end_is_told_of_and_a_signal_ends_that() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    for (user, signal) in [("alice", None), ("carol", Some(Signal::SIGTERM))] {
+        let mut child = unread(&lo, user, &[]);
+        let mut stdin = child.stdin.take().expect("piped");
+        let mut input = flood();
+        input.extend_from_slice(format!("the last of {user}\n").as_bytes());
+        stdin.write_all(&input).expect("a reader");
+        drop(stdin);
+        wait_line(&bob, &format!(": the last of {user}"));
+        let begin = Instant::now();
+        if let Some(signal) = signal {
+            let pid = i32::try_from(child.id()).expect("a process id");
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a program");
+            assert_eq!(code(&mut child, SOON), Some(143));
+            assert!(begin.elapsed() < Duration::from_millis(2_500));
+            continue;
+        }
+        assert_eq!(code(&mut child, SOON), Some(1));
+        let mut err = String::new();
+        let mut stderr = child.stderr.take().expect("piped");
+        stderr.read_to_string(&mut err).expect("text");
+        assert!(err.contains("stdout was not read to the end"), "{err}");
+    }
+    // What stdout did not take is the next run's.
+    let carol = lo.start("carol", &["--backlog", "1"]);
+    wait_line(&carol, ": the last of carol");
+}
