@@ -101,6 +101,7 @@ fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
         let local = Local {
             received: Wall(i as i64 * 77_777),
             late: i % 2 == 0,
+            before: i % 5 == 0,
             backfill: i % 3 == 0,
         };
         store.save(batch, local).unwrap();

@@ -145,7 +145,7 @@ fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
         let local = Local {
             received: Wall(1_700_000_000_123),
             late: true,
-            backfill: false,
+            ..Local::default()
         };
         let mut line = Vec::new();
         batch.stored(local, &mut line);
@@ -193,6 +193,7 @@ fn local_fields_that_are_signed_are_refused() {
     assert!(Batch::parse(json.clone().into_bytes(), &NETWORK).is_ok());
     for field in [
         "\"late\":true",
+        "\"before\":false",
         "\"backfill\":false",
         "\"received\":\"x\"",
         "\"plain\":\"x\"",

@@ -215,6 +215,7 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     let local = Local {
         received: Wall(5_000),
         late: true,
+        before: true,
         backfill: false,
     };
     let batch = bob.say(&["one", "two \"quoted\" ☃"]);

@@ -66,7 +66,7 @@ fn chat(said: Said<'_>) -> Notice {
         local: Local {
             received: wall("2026-11-21T10:31:04.123Z"),
             late: said.late,
-            backfill: false,
+            ..Local::default()
         },
         own: said.by.0 == 1,
         during: true,

@@ -1,7 +1,7 @@
 //! Signed lines: the unit of signing, sending and storing.
 //!
 //! A batch is one line of JSON, the same bytes on the wire and in the store. Its author signs everything before
-//! `,"signature":`; what a box adds for itself (`received`, `late`, `backfill`, `plain`) stands after the signature, and is never sent.
+//! `,"signature":`; what a box adds for itself (`received`, `late`, `before`, `backfill`, `plain`) stands after the signature, and is never sent.
 //!
 //! The content of a direct message is one string: its lines sealed for the reader. Author and reader keep the lines themselves as `plain`.
 use std::borrow::Cow;
@@ -72,6 +72,8 @@ pub struct Local {
     pub received: Wall,
     /// Said before the link over which it came stood.
     pub late: bool,
+    /// Said before this program ran.
+    pub before: bool,
     /// What was said before this box first came into the room: stored, not printed as news.
     pub backfill: bool,
 }
@@ -134,6 +136,8 @@ struct Fields<'a> {
     #[serde(default, deserialize_with = "present")]
     late: Option<bool>,
     #[serde(default, deserialize_with = "present")]
+    before: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
     backfill: Option<bool>,
     #[serde(borrow, default, deserialize_with = "present")]
     plain: Option<&'a RawValue>,
@@ -187,6 +191,7 @@ impl<'a> Fields<'a> {
     fn has_local(&self) -> bool {
         self.received.is_some()
             || self.late.is_some()
+            || self.before.is_some()
             || self.backfill.is_some()
             || self.plain.is_some()
     }
@@ -304,6 +309,7 @@ impl Batch {
         let local = Local {
             received: fields.received.and_then(Wall::parse).unwrap_or_default(),
             late: fields.late.unwrap_or(false),
+            before: fields.before.unwrap_or(false),
             backfill: fields.backfill.unwrap_or(false),
         };
         let header = (|| {
@@ -383,6 +389,9 @@ impl Batch {
         let mut tail = format!(",\"received\":\"{}\"", local.received);
         if local.late {
             tail.push_str(",\"late\":true");
+        }
+        if local.before {
+            tail.push_str(",\"before\":true");
         }
         if local.backfill {
             tail.push_str(",\"backfill\":true");

@@ -105,9 +105,11 @@ impl Replicate {
         if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
             batch.set_plain(lines);
         }
+        let during = standing.is_none_or(|standing| standing.during);
         let local = Local {
             received: hub.now.wall,
             late: standing.is_some_and(|standing| standing.late),
+            before: !during,
             backfill,
         };
         let batch = Arc::new(batch);
@@ -129,7 +131,7 @@ impl Replicate {
                 batch,
                 local,
                 own: false,
-                during: standing.is_none_or(|standing| standing.during),
+                during,
             }));
         }
         Verdict::Fine

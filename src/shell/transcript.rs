@@ -248,7 +248,10 @@ impl Transcript {
                     let earlier = entry.at < cursor.run;
                     let from_backlog = cursor.backlog.filter(|(at, _)| entry.at >= *at);
                     let own = entry.batch.log.author == self.own;
-                    let shown = !(most.is_some() && entry.local.late)
+                    // What was missed is the next run's.
+                    let missed = most.is_some() && entry.local.before;
+                    self.notes &= !missed || own || entry.local.backfill;
+                    let shown = !missed
                         && match from_backlog {
                             Some(_) => earlier || self.echo || !own,
                             None => !entry.local.backfill && (!own || self.echo && !earlier),

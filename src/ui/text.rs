@@ -247,7 +247,7 @@ impl Transcript {
         let local = Local {
             received: today,
             late: true,
-            backfill: false,
+            ..Local::default()
         };
         self.begin(batch, local);
         for line in lines.split_terminator('\n') {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, wait_line};
+use super::{SOON, finish, said, wait_line, wait_said};
 
 const LINES: usize = 20_000;
 
@@ -94,4 +94,17 @@ fn a_reader_that_stalls_at_the_end_is_told_of_and_a_signal_ends_that() {
     // What stdout did not take is the next run's.
     let carol = lo.start("carol", &["--backlog", "1"]);
     wait_line(&carol, ": the last of carol");
+}
+
+#[test]
+fn a_count_through_another_program_ends_with_a_line_that_was_said_before_its_link() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let listen = lo.start("alice", &["listen", "-n", "1", "-W", "15"]);
+    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_said(&alice, &["hello"]);
+    let ended = finish(listen, b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(said(&ended.out), ["hello"]);
 }
