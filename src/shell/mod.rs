@@ -9,6 +9,7 @@ pub mod datagrams;
 pub mod desk;
 pub mod diagnostics;
 pub mod disk;
+pub mod ending;
 pub mod envelope;
 pub mod event_loop;
 pub mod face;

@@ -1,12 +1,11 @@
 //! The person or script at this program: what they say, what they are shown, and when they have had enough.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal};
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use termion::event::Key;
 
-use crate::base::event::{Command, Delivery, Notice, Peer};
+use crate::base::event::{Command, Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Folder, Room, Whom};
@@ -25,11 +24,6 @@ use crate::shell::wishes::Wishes;
 use crate::ui::command::{self, HELP, Request};
 use crate::ui::editor::Outcome;
 use crate::ui::{json, text};
-
-/// Milliseconds for which the end of a run waits for a reader of stdout that takes nothing.
-const LAST_LINES: u64 = 5_000;
-/// Milliseconds that the editor's line may take to go, whatever else took its time.
-const LAST_MOMENT: u64 = 100;
 
 /// Commands typed while an answer from the history is awaited, at most.
 const REQUESTS_MAX: usize = 64;
@@ -66,18 +60,18 @@ pub struct Session {
     stands: bool,
     /// `peers`: the look round is over, and its result asked for.
     looked: bool,
-    pending: Wishes,
+    pub(super) pending: Wishes,
     /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
     requests: VecDeque<Request>,
     lookback: Lookback,
     /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
     held: Option<Block>,
     /// The end of input came, and the core is still to be told.
-    ending: bool,
+    pub(super) ending: bool,
     /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
-    owed: Vec<u8>,
+    pub(super) owed: Vec<u8>,
     /// The run is over but for what stdout still takes: how far that was last seen to be, and for how long it is waited for.
-    drain: Option<(u64, Time)>,
+    pub(super) drain: Option<(u64, Time)>,
 }
 
 /// What a session is made of.
@@ -239,20 +233,12 @@ impl Session {
         }
     }
 
-    /// Not before all is stored: what is not cannot be waited for.
-    fn finish(&mut self, stored: bool) {
-        if self.ending && stored {
-            self.ending = false;
-            self.pending.push(Command::Finish { need: self.need });
-        }
-    }
-
     /// `send` with TEXT is at its end as soon as that is said: nothing comes from stdin to tell so.
     fn said_all(&self) -> bool {
         self.goal.purpose == Purpose::Send && self.keyboard.is_none() && !self.goal.finishing()
     }
 
-    fn looking(&self) -> bool {
+    pub(super) fn looking(&self) -> bool {
         self.goal.purpose == Purpose::Peers && !self.looked
     }
 
@@ -510,85 +496,6 @@ impl Session {
     fn resume(&mut self) {
         keyboard::resume();
         self.resize();
-    }
-
-    /// The exit status, once the run is over. `met`: somebody is linked. `stored`: all that was said so far is.
-    pub fn over(
-        &mut self,
-        now: Now,
-        met: bool,
-        stored: bool,
-        delivery: impl FnOnce() -> Delivery,
-    ) -> Option<u8> {
-        if met {
-            self.goal.met();
-        }
-        if self.looking() && !self.goal.ended() {
-            return None;
-        }
-        self.finish(stored);
-        let (status, sentence) = self.goal.over(now.time, stored, delivery)?;
-        if let Some(sentence) = sentence {
-            self.complain(&sentence);
-        }
-        self.goal.end(status);
-        match self.drains(now.time) {
-            true => None,
-            false => self.goal.status(),
-        }
-    }
-
-    /// Stdout still takes what is left for it. An end that is cut short waits for nobody.
-    fn drains(&mut self, now: Time) -> bool {
-        self.transcript.stop();
-        let Some(printer) = &self.printer else {
-            return false;
-        };
-        let done = self.owed.is_empty() && !self.transcript.is_lagging() && printer.idle();
-        if done || self.goal.is_cut() || printer.broken().is_some() {
-            return false;
-        }
-        let progress = printer.progress();
-        let until = match self.drain {
-            Some((before, until)) if before == progress => until,
-            _ => now + LAST_LINES,
-        };
-        self.drain = Some((progress, until));
-        if until <= now {
-            self.complain("stdout was not read to the end: its last lines are missing");
-            self.goal.cut(FAILED);
-        }
-        until > now
-    }
-
-    /// What lines stdout takes within `patience` milliseconds go out, and the terminal is given back.
-    pub fn close(&mut self, store: &mut Store, patience: u64) {
-        if let Some(printer) = &self.printer {
-            let end = Instant::now() + Duration::from_millis(patience);
-            let left = || end.saturating_duration_since(Instant::now());
-            let most = self.goal.remaining();
-            while (!self.owed.is_empty() || self.transcript.is_lagging())
-                && !left().is_zero()
-                && printer.finish(left())
-            {
-                let owed = std::mem::take(&mut self.owed);
-                self.transcript.print_now(owed, &mut self.face, printer);
-                let caught_up = self
-                    .transcript
-                    .catch_up(most, store, &mut self.face, printer);
-                if caught_up.is_err() {
-                    break;
-                }
-            }
-            let last = self.face.close();
-            if !last.is_empty() {
-                self.transcript.print_now(last, &mut self.face, printer);
-            }
-            printer.finish(left().max(Duration::from_millis(LAST_MOMENT)));
-            self.transcript.note_printed(store, printer);
-        }
-        keyboard::restore();
-        self.diagnostics.finish();
     }
 }
 
