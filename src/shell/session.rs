@@ -384,6 +384,8 @@ impl Session {
             Notice::Joined { .. } => self.goal.met(),
             Notice::Error { code: "target", .. } => self.goal.refuse(),
             Notice::Error { code: "key", .. } => self.goal.other_key(),
+            // A person sees it, and a script counts on its status.
+            Notice::Error { code: "room", .. } if !self.face.has_editor() => self.goal.refuse(),
             _ => {}
         }
         if let Some(warning) = text::diagnostic(&notice) {

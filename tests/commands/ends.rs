@@ -108,3 +108,18 @@ fn a_count_through_another_program_ends_with_a_line_that_was_said_before_its_lin
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(said(&ended.out), ["hello"]);
 }
+
+#[test]
+fn a_line_for_a_room_that_is_not_joined_counts_as_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let input = "{\"type\":\"chat\",\"target\":\"#ops\",\"content\":\"x\"}\n{\"type\":\"chat\",\"content\":\"y\"}\n";
+    for through in [false, true] {
+        let _alice = through.then(|| lo.start("alice", &["listen"]));
+        let ended = finish(lo.spawn("alice", &["--json"]), input.as_bytes());
+        assert_eq!(ended.code, 1, "{through}: {ended:?}");
+        let error = |line: &String| line.starts_with(r#"{"type":"error","code":"room""#);
+        assert!(ended.out.iter().any(error), "{through}: {ended:?}");
+    }
+    wait_said(&bob, &["y", "y"]);
+}
