@@ -56,8 +56,8 @@ fn read_all(input: Vec<u8>) -> Vec<Block> {
     loop {
         match typed.recv_timeout(PATIENCE).unwrap() {
             Typed::Lines(block) => blocks.push(block),
-            Typed::Key(key) => panic!("{key:?}"),
             Typed::End => break,
+            other => panic!("{other:?}"),
         }
     }
     writing.join().unwrap().unwrap();

@@ -31,7 +31,9 @@ pub enum Typed {
     Lines(Block),
     /// Of a terminal in raw mode.
     Key(Key),
-    /// The end of the input, or an error that ends it. Nothing follows.
+    /// It cannot be read any further: what was read before is the last, and the end follows.
+    Failed(ErrorKind),
+    /// The end of the input. Nothing follows.
     End,
 }
 
@@ -128,8 +130,8 @@ impl<W: Fn()> Hand<W> {
     }
 }
 
-/// 0: the end. A descriptor that somebody made non-blocking is waited for.
-fn read(mut file: &File, buffer: &mut [u8]) -> usize {
+/// 0: the end, and if an error made it, that was told of. A descriptor that somebody made non-blocking is waited for.
+fn read<W: Fn()>(mut file: &File, buffer: &mut [u8], hand: &Hand<W>) -> usize {
     loop {
         match file.read(buffer) {
             Ok(n) => return n,
@@ -139,7 +141,10 @@ fn read(mut file: &File, buffer: &mut [u8]) -> usize {
                 // An interrupted wait is only a wait that was shorter.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
-            Err(_) => return 0,
+            Err(error) => {
+                hand.on(Typed::Failed(error.kind()));
+                return 0;
+            }
         }
     }
 }
@@ -149,7 +154,7 @@ fn read_keys<W: Fn()>(file: &File, hand: &Hand<W>) {
     let mut buffer = [0; 1024];
     let mut open = true;
     while open {
-        let n = read(file, &mut buffer);
+        let n = read(file, &mut buffer, hand);
         if n == 0 {
             return;
         }
@@ -169,7 +174,7 @@ fn read_lines<W: Fn()>(file: &File, hand: &Hand<W>) {
         let Some(space) = buffer.get_mut(kept..end) else {
             return;
         };
-        let n = read(file, space);
+        let n = read(file, space, hand);
         let filled = kept + n;
         let bytes = buffer.get(..filled).unwrap_or_default();
         let (block, used) = splitter.split(bytes, n == 0);

@@ -221,6 +221,12 @@ impl Session {
             Typed::Lines(block) if takes => self.lines(block),
             Typed::Lines(block) => self.held = Some(block),
             Typed::Key(key) => self.key(key),
+            // A terminal that hung up is no more than that.
+            Typed::Failed(_) if self.typing => {}
+            Typed::Failed(kind) => {
+                self.complain(&format!("stdin cannot be read: {kind}"));
+                self.goal.refuse();
+            }
             Typed::End if self.typing && !io::stdin().is_terminal() => {
                 self.keyboard = None;
                 self.goal.cut(HUNG_UP);

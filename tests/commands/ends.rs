@@ -1,4 +1,5 @@
 //! How runs end: nothing that was taken in, or is still to be shown, goes without a word.
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -122,4 +123,16 @@ fn a_line_for_a_room_that_is_not_joined_counts_as_refused() {
         assert!(ended.out.iter().any(error), "{through}: {ended:?}");
     }
     wait_said(&bob, &["y", "y"]);
+}
+
+#[test]
+fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface", "lo", "-u", "alice", "--ephemeral", "send"]);
+    command.stdin(File::open("/").expect("a folder"));
+    let ended = command.output().expect("an end");
+    let err = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{err}");
+    assert!(err.starts_with("p2pchat: stdin cannot be read: "), "{err}");
 }
