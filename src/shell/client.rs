@@ -120,11 +120,12 @@ fn own_network(desk: &Desk) -> Result<NetworkTag, Failure> {
         .map_or(NetworkTag::OPEN, |secret| secret.network()))
 }
 
-/// What was given by hand must be as it is with the program that runs.
+/// What was given by hand must be as it is with the program that runs, and a secret wherever it is named: it tells who may hear what is said.
 fn agree(desk: &Desk, directory: &Path, welcome: &Welcome) -> Result<(), Failure> {
     let options = &desk.options;
-    for long in &options.by_hand {
-        let same = match *long {
+    let secret = options.secret_file.as_ref().map(|_| "--secret-file");
+    for long in options.by_hand.iter().copied().chain(secret) {
+        let same = match long {
             "--username" => options.username == welcome.me.nick,
             "--port" => options.port == Some(welcome.port),
             "--multicast" => options.multicast == welcome.multicast,

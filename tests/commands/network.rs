@@ -116,3 +116,32 @@ fn who_cannot_hear_beacons_is_told_why() {
     let bob = lo.start("bob", &["listen"]);
     wait_joined(&bob, "alice");
 }
+
+#[test]
+fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    let option = secret(&lo, "ours");
+    let path = option.strip_prefix("--secret-file=").expect("an option");
+    let send = |secret: Option<&str>| {
+        let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+        command.args(["--interface", "lo", "send", "--need", "0", "hush"]);
+        command.env("P2PCHAT_USERNAME", "alice");
+        command.env("P2PCHAT_DIR", lo.host.folder("alice"));
+        if let Some(path) = secret {
+            command.env("P2PCHAT_SECRET_FILE", path);
+        }
+        finish(Program::spawn("alice", command), b"")
+    };
+    let alice = lo.start("alice", &["listen"]);
+    let ended = send(Some(path));
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.err[0].contains("--dir"), "{ended:?}");
+    alice.signal(nix::sys::signal::Signal::SIGTERM);
+    finish(alice, b"");
+    // None named at all is the one of the program that runs.
+    let _alice = lo.start("alice", &[&option, "listen"]);
+    for secret in [None, Some(path)] {
+        let ended = send(secret);
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+}
