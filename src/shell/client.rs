@@ -10,6 +10,7 @@ use super::desk::Desk;
 use super::envelope::{ANSWER_MAX, Message, Told, Welcome};
 use super::failure::Failure;
 use super::guest::{Guest, PATIENCE};
+use super::options::Options;
 use super::pipe::is_own;
 use super::state::{lock, read_secret};
 use super::status::FAILED;
@@ -37,7 +38,7 @@ pub fn enter(desk: &mut Desk, directory: &Path) -> Result<Entry, Failure> {
     let mut until = desk.clock.now().time + PATIENCE;
     loop {
         if let Some((stream, welcome)) = knock(&path, directory, patience)? {
-            agree(desk, directory, &welcome)?;
+            agree(&desk.options, directory, &welcome)?;
             let stayed = guest.stay(desk, directory, stream, welcome);
             if let Some(status) = stayed? {
                 return Ok(Entry::Over(status));
@@ -46,7 +47,7 @@ pub fn enter(desk: &mut Desk, directory: &Path) -> Result<Entry, Failure> {
         }
         if let Some(lock) = lock(directory)? {
             if guest.stayed() {
-                let network = own_network(desk)?;
+                let network = own_network(&desk.options)?;
                 guest.hand_over(desk, network)?;
             }
             return Ok(Entry::Free(lock));
@@ -74,7 +75,7 @@ fn knock(
     directory: &Path,
     patience: u64,
 ) -> Result<Option<(UnixStream, Welcome)>, Failure> {
-    let Ok(mut stream) = UnixStream::connect(path) else {
+    let Ok(stream) = UnixStream::connect(path) else {
         return Ok(None);
     };
     if !is_own(&stream) {
@@ -84,6 +85,29 @@ fn knock(
         );
         return Err(Failure::config(sentence));
     }
+    greeted(stream, directory, patience)
+}
+
+/// The program that runs in the directory, for those who only want to know of it: another user's is none.
+///
+/// # Errors
+/// 1: it does not answer.
+pub fn running(directory: &Path) -> Result<Option<Welcome>, Failure> {
+    let stream = control::path(directory).map(UnixStream::connect);
+    match stream {
+        Ok(Ok(stream)) if is_own(&stream) => {
+            let met = greeted(stream, directory, PATIENCE)?;
+            Ok(met.map(|(_, welcome)| welcome))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn greeted(
+    mut stream: UnixStream,
+    directory: &Path,
+    patience: u64,
+) -> Result<Option<(UnixStream, Welcome)>, Failure> {
     let timeout = Some(Duration::from_millis(patience));
     let mut input = Vec::new();
     let mut buffer = [0; 4096];
@@ -112,8 +136,8 @@ fn knock(
 }
 
 /// The network that this run's own options name.
-fn own_network(desk: &Desk) -> Result<NetworkTag, Failure> {
-    let path = desk.options.secret_file.as_deref();
+fn own_network(options: &Options) -> Result<NetworkTag, Failure> {
+    let path = options.secret_file.as_deref();
     let secret = path.map(|path| read_secret(path, &mut Vec::new()));
     Ok(secret
         .transpose()?
@@ -121,8 +145,10 @@ fn own_network(desk: &Desk) -> Result<NetworkTag, Failure> {
 }
 
 /// What was given by hand must be as it is with the program that runs, and a secret wherever it is named: it tells who may hear what is said.
-fn agree(desk: &Desk, directory: &Path, welcome: &Welcome) -> Result<(), Failure> {
-    let options = &desk.options;
+///
+/// # Errors
+/// 2: it is not. 78: a secret cannot be read.
+pub fn agree(options: &Options, directory: &Path, welcome: &Welcome) -> Result<(), Failure> {
     let secret = options.secret_file.as_ref().map(|_| "--secret-file");
     for long in options.by_hand.iter().copied().chain(secret) {
         let same = match long {
@@ -130,7 +156,7 @@ fn agree(desk: &Desk, directory: &Path, welcome: &Welcome) -> Result<(), Failure
             "--port" => options.port == Some(welcome.port),
             "--multicast" => options.multicast == welcome.multicast,
             "--interface" => options.interfaces == welcome.interfaces,
-            _ => own_network(desk)? == welcome.network,
+            _ => own_network(options)? == welcome.network,
         };
         if !same {
             return Err(Failure::usage(format!(

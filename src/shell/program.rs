@@ -92,15 +92,24 @@ fn whoami(options: &Options) -> Result<u8, Failure> {
     let mut warnings = Vec::new();
     let identity = own_identity(options, &mut warnings)?;
     warn(&warnings);
-    let me = Peer {
+    let mut me = Peer {
         id: identity.id(),
         nick: options.username.clone(),
     };
-    let port = options
-        .port
-        .filter(|port| *port != 0)
-        .unwrap_or(DEFAULT_PORT);
-    let usable = interfaces::list(&options.interfaces)
+    let mut port = options.port.unwrap_or(0);
+    let mut interfaces = &options.interfaces;
+    let directory = options.directory.as_deref();
+    let running = directory.map(client::running).transpose()?.flatten();
+    if let (Some(directory), Some(welcome)) = (directory, &running) {
+        client::agree(options, directory, welcome)?;
+        me.nick = welcome.me.nick.clone();
+        port = welcome.port;
+        interfaces = &welcome.interfaces;
+    }
+    if port == 0 {
+        port = DEFAULT_PORT;
+    }
+    let usable = interfaces::list(interfaces)
         .map_err(|error| cannot("the interfaces cannot be listed", &error))?;
     let addresses = usable
         .iter()
@@ -124,7 +133,7 @@ fn whoami(options: &Options) -> Result<u8, Failure> {
     print(&out)
 }
 
-/// The stored lines, whether a program runs in the directory or not. Nothing is made, locked or mended.
+/// The stored lines, whether a program runs in the directory or not; if one does, those of its network. Nothing is made, locked or mended.
 fn history(options: &Options) -> Result<u8, Failure> {
     let mut warnings = Vec::new();
     let secret = secret(options, &mut warnings)?;
@@ -137,7 +146,14 @@ fn history(options: &Options) -> Result<u8, Failure> {
     let known = State::unlocked(directory).known_peers(&mut warnings)?;
     let peer = options.to.as_ref().map(|whom| meant(whom, &known));
     let peer = peer.transpose()?;
-    let network = network(secret.as_ref());
+    let running = client::running(directory)?;
+    if let Some(welcome) = &running {
+        client::agree(options, directory, welcome)?;
+    }
+    let (network, nick) = match &running {
+        Some(welcome) => (welcome.network, &welcome.me.nick),
+        None => (network(secret.as_ref()), &options.username),
+    };
     let now = Clock::start().now().wall;
     let query = Query {
         folders: match peer {
@@ -161,7 +177,7 @@ fn history(options: &Options) -> Result<u8, Failure> {
     know(&mut face, &known);
     // As the reader of direct messages one is named.
     if let Ok(Some(own)) = read_identity(&directory.join("identity"), &mut warnings) {
-        face.know(own.id(), &options.username);
+        face.know(own.id(), nick);
     }
     let archive = Archive::Disk(directory.join("history").join(network.folder()));
     let mut stdout = Ok(());

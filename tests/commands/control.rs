@@ -308,9 +308,9 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
 fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
     let folder = lo.host.folder("alice");
     let path = folder.join("control.sock");
-    let listener = UnixListener::bind(&path).expect("a socket");
     let who = finish(lo.spawn("alice", &["whoami"]), b"");
     let id = who.out[1].strip_prefix("id: ").expect("an id").to_owned();
+    let listener = UnixListener::bind(&path).expect("a socket");
     let lock = File::create(folder.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     let send = lo.spawn("alice", &["send", "--need", "0", "hello"]);

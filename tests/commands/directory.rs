@@ -90,6 +90,32 @@ fn whoami_tells_who_one_is_and_stays_it() {
 }
 
 #[test]
+fn whoami_tells_of_the_program_that_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    let net = &lo.host.namespace;
+    net.ip("link add d0 type veth peer name d1");
+    net.ip("address add 10.1.2.3/24 dev d0");
+    net.ip("link set d0 up");
+    net.ip("link set d1 up");
+    let run = |user: &str, arguments: &[&str]| {
+        let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+        command.args(arguments).env("P2PCHAT_USERNAME", user);
+        command.env("P2PCHAT_DIR", lo.host.folder("bob"));
+        Program::spawn(user, command)
+    };
+    let code = |ended: &Ended| ended.out[3].split_once('@').map(|(_, at)| at.to_owned());
+    let ended = finish(run("carol", &["whoami"]), b"");
+    assert!(ended.out[0].starts_with("name: carol~"), "{ended:?}");
+    assert!(code(&ended).is_some_and(|at| at.contains("10.1.2.3:9999")));
+    let bob = run("bob", &["listen", "-p0", "--interface=d0"]);
+    let port = bob.wait_ready();
+    let ended = finish(run("carol", &["whoami"]), b"");
+    assert!(ended.out[0].starts_with("name: bob~"), "{ended:?}");
+    assert_eq!(code(&ended), Some(format!("10.1.2.3:{port}")));
+    assert_eq!(finish(run("bob", &["whoami", "-p9"]), b"").code, 2);
+}
+
+#[test]
 fn a_port_by_hand_is_that_or_none() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);

@@ -145,3 +145,23 @@ fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
         assert_eq!(ended.code, 0, "{ended:?}");
     }
 }
+
+#[test]
+fn history_is_that_of_the_program_that_runs() {
+    let Some(lo) = Loopback::new() else { return };
+    let option = secret(&lo, "ours");
+    let alice = lo.start("alice", &[&option, "listen"]);
+    finish(lo.spawn("alice", &["send", "--need", "0", "hush"]), b"");
+    let ended = finish(lo.spawn("alice", &["history"]), b"");
+    assert_eq!((ended.code, said(&ended.out)), (0, vec!["hush".to_owned()]));
+    for other in ["-ucarol", "-mnone"] {
+        let ended = finish(lo.spawn("alice", &["history", other]), b"");
+        assert_eq!((ended.code, ended.out.len()), (2, 0), "{ended:?}");
+        assert!(ended.err[0].contains("--dir"), "{ended:?}");
+    }
+    // Once nobody runs there, it goes by its own options.
+    alice.signal(nix::sys::signal::Signal::SIGTERM);
+    finish(alice, b"");
+    let ended = finish(lo.spawn("alice", &["history"]), b"");
+    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+}
