@@ -266,6 +266,12 @@ pub struct PeerView {
     pub rooms: Vec<Room>,
 }
 
+/// How many of these are there: who is gone is nobody.
+pub fn present(views: &[PeerView]) -> u64 {
+    let there = |view: &&PeerView| view.state != PeerState::Gone;
+    views.iter().filter(there).count() as u64
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
     Linked,

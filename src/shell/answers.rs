@@ -2,7 +2,7 @@
 use super::envelope::Form;
 use super::goal::Purpose;
 use super::session::Session;
-use crate::base::event::Notice;
+use crate::base::event::{Notice, present};
 use crate::ui::{json, text};
 
 impl Session {
@@ -16,7 +16,7 @@ impl Session {
                     Form::Rows => out.extend_from_slice(text::peer_rows(views).as_bytes()),
                     Form::Table => self.face.answer(notice, &mut out),
                 }
-                self.peers(views.len() as u64, out);
+                self.peers(present(views), out);
             }
             _ => {
                 self.face.answer(notice, &mut out);
@@ -34,7 +34,7 @@ impl Session {
         }
     }
 
-    /// So many peers, listed.
+    /// Peers, listed; so many of them are there.
     pub fn peers(&mut self, count: u64, list: Vec<u8>) {
         if self.goal.purpose != Purpose::Peers {
             return self.table(list);

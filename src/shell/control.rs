@@ -19,7 +19,7 @@ use super::pipe::{Pipe, is_own};
 use super::status::CONFIG;
 use super::store::Store;
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Notice, Position};
+use crate::base::event::{Delivery, Notice, Position, present};
 use crate::base::name::{Folder, Room, Target};
 use crate::base::table::Table;
 use crate::base::time::Time;
@@ -303,7 +303,7 @@ impl Control {
                     Form::Table => rows.extend_from_slice(text::users(views).as_bytes()),
                     Form::Json => json::append(&notice, &mut rows),
                 }
-                let words = format_args!("peers {}", views.len());
+                let words = format_args!("peers {}", present(views));
                 envelope::put_with(&mut client.pipe.output, words, &rows);
                 return None;
             }

@@ -1,5 +1,14 @@
 //! How programs find each other on one box, and what `peers` tells of it.
-use super::hosts::Loopback;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Duration;
+
+use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::name::Nick;
+use p2pchat::base::time::Wall;
+use p2pchat::wire::beacon::{Beacon, Kind};
+
+use super::hosts::{Loopback, wait_until};
 use super::{SOON, finish, wait_joined, wait_line};
 
 #[test]
@@ -146,4 +155,47 @@ fn nobody_is_linked_to_himself() {
     assert_eq!(joins.len(), 1, "{joins:?}");
     assert!(joins[0].contains("\"alice\""), "{joins:?}");
     assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
+}
+
+#[test]
+fn who_is_gone_is_listed_and_is_nobody() {
+    let Some(lo) = Loopback::new() else { return };
+    lo.host.namespace.ip("route add 224.0.0.1 dev lo");
+    let socket = lo.host.namespace.inside(|| UdpSocket::bind("127.0.0.1:0"));
+    let socket = socket.expect("a socket");
+    let beacon = Beacon {
+        kind: Kind::Discover,
+        peer: Identity::from_seed(&[7; 32]).id(),
+        nick: Nick::foreign("dave"),
+        // Nobody listens there.
+        port: 1,
+        run: 1,
+        interval: 100,
+        timestamp: Wall(1_700_000_000_000),
+        passing: false,
+        rooms: Vec::new(),
+        more: true,
+    };
+    let bytes = beacon.bytes(&NetworkTag::OPEN, None, &[0; 24]);
+    let call = || {
+        socket.send_to(&bytes, "224.0.0.1:9999").expect("a group");
+        thread::sleep(Duration::from_millis(50));
+    };
+    // By itself, and through another program.
+    for through in [false, true] {
+        let _alice = through.then(|| lo.start("alice", &["listen"]));
+        let mut spoken = 10;
+        wait_until("one who is gone", SOON, || {
+            let early = (!through).then(|| lo.spawn("alice", &["peers", "-W1"]));
+            (0..spoken).for_each(|_| call());
+            let late = || lo.spawn("alice", &["peers", "-W0.1"]);
+            let ended = finish(early.unwrap_or_else(late), b"");
+            let gone = ended.out.iter().any(|row| row.contains("\tgone\t"));
+            let known = ended.out.iter().any(|row| row.contains("\tknown\t"));
+            assert_eq!(ended.code, if known { 0 } else { 69 }, "{ended:?}");
+            // Through another it is still known at first; it is asked again, until it is gone or forgotten.
+            spoken = if through && known { 0 } else { 10 };
+            gone
+        });
+    }
 }
