@@ -1,9 +1,9 @@
 //! How a run ends: when all is said, and what stdout still takes.
 use std::time::{Duration, Instant};
 
-use super::keyboard;
+use super::keyboard::{self, Typed};
 use super::session::Session;
-use super::status::FAILED;
+use super::status::{CLOSED_OUTPUT, FAILED};
 use super::store::Store;
 use crate::base::event::{Command, Delivery};
 use crate::base::time::{Now, Time};
@@ -29,6 +29,9 @@ impl Session {
             return None;
         }
         self.finish(stored);
+        if self.goal.ended() && self.drain.is_none() {
+            self.tell_unsaid(stored);
+        }
         let (status, sentence) = self.goal.over(now.time, stored, delivery)?;
         if let Some(sentence) = sentence {
             self.complain(&sentence);
@@ -37,6 +40,23 @@ impl Session {
         match self.drains(now.time) {
             true => None,
             false => self.goal.status(),
+        }
+    }
+
+    /// A run that ends before its input does says so, if it took lines that it does not say; one whose stdout is closed ends without a word.
+    fn tell_unsaid(&mut self, stored: bool) {
+        let typed = |typed: Typed| matches!(typed, Typed::Lines(_));
+        let read = self
+            .keyboard
+            .take()
+            .is_some_and(|k| k.try_iter().any(typed));
+        let said = stored && !self.pending.says();
+        if !said {
+            self.goal.refuse();
+        }
+        let left = self.held.take().is_some() || !self.requests.is_empty();
+        if (!said || left || read) && self.goal.status() != Some(CLOSED_OUTPUT) {
+            self.complain("not all lines that came in before the end were said: the rest is not said, and gone");
         }
     }
 

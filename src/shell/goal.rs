@@ -41,6 +41,8 @@ pub struct Goal {
     /// Somebody was linked at some time.
     met: bool,
     over: Option<u8>,
+    /// A script said to end it.
+    quit: bool,
     /// Stdout is not waited for.
     cut: bool,
 }
@@ -72,6 +74,7 @@ impl Goal {
             other_key: false,
             met: false,
             over: None,
+            quit: false,
             cut: false,
         }
     }
@@ -107,6 +110,11 @@ impl Goal {
         self.over.get_or_insert(status);
     }
 
+    /// Ends the run, with a status that tells of what was refused.
+    pub fn quit(&mut self) {
+        self.quit = true;
+    }
+
     /// Ends the run at once, also one that ends already and waits for the reader of stdout. The first status of these counts.
     pub fn cut(&mut self, status: u8) {
         if !std::mem::replace(&mut self.cut, true) {
@@ -119,7 +127,7 @@ impl Goal {
     }
 
     pub fn ended(&self) -> bool {
-        self.over.is_some()
+        self.over.is_some() || self.quit
     }
 
     /// That of the run that ended.
@@ -162,7 +170,7 @@ impl Goal {
             (false, true) => Some(FAILED),
             (false, false) => None,
         };
-        if self.finishing && self.settled {
+        if self.quit || self.finishing && self.settled {
             return Some((bad.unwrap_or(DONE), None));
         }
         if self.deadline.is_none_or(|at| at > now) {

@@ -62,10 +62,10 @@ pub struct Session {
     looked: bool,
     pub(super) pending: Wishes,
     /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
-    requests: VecDeque<Request>,
+    pub(super) requests: VecDeque<Request>,
     lookback: Lookback,
     /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
-    held: Option<Block>,
+    pub(super) held: Option<Block>,
     /// The end of input came, and the core is still to be told.
     pub(super) ending: bool,
     /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
@@ -281,7 +281,9 @@ impl Session {
 
     /// Begins what was asked for, up to the next look into the history.
     fn go_on(&mut self) {
-        while let Some(request) = self.requests.pop_front() {
+        while !self.goal.ended()
+            && let Some(request) = self.requests.pop_front()
+        {
             if matches!(request, Request::History(_) | Request::Search(_)) {
                 self.requests.push_front(request);
                 break;
@@ -349,7 +351,8 @@ impl Session {
             Request::Core(command) => self.pending.push(command),
             Request::Help if self.face.is_json() => self.complain(&HELP.replace('\n', "; ")),
             Request::Help => self.aside(HELP.as_bytes().to_vec()),
-            Request::Quit => self.goal.end(DONE),
+            Request::Quit if self.typing => self.goal.end(DONE),
+            Request::Quit => self.goal.quit(),
             // They wait for their turn: see `go_on`.
             Request::History(_) | Request::Search(_) => {}
         }

@@ -26,6 +26,12 @@ impl Wishes {
         self.queue.is_empty()
     }
 
+    /// There are lines to be said.
+    pub fn says(&self) -> bool {
+        let says = |c: &Command| matches!(c, Command::Say { .. } | Command::Tell { .. });
+        self.queue.iter().any(says)
+    }
+
     pub fn pop(&mut self) -> Option<Command> {
         self.queue.pop_front()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, wait_line, wait_said};
+use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
 
 const LINES: usize = 20_000;
 
@@ -135,4 +135,64 @@ fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
     let err = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{err}");
     assert!(err.starts_with("p2pchat: stdin cannot be read: "), "{err}");
+}
+
+#[test]
+fn a_quit_on_a_pipe_ends_the_run_and_hides_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let told = |line: &String| line.contains("not said");
+    // By itself, and through another program.
+    for through in [false, true] {
+        let _alice = through.then(|| lo.start("alice", &["listen"]));
+        let run = |input: &[u8]| finish(lo.spawn("alice", &["--commands"]), input);
+        let ended = run(b"a\n/nonsense\n/quit\nb\n");
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert_eq!(said(&ended.out), ["a"]);
+        assert!(ended.err.iter().any(told), "{ended:?}");
+        // What a script says after it is told of, and no failure.
+        let ended = run(b"c\n/quit\nb\n");
+        assert_eq!(
+            (ended.code, &said(&ended.out)[..]),
+            (0, &["c".to_owned()][..])
+        );
+        assert!(ended.err.iter().any(told), "{ended:?}");
+        // Nothing is left over: nothing is told.
+        let ended = run(b"c\n/quit\n");
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(!ended.err.iter().any(told), "{ended:?}");
+    }
+    // Nobody is told who is not found in time.
+    let ended = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
+    assert_eq!(ended.code, 1, "{ended:?}");
+}
+
+#[test]
+fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let mut alice = lo.start("alice", &["--ephemeral", "--no-echo"]);
+    wait_joined(&alice, "bob");
+    let mut stdin = alice.take_stdin();
+    // He takes nothing now: her memory is full at some time, and then she reads on no more.
+    bob.signal(Signal::SIGSTOP);
+    let writer = thread::spawn(move || while stdin.write_all(&flood()).is_ok() {});
+    let fd = format!("/proc/{}/io", alice.pid());
+    let taken = || {
+        let io = std::fs::read_to_string(&fd).expect("a process");
+        io.lines().next().map(str::to_owned)
+    };
+    let (mut before, mut since) = (taken(), Instant::now());
+    wait_until("an input that waits", SOON, || {
+        let now = taken();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_millis(500)
+    });
+    alice.signal(Signal::SIGTERM);
+    assert_eq!(alice.wait_code(SOON), 143);
+    let err = alice.err.wait_end(SOON);
+    assert!(err.iter().any(|line| line.contains("not said")), "{err:?}");
+    writer.join().expect("a writer");
+    bob.signal(Signal::SIGCONT);
 }
