@@ -2,7 +2,6 @@
 //!
 //! What was said comes from the history, so that a run goes on line by line where it is, whoever writes it. What is to be said is kept
 //! until it is told to be stored.
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,22 +10,20 @@ use std::time::Duration;
 use mio::{Events, Token};
 
 use super::desk::{Desk, cannot};
-use super::envelope::{self, ANSWER_MAX, Log, Message, Told, Welcome};
+use super::envelope::{self, ANSWER_MAX, Message, Told, Welcome};
 use super::event_loop::SIGNALS;
 use super::failure::Failure;
 use super::options::Options;
+use super::outbox::{Asked, Outbox};
 use super::pipe::Pipe;
 use super::session::Session;
 use super::signals::Signals;
 use super::status::FAILED;
 use super::store::Store;
 use super::view::View;
-use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Command, Delivery, Notice, Position};
+use crate::base::event::{Command, Delivery, Notice};
 use crate::base::identity::NetworkTag;
-use crate::base::lines::Lines;
-use crate::base::name::{Folder, Room, Target, Whom};
-use crate::base::table::Table;
+use crate::base::name::{Room, Target};
 use crate::base::time::{Now, Time};
 
 const LINK: Token = Token(4);
@@ -38,42 +35,13 @@ const RETRY: u64 = 5;
 const LINGER: u64 = 1_300;
 /// Milliseconds that the last lines may take then.
 const LAST: u64 = 500;
-/// Bytes, and pieces, that may be said and not yet stored; then stdin waits.
-const SAYS_BYTES: usize = 256 * 1024;
-const SAYS_MAX: usize = 1024;
-/// Bytes read from the history at a time.
-const READ_BYTES: usize = 64 * 1024;
-
-/// Said, and not yet told to be stored.
-struct Said {
-    target: Target,
-    lines: Lines,
-    action: bool,
-    /// It lies behind this in its part of the history, if anywhere.
-    mark: Position,
-}
-
-/// To be said once it is known who is meant.
-struct Asked {
-    whom: Whom,
-    lines: Lines,
-    action: bool,
-    within: u64,
-    /// When an answer must be there.
-    until: Time,
-}
-
 /// All that outlives the program it acts through.
 pub struct Guest {
     welcome: Option<Welcome>,
     /// The first is spoken in.
     rooms: Vec<Room>,
     store: Store,
-    says: VecDeque<Said>,
-    /// Stored last for each target.
-    heads: Table<Target, (LogId, u64)>,
-    /// The reader who is looked for; nothing else is said meanwhile.
-    finding: Option<Asked>,
+    outbox: Outbox,
     /// Parts of the history that are to open, or to close.
     opening: usize,
     /// The peers were asked for.
@@ -92,9 +60,7 @@ impl Guest {
             welcome: None,
             rooms: options.rooms.clone(),
             store: Store::view(View::new(Path::new(""), NetworkTag::OPEN, false)),
-            says: VecDeque::new(),
-            heads: Table::new(),
-            finding: None,
+            outbox: Outbox::default(),
             opening: 0,
             looking: false,
             asked: Time(0),
@@ -127,7 +93,7 @@ impl Guest {
         let (me, port) = (welcome.me.clone(), welcome.port);
         self.met = welcome.met;
         self.welcome = Some(welcome);
-        self.drop_stored();
+        self.outbox.drop_stored(&self.store, &me.id);
         self.asked = desk.clock.now().time;
         for place in &desk.options.peers {
             envelope::put_dial(&mut pipe.output, place);
@@ -172,15 +138,7 @@ impl Guest {
         if session.prints() {
             envelope::put(out, format_args!("follow"));
         }
-        for (log, sequence) in self.heads.values() {
-            envelope::put(out, format_args!("await {} {sequence}", Log(log)));
-        }
-        for said in &self.says {
-            envelope::put_say(out, &said.target, &said.lines, said.action);
-        }
-        if let Some(asked) = &self.finding {
-            envelope::put_find(out, &asked.whom, asked.within);
-        }
+        self.outbox.begin(out);
         if std::mem::take(&mut self.looking) {
             session.take_over(vec![Command::Peers]);
         }
@@ -206,7 +164,7 @@ impl Guest {
             let takes = self.takes();
             let waits = self.opening > 0 || session.goal.ended();
             let busy = pipe.readable || !waits && session.busy(takes);
-            let deadlines = match (self.asks(), &self.finding) {
+            let deadlines = match (self.asks(), self.outbox.asked()) {
                 (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
                 (false, Some(asked)) => [None, self.until, Some(asked.until)],
                 (false, None) => [session.deadline(), self.until, None],
@@ -246,7 +204,7 @@ impl Guest {
             }
             session.take_in(now, takes);
             while self.opening == 0
-                && self.finding.is_none()
+                && self.outbox.asked().is_none()
                 && let Some(command) = session.next_command()
             {
                 self.command(session, pipe, command, now);
@@ -261,15 +219,12 @@ impl Guest {
     }
 
     fn takes(&self) -> bool {
-        let bytes: usize = self.says.iter().map(|said| said.lines.len()).sum();
-        self.opening == 0
-            && self.finding.is_none()
-            && bytes < SAYS_BYTES
-            && self.says.len() < SAYS_MAX
+        self.opening == 0 && self.outbox.takes()
     }
 
     fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
-        let stored = self.says.is_empty() && self.finding.is_none();
+        look_no_more(&mut self.outbox, session);
+        let stored = self.outbox.is_empty();
         let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
         if session.goal.ended() && !stored {
             let until = *self.until.get_or_insert(now.time + LINGER);
@@ -277,7 +232,7 @@ impl Guest {
                 return None;
             }
         }
-        let silent = match &self.finding {
+        let silent = match self.outbox.asked() {
             _ if self.asks() => self.asked + PATIENCE <= now.time,
             Some(asked) => asked.until <= now.time,
             None => !stored && late(session.deadline()),
@@ -288,13 +243,13 @@ impl Guest {
             );
             session.goal.end(FAILED);
             // Nothing of it is waited for any more.
-            self.says.clear();
+            self.outbox.clear();
             (self.opening, self.looking, self.until) = (0, false, None);
         }
-        if (self.asks() || self.finding.is_some()) && !session.goal.ended() {
+        if (self.asks() || self.outbox.asked().is_some()) && !session.goal.ended() {
             return None;
         }
-        session.over(now, self.met, self.says.is_empty(), || self.delivery)
+        session.over(now, self.met, self.outbox.is_empty(), || self.delivery)
     }
 
     fn told(&mut self, session: &mut Session, out: &mut Vec<u8>, told: Told) -> io::Result<()> {
@@ -321,30 +276,22 @@ impl Guest {
                     session.end_turn(&mut self.store)?;
                 }
             }
-            Told::Accepted(log, sequence) => {
-                if let Some(said) = self.says.pop_front() {
-                    self.heads.insert(said.target, (log, sequence));
-                }
-            }
+            Told::Accepted(log, sequence) => self.outbox.accepted(log, sequence),
             Told::Refused => {
-                self.says.pop_front();
+                self.outbox.refused();
                 session.goal.refuse();
             }
-            Told::Found(reader) => {
-                if let Some(asked) = self.finding.take() {
-                    self.say(out, Target::Peer(reader), asked.lines, asked.action);
-                }
-            }
+            Told::Found(reader) => self.outbox.found(out, &self.store, reader),
             Told::Lost(code, content) => {
-                self.finding = None;
+                self.outbox.lost();
                 // If nothing else was said, there is nothing to be waited for.
-                self.delivery.settled = self.says.is_empty() && self.heads.is_empty();
+                self.delivery.settled = self.outbox.was_unused();
                 session.notice(Notice::Error { code, content }, &self.store);
             }
             Told::Delivery { met, delivery } => {
                 self.met |= met;
                 self.delivery = delivery;
-                if delivery.settled && self.says.is_empty() && self.finding.is_none() {
+                if delivery.settled && self.outbox.is_empty() {
                     session.goal.settled();
                 }
             }
@@ -375,7 +322,8 @@ impl Guest {
                 action,
             } => match room.or_else(|| self.rooms.first().cloned()) {
                 Some(room) if self.rooms.contains(&room) => {
-                    self.say(out, Target::Room(room), lines, action);
+                    let target = Target::Room(room);
+                    self.outbox.say(out, &self.store, target, lines, action);
                 }
                 Some(room) => refuse(
                     session,
@@ -426,69 +374,23 @@ impl Guest {
                 action,
                 within,
             } => {
-                envelope::put_find(out, &whom, within);
-                self.finding = Some(Asked {
+                let until = now.time + within + PATIENCE;
+                let asked = Asked {
                     whom,
                     lines,
                     action,
                     within,
-                    until: now.time + within + PATIENCE,
-                });
+                    until,
+                };
+                self.outbox.ask(out, asked);
             }
             Command::Find { .. } | Command::Await { .. } | Command::Leave => {}
-        }
-    }
-
-    /// In pieces that are one batch each: so it can be told from the history which of them are stored.
-    fn say(&mut self, out: &mut Vec<u8>, target: Target, mut lines: Lines, action: bool) {
-        let folder = folder(&target);
-        while !lines.is_empty() {
-            let said = Said {
-                target: target.clone(),
-                lines: lines.take_batch(),
-                action,
-                mark: self.store.end(&folder),
-            };
-            envelope::put_say(out, &said.target, &said.lines, action);
-            self.says.push_back(said);
         }
     }
 
     fn left(&mut self, session: &mut Session, room: &Room) {
         self.rooms.retain(|other| other != room);
         session.speak_in(self.rooms.first());
-    }
-
-    /// The program that was to store it died, perhaps between that and telling of it: what is stored is not said again.
-    fn drop_stored(&mut self) {
-        while let Some(said) = self.says.front() {
-            let Some(found) = self.stored(said) else {
-                return;
-            };
-            let target = said.target.clone();
-            self.heads.insert(target, found);
-            self.says.pop_front();
-        }
-    }
-
-    fn stored(&self, said: &Said) -> Option<(LogId, u64)> {
-        let me = self.welcome.as_ref()?.me.id;
-        let head = self.heads.get(&said.target);
-        let mut at = said.mark;
-        let folder = folder(&said.target);
-        loop {
-            let batches = self.store.read_on(&folder, &mut at, READ_BYTES);
-            // What cannot be read counts as not there: said twice is better than lost.
-            let batches = batches.ok().filter(|batches| !batches.is_empty())?;
-            for entry in batches {
-                let batch = entry.batch;
-                let before =
-                    head.is_some_and(|(log, last)| *log == batch.log && batch.last() <= *last);
-                if batch.log.author == me && !before && is_same(&batch, said) {
-                    return Some((batch.log.clone(), batch.last()));
-                }
-            }
-        }
     }
 
     /// Until the next try to come in. The status, if the run ended meanwhile.
@@ -509,7 +411,8 @@ impl Guest {
         for signal in signals.pending() {
             session.signal(signal);
         }
-        if !session.goal.ended() || !self.says.is_empty() || self.finding.is_some() {
+        look_no_more(&mut self.outbox, session);
+        if !session.goal.ended() || !self.outbox.is_empty() {
             return Ok(None);
         }
         session
@@ -528,34 +431,12 @@ impl Guest {
             return Ok(());
         };
         self.same_network(network)?;
-        self.drop_stored();
+        self.outbox.drop_stored(&self.store, &welcome.me.id);
         desk.options.username = welcome.me.nick;
         desk.options.multicast = welcome.multicast;
         desk.options.interfaces = welcome.interfaces;
         desk.options.rooms = self.rooms.clone();
-        let heads = std::mem::take(&mut self.heads).into_values();
-        let mut commands: Vec<Command> = heads
-            .map(|(log, sequence)| Command::Await { log, sequence })
-            .collect();
-        commands.extend(self.says.drain(..).map(|said| match said.target {
-            Target::Room(room) => Command::Say {
-                room: Some(room),
-                lines: said.lines,
-                action: said.action,
-            },
-            Target::Peer(id) => Command::Tell {
-                whom: Whom::from(&id),
-                lines: said.lines,
-                action: said.action,
-                within: 0,
-            },
-        }));
-        commands.extend(self.finding.take().map(|asked| Command::Tell {
-            whom: asked.whom,
-            lines: asked.lines,
-            action: asked.action,
-            within: asked.within,
-        }));
+        let mut commands = self.outbox.take();
         if self.looking {
             commands.push(Command::Peers);
         }
@@ -584,19 +465,16 @@ fn hear(pipe: &mut Pipe) -> Option<Told> {
     }
 }
 
+/// An ended run waits for no reader.
+fn look_no_more(outbox: &mut Outbox, session: &mut Session) {
+    if session.goal.ended()
+        && let Some(asked) = outbox.lost()
+    {
+        session.complain(&format!("not sent to {}: not found yet", asked.whom));
+    }
+}
+
 fn refuse(session: &mut Session, store: &Store, content: String) {
     let code = "room";
     session.notice(Notice::Error { code, content }, store);
-}
-
-/// Where the history keeps what we say there.
-fn folder(target: &Target) -> Folder {
-    target.room().map_or_else(Folder::direct, Folder::from)
-}
-
-fn is_same(batch: &Batch, said: &Said) -> bool {
-    let same = batch.log.target == said.target && batch.action == said.action;
-    let (mut lines, mut same) = (said.lines.iter(), same);
-    batch.each_line(|line| same &= lines.next() == Some(line));
-    same && lines.next().is_none()
 }

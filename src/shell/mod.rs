@@ -25,6 +25,7 @@ pub mod keyboard;
 pub mod memory;
 pub mod merge;
 pub mod options;
+pub mod outbox;
 pub mod pipe;
 pub mod printer;
 pub mod program;
