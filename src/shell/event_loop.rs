@@ -295,6 +295,7 @@ impl EventLoop {
         // A disk that is full stops nothing that is already there; saving will tell.
         let dropped = self.store.end_turn(&self.node).unwrap_or_default();
         for (log, low) in dropped {
+            self.session.transcript.dropped(&log, low);
             self.feed(Input::Dropped { log, low });
         }
         if self.store.take_sync_failed() {

@@ -2,7 +2,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::event::{Chat, Notice, Position};
+use crate::base::batch::LogId;
+use crate::base::event::{Chat, Notice, Peer, Position, Stored};
 use crate::base::identity::PeerId;
 use crate::base::name::Folder;
 use crate::base::table::Table;
@@ -36,6 +37,9 @@ pub struct Transcript {
     echo: bool,
     /// The output took less than there was.
     lagging: bool,
+    /// While it does: the last line of each log that was read, and up to where the store has given it up since.
+    reached: Table<LogId, u64>,
+    given_up: Table<LogId, u64>,
     events: VecDeque<Vec<u8>>,
     /// Chunks handed to the output, and how far the history is printed when they are out.
     handed: VecDeque<(u64, Folder, Position)>,
@@ -55,6 +59,8 @@ impl Transcript {
             cursors: Table::new(),
             echo,
             lagging: false,
+            reached: Table::new(),
+            given_up: Table::new(),
             events: VecDeque::new(),
             handed: VecDeque::new(),
             token: 0,
@@ -114,6 +120,13 @@ impl Transcript {
         self.lagging = true;
     }
 
+    /// The store gave up what is below `low`.
+    pub fn dropped(&mut self, log: &LogId, low: u64) {
+        if self.lagging {
+            self.given_up.insert(log.clone(), low);
+        }
+    }
+
     /// The run ends: what is stored by now is still printed, and no more.
     pub fn stop(&mut self) {
         self.stopped = true;
@@ -145,6 +158,9 @@ impl Transcript {
         }
         if self.lagging || !printer.room() {
             self.lagging = true;
+            if self.reached.get(log).is_none() {
+                self.reached.insert(log.clone(), chat.batch.sequence - 1);
+            }
             return;
         }
         cursor.at = store.end(folder);
@@ -258,7 +274,11 @@ impl Transcript {
                         };
                     let (at, count) = (entry.at, entry.batch.count);
                     let lines = left(self.lines).min(count);
+                    let missing = self.missing(&entry);
                     if shown {
+                        if let Some(gap) = missing {
+                            face.notice(&gap, &mut out);
+                        }
                         let skip = from_backlog
                             .filter(|(at, _)| entry.at == *at)
                             .map_or(0, |(_, skip)| skip);
@@ -279,7 +299,30 @@ impl Transcript {
             self.print(face, printer, event);
         }
         self.lagging = !self.events.is_empty();
+        if !self.lagging {
+            self.reached = Table::new();
+            self.given_up = Table::new();
+        }
         Ok(())
+    }
+
+    /// What the store gave up between this and what was read before it of the log.
+    fn missing(&mut self, entry: &Stored) -> Option<Notice> {
+        let batch = &entry.batch;
+        let reached = self.reached.insert(batch.log.clone(), batch.last());
+        let to = self.given_up.remove(&batch.log)?.min(batch.sequence) - 1;
+        let from = reached? + 1;
+        (from <= to).then(|| Notice::Gap {
+            target: batch.log.target.clone(),
+            author: Peer {
+                id: batch.log.author,
+                nick: batch.username.clone(),
+            },
+            incarnation: batch.log.incarnation,
+            from,
+            to,
+            at: entry.local.received,
+        })
     }
 
     /// Notes in the store what stdout has taken, so that a run that is killed repeats no more than its last turn.

@@ -196,3 +196,36 @@ fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
     writer.join().expect("a writer");
     bob.signal(Signal::SIGCONT);
 }
+
+#[test]
+fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
+    command.args(["--interface=lo", "--ephemeral", "listen"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut alice = command.stderr(Stdio::piped()).spawn().expect("a program");
+    let err = alice.stderr.take().expect("piped");
+    BufReader::new(err)
+        .read_line(&mut String::new())
+        .expect("ready");
+    let input = flood().repeat(6);
+    let ended = finish(lo.spawn("bob", &["send", "-W", "30"]), &input);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = finish(lo.spawn("bob", &["send", "the last"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let (mut lines, mut missing) = (0, 0);
+    let out = BufReader::new(alice.stdout.take().expect("piped"));
+    for line in out.lines().map(|line| line.expect("text")) {
+        if line.ends_with(": the last") {
+            break;
+        }
+        lines += usize::from(line.ends_with("brown fox "));
+        if let Some((_, rest)) = line.split_once(" - ") {
+            let (number, _) = rest.split_once(" lines of bob~").expect("a gap");
+            missing += number.parse::<usize>().expect("a number");
+        }
+    }
+    alice.kill().and_then(|()| alice.wait()).expect("an end");
+    assert!(missing > 0, "{lines}");
+    assert_eq!(lines + missing, LINES * 6);
+}
