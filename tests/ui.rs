@@ -284,7 +284,8 @@ fn stderr_says_what_happened_to_a_name() {
         text::diagnostic(&notice).unwrap(),
         format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
     );
-    let twin = text::diagnostic(&Notice::Twin { address: None }).unwrap();
+    let (address, by) = (None, None);
+    let twin = text::diagnostic(&Notice::Twin { address, by }).unwrap();
     assert!(twin.contains("--dir") && twin.contains("--ephemeral"));
     let error = Notice::Error {
         code: "disk",

@@ -346,9 +346,10 @@ pub enum Notice {
         known: PeerId,
         since: Wall,
     },
-    /// Two programs use this identity, here and at that address.
+    /// Two programs use this identity: here and at that address, as was seen; or as a peer says.
     Twin {
         address: Option<SocketAddr>,
+        by: Option<Peer>,
     },
     /// Something failed, or was refused. `code` is for scripts.
     Error {

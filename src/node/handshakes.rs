@@ -326,7 +326,7 @@ impl Handshakes {
         events: &mut Vec<Event>,
     ) {
         if run != hub.run {
-            self.twin(hub, Some(run), address);
+            self.twin(hub, Some(run), Some(address), None);
         }
         // Not yet ours to close when the other program has not had our hello: it went out before this.
         self.unfinished.remove(&stream);
@@ -337,12 +337,17 @@ impl Handshakes {
         });
     }
 
-    /// Another program uses our key. Each is reported once.
-    pub fn twin(&mut self, hub: &mut Hub, run: Option<u64>, address: SocketAddr) {
+    /// Another program uses our key. Each is reported once. `by`: the peer that says so, which may lie.
+    pub fn twin(
+        &mut self,
+        hub: &mut Hub,
+        run: Option<u64>,
+        address: Option<SocketAddr>,
+        by: Option<Peer>,
+    ) {
         if self.twins.len() < TWINS_MAX && self.twins.insert(run) {
             self.met_twin = true;
-            let address = Some(address);
-            hub.notice(Notice::Twin { address });
+            hub.notice(Notice::Twin { address, by });
         }
     }
 

@@ -461,7 +461,7 @@ impl Node {
         let Some(link) = hub.links.get(&stream) else {
             return;
         };
-        let (peer, run, address) = (link.peer.clone(), link.run, link.address);
+        let (peer, run) = (link.peer.clone(), link.run);
         match message {
             Message::Rooms { rooms } => {
                 self.rooms.told(hub, stream, rooms);
@@ -504,7 +504,7 @@ impl Node {
             Message::Bye { reason } => {
                 // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
                 if reason == "twin" {
-                    return self.handshakes.twin(hub, None, address);
+                    return self.handshakes.twin(hub, None, None, Some(peer));
                 }
                 links::ended(hub, stream, reason == "duplicate", events);
                 if reason == "leave" {

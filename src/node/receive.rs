@@ -49,6 +49,16 @@ impl Replicate {
             self.again.take(hub, &key, &batch);
             return Verdict::Fine;
         }
+        if self.sources.is_evidence(hub, &key, &batch) {
+            let author = self.sources.key(&batch.log.author);
+            if !author.is_some_and(|author| batch.verify(&author)) {
+                return Verdict::Broken;
+            }
+            if logs.fit(&batch, None) == Fit::Fork {
+                self.sources.fork(hub, &batch.log, batch.sequence);
+            }
+            return Verdict::Fine;
+        }
         let standing = self.sources.standing(hub.now.time, &key, &batch);
         if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
             hub.counters.unwanted_batches += 1;

@@ -22,6 +22,8 @@ const DOUBLED_MAX: u32 = 8;
 const WANTED_MAX: usize = 4_096;
 /// Most logs that others offer, and of which it is kept where the backfill ends.
 const OFFERED_MAX: usize = 16_384;
+/// Most batches that were asked for only to see whether their author said two things.
+const SUSPECTS_MAX: usize = 256;
 /// Most authors without a link of whom the key is kept ready.
 const KEYS_MAX: usize = 256;
 /// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
@@ -69,6 +71,8 @@ pub struct Sources {
     keys: Table<PeerId, VerifyingKey>,
     /// Logs of which others hold something else than we do: each is reported once.
     forked: Set<LogId>,
+    /// Lines that others say to hold otherwise than we do: what they hold is asked for, for only what its author signed accuses him.
+    suspects: Table<(StreamId, LogId), u64>,
     /// Logs that are asked of their author beside another.
     both: Set<LogId>,
     /// Who holds something else than we do is not asked for it again.
@@ -80,6 +84,7 @@ impl Sources {
     pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
         self.wanted.retain(|key, _| which(key));
         self.refused.retain(|key| which(key));
+        self.suspects.retain(|key, _| which(key));
         self.offers.retain(|log, offers| {
             offers.retain(|stream, _| which(&(*stream, log.clone())));
             !offers.is_empty()
@@ -148,11 +153,12 @@ impl Sources {
         if let Some(range) = logs.get(&log)
             && range.high >= held.high
         {
-            if range.high == held.high && range.hash != held.hash {
-                self.fork(hub, &log, held.high);
-            }
             if let Some(offers) = self.offers.get_mut(&log) {
                 offers.remove(&stream);
+            }
+            let own = held.sender == hub.id();
+            if range.high == held.high && range.hash != held.hash && !own {
+                self.suspect(hub, (stream, log), held.high);
             }
             return;
         }
@@ -183,6 +189,26 @@ impl Sources {
             self.refused.insert(key.clone());
         }
         want(hub, key, 0);
+    }
+
+    fn suspect(&mut self, hub: &mut Hub, key: (StreamId, LogId), line: u64) {
+        let known = self.forked.contains(&key.1) || self.suspects.contains_key(&key);
+        let asked = self.wanted.contains_key(&key);
+        if !known && !asked && self.suspects.len() < SUSPECTS_MAX {
+            want(hub, &key, line);
+            self.suspects.insert(key, line);
+        }
+    }
+
+    /// Is this what was asked for to see what its author said? Nothing more of it is wanted.
+    pub fn is_evidence(&mut self, hub: &mut Hub, key: &(StreamId, LogId), batch: &Batch) -> bool {
+        let line = self.suspects.get(key);
+        let is = line.is_some_and(|line| batch.sequence <= *line && *line <= batch.last());
+        if is {
+            self.suspects.remove(key);
+            want(hub, key, 0);
+        }
+        is
     }
 
     /// Somebody's log has two ends. Said once for each log.

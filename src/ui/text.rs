@@ -363,8 +363,12 @@ pub fn warning(notice: &Notice) -> Option<String> {
                 known.short()
             ))
         }
-        Notice::Twin { address } => {
-            let place = address.map_or(String::new(), |a| format!(" (the other one at {a})"));
+        Notice::Twin { address, by } => {
+            let place = match (address, by) {
+                (Some(address), _) => format!(" (the other one at {address})"),
+                (None, Some(peer)) => format!(" (so says {peer})"),
+                (None, None) => String::new(),
+            };
             Some(format!(
                 "WARNING: two programs use this identity{place}; give each its own with --dir or --ephemeral"
             ))

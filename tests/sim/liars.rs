@@ -283,3 +283,101 @@ fn keys_that_nobody_saw_hold_nothing() {
         |n: &&Notice| matches!(n, Notice::Delivered { peer, .. } if peer.id == lan.id(bob));
     assert_eq!(lan.people[alice].shown().filter(delivered).count(), 1);
 }
+
+/// `holder` says that it holds this range.
+fn claim(lan: &mut Lan, holder: &mut Stranger, range: &Range) {
+    let held = Held {
+        sender: range.log.author,
+        incarnation: incarnation(range.log.incarnation),
+        low: range.low,
+        high: range.high,
+        hash: range.hash,
+        start: 0,
+        age: 0,
+        holder: None,
+        signature: None,
+    };
+    let have = Have {
+        target: "#general".into(),
+        logs: vec![held],
+        ..Default::default()
+    };
+    holder.say(lan, &Message::Have(have));
+}
+
+#[test]
+fn only_what_he_signed_accuses_an_author() {
+    let mut lan = Lan::new(10);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.say(bob, "hello");
+    lan.run_for(50);
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    let mut range = held(&lan, alice).remove(0);
+    assert_eq!(range.log.author, lan.id(bob));
+    range.hash = Hash([3; 32]);
+    claim(&mut lan, &mut liar, &range);
+    claim(&mut lan, &mut liar, &range);
+    assert_eq!(lan.people[alice].errors("fork"), 0);
+
+    // The liar himself has said two things; who holds the other one shows it when asked.
+    let (one, other) = (liar.batch(1, None, "one"), liar.batch(1, None, "other"));
+    liar.frame(&mut lan, Kind::Batch, one.bytes());
+    let mut carol = Stranger::greeted(&mut lan, alice, 2);
+    let range = Range {
+        log: liar.log(),
+        low: 1,
+        high: 1,
+        hash: other.hash,
+        lamport: 1,
+    };
+    claim(&mut lan, &mut carol, &range);
+    let words = carol.read(&mut lan).into_iter();
+    let mut words = words.filter_map(|frame| Message::parse(&frame.payload));
+    let asked = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
+    assert!(words.any(asked), "what it holds is asked for");
+    carol.frame(&mut lan, Kind::Batch, other.bytes());
+    assert_eq!(lan.people[alice].errors("fork"), 1);
+    // What is not signed by him ends the link.
+    let Some(at) = other.bytes().windows(5).position(|w| w == b"other") else {
+        panic!("the text");
+    };
+    let mut forged = other.bytes().to_vec();
+    forged[at] = b'O';
+    let mut range = held(&lan, alice).remove(0);
+    range.hash = Hash([4; 32]);
+    let mut dave = Stranger::greeted(&mut lan, alice, 3);
+    claim(&mut lan, &mut dave, &range);
+    dave.frame(&mut lan, Kind::Batch, &forged);
+    assert_eq!(lan.people[alice].errors("fork"), 1);
+}
+
+#[test]
+fn who_cries_twin_is_named_and_does_no_harm() {
+    let mut lan = Lan::new(11);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.checks.twins = true;
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.say(alice, "one");
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    for n in 0..10 {
+        let reason = "twin".into();
+        liar.say(&mut lan, &Message::Bye { reason });
+        lan.say(alice, &format!("line {n}"));
+    }
+    let twins = lan.people[alice].shown().filter_map(|n| match n {
+        Notice::Twin { address, by } => Some((*address, by.clone().map(|by| by.id))),
+        _ => None,
+    });
+    let said: Vec<_> = twins.collect();
+    assert_eq!(said, [(None, Some(liar.identity.id()))]);
+    lan.run_for(1_000);
+    assert_eq!(lan.people[bob].heard().len(), 11);
+    let own = lan.id(alice);
+    let own = held(&lan, bob).into_iter().filter(|r| r.log.author == own);
+    assert!(own.count() <= 2, "the numbers change once");
+}
