@@ -444,13 +444,13 @@ impl Replicate {
             again::resume(hub, logs);
         }
         let due = |at: Time| at <= hub.now.time;
-        if self.stalled.is_none() && self.sources.deadline(hub).is_some_and(due) {
+        if self.stalled.is_none() && self.sources.deadline().is_some_and(due) {
             self.sources.choose(hub, logs, rooms, false);
         }
     }
 
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
-        let asks = self.stalled.or_else(|| self.sources.deadline(hub));
+        let asks = self.stalled.or_else(|| self.sources.deadline());
         self.haves.deadline(hub).into_iter().chain(asks).min()
     }
 }

@@ -20,7 +20,9 @@ const AHEAD_FOR: u64 = 300;
 const DOUBLED_MAX: u32 = 8;
 /// Most logs asked for over one link.
 const WANTED_MAX: usize = 4_096;
-/// Most logs that others offer, and of which it is kept where the backfill ends.
+/// Most logs offered over one link: no liar takes the places of others.
+const OFFERS_SHARE: usize = 2_048;
+/// Most logs of which it is kept where the backfill ends, and the like.
 const OFFERED_MAX: usize = 16_384;
 /// Most batches that were asked for only to see whether their author said two things.
 const SUSPECTS_MAX: usize = 256;
@@ -62,6 +64,12 @@ pub struct Standing {
 pub struct Sources {
     wanted: Table<(StreamId, LogId), Wanted>,
     offers: Table<LogId, Table<StreamId, Offer>>,
+    /// How many of them came over each link.
+    shares: Table<StreamId, usize>,
+    /// When another neighbour is to be asked, at the earliest, as it was at the end of the last turn in which that changed.
+    next: Option<Time>,
+    /// It may have changed.
+    stirred: bool,
     /// Lines below this were said before we first came into the room.
     backfill: Table<LogId, u64>,
     /// The link over which each peer first said what it holds of a room: what it says after that is news.
@@ -85,10 +93,31 @@ impl Sources {
         self.wanted.retain(|key, _| which(key));
         self.refused.retain(|key| which(key));
         self.suspects.retain(|key, _| which(key));
+        self.keep_offers(|stream, log, _| which(&(stream, log.clone())));
+    }
+
+    fn keep_offers(&mut self, which: impl Fn(StreamId, &LogId, &Offer) -> bool) {
+        self.stirred = true;
+        self.shares.clear();
+        let shares = &mut self.shares;
         self.offers.retain(|log, offers| {
-            offers.retain(|stream, _| which(&(*stream, log.clone())));
+            offers.retain(|stream, offer| {
+                let keeps = which(*stream, log, offer);
+                if keeps {
+                    *shares.get_or_default(*stream) += 1;
+                }
+                keeps
+            });
             !offers.is_empty()
         });
+    }
+
+    fn withdraw(&mut self, (stream, log): (StreamId, &LogId)) {
+        let offers = self.offers.get_mut(log);
+        if offers.and_then(|offers| offers.remove(&stream)).is_some() {
+            *self.shares.get_or_default(stream) -= 1;
+            self.stirred = true;
+        }
     }
 
     /// A peer says what it holds of a room.
@@ -153,20 +182,21 @@ impl Sources {
         if let Some(range) = logs.get(&log)
             && range.high >= held.high
         {
-            if let Some(offers) = self.offers.get_mut(&log) {
-                offers.remove(&stream);
-            }
+            self.withdraw((stream, &log));
             let own = held.sender == hub.id();
             if range.high == held.high && range.hash != held.hash && !own {
                 self.suspect(hub, (stream, log), held.high);
             }
             return;
         }
-        if self.offers.values().map(Table::len).sum::<usize>() >= OFFERED_MAX
-            || self.refused.contains(&(stream, log.clone()))
-        {
+        let offered = self.offers.get(&log);
+        let known = offered.is_some_and(|offers| offers.contains_key(&stream));
+        let share = self.shares.get_or_default(stream);
+        if !known && *share >= OFFERS_SHARE || self.refused.contains(&(stream, log.clone())) {
             return;
         }
+        *share += usize::from(!known);
+        self.stirred = true;
         let now = hub.now.time;
         let offers = self.offers.get_or_default(log);
         let offer = offers.get_or_insert_with(stream, || Offer {
@@ -180,9 +210,7 @@ impl Sources {
 
     /// What came over this link does not go on where we stand, and what follows it will not either.
     pub fn refuse(&mut self, hub: &mut Hub, key: &(StreamId, LogId)) {
-        if let Some(offers) = self.offers.get_mut(&key.1) {
-            offers.remove(&key.0);
-        }
+        self.withdraw((key.0, &key.1));
         self.wanted.remove(key);
         self.asks.retain(|ask| ask.0 != key.0 || ask.1 != key.1);
         if self.refused.len() < OFFERED_MAX {
@@ -230,11 +258,11 @@ impl Sources {
     /// Asks for what is offered, of one neighbour for each log. `stalled`: the store takes nothing now.
     pub fn choose(&mut self, hub: &mut Hub, logs: &Logs, rooms: &Rooms, stalled: bool) {
         let now = hub.now.time;
-        self.offers.retain(|log, offers| {
-            let held = logs.get(log).map_or(0, |range| range.high);
-            offers.retain(|_, offer| offer.held.high > held);
-            !offers.is_empty()
-        });
+        if !self.stirred && self.next.is_none_or(|at| at > now) {
+            return;
+        }
+        let held = |log: &LogId| logs.get(log).map_or(0, |range| range.high);
+        self.keep_offers(|_, log, offer| offer.held.high > held(log));
         if stalled {
             return;
         }
@@ -299,7 +327,11 @@ impl Sources {
     }
 
     /// When another neighbour is to be asked, at the earliest.
-    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
+    pub fn deadline(&self) -> Option<Time> {
+        self.next
+    }
+
+    fn look_ahead(&self, hub: &Hub) -> Option<Time> {
         let waits = self.offers.iter().flat_map(|(log, offers)| {
             let source = self.source(hub, log);
             offers
@@ -321,6 +353,7 @@ impl Sources {
     /// The log is asked of nobody any more, but for `keep`.
     fn dismiss(&mut self, hub: &Hub, log: &LogId, keep: Option<StreamId>) {
         self.both.remove(log);
+        self.stirred = true;
         for stream in hub.links.keys().filter(|stream| Some(**stream) != keep) {
             if self.wanted.remove(&(*stream, log.clone())).is_some() {
                 self.asks.push((*stream, log.clone(), 0));
@@ -375,6 +408,9 @@ impl Sources {
 
     /// At a turn's end: what is to be asked for goes out.
     pub fn say(&mut self, hub: &mut Hub, stalled: bool) {
+        if std::mem::take(&mut self.stirred) {
+            self.next = self.look_ahead(hub);
+        }
         let mut messages: Table<(StreamId, String), Vec<Want>> = Table::new();
         for (stream, log, from) in std::mem::take(&mut self.asks) {
             if stalled && from > 0 {

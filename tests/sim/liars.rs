@@ -381,3 +381,49 @@ fn who_cries_twin_is_named_and_does_no_harm() {
     let own = held(&lan, bob).into_iter().filter(|r| r.log.author == own);
     assert!(own.count() <= 2, "the numbers change once");
 }
+
+#[test]
+fn endless_offers_stop_nobody_elses() {
+    let mut lan = Lan::new(12);
+    let alice = lan.person("alice");
+    lan.start(alice);
+    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    for n in 0..80u64 {
+        let logs = (0..256).map(|i| Held {
+            sender: Identity::from_seed(&[9; 32]).id(),
+            incarnation: incarnation(n * 256 + i),
+            low: 1,
+            high: 5,
+            hash: Hash([3; 32]),
+            start: 0,
+            age: 0,
+            holder: None,
+            signature: None,
+        });
+        let have = Have {
+            target: "#general".into(),
+            logs: logs.collect(),
+            ..Default::default()
+        };
+        liar.say(&mut lan, &Message::Have(have));
+    }
+    lan.run_for(2_000);
+    let mut bob = Stranger::greeted(&mut lan, alice, 2);
+    let carol = Identity::from_seed(&[8; 32]);
+    let text = lines(&["hello"]);
+    let draft = Draft {
+        log: log(carol.id(), 7),
+        ..bob.draft(1, None, &text)
+    };
+    let batch = Batch::sign(&carol, &NetworkTag::OPEN, draft);
+    let range = Range {
+        log: log(carol.id(), 7),
+        low: 1,
+        high: 1,
+        hash: batch.hash,
+        lamport: 1,
+    };
+    claim(&mut lan, &mut bob, &range);
+    bob.frame(&mut lan, Kind::Batch, batch.bytes());
+    assert_eq!(held(&lan, alice), [range], "it is asked for, and taken");
+}
