@@ -59,3 +59,10 @@ fn a_set_does_what_a_tree_does() {
         assert!(set.iter().eq(tree.iter()));
     }
 }
+
+#[test]
+fn a_part_begins_at_a_key_or_behind_it() {
+    let table: Table<u8, char> = [(2, 'b'), (4, 'd'), (6, 'f')].into_iter().collect();
+    let from = |key: u8| table.from(&key).map(|(_, v)| *v).collect::<String>();
+    assert_eq!([from(0), from(4), from(5), from(7)], ["bdf", "df", "f", ""]);
+}

@@ -111,6 +111,13 @@ impl<K: Ord, V> Table<K, V> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
+    /// From this key on, in order.
+    pub fn from<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
+        let at = self.find(key).unwrap_or_else(|at| at);
+        let rest = self.0.get(at..).unwrap_or_default();
+        rest.iter().map(|(key, value)| (key, value))
+    }
+
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, _)| key)
     }

@@ -62,7 +62,7 @@ pub struct Standing {
 
 #[derive(Default)]
 pub struct Sources {
-    wanted: Table<(StreamId, LogId), Wanted>,
+    wanted: Table<(LogId, StreamId), Wanted>,
     offers: Table<LogId, Table<StreamId, Offer>>,
     /// How many of them came over each link.
     shares: Table<StreamId, usize>,
@@ -90,7 +90,8 @@ pub struct Sources {
 
 impl Sources {
     pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
-        self.wanted.retain(|key, _| which(key));
+        self.wanted
+            .retain(|(log, stream), _| which(&(*stream, log.clone())));
         self.refused.retain(|key| which(key));
         self.suspects.retain(|key, _| which(key));
         self.keep_offers(|stream, log, _| which(&(stream, log.clone())));
@@ -211,7 +212,7 @@ impl Sources {
     /// What came over this link does not go on where we stand, and what follows it will not either.
     pub fn refuse(&mut self, hub: &mut Hub, key: &(StreamId, LogId)) {
         self.withdraw((key.0, &key.1));
-        self.wanted.remove(key);
+        self.wanted.remove(&by_log(key));
         self.asks.retain(|ask| ask.0 != key.0 || ask.1 != key.1);
         if self.refused.len() < OFFERED_MAX {
             self.refused.insert(key.clone());
@@ -221,7 +222,7 @@ impl Sources {
 
     fn suspect(&mut self, hub: &mut Hub, key: (StreamId, LogId), line: u64) {
         let known = self.forked.contains(&key.1) || self.suspects.contains_key(&key);
-        let asked = self.wanted.contains_key(&key);
+        let asked = self.wanted.contains_key(&by_log(&key));
         if !known && !asked && self.suspects.len() < SUSPECTS_MAX {
             want(hub, &key, line);
             self.suspects.insert(key, line);
@@ -307,7 +308,7 @@ impl Sources {
         if self.both.contains(log) || offers.any(|offer| offer.held.high > held) {
             return;
         }
-        let Some(wanted) = self.wanted.get(&(other, log.clone())) else {
+        let Some(wanted) = self.wanted.get(&(log.clone(), other)) else {
             return;
         };
         let wanted = Wanted {
@@ -316,7 +317,7 @@ impl Sources {
         };
         self.both.insert(log.clone());
         self.asks.push((author, log.clone(), held + 1));
-        self.wanted.insert((author, log.clone()), wanted);
+        self.wanted.insert((log.clone(), author), wanted);
     }
 
     /// The author brought a line: it alone is the source again.
@@ -344,10 +345,10 @@ impl Sources {
 
     /// The link over which a log is to come, and when it last brought something.
     fn source(&self, hub: &Hub, log: &LogId) -> Option<(StreamId, Time)> {
-        hub.links.keys().find_map(|stream| {
-            let wanted = self.wanted.get(&(*stream, log.clone()))?;
-            Some((*stream, wanted.progress))
-        })
+        let of_log = self.wanted.from(&(log.clone(), StreamId(0)));
+        let mut of_log = of_log.take_while(|((other, _), _)| other == log);
+        let linked = of_log.find(|((_, stream), _)| hub.links.contains_key(stream));
+        linked.map(|((_, stream), wanted)| (*stream, wanted.progress))
     }
 
     /// The log is asked of nobody any more, but for `keep`.
@@ -355,7 +356,7 @@ impl Sources {
         self.both.remove(log);
         self.stirred = true;
         for stream in hub.links.keys().filter(|stream| Some(**stream) != keep) {
-            if self.wanted.remove(&(*stream, log.clone())).is_some() {
+            if self.wanted.remove(&(log.clone(), *stream)).is_some() {
                 self.asks.push((*stream, log.clone(), 0));
             }
         }
@@ -394,7 +395,10 @@ impl Sources {
                 newest.min(news).max(low)
             }
         };
-        let late = self.wanted.get(&key).map_or(0, |wanted| wanted.late);
+        let late = self
+            .wanted
+            .get(&by_log(&key))
+            .map_or(0, |wanted| wanted.late);
         let wanted = Wanted {
             from,
             late: if before { held.high } else { late },
@@ -403,7 +407,7 @@ impl Sources {
             progress: hub.now.time,
         };
         self.asks.push((key.0, key.1.clone(), from));
-        self.wanted.insert(key, wanted);
+        self.wanted.insert(by_log(&key), wanted);
     }
 
     /// At a turn's end: what is to be asked for goes out.
@@ -414,7 +418,7 @@ impl Sources {
         let mut messages: Table<(StreamId, String), Vec<Want>> = Table::new();
         for (stream, log, from) in std::mem::take(&mut self.asks) {
             if stalled && from > 0 {
-                if let Some(wanted) = self.wanted.get_mut(&(stream, log)) {
+                if let Some(wanted) = self.wanted.get_mut(&(log, stream)) {
                     wanted.said = false;
                 }
                 continue;
@@ -442,7 +446,7 @@ impl Sources {
         key: &(StreamId, LogId),
         batch: &Batch,
     ) -> Option<Standing> {
-        let wanted = self.wanted.get_mut(key)?;
+        let wanted = self.wanted.get_mut(&by_log(key))?;
         wanted.progress = now;
         Some(Standing {
             from: wanted.from,
@@ -494,7 +498,7 @@ impl Sources {
     }
 
     fn over(&self, stream: StreamId) -> usize {
-        self.wanted.keys().filter(|(s, _)| *s == stream).count()
+        self.wanted.keys().filter(|(_, s)| *s == stream).count()
     }
 
     /// The store takes nothing now: what was left out is asked for when it does.
@@ -502,7 +506,7 @@ impl Sources {
         let key = (stream, batch.log.clone());
         let room = self.over(stream) < WANTED_MAX;
         let held = logs.get(&batch.log).map(|range| range.high + 1);
-        match self.wanted.get_mut(&key) {
+        match self.wanted.get_mut(&by_log(&key)) {
             Some(wanted) => wanted.said = false,
             // It came unasked, as the next line of a log that began on this link.
             None if room && (held.is_some() || batch.sequence == 1) => {
@@ -513,7 +517,7 @@ impl Sources {
                     said: false,
                     progress: hub.now.time,
                 };
-                self.wanted.insert(key, wanted);
+                self.wanted.insert(by_log(&key), wanted);
             }
             None => {}
         }
@@ -521,7 +525,7 @@ impl Sources {
 
     /// The store takes lines again.
     pub fn resume(&mut self, logs: &Logs) {
-        for ((stream, log), wanted) in self.wanted.iter_mut().filter(|(_, wanted)| !wanted.said) {
+        for ((log, stream), wanted) in self.wanted.iter_mut().filter(|(_, wanted)| !wanted.said) {
             wanted.said = true;
             if let Some(range) = logs.get(log) {
                 wanted.from = wanted.from.max(range.high + 1);
@@ -541,6 +545,11 @@ fn ready_at(hub: &Hub, log: &LogId, offer: &Offer, progress: Option<Time>) -> Ti
         None if offer.before && hub.reaches(log) => offer.since + AHEAD_FOR,
         None => offer.since,
     }
+}
+
+/// As the links of one log stand together.
+fn by_log((stream, log): &(StreamId, LogId)) -> (LogId, StreamId) {
+    (log.clone(), *stream)
 }
 
 /// Asks for one log at once.
