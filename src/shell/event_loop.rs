@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
-use crate::base::name::{Folder, Room};
+use crate::base::name::Folder;
 use crate::base::table::Set;
 use crate::base::time::Now;
 use crate::node::node::Node;
@@ -27,7 +27,6 @@ use crate::shell::state::State;
 use crate::shell::store::Store;
 use crate::shell::streams::{Change, READ_BYTES, Streams};
 use crate::shell::surroundings::Surroundings;
-use crate::wire::message::ROOMS_MAX;
 
 const WAKE: Token = Token(0);
 pub const SIGNALS: Token = Token(1);
@@ -52,12 +51,12 @@ enum Echo {
 }
 
 /// A read of the store that the core asked for: done one a turn, so that a link that lags does not hold up the others.
-struct Load {
-    stream: StreamId,
-    log: LogId,
-    from: u64,
-    at: Option<Position>,
-    budget: usize,
+pub(super) struct Load {
+    pub(super) stream: StreamId,
+    pub(super) log: LogId,
+    pub(super) from: u64,
+    pub(super) at: Option<Position>,
+    pub(super) budget: usize,
 }
 
 /// Everything the loop is made of.
@@ -370,25 +369,6 @@ impl EventLoop {
         }
     }
 
-    fn load(&mut self, load: Load) -> io::Result<()> {
-        let Load {
-            stream,
-            log,
-            from,
-            at,
-            budget,
-        } = load;
-        let (batches, next) = self.store.load(&log, from, at, budget)?;
-        self.feed(Input::Loaded {
-            stream,
-            log,
-            from,
-            batches,
-            next,
-        });
-        Ok(())
-    }
-
     /// Lines and commands of the person or script. A room to be joined is opened first.
     fn input(&mut self) -> io::Result<()> {
         let takes = self.takes();
@@ -406,37 +386,6 @@ impl EventLoop {
         }
         self.session
             .look_back(self.now, &self.store, self.node.spoken());
-        Ok(())
-    }
-
-    pub(super) fn open(&mut self, room: &Room) -> io::Result<()> {
-        if self.node.rooms().contains(room) {
-            return Ok(());
-        }
-        let folder = Folder::from(room);
-        // One too many is refused by the core, and leaves no folder.
-        if self.node.rooms().len() < ROOMS_MAX {
-            return self.open_folder(folder);
-        }
-        self.feed(Input::Opened {
-            folder,
-            ranges: Vec::new(),
-            before: false,
-        });
-        Ok(())
-    }
-
-    fn open_folder(&mut self, folder: Folder) -> io::Result<()> {
-        let ranges = self.store.join(&folder)?;
-        let before = self.store.was_there(&folder);
-        if folder != Folder::carried() {
-            self.session.open(&self.store, &folder)?;
-        }
-        self.feed(Input::Opened {
-            folder,
-            ranges,
-            before,
-        });
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub mod envelope;
 pub mod event_loop;
 pub mod face;
 pub mod failure;
+pub mod folders;
 pub mod fsync;
 pub mod goal;
 pub mod guest;
