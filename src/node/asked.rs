@@ -66,11 +66,11 @@ impl Node {
         self.logs.in_folder(folder, &self.hub.id())
     }
 
-    /// What must not be dropped of an own log: what a linked peer lacks. `u64::MAX`: nobody lacks anything.
+    /// What must not be dropped of an own log: what a linked peer lacks, and what this run said and nobody has. `u64::MAX`: all may be.
     pub fn floor(&self, log: &LogId) -> u64 {
-        self.replicate
-            .floor(&self.hub, &self.receipts, log)
-            .unwrap_or(u64::MAX)
+        let lacked = self.replicate.floor(&self.hub, &self.receipts, log);
+        let unheld = self.receipts.unheld(&self.logs, log);
+        lacked.map_or(unheld, |lacked| lacked.min(unheld))
     }
 
     /// Has this peer been linked, in this run or before?

@@ -214,6 +214,12 @@ impl Receipts {
         held.copied().max().unwrap_or(0)
     }
 
+    /// The first own line of this run that nobody has yet; `u64::MAX`: this run said nothing there.
+    pub fn unheld(&self, logs: &Logs, log: &LogId) -> u64 {
+        let start = logs.start(log);
+        start.map_or(u64::MAX, |start| start.max(self.best(log) + 1))
+    }
+
     /// How far this peer holds one of our logs.
     pub fn holds(&self, peer: &PeerId, log: &LogId) -> u64 {
         self.held

@@ -186,6 +186,10 @@ impl EventLoop {
         loop {
             self.end_turn()?;
             let (met, stored) = (self.node.linked() > 0, self.node.accepting());
+            let stuck = !met && self.store.full();
+            if let Some(sentence) = self.session.goal.stuck(self.now.time, stuck) {
+                self.session.complain(sentence);
+            }
             let delivery = || self.node.delivery();
             if let Some(status) = self.session.over(self.now, met, stored, delivery) {
                 return Ok(status);

@@ -29,6 +29,8 @@ pub struct Goal {
     ephemeral: bool,
     /// It acts through a program that stays when this one ends.
     pub through: bool,
+    /// Nobody is there, and the store has no room for more: it was told, and stdin waits.
+    stuck: bool,
     /// When waiting ends.
     deadline: Option<Time>,
     /// No more input will come.
@@ -67,6 +69,7 @@ impl Goal {
             count,
             ephemeral,
             through: false,
+            stuck: false,
             deadline,
             finishing: false,
             settled: false,
@@ -83,6 +86,23 @@ impl Goal {
     pub fn input_ended(&mut self, now: Time) {
         self.finishing = true;
         self.deadline = Some(now + self.wait.unwrap_or(WAIT));
+    }
+
+    /// `stuck`: nobody is there, and the store has no room for more. One who waits for delivery does so from then on, too: stdin may
+    /// never end. Gives what stderr should say.
+    pub fn stuck(&mut self, now: Time, stuck: bool) -> Option<&'static str> {
+        let before = std::mem::replace(&mut self.stuck, stuck);
+        if self.finishing || before == stuck {
+            return None;
+        }
+        let waits = match self.purpose {
+            Purpose::Send => true,
+            Purpose::Chat => self.wait.is_some(),
+            Purpose::Listen | Purpose::Peers => return None,
+        };
+        let until = stuck.then(|| now + self.wait.unwrap_or(10_000));
+        self.deadline = until.filter(|_| waits);
+        stuck.then_some("nobody is there, and there is no room for more: stdin waits")
     }
 
     pub fn finishing(&self) -> bool {
@@ -210,7 +230,11 @@ impl Goal {
                 } else {
                     (NOBODY, format!("nobody is there: {fate}"))
                 };
-                Some((bad.unwrap_or(status), Some(sentence)))
+                let rest = match self.finishing {
+                    true => "",
+                    false => ", and the rest of stdin was not taken",
+                };
+                Some((bad.unwrap_or(status), Some(sentence + rest)))
             }
         }
     }

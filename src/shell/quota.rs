@@ -42,7 +42,7 @@ impl Default for Limits {
 pub trait Core {
     /// What is held in a folder: all of it saved, failed saves taken back.
     fn frontier(&self, folder: &Folder) -> Vec<Range>;
-    /// No line of an own log at or above this may be dropped, for a peer lacks it. `u64::MAX`: all may.
+    /// No line of an own log at or above this may be dropped, for a peer lacks it, or nobody has it yet. `u64::MAX`: all may.
     fn floor(&self, log: &LogId) -> u64;
     /// Has this peer been linked before? Others lose their lines first when there is too much in all.
     fn is_known(&self, peer: &PeerId) -> bool;

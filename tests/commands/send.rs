@@ -1,8 +1,10 @@
 //! `send`: it tells the truth.
+use std::io::Write as _;
+use std::thread;
 use std::time::Duration;
 
 use super::hosts::Loopback;
-use super::{finish, unstamped, wait_joined, wait_line, wait_said};
+use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
 
 const STORED: &str = "is stored and goes out with the next run";
 
@@ -174,4 +176,36 @@ fn a_room_is_a_target() {
     assert!(unstamped(&line).starts_with("#ops alice~"), "{line}");
     let ended = finish(lo.spawn("alice", &["send", "-t", "@b b", "hi"]), b"");
     assert_eq!(ended.code, 2, "{ended:?}");
+}
+
+#[test]
+fn an_ephemeral_run_drops_nothing_that_nobody_has() {
+    let Some(lo) = Loopback::new() else { return };
+    // More than memory may take.
+    let input = |count: usize| {
+        let lines = (1..=count).map(|n| format!("{n} {}\n", "x".repeat(1000)));
+        lines.collect::<String>().into_bytes()
+    };
+    let waits = "p2pchat: nobody is there, and there is no room for more: stdin waits";
+    let alice = lo.spawn("alice", &["send", "--ephemeral", "-W", "0.5"]);
+    let ended = finish(alice, &input(12_000));
+    assert_eq!((ended.code, ended.err.len()), (69, 2), "{ended:?}");
+    assert_eq!(ended.err[0], waits);
+    let rest = "it is gone with this program, and the rest of stdin was not taken";
+    assert!(ended.err[1].ends_with(rest), "{ended:?}");
+
+    // One who was there before wants all, however long it took until he came.
+    finish(lo.spawn("bob", &["listen", "-W", "0.1"]), b"");
+    let mut alice = lo.spawn("alice", &["send", "--ephemeral", "-W", "20"]);
+    let mut stdin = alice.take_stdin();
+    let writer = thread::spawn(move || stdin.write_all(&input(12_000)));
+    alice.err.wait_for(SOON, |line| line == waits);
+    let bob = lo.start("bob", &["listen"]);
+    assert_eq!(alice.wait_code(SOON * 2), 0, "{:?}", alice.err.all());
+    writer.join().expect("a writer").expect("all is taken");
+    bob.out.wait_all(SOON, |lines| lines.len() >= 12_000);
+    let said = said(&bob.out.all());
+    let number = |line: &String| line.split(' ').next().and_then(|n| n.parse().ok());
+    let numbers: Vec<usize> = said.iter().filter_map(number).collect();
+    assert!(numbers.into_iter().eq(1..=12_000));
 }

@@ -253,3 +253,28 @@ fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
     lan.run_for(10_000);
     assert_eq!(lan.people[bob].disk.ranges(&Room::general())[0].high, 9);
 }
+
+#[test]
+fn what_nobody_has_yet_may_not_be_dropped() {
+    let mut lan = Lan::new(8);
+    let [alice, bob] = lan.people(["alice", "bob"]);
+    lan.start(alice);
+    lan.say(alice, "one");
+    lan.say(alice, "two");
+    let log = lan.people[alice].disk.ranges(&Room::general())[0]
+        .log
+        .clone();
+    let floor = |lan: &Lan| lan.people[alice].node.as_ref().map(|n| n.floor(&log));
+    assert_eq!(floor(&lan), Some(1));
+    lan.start(bob);
+    lan.run_for(2_000);
+    assert_eq!(lan.people[bob].heard(), ["one", "two"]);
+    assert_eq!(floor(&lan), Some(3));
+    lan.stop(bob);
+    lan.run_for(500);
+    lan.say(alice, "three");
+    assert_eq!(floor(&lan), Some(3), "what bob took with him is his");
+    lan.stop(alice);
+    lan.start(alice);
+    assert_eq!(floor(&lan), Some(u64::MAX), "of this run there is nothing");
+}
