@@ -175,7 +175,7 @@ impl EventLoop {
         let mut events = Events::with_capacity(256);
         if self.session.goal.ended() {
             // What another program left to be said is said first.
-            self.input()?;
+            self.input();
         }
         let ended = self.turns(&mut events);
         self.leave(&mut events, ended.is_ok())?;
@@ -277,8 +277,8 @@ impl EventLoop {
                 found: Found::Given,
             });
         }
-        self.serve()?;
-        self.input()?;
+        self.serve();
+        self.input();
         if self.surroundings.due() <= self.now.time {
             self.look_at_interfaces();
         }
@@ -374,13 +374,13 @@ impl EventLoop {
     }
 
     /// Lines and commands of the person or script. A room to be joined is opened first.
-    fn input(&mut self) -> io::Result<()> {
+    fn input(&mut self) {
         let takes = self.takes();
         self.session.take_in(self.now, takes);
         while let Some(command) = self.session.next_command() {
             if let Command::Join(room) = &command {
                 let room = room.clone();
-                self.open(&room)?;
+                self.try_open(&room);
             }
             let moves = matches!(command, Command::Join(_) | Command::Part(_));
             self.feed(Input::Command(command));
@@ -390,7 +390,6 @@ impl EventLoop {
         }
         self.session
             .look_back(self.now, &self.store, self.node.spoken());
-        Ok(())
     }
 
     fn look_at_interfaces(&mut self) {
@@ -538,11 +537,13 @@ impl EventLoop {
                     .failed
                     .iter()
                     .any(|batch| Arc::ptr_eq(batch, &chat.batch)) => {}
-            Output::Notice(notice) => {
-                if let Some(notice) = self.control.notice(notice, &self.store) {
-                    self.session.notice(notice, &self.store);
-                }
-            }
+            Output::Notice(notice) => self.tell(notice),
+        }
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        if let Some(notice) = self.control.notice(notice, &self.store) {
+            self.session.notice(notice, &self.store);
         }
     }
 }

@@ -2,11 +2,21 @@
 use std::io;
 
 use super::event_loop::{EventLoop, Load};
-use crate::base::event::Input;
+use crate::base::event::{Input, Notice};
 use crate::base::name::{Folder, Room};
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
+    /// A room that is asked for later than at the start: one that cannot be opened stays unjoined, and who asked is told.
+    pub(super) fn try_open(&mut self, room: &Room) {
+        if let Err(error) = self.open(room) {
+            self.tell(Notice::Error {
+                code: "room",
+                content: format!("{room} cannot be opened: {error}"),
+            });
+        }
+    }
+
     pub(super) fn open(&mut self, room: &Room) -> io::Result<()> {
         if self.node.rooms().contains(room) {
             return Ok(());

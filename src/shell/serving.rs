@@ -1,6 +1,4 @@
 //! What is asked for over the local socket, done by the loop.
-use std::io;
-
 use super::envelope::{Request, Welcome};
 use super::event_loop::EventLoop;
 use super::options::REPEATS_MAX;
@@ -14,10 +12,7 @@ const FIND_MAX: u64 = 24 * 3_600_000;
 
 impl EventLoop {
     /// What others want who act through this program.
-    ///
-    /// # Errors
-    /// A room's history cannot be opened.
-    pub(super) fn serve(&mut self) -> io::Result<()> {
+    pub(super) fn serve(&mut self) {
         self.control.read(self.poll.registry(), || Welcome {
             me: self.node.me(),
             port: self.streams.port().unwrap_or(0),
@@ -32,7 +27,7 @@ impl EventLoop {
         while let Some(request) = self.control.next(takes) {
             match request {
                 Request::Join(room) => {
-                    self.open(&room)?;
+                    self.try_open(&room);
                     if self.node.rooms().contains(&room) {
                         self.control.joined((&room).into(), &self.store);
                     } else {
@@ -69,7 +64,6 @@ impl EventLoop {
             }
             takes = self.takes();
         }
-        Ok(())
     }
 
     fn say(&mut self, target: Target, lines: Lines, action: bool) {

@@ -68,6 +68,22 @@ fn a_room_that_the_program_is_not_in_is_joined() {
 }
 
 #[test]
+fn a_room_that_cannot_be_opened_ends_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--commands"]);
+    let folder = lo.host.folder("alice").join("history/open/#new");
+    fs::write(folder, "no folder").expect("a file");
+    let ended = finish(lo.spawn("alice", &["send", "-t", "new", "psst"]), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let why = "p2pchat: #new cannot be opened: ";
+    assert!(ended.err[0].starts_with(why), "{ended:?}");
+    alice.say("/join new");
+    alice.err.wait_for(SOON, |line| line.starts_with(why));
+    alice.say("still here");
+    wait_said(&alice, &["still here"]);
+}
+
+#[test]
 fn much_that_is_piped_through_arrives_in_order() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
