@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 use p2pchat::base::batch::{Batch, Draft, Local, LogId};
@@ -17,7 +18,9 @@ use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::range::Range;
 use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::{Core, Limits};
+use p2pchat::shell::segment;
 use p2pchat::shell::store::Store;
+use p2pchat::shell::view::View;
 
 use folders::Folder;
 
@@ -170,12 +173,11 @@ fn small() -> Limits {
 fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
     let (mut sequences, mut at) = (Vec::new(), None);
     loop {
-        let (batches, next) = store.load(log, from, at, budget).unwrap();
+        let batches = store.load(log, from, &mut at, budget).unwrap();
         let Some(last) = batches.last() else {
             return sequences;
         };
         from = last.last() + 1;
-        at = next;
         sequences.extend(batches.iter().map(|batch| batch.sequence));
     }
 }
@@ -226,7 +228,7 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     let (store, ranges) = open(&folder);
     assert_eq!(ranges, [bob.range(1)]);
     assert!(store.was_there(&general()));
-    let (batches, _) = store.load(&bob.log(), 2, None, 1).unwrap();
+    let batches = store.load(&bob.log(), 2, &mut None, 1).unwrap();
     assert_eq!(batches[0].bytes(), batch.bytes());
 }
 
@@ -375,7 +377,7 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
         assert_eq!((same, again.printed(&general())), (ranges, None));
         let mut reader = authors[0].log();
         reader.incarnation = 9;
-        assert!(store.load(&reader, 1, None, 1).unwrap().0.is_empty());
+        assert!(store.load(&reader, 1, &mut None, 1).unwrap().is_empty());
         assert!(store.end_turn(&told).unwrap().is_empty());
     }
 }
@@ -452,11 +454,12 @@ fn a_silent_log_is_found_without_reading_all_between() {
         text.extend_from_slice(&copy);
         fs::write(path, text).unwrap();
     }
-    let (_, at) = store.load(&quiet.log(), 1, None, 1).unwrap();
-    for (from, at) in [(2, None), (2, at)] {
-        let (batches, next) = store.load(&quiet.log(), from, at, 1).unwrap();
+    let mut at = None;
+    store.load(&quiet.log(), 1, &mut at, 1).unwrap();
+    for mut at in [None, at] {
+        let batches = store.load(&quiet.log(), 2, &mut at, 1).unwrap();
         assert_eq!(batches[0].bytes(), second.bytes());
-        assert_eq!(next.unwrap().segment, store.end(&general()).segment);
+        assert_eq!(at.unwrap().segment, store.end(&general()).segment);
     }
     assert_eq!(load(&store, &quiet.log(), 1, 1), [1, 2]);
     assert_eq!(load(&store, &quiet.log(), 2, 1), [2]);
@@ -468,22 +471,94 @@ fn a_position_sees_what_comes_later() {
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut bob = Author::new(2);
-    let (none, at) = store.load(&bob.log(), 1, None, 1000).unwrap();
+    let (mut at, mut printed) = (None, store.end(&general()));
+    let none = store.load(&bob.log(), 1, &mut at, 1000).unwrap();
     assert!(none.is_empty());
-    let (mut at, mut printed) = (at, store.end(&general()));
     for i in 1..=50 {
         told.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
-        let (batches, next) = store.load(&bob.log(), i, at, 1000).unwrap();
+        let batches = store.load(&bob.log(), i, &mut at, 1000).unwrap();
         assert_eq!(batches[0].sequence, i);
         assert_eq!(batches.len(), 1);
-        at = next;
-        let (none, next) = store.load(&bob.log(), i + 1, at, 1000).unwrap();
+        let none = store.load(&bob.log(), i + 1, &mut at, 1000).unwrap();
         assert!(none.is_empty());
-        at = next;
         assert_eq!(numbers(&read_all(&store, &mut printed)), [(bob.id(), i)]);
         assert_eq!(printed, store.end(&general()));
     }
     assert!(folder.segments(GENERAL).len() > 3);
+}
+
+/// As a block of the medium that went bad: it is there, and cannot be read.
+fn spoil(segment: &Path) {
+    fs::remove_file(segment).unwrap();
+    fs::create_dir(segment).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_over_and_told_once() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    let told = Told::default();
+    let mut authors = [Author::new(2), Author::new(3)];
+    fill(&mut store, &told, &mut authors, 30);
+    let before = numbers(&read_all(&store, &mut Position::default()));
+    let segments = folder.segments(GENERAL);
+    spoil(&segments[2]);
+    spoil(&segments[4]);
+    let (mut seen, mut refused, mut at) = (Vec::new(), 0, Position::default());
+    while at != store.end(&general()) {
+        match store.read_on(&general(), &mut at, 700) {
+            Ok(some) => seen.extend(some.iter().map(|s| (s.batch.log.author, s.batch.sequence))),
+            Err(_) => refused += 1,
+        }
+    }
+    assert_eq!(refused, 2);
+    assert!(seen.len() > 30 && seen.len() < 60, "{}", seen.len());
+    assert!(before.starts_with(&seen[..10]) && before.ends_with(&seen[seen.len() - 10..]));
+    for author in &authors {
+        let log = author.log();
+        let (mut sequences, mut refused, mut at) = (Vec::new(), 0, None);
+        loop {
+            let from = sequences.last().map_or(1, |last| last + 1);
+            match store.load(&log, from, &mut at, 700) {
+                Ok(batches) if batches.is_empty() => break,
+                Ok(batches) => sequences.extend(batches.iter().map(|batch| batch.sequence)),
+                Err(_) => refused += 1,
+            }
+        }
+        let theirs = seen.iter().filter(|(id, _)| *id == log.author);
+        assert!(
+            sequences
+                .iter()
+                .copied()
+                .eq(theirs.map(|(_, number)| *number))
+        );
+        assert_eq!(refused, 2);
+    }
+}
+
+#[test]
+fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
+    let folder = Folder::new();
+    let (mut store, _) = open(&folder);
+    fill(&mut store, &Told::default(), &mut [Author::new(2)], 30);
+    let mut view = Store::view(View::new(&folder.0, NET, false));
+    view.open_view(&general(), store.end(&general()));
+    fs::remove_file(&folder.segments(GENERAL)[1]).unwrap();
+    let numbers = numbers(&read_all(&view, &mut Position::default()));
+    assert!(numbers.len() < 30 && numbers.last() == Some(&(Author::new(2).id(), 30)));
+    // It goes between being listed and being looked at.
+    let room = folder.room(GENERAL);
+    let taken = segment::path(&room, 99);
+    let quota = thread::spawn(move || {
+        for _ in 0..5_000 {
+            fs::write(&taken, "").unwrap();
+            fs::remove_file(&taken).unwrap();
+        }
+    });
+    while !quota.is_finished() {
+        segment::list(&room).unwrap();
+    }
+    quota.join().unwrap();
 }
 
 #[test]
@@ -800,7 +875,7 @@ fn direct_messages_have_folders_of_their_own() {
     let found = store.join(&Part::carried()).unwrap();
     assert_eq!(found, [passing.range(1)]);
     for author in [&ours, &his, &passing, &second] {
-        let (batches, _) = store.load(&author.log(), 19, None, 1 << 20).unwrap();
+        let batches = store.load(&author.log(), 19, &mut None, 1 << 20).unwrap();
         let numbers: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
         assert_eq!(numbers, [19, 20]);
     }

@@ -267,7 +267,7 @@ impl EventLoop {
         self.read_streams();
         for _ in 0..self.loads.len() {
             if let Some(load) = self.loads.pop_front() {
-                self.load(load)?;
+                self.load(load);
             }
         }
         for found in self.found.take() {

@@ -48,15 +48,25 @@ impl EventLoop {
         Ok(())
     }
 
-    pub(super) fn load(&mut self, load: Load) -> io::Result<()> {
+    /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.
+    pub(super) fn load(&mut self, load: Load) {
         let Load {
             stream,
             log,
             from,
-            at,
+            at: mut next,
             budget,
         } = load;
-        let (batches, next) = self.store.load(&log, from, at, budget)?;
+        let batches = loop {
+            let before = next;
+            match self.store.load(&log, from, &mut next, budget) {
+                Ok(batches) => break batches,
+                Err(error) => self.session.unread(&error),
+            }
+            if next == before {
+                break Vec::new();
+            }
+        };
         self.feed(Input::Loaded {
             stream,
             log,
@@ -64,6 +74,5 @@ impl EventLoop {
             batches,
             next,
         });
-        Ok(())
     }
 }

@@ -127,11 +127,11 @@ impl Memory {
         &self,
         log: &LogId,
         mut from: u64,
-        at: Option<Position>,
+        at: &mut Option<Position>,
         budget: usize,
-    ) -> (Vec<Batch>, Option<Position>) {
+    ) -> Vec<Batch> {
         let mut batches = Vec::new();
-        let mut next = at.unwrap_or_default();
+        let next = at.get_or_insert_default();
         let folder = Folder::of(&log.target, &log.author, &self.own);
         let pile = self.folders.get(&folder);
         let mut taken = 0;
@@ -153,7 +153,7 @@ impl Memory {
                 }
             }
         }
-        (batches, Some(next))
+        batches
     }
 
     pub fn read_on(&self, folder: &Folder, at: &mut Position, budget: usize) -> Vec<Stored> {

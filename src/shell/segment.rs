@@ -252,8 +252,13 @@ pub fn list(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
             .and_then(|name| name.strip_suffix(".ndjson"))
             .filter(|digits| digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok());
-        if let Some(number) = number {
-            segments.push((number, entry.metadata()?.len()));
+        let Some(number) = number else {
+            continue;
+        };
+        match entry.metadata() {
+            // The program that writes has dropped it meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            meta => segments.push((number, meta?.len())),
         }
     }
     segments.sort_unstable();

@@ -68,6 +68,8 @@ pub struct Session {
     pub(super) held: Option<Block>,
     /// The end of input came, and the core is still to be told.
     pub(super) ending: bool,
+    /// It was told that a part of the history cannot be read.
+    unread: bool,
     /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
     pub(super) owed: Vec<u8>,
     /// The run is over but for what stdout still takes: how far that was last seen to be, and for how long it is waited for.
@@ -122,6 +124,7 @@ impl Session {
             lookback: parts.lookback,
             held: None,
             ending: false,
+            unread: false,
             owed: Vec::new(),
             drain: None,
         }
@@ -416,6 +419,13 @@ impl Session {
         }
     }
 
+    /// Said once: a place that cannot be read is come to again and again.
+    pub fn unread(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.unread, true) {
+            self.complain(&format!("a part of the history cannot be read: {error}"));
+        }
+    }
+
     /// A sentence for stderr.
     pub fn complain(&mut self, sentence: &str) {
         self.sentence(&text::complaint(sentence));
@@ -453,12 +463,17 @@ impl Session {
             let owed = std::mem::take(&mut self.owed);
             self.transcript.print_now(owed, &mut self.face, printer);
         }
-        self.transcript
-            .catch_up(self.goal.remaining(), store, &mut self.face, printer)?;
+        let read = self
+            .transcript
+            .catch_up(self.goal.remaining(), store, &mut self.face, printer);
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
         self.transcript.note_printed(store, printer);
-        match printer.broken().filter(|_| !self.goal.is_cut()) {
+        let broken = printer.broken().filter(|_| !self.goal.is_cut());
+        if let Err(error) = read {
+            self.unread(&error);
+        }
+        match broken {
             Some(ErrorKind::BrokenPipe) => self.goal.cut(CLOSED_OUTPUT),
             Some(_) if self.reading => self.goal.cut(HUNG_UP),
             Some(kind) => {

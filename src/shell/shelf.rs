@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use nix::errno::Errno;
+
 use super::fsync::Fsync;
 use super::recovery;
 use super::segment::{self, Frontier, Reader};
@@ -232,65 +234,68 @@ impl Shelf {
     /// Whole batches of one log upwards: see `Store::load`.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// As `Store::load`.
     pub fn load(
         &self,
         log: &LogId,
         mut from: u64,
-        at: Option<Position>,
+        at: &mut Option<Position>,
         budget: usize,
-    ) -> io::Result<(Vec<Batch>, Option<Position>)> {
+    ) -> io::Result<Vec<Batch>> {
         let mut batches = Vec::new();
         if self.segments.is_empty() {
-            return Ok((batches, at));
+            return Ok(batches);
         }
-        let (mut index, mut offset) = match at {
+        let (mut index, mut offset) = match *at {
             Some(position) => self.resolve(position),
-            None => (self.locate(log, from, 0)?, 0),
+            None => (self.locate(log, from, 0), 0),
         };
         let author = log.author.to_string();
         let mut taken = 0;
         loop {
-            let mut reader = Reader::open_at(&self.dir, self.segments[index], offset)?;
-            while reader.advance()? {
+            let (place, last) = (
+                (self.segments[index], offset),
+                index + 1 >= self.segments.len(),
+            );
+            let mut reached = Position::default();
+            let walked = walk(&self.dir, place, &mut reached, &mut |reader| {
                 if segment::author(reader.line()).is_some_and(|id| id != author.as_bytes())
                     || segment::single(reader.line()).is_some_and(|last| last < from)
                 {
-                    continue;
+                    return true;
                 }
                 let Ok((batch, _)) = Batch::from_stored(reader.line(), &self.network) else {
-                    continue;
+                    return true;
                 };
-                if batch.log != *log || batch.last() < from {
-                    continue;
+                if batch.log == *log && batch.last() >= from {
+                    from = batch.last() + 1;
+                    taken += batch.bytes().len();
+                    batches.push(batch);
                 }
-                from = batch.last() + 1;
-                taken += batch.bytes().len();
-                batches.push(batch);
-                if taken >= budget {
-                    return Ok((batches, Some(reader.position())));
+                taken < budget
+            });
+            *at = Some(reached);
+            match walked {
+                Err(e) if batches.is_empty() => {
+                    *at = passed(&e, place.0).or(*at);
+                    return Err(e);
                 }
+                Ok(false) if !last => {}
+                _ => return Ok(batches),
             }
-            if index + 1 >= self.segments.len() {
-                return Ok((batches, Some(reader.position())));
-            }
-            index = self.locate(log, from, index + 1)?;
+            index = self.locate(log, from, index + 1);
             offset = 0;
         }
     }
 
     /// Of the segments from `first` on (there is one), the last before which all lines of the log are below `from`.
-    fn locate(&self, log: &LogId, from: u64, first: usize) -> io::Result<usize> {
+    fn locate(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segments.len());
         // Next door first: a log that is being caught up with goes on there.
         let mut middle = first + 1;
         while low + 1 < high {
-            let mut reader = Reader::open(&self.dir, self.segments[middle])?;
             // Of a segment without its frontier nothing is known: then an older one is right, too.
-            let head = reader
-                .advance()?
-                .then(|| Frontier::high(reader.line(), log))
-                .flatten();
+            let head = self.head(self.segments[middle], log).ok().flatten();
             if head.is_some_and(|head| head < from) {
                 low = middle;
             } else {
@@ -298,7 +303,14 @@ impl Shelf {
             }
             middle = low + (high - low) / 2;
         }
-        Ok(low)
+        low
+    }
+
+    /// The last line of a log before a segment, as that says.
+    fn head(&self, number: u64, log: &LogId) -> io::Result<Option<u64>> {
+        let mut reader = Reader::open(&self.dir, number)?;
+        let begun = reader.advance()?;
+        Ok(begun.then(|| Frontier::high(reader.line(), log)).flatten())
     }
 
     /// Index of the segment and logical offset in it. There must be a segment.
@@ -314,7 +326,7 @@ impl Shelf {
     /// What came after `at`, in order of arrival; `at` goes on behind it. Empty: that is all.
     ///
     /// # Errors
-    /// A file cannot be read; `at` stays.
+    /// As `Store::read_on`.
     pub fn read_on(&self, at: &mut Position, budget: usize) -> io::Result<Vec<Stored>> {
         if self.segments.is_empty() {
             return Ok(Vec::new());
@@ -368,7 +380,7 @@ impl Shelf {
 /// What came into a room after a place (`from`: index of the segment and logical offset in it), in order of arrival; `at` goes on behind it.
 ///
 /// # Errors
-/// A file cannot be read; `at` stays.
+/// As `Store::read_on`.
 pub fn read_on(
     dir: &Path,
     network: &NetworkTag,
@@ -379,10 +391,9 @@ pub fn read_on(
 ) -> io::Result<Vec<Stored>> {
     let mut batches = Vec::new();
     let (mut index, mut offset) = from;
-    let (mut taken, mut reached) = (0, *at);
+    let mut taken = 0;
     while let Some(number) = segments.get(index) {
-        let mut reader = Reader::open_at(dir, *number, offset)?;
-        while taken < budget && reader.advance()? {
+        let walked = walk(dir, (*number, offset), at, &mut |reader| {
             if let Ok((batch, local)) = Batch::from_stored(reader.line(), network) {
                 taken += reader.line().len();
                 let at = Position {
@@ -391,15 +402,57 @@ pub fn read_on(
                 };
                 batches.push(Stored { at, batch, local });
             }
+            taken < budget
+        });
+        match walked {
+            Err(e) if batches.is_empty() => {
+                *at = passed(&e, *number).unwrap_or(*at);
+                return Err(e);
+            }
+            Ok(false) => (index, offset) = (index + 1, 0),
+            _ => break,
         }
-        reached = reader.position();
-        if taken >= budget {
-            break;
-        }
-        (index, offset) = (index + 1, 0);
     }
-    *at = reached;
     Ok(batches)
+}
+
+/// Goes over a segment from a logical offset on, and takes `at` along. True: `each` line asked for more, up to this one.
+///
+/// # Errors
+/// It cannot be read from `at` on. One that is gone holds nothing.
+fn walk(
+    dir: &Path,
+    (number, offset): (u64, u64),
+    at: &mut Position,
+    each: &mut dyn FnMut(&Reader) -> bool,
+) -> io::Result<bool> {
+    *at = Position {
+        segment: number,
+        offset,
+        generation: 0,
+    };
+    let mut reader = match Reader::open_at(dir, number, offset) {
+        // The program that writes has dropped it meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let walked = loop {
+        match reader.advance() {
+            Ok(true) if each(&reader) => {}
+            ended => break ended,
+        }
+    };
+    *at = reader.position();
+    walked
+}
+
+/// Behind a segment that cannot be read, unless it perhaps can another time, when there are files or memory again.
+fn passed(error: &io::Error, number: u64) -> Option<Position> {
+    let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
+    (!scarce.contains(&error.raw_os_error())).then(|| Position {
+        segment: number + 1,
+        ..Position::default()
+    })
 }
 
 /// Up to where a room was last printed; `None`: it never was. A damaged note counts as one at the beginning.

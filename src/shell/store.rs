@@ -140,24 +140,24 @@ impl Store {
     }
 
     /// Whole batches of one log upwards: first the one that holds `from`, or the next that is there. About `budget` bytes, but at least
-    /// one batch; none: that is all for now. With the position that it gives back a later call goes on, also with what is stored after this one.
+    /// one batch; none: that is all for now. Behind `at` a later call goes on, also with what is stored after this one.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A segment cannot be read: `at` is behind it, but stays if a later call may do better.
     pub fn load(
         &self,
         log: &LogId,
         from: u64,
-        at: Option<Position>,
+        at: &mut Option<Position>,
         budget: usize,
-    ) -> io::Result<(Vec<Batch>, Option<Position>)> {
+    ) -> io::Result<Vec<Batch>> {
         match &self.kind {
             Kind::Disk(disk) => match disk.shelf(&self.folder(log)) {
                 Some(shelf) => shelf.load(log, from, at, budget),
-                None => Ok((Vec::new(), at)),
+                None => Ok(Vec::new()),
             },
             Kind::Memory(memory) => Ok(memory.load(log, from, at, budget)),
-            Kind::View(_) => Ok((Vec::new(), at)),
+            Kind::View(_) => Ok(Vec::new()),
         }
     }
 
@@ -165,7 +165,7 @@ impl Store {
     /// Empty: that is all for now. [`Position::default`] is the beginning.
     ///
     /// # Errors
-    /// A file cannot be read; `at` stays.
+    /// A segment cannot be read: `at` is behind it, but stays if a later call may do better.
     pub fn read_on(
         &self,
         folder: &Folder,

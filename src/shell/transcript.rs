@@ -227,7 +227,7 @@ impl Transcript {
     /// Goes on where the output stopped taking, as long as it takes.
     ///
     /// # Errors
-    /// The history cannot be read.
+    /// A part of the history cannot be read: it is passed over.
     pub fn catch_up(
         &mut self,
         most: Option<u64>,
@@ -239,12 +239,13 @@ impl Transcript {
             return Ok(());
         }
         let left = |printed: u64| most.map_or(u64::MAX, |most| most.saturating_sub(printed));
+        let mut read = Ok(());
         let folders: Vec<Folder> = self.cursors.keys().cloned().collect();
         for folder in folders {
             while left(self.lines) > 0 {
                 // Asked once for each chunk: the output may have room again a moment after it said no, and there is still more to read.
                 if !printer.room() {
-                    return Ok(());
+                    return read;
                 }
                 let Some(mut cursor) = self.cursors.get(&folder).copied() else {
                     break;
@@ -255,10 +256,18 @@ impl Transcript {
                         break;
                     }
                 }
-                let batches = store.read_on(&folder, &mut cursor.at, READ_BYTES)?;
-                if batches.is_empty() {
-                    break;
-                }
+                let before = cursor.at;
+                let batches = match store.read_on(&folder, &mut cursor.at, READ_BYTES) {
+                    Ok(batches) if batches.is_empty() => break,
+                    Ok(batches) => batches,
+                    Err(error) => {
+                        read = Err(error);
+                        if cursor.at == before {
+                            break;
+                        }
+                        Vec::new()
+                    }
+                };
                 let mut out = printer.buffer();
                 for entry in batches {
                     let earlier = entry.at < cursor.run;
@@ -303,7 +312,7 @@ impl Transcript {
             self.reached = Table::new();
             self.given_up = Table::new();
         }
-        Ok(())
+        read
     }
 
     /// What the store gave up between this and what was read before it of the log.

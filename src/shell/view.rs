@@ -79,7 +79,7 @@ impl View {
     }
 
     /// # Errors
-    /// A file cannot be read; `at` stays.
+    /// As `Store::read_on`.
     pub fn read_on(
         &self,
         part: &Folder,

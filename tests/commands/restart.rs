@@ -177,3 +177,40 @@ fn another_key_under_a_known_name_is_said_once() {
     wait_line(&alice, ": it is still me");
     assert_eq!(told(&alice), Vec::<String>::new());
 }
+
+#[test]
+fn a_block_that_cannot_be_read_ends_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    // Both were there before: then all is wanted that was said since the other's start.
+    finish(lo.spawn("bob", &["listen", "-W", "0.1"]), b"");
+    let mut alice = lo.start("alice", &["--no-echo"]);
+    let room = lo.host.folder("alice").join("history/open/#general");
+    let second = room.join("000002.ndjson");
+    for n in 1..=1500 {
+        alice.say(&format!("{n} {}", "x".repeat(1000)));
+    }
+    wait_until("the second segment", SOON, || {
+        fs::metadata(&second).is_ok_and(|file| file.len() > 100_000)
+    });
+    let first = room.join("000001.ndjson");
+    fs::remove_file(&first).expect("a file");
+    fs::create_dir(&first).expect("a folder");
+    let bob = lo.start("bob", &["listen"]);
+    wait_joined(&alice, "bob");
+    alice.say("still here");
+    wait_line(&bob, ": still here");
+    let why = "p2pchat: a part of the history cannot be read: ";
+    alice.err.wait_for(SOON, |line| line.starts_with(why));
+    let lines = bob.out.all();
+    let got = said(&lines);
+    assert!((100..1500).contains(&got.len()), "{}", got.len());
+    let whole = |line: &&String| line.split(' ').next() == Some("1500");
+    assert!(got.iter().any(|line| whole(&line)));
+    let ended = finish(alice, b"");
+    let told = ended
+        .err
+        .iter()
+        .filter(|line| line.starts_with(why))
+        .count();
+    assert_eq!((ended.code, told), (0, 1), "{ended:?}");
+}
