@@ -9,7 +9,7 @@ use p2pchat::base::batch::{Batch, Draft, Local, LogId};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
-use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::shell::archive::Archive;
 use p2pchat::shell::face::Face;
@@ -85,7 +85,7 @@ fn stored<'a>(folder: &Folder, batches: impl IntoIterator<Item = &'a Batch>) {
         ..Limits::default()
     };
     let own = Identity::from_seed(&[1; 32]).id();
-    let (mut store, _) = Store::open(&folder.0, NET, own, &[], false, limits).unwrap();
+    let mut store = Store::open(&folder.0, NET, own, false, limits).unwrap();
     save(&mut store, batches);
 }
 
@@ -297,9 +297,10 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     assert_eq!(lines[2], gap, "{lines:#?}");
     stored(&folder, &missing[..1]);
     // A start cuts off what does not hold, and this holds.
-    let (rooms, limits) = ([Room::general()], Limits::default());
+    let (room, limits) = (Part::from(&Room::general()), Limits::default());
     for clean in [false, true] {
-        let (_, ranges) = Store::open(&folder.0, NET, bob_id, &rooms, clean, limits).unwrap();
+        let mut store = Store::open(&folder.0, NET, bob_id, clean, limits).unwrap();
+        let ranges = store.join(&room).unwrap();
         assert!(ranges.iter().any(|range| range.high == 6));
     }
     let lines = all(&folder);

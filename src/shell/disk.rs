@@ -10,7 +10,7 @@ use super::shelf::{self, Shelf};
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Room};
+use crate::base::name::Folder;
 use crate::base::range::Range;
 use crate::base::table::Table;
 
@@ -24,10 +24,12 @@ pub struct Disk {
     pub dir: PathBuf,
     pub network: NetworkTag,
     own: PeerId,
+    /// The last run ended well.
+    clean: bool,
     limits: Limits,
     /// Bytes that all rooms together may take.
     total_max: u64,
-    /// Bytes of rooms that are not joined.
+    /// Bytes of folders that are not open.
     elsewhere: u64,
     shelves: Table<Folder, Shelf>,
     fsync: Fsync,
@@ -38,19 +40,19 @@ pub struct Disk {
 
 impl Disk {
     /// # Errors
-    /// A folder or file cannot be made, read, cut or removed.
+    /// A folder cannot be read.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
         own: PeerId,
-        rooms: &[Room],
         clean: bool,
         limits: Limits,
-    ) -> io::Result<(Disk, Vec<Range>)> {
+    ) -> io::Result<Disk> {
         let mut disk = Disk {
             dir: dir.join(network.folder()),
             network,
             own,
+            clean,
             total_max: u64::MAX,
             elsewhere: 0,
             shelves: Table::new(),
@@ -59,12 +61,8 @@ impl Disk {
             no_space: false,
             limits,
         };
-        let mut ranges = Vec::new();
-        for room in rooms {
-            ranges.append(&mut disk.join(&room.into(), clean)?);
-        }
         disk.measure()?;
-        Ok((disk, ranges))
+        Ok(disk)
     }
 
     /// What is taken by others, and how much there may be in all.
@@ -80,7 +78,7 @@ impl Disk {
                 all += shelf::size_of(&path)?;
             }
         }
-        self.elsewhere = all.saturating_sub(self.joined());
+        self.elsewhere = all;
         self.total_max = match self.limits.total {
             Some(total) => total,
             // As if we were not there, so that it stays the same from start to start.
@@ -93,13 +91,15 @@ impl Disk {
         self.shelves.values().map(|shelf| shelf.total).sum()
     }
 
-    pub fn join(&mut self, folder: &Folder, clean: bool) -> io::Result<Vec<Range>> {
+    pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
         let dir = self.dir.join(folder.as_str());
         let before = self.shelves.remove(folder).map(|shelf| shelf.before);
         let had = match before {
             Some(_) => 0,
             None => shelf::size_of(&dir)?,
         };
+        // This run leaves the mark of its end when it ends.
+        let clean = self.clean && before.is_none();
         let (mut shelf, ranges) =
             Shelf::open(dir, folder, self.network, clean, self.limits.segment)?;
         shelf.before = before.unwrap_or(shelf.before);

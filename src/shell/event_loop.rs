@@ -11,6 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
 use crate::base::name::Folder;
+use crate::base::range::Range;
 use crate::base::table::Set;
 use crate::base::time::Now;
 use crate::node::node::Node;
@@ -59,12 +60,16 @@ pub(super) struct Load {
     pub(super) budget: usize,
 }
 
+/// The folders of the history that are open from the start, and what each holds.
+pub type Held = Vec<(Folder, Vec<Range>)>;
+
 /// Everything the loop is made of.
 pub struct Parts {
     pub poll: Poll,
     pub clock: Clock,
     pub node: Node,
     pub store: Store,
+    pub held: Held,
     pub streams: Streams,
     pub datagrams: Datagrams,
     pub found: Finds,
@@ -83,6 +88,7 @@ pub struct EventLoop {
     pub(super) now: Now,
     pub(super) node: Node,
     pub(super) store: Store,
+    held: Held,
     pub(super) streams: Streams,
     datagrams: Datagrams,
     found: Finds,
@@ -141,6 +147,7 @@ impl EventLoop {
             now,
             node: parts.node,
             store: parts.store,
+            held: parts.held,
             streams: parts.streams,
             datagrams: parts.datagrams,
             found: parts.found,
@@ -164,11 +171,9 @@ impl EventLoop {
     /// # Errors
     /// The history or the poll fails in a way that leaves nothing to do.
     pub fn run(mut self) -> io::Result<u8> {
-        for room in self.options.rooms.clone() {
-            self.open(&room)?;
+        for (folder, ranges) in std::mem::take(&mut self.held) {
+            self.opened(folder, ranges)?;
         }
-        self.open_folder(Folder::direct())?;
-        self.open_folder(Folder::carried())?;
         self.look_at_interfaces();
         self.session
             .ready(self.streams.port()?, &self.node.me(), self.node.spoken());

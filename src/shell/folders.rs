@@ -4,6 +4,7 @@ use std::io;
 use super::event_loop::{EventLoop, Load};
 use crate::base::event::{Input, Notice};
 use crate::base::name::{Folder, Room};
+use crate::base::range::Range;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
@@ -17,7 +18,7 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn open(&mut self, room: &Room) -> io::Result<()> {
+    fn open(&mut self, room: &Room) -> io::Result<()> {
         if self.node.rooms().contains(room) {
             return Ok(());
         }
@@ -34,8 +35,13 @@ impl EventLoop {
         Ok(())
     }
 
-    pub(super) fn open_folder(&mut self, folder: Folder) -> io::Result<()> {
+    fn open_folder(&mut self, folder: Folder) -> io::Result<()> {
         let ranges = self.store.join(&folder)?;
+        self.opened(folder, ranges)
+    }
+
+    /// A folder stands open, with what it holds.
+    pub(super) fn opened(&mut self, folder: Folder, ranges: Vec<Range>) -> io::Result<()> {
         let before = self.store.was_there(&folder);
         if folder != Folder::carried() {
             self.session.open(&self.store, &folder)?;

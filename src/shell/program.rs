@@ -1,6 +1,7 @@
 //! The program: command line in, exit status out; what stands between is put together here.
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use mio::Poll;
@@ -10,7 +11,7 @@ use super::arguments::Verb;
 use super::client::{self, Entry};
 use super::clock::Clock;
 use super::desk::{self, Desk, cannot, wake};
-use super::event_loop::{self, EventLoop};
+use super::event_loop::{self, EventLoop, Held};
 use super::face::Face;
 use super::failure::Failure;
 use super::goal::Purpose;
@@ -29,7 +30,7 @@ use super::streams::Streams;
 use super::values::Since;
 use crate::base::event::{Known, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Nick, Whom};
+use crate::base::name::{Folder, Nick, Room, Whom};
 use crate::base::time::Wall;
 use crate::node::hub::Setup;
 use crate::node::node::Node;
@@ -277,26 +278,7 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
     // What cannot be read or taken away is as if it were not there: the numbers begin anew.
     let resume = state.take_clean().unwrap_or_default();
     let network = network(secret.as_ref());
-    let store = match state.directory().map(|dir| dir.join("history")) {
-        Some(dir) => {
-            Store::open(
-                &dir,
-                network,
-                me.id,
-                &options.rooms,
-                resume.is_some(),
-                Limits::default(),
-            )
-            .map_err(|error| {
-                Failure::new(
-                    CONFIG,
-                    format!("the history in {} cannot be opened: {error}", dir.display()),
-                )
-            })?
-            .0
-        }
-        None => Store::in_memory(me.id, network, Limits::default()),
-    };
+    let (store, held) = history_of(&state, network, me.id, &options.rooms, resume.is_some())?;
     let (mut session, signals) = desk.sit(&me, 0)?;
     know(&mut session.face, &known);
     let options = desk.options;
@@ -329,6 +311,7 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
         clock: desk.clock,
         node,
         store,
+        held,
         streams,
         datagrams: event_loop::datagrams(options.multicast),
         found,
@@ -344,6 +327,33 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
     event_loop
         .run()
         .map_err(|error| cannot("the run had to end", &error))
+}
+
+/// The history, the folders that are open from the start, and what each holds.
+fn history_of(
+    state: &State,
+    network: NetworkTag,
+    own: PeerId,
+    rooms: &[Room],
+    clean: bool,
+) -> Result<(Store, Held), Failure> {
+    let dir = state.directory().map(|dir| dir.join("history"));
+    let open = || {
+        let mut store = match &dir {
+            Some(dir) => Store::open(dir, network, own, clean, Limits::default())?,
+            None => Store::in_memory(own, network, Limits::default()),
+        };
+        let rooms = rooms.iter().map(Folder::from);
+        let folders = rooms.chain([Folder::direct(), Folder::carried()]);
+        let held = folders.map(|folder| Ok((folder.clone(), store.join(&folder)?)));
+        let held = held.collect::<io::Result<_>>()?;
+        Ok((store, held))
+    };
+    open().map_err(|error: io::Error| {
+        let dir = dir.as_deref().unwrap_or(Path::new("memory")).display();
+        let sentence = format!("the history in {dir} cannot be opened: {error}");
+        Failure::new(CONFIG, sentence)
+    })
 }
 
 fn secret(options: &Options, warnings: &mut Vec<String>) -> Result<Option<Secret>, Failure> {

@@ -13,7 +13,7 @@ use super::view::View;
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Room};
+use crate::base::name::Folder;
 use crate::base::range::Range;
 
 /// The history of all joined rooms, and the direct messages.
@@ -29,22 +29,20 @@ enum Kind {
 }
 
 impl Store {
-    /// Opens the history in `dir` and the rooms in it; gives back what they hold. `clean`: the last run ended well, so signatures need
-    /// not be checked. Lines that a crash left half-written are cut off.
+    /// The history in `dir`; each folder of it is still to be joined. `clean`: the last run ended well, so signatures need not be checked.
     ///
     /// # Errors
-    /// A folder or a file cannot be made, read, cut or removed; never for what a file holds.
+    /// What is there cannot be measured.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
         own: PeerId,
-        rooms: &[Room],
         clean: bool,
         limits: Limits,
-    ) -> io::Result<(Store, Vec<Range>)> {
-        let (disk, ranges) = Disk::open(dir, network, own, rooms, clean, limits)?;
+    ) -> io::Result<Store> {
+        let disk = Disk::open(dir, network, own, clean, limits)?;
         let kind = Kind::Disk(Box::new(disk));
-        Ok((Store { own, kind }, ranges))
+        Ok(Store { own, kind })
     }
 
     /// A store that ends with the process. Of the limits only `memory` counts.
@@ -80,13 +78,13 @@ impl Store {
         Folder::of(&log.target, &log.author, &self.own)
     }
 
-    /// Opens a folder, and gives back what it holds. One that is open is read anew.
+    /// Opens a folder, and gives back what it holds. One that is open is read anew. Lines that a crash left half-written are cut off.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// A folder or a file cannot be made, read, cut or removed; never for what a file holds.
     pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
         match &mut self.kind {
-            Kind::Disk(disk) => disk.join(folder, false),
+            Kind::Disk(disk) => disk.join(folder),
             Kind::Memory(memory) => {
                 memory.join(folder);
                 Ok(Vec::new())

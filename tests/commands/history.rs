@@ -199,9 +199,9 @@ fn a_backlog_is_the_last_stored_lines() {
 fn fill(lo: &Loopback, lines: u64) {
     let dir = lo.host.folder("bob").join("history");
     let own = Identity::from_seed(&[1; 32]).id();
-    let rooms = [Room::general()];
     let (network, limits) = (NetworkTag::OPEN, Limits::default());
-    let (mut store, _) = Store::open(&dir, network, own, &rooms, true, limits).expect("a store");
+    let mut store = Store::open(&dir, network, own, true, limits).expect("a store");
+    store.join(&(&Room::general()).into()).expect("a folder");
     let mut said = |seed: u8, n: u64, head: &mut Option<Batch>| {
         let identity = Identity::from_seed(&[seed; 32]);
         let mut text = Lines::default();
