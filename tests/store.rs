@@ -1,7 +1,7 @@
 //! The store: what is saved comes back, whatever ended the run, and what is over a quota goes, and nothing else.
 mod folders;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -770,6 +770,38 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
     told.floors.clear();
     assert!(!store.end_turn(&told).unwrap().is_empty());
     assert!(!store.full());
+}
+
+/// A core whose peers lack all, and that counts how often it is asked.
+#[derive(Default)]
+struct Asked(Cell<usize>);
+
+impl Core for Asked {
+    fn frontier(&self, _: &Part) -> Vec<Range> {
+        Vec::new()
+    }
+    fn floor(&self, _: &LogId) -> u64 {
+        self.0.set(self.0.get() + 1);
+        1
+    }
+    fn is_known(&self, _: &PeerId) -> bool {
+        true
+    }
+}
+
+#[test]
+fn in_memory_at_the_bound_a_turn_asks_once_a_log() {
+    let mut own = Author::new(1);
+    let mut store = Store::in_memory(own.id(), NET, Limits::default());
+    store.join(&general()).unwrap();
+    let lines = vec!["x".repeat(60); 8];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    while !store.full() {
+        store.save(&own.say(&lines), Local::default()).unwrap();
+    }
+    let core = Asked::default();
+    assert!(store.end_turn(&core).unwrap().is_empty());
+    assert_eq!(core.0.get(), 1);
 }
 
 #[test]

@@ -11,7 +11,9 @@ use crate::base::table::Table;
 
 /// One batch as it would stand in a file.
 struct Entry {
-    author: PeerId,
+    log: LogId,
+    /// Its last line.
+    last: u64,
     line: Box<[u8]>,
 }
 
@@ -59,13 +61,16 @@ impl Memory {
         batch.stored(local, &mut line);
         // What is kept is a line without its end.
         line.pop();
-        let author = batch.log.author;
-        let line = line.into_boxed_slice();
         self.bytes += line.len();
-        if author == self.own {
+        if batch.log.author == self.own {
             self.own_bytes += line.len();
         }
-        pile.entries.insert(self.next, Entry { author, line });
+        let entry = Entry {
+            log: batch.log.clone(),
+            last: batch.last(),
+            line: line.into_boxed_slice(),
+        };
+        pile.entries.insert(self.next, entry);
         self.next += 1;
         Ok(())
     }
@@ -88,34 +93,39 @@ impl Memory {
         core: &dyn Core,
         lows: &mut Table<LogId, u64>,
     ) {
-        let mut candidates: Vec<(u64, Folder)> = Vec::new();
+        let mut candidates: Vec<(u64, &Folder, &Entry)> = Vec::new();
         for (folder, pile) in &self.folders {
             let entries = pile.entries.iter();
-            let theirs = entries.filter(|(_, entry)| (entry.author == self.own) == own);
-            candidates.extend(theirs.map(|(number, _)| (*number, folder.clone())));
+            let theirs = entries.filter(|(_, entry)| (entry.log.author == self.own) == own);
+            candidates.extend(theirs.map(|(number, entry)| (*number, folder, entry)));
         }
-        candidates.sort_unstable();
-        for (number, folder) in candidates {
-            if self.bytes <= goal {
+        candidates.sort_unstable_by_key(|(number, _, _)| *number);
+        let mut floors: Table<LogId, u64> = Table::new();
+        let (mut over, mut gone) = (self.bytes.saturating_sub(goal), Vec::new());
+        for (number, folder, entry) in candidates {
+            if over == 0 {
                 break;
             }
-            let Some(pile) = self.folders.get_mut(&folder) else {
-                continue;
-            };
-            let Some(entry) = pile.entries.get(&number) else {
-                continue;
-            };
-            let batch = Batch::from_stored(&entry.line, &self.network);
-            if let Ok((batch, _)) = batch {
-                if own && batch.last() >= core.floor(&batch.log) {
-                    continue;
+            let floor = || {
+                if own {
+                    core.floor(&entry.log)
+                } else {
+                    u64::MAX
                 }
-                lows.insert(batch.log.clone(), batch.last() + 1);
+            };
+            if entry.last >= *floors.get_or_insert_with(entry.log.clone(), floor) {
+                continue;
             }
-            let bytes = entry.line.len();
-            pile.entries.remove(&number);
-            self.bytes -= bytes;
-            self.own_bytes -= if own { bytes } else { 0 };
+            lows.insert(entry.log.clone(), entry.last + 1);
+            over = over.saturating_sub(entry.line.len());
+            gone.push((number, folder.clone()));
+        }
+        for (number, folder) in gone {
+            let pile = self.folders.get_mut(&folder);
+            if let Some(entry) = pile.and_then(|pile| pile.entries.remove(&number)) {
+                self.bytes -= entry.line.len();
+                self.own_bytes -= if own { entry.line.len() } else { 0 };
+            }
         }
     }
 
@@ -138,14 +148,11 @@ impl Memory {
         let first = next.offset;
         for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
             next.offset = number + 1;
-            if entry.author != log.author {
+            if entry.log != *log || entry.last < from {
                 continue;
             }
-            let Ok((batch, _)) = Batch::from_stored(&entry.line, &self.network) else {
-                continue;
-            };
-            if batch.log == *log && batch.last() >= from {
-                from = batch.last() + 1;
+            if let Ok((batch, _)) = Batch::from_stored(&entry.line, &self.network) {
+                from = entry.last + 1;
                 taken += entry.line.len();
                 batches.push(batch);
                 if taken >= budget {
