@@ -763,6 +763,9 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
     let mut at = Position::default();
     assert_eq!(read_all(&store, &mut at).len(), 20 + held.len());
     assert_eq!(at, store.end(&general()));
+    assert!(!store.was_there(&general()));
+    assert_eq!(store.join(&general()).unwrap(), told.sorted());
+    assert!(store.was_there(&general()));
     while !store.full() {
         told.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
         assert!(own.head.as_ref().unwrap().sequence < 100);

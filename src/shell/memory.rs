@@ -3,10 +3,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::quota::Core;
+use super::recovery::{before, extend};
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Folder;
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// One batch as it would stand in a file.
@@ -21,6 +23,9 @@ struct Entry {
 struct Pile {
     /// By number of arrival.
     entries: BTreeMap<u64, Entry>,
+    ranges: Table<LogId, Range>,
+    /// It was joined before, in this run.
+    before: bool,
     printed: Option<Position>,
 }
 
@@ -49,8 +54,21 @@ impl Memory {
         }
     }
 
-    pub fn join(&mut self, folder: &Folder) {
-        self.folders.get_or_default(folder.clone());
+    pub fn join(&mut self, folder: &Folder) -> Vec<Range> {
+        match self.folders.get_mut(folder) {
+            Some(pile) => {
+                pile.before = true;
+                pile.ranges.values().cloned().collect()
+            }
+            None => {
+                self.folders.insert(folder.clone(), Pile::default());
+                Vec::new()
+            }
+        }
+    }
+
+    pub fn was_there(&self, folder: &Folder) -> bool {
+        self.folders.get(folder).is_some_and(|pile| pile.before)
     }
 
     pub fn save(&mut self, folder: &Folder, batch: &Batch, local: Local) -> io::Result<()> {
@@ -65,6 +83,9 @@ impl Memory {
         if batch.log.author == self.own {
             self.own_bytes += line.len();
         }
+        let log = batch.log.clone();
+        let range = pile.ranges.get_or_insert_with(log, || before(batch));
+        extend(range, batch);
         let entry = Entry {
             log: batch.log.clone(),
             last: batch.last(),
@@ -121,8 +142,13 @@ impl Memory {
             gone.push((number, folder.clone()));
         }
         for (number, folder) in gone {
-            let pile = self.folders.get_mut(&folder);
-            if let Some(entry) = pile.and_then(|pile| pile.entries.remove(&number)) {
+            let Some(pile) = self.folders.get_mut(&folder) else {
+                continue;
+            };
+            if let Some(entry) = pile.entries.remove(&number) {
+                if let Some(range) = pile.ranges.get_mut(&entry.log) {
+                    range.low = range.low.max(entry.last + 1);
+                }
                 self.bytes -= entry.line.len();
                 self.own_bytes -= if own { entry.line.len() } else { 0 };
             }

@@ -242,23 +242,33 @@ impl<'a> State<'a> {
 
     fn take(&mut self, batch: &Batch, bytes: u64) {
         *self.authors.get_or_default(batch.log.author) += bytes;
-        let range = self
-            .ranges
-            .entry(batch.log.clone())
-            .or_insert_with(|| Range {
-                log: batch.log.clone(),
-                low: batch.sequence,
-                high: batch.last(),
-                hash: batch.hash,
-                lamport: 0,
-            });
-        if batch.sequence > range.high + 1 {
-            range.low = batch.sequence;
-        }
-        range.high = range.high.max(batch.last());
-        range.hash = batch.hash;
-        range.lamport = range.lamport.max(batch.lamport + batch.count - 1);
+        let range = self.ranges.entry(batch.log.clone());
+        extend(range.or_insert_with(|| before(batch)), batch);
     }
+}
+
+/// What is held of a log when this batch is to be the first of it.
+pub fn before(batch: &Batch) -> Range {
+    Range {
+        log: batch.log.clone(),
+        low: batch.sequence,
+        high: batch.sequence.saturating_sub(1),
+        hash: batch.hash,
+        lamport: 0,
+    }
+}
+
+/// This batch is held, too. One that fills a gap changes nothing: it lies below what is held.
+pub fn extend(range: &mut Range, batch: &Batch) {
+    if batch.last() <= range.high {
+        return;
+    }
+    if batch.sequence > range.high + 1 {
+        range.low = batch.sequence;
+    }
+    range.high = batch.last();
+    range.hash = batch.hash;
+    range.lamport = range.lamport.max(batch.lamport + batch.count - 1);
 }
 
 /// Keys ready to verify with.

@@ -85,19 +85,17 @@ impl Store {
     pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
         match &mut self.kind {
             Kind::Disk(disk) => disk.join(folder),
-            Kind::Memory(memory) => {
-                memory.join(folder);
-                Ok(Vec::new())
-            }
+            Kind::Memory(memory) => Ok(memory.join(folder)),
             Kind::View(_) => Ok(Vec::new()),
         }
     }
 
-    /// Was this directory in the folder in an earlier run?
+    /// Was this directory in the folder in an earlier run, or, in memory, this run before?
     pub fn was_there(&self, folder: &Folder) -> bool {
         match &self.kind {
             Kind::Disk(disk) => disk.shelf(folder).is_some_and(|shelf| shelf.before),
-            Kind::Memory(_) | Kind::View(_) => false,
+            Kind::Memory(memory) => memory.was_there(folder),
+            Kind::View(_) => false,
         }
     }
 

@@ -127,3 +127,30 @@ fn controls_are_shown_and_never_sent_to_the_terminal() {
     assert_eq!(ended.code, 0, "{ended:?}");
     wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
 }
+
+#[test]
+fn who_comes_back_to_a_room_sees_nothing_twice() {
+    let Some(lo) = Loopback::new() else { return };
+    for flags in [&["--commands", "--ephemeral"][..], &["--commands"]] {
+        let mut alice = lo.start("alice", &["--no-echo"]);
+        let mut bob = lo.start("bob", flags);
+        wait_joined(&alice, "bob");
+        alice.say("one");
+        wait_line(&bob, ": one");
+        bob.say("of bob");
+        wait_line(&alice, ": of bob");
+        bob.say("/part");
+        alice.out.wait_for(SOON, |line| line.ends_with(" left"));
+        alice.say("missed");
+        bob.say("/join general");
+        wait_line(&bob, ": missed");
+        bob.say("again");
+        wait_line(&alice, ": again");
+        alice.say("two");
+        wait_line(&bob, ": two");
+        let heard = finish(bob, b"").out;
+        let all = ["one", "of bob", "missed", "again", "two"];
+        assert_eq!(said(&heard), all, "{flags:?}");
+        assert_eq!(said(&finish(alice, b"").out), ["of bob", "again"]);
+    }
+}
