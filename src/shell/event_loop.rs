@@ -172,7 +172,7 @@ impl EventLoop {
     /// The history or the poll fails in a way that leaves nothing to do.
     pub fn run(mut self) -> io::Result<u8> {
         for (folder, ranges) in std::mem::take(&mut self.held) {
-            self.opened(folder, ranges)?;
+            self.opened(folder, ranges);
         }
         self.look_at_interfaces();
         self.session

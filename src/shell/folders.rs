@@ -37,21 +37,21 @@ impl EventLoop {
 
     fn open_folder(&mut self, folder: Folder) -> io::Result<()> {
         let ranges = self.store.join(&folder)?;
-        self.opened(folder, ranges)
+        self.opened(folder, ranges);
+        Ok(())
     }
 
     /// A folder stands open, with what it holds.
-    pub(super) fn opened(&mut self, folder: Folder, ranges: Vec<Range>) -> io::Result<()> {
+    pub(super) fn opened(&mut self, folder: Folder, ranges: Vec<Range>) {
         let before = self.store.was_there(&folder);
         if folder != Folder::carried() {
-            self.session.open(&self.store, &folder)?;
+            self.session.open(&self.store, &folder);
         }
         self.feed(Input::Opened {
             folder,
             ranges,
             before,
         });
-        Ok(())
     }
 
     /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.

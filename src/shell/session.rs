@@ -151,15 +151,11 @@ impl Session {
     }
 
     /// A part of the history stands open.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn open(&mut self, store: &Store, folder: &Folder) -> io::Result<()> {
+    pub fn open(&mut self, store: &Store, folder: &Folder) {
         if self.prints() {
-            self.transcript
-                .open(store, folder, self.backlog, self.goal.remaining().is_some())?;
+            let only_new = self.goal.remaining().is_some();
+            self.transcript.open(store, folder, self.backlog, only_new);
         }
-        Ok(())
     }
 
     /// The transcript is on stdout.

@@ -178,6 +178,18 @@ impl Store {
         }
     }
 
+    /// The numbers of a folder's segments, upwards. Those of a folder that cannot be read are none.
+    pub fn segments(&self, folder: &Folder) -> Vec<u64> {
+        match &self.kind {
+            Kind::Disk(disk) => disk
+                .shelf(folder)
+                .map(|shelf| shelf.segments.clone())
+                .unwrap_or_default(),
+            Kind::Memory(_) => vec![Position::default().segment],
+            Kind::View(view) => view.segments(folder).unwrap_or_default(),
+        }
+    }
+
     /// Behind all that is stored in a folder.
     pub fn end(&self, folder: &Folder) -> Position {
         match &self.kind {

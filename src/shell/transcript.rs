@@ -72,23 +72,14 @@ impl Transcript {
 
     /// Begins with a folder where the last run stopped printing, or `backlog` lines before its end, whichever is earlier. `only_new`: at its end.
     /// One that stands open goes on where it is.
-    ///
-    /// # Errors
-    /// The history cannot be read.
-    pub fn open(
-        &mut self,
-        store: &Store,
-        folder: &Folder,
-        backlog: u64,
-        only_new: bool,
-    ) -> io::Result<()> {
+    pub fn open(&mut self, store: &Store, folder: &Folder, backlog: u64, only_new: bool) {
         let end = store.end(folder);
         let printed = store.printed(folder).unwrap_or_default();
         if let Some(cursor) = self.cursors.get(folder) {
             self.lagging = true;
             // What an earlier program left unprinted before this run began stays noted as that.
             self.notes &= printed >= cursor.from;
-            return Ok(());
+            return;
         }
         let mut cursor = Cursor {
             at: if only_new { end } else { printed },
@@ -100,14 +91,13 @@ impl Transcript {
         // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
         self.notes &= !only_new || printed >= end;
         if backlog > 0 && !only_new {
-            let (at, skip) = last_lines(store, folder, end, backlog)?;
+            let (at, skip) = last_lines(store, folder, end, backlog);
             cursor.backlog = Some((at, skip));
             cursor.at = cursor.at.min(at);
         }
         self.lagging |= cursor.at < end;
         cursor.from = cursor.at;
         self.cursors.insert(folder.clone(), cursor);
-        Ok(())
     }
 
     /// The room was left.
@@ -352,33 +342,30 @@ impl Transcript {
     }
 }
 
-/// Where the last `lines` lines before `end` begin: the batch, and how many of its lines come before them.
-fn last_lines(
-    store: &Store,
-    folder: &Folder,
-    end: Position,
-    lines: u64,
-) -> io::Result<(Position, u64)> {
-    let mut recent: VecDeque<(Position, u64)> = VecDeque::new();
-    let mut sum = 0;
-    let mut at = Position::default();
-    loop {
-        let batches = store.read_on(folder, &mut at, READ_BYTES)?;
-        if batches.is_empty() {
-            break;
+/// Where the last `lines` lines before `end` begin: the batch, and how many of its lines come before them. Of the segments only so many are
+/// read as hold them; what cannot be read holds none.
+fn last_lines(store: &Store, folder: &Folder, end: Position, lines: u64) -> (Position, u64) {
+    let (mut first, mut sum) = (end, 0);
+    for number in store.segments(folder).into_iter().rev() {
+        let mut held: Vec<(Position, u64)> = Vec::new();
+        let mut at = Position {
+            segment: number,
+            ..Position::default()
+        };
+        while at.segment == number
+            && let Ok(batches) = store.read_on(folder, &mut at, READ_BYTES)
+            && !batches.is_empty()
+        {
+            let inside = |at: Position| at.segment == number && at < end;
+            let entries = batches.iter().filter(|entry| inside(entry.at));
+            held.extend(entries.map(|entry| (entry.at, entry.batch.count)));
         }
-        for entry in batches.iter().filter(|entry| entry.at < end) {
-            recent.push_back((entry.at, entry.batch.count));
-            sum += entry.batch.count;
-            while recent
-                .front()
-                .is_some_and(|(_, count)| sum - count >= lines)
-            {
-                sum -= recent.pop_front().map_or(0, |(_, count)| count);
+        for (at, count) in held.into_iter().rev() {
+            (first, sum) = (at, sum + count);
+            if sum >= lines {
+                return (first, sum - lines);
             }
         }
     }
-    Ok(recent
-        .front()
-        .map_or((end, 0), |(at, _)| (*at, sum.saturating_sub(lines))))
+    (first, 0)
 }

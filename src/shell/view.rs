@@ -78,6 +78,15 @@ impl View {
         }
     }
 
+    /// The numbers of a folder's segments, upwards.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn segments(&self, part: &Folder) -> io::Result<Vec<u64>> {
+        let files = segment::list(&self.folder(part))?;
+        Ok(files.into_iter().map(|(number, _)| number).collect())
+    }
+
     /// # Errors
     /// As `Store::read_on`.
     pub fn read_on(
@@ -87,7 +96,7 @@ impl View {
         budget: usize,
     ) -> io::Result<Vec<Stored>> {
         let dir = self.folder(part);
-        let segments: Vec<u64> = segment::list(&dir)?.iter().map(|(n, _)| *n).collect();
+        let segments = self.segments(part)?;
         let index = segments.partition_point(|n| *n < at.segment);
         let offset = match segments.get(index) {
             Some(number) if *number == at.segment => at.offset,

@@ -213,4 +213,22 @@ fn a_block_that_cannot_be_read_ends_nothing() {
         .filter(|line| line.starts_with(why))
         .count();
     assert_eq!((ended.code, told), (0, 1), "{ended:?}");
+    // A look back goes from the end towards the place, and no further. The first one goes over what was never printed.
+    let last = |lines: &str, tells: usize| {
+        let ended = finish(
+            lo.spawn("alice", &["listen", "--backlog", lines, "-W", "0.1"]),
+            b"",
+        );
+        let told = ended
+            .err
+            .iter()
+            .filter(|line| line.starts_with(why))
+            .count();
+        assert_eq!((ended.code, told), (0, tells), "{:?}", ended.err);
+        said(&ended.out)
+    };
+    let held = last("2000", 1);
+    assert_eq!(held.last(), got.last());
+    assert_eq!(last("100", 0), held[held.len() - 100..]);
+    assert_eq!(last("9999", 0), held);
 }
