@@ -73,7 +73,6 @@ fn nothing_given_means_the_defaults() {
         command: Verb::Chat,
         username: Nick::new("alice").unwrap(),
         by_hand: Vec::new(),
-        username_given: false,
         port: None,
         multicast: Some(DEFAULT_GROUP),
         rooms: vec![Room::general()],
@@ -153,12 +152,7 @@ fn the_four_spellings_of_a_value_are_the_same() {
 #[test]
 fn old_spellings_are_whole_words_and_looked_for_first() {
     for line in ["-username bob", "-username=bob", "--username bob", "-ubob"] {
-        let options = ok(line);
-        assert_eq!(
-            (options.username.as_str(), options.username_given),
-            ("bob", true),
-            "{line}"
-        );
+        assert_eq!(ok(line).username.as_str(), "bob", "{line}");
     }
     assert_eq!(ok("-port 5000").port, Some(5000));
     assert_eq!(ok("-multicast none").multicast, None);
@@ -404,7 +398,6 @@ fn a_default_name_is_cleaned_to_fit() {
     for (env, name) in table {
         let options = run("", env, None).unwrap();
         assert_eq!(options.username.as_str(), name, "{env:?}");
-        assert!(!options.username_given);
     }
 }
 

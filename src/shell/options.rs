@@ -37,8 +37,6 @@ const FILE_MAX: u64 = 64 * 1024;
 pub struct Options {
     pub command: Verb,
     pub username: Nick,
-    /// By -u on the command line.
-    pub username_given: bool,
     /// Of [`OF_PROGRAM`], those that stand on the command line.
     pub by_hand: Vec<&'static str>,
     /// `None`: 9999, or any free one if that is taken. `Some(0)`: any free one.
@@ -164,13 +162,12 @@ pub fn parse(
             _ => Vec::new(),
         },
     };
-    let (username, username_given) = username(&sources, env)?;
+    let username = username(&sources, env)?;
     let (rooms, to) = rooms(&sources)?;
     let secret_file = sources.path("--secret-file", env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
         command: verb,
         username,
-        username_given,
         by_hand: OF_PROGRAM
             .into_iter()
             .filter(|long| has(&sources.line, long))
@@ -302,10 +299,10 @@ fn absolute(env: Env<'_>, name: &str) -> Option<PathBuf> {
         .filter(|path| path.is_absolute())
 }
 
-fn username(sources: &Sources, env: Env<'_>) -> Result<(Nick, bool), Failure> {
+fn username(sources: &Sources, env: Env<'_>) -> Result<Nick, Failure> {
     let (mut line, mut file) = sources.both("--username", values::nick)?;
     if let Some(nick) = line.pop() {
-        return Ok((nick, true));
+        return Ok(nick);
     }
     let cleaned = |text: OsString| {
         let text = text.to_string_lossy().replace('\u{fffd}', "");
@@ -313,13 +310,12 @@ fn username(sources: &Sources, env: Env<'_>) -> Result<(Nick, bool), Failure> {
     };
     let user = || set(env, "USER").filter(|user| user != "root");
     let host = || nix::unistd::gethostname().ok();
-    let nick = set(env, "P2PCHAT_USERNAME")
+    Ok(set(env, "P2PCHAT_USERNAME")
         .and_then(cleaned)
         .or(file.pop())
         .or_else(|| user().and_then(cleaned))
         .or_else(|| host().and_then(cleaned))
-        .unwrap_or_else(|| Nick::foreign("anonymous"));
-    Ok((nick, false))
+        .unwrap_or_else(|| Nick::foreign("anonymous")))
 }
 
 fn rooms(sources: &Sources) -> Result<(Vec<Room>, Option<Whom>), Failure> {

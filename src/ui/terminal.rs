@@ -80,15 +80,6 @@ impl<W: Write> Terminal<W> {
         self.writer.write_all(&out)?;
         self.writer.flush()
     }
-
-    /// A short sound, for a key that could do nothing.
-    ///
-    /// # Errors
-    /// The writer's.
-    pub fn bell(&mut self) -> io::Result<()> {
-        self.writer.write_all(b"\x07")?;
-        self.writer.flush()
-    }
 }
 
 /// Clears the prompt's line and writes the transcript from there. Raw mode makes no line ends of its own.
