@@ -498,7 +498,10 @@ impl Sources {
     }
 
     fn over(&self, stream: StreamId) -> usize {
-        self.wanted.keys().filter(|(_, s)| *s == stream).count()
+        // Counted only when there can be so many.
+        let many = self.wanted.len() >= WANTED_MAX;
+        let wanted = self.wanted.keys().filter(|_| many);
+        wanted.filter(|(_, of)| *of == stream).count()
     }
 
     /// The store takes nothing now: what was left out is asked for when it does.
