@@ -59,7 +59,10 @@ impl Replicate {
             }
             return Verdict::Fine;
         }
-        let standing = self.sources.standing(hub.now.time, &key, &batch);
+        let mut standing = None;
+        if shared {
+            standing = self.sources.standing(hub.now.time, &key, &batch);
+        }
         if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
             hub.counters.unwanted_batches += 1;
             return Verdict::Fine;
