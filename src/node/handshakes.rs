@@ -444,6 +444,7 @@ impl Handshakes {
             reach: Table::new(),
             offered: None,
             clogged: false,
+            answered: Set::new(),
             session,
             frames,
             pending: Vec::new(),

@@ -53,6 +53,8 @@ pub struct Link {
     pub rooms: Set<Room>,
     /// Whom it can reach in each shared room.
     pub reach: Table<Room, Table<PeerId, Reach>>,
+    /// Rooms of which it was answered at once what others' lines are held.
+    pub answered: Set<Room>,
     /// When it was last offered a log of somebody else.
     pub offered: Option<Time>,
     /// The socket takes no more for now.

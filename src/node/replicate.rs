@@ -249,8 +249,14 @@ impl Replicate {
         if let Some(room) = target.room() {
             let theirs = have.digest.as_ref();
             if theirs.is_some_and(|theirs| *theirs != digest(hub, logs, room, &peer)) {
+                // At once the first time; one that goes on asking is told no more often than others.
+                let link = hub.links.get_mut(&stream);
+                let first = link.is_some_and(|link| link.answered.insert(room.clone()));
                 for range in thirds(hub, logs, room, &peer) {
-                    self.haves.answer(stream, &range.log);
+                    match first {
+                        true => self.haves.answer(stream, &range.log),
+                        false => self.haves.offer((stream, range.log.clone())),
+                    }
                 }
             }
             self.sources.meet(room, peer, stream);

@@ -462,3 +462,36 @@ fn random_words_inside_the_cipher_do_no_harm() {
     lan.say(alice, "still here");
     assert!(lan.people[alice].disk.entries().count() >= 3);
 }
+
+/// What is said differs from what is held, time and again: each answer is as long as all that is held.
+#[test]
+fn who_asks_again_and_again_what_is_held_is_told_once_a_second() {
+    let (mut lan, alice) = alone(15);
+    let mut author = Stranger::greeted(&mut lan, alice, 1);
+    let batch = author.batch(1, None, "good day");
+    author.frame(&mut lan, Kind::Batch, batch.bytes());
+    lan.run_for(2_000);
+    let mut mallory = Stranger::greeted(&mut lan, alice, 2);
+    let ask = Message::Have(Have {
+        target: "#general".into(),
+        digest: Some("another".into()),
+        ..Have::default()
+    });
+    let answers = |lan: &mut Lan, mallory: &mut Stranger| {
+        let words = mallory.read(lan).into_iter();
+        let words = words.filter_map(|frame| Message::parse(&frame.payload));
+        let held = |word: &Message| match word {
+            Message::Have(have) => have.logs.iter().any(|log| log.hash == batch.hash),
+            _ => false,
+        };
+        words.filter(held).count()
+    };
+    mallory.say(&mut lan, &ask);
+    assert_eq!(answers(&mut lan, &mut mallory), 1, "at once");
+    for _ in 0..300 {
+        mallory.say(&mut lan, &ask);
+        lan.run_for(10);
+    }
+    let answers = answers(&mut lan, &mut mallory);
+    assert!((2..=4).contains(&answers), "{answers} answers in 3 s");
+}
