@@ -87,6 +87,7 @@ impl Author {
             high: head.last(),
             hash: head.hash,
             lamport: head.lamport + head.count - 1,
+            holes: Vec::new(),
         }
     }
 }
@@ -126,7 +127,7 @@ impl Told {
         let dropped = store.end_turn(self).unwrap();
         for (log, low) in &dropped {
             if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
-                range.low = range.low.max(*low);
+                range.raise(*low);
             }
         }
         dropped
@@ -140,7 +141,15 @@ impl Told {
             high: 0,
             hash: batch.hash,
             lamport: 0,
+            holes: Vec::new(),
         });
+        if batch.last() <= range.high {
+            range.fill(batch);
+            return;
+        }
+        if batch.sequence > range.high + 1 {
+            range.skip(batch);
+        }
         range.high = batch.last();
         range.hash = batch.hash;
         range.lamport = batch.lamport + batch.count - 1;
@@ -906,9 +915,13 @@ fn direct_messages_have_folders_of_their_own() {
         assert!(store.join(&part).unwrap().is_empty());
     }
     let text = "x".repeat(100);
-    for _ in 0..20 {
+    for line in 1..=20 {
         for author in [&mut ours, &mut his, &mut passing, &mut second] {
-            core.save(&mut store, &author.say(&[&text]));
+            let batch = author.say(&[&text]);
+            // Each log has a hole.
+            if line != 5 {
+                core.save(&mut store, &batch);
+            }
         }
     }
     assert!(folder.0.join("open/@/000003.ndjson").exists());
@@ -916,15 +929,13 @@ fn direct_messages_have_folders_of_their_own() {
     drop(store);
     let (mut store, ranges) = open_with(&folder, false, limits);
     assert_eq!(ranges, []);
-    let sorted = |mut ranges: Vec<Range>| {
-        ranges.sort_by(|a, b| a.log.cmp(&b.log));
-        ranges
-    };
-    let found = store.join(&Part::direct()).unwrap();
-    let expected = vec![ours.range(1), his.range(1), second.range(1)];
-    assert_eq!(sorted(found), sorted(expected));
-    let found = store.join(&Part::carried()).unwrap();
-    assert_eq!(found, [passing.range(1)]);
+    for (part, logs) in [(Part::direct(), 3), (Part::carried(), 1)] {
+        let mut found = store.join(&part).unwrap();
+        found.sort_by(|a, b| a.log.cmp(&b.log));
+        assert_eq!(found, core.frontier(&part));
+        let whole = |range: &&Range| (range.low, range.high, range.holes.len()) == (6, 20, 1);
+        assert_eq!(found.iter().filter(whole).count(), logs);
+    }
     for author in [&ours, &his, &passing, &second] {
         let batches = store.load(&author.log(), 19, &mut None, 1 << 20).unwrap();
         let numbers: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
@@ -932,9 +943,128 @@ fn direct_messages_have_folders_of_their_own() {
     }
     let mut at = Position::default();
     let all = store.read_on(&Part::direct(), &mut at, 1 << 20).unwrap();
-    assert_eq!(all.len(), 60);
+    assert_eq!(all.len(), 57);
     assert_eq!(at, store.end(&Part::direct()));
     let mut shown = Vec::new();
     all[0].batch.each_line(|line| shown.push(line.to_owned()));
     assert_eq!(shown, [text]);
+}
+
+/// Lines 1 to 60, of which 11 to 20 and 31 to 40 come last, and an order of arrival in which holes open, close and are left behind by segments.
+#[test]
+fn holes_survive_a_restart_and_what_fills_them_is_read_in_its_place() {
+    let folder = Folder::new();
+    let mut bob = Author::new(2);
+    let long = "x".repeat(100);
+    let lines: Vec<Batch> = (0..60).map(|_| bob.say(&[&long])).collect();
+    let part = |from: usize, to: usize| lines[from - 1..to].iter();
+    let told = Told::default();
+    let hole = |range: &Range| -> Vec<(u64, u64, u64)> {
+        let holes = range.holes.iter();
+        holes.map(|h| (h.low, h.from, h.to)).collect()
+    };
+    let mut store = open(&folder).0;
+    let mut memory = Store::in_memory(Author::new(1).id(), NET, small());
+    memory.join(&general()).unwrap();
+    let mut clean = false;
+    for (from, to, low, holes) in [
+        (1, 10, 1, vec![]),
+        (21, 30, 21, vec![(1, 11, 20)]),
+        (41, 60, 41, vec![(1, 11, 20), (21, 31, 40)]),
+        (31, 35, 41, vec![(1, 11, 20), (21, 36, 40)]),
+        (11, 20, 41, vec![(1, 36, 40)]),
+        (36, 40, 1, vec![]),
+    ] {
+        for batch in part(from, to) {
+            told.save(&mut store, batch);
+            memory.save(batch, Local::default()).unwrap();
+        }
+        match clean {
+            true => store.close(&told).unwrap(),
+            false => drop(store),
+        }
+        let (again, ranges) = open_with(&folder, clean, small());
+        store = again;
+        clean = !clean;
+        assert_eq!(ranges, told.sorted());
+        assert_eq!((ranges[0].low, hole(&ranges[0])), (low, holes));
+    }
+    for budget in [1, 500, 1_000_000] {
+        for from in [1, 8, 20, 38] {
+            let rest: Vec<u64> = (from..=60).collect();
+            assert_eq!(load(&store, &bob.log(), from, budget), rest, "from {from}");
+            assert_eq!(load(&memory, &bob.log(), from, budget), rest, "from {from}");
+        }
+    }
+    // Without the frontiers that say what was filled it is found by going over the lines again.
+    let segments = folder.segments(GENERAL);
+    for path in segments.iter().skip(1).rev() {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(
+            path,
+            text.replace("\"generation\":\"0", "\"generation\":\"x"),
+        )
+        .unwrap();
+        assert_eq!(open(&folder).1, told.sorted());
+    }
+}
+
+#[test]
+fn what_fills_a_hole_and_is_not_stored_leaves_it_as_it_was() {
+    let mut bob = Author::new(2);
+    let lines: Vec<Batch> = (0..9).map(|_| bob.say(&["line"])).collect();
+    let told = Told::default();
+    lines[..3].iter().for_each(|batch| told.note(batch));
+    lines[6..].iter().for_each(|batch| told.note(batch));
+    let mut range = told.sorted().remove(0);
+    let mut states = vec![range.clone()];
+    for batch in &lines[3..6] {
+        assert_eq!(range.fill(&lines[8]), None, "what is held is no filling");
+        range.fill(batch);
+        states.push(range.clone());
+    }
+    assert_eq!((range.low, range.holes.len()), (1, 0));
+    for batch in lines[3..6].iter().rev() {
+        assert_eq!(Some(&range), states.pop().as_ref());
+        range.unfill(batch);
+    }
+    // That the closed hole ended with this batch is all that is known of what is behind it.
+    let hole = (range.holes[0].low, range.holes[0].from, range.holes[0].to);
+    assert_eq!((range.low, hole), (7, (1, 4, 6)));
+    assert_eq!(states, [range.clone()]);
+    range.raise(2);
+    assert_eq!((range.low, range.holes[0].low), (7, 2));
+    range.raise(4);
+    assert_eq!((range.low, range.holes.len()), (7, 0));
+}
+
+#[test]
+fn a_quota_leaves_no_hole_above_what_filled_one() {
+    let folder = Folder::new();
+    let limits = Limits {
+        author: 20 * 1024,
+        memory: 20 * 1024,
+        ..small()
+    };
+    let mut memory = Store::in_memory(Author::new(1).id(), NET, limits);
+    memory.join(&general()).unwrap();
+    for (mut store, on_disk) in [(open_with(&folder, false, limits).0, true), (memory, false)] {
+        let mut bob = Author::new(2);
+        let long = "x".repeat(100);
+        let lines: Vec<Batch> = (0..140).map(|_| bob.say(&[&long])).collect();
+        let told = Told::default();
+        for part in [0..5, 15..25, 5..15, 25..140] {
+            for batch in &lines[part] {
+                told.save(&mut store, batch);
+                let range = told.sorted().remove(0);
+                let held: Vec<u64> = (range.low..=range.high).collect();
+                assert_eq!(load(&store, &bob.log(), range.low, 1_000_000), held);
+            }
+        }
+        assert!(told.sorted()[0].low > 60);
+        drop(store);
+        if on_disk {
+            assert_eq!(open(&folder).1, told.sorted());
+        }
+    }
 }

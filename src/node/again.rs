@@ -46,7 +46,7 @@ pub struct Again {
 }
 
 impl Again {
-    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+    pub fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
         self.compared.retain(|key, _| which(key));
     }
 
@@ -80,7 +80,7 @@ impl Again {
         let gone = low.saturating_sub(1).min(compared.other.saturating_sub(1));
         compared.same = compared.same.max(gone);
         if let Some(line) = compared.next() {
-            want(hub, key, line);
+            want(hub, key, (line, 0));
         }
     }
 
@@ -94,7 +94,7 @@ impl Again {
     pub fn take(&mut self, hub: &mut Hub, key: &(StreamId, LogId), batch: &Batch) {
         if let Some(compared) = self.compared.get_mut(key) {
             compared.theirs = Some((batch.sequence, batch.hash));
-            want(hub, key, 0);
+            want(hub, key, (0, 0));
             load(hub, COMPARE, key.1.clone(), batch.sequence, None, 1);
         }
     }
@@ -124,7 +124,7 @@ impl Again {
                 compared.same = compared.same.max(ours.sequence - 1).min(last);
             }
             match compared.next() {
-                Some(line) => want(hub, key, line),
+                Some(line) => want(hub, key, (line, 0)),
                 None if compared.other < compared.end => found = Some(compared.other),
                 None => {}
             }

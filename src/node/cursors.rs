@@ -35,18 +35,29 @@ struct Cursor {
     sent: VecDeque<(u64, Hash)>,
 }
 
+/// Lines that are missing elsewhere, from the cursor up to `to`.
+struct Fill {
+    log: LogId,
+    to: u64,
+    cursor: Cursor,
+}
+
 #[derive(Default)]
 pub struct Cursors {
     table: Table<(StreamId, LogId), Cursor>,
     lagging: Set<(StreamId, LogId)>,
+    /// Missing lines that were asked for, of one log at a time over each link.
+    fills: Table<StreamId, Fill>,
     /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
     claims: Table<(StreamId, LogId), (u64, Hash)>,
 }
 
 impl Cursors {
-    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+    pub fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
         self.table.retain(|key, _| which(key));
         self.lagging.retain(|key| which(key));
+        self.fills
+            .retain(|stream, fill| which(&(*stream, fill.log.clone())));
         self.claims.retain(|key, _| which(key));
     }
 
@@ -190,6 +201,24 @@ impl Cursors {
                 self.lagging.remove(&key);
                 continue;
             };
+            if want.to > 0 {
+                let lines = want.from..=want.to;
+                let held = range.low..=logs.given(range);
+                if lines.is_empty() || !held.contains(&want.from) || !held.contains(&want.to) {
+                    offer_again(hub, logs, stream, range, range.low);
+                } else {
+                    let fill = Fill {
+                        log: key.1,
+                        to: want.to,
+                        cursor: Cursor {
+                            next: want.from,
+                            ..Cursor::default()
+                        },
+                    };
+                    self.fills.insert(stream, fill);
+                }
+                continue;
+            }
             if want.from < range.low {
                 offer_again(hub, logs, stream, range, range.low);
                 continue;
@@ -223,6 +252,9 @@ impl Cursors {
         batches: &[Batch],
         at: Option<Position>,
     ) -> Option<u64> {
+        if self.filled(hub, logs, &key, from, batches, at) {
+            return None;
+        }
         let cursor = self.table.get_mut(&key)?;
         if cursor.loading != Some(from) {
             return None;
@@ -265,6 +297,40 @@ impl Cursors {
         None
     }
 
+    /// What the store read for missing lines that were asked for, if it is that.
+    fn filled(
+        &mut self,
+        hub: &mut Hub,
+        logs: &Logs,
+        (stream, log): &(StreamId, LogId),
+        from: u64,
+        batches: &[Batch],
+        at: Option<Position>,
+    ) -> bool {
+        let fill = self.fills.get_mut(stream);
+        let read = |fill: &&mut Fill| fill.log == *log && fill.cursor.loading == Some(from);
+        let Some(Fill { to, cursor, .. }) = fill.filter(read) else {
+            return false;
+        };
+        cursor.loading = None;
+        if hub.links.get(stream).is_none_or(|link| link.clogged) {
+            return true;
+        }
+        cursor.at = at;
+        let last = logs.get(log).map_or(0, |range| logs.given(range)).min(*to);
+        for batch in batches {
+            if batch.sequence <= cursor.next && batch.last() <= last {
+                hub.send_batch(*stream, batch);
+                cursor.next = batch.last() + 1;
+            }
+        }
+        // That was all, or the store has no more of it.
+        if cursor.next > last || cursor.next == from {
+            self.fills.remove(stream);
+        }
+        true
+    }
+
     /// Links that lag and can take more get more.
     pub fn pump(&mut self, hub: &mut Hub, logs: &Logs) {
         self.lagging.retain(|(stream, log)| {
@@ -277,18 +343,16 @@ impl Cursors {
             }
             let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
             if !clogged && cursor.loading.is_none() && cursor.sent.len() < WINDOW {
-                cursor.loading = Some(cursor.next);
-                load(
-                    hub,
-                    *stream,
-                    log.clone(),
-                    cursor.next,
-                    cursor.at,
-                    LOAD_BYTES,
-                );
+                read(hub, *stream, log, cursor);
             }
             true
         });
+        for (stream, fill) in self.fills.iter_mut() {
+            let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
+            if !clogged && fill.cursor.loading.is_none() {
+                read(hub, *stream, &fill.log, &mut fill.cursor);
+            }
+        }
     }
 }
 
@@ -319,10 +383,23 @@ fn offer_again(hub: &mut Hub, logs: &Logs, stream: StreamId, range: &Range, low:
         low,
         ..held(range, logs.start(&range.log).unwrap_or(0))
     };
+    tell(hub, stream, &range.log.target, vec![held], None, false);
+}
+
+/// What is held of a room is said. `digest`, `before`: as in [`Have`].
+pub fn tell(
+    hub: &mut Hub,
+    stream: StreamId,
+    target: &Target,
+    logs: Vec<Held>,
+    digest: Option<String>,
+    before: bool,
+) {
     let have = Have {
-        target: range.log.target.to_string(),
-        logs: vec![held],
-        ..Have::default()
+        target: target.to_string(),
+        logs,
+        digest,
+        before,
     };
     hub.send(stream, &Message::Have(have));
 }
@@ -342,6 +419,12 @@ pub fn doubt(hub: &mut Hub, logs: &mut Logs) {
         code: "incarnation",
         content,
     });
+}
+
+fn read(hub: &mut Hub, stream: StreamId, log: &LogId, cursor: &mut Cursor) {
+    cursor.loading = Some(cursor.next);
+    let (from, at) = (cursor.next, cursor.at);
+    load(hub, stream, log.clone(), from, at, LOAD_BYTES);
 }
 
 /// Asks the store for a log's batches, upwards from the one that holds `from`.

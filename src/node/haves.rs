@@ -1,7 +1,7 @@
 //! What is due to be said of what is held: receipts, and offers of others' lines.
 use data_encoding::BASE64URL_NOPAD;
 
-use super::cursors::held;
+use super::cursors::{held, tell};
 use super::hub::Hub;
 use super::link::Link;
 use super::logs::Logs;
@@ -14,7 +14,7 @@ use crate::base::name::{Room, Target};
 use crate::base::range::Range;
 use crate::base::table::Table;
 use crate::base::time::Time;
-use crate::wire::message::{Have, Held, LOGS_MAX, Message, receipt};
+use crate::wire::message::{Held, LOGS_MAX, receipt};
 
 /// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
 const RECEIPTS_EVERY: u64 = 5;
@@ -34,7 +34,7 @@ pub struct Haves {
 }
 
 impl Haves {
-    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+    pub fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
         self.offers.retain(|key, _| which(key));
         self.receipts.retain(|key, _| which(key));
     }
@@ -166,13 +166,7 @@ fn next_receipt(link: &Link, batches: u32) -> Option<Time> {
 
 fn say_held(hub: &mut Hub, stream: StreamId, target: &Target, held: &[Held], before: bool) {
     for part in held.chunks(LOGS_MAX) {
-        let have = Have {
-            target: target.to_string(),
-            logs: part.to_vec(),
-            before,
-            ..Have::default()
-        };
-        hub.send(stream, &Message::Have(have));
+        tell(hub, stream, target, part.to_vec(), None, before);
     }
 }
 

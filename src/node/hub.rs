@@ -68,18 +68,21 @@ pub struct Counters {
     pub unwanted_batches: u64,
     /// Logs for which there was no place, or for which another was forgotten.
     pub logs_over_bound: u64,
+    /// Lines that were missing and turned up.
+    pub healed_lines: u64,
     /// Links ended because the peer broke the protocol.
     pub broken_links: u64,
 }
 
 impl Counters {
     /// Each with its name.
-    pub fn list(&self) -> [(&'static str, u64); 8] {
+    pub fn list(&self) -> [(&'static str, u64); 9] {
         [
             ("batches_received", self.batches),
             ("duplicate_batches", self.duplicate_batches),
             ("unwanted_batches", self.unwanted_batches),
             ("logs_over_bound", self.logs_over_bound),
+            ("healed_lines", self.healed_lines),
             ("foreign_datagrams", self.foreign_datagrams),
             ("beacons_over_bound", self.beacons_over_bound),
             ("failed_handshakes", self.failed_handshakes),

@@ -20,9 +20,6 @@ const LOGS_MAX: usize = 16_384;
 /// Most logs of one author to one target: a program begins a new one after each unclean end.
 const SHARE_MAX: usize = 64;
 
-/// Most logs of which it is kept what was held below a gap.
-const BELOW_MAX: usize = 1024;
-
 /// What a batch is to what we hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -30,6 +27,8 @@ pub enum Fit {
     Next,
     /// It goes on after lines that its author no longer has: `from` to `to` are missing.
     After { from: u64, to: u64 },
+    /// It begins where lines are missing.
+    Fills,
     /// We hold these lines.
     Held,
     /// Other lines than ours have these numbers.
@@ -50,8 +49,6 @@ pub struct Logs {
     resume: Resume,
     /// Own logs of which others hold something else: from which line on they are said again in another.
     again: Table<LogId, u64>,
-    /// What was held of a log before lines came in beyond a gap: for when they cannot be stored.
-    below: Table<LogId, Range>,
     /// It was said that logs are forgotten.
     told: bool,
 }
@@ -202,6 +199,11 @@ impl Logs {
         ranges.cloned().collect()
     }
 
+    /// Lines that were said to this target are missing, and may still turn up.
+    pub fn has_holes(&self, target: &Target) -> bool {
+        self.to(target.clone()).any(|range| !range.holes.is_empty())
+    }
+
     /// The room was left; the own head is kept, so that its numbers go on when it is joined again.
     pub fn forget(&mut self, hub: &Hub, room: &Room) {
         let target = Target::Room(room.clone());
@@ -219,7 +221,6 @@ impl Logs {
             }
         }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
-        self.below.retain(|log, _| log.target.room() != Some(room));
     }
 
     /// The last line of an own log, also of a room that was left.
@@ -273,6 +274,11 @@ impl Logs {
         Some(batch)
     }
 
+    /// See [`Range::fill`].
+    pub fn fill(&mut self, batch: &Batch) -> Option<bool> {
+        self.ranges.get_mut(&batch.log)?.fill(batch)
+    }
+
     /// Takes a batch that fits in as the new head.
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
@@ -286,12 +292,10 @@ impl Logs {
                 high: 0,
                 hash: batch.hash,
                 lamport,
+                holes: Vec::new(),
             });
         if batch.sequence > range.high + 1 {
-            if range.high > 0 && self.below.len() < BELOW_MAX {
-                self.below.insert(batch.log.clone(), range.clone());
-            }
-            range.low = batch.sequence;
+            range.skip(batch);
         }
         (range.high, range.hash, range.lamport) = (batch.last(), batch.hash, lamport);
     }
@@ -326,6 +330,9 @@ impl Logs {
                 },
                 false => Fit::Stray,
             };
+        }
+        if range.lacks(batch) {
+            return Fit::Fills;
         }
         let forked =
             batch.last() > range.high || (batch.last() == range.high && batch.hash != range.hash);
@@ -386,24 +393,26 @@ impl Logs {
             return false;
         };
         self.ranges.remove(&goes);
-        self.below.remove(&goes);
         true
     }
 
-    /// A batch could not be stored: it is as if it had never been, for it was neither sent nor acknowledged.
-    pub fn take_back(&mut self, batch: &Batch) {
+    /// A batch could not be stored: it is as if it had never been, for it was neither sent nor acknowledged. False: it filled a hole.
+    pub fn take_back(&mut self, batch: &Batch) -> bool {
         let Some(range) = self.ranges.get_mut(&batch.log) else {
-            return;
+            return true;
         };
         if range.high != batch.last() {
-            return;
+            range.unfill(batch);
+            return false;
         }
         match batch.previous {
             Some(previous) if batch.sequence > range.low => {
                 (range.high, range.hash) = (batch.sequence - 1, previous)
             }
-            _ => match self.below.remove(&batch.log) {
-                Some(below) => *range = below,
+            _ => match range.holes.pop_if(|hole| hole.to + 1 == batch.sequence) {
+                Some(hole) => {
+                    (range.low, range.high, range.hash) = (hole.low, hole.from - 1, hole.before)
+                }
                 None => {
                     self.ranges.remove(&batch.log);
                 }
@@ -412,12 +421,13 @@ impl Logs {
         if self.starts.get(&batch.log) == Some(&batch.sequence) {
             self.starts.remove(&batch.log);
         }
+        true
     }
 
     /// The store gave up what is below `low`.
     pub fn dropped(&mut self, log: &LogId, low: u64) {
         if let Some(range) = self.ranges.get_mut(log) {
-            range.low = range.low.max(low).min(range.high);
+            range.raise(low.min(range.high));
         }
     }
 

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod given;
 pub mod handshakes;
 pub mod haves;
+pub mod holes;
 pub mod hub;
 pub mod link;
 pub mod links;

@@ -79,8 +79,9 @@ impl Node {
                 self.logs.doubt(&mut self.hub);
             }
             self.receipts.end_turn(&mut self.hub, &mut self.logs);
+            let rooms = self.rooms.joined();
             self.replicate
-                .end_turn(&mut self.hub, &self.logs, &self.receipts);
+                .end_turn(&mut self.hub, &self.logs, &self.receipts, rooms);
             self.discovery.end_turn(&self.hub);
             if self.receipts.finishing() {
                 let delivery = self.delivery();

@@ -32,7 +32,7 @@ impl Replicate {
             return Verdict::Fine;
         };
         hub.counters.batches += 1;
-        let Ok(mut batch) = Batch::parse(bytes, &hub.network) else {
+        let Ok(batch) = Batch::parse(bytes, &hub.network) else {
             return Verdict::Broken;
         };
         let by_peer = batch.log.author == link.peer.id;
@@ -59,17 +59,26 @@ impl Replicate {
             }
             return Verdict::Fine;
         }
+        let fills = shared && self.holes.expects(&key);
         let mut standing = None;
         if shared {
             standing = self.sources.standing(hub.now.time, &key, &batch);
         }
-        if !shared || logs.is_current(hub, &batch.log) || (standing.is_none() && !by_peer) {
+        let asked = standing.is_some() || by_peer;
+        if !shared || logs.is_current(hub, &batch.log) || !(asked || fills) {
             hub.counters.unwanted_batches += 1;
             return Verdict::Fine;
         }
-        let fit = logs.fit(&batch, standing.map(|standing| standing.from));
+        // Of whom only missing lines were asked nothing else is taken, and they of nobody else.
+        let fit = match logs.fit(&batch, standing.map(|standing| standing.from)) {
+            Fit::Fills if !fills => Fit::Held,
+            Fit::Next | Fit::After { .. } if !asked => Fit::Stray,
+            fit => fit,
+        };
         if self.stalled.is_some() {
-            self.sources.want_later(hub, logs, stream, &batch);
+            if fit != Fit::Fills {
+                self.sources.want_later(hub, logs, stream, &batch);
+            }
             return Verdict::Fine;
         }
         match fit {
@@ -82,11 +91,15 @@ impl Replicate {
                 self.haves.receipt(key);
                 return Verdict::Fine;
             }
-            Fit::Next | Fit::After { .. } | Fit::Fork => {}
+            Fit::Next | Fit::After { .. } | Fit::Fills | Fit::Fork => {}
         }
         let verifying = verifying.or_else(|| self.sources.key(&batch.log.author));
         if !verifying.is_some_and(|key| batch.verify(&key)) {
             return Verdict::Broken;
+        }
+        if fit == Fit::Fills {
+            self.fill(hub, logs, stream, batch);
+            return Verdict::Fine;
         }
         if fit == Fit::Fork {
             self.sources.fork(hub, &batch.log, batch.sequence);
@@ -103,6 +116,7 @@ impl Replicate {
         if let Fit::After { from, to } = fit
             && ours
         {
+            self.holes.seek();
             gap(hub, &batch, from, to);
         }
         if standing.is_none() && batch.sequence == 1 {
@@ -115,9 +129,6 @@ impl Replicate {
         if !ours {
             receipts.taken(hub, &batch.log);
         }
-        if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
-            batch.set_plain(lines);
-        }
         let during = standing.is_none_or(|standing| standing.during);
         let local = Local {
             received: hub.now.wall,
@@ -125,11 +136,7 @@ impl Replicate {
             before: !during,
             backfill,
         };
-        let batch = Arc::new(batch);
-        hub.put(Output::Save {
-            batch: batch.clone(),
-            local,
-        });
+        let batch = save(hub, batch, local);
         let strangers = self.cursors.live(hub, &batch, Some(stream));
         self.haves.receipt(key);
         if by_peer {
@@ -149,6 +156,51 @@ impl Replicate {
         }
         Verdict::Fine
     }
+
+    /// Lines that were missing turned up: they are late, and news to whom they are missing, too.
+    fn fill(&mut self, hub: &mut Hub, logs: &mut Logs, stream: StreamId, batch: Batch) {
+        let Some(closed) = logs.fill(&batch) else {
+            self.sources.fork(hub, &batch.log, batch.sequence);
+            return self.holes.in_vain(hub, stream);
+        };
+        self.holes.came(hub, closed);
+        hub.counters.healed_lines += batch.count;
+        let author = batch.log.author;
+        let local = Local {
+            received: hub.now.wall,
+            late: true,
+            before: true,
+            backfill: author == hub.id() || self.sources.is_backfill(&batch),
+        };
+        let batch = save(hub, batch, local);
+        if let Some(room) = batch.log.target.room().filter(|_| closed) {
+            for (other, link) in hub.in_room(room) {
+                if other != stream && !link.passing && link.peer.id != author {
+                    self.haves.offer((other, batch.log.clone()));
+                }
+            }
+        }
+        if !local.backfill {
+            hub.notice(Notice::Chat(Chat {
+                batch,
+                local,
+                own: false,
+                during: false,
+            }));
+        }
+    }
+}
+
+fn save(hub: &mut Hub, mut batch: Batch, local: Local) -> Arc<Batch> {
+    if let Some(lines) = sealed::open(&hub.identity, &hub.network, &batch) {
+        batch.set_plain(lines);
+    }
+    let batch = Arc::new(batch);
+    hub.put(Output::Save {
+        batch: batch.clone(),
+        local,
+    });
+    batch
 }
 
 fn gap(hub: &mut Hub, batch: &Batch, from: u64, to: u64) {

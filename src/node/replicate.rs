@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::again::{self, AGAIN, Again, COMPARE};
-use super::cursors::{Cursors, LOAD_BYTES, doubt, held, load, shared_target};
+use super::cursors::{Cursors, LOAD_BYTES, doubt, held, load, shared_target, tell};
 use super::direct::{may_bring, takers, waits};
 use super::haves::{Haves, digest, thirds};
+use super::holes::Holes;
 use super::hub::Hub;
 use super::logs::Logs;
 use super::receipts::Receipts;
@@ -18,7 +19,7 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Room, Target};
 use crate::base::time::Time;
-use crate::wire::message::{Have, Held, LOGS_MAX, Message, log};
+use crate::wire::message::{Have, Held, LOGS_MAX, log};
 
 /// Milliseconds after which a store that failed is tried again.
 const RETRY: u64 = 5_000;
@@ -29,6 +30,7 @@ pub struct Replicate {
     pub(super) sources: Sources,
     pub(super) haves: Haves,
     pub(super) again: Again,
+    pub(super) holes: Holes,
     /// Lines that the store refused, to be said when it takes them.
     pub(super) unsaid: VecDeque<(Target, Lines, bool)>,
     /// The store failed; when to try again.
@@ -185,25 +187,23 @@ impl Replicate {
                 ..held(range, logs.start(&range.log).unwrap_or(0))
             })
             .collect();
-        let digest = Some(digest(hub, logs, room, &peer));
-        let mut have = Have {
-            target: room.to_string(),
-            digest,
-            before: true,
-            ..Have::default()
-        };
+        let target = Target::Room(room.clone());
+        // One that is nobody's brings to light who holds what is missing here.
+        let digest = Some(match logs.has_holes(&target) {
+            true => String::new(),
+            false => digest(hub, logs, room, &peer),
+        });
         let mut parts = held.chunks(LOGS_MAX);
-        have.logs = parts.next().unwrap_or_default().to_vec();
-        hub.send(stream, &Message::Have(have.clone()));
+        let first = parts.next().unwrap_or_default().to_vec();
+        tell(hub, stream, &target, first, digest, true);
         for part in parts {
-            (have.logs, have.digest) = (part.to_vec(), None);
-            hub.send(stream, &Message::Have(have.clone()));
+            tell(hub, stream, &target, part.to_vec(), None, true);
         }
     }
 
     pub fn unshared(&mut self, stream: StreamId, room: &Room) {
         let other = |key: &(StreamId, LogId)| key.0 != stream || key.1.target.room() != Some(room);
-        self.keep(other);
+        self.keep(&other);
     }
 
     /// What the store refused, and was to be said here, cannot be said any more.
@@ -220,14 +220,15 @@ impl Replicate {
     }
 
     pub fn down(&mut self, stream: StreamId) {
-        self.keep(|key| key.0 != stream);
+        self.keep(&|key| key.0 != stream);
     }
 
-    fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
-        self.cursors.keep(&which);
-        self.sources.keep(&which);
-        self.haves.keep(&which);
-        self.again.keep(&which);
+    fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
+        self.cursors.keep(which);
+        self.sources.keep(which);
+        self.haves.keep(which);
+        self.again.keep(which);
+        self.holes.keep(which);
     }
 
     /// What the peer holds: of our logs it is a receipt, of others' an offer.
@@ -260,6 +261,11 @@ impl Replicate {
                 }
             }
             self.sources.meet(room, peer, stream);
+        } else if have.digest.is_some() && target.reader() == Some(peer) {
+            // It misses something that was said to it.
+            for range in logs.to(target.clone()) {
+                self.haves.offer((stream, range.log.clone()));
+            }
         }
         // Of what others say to each other alone, we take only what its author gives us to carry.
         let ours = target.reader().is_none_or(|reader| reader == hub.id());
@@ -271,6 +277,10 @@ impl Replicate {
                 continue;
             };
             let own = entry.sender == hub.id();
+            if ours && entry.holder.is_none() && !logs.is_current(hub, &log) {
+                let key = (stream, log.clone());
+                self.holes.offered(logs, key, entry);
+            }
             if let Some(holder) = entry.holder {
                 match own {
                     true => receipts.passed_on(hub, logs, holder, &log, entry),
@@ -332,12 +342,7 @@ impl Replicate {
         if let Some(towards) = towards.filter(|towards| *towards != from)
             && logs.hash_at(&log, entry.high) == Some(entry.hash)
         {
-            let have = Have {
-                target: log.target.to_string(),
-                logs: vec![entry.clone()],
-                ..Have::default()
-            };
-            hub.send(towards, &Message::Have(have));
+            tell(hub, towards, &log.target, vec![entry.clone()], None, false);
         }
     }
 
@@ -406,7 +411,10 @@ impl Replicate {
     }
 
     /// At a turn's end: what is due to be said is said, and links that lag get more.
-    pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs, receipts: &Receipts) {
+    pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs, receipts: &Receipts, rooms: &[Room]) {
+        if self.stalled.is_none() {
+            self.holes.end_turn(hub, logs, rooms);
+        }
         self.haves.say(hub, logs, &self.sources, receipts);
         self.sources.say(hub, self.stalled.is_some());
         self.cursors.pump(hub, logs);
@@ -426,7 +434,10 @@ impl Replicate {
         self.failed = Some(hub.now.time);
         self.stalled = Some(hub.now.time + RETRY);
         for batch in batches.iter().rev() {
-            logs.take_back(batch);
+            // What was missing is asked for anew when the store takes lines.
+            if !logs.take_back(batch) {
+                continue;
+            }
             let source = self.sources.upstream(hub, &batch.log);
             let author = hub.linked.get(&batch.log.author).copied();
             if let Some(stream) = source.or(author) {
@@ -447,6 +458,7 @@ impl Replicate {
                 self.say(hub, logs, &target, lines, action);
             }
             self.sources.resume(logs);
+            self.holes.resume();
             again::resume(hub, logs);
         }
         let due = |at: Time| at <= hub.now.time;
@@ -456,7 +468,11 @@ impl Replicate {
     }
 
     pub fn deadline(&self, hub: &Hub) -> Option<Time> {
-        let asks = self.stalled.or_else(|| self.sources.deadline());
+        let asks = || {
+            let asks = [self.sources.deadline(), self.holes.deadline()];
+            asks.into_iter().flatten().min()
+        };
+        let asks = self.stalled.or_else(asks);
         self.haves.deadline(hub).into_iter().chain(asks).min()
     }
 }

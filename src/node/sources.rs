@@ -89,7 +89,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub fn keep(&mut self, which: impl Fn(&(StreamId, LogId)) -> bool) {
+    pub fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
         self.wanted
             .retain(|(log, stream), _| which(&(*stream, log.clone())));
         self.refused.retain(|key| which(key));
@@ -217,14 +217,14 @@ impl Sources {
         if self.refused.len() < OFFERED_MAX {
             self.refused.insert(key.clone());
         }
-        want(hub, key, 0);
+        want(hub, key, (0, 0));
     }
 
     fn suspect(&mut self, hub: &mut Hub, key: (StreamId, LogId), line: u64) {
         let known = self.forked.contains(&key.1) || self.suspects.contains_key(&key);
         let asked = self.wanted.contains_key(&by_log(&key));
         if !known && !asked && self.suspects.len() < SUSPECTS_MAX {
-            want(hub, &key, line);
+            want(hub, &key, (line, 0));
             self.suspects.insert(key, line);
         }
     }
@@ -235,7 +235,7 @@ impl Sources {
         let is = line.is_some_and(|line| batch.sequence <= *line && *line <= batch.last());
         if is {
             self.suspects.remove(key);
-            want(hub, key, 0);
+            want(hub, key, (0, 0));
         }
         is
     }
@@ -427,6 +427,7 @@ impl Sources {
                 sender: log.author,
                 incarnation: incarnation(log.incarnation),
                 from,
+                to: 0,
             };
             let key = (stream, log.target.to_string());
             messages.get_or_default(key).push(want);
@@ -556,11 +557,12 @@ fn by_log((stream, log): &(StreamId, LogId)) -> (LogId, StreamId) {
 }
 
 /// Asks for one log at once.
-pub fn want(hub: &mut Hub, (stream, log): &(StreamId, LogId), from: u64) {
+pub fn want(hub: &mut Hub, (stream, log): &(StreamId, LogId), (from, to): (u64, u64)) {
     let want = Want {
         sender: log.author,
         incarnation: incarnation(log.incarnation),
         from,
+        to,
     };
     let (target, logs) = (log.target.to_string(), vec![want]);
     hub.send(*stream, &Message::Want { target, logs });

@@ -267,7 +267,7 @@ impl Turn<'_> {
         let mut ranges = self.core.frontier(self.folder);
         for range in &mut ranges {
             if let Some(low) = plan.lows.get(&range.log) {
-                range.low = range.low.max(*low);
+                range.raise(*low);
             }
         }
         let authors = shelf.authors.clone();

@@ -137,7 +137,8 @@ impl Memory {
             if entry.last >= *floors.get_or_insert_with(entry.log.clone(), floor) {
                 continue;
             }
-            lows.insert(entry.log.clone(), entry.last + 1);
+            let low = lows.get_or_default(entry.log.clone());
+            *low = (*low).max(entry.last + 1);
             over = over.saturating_sub(entry.line.len());
             gone.push((number, folder.clone()));
         }
@@ -147,7 +148,7 @@ impl Memory {
             };
             if let Some(entry) = pile.entries.remove(&number) {
                 if let Some(range) = pile.ranges.get_mut(&entry.log) {
-                    range.low = range.low.max(entry.last + 1);
+                    range.raise(entry.last + 1);
                 }
                 self.bytes -= entry.line.len();
                 self.own_bytes -= if own { entry.line.len() } else { 0 };
@@ -172,18 +173,32 @@ impl Memory {
         let pile = self.folders.get(&folder);
         let mut taken = 0;
         let first = next.offset;
+        // As on disk: what stands before lines that filled a hole later.
+        let (mut beyond, mut back) = (u64::MAX, None);
         for (number, entry) in pile.iter().flat_map(|p| p.entries.range(first..)) {
             next.offset = number + 1;
             if entry.log != *log || entry.last < from {
                 continue;
             }
-            if let Ok((batch, _)) = Batch::from_stored(&entry.line, &self.network) {
-                from = entry.last + 1;
-                taken += entry.line.len();
-                batches.push(batch);
-                if taken >= budget {
-                    break;
-                }
+            let Ok((batch, _)) = Batch::from_stored(&entry.line, &self.network) else {
+                continue;
+            };
+            if batch.sequence > from {
+                beyond = beyond.min(batch.sequence);
+                back = back.or(Some(*number));
+                continue;
+            }
+            from = entry.last + 1;
+            taken += entry.line.len();
+            batches.push(batch);
+            if taken >= budget || from >= beyond {
+                break;
+            }
+        }
+        if let Some(back) = back {
+            next.offset = back;
+            if batches.is_empty() {
+                return self.load(log, beyond, at, budget);
             }
         }
         batches

@@ -115,7 +115,9 @@ pub fn plan(
             if *rest == 0 {
                 over.remove(&author);
             }
-            plan.lows.insert(log, last + 1);
+            // What filled a hole comes behind what it lies before.
+            let low = plan.lows.get_or_default(log);
+            *low = (*low).max(last + 1);
             if over.is_empty() {
                 break 'segments;
             }

@@ -144,13 +144,16 @@ impl<'a> State<'a> {
 
     /// An older segment: what does not hold is passed over, for what follows may be good.
     fn pass_over(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
+        let mut keys = Keys::default();
         let mut reader = Reader::open(dir, number)?;
         while reader.advance()? {
+            let bytes = reader.line().len() as u64 + 1;
             if reader.end_of_line() > begin
                 && let Ok((batch, _)) = Batch::from_stored(reader.line(), self.network)
+                && !self.fill(&batch, bytes, &mut keys)
                 && self.fits(&batch)
             {
-                self.take(&batch, reader.line().len() as u64 + 1);
+                self.take(&batch, bytes);
             }
         }
         Ok(())
@@ -195,9 +198,7 @@ impl<'a> State<'a> {
                 break;
             };
             let bytes = reader.line().len() as u64 + 1;
-            // What fills a gap stands behind what it lies before: no chain holds it, so its own signature must.
-            if self.is_below(&batch) && keys.verify(&batch) {
-                *self.authors.get_or_default(batch.log.author) += bytes;
+            if self.fill(&batch, bytes, &mut keys) {
                 good = reader.end_of_line();
                 continue;
             }
@@ -234,10 +235,16 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Does it lie below what the log is known to hold up to?
-    fn is_below(&self, batch: &Batch) -> bool {
-        let range = self.ranges.get(&batch.log);
-        range.is_some_and(|range| batch.last() <= range.high)
+    /// What fills a gap stands behind what it lies before: no chain holds it, so its own signature must.
+    fn fill(&mut self, batch: &Batch, bytes: u64, keys: &mut Keys) -> bool {
+        let range = self.ranges.get_mut(&batch.log);
+        let below = range.filter(|range| batch.last() <= range.high && keys.verify(batch));
+        if let Some(range) = below {
+            range.fill(batch);
+            *self.authors.get_or_default(batch.log.author) += bytes;
+            return true;
+        }
+        false
     }
 
     fn take(&mut self, batch: &Batch, bytes: u64) {
@@ -255,16 +262,18 @@ pub fn before(batch: &Batch) -> Range {
         high: batch.sequence.saturating_sub(1),
         hash: batch.hash,
         lamport: 0,
+        holes: Vec::new(),
     }
 }
 
-/// This batch is held, too. One that fills a gap changes nothing: it lies below what is held.
+/// This batch is held, too: what comes next, or fills a hole.
 pub fn extend(range: &mut Range, batch: &Batch) {
     if batch.last() <= range.high {
+        range.fill(batch);
         return;
     }
     if batch.sequence > range.high + 1 {
-        range.low = batch.sequence;
+        range.skip(batch);
     }
     range.high = batch.last();
     range.hash = batch.hash;

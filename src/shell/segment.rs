@@ -14,13 +14,13 @@ use crate::base::batch::{BATCH_MAX, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Folder, Target};
-use crate::base::range::Range;
+use crate::base::range::{Hole, Range};
 use crate::base::table::Table;
 
 /// How a frontier line begins.
 pub const FRONTIER: &[u8] = b"{\"type\":\"frontier\",";
-/// Longest frontier line that is read, in bytes: some 80 000 logs.
-const FRONTIER_MAX: usize = 16 * 1024 * 1024;
+/// Longest frontier line that is read, in bytes: some 80 000 logs and holes.
+const FRONTIER_MAX: usize = 32 * 1024 * 1024;
 /// Longest line of any other kind: a batch and its local fields.
 const LINE_BOUND: usize = BATCH_MAX + 1024;
 const BUFFER: usize = 64 * 1024;
@@ -58,6 +58,9 @@ struct LogFields<'a> {
     high: u64,
     hash: Hash,
     lamport: u64,
+    /// Of what is held below a hole: what its last batch is called by the one behind it.
+    #[serde(default)]
+    after: Option<Hash>,
 }
 
 impl Frontier {
@@ -66,21 +69,28 @@ impl Frontier {
         let start = out.len();
         out.extend_from_slice(GENERATION);
         out.extend_from_slice(b"00000000\",\"logs\":[");
-        for (i, range) in self.ranges.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
+        for range in &self.ranges {
+            let mut entry = |low, high, hash: &Hash, after: Option<&Hash>| {
+                // Writing to a `Vec` cannot fail.
+                let _ = write!(
+                    out,
+                    "{{{}\"low\":{low},\"high\":{high},\"hash\":\"{hash}\",\"lamport\":{}",
+                    of_log(&range.log),
+                    range.lamport
+                );
+                if let Some(after) = after {
+                    let _ = write!(out, ",\"after\":\"{after}\"");
+                }
+                out.extend_from_slice(b"},");
+            };
+            entry(range.low, range.high, &range.hash, None);
+            // What is held below holes, downwards.
+            for hole in range.holes.iter().rev() {
+                entry(hole.low, hole.from - 1, &hole.before, Some(&hole.after));
             }
-            // Writing to a `Vec` cannot fail.
-            let _ = write!(
-                out,
-                "{{{}\"low\":{},\"high\":{},\"hash\":\"{}\",\"lamport\":{}}}",
-                of_log(&range.log),
-                range.low,
-                range.high,
-                range.hash,
-                range.lamport
-            );
         }
+        // The last comma.
+        out.pop_if(|last| *last == b',');
         out.extend_from_slice(b"],\"authors\":{");
         for (i, (author, bytes)) in self.authors.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
@@ -98,24 +108,40 @@ impl Frontier {
         holds(line).then_some(())?;
         let room = folder.room().map(Target::Room);
         let fields: FrontierFields = serde_json::from_slice(line).ok()?;
-        let ranges = fields.logs.iter().map(|fields| {
-            Some(Range {
-                log: LogId {
-                    target: match &room {
-                        Some(room) => room.clone(),
-                        None => Target::parse(fields.target?)?,
-                    },
-                    author: fields.sender,
-                    incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+        let mut ranges: Vec<Range> = Vec::new();
+        for fields in &fields.logs {
+            let log = LogId {
+                target: match &room {
+                    Some(room) => room.clone(),
+                    None => Target::parse(fields.target?)?,
                 },
+                author: fields.sender,
+                incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+            };
+            if let Some(after) = fields.after {
+                let range = ranges.last_mut().filter(|range| range.log == log)?;
+                let above = range.holes.first().map_or(range.low, |hole| hole.low);
+                let hole = Hole {
+                    low: fields.low,
+                    from: fields.high.saturating_add(1),
+                    to: above.saturating_sub(1),
+                    before: fields.hash,
+                    after,
+                };
+                range.holes.insert(0, hole);
+                continue;
+            }
+            ranges.push(Range {
+                log,
                 low: fields.low,
                 high: fields.high,
                 hash: fields.hash,
                 lamport: fields.lamport,
-            })
-        });
+                holes: Vec::new(),
+            });
+        }
         Some(Frontier {
-            ranges: ranges.collect::<Option<_>>()?,
+            ranges,
             authors: fields.authors,
         })
     }

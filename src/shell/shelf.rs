@@ -252,6 +252,9 @@ impl Shelf {
         };
         let author = log.author.to_string();
         let mut taken = 0;
+        // What stands before lines that filled a hole later: its least line, and where it begins. Holes are few, so
+        // that what is passed over for all lines of a log is no more than a few times the whole.
+        let (mut beyond, mut back) = (u64::MAX, None);
         loop {
             let (place, last) = (
                 (self.segments[index], offset),
@@ -267,20 +270,33 @@ impl Shelf {
                 let Ok((batch, _)) = Batch::from_stored(reader.line(), &self.network) else {
                     return true;
                 };
-                if batch.log == *log && batch.last() >= from {
-                    from = batch.last() + 1;
-                    taken += batch.bytes().len();
-                    batches.push(batch);
+                if batch.log != *log || batch.last() < from {
+                    return true;
                 }
-                taken < budget
+                if batch.sequence > from {
+                    beyond = beyond.min(batch.sequence);
+                    back = back.or(Some(Position {
+                        offset: reader.at(),
+                        ..reader.position()
+                    }));
+                    return true;
+                }
+                from = batch.last() + 1;
+                taken += batch.bytes().len();
+                batches.push(batch);
+                taken < budget && from < beyond
             });
-            *at = Some(reached);
+            *at = back.or(Some(reached));
             match walked {
+                Ok(false) if !last => {}
+                // The line is nowhere.
+                _ if batches.is_empty() && back.is_some() => {
+                    return self.load(log, beyond, at, budget);
+                }
                 Err(e) if batches.is_empty() => {
                     *at = passed(&e, place.0).or(*at);
                     return Err(e);
                 }
-                Ok(false) if !last => {}
                 _ => return Ok(batches),
             }
             index = self.locate(log, from, index + 1);

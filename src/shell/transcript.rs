@@ -308,7 +308,12 @@ impl Transcript {
     /// What the store gave up between this and what was read before it of the log.
     fn missing(&mut self, entry: &Stored) -> Option<Notice> {
         let batch = &entry.batch;
-        let reached = self.reached.insert(batch.log.clone(), batch.last());
+        // What was missing stands behind what it comes before.
+        let reached = self.reached.get(&batch.log).copied();
+        if reached.is_some_and(|reached| batch.last() <= reached) {
+            return None;
+        }
+        self.reached.insert(batch.log.clone(), batch.last());
         let to = self.given_up.remove(&batch.log)?.min(batch.sequence) - 1;
         let from = reached? + 1;
         (from <= to).then(|| Notice::Gap {

@@ -136,6 +136,9 @@ pub struct Want {
     pub sender: PeerId,
     pub incarnation: String,
     pub from: u64,
+    /// The last line asked for, of lines that are missing between others; 0: whatever comes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub to: u64,
 }
 
 /// An incarnation in 16 hex digits.

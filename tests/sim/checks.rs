@@ -22,6 +22,9 @@ pub struct Ledger {
     pub shown: BTreeMap<LogId, u64>,
     /// Missing lines that were named.
     gaps: BTreeSet<(LogId, u64, u64)>,
+    /// Of these, lines that turned up and were stored; and those that were shown.
+    filled: BTreeSet<(LogId, u64)>,
+    healed: BTreeSet<(LogId, u64)>,
     /// Said, and not stored yet.
     pub said: BTreeMap<Room, VecDeque<String>>,
     /// Said and stored; in an old copy it may be said again.
@@ -189,6 +192,26 @@ impl Lan {
             batch.sequence,
             batch.lamport
         );
+        // Who carries forgets what the reader has, and may be given it once more.
+        let reader = batch.log.target.reader();
+        let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
+        if let Some((last, _)) = ledger.heads.get(&batch.log)
+            && batch.last() <= *last
+            && !carried
+        {
+            let named = ledger.gaps.iter().any(|(log, from, to)| {
+                *log == batch.log && *from <= batch.sequence && batch.last() <= *to
+            });
+            assert!(
+                named,
+                "{name} stored line {} of {:?} behind line {last}",
+                batch.sequence, batch.log
+            );
+            let twice = (batch.sequence..=batch.last())
+                .any(|n| !ledger.filled.insert((batch.log.clone(), n)));
+            assert!(!twice, "{name} stored line {} twice", batch.sequence);
+            return;
+        }
         if let Some((last, hash)) = ledger.heads.get(&batch.log) {
             let gap = (
                 batch.log.clone(),
@@ -196,9 +219,6 @@ impl Lan {
                 batch.sequence.saturating_sub(1),
             );
             let follows = batch.sequence == last + 1 && batch.previous == Some(*hash);
-            // Who carries forgets what the reader has, and may be given it once more.
-            let reader = batch.log.target.reader();
-            let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
             let named = batch.sequence > last + 1 && ledger.gaps.contains(&gap);
             assert!(
                 follows || named || carried,
@@ -256,10 +276,15 @@ impl Lan {
                     held.is_some_and(|e| e.batch.hash == batch.hash),
                     "{name} shows what it did not store"
                 );
-                let shown = self.checks.ledgers[who]
-                    .shown
-                    .entry(batch.log.clone())
-                    .or_default();
+                let ledger = &mut self.checks.ledgers[who];
+                let first = (batch.log.clone(), batch.sequence);
+                if ledger.filled.contains(&first) {
+                    assert!(chat.local.late, "{name} shows what was missing as new");
+                    let news = ledger.healed.insert(first);
+                    assert!(news, "{name} shows line {} twice", batch.sequence);
+                    return;
+                }
+                let shown = ledger.shown.entry(batch.log.clone()).or_default();
                 assert!(
                     *shown < batch.sequence,
                     "{name} shows line {} twice",

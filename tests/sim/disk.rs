@@ -94,10 +94,17 @@ impl Disk {
         let room = self.folders.get(&self.folder(log));
         let at = at.filter(|at| at.generation == self.generation);
         let skip = at.map_or(0, |at| at.offset as usize);
-        for (i, entry) in room.into_iter().flatten().enumerate().skip(skip) {
-            if entry.batch.log != *log || entry.batch.last() < from {
-                continue;
-            }
+        let mut entries: Vec<(usize, &Entry)> = room
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .skip(skip)
+            .filter(|(_, entry)| entry.batch.log == *log && entry.batch.last() >= from)
+            .collect();
+        // Lines that filled a hole stand behind what they come before; then there is no place to go on from.
+        let in_order = entries.is_sorted_by_key(|(_, entry)| entry.batch.sequence);
+        entries.sort_by_key(|(_, entry)| entry.batch.sequence);
+        for (i, entry) in entries {
             if size >= budget {
                 break;
             }
@@ -108,7 +115,7 @@ impl Disk {
             assert_eq!((batch.hash, local), (entry.batch.hash, entry.local));
             size += line.len();
             out.push(batch);
-            next = Some(Position {
+            next = in_order.then_some(Position {
                 offset: i as u64 + 1,
                 generation: self.generation,
                 ..Position::default()
@@ -124,16 +131,21 @@ impl Disk {
 
     pub fn ranges_in(&self, folder: &Folder) -> Vec<Range> {
         let mut ranges: BTreeMap<LogId, Range> = BTreeMap::new();
-        for Entry { batch, .. } in self.folders.get(folder).into_iter().flatten() {
+        // The frontier line of a real one says where each log begins, and what filled a hole stands behind what it comes before.
+        let entries = self.folders.get(folder).into_iter().flatten();
+        let mut entries: Vec<&Entry> = entries.collect();
+        entries.sort_by_key(|entry| entry.batch.sequence);
+        for Entry { batch, .. } in entries {
             let range = ranges.entry(batch.log.clone()).or_insert_with(|| Range {
                 log: batch.log.clone(),
                 low: batch.sequence,
                 high: batch.sequence - 1,
                 hash: batch.hash,
                 lamport: 0,
+                holes: Vec::new(),
             });
             if batch.sequence > range.high + 1 {
-                range.low = batch.sequence;
+                range.skip(batch);
             }
             range.high = batch.last();
             range.hash = batch.hash;

@@ -224,6 +224,7 @@ fn a_room_full_of_logs_is_not_deaf() {
                 high: 1,
                 hash: Hash([3; 32]),
                 lamport: 1 + n,
+                holes: Vec::new(),
             }
         });
         let opened = Input::Opened {
@@ -332,6 +333,7 @@ fn only_what_he_signed_accuses_an_author() {
         high: 1,
         hash: other.hash,
         lamport: 1,
+        holes: Vec::new(),
     };
     claim(&mut lan, &mut carol, &range);
     let words = carol.read(&mut lan).into_iter();
@@ -422,6 +424,7 @@ fn endless_offers_stop_nobody_elses() {
         high: 1,
         hash: batch.hash,
         lamport: 1,
+        holes: Vec::new(),
     };
     claim(&mut lan, &mut bob, &range);
     bob.frame(&mut lan, Kind::Batch, batch.bytes());

@@ -17,6 +17,7 @@ mod clocks;
 mod copies;
 mod direct;
 mod discovery;
+mod holes;
 mod hostile;
 mod liars;
 mod links;
