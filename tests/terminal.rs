@@ -514,3 +514,26 @@ fn a_person_who_came_through_another_program_goes_on_when_that_dies() {
     alice.pty.keys("\x04");
     alice.assert_left(0);
 }
+
+#[test]
+fn who_reads_a_direct_message_on_a_terminal_tells_its_author() {
+    let Some((place, alice, bob)) = alice_and_bob(&["--color", "never"]) else {
+        return;
+    };
+    drop(bob);
+    let bob = place.start("bob", &["listen", "--json"]);
+    alice.pty.see_line("* bob joined");
+    let send = place.spawn("bob", &["send", "-t", "@alice", "psst"]);
+    alice.pty.see_line("bob: psst");
+    let id = bob.out.wait_for(SOON, |line| line.contains("\"read\""));
+    assert!(id.starts_with(r#"{"type":"read","target":"@"#), "{id}");
+    drop(send);
+    // On a pipe nobody reads it: the one at the terminal is told of what is read on another terminal alone.
+    alice.pty.keys("/msg bob seen?\r");
+    bob.out.wait_for(SOON, |line| line.contains("seen?"));
+    drop(bob);
+    let bob = AtTerminal::chat(&place, "bob", &[]);
+    alice.pty.keys("/msg bob and now?\r");
+    bob.pty.see_line("alice: and now?");
+    alice.pty.see_line("* bob has read it");
+}

@@ -229,6 +229,11 @@ pub enum Command {
         log: LogId,
         sequence: u64,
     },
+    /// What was said to us alone in this log was shown on a terminal, up to `sequence`.
+    Shown {
+        log: LogId,
+        sequence: u64,
+    },
     /// No more will be said: [`Notice::Settled`] tells when `need` peers hold it all; `None`: everyone known to be in the rooms, at least one.
     Finish {
         need: Option<u64>,
@@ -318,6 +323,13 @@ pub enum Notice {
         log: LogId,
         sequence: u64,
         peer: Peer,
+    },
+    /// `peer` was shown what was said to it alone in this log, up to `sequence`, on a terminal.
+    Read {
+        log: LogId,
+        sequence: u64,
+        peer: Peer,
+        at: Wall,
     },
     /// Lines that cannot be had.
     Gap {

@@ -372,6 +372,7 @@ pub fn held(range: &Range, start: u64) -> Held {
         hash: range.hash,
         start,
         age: 0,
+        read: 0,
         holder: None,
         signature: None,
     }

@@ -31,6 +31,8 @@ pub struct Haves {
     receipts: Table<(StreamId, LogId), u32>,
     /// Others' logs to be offered; true: it was held when the room was first shared.
     offers: Table<(StreamId, LogId), bool>,
+    /// The last line that was shown of what was said to us alone.
+    read: Table<LogId, u64>,
 }
 
 impl Haves {
@@ -43,6 +45,15 @@ impl Haves {
     pub fn receipt(&mut self, key: (StreamId, LogId)) {
         let batches = self.receipts.get_or_default(key);
         *batches = batches.saturating_add(1);
+    }
+
+    /// It was shown: its author is told.
+    pub fn shown(&mut self, hub: &Hub, log: LogId, sequence: u64) {
+        if let Some(author) = hub.linked.get(&log.author) {
+            self.receipts.get_or_default((*author, log.clone()));
+        }
+        let read = self.read.get_or_default(log);
+        *read = sequence.max(*read);
     }
 
     /// The log grew, or its author went.
@@ -72,6 +83,7 @@ impl Haves {
             if let Some(range) = logs.get(log) {
                 let far = link.peer.id != log.author && !hub.linked.contains_key(&log.author);
                 let mut held = held(range, 0);
+                held.read = self.read.get(log).copied().unwrap_or(0);
                 // Its author may be one that nobody names, because it comes and goes.
                 if far {
                     let signed = receipt(&hub.network, log, range.high, &range.hash);
@@ -117,6 +129,7 @@ impl Haves {
             let mut held = Held {
                 start,
                 age,
+                read: self.read.get(log).copied().unwrap_or(0),
                 ..held(range, 0)
             };
             // Who carries need not have what the reader has.

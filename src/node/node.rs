@@ -287,6 +287,9 @@ impl Node {
                 self.hub.notice(Notice::Stats(stats));
             }
             Command::Await { log, sequence } => self.logs.count_in(hub, log, sequence),
+            Command::Shown { log, sequence } => {
+                self.replicate.shown(hub, &self.logs, log, sequence)
+            }
             Command::Finish { need } => self.receipts.finish(need),
             Command::Leave => {
                 self.receipts.note(hub, &mut self.logs);

@@ -32,6 +32,8 @@ pub struct Receipts {
     held: Table<PeerId, Table<LogId, u64>>,
     /// Until when, by the own clock, the logs are carried that their readers lack; kept for as long again, for the disk may still hold them.
     carried: Table<LogId, i64>,
+    /// How far each reader was shown what was said to it alone.
+    read: Table<LogId, u64>,
     /// When that of readers, and what is carried, is to be noted.
     note_at: Option<Time>,
     /// Who was linked in this run.
@@ -161,6 +163,23 @@ impl Receipts {
                     peer: hub.name_of(&peer),
                 });
             }
+        }
+    }
+
+    /// A reader was shown our lines up to `sequence`, it says.
+    pub fn read(&mut self, hub: &mut Hub, logs: &Logs, reader: PeerId, log: &LogId, sequence: u64) {
+        let Some(range) = logs.get(log) else {
+            return;
+        };
+        let read = self.read.get_or_default(log.clone());
+        let before = std::mem::replace(read, sequence.min(range.high).max(*read));
+        if *read > before {
+            hub.notice(Notice::Read {
+                log: log.clone(),
+                sequence: *read,
+                peer: hub.name_of(&reader),
+                at: hub.now.wall,
+            });
         }
     }
 

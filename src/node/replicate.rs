@@ -172,6 +172,14 @@ impl Replicate {
         }
     }
 
+    /// What was said to us alone was shown.
+    pub fn shown(&mut self, hub: &Hub, logs: &Logs, log: LogId, sequence: u64) {
+        let ours = log.target.reader() == Some(hub.id());
+        if ours && logs.get(&log).is_some_and(|range| sequence <= range.high) {
+            self.haves.shown(hub, log, sequence);
+        }
+    }
+
     /// A room is shared with this link from now on: say what there is.
     pub fn shared(&mut self, hub: &mut Hub, logs: &Logs, stream: StreamId, room: &Room) {
         let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
@@ -280,6 +288,9 @@ impl Replicate {
             if ours && entry.holder.is_none() && !logs.is_current(hub, &log) {
                 let key = (stream, log.clone());
                 self.holes.offered(logs, key, entry);
+            }
+            if own && target.reader() == Some(peer) && entry.read > 0 {
+                receipts.read(hub, logs, peer, &log, entry.read);
             }
             if let Some(holder) = entry.holder {
                 match own {

@@ -83,6 +83,8 @@ pub enum Request {
     Nick(Nick),
     Peers(Form),
     Stats(Form),
+    /// Direct messages were shown on a terminal, up to this line.
+    Shown(LogId, u64),
     /// Lines accepted by an earlier program are to be waited for, too.
     Await(LogId, u64),
     /// No more will be said: tell how far it has come.
@@ -233,6 +235,22 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
                 Log(log)
             ),
         ),
+        Notice::Read {
+            log,
+            sequence,
+            peer,
+            at,
+        } => put(
+            out,
+            format_args!(
+                "read {} {} {} {} {sequence} {}",
+                log.target,
+                peer.id,
+                peer.nick,
+                Log(log),
+                at.0
+            ),
+        ),
         Notice::Gap {
             target,
             author,
@@ -335,6 +353,7 @@ impl Message {
             "nick" => Request::Nick(Nick::new(words.text()?).ok()?),
             "peers" => Request::Peers(words.form()?),
             "stats" => Request::Stats(words.form()?),
+            "shown" => Request::Shown(words.log()?, words.next()?),
             "await" => Request::Await(words.log()?, words.next()?),
             "finish" => Request::Finish(words.next()),
             _ => return None,
@@ -470,6 +489,14 @@ impl<'a> Words<'a> {
                 peer,
                 log: self.log()?,
                 sequence: self.next()?,
+            });
+        }
+        if word == "read" {
+            return Some(Notice::Read {
+                peer,
+                log: self.log()?,
+                sequence: self.next()?,
+                at: self.wall()?,
             });
         }
         let at = self.wall()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::{Events, Token};
 
 use super::desk::{Desk, cannot};
-use super::envelope::{self, ANSWER_MAX, Message, Told, Welcome};
+use super::envelope::{self, ANSWER_MAX, Log, Message, Told, Welcome};
 use super::event_loop::SIGNALS;
 use super::failure::Failure;
 use super::options::Options;
@@ -383,6 +383,9 @@ impl Guest {
                     until,
                 };
                 self.outbox.ask(out, asked);
+            }
+            Command::Shown { log, sequence } => {
+                envelope::put(out, format_args!("shown {} {sequence}", Log(&log)));
             }
             Command::Find { .. } | Command::Await { .. } | Command::Leave => {}
         }

@@ -59,6 +59,9 @@ impl EventLoop {
                 }
                 Request::Peers(_) => self.feed(Input::Command(Command::Peers)),
                 Request::Stats(_) => self.feed(Input::Command(Command::Stats)),
+                Request::Shown(log, sequence) => {
+                    self.feed(Input::Command(Command::Shown { log, sequence }));
+                }
                 Request::Await(log, sequence) => self.control.awaits(log, sequence),
                 Request::Follow | Request::Finish(_) => {}
             }

@@ -465,6 +465,12 @@ impl Session {
         self.goal
             .printed(std::mem::take(&mut self.transcript.lines));
         self.transcript.note_printed(store, printer);
+        let shown = std::mem::take(&mut self.transcript.shown);
+        if self.reading && !self.face.is_json() {
+            for (log, sequence) in shown {
+                self.pending.push(Command::Shown { log, sequence });
+            }
+        }
         let broken = printer.broken().filter(|_| !self.goal.is_cut());
         if let Err(error) = read {
             self.unread(&error);

@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::batch::LogId;
+use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Chat, Notice, Peer, Position, Stored};
 use crate::base::identity::PeerId;
 use crate::base::name::Folder;
@@ -46,6 +46,8 @@ pub struct Transcript {
     token: u64,
     /// Lines handed to the output that were said while this program ran.
     pub lines: u64,
+    /// Direct messages handed to the output, each log up to a line.
+    pub shown: Table<LogId, u64>,
     /// What is printed is noted in the store.
     notes: bool,
     /// What comes now is the next run's.
@@ -65,6 +67,7 @@ impl Transcript {
             handed: VecDeque::new(),
             token: 0,
             lines: 0,
+            shown: Table::new(),
             notes: true,
             stopped: false,
         }
@@ -165,12 +168,19 @@ impl Transcript {
         let lines = left.map_or(chat.batch.count, |left| left.min(chat.batch.count));
         let mut out = printer.buffer();
         face.chat(chat, lines, &mut out);
+        self.note_shown(&chat.batch);
         self.lines += if chat.during { lines } else { 0 };
         if lines < chat.batch.count {
             // Of this one a part is printed: the next run prints it whole.
             return self.print(face, printer, out);
         }
         self.hand(face, printer, out, folder.clone(), at);
+    }
+
+    fn note_shown(&mut self, batch: &Batch) {
+        if batch.log.target.reader() == Some(self.own) {
+            self.shown.insert(batch.log.clone(), batch.last());
+        }
     }
 
     fn hand(
@@ -282,6 +292,7 @@ impl Transcript {
                             .filter(|(at, _)| entry.at == *at)
                             .map_or(0, |(_, skip)| skip);
                         self.lines += lines;
+                        self.note_shown(&entry.batch);
                         face.stored(entry, own, skip, lines, &mut out);
                         if lines < count {
                             // The next run prints it whole, and what follows.

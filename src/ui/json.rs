@@ -9,10 +9,21 @@ use serde::Deserialize;
 use super::command::{self, Request};
 use super::text;
 use crate::base::batch::Batch;
+use crate::base::batch::LogId;
 use crate::base::event::{Chat, Notice, Peer, PeerView};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::Wall;
+
+/// How far what was said has come with a peer.
+fn reached(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
+    let mut line = Object::new(kind, out);
+    line.string("target", &log.target.to_string());
+    line.plain("incarnation", format_args!("\"{:016x}\"", log.incarnation));
+    line.plain("sequence", sequence);
+    line.id(&peer.id);
+    line.end();
+}
 
 /// Appends the notice as JSON lines, a batch as one for each of its lines. [`Notice::Settled`] and [`Notice::Found`] add nothing.
 pub fn append(notice: &Notice, out: &mut Vec<u8>) {
@@ -30,14 +41,13 @@ pub fn append(notice: &Notice, out: &mut Vec<u8>) {
             log,
             sequence,
             peer,
-        } => {
-            let mut line = Object::new("delivered", out);
-            line.string("target", &log.target.to_string());
-            line.plain("incarnation", format_args!("\"{:016x}\"", log.incarnation));
-            line.plain("sequence", sequence);
-            line.id(&peer.id);
-            line.end();
-        }
+        } => reached("delivered", log, *sequence, peer, out),
+        Notice::Read {
+            log,
+            sequence,
+            peer,
+            ..
+        } => reached("read", log, *sequence, peer, out),
         Notice::Gap {
             target,
             author,

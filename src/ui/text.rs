@@ -221,6 +221,14 @@ impl Transcript {
                 let what = format!("- {count} {lines} of {} {are} missing", self.name(author));
                 self.remark(target, *at, &what, out);
             }
+            Notice::Read { log, peer, at, .. } => {
+                self.names.learn(peer);
+                // Scripts have JSON for it.
+                if matches!(self.form, Form::Terminal { .. }) {
+                    let what = format!("* {} has read it", self.name(peer));
+                    self.remark(&log.target, *at, &what, out);
+                }
+            }
             Notice::Peers(views) => views.iter().for_each(|view| self.names.learn(&view.peer)),
             Notice::Rooms(_)
             | Notice::Stats(_)

@@ -115,6 +115,9 @@ pub struct Held {
     /// With `start`, if the sender is not the author: milliseconds since the author's program started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age: u64,
+    /// The last line that was shown on a terminal, of what was said to the sender alone; 0: none in this run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub read: u64,
     /// Who holds it, if not the sender: a receipt on its way to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,

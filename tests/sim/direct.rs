@@ -361,3 +361,46 @@ fn a_name_whose_bound_key_changed_is_refused() {
     assert!(lan.people[mallory].heard().is_empty());
     lan.check_lines();
 }
+
+/// Up to which line of each author's this one was told that it was read.
+fn read(lan: &Lan, who: Who) -> Vec<u64> {
+    let shown = lan.people[who].shown().filter_map(|notice| match notice {
+        Notice::Read { sequence, .. } => Some(*sequence),
+        _ => None,
+    });
+    shown.collect()
+}
+
+#[test]
+fn who_reads_it_on_a_terminal_says_so_to_its_author_alone() {
+    let mut lan = Lan::new(41);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    start(&mut lan, &[alice, bob, carol]);
+    meet(&mut lan, alice, bob);
+    meet(&mut lan, alice, carol);
+    meet(&mut lan, bob, carol);
+    lan.tell(alice, "@bob", "one");
+    lan.tell(alice, "@bob", "two");
+    lan.say(alice, "to all");
+    lan.run_for(1_000);
+    let logs: Vec<_> = lan.people[bob].disk.ranges_in(&Folder::direct());
+    let log = logs[0].log.clone();
+    let shown = |lan: &mut Lan, sequence| {
+        let log = log.clone();
+        lan.feed(bob, Input::Command(Command::Shown { log, sequence }));
+        lan.run_for(1_000);
+    };
+    assert_eq!(read(&lan, alice), [0; 0]);
+    shown(&mut lan, 1);
+    shown(&mut lan, 2);
+    shown(&mut lan, 1);
+    // Nothing that it does not hold.
+    shown(&mut lan, 7);
+    assert_eq!(read(&lan, alice), [1, 2]);
+
+    // What was read while she was away she is told when she is back.
+    lan.stop(alice);
+    lan.start(alice);
+    lan.run_until("she is told", 70_000, |lan| read(lan, alice) == [2]);
+    assert_eq!(read(&lan, carol), [0; 0]);
+}

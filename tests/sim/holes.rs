@@ -273,6 +273,7 @@ fn held(log: &LogId, low: u64, hash: Hash) -> Message {
             hash,
             start: 0,
             age: 0,
+            read: 0,
             holder: None,
             signature: None,
         }],

@@ -202,6 +202,7 @@ fn a_receipt_above_the_head_is_a_doubt() {
             hash: Hash([3; 32]),
             start: 0,
             age: 0,
+            read: 0,
             holder: None,
             signature: None,
         };
@@ -298,6 +299,7 @@ fn numbers_out_of_range_are_no_offer() {
             hash: Hash([3; 32]),
             start,
             age: u64::MAX,
+            read: 0,
             holder: None,
             signature: None,
         };
@@ -328,6 +330,7 @@ fn endless_words_are_bounded() {
             hash: Hash([3; 32]),
             start: 0,
             age: 0,
+            read: 0,
             holder: None,
             signature: None,
         });

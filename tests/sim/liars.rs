@@ -267,6 +267,7 @@ fn keys_that_nobody_saw_hold_nothing() {
             hash: own.hash,
             start: 0,
             age: 0,
+            read: 0,
             holder: Some(holder.id()),
             signature: Some(signature),
         };
@@ -295,6 +296,7 @@ fn claim(lan: &mut Lan, holder: &mut Stranger, range: &Range) {
         hash: range.hash,
         start: 0,
         age: 0,
+        read: 0,
         holder: None,
         signature: None,
     };
@@ -399,6 +401,7 @@ fn endless_offers_stop_nobody_elses() {
             hash: Hash([3; 32]),
             start: 0,
             age: 0,
+            read: 0,
             holder: None,
             signature: None,
         });
