@@ -287,6 +287,7 @@ fn what_was_said_is_looked_up_beside_the_line() {
     times("] bob: the second", 2);
     times("] bob: the first", 2);
     times("nothing was found", 1);
+    pty.see_line("alice: mine");
     let lines = pty.look(|screen| screen.lines());
     let at = |text: &str| lines.iter().rposition(|line| line.ends_with(text));
     assert!(at("the second") < at("the first"), "{lines:#?}");
