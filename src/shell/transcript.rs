@@ -13,6 +13,8 @@ use crate::shell::store::Store;
 
 /// What is read from the store at a time, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+/// How often at most, to see whether there is anything to print.
+const LOOKS: usize = 64;
 /// Events other than lines that may wait for a stalled output; older ones go first.
 const EVENTS_MAX: usize = 1000;
 
@@ -92,7 +94,7 @@ impl Transcript {
             until: None,
         };
         // What earlier runs left unprinted is not printed by this one, so it stays noted as that.
-        self.notes &= !only_new || printed >= end;
+        self.notes &= !only_new || self.nothing_new(store, folder, printed, end);
         if backlog > 0 && !only_new {
             let (at, skip) = last_lines(store, folder, end, backlog);
             cursor.backlog = Some((at, skip));
@@ -101,6 +103,26 @@ impl Transcript {
         self.lagging |= cursor.at < end;
         cursor.from = cursor.at;
         self.cursors.insert(folder.clone(), cursor);
+    }
+
+    /// Is there nothing in between that a run would print? False also where that would take long to see.
+    fn nothing_new(&self, store: &Store, folder: &Folder, mut at: Position, end: Position) -> bool {
+        for _ in 0..LOOKS {
+            if at >= end {
+                return true;
+            }
+            let Ok(batches) = store.read_on(folder, &mut at, READ_BYTES) else {
+                return false;
+            };
+            let prints = |entry: &Stored| {
+                let own = entry.batch.log.author == self.own;
+                entry.at < end && !own && !entry.local.backfill
+            };
+            if batches.iter().any(prints) {
+                return false;
+            }
+        }
+        false
     }
 
     /// The room was left.

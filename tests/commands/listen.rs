@@ -78,6 +78,21 @@ fn a_count_ends_within_a_turn_and_loses_nothing() {
 }
 
 #[test]
+fn what_a_count_printed_is_not_printed_again() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &[]);
+    // Own lines that were never printed are none that a later run would print.
+    let ended = finish(lo.spawn("bob", &["send", "own"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let bob = lo.start("bob", &["listen", "-n", "1"]);
+    alice.say("once");
+    let ended = finish(bob, b"");
+    assert_eq!((ended.code, said(&ended.out)), (0, vec!["once".to_owned()]));
+    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.2"]), b"");
+    assert_eq!(said(&ended.out), [""; 0], "{ended:?}");
+}
+
+#[test]
 fn a_count_takes_no_backlog() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
