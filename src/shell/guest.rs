@@ -48,6 +48,8 @@ pub struct Guest {
     looking: bool,
     /// When something was last asked for.
     asked: Time,
+    /// Until when what was said to a reader that was looked for may be on its way, though the time for delivery is over.
+    found: Time,
     met: bool,
     delivery: Delivery,
     /// An ended run goes at this time, whatever it still has to say.
@@ -64,6 +66,7 @@ impl Guest {
             opening: 0,
             looking: false,
             asked: Time(0),
+            found: Time(0),
             met: false,
             delivery: Delivery {
                 linked: 0,
@@ -167,7 +170,7 @@ impl Guest {
             let deadlines = match (self.asks(), self.outbox.asked()) {
                 (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
                 (false, Some(asked)) => [None, self.until, Some(asked.until)],
-                (false, None) => [session.deadline(), self.until, None],
+                (false, None) => [self.deadline(session), self.until, None],
             };
             let least = deadlines.into_iter().flatten().min();
             let timeout = match least {
@@ -222,6 +225,15 @@ impl Guest {
         self.opening == 0 && self.outbox.takes()
     }
 
+    /// When this run has waited long enough: a reader may be found in the last moment.
+    fn deadline(&self, session: &Session) -> Option<Time> {
+        let deadline = session.deadline();
+        match self.outbox.is_empty() {
+            true => deadline,
+            false => deadline.map(|at| at.max(self.found)),
+        }
+    }
+
     fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
         look_no_more(&mut self.outbox, session);
         let stored = self.outbox.is_empty();
@@ -235,7 +247,7 @@ impl Guest {
         let silent = match self.outbox.asked() {
             _ if self.asks() => self.asked + PATIENCE <= now.time,
             Some(asked) => asked.until <= now.time,
-            None => !stored && late(session.deadline()),
+            None => !stored && late(self.deadline(session)),
         };
         if silent || !stored && late(self.until) {
             session.complain(
@@ -246,7 +258,8 @@ impl Guest {
             self.outbox.clear();
             (self.opening, self.looking, self.until) = (0, false, None);
         }
-        if (self.asks() || self.outbox.asked().is_some()) && !session.goal.ended() {
+        let found = !self.outbox.is_empty() && self.found > now.time;
+        if (self.asks() || self.outbox.asked().is_some() || found) && !session.goal.ended() {
             return None;
         }
         session.over(now, self.met, self.outbox.is_empty(), || self.delivery)
@@ -281,7 +294,10 @@ impl Guest {
                 self.outbox.refused();
                 session.goal.refuse();
             }
-            Told::Found(reader) => self.outbox.found(out, &self.store, reader),
+            Told::Found(reader) => {
+                self.found = self.outbox.asked().map_or(self.found, |asked| asked.until);
+                self.outbox.found(out, &self.store, reader);
+            }
             Told::Lost(code, content) => {
                 self.outbox.lost();
                 // If nothing else was said, there is nothing to be waited for.

@@ -1,5 +1,8 @@
 //! Direct messages with the real program.
 use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
 use super::{finish, unstamped, wait_joined, wait_line};
@@ -257,4 +260,38 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
     let carol = lo.start("carol", &["listen"]);
     wait_line(&carol, ": three");
     assert_eq!(finish(waiting, b"").code, 0);
+}
+
+#[test]
+fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    drop(bob);
+    wait_line(&alice, " left");
+    let args = ["send", "-t", "@bob", "-W", "0.5", "psst"];
+    let mut waiting = lo.spawn("alice", &args);
+    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
+    wait_until("it has come in", super::SOON, || {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
+        let all = sockets.expect("the sockets of a box");
+        all.lines().filter(|line| line.contains(&folder)).count() > 1
+    });
+    // The program through which it is said answers when its time is over.
+    alice.signal(Signal::SIGSTOP);
+    let since = Instant::now();
+    wait_until("its time is over", super::SOON, || {
+        since.elapsed() > Duration::from_secs(1)
+    });
+    alice.signal(Signal::SIGCONT);
+    assert_eq!(
+        waiting.wait_code(super::SOON),
+        69,
+        "{:?}",
+        waiting.err.all()
+    );
+    wait_line(&alice, ": psst");
+    let goes_on = "the program that runs here goes on with it";
+    assert!(waiting.err.all()[0].ends_with(goes_on));
 }
