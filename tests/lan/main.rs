@@ -5,6 +5,7 @@ mod hosts;
 
 mod copies;
 mod death;
+mod direct;
 mod discovery;
 mod faults;
 mod partition;
