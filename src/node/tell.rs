@@ -10,7 +10,7 @@ use crate::base::time::Time;
 
 /// Milliseconds without news after which nobody else is expected.
 const GRACE: u64 = 8;
-/// Longest time that one known but absent is looked for before lines are said, in milliseconds: another may bear its name now.
+/// Longest time in milliseconds before lines are said to one that is known, at most half of the time that there is: another may bear its name now.
 const LOOK: u64 = 1_000;
 
 /// What is done when the reader is known.
@@ -75,12 +75,13 @@ impl Tell {
             let quiet = !coming && hub.now.time >= hub.news + GRACE;
             let meant = trust.find(&pending.whom, &present);
             let here = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
+            let look = LOOK.min(pending.within / 2);
             let decided = match &meant {
                 _ if waited >= pending.within => true,
                 Meant::Nobody => false,
                 Meant::Peer(_) if pending.whom.id().is_some() => true,
-                Meant::Peer(peer) if !here(peer) => waited >= LOOK.min(pending.within / 2),
-                _ => quiet || waited >= LOOK,
+                Meant::Peer(peer) if !here(peer) => waited >= look,
+                _ => quiet || waited >= look,
             };
             if !decided {
                 self.pending.push(pending);
@@ -115,8 +116,8 @@ impl Tell {
         let mut next = None;
         for pending in &self.pending {
             let look = LOOK.min(pending.within / 2);
-            let [look, longest, within] = [look, LOOK, pending.within].map(|ms| pending.since + ms);
-            for at in [look, longest, within, hub.news + GRACE] {
+            let [look, within] = [look, pending.within].map(|ms| pending.since + ms);
+            for at in [look, within, hub.news + GRACE] {
                 if at > hub.now.time && next.is_none_or(|next| at < next) {
                     next = Some(at);
                 }

@@ -404,3 +404,22 @@ fn who_reads_it_on_a_terminal_says_so_to_its_author_alone() {
     lan.run_until("she is told", 70_000, |lan| read(lan, alice) == [2]);
     assert_eq!(read(&lan, carol), [0; 0]);
 }
+
+#[test]
+fn one_who_is_there_is_spoken_to_in_half_of_the_time() {
+    let mut lan = Lan::new(12);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.start(alice);
+    lan.start(bob);
+    meet(&mut lan, alice, bob);
+    // Somebody is about to be linked all the while, and could be another of that name.
+    lan.air.weather.slow_dial = 100_000;
+    lan.start(carol);
+    lan.run_for(100);
+    lan.tell_within(alice, "@bob", "psst", 500);
+    lan.run_for(200);
+    assert!(lan.people[bob].heard().is_empty(), "others may come");
+    lan.run_for(100);
+    assert_eq!(lan.people[bob].heard(), ["psst"]);
+    lan.check_lines();
+}
