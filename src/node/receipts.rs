@@ -30,6 +30,8 @@ pub struct Receipts {
     /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
     /// Of what was said to one reader, others' that we carry too: only what that reader holds.
     held: Table<PeerId, Table<LogId, u64>>,
+    /// How far readers hold what was said to them alone, as it was told. A run that only hears of it tells it, too.
+    told: Table<LogId, u64>,
     /// Until when, by the own clock, the logs are carried that their readers lack; kept for as long again, for the disk may still hold them.
     carried: Table<LogId, i64>,
     /// How far each reader was shown what was said to it alone.
@@ -58,6 +60,9 @@ impl Receipts {
                     .insert(log.clone(), hub.now.time.0 as i64 + left);
             }
             if let Some(reader) = log.target.reader() {
+                if log.author == hub.id() {
+                    receipts.told.insert(log.clone(), held);
+                }
                 receipts.held.get_or_default(reader).insert(log, held);
             }
         }
@@ -153,10 +158,16 @@ impl Receipts {
         let held = self.held.get_or_default(peer).get_or_default(log.clone());
         if *held < sequence {
             *held = sequence;
+            let mut news = logs.start(log).is_some_and(|start| start <= sequence);
             if reader.is_some() {
                 self.note_soon(hub);
+                if log.author == hub.id() {
+                    let told = self.told.get_or_default(log.clone());
+                    news |= *told < sequence;
+                    *told = sequence.max(*told);
+                }
             }
-            if logs.start(log).is_some_and(|start| start <= sequence) {
+            if news {
                 hub.notice(Notice::Delivered {
                     log: log.clone(),
                     sequence,

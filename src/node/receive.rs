@@ -128,6 +128,10 @@ impl Replicate {
         logs.advance(&batch);
         if !ours {
             receipts.taken(hub, &batch.log);
+            // Carried before, and dropped when its reader had it.
+            if reader.is_some_and(|reader| receipts.holds(&reader, &batch.log) >= batch.last()) {
+                self.ask_reader(hub, &batch.log);
+            }
         }
         let during = standing.is_none_or(|standing| standing.during);
         let local = Local {

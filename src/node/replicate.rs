@@ -310,6 +310,7 @@ impl Replicate {
             } else if entry.sender == peer {
                 let link = hub.links.get(&stream);
                 if link.is_some_and(|link| may_bring(hub, logs, receipts, link, &log)) {
+                    self.ask_reader(hub, &log);
                     self.sources
                         .authors(hub, logs, rooms, stream, log, entry, have.before);
                 }
@@ -344,6 +345,14 @@ impl Replicate {
             }
         }
         self.choose(hub, logs, rooms);
+    }
+
+    /// The author of what we carry is there: its reader may have got it while it was away, and is to say so again.
+    pub(super) fn ask_reader(&mut self, hub: &Hub, log: &LogId) {
+        let reader = log.target.reader();
+        if let Some(stream) = reader.and_then(|reader| hub.linked.get(&reader)) {
+            self.haves.answer(*stream, log);
+        }
     }
 
     /// A receipt goes on to its author, or towards it; only the last of many, when the holder has what we have.

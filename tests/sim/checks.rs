@@ -325,7 +325,7 @@ impl Lan {
     fn check_receipt(&self, who: Who, log: &LogId, sequence: u64, peer: PeerId) {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
         let said = self.checks.ever.range(range).filter(|(_, stored)| {
-            let own = |by: &&Stored| by.who == who && sequence <= by.last;
+            let own = |by: &&Stored| self.id(by.who) == log.author && sequence <= by.last;
             stored.iter().any(|by| own(&by))
         });
         let said: Vec<&Vec<Stored>> = said.map(|(_, stored)| stored).collect();
@@ -337,7 +337,7 @@ impl Lan {
                 // What a power cut took since then, it held when it said so.
                 let lost = self.checks.ledgers[w].lost_power;
                 said.iter().any(|stored| {
-                    let own = stored.iter().filter(|by| by.who == who);
+                    let own = stored.iter().filter(|by| self.id(by.who) == log.author);
                     let held =
                         |own: &Stored| stored.iter().any(|by| by.who == w && by.hash == own.hash);
                     own.clone()

@@ -30,6 +30,12 @@ fn receipted(lan: &Lan, who: Who, reader: PeerId) -> u64 {
     shown.max().unwrap_or(0)
 }
 
+/// How often anything was told to be delivered.
+fn receipts(lan: &Lan, who: Who) -> usize {
+    let delivered = |notice: &&Notice| matches!(notice, Notice::Delivered { .. });
+    lan.people[who].shown().filter(delivered).count()
+}
+
 fn carried(lan: &Lan, who: Who) -> u64 {
     let ranges = lan.people[who].disk.ranges_in(&Folder::carried());
     ranges.iter().map(|range| range.high + 1 - range.low).sum()
@@ -422,4 +428,77 @@ fn one_who_is_there_is_spoken_to_in_half_of_the_time() {
     lan.run_for(100);
     assert_eq!(lan.people[bob].heard(), ["psst"]);
     lan.check_lines();
+}
+
+#[test]
+fn its_receipt_comes_to_a_later_run() {
+    let mut lan = Lan::new(13);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    start(&mut lan, &[alice, bob, carol]);
+    meet(&mut lan, alice, bob);
+    meet(&mut lan, alice, carol);
+    lan.stop(bob);
+    lan.run_for(100);
+    lan.tell(alice, "@bob", "psst");
+    lan.run_for(1_000);
+    lan.stop(alice);
+    lan.start(bob);
+    meet(&mut lan, bob, carol);
+    lan.run_for(1_000);
+    assert_eq!(lan.people[bob].heard(), ["psst"]);
+    let id = lan.id(bob);
+    // The run that hears of it says so, and no other one.
+    lan.start(alice);
+    meet(&mut lan, alice, bob);
+    lan.run_for(2_000);
+    assert_eq!((receipted(&lan, alice, id), receipts(&lan, alice)), (1, 1));
+    lan.stop(bob);
+    lan.start(bob);
+    meet(&mut lan, alice, bob);
+    lan.run_for(2_000);
+    assert_eq!(receipts(&lan, alice), 1);
+    lan.stop(alice);
+    lan.start(alice);
+    meet(&mut lan, alice, bob);
+    lan.run_for(2_000);
+    assert_eq!(receipts(&lan, alice), 0);
+    lan.check_lines();
+}
+
+/// `away`: how long the author still is when the reader has it, in milliseconds.
+fn receipt_through_the_one_between(away: u64) {
+    let mut lan = Lan::new(14);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.cut(alice, bob);
+    start(&mut lan, &[alice, bob, carol]);
+    meet(&mut lan, alice, carol);
+    meet(&mut lan, bob, carol);
+    lan.run_for(2_000);
+    lan.tell(alice, "@bob", "one");
+    lan.run_for(2_000);
+    let id = lan.id(bob);
+    assert_eq!(receipted(&lan, alice, id), 1);
+    lan.stop(bob);
+    lan.run_for(2_000);
+    lan.tell(alice, "@bob", "two");
+    lan.run_for(1_000);
+    assert_eq!(receipted(&lan, alice, id), 1);
+    lan.stop(alice);
+    lan.start(bob);
+    meet(&mut lan, bob, carol);
+    lan.run_for(away);
+    assert_eq!(lan.people[bob].heard(), ["two"], "in this run");
+    lan.start(alice);
+    meet(&mut lan, alice, carol);
+    lan.run_for(5_000);
+    assert_eq!(receipted(&lan, alice, id), 2);
+    lan.check_lines();
+}
+
+#[test]
+fn its_receipt_comes_through_the_one_between_to_a_later_run() {
+    // While it is still carried, and when it is not any more.
+    for away in [300, 5_000] {
+        receipt_through_the_one_between(away);
+    }
 }
