@@ -89,7 +89,7 @@ fn wait_alike(author: (&Host, &str), reader: (&Host, &str), expected: &[String])
     assert_eq!(said(&lines, author.1), expected);
 }
 
-/// The highest sequence of which this program was told that its reader holds it.
+/// The highest line of which this program was told that its reader holds it.
 fn receipted(lines: &[String]) -> u64 {
     let receipts = lines.iter().filter(|line| {
         line.starts_with(r#"{"type":"delivered""#) && line.contains(r#""target":"@"#)
@@ -165,10 +165,11 @@ fn carried_to_an_absent_reader(dies: bool) {
     let mut alice = of_alice.start("alice", &["--json"]);
     let answer = |line: &str| line.contains(r#""content":"an answer""#);
     alice.out.wait_for(SOON, answer);
+    // The receipt of what she said before, and that of what she says now.
+    let before = if dies { 21 } else { 22 };
+    alice.out.wait_all(SOON, |all| receipted(all) == before);
     alice.say(&json("bob", "psst 23"));
     expected.push("psst 23".to_owned());
-    let receipts = |lines: &[String]| receipted(lines) > 0;
-    alice.out.wait_all(SOON, receipts);
     alice.close_stdin();
     assert_eq!(alice.wait_code(SOON), 0, "{:?}", alice.err.all());
     let answers = alice.out.wait_end(SOON);
@@ -242,6 +243,10 @@ fn through_the_one_between_two_that_have_no_path() {
     assert_eq!(said(&carol.out.all(), "alice"), ["psst 6"], "in this run");
     let expected = numbered(1, 6);
     wait_alike((of_alice, "alice"), (of_carol, "carol"), &expected);
+    let mut alice = of_alice.start("alice", &["listen", "--json", "-W", "20"]);
+    alice.out.wait_all(SOON, |lines| receipted(lines) == 6);
+    alice.signal(Signal::SIGTERM);
+    alice.wait_exit(SOON);
     send((of_alice, "alice"), "carol", "10", "psst 7", 0);
     knows_nothing(of_bob, &bob);
     let expected = numbered(1, 7);
