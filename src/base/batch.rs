@@ -221,16 +221,21 @@ impl Batch {
         if draft.action {
             json.extend_from_slice(b",\"action\":true");
         }
-        let count = draft.lines.iter().count() as u64;
-        if draft.sealed.is_some() && count > 1 {
+        let sealed = draft
+            .sealed
+            .map(|sealed| (sealed, draft.lines.iter().count() as u64));
+        if let Some((_, count)) = sealed.filter(|(_, count)| *count > 1) {
             let _ = write!(json, ",\"count\":{count}");
         }
         json.extend_from_slice(b",\"content\":");
         let start = json.len();
-        match draft.sealed {
-            Some(sealed) => quote(&mut json, sealed),
+        let count = match sealed {
+            Some((sealed, count)) => {
+                quote(&mut json, sealed);
+                count
+            }
             None => quote_lines(&mut json, draft.lines),
-        }
+        };
         let content = start..json.len();
         let hash = Hash::of(&[DOMAIN, &network.0, &json]);
         json.extend_from_slice(MARK.as_bytes());
@@ -442,18 +447,21 @@ fn plain_lines(raw: &str, count: u64) -> Option<Lines> {
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
-/// A string, or an array of strings if the lines are not one.
-fn quote_lines(out: &mut Vec<u8>, lines: &Lines) {
+/// A string, or an array of strings if the lines are not one. Gives their number.
+fn quote_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     let many = lines.iter().nth(1).is_some();
+    let mut count = 0;
     for (i, line) in lines.iter().enumerate() {
         if many {
             out.push(if i == 0 { b'[' } else { b',' });
         }
         quote(out, line);
+        count += 1;
     }
     if many {
         out.push(b']');
     }
+    count
 }
 
 fn quote(out: &mut Vec<u8>, text: &str) {

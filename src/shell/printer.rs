@@ -19,6 +19,9 @@ const QUEUE_MAX: usize = 256 * 1024;
 const JOIN_MAX: usize = 16 * 1024;
 /// A pipe takes so many bytes whole or not at all.
 const ATOMIC: usize = libc::PIPE_BUF;
+/// Written at a time, in bytes, as long as no write took longer than `SLOW`.
+const PIECE: usize = 16 * 1024;
+const SLOW: Duration = Duration::from_millis(50);
 /// Emptied buffers kept for use again, and the largest such.
 const SPARES: usize = 2;
 const SPARE_MAX: usize = 256 * 1024;
@@ -209,6 +212,7 @@ fn reopened(file: &File) -> Option<File> {
 
 /// The thread: one chunk after the other, until stdout breaks.
 fn print(file: &File, shared: &Shared, wake: impl Fn()) {
+    let mut piece = PIECE;
     loop {
         let mut state = shared.lock();
         let (chunk, token) = loop {
@@ -224,7 +228,7 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
         };
         state.writing = true;
         drop(state);
-        let result = write_all(file, &chunk, &shared.written);
+        let result = write_all(file, &chunk, &mut piece, &shared.written);
         let mut state = shared.lock();
         state.writing = false;
         match result {
@@ -258,10 +262,20 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
     }
 }
 
-/// In pieces, so that it shows that a slow reader reads. A descriptor that somebody made non-blocking is waited for.
-fn write_all(mut file: &File, mut bytes: &[u8], written: &AtomicU64) -> io::Result<()> {
+/// In pieces, small ones once the reader was slow, so that it shows that it reads. A descriptor that somebody made non-blocking is waited for.
+fn write_all(
+    mut file: &File,
+    mut bytes: &[u8],
+    piece: &mut usize,
+    written: &AtomicU64,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match file.write(bytes.get(..ATOMIC).unwrap_or(bytes)) {
+        let begun = Instant::now();
+        let done = file.write(bytes.get(..*piece).unwrap_or(bytes));
+        if begun.elapsed() > SLOW {
+            *piece = ATOMIC;
+        }
+        match done {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
                 bytes = bytes.get(n..).unwrap_or_default();
