@@ -46,6 +46,8 @@ pub struct Transcript {
     /// Chunks handed to the output, and how far the history is printed when they are out.
     handed: VecDeque<(u64, Folder, Position)>,
     token: u64,
+    /// Up to where lines followed that need not be printed: noted at the end of the run, or with what follows them.
+    passed: Table<Folder, Position>,
     /// Lines handed to the output that were said while this program ran.
     pub lines: u64,
     /// Direct messages handed to the output, each log up to a line.
@@ -68,6 +70,7 @@ impl Transcript {
             events: VecDeque::new(),
             handed: VecDeque::new(),
             token: 0,
+            passed: Table::new(),
             lines: 0,
             shown: Table::new(),
             notes: true,
@@ -181,6 +184,7 @@ impl Transcript {
         cursor.at = store.end(folder);
         let at = cursor.at;
         if chat.own && !self.echo {
+            self.passed.insert(folder.clone(), at);
             return;
         }
         if most.is_some() && !chat.during {
@@ -214,6 +218,7 @@ impl Transcript {
         at: Position,
     ) {
         self.print(face, printer, out);
+        self.passed.remove(&folder);
         self.handed.push_back((self.token, folder, at));
     }
 
@@ -372,6 +377,9 @@ impl Transcript {
                 Some((_, reached)) => *reached = at,
                 None => reached.push((folder, at)),
             }
+        }
+        if self.stopped && out >= self.token && !self.lagging {
+            reached.extend(std::mem::take(&mut self.passed));
         }
         for (folder, at) in reached.iter().filter(|_| self.notes) {
             // A note that cannot be written only makes the next run print these lines once more.

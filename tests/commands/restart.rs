@@ -2,6 +2,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use p2pchat::shell::shelf;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
@@ -231,4 +232,17 @@ fn a_block_that_cannot_be_read_ends_nothing() {
     assert_eq!(held.last(), got.last());
     assert_eq!(last("100", 0), held[held.len() - 100..]);
     assert_eq!(last("9999", 0), held);
+}
+
+#[test]
+fn own_lines_that_are_not_shown_are_read_once() {
+    let Some(lo) = Loopback::new() else { return };
+    let args = ["--no-echo", "-W", "0"];
+    let ended = finish(lo.spawn("alice", &args), b"one\ntwo\n");
+    assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+    // Else each run would go through all that was ever said here.
+    let room = lo.host.folder("alice").join("history/open/#general");
+    let printed = shelf::printed(&room).expect("a folder").expect("a note");
+    let end = fs::metadata(room.join("000001.ndjson")).expect("a segment");
+    assert_eq!((printed.segment, printed.offset), (1, end.len()));
 }
