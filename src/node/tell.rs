@@ -13,6 +13,9 @@ const GRACE: u64 = 8;
 /// Longest time in milliseconds before lines are said to one that is known, at most half of the time that there is: another may bear its name now.
 const LOOK: u64 = 1_000;
 
+/// Most questions for readers that wait: whoever asked the oldest is gone, as no more programs can ask at a time.
+const ASKED_MAX: usize = 64;
+
 /// What is done when the reader is known.
 enum Then {
     /// Lines are said.
@@ -45,6 +48,12 @@ impl Tell {
 
     /// See `Command::Find`.
     pub fn find(&mut self, hub: &Hub, serial: u64, whom: Whom, within: u64) {
+        let asks = |pending: &Pending| matches!(pending.then, Then::Answer { .. });
+        if self.pending.iter().filter(|pending| asks(pending)).count() >= ASKED_MAX
+            && let Some(oldest) = self.pending.iter().position(asks)
+        {
+            self.pending.remove(oldest);
+        }
         self.look(hub, whom, Then::Answer { serial }, within);
     }
 

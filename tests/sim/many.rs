@@ -216,6 +216,7 @@ fn a_thousand_peers() {
     assert!(sent <= 1_200, "{sent} beacons at the start");
     check_graph(&mut lan, 6);
     let sent = beacons(&mut lan, 200_000);
-    assert!(sent <= 2_000, "{sent} beacons in 200 s");
+    // Eight a second are aimed at; who hears only nine in ten sends a little more.
+    assert!(sent <= 2_400, "{sent} beacons in 200 s");
     check_graph(&mut lan, 6);
 }
