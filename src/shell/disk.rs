@@ -281,11 +281,16 @@ impl Turn<'_> {
             shelf.authors = authors;
             return Err(e);
         }
-        for number in plan.segments {
+        for (number, all) in plan.segments {
             let path = segment::path(&shelf.dir, number);
             let old = path.metadata().map_or(0, |meta| meta.len());
+            let left = if all {
+                fs::remove_file(&path).map(|()| 0)
+            } else {
+                quota::rewrite(&shelf.dir, number, &plan.lows)
+            };
             // One that cannot be rewritten keeps lines that are no longer counted as held; they do no harm but to the space they take.
-            if let Ok(new) = quota::rewrite(&shelf.dir, number, &plan.lows) {
+            if let Ok(new) = left {
                 shelf.total = (shelf.total + new).saturating_sub(old);
                 if new == 0 {
                     shelf.segments.retain(|n| *n != number);

@@ -67,15 +67,16 @@ pub struct Plan {
     pub lows: Table<LogId, u64>,
     /// Bytes that each author loses.
     pub freed: Table<PeerId, u64>,
-    /// Segments that lose lines.
-    pub segments: Vec<u64>,
+    /// Segments that lose lines. `true`: all they have.
+    pub segments: Vec<(u64, bool)>,
     /// The last segment that was looked into.
     pub reached: u64,
     /// A log that may lose nothing from this number on although its author is over.
     pub stuck: Option<(LogId, u64)>,
 }
 
-/// Picks the oldest batches of the authors in `over` until each has lost as many bytes. `floor`: nothing of a log at or above it goes.
+/// Picks the oldest batches of the authors in `over` until each has lost as many bytes, and on to the end of that segment: of one that only
+/// they wrote nothing has to be written anew. `floor`: nothing of a log at or above it goes.
 ///
 /// # Errors
 /// A segment cannot be read.
@@ -87,40 +88,45 @@ pub fn plan(
 ) -> io::Result<Plan> {
     let mut plan = Plan::default();
     let mut closed: Table<LogId, u64> = Table::new();
-    'segments: for number in segments {
+    for number in segments {
         plan.reached = *number;
         let names: Vec<String> = over.keys().map(PeerId::to_string).collect();
         let mut reader = Reader::open(dir, *number)?;
+        let mut stays = false;
         while reader.advance()? {
             let Some((log, last)) = batch_of(reader.line(), &names) else {
+                stays |= !reader.line().starts_with(segment::FRONTIER);
                 continue;
             };
             let Some(rest) = over.get_mut(&log.author) else {
+                stays = true;
                 continue;
             };
             if closed.contains_key(&log) {
+                stays = true;
                 continue;
             }
             if last >= floor(&log) {
                 closed.insert(log, last);
+                stays = true;
                 continue;
             }
             let bytes = reader.line().len() as u64 + 1;
             *plan.freed.get_or_default(log.author) += bytes;
-            if plan.segments.last() != Some(number) {
-                plan.segments.push(*number);
+            if plan.segments.last().is_none_or(|(last, _)| last != number) {
+                plan.segments.push((*number, false));
             }
-            let author = log.author;
             *rest = rest.saturating_sub(bytes);
-            if *rest == 0 {
-                over.remove(&author);
-            }
             // What filled a hole comes behind what it lies before.
             let low = plan.lows.get_or_default(log);
             *low = (*low).max(last + 1);
-            if over.is_empty() {
-                break 'segments;
-            }
+        }
+        if let Some((_, all)) = plan.segments.last_mut().filter(|(last, _)| last == number) {
+            *all = !stays;
+        }
+        over.retain(|_, rest| *rest > 0);
+        if over.is_empty() {
+            break;
         }
     }
     plan.stuck = closed
