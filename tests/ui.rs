@@ -266,6 +266,14 @@ fn control_characters_are_shown_not_obeyed() {
     for c in "\u{a0}\u{2027}\u{202f}\u{2065}\u{206a}".chars() {
         assert_eq!(text::clean(&c.to_string()), c.to_string(), "{c:?}");
     }
+    // Lines are looked at by eight bytes: wherever it stands, what is beside it changes nothing.
+    for c in ('\0'..'\u{2100}').filter(|c| text::is_control(*c) || *c < '\u{100}') {
+        for place in 0..18 {
+            let (before, after) = ("~".repeat(place), " ".repeat(17 - place));
+            let line = format!("{before}{}{after}", text::shown(c));
+            assert_eq!(text::clean(&format!("{before}{c}{after}")), line, "{c:?}");
+        }
+    }
     let mut pipe = Transcript::pipe(&peer(1, "alice"));
     let line = shown(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
     assert!(line.ends_with(": \u{241b}]0;owned\u{2407}\n"));

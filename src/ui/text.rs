@@ -20,11 +20,20 @@ fn suspicious(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
 }
 
-/// No early way out, so that the compiler makes wide instructions of it; lines are short.
+/// Are these eight printable ASCII characters?
+fn printable(word: [u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_ne_bytes(word);
+    // The highest bit of a byte is set in one of these if it is no ASCII, DEL, or less than a blank. Only such a byte carries into the next.
+    (word | word.wrapping_add(EACH) | word.wrapping_sub(0x20 * EACH)) & (0x80 * EACH) == 0
+}
+
+/// Each line that is shown goes through this, so eight bytes are looked at together.
 fn plain(text: &str) -> bool {
-    !text
-        .bytes()
-        .fold(false, |found, byte| found | suspicious(byte))
+    let (words, rest) = text.as_bytes().as_chunks();
+    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(suspicious);
+    let mut words = words.iter();
+    words.all(|word| printable(*word) || harmless(word)) && harmless(rest)
 }
 
 /// Would this character, shown as it is, act on the terminal or on its neighbours? TAB does not count.
