@@ -171,10 +171,12 @@ impl<'a> Fields<'a> {
     fn lines(&self, log: &LogId) -> Option<u64> {
         let (mut count, mut longest) = (0, 0);
         let mut fits = true;
+        // In JSON an end of line within a text is escaped.
+        let escapes = self.content.get().as_bytes().contains(&b'\\');
         each_line(self.content.get(), &mut |line| {
             count += 1;
             longest = longest.max(line.len());
-            fits &= !line.contains('\n');
+            fits &= !(escapes && line.contains('\n'));
         })
         .ok()?;
         let (count, longest_max) = match log.target {

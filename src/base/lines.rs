@@ -39,10 +39,8 @@ impl Lines {
             return Err(LineError::TooLong);
         }
         let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
-        for part in text.split('\n') {
-            self.0.push_str(part);
-            self.0.push('\n');
-        }
+        self.0.push_str(text);
+        self.0.push('\n');
         Ok(())
     }
 
