@@ -96,14 +96,14 @@ impl Tell {
                 self.pending.push(pending);
                 continue;
             }
+            let is_you = || Err(("target", "that is you".to_owned()));
             let reader = match meant {
-                Meant::Peer(peer) if peer.id == hub.id() => {
-                    Err(("target", "that is you".to_owned()))
-                }
+                Meant::Peer(peer) if peer.id == hub.id() => is_you(),
                 Meant::Peer(peer) => {
                     trust.bind(hub, &peer);
                     Ok(peer.id)
                 }
+                Meant::Nobody if pending.whom.is(&hub.nick, &hub.id()) => is_you(),
                 Meant::Nobody => Err(("target", "nobody known".to_owned())),
                 Meant::Several(peers) => Err(("target", could_be(&peers))),
                 Meant::Changed { peer, bound } => Err(("key", changed(&peer, &bound))),

@@ -102,6 +102,10 @@ fn who_is_not_known_or_is_two_gets_nothing() {
     let ended = finish(lo.spawn("alice", &args), b"");
     assert_eq!(ended.code, 1, "{ended:?}");
     assert_eq!(ended.err, ["p2pchat: not sent to @bob: nobody known"]);
+    let args = ["send", "-t", "@alice", "-W", "0.3", "psst"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(ended.err, ["p2pchat: not sent to @alice: that is you"]);
     let one = lo.start("bob", &["listen"]);
     let two = lo.start("zoe", &["listen", "-u", "bob"]);
     wait_joined(&one, "bob");
