@@ -102,10 +102,16 @@ impl Checks {
         for entry in disk.entries() {
             let batch = &entry.batch;
             tick(&mut ledger.clocks, batch);
-            ledger
-                .heads
-                .insert(batch.log.clone(), (batch.last(), batch.hash));
+            // What filled a gap stands behind what it comes before.
+            let last = ledger.heads.get(&batch.log).map_or(0, |(last, _)| *last);
+            if batch.last() > last {
+                let head = (batch.last(), batch.hash);
+                ledger.heads.insert(batch.log.clone(), head);
+            }
         }
+        let held = |(log, line): &(LogId, u64)| disk.find(log, *line).is_some();
+        ledger.filled.retain(held);
+        ledger.healed.retain(held);
         let heads = &ledger.heads;
         ledger.shown.retain(|log, _| heads.contains_key(log));
         for (log, shown) in &mut ledger.shown {
