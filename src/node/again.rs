@@ -9,6 +9,7 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::identity::Hash;
 use crate::base::name::{Folder, Target};
+use crate::base::range::Range;
 use crate::base::table::Table;
 
 /// Stands for no stream: what the store reads for it is said again.
@@ -150,7 +151,7 @@ pub fn opened(hub: &mut Hub, logs: &mut Logs, folder: &Folder) {
     let mut own = logs.in_folder(folder, &hub.id());
     own.retain(|range| range.log.author == hub.id());
     for range in &own {
-        let zeroth = incarnation_of(&range.log, 0);
+        let zeroth = incarnation_of(range, 0);
         let at = |number| (&range.log.target, number);
         let first = own.partition_point(|other| order(&other.log) < at(zeroth & !LINES));
         let near = own.iter().skip(first);
@@ -172,7 +173,7 @@ fn order(log: &LogId) -> (&Target, u64) {
 pub fn next(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let from = *logs.given_up().get(log)?;
     let again = LogId {
-        incarnation: incarnation_of(log, from),
+        incarnation: incarnation_of(logs.get(log)?, from),
         ..log.clone()
     };
     let said = logs.get(&again).map_or(0, |range| range.high);
@@ -197,7 +198,10 @@ pub fn resume(hub: &mut Hub, logs: &Logs) {
 /// Does this log hold what is said again of another?
 pub fn holds(logs: &Logs, log: &LogId) -> bool {
     let mut all = logs.given_up().iter();
-    all.any(|(other, from)| incarnation_of(other, *from) == log.incarnation)
+    all.any(|(other, from)| {
+        let range = logs.get(other);
+        range.is_some_and(|range| incarnation_of(range, *from) == log.incarnation)
+    })
 }
 
 /// Where an own line stands that was said again.
@@ -207,9 +211,11 @@ pub fn place(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
     (line >= from).then(|| (again, line - from + 1))
 }
 
-/// A number that no other program draws for its own lines; a later run finds it again, and the line in its lowest bits.
-fn incarnation_of(log: &LogId, from: u64) -> u64 {
-    let hash = Hash::of(&[b"p2pchat again\0", &log.incarnation.to_be_bytes()]);
+/// A number that no other program draws for its own lines; a later run finds it again, and the line in its lowest bits. The log ends with what
+/// is said again: where it ends otherwise, the directory is an older copy still, and what it holds came back from others.
+fn incarnation_of(range: &Range, from: u64) -> u64 {
+    let incarnation = range.log.incarnation.to_be_bytes();
+    let hash = Hash::of(&[b"p2pchat again\0", &incarnation, &range.hash.0]);
     let number = hash.0.iter().take(8);
     number.fold(0, |n, byte| n << 8 | u64::from(*byte)) ^ from
 }

@@ -97,6 +97,32 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
 }
 
 #[test]
+fn a_backup_that_is_restored_twice_says_nothing_three_times() {
+    for (lost, alone) in [(5, 3), (3, 5), (40, 2)] {
+        let (mut lan, alice, bob) = copied(1, lost, alone, false);
+        lan.start(alice);
+        meet(&mut lan, alice, bob);
+        let said = 5 + lost as usize + alone as usize;
+        assert_eq!(held(&lan, bob, alice).len(), said);
+        lan.stop(alice);
+        lan.restore(alice);
+        // Now what others hold comes back under the old numbers, and what was said again beside it.
+        for _ in 0..2 {
+            lan.start(alice);
+            meet(&mut lan, alice, bob);
+            assert_eq!(held(&lan, alice, alice).len(), said, "all came back");
+            lan.run_for(100_000);
+            lan.kill(alice);
+        }
+        assert_eq!(
+            held(&lan, bob, alice).len(),
+            said,
+            "{lost} lost, {alone} alone"
+        );
+    }
+}
+
+#[test]
 fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
     for (seed, full) in [(1, false), (2, false), (3, true)] {
         let (mut lan, alice, bob) = copied(seed, 3, 600, true);
