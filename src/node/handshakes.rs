@@ -359,7 +359,7 @@ impl Handshakes {
         hello: Hello,
         rest: Vec<Frame>,
     ) {
-        links::ping(hub, old);
+        links::ping_anew(hub, old);
         let until = hub.now.time + TWIN_WITHIN;
         let Some(unfinished) = self.unfinished.remove(&stream) else {
             return;

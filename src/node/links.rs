@@ -124,11 +124,17 @@ fn remove(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Even
 
 /// Asks for a sign of life, unless an answer is still awaited.
 pub fn ping(hub: &mut Hub, stream: StreamId) {
+    let awaited = hub.links.get(&stream).is_some_and(|l| l.ping.is_some());
+    if !awaited {
+        ping_anew(hub, stream);
+    }
+}
+
+/// Asks for a sign of life from now on: the answer to an earlier ping may be that of one who has died since.
+pub fn ping_anew(hub: &mut Hub, stream: StreamId) {
     let nonce = hub.random() >> 11;
     let now = hub.now.time;
-    if let Some(link) = hub.links.get_mut(&stream)
-        && link.ping.is_none()
-    {
+    if let Some(link) = hub.links.get_mut(&stream) {
         link.ping = Some((nonce, now));
         hub.send(stream, &Message::Ping { nonce });
     }
