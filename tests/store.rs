@@ -114,6 +114,9 @@ impl Core for Told {
     fn floor(&self, log: &LogId) -> u64 {
         self.floors.get(log).copied().unwrap_or(u64::MAX)
     }
+    fn is_held(&self, _: &Part) -> bool {
+        true
+    }
     fn is_known(&self, peer: &PeerId) -> bool {
         self.known.contains(peer)
     }
@@ -795,6 +798,9 @@ impl Core for Asked {
     fn floor(&self, _: &LogId) -> u64 {
         self.0.set(self.0.get() + 1);
         1
+    }
+    fn is_held(&self, _: &Part) -> bool {
+        true
     }
     fn is_known(&self, _: &PeerId) -> bool {
         true

@@ -73,6 +73,18 @@ impl Node {
         lacked.map_or(unheld, |lacked| lacked.min(unheld))
     }
 
+    /// Does somebody hold our last line in this folder, as far as this run was told? Also if we never said one.
+    pub fn is_held(&self, folder: &Folder) -> bool {
+        let left = |room: Room| !self.rooms.is_joined(&room);
+        let ranges = self.logs.in_folder(folder, &self.hub.id());
+        let own = ranges
+            .iter()
+            .filter(|range| range.log.author == self.hub.id());
+        let newest = own.max_by_key(|range| range.lamport);
+        let held = newest.is_none_or(|range| self.receipts.best(&range.log) >= range.high);
+        held && !folder.room().is_some_and(left)
+    }
+
     /// Has this peer been linked, in this run or before?
     pub fn is_known(&self, peer: &PeerId) -> bool {
         self.trust.is_known(peer)

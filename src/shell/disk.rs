@@ -10,7 +10,7 @@ use super::shelf::{self, Shelf};
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Folder;
+use crate::base::name::{Folder, Room};
 use crate::base::range::Range;
 use crate::base::table::Table;
 
@@ -108,6 +108,16 @@ impl Disk {
         Ok(ranges)
     }
 
+    /// Rooms in which lines of our own wait for somebody to hold them.
+    pub fn waiting(&self) -> Vec<Room> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let waiting = entries.filter(|entry| shelf::is_waiting(&entry.path()));
+        let room = |name: &str| Folder::named(name)?.room();
+        waiting
+            .filter_map(|entry| entry.file_name().to_str().and_then(room))
+            .collect()
+    }
+
     pub fn shelf(&self, folder: &Folder) -> Option<&Shelf> {
         self.shelves.get(folder)
     }
@@ -118,7 +128,10 @@ impl Disk {
         };
         batch.stored(local, &mut self.scratch);
         let (author, segment) = (batch.log.author, self.limits.segment);
-        let saved = shelf.append(&self.scratch, author, segment, &mut self.fsync);
+        let said = author == self.own && folder.room().is_some();
+        let noted = if said { shelf.wait() } else { Ok(()) };
+        let fsync = &mut self.fsync;
+        let saved = noted.and_then(|()| shelf.append(&self.scratch, author, segment, fsync));
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_MAX);
         match &saved {
@@ -234,6 +247,9 @@ impl Disk {
     pub fn close(&mut self, core: &dyn Core) -> io::Result<()> {
         for (folder, shelf) in self.shelves.iter_mut() {
             shelf.checkpoint(core.frontier(folder))?;
+            if core.is_held(folder) {
+                shelf.settle();
+            }
         }
         self.sync()
     }

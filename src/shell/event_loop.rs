@@ -172,7 +172,9 @@ impl EventLoop {
     /// The history or the poll fails in a way that leaves nothing to do.
     pub fn run(mut self) -> io::Result<u8> {
         for (folder, ranges) in std::mem::take(&mut self.held) {
-            self.opened(folder, ranges);
+            let room = folder.room();
+            let shown = room.is_none_or(|room| self.options.rooms.contains(&room));
+            self.opened(folder, ranges, shown);
         }
         self.look_at_interfaces();
         self.session
@@ -385,11 +387,12 @@ impl EventLoop {
         while let Some(command) = self.session.next_command() {
             if let Command::Join(room) = &command {
                 let room = room.clone();
-                self.try_open(&room);
+                self.try_open(&room, true);
             }
             let moves = matches!(command, Command::Join(_) | Command::Part(_));
             self.feed(Input::Command(command));
             if moves {
+                self.speak_where_shown();
                 self.session.speak_in(self.node.spoken());
             }
         }

@@ -38,6 +38,7 @@ use crate::node::node::Node;
 use crate::node::trust::{Meant, Trust, could_be};
 use crate::ui::{json, text};
 use crate::wire::code::{Code, DEFAULT_PORT};
+use crate::wire::message::ROOMS_MAX;
 use crate::wire::secret::{self, Secret};
 
 /// Freed at the start, a block of this many bytes makes glibc keep twice as much of what is freed later (mallopt(3), "dynamic mmap
@@ -349,10 +350,19 @@ fn history_of(
             Some(dir) => Store::open(dir, network, own, clean, Limits::default())?,
             None => Store::in_memory(own, network, Limits::default()),
         };
-        let rooms = rooms.iter().map(Folder::from);
-        let folders = rooms.chain([Folder::direct(), Folder::carried()]);
+        let folders = rooms.iter().map(Folder::from);
+        let folders = folders.chain([Folder::direct(), Folder::carried()]);
         let held = folders.map(|folder| Ok((folder.clone(), store.join(&folder)?)));
-        let held = held.collect::<io::Result<_>>()?;
+        let mut held = held.collect::<io::Result<Held>>()?;
+        // What nobody holds yet goes out from rooms that this run is not in, too.
+        let mut waiting = store.waiting();
+        waiting.retain(|room| !rooms.contains(room));
+        for room in waiting.iter().take(ROOMS_MAX.saturating_sub(rooms.len())) {
+            let folder = Folder::from(room);
+            if let Ok(ranges) = store.join(&folder) {
+                held.push((folder, ranges));
+            }
+        }
         Ok((store, held))
     };
     open().map_err(|error: io::Error| {

@@ -44,6 +44,8 @@ pub trait Core {
     fn frontier(&self, folder: &Folder) -> Vec<Range>;
     /// No line of an own log at or above this may be dropped, for a peer lacks it, or nobody has it yet. `u64::MAX`: all may.
     fn floor(&self, log: &LogId) -> u64;
+    /// Does somebody hold our last line in this folder? Also if we never said one.
+    fn is_held(&self, folder: &Folder) -> bool;
     /// Has this peer been linked before? Others lose their lines first when there is too much in all.
     fn is_known(&self, peer: &PeerId) -> bool;
 }
@@ -54,6 +56,9 @@ impl Core for Node {
     }
     fn floor(&self, log: &LogId) -> u64 {
         Node::floor(self, log)
+    }
+    fn is_held(&self, folder: &Folder) -> bool {
+        Node::is_held(self, folder)
     }
     fn is_known(&self, peer: &PeerId) -> bool {
         Node::is_known(self, peer)

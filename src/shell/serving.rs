@@ -27,7 +27,7 @@ impl EventLoop {
         while let Some(request) = self.control.next(takes) {
             match request {
                 Request::Join(room) => {
-                    self.try_open(&room);
+                    self.try_open(&room, false);
                     if self.node.rooms().contains(&room) {
                         self.control.joined((&room).into(), &self.store);
                     } else {

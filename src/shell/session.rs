@@ -8,7 +8,7 @@ use termion::event::Key;
 use crate::base::event::{Command, Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
-use crate::base::name::{Folder, Room, Whom};
+use crate::base::name::{Folder, Room, Target, Whom};
 use crate::base::time::{Now, Time};
 use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
@@ -156,6 +156,25 @@ impl Session {
             let only_new = self.goal.remaining().is_some();
             self.transcript.open(store, folder, self.backlog, only_new);
         }
+    }
+
+    /// Does it print what is said there?
+    pub fn shows(&self, folder: &Folder) -> bool {
+        self.transcript.is_open(folder)
+    }
+
+    /// Of rooms that are there for others no more is printed than what is said by this identity.
+    fn hides(&self, notice: &Notice) -> bool {
+        let room = match notice {
+            Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
+            Notice::Renamed { room, .. } => room,
+            Notice::Gap {
+                target: Target::Room(room),
+                ..
+            } => room,
+            _ => return false,
+        };
+        !self.shows(&Folder::from(room))
     }
 
     /// The transcript is on stdout.
@@ -386,7 +405,10 @@ impl Session {
     }
 
     /// Something happened in the core.
-    pub fn notice(&mut self, notice: Notice, store: &Store) {
+    pub fn notice(&mut self, mut notice: Notice, store: &Store) {
+        if let Notice::Rooms(rooms) = &mut notice {
+            rooms.retain(|room| self.transcript.is_open(&Folder::from(room)));
+        }
         match &notice {
             Notice::Settled => self.goal.settled(),
             Notice::Joined { .. } => self.goal.met(),
@@ -408,7 +430,7 @@ impl Session {
                 self.goal
                     .printed(std::mem::take(&mut self.transcript.lines));
             }
-            (_, Some(printer)) if self.goal.purpose != Purpose::Peers => {
+            (_, Some(printer)) if self.goal.purpose != Purpose::Peers && !self.hides(&notice) => {
                 self.transcript.event(&notice, &mut self.face, printer)
             }
             _ => {}

@@ -20,6 +20,8 @@ use crate::base::table::Table;
 
 /// Bytes behind the last frontier line that are worth a new one at a clean end: reading them takes longer than reading it.
 const CHECKPOINT: u64 = 64 * 1024;
+/// The note that lines of our own wait in the folder.
+const WAITING: &str = "waiting";
 /// `printed`: three numbers of 20 digits, two blanks, an end of line.
 const PRINTED_LEN: usize = 63;
 
@@ -51,6 +53,8 @@ pub struct Shelf {
     pub stuck: Option<(LogId, u64)>,
     printed: Option<Position>,
     printed_file: Option<File>,
+    /// There is a note that lines of our own may be held by nobody else yet.
+    waiting: bool,
     pending: Arc<AtomicBool>,
     printed_pending: Arc<AtomicBool>,
     folder_pending: Arc<AtomicBool>,
@@ -77,6 +81,7 @@ impl Shelf {
         let mut shelf = Shelf {
             printed: None,
             printed_file: None,
+            waiting: is_waiting(&dir),
             network,
             before,
             file: None,
@@ -368,6 +373,26 @@ impl Shelf {
         self.printed
     }
 
+    /// Lines of our own are to come: until others hold them, every run brings them, whatever rooms it is in.
+    ///
+    /// # Errors
+    /// The disk is full or broken.
+    pub fn wait(&mut self) -> io::Result<()> {
+        if !self.waiting {
+            segment::create(&self.dir.join(WAITING))?;
+            self.waiting = true;
+        }
+        Ok(())
+    }
+
+    /// Somebody holds them.
+    pub fn settle(&mut self) {
+        if self.waiting {
+            // A note too many costs the next run that it is in the room, too.
+            self.waiting = fs::remove_file(self.dir.join(WAITING)).is_err();
+        }
+    }
+
     /// One beyond the end (a power cut took lines) counts as one at the end.
     fn read_printed(&self) -> io::Result<Option<Position>> {
         let end = self.end();
@@ -521,6 +546,11 @@ fn make(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The folder cannot be read.
+/// Does a folder hold lines of our own that perhaps nobody else does?
+pub fn is_waiting(dir: &Path) -> bool {
+    dir.join(WAITING).exists()
+}
+
 pub fn size_of(dir: &Path) -> io::Result<u64> {
     Ok(segment::list(dir)?.iter().map(|(_, size)| size).sum())
 }

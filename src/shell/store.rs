@@ -13,7 +13,7 @@ use super::view::View;
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::Folder;
+use crate::base::name::{Folder, Room};
 use crate::base::range::Range;
 
 /// The history of all joined rooms, and the direct messages.
@@ -87,6 +87,14 @@ impl Store {
             Kind::Disk(disk) => disk.join(folder),
             Kind::Memory(memory) => Ok(memory.join(folder)),
             Kind::View(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Rooms in which lines of our own wait for somebody to hold them: of this or of earlier runs.
+    pub fn waiting(&self) -> Vec<Room> {
+        match &self.kind {
+            Kind::Disk(disk) => disk.waiting(),
+            Kind::Memory(_) | Kind::View(_) => Vec::new(),
         }
     }
 

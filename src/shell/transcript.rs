@@ -128,6 +128,10 @@ impl Transcript {
         false
     }
 
+    pub fn is_open(&self, folder: &Folder) -> bool {
+        self.cursors.contains_key(folder)
+    }
+
     /// The room was left.
     pub fn close(&mut self, folder: &Folder) {
         self.cursors.remove(folder);
@@ -166,7 +170,16 @@ impl Transcript {
     ) {
         let log = &chat.batch.log;
         let folder = &Folder::of(&log.target, &log.author, &self.own);
-        let Some(cursor) = self.cursors.get_mut(folder).filter(|_| !self.stopped) else {
+        if self.stopped {
+            return;
+        }
+        let Some(cursor) = self.cursors.get_mut(folder) else {
+            // Said in a room that is not shown, by one who acts through this program.
+            if chat.own && self.echo {
+                let mut out = printer.buffer();
+                face.chat(chat, chat.batch.count, &mut out);
+                self.aside(out, face, printer);
+            }
             return;
         };
         let left = most.map(|most| most.saturating_sub(self.lines));
@@ -237,9 +250,13 @@ impl Transcript {
     pub fn event(&mut self, notice: &Notice, face: &mut Face, printer: &Printer) {
         let mut out = printer.buffer();
         face.notice(notice, &mut out);
-        if out.is_empty() || self.stopped {
-            return;
+        if !out.is_empty() && !self.stopped {
+            self.aside(out, face, printer);
         }
+    }
+
+    /// What is in no folder that is shown.
+    fn aside(&mut self, out: Vec<u8>, face: &mut Face, printer: &Printer) {
         if self.lagging || !printer.room() {
             if self.events.len() >= EVENTS_MAX {
                 self.events.pop_front();

@@ -58,6 +58,31 @@ fn send_through_another_tells_the_truth() {
 }
 
 #[test]
+fn of_a_room_for_others_only_what_they_say_is_printed() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = lo.start("alice", &["--commands"]);
+    let bob = lo.start("bob", &["listen", "-r", "ops"]);
+    let ended = finish(lo.spawn("alice", &["send", "-r", "ops", "through"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": through");
+    wait_line(&alice, ": through");
+    let ended = finish(lo.spawn("carol", &["send", "-r", "ops", "foreign"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    alice.say("/rooms");
+    alice.say("in general");
+    wait_line(&alice, ": in general");
+    let out = alice.out.all();
+    assert!(!out.iter().any(|l| l.contains("foreign")), "{out:?}");
+    assert!(!out.iter().any(|l| l.contains("#ops *")), "{out:?}");
+    // Whoever joins it sees what came meanwhile.
+    alice.say("/join ops");
+    wait_line(&alice, ": foreign");
+    let out = alice.out.all();
+    let through = out.iter().filter(|l| l.ends_with(": through")).count();
+    assert_eq!(through, 1, "{out:?}");
+}
+
+#[test]
 fn a_room_that_the_program_is_not_in_is_joined() {
     let Some(lo) = Loopback::new() else { return };
     let carol = lo.start("carol", &["listen", "-r", "ops"]);
@@ -289,7 +314,7 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let mut chat = lo.start("alice", &["--commands"]);
+    let mut chat = lo.start("alice", &["--commands", "-W", "3"]);
     chat.say("one");
     wait_said(&chat, &["one"]);
     wait_said(&alice, &["one"]);
@@ -309,7 +334,7 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
     wait_line(&chat, ": four");
     wait_line(&bob, ": three");
     let ended = finish(chat, b"five");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.code, 75, "nobody was in #ops: {ended:?}");
     wait_line(&bob, ": five");
     let mut all = said(&bob.out.all());
     all.sort();

@@ -3,6 +3,8 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::hosts::Loopback;
 use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
 
@@ -47,6 +49,34 @@ fn what_nobody_took_goes_out_with_the_next_run_of_any_kind() {
     let bob = lo.start("bob", &["listen"]);
     let _alice = lo.start("alice", &[]);
     wait_line(&bob, ": third");
+}
+
+#[test]
+fn what_waits_in_another_room_goes_out_with_any_run_too() {
+    let Some(lo) = Loopback::new() else { return };
+    finish(lo.spawn("bob", &["listen", "-r", "ops", "-W", "0"]), b"");
+    let args = ["send", "-r", "ops", "-W", "0.3", "for ops"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(ended.code, 69, "{ended:?}");
+    let note = lo.host.folder("alice").join("history/open/#ops/waiting");
+    assert!(note.exists());
+
+    let bob = lo.start("bob", &["listen", "-r", "ops"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_line(&bob, ": for ops");
+    // She is in the room for what she brings, and shows nothing of it.
+    let args = ["send", "-r", "ops", "not for alice"];
+    let ended = finish(lo.spawn("carol", &args), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    alice.signal(Signal::SIGTERM);
+    let ended = finish(alice, b"");
+    assert!(!ended.out.iter().any(|l| l.contains("#ops")), "{ended:?}");
+    assert!(!note.exists(), "others hold it");
+    let args = ["listen", "-r", "ops", "-W", "0.1"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    assert_eq!(said(&ended.out), ["not for alice"]);
+    let ended = finish(lo.spawn("alice", &["listen", "-W", "0.5"]), b"");
+    assert!(!note.exists(), "{ended:?}");
 }
 
 #[test]

@@ -57,6 +57,9 @@ impl Core for NoCore {
     fn floor(&self, _: &LogId) -> u64 {
         u64::MAX
     }
+    fn is_held(&self, _: &name::Folder) -> bool {
+        true
+    }
     fn is_known(&self, _: &PeerId) -> bool {
         true
     }
