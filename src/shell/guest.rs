@@ -235,9 +235,12 @@ impl Guest {
     }
 
     fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
-        look_no_more(&mut self.outbox, session);
-        let stored = self.outbox.is_empty();
         let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
+        // A script that quits right behind its last line means that to be said.
+        if session.goal.is_cut() || late(self.until) {
+            look_no_more(&mut self.outbox, session);
+        }
+        let stored = self.outbox.is_empty();
         if session.goal.ended() && !stored {
             let until = *self.until.get_or_insert(now.time + LINGER);
             if until > now.time {
@@ -489,6 +492,7 @@ fn look_no_more(outbox: &mut Outbox, session: &mut Session) {
     if session.goal.ended()
         && let Some(asked) = outbox.lost()
     {
+        session.goal.refuse();
         session.complain(&format!("not sent to {}: not found yet", asked.whom));
     }
 }

@@ -299,3 +299,20 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
     let goes_on = "the program that runs here goes on with it";
     assert!(waiting.err.all()[0].ends_with(goes_on));
 }
+
+#[test]
+fn a_script_that_quits_through_a_running_program_knows_what_was_not_said() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let quits = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
+    // Who is there is found at once.
+    let ended = quits(b"/msg bob quick\n/quit\n");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    wait_line(&bob, ": quick");
+    let ended = quits(b"/msg nobody x\n/quit\n");
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let sentence = "p2pchat: not sent to @nobody: not found yet".to_owned();
+    assert!(ended.err.contains(&sentence), "{ended:?}");
+}
