@@ -19,7 +19,7 @@ use super::pipe::{Pipe, is_own};
 use super::status::CONFIG;
 use super::store::Store;
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Notice, Position, present};
+use crate::base::event::{Delivery, Known, Notice, Position, present};
 use crate::base::name::{Folder, Room, Target};
 use crate::base::table::Table;
 use crate::base::time::Time;
@@ -290,6 +290,14 @@ impl Control {
             client.finding = Some(serial);
         }
         serial
+    }
+
+    /// Somebody was met: whoever is shown what is said is to know the name.
+    pub fn met(&mut self, known: &Known) {
+        for client in self.clients.values_mut().filter(|client| client.follows) {
+            let words = format_args!("known {} {}", known.id, known.nick);
+            envelope::put(&mut client.pipe.output, words);
+        }
     }
 
     /// Something happened. Gives back what is not the answer to somebody here.

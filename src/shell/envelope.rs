@@ -103,6 +103,8 @@ pub enum Told {
     Parted(Room),
     /// This part of the history ends here now.
     End(Folder, Position),
+    /// A name by which a peer was met.
+    Known(Peer),
     /// Who is meant: the answer to the oldest [`Request::Find`].
     Found(PeerId),
     /// The oldest [`Request::Say`] that was not answered is stored, up to this line.
@@ -369,6 +371,7 @@ impl Message {
             "unjoined" => Told::Unjoined(words.room()?),
             "parted" => Told::Parted(words.room()?),
             "end" => Told::End(words.folder()?, words.position()?),
+            "known" => Told::Known(words.peer()?),
             "accepted" => Told::Accepted(words.log()?, words.next()?),
             "refused" => Told::Refused,
             "found" => Told::Found(words.next()?),

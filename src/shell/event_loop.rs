@@ -530,6 +530,7 @@ impl EventLoop {
             }),
             Output::Remember(known) => {
                 self.session.face.know(known.id, &known.nick);
+                self.control.met(&known);
                 if self.state.remember(&known).is_err() {
                     self.session.complain(
                         "known_peers cannot be written: who was met today will be new tomorrow",

@@ -18,6 +18,7 @@ use super::outbox::{Asked, Outbox};
 use super::pipe::Pipe;
 use super::session::Session;
 use super::signals::Signals;
+use super::state::State;
 use super::status::FAILED;
 use super::store::Store;
 use super::view::View;
@@ -90,6 +91,11 @@ impl Guest {
         let history = directory.join("history");
         self.store = Store::view(View::new(&history, welcome.network, !welcome.prints));
         let (mut session, mut signals) = desk.sit(&welcome.me, welcome.age)?;
+        // What is wrong with the list the running program has said.
+        let known = State::unlocked(directory).known_peers(&mut Vec::new());
+        for known in known.unwrap_or_default() {
+            session.face.know(known.id, &known.nick);
+        }
         let stream = mio::net::UnixStream::from_std(stream);
         let mut pipe = Pipe::new(stream, desk.poll.registry(), LINK)
             .map_err(|error| cannot("the socket cannot be used", &error))?;
@@ -292,6 +298,7 @@ impl Guest {
                     session.end_turn(&mut self.store)?;
                 }
             }
+            Told::Known(peer) => session.face.know(peer.id, &peer.nick),
             Told::Accepted(log, sequence) => self.outbox.accepted(log, sequence),
             Told::Refused => {
                 self.outbox.refused();

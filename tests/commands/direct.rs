@@ -316,3 +316,25 @@ fn a_script_that_quits_through_a_running_program_knows_what_was_not_said() {
     let sentence = "p2pchat: not sent to @nobody: not found yet".to_owned();
     assert!(ended.err.contains(&sentence), "{ended:?}");
 }
+
+#[test]
+fn through_a_running_program_a_reader_bears_its_name() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let early = lo.start("alice", &["listen"]);
+    let zoe = lo.start("zoe", &["listen", "-r", "elsewhere"]);
+    let ended = finish(lo.spawn("alice", &["send", "-t", "@zoe", "one"]), b"");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let line = wait_line(&alice, ": one");
+    assert!(unstamped(&line).starts_with("@zoe~"), "{line}");
+    wait_line(&zoe, ": one");
+    // Also one that was there before its reader, and one that came later.
+    let shown = wait_line(&early, ": one");
+    assert_eq!(unstamped(&shown), unstamped(&line));
+    let late = lo.start("alice", &["listen", "--backlog", "1"]);
+    let shown = wait_line(&late, ": one");
+    assert_eq!(unstamped(&shown), unstamped(&line));
+    let ended = finish(lo.spawn("alice", &["--commands"]), b"/search one\n");
+    let found = |line: &String| line.contains(" @zoe~") && line.ends_with(": one");
+    assert!(ended.err.iter().any(found), "{ended:?}");
+}
