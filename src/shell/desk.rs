@@ -86,7 +86,8 @@ fn session(desk: &Desk, me: &Peer, age: u64) -> Result<Session, Failure> {
     let (typing, reading) = (io::stdin().is_terminal(), io::stdout().is_terminal());
     let editing = purpose == Purpose::Chat && typing && reading && !options.json;
     let printer = match purpose {
-        Purpose::Send => None,
+        // Its stdout has nothing but what is wrong with a script's lines.
+        Purpose::Send if !options.json => None,
         _ => Some(
             Printer::stdout(waking()).map_err(|error| cannot("stdout cannot be used", &error))?,
         ),

@@ -45,7 +45,7 @@ pub struct Session {
     pub goal: Goal,
     pub face: Face,
     pub transcript: Transcript,
-    /// Without one, nothing is shown: `send`.
+    /// Without one, nothing is shown: `send`, but for --json.
     pub printer: Option<Printer>,
     pub keyboard: Option<Receiver<Typed>>,
     pub diagnostics: Diagnostics,
@@ -421,8 +421,14 @@ impl Session {
         if let Some(warning) = text::diagnostic(&notice) {
             self.sentence(&warning);
         }
+        let shown = match self.goal.purpose {
+            Purpose::Chat | Purpose::Listen => !self.hides(&notice),
+            Purpose::Send => matches!(notice, Notice::Error { .. }),
+            Purpose::Peers => false,
+        };
         match (&notice, &self.printer) {
             (Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_), _) => self.answer(&notice),
+            (_, Some(_)) if !shown => {}
             (_, None) => {}
             (Notice::Chat(chat), Some(printer)) => {
                 self.transcript
@@ -430,10 +436,7 @@ impl Session {
                 self.goal
                     .printed(std::mem::take(&mut self.transcript.lines));
             }
-            (_, Some(printer)) if self.goal.purpose != Purpose::Peers && !self.hides(&notice) => {
-                self.transcript.event(&notice, &mut self.face, printer)
-            }
-            _ => {}
+            (_, Some(printer)) => self.transcript.event(&notice, &mut self.face, printer),
         }
     }
 

@@ -190,3 +190,24 @@ fn answers_to_commands_are_objects_too() {
         serde_json::from_str::<serde_json::Value>(&line).expect(&line);
     }
 }
+
+#[test]
+fn send_answers_a_bad_line_and_says_nothing_else() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let sends = |input: &[u8]| finish(lo.spawn("alice", &["send", "--json"]), input);
+    let input = b"{bad\n{\"type\":\"chat\",\"content\":\"good\"}\n";
+    let told = |ended: &super::Ended| {
+        let form = r#"{"type":"error","code":"line","content":"line 1: "#;
+        assert_eq!((ended.code, ended.out.len()), (1, 1), "{ended:?}");
+        assert!(ended.out[0].starts_with(form), "{ended:?}");
+        assert_eq!(ended.err.len(), 1, "{ended:?}");
+    };
+    told(&sends(input));
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    told(&sends(input));
+    super::wait_said(&bob, &["good", "good"]);
+    let ended = sends(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
+    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+}
