@@ -388,6 +388,10 @@ pub struct Delivery {
     pub linked: u64,
     /// Those of them that hold everything said in this run.
     pub holding: u64,
+    /// How many must: who was asked for, else everyone who is known to be there, at least one.
+    pub needed: u64,
+    /// Something is held by nobody, or not by one who is there.
+    pub lacking: bool,
     /// As many as are needed hold it.
     pub settled: bool,
     /// When to ask again although nothing happened.

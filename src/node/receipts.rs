@@ -281,14 +281,25 @@ impl Receipts {
         coming: bool,
     ) -> Delivery {
         let mut members = Set::new();
-        let (mut holding, mut stays, mut lacking) = (None, true, false);
+        // Of what stands in several rooms, the line that the fewest hold decides.
+        let mut least: Option<(u64, u64)> = None;
+        let (mut stays, mut lacking) = (true, false);
         for (log, high) in heads {
             let Some(room) = log.target.room() else {
                 continue;
             };
+            let mut lack = Set::new();
             for (_, link) in hub.in_room(room) {
                 members.insert(link.peer.id);
-                lacking |= self.holds(&link.peer.id, log) < *high;
+                if self.holds(&link.peer.id, log) < *high {
+                    lack.insert(link.peer.id);
+                }
+            }
+            // Who is there through others is waited for: it gets it through others, or will be linked.
+            for (_, peer, _) in hub.reached(room) {
+                if !hub.linked.contains_key(peer) && self.holds(peer, log) < *high {
+                    lack.insert(*peer);
+                }
             }
             // Who held it and has left has done its part.
             let holders = self.held.iter();
@@ -299,27 +310,26 @@ impl Receipts {
                 count += 1;
                 staying |= !self.passing.contains(peer);
             }
-            // Of what stands in several rooms, the line that the fewest hold decides.
-            holding = Some(holding.map_or(count, |least: u64| least.min(count)));
+            let needed = need.unwrap_or((count + lack.len() as u64).max(1));
+            if least.is_none_or(|(fewest, _)| count < fewest) {
+                least = Some((count, needed));
+            }
             stays &= staying;
+            lacking |= count == 0 || !lack.is_empty();
         }
-        // Who is there through others is waited for: it gets it through others, or will be linked.
-        let named = heads.iter().any(|(log, high)| {
-            let room = log.target.room().into_iter();
-            let mut reached = room.flat_map(|room| hub.reached(room));
-            reached
-                .any(|(_, peer, _)| !hub.linked.contains_key(peer) && self.holds(peer, log) < *high)
-        });
         let quiet_at = hub.news + GRACE;
-        let everyone = stays && !lacking && !coming && !named;
-        let settled = match (holding, need) {
+        let everyone = stays && !lacking && !coming;
+        let settled = match (least, need) {
             (None, _) => true,
-            (Some(holding), Some(need)) => holding >= need,
+            (Some((holding, _)), Some(need)) => holding >= need,
             (Some(_), None) => everyone && hub.now.time >= quiet_at,
         };
+        let (holding, needed) = least.unwrap_or_default();
         let mut delivery = Delivery {
             linked: members.len() as u64,
-            holding: holding.unwrap_or(0),
+            holding,
+            needed,
+            lacking,
             settled,
             again: (need.is_none() && everyone && !settled).then_some(quiet_at),
         };
@@ -331,6 +341,8 @@ impl Receipts {
             let holds = self.holds(&reader, log) >= *high;
             delivery.linked += u64::from(hub.linked.contains_key(&reader));
             delivery.holding += u64::from(holds);
+            delivery.needed += 1;
+            delivery.lacking |= !holds;
             delivery.settled &= holds || need == Some(0);
         }
         delivery

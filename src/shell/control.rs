@@ -462,8 +462,15 @@ impl Client {
             return;
         }
         self.delivery = Some(told);
-        let (linked, holding) = (delivery.linked, delivery.holding);
-        let words = format_args!("delivery {met} {linked} {holding} {}", delivery.settled);
+        let Delivery {
+            linked,
+            holding,
+            needed,
+            lacking,
+            settled,
+            ..
+        } = delivery;
+        let words = format_args!("delivery {met} {linked} {holding} {needed} {lacking} {settled}");
         envelope::put(&mut self.pipe.output, words);
     }
 }

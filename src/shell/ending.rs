@@ -20,7 +20,7 @@ impl Session {
         now: Now,
         met: bool,
         stored: bool,
-        delivery: impl FnOnce() -> Delivery,
+        delivery: impl Fn() -> Delivery,
     ) -> Option<u8> {
         if met {
             self.goal.met();
@@ -31,6 +31,9 @@ impl Session {
         self.finish(stored);
         if self.goal.ended() && self.drain.is_none() {
             self.tell_unsaid(stored);
+            if let Some(sentence) = self.goal.lost(&delivery) {
+                self.complain(&sentence);
+            }
         }
         let (status, sentence) = self.goal.over(now.time, stored, delivery)?;
         if let Some(sentence) = sentence {

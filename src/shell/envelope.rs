@@ -384,6 +384,8 @@ impl Message {
                 delivery: Delivery {
                     linked: words.next()?,
                     holding: words.next()?,
+                    needed: words.next()?,
+                    lacking: words.next()?,
                     settled: words.next()?,
                     again: None,
                 },

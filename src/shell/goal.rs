@@ -1,5 +1,5 @@
 //! What this run is for: when it is over, and with which exit status.
-use super::status::{DONE, FAILED, NOBODY, NOT_EVERYONE, OTHER_KEY, TOO_FEW};
+use super::status::{CLOSED_OUTPUT, DONE, FAILED, NOBODY, NOT_EVERYONE, OTHER_KEY, TOO_FEW};
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 
@@ -214,22 +214,8 @@ impl Goal {
                 if delivery.settled {
                     return Some((bad.unwrap_or(DONE), None));
                 }
-                let fate = match (self.ephemeral, self.through) {
-                    (true, _) => "it is gone with this program",
-                    (false, true) => "it is stored, and the program that runs here goes on with it",
-                    (false, false) => "it is stored and goes out with the next run",
-                };
-                let (status, sentence) = if self.met {
-                    let (held, linked) = (delivery.holding, delivery.linked);
-                    let sentence = if linked == 0 {
-                        format!("nobody for whom it is meant is linked: {fate}")
-                    } else {
-                        format!("not everyone holds it yet ({held} of {linked} linked): {fate}")
-                    };
-                    (NOT_EVERYONE, sentence)
-                } else {
-                    (NOBODY, format!("nobody is there: {fate}"))
-                };
+                let status = if self.met { NOT_EVERYONE } else { NOBODY };
+                let sentence = self.undelivered(&delivery);
                 let rest = match self.finishing {
                     true => "",
                     false => ", and the rest of stdin was not taken",
@@ -237,5 +223,31 @@ impl Goal {
                 Some((bad.unwrap_or(status), Some(sentence + rest)))
             }
         }
+    }
+
+    /// Why not all has arrived, and what becomes of it.
+    fn undelivered(&self, delivery: &Delivery) -> String {
+        let fate = match (self.ephemeral, self.through) {
+            (true, _) => "it is gone with this program",
+            (false, true) => "it is stored, and the program that runs here goes on with it",
+            (false, false) => "it is stored and goes out with the next run",
+        };
+        let held = delivery.holding;
+        // Who is yet to come, or to stay, is needed too.
+        let needed = delivery.needed.max(held + 1);
+        match (self.met, delivery.linked) {
+            (false, _) => format!("nobody is there: {fate}"),
+            (true, 0) => format!("nobody for whom it is meant is linked: {fate}"),
+            _ => format!("not everyone holds it yet ({held} of {needed} hold it): {fate}"),
+        }
+    }
+
+    /// What stderr should say at an end that waits for nobody, if something is lost by it.
+    pub fn lost(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
+        if !self.ephemeral || self.over == Some(CLOSED_OUTPUT) {
+            return None;
+        }
+        let delivery = delivery();
+        delivery.lacking.then(|| self.undelivered(&delivery))
     }
 }

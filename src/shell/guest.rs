@@ -72,6 +72,8 @@ impl Guest {
             delivery: Delivery {
                 linked: 0,
                 holding: 0,
+                needed: 0,
+                lacking: false,
                 settled: false,
                 again: None,
             },

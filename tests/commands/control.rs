@@ -50,7 +50,7 @@ fn send_through_another_tells_the_truth() {
     let args = ["send", "--need", "2", "-W", "0.3", "two"];
     let ended = finish(lo.spawn("alice", &args), b"");
     assert_eq!(ended.code, 75, "{ended:?}");
-    assert!(ended.err[0].contains("1 of 1 linked"), "{ended:?}");
+    assert!(ended.err[0].contains("(1 of 2 hold it)"), "{ended:?}");
     let ended = finish(lo.spawn("alice", &["send"]), b"fine\n\xff\n");
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err[0].starts_with("p2pchat: line 2: "), "{ended:?}");

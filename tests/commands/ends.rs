@@ -229,3 +229,43 @@ fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
     assert!(missing > 0, "{lines}");
     assert_eq!(lines + missing, LINES * 6);
 }
+
+#[test]
+fn what_is_gone_with_an_ephemeral_program_is_told() {
+    let Some(lo) = Loopback::new() else { return };
+    let gone = |lines: &[String]| {
+        let told = |line: &&String| line.ends_with("it is gone with this program");
+        lines.iter().filter(told).count()
+    };
+    let args = ["--ephemeral", "--commands"];
+    let ended = finish(lo.spawn("alice", &args), b"lost\n/quit\n");
+    assert_eq!((ended.code, gone(&ended.err)), (0, 1), "{ended:?}");
+    // Who said nothing loses nothing.
+    let ended = finish(lo.spawn("alice", &args), b"/quit\n");
+    assert_eq!((ended.code, gone(&ended.err)), (0, 0), "{ended:?}");
+    let mut alice = lo.start("alice", &args);
+    alice.say("lost");
+    wait_said(&alice, &["lost"]);
+    alice.signal(Signal::SIGTERM);
+    let ended = finish(alice, b"");
+    assert_eq!((ended.code, gone(&ended.err)), (143, 1), "{ended:?}");
+
+    // What another holds is not lost; what it does not hold is.
+    let mut bob = lo.start("bob", &["listen"]);
+    for lost in [0, 1] {
+        let mut alice = lo.start("alice", &["--ephemeral", "--json"]);
+        alice.out.wait_for(SOON, |line| line.contains(r#""join""#));
+        alice.say(r#"{"type":"chat","content":"kept"}"#);
+        let delivered = |line: &str| line.contains(r#""delivered""#);
+        alice.out.wait_for(SOON, delivered);
+        if lost == 1 {
+            bob.signal(Signal::SIGTERM);
+            bob.wait_code(SOON);
+            alice.say(r#"{"type":"chat","content":"lost"}"#);
+            alice.out.wait_for(SOON, |line| line.contains(r#""lost""#));
+        }
+        alice.signal(Signal::SIGINT);
+        let ended = finish(alice, b"");
+        assert_eq!((ended.code, gone(&ended.err)), (130, lost), "{ended:?}");
+    }
+}
