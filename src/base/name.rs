@@ -9,6 +9,12 @@ pub const NICK_MAX: usize = 32;
 /// Longest room name without its `#`, in characters.
 pub const ROOM_MAX: usize = 50;
 
+/// What a name may be, as a sentence's end.
+pub const NICK_RULE: &str =
+    "a name has 1 to 32 characters, no white space, and none of ~ @ # : / *";
+pub const ROOM_RULE: &str =
+    "a room has 1 to 50 characters, no white space, and none of ~ @ # : / *";
+
 /// Why a name is no name, as a sentence's end: "a name …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {

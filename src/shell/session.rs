@@ -62,7 +62,9 @@ pub struct Session {
     looked: bool,
     pub(super) pending: Wishes,
     /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
-    pub(super) requests: VecDeque<Request>,
+    pub(super) requests: VecDeque<(Option<u64>, Request)>,
+    /// The numbers of the lines that are being said.
+    asking: Vec<u64>,
     lookback: Lookback,
     /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
     pub(super) held: Option<Block>,
@@ -121,6 +123,7 @@ impl Session {
             looked: false,
             pending,
             requests: VecDeque::new(),
+            asking: Vec::new(),
             lookback: parts.lookback,
             held: None,
             ending: false,
@@ -267,12 +270,15 @@ impl Session {
     }
 
     pub fn next_command(&mut self) -> Option<Command> {
-        self.pending.pop()
+        let (command, lines) = self.pending.pop().unzip();
+        self.asking = lines.unwrap_or_default();
+        command
     }
 
     fn lines(&mut self, block: Block) {
         let refused = block.refused.iter();
-        self.refuse(refused.map(|(number, error)| (*number, error.to_string())));
+        let refused = refused.map(|(number, error)| (*number, error.to_string()));
+        self.refuse("line", refused);
         if self.language == Language::Plain {
             if !block.lines.is_empty() {
                 self.pending.say(block.lines);
@@ -288,11 +294,11 @@ impl Session {
                 command::parse(line)
             };
             match request {
-                Ok(request) => requests.push(request),
+                Ok(request) => requests.push((Some(number), request)),
                 Err(sentence) => bad.push((number, sentence)),
             }
         }
-        self.refuse(bad.into_iter());
+        self.refuse("line", bad.into_iter());
         self.requests.extend(requests);
         self.go_on();
     }
@@ -300,13 +306,13 @@ impl Session {
     /// Begins what was asked for, up to the next look into the history.
     fn go_on(&mut self) {
         while !self.goal.ended()
-            && let Some(request) = self.requests.pop_front()
+            && let Some((line, request)) = self.requests.pop_front()
         {
             if matches!(request, Request::History(_) | Request::Search(_)) {
-                self.requests.push_front(request);
+                self.requests.push_front((line, request));
                 break;
             }
-            self.request(request);
+            self.request(request, line);
         }
     }
 
@@ -325,7 +331,7 @@ impl Session {
             None if self.lookback.busy() || !self.pending.is_empty() => return,
             None => {}
         }
-        let query = match self.requests.front() {
+        let query = match self.requests.front().map(|(_, request)| request) {
             Some(Request::History(lines)) => Query {
                 // In no room nothing is spoken in: then of all.
                 folders: spoken.into_iter().map(Folder::from).collect(),
@@ -345,12 +351,12 @@ impl Session {
     }
 
     /// Lines by their numbers, and what is wrong with each. One block may have thousands, so they are said in one piece.
-    fn refuse(&mut self, bad: impl Iterator<Item = (u64, String)>) {
+    fn refuse(&mut self, code: &str, bad: impl Iterator<Item = (u64, String)>) {
         let (mut answers, mut sentences) = (Vec::new(), Vec::new());
         for (number, sentence) in bad {
             let sentence = format!("line {number}: {sentence}");
             if self.face.is_json() {
-                json::append_error("line", &sentence, &mut answers);
+                json::append_error(code, &sentence, &mut answers);
             }
             sentences.push(text::complaint(&sentence));
         }
@@ -364,9 +370,9 @@ impl Session {
         self.sentence(&sentences.join("\n"));
     }
 
-    fn request(&mut self, request: Request) {
+    fn request(&mut self, request: Request, line: Option<u64>) {
         match request {
-            Request::Core(command) => self.pending.push(command),
+            Request::Core(command) => self.pending.push_of(command, line),
             Request::Help if self.face.is_json() => self.complain(&HELP.replace('\n', "; ")),
             Request::Help => self.aside(HELP.as_bytes().to_vec()),
             Request::Quit if self.typing => self.goal.end(DONE),
@@ -388,7 +394,7 @@ impl Session {
                 }
                 match command::parse(&line) {
                     Ok(request) => {
-                        self.requests.push_back(request);
+                        self.requests.push_back((None, request));
                         self.go_on();
                     }
                     Err(sentence) => self.complain(&sentence),
@@ -410,6 +416,13 @@ impl Session {
             rooms.retain(|room| self.transcript.is_open(&Folder::from(room)));
         }
         match &notice {
+            Notice::Error {
+                code: "room",
+                content,
+            } if !self.asking.is_empty() => {
+                let lines = std::mem::take(&mut self.asking).into_iter();
+                return self.refuse("room", lines.map(|line| (line, content.clone())));
+            }
             Notice::Settled => self.goal.settled(),
             Notice::Joined { .. } => self.goal.met(),
             Notice::Error { code: "target", .. } => self.goal.refuse(),

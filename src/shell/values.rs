@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::failure::quoted;
-use crate::base::name::{NameError, Nick, Room, Whom};
+use crate::base::name::{NICK_RULE, NameError, Nick, ROOM_RULE, Room, Whom};
 use crate::base::time::Wall;
 use crate::wire::code::{DEFAULT_PORT, Place, places};
 
@@ -41,19 +41,15 @@ pub fn path(value: &OsStr) -> Result<PathBuf, String> {
 
 pub fn nick(value: &OsStr) -> Result<Nick, String> {
     let text = utf8(value)?;
-    Nick::new(text).map_err(|error| {
-        format!(
-            "--username: the name {} {error}; a name has 1 to 32 characters, no white space, and none of ~ @ # : / *",
-            quoted(text)
-        )
-    })
+    Nick::new(text)
+        .map_err(|error| format!("--username: the name {} {error}; {NICK_RULE}", quoted(text)))
 }
 
 pub fn room(value: &OsStr) -> Result<Room, String> {
     let text = utf8(value)?;
     Room::new(text).map_err(|error| match error {
         NameError::Empty => "--room needs a ROOM: quote '#ops', or write ops".into(),
-        error => format!("--room: the room {} {error}", quoted(text)),
+        error => format!("--room: the room {} {error}; {ROOM_RULE}", quoted(text)),
     })
 }
 
@@ -70,7 +66,12 @@ pub fn target(value: &OsStr) -> Result<To, String> {
         let whom = Whom::parse(text);
         return whom.map(To::Peer).map_err(|error| {
             let shown = quoted(text);
-            format!("--to: the peer {shown} {error}; it is @name, @name~abcd, or @ and an id")
+            let why = match error {
+                // So long is an id, and nothing else.
+                NameError::TooLong if text.len() == 53 => "is no id".to_owned(),
+                error => error.to_string(),
+            };
+            format!("--to: the peer {shown} {why}; it is @name, @name~abcd, or @ and an id")
         });
     }
     let room = room(value).map_err(|sentence| sentence.replacen("--room", "--to", 1));

@@ -6,7 +6,8 @@ use crate::base::lines::Lines;
 use crate::base::name::Whom;
 
 pub struct Wishes {
-    queue: VecDeque<Command>,
+    /// What is to be said has with it the numbers of its lines, where they came from a script.
+    queue: VecDeque<(Command, Vec<u64>)>,
     /// To whom lines without a target are said; `None`: in the room spoken in.
     to: Option<Whom>,
     /// Milliseconds in which a peer that is written to must be found.
@@ -29,16 +30,16 @@ impl Wishes {
     /// There are lines to be said.
     pub fn says(&self) -> bool {
         let says = |c: &Command| matches!(c, Command::Say { .. } | Command::Tell { .. });
-        self.queue.iter().any(says)
+        self.queue.iter().any(|(command, _)| says(command))
     }
 
-    pub fn pop(&mut self) -> Option<Command> {
+    pub fn pop(&mut self) -> Option<(Command, Vec<u64>)> {
         self.queue.pop_front()
     }
 
     /// Before all others, as it is.
     pub fn push_front(&mut self, command: Command) {
-        self.queue.push_front(command);
+        self.queue.push_front((command, Vec::new()));
     }
 
     /// Lines without a target of their own.
@@ -50,7 +51,12 @@ impl Wishes {
         });
     }
 
-    pub fn push(&mut self, mut command: Command) {
+    pub fn push(&mut self, command: Command) {
+        self.push_of(command, None);
+    }
+
+    /// What a line of stdin of this number asks for.
+    pub fn push_of(&mut self, mut command: Command, line: Option<u64>) {
         if let (
             Command::Say {
                 room: None,
@@ -70,20 +76,28 @@ impl Wishes {
         match (self.queue.back_mut(), &mut command) {
             // Lines that follow each other in one room are said together.
             (
-                Some(Command::Say {
-                    room: last,
-                    lines: before,
-                    action: false,
-                }),
+                Some((
+                    Command::Say {
+                        room: last,
+                        lines: before,
+                        action: false,
+                    },
+                    numbers,
+                )),
                 Command::Say {
                     room,
                     lines,
                     action: false,
                 },
-            ) if *last == *room => return before.append(lines),
+            ) if *last == *room => {
+                numbers.extend(line);
+                return before.append(lines);
+            }
             (_, Command::Tell { within, .. }) => *within = self.within,
             _ => {}
         }
-        self.queue.push_back(command);
+        let says = matches!(command, Command::Say { .. });
+        let numbers = line.into_iter().filter(|_| says).collect();
+        self.queue.push_back((command, numbers));
     }
 }

@@ -1,7 +1,7 @@
 //! What is typed, as what is wanted.
 use crate::base::event::Command;
 use crate::base::lines::Lines;
-use crate::base::name::{Nick, Room, Whom};
+use crate::base::name::{NICK_RULE, Nick, ROOM_RULE, Room, Whom};
 
 /// What a typed line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub fn parse(line: &str) -> Result<Request, String> {
         "nick" if argument.is_empty() => Err("/nick needs a name: /nick bob".into()),
         "nick" => match Nick::new(argument) {
             Ok(nick) => Ok(Request::Core(Command::Nick(nick))),
-            Err(error) => Err(format!("the name {argument} {error}")),
+            Err(error) => Err(format!("the name {argument} {error}; {NICK_RULE}")),
         },
         "history" if argument.is_empty() => Ok(Request::History(LINES)),
         "history" => match argument.parse() {
@@ -130,5 +130,8 @@ fn lines(text: &str) -> Result<Lines, String> {
 /// # Errors
 /// A sentence that says what is wrong with it.
 pub fn room(text: &str) -> Result<Room, String> {
-    Room::new(text).map_err(|error| format!("the room name {text} {error}"))
+    Room::new(text).map_err(|error| {
+        let blank = if text.is_empty() { "" } else { " " };
+        format!("the room name {text}{blank}{error}; {ROOM_RULE}")
+    })
 }

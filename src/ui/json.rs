@@ -291,6 +291,10 @@ struct Typed {
 /// # Errors
 /// A sentence for an `error` line: the line is to be counted and skipped.
 pub fn parse(line: &str) -> Result<Request, String> {
+    // Of an array a struct could be made, too.
+    if !line.trim_start().starts_with('{') {
+        return Err(r#"a line must be an object such as {"type":"chat","content":"text"}"#.into());
+    }
     let typed: Typed = serde_json::from_str(line).map_err(|error| {
         let what = error.to_string();
         // The place is always line 1, and the number of the line stands before the sentence anyway.

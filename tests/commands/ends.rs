@@ -119,10 +119,23 @@ fn a_line_for_a_room_that_is_not_joined_counts_as_refused() {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
         let ended = finish(lo.spawn("alice", &["--json"]), input.as_bytes());
         assert_eq!(ended.code, 1, "{through}: {ended:?}");
-        let error = |line: &String| line.starts_with(r#"{"type":"error","code":"room""#);
+        let form = r##"{"type":"error","code":"room","content":"line 1: not in #ops: "##;
+        let error = |line: &String| line.starts_with(form);
         assert!(ended.out.iter().any(error), "{through}: {ended:?}");
     }
-    wait_said(&bob, &["y", "y"]);
+    // Each of them, also where several are said together.
+    let input = "a\n/msg #ops b\n/msg #ops c\n".as_bytes();
+    for through in [false, true] {
+        let _alice = through.then(|| lo.start("alice", &["listen"]));
+        let ended = finish(lo.spawn("alice", &["--commands"]), input);
+        assert_eq!(ended.code, 1, "{through}: {ended:?}");
+        for number in [2, 3] {
+            let form = format!("p2pchat: line {number}: not in #ops: ");
+            let told = ended.err.iter().filter(|line| line.starts_with(&form));
+            assert_eq!(told.count(), 1, "{through}: {ended:?}");
+        }
+    }
+    wait_said(&bob, &["y", "y", "a", "a"]);
 }
 
 #[test]

@@ -211,3 +211,17 @@ fn send_answers_a_bad_line_and_says_nothing_else() {
     let ended = sends(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
     assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
 }
+
+#[test]
+fn what_is_no_object_is_told_in_plain_words() {
+    let Some(lo) = Loopback::new() else { return };
+    let input = b"[]\nnull\n5\n\"x\"\n[\"chat\",null,\"x\",false]\n{\"type\":\"chat\",\"target\":\"\",\"content\":\"x\"}\n";
+    let ended = finish(lo.spawn("alice", &["send", "--json"]), input);
+    assert_eq!((ended.code, ended.err.len()), (1, 6), "{ended:?}");
+    for (i, line) in ended.err[..5].iter().enumerate() {
+        let form = format!("p2pchat: line {}: a line must be an object such as ", i + 1);
+        assert!(line.starts_with(&form), "{line}");
+    }
+    let form = "p2pchat: line 6: the room name is empty; a room has 1 to 50 characters";
+    assert!(ended.err[5].starts_with(form), "{ended:?}");
+}
