@@ -293,9 +293,13 @@ fn a_wait_is_rounded_up_to_milliseconds() {
 fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
     let long_room = format!("-r {}", "x".repeat(51));
     let many = "-r x".to_owned() + &(0..70).map(|i| format!(" -r room{i}")).collect::<String>();
+    // 52 characters, as an id has.
+    let no_id = format!("send -t @{}", "b".repeat(52));
+    let long_name = format!("send -t @{}", "b".repeat(33));
     let table = [
         ("-m hello", "p2pchat send hello"),
         ("-m hello·there", "p2pchat send TEXT"),
+        ("-m", "needs an ADDRESS"),
         ("-m", "p2pchat send"),
         ("-m 10.0.0.1", "224.0.0.0"),
         ("-m 224.0.0.1:0", "224.0.0.0"),
@@ -308,6 +312,9 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         ("send -t", "quote '#ops'"),
         ("-r a·b", "U+0020"),
         (&long_room, "too long"),
+        (&long_room, "1 to 50 characters"),
+        (&no_id, "is no id"),
+        (&long_name, "is too long"),
         (&many, "64"),
         ("-u", "NAME"),
         ("-u a@b", "U+0040"),

@@ -13,6 +13,8 @@ const GRACE: u64 = 8;
 /// Longest time in milliseconds before lines are said to one that is known, at most half of the time that there is: another may bear its name now.
 const LOOK: u64 = 1_000;
 
+const UNKNOWN: &str = "nobody known by that name; `p2pchat peers` lists who is there";
+
 /// Most questions for readers that wait: whoever asked the oldest is gone, as no more programs can ask at a time.
 const ASKED_MAX: usize = 64;
 
@@ -104,7 +106,7 @@ impl Tell {
                     Ok(peer.id)
                 }
                 Meant::Nobody if pending.whom.is(&hub.nick, &hub.id()) => is_you(),
-                Meant::Nobody => Err(("target", "nobody known".to_owned())),
+                Meant::Nobody => Err(("target", UNKNOWN.to_owned())),
                 Meant::Several(peers) => Err(("target", could_be(&peers))),
                 Meant::Changed { peer, bound } => Err(("key", changed(&peer, &bound))),
             };

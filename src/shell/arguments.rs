@@ -394,8 +394,9 @@ fn take(
             value.is_empty() || (attached.is_none() && is_option(value) && !is_negative(value))
         });
         if missing {
+            let a = if name.starts_with('A') { "an" } else { "a" };
             return Err(Failure::usage(format!(
-                "{} needs a {name}: {}",
+                "{} needs {a} {name}: {}",
                 spec.long, spec.hint
             )));
         }

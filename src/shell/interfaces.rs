@@ -73,6 +73,12 @@ pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
     Ok(found.into_values().take(INTERFACES_MAX).collect())
 }
 
+/// Those of these names that this box has not, up or down.
+pub fn missing(names: &[String]) -> impl Iterator<Item = &String> {
+    let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
+    names.iter().filter(missing)
+}
+
 fn usable(flags: InterfaceFlags) -> bool {
     flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)
         && flags.intersects(

@@ -271,6 +271,9 @@ fn alone(mut desk: Desk, lock: Option<File>) -> Result<u8, Failure> {
         mut warnings,
     } = State::open_locked(options, lock)?;
     let secret = secret(options, &mut warnings)?;
+    for name in interfaces::missing(&options.interfaces) {
+        warnings.push(format!("no interface {name} now: it is used when it comes"));
+    }
     if !options.quiet {
         warn(&warnings);
     }
@@ -401,6 +404,12 @@ fn listen(options: &Options, poll: &Poll) -> Result<Streams, Failure> {
         Some(port) if taken(&error) => Failure::new(
             FAILED,
             format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
+        ),
+        Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
+            FAILED,
+            format!(
+                "port {port} is not for this user: choose another with -p, from 1024 up, or -p 0 for any free one"
+            ),
         ),
         _ => cannot("nobody could dial us", &error),
     })

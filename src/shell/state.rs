@@ -361,10 +361,13 @@ fn read_known(file: File, path: &Path, warnings: &mut Vec<String>) -> io::Result
         }
     }
     if bad > 0 {
-        warnings.push(format!(
-            "{}: {bad} lines are not `name id since` and were skipped, the first is line {first_bad}",
-            path.display()
-        ));
+        let (path, form) = (path.display(), "`name id since`");
+        warnings.push(match bad {
+            1 => format!("{path}: line {first_bad} is not {form} and was skipped"),
+            _ => format!(
+                "{path}: {bad} lines are not {form} and were skipped, the first is line {first_bad}"
+            ),
+        });
     }
     Ok(known)
 }

@@ -167,3 +167,36 @@ fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
         "{ended:?}"
     );
 }
+
+#[test]
+fn what_is_odd_at_a_start_is_told_with_what_to_do() {
+    let Some(lo) = Loopback::new() else { return };
+    let args = ["-W", "0", "listen", "-q"];
+    assert!(finish(lo.spawn("bob", &args), b"").err.is_empty());
+    let known = lo.host.folder("bob").join("known_peers");
+    for (text, what) in [
+        ("bad\n", "line 1 is not `name id since` and was skipped"),
+        (
+            "bad\n\nbad\n",
+            "2 lines are not `name id since` and were skipped",
+        ),
+    ] {
+        fs::write(&known, text).expect("a file");
+        let ended = finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
+        let told = |line: &String| line.contains(&format!("known_peers: {what}"));
+        assert!(ended.code == 0 && ended.err.iter().any(told), "{ended:?}");
+    }
+    let args = ["listen", "-W", "0", "--interface", "nope"];
+    let ended = finish(lo.spawn("alice", &args), b"");
+    let told = "p2pchat: no interface nope now: it is used when it comes";
+    assert_eq!((ended.code, ended.err[0].as_str()), (0, told), "{ended:?}");
+    assert!(!ended.err[1].contains("no interface"), "{ended:?}");
+
+    let mut command = lo.host.command("setpriv");
+    command.args(["--bounding-set", "-net_bind_service"]);
+    command.args([env!("CARGO_BIN_EXE_p2pchat"), "--ephemeral", "-p80"]);
+    let ended = finish(Program::spawn("alice", command), b"");
+    let told = "p2pchat: port 80 is not for this user: choose another with -p";
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(only_sentence(&ended).starts_with(told), "{ended:?}");
+}
