@@ -17,7 +17,7 @@ impl Node {
         delivery
     }
 
-    /// How far these own logs have come, each up to the line beside it. `need`: as of [`Command::Finish`].
+    /// How far these own logs have come, each up to the line beside it. `need`: as of `Command::Finish`.
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], need: Option<u64>) -> Delivery {
         self.receipts
             .delivery_of(&self.hub, heads, need, self.coming())

@@ -66,7 +66,7 @@ impl Haves {
         self.offers.insert((stream, log.clone()), true);
     }
 
-    /// Receipts go out, each link's no more often than [`RECEIPTS_EVERY`], and offers.
+    /// Receipts go out, each link's no more often than `RECEIPTS_EVERY`, and offers.
     pub fn say(&mut self, hub: &mut Hub, logs: &Logs, sources: &Sources, receipts: &Receipts) {
         let now = hub.now.time;
         let mut due: Table<(StreamId, Target), Vec<Held>> = Table::new();
