@@ -152,8 +152,6 @@ fn history(options: &Options) -> Result<u8, Failure> {
         return Ok(DONE);
     };
     let known = State::unlocked(directory).known_peers(&mut warnings)?;
-    let peer = options.to.as_ref().map(|whom| meant(whom, &known));
-    let peer = peer.transpose()?;
     let running = client::running(directory)?;
     if let Some(welcome) = &running {
         client::agree(options, directory, welcome)?;
@@ -162,6 +160,14 @@ fn history(options: &Options) -> Result<u8, Failure> {
         Some(welcome) => (welcome.network, &welcome.me.nick),
         None => (network(secret.as_ref()), &options.username),
     };
+    let own = read_identity(&directory.join("identity"), &mut warnings);
+    let own = own.ok().flatten().map(|identity| Peer {
+        id: identity.id(),
+        nick: nick.clone(),
+    });
+    let peer = options.to.as_ref();
+    let peer = peer.map(|whom| meant(whom, &known, own.as_ref()));
+    let peer = peer.transpose()?;
     let now = Clock::start().now().wall;
     let query = Query {
         folders: match peer {
@@ -184,8 +190,8 @@ fn history(options: &Options) -> Result<u8, Failure> {
     let mut face = desk::face(options, io::stdout().is_terminal(), &nobody);
     know(&mut face, &known);
     // As the reader of direct messages one is named.
-    if let Ok(Some(own)) = read_identity(&directory.join("identity"), &mut warnings) {
-        face.know(own.id(), nick);
+    if let Some(own) = &own {
+        face.know(own.id, &own.nick);
     }
     let archive = Archive::Disk(directory.join("history").join(network.folder()));
     let mut stdout = Ok(());
@@ -213,13 +219,15 @@ fn know(face: &mut Face, known: &[Known]) {
 }
 
 /// Whose direct messages are asked for.
-fn meant(whom: &Whom, known: &[Known]) -> Result<PeerId, Failure> {
-    match Trust::new(known.to_vec()).find(whom, &[]) {
-        Meant::Peer(peer) => Ok(peer.id),
-        Meant::Several(peers) => {
+fn meant(whom: &Whom, known: &[Known], own: Option<&Peer>) -> Result<PeerId, Failure> {
+    let own = own.filter(|own| whom.is(&own.nick, &own.id));
+    match (Trust::new(known.to_vec()).find(whom, &[]), own) {
+        (Meant::Peer(peer), _) => Ok(peer.id),
+        (Meant::Several(peers), _) => {
             let could = could_be(&peers);
             Err(Failure::new(FAILED, format!("{whom} {could}")))
         }
+        (_, Some(own)) => Ok(own.id),
         _ => Err(Failure::new(FAILED, format!("{whom} is nobody known"))),
     }
 }

@@ -54,6 +54,17 @@ fn a_direct_message_reaches_its_reader_alone() {
     assert_eq!(own.out, ended.out, "author and reader print the same");
     let ended = finish(lo.spawn("alice", &["history", "-t", "@nobody"]), b"");
     assert_eq!(ended.code, 1, "{ended:?}");
+    // By one's own name all that one wrote and read.
+    let line = unstamped(&own.out[0]);
+    let prefix = line.split([' ', '~']).nth(1).expect("@bob~abcd");
+    for name in [
+        "@bob".to_owned(),
+        format!("@BOB~{prefix}"),
+        format!("@~{prefix}"),
+    ] {
+        let ended = finish(lo.spawn("bob", &["history", "-t", &name]), b"");
+        assert_eq!((ended.code, ended.out.len()), (0, 2), "{ended:?}");
+    }
 }
 
 #[test]
