@@ -210,7 +210,7 @@ impl Guest {
             if pipe.ended {
                 return Ok(None);
             }
-            if session.goal.ended() {
+            if session.goal.status().is_some() {
                 continue;
             }
             session.take_in(now, takes);
@@ -220,7 +220,9 @@ impl Guest {
             {
                 self.command(session, pipe, command, now);
             }
-            session.look_back(now, &self.store, self.rooms.first());
+            if !session.goal.ended() {
+                session.look_back(now, &self.store, self.rooms.first());
+            }
         }
     }
 
@@ -249,7 +251,8 @@ impl Guest {
             look_no_more(&mut self.outbox, session);
         }
         let stored = self.outbox.is_empty();
-        if session.goal.ended() && !stored {
+        let says = session.goal.status().is_none() && session.pending.says();
+        if session.goal.ended() && (!stored || says) {
             let until = *self.until.get_or_insert(now.time + LINGER);
             if until > now.time {
                 return None;

@@ -324,9 +324,11 @@ fn a_script_that_quits_through_a_running_program_knows_what_was_not_said() {
     wait_joined(&alice, "bob");
     let quits = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
     // Who is there is found at once.
-    let ended = quits(b"/msg bob quick\n/quit\n");
+    let ended = quits(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
     assert_eq!(ended.code, 0, "{ended:?}");
-    wait_line(&bob, ": quick");
+    for end in [": quick", ": again", ": to all"] {
+        wait_line(&bob, end);
+    }
     let ended = quits(b"/msg nobody x\n/quit\n");
     assert_eq!(ended.code, 1, "{ended:?}");
     let sentence = "p2pchat: not sent to @nobody: not found yet".to_owned();
