@@ -85,6 +85,16 @@ impl Node {
         held && !folder.room().is_some_and(left)
     }
 
+    /// Was something said in this room in this run that nobody holds yet?
+    pub fn waits(&self, room: &Room) -> bool {
+        let here = |log: &LogId| log.target.room() == Some(room);
+        let mut said = self.logs.started().filter(|(log, _)| here(log));
+        said.any(|(log, _)| {
+            let head = self.logs.head(log).unwrap_or(0);
+            self.receipts.unheld(&self.logs, log) <= head
+        })
+    }
+
     /// Has this peer been linked, in this run or before?
     pub fn is_known(&self, peer: &PeerId) -> bool {
         self.trust.is_known(peer)

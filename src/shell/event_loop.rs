@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
-use crate::base::name::Folder;
+use crate::base::name::{Folder, Room};
 use crate::base::range::Range;
 use crate::base::table::Set;
 use crate::base::time::Now;
@@ -104,6 +104,8 @@ pub struct EventLoop {
     /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
     failed: Vec<Arc<Batch>>,
     broken: Set<StreamId>,
+    /// Rooms that are not shown any more, and left when somebody holds what was said there.
+    pub(super) leaving: Set<Room>,
     buffer: Vec<u8>,
 }
 
@@ -162,6 +164,7 @@ impl EventLoop {
             loads: VecDeque::new(),
             failed: Vec::new(),
             broken: Set::new(),
+            leaving: Set::new(),
             buffer: Vec::new(),
         })
     }
@@ -303,6 +306,7 @@ impl EventLoop {
 
     fn end_turn(&mut self) -> io::Result<()> {
         // A disk that is full stops nothing that is already there; saving will tell.
+        self.leave_rooms();
         let dropped = self.store.end_turn(&self.node).unwrap_or_default();
         for (log, low) in dropped {
             self.session.transcript.dropped(&log, low);
@@ -390,7 +394,10 @@ impl EventLoop {
                 self.try_open(&room, true);
             }
             let moves = matches!(command, Command::Join(_) | Command::Part(_));
-            self.feed(Input::Command(command));
+            match command {
+                Command::Part(room) => self.part(room),
+                command => self.feed(Input::Command(command)),
+            }
             if moves {
                 self.speak_where_shown();
                 self.session.speak_in(self.node.spoken());

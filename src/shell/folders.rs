@@ -41,6 +41,33 @@ impl EventLoop {
         Ok(())
     }
 
+    /// A room is left, or shown no more if something that was said there is still to go out.
+    pub(super) fn part(&mut self, room: Option<Room>) {
+        let named = room.clone().or_else(|| self.node.spoken().cloned());
+        match named.filter(|room| self.node.rooms().contains(room) && self.node.waits(room)) {
+            Some(room) => {
+                self.session.transcript.close(&Folder::from(&room));
+                self.leaving.insert(room);
+            }
+            None => self.feed(Input::Command(Command::Part(room))),
+        }
+    }
+
+    /// Nothing keeps us any more in rooms that were to be left.
+    pub(super) fn leave_rooms(&mut self) {
+        for room in std::mem::take(&mut self.leaving) {
+            let shown = self.session.shows(&Folder::from(&room));
+            if shown || !self.node.rooms().contains(&room) {
+                continue;
+            }
+            if self.node.waits(&room) {
+                self.leaving.insert(room);
+            } else {
+                self.feed(Input::Command(Command::Part(Some(room))));
+            }
+        }
+    }
+
     /// Nobody is to speak unawares in a room that is not shown.
     pub(super) fn speak_where_shown(&mut self) {
         while let Some(room) = self.node.spoken().cloned()

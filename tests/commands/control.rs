@@ -58,6 +58,33 @@ fn send_through_another_tells_the_truth() {
 }
 
 #[test]
+fn what_was_said_in_a_room_goes_out_before_it_is_left() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen", "-r", "general", "-r", "ops"]);
+    let input = b"/join ops\nsaid in ops\n/part\nsaid in general\n";
+    let ended = finish(lo.spawn("alice", &["--commands"]), input);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let line = wait_line(&bob, ": said in ops");
+    assert!(line.contains(" #ops "), "{line}");
+    let line = wait_line(&bob, ": said in general");
+    assert!(line.contains(" #general "), "{line}");
+    // Then it is left, and nothing of it is shown meanwhile.
+    let mut alice = lo.start("alice", &["--commands"]);
+    wait_joined(&alice, "bob");
+    for line in ["/join ops", "once more", "/part"] {
+        alice.say(line);
+    }
+    wait_line(&bob, ": once more");
+    let left = |line: &&String| line.contains(" #ops * alice~") && line.ends_with(" left");
+    bob.out
+        .wait_all(SOON, |lines| lines.iter().filter(left).count() == 2);
+    // The other one, and there is no more.
+    alice.say("/part");
+    alice.say("/part");
+    wait_line_of_err(&alice, "in no room");
+}
+
+#[test]
 fn of_a_room_for_others_only_what_they_say_is_printed() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--commands"]);
