@@ -11,7 +11,8 @@ use crate::base::event::{Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::Target;
 use crate::base::range::Range;
-use crate::base::table::{Set, Table};
+use crate::base::table::Table;
+use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, Message, Want, incarnation, log};
 
 /// Batches that may be under way on one link of one log without a receipt.
@@ -20,6 +21,8 @@ const WINDOW: usize = 1024;
 const TABLE_MAX: usize = 65_536;
 /// What is read from the store at a time for a link that lags, in bytes.
 pub const LOAD_BYTES: usize = 64 * 1024;
+/// Milliseconds after which a peer that was offered a log of ours, and lives, is not about to ask for it any more.
+const ASKS_WITHIN: u64 = 5_000;
 
 /// How far a log has been sent over one link.
 #[derive(Default)]
@@ -45,7 +48,9 @@ struct Fill {
 #[derive(Default)]
 pub struct Cursors {
     table: Table<(StreamId, LogId), Cursor>,
-    lagging: Set<(StreamId, LogId)>,
+    /// Logs of which something is still to be sent. Without a cursor: an own one that was offered then, of which the peer has yet to say what it lacks.
+    /// Of one author's logs to one target each link gets the one that ends first, whole, before the next: a reader is shown them in this order.
+    lagging: Table<(StreamId, LogId), Option<Time>>,
     /// Missing lines that were asked for, of one log at a time over each link.
     fills: Table<StreamId, Fill>,
     /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
@@ -55,10 +60,18 @@ pub struct Cursors {
 impl Cursors {
     pub fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
         self.table.retain(|key, _| which(key));
-        self.lagging.retain(|key| which(key));
+        self.lagging.retain(|key, _| which(key));
         self.fills
             .retain(|stream, fill| which(&(*stream, fill.log.clone())));
         self.claims.retain(|key, _| which(key));
+    }
+
+    /// A log is offered to a peer for whom it is. One of ours: what is said in a later one waits until the peer has asked for what it lacks of this one.
+    pub fn offered(&mut self, hub: &Hub, stream: StreamId, log: &LogId) {
+        if log.author == hub.id() && self.lagging.len() < TABLE_MAX {
+            let now = Some(hub.now.time);
+            self.lagging.insert((stream, log.clone()), now);
+        }
     }
 
     /// A log grew by this batch: it goes to all that stand at the head; the others find it in the store.
@@ -91,10 +104,11 @@ impl Cursors {
                 && cursor.loading.is_none()
                 && !clogged
                 && cursor.sent.len() < WINDOW
+                && !waits(&self.lagging, &key)
             {
                 send(hub, stream, cursor, batch);
             } else {
-                self.lagging.insert(key);
+                self.lagging.insert(key, None);
             }
         }
         strangers
@@ -229,7 +243,7 @@ impl Cursors {
                 continue;
             }
             if next <= high {
-                self.lagging.insert(key.clone());
+                self.lagging.insert(key.clone(), None);
             }
             self.table.insert(
                 key,
@@ -271,6 +285,7 @@ impl Cursors {
             self.table.remove(&key);
             if let Some(range) = logs.get(&key.1) {
                 offer_again(hub, logs, key.0, range, first.sequence);
+                self.offered(hub, key.0, &key.1);
             }
             return None;
         }
@@ -331,22 +346,41 @@ impl Cursors {
         true
     }
 
-    /// Links that lag and can take more get more.
+    /// Links that lag and can take more get more, of each author and target from the log that ends first.
     pub fn pump(&mut self, hub: &mut Hub, logs: &Logs) {
-        self.lagging.retain(|(stream, log)| {
-            let Some(cursor) = self.table.get_mut(&(*stream, log.clone())) else {
+        self.lagging.retain(|key, offered| {
+            let Some(range) = logs.get(&key.1) else {
                 return false;
             };
-            let given = logs.get(log).map(|range| logs.given(range));
-            if given.is_none_or(|high| cursor.next > high) {
-                return false;
+            if let Some(cursor) = self.table.get(key) {
+                return cursor.next <= logs.given(range);
             }
-            let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
-            if !clogged && cursor.loading.is_none() && cursor.sent.len() < WINDOW {
-                read(hub, *stream, log, cursor);
-            }
-            true
+            let link = hub.links.get(&key.0).zip(*offered);
+            link.is_some_and(|(link, offered)| link.heard < offered + ASKS_WITHIN)
         });
+        let mut firsts: Vec<(StreamId, &Range)> = Vec::new();
+        for ((stream, log), _) in self.lagging.iter() {
+            let Some(range) = logs.get(log) else {
+                continue;
+            };
+            match firsts.last_mut() {
+                Some((of, first)) if of == stream && alike(&first.log, log) => {
+                    if range.lamport < first.lamport {
+                        *first = range;
+                    }
+                }
+                _ => firsts.push((*stream, range)),
+            }
+        }
+        for (stream, Range { log, .. }) in firsts {
+            let Some(cursor) = self.table.get_mut(&(stream, log.clone())) else {
+                continue;
+            };
+            let clogged = hub.links.get(&stream).is_none_or(|link| link.clogged);
+            if !clogged && cursor.loading.is_none() && cursor.sent.len() < WINDOW {
+                read(hub, stream, log, cursor);
+            }
+        }
         for (stream, fill) in self.fills.iter_mut() {
             let clogged = hub.links.get(stream).is_none_or(|link| link.clogged);
             if !clogged && fill.cursor.loading.is_none() {
@@ -354,6 +388,26 @@ impl Cursors {
             }
         }
     }
+}
+
+/// Another log of this author may have to go over this link before.
+fn waits(lagging: &Table<(StreamId, LogId), Option<Time>>, key: &(StreamId, LogId)) -> bool {
+    if lagging.is_empty() {
+        return false;
+    }
+    let (stream, log) = key;
+    let first = LogId {
+        incarnation: 0,
+        ..log.clone()
+    };
+    let rest = lagging.from(&(*stream, first));
+    let mut same = rest.take_while(|((of, other), _)| of == stream && alike(other, log));
+    same.any(|((_, other), _)| other != log)
+}
+
+/// Of one author, to one target.
+fn alike(a: &LogId, b: &LogId) -> bool {
+    a.author == b.author && a.target == b.target
 }
 
 fn send(hub: &mut Hub, stream: StreamId, cursor: &mut Cursor, batch: &Batch) {

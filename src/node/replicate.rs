@@ -156,6 +156,7 @@ impl Replicate {
         let ours = ours.filter(|range| range.log.author == peer);
         for range in logs.to(Target::Peer(peer)).chain(ours) {
             self.haves.answer(stream, &range.log);
+            self.cursors.offered(hub, stream, &range.log);
         }
     }
 
@@ -190,6 +191,7 @@ impl Replicate {
             .filter(|range| range.log.author == hub.id() || range.log.author == peer)
             .filter(|range| logs.given(range) >= range.low);
         let held: Vec<Held> = both
+            .inspect(|range| self.cursors.offered(hub, stream, &range.log))
             .map(|range| Held {
                 high: logs.given(range),
                 ..held(range, logs.start(&range.log).unwrap_or(0))

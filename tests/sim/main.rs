@@ -22,6 +22,7 @@ mod hostile;
 mod liars;
 mod links;
 mod many;
+mod order;
 mod relay;
 mod replication;
 mod rooms;
