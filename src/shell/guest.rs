@@ -49,8 +49,10 @@ pub struct Guest {
     looking: bool,
     /// When something was last asked for.
     asked: Time,
-    /// Until when what was said to a reader that was looked for may be on its way, though the time for delivery is over.
-    found: Time,
+    /// When it last told of what was said, or, if nothing of that is on its way, the last turn.
+    answered: Time,
+    /// It was asked for delivery, and has not told of it yet.
+    finishing: bool,
     met: bool,
     delivery: Delivery,
     /// An ended run goes at this time, whatever it still has to say.
@@ -67,7 +69,8 @@ impl Guest {
             opening: 0,
             looking: false,
             asked: Time(0),
-            found: Time(0),
+            answered: Time(0),
+            finishing: false,
             met: false,
             delivery: Delivery {
                 linked: 0,
@@ -106,6 +109,7 @@ impl Guest {
         self.welcome = Some(welcome);
         self.outbox.drop_stored(&self.store, &me.id);
         self.asked = desk.clock.now().time;
+        self.answered = self.asked;
         for place in &desk.options.peers {
             envelope::put_dial(&mut pipe.output, place);
         }
@@ -154,6 +158,7 @@ impl Guest {
             session.take_over(vec![Command::Peers]);
         }
         self.delivery.settled = false;
+        self.finishing = false;
         session.take_over(Vec::new());
     }
 
@@ -204,7 +209,13 @@ impl Guest {
             if pipe.readable {
                 pipe.read();
             }
+            if !self.waits() {
+                self.answered = now.time;
+            }
             while let Some(told) = hear(pipe) {
+                if matches!(told, Told::Accepted(..) | Told::Refused | Told::Found(_)) {
+                    self.answered = now.time;
+                }
                 self.told(session, &mut pipe.output, told)?;
             }
             if pipe.ended {
@@ -235,12 +246,17 @@ impl Guest {
         self.opening == 0 && self.outbox.takes()
     }
 
-    /// When this run has waited long enough: a reader may be found in the last moment.
+    /// Something is on its way to the program, or its answer from there.
+    fn waits(&self) -> bool {
+        self.finishing || !self.outbox.is_empty()
+    }
+
+    /// When this run has waited long enough. The time for delivery is none for answers: a program may just be busy.
     fn deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline();
-        match self.outbox.is_empty() {
-            true => deadline,
-            false => deadline.map(|at| at.max(self.found)),
+        match self.waits() && !session.goal.ended() {
+            false => deadline,
+            true => deadline.map(|at| at.max(self.answered + PATIENCE)),
         }
     }
 
@@ -258,22 +274,23 @@ impl Guest {
                 return None;
             }
         }
+        let patience = self.deadline(session);
         let silent = match self.outbox.asked() {
             _ if self.asks() => self.asked + PATIENCE <= now.time,
             Some(asked) => asked.until <= now.time,
-            None => !stored && late(self.deadline(session)),
+            None => !stored && late(patience),
         };
         if silent || !stored && late(self.until) {
             session.complain(
-                "the program that runs in this directory does not answer; what was said last it has not taken",
+                "the program that runs in this directory does not answer: whether it has taken what was said last is not known",
             );
             session.goal.end(FAILED);
             // Nothing of it is waited for any more.
             self.outbox.clear();
             (self.opening, self.looking, self.until) = (0, false, None);
         }
-        let found = !self.outbox.is_empty() && self.found > now.time;
-        if (self.asks() || self.outbox.asked().is_some() || found) && !session.goal.ended() {
+        let asks = self.asks() || self.outbox.asked().is_some();
+        if (asks || self.waits() && !late(patience)) && !session.goal.ended() {
             return None;
         }
         session.over(now, self.met, self.outbox.is_empty(), || self.delivery)
@@ -309,10 +326,7 @@ impl Guest {
                 self.outbox.refused();
                 session.goal.refuse();
             }
-            Told::Found(reader) => {
-                self.found = self.outbox.asked().map_or(self.found, |asked| asked.until);
-                self.outbox.found(out, &self.store, reader);
-            }
+            Told::Found(reader) => self.outbox.found(out, &self.store, reader),
             Told::Lost(code, content) => {
                 self.outbox.lost();
                 // If nothing else was said, there is nothing to be waited for.
@@ -320,6 +334,7 @@ impl Guest {
                 session.notice(Notice::Error { code, content }, &self.store);
             }
             Told::Delivery { met, delivery } => {
+                self.finishing = false;
                 self.met |= met;
                 self.delivery = delivery;
                 if delivery.settled && self.outbox.is_empty() {
@@ -395,10 +410,13 @@ impl Guest {
                 envelope::put(out, format_args!("stats {form}"));
             }
             Command::Rooms => session.notice(Notice::Rooms(self.rooms.clone()), &self.store),
-            Command::Finish { need: Some(need) } => {
-                envelope::put(out, format_args!("finish {need}"));
+            Command::Finish { need } => {
+                match need {
+                    Some(need) => envelope::put(out, format_args!("finish {need}")),
+                    None => envelope::put(out, format_args!("finish all")),
+                }
+                self.finishing = true;
             }
-            Command::Finish { need: None } => envelope::put(out, format_args!("finish all")),
             Command::Tell {
                 whom,
                 lines,

@@ -3,6 +3,8 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -460,6 +462,22 @@ fn a_program_that_does_not_answer_is_told_of() {
 }
 
 #[test]
+fn a_program_that_answers_late_is_waited_for_whatever_the_time_for_delivery() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let mut send = lo.spawn("alice", &["send", "-W", "0"]);
+    send.say("before");
+    wait_line(&alice, ": before");
+    alice.signal(Signal::SIGSTOP);
+    send.say("late");
+    send.close_stdin();
+    thread::sleep(Duration::from_millis(300));
+    alice.signal(Signal::SIGCONT);
+    assert_eq!(send.wait_code(SOON), 69, "{:?}", send.err.all());
+    wait_said(&alice, &["before", "late"]);
+}
+
+#[test]
 fn a_program_that_ends_amid_a_pipe_loses_no_line_and_doubles_none() {
     let Some(lo) = Loopback::new() else { return };
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
@@ -471,7 +489,7 @@ fn a_program_that_ends_amid_a_pipe_loses_no_line_and_doubles_none() {
         let lines: Vec<String> = (0..50_000).map(|n| format!("line {n} of many")).collect();
         let input = lines.join("\n");
         let mut stdin = send.take_stdin();
-        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
         wait_line(&bob, ": line 500 of many");
         alice.signal(signal);
         writer.join().expect("a writer").expect("a reader");
