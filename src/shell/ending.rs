@@ -29,6 +29,10 @@ impl Session {
             return None;
         }
         self.finish(stored);
+        // What was taken over late is handed on late, and until then the core has nothing that it could wait for.
+        if self.pending.decides() && !self.goal.ended() {
+            return None;
+        }
         if self.goal.ended() && self.drain.is_none() {
             self.tell_unsaid(stored);
             if let Some(sentence) = self.goal.lost(&delivery) {

@@ -33,6 +33,12 @@ impl Wishes {
         self.queue.iter().any(|(command, _)| says(command))
     }
 
+    /// Whether all is done cannot be known before these are handed on.
+    pub fn decides(&self) -> bool {
+        let finishes = |c: &Command| matches!(c, Command::Await { .. } | Command::Finish { .. });
+        self.says() || self.queue.iter().any(|(command, _)| finishes(command))
+    }
+
     pub fn pop(&mut self) -> Option<(Command, Vec<u64>)> {
         self.queue.pop_front()
     }

@@ -260,6 +260,44 @@ fn what_was_accepted_and_not_delivered_is_seen_to_by_whoever_said_it() {
 }
 
 #[test]
+fn what_is_taken_over_after_its_time_is_stored_and_told_of() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut seen = vec!["before".to_owned()];
+    // One time the program that dies has taken the line, and the other time it has not.
+    for taken in [true, false] {
+        let mut alice = lo.start("alice", &["listen", "--no-echo"]);
+        let mut send = lo.spawn("alice", &["send", "-W", "1"]);
+        send.say("before");
+        wait_until("a line", SOON, || stored(&lo) == seen);
+        if !taken {
+            alice.signal(Signal::SIGSTOP);
+        }
+        let line = format!("taken {taken}");
+        send.say(&line);
+        seen.push(line);
+        send.close_stdin();
+        if taken {
+            wait_until("a line", SOON, || stored(&lo) == seen);
+        } else {
+            // It has read all, and its end; if it is slower than that, it has more time, and ends as it should.
+            thread::sleep(Duration::from_millis(300));
+        }
+        send.signal(Signal::SIGSTOP);
+        alice.kill();
+        thread::sleep(Duration::from_millis(1_100));
+        send.signal(Signal::SIGCONT);
+        assert_eq!(send.wait_code(SOON), 69, "{:?}", send.err.all());
+        assert_eq!(stored(&lo), seen);
+        seen.push("before".to_owned());
+    }
+}
+
+/// What the history of alice holds.
+fn stored(lo: &Loopback) -> Vec<String> {
+    said(&finish(lo.spawn("alice", &["history"]), b"").out)
+}
+
+#[test]
 fn peers_are_those_of_the_program_that_runs() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
@@ -465,16 +503,19 @@ fn a_program_that_does_not_answer_is_told_of() {
 fn a_program_that_answers_late_is_waited_for_whatever_the_time_for_delivery() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
-    let mut send = lo.spawn("alice", &["send", "-W", "0"]);
-    send.say("before");
-    wait_line(&alice, ": before");
-    alice.signal(Signal::SIGSTOP);
-    send.say("late");
-    send.close_stdin();
-    thread::sleep(Duration::from_millis(300));
-    alice.signal(Signal::SIGCONT);
-    assert_eq!(send.wait_code(SOON), 69, "{:?}", send.err.all());
-    wait_said(&alice, &["before", "late"]);
+    for (need, status) in [("1", 69), ("0", 0)] {
+        let mut send = lo.spawn("alice", &["send", "-W", "0", "--need", need]);
+        send.say(&format!("before {need}"));
+        wait_line(&alice, &format!(": before {need}"));
+        alice.signal(Signal::SIGSTOP);
+        send.say(&format!("late {need}"));
+        send.close_stdin();
+        thread::sleep(Duration::from_millis(300));
+        alice.signal(Signal::SIGCONT);
+        assert_eq!(send.wait_code(SOON), status, "{:?}", send.err.all());
+        wait_line(&alice, &format!(": late {need}"));
+    }
+    wait_said(&alice, &["before 1", "late 1", "before 0", "late 0"]);
 }
 
 #[test]
