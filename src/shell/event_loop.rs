@@ -388,7 +388,7 @@ impl EventLoop {
     fn input(&mut self) {
         let takes = self.takes();
         self.session.take_in(self.now, takes);
-        while let Some(command) = self.session.next_command() {
+        while let Some(command) = self.session.next_command(self.now.time) {
             if let Command::Join(room) = &command {
                 let room = room.clone();
                 self.try_open(&room, true);

@@ -227,7 +227,7 @@ impl Guest {
             session.take_in(now, takes);
             while self.opening == 0
                 && self.outbox.asked().is_none()
-                && let Some(command) = session.next_command()
+                && let Some(command) = session.next_command(now.time)
             {
                 self.command(session, pipe, command, now);
             }

@@ -269,9 +269,15 @@ impl Session {
         self.goal.purpose == Purpose::Peers && !self.looked
     }
 
-    pub fn next_command(&mut self) -> Option<Command> {
-        let (command, lines) = self.pending.pop().unzip();
+    /// A reader is looked for no longer than this run lasts: then there is time to store the lines.
+    pub fn next_command(&mut self, now: Time) -> Option<Command> {
+        let (mut command, lines) = self.pending.pop().unzip();
         self.asking = lines.unwrap_or_default();
+        if let (Some(Command::Tell { within, .. }), Some(until)) =
+            (&mut command, self.goal.deadline())
+        {
+            *within = until.since(now).min(*within);
+        }
         command
     }
 

@@ -286,34 +286,42 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
 fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let alice = lo.start("alice", &["listen"]);
+    let mut alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
     drop(bob);
     wait_line(&alice, " left");
-    let args = ["send", "-t", "@bob", "-W", "0.5", "psst"];
-    let mut waiting = lo.spawn("alice", &args);
     let folder = lo.host.folder("alice").to_string_lossy().into_owned();
-    wait_until("it has come in", super::SOON, || {
-        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
-        let all = sockets.expect("the sockets of a box");
-        all.lines().filter(|line| line.contains(&folder)).count() > 1
-    });
-    // The program through which it is said answers when its time is over.
-    alice.signal(Signal::SIGSTOP);
-    let since = Instant::now();
-    wait_until("its time is over", super::SOON, || {
-        since.elapsed() > Duration::from_secs(1)
-    });
-    alice.signal(Signal::SIGCONT);
-    assert_eq!(
-        waiting.wait_code(super::SOON),
-        69,
-        "{:?}",
-        waiting.err.all()
-    );
-    wait_line(&alice, ": psst");
-    let goes_on = "the program that runs here goes on with it";
-    assert!(waiting.err.all()[0].ends_with(goes_on));
+    for (text, dies) in [("psst", false), ("hush", true)] {
+        let args = ["send", "-t", "@bob", "-W", "0.5", text];
+        let mut waiting = lo.spawn("alice", &args);
+        wait_until("it has come in", super::SOON, || {
+            let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
+            let all = sockets.expect("the sockets of a box");
+            all.lines().filter(|line| line.contains(&folder)).count() > 1
+        });
+        // It has asked by then; a run that is slower is one of its own after the death, and ends so too.
+        std::thread::sleep(Duration::from_millis(100));
+        // The program through which it is said answers, or dies, when its time is over.
+        alice.signal(Signal::SIGSTOP);
+        let since = Instant::now();
+        wait_until("its time is over", super::SOON, || {
+            since.elapsed() > Duration::from_secs(1)
+        });
+        let fate = if dies {
+            alice.kill();
+            "it is stored and goes out with the next run"
+        } else {
+            alice.signal(Signal::SIGCONT);
+            "the program that runs here goes on with it"
+        };
+        let code = waiting.wait_code(super::SOON);
+        let err = waiting.err.wait_end(super::SOON);
+        assert_eq!(code, 69, "{err:?}");
+        assert!(err[0].ends_with(fate), "{err:?}");
+        let held = finish(lo.spawn("alice", &["history"]), b"").out;
+        let line = format!(": {text}");
+        assert!(held.iter().any(|held| held.ends_with(&line)), "{held:?}");
+    }
 }
 
 #[test]
