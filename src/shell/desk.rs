@@ -2,7 +2,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use mio::{Poll, Waker};
 
 use super::clock::Clock;
@@ -12,7 +11,7 @@ use super::face::Face;
 use super::failure::Failure;
 use super::goal::{Goal, LOOK, Purpose, WAIT};
 use super::history::Lookback;
-use super::keyboard::{self, RawMode, Typed};
+use super::keyboard::{self, Keyboard, RawMode};
 use super::options::Options;
 use super::printer::Printer;
 use super::session::{self, Language, Session};
@@ -93,7 +92,7 @@ fn session(desk: &Desk, me: &Peer, age: u64) -> Result<Session, Failure> {
         ),
     };
     let reads = purpose == Purpose::Chat || purpose == Purpose::Send && options.text.is_none();
-    let keyboard: Option<Receiver<Typed>> = if editing {
+    let keyboard: Option<Keyboard> = if editing {
         RawMode::enter()
             .map(std::mem::forget)
             .map_err(|error| cannot("the terminal cannot be set up", &error))?;

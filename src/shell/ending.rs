@@ -1,7 +1,7 @@
 //! How a run ends: when all is said, and what stdout still takes.
 use std::time::{Duration, Instant};
 
-use super::keyboard::{self, Typed};
+use super::keyboard;
 use super::session::Session;
 use super::status::{CLOSED_OUTPUT, FAILED};
 use super::store::Store;
@@ -52,11 +52,7 @@ impl Session {
 
     /// A run that ends before its input does says so, if it took lines that it does not say; one whose stdout is closed ends without a word.
     fn tell_unsaid(&mut self, stored: bool) {
-        let typed = |typed: Typed| matches!(typed, Typed::Lines(_));
-        let read = self
-            .keyboard
-            .take()
-            .is_some_and(|k| k.try_iter().any(typed));
+        let read = self.keyboard.take().is_some_and(|k| k.stop());
         let said = stored && !self.pending.says();
         if !said {
             self.goal.refuse();

@@ -5,10 +5,12 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -24,6 +26,13 @@ const BLOCK: usize = 64 * 1024;
 const BLOCKS: usize = 2;
 /// Keys on their way to the loop.
 const KEYS: usize = 256;
+/// How long a read that has begun is waited for at the end.
+const LAST_READ: Duration = Duration::from_millis(100);
+
+/// What the thread has in hand: nothing; what it takes and hands on at this moment; the beginning of a line.
+const EMPTY: u8 = 0;
+const TAKING: u8 = 1;
+const BEGUN: u8 = 2;
 
 /// What came in.
 #[derive(Debug)]
@@ -63,11 +72,71 @@ impl Block {
     }
 }
 
+/// The loop's end of the input thread.
+#[derive(Debug)]
+pub struct Keyboard {
+    pub typed: Receiver<Typed>,
+    taking: Arc<Taking>,
+}
+
+/// The thread says that it takes before it looks whether it may, and the loop says that it may not before it looks whether it takes: so
+/// nothing is taken that neither knows of.
+#[derive(Debug, Default)]
+struct Taking {
+    hand: AtomicU8,
+    stopped: AtomicBool,
+}
+
+impl Keyboard {
+    fn start(
+        room: usize,
+        read: impl FnOnce(&Hand) + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Keyboard> {
+        let (sender, typed) = bounded(room);
+        let taking = Arc::<Taking>::default();
+        let hand = Hand {
+            sender,
+            wake: Box::new(wake),
+            taking: Arc::clone(&taking),
+        };
+        let work = move || {
+            read(&hand);
+            hand.holds(EMPTY);
+            hand.on(Typed::End);
+        };
+        thread::start("keyboard", Box::new(work))?;
+        Ok(Keyboard { typed, taking })
+    }
+
+    /// Takes nothing more from stdin. True: lines, or the beginning of one, were taken from it that the loop has not got, or it may be so: a
+    /// read that hangs is not waited for long.
+    pub fn stop(&self) -> bool {
+        self.taking.stopped.store(true, Ordering::SeqCst);
+        let until = Instant::now() + LAST_READ;
+        loop {
+            // Before the channel: what left the hand lies there.
+            let hand = self.taking.hand.load(Ordering::SeqCst);
+            if self
+                .typed
+                .try_iter()
+                .any(|typed| matches!(typed, Typed::Lines(_)))
+            {
+                return true;
+            }
+            if hand != TAKING || Instant::now() >= until {
+                return hand != EMPTY;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Reads stdin as lines. `wake` is called, from the input thread, after each block.
 ///
 /// # Errors
 /// stdin cannot be duplicated, or no thread can be had.
-pub fn lines(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
+pub fn lines(wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
     lines_of(stdin()?, wake)
 }
 
@@ -75,22 +144,15 @@ pub fn lines(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
 ///
 /// # Errors
 /// No thread can be had.
-pub fn lines_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
-    let (sender, receiver) = bounded(BLOCKS);
-    let work = move || {
-        let hand = Hand { sender, wake };
-        read_lines(&file, &hand);
-        hand.on(Typed::End);
-    };
-    thread::start("keyboard", Box::new(work))?;
-    Ok(receiver)
+pub fn lines_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
+    Keyboard::start(BLOCKS, move |hand| read_lines(&file, hand), wake)
 }
 
 /// Reads the keys of the terminal that stdin is; it should be in raw mode ([`RawMode`]). `wake` as for [`lines`].
 ///
 /// # Errors
 /// As [`lines`].
-pub fn keys(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
+pub fn keys(wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
     keys_of(stdin()?, wake)
 }
 
@@ -98,15 +160,8 @@ pub fn keys(wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
 ///
 /// # Errors
 /// No thread can be had.
-pub fn keys_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Receiver<Typed>> {
-    let (sender, receiver) = bounded(KEYS);
-    let work = move || {
-        let hand = Hand { sender, wake };
-        read_keys(&file, &hand);
-        hand.on(Typed::End);
-    };
-    thread::start("keyboard", Box::new(work))?;
-    Ok(receiver)
+pub fn keys_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
+    Keyboard::start(KEYS, move |hand| read_keys(&file, hand), wake)
 }
 
 /// The descriptor itself: std's own buffer would copy, and its lock could be held by somebody else.
@@ -114,12 +169,13 @@ fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-struct Hand<W> {
+struct Hand {
     sender: Sender<Typed>,
-    wake: W,
+    wake: Box<dyn Fn() + Send>,
+    taking: Arc<Taking>,
 }
 
-impl<W: Fn()> Hand<W> {
+impl Hand {
     /// Waits until the loop has room. False: the loop is gone.
     fn on(&self, typed: Typed) -> bool {
         let taken = self.sender.send(typed).is_ok();
@@ -128,18 +184,32 @@ impl<W: Fn()> Hand<W> {
         }
         taken
     }
+
+    fn holds(&self, what: u8) {
+        self.taking.hand.store(what, Ordering::SeqCst);
+    }
 }
 
-/// 0: the end, and if an error made it, that was told of. A descriptor that somebody made non-blocking is waited for.
-fn read<W: Fn()>(mut file: &File, buffer: &mut [u8], hand: &Hand<W>) -> usize {
+/// 0: the end, or the loop wants no more; if an error made it, that was told of. Nothing is taken while it waits, so that a loop that ends can stop it then.
+fn read(mut file: &File, buffer: &mut [u8], hand: &Hand) -> usize {
+    let before = hand.taking.hand.load(Ordering::SeqCst);
     loop {
+        let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+        // An interrupted wait is only a wait that was shorter; what cannot be waited for is read at once.
+        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
+            continue;
+        }
+        hand.holds(TAKING);
+        if hand.taking.stopped.load(Ordering::SeqCst) {
+            hand.holds(before);
+            return 0;
+        }
         match file.read(buffer) {
             Ok(n) => return n,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-                // An interrupted wait is only a wait that was shorter.
-                let _ = poll(&mut fds, PollTimeout::NONE);
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
+            {
+                hand.holds(before)
             }
             Err(error) => {
                 hand.on(Typed::Failed(error.kind()));
@@ -149,7 +219,7 @@ fn read<W: Fn()>(mut file: &File, buffer: &mut [u8], hand: &Hand<W>) -> usize {
     }
 }
 
-fn read_keys<W: Fn()>(file: &File, hand: &Hand<W>) {
+fn read_keys(file: &File, hand: &Hand) {
     let mut decoder = Decoder::default();
     let mut buffer = [0; 1024];
     let mut open = true;
@@ -161,10 +231,11 @@ fn read_keys<W: Fn()>(file: &File, hand: &Hand<W>) {
         decoder.feed(buffer.get(..n).unwrap_or_default(), |key| {
             open = open && hand.on(Typed::Key(key));
         });
+        hand.holds(EMPTY);
     }
 }
 
-fn read_lines<W: Fn()>(file: &File, hand: &Hand<W>) {
+fn read_lines(file: &File, hand: &Hand) {
     let mut buffer = vec![0; BLOCK + LINE_MAX + 2];
     let mut splitter = Splitter::default();
     // The beginning of a line whose end has not come yet.
@@ -188,6 +259,7 @@ fn read_lines<W: Fn()>(file: &File, hand: &Hand<W>) {
         }
         buffer.copy_within(used..filled, 0);
         kept = filled - used;
+        hand.holds(if kept > 0 { BEGUN } else { EMPTY });
     }
 }
 

@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::TryRecvError;
 use termion::event::Key;
 
 use crate::base::event::{Command, Notice, Peer};
@@ -14,7 +14,7 @@ use crate::shell::diagnostics::{Diagnostics, Verbosity};
 use crate::shell::face::Face;
 use crate::shell::goal::{Goal, Purpose};
 use crate::shell::history::{Lookback, Query};
-use crate::shell::keyboard::{self, Block, Typed};
+use crate::shell::keyboard::{self, Block, Keyboard, Typed};
 use crate::shell::printer::Printer;
 use crate::shell::signals::Signal;
 use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
@@ -47,7 +47,7 @@ pub struct Session {
     pub transcript: Transcript,
     /// Without one, nothing is shown: `send`, but for --json.
     pub printer: Option<Printer>,
-    pub keyboard: Option<Receiver<Typed>>,
+    pub keyboard: Option<Keyboard>,
     pub diagnostics: Diagnostics,
     pub language: Language,
     pub need: Option<u64>,
@@ -85,7 +85,7 @@ pub struct Parts {
     pub face: Face,
     pub echo: bool,
     pub printer: Option<Printer>,
-    pub keyboard: Option<Receiver<Typed>>,
+    pub keyboard: Option<Keyboard>,
     pub verbosity: Verbosity,
     pub language: Language,
     pub need: Option<u64>,
@@ -187,7 +187,7 @@ impl Session {
 
     /// There is something to be taken from stdin now.
     pub fn busy(&self, takes: bool) -> bool {
-        let came = |keyboard: &Receiver<Typed>| !keyboard.is_empty();
+        let came = |keyboard: &Keyboard| !keyboard.typed.is_empty();
         let waiting = match self.held {
             Some(_) => takes,
             None => self.keyboard.as_ref().is_some_and(came) || self.said_all(),
@@ -230,7 +230,7 @@ impl Session {
             }
             None => {}
         }
-        let typed = match self.keyboard.as_ref().map(Receiver::try_recv) {
+        let typed = match self.keyboard.as_ref().map(|k| k.typed.try_recv()) {
             Some(Ok(typed)) => typed,
             Some(Err(TryRecvError::Disconnected)) => Typed::End,
             Some(Err(TryRecvError::Empty)) => return,
