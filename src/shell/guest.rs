@@ -178,7 +178,9 @@ impl Guest {
                 return Ok(Some(status));
             }
             let takes = self.takes();
-            let waits = self.opening > 0 || session.goal.ended();
+            // Behind a reader who is looked for nothing else is done.
+            let looks = self.outbox.asked().is_some();
+            let waits = self.opening > 0 || looks || session.goal.ended();
             let busy = pipe.readable || !waits && session.busy(takes);
             let deadlines = match (self.asks(), self.outbox.asked()) {
                 (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
