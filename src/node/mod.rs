@@ -14,6 +14,7 @@ pub mod link;
 pub mod links;
 pub mod logs;
 pub mod members;
+pub mod met;
 #[allow(clippy::module_inception)]
 pub mod node;
 pub mod presence;

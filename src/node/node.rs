@@ -500,6 +500,7 @@ impl Node {
             Message::Members(told) => {
                 for other in self.members.hear(hub, stream, told) {
                     self.look(&other);
+                    self.replicate.reached(&self.hub, stream, &other);
                     let rooms = self.rooms.joined();
                     self.replicate
                         .apart(&self.hub, &self.logs, &peer.id, &other, rooms);

@@ -18,6 +18,7 @@ use crate::base::event::{Chat, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Room, Target};
+use crate::base::table::Table;
 use crate::base::time::Time;
 use crate::wire::message::{Have, Held, LOGS_MAX, log};
 
@@ -270,7 +271,9 @@ impl Replicate {
                     }
                 }
             }
-            self.sources.meet(room, peer, stream);
+            self.sources
+                .met()
+                .meet(room, peer, Some(stream), hub.now.time);
         } else if have.digest.is_some() && target.reader() == Some(peer) {
             // It misses something that was said to it.
             for range in logs.to(target.clone()) {
@@ -385,6 +388,16 @@ impl Replicate {
                     let key = (stream, range.log.clone());
                     self.haves.offer(key);
                 }
+            }
+        }
+    }
+
+    /// A neighbour tells that it reaches another.
+    pub fn reached(&mut self, hub: &Hub, stream: StreamId, other: &PeerId) {
+        let near = hub.links.get(&stream).map(|link| &link.reach);
+        for (room, there) in near.into_iter().flat_map(Table::iter) {
+            if there.contains_key(other) {
+                self.sources.met().meet(room, *other, None, hub.now.time);
             }
         }
     }

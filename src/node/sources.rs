@@ -3,11 +3,11 @@ use ed25519_dalek::VerifyingKey;
 
 use super::hub::Hub;
 use super::logs::Logs;
+use super::met::{AGE_SLACK, Met};
 use super::rooms::Rooms;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Notice, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::Room;
 use crate::base::table::{Set, Table};
 use crate::base::time::Time;
 use crate::wire::message::{Held, LOGS_MAX, Message, Want, incarnation};
@@ -28,9 +28,6 @@ const OFFERED_MAX: usize = 16_384;
 const SUSPECTS_MAX: usize = 256;
 /// Most authors without a link of whom the key is kept ready.
 const KEYS_MAX: usize = 256;
-/// A program that started this much later still counts as of the same age, in milliseconds: programs started together differ by as much.
-const AGE_SLACK: i64 = 250;
-
 /// What we asked for, or mean to ask for when the store takes lines again.
 struct Wanted {
     from: u64,
@@ -46,6 +43,8 @@ struct Wanted {
 /// What a neighbour says to hold beyond what we do.
 struct Offer {
     held: Held,
+    /// Milliseconds by which the author's program is older than ours.
+    lead: i64,
     before: bool,
     since: Time,
     /// How often it was asked in vain.
@@ -72,8 +71,7 @@ pub struct Sources {
     stirred: bool,
     /// Lines below this were said before we first came into the room.
     backfill: Table<LogId, u64>,
-    /// The link over which each peer first said what it holds of a room: what it says after that is news.
-    met: Table<(Room, PeerId), StreamId>,
+    met: Met,
     /// The first line of the author's last run, and the milliseconds by which that program is older than ours.
     starts: Table<LogId, (u64, i64)>,
     keys: Table<PeerId, VerifyingKey>,
@@ -121,19 +119,19 @@ impl Sources {
         }
     }
 
-    /// A peer says what it holds of a room.
-    pub fn meet(&mut self, room: &Room, peer: PeerId, stream: StreamId) {
-        if self.met.len() < OFFERED_MAX {
-            self.met.get_or_insert_with((room.clone(), peer), || stream);
-        }
+    pub fn met(&mut self) -> &mut Met {
+        &mut self.met
     }
 
-    /// What we lack of this author's log was said after we had met. An offer that a full disk kept us from taking stays what it was.
-    fn is_news(&self, logs: &Logs, stream: StreamId, log: &LogId) -> bool {
-        let room = log.target.room().cloned();
-        let met = room.and_then(|room| self.met.get(&(room, log.author)));
+    /// What we lack of this log was said after we had met its author. An offer that a full disk kept us from taking stays what it was.
+    fn is_news(
+        &self,
+        logs: &Logs,
+        (stream, log): (StreamId, &LogId),
+        (lead, first): (i64, bool),
+    ) -> bool {
         let taken = logs.get(log).is_some() || !self.backfill.contains_key(log);
-        taken && met.is_some_and(|first| *first != stream)
+        taken && self.met.is_news(stream, log, lead, first)
     }
 
     /// The author itself says what it holds: it is the source from now on.
@@ -157,16 +155,8 @@ impl Sources {
         };
         self.starts(&log, start, lead);
         self.dismiss(hub, &log, Some(stream));
-        if self.is_news(logs, stream, &log) {
-            let start = logs
-                .get(&log)
-                .map_or(held.low.max(1), |range| range.high + 1);
-            let held = Held {
-                start,
-                ..held.clone()
-            };
-            return self.ask(hub, logs, rooms, (stream, log), &held, (0, before));
-        }
+        let news = self.is_news(logs, (stream, &log), (lead, false));
+        let lead = (!news).then_some(lead);
         self.ask(hub, logs, rooms, (stream, log), held, (lead, before));
     }
 
@@ -202,11 +192,16 @@ impl Sources {
         let offers = self.offers.get_or_default(log);
         let offer = offers.get_or_insert_with(stream, || Offer {
             held: held.clone(),
+            lead: 0,
             before,
             since: now,
             tries: 0,
         });
         offer.held = held.clone();
+        offer.lead = match held.start {
+            0 => i64::MAX,
+            _ => i64::try_from(held.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
+        };
     }
 
     /// What came over this link does not go on where we stand, and what follows it will not either.
@@ -291,11 +286,13 @@ impl Sources {
             };
             offer.since = now;
             offer.tries = (offer.tries + 1).min(DOUBLED_MAX);
-            let (held, before) = (offer.held.clone(), offer.before);
-            let lead = i64::try_from(held.age).unwrap_or(i64::MAX / 2) - now.0 as i64;
+            let (held, lead, before) = (offer.held.clone(), offer.lead, offer.before);
             if held.start > 0 {
                 self.starts(&log, held.start, lead);
             }
+            let first = before && self.met.is_first(hub, stream, &log);
+            let news = self.is_news(logs, (stream, &log), (lead, first));
+            let lead = (!news).then_some(lead);
             self.ask(hub, logs, rooms, (stream, log), &held, (lead, before));
         }
     }
@@ -362,6 +359,7 @@ impl Sources {
         }
     }
 
+    /// `lead`: milliseconds by which the author's program is older than ours. `None`: all that we lack is news.
     fn ask(
         &mut self,
         hub: &Hub,
@@ -369,7 +367,7 @@ impl Sources {
         rooms: &Rooms,
         key: (StreamId, LogId),
         held: &Held,
-        (lead, before): (i64, bool),
+        (lead, before): (Option<i64>, bool),
     ) {
         if self.over(key.0) >= WANTED_MAX {
             return;
@@ -377,8 +375,9 @@ impl Sources {
         // A reader is in from the beginning.
         let was_there = |room| rooms.was_before(room);
         let low = held.low.max(1);
-        let news = match held.start {
-            start if lead <= AGE_SLACK && start > 0 => start,
+        let news = match (lead, held.start) {
+            (None, _) => logs.get(&key.1).map_or(low, |range| range.high + 1),
+            (Some(lead), start) if lead <= AGE_SLACK && start > 0 => start,
             _ => held.high + 1,
         };
         let from = match logs.get(&key.1) {

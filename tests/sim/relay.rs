@@ -1,5 +1,6 @@
 //! Lines that come through others: who has no link to the author, or comes when it is gone.
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
+use p2pchat::base::name::Room;
 
 use crate::lan::Lan;
 use crate::people::{Who, numbered};
@@ -346,5 +347,142 @@ fn the_author_brings_what_the_one_that_helped_lacks() {
         lan.run_for(60_000);
         assert_eq!(lan.people[carol].heard().len(), 60, "seed {seed}");
         lan.check_lines();
+    }
+}
+
+/// What this one holds of another's lines in general.
+fn held(lan: &Lan, who: Who, author: Who) -> Vec<(u64, u64)> {
+    let ranges = lan.people[who].disk.ranges(&Room::general()).into_iter();
+    let id = lan.id(author);
+    let of = ranges.filter(|range| range.log.author == id);
+    let mut held: Vec<_> = of.map(|range| (range.low, range.high)).collect();
+    held.sort_unstable();
+    held
+}
+
+/// Lines that somebody whom we met says alone, in another incarnation, and that only a neighbour brings.
+fn said_alone_after_we_met(seed: u64, count: u64, meets_bob: bool) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    lan.start(carol);
+    if meets_bob {
+        lan.start(bob);
+    }
+    lan.run_for(2_000);
+    lan.start(alice);
+    lan.run_for(3_000);
+    lan.say(alice, "one");
+    lan.run_for(1_000);
+    lan.kill(alice);
+    lan.isolate(alice);
+    lan.start(alice);
+    lan.say_all(alice, None, &numbered("alone", 1, count));
+    lan.run_for(1_000);
+    lan.stop(alice);
+    lan.heal();
+    lan.cut(alice, carol);
+    if !meets_bob {
+        lan.cut(bob, carol);
+        lan.start(bob);
+    }
+    lan.start(alice);
+    lan.run_until("bob has them", 30_000, |lan| {
+        held(lan, bob, alice).contains(&(1, count))
+    });
+    if !meets_bob {
+        // Who brings them is met only now, and their author is gone.
+        lan.stop(alice);
+        lan.heal();
+        lan.cut(alice, carol);
+    }
+    lan.run_for(70_000);
+    let mut all = vec!["one".to_owned()];
+    all.extend(numbered("alone", 1, count));
+    assert_eq!(lan.people[carol].heard().len(), all.len(), "seed {seed}");
+    assert_eq!(lan.people[carol].heard(), all);
+    assert_eq!(held(&lan, carol, alice), held(&lan, alice, alice));
+    let general = Room::general();
+    assert_eq!(
+        lan.transcript(carol, &general),
+        lan.transcript(alice, &general)
+    );
+    lan.heal();
+    lan.run_for(70_000);
+    assert_eq!(lan.people[carol].heard().len(), all.len(), "once");
+    lan.check_lines();
+}
+
+#[test]
+fn what_one_that_we_met_said_alone_is_news_through_others() {
+    for seed in 0..4 {
+        for count in [3, 3_000] {
+            said_alone_after_we_met(seed, count, true);
+            said_alone_after_we_met(seed, count, false);
+        }
+    }
+}
+
+#[test]
+fn what_one_whom_others_reach_said_alone_is_news() {
+    for seed in 0..4 {
+        for count in [3, 3_000] {
+            let (mut lan, [carol, _, alice]) = chain(seed, ["carol", "bob", "alice"]);
+            lan.kill(alice);
+            lan.isolate(alice);
+            lan.start(alice);
+            lan.say_all(alice, None, &numbered("alone", 1, count));
+            lan.run_for(1_000);
+            lan.stop(alice);
+            lan.heal();
+            lan.cut(alice, carol);
+            lan.start(alice);
+            lan.run_for(30_000);
+            let heard = lan.people[carol].heard();
+            assert_eq!(heard.len() as u64, count, "seed {seed}");
+            assert_eq!(heard, numbered("alone", 1, count));
+            lan.check_lines();
+        }
+    }
+}
+
+#[test]
+fn what_was_said_before_one_came_is_no_news_through_others() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        for run in 0..3 {
+            lan.start(alice);
+            if run == 0 {
+                lan.start(bob);
+            }
+            lan.run_for(2_000);
+            for text in numbered(&format!("old {run}"), 1, 1_500) {
+                lan.say(alice, &text);
+            }
+            lan.run_for(2_000);
+            lan.kill(alice);
+        }
+        // Her first log is too old for her own disk, and not for bob's.
+        let general = Room::general();
+        let first = lan.transcript(alice, &general)[0].1.clone();
+        lan.people[alice].disk.give_up(&first, 1_501);
+        lan.checks.restored(alice, &lan.people[alice].disk);
+        lan.wall(alice, bob);
+        if seed % 2 == 0 {
+            lan.cut(alice, carol);
+        } else {
+            lan.cut(bob, carol);
+        }
+        lan.start(carol);
+        lan.start(alice);
+        lan.run_for(5_000);
+        lan.heal();
+        lan.run_for(70_000);
+        lan.say(alice, "news");
+        lan.run_for(5_000);
+        assert_eq!(lan.people[carol].heard().len(), 1, "seed {seed}");
+        assert_eq!(lan.people[carol].heard(), ["news"]);
+        let kept = held(&lan, carol, alice);
+        assert_eq!(kept, [(1, 1), (501, 1_500), (501, 1_500), (501, 1_500)]);
     }
 }
