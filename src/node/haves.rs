@@ -124,7 +124,7 @@ impl Haves {
             }
             let (start, age) = match logs.start(log) {
                 Some(start) => (start, 0),
-                None => sources.start(hub, log),
+                None => sources.start(hub, log, link.lead),
             };
             let mut held = Held {
                 start,

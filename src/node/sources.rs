@@ -26,6 +26,8 @@ const OFFERS_SHARE: usize = 2_048;
 const OFFERED_MAX: usize = 16_384;
 /// Most batches that were asked for only to see whether their author said two things.
 const SUSPECTS_MAX: usize = 256;
+/// Most runs of an author that are kept for each log.
+const RUNS_MAX: usize = 8;
 /// Most authors without a link of whom the key is kept ready.
 const KEYS_MAX: usize = 256;
 /// What we asked for, or mean to ask for when the store takes lines again.
@@ -72,8 +74,8 @@ pub struct Sources {
     /// Lines below this were said before we first came into the room.
     backfill: Table<LogId, u64>,
     met: Met,
-    /// The first line of the author's last run, and the milliseconds by which that program is older than ours.
-    starts: Table<LogId, (u64, i64)>,
+    /// The first lines of the author's last runs, and the milliseconds by which each program is older than ours.
+    starts: Table<LogId, Vec<(u64, i64)>>,
     keys: Table<PeerId, VerifyingKey>,
     /// Logs of which others hold something else than we do: each is reported once.
     forked: Set<LogId>,
@@ -292,6 +294,10 @@ impl Sources {
             }
             let first = before && self.met.is_first(hub, stream, &log);
             let news = self.is_news(logs, (stream, &log), (lead, first));
+            // Who said something in our run was there then, though nobody who stays may have reached it.
+            if let Some(room) = log.target.room().filter(|_| lead <= AGE_SLACK) {
+                self.met.meet(room, log.author, None, now);
+            }
             let lead = (!news).then_some(lead);
             self.ask(hub, logs, rooms, (stream, log), &held, (lead, before));
         }
@@ -461,21 +467,31 @@ impl Sources {
         news.is_some_and(|news| batch.sequence < *news)
     }
 
-    /// The first line of the author's present run, and how old its program is, to be passed on with an offer. (0, 0): not known.
-    pub fn start(&self, hub: &Hub, log: &LogId) -> (u64, u64) {
-        match self.starts.get(log) {
-            Some((start, lead)) => {
-                let age = (hub.now.time.0 as i64).saturating_add(*lead);
+    /// The first line of the author's first run that began no earlier than the program for which this is (older than ours by `lead` milliseconds),
+    /// else of its last one; and how old that run is. To be passed on with an offer. (0, 0): not known.
+    pub fn start(&self, hub: &Hub, log: &LogId, lead: i64) -> (u64, u64) {
+        let runs = self.starts.get(log).map_or(&[][..], Vec::as_slice);
+        let during = runs
+            .iter()
+            .find(|(_, of)| *of <= lead.saturating_add(AGE_SLACK));
+        match during.or(runs.last()) {
+            Some((start, of)) => {
+                let age = (hub.now.time.0 as i64).saturating_add(*of);
                 (*start, u64::try_from(age).unwrap_or(0))
             }
             None => (0, 0),
         }
     }
 
-    /// Where the author's run begins, as it said, or as we saw.
+    /// Where a run of the author's begins, as it said, or as we saw.
     pub fn starts(&mut self, log: &LogId, start: u64, lead: i64) {
         if self.starts.len() < OFFERED_MAX || self.starts.contains_key(log) {
-            self.starts.insert(log.clone(), (start, lead));
+            let runs = self.starts.get_or_default(log.clone());
+            runs.retain(|(earlier, _)| *earlier < start);
+            runs.push((start, lead));
+            if runs.len() > RUNS_MAX {
+                runs.remove(1);
+            }
         }
     }
 

@@ -486,3 +486,42 @@ fn what_was_said_before_one_came_is_no_news_through_others() {
         assert_eq!(kept, [(1, 1), (501, 1_500), (501, 1_500), (501, 1_500)]);
     }
 }
+
+#[test]
+fn what_several_runs_said_during_ours_is_news_through_others() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        lan.wall(alice, carol);
+        lan.start(bob);
+        lan.run_for(1_000);
+        lan.start(carol);
+        lan.run_for(2_000);
+        lan.people[alice].passing = true;
+        lan.cut(bob, carol);
+        for text in ["one", "two", "three", "four"] {
+            lan.start(alice);
+            lan.say(alice, text);
+            lan.run_for(20_000);
+            lan.run_for(3_000);
+            lan.stop(alice);
+        }
+        lan.heal();
+        lan.run_for(70_000);
+        let heard = ["one", "two", "three", "four", "five"];
+        assert_eq!(lan.people[carol].heard(), heard[..4], "seed {seed}");
+        // It dies, says more while nobody hears it, and none of those who stay saw it.
+        lan.start(alice);
+        lan.kill(alice);
+        lan.isolate(alice);
+        lan.start(alice);
+        lan.say(alice, "five");
+        lan.stop(alice);
+        lan.heal();
+        lan.start(alice);
+        lan.run_for(3_000);
+        lan.stop(alice);
+        lan.run_for(5_000);
+        assert_eq!(lan.people[carol].heard(), heard, "seed {seed}");
+    }
+}
