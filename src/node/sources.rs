@@ -471,9 +471,8 @@ impl Sources {
     /// else of its last one; and how old that run is. To be passed on with an offer. (0, 0): not known.
     pub fn start(&self, hub: &Hub, log: &LogId, lead: i64) -> (u64, u64) {
         let runs = self.starts.get(log).map_or(&[][..], Vec::as_slice);
-        let during = runs
-            .iter()
-            .find(|(_, of)| *of <= lead.saturating_add(AGE_SLACK));
+        // No slack: what an earlier run said a moment before is no news to one that has just come.
+        let during = runs.iter().find(|(_, of)| *of <= lead);
         match during.or(runs.last()) {
             Some((start, of)) => {
                 let age = (hub.now.time.0 as i64).saturating_add(*of);

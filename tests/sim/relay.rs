@@ -488,6 +488,30 @@ fn what_was_said_before_one_came_is_no_news_through_others() {
 }
 
 #[test]
+fn what_an_earlier_run_said_a_moment_before_one_came_is_no_news() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        lan.start(bob);
+        lan.run_for(1_000);
+        lan.start(alice);
+        lan.run_until("they are linked", 2_000, |lan| lan.linked(alice, bob));
+        lan.say(alice, "early");
+        lan.run_for(50);
+        lan.stop(alice);
+        lan.start(alice);
+        lan.run_for(20);
+        // She has no link to alice, and takes bob's word.
+        lan.wall(alice, carol);
+        lan.start(carol);
+        lan.run_for(10_000);
+        lan.say(alice, "news");
+        lan.run_for(5_000);
+        assert_eq!(lan.people[carol].heard(), ["news"], "seed {seed}");
+    }
+}
+
+#[test]
 fn what_several_runs_said_during_ours_is_news_through_others() {
     for seed in 0..8 {
         let mut lan = Lan::new(seed);
