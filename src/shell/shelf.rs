@@ -542,15 +542,15 @@ fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Bytes of all files in a folder that are segments.
-///
-/// # Errors
-/// The folder cannot be read.
 /// Does a folder hold lines of our own that perhaps nobody else does?
 pub fn is_waiting(dir: &Path) -> bool {
     dir.join(WAITING).exists()
 }
 
+/// Bytes of all files in a folder that are segments.
+///
+/// # Errors
+/// The folder cannot be read.
 pub fn size_of(dir: &Path) -> io::Result<u64> {
     Ok(segment::list(dir)?.iter().map(|(_, size)| size).sum())
 }
