@@ -98,8 +98,10 @@ fn put_back(while_up: bool) {
     for program in [&bob, &carol] {
         wait_said(program, "alice", &held, SOON);
     }
-    say_to(&mut alice, "goes on", &[&bob, &carol]);
     let users = [(1, "bob"), (2, "carol"), (0, "alice")];
+    // What she has not got back yet, she does not speak behind.
+    wait_one_history(&lan, &users, 25);
+    say_to(&mut alice, "goes on", &[&bob, &carol]);
     let history = wait_one_history(&lan, &users, 26);
     // What she said before she heard what she had lost stands beside it.
     let history = said(&history, "alice");
