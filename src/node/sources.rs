@@ -30,6 +30,7 @@ const SUSPECTS_MAX: usize = 256;
 const RUNS_MAX: usize = 8;
 /// Most authors without a link of whom the key is kept ready.
 const KEYS_MAX: usize = 256;
+
 /// What we asked for, or mean to ask for when the store takes lines again.
 struct Wanted {
     from: u64,

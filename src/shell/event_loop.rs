@@ -305,8 +305,8 @@ impl EventLoop {
     }
 
     fn end_turn(&mut self) -> io::Result<()> {
-        // A disk that is full stops nothing that is already there; saving will tell.
         self.leave_rooms();
+        // A disk that is full stops nothing that is already there; saving will tell.
         let dropped = self.store.end_turn(&self.node).unwrap_or_default();
         for (log, low) in dropped {
             self.session.transcript.dropped(&log, low);

@@ -44,7 +44,9 @@ impl EventLoop {
     /// A room is left, or shown no more if something that was said there is still to go out.
     pub(super) fn part(&mut self, room: Option<Room>) {
         let named = room.clone().or_else(|| self.node.spoken().cloned());
-        match named.filter(|room| self.node.rooms().contains(room) && self.node.waits(room)) {
+        // Where nothing is shown, what is said next would still go there.
+        match named.filter(|room| self.session.shows(&Folder::from(room)) && self.node.waits(room))
+        {
             Some(room) => {
                 self.session.transcript.close(&Folder::from(&room));
                 self.leaving.insert(room);

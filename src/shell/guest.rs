@@ -180,8 +180,8 @@ impl Guest {
             let takes = self.takes();
             // Behind a reader who is looked for nothing else is done.
             let looks = self.outbox.asked().is_some();
-            let waits = self.opening > 0 || looks || session.goal.ended();
-            let busy = pipe.readable || !waits && session.busy(takes);
+            let pauses = self.opening > 0 || looks || session.goal.ended();
+            let busy = pipe.readable || !pauses && session.busy(takes);
             let deadlines = match (self.asks(), self.outbox.asked()) {
                 (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
                 (false, Some(asked)) => [None, self.until, Some(asked.until)],

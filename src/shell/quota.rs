@@ -103,19 +103,15 @@ pub fn plan(
                 stays |= !reader.line().starts_with(segment::FRONTIER);
                 continue;
             };
-            let Some(rest) = over.get_mut(&log.author) else {
+            let open = over.contains_key(&log.author) && !closed.contains_key(&log);
+            if !open || last >= floor(&log) {
                 stays = true;
-                continue;
-            };
-            if closed.contains_key(&log) {
-                stays = true;
-                continue;
-            }
-            if last >= floor(&log) {
-                closed.insert(log, last);
-                stays = true;
+                if open {
+                    closed.insert(log, last);
+                }
                 continue;
             }
+            let rest = over.get_or_default(log.author);
             let bytes = reader.line().len() as u64 + 1;
             *plan.freed.get_or_default(log.author) += bytes;
             if plan.segments.last().is_none_or(|(last, _)| last != number) {

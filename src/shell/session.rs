@@ -418,7 +418,9 @@ impl Session {
 
     /// Something happened in the core.
     pub fn notice(&mut self, mut notice: Notice, store: &Store) {
-        if let Notice::Rooms(rooms) = &mut notice {
+        if let Notice::Rooms(rooms) = &mut notice
+            && self.prints()
+        {
             rooms.retain(|room| self.transcript.is_open(&Folder::from(room)));
         }
         match &notice {

@@ -87,6 +87,23 @@ fn what_was_said_in_a_room_goes_out_before_it_is_left() {
 }
 
 #[test]
+fn where_nothing_is_shown_rooms_are_told_and_left_all_the_same() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen", "-r", "general", "-r", "ops"]);
+    let input = br#"{"type":"command","content":"/join ops"}
+{"type":"command","content":"/rooms"}
+{"type":"chat","content":"said in ops"}
+{"type":"command","content":"/part"}
+{"type":"chat","content":"said in general"}
+"#;
+    let ended = finish(lo.spawn("alice", &["send", "--json", "-W", "1"]), input);
+    let line = wait_line(&bob, ": said in general");
+    assert!(line.contains(" #general "), "{line}");
+    let told = |room| ended.out.iter().chain(&ended.err).any(|l| l.contains(room));
+    assert!(told("#ops") && told("#general"), "{ended:?}");
+}
+
+#[test]
 fn of_a_room_for_others_only_what_they_say_is_printed() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--commands"]);
