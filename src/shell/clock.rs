@@ -1,5 +1,5 @@
 //! The clocks of this box.
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -30,6 +30,5 @@ impl Clock {
 
 /// Milliseconds since the box started. Every Linux since 2.6.39 has this clock.
 fn boot_time() -> i64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_millis() as i64)
 }
