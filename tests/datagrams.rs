@@ -7,7 +7,7 @@ use std::time::Duration;
 use hosts::{Host, Lan, Loopback, wait_until};
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::event::Interface;
-use p2pchat::shell::datagrams::{DATAGRAM_MAX, Datagrams, LISTENERS_MAX, Received};
+use p2pchat::shell::multicast::{DATAGRAM_MAX, Datagrams, LISTENERS_MAX, Received};
 use p2pchat::shell::interfaces::{Changes, list};
 
 const LIMIT: Duration = Duration::from_secs(10);

@@ -11,9 +11,9 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::archive::Archive;
-use p2pchat::shell::face::Face;
-use p2pchat::shell::history::{Query, show};
+use p2pchat::shell::scan::Archive;
+use p2pchat::shell::renderer::Face;
+use p2pchat::shell::history_query::{Query, show};
 use p2pchat::shell::quota::Limits;
 use p2pchat::shell::store::Store;
 

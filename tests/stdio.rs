@@ -14,9 +14,9 @@ use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX, LineError, Lines};
 use p2pchat::base::name::{Folder, Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::face::Face;
-use p2pchat::shell::keyboard::{self, Block, Typed};
-use p2pchat::shell::printer::Printer;
+use p2pchat::shell::renderer::Face;
+use p2pchat::shell::stdin::{self, Block, Typed};
+use p2pchat::shell::stdout::Printer;
 use p2pchat::shell::quota::Limits;
 use p2pchat::shell::store::Store;
 use p2pchat::shell::transcript::Transcript;
@@ -56,7 +56,7 @@ fn unread(pipe: &File) -> bool {
 
 fn read_all(input: Vec<u8>) -> Vec<Block> {
     let (reader, mut writer) = pipe();
-    let typed = keyboard::lines_of(reader, || {}).unwrap().typed;
+    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
     let writing = thread::spawn(move || writer.write_all(&input));
     let mut blocks = Vec::new();
     loop {
@@ -82,7 +82,7 @@ fn flat(blocks: &[Block]) -> (Numbered<&str>, Numbered<LineError>) {
 fn a_line_goes_out_as_it_comes() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
-    let typed = keyboard::lines_of(reader, wake).unwrap().typed;
+    let typed = stdin::lines_of(reader, wake).unwrap().typed;
     for (number, text) in [(1, "one"), (2, "two")] {
         writeln!(writer, "{text}").unwrap();
         let mut lines = Lines::default();
@@ -132,7 +132,7 @@ fn long_lines_are_refused_and_the_rest_keeps_its_number() {
 fn the_longest_line_may_come_in_pieces() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
-    let typed = keyboard::lines_of(reader, || {}).unwrap().typed;
+    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
     writer.write_all(&[b'x'; LINE_MAX]).unwrap();
     writer.write_all(b"\r").unwrap();
     wait("reading", || {
@@ -170,7 +170,7 @@ fn many_lines_come_whole_and_in_order() {
 fn a_loop_that_takes_nothing_stops_the_reading() {
     let (reader, mut writer) = pipe();
     let same = writer.try_clone().unwrap();
-    let typed = keyboard::lines_of(reader, || {}).unwrap().typed;
+    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
     let written = Arc::new(AtomicUsize::new(0));
     let theirs = Arc::clone(&written);
     let writing = thread::spawn(move || {
@@ -206,7 +206,7 @@ fn what_was_taken_when_the_loop_stops_is_never_silent() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
         let mut same = reader.try_clone().unwrap();
-        let keyboard = keyboard::lines_of(reader, || {}).unwrap();
+        let keyboard = stdin::lines_of(reader, || {}).unwrap();
         let writing = thread::spawn(move || {
             (0..50).for_each(|_| writer.write_all(b"a line\n").unwrap());
         });
@@ -231,7 +231,7 @@ fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
         let same = reader.try_clone().unwrap();
-        let keyboard = keyboard::lines_of(reader, || {}).unwrap();
+        let keyboard = stdin::lines_of(reader, || {}).unwrap();
         writer.write_all(b"a line\n").unwrap();
         while unread(&same) {}
         assert!(keyboard.stop());
@@ -242,7 +242,7 @@ fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
 fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
-    let keyboard = keyboard::lines_of(reader, || {}).unwrap();
+    let keyboard = stdin::lines_of(reader, || {}).unwrap();
     writer.write_all(b"whole\nbeg").unwrap();
     let typed = keyboard.typed.recv_timeout(PATIENCE);
     assert!(matches!(typed, Ok(Typed::Lines(_))), "{typed:?}");
@@ -254,7 +254,7 @@ fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
 
     // An end that is not asked for yet is nothing that was lost.
     let (reader, writer) = pipe();
-    let keyboard = keyboard::lines_of(reader, || {}).unwrap();
+    let keyboard = stdin::lines_of(reader, || {}).unwrap();
     drop(writer);
     wait("end", || !keyboard.typed.is_empty());
     assert!(!keyboard.stop());
@@ -263,7 +263,7 @@ fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
 #[test]
 fn keys_come_one_by_one() {
     let (reader, mut writer) = pipe();
-    let typed = keyboard::keys_of(reader, || {}).unwrap().typed;
+    let typed = stdin::keys_of(reader, || {}).unwrap().typed;
     writer.write_all(b"h\x1b[A\r").unwrap();
     drop(writer);
     for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {

@@ -20,7 +20,7 @@ use p2pchat::base::time::Wall;
 use p2pchat::shell::quota::{Core, Limits};
 use p2pchat::shell::segment;
 use p2pchat::shell::store::Store;
-use p2pchat::shell::view::View;
+use p2pchat::shell::read_only::View;
 
 use folders::Folder;
 

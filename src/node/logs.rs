@@ -3,7 +3,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::hub::{Hub, Resume};
+use super::context::{Hub, Resume};
 use crate::base::batch::{Batch, Draft, LogId, NUMBER_MAX};
 use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};

@@ -1,19 +1,19 @@
 //! The dispatcher: hands each input to the features it concerns. It decides nothing.
-use super::again;
-use super::discovery::Discovery;
-use super::handshakes::Handshakes;
-use super::hub::{Hub, Setup};
-use super::links::{self, Event};
+use super::fork_repair;
+use super::dialer::Discovery;
+use super::handshake::Handshakes;
+use super::context::{Hub, Setup};
+use super::liveness::{self, Event};
 use super::logs::Logs;
-use super::members::Members;
+use super::routes::Members;
 use super::presence::Presence;
-use super::receipts::Receipts;
-use super::receive::Verdict;
-use super::replicate::Replicate;
+use super::delivery::Receipts;
+use super::ingest::Verdict;
+use super::engine::Replicate;
 use super::rooms::Rooms;
-use super::tell::Tell;
-use super::trust::Trust;
-use super::view;
+use super::resolve_name::Tell;
+use super::known_peers::Trust;
+use super::roster;
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -104,7 +104,7 @@ impl Node {
         let delivery = self.receipts.finishing().then(|| self.delivery());
         let deadlines = [
             self.handshakes.deadline(self.hub.now.time),
-            links::deadline(&self.hub),
+            liveness::deadline(&self.hub),
             self.presence.deadline(),
             self.members.deadline(),
             self.discovery.deadline(&self.hub, &self.handshakes),
@@ -117,7 +117,7 @@ impl Node {
 
     fn wake(&mut self, events: &mut Vec<Event>) {
         self.handshakes.wake(&mut self.hub, events);
-        links::wake(&mut self.hub, events);
+        liveness::wake(&mut self.hub, events);
         for peer in self.presence.wake(&self.hub) {
             self.look(&peer);
         }
@@ -161,7 +161,7 @@ impl Node {
             }
             Input::Connected { stream } => self.handshakes.connected(hub, stream, events),
             Input::Bytes { stream, bytes } => {
-                links::bytes(hub, stream, bytes, events);
+                liveness::bytes(hub, stream, bytes, events);
                 self.handshakes
                     .bytes(hub, stream, bytes, self.rooms.joined(), events)
             }
@@ -173,7 +173,7 @@ impl Node {
             Input::Drained { stream } => hub.drained(stream),
             Input::Closed { stream } => {
                 self.handshakes.closed(hub, stream, events);
-                links::closed(hub, stream, events);
+                liveness::closed(hub, stream, events);
             }
             Input::Sighting {
                 address,
@@ -192,7 +192,7 @@ impl Node {
                 if !room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
                     self.logs.open(hub, &folder, ranges);
                     let joined = room.is_some_and(|room| self.rooms.join(hub, &room, before));
-                    again::opened(hub, &mut self.logs, &folder);
+                    fork_repair::opened(hub, &mut self.logs, &folder);
                     if joined {
                         self.discovery.rooms(hub, self.rooms.joined());
                         self.compare_all();
@@ -278,7 +278,7 @@ impl Node {
             },
             Command::Nick(nick) => self.rename(nick),
             Command::Peers => {
-                let view = view::peers(hub, &self.discovery);
+                let view = roster::peers(hub, &self.discovery);
                 hub.notice(Notice::Peers(view));
             }
             Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),
@@ -294,7 +294,7 @@ impl Node {
             Command::Leave => {
                 self.receipts.note(hub, &mut self.logs);
                 // Nobody is shown as gone because we go.
-                links::leave(hub, &mut Vec::new());
+                liveness::leave(hub, &mut Vec::new());
                 self.handshakes.leave(hub, &mut Vec::new());
                 self.discovery.leave(hub);
                 self.left = true;
@@ -342,7 +342,7 @@ impl Node {
                         let verdict = self.replicate.receive(hub, logs, receipts, stream, bytes);
                         if verdict == Verdict::Broken {
                             self.hub.counters.broken_links += 1;
-                            links::close(&mut self.hub, stream, "broken", &mut events);
+                            liveness::close(&mut self.hub, stream, "broken", &mut events);
                         }
                     }
                     Event::Down {
@@ -485,7 +485,7 @@ impl Node {
                 .want(hub, &self.logs, stream, &target, &logs),
             Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
             Message::Pong { nonce } => {
-                links::pong(hub, stream, nonce);
+                liveness::pong(hub, stream, nonce);
                 self.handshakes.answered(hub, stream);
             }
             Message::Profile { username } => {
@@ -511,7 +511,7 @@ impl Node {
                 if reason == "twin" {
                     return self.handshakes.twin(hub, None, None, Some(peer));
                 }
-                links::ended(hub, stream, reason == "duplicate", events);
+                liveness::ended(hub, stream, reason == "duplicate", events);
                 if reason == "leave" {
                     self.discovery.left(&peer.id);
                     self.members.left(hub, &peer.id, run);

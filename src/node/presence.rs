@@ -1,7 +1,7 @@
 //! Who is there: one `joined` for each program and shared room, one `left`. Linked or reached through others, it is there.
 
-use super::handshakes::HANDSHAKE_TIME;
-use super::hub::Hub;
+use super::handshake::HANDSHAKE_TIME;
+use super::context::Hub;
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};

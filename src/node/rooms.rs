@@ -1,6 +1,6 @@
 //! The rooms joined, and which of them are shared with whom.
 
-use super::hub::Hub;
+use super::context::Hub;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
 use crate::base::table::Set;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::fsync::Fsync;
 use super::quota::{self, Core, Limits};
 use super::segment;
-use super::shelf::{self, Shelf};
+use super::folder::{self, Shelf};
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
@@ -75,7 +75,7 @@ impl Disk {
         for entry in entries.into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
-                all += shelf::size_of(&path)?;
+                all += folder::size_of(&path)?;
             }
         }
         self.elsewhere = all;
@@ -96,7 +96,7 @@ impl Disk {
         let before = self.shelves.remove(folder).map(|shelf| shelf.before);
         let had = match before {
             Some(_) => 0,
-            None => shelf::size_of(&dir)?,
+            None => folder::size_of(&dir)?,
         };
         // This run leaves the mark of its end when it ends.
         let clean = self.clean && before.is_none();
@@ -111,7 +111,7 @@ impl Disk {
     /// Rooms in which lines of our own wait for somebody to hold them.
     pub fn waiting(&self) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let waiting = entries.filter(|entry| shelf::is_waiting(&entry.path()));
+        let waiting = entries.filter(|entry| folder::is_waiting(&entry.path()));
         let room = |name: &str| Folder::named(name)?.room();
         waiting
             .filter_map(|entry| entry.file_name().to_str().and_then(room))

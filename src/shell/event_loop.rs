@@ -16,18 +16,18 @@ use crate::base::table::Set;
 use crate::base::time::Now;
 use crate::node::node::Node;
 use crate::shell::clock::Clock;
-use crate::shell::control::Control;
-use crate::shell::datagrams::Datagrams;
+use crate::shell::server::Control;
+use crate::shell::multicast::Datagrams;
 use crate::shell::failure::Failure;
 use crate::shell::options::{self, Options};
-use crate::shell::reread;
+use crate::shell::reload;
 use crate::shell::resolver::{Finds, Name};
 use crate::shell::session::Session;
 use crate::shell::signals::Signals;
-use crate::shell::state::State;
+use crate::shell::state_dir::State;
 use crate::shell::store::Store;
-use crate::shell::streams::{Change, READ_BYTES, Streams};
-use crate::shell::surroundings::Surroundings;
+use crate::shell::tcp::{Change, READ_BYTES, Streams};
+use crate::shell::interface_watch::Surroundings;
 
 const WAKE: Token = Token(0);
 pub const SIGNALS: Token = Token(1);
@@ -333,7 +333,7 @@ impl EventLoop {
         let mut warnings = Vec::new();
         match options::of_process() {
             Ok(options) => {
-                let (commands, names) = reread::changes(&self.options, &options);
+                let (commands, names) = reload::changes(&self.options, &options);
                 self.options.username = options.username;
                 self.options.rooms = options.rooms;
                 self.options.peers = options.peers;

@@ -1,7 +1,7 @@
 //! Why the program cannot go on, as its user is told.
 use std::fmt;
 
-use super::status::{CONFIG, USAGE};
+use super::exit_status::{CONFIG, USAGE};
 use crate::ui::text::clean;
 
 /// One line for stderr, and the status to exit with.

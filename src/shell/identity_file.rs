@@ -7,7 +7,7 @@ use std::path::Path;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
 use super::failure::Failure;
-use super::status::FAILED;
+use super::exit_status::FAILED;
 use crate::base::identity::{Identity, PeerId};
 use crate::wire::secret::wipe;
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::archive::{Archive, Index};
+use super::scan::{Archive, Index};
 use super::recovery::Keys;
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::NetworkTag;

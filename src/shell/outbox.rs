@@ -1,7 +1,7 @@
 //! What a run that acts through another program has said, until that told it to be stored.
 use std::collections::VecDeque;
 
-use super::envelope::{self, Log};
+use super::message::{self, Log};
 use super::store::Store;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, Position};
@@ -71,13 +71,13 @@ impl Outbox {
     /// Another program is told all of it again.
     pub fn begin(&self, out: &mut Vec<u8>) {
         for (log, sequence) in self.heads.values() {
-            envelope::put(out, format_args!("await {} {sequence}", Log(log)));
+            message::put(out, format_args!("await {} {sequence}", Log(log)));
         }
         for said in &self.says {
-            envelope::put_say(out, &said.target, &said.lines, said.action);
+            message::put_say(out, &said.target, &said.lines, said.action);
         }
         if let Some(asked) = &self.asked {
-            envelope::put_find(out, &asked.whom, asked.within);
+            message::put_find(out, &asked.whom, asked.within);
         }
     }
 
@@ -98,13 +98,13 @@ impl Outbox {
                 action,
                 mark: store.end(&folder),
             };
-            envelope::put_say(out, &said.target, &said.lines, action);
+            message::put_say(out, &said.target, &said.lines, action);
             self.says.push_back(said);
         }
     }
 
     pub fn ask(&mut self, out: &mut Vec<u8>, asked: Asked) {
-        envelope::put_find(out, &asked.whom, asked.within);
+        message::put_find(out, &asked.whom, asked.within);
         self.asked = Some(asked);
     }
 

@@ -7,35 +7,35 @@ use std::sync::Arc;
 
 use mio::Poll;
 
-use super::archive::Archive;
+use super::scan::Archive;
 use super::arguments::Verb;
-use super::client::{self, Entry};
+use super::attach::{self, Entry};
 use super::clock::Clock;
-use super::desk::{self, Desk, cannot, wake};
+use super::builder::{self, Desk, cannot, wake};
 use super::event_loop::{self, EventLoop, Held};
-use super::face::Face;
+use super::renderer::Face;
 use super::failure::Failure;
-use super::goal::Purpose;
+use super::exit_policy::Purpose;
 use super::help::{HELP, VERSION};
-use super::history::{self, Query};
+use super::history_query::{self, Query};
 use super::identity_file::{random, read_identity};
 use super::interfaces;
-use super::keyboard;
+use super::stdin;
 use super::options::{self, Options};
 use super::quota::Limits;
 use super::resolver::{self, Finds, Name};
-use super::state::{Opened, State, own_identity, read_secret};
-use super::status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
+use super::state_dir::{Opened, State, own_identity, read_secret};
+use super::exit_status::{CLOSED_OUTPUT, CONFIG, DONE, FAILED};
 use super::store::Store;
-use super::streams::Streams;
+use super::tcp::Streams;
 use super::values::Since;
 use crate::base::event::{Known, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Folder, Nick, Room, Whom};
 use crate::base::time::Wall;
-use crate::node::hub::Setup;
+use crate::node::context::Setup;
 use crate::node::node::Node;
-use crate::node::trust::{Meant, Trust, could_be};
+use crate::node::known_peers::{Meant, Trust, could_be};
 use crate::ui::{json, text};
 use crate::wire::code::{Code, DEFAULT_PORT};
 use crate::wire::message::ROOMS_MAX;
@@ -51,7 +51,7 @@ pub fn main() -> u8 {
     match options::of_process().and_then(run) {
         Ok(status) => status,
         Err(failure) => {
-            keyboard::restore();
+            stdin::restore();
             // Nobody is left to hear that stderr is closed.
             let _ = writeln!(io::stderr(), "{}", text::complaint(&failure.sentence));
             failure.status
@@ -107,9 +107,9 @@ fn whoami(options: &Options) -> Result<u8, Failure> {
     let mut port = options.port.unwrap_or(0);
     let mut interfaces = &options.interfaces;
     let directory = options.directory.as_deref();
-    let running = directory.map(client::running).transpose()?.flatten();
+    let running = directory.map(attach::running).transpose()?.flatten();
     if let (Some(directory), Some(welcome)) = (directory, &running) {
-        client::agree(options, directory, welcome)?;
+        attach::agree(options, directory, welcome)?;
         me.nick = welcome.me.nick.clone();
         port = welcome.port;
         interfaces = &welcome.interfaces;
@@ -152,9 +152,9 @@ fn history(options: &Options) -> Result<u8, Failure> {
         return Ok(DONE);
     };
     let known = State::unlocked(directory).known_peers(&mut warnings)?;
-    let running = client::running(directory)?;
+    let running = attach::running(directory)?;
     if let Some(welcome) = &running {
-        client::agree(options, directory, welcome)?;
+        attach::agree(options, directory, welcome)?;
     }
     let (network, nick) = match &running {
         Some(welcome) => (welcome.network, &welcome.me.nick),
@@ -187,7 +187,7 @@ fn history(options: &Options) -> Result<u8, Failure> {
         id: PeerId([0; 32]),
         nick: Nick::foreign(""),
     };
-    let mut face = desk::face(options, io::stdout().is_terminal(), &nobody);
+    let mut face = builder::face(options, io::stdout().is_terminal(), &nobody);
     know(&mut face, &known);
     // As the reader of direct messages one is named.
     if let Some(own) = &own {
@@ -195,7 +195,7 @@ fn history(options: &Options) -> Result<u8, Failure> {
     }
     let archive = Archive::Disk(directory.join("history").join(network.folder()));
     let mut stdout = Ok(());
-    let shown = history::show(&archive, network, &query, &mut face, now, &mut |out| {
+    let shown = history_query::show(&archive, network, &query, &mut face, now, &mut |out| {
         stdout = write(out);
         out.clear();
         match &stdout {
@@ -259,7 +259,7 @@ fn converse(options: Options, purpose: Purpose) -> Result<u8, Failure> {
     let directory = options.directory.clone();
     let mut desk = Desk::new(options, purpose, poll, waker, clock);
     let lock = match directory {
-        Some(directory) => match client::enter(&mut desk, &directory)? {
+        Some(directory) => match attach::enter(&mut desk, &directory)? {
             Entry::Over(status) => return Ok(status),
             Entry::Free(lock) => Some(lock),
         },

@@ -10,17 +10,17 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Folder, Room, Target, Whom};
 use crate::base::time::{Now, Time};
-use crate::shell::diagnostics::{Diagnostics, Verbosity};
-use crate::shell::face::Face;
-use crate::shell::goal::{Goal, Purpose};
-use crate::shell::history::{Lookback, Query};
-use crate::shell::keyboard::{self, Block, Keyboard, Typed};
-use crate::shell::printer::Printer;
+use crate::shell::stderr::{Diagnostics, Verbosity};
+use crate::shell::renderer::Face;
+use crate::shell::exit_policy::{Goal, Purpose};
+use crate::shell::history_query::{Lookback, Query};
+use crate::shell::stdin::{self, Block, Keyboard, Typed};
+use crate::shell::stdout::Printer;
 use crate::shell::signals::Signal;
-use crate::shell::status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
+use crate::shell::exit_status::{CLOSED_OUTPUT, DONE, FAILED, HUNG_UP, INTERRUPTED};
 use crate::shell::store::Store;
 use crate::shell::transcript::Transcript;
-use crate::shell::wishes::Wishes;
+use crate::shell::command_queue::Wishes;
 use crate::ui::command::{self, HELP, Request};
 use crate::ui::editor::Outcome;
 use crate::ui::{json, text};
@@ -568,7 +568,7 @@ impl Session {
 
     /// The program was stopped and goes on: a shell that had the terminal meanwhile has changed its modes and its size.
     fn resume(&mut self) {
-        keyboard::resume();
+        stdin::resume();
         self.resize();
     }
 }

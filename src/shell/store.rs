@@ -5,11 +5,11 @@
 use std::io;
 use std::path::Path;
 
-use super::archive::Archive;
+use super::scan::Archive;
 use super::disk::Disk;
 use super::memory::Memory;
 use super::quota::{Core, Limits};
-use super::view::View;
+use super::read_only::View;
 use crate::base::batch::{Batch, Local, LogId};
 use crate::base::event::{Position, Stored};
 use crate::base::identity::{NetworkTag, PeerId};

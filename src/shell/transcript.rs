@@ -7,8 +7,8 @@ use crate::base::event::{Chat, Notice, Peer, Position, Stored};
 use crate::base::identity::PeerId;
 use crate::base::name::Folder;
 use crate::base::table::Table;
-use crate::shell::face::Face;
-use crate::shell::printer::Printer;
+use crate::shell::renderer::Face;
+use crate::shell::stdout::Printer;
 use crate::shell::store::Store;
 
 /// What is read from the store at a time, in bytes.

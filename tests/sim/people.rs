@@ -6,7 +6,7 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::time::{Now, Time, Wall};
-use p2pchat::node::hub::{Resume, Setup};
+use p2pchat::node::context::{Resume, Setup};
 use p2pchat::node::node::Node;
 
 use crate::disk::Disk;
