@@ -7,8 +7,8 @@ use std::time::Duration;
 use hosts::{Host, Lan, Loopback, wait_until};
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::event::Interface;
-use p2pchat::shell::multicast::{DATAGRAM_MAX, Datagrams, LISTENERS_MAX, Received};
-use p2pchat::shell::interfaces::{Changes, list};
+use p2pchat::shell::net::interfaces::{Changes, list};
+use p2pchat::shell::net::multicast::{DATAGRAM_MAX, Datagrams, LISTENERS_MAX, Received};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const FIRST: usize = 10;

@@ -11,11 +11,11 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::scan::Archive;
-use p2pchat::shell::renderer::Face;
-use p2pchat::shell::history_query::{Query, show};
-use p2pchat::shell::quota::Limits;
-use p2pchat::shell::store::Store;
+use p2pchat::shell::session::history_query::{Query, show};
+use p2pchat::shell::session::renderer::Face;
+use p2pchat::shell::store::quota::Limits;
+use p2pchat::shell::store::scan::Archive;
+use p2pchat::shell::store::store::Store;
 
 use folders::{Folder, NoCore};
 

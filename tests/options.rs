@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::arguments::Verb;
-use p2pchat::shell::failure::Failure;
-use p2pchat::shell::help::{HELP, VERSION};
-use p2pchat::shell::options::{DEFAULT_GROUP, Options, parse, read_file};
-use p2pchat::shell::values::{Color, Since};
+use p2pchat::shell::config::arguments::Verb;
+use p2pchat::shell::config::failure::Failure;
+use p2pchat::shell::config::help::{HELP, VERSION};
+use p2pchat::shell::config::options::{DEFAULT_GROUP, Options, parse, read_file};
+use p2pchat::shell::config::values::{Color, Since};
 use p2pchat::wire::code::{ADDRESSES_MAX, Code, CodeError, Place, places};
 use p2pchat::wire::secret::{SECRET_MAX, Secret, SecretError, keygen};
 
@@ -552,7 +552,7 @@ fn the_help_fits_one_screen_and_names_what_is_built() {
     for line in HELP.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    for spec in p2pchat::shell::arguments::SPECS {
+    for spec in p2pchat::shell::config::arguments::SPECS {
         assert_eq!(
             HELP.contains(spec.long),
             !spec.verbs.is_empty(),

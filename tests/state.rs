@@ -10,9 +10,11 @@ use p2pchat::base::identity::{Hash, Identity, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
 use p2pchat::node::context::Resume;
-use p2pchat::shell::failure::Failure;
-use p2pchat::shell::options::{Options, parse};
-use p2pchat::shell::state_dir::{KNOWN_BYTES_MAX, KNOWN_MAX, Opened, State, own_identity, read_secret};
+use p2pchat::shell::config::failure::Failure;
+use p2pchat::shell::config::options::{Options, parse};
+use p2pchat::shell::state::state_dir::{
+    KNOWN_BYTES_MAX, KNOWN_MAX, Opened, State, own_identity, read_secret,
+};
 
 /// A directory of this test's own, gone when it is over.
 struct Folder(PathBuf);

@@ -17,10 +17,10 @@ use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
 use p2pchat::base::range::Range;
 use p2pchat::base::time::Wall;
-use p2pchat::shell::quota::{Core, Limits};
-use p2pchat::shell::segment;
-use p2pchat::shell::store::Store;
-use p2pchat::shell::read_only::View;
+use p2pchat::shell::store::quota::{Core, Limits};
+use p2pchat::shell::store::read_only::View;
+use p2pchat::shell::store::segment;
+use p2pchat::shell::store::store::Store;
 
 use folders::Folder;
 

@@ -3,7 +3,7 @@ use p2pchat::base::event::{Known, Peer};
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::name::{Nick, Whom};
 use p2pchat::base::time::Wall;
-use p2pchat::node::known_peers::{Meant, Trust};
+use p2pchat::node::membership::known_peers::{Meant, Trust};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).id()

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::link::{Link, Reach};
-use super::topology::Topology;
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Interface, Known, Notice, Output, Peer, StreamId};
 use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{Set, Table};
 use crate::base::time::{Now, Time};
+use crate::node::link::{Link, Reach};
+use crate::node::topology::Topology;
 use crate::wire::frame::Kind;
 use crate::wire::message::Message;
 

@@ -1,30 +1,11 @@
 //! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
-pub mod fork_repair;
-pub mod query;
-pub mod beacon;
-pub mod progress;
-pub mod carriers;
-pub mod dialer;
-pub mod static_peers;
-pub mod handshake;
-pub mod acks;
-pub mod gaps;
+pub mod connection;
 pub mod context;
+pub mod discovery;
 pub mod link;
-pub mod liveness;
-pub mod logs;
-pub mod routes;
-pub mod news;
+pub mod membership;
 #[allow(clippy::module_inception)]
 pub mod node;
-pub mod presence;
-pub mod delivery;
-pub mod ingest;
-pub mod engine;
-pub mod rooms;
-pub mod candidates;
-pub mod fetch;
-pub mod resolve_name;
+pub mod query;
+pub mod replication;
 pub mod topology;
-pub mod known_peers;
-pub mod roster;

@@ -1,24 +1,25 @@
 //! The dispatcher: hands each input to the features it concerns. It decides nothing.
-use super::fork_repair;
-use super::dialer::Discovery;
-use super::handshake::Handshakes;
-use super::context::{Hub, Setup};
-use super::liveness::{self, Event};
-use super::logs::Logs;
-use super::routes::Members;
-use super::presence::Presence;
-use super::delivery::Receipts;
-use super::ingest::Verdict;
-use super::engine::Replicate;
-use super::rooms::Rooms;
-use super::resolve_name::Tell;
-use super::known_peers::Trust;
-use super::roster;
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::Set;
 use crate::base::time::{Now, Time};
+use crate::node::connection::handshake::Handshakes;
+use crate::node::connection::liveness;
+use crate::node::connection::liveness::Event;
+use crate::node::context::{Hub, Setup};
+use crate::node::discovery::dialer::Discovery;
+use crate::node::membership::known_peers::Trust;
+use crate::node::membership::presence::Presence;
+use crate::node::membership::resolve_name::Tell;
+use crate::node::membership::rooms::Rooms;
+use crate::node::membership::roster;
+use crate::node::membership::routes::Members;
+use crate::node::replication::delivery::Receipts;
+use crate::node::replication::engine::Replicate;
+use crate::node::replication::fork_repair;
+use crate::node::replication::ingest::Verdict;
+use crate::node::replication::logs::Logs;
 use crate::wire::message::Message;
 
 pub struct Node {

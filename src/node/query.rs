@@ -1,12 +1,12 @@
 //! What the shell asks of the core.
-use super::fork_repair;
-use super::context::{Counters, Resume};
-use super::node::Node;
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{Folder, Room, Target};
 use crate::base::range::Range;
+use crate::node::context::{Counters, Resume};
+use crate::node::node::Node;
+use crate::node::replication::fork_repair;
 
 impl Node {
     /// How far what was said in this run has come.

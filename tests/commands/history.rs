@@ -8,8 +8,8 @@ use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::Wall;
-use p2pchat::shell::quota::Limits;
-use p2pchat::shell::store::Store;
+use p2pchat::shell::store::quota::Limits;
+use p2pchat::shell::store::store::Store;
 
 use super::folders::NoCore;
 use super::hosts::program::Program;

@@ -2,7 +2,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use p2pchat::shell::folder;
+use p2pchat::shell::store::folder;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};

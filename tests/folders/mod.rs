@@ -9,7 +9,7 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name;
 use p2pchat::base::range::Range;
-use p2pchat::shell::quota::Core;
+use p2pchat::shell::store::quota::Core;
 
 /// A folder that is gone after the test.
 pub struct Folder(pub PathBuf);

@@ -1,0 +1,3 @@
+//! How links come to stand, stay alive and end.
+pub mod handshake;
+pub mod liveness;

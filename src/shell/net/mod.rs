@@ -1,0 +1,6 @@
+//! Sockets and interfaces.
+pub mod interface_watch;
+pub mod interfaces;
+pub mod multicast;
+pub mod resolver;
+pub mod tcp;

@@ -1,0 +1,4 @@
+//! The event loop and what it owns.
+pub mod event_loop;
+pub mod ipc_requests;
+pub mod rooms;

@@ -1,0 +1,11 @@
+//! One user at this program: commands in, events out.
+pub mod builder;
+pub mod command_queue;
+pub mod exit_policy;
+pub mod history_query;
+pub mod renderer;
+pub mod replies;
+#[allow(clippy::module_inception)]
+pub mod session;
+pub mod shutdown;
+pub mod transcript;

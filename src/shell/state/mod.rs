@@ -1,0 +1,3 @@
+//! The state directory and the identity in it.
+pub mod identity_file;
+pub mod state_dir;
