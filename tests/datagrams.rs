@@ -7,8 +7,10 @@ use std::time::Duration;
 use hosts::{Host, Lan, Loopback, wait_until};
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::event::Interface;
-use p2pchat::shell::net::interfaces::{Changes, list};
-use p2pchat::shell::net::multicast::{DATAGRAM_MAX, Datagrams, LISTENERS_MAX, Received};
+use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};
+use p2pchat::shell::net::multicast::{
+    DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const FIRST: usize = 10;
@@ -20,9 +22,9 @@ fn group() -> SocketAddrV4 {
 /// A program's share of the network: its sockets live in the host, whatever thread uses them.
 struct Party {
     poll: Poll,
-    datagrams: Datagrams,
+    datagrams: Multicast,
     interfaces: Vec<Interface>,
-    inbox: Vec<(Received, String)>,
+    inbox: Vec<(ReceivedDatagram, String)>,
 }
 
 impl Party {
@@ -33,7 +35,7 @@ impl Party {
     fn with(host: &Host, only: &[&str], group: SocketAddrV4) -> Party {
         let mut party = Party {
             poll: Poll::new().expect("a poll"),
-            datagrams: Datagrams::new(Some(group), FIRST..FIRST + LISTENERS_MAX),
+            datagrams: Multicast::new(Some(group), FIRST..FIRST + LISTENERS_MAX),
             interfaces: Vec::new(),
             inbox: Vec::new(),
         };
@@ -44,10 +46,10 @@ impl Party {
     fn update(&mut self, host: &Host, only: &[&str]) {
         let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
         host.namespace.inside(|| {
-            self.interfaces = list(&only).expect("interfaces");
+            self.interfaces = list_usable(&only).expect("interfaces");
             let missing = self
                 .datagrams
-                .update(self.poll.registry(), &self.interfaces);
+                .set_interfaces(self.poll.registry(), &self.interfaces);
             assert_eq!(missing, 0, "all sockets open");
         });
     }
@@ -63,30 +65,30 @@ impl Party {
         let wait = Some(Duration::ZERO);
         self.poll.poll(&mut events, wait).expect("a poll");
         for event in &events {
-            assert!(self.datagrams.owns(event.token()));
-            self.datagrams.ready(event.token());
+            assert!(self.datagrams.owns_token(event.token()));
+            self.datagrams.mark_readable(event.token());
         }
-        let mut buffer = [0; DATAGRAM_MAX];
+        let mut buffer = [0; DATAGRAM_MAX_BYTES];
         while let Some(received) = self.datagrams.receive(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..received.length]).into_owned();
             self.inbox.push((received, text));
         }
-        assert!(!self.datagrams.pending());
+        assert!(!self.datagrams.has_readable());
     }
 
     /// All that came in and was not asked for.
-    fn rest(&mut self) -> Vec<(Received, String)> {
+    fn rest(&mut self) -> Vec<(ReceivedDatagram, String)> {
         self.listen();
         std::mem::take(&mut self.inbox)
     }
 
     /// Listens until at least `count` datagrams of this text came, and gives all of them.
-    fn hear(&mut self, text: &str, count: usize) -> Vec<Received> {
+    fn hear(&mut self, text: &str, count: usize) -> Vec<ReceivedDatagram> {
         wait_until(&format!("{count} times {text:?}"), LIMIT, || {
             self.listen();
             self.inbox.iter().filter(|(_, said)| said == text).count() >= count
         });
-        let of_text = |(_, said): &mut (Received, String)| said == text;
+        let of_text = |(_, said): &mut (ReceivedDatagram, String)| said == text;
         let all = self.inbox.extract_if(.., of_text);
         all.map(|(received, _)| received).collect()
     }
@@ -101,7 +103,7 @@ impl Party {
     }
 }
 
-fn sources(received: &[Received]) -> Vec<IpAddr> {
+fn sources(received: &[ReceivedDatagram]) -> Vec<IpAddr> {
     received.iter().map(|r| r.source.ip()).collect()
 }
 
@@ -153,7 +155,7 @@ fn each_way_is_heard_alone() {
         let all = listener.hear("hello", 1);
         assert_eq!(all.len(), 1, "{accept}: once");
         assert_eq!(listener.rest(), []);
-        assert_eq!(all[0].interface, listener.index("eth0"), "{accept}");
+        assert_eq!(all[0].interface_index, listener.index("eth0"), "{accept}");
         match all[0].source {
             SocketAddr::V4(source) => {
                 assert!(v4, "{accept}");
@@ -188,7 +190,7 @@ fn own_copies_are_there_when_send_returns() {
     let mut alice = Party::on(&lan.hosts[0], &[]);
     alice.rest();
     alice.say(&lan.hosts[0], "hello");
-    let mut buffer = [0; DATAGRAM_MAX];
+    let mut buffer = [0; DATAGRAM_MAX_BYTES];
     for _ in 0..3 {
         assert!(alice.datagrams.receive(&mut buffer).is_some());
     }
@@ -206,11 +208,11 @@ fn loopback_alone_serves_two_programs() {
         let mut alice = Party::with(&lo.host, &[], group);
         let mut bob = Party::with(&lo.host, &["lo"], group);
         assert_eq!((alice.names(), bob.names()), (vec!["lo"], vec!["lo"]));
-        assert!(alice.interfaces[0].loopback);
+        assert!(alice.interfaces[0].is_loopback);
         assert_eq!(alice.say(&lo.host, "hello"), 1);
         let received = bob.hear("hello", 1);
         assert_eq!(sources(&received), [ip("127.0.0.1")]);
-        assert_eq!(received[0].interface, bob.index("lo"));
+        assert_eq!(received[0].interface_index, bob.index("lo"));
     }
 }
 
@@ -265,7 +267,7 @@ fn each_interface_is_told_from_the_other() {
         let received = middle.hear(name, 3);
         let index = middle.index(name);
         assert!(
-            received.iter().all(|r| r.interface == index),
+            received.iter().all(|r| r.interface_index == index),
             "{received:?}"
         );
         assert_eq!(middle.rest(), [], "once each way");
@@ -297,7 +299,9 @@ fn interfaces_come_go_and_change() {
     let mut alice = Party::on(a, &[]);
     let mut bob = Party::on(b, &[]);
     assert_eq!(alice.names(), ["lo"]);
-    let mut changes = a.namespace.inside(|| Changes::open().expect("netlink"));
+    let mut changes = a
+        .namespace
+        .inside(|| NetlinkSocket::open().expect("netlink"));
     let mut poll = Poll::new().expect("a poll");
     let mut events = Events::with_capacity(8);
     poll.registry()
@@ -341,14 +345,14 @@ fn interfaces_come_go_and_change() {
     bob.rest();
     alice.say(a, "two");
     let received = bob.hear("two", 3);
-    let again = |r: &&Received| r.source.ip() == ip("10.77.9.1");
+    let again = |r: &&ReceivedDatagram| r.source.ip() == ip("10.77.9.1");
     assert_eq!(received.iter().filter(again).count(), 2);
     bob.say(b, "back");
     assert!(
         alice
             .hear("back", 3)
             .iter()
-            .all(|r| r.interface == alice.index("eth0"))
+            .all(|r| r.interface_index == alice.index("eth0"))
     );
 
     // The card itself is taken out, and another put in under the old name.
@@ -366,7 +370,7 @@ fn interfaces_come_go_and_change() {
     bob.say(b, "four");
     alice.hear("four", 2);
     assert!(
-        alice.datagrams.counters().unsent > 0,
+        alice.datagrams.counters().send_failures > 0,
         "what went nowhere is counted"
     );
 }
@@ -376,17 +380,17 @@ fn refused_and_oversized_datagrams_are_counted() {
     let Some(lan) = Lan::new(2) else { return };
     let [a, b] = [&lan.hosts[0], &lan.hosts[1]];
     let (mut alice, mut bob) = (Party::on(a, &[]), Party::on(b, &[]));
-    assert_eq!(alice.say(a, &"x".repeat(DATAGRAM_MAX + 1)), 3);
+    assert_eq!(alice.say(a, &"x".repeat(DATAGRAM_MAX_BYTES + 1)), 3);
     alice.say(a, "hello");
     bob.hear("hello", 3);
-    assert_eq!(bob.datagrams.counters().too_long, 3);
+    assert_eq!(bob.datagrams.counters().oversized, 3);
     assert_eq!(bob.datagrams.counters().received, 3);
     a.namespace.nft(
         "table inet no { chain output { type filter hook output priority 0; policy drop; }; }",
     );
-    let before = alice.datagrams.counters().unsent;
+    let before = alice.datagrams.counters().send_failures;
     assert_eq!(alice.say(a, "refused"), 0);
-    assert_eq!(alice.datagrams.counters().unsent, before + 3);
+    assert_eq!(alice.datagrams.counters().send_failures, before + 3);
 }
 
 #[test]
@@ -395,11 +399,11 @@ fn without_a_group_there_are_no_sockets() {
     let host = &lan.hosts[0].namespace;
     let poll = Poll::new().expect("a poll");
     host.inside(|| {
-        let interfaces = list(&[]).expect("interfaces");
-        let mut none = Datagrams::new(None, FIRST..FIRST + LISTENERS_MAX);
-        assert_eq!(none.update(poll.registry(), &interfaces), 0);
+        let interfaces = list_usable(&[]).expect("interfaces");
+        let mut none = Multicast::new(None, FIRST..FIRST + LISTENERS_MAX);
+        assert_eq!(none.set_interfaces(poll.registry(), &interfaces), 0);
         assert_eq!(none.send(b"hello"), 0);
-        assert_eq!(none.receive(&mut [0; DATAGRAM_MAX]), None);
+        assert_eq!(none.receive(&mut [0; DATAGRAM_MAX_BYTES]), None);
     });
     wait_listening(&lan.hosts[0], 0);
 }

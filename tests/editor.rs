@@ -1,21 +1,21 @@
 //! The line being typed: keys, editing, and the screen on which it stays whole.
 use std::io::Write;
 
-use p2pchat::base::lines::LINE_MAX;
-use p2pchat::ui::editor::{Editor, Outcome};
-use p2pchat::ui::keys::Decoder;
+use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::ui::editor::{EditOutcome, LineEditor};
+use p2pchat::ui::keys::KeyDecoder;
 use p2pchat::ui::terminal::Terminal;
 use termion::event::Key;
 
-fn type_in(editor: &mut Editor, text: &str) {
+fn type_in(editor: &mut LineEditor, text: &str) {
     for c in text.chars() {
-        assert_eq!(editor.key(Key::Char(c)), Outcome::Edited);
+        assert_eq!(editor.handle_key(Key::Char(c)), EditOutcome::Edited);
     }
 }
 
-fn line(editor: &mut Editor) -> String {
-    match editor.key(Key::Char('\n')) {
-        Outcome::Line(line) => line,
+fn line(editor: &mut LineEditor) -> String {
+    match editor.handle_key(Key::Char('\n')) {
+        EditOutcome::Line(line) => line,
         other => panic!("{other:?}"),
     }
 }
@@ -42,10 +42,10 @@ fn editing() {
         ("a", &[Key::F(3), Key::Esc, Key::Null, Alt('q')], "a"),
     ];
     for (typed, keys, result) in cases {
-        let mut editor = Editor::default();
+        let mut editor = LineEditor::default();
         type_in(&mut editor, typed);
         for key in *keys {
-            editor.key(*key);
+            editor.handle_key(*key);
         }
         assert_eq!(line(&mut editor), *result, "{typed} {keys:?}");
     }
@@ -53,80 +53,94 @@ fn editing() {
 
 #[test]
 fn ends_and_bounds() {
-    let mut editor = Editor::default();
-    let enter = editor.key(Key::Char('\n'));
-    assert_eq!(enter, Outcome::Edited, "an empty line is none");
+    let mut editor = LineEditor::default();
+    let enter = editor.handle_key(Key::Char('\n'));
+    assert_eq!(enter, EditOutcome::Edited, "an empty line is none");
     type_in(&mut editor, "half");
-    assert_eq!(editor.key(Key::Ctrl('d')), Outcome::Edited);
-    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Edited);
+    assert_eq!(editor.handle_key(Key::Ctrl('d')), EditOutcome::Edited);
+    assert_eq!(editor.handle_key(Key::Ctrl('c')), EditOutcome::Edited);
     assert!(editor.is_empty());
-    assert_eq!(editor.key(Key::Ctrl('c')), Outcome::Interrupt);
-    assert_eq!(editor.key(Key::Ctrl('d')), Outcome::EndOfInput);
-    assert_eq!(editor.key(Key::Char('\u{9b}')), Outcome::Refused);
-    for _ in 0..LINE_MAX / 2 {
-        assert_eq!(editor.key(Key::Char('é')), Outcome::Edited);
+    assert_eq!(editor.handle_key(Key::Ctrl('c')), EditOutcome::Interrupt);
+    assert_eq!(editor.handle_key(Key::Ctrl('d')), EditOutcome::EndOfInput);
+    assert_eq!(
+        editor.handle_key(Key::Char('\u{9b}')),
+        EditOutcome::Rejected
+    );
+    for _ in 0..LINE_MAX_BYTES / 2 {
+        assert_eq!(editor.handle_key(Key::Char('é')), EditOutcome::Edited);
     }
-    assert_eq!(editor.key(Key::Char('x')), Outcome::Refused);
-    editor.key(Key::Backspace);
+    assert_eq!(editor.handle_key(Key::Char('x')), EditOutcome::Rejected);
+    editor.handle_key(Key::Backspace);
     type_in(&mut editor, "x");
-    let wide = editor.key(Key::Char('é'));
-    assert_eq!(wide, Outcome::Refused, "one byte is left, it takes two");
+    let wide = editor.handle_key(Key::Char('é'));
+    assert_eq!(
+        wide,
+        EditOutcome::Rejected,
+        "one byte is left, it takes two"
+    );
     type_in(&mut editor, "y");
-    assert_eq!(line(&mut editor).len(), LINE_MAX);
+    assert_eq!(line(&mut editor).len(), LINE_MAX_BYTES);
 }
 
 #[test]
 fn going_back_to_earlier_lines() {
-    let mut editor = Editor::default();
-    assert_eq!(editor.key(Key::Up), Outcome::Refused);
+    let mut editor = LineEditor::default();
+    assert_eq!(editor.handle_key(Key::Up), EditOutcome::Rejected);
     for i in 0..150 {
         type_in(&mut editor, &format!("line {i}"));
         line(&mut editor);
     }
     type_in(&mut editor, "draft");
-    editor.key(Key::Up);
-    assert_eq!(editor.view(40).text, "line 149");
-    editor.key(Key::Down);
-    assert_eq!(editor.view(40).text, "draft");
-    assert_eq!(editor.key(Key::Down), Outcome::Refused);
+    editor.handle_key(Key::Up);
+    assert_eq!(editor.visible_line(40).text, "line 149");
+    editor.handle_key(Key::Down);
+    assert_eq!(editor.visible_line(40).text, "draft");
+    assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
     let mut steps = 0;
-    while editor.key(Key::Up) == Outcome::Edited {
+    while editor.handle_key(Key::Up) == EditOutcome::Edited {
         steps += 1;
     }
     assert_eq!(steps, 100);
     assert_eq!(line(&mut editor), "line 50");
-    assert_eq!(editor.key(Key::Down), Outcome::Refused);
+    assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
 }
 
 #[test]
 fn a_long_line_scrolls_sideways() {
-    let mut editor = Editor::default();
+    let mut editor = LineEditor::default();
     type_in(&mut editor, "0123456789");
-    let view = editor.view(5);
+    let view = editor.visible_line(5);
     assert_eq!((view.text.as_str(), view.cursor), ("6789", 4));
-    editor.key(Key::Left);
-    editor.key(Key::Left);
-    assert_eq!(editor.view(5).cursor, 2, "what can stand still does");
-    editor.key(Key::Home);
-    let view = editor.view(5);
+    editor.handle_key(Key::Left);
+    editor.handle_key(Key::Left);
+    assert_eq!(
+        editor.visible_line(5).cursor,
+        2,
+        "what can stand still does"
+    );
+    editor.handle_key(Key::Home);
+    let view = editor.visible_line(5);
     assert_eq!((view.text.as_str(), view.cursor), ("01234", 0));
-    editor.key(Key::End);
+    editor.handle_key(Key::End);
     for _ in 0..7 {
-        editor.key(Key::Backspace);
-        assert!(editor.view(5).cursor > 0, "some text is seen on the left");
+        editor.handle_key(Key::Backspace);
+        assert!(
+            editor.visible_line(5).cursor > 0,
+            "some text is seen on the left"
+        );
     }
     type_in(&mut editor, "日本語\t\u{202e}");
-    let view = editor.view(40);
+    let view = editor.visible_line(40);
     assert_eq!(view.text, "012日本語\u{2409}\u{fffd}");
     assert_eq!((view.width, view.cursor), (11, 11));
     for width in 0..14 {
-        let view = editor.view(width);
+        let view = editor.visible_line(width);
         assert!(view.width <= width.max(2) && view.cursor < width.max(2));
     }
 }
 
 fn keys(reads: &[&[u8]]) -> Vec<Key> {
-    let mut decoder = Decoder::default();
+    let mut decoder = KeyDecoder::default();
     let mut keys = Vec::new();
     for read in reads {
         decoder.feed(read, |key| keys.push(key));
@@ -259,9 +273,9 @@ fn the_half_typed_line_stays_whole() {
         column: 0,
         columns: 20,
     };
-    let mut editor = Editor::default();
-    let mut update = |terminal: &mut Terminal<Writes>, editor: &mut Editor, text: &str| {
-        terminal.update(text.as_bytes(), editor).unwrap();
+    let mut editor = LineEditor::default();
+    let mut update = |terminal: &mut Terminal<Writes>, editor: &mut LineEditor, text: &str| {
+        terminal.redraw(text.as_bytes(), editor).unwrap();
         let writes = std::mem::take(terminal.writer_mut()).0;
         assert_eq!(writes.len(), 1, "one write an update");
         screen.take(&writes[0]);
@@ -271,7 +285,7 @@ fn the_half_typed_line_stays_whole() {
     let (rows, row, column) = update(&mut terminal, &mut editor, "");
     assert_eq!((rows, row, column), (vec!["> ".to_owned()], 0, 2));
     type_in(&mut editor, "half");
-    editor.key(Key::Left);
+    editor.handle_key(Key::Left);
     let (rows, row, column) = update(&mut terminal, &mut editor, "one\ntwo\n");
     assert_eq!(rows, ["one", "two", "> half"]);
     assert_eq!((row, column), (2, 5));
@@ -281,7 +295,7 @@ fn the_half_typed_line_stays_whole() {
     assert_eq!(rows[2..], [&exact, &exact, "12345", "> half"]);
     assert_eq!(row, 5);
     terminal.set_prompt("#ops> ");
-    editor.key(Key::End);
+    editor.handle_key(Key::End);
     type_in(&mut editor, " a line longer than the screen");
     let (rows, row, column) = update(&mut terminal, &mut editor, "three\n");
     assert_eq!(rows[5..], ["three", "#ops> n the screen"]);

@@ -5,16 +5,16 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use p2pchat::base::batch::{Batch, Draft, Local, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
-use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::shell::session::history_query::{Query, show};
-use p2pchat::shell::session::renderer::Face;
-use p2pchat::shell::store::quota::Limits;
-use p2pchat::shell::store::scan::Archive;
+use p2pchat::base::name::{FolderName as Part, Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
+use p2pchat::shell::session::renderer::Renderer;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::scan::HistorySource;
 use p2pchat::shell::store::store::Store;
 
 use folders::{Folder, NoCore};
@@ -56,12 +56,15 @@ impl Author {
         for line in lines {
             text.push(line.as_bytes()).unwrap();
         }
-        let draft = Draft {
+        let draft = UnsignedBatch {
             log: self.log.clone(),
             username: Nick::new(self.name).unwrap(),
-            sequence: self.head.as_ref().map_or(1, |head| head.last() + 1),
+            sequence: self
+                .head
+                .as_ref()
+                .map_or(1, |head| head.last_sequence() + 1),
             lamport,
-            timestamp: Wall(lamport as i64 * 1000),
+            timestamp: WallTime(lamport as i64 * 1000),
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
@@ -73,16 +76,16 @@ impl Author {
     }
 }
 
-fn archive(folder: &Folder) -> Archive<'static> {
-    Archive::Disk(folder.0.join(NET.folder()))
+fn archive(folder: &Folder) -> HistorySource<'static> {
+    HistorySource::Disk(folder.0.join(NET.dir_name()))
 }
 
 /// A directory that got these batches in this order, in segments of some ten lines.
 fn stored<'a>(folder: &Folder, batches: impl IntoIterator<Item = &'a Batch>) {
-    let limits = Limits {
-        segment: 4096,
-        total: Some(u64::MAX),
-        ..Limits::default()
+    let limits = StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
     };
     let own = Identity::from_seed(&[1; 32]).id();
     let mut store = Store::open(&folder.0, NET, own, false, limits).unwrap();
@@ -94,24 +97,24 @@ fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
     for (i, batch) in batches.into_iter().enumerate() {
         let room = batch.log.target.room().unwrap();
         if !rooms.contains(room) {
-            store.join(&room.into()).unwrap();
+            store.open_folder(&room.into()).unwrap();
             rooms.push(room.clone());
         }
         // What a box notes for itself must make no difference.
-        let local = Local {
-            received: Wall(i as i64 * 77_777),
+        let local = LocalFields {
+            received: WallTime(i as i64 * 77_777),
             late: i % 2 == 0,
-            before: i % 5 == 0,
+            before_start: i % 5 == 0,
             backfill: i % 3 == 0,
         };
         store.save(batch, local).unwrap();
-        store.end_turn(&NoCore).unwrap();
+        store.enforce_limits(&NoCore).unwrap();
     }
 }
 
-fn shown(archive: &Archive<'_>, query: &Query, mut face: Face) -> Vec<String> {
+fn shown(archive: &HistorySource<'_>, query: &HistoryQuery, mut face: Renderer) -> Vec<String> {
     let mut all = Vec::new();
-    show(archive, NET, query, &mut face, Wall(0), &mut |out| {
+    run_query(archive, NET, query, &mut face, WallTime(0), &mut |out| {
         all.append(out);
         Ok(())
     })
@@ -120,21 +123,21 @@ fn shown(archive: &Archive<'_>, query: &Query, mut face: Face) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn pipe() -> Face {
-    Face::pipe(&Peer {
+fn pipe() -> Renderer {
+    Renderer::for_pipe(&Peer {
         id: PeerId([0; 32]),
-        nick: Nick::foreign(""),
+        nick: Nick::new_or_placeholder(""),
     })
 }
 
 fn all(folder: &Folder) -> Vec<String> {
-    shown(&archive(folder), &Query::default(), pipe())
+    shown(&archive(folder), &HistoryQuery::default(), pipe())
 }
 
 fn last(folder: &Folder, lines: u64) -> Vec<String> {
-    let query = Query {
-        last: Some(lines),
-        ..Query::default()
+    let query = HistoryQuery {
+        limit: Some(lines),
+        ..HistoryQuery::default()
     };
     shown(&archive(folder), &query, pipe())
 }
@@ -150,7 +153,7 @@ fn by_the_rule(batches: &[Batch]) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in batches {
         let mut i = 0;
-        batch.each_line(|line| {
+        batch.for_each_line(|line| {
             let key = (
                 batch.lamport + i,
                 batch.log.author.to_string(),
@@ -250,12 +253,12 @@ fn memory_is_read_like_a_disk() {
     let seed = &mut 4_101_842_887_655_102_017;
     let batches = talk(seed);
     let own = Identity::from_seed(&[1; 32]).id();
-    let mut store = Store::in_memory(own, NET, Limits::default());
+    let mut store = Store::in_memory(own, NET, StoreLimits::default());
     save(&mut store, &another_way(&batches, seed));
-    let (archive, network) = store.archive();
+    let (archive, network) = store.history_source();
     assert_eq!(network, NET);
     let expected = by_the_rule(&batches);
-    assert_eq!(shown(&archive, &Query::default(), pipe()), expected);
+    assert_eq!(shown(&archive, &HistoryQuery::default(), pipe()), expected);
 }
 
 #[test]
@@ -278,14 +281,14 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     // Chat lines are counted; a gap before the first of them is none between two.
     assert_eq!(last(&folder, 1), lines[3..]);
     assert_eq!(last(&folder, 2), lines[1..]);
-    let since = |ms| Query {
-        since: Some(Wall(ms)),
-        ..Query::default()
+    let since = |ms| HistoryQuery {
+        since: Some(WallTime(ms)),
+        ..HistoryQuery::default()
     };
     let archive = archive(&folder);
     assert_eq!(shown(&archive, &since(6_500), pipe()), lines[2..]);
     assert!(shown(&archive, &since(7_001), pipe()).is_empty());
-    let json = shown(&archive, &Query::default(), Face::json());
+    let json = shown(&archive, &HistoryQuery::default(), Renderer::json());
     let form = r##"{"type":"gap","target":"#general","sender":"ID","incarnation":"0000000000000001","from":3,"to":5}"##;
     let id = batches[0].log.author.to_string();
     assert_eq!(json[2], form.replace("ID", &id));
@@ -297,10 +300,10 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     assert_eq!(lines[2], gap, "{lines:#?}");
     stored(&folder, &missing[..1]);
     // A start cuts off what does not hold, and this holds.
-    let (room, limits) = (Part::from(&Room::general()), Limits::default());
+    let (room, limits) = (Part::from(&Room::general()), StoreLimits::default());
     for clean in [false, true] {
         let mut store = Store::open(&folder.0, NET, bob_id, clean, limits).unwrap();
-        let ranges = store.join(&room).unwrap();
+        let ranges = store.open_folder(&room).unwrap();
         assert!(ranges.iter().any(|range| range.high == 6));
     }
     let lines = all(&folder);
@@ -310,7 +313,7 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     // What was stored a second time is there once.
     let mut again = Vec::new();
     for batch in batches.iter().chain(&missing) {
-        batch.stored(Local::default(), &mut again);
+        batch.write_stored(LocalFields::default(), &mut again);
     }
     append(&folder.segments("#general")[0], &again);
     assert_eq!(all(&folder), lines);
@@ -382,7 +385,7 @@ fn what_nobody_signed_is_not_shown() {
         });
         fs::write(path, text.replace(good, "evil 00")).unwrap();
     }
-    append(segments.last().unwrap(), &batches[0].bytes()[..50]);
+    append(segments.last().unwrap(), &batches[0].as_bytes()[..50]);
     let lines = all(&folder);
     let said = said(&lines);
     assert!(
@@ -405,12 +408,12 @@ fn what_nobody_signed_is_not_shown() {
     let of_other = Batch::sign(
         &foreign.identity,
         &other,
-        Draft {
+        UnsignedBatch {
             log: draft.log.clone(),
             username: draft.username.clone(),
             sequence: 1,
             lamport: 5,
-            timestamp: Wall(0),
+            timestamp: WallTime(0),
             previous: None,
             action: false,
             lines: &text,
@@ -418,12 +421,12 @@ fn what_nobody_signed_is_not_shown() {
         },
     );
     let mut line = Vec::new();
-    of_other.stored(Local::default(), &mut line);
+    of_other.write_stored(LocalFields::default(), &mut line);
     append(&path, &line);
     line.clear();
     Author::new("carol", "ops", 1)
         .say(5, &["in #ops"])
-        .stored(Local::default(), &mut line);
+        .write_stored(LocalFields::default(), &mut line);
     append(&path, &line);
     append(&path, b"\n{}\nnonsense\n\xff\xfe\n{\"type\":\"chat\"}\n");
     for name in ["ops", "@", "#Ops", "#a b"] {
@@ -459,24 +462,24 @@ fn rooms_times_and_texts_are_picked() {
     ];
     let folder = Folder::new();
     stored(&folder, &batches);
-    let picked = |query: Query| {
+    let picked = |query: HistoryQuery| {
         let lines = shown(&archive(&folder), &query, pipe());
         said(&lines)
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let room = |name: &str| Query {
+    let room = |name: &str| HistoryQuery {
         folders: vec![(&Room::new(name).unwrap()).into()],
-        ..Query::default()
+        ..HistoryQuery::default()
     };
     assert_eq!(picked(room("ops")), ["in ops"]);
     assert_eq!(picked(room("general")).len(), 4);
     assert!(picked(room("nowhere")).is_empty());
-    let search = |text: &str, last| Query {
+    let search = |text: &str, last| HistoryQuery {
         search: Some(text.into()),
-        last,
-        ..Query::default()
+        limit: last,
+        ..HistoryQuery::default()
     };
     assert_eq!(
         picked(search("all", None)),
@@ -485,17 +488,17 @@ fn rooms_times_and_texts_are_picked() {
     assert_eq!(picked(search("all", Some(1))), ["GRÜSSE, all"]);
     assert_eq!(picked(search("GRÜ", None)).len(), 2);
     assert!(picked(search("nothing", None)).is_empty());
-    let since = |ms| Query {
-        since: Some(Wall(ms)),
-        ..Query::default()
+    let since = |ms| HistoryQuery {
+        since: Some(WallTime(ms)),
+        ..HistoryQuery::default()
     };
     assert_eq!(picked(since(3_000)), ["in ops", "GRÜSSE, all", "four"]);
-    let both = Query {
-        last: Some(2),
+    let both = HistoryQuery {
+        limit: Some(2),
         ..since(3_000)
     };
     assert_eq!(picked(both), ["GRÜSSE, all", "four"]);
-    let json = shown(&archive(&folder), &room("ops"), Face::json());
+    let json = shown(&archive(&folder), &room("ops"), Renderer::json());
     let id = batches[0].log.author;
     assert_eq!(
         json,
@@ -504,7 +507,7 @@ fn rooms_times_and_texts_are_picked() {
             id.short()
         )]
     );
-    let json = shown(&archive(&folder), &search("four", None), Face::json());
+    let json = shown(&archive(&folder), &search("four", None), Renderer::json());
     assert!(json[0].contains(r#""sequence":4,"lamport":5,"content":"four"}"#));
 }
 
@@ -514,7 +517,11 @@ fn controls_act_on_nobody() {
     let folder = Folder::new();
     stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
     assert!(all(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
-    let json = shown(&archive(&folder), &Query::default(), Face::json());
+    let json = shown(
+        &archive(&folder),
+        &HistoryQuery::default(),
+        Renderer::json(),
+    );
     assert!(json[0].ends_with(r#""content":"a\u001b[2J\u202eb\t"}"#));
 }
 
@@ -539,12 +546,12 @@ fn segments_that_go_while_they_are_read_are_no_obstacle() {
         pieces.push(std::mem::take(out));
         io::Result::Ok(())
     };
-    show(
+    run_query(
         &archive(&folder),
         NET,
-        &Query::default(),
+        &HistoryQuery::default(),
         &mut pipe(),
-        Wall(0),
+        WallTime(0),
         &mut take,
     )
     .unwrap();

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::{Nick, Room};
-use p2pchat::base::time::Wall;
-use p2pchat::shell::config::arguments::Verb;
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::config::arguments::Subcommand;
 use p2pchat::shell::config::failure::Failure;
-use p2pchat::shell::config::help::{HELP, VERSION};
-use p2pchat::shell::config::options::{DEFAULT_GROUP, Options, parse, read_file};
+use p2pchat::shell::config::help::{USAGE_TEXT, VERSION_LINE};
+use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse, read_options_file};
 use p2pchat::shell::config::values::{Color, Since};
-use p2pchat::wire::code::{ADDRESSES_MAX, Code, CodeError, Place, places};
-use p2pchat::wire::secret::{SECRET_MAX, Secret, SecretError, keygen};
+use p2pchat::wire::code::{
+    ADDRESSES_MAX, ConnectionCode, Endpoint, EndpointError, parse_endpoints,
+};
+use p2pchat::wire::secret::{NetworkKeys, NetworkSecretError, SECRET_MAX_BYTES, generate_secret};
 
 /// Words are separated by spaces; `·` stands for a space within a word, `∅` for an empty word, `⏎` for a line's end.
 fn words(line: &str) -> Vec<OsString> {
@@ -44,9 +46,9 @@ fn refused(line: &str, file: Option<&str>) -> String {
     match run(line, HOME, file) {
         Ok(options) => panic!("{line}, {file:?}: taken as {options:?}"),
         Err(failure) => {
-            assert_eq!(failure.status, 2, "{line}: {failure}");
-            one_line(&failure.sentence);
-            failure.sentence
+            assert_eq!(failure.exit_status, 2, "{line}: {failure}");
+            one_line(&failure.message);
+            failure.message
         }
     }
 }
@@ -63,31 +65,31 @@ fn rooms(options: &Options) -> Vec<&str> {
 #[test]
 fn what_the_program_is_started_with_is_told_apart_by_hand() {
     let options = ok("send -r ops -p 1 --interface lo -u bob hello");
-    assert_eq!(options.by_hand, ["--username", "--port", "--interface"]);
+    assert_eq!(options.explicit, ["--username", "--port", "--interface"]);
 }
 
 #[test]
 fn nothing_given_means_the_defaults() {
     let options = ok("");
     let expected = Options {
-        command: Verb::Chat,
+        subcommand: Subcommand::Chat,
         username: Nick::new("alice").unwrap(),
-        by_hand: Vec::new(),
+        explicit: Vec::new(),
         port: None,
-        multicast: Some(DEFAULT_GROUP),
+        multicast: Some(DEFAULT_MULTICAST_GROUP),
         rooms: vec![Room::general()],
-        to: None,
-        peers: Vec::new(),
+        to_peer: None,
+        static_peers: Vec::new(),
         interfaces: Vec::new(),
         secret_file: None,
         directory: Some(PathBuf::from("/home/alice/.local/state/p2pchat")),
         json: false,
         count: None,
-        wait: None,
+        wait_ms: None,
         need: None,
         backlog: 0,
         echo: true,
-        commands: false,
+        has_slash_commands: false,
         color: Color::Auto,
         quiet: false,
         debug: false,
@@ -102,29 +104,29 @@ fn nothing_given_means_the_defaults() {
 #[test]
 fn commands_are_found_wherever_options_stand() {
     let table = [
-        ("", Verb::Chat),
-        ("-r ops", Verb::Chat),
-        ("--", Verb::Chat),
-        ("send hi", Verb::Send),
-        ("-r ops send hi", Verb::Send),
-        ("listen -n 3", Verb::Listen),
-        ("-n 3 listen", Verb::Listen),
-        ("peers", Verb::Peers),
-        ("--json peers -W 1", Verb::Peers),
-        ("history", Verb::History),
-        ("-n 3 history", Verb::History),
-        ("whoami --qr", Verb::Whoami),
-        ("keygen", Verb::Keygen),
-        ("-h", Verb::Help),
-        ("-help", Verb::Help),
-        ("send --help", Verb::Help),
-        ("-qh", Verb::Help),
-        ("-p 99999 -h", Verb::Help),
-        ("-V", Verb::Version),
-        ("listen --version --nonsense", Verb::Version),
+        ("", Subcommand::Chat),
+        ("-r ops", Subcommand::Chat),
+        ("--", Subcommand::Chat),
+        ("send hi", Subcommand::Send),
+        ("-r ops send hi", Subcommand::Send),
+        ("listen -n 3", Subcommand::Listen),
+        ("-n 3 listen", Subcommand::Listen),
+        ("peers", Subcommand::Peers),
+        ("--json peers -W 1", Subcommand::Peers),
+        ("history", Subcommand::History),
+        ("-n 3 history", Subcommand::History),
+        ("whoami --qr", Subcommand::Whoami),
+        ("keygen", Subcommand::Keygen),
+        ("-h", Subcommand::Help),
+        ("-help", Subcommand::Help),
+        ("send --help", Subcommand::Help),
+        ("-qh", Subcommand::Help),
+        ("-p 99999 -h", Subcommand::Help),
+        ("-V", Subcommand::Version),
+        ("listen --version --nonsense", Subcommand::Version),
     ];
     for (line, verb) in table {
-        assert_eq!(ok(line).command, verb, "{line}");
+        assert_eq!(ok(line).subcommand, verb, "{line}");
     }
 }
 
@@ -191,7 +193,7 @@ fn each_line_of_text_is_one_message() {
     let lines = |text: &str| -> Vec<String> {
         let options = parse(vec!["send".into(), text.into()], &|_| None, None).unwrap();
         options
-            .lines()
+            .text_lines()
             .map(|line| String::from_utf8(line.to_vec()).unwrap())
             .collect()
     };
@@ -200,7 +202,7 @@ fn each_line_of_text_is_one_message() {
     assert_eq!(lines("one\n\ntwo"), ["one", "", "two"]);
     assert_eq!(lines("\n"), [""]);
     assert!(lines("").is_empty());
-    assert_eq!(ok("send").lines().count(), 0);
+    assert_eq!(ok("send").text_lines().count(), 0);
 }
 
 #[test]
@@ -228,18 +230,18 @@ fn values_are_understood() {
         Some(Path::new("/s"))
     );
     assert_eq!(ok("listen -n1").count, Some(1));
-    assert_eq!(ok("listen -W 0").wait, Some(0));
-    assert_eq!(ok("send -W0.25").wait, Some(250));
-    assert_eq!(ok("peers -W .0001").wait, Some(1));
+    assert_eq!(ok("listen -W 0").wait_ms, Some(0));
+    assert_eq!(ok("send -W0.25").wait_ms, Some(250));
+    assert_eq!(ok("peers -W .0001").wait_ms, Some(1));
     assert_eq!(ok("send --need 0").need, Some(0));
     assert_eq!(ok("--backlog 20").backlog, 20);
     assert!(!ok("--no-echo").echo);
-    assert!(ok("--commands").commands);
+    assert!(ok("--commands").has_slash_commands);
     assert!(ok("--json").json);
     assert!(ok("whoami --qr").qr);
     assert_eq!(ok("--color never").color, Color::Never);
     assert_eq!(ok("-u a -u b").username.as_str(), "b");
-    let peers = ok("--peer 10.0.0.7 --peer box:77").peers;
+    let peers = ok("--peer 10.0.0.7 --peer box:77").static_peers;
     assert_eq!((peers[0].host.as_str(), peers[0].port), ("10.0.0.7", 9999));
     assert_eq!((peers[1].host.as_str(), peers[1].port), ("box", 77));
 }
@@ -255,9 +257,9 @@ fn history_is_of_all_rooms_unless_some_are_named() {
     assert_eq!(options.search.as_deref(), Some("Hello"));
     let since = |text: &str| ok(&format!("history --since {text}")).since;
     for (text, ms) in [("90s", 90), ("10m", 600), ("2h", 7200), ("3d", 259_200)] {
-        assert_eq!(since(text), Some(Since::Ago(ms * 1000)), "{text}");
+        assert_eq!(since(text), Some(Since::AgoMs(ms * 1000)), "{text}");
     }
-    let at = |text: &str| Some(Since::At(Wall::parse(text).unwrap()));
+    let at = |text: &str| Some(Since::At(WallTime::parse(text).unwrap()));
     assert_eq!(since("2026-11-21"), at("2026-11-21T00:00:00Z"));
     assert_eq!(
         since("2026-11-21T12:31:04+02:00"),
@@ -267,10 +269,10 @@ fn history_is_of_all_rooms_unless_some_are_named() {
 
 #[test]
 fn a_wait_is_rounded_up_to_milliseconds() {
-    assert_eq!(ok("peers -W 2.").wait, Some(2_000));
-    assert_eq!(ok("peers -W 1.0020").wait, Some(1_002));
-    assert_eq!(ok("peers -W 1.00201").wait, Some(1_003));
-    assert_eq!(ok("peers -W 1000000000").wait, Some(1_000_000_000_000));
+    assert_eq!(ok("peers -W 2.").wait_ms, Some(2_000));
+    assert_eq!(ok("peers -W 1.0020").wait_ms, Some(1_002));
+    assert_eq!(ok("peers -W 1.00201").wait_ms, Some(1_003));
+    assert_eq!(ok("peers -W 1000000000").wait_ms, Some(1_000_000_000_000));
     for wait in [
         ".",
         "1e3",
@@ -390,7 +392,7 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
 #[test]
 fn a_default_name_is_cleaned_to_fit() {
     let host = nix::unistd::gethostname().unwrap();
-    let host = Nick::cleaned(host.to_str().unwrap()).unwrap();
+    let host = Nick::sanitize(host.to_str().unwrap()).unwrap();
     let long = "x".repeat(40);
     let table: [(&[(&str, &str)], &str); 8] = [
         (&[("P2PCHAT_USERNAME", "bob"), ("USER", "alice")], "bob"),
@@ -480,7 +482,7 @@ fn the_directory_is_chosen() {
             expected.map(Path::new),
             "{line} {env:?} {file:?}"
         );
-        assert_eq!(options.ephemeral(), expected.is_none());
+        assert_eq!(options.is_ephemeral(), expected.is_none());
     }
     refused("", Some("--dir f\n--ephemeral"));
 }
@@ -515,8 +517,8 @@ fn the_options_file_serves_every_command() {
         );
     }
     assert_eq!(
-        run("-h", HOME, Some("nonsense")).unwrap().command,
-        Verb::Help
+        run("-h", HOME, Some("nonsense")).unwrap().subcommand,
+        Subcommand::Help
     );
 }
 
@@ -531,54 +533,57 @@ fn the_options_file_is_found_and_read() {
     let plain = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
     let xdg =
         |name: &str| (name == "XDG_CONFIG_HOME").then(|| home.join("config").into_os_string());
-    assert_eq!(read_file(&plain), Ok(None));
-    assert_eq!(read_file(&|_| None), Ok(None));
+    assert_eq!(read_options_file(&plain), Ok(None));
+    assert_eq!(read_options_file(&|_| None), Ok(None));
     std::fs::write(dotted.join("options"), "-r dotted").unwrap();
     std::fs::write(config.join("options"), "-r xdg").unwrap();
-    assert_eq!(read_file(&plain), Ok(Some("-r dotted".into())));
-    assert_eq!(read_file(&xdg), Ok(Some("-r xdg".into())));
+    assert_eq!(read_options_file(&plain), Ok(Some("-r dotted".into())));
+    assert_eq!(read_options_file(&xdg), Ok(Some("-r xdg".into())));
     for bad in [b"-u \xff".to_vec(), vec![b'#'; 70_000]] {
         std::fs::write(config.join("options"), bad).unwrap();
-        let failure = read_file(&xdg).unwrap_err();
-        assert_eq!(failure.status, 78);
-        one_line(&failure.sentence);
+        let failure = read_options_file(&xdg).unwrap_err();
+        assert_eq!(failure.exit_status, 78);
+        one_line(&failure.message);
     }
     std::fs::remove_dir_all(home).unwrap();
 }
 
 #[test]
 fn the_help_fits_one_screen_and_names_what_is_built() {
-    assert!(HELP.lines().count() <= 24);
-    for line in HELP.lines() {
+    assert!(USAGE_TEXT.lines().count() <= 24);
+    for line in USAGE_TEXT.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    for spec in p2pchat::shell::config::arguments::SPECS {
+    for spec in p2pchat::shell::config::arguments::OPTION_SPECS {
         assert_eq!(
-            HELP.contains(spec.long),
-            !spec.verbs.is_empty(),
+            USAGE_TEXT.contains(spec.long),
+            !spec.subcommands.is_empty(),
             "{}",
             spec.long
         );
         if let Some(short) = spec.short {
             assert!(
-                HELP.contains(&format!("-{}, {}", short as char, spec.long)),
+                USAGE_TEXT.contains(&format!("-{}, {}", short as char, spec.long)),
                 "{}",
                 spec.long
             );
         }
     }
-    assert_eq!(VERSION, format!("p2pchat {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        VERSION_LINE,
+        format!("p2pchat {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
 fn peers_to_dial_are_named_in_many_ways() {
     let id = Identity::from_seed(&[7; 32]).id();
-    let place = |host: &str, port| Place {
+    let place = |host: &str, port| Endpoint {
         peer: None,
         host: host.into(),
         port,
     };
-    let at = |host: &str, port| Place {
+    let at = |host: &str, port| Endpoint {
         peer: Some(id),
         host: host.into(),
         port,
@@ -600,39 +605,39 @@ fn peers_to_dial_are_named_in_many_ways() {
         ),
     ];
     for (text, expected) in good {
-        assert_eq!(places(&text), Ok(expected), "{text}");
+        assert_eq!(parse_endpoints(&text), Ok(expected), "{text}");
     }
     let bad = [
-        (String::new(), CodeError::Empty),
-        (format!("{id}@"), CodeError::Empty),
-        ("bob@box".into(), CodeError::Id),
+        (String::new(), EndpointError::Empty),
+        (format!("{id}@"), EndpointError::Empty),
+        ("bob@box".into(), EndpointError::InvalidId),
         (
             format!("{}@box", id.to_string().to_uppercase()),
-            CodeError::Id,
+            EndpointError::InvalidId,
         ),
-        ("box,box".into(), CodeError::NoId),
-        (format!("{id}@a,,b"), CodeError::Host),
+        ("box,box".into(), EndpointError::MissingId),
+        (format!("{id}@a,,b"), EndpointError::InvalidHost),
         (
             format!("{id}@{}a", "a,".repeat(ADDRESSES_MAX)),
-            CodeError::TooMany,
+            EndpointError::TooManyAddresses,
         ),
-        (":80".into(), CodeError::Host),
-        ("a b".into(), CodeError::Host),
-        ("-box".into(), CodeError::Host),
-        ("300.1.1.1".into(), CodeError::Host),
-        ("1.2".into(), CodeError::Host),
-        ("a..b".into(), CodeError::Host),
-        ("x".repeat(64), CodeError::Host),
-        ("box:".into(), CodeError::Port),
-        ("box:0".into(), CodeError::Port),
-        ("box:+1".into(), CodeError::Port),
-        ("box:65536".into(), CodeError::Port),
-        ("[box]:1".into(), CodeError::Brackets),
-        ("[::1".into(), CodeError::Brackets),
-        ("[::1]1".into(), CodeError::Brackets),
+        (":80".into(), EndpointError::InvalidHost),
+        ("a b".into(), EndpointError::InvalidHost),
+        ("-box".into(), EndpointError::InvalidHost),
+        ("300.1.1.1".into(), EndpointError::InvalidHost),
+        ("1.2".into(), EndpointError::InvalidHost),
+        ("a..b".into(), EndpointError::InvalidHost),
+        ("x".repeat(64), EndpointError::InvalidHost),
+        ("box:".into(), EndpointError::InvalidPort),
+        ("box:0".into(), EndpointError::InvalidPort),
+        ("box:+1".into(), EndpointError::InvalidPort),
+        ("box:65536".into(), EndpointError::InvalidPort),
+        ("[box]:1".into(), EndpointError::InvalidBrackets),
+        ("[::1".into(), EndpointError::InvalidBrackets),
+        ("[::1]1".into(), EndpointError::InvalidBrackets),
     ];
     for (text, error) in bad {
-        assert_eq!(places(&text), Err(error), "{text}");
+        assert_eq!(parse_endpoints(&text), Err(error), "{text}");
         one_line(&error.to_string());
     }
 }
@@ -651,7 +656,7 @@ fn a_connection_code_is_read_back() {
         "224.0.0.1:9",
         "10.0.0.8:0",
     ]);
-    let code = Code::new(id, &all);
+    let code = ConnectionCode::new(id, &all);
     assert_eq!(
         code.addresses,
         parsed(&["10.0.0.7:9999", "[2001:db8::1]:9999"])
@@ -660,42 +665,42 @@ fn a_connection_code_is_read_back() {
     assert_eq!(text, format!("{id}@10.0.0.7:9999,[2001:db8::1]:9999"));
     assert_eq!(text.parse(), Ok(code.clone()));
     assert_eq!(format!(" {text}\n").parse(), Ok(code));
-    assert_eq!(places(&text).unwrap().len(), 2);
+    assert_eq!(parse_endpoints(&text).unwrap().len(), 2);
 
     let many: Vec<SocketAddr> = (1..20)
         .map(|i| SocketAddr::from(([10, 0, 0, i], 1)))
         .collect();
-    let code = Code::new(id, &many);
+    let code = ConnectionCode::new(id, &many);
     assert_eq!(code.addresses, many[..ADDRESSES_MAX]);
     assert_eq!(code.to_string().parse(), Ok(code.clone()));
     assert_eq!(
-        format!("{code},10.0.0.99:1").parse::<Code>(),
-        Err(CodeError::TooMany)
+        format!("{code},10.0.0.99:1").parse::<ConnectionCode>(),
+        Err(EndpointError::TooManyAddresses)
     );
     for (text, error) in [
-        (id.to_string(), CodeError::NoId),
-        (format!("{id}@"), CodeError::Empty),
-        (format!("{id}@box:1"), CodeError::Host),
-        (format!("{id}@10.0.0.7:0"), CodeError::Port),
-        ("me@10.0.0.7:1".into(), CodeError::Id),
+        (id.to_string(), EndpointError::MissingId),
+        (format!("{id}@"), EndpointError::Empty),
+        (format!("{id}@box:1"), EndpointError::InvalidHost),
+        (format!("{id}@10.0.0.7:0"), EndpointError::InvalidPort),
+        ("me@10.0.0.7:1".into(), EndpointError::InvalidId),
     ] {
-        assert_eq!(text.parse::<Code>(), Err(error), "{text}");
+        assert_eq!(text.parse::<ConnectionCode>(), Err(error), "{text}");
     }
 }
 
 #[test]
 fn one_secret_gives_three_keys_and_never_shows_itself() {
-    let text = keygen(&[0xa5; 32]);
+    let text = generate_secret(&[0xa5; 32]);
     assert!(text.len() == 52 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')));
-    let secret = Secret::new(text.as_bytes()).unwrap();
+    let secret = NetworkKeys::derive(text.as_bytes()).unwrap();
     for end in ["\n", "\r\n"] {
-        let same = Secret::new(format!("{text}{end}").as_bytes()).unwrap();
+        let same = NetworkKeys::derive(format!("{text}{end}").as_bytes()).unwrap();
         assert_eq!(
             (same.network(), same.psk(), same.beacon_key()),
             (secret.network(), secret.psk(), secret.beacon_key())
         );
     }
-    let other = Secret::new(format!("{text}\n\n").as_bytes()).unwrap();
+    let other = NetworkKeys::derive(format!("{text}\n\n").as_bytes()).unwrap();
     assert_ne!(other.network(), secret.network());
     let keys = [&secret.network().0, secret.psk(), secret.beacon_key()];
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
@@ -705,18 +710,18 @@ fn one_secret_gives_three_keys_and_never_shows_itself() {
     assert!(
         !shown.contains(&text)
             && !shown.contains(&psk[..8])
-            && shown.contains(&secret.network().folder())
+            && shown.contains(&secret.network().dir_name())
     );
 
-    assert!(Secret::new(&[b'x'; 16]).is_ok());
+    assert!(NetworkKeys::derive(&[b'x'; 16]).is_ok());
     assert_eq!(
-        Secret::new(b"fifteen bytes..\n").err(),
-        Some(SecretError::TooShort)
+        NetworkKeys::derive(b"fifteen bytes..\n").err(),
+        Some(NetworkSecretError::TooShort)
     );
-    assert!(Secret::new(&[b'x'; SECRET_MAX]).is_ok());
+    assert!(NetworkKeys::derive(&[b'x'; SECRET_MAX_BYTES]).is_ok());
     assert_eq!(
-        Secret::new(&[b'x'; SECRET_MAX + 1]).err(),
-        Some(SecretError::TooLong)
+        NetworkKeys::derive(&[b'x'; SECRET_MAX_BYTES + 1]).err(),
+        Some(NetworkSecretError::TooLong)
     );
-    one_line(&SecretError::TooShort.to_string());
+    one_line(&NetworkSecretError::TooShort.to_string());
 }

@@ -1,9 +1,11 @@
 //! Messages for one reader: what the reader alone can open, and what all others make of it.
-use p2pchat::base::batch::{Batch, BatchError, DIRECT_MAX, Draft, Local, LogId};
+use p2pchat::base::batch::{
+    Batch, BatchError, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, UnsignedBatch,
+};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use p2pchat::base::lines::{LINE_MAX, Lines, TEXT_MAX};
+use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Target};
-use p2pchat::base::time::Wall;
+use p2pchat::base::time::WallTime;
 use p2pchat::wire::sealed;
 
 const NETWORK: NetworkTag = NetworkTag::OPEN;
@@ -28,13 +30,13 @@ fn log(author: &Identity, reader: PeerId) -> LogId {
     }
 }
 
-fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> Draft<'a> {
-    Draft {
+fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> UnsignedBatch<'a> {
+    UnsignedBatch {
         log,
         username: Nick::new("alice").expect("a fit name"),
         sequence,
         lamport: 40,
-        timestamp: Wall(1_700_000_000_000),
+        timestamp: WallTime(1_700_000_000_000),
         previous: (sequence > 1).then_some(Hash([9; 32])),
         action: false,
         lines,
@@ -50,12 +52,12 @@ fn message(author: &Identity, reader: PeerId, sequence: u64, lines: &Lines) -> B
 
 /// As another box gets it.
 fn arrived(batch: &Batch) -> Batch {
-    Batch::parse(batch.bytes().to_vec(), &NETWORK).expect("a batch")
+    Batch::parse(batch.as_bytes().to_vec(), &NETWORK).expect("a batch")
 }
 
 fn shown(batch: &Batch) -> Vec<String> {
     let mut lines = Vec::new();
-    batch.each_line(|line| lines.push(line.to_owned()));
+    batch.for_each_line(|line| lines.push(line.to_owned()));
     lines
 }
 
@@ -65,13 +67,16 @@ fn the_reader_opens_it_and_nobody_else() {
     for texts in [&["psst"][..], &["", "two", "\u{1}\t\"three\""]] {
         let batch = message(&alice, bob.id(), 5, &lines(texts));
         assert_eq!(shown(&batch), texts, "its author reads it");
-        assert_eq!(batch.last(), 4 + texts.len() as u64);
-        let text = String::from_utf8_lossy(batch.bytes()).into_owned();
+        assert_eq!(batch.last_sequence(), 4 + texts.len() as u64);
+        let text = String::from_utf8_lossy(batch.as_bytes()).into_owned();
         assert!(!text.contains("two") && !text.contains("psst"), "{text}");
 
         let mut came = arrived(&batch);
-        assert!(came.verify(&alice.id().key().expect("a key")));
-        assert_eq!((came.count, came.last()), (batch.count, batch.last()));
+        assert!(came.verify(&alice.id().verifying_key().expect("a key")));
+        assert_eq!(
+            (came.count, came.last_sequence()),
+            (batch.count, batch.last_sequence())
+        );
         assert_eq!(
             shown(&came),
             Vec::<String>::new(),
@@ -81,7 +86,7 @@ fn the_reader_opens_it_and_nobody_else() {
             assert_eq!(sealed::open(other, &NETWORK, &came), None);
         }
         let opened = sealed::open(&bob, &NETWORK, &came).expect("it is for bob");
-        assert!(came.set_plain(opened));
+        assert!(came.set_plaintext(opened));
         assert_eq!(shown(&came), texts);
     }
 }
@@ -133,7 +138,7 @@ fn what_the_seal_holds_must_be_what_its_author_said() {
         draft(place, 1, &three, &sealed),
     ));
     let opened = sealed::open(&bob, &NETWORK, &came).expect("it opens");
-    assert!(!came.set_plain(opened));
+    assert!(!came.set_plaintext(opened));
     assert!(shown(&came).is_empty());
 }
 
@@ -142,19 +147,19 @@ fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
     let (alice, bob) = (someone(1), someone(2));
     for texts in [&["psst"][..], &["one", "\",\"signature\":\"two"]] {
         let batch = message(&alice, bob.id(), 1, &lines(texts));
-        let local = Local {
-            received: Wall(1_700_000_000_123),
+        let local = LocalFields {
+            received: WallTime(1_700_000_000_123),
             late: true,
-            ..Local::default()
+            ..LocalFields::default()
         };
         let mut line = Vec::new();
-        batch.stored(local, &mut line);
+        batch.write_stored(local, &mut line);
         line.pop();
-        let (stored, found) = Batch::from_stored(&line, &NETWORK).expect("a stored batch");
+        let (stored, found) = Batch::parse_stored(&line, &NETWORK).expect("a stored batch");
         assert_eq!((shown(&stored), found), (shown(&batch), local));
-        assert_eq!(stored.bytes(), batch.bytes());
-        let outline = Batch::outline(&line).expect("a stored batch");
-        let numbers = (outline.sequence, outline.last);
+        assert_eq!(stored.as_bytes(), batch.as_bytes());
+        let outline = Batch::parse_header(&line).expect("a stored batch");
+        let numbers = (outline.sequence, outline.last_sequence);
         assert_eq!((outline.log, numbers), (batch.log, (1, texts.len() as u64)));
         assert!(Batch::parse(line, &NETWORK).is_err());
     }
@@ -163,19 +168,19 @@ fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
 #[test]
 fn the_largest_fits_and_a_larger_one_is_refused() {
     let (alice, bob) = (someone(1), someone(2));
-    let line = "\u{1}".repeat(LINE_MAX);
+    let line = "\u{1}".repeat(LINE_MAX_BYTES);
     let mut text = lines(&[&line, &line, &line, "x"]).take_batch();
-    assert!(text.len() <= TEXT_MAX);
+    assert!(text.len() <= BATCH_TEXT_MAX_BYTES);
     text.append(&lines(&["y"]));
     let batch = message(&alice, bob.id(), 1, &text);
-    assert!(batch.bytes().len() <= DIRECT_MAX);
+    assert!(batch.as_bytes().len() <= DIRECT_BATCH_MAX_BYTES);
     let opened = sealed::open(&bob, &NETWORK, &arrived(&batch));
     assert_eq!(opened, Some(text));
 
     let place = log(&alice, bob.id());
-    let long = "A".repeat(DIRECT_MAX);
+    let long = "A".repeat(DIRECT_BATCH_MAX_BYTES);
     let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &lines(&["x"]), &long));
-    let parsed = Batch::parse(batch.bytes().to_vec(), &NETWORK);
+    let parsed = Batch::parse(batch.as_bytes().to_vec(), &NETWORK);
     assert_eq!(parsed.map(|_| ()), Err(BatchError::Malformed));
 }
 
@@ -189,7 +194,7 @@ fn local_fields_that_are_signed_are_refused() {
     };
     let text = lines(&["hello"]);
     let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &text, "AAAA"));
-    let json = String::from_utf8(batch.bytes().to_vec()).expect("text");
+    let json = String::from_utf8(batch.as_bytes().to_vec()).expect("text");
     assert!(Batch::parse(json.clone().into_bytes(), &NETWORK).is_ok());
     for field in [
         "\"late\":true",

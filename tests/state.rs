@@ -1,19 +1,20 @@
 //! The state directory: identity, lock, known peers, the mark of a clean end, secret files.
-use p2pchat::base::table::Table;
+use p2pchat::base::table::SortedMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use p2pchat::base::event::Known;
+use p2pchat::base::event::KnownPeer;
 use p2pchat::base::identity::{Hash, Identity, PeerId};
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::node::context::Resume;
+use p2pchat::base::time::WallTime;
+use p2pchat::node::context::ResumeState;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::state::state_dir::{
-    KNOWN_BYTES_MAX, KNOWN_MAX, Opened, State, own_identity, read_secret,
+    KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_PEERS_MAX, OpenedStateDir, StateDir, load_own_identity,
+    read_secret,
 };
 
 /// A directory of this test's own, gone when it is over.
@@ -42,14 +43,14 @@ fn at(directory: &Path) -> Options {
     parse(vec!["--dir".into(), directory.into()], &|_| None, None).unwrap()
 }
 
-fn open(directory: &Path) -> Opened {
-    State::open(&at(directory)).unwrap_or_else(|failure| panic!("{failure}"))
+fn open(directory: &Path) -> OpenedStateDir {
+    StateDir::open(&at(directory)).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn failing(directory: &Path, status: u8) -> Failure {
-    let failure = State::open(&at(directory)).err().expect("opened");
-    assert_eq!(failure.status, status, "{failure}");
-    assert!(!failure.sentence.chars().any(char::is_control), "{failure}");
+    let failure = StateDir::open(&at(directory)).err().expect("opened");
+    assert_eq!(failure.exit_status, status, "{failure}");
+    assert!(!failure.message.chars().any(char::is_control), "{failure}");
     failure
 }
 
@@ -82,7 +83,7 @@ fn the_identity_is_made_once_for_its_owner_alone() {
     assert_eq!(names(&directory), ["identity", "lock"]);
     let again = open(&directory);
     assert_eq!(again.identity.id(), first);
-    assert!(again.warnings.is_empty() && again.known.is_empty());
+    assert!(again.warnings.is_empty() && again.known_peers.is_empty());
     assert!(
         fs::read_to_string(directory.join("identity"))
             .unwrap()
@@ -99,7 +100,11 @@ fn two_first_starts_agree() {
         let ids = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..4)
                 .map(|_| {
-                    scope.spawn(|| own_identity(&at(&directory), &mut Vec::new()).unwrap().id())
+                    scope.spawn(|| {
+                        load_own_identity(&at(&directory), &mut Vec::new())
+                            .unwrap()
+                            .id()
+                    })
                 })
                 .collect();
             starts
@@ -133,11 +138,11 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     for bytes in cases {
         fs::write(&path, &bytes).unwrap();
         let failure = failing(&directory, 78);
-        assert!(failure.sentence.contains("identity"), "{failure}");
+        assert!(failure.message.contains("identity"), "{failure}");
         assert_eq!(
-            own_identity(&at(&directory), &mut Vec::new())
+            load_own_identity(&at(&directory), &mut Vec::new())
                 .err()
-                .map(|f| f.status),
+                .map(|f| f.exit_status),
             Some(78)
         );
         assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -147,7 +152,7 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     failing(&directory, 78);
     fs::remove_dir(&path).unwrap();
     symlink("/nowhere/identity", &path).unwrap();
-    assert!(failing(&directory, 78).sentence.contains("leads nowhere"));
+    assert!(failing(&directory, 78).message.contains("leads nowhere"));
     fs::remove_file(&path).unwrap();
     fs::write(&path, whole).unwrap();
     open(&directory);
@@ -175,8 +180,8 @@ fn a_directory_in_use_is_refused_and_one_left_by_a_crash_is_not() {
     fs::write(folder.join("lock"), "left by a crash").unwrap();
     let running = open(&folder.0);
     let failure = failing(&folder.0, 1);
-    assert!(failure.sentence.contains("--dir") && failure.sentence.contains("--ephemeral"));
-    let meanwhile = own_identity(&at(&folder.0), &mut Vec::new()).unwrap();
+    assert!(failure.message.contains("--dir") && failure.message.contains("--ephemeral"));
+    let meanwhile = load_own_identity(&at(&folder.0), &mut Vec::new()).unwrap();
     assert_eq!(meanwhile.id(), running.identity.id());
     drop(running);
     open(&folder.0);
@@ -192,11 +197,11 @@ fn a_directory_that_cannot_be_used_is_bad_configuration() {
         PathBuf::from("/proc/p2pchat"),
     ] {
         let failure = failing(&directory, 78);
-        assert!(failure.sentence.contains("--dir"), "{failure}");
+        assert!(failure.message.contains("--dir"), "{failure}");
         assert_eq!(
-            own_identity(&at(&directory), &mut Vec::new())
+            load_own_identity(&at(&directory), &mut Vec::new())
                 .err()
-                .map(|f| f.status),
+                .map(|f| f.exit_status),
             Some(78)
         );
     }
@@ -210,22 +215,24 @@ fn ephemeral_leaves_nothing() {
     let folder = Folder::new("ephemeral");
     let env = |name: &str| (name == "P2PCHAT_DIR").then(|| folder.0.clone().into_os_string());
     let options = parse(vec!["--ephemeral".into()], &env, None).unwrap();
-    let mut one = State::open(&options).unwrap();
-    let two = State::open(&options).unwrap();
+    let mut one = StateDir::open(&options).unwrap();
+    let two = StateDir::open(&options).unwrap();
     assert_ne!(one.identity.id(), two.identity.id());
-    one.state.remember(&known("bob", 1)).unwrap();
-    one.state.leave_clean(&Resume::default()).unwrap();
-    assert_eq!(one.state.take_clean().unwrap(), None);
-    assert_eq!(one.state.directory(), None);
+    one.state_dir.append_known_peer(&known("bob", 1)).unwrap();
+    one.state_dir
+        .write_clean_marker(&ResumeState::default())
+        .unwrap();
+    assert_eq!(one.state_dir.take_clean_marker().unwrap(), None);
+    assert_eq!(one.state_dir.directory(), None);
     assert!(names(&folder.0).is_empty());
 }
 
-fn known(nick: &str, seed: u8) -> Known {
-    Known {
+fn known(nick: &str, seed: u8) -> KnownPeer {
+    KnownPeer {
         nick: Nick::new(nick).unwrap(),
         id: Identity::from_seed(&[seed; 32]).id(),
-        since: Wall(1_795_256_464_123 + seed as i64),
-        bound: false,
+        first_seen: WallTime(1_795_256_464_123 + seed as i64),
+        is_bound: false,
     }
 }
 
@@ -234,33 +241,33 @@ fn peers_are_remembered_one_a_line() {
     let folder = Folder::new("known");
     let (alice, bob, carol) = (known("alice", 1), known("bob", 2), known("carol", 3));
     let opened = open(&folder.0);
-    assert!(opened.state.remember(&alice).unwrap());
-    assert!(opened.state.remember(&bob).unwrap());
+    assert!(opened.state_dir.append_known_peer(&alice).unwrap());
+    assert!(opened.state_dir.append_known_peer(&bob).unwrap());
     let text = fs::read_to_string(folder.join("known_peers")).unwrap();
     assert_eq!(
         text,
         format!(
             "alice {} {}\nbob {} {}\n",
-            alice.id, alice.since, bob.id, bob.since
+            alice.id, alice.first_seen, bob.id, bob.first_seen
         )
     );
     drop(opened);
     let opened = open(&folder.0);
-    assert_eq!(opened.known, [alice.clone(), bob.clone()]);
+    assert_eq!(opened.known_peers, [alice.clone(), bob.clone()]);
 
     // As people and crashes leave it.
     let id = alice.id;
     let text = format!(
         "# mine\n\nnobody\nbad~name {id} 2026-11-21T10:31:04Z\nbob notanid 2026-11-21T10:31:04Z\nbob {id} yesterday\n{}\nalice\t{id}  {} verified by hand\nbob {} {}",
         "x".repeat(10_000),
-        alice.since,
+        alice.first_seen,
         bob.id,
-        bob.since
+        bob.first_seen
     );
     fs::write(folder.join("known_peers"), &text).unwrap();
     let mut warnings = Vec::new();
     assert_eq!(
-        opened.state.known_peers(&mut warnings).unwrap(),
+        opened.state_dir.read_known_peers(&mut warnings).unwrap(),
         [alice.clone(), bob.clone()]
     );
     assert_eq!(warnings.len(), 1);
@@ -269,14 +276,14 @@ fn peers_are_remembered_one_a_line() {
         "{}",
         warnings[0]
     );
-    opened.state.remember(&carol).unwrap();
+    opened.state_dir.append_known_peer(&carol).unwrap();
     assert!(
         fs::read_to_string(folder.join("known_peers"))
             .unwrap()
             .starts_with(&format!("{text}\ncarol "))
     );
     assert_eq!(
-        opened.state.known_peers(&mut Vec::new()).unwrap(),
+        opened.state_dir.read_known_peers(&mut Vec::new()).unwrap(),
         [alice, bob, carol]
     );
 }
@@ -286,26 +293,26 @@ fn known_peers_are_bounded() {
     let folder = Folder::new("many");
     let opened = open(&folder.0);
     let peer = known("alice", 1);
-    let line = |i: usize| format!("n{i} {} {}\n", peer.id, peer.since);
-    let many: String = (0..KNOWN_MAX + 10).map(line).collect();
+    let line = |i: usize| format!("n{i} {} {}\n", peer.id, peer.first_seen);
+    let many: String = (0..KNOWN_PEERS_MAX + 10).map(line).collect();
     fs::write(folder.join("known_peers"), many).unwrap();
-    let list = opened.state.known_peers(&mut Vec::new()).unwrap();
-    assert_eq!((list.len(), list[0].nick.as_str()), (KNOWN_MAX, "n0"));
+    let list = opened.state_dir.read_known_peers(&mut Vec::new()).unwrap();
+    assert_eq!((list.len(), list[0].nick.as_str()), (KNOWN_PEERS_MAX, "n0"));
 
     fs::write(
         folder.join("known_peers"),
-        vec![b'#'; KNOWN_BYTES_MAX as usize],
+        vec![b'#'; KNOWN_PEERS_FILE_MAX_BYTES as usize],
     )
     .unwrap();
-    assert!(!opened.state.remember(&peer).unwrap());
+    assert!(!opened.state_dir.append_known_peer(&peer).unwrap());
     assert_eq!(
         fs::metadata(folder.join("known_peers")).unwrap().len(),
-        KNOWN_BYTES_MAX
+        KNOWN_PEERS_FILE_MAX_BYTES
     );
     assert!(
         opened
-            .state
-            .known_peers(&mut Vec::new())
+            .state_dir
+            .read_known_peers(&mut Vec::new())
             .unwrap()
             .is_empty()
     );
@@ -314,40 +321,40 @@ fn known_peers_are_bounded() {
 #[test]
 fn the_mark_of_a_clean_end_is_taken_once() {
     let folder = Folder::new("clean");
-    let mut state = open(&folder.0).state;
-    assert_eq!(state.take_clean().unwrap(), None);
+    let mut state = open(&folder.0).state_dir;
+    assert_eq!(state.take_clean_marker().unwrap(), None);
     let room = |name: &str| Target::Room(Room::new(name).unwrap());
-    let resume = Resume {
+    let resume = ResumeState {
         incarnation: 0x00ab_cdef_0123_4567,
-        heads: Table::from_iter([
+        heads: SortedMap::from_iter([
             (room("ops"), (12, Hash::of(&[b"ops"]))),
             (room("general"), (1, Hash::of(&[b"general"]))),
             (Target::Peer(PeerId([7; 32])), (3, Hash::of(&[b"bob"]))),
         ]),
     };
-    state.leave_clean(&Resume::default()).unwrap();
-    state.leave_clean(&resume).unwrap();
+    state.write_clean_marker(&ResumeState::default()).unwrap();
+    state.write_clean_marker(&resume).unwrap();
     let text = fs::read(folder.join("clean")).unwrap();
     assert!(text.starts_with(b"00abcdef01234567\n"));
     assert_eq!(names(&folder.0), ["clean", "identity", "lock"]);
-    assert_eq!(state.take_clean().unwrap(), Some(resume.clone()));
+    assert_eq!(state.take_clean_marker().unwrap(), Some(resume.clone()));
     assert_eq!(names(&folder.0), ["identity", "lock"]);
-    assert_eq!(state.take_clean().unwrap(), None);
+    assert_eq!(state.take_clean_marker().unwrap(), None);
 
     // One that a backup brought back: its time is the original's.
-    state.leave_clean(&resume).unwrap();
+    state.write_clean_marker(&resume).unwrap();
     let mark = fs::File::options().write(true).open(folder.join("clean"));
     let mark = mark.unwrap();
     mark.set_modified(SystemTime::now() - Duration::from_secs(60))
         .unwrap();
-    assert_eq!(state.take_clean().unwrap(), None);
+    assert_eq!(state.take_clean_marker().unwrap(), None);
     assert!(!folder.join("clean").exists());
 
     // One that was just copied.
-    state.leave_clean(&resume).unwrap();
+    state.write_clean_marker(&resume).unwrap();
     fs::copy(folder.join("clean"), folder.join("copy")).unwrap();
     fs::rename(folder.join("copy"), folder.join("clean")).unwrap();
-    assert_eq!(state.take_clean().unwrap(), None);
+    assert_eq!(state.take_clean_marker().unwrap(), None);
     assert!(!folder.join("clean").exists());
 
     // A part of a mark, or another's, is none; and it is gone.
@@ -356,7 +363,7 @@ fn the_mark_of_a_clean_end_is_taken_once() {
         b"+0abcdef01234567\nend\n".to_vec(),
         vec![b'0'; 3 << 20],
     ]) {
-        state.leave_clean(&resume).unwrap();
+        state.write_clean_marker(&resume).unwrap();
         // Of this very file: it says when it was made.
         let own = fs::read(folder.join("clean")).unwrap();
         let bad = match text.starts_with(&bad) {
@@ -364,7 +371,7 @@ fn the_mark_of_a_clean_end_is_taken_once() {
             false => bad,
         };
         fs::write(folder.join("clean"), &bad).unwrap();
-        assert_eq!(state.take_clean().unwrap(), None, "{bad:?}");
+        assert_eq!(state.take_clean_marker().unwrap(), None, "{bad:?}");
         assert!(!folder.join("clean").exists());
     }
 }
@@ -392,20 +399,20 @@ fn secret_files_are_read() {
     for (content, says) in cases {
         fs::write(&path, content).unwrap();
         let failure = read(&mut Vec::new()).err().unwrap();
-        assert_eq!(failure.status, 78);
+        assert_eq!(failure.exit_status, 78);
         assert!(
-            failure.sentence.contains(says) && !failure.sentence.contains('\n'),
+            failure.message.contains(says) && !failure.message.contains('\n'),
             "{failure}"
         );
     }
     fs::write(&path, [&[b'x'; 4096][..], b"\r\n"].concat()).unwrap();
     assert!(read(&mut Vec::new()).is_ok());
     fs::remove_file(&path).unwrap();
-    assert_eq!(read(&mut Vec::new()).err().map(|f| f.status), Some(78));
+    assert_eq!(read(&mut Vec::new()).err().map(|f| f.exit_status), Some(78));
     assert_eq!(
         read_secret(&folder.0, &mut Vec::new())
             .err()
-            .map(|f| f.status),
+            .map(|f| f.exit_status),
         Some(78)
     );
 }

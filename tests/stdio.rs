@@ -8,18 +8,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use p2pchat::base::batch::{Batch, Draft, Local, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::Peer;
 use p2pchat::base::identity::{Identity, NetworkTag};
-use p2pchat::base::lines::{LINE_MAX, LineError, Lines};
-use p2pchat::base::name::{Folder, Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::shell::session::renderer::Face;
+use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, Lines};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::renderer::Renderer;
 use p2pchat::shell::session::transcript::Transcript;
 use p2pchat::shell::stdio::stdin;
-use p2pchat::shell::stdio::stdin::{Block, Typed};
-use p2pchat::shell::stdio::stdout::Printer;
-use p2pchat::shell::store::quota::Limits;
+use p2pchat::shell::stdio::stdin::{LineBlock, StdinEvent};
+use p2pchat::shell::stdio::stdout::OutputWriter;
+use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 use termion::event::Key;
 
@@ -55,15 +55,15 @@ fn unread(pipe: &File) -> bool {
     poll(&mut fds, PollTimeout::ZERO) != Ok(0)
 }
 
-fn read_all(input: Vec<u8>) -> Vec<Block> {
+fn read_all(input: Vec<u8>) -> Vec<LineBlock> {
     let (reader, mut writer) = pipe();
-    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
+    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
     let writing = thread::spawn(move || writer.write_all(&input));
     let mut blocks = Vec::new();
     loop {
         match typed.recv_timeout(PATIENCE).unwrap() {
-            Typed::Lines(block) => blocks.push(block),
-            Typed::End => break,
+            StdinEvent::Lines(block) => blocks.push(block),
+            StdinEvent::End => break,
             other => panic!("{other:?}"),
         }
     }
@@ -73,9 +73,9 @@ fn read_all(input: Vec<u8>) -> Vec<Block> {
 
 type Numbered<T> = Vec<(u64, T)>;
 
-fn flat(blocks: &[Block]) -> (Numbered<&str>, Numbered<LineError>) {
-    let lines = blocks.iter().flat_map(Block::numbered).collect();
-    let refused = blocks.iter().flat_map(|b| b.refused.clone()).collect();
+fn flat(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineError>) {
+    let lines = blocks.iter().flat_map(LineBlock::numbered_lines).collect();
+    let refused = blocks.iter().flat_map(|b| b.rejected.clone()).collect();
     (lines, refused)
 }
 
@@ -83,23 +83,23 @@ fn flat(blocks: &[Block]) -> (Numbered<&str>, Numbered<LineError>) {
 fn a_line_goes_out_as_it_comes() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
-    let typed = stdin::lines_of(reader, wake).unwrap().typed;
+    let typed = stdin::spawn_line_reader_on(reader, wake).unwrap().events;
     for (number, text) in [(1, "one"), (2, "two")] {
         writeln!(writer, "{text}").unwrap();
         let mut lines = Lines::default();
         lines.push(text.as_bytes()).unwrap();
-        let expected = Block {
-            first: number,
+        let expected = LineBlock {
+            first_number: number,
             lines,
-            refused: vec![],
+            rejected: vec![],
         };
         match typed.recv_timeout(PATIENCE).unwrap() {
-            Typed::Lines(block) => assert_eq!(block, expected),
+            StdinEvent::Lines(block) => assert_eq!(block, expected),
             other => panic!("{other:?}"),
         }
     }
     drop(writer);
-    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(Typed::End)));
+    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
     wait("three wakes", || wakes.load(Ordering::SeqCst) == 3);
 }
 
@@ -114,7 +114,7 @@ fn lines_of_a_pipe() {
 
 #[test]
 fn long_lines_are_refused_and_the_rest_keeps_its_number() {
-    let longest = "x".repeat(LINE_MAX);
+    let longest = "x".repeat(LINE_MAX_BYTES);
     let million = "z".repeat(1_000_000);
     let input =
         format!("{longest}\n{longest}\r\n{longest}y\nshort\n{million}\nafter\n{longest}{longest}");
@@ -133,8 +133,8 @@ fn long_lines_are_refused_and_the_rest_keeps_its_number() {
 fn the_longest_line_may_come_in_pieces() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
-    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
-    writer.write_all(&[b'x'; LINE_MAX]).unwrap();
+    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    writer.write_all(&[b'x'; LINE_MAX_BYTES]).unwrap();
     writer.write_all(b"\r").unwrap();
     wait("reading", || {
         let mut fds = [PollFd::new(same.as_fd(), PollFlags::POLLIN)];
@@ -142,8 +142,11 @@ fn the_longest_line_may_come_in_pieces() {
     });
     writer.write_all(b"\n").unwrap();
     match typed.recv_timeout(PATIENCE).unwrap() {
-        Typed::Lines(block) => {
-            assert_eq!((block.lines.len(), block.refused), (LINE_MAX + 1, vec![]))
+        StdinEvent::Lines(block) => {
+            assert_eq!(
+                (block.lines.len(), block.rejected),
+                (LINE_MAX_BYTES + 1, vec![])
+            )
         }
         other => panic!("{other:?}"),
     }
@@ -171,7 +174,7 @@ fn many_lines_come_whole_and_in_order() {
 fn a_loop_that_takes_nothing_stops_the_reading() {
     let (reader, mut writer) = pipe();
     let same = writer.try_clone().unwrap();
-    let typed = stdin::lines_of(reader, || {}).unwrap().typed;
+    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
     let written = Arc::new(AtomicUsize::new(0));
     let theirs = Arc::clone(&written);
     let writing = thread::spawn(move || {
@@ -195,7 +198,7 @@ fn a_loop_that_takes_nothing_stops_the_reading() {
     // The channel, the thread's hand, and the kernel's pipe.
     assert!(last <= 640 * 1024, "{last} bytes were read ahead");
     let mut count = 0;
-    while let Ok(Typed::Lines(block)) = typed.recv_timeout(PATIENCE) {
+    while let Ok(StdinEvent::Lines(block)) = typed.recv_timeout(PATIENCE) {
         count += block.lines.iter().count();
     }
     writing.join().unwrap();
@@ -207,14 +210,14 @@ fn what_was_taken_when_the_loop_stops_is_never_silent() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
         let mut same = reader.try_clone().unwrap();
-        let keyboard = stdin::lines_of(reader, || {}).unwrap();
+        let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
         let writing = thread::spawn(move || {
             (0..50).for_each(|_| writer.write_all(b"a line\n").unwrap());
         });
         let mut got = 0;
         while got < round % 50 {
-            match keyboard.typed.recv_timeout(PATIENCE).unwrap() {
-                Typed::Lines(block) => got += block.lines.iter().count(),
+            match keyboard.events.recv_timeout(PATIENCE).unwrap() {
+                StdinEvent::Lines(block) => got += block.lines.iter().count(),
                 other => panic!("{other:?}"),
             }
         }
@@ -232,7 +235,7 @@ fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
         let same = reader.try_clone().unwrap();
-        let keyboard = stdin::lines_of(reader, || {}).unwrap();
+        let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
         writer.write_all(b"a line\n").unwrap();
         while unread(&same) {}
         assert!(keyboard.stop());
@@ -243,10 +246,10 @@ fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
 fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
-    let keyboard = stdin::lines_of(reader, || {}).unwrap();
+    let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
     writer.write_all(b"whole\nbeg").unwrap();
-    let typed = keyboard.typed.recv_timeout(PATIENCE);
-    assert!(matches!(typed, Ok(Typed::Lines(_))), "{typed:?}");
+    let typed = keyboard.events.recv_timeout(PATIENCE);
+    assert!(matches!(typed, Ok(StdinEvent::Lines(_))), "{typed:?}");
     assert!(!unread(&same) && keyboard.stop());
     // What comes then stays where it is, for others.
     writer.write_all(b"un\n").unwrap();
@@ -255,38 +258,38 @@ fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
 
     // An end that is not asked for yet is nothing that was lost.
     let (reader, writer) = pipe();
-    let keyboard = stdin::lines_of(reader, || {}).unwrap();
+    let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
     drop(writer);
-    wait("end", || !keyboard.typed.is_empty());
+    wait("end", || !keyboard.events.is_empty());
     assert!(!keyboard.stop());
 }
 
 #[test]
 fn keys_come_one_by_one() {
     let (reader, mut writer) = pipe();
-    let typed = stdin::keys_of(reader, || {}).unwrap().typed;
+    let typed = stdin::spawn_key_reader_on(reader, || {}).unwrap().events;
     writer.write_all(b"h\x1b[A\r").unwrap();
     drop(writer);
     for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {
         match typed.recv_timeout(PATIENCE).unwrap() {
-            Typed::Key(key) => assert_eq!(key, expected),
+            StdinEvent::Key(key) => assert_eq!(key, expected),
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(Typed::End)));
+    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
 }
 
 #[test]
 fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
     let (mut reader, writer) = pipe();
     let (wakes, wake) = counter();
-    let printer = Printer::to(writer, wake).unwrap();
+    let printer = OutputWriter::with_file(writer, wake).unwrap();
     let mut sent = Vec::new();
     let mut token = 0u64;
     loop {
         // Of all sizes: some go out at once, some are joined, some stand alone.
         let size = [10, 3000, 20_000][token as usize % 3];
-        let mut chunk = printer.buffer();
+        let mut chunk = printer.take_buffer();
         assert!(chunk.is_empty());
         writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
         let bytes = chunk.clone();
@@ -298,39 +301,42 @@ fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
         sent.extend_from_slice(&bytes);
         assert!(sent.len() < 1 << 20, "the queue has no bound");
     }
-    assert!(sent.len() >= 256 * 1024 && !printer.room());
-    assert!(printer.printed() < token);
+    assert!(sent.len() >= 256 * 1024 && !printer.can_accept());
+    assert!(printer.written_token() < token);
     let before = wakes.load(Ordering::SeqCst);
     let short = Duration::from_millis(20);
-    assert!(!printer.finish(short), "nobody reads");
+    assert!(!printer.flush(short), "nobody reads");
     let mut got = vec![0; sent.len()];
     reader.read_exact(&mut got).unwrap();
     assert!(got == sent, "every byte, in order");
-    assert!(printer.finish(PATIENCE));
-    assert_eq!(printer.printed(), token);
+    assert!(printer.flush(PATIENCE));
+    assert_eq!(printer.written_token(), token);
     wait("wake", || wakes.load(Ordering::SeqCst) > before);
-    assert!(printer.room());
+    assert!(printer.can_accept());
     printer.try_send(b"last\n".to_vec(), token + 1).unwrap();
     let mut last = [0; 5];
     reader.read_exact(&mut last).unwrap();
     assert_eq!(&last, b"last\n");
-    assert!(printer.finish(PATIENCE));
-    assert_eq!((printer.printed(), printer.broken()), (token + 1, None));
+    assert!(printer.flush(PATIENCE));
+    assert_eq!(
+        (printer.written_token(), printer.error()),
+        (token + 1, None)
+    );
 }
 
 #[test]
 fn a_reader_that_went_away_is_noticed() {
     let (reader, writer) = pipe();
     let (wakes, wake) = counter();
-    let printer = Printer::to(writer, wake).unwrap();
+    let printer = OutputWriter::with_file(writer, wake).unwrap();
     printer.try_send(b"one\n".to_vec(), 1).unwrap();
-    assert!(printer.finish(PATIENCE));
+    assert!(printer.flush(PATIENCE));
     drop(reader);
     printer.try_send(b"two\n".to_vec(), 2).unwrap();
     wait("wake", || wakes.load(Ordering::SeqCst) == 1);
-    assert_eq!(printer.broken(), Some(ErrorKind::BrokenPipe));
-    assert_eq!(printer.printed(), 1);
-    assert!(!printer.finish(PATIENCE) && !printer.room());
+    assert_eq!(printer.error(), Some(ErrorKind::BrokenPipe));
+    assert_eq!(printer.written_token(), 1);
+    assert!(!printer.flush(PATIENCE) && !printer.can_accept());
     assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
 }
 
@@ -339,9 +345,9 @@ fn a_file_is_written_where_it_stands() {
     let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
     let mut file = File::create(&path).unwrap();
     file.write_all(b"before\n").unwrap();
-    let printer = Printer::to(file, || {}).unwrap();
+    let printer = OutputWriter::with_file(file, || {}).unwrap();
     printer.try_send(b"after\n".to_vec(), 1).unwrap();
-    assert!(printer.finish(PATIENCE));
+    assert!(printer.flush(PATIENCE));
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(text, "before\nafter\n");
@@ -350,27 +356,29 @@ fn a_file_is_written_where_it_stands() {
 /// A history in memory of so many lines of 16 KiB by somebody else.
 fn history(lines: u64) -> Store {
     let [own, author] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]));
-    let limits = Limits {
-        memory: usize::MAX,
-        ..Limits::default()
+    let limits = StoreLimits {
+        memory_bytes: usize::MAX,
+        ..StoreLimits::default()
     };
     let mut store = Store::in_memory(own.id(), NetworkTag::OPEN, limits);
-    store.join(&Folder::from(&Room::general())).unwrap();
+    store
+        .open_folder(&FolderName::from(&Room::general()))
+        .unwrap();
     let mut previous = None;
     for sequence in 1..=lines {
         let mut text = Lines::default();
-        text.push(&[b'x'; LINE_MAX]).unwrap();
+        text.push(&[b'x'; LINE_MAX_BYTES]).unwrap();
         let log = LogId {
             target: Target::Room(Room::general()),
             author: author.id(),
             incarnation: 1,
         };
-        let draft = Draft {
+        let draft = UnsignedBatch {
             log,
             username: Nick::new("bob").unwrap(),
             sequence,
             lamport: sequence,
-            timestamp: Wall(1_000),
+            timestamp: WallTime(1_000),
             previous,
             action: false,
             lines: &text,
@@ -378,7 +386,7 @@ fn history(lines: u64) -> Store {
         };
         let batch = Batch::sign(&author, &NetworkTag::OPEN, draft);
         previous = Some(batch.hash);
-        store.save(&batch, Local::default()).unwrap();
+        store.save(&batch, LocalFields::default()).unwrap();
     }
     store
 }
@@ -396,12 +404,12 @@ fn a_transcript_that_lags_ends_with_all_there_is() {
     };
     let mut store = history(LINES);
     for room in &rooms {
-        store.join(&room.into()).unwrap();
+        store.open_folder(&room.into()).unwrap();
     }
     for round in 0..4 {
         let (mut reader, writer) = pipe();
         let (wakes, wake) = counter();
-        let printer = Printer::to(writer, wake).unwrap();
+        let printer = OutputWriter::with_file(writer, wake).unwrap();
         let (newlines, count) = counter();
         let reading = thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
@@ -414,7 +422,7 @@ fn a_transcript_that_lags_ends_with_all_there_is() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let mut face = Face::pipe(&me);
+        let mut face = Renderer::for_pipe(&me);
         let mut transcript = Transcript::new(own.id(), true);
         // The more rooms, the longer each try takes, and the likelier it is that there is room again before it ends.
         for room in &rooms {

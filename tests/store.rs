@@ -10,15 +10,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use p2pchat::base::batch::{Batch, Draft, Local, LogId};
-use p2pchat::base::event::{Position, Stored};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::event::{Position, StoredBatch};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
-use p2pchat::base::name::{Folder as Part, Nick, Room, Target};
-use p2pchat::base::range::Range;
-use p2pchat::base::time::Wall;
-use p2pchat::shell::store::quota::{Core, Limits};
-use p2pchat::shell::store::read_only::View;
+use p2pchat::base::name::{FolderName as Part, Nick, Room, Target};
+use p2pchat::base::range::LogRange;
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::store::quota::{ReplicationState, StoreLimits};
+use p2pchat::shell::store::read_only::ReadOnlyStore;
 use p2pchat::shell::store::segment;
 use p2pchat::shell::store::store::Store;
 
@@ -62,13 +62,16 @@ impl Author {
         for line in lines {
             text.push(line.as_bytes()).unwrap();
         }
-        let sequence = self.head.as_ref().map_or(1, |head| head.last() + 1);
-        let draft = Draft {
+        let sequence = self
+            .head
+            .as_ref()
+            .map_or(1, |head| head.last_sequence() + 1);
+        let draft = UnsignedBatch {
             log: self.log(),
             username: Nick::new("alice").unwrap(),
             sequence,
             lamport: sequence + 100,
-            timestamp: Wall(1_000),
+            timestamp: WallTime(1_000),
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
@@ -79,15 +82,15 @@ impl Author {
         batch
     }
 
-    fn range(&self, low: u64) -> Range {
+    fn range(&self, low: u64) -> LogRange {
         let head = self.head.as_ref().unwrap();
-        Range {
+        LogRange {
             log: self.log(),
             low,
-            high: head.last(),
+            high: head.last_sequence(),
             hash: head.hash,
             lamport: head.lamport + head.count - 1,
-            holes: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 }
@@ -99,22 +102,22 @@ fn general() -> Part {
 /// A core that knows what it was told.
 #[derive(Default)]
 struct Told {
-    ranges: RefCell<BTreeMap<LogId, Range>>,
+    ranges: RefCell<BTreeMap<LogId, LogRange>>,
     floors: BTreeMap<LogId, u64>,
     known: Vec<PeerId>,
 }
 
-impl Core for Told {
-    fn frontier(&self, part: &Part) -> Vec<Range> {
+impl ReplicationState for Told {
+    fn frontier(&self, part: &Part) -> Vec<LogRange> {
         let ranges = self.ranges.borrow();
         let own = Author::new(1).id();
-        let here = |r: &&Range| Part::of(&r.log.target, &r.log.author, &own) == *part;
+        let here = |r: &&LogRange| Part::for_log(&r.log.target, &r.log.author, &own) == *part;
         ranges.values().filter(here).cloned().collect()
     }
-    fn floor(&self, log: &LogId) -> u64 {
+    fn retention_floor(&self, log: &LogId) -> u64 {
         self.floors.get(log).copied().unwrap_or(u64::MAX)
     }
-    fn is_held(&self, _: &Part) -> bool {
+    fn is_acknowledged(&self, _: &Part) -> bool {
         true
     }
     fn is_known(&self, peer: &PeerId) -> bool {
@@ -125,12 +128,12 @@ impl Core for Told {
 impl Told {
     /// Saves, tells, and ends the turn.
     fn save(&self, store: &mut Store, batch: &Batch) -> Vec<(LogId, u64)> {
-        store.save(batch, Local::default()).unwrap();
+        store.save(batch, LocalFields::default()).unwrap();
         self.note(batch);
-        let dropped = store.end_turn(self).unwrap();
+        let dropped = store.enforce_limits(self).unwrap();
         for (log, low) in &dropped {
             if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
-                range.raise(*low);
+                range.evict_below(*low);
             }
         }
         dropped
@@ -138,48 +141,48 @@ impl Told {
 
     fn note(&self, batch: &Batch) {
         let mut ranges = self.ranges.borrow_mut();
-        let range = ranges.entry(batch.log.clone()).or_insert(Range {
+        let range = ranges.entry(batch.log.clone()).or_insert(LogRange {
             log: batch.log.clone(),
             low: batch.sequence,
             high: 0,
             hash: batch.hash,
             lamport: 0,
-            holes: Vec::new(),
+            gaps: Vec::new(),
         });
-        if batch.last() <= range.high {
-            range.fill(batch);
+        if batch.last_sequence() <= range.high {
+            range.fill_gap(batch);
             return;
         }
         if batch.sequence > range.high + 1 {
-            range.skip(batch);
+            range.skip_to(batch);
         }
-        range.high = batch.last();
+        range.high = batch.last_sequence();
         range.hash = batch.hash;
         range.lamport = batch.lamport + batch.count - 1;
     }
 
-    fn sorted(&self) -> Vec<Range> {
+    fn sorted(&self) -> Vec<LogRange> {
         self.ranges.borrow().values().cloned().collect()
     }
 }
 
-fn open_with(folder: &Folder, clean: bool, limits: Limits) -> (Store, Vec<Range>) {
+fn open_with(folder: &Folder, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
     let own = Author::new(1).id();
     let mut store = Store::open(&folder.0, NET, own, clean, limits).unwrap();
-    let ranges = store.join(&general()).unwrap();
+    let ranges = store.open_folder(&general()).unwrap();
     (store, ranges)
 }
 
-fn open(folder: &Folder) -> (Store, Vec<Range>) {
+fn open(folder: &Folder) -> (Store, Vec<LogRange>) {
     open_with(folder, false, small())
 }
 
 /// Segments of 4 KiB: about nine lines.
-fn small() -> Limits {
-    Limits {
-        segment: 4096,
-        total: Some(u64::MAX),
-        ..Limits::default()
+fn small() -> StoreLimits {
+    StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
     }
 }
 
@@ -191,15 +194,15 @@ fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
         let Some(last) = batches.last() else {
             return sequences;
         };
-        from = last.last() + 1;
+        from = last.last_sequence() + 1;
         sequences.extend(batches.iter().map(|batch| batch.sequence));
     }
 }
 
-fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, Local)> {
+fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, LocalFields)> {
     let mut all = Vec::new();
     loop {
-        let some = store.read_on(&general(), at, 700).unwrap();
+        let some = store.read_from(&general(), at, 700).unwrap();
         if some.is_empty() {
             return all;
         }
@@ -207,8 +210,8 @@ fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, Local)> {
     }
 }
 
-fn numbers(batches: &[(Batch, Local)]) -> Vec<(PeerId, u64)> {
-    let name = |(batch, _): &(Batch, Local)| (batch.log.author, batch.sequence);
+fn numbers(batches: &[(Batch, LocalFields)]) -> Vec<(PeerId, u64)> {
+    let name = |(batch, _): &(Batch, LocalFields)| (batch.log.author, batch.sequence);
     batches.iter().map(name).collect()
 }
 
@@ -227,23 +230,23 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     let folder = Folder::new();
     let mut bob = Author::new(2);
     let (mut store, ranges) = open(&folder);
-    assert!(ranges.is_empty() && !store.was_there(&general()));
-    let local = Local {
-        received: Wall(5_000),
+    assert!(ranges.is_empty() && !store.existed_before(&general()));
+    let local = LocalFields {
+        received: WallTime(5_000),
         late: true,
-        before: true,
+        before_start: true,
         backfill: false,
     };
     let batch = bob.say(&["one", "two \"quoted\" ☃"]);
     store.save(&batch, local).unwrap();
     let all = read_all(&store, &mut Position::default());
-    assert_eq!((all[0].0.bytes(), all[0].1), (batch.bytes(), local));
+    assert_eq!((all[0].0.as_bytes(), all[0].1), (batch.as_bytes(), local));
     drop(store);
     let (store, ranges) = open(&folder);
     assert_eq!(ranges, [bob.range(1)]);
-    assert!(store.was_there(&general()));
+    assert!(store.existed_before(&general()));
     let batches = store.load(&bob.log(), 2, &mut None, 1).unwrap();
-    assert_eq!(batches[0].bytes(), batch.bytes());
+    assert_eq!(batches[0].as_bytes(), batch.as_bytes());
 }
 
 #[test]
@@ -253,14 +256,14 @@ fn a_room_that_is_not_open_takes_nothing() {
     let mut bob = Author::new(2);
     let mut batch = bob.say(&["hi"]);
     batch.log.target = Target::Room(Room::new("ops").unwrap());
-    assert!(store.save(&batch, Local::default()).is_err());
+    assert!(store.save(&batch, LocalFields::default()).is_err());
     assert!(
         store
-            .join(&Part::from(&Room::new("ops").unwrap()))
+            .open_folder(&Part::from(&Room::new("ops").unwrap()))
             .unwrap()
             .is_empty()
     );
-    assert!(store.save(&batch, Local::default()).is_ok());
+    assert!(store.save(&batch, LocalFields::default()).is_ok());
 }
 
 #[test]
@@ -291,11 +294,15 @@ fn a_torn_tail_is_cut_at_every_byte() {
     let folder = Folder::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    store.save(&bob.say(&["first"]), Local::default()).unwrap();
+    store
+        .save(&bob.say(&["first"]), LocalFields::default())
+        .unwrap();
     let before = bob.range(1);
     let path = folder.segments(GENERAL)[0].clone();
     let whole = fs::metadata(&path).unwrap().len();
-    store.save(&bob.say(&["second"]), Local::default()).unwrap();
+    store
+        .save(&bob.say(&["second"]), LocalFields::default())
+        .unwrap();
     drop(store);
     let bytes = fs::read(&path).unwrap();
     for end in whole as usize..bytes.len() {
@@ -313,7 +320,9 @@ fn a_torn_tail_is_cut_at_every_byte() {
             // The next line follows as if nothing had been.
             let mut next = Author::new(2);
             next.say(&["first"]);
-            store.save(&next.say(&["again"]), Local::default()).unwrap();
+            store
+                .save(&next.say(&["again"]), LocalFields::default())
+                .unwrap();
             assert_eq!(load(&store, &next.log(), 1, 1), [1, 2]);
         }
     }
@@ -326,7 +335,9 @@ fn a_new_segment_without_its_first_line_does_not_count() {
     let folder = Folder::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    store.save(&bob.say(&["one"]), Local::default()).unwrap();
+    store
+        .save(&bob.say(&["one"]), LocalFields::default())
+        .unwrap();
     drop(store);
     let next = folder.room(GENERAL).join("000002.ndjson");
     for half in [&b""[..], b"{\"type\":\"frontier\",\"gen", &[0; 500]] {
@@ -343,7 +354,9 @@ fn a_flipped_bit_ends_what_is_believed_before_it() {
     let (mut store, _) = open(&folder);
     let mut ranges = Vec::new();
     for text in ["one", "two", "three", "four"] {
-        store.save(&bob.say(&[text]), Local::default()).unwrap();
+        store
+            .save(&bob.say(&[text]), LocalFields::default())
+            .unwrap();
         ranges.push(bob.range(1));
     }
     drop(store);
@@ -376,16 +389,18 @@ fn each_folder_is_believed_once_after_a_clean_end() {
     let ops = Part::from(&Room::new("ops").unwrap());
     bob.target = Target::Room(Room::new("ops").unwrap());
     let (mut store, _) = open(&folder);
-    store.join(&ops).unwrap();
-    store.save(&bob.say(&["one"]), Local::default()).unwrap();
+    store.open_folder(&ops).unwrap();
+    store
+        .save(&bob.say(&["one"]), LocalFields::default())
+        .unwrap();
     drop(store);
     let path = folder.segments("#ops")[0].clone();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"one\"", "\"two\"")).unwrap();
     let (mut store, _) = open_with(&folder, true, small());
-    assert_eq!(store.join(&ops).unwrap()[0].high, 1);
+    assert_eq!(store.open_folder(&ops).unwrap()[0].high, 1);
     // This run has left no mark yet: nothing speaks for what it wrote but the signatures.
-    assert!(store.join(&ops).unwrap().is_empty());
+    assert!(store.open_folder(&ops).unwrap().is_empty());
 }
 
 #[test]
@@ -407,11 +422,11 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
         assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 20);
         // The next start needs no such help.
         let (again, same) = open(&folder);
-        assert_eq!((same, again.printed(&general())), (ranges, None));
+        assert_eq!((same, again.printed_position(&general())), (ranges, None));
         let mut reader = authors[0].log();
         reader.incarnation = 9;
         assert!(store.load(&reader, 1, &mut None, 1).unwrap().is_empty());
-        assert!(store.end_turn(&told).unwrap().is_empty());
+        assert!(store.enforce_limits(&told).unwrap().is_empty());
     }
 }
 
@@ -431,9 +446,11 @@ fn garbage_is_no_reason_to_fail() {
         let (mut store, ranges) = open(&folder);
         assert!(ranges.is_empty());
         let mut bob = Author::new(2);
-        store.save(&bob.say(&["on"]), Local::default()).unwrap();
+        store
+            .save(&bob.say(&["on"]), LocalFields::default())
+            .unwrap();
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
-        let mut at = store.printed(&general()).unwrap();
+        let mut at = store.printed_position(&general()).unwrap();
         assert_eq!(read_all(&store, &mut at).len(), 1);
         fs::remove_dir_all(folder.room(GENERAL)).unwrap();
         fs::create_dir_all(folder.room(GENERAL)).unwrap();
@@ -457,7 +474,7 @@ fn a_log_is_read_from_any_line_across_segments() {
         }
     }
     let starts: Vec<u64> = starts.into_iter().step_by(3).collect();
-    let high = authors[1].head.as_ref().unwrap().last();
+    let high = authors[1].head.as_ref().unwrap().last_sequence();
     for from in 1..=high + 1 {
         let first = starts.partition_point(|start| *start <= from) - 1;
         let expected = if from > high { &[] } else { &starts[first..] };
@@ -480,7 +497,7 @@ fn a_silent_log_is_found_without_reading_all_between() {
     // All that lies between is not looked at: a copy that lies there is not found.
     let mut copy = Vec::new();
     let second = quiet.head.as_ref().unwrap();
-    second.stored(Local::default(), &mut copy);
+    second.write_stored(LocalFields::default(), &mut copy);
     let segments = folder.segments(GENERAL);
     for path in &segments[1..segments.len() - 3] {
         let mut text = fs::read(path).unwrap();
@@ -491,7 +508,7 @@ fn a_silent_log_is_found_without_reading_all_between() {
     store.load(&quiet.log(), 1, &mut at, 1).unwrap();
     for mut at in [None, at] {
         let batches = store.load(&quiet.log(), 2, &mut at, 1).unwrap();
-        assert_eq!(batches[0].bytes(), second.bytes());
+        assert_eq!(batches[0].as_bytes(), second.as_bytes());
         assert_eq!(at.unwrap().segment, store.end(&general()).segment);
     }
     assert_eq!(load(&store, &quiet.log(), 1, 1), [1, 2]);
@@ -539,7 +556,7 @@ fn what_cannot_be_read_is_passed_over_and_told_once() {
     spoil(&segments[4]);
     let (mut seen, mut refused, mut at) = (Vec::new(), 0, Position::default());
     while at != store.end(&general()) {
-        match store.read_on(&general(), &mut at, 700) {
+        match store.read_from(&general(), &mut at, 700) {
             Ok(some) => seen.extend(some.iter().map(|s| (s.batch.log.author, s.batch.sequence))),
             Err(_) => refused += 1,
         }
@@ -574,8 +591,8 @@ fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
     let folder = Folder::new();
     let (mut store, _) = open(&folder);
     fill(&mut store, &Told::default(), &mut [Author::new(2)], 30);
-    let mut view = Store::view(View::new(&folder.0, NET, false));
-    view.open_view(&general(), store.end(&general()));
+    let mut view = Store::read_only(ReadOnlyStore::new(&folder.0, NET, false));
+    view.open_folder_read_only(&general(), store.end(&general()));
     fs::remove_file(&folder.segments(GENERAL)[1]).unwrap();
     let numbers = numbers(&read_all(&view, &mut Position::default()));
     assert!(numbers.len() < 30 && numbers.last() == Some(&(Author::new(2).id(), 30)));
@@ -597,8 +614,8 @@ fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
 #[test]
 fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
     let folder = Folder::new();
-    let limits = Limits {
-        author: 16 * 1024,
+    let limits = StoreLimits {
+        author_bytes: 16 * 1024,
         ..small()
     };
     let (mut store, _) = open_with(&folder, false, limits);
@@ -612,7 +629,9 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
         if i == 100 {
             // Readers stop everywhere in what will be rewritten, some of it more than once.
             let mut at = Position::default();
-            while let [Stored { batch, .. }] = &store.read_on(&general(), &mut at, 1).unwrap()[..] {
+            while let [StoredBatch { batch, .. }] =
+                &store.read_from(&general(), &mut at, 1).unwrap()[..]
+            {
                 cursors.push((at, (batch.log.author, batch.sequence)));
             }
             assert!(cursors.len() > 40);
@@ -648,8 +667,8 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
 #[test]
 fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
     let folder = Folder::new();
-    let limits = Limits {
-        own: 8 * 1024,
+    let limits = StoreLimits {
+        own_bytes: 8 * 1024,
         ..small()
     };
     let (mut store, _) = open_with(&folder, false, limits);
@@ -657,7 +676,7 @@ fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
     let mut own = Author::new(1);
     told.floors.insert(own.log(), 5);
     let mut said = 0;
-    while !store.full() {
+    while !store.is_full() {
         for (_, low) in told.save(&mut store, &own.say(&["x".repeat(100).as_str()])) {
             assert!(low <= 5);
         }
@@ -667,18 +686,18 @@ fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
     assert!(said > 8 * 1024 / 600);
     let held: Vec<u64> = (5..=said).collect();
     assert_eq!(load(&store, &own.log(), 5, 1000), held);
-    assert!(store.end_turn(&told).unwrap().is_empty() && store.full());
+    assert!(store.enforce_limits(&told).unwrap().is_empty() && store.is_full());
     // The peer has caught up: there is room again.
     told.floors.insert(own.log(), said + 1);
-    let dropped = store.end_turn(&told).unwrap();
-    assert!(dropped[0].1 > 5 && !store.full());
+    let dropped = store.enforce_limits(&told).unwrap();
+    assert!(dropped[0].1 > 5 && !store.is_full());
 }
 
 #[test]
 fn of_too_much_in_all_the_unknown_lose_first() {
     let folder = Folder::new();
-    let limits = Limits {
-        total: Some(64 * 1024),
+    let limits = StoreLimits {
+        total_bytes: Some(64 * 1024),
         ..small()
     };
     let (mut store, _) = open_with(&folder, false, limits);
@@ -719,28 +738,32 @@ fn printed_survives_and_stays_within_what_is_there() {
     let room = general();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    assert_eq!(store.printed(&room), None);
-    store.save(&bob.say(&["one"]), Local::default()).unwrap();
+    assert_eq!(store.printed_position(&room), None);
+    store
+        .save(&bob.say(&["one"]), LocalFields::default())
+        .unwrap();
     let after_one = store.end(&room);
-    store.set_printed(&room, after_one).unwrap();
-    store.save(&bob.say(&["two"]), Local::default()).unwrap();
+    store.set_printed_position(&room, after_one).unwrap();
+    store
+        .save(&bob.say(&["two"]), LocalFields::default())
+        .unwrap();
     let after_two = store.end(&room);
     drop(store);
     let (mut store, _) = open(&folder);
-    let mut at = store.printed(&room).unwrap();
+    let mut at = store.printed_position(&room).unwrap();
     assert_eq!(at, after_one);
     assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
-    store.set_printed(&room, after_two).unwrap();
+    store.set_printed_position(&room, after_two).unwrap();
     drop(store);
     // A power cut took the second line, and it came again.
     let path = folder.segments(GENERAL)[0].clone();
     let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
     cut.set_len(after_one.offset).unwrap();
     let (mut store, _) = open(&folder);
-    let mut at = store.printed(&room).unwrap();
+    let mut at = store.printed_position(&room).unwrap();
     assert_eq!(at, after_one);
     store
-        .save(bob.head.as_ref().unwrap(), Local::default())
+        .save(bob.head.as_ref().unwrap(), LocalFields::default())
         .unwrap();
     assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
 }
@@ -748,14 +771,18 @@ fn printed_survives_and_stays_within_what_is_there() {
 #[test]
 fn in_memory_the_oldest_foreign_lines_go_first() {
     let (mut own, mut bob) = (Author::new(1), Author::new(2));
-    let limits = Limits {
-        memory: 20_000,
-        ..Limits::default()
+    let limits = StoreLimits {
+        memory_bytes: 20_000,
+        ..StoreLimits::default()
     };
     let mut store = Store::in_memory(own.id(), NET, limits);
-    assert!(store.save(&bob.say(&["early"]), Local::default()).is_err());
+    assert!(
+        store
+            .save(&bob.say(&["early"]), LocalFields::default())
+            .is_err()
+    );
     bob.head = None;
-    store.join(&general()).unwrap();
+    store.open_folder(&general()).unwrap();
     let mut told = Told::default();
     told.floors.insert(own.log(), 1);
     let mut low = 1;
@@ -768,38 +795,38 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
             low = first;
         }
     }
-    assert!(low > 10 && !store.full());
+    assert!(low > 10 && !store.is_full());
     let held: Vec<u64> = (low..=60).collect();
     assert_eq!(load(&store, &bob.log(), 1, 1), held);
     assert_eq!(load(&store, &own.log(), 1, 1).len(), 20);
     let mut at = Position::default();
     assert_eq!(read_all(&store, &mut at).len(), 20 + held.len());
     assert_eq!(at, store.end(&general()));
-    assert!(!store.was_there(&general()));
-    assert_eq!(store.join(&general()).unwrap(), told.sorted());
-    assert!(store.was_there(&general()));
-    while !store.full() {
+    assert!(!store.existed_before(&general()));
+    assert_eq!(store.open_folder(&general()).unwrap(), told.sorted());
+    assert!(store.existed_before(&general()));
+    while !store.is_full() {
         told.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
         assert!(own.head.as_ref().unwrap().sequence < 100);
     }
     told.floors.clear();
-    assert!(!store.end_turn(&told).unwrap().is_empty());
-    assert!(!store.full());
+    assert!(!store.enforce_limits(&told).unwrap().is_empty());
+    assert!(!store.is_full());
 }
 
 /// A core whose peers lack all, and that counts how often it is asked.
 #[derive(Default)]
 struct Asked(Cell<usize>);
 
-impl Core for Asked {
-    fn frontier(&self, _: &Part) -> Vec<Range> {
+impl ReplicationState for Asked {
+    fn frontier(&self, _: &Part) -> Vec<LogRange> {
         Vec::new()
     }
-    fn floor(&self, _: &LogId) -> u64 {
+    fn retention_floor(&self, _: &LogId) -> u64 {
         self.0.set(self.0.get() + 1);
         1
     }
-    fn is_held(&self, _: &Part) -> bool {
+    fn is_acknowledged(&self, _: &Part) -> bool {
         true
     }
     fn is_known(&self, _: &PeerId) -> bool {
@@ -810,22 +837,24 @@ impl Core for Asked {
 #[test]
 fn in_memory_at_the_bound_a_turn_asks_once_a_log() {
     let mut own = Author::new(1);
-    let mut store = Store::in_memory(own.id(), NET, Limits::default());
-    store.join(&general()).unwrap();
+    let mut store = Store::in_memory(own.id(), NET, StoreLimits::default());
+    store.open_folder(&general()).unwrap();
     let lines = vec!["x".repeat(60); 8];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    while !store.full() {
-        store.save(&own.say(&lines), Local::default()).unwrap();
+    while !store.is_full() {
+        store
+            .save(&own.say(&lines), LocalFields::default())
+            .unwrap();
     }
     let core = Asked::default();
-    assert!(store.end_turn(&core).unwrap().is_empty());
+    assert!(store.enforce_limits(&core).unwrap().is_empty());
     assert_eq!(core.0.get(), 1);
 }
 
 #[test]
 fn a_clean_end_makes_the_next_start_quick() {
     let folder = Folder::new();
-    let limits = Limits::default();
+    let limits = StoreLimits::default();
     let (mut store, _) = open_with(&folder, false, limits);
     let told = Told::default();
     let mut bob = Author::new(2);
@@ -874,24 +903,26 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
     let (mut bob, mut carol) = (Author::new(2), Author::new(3));
     let open = || {
         let own = Author::new(1).id();
-        let mut store = Store::open(dir, NET, own, false, Limits::default()).unwrap();
-        let ranges = store.join(&general()).unwrap();
+        let mut store = Store::open(dir, NET, own, false, StoreLimits::default()).unwrap();
+        let ranges = store.open_folder(&general()).unwrap();
         (store, ranges)
     };
     let (mut store, _) = open();
     let text = "x".repeat(15_000);
     let mut saved = 0;
     let error = loop {
-        match store.save(&bob.say(&[&text, &text]), Local::default()) {
+        match store.save(&bob.say(&[&text, &text]), LocalFields::default()) {
             Ok(()) => saved += 1,
             Err(e) => break e,
         }
         assert!(saved < 100);
     };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(store.full() && saved > 10);
+    assert!(store.is_full() && saved > 10);
     // What is small still fits, and follows on a whole line.
-    store.save(&carol.say(&["hi"]), Local::default()).unwrap();
+    store
+        .save(&carol.say(&["hi"]), LocalFields::default())
+        .unwrap();
     let all = read_all(&store, &mut Position::default());
     assert_eq!(all.len(), saved + 1);
     drop(store);
@@ -911,14 +942,14 @@ fn direct_messages_have_folders_of_their_own() {
     };
     let (mut ours, mut his, mut passing) = (to(1, 2), to(2, 1), to(2, 3));
     let mut second = to(1, 3);
-    let limits = Limits {
-        segment: 2_000,
-        ..Limits::default()
+    let limits = StoreLimits {
+        segment_bytes: 2_000,
+        ..StoreLimits::default()
     };
     let core = Told::default();
     let (mut store, _) = open_with(&folder, false, limits);
     for part in [Part::direct(), Part::carried()] {
-        assert!(store.join(&part).unwrap().is_empty());
+        assert!(store.open_folder(&part).unwrap().is_empty());
     }
     let text = "x".repeat(100);
     for line in 1..=20 {
@@ -936,10 +967,10 @@ fn direct_messages_have_folders_of_their_own() {
     let (mut store, ranges) = open_with(&folder, false, limits);
     assert_eq!(ranges, []);
     for (part, logs) in [(Part::direct(), 3), (Part::carried(), 1)] {
-        let mut found = store.join(&part).unwrap();
+        let mut found = store.open_folder(&part).unwrap();
         found.sort_by(|a, b| a.log.cmp(&b.log));
         assert_eq!(found, core.frontier(&part));
-        let whole = |range: &&Range| (range.low, range.high, range.holes.len()) == (6, 20, 1);
+        let whole = |range: &&LogRange| (range.low, range.high, range.gaps.len()) == (6, 20, 1);
         assert_eq!(found.iter().filter(whole).count(), logs);
     }
     for author in [&ours, &his, &passing, &second] {
@@ -948,11 +979,13 @@ fn direct_messages_have_folders_of_their_own() {
         assert_eq!(numbers, [19, 20]);
     }
     let mut at = Position::default();
-    let all = store.read_on(&Part::direct(), &mut at, 1 << 20).unwrap();
+    let all = store.read_from(&Part::direct(), &mut at, 1 << 20).unwrap();
     assert_eq!(all.len(), 57);
     assert_eq!(at, store.end(&Part::direct()));
     let mut shown = Vec::new();
-    all[0].batch.each_line(|line| shown.push(line.to_owned()));
+    all[0]
+        .batch
+        .for_each_line(|line| shown.push(line.to_owned()));
     assert_eq!(shown, [text]);
 }
 
@@ -965,13 +998,13 @@ fn holes_survive_a_restart_and_what_fills_them_is_read_in_its_place() {
     let lines: Vec<Batch> = (0..60).map(|_| bob.say(&[&long])).collect();
     let part = |from: usize, to: usize| lines[from - 1..to].iter();
     let told = Told::default();
-    let hole = |range: &Range| -> Vec<(u64, u64, u64)> {
-        let holes = range.holes.iter();
-        holes.map(|h| (h.low, h.from, h.to)).collect()
+    let hole = |range: &LogRange| -> Vec<(u64, u64, u64)> {
+        let holes = range.gaps.iter();
+        holes.map(|h| (h.stored_from, h.from, h.to)).collect()
     };
     let mut store = open(&folder).0;
     let mut memory = Store::in_memory(Author::new(1).id(), NET, small());
-    memory.join(&general()).unwrap();
+    memory.open_folder(&general()).unwrap();
     let mut clean = false;
     for (from, to, low, holes) in [
         (1, 10, 1, vec![]),
@@ -983,7 +1016,7 @@ fn holes_survive_a_restart_and_what_fills_them_is_read_in_its_place() {
     ] {
         for batch in part(from, to) {
             told.save(&mut store, batch);
-            memory.save(batch, Local::default()).unwrap();
+            memory.save(batch, LocalFields::default()).unwrap();
         }
         match clean {
             true => store.close(&told).unwrap(),
@@ -1025,35 +1058,43 @@ fn what_fills_a_hole_and_is_not_stored_leaves_it_as_it_was() {
     let mut range = told.sorted().remove(0);
     let mut states = vec![range.clone()];
     for batch in &lines[3..6] {
-        assert_eq!(range.fill(&lines[8]), None, "what is held is no filling");
-        range.fill(batch);
+        assert_eq!(
+            range.fill_gap(&lines[8]),
+            None,
+            "what is held is no filling"
+        );
+        range.fill_gap(batch);
         states.push(range.clone());
     }
-    assert_eq!((range.low, range.holes.len()), (1, 0));
+    assert_eq!((range.low, range.gaps.len()), (1, 0));
     for batch in lines[3..6].iter().rev() {
         assert_eq!(Some(&range), states.pop().as_ref());
-        range.unfill(batch);
+        range.reopen_gap(batch);
     }
     // That the closed hole ended with this batch is all that is known of what is behind it.
-    let hole = (range.holes[0].low, range.holes[0].from, range.holes[0].to);
+    let hole = (
+        range.gaps[0].stored_from,
+        range.gaps[0].from,
+        range.gaps[0].to,
+    );
     assert_eq!((range.low, hole), (7, (1, 4, 6)));
     assert_eq!(states, [range.clone()]);
-    range.raise(2);
-    assert_eq!((range.low, range.holes[0].low), (7, 2));
-    range.raise(4);
-    assert_eq!((range.low, range.holes.len()), (7, 0));
+    range.evict_below(2);
+    assert_eq!((range.low, range.gaps[0].stored_from), (7, 2));
+    range.evict_below(4);
+    assert_eq!((range.low, range.gaps.len()), (7, 0));
 }
 
 #[test]
 fn a_quota_leaves_no_hole_above_what_filled_one() {
     let folder = Folder::new();
-    let limits = Limits {
-        author: 20 * 1024,
-        memory: 20 * 1024,
+    let limits = StoreLimits {
+        author_bytes: 20 * 1024,
+        memory_bytes: 20 * 1024,
         ..small()
     };
     let mut memory = Store::in_memory(Author::new(1).id(), NET, limits);
-    memory.join(&general()).unwrap();
+    memory.open_folder(&general()).unwrap();
     for (mut store, on_disk) in [(open_with(&folder, false, limits).0, true), (memory, false)] {
         let mut bob = Author::new(2);
         let long = "x".repeat(100);

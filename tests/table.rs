@@ -1,7 +1,7 @@
 //! Ordered tables do what trees do.
 use std::collections::{BTreeMap, BTreeSet};
 
-use p2pchat::base::table::{Set, Table};
+use p2pchat::base::table::{SortedMap, SortedSet};
 
 /// Numbers that jump about, the same in every run.
 fn numbers() -> impl Iterator<Item = u64> {
@@ -11,7 +11,7 @@ fn numbers() -> impl Iterator<Item = u64> {
 
 #[test]
 fn a_table_does_what_a_tree_does() {
-    let (mut table, mut tree) = (Table::new(), BTreeMap::new());
+    let (mut table, mut tree) = (SortedMap::new(), BTreeMap::new());
     for (turn, number) in numbers().take(2_000).enumerate() {
         let key = number % 64;
         match number / 64 % 5 {
@@ -40,14 +40,14 @@ fn a_table_does_what_a_tree_does() {
         );
     }
     let json = r#"{"b":2,"a":1,"b":3}"#;
-    let read: Table<String, u8> = serde_json::from_str(json).unwrap();
+    let read: SortedMap<String, u8> = serde_json::from_str(json).unwrap();
     let entries: Vec<(String, u8)> = read.into_iter().collect();
     assert_eq!(entries, [("a".into(), 1), ("b".into(), 3)]);
 }
 
 #[test]
 fn a_set_does_what_a_tree_does() {
-    let (mut set, mut tree) = (Set::new(), BTreeSet::new());
+    let (mut set, mut tree) = (SortedSet::new(), BTreeSet::new());
     for number in numbers().take(2_000) {
         let item = number % 64;
         if number / 64 % 2 == 0 {
@@ -62,7 +62,7 @@ fn a_set_does_what_a_tree_does() {
 
 #[test]
 fn a_part_begins_at_a_key_or_behind_it() {
-    let table: Table<u8, char> = [(2, 'b'), (4, 'd'), (6, 'f')].into_iter().collect();
-    let from = |key: u8| table.from(&key).map(|(_, v)| *v).collect::<String>();
+    let table: SortedMap<u8, char> = [(2, 'b'), (4, 'd'), (6, 'f')].into_iter().collect();
+    let from = |key: u8| table.iter_from(&key).map(|(_, v)| *v).collect::<String>();
     assert_eq!([from(0), from(4), from(5), from(7)], ["bdf", "df", "f", ""]);
 }

@@ -1,5 +1,5 @@
 //! Stamps: RFC 3339 in and out.
-use p2pchat::base::time::Wall;
+use p2pchat::base::time::WallTime;
 
 #[test]
 fn a_stamp_is_shown_in_utc() {
@@ -13,7 +13,7 @@ fn a_stamp_is_shown_in_utc() {
         (i64::MAX, "1970-01-01T00:00:00.000Z"),
         (i64::MIN, "1970-01-01T00:00:00.000Z"),
     ] {
-        assert_eq!(Wall(ms).to_string(), shown, "{ms}");
+        assert_eq!(WallTime(ms).to_string(), shown, "{ms}");
     }
 }
 
@@ -27,7 +27,7 @@ fn a_stamp_of_any_offset_is_read() {
         ("2000-02-29 04:34:56.7-08:00", 951_827_696_700),
         ("2016-12-31T23:59:60Z", 1_483_228_799_000),
     ] {
-        assert_eq!(Wall::parse(text), Some(Wall(ms)), "{text}");
+        assert_eq!(WallTime::parse(text), Some(WallTime(ms)), "{text}");
     }
 }
 
@@ -54,6 +54,6 @@ fn what_is_no_stamp_is_refused() {
         "-200-01-01T00:00:00Z",
         "2000-01-01T00:00:00\u{2212}01:00",
     ] {
-        assert_eq!(Wall::parse(text), None, "{text}");
+        assert_eq!(WallTime::parse(text), None, "{text}");
     }
 }

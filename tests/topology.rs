@@ -3,9 +3,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use p2pchat::base::identity::{Hash, NetworkTag, PeerId};
 use p2pchat::base::name::{Nick, Room};
-use p2pchat::base::time::Wall;
+use p2pchat::base::time::WallTime;
 use p2pchat::node::topology::{LINKS_MAX, Rings, Topology};
-use p2pchat::wire::beacon::{BEACON_MAX, Beacon, Kind, ROOMS_NAMED, room_mark};
+use p2pchat::wire::beacon::{BEACON_MAX_BYTES, BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
 fn id(number: u64) -> PeerId {
     PeerId(Hash::of(&[&number.to_be_bytes()]).0)
@@ -20,11 +20,11 @@ fn neighbours(members: &[PeerId]) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
     let general = Room::general();
     let all = members.iter().map(|own| {
         let mut topology = Topology::default();
-        assert!(topology.count(members.len()));
+        assert!(topology.reset(members.len()));
         for peer in members.iter().filter(|peer| *peer != own) {
-            topology.add(own, &general, peer);
+            topology.add_member(own, &general, peer);
         }
-        topology.settle();
+        topology.select_neighbours();
         (*own, topology.wanted().iter().copied().collect())
     });
     all.collect()
@@ -90,10 +90,17 @@ fn the_order_in_which_members_are_met_does_not_matter() {
         forth.add(&own, &id(number));
         assert!(!forth.add(&own, &own), "nobody is its own neighbour");
     }
-    let near = |rings: &Rings| (1..300).filter(|n| rings.fits(&own, &id(*n))).count();
+    let near = |rings: &Rings| {
+        (1..300)
+            .filter(|n| rings.is_neighbour(&own, &id(*n)))
+            .count()
+    };
     assert!((8..40).contains(&near(&forth)));
     for number in 1..300 {
-        assert_eq!(forth.fits(&own, &id(number)), back.fits(&own, &id(number)));
+        assert_eq!(
+            forth.is_neighbour(&own, &id(number)),
+            back.is_neighbour(&own, &id(number))
+        );
     }
 }
 
@@ -101,44 +108,44 @@ fn the_order_in_which_members_are_met_does_not_matter() {
 fn many_rooms_make_no_more_links_and_their_rings_come_first() {
     let own = id(0);
     let mut topology = Topology::default();
-    topology.count(2000);
+    topology.reset(2000);
     let mut nearest = BTreeSet::new();
     for number in 0..25 {
         let room = room(&format!("#room{number}"));
         let members: Vec<PeerId> = (1..60).map(|n| id(number * 1000 + n)).collect();
         members.iter().for_each(|peer| {
-            topology.add(&own, &room, peer);
+            topology.add_member(&own, &room, peer);
         });
         let order = |peer: &&PeerId| (**peer < own, **peer);
         nearest.extend(members.iter().min_by_key(order));
         nearest.extend(members.iter().max_by_key(order));
     }
-    topology.settle();
+    topology.select_neighbours();
     assert_eq!(topology.wanted().len(), LINKS_MAX);
-    assert!(nearest.iter().all(|peer| topology.wants(peer)));
+    assert!(nearest.iter().all(|peer| topology.is_wanted(peer)));
 }
 
 #[test]
 fn all_are_wanted_while_they_are_few() {
     let mut topology = Topology::default();
-    assert!(!topology.count(64) && topology.wants(&id(1)));
-    assert!(topology.count(65) && !topology.wants(&id(1)));
-    assert!(topology.count(49), "one more or less changes nothing");
-    assert!(!topology.count(48) && topology.wants(&id(1)));
+    assert!(!topology.reset(64) && topology.is_wanted(&id(1)));
+    assert!(topology.reset(65) && !topology.is_wanted(&id(1)));
+    assert!(topology.reset(49), "one more or less changes nothing");
+    assert!(!topology.reset(48) && topology.is_wanted(&id(1)));
 }
 
 fn beacon(rooms: usize) -> Beacon {
     Beacon {
-        kind: Kind::Discover,
+        kind: BeaconKind::Discover,
         peer: id(1),
         nick: Nick::new(&"\u{10348}".repeat(32)).expect("the longest name"),
         port: 65_535,
         run: u64::MAX,
-        interval: 180_000,
-        timestamp: Wall(1_700_000_000_000),
-        passing: true,
-        rooms: vec![u32::MAX; rooms],
-        more: false,
+        interval_ms: 180_000,
+        timestamp: WallTime(1_700_000_000_000),
+        transient: true,
+        room_hashes: vec![u32::MAX; rooms],
+        has_more_rooms: false,
     }
 }
 
@@ -146,9 +153,9 @@ fn beacon(rooms: usize) -> Beacon {
 fn a_beacon_with_all_rooms_fits_a_datagram() {
     let (network, key) = (NetworkTag([7; 32]), [9; 32]);
     for key in [None, Some(&key)] {
-        let said = beacon(ROOMS_NAMED);
-        let bytes = said.bytes(&network, key, &[1; 24]);
-        assert!(bytes.len() <= BEACON_MAX, "{} bytes", bytes.len());
+        let said = beacon(BEACON_ROOMS_MAX);
+        let bytes = said.encode(&network, key, &[1; 24]);
+        assert!(bytes.len() <= BEACON_MAX_BYTES, "{} bytes", bytes.len());
         assert_eq!(Beacon::parse(&bytes, &network, key), Some(said));
     }
 }
@@ -161,15 +168,15 @@ fn a_beacon_that_names_no_rooms_may_be_of_any() {
         NetworkTag::OPEN
     );
     let beacon = Beacon::parse(text.as_bytes(), &NetworkTag::OPEN, None).expect("a beacon");
-    assert!(beacon.more && beacon.rooms.is_empty() && !beacon.passing);
+    assert!(beacon.has_more_rooms && beacon.room_hashes.is_empty() && !beacon.transient);
 }
 
 #[test]
 fn a_room_is_marked_otherwise_in_each_run_and_network() {
     let (general, ops) = (Room::general(), room("#ops"));
-    let mark = room_mark(&NetworkTag::OPEN, 1, &general);
-    assert_eq!(mark, room_mark(&NetworkTag::OPEN, 1, &general));
-    assert_ne!(mark, room_mark(&NetworkTag::OPEN, 2, &general));
-    assert_ne!(mark, room_mark(&NetworkTag([1; 32]), 1, &general));
-    assert_ne!(mark, room_mark(&NetworkTag::OPEN, 1, &ops));
+    let mark = room_hash(&NetworkTag::OPEN, 1, &general);
+    assert_eq!(mark, room_hash(&NetworkTag::OPEN, 1, &general));
+    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 2, &general));
+    assert_ne!(mark, room_hash(&NetworkTag([1; 32]), 1, &general));
+    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 1, &ops));
 }

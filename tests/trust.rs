@@ -1,9 +1,9 @@
 //! Who is meant by a name: pure questions to the list of known peers.
-use p2pchat::base::event::{Known, Peer};
+use p2pchat::base::event::{KnownPeer, Peer};
 use p2pchat::base::identity::{Identity, PeerId};
-use p2pchat::base::name::{Nick, Whom};
-use p2pchat::base::time::Wall;
-use p2pchat::node::membership::known_peers::{Meant, Trust};
+use p2pchat::base::name::{Nick, PeerSelector};
+use p2pchat::base::time::WallTime;
+use p2pchat::node::membership::known_peers::{KnownPeers, ResolvedPeer};
 
 fn id(seed: u8) -> PeerId {
     Identity::from_seed(&[seed; 32]).id()
@@ -16,18 +16,18 @@ fn peer(nick: &str, seed: u8) -> Peer {
     }
 }
 
-fn known(nick: &str, seed: u8, bound: bool) -> Known {
-    Known {
+fn known(nick: &str, seed: u8, bound: bool) -> KnownPeer {
+    KnownPeer {
         nick: Nick::new(nick).unwrap(),
         id: id(seed),
-        since: Wall(0),
-        bound,
+        first_seen: WallTime(0),
+        is_bound: bound,
     }
 }
 
-fn find(list: &[Known], present: &[Peer], whom: &str) -> Meant {
-    let whom = Whom::parse(whom).unwrap();
-    Trust::new(list.to_vec()).find(&whom, present)
+fn find(list: &[KnownPeer], present: &[Peer], whom: &str) -> ResolvedPeer {
+    let whom = PeerSelector::parse(whom).unwrap();
+    KnownPeers::new(list.to_vec()).resolve(&whom, present)
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_peer_is_named_in_several_ways() {
         ] {
             assert_eq!(
                 find(list, present, &text),
-                Meant::Peer(bob.clone()),
+                ResolvedPeer::Unique(bob.clone()),
                 "{text}"
             );
         }
@@ -58,7 +58,7 @@ fn a_peer_is_named_in_several_ways() {
     for text in ["@carol", "@bob~aaaa", "@~aaaa"] {
         assert_eq!(
             find(&[known("Bob", 2, true)], &[], text),
-            Meant::Nobody,
+            ResolvedPeer::NotFound,
             "{text}"
         );
     }
@@ -73,28 +73,31 @@ fn a_peer_is_named_in_several_ways() {
         "@-x",
         "@a@b",
     ] {
-        assert!(Whom::parse(text).is_err(), "{text}");
+        assert!(PeerSelector::parse(text).is_err(), "{text}");
     }
 }
 
 #[test]
 fn a_whole_id_needs_nobody_to_be_known() {
     let meant = find(&[], &[], &format!("@{}", id(7)));
-    assert!(matches!(meant, Meant::Peer(peer) if peer.id == id(7)));
+    assert!(matches!(meant, ResolvedPeer::Unique(peer) if peer.id == id(7)));
 }
 
 #[test]
 fn two_of_a_name_are_both_named() {
     let two = [known("bob", 2, false), known("bob", 3, false)];
-    let Meant::Several(peers) = find(&two, &[peer("bob", 3)], "@bob") else {
+    let ResolvedPeer::Ambiguous(peers) = find(&two, &[peer("bob", 3)], "@bob") else {
         panic!("it could be either");
     };
     assert_eq!(peers.len(), 2);
     // The same key twice is one peer; one who is here under another name bears the old one no more.
     let again = [known("bob", 2, false), known("bob", 2, false)];
-    assert_eq!(find(&again, &[], "@bob"), Meant::Peer(peer("bob", 2)));
+    assert_eq!(
+        find(&again, &[], "@bob"),
+        ResolvedPeer::Unique(peer("bob", 2))
+    );
     let meant = find(&two, &[peer("robert", 2)], "@bob");
-    assert_eq!(meant, Meant::Peer(peer("bob", 3)));
+    assert_eq!(meant, ResolvedPeer::Unique(peer("bob", 3)));
 }
 
 #[test]
@@ -105,10 +108,13 @@ fn a_bound_key_is_meant_or_nobody() {
         known("bob", 3, false),
     ];
     let (bob, other) = (peer("bob", 2), peer("bob", 3));
-    assert_eq!(find(&list, &[], "@bob"), Meant::Peer(bob.clone()));
+    assert_eq!(find(&list, &[], "@bob"), ResolvedPeer::Unique(bob.clone()));
     let both = [bob.clone(), other.clone()];
-    assert_eq!(find(&list, &both, "@bob"), Meant::Peer(bob.clone()));
-    let changed = Meant::Changed {
+    assert_eq!(
+        find(&list, &both, "@bob"),
+        ResolvedPeer::Unique(bob.clone())
+    );
+    let changed = ResolvedPeer::KeyMismatch {
         peer: other.clone(),
         bound: bob.id,
     };
@@ -117,9 +123,9 @@ fn a_bound_key_is_meant_or_nobody() {
     let named = format!("@bob~{}", other.id.short());
     assert_eq!(
         find(&list, std::slice::from_ref(&other), &named),
-        Meant::Peer(other)
+        ResolvedPeer::Unique(other)
     );
     // The bound one under another name is still the one that the name is bound to.
     let meant = find(&list, &[peer("robert", 2)], "@bob");
-    assert!(matches!(meant, Meant::Peer(peer) if peer.id == bob.id));
+    assert!(matches!(meant, ResolvedPeer::Unique(peer) if peer.id == bob.id));
 }

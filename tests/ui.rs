@@ -2,15 +2,15 @@
 use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
-use p2pchat::base::batch::{Batch, Draft, Local, LogId};
-use p2pchat::base::event::{Chat, Command, Found, Notice, Peer, PeerState, PeerView};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::event::{Chat, Command, FoundVia, Notice, Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
-use p2pchat::base::lines::{LINE_MAX, Lines};
+use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::{Tenths, Wall};
-use p2pchat::ui::command::{self, Request};
+use p2pchat::base::time::{TenthsMs, WallTime};
+use p2pchat::ui::command::{self, UserCommand};
 use p2pchat::ui::json;
-use p2pchat::ui::text::{self, Names, Transcript};
+use p2pchat::ui::text::{self, DisplayNames, TextRenderer};
 
 fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
@@ -23,8 +23,8 @@ fn peer(n: u8, nick: &str) -> Peer {
     }
 }
 
-fn wall(stamp: &str) -> Wall {
-    Wall::parse(stamp).unwrap()
+fn wall(stamp: &str) -> WallTime {
+    WallTime::parse(stamp).unwrap()
 }
 
 fn lines(text: &[&str]) -> Lines {
@@ -46,7 +46,7 @@ struct Said<'a> {
 fn chat(said: Said<'_>) -> Notice {
     let identity = identity(said.by.0);
     let sealed = said.target.reader().map(|_| "AAAA");
-    let draft = Draft {
+    let draft = UnsignedBatch {
         log: LogId {
             target: said.target,
             author: identity.id(),
@@ -63,13 +63,13 @@ fn chat(said: Said<'_>) -> Notice {
     };
     Notice::Chat(Chat {
         batch: Arc::new(Batch::sign(&identity, &NetworkTag::OPEN, draft)),
-        local: Local {
+        local: LocalFields {
             received: wall("2026-11-21T10:31:04.123Z"),
             late: said.late,
-            ..Local::default()
+            ..LocalFields::default()
         },
-        own: said.by.0 == 1,
-        during: true,
+        is_own: said.by.0 == 1,
+        since_start: true,
     })
 }
 
@@ -87,9 +87,9 @@ fn bob_says<'a>(text: &'a [&'a str]) -> Said<'a> {
     }
 }
 
-fn shown(transcript: &mut Transcript, notice: &Notice) -> String {
+fn shown(transcript: &mut TextRenderer, notice: &Notice) -> String {
     let mut out = Vec::new();
-    transcript.append(notice, &mut out);
+    transcript.append_notice(notice, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -99,7 +99,7 @@ fn short(n: u8) -> String {
 
 #[test]
 fn the_pipe_form_is_the_contracts() {
-    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
     let (a, b) = (short(1), short(2));
     let now = "2026-11-21T10:31:04.123Z";
     assert_eq!(
@@ -135,7 +135,7 @@ fn the_pipe_form_is_the_contracts() {
 }
 
 /// This peer comes into #general, and goes.
-fn comes_and_goes(peer: &Peer, at: Wall) -> [Notice; 2] {
+fn comes_and_goes(peer: &Peer, at: WallTime) -> [Notice; 2] {
     let (room, peer) = (Room::general(), peer.clone());
     let joined = Notice::Joined {
         room: room.clone(),
@@ -147,7 +147,7 @@ fn comes_and_goes(peer: &Peer, at: Wall) -> [Notice; 2] {
 
 #[test]
 fn events_and_gaps_on_a_pipe() {
-    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
     let (room, at, b) = (Room::general(), wall("2026-11-21T10:31:06.5Z"), short(2));
     let bob = peer(2, "bob");
     let gap = |from, to| Notice::Gap {
@@ -181,8 +181,8 @@ fn events_and_gaps_on_a_pipe() {
 #[test]
 fn the_terminal_form_says_more_only_where_a_name_misleads() {
     let zone = TimeZone::fixed(Offset::constant(2));
-    let mut screen = Transcript::terminal(&peer(1, "alice"), zone.clone(), false);
-    screen.speak_in(Some(Room::general()));
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone.clone(), false);
+    screen.set_current_room(Some(Room::general()));
     assert_eq!(
         shown(&mut screen, &chat(bob_says(&["Hey there!"]))),
         "[12:31] bob: Hey there!\n"
@@ -203,14 +203,14 @@ fn the_terminal_form_says_more_only_where_a_name_misleads() {
         format!("[12:31] bob~{}: it's me\n", short(2)),
         "from now on neither bob is just bob"
     );
-    let mut names = Names::default();
+    let mut names = DisplayNames::default();
     let unruly = Peer {
         id: identity(5).id(),
-        nick: Nick::foreign("a b"),
+        nick: Nick::new_or_placeholder("a b"),
     };
-    names.learn(&unruly);
-    assert_eq!(names.display(&unruly), format!("?~{}", short(5)));
-    let mut colours = Transcript::terminal(&peer(1, "alice"), zone, true);
+    names.record(&unruly);
+    assert_eq!(names.display_name(&unruly), format!("?~{}", short(5)));
+    let mut colours = TextRenderer::for_terminal(&peer(1, "alice"), zone, true);
     let line = shown(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
     assert!(line.starts_with("\u{1b}[2m[12:31]\u{1b}[0m "), "{line:?}");
     assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
@@ -222,11 +222,11 @@ fn the_past_bears_what_was_signed() {
         unreachable!("a chat");
     };
     let zone = jiff::tz::TimeZone::UTC;
-    let mut screen = Transcript::terminal(&peer(1, "alice"), zone, false);
+    let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
     let mut past = |today: &str| {
         let mut out = Vec::new();
         let lines = "one\ntwo\u{1b}\n";
-        screen.past(&chat.batch, lines, wall(today), &mut out);
+        screen.append_history(&chat.batch, lines, wall(today), &mut out);
         String::from_utf8(out).unwrap()
     };
     // The day is told if it is another one.
@@ -240,7 +240,7 @@ fn the_past_bears_what_was_signed() {
         "{yesterday}"
     );
     let mut out = Vec::new();
-    json::append_past(&chat.batch, 1, "two\u{1b}\n", &mut out);
+    json::append_history(&chat.batch, 1, "two\u{1b}\n", &mut out);
     let line = String::from_utf8(out).unwrap();
     assert!(
         line.contains(r#""sequence":2,"lamport":100,"content":"two\u001b"}"#),
@@ -255,63 +255,74 @@ fn the_past_bears_what_was_signed() {
 #[test]
 fn control_characters_are_shown_not_obeyed() {
     let harmless = "a\tb é 日本 \u{2026}";
-    assert_eq!(text::clean(harmless), harmless);
+    assert_eq!(text::sanitize(harmless), harmless);
     assert_eq!(
-        text::clean("\0\u{8}\u{a}\u{d}\u{1b}\u{1f}"),
+        text::sanitize("\0\u{8}\u{a}\u{d}\u{1b}\u{1f}"),
         "\u{2400}\u{2408}\u{240a}\u{240d}\u{241b}\u{241f}"
     );
     for c in "\u{7f}\u{80}\u{9f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
-        assert_eq!(text::clean(&format!("x{c}")), "x\u{fffd}", "{c:?}");
+        assert_eq!(text::sanitize(&format!("x{c}")), "x\u{fffd}", "{c:?}");
     }
     for c in "\u{a0}\u{2027}\u{202f}\u{2065}\u{206a}".chars() {
-        assert_eq!(text::clean(&c.to_string()), c.to_string(), "{c:?}");
+        assert_eq!(text::sanitize(&c.to_string()), c.to_string(), "{c:?}");
     }
     // Lines are looked at by eight bytes: wherever it stands, what is beside it changes nothing.
     for c in ('\0'..'\u{2100}').filter(|c| text::is_control(*c) || *c < '\u{100}') {
         for place in 0..18 {
             let (before, after) = ("~".repeat(place), " ".repeat(17 - place));
-            let line = format!("{before}{}{after}", text::shown(c));
-            assert_eq!(text::clean(&format!("{before}{c}{after}")), line, "{c:?}");
+            let line = format!("{before}{}{after}", text::replace_control(c));
+            assert_eq!(
+                text::sanitize(&format!("{before}{c}{after}")),
+                line,
+                "{c:?}"
+            );
         }
     }
-    let mut pipe = Transcript::pipe(&peer(1, "alice"));
+    let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
     let line = shown(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
     assert!(line.ends_with(": \u{241b}]0;owned\u{2407}\n"));
-    assert_eq!(text::complaint("no \u{1b}[2J"), "p2pchat: no \u{241b}[2J");
+    assert_eq!(
+        text::format_diagnostic("no \u{1b}[2J"),
+        "p2pchat: no \u{241b}[2J"
+    );
 }
 
 #[test]
 fn stderr_says_what_happened_to_a_name() {
-    let notice = Notice::OtherKey {
+    let notice = Notice::KeyMismatch {
         peer: peer(2, "bob"),
-        known: identity(3).id(),
-        since: wall("2026-11-01T10:00:00Z"),
+        known_id: identity(3).id(),
+        first_seen: wall("2026-11-01T10:00:00Z"),
     };
     let (b, c) = (short(2), short(3));
     assert_eq!(
-        text::diagnostic(&notice).unwrap(),
+        text::notice_diagnostic(&notice).unwrap(),
         format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
     );
     let (address, by) = (None, None);
-    let twin = text::diagnostic(&Notice::Twin { address, by }).unwrap();
+    let twin = text::notice_diagnostic(&Notice::DuplicateIdentity {
+        address,
+        reported_by: by,
+    })
+    .unwrap();
     assert!(twin.contains("--dir") && twin.contains("--ephemeral"));
     let error = Notice::Error {
         code: "disk",
         content: "the disk is full".into(),
     };
-    let sentence = text::diagnostic(&error);
+    let sentence = text::notice_diagnostic(&error);
     assert_eq!(sentence.as_deref(), Some("p2pchat: the disk is full"));
-    assert_eq!(text::diagnostic(&chat(bob_says(&["hi"]))), None);
+    assert_eq!(text::notice_diagnostic(&chat(bob_says(&["hi"]))), None);
 }
 
-fn view() -> PeerView {
-    PeerView {
+fn view() -> PeerInfo {
+    PeerInfo {
         peer: peer(2, "bob"),
         address: Some("10.0.0.7:9999".parse().unwrap()),
-        found: Found::Multicast,
+        found_via: FoundVia::Multicast,
         via: None,
         state: PeerState::Linked,
-        rtt: Some(Tenths(3)),
+        rtt: Some(TenthsMs(3)),
         rooms: vec![Room::general(), Room::new("ops").unwrap()],
     }
 }
@@ -319,30 +330,30 @@ fn view() -> PeerView {
 #[test]
 fn tables() {
     let (id, b) = (identity(2).id(), short(2));
-    let bare = PeerView {
+    let bare = PeerInfo {
         address: None,
         rtt: None,
         rooms: vec![],
         ..view()
     };
     assert_eq!(
-        text::peer_rows(&[view(), bare]),
+        text::format_peer_rows(&[view(), bare]),
         format!(
             "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
              bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
         )
     );
     assert_eq!(
-        text::users(&[view()]),
+        text::format_users(&[view()]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
     );
-    let rooms = text::room_list(&view().rooms);
+    let rooms = text::format_room_list(&view().rooms);
     assert_eq!(rooms, "#general  (spoken in)\n#ops\n");
 }
 
 fn as_json(notice: &Notice) -> String {
     let mut out = Vec::new();
-    json::append(notice, &mut out);
+    json::append_notice(notice, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -382,7 +393,7 @@ fn json_lines_are_the_contracts() {
     let mut out = Vec::new();
     json::append_ready(&peer(2, "bob"), 9999, &mut out);
     json::append_error("usage", "no \u{202e}", &mut out);
-    json::append_self(&peer(2, "bob"), Some("abc"), &mut out);
+    json::append_whoami(&peer(2, "bob"), Some("abc"), &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!(
@@ -397,7 +408,7 @@ fn json_lines_are_the_contracts() {
 #[test]
 fn json_of_events() {
     let (id, b) = (identity(2).id(), short(2));
-    let (room, at, bob) = (Room::general(), Wall(0), peer(2, "bob"));
+    let (room, at, bob) = (Room::general(), WallTime(0), peer(2, "bob"));
     let place = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
     let event = |kind: &str, more: &str| {
         format!(
@@ -473,8 +484,8 @@ fn json_loses_nothing_and_holds_no_control_character() {
     }
 }
 
-fn say(room: Option<&str>, text: &[&str], action: bool) -> Request {
-    Request::Core(Command::Say {
+fn say(room: Option<&str>, text: &[&str], action: bool) -> UserCommand {
+    UserCommand::Core(Command::SendToRoom {
         room: room.map(|r| Room::new(r).unwrap()),
         lines: lines(text),
         action,
@@ -499,9 +510,9 @@ fn json_in() {
         ),
         (
             r##"{"type":"command","content":"/join #ops"}"##,
-            Request::Core(join),
+            UserCommand::Core(join),
         ),
-        (r#"{"type":"command","content":"/quit"}"#, Request::Quit),
+        (r#"{"type":"command","content":"/quit"}"#, UserCommand::Quit),
     ] {
         assert_eq!(json::parse(line), Ok(request), "{line}");
     }
@@ -521,14 +532,14 @@ fn json_in() {
         let error = json::parse(line).unwrap_err();
         assert!(!error.is_empty() && !error.contains(" at line "), "{error}");
     }
-    let long = "x".repeat(LINE_MAX + 1);
+    let long = "x".repeat(LINE_MAX_BYTES + 1);
     let long = format!("{{\"type\":\"chat\",\"content\":\"{long}\"}}");
     assert!(json::parse(&long).unwrap_err().contains("16 KiB"));
 }
 
 #[test]
 fn typed_commands() {
-    use Request::{Core, Help, History, Quit, Search};
+    use UserCommand::{Core, Help, History, Quit, Search};
     let ops = Room::new("ops").unwrap();
     for (line, request) in [
         ("hello", say(None, &["hello"], false)),

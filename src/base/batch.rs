@@ -14,25 +14,25 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::identity::{Hash, Identity, NetworkTag, PeerId, verify};
-use super::lines::{LINE_MAX, LINES_MAX, Lines};
+use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
+use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
 use super::name::{Nick, Target};
-use super::time::Wall;
+use super::time::WallTime;
 
 /// Longest batch from outside, in bytes. An own one stays below: at worst every byte of its text becomes a six-byte escape.
-pub const BATCH_MAX: usize = 512 * 1024;
+pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Longest sealed content, in characters: one Noise message in base64.
-pub const SEALED_MAX: usize = 65_535 * 4 / 3 + 1;
+pub const SEALED_MAX_BYTES: usize = 65_535 * 4 / 3 + 1;
 /// Longest direct message from outside, in bytes: with its lines beside it, it still is a line that the store reads.
-pub const DIRECT_MAX: usize = 100 * 1024;
+pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
 /// Largest sequence and Lamport number: what a JSON number holds exactly everywhere (2^53 − 1).
-pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-const DOMAIN: &[u8] = b"p2pchat batch 1\0";
-const MARK: &str = ",\"signature\":\"";
+const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
+const SIGNATURE_FIELD: &str = ",\"signature\":\"";
 const SIGNATURE_CHARS: usize = 86;
 /// `,"signature":"` … `"}`
-const TAIL: usize = MARK.len() + SIGNATURE_CHARS + 2;
+const SIGNATURE_FIELD_BYTES: usize = SIGNATURE_FIELD.len() + SIGNATURE_CHARS + 2;
 
 /// What one author said to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,12 +43,12 @@ pub struct LogId {
 }
 
 /// What its author puts into a batch, but for the signature.
-pub struct Draft<'a> {
+pub struct UnsignedBatch<'a> {
     pub log: LogId,
     pub username: Nick,
     pub sequence: u64,
     pub lamport: u64,
-    pub timestamp: Wall,
+    pub timestamp: WallTime,
     pub previous: Option<Hash>,
     pub action: bool,
     pub lines: &'a Lines,
@@ -62,18 +62,18 @@ pub enum BatchError {
     /// Not the JSON of a batch, or a field out of its range.
     Malformed,
     /// The signature is not that of the author it names, in this network.
-    Forged,
+    BadSignature,
 }
 
 /// What a box notes of a batch for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Local {
+pub struct LocalFields {
     /// When it came in, by the own wall clock.
-    pub received: Wall,
+    pub received: WallTime,
     /// Said before the link over which it came stood.
     pub late: bool,
     /// Said before this program ran.
-    pub before: bool,
+    pub before_start: bool,
     /// What was said before this box first came into the room: stored, not printed as news.
     pub backfill: bool,
 }
@@ -85,7 +85,7 @@ pub struct Batch {
     pub username: Nick,
     pub sequence: u64,
     pub lamport: u64,
-    pub timestamp: Wall,
+    pub timestamp: WallTime,
     pub previous: Option<Hash>,
     pub action: bool,
     /// Number of lines, 1 to [`LINES_MAX`].
@@ -95,22 +95,22 @@ pub struct Batch {
     bytes: Vec<u8>,
     content: std::ops::Range<usize>,
     /// Of a direct message: its lines, as far as this box can read them.
-    plain: Option<Lines>,
+    plaintext: Option<Lines>,
 }
 
 /// What a batch says of itself.
 #[derive(Clone, Debug)]
-pub struct Outline {
+pub struct BatchHeader {
     pub log: LogId,
     /// Numbers of the first and of the last line.
     pub sequence: u64,
-    pub last: u64,
+    pub last_sequence: u64,
     /// Of the first line.
     pub lamport: u64,
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct BatchFields<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     sender: &'a str,
@@ -148,14 +148,14 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Op
     T::deserialize(json).map(Some)
 }
 
-impl<'a> Fields<'a> {
+impl<'a> BatchFields<'a> {
     /// The one place where they are read, as this is much code.
     #[inline(never)]
-    fn of(text: &'a str) -> Option<Fields<'a>> {
+    fn parse(text: &'a str) -> Option<BatchFields<'a>> {
         serde_json::from_str(text).ok()
     }
 
-    fn log(&self) -> Option<LogId> {
+    fn log_id(&self) -> Option<LogId> {
         let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if self.incarnation.len() != 16 || !self.incarnation.bytes().all(digit) {
             return None;
@@ -168,29 +168,29 @@ impl<'a> Fields<'a> {
     }
 
     /// Number of lines, if each is one that may be said.
-    fn lines(&self, log: &LogId) -> Option<u64> {
+    fn count_lines(&self, log: &LogId) -> Option<u64> {
         let (mut count, mut longest) = (0, 0);
         let mut fits = true;
         // In JSON an end of line within a text is escaped.
         let escapes = self.content.get().as_bytes().contains(&b'\\');
-        each_line(self.content.get(), &mut |line| {
+        for_each_json_line(self.content.get(), &mut |line| {
             count += 1;
             longest = longest.max(line.len());
             fits &= !(escapes && line.contains('\n'));
         })
         .ok()?;
         let (count, longest_max) = match log.target {
-            Target::Room(_) => (count, LINE_MAX),
+            Target::Room(_) => (count, LINE_MAX_BYTES),
             // The lines cannot be seen: the author says how many they are, and the reader checks it.
-            Target::Peer(_) if count == 1 => (self.count.max(1), SEALED_MAX),
+            Target::Peer(_) if count == 1 => (self.count.max(1), SEALED_MAX_BYTES),
             Target::Peer(_) => return None,
         };
-        let fits = fits && longest <= longest_max && (1..=LINES_MAX as u64).contains(&count);
+        let fits = fits && longest <= longest_max && (1..=BATCH_LINES_MAX as u64).contains(&count);
         fits.then_some(count)
     }
 
     /// Whatever stands behind the signature.
-    fn has_local(&self) -> bool {
+    fn has_local_fields(&self) -> bool {
         self.received.is_some()
             || self.late.is_some()
             || self.before.is_some()
@@ -201,7 +201,7 @@ impl<'a> Fields<'a> {
 
 impl Batch {
     /// The next batch of an own log. The lines must be at least one.
-    pub fn sign(identity: &Identity, network: &NetworkTag, draft: Draft<'_>) -> Batch {
+    pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
         // Writing to a `Vec` cannot fail.
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
         let _ = write!(
@@ -209,9 +209,9 @@ impl Batch {
             "{{\"type\":\"chat\",\"sender\":\"{}\",\"username\":",
             draft.log.author
         );
-        quote(&mut json, draft.username.as_str());
+        write_json_string(&mut json, draft.username.as_str());
         json.extend_from_slice(b",\"target\":");
-        quote(&mut json, &draft.log.target.to_string());
+        write_json_string(&mut json, &draft.log.target.to_string());
         let _ = write!(
             json,
             ",\"incarnation\":\"{:016x}\",\"sequence\":{},\"lamport\":{},\"timestamp\":\"{}\"",
@@ -233,14 +233,14 @@ impl Batch {
         let start = json.len();
         let count = match sealed {
             Some((sealed, count)) => {
-                quote(&mut json, sealed);
+                write_json_string(&mut json, sealed);
                 count
             }
-            None => quote_lines(&mut json, draft.lines),
+            None => write_json_lines(&mut json, draft.lines),
         };
         let content = start..json.len();
-        let hash = Hash::of(&[DOMAIN, &network.0, &json]);
-        json.extend_from_slice(MARK.as_bytes());
+        let hash = Hash::of(&[HASH_DOMAIN, &network.0, &json]);
+        json.extend_from_slice(SIGNATURE_FIELD.as_bytes());
         json.extend_from_slice(BASE64URL_NOPAD.encode(&identity.sign(&hash.0)).as_bytes());
         json.extend_from_slice(b"\"}");
         Batch {
@@ -255,7 +255,7 @@ impl Batch {
             hash,
             bytes: json,
             content,
-            plain: draft.sealed.map(|_| draft.lines.clone()),
+            plaintext: draft.sealed.map(|_| draft.lines.clone()),
         }
     }
 
@@ -264,67 +264,77 @@ impl Batch {
     /// # Errors
     /// [`BatchError::Malformed`].
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, BatchError> {
-        let end = bytes.len().checked_sub(TAIL).ok_or(BatchError::Malformed)?;
-        let fits = bytes.len() <= BATCH_MAX && bytes[end..].starts_with(MARK.as_bytes());
+        let end = bytes
+            .len()
+            .checked_sub(SIGNATURE_FIELD_BYTES)
+            .ok_or(BatchError::Malformed)?;
+        let fits =
+            bytes.len() <= BATCH_MAX_BYTES && bytes[end..].starts_with(SIGNATURE_FIELD.as_bytes());
         // JSON allows it between its tokens; in the store a line would become several, of which one could be anybody's.
         if !fits || bytes.contains(&b'\n') {
             return Err(BatchError::Malformed);
         }
-        Batch::read(bytes, end, false, network).map(|(batch, _)| batch)
+        Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
     }
 
     /// From a line of the store, without its end of line.
     ///
     /// # Errors
     /// [`BatchError::Malformed`].
-    pub fn from_stored(line: &[u8], network: &NetworkTag) -> Result<(Batch, Local), BatchError> {
+    pub fn parse_stored(
+        line: &[u8],
+        network: &NetworkTag,
+    ) -> Result<(Batch, LocalFields), BatchError> {
         // Local fields are few, mostly short, and no text in them or before them can hold the mark unescaped.
         let at = line
-            .windows(MARK.len())
-            .rposition(|w| w == MARK.as_bytes())
+            .windows(SIGNATURE_FIELD.len())
+            .rposition(|w| w == SIGNATURE_FIELD.as_bytes())
             .ok_or(BatchError::Malformed)?;
-        let (mut batch, local) = Batch::read(line.to_vec(), at, true, network)?;
-        batch.bytes.truncate(at + TAIL - 1);
+        let (mut batch, local) = Batch::decode(line.to_vec(), at, true, network)?;
+        batch.bytes.truncate(at + SIGNATURE_FIELD_BYTES - 1);
         batch.bytes.push(b'}');
         Ok((batch, local))
     }
 
     /// Of a line of the store. Nothing is checked, so it is cheap.
-    pub fn outline(line: &[u8]) -> Option<Outline> {
-        let fields = Fields::of(std::str::from_utf8(line).ok()?)?;
-        let log = fields.log()?;
-        let count = fields.lines(&log)?;
-        Some(Outline {
+    pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
+        let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
+        let log = fields.log_id()?;
+        let count = fields.count_lines(&log)?;
+        Some(BatchHeader {
             log,
             sequence: fields.sequence,
-            last: fields.sequence.checked_add(count)?.checked_sub(1)?,
+            last_sequence: fields.sequence.checked_add(count)?.checked_sub(1)?,
             lamport: fields.lamport,
         })
     }
 
-    fn read(
+    fn decode(
         bytes: Vec<u8>,
         end: usize,
         stored: bool,
         network: &NetworkTag,
-    ) -> Result<(Batch, Local), BatchError> {
+    ) -> Result<(Batch, LocalFields), BatchError> {
         let text = std::str::from_utf8(&bytes).map_err(|_| BatchError::Malformed)?;
-        let fields = Fields::of(text).ok_or(BatchError::Malformed)?;
-        let hash = Hash::of(&[DOMAIN, &network.0, &bytes[..end]]);
+        let fields = BatchFields::parse(text).ok_or(BatchError::Malformed)?;
+        let hash = Hash::of(&[HASH_DOMAIN, &network.0, &bytes[..end]]);
         let raw = fields.content.get();
         let at = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let local = Local {
-            received: fields.received.and_then(Wall::parse).unwrap_or_default(),
+        let local = LocalFields {
+            received: fields
+                .received
+                .and_then(WallTime::parse)
+                .unwrap_or_default(),
             late: fields.late.unwrap_or(false),
-            before: fields.before.unwrap_or(false),
+            before_start: fields.before.unwrap_or(false),
             backfill: fields.backfill.unwrap_or(false),
         };
         let header = (|| {
-            let log = fields.log()?;
+            let log = fields.log_id()?;
             Some((
-                fields.lines(&log)?,
+                fields.count_lines(&log)?,
                 log,
-                Wall::parse(fields.timestamp)?,
+                WallTime::parse(fields.timestamp)?,
                 match fields.previous {
                     Some(hash) => Some(Hash::parse(hash)?),
                     None => None,
@@ -334,28 +344,31 @@ impl Batch {
         let Some((count, log, timestamp, previous)) = header else {
             return Err(BatchError::Malformed);
         };
-        let number = |n: u64| (1..=NUMBER_MAX - LINES_MAX as u64).contains(&n);
+        let number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
         // Signed fields of these names would stand twice in the store's line, and make it unreadable.
         let valid = fields.kind == "chat"
-            && (stored || !fields.has_local())
-            && (stored || log.target.room().is_some() || bytes.len() <= DIRECT_MAX)
+            && (stored || !fields.has_local_fields())
+            && (stored || log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES)
             && number(fields.sequence)
             && number(fields.lamport)
             && previous.is_some() == (fields.sequence > 1)
             && fields.signature.len() == SIGNATURE_CHARS
-            && bytes.get(end + MARK.len()..end + MARK.len() + SIGNATURE_CHARS)
+            && bytes
+                .get(end + SIGNATURE_FIELD.len()..end + SIGNATURE_FIELD.len() + SIGNATURE_CHARS)
                 == Some(fields.signature.as_bytes());
         if !valid {
             return Err(BatchError::Malformed);
         }
         let (username, sequence, lamport, action) = (
-            Nick::foreign(&fields.username),
+            Nick::new_or_placeholder(&fields.username),
             fields.sequence,
             fields.lamport,
             fields.action,
         );
         let content = at..at + raw.len();
-        let plain = fields.plain.and_then(|raw| plain_lines(raw.get(), count));
+        let plain = fields
+            .plain
+            .and_then(|raw| parse_plaintext(raw.get(), count));
         Ok((
             Batch {
                 log,
@@ -369,7 +382,7 @@ impl Batch {
                 hash,
                 bytes,
                 content,
-                plain,
+                plaintext: plain,
             },
             local,
         ))
@@ -380,84 +393,84 @@ impl Batch {
         let at = self.bytes.len() - 2 - SIGNATURE_CHARS;
         let mut signature = [0; 64];
         match BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature) {
-            Ok(64) => verify(key, &self.hash.0, &signature),
+            Ok(64) => verify_signature(key, &self.hash.0, &signature),
             _ => false,
         }
     }
 
     /// As it goes over the wire.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// As it goes into the store: the local fields behind the signature, and an end of line.
-    pub fn stored(&self, local: Local, out: &mut Vec<u8>) {
+    pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);
         if local.late {
             tail.push_str(",\"late\":true");
         }
-        if local.before {
+        if local.before_start {
             tail.push_str(",\"before\":true");
         }
         if local.backfill {
             tail.push_str(",\"backfill\":true");
         }
         out.extend_from_slice(tail.as_bytes());
-        if let Some(plain) = &self.plain {
+        if let Some(plain) = &self.plaintext {
             out.extend_from_slice(b",\"plain\":");
-            quote_lines(out, plain);
+            write_json_lines(out, plain);
         }
         out.extend_from_slice(b"}\n");
     }
 
     /// What a direct message carries, in base64; of another batch its text as it stands in the JSON.
-    pub fn sealed(&self) -> &[u8] {
+    pub fn sealed_content(&self) -> &[u8] {
         let content = self.bytes.get(self.content.clone()).unwrap_or_default();
         let content = content.strip_prefix(b"\"").unwrap_or(content);
         content.strip_suffix(b"\"").unwrap_or(content)
     }
 
     /// The lines of a direct message, opened. False: not as many as its author said; they stay sealed.
-    pub fn set_plain(&mut self, lines: Lines) -> bool {
+    pub fn set_plaintext(&mut self, lines: Lines) -> bool {
         let right = lines.iter().count() as u64 == self.count;
         if right {
-            self.plain = Some(lines);
+            self.plaintext = Some(lines);
         }
         right
     }
 
     /// The number of the last line.
-    pub fn last(&self) -> u64 {
+    pub fn last_sequence(&self) -> u64 {
         self.sequence + self.count - 1
     }
 
     /// The lines in order, without a copy where the text needs none. A direct message that this box cannot read has none to show.
-    pub fn each_line(&self, mut each: impl FnMut(&str)) {
+    pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
-            self.plain.iter().flat_map(Lines::iter).for_each(each);
+            self.plaintext.iter().flat_map(Lines::iter).for_each(each);
         } else if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
-            let _ = each_line(raw, &mut each);
+            let _ = for_each_json_line(raw, &mut each);
         }
     }
 }
 
 /// The local copy of a direct message, if it has as many lines as the message.
-fn plain_lines(raw: &str, count: u64) -> Option<Lines> {
+fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     let (mut lines, mut fits) = (Lines::default(), true);
-    each_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
+    for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
 /// A string, or an array of strings if the lines are not one. Gives their number.
-fn quote_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
+fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     let many = lines.iter().nth(1).is_some();
     let mut count = 0;
     for (i, line) in lines.iter().enumerate() {
         if many {
             out.push(if i == 0 { b'[' } else { b',' });
         }
-        quote(out, line);
+        write_json_string(out, line);
         count += 1;
     }
     if many {
@@ -466,13 +479,13 @@ fn quote_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     count
 }
 
-fn quote(out: &mut Vec<u8>, text: &str) {
+fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
 /// A string, or an array of strings, each handed on as it is read. Once in the program, as this is much code.
 #[inline(never)]
-fn each_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
+fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));
     struct Line<'f>(&'f mut dyn FnMut(&str));
     impl<'de> DeserializeSeed<'de> for Line<'_> {
@@ -504,7 +517,7 @@ fn each_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
             let mut count = 0;
             while seq.next_element_seed(Line(&mut *self.0))?.is_some() {
                 count += 1;
-                if count > LINES_MAX {
+                if count > BATCH_LINES_MAX {
                     return Err(A::Error::custom("too many lines"));
                 }
             }

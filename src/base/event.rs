@@ -2,12 +2,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::batch::{Batch, Local, LogId};
+use super::batch::{Batch, LocalFields, LogId};
 use super::identity::PeerId;
 use super::lines::Lines;
-use super::name::{Folder, Nick, Room, Target, Whom};
-use super::range::Range;
-use super::time::{Tenths, Time, Wall};
+use super::name::{FolderName, Nick, PeerSelector, Room, Target};
+use super::range::LogRange;
+use super::time::{TenthsMs, Time, WallTime};
 
 /// One TCP stream of this run; never used twice. Even: accepted, numbered by the shell. Odd: dialed, numbered by the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,11 @@ pub struct Position {
 
 /// A batch as the history holds it.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredBatch {
     /// Where it begins.
-    pub at: Position,
+    pub position: Position,
     pub batch: Batch,
-    pub local: Local,
+    pub local: LocalFields,
 }
 
 /// A network interface that can be used: up, with at least one address.
@@ -52,29 +52,29 @@ pub struct Interface {
     pub name: String,
     /// Each with its prefix length in bits.
     pub addresses: Vec<(IpAddr, u8)>,
-    pub loopback: bool,
+    pub is_loopback: bool,
 }
 
 /// How a peer's address became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Found {
+pub enum FoundVia {
     /// By its beacon, multicast or broadcast.
     Multicast,
     /// Named by hand (`--peer`).
-    Given,
+    Static,
     /// It dialed us.
     Incoming,
     /// A linked peer can reach it.
     Neighbour,
 }
 
-impl Found {
+impl FoundVia {
     pub fn as_str(self) -> &'static str {
         match self {
-            Found::Multicast => "multicast",
-            Found::Given => "given",
-            Found::Incoming => "incoming",
-            Found::Neighbour => "neighbour",
+            FoundVia::Multicast => "multicast",
+            FoundVia::Static => "given",
+            FoundVia::Incoming => "incoming",
+            FoundVia::Neighbour => "neighbour",
         }
     }
 }
@@ -83,7 +83,7 @@ impl Found {
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Time passed, nothing else.
-    Wake,
+    Timeout,
     /// A datagram came in on the interface of this index.
     Datagram {
         interface: u32,
@@ -91,7 +91,7 @@ pub enum Input<'a> {
         bytes: &'a [u8],
     },
     /// All usable interfaces; said at start and whenever one of them changed.
-    Interfaces(Vec<Interface>),
+    InterfacesChanged(Vec<Interface>),
     /// Somebody dialed us.
     Accepted {
         stream: StreamId,
@@ -102,26 +102,26 @@ pub enum Input<'a> {
     /// Bytes of a stream, in order.
     Bytes { stream: StreamId, bytes: &'a [u8] },
     /// The stream's socket took less than it was given; the shell holds the rest.
-    Clogged { stream: StreamId },
+    Blocked { stream: StreamId },
     /// The rest has gone out.
-    Drained { stream: StreamId },
+    Writable { stream: StreamId },
     /// The stream ended, or a dial failed. Not said of streams that the core closed.
     Closed { stream: StreamId },
     /// An address where perhaps a peer is.
-    Sighting {
+    Candidate {
         address: SocketAddr,
         peer: Option<PeerId>,
-        found: Found,
+        found_via: FoundVia,
     },
     /// A part of the history stands open: a room's, so join it, or that of direct messages, after the rooms' and before anything is said.
     /// `before`: this directory was in it in an earlier run.
-    Opened {
-        folder: Folder,
-        ranges: Vec<Range>,
-        before: bool,
+    FolderOpened {
+        folder: FolderName,
+        ranges: Vec<LogRange>,
+        existed: bool,
     },
     /// Known peers, read again.
-    Known(Vec<Known>),
+    KnownPeers(Vec<KnownPeer>),
     /// What a person or a script wants.
     Command(Command),
     /// The answer to [`Output::Load`]: whole batches, upwards, from the one that holds `from`, or from the next that is there.
@@ -132,19 +132,19 @@ pub enum Input<'a> {
         /// As it was asked for.
         from: u64,
         batches: Vec<Batch>,
-        next: Option<Position>,
+        next_position: Option<Position>,
     },
     /// These could not be stored, in the order in which they were to be; every `Write` behind the first was dropped, and its stream closed.
     SaveFailed { batches: Vec<Arc<Batch>> },
     /// The store gave up what is below `low`.
-    Dropped { log: LogId, low: u64 },
+    Evicted { log: LogId, low: u64 },
 }
 
 /// What the core wants done, in order.
 #[derive(Debug)]
 pub enum Output {
     /// Send to the group, and as directed broadcast, on every usable interface.
-    Beacon {
+    SendBeacon {
         bytes: Vec<u8>,
     },
     /// Connect to the address; answered by `Connected` or `Closed`.
@@ -163,55 +163,55 @@ pub enum Output {
     /// Store the batch at the end of its folder.
     Save {
         batch: Arc<Batch>,
-        local: Local,
+        local: LocalFields,
     },
     /// Read batches of one log from the store: about `budget` bytes.
     Load {
         stream: StreamId,
         log: LogId,
         from: u64,
-        at: Option<Position>,
-        budget: usize,
+        position: Option<Position>,
+        budget_bytes: usize,
     },
     /// Note a peer in `known_peers`.
-    Remember(Known),
+    SaveKnownPeer(KnownPeer),
     /// Note this instead of the last: how far readers hold what was said to them alone, and what is carried. The next run is given it.
-    Receipts(String),
+    SaveReceipts(String),
     Notice(Notice),
 }
 
 /// A peer as `known_peers` holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownPeer {
     pub nick: Nick,
     pub id: PeerId,
     /// When it was first linked.
-    pub since: Wall,
+    pub first_seen: WallTime,
     /// The user means this key by that name: it was written to, or dialed by its code.
-    pub bound: bool,
+    pub is_bound: bool,
 }
 
 /// What a person or a script wants of the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Say lines in a room; without one, in the room spoken in. `action`: as of /me.
-    Say {
+    SendToRoom {
         room: Option<Room>,
         lines: Lines,
         action: bool,
     },
     /// Say lines to one peer. `within`: milliseconds in which whoever is meant may yet come; 0: it must be known now.
-    Tell {
-        whom: Whom,
+    SendToPeer {
+        selector: PeerSelector,
         lines: Lines,
         action: bool,
-        within: u64,
+        timeout_ms: u64,
     },
     /// To whom a name leads, as for [`Command::Tell`]: answered by [`Notice::Found`], with the same `serial`.
-    Find {
-        serial: u64,
-        whom: Whom,
-        within: u64,
+    Resolve {
+        request_id: u64,
+        selector: PeerSelector,
+        timeout_ms: u64,
     },
     /// Join the room, and speak there. The shell opens its history first: see [`Input::Opened`].
     Join(Room),
@@ -225,18 +225,18 @@ pub enum Command {
     /// Answered by [`Notice::Stats`].
     Stats,
     /// Lines that an earlier program of this directory stored, up to `sequence`, count as said in this run.
-    Await {
+    AwaitDelivery {
         log: LogId,
         sequence: u64,
     },
     /// What was said to us alone in this log was shown on a terminal, up to `sequence`.
-    Shown {
+    MarkRead {
         log: LogId,
         sequence: u64,
     },
     /// No more will be said: [`Notice::Settled`] tells when `need` peers hold it all; `None`: everyone known to be in the rooms, at least one.
     Finish {
-        need: Option<u64>,
+        required_peers: Option<u64>,
     },
     /// Say goodbye on every link and withdraw the beacon.
     Leave,
@@ -258,22 +258,22 @@ impl std::fmt::Display for Peer {
 
 /// A row of `peers` and `/users`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeerView {
+pub struct PeerInfo {
     pub peer: Peer,
     pub address: Option<SocketAddr>,
-    pub found: Found,
+    pub found_via: FoundVia,
     /// Of one that is not linked: the linked peer through which it is reached.
     pub via: Option<Peer>,
     pub state: PeerState,
     /// Round trip, once measured.
-    pub rtt: Option<Tenths>,
+    pub rtt: Option<TenthsMs>,
     /// Shared with us.
     pub rooms: Vec<Room>,
 }
 
 /// How many of these are there: who is gone is nobody.
-pub fn present(views: &[PeerView]) -> u64 {
-    let there = |view: &&PeerView| view.state != PeerState::Gone;
+pub fn count_present(views: &[PeerInfo]) -> u64 {
+    let there = |view: &&PeerInfo| view.state != PeerState::Gone;
     views.iter().filter(there).count() as u64
 }
 
@@ -303,20 +303,20 @@ pub enum Notice {
     Joined {
         room: Room,
         peer: Peer,
-        at: Wall,
+        at: WallTime,
     },
     /// It said goodbye, its link ended, or it was silent too long.
     Left {
         room: Room,
         peer: Peer,
-        at: Wall,
+        at: WallTime,
     },
     /// `peer` bears the new name.
     Renamed {
         room: Room,
         peer: Peer,
         old: Nick,
-        at: Wall,
+        at: WallTime,
     },
     /// `peer` holds the own lines of this log up to `sequence`.
     Delivered {
@@ -329,7 +329,7 @@ pub enum Notice {
         log: LogId,
         sequence: u64,
         peer: Peer,
-        at: Wall,
+        at: WallTime,
     },
     /// Lines that cannot be had.
     Gap {
@@ -338,13 +338,13 @@ pub enum Notice {
         incarnation: u64,
         from: u64,
         to: u64,
-        at: Wall,
+        at: WallTime,
     },
-    Peers(Vec<PeerView>),
+    Peers(Vec<PeerInfo>),
     /// The reader meant; else a code for scripts and why it is refused.
-    Found {
-        serial: u64,
-        reader: Result<PeerId, (&'static str, String)>,
+    Resolved {
+        request_id: u64,
+        result: Result<PeerId, (&'static str, String)>,
     },
     /// The rooms joined; the first is spoken in.
     Rooms(Vec<Room>),
@@ -353,15 +353,15 @@ pub enum Notice {
     /// Everything said is held by as many peers as [`Command::Finish`] asked for.
     Settled,
     /// A known name came with a key that it was not known with. Said once for each key.
-    OtherKey {
+    KeyMismatch {
         peer: Peer,
-        known: PeerId,
-        since: Wall,
+        known_id: PeerId,
+        first_seen: WallTime,
     },
     /// Two programs use this identity: here and at that address, as was seen; or as a peer says.
-    Twin {
+    DuplicateIdentity {
         address: Option<SocketAddr>,
-        by: Option<Peer>,
+        reported_by: Option<Peer>,
     },
     /// Something failed, or was refused. `code` is for scripts.
     Error {
@@ -374,26 +374,26 @@ pub enum Notice {
 #[derive(Clone, Debug)]
 pub struct Chat {
     pub batch: Arc<Batch>,
-    pub local: Local,
+    pub local: LocalFields,
     /// Said by this identity.
-    pub own: bool,
+    pub is_own: bool,
     /// Said while this program ran.
-    pub during: bool,
+    pub since_start: bool,
 }
 
 /// How far what was said has come, for those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Peers linked in the rooms concerned.
-    pub linked: u64,
+    pub linked_peers: u64,
     /// Those of them that hold everything said in this run.
-    pub holding: u64,
+    pub acked_peers: u64,
     /// How many must: who was asked for, else everyone who is known to be there, at least one.
-    pub needed: u64,
+    pub required_peers: u64,
     /// Something is held by nobody, or not by one who is there.
-    pub lacking: bool,
+    pub has_undelivered: bool,
     /// As many as are needed hold it.
-    pub settled: bool,
+    pub is_settled: bool,
     /// When to ask again although nothing happened.
-    pub again: Option<Time>,
+    pub recheck_at: Option<Time>,
 }

@@ -19,11 +19,12 @@ impl PeerId {
 
     /// The X25519 form of this key (RFC 7748's map), which is its owner's static key on a link. `None` if the bytes are no point, or a weak one.
     pub fn noise_key(&self) -> Option<[u8; 32]> {
-        self.key().map(|key| key.to_montgomery().to_bytes())
+        self.verifying_key()
+            .map(|key| key.to_montgomery().to_bytes())
     }
 
     /// Ready to verify with; worth keeping, as the decompression costs a tenth of a verification.
-    pub fn key(&self) -> Option<VerifyingKey> {
+    pub fn verifying_key(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(&self.0)
             .ok()
             .filter(|key| !key.is_weak())
@@ -54,18 +55,18 @@ impl fmt::Debug for PeerId {
 
 /// The text is not 52 characters of lower-case base32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAnId;
+pub struct ParsePeerIdError;
 
 impl FromStr for PeerId {
-    type Err = NotAnId;
-    fn from_str(text: &str) -> Result<PeerId, NotAnId> {
+    type Err = ParsePeerIdError;
+    fn from_str(text: &str) -> Result<PeerId, ParsePeerIdError> {
         if text.len() != 52 || text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(NotAnId);
+            return Err(ParsePeerIdError);
         }
         let bytes = BASE32_NOPAD
             .decode(text.to_ascii_uppercase().as_bytes())
-            .map_err(|_| NotAnId)?;
-        bytes.try_into().map(PeerId).map_err(|_| NotAnId)
+            .map_err(|_| ParsePeerIdError)?;
+        bytes.try_into().map(PeerId).map_err(|_| ParsePeerIdError)
     }
 }
 
@@ -79,7 +80,7 @@ impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse()
-            .map_err(|NotAnId| D::Error::custom("not an id"))
+            .map_err(|ParsePeerIdError| D::Error::custom("not an id"))
     }
 }
 
@@ -141,7 +142,7 @@ impl NetworkTag {
     pub const OPEN: NetworkTag = NetworkTag([0; 32]);
 
     /// The folder of this network's history: `open`, or 16 hex digits of the tag.
-    pub fn folder(&self) -> String {
+    pub fn dir_name(&self) -> String {
         if *self == NetworkTag::OPEN {
             "open".into()
         } else {
@@ -158,7 +159,7 @@ impl fmt::Display for NetworkTag {
 
 /// The own key pair. Its bytes are overwritten when it is dropped.
 pub struct Identity {
-    key: SigningKey,
+    signing_key: SigningKey,
     id: PeerId,
 }
 
@@ -167,7 +168,10 @@ impl Identity {
     pub fn from_seed(seed: &[u8; 32]) -> Identity {
         let key = SigningKey::from_bytes(seed);
         let id = PeerId(key.verifying_key().to_bytes());
-        Identity { key, id }
+        Identity {
+            signing_key: key,
+            id,
+        }
     }
 
     pub fn id(&self) -> PeerId {
@@ -176,17 +180,17 @@ impl Identity {
 
     /// The X25519 secret that belongs to [`PeerId::noise_key`].
     pub fn noise_secret(&self) -> [u8; 32] {
-        self.key.to_scalar_bytes()
+        self.signing_key.to_scalar_bytes()
     }
 
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.key.sign(message).to_bytes()
+        self.signing_key.sign(message).to_bytes()
     }
 }
 
 /// Verification without cofactor (RFC 8032, 5.1.7), `S` and `R` in their canonical form. With no weak keys let in (see [`PeerId::key`]),
 /// one message, one key and one signature have one verdict on every box; a small-order `R` could only be made by the key's owner.
-pub fn verify(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
+pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()
 }

@@ -2,11 +2,11 @@
 use std::fmt;
 
 /// Longest line, in bytes of UTF-8 without its end of line.
-pub const LINE_MAX: usize = 16 * 1024;
+pub const LINE_MAX_BYTES: usize = 16 * 1024;
 /// Most lines of one batch.
-pub const LINES_MAX: usize = 4096;
+pub const BATCH_LINES_MAX: usize = 4096;
 /// Text after which an own batch is closed, in bytes.
-pub const TEXT_MAX: usize = 48 * 1024;
+pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
 /// Lines of text, each ended by `\n`, none longer than [`LINE_MAX`]: one block instead of a string a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Lines {
     /// The line is too long or not UTF-8; nothing was added.
     pub fn push(&mut self, line: &[u8]) -> Result<(), LineError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > LINE_MAX {
+        if line.len() > LINE_MAX_BYTES {
             return Err(LineError::TooLong);
         }
         let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
@@ -47,7 +47,8 @@ impl Lines {
     /// As [`Lines::as_str`] gave it. `None`: not lines that may be said.
     pub fn parse(text: &[u8]) -> Option<Lines> {
         let text = std::str::from_utf8(text).ok()?;
-        let fits = text.ends_with('\n') && text.split('\n').all(|line| line.len() <= LINE_MAX);
+        let fits =
+            text.ends_with('\n') && text.split('\n').all(|line| line.len() <= LINE_MAX_BYTES);
         fits.then(|| Lines(text.to_owned()))
     }
 
@@ -77,7 +78,7 @@ impl Lines {
     pub fn take_batch(&mut self) -> Lines {
         let (mut end, mut count) = (0, 0);
         for line in self.0.split_inclusive('\n') {
-            if count > 0 && (end + line.len() > TEXT_MAX || count == LINES_MAX) {
+            if count > 0 && (end + line.len() > BATCH_TEXT_MAX_BYTES || count == BATCH_LINES_MAX) {
                 break;
             }
             end += line.len();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::identity::PeerId;
 
 /// Longest name, in characters.
-pub const NICK_MAX: usize = 32;
+pub const NICK_MAX_CHARS: usize = 32;
 /// Longest room name without its `#`, in characters.
-pub const ROOM_MAX: usize = 50;
+pub const ROOM_MAX_CHARS: usize = 50;
 
 /// What a name may be, as a sentence's end.
 pub const NICK_RULE: &str =
@@ -21,7 +21,7 @@ pub enum NameError {
     Empty,
     TooLong,
     LeadingDash,
-    Character(char),
+    InvalidCharacter(char),
 }
 
 impl fmt::Display for NameError {
@@ -30,7 +30,7 @@ impl fmt::Display for NameError {
             NameError::Empty => write!(f, "is empty"),
             NameError::TooLong => write!(f, "is too long"),
             NameError::LeadingDash => write!(f, "begins with -"),
-            NameError::Character(c) => {
+            NameError::InvalidCharacter(c) => {
                 // What cannot be seen is told by its number alone.
                 let picture = match c {
                     ' ' => "a space, ".to_owned(),
@@ -48,28 +48,28 @@ impl fmt::Display for NameError {
 }
 
 /// Invisible or direction-changing characters: a name with one could pass for another name.
-fn invisible(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-fn allowed(c: char) -> bool {
+fn is_allowed(c: char) -> bool {
     !(c.is_whitespace()
         || c.is_control()
-        || invisible(c)
+        || is_invisible(c)
         || matches!(c, '~' | '@' | '#' | ':' | '/' | '*'))
 }
 
-fn check(text: &str, max: usize) -> Result<(), NameError> {
+fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
     if text.starts_with('-') {
         return Err(NameError::LeadingDash);
     }
-    if let Some(c) = text.chars().find(|c| !allowed(*c)) {
-        return Err(NameError::Character(c));
+    if let Some(c) = text.chars().find(|c| !is_allowed(*c)) {
+        return Err(NameError::InvalidCharacter(c));
     }
     if text.chars().count() > max {
         Err(NameError::TooLong)
@@ -86,18 +86,22 @@ impl Nick {
     /// # Errors
     /// What breaks the rule.
     pub fn new(text: &str) -> Result<Nick, NameError> {
-        check(text, NICK_MAX).map(|()| Nick(text.into()))
+        check_name(text, NICK_MAX_CHARS).map(|()| Nick(text.into()))
     }
 
     /// A name that came from outside: one that breaks the rule is `?`.
-    pub fn foreign(text: &str) -> Nick {
+    pub fn new_or_placeholder(text: &str) -> Nick {
         Nick::new(text).unwrap_or_else(|_| Nick("?".into()))
     }
 
     /// A default, made to fit: what may not stand in a name is left out. `None` if nothing remains.
-    pub fn cleaned(text: &str) -> Option<Nick> {
-        let fit: String = text.chars().filter(|c| allowed(*c)).collect();
-        let fit: String = fit.trim_start_matches('-').chars().take(NICK_MAX).collect();
+    pub fn sanitize(text: &str) -> Option<Nick> {
+        let fit: String = text.chars().filter(|c| is_allowed(*c)).collect();
+        let fit: String = fit
+            .trim_start_matches('-')
+            .chars()
+            .take(NICK_MAX_CHARS)
+            .collect();
         Nick::new(&fit).ok()
     }
 
@@ -123,7 +127,7 @@ impl Room {
     /// What breaks the rule.
     pub fn new(text: &str) -> Result<Room, NameError> {
         let bare = text.strip_prefix('#').unwrap_or(text).to_lowercase();
-        check(&bare, ROOM_MAX).map(|()| Room(format!("#{bare}").into()))
+        check_name(&bare, ROOM_MAX_CHARS).map(|()| Room(format!("#{bare}").into()))
     }
 
     /// The room that everybody starts in.
@@ -145,32 +149,32 @@ impl fmt::Display for Room {
 /// A peer as a person names it: `@name`, `@name~abcd`, `@~abcd` or `@id`; the `@` may be left out.
 /// Kept as `name~abcd` in lower case, either of which may be empty: whatever its name, or its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whom(String);
+pub struct PeerSelector(String);
 
 /// Fewest characters of an id that stand for it: those shown behind a name's `~`.
-const PREFIX_MIN: usize = 4;
+const ID_PREFIX_MIN_CHARS: usize = 4;
 
 /// May an id begin so?
-fn begins_id(text: &str) -> bool {
+fn is_id_prefix(text: &str) -> bool {
     let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
-    (PREFIX_MIN..=52).contains(&text.len()) && text.bytes().all(digit)
+    (ID_PREFIX_MIN_CHARS..=52).contains(&text.len()) && text.bytes().all(digit)
 }
 
-impl Whom {
+impl PeerSelector {
     /// # Errors
     /// What breaks the rule of a name; of what stands behind a `~`, its first character that no id has.
-    pub fn parse(text: &str) -> Result<Whom, NameError> {
+    pub fn parse(text: &str) -> Result<PeerSelector, NameError> {
         let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
         let (name, prefix) = match text.split_once('~') {
-            Some((name, prefix)) if begins_id(prefix) => (name, prefix),
-            Some(_) => return Err(NameError::Character('~')),
+            Some((name, prefix)) if is_id_prefix(prefix) => (name, prefix),
+            Some(_) => return Err(NameError::InvalidCharacter('~')),
             None if text.parse::<PeerId>().is_ok() => ("", &*text),
             None => (&*text, ""),
         };
         if !name.is_empty() || prefix.is_empty() {
-            check(name, NICK_MAX)?;
+            check_name(name, NICK_MAX_CHARS)?;
         }
-        Ok(Whom(format!("{name}~{prefix}")))
+        Ok(PeerSelector(format!("{name}~{prefix}")))
     }
 
     fn parts(&self) -> (&str, &str) {
@@ -178,11 +182,11 @@ impl Whom {
     }
 
     /// The peer, if its whole id was given.
-    pub fn id(&self) -> Option<PeerId> {
+    pub fn full_id(&self) -> Option<PeerId> {
         self.parts().1.parse().ok()
     }
 
-    pub fn is(&self, nick: &Nick, id: &PeerId) -> bool {
+    pub fn matches(&self, nick: &Nick, id: &PeerId) -> bool {
         let (name, prefix) = self.parts();
         let named = name.is_empty() || nick.0.to_lowercase() == name;
         named && id.to_string().starts_with(prefix)
@@ -190,14 +194,14 @@ impl Whom {
 }
 
 /// By its whole id.
-impl From<&PeerId> for Whom {
-    fn from(id: &PeerId) -> Whom {
-        Whom(format!("~{id}"))
+impl From<&PeerId> for PeerSelector {
+    fn from(id: &PeerId) -> PeerSelector {
+        PeerSelector(format!("~{id}"))
     }
 }
 
 /// `@name~abcd`
-impl fmt::Display for Whom {
+impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, prefix) = self.parts();
         let whole = !name.is_empty() && !prefix.is_empty();
@@ -208,33 +212,33 @@ impl fmt::Display for Whom {
 /// Where a history keeps lines together: one for each room, one for the direct messages that we wrote or may read, one for those that
 /// we carry for others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Folder(Arc<str>);
+pub struct FolderName(Arc<str>);
 
-impl Folder {
-    pub fn direct() -> Folder {
-        Folder("@".into())
+impl FolderName {
+    pub fn direct() -> FolderName {
+        FolderName("@".into())
     }
 
-    pub fn carried() -> Folder {
-        Folder("@carried".into())
+    pub fn carried() -> FolderName {
+        FolderName("@carried".into())
     }
 
     /// By its name on disk.
-    pub fn named(name: &str) -> Option<Folder> {
+    pub fn parse(name: &str) -> Option<FolderName> {
         if name.starts_with('@') {
-            let known = [Folder::direct(), Folder::carried()];
+            let known = [FolderName::direct(), FolderName::carried()];
             return known.into_iter().find(|folder| folder.as_str() == name);
         }
         let room = Room::new(name).ok()?;
-        (room.as_str() == name).then(|| Folder::from(&room))
+        (room.as_str() == name).then(|| FolderName::from(&room))
     }
 
     /// Of what `author` said to `target`, in the history of `own`.
-    pub fn of(target: &Target, author: &PeerId, own: &PeerId) -> Folder {
+    pub fn for_log(target: &Target, author: &PeerId, own: &PeerId) -> FolderName {
         match target {
             Target::Room(room) => room.into(),
-            Target::Peer(reader) if reader == own || author == own => Folder::direct(),
-            Target::Peer(_) => Folder::carried(),
+            Target::Peer(reader) if reader == own || author == own => FolderName::direct(),
+            Target::Peer(_) => FolderName::carried(),
         }
     }
 
@@ -249,9 +253,9 @@ impl Folder {
     }
 }
 
-impl From<&Room> for Folder {
-    fn from(room: &Room) -> Folder {
-        Folder(room.0.clone())
+impl From<&Room> for FolderName {
+    fn from(room: &Room) -> FolderName {
+        FolderName(room.0.clone())
     }
 }
 

@@ -8,17 +8,17 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A map in the order of its keys. An insertion moves what lies behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table<K, V>(Vec<(K, V)>);
+pub struct SortedMap<K, V>(Vec<(K, V)>);
 
-impl<K, V> Default for Table<K, V> {
-    fn default() -> Table<K, V> {
-        Table(Vec::new())
+impl<K, V> Default for SortedMap<K, V> {
+    fn default() -> SortedMap<K, V> {
+        SortedMap(Vec::new())
     }
 }
 
-impl<K: Ord, V> Table<K, V> {
-    pub fn new() -> Table<K, V> {
-        Table::default()
+impl<K: Ord, V> SortedMap<K, V> {
+    pub fn new() -> SortedMap<K, V> {
+        SortedMap::default()
     }
 
     pub fn len(&self) -> usize {
@@ -29,7 +29,7 @@ impl<K: Ord, V> Table<K, V> {
         self.0.is_empty()
     }
 
-    fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    fn search<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
     {
@@ -41,14 +41,14 @@ impl<K: Ord, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.find(key).is_ok()
+        self.search(key).is_ok()
     }
 
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        let at = self.find(key).ok()?;
+        let at = self.search(key).ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
 
@@ -56,13 +56,13 @@ impl<K: Ord, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let at = self.find(key).ok()?;
+        let at = self.search(key).ok()?;
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
     /// The value of this key; a new one is put there first if there is none.
     pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
-        let at = self.find(&key).unwrap_or_else(|at| {
+        let at = self.search(&key).unwrap_or_else(|at| {
             self.0.insert(at, (key, new()));
             at
         });
@@ -78,7 +78,7 @@ impl<K: Ord, V> Table<K, V> {
 
     /// Puts the value in the place of the one that it returns.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.find(&key) {
+        match self.search(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
             Err(at) => {
                 self.0.insert(at, (key, value));
@@ -91,7 +91,7 @@ impl<K: Ord, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        let at = self.find(key).ok()?;
+        let at = self.search(key).ok()?;
         Some(self.0.remove(at).1)
     }
 
@@ -112,8 +112,11 @@ impl<K: Ord, V> Table<K, V> {
     }
 
     /// From this key on, in order.
-    pub fn from<'a>(&'a self, key: &K) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
-        let at = self.find(key).unwrap_or_else(|at| at);
+    pub fn iter_from<'a>(
+        &'a self,
+        key: &K,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
+        let at = self.search(key).unwrap_or_else(|at| at);
         let rest = self.0.get(at..).unwrap_or_default();
         rest.iter().map(|(key, value)| (key, value))
     }
@@ -135,9 +138,9 @@ impl<K: Ord, V> Table<K, V> {
     }
 }
 
-impl<K: Ord, V> FromIterator<(K, V)> for Table<K, V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Table<K, V> {
-        let mut table = Table::new();
+impl<K: Ord, V> FromIterator<(K, V)> for SortedMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> SortedMap<K, V> {
+        let mut table = SortedMap::new();
         for (key, value) in entries {
             table.insert(key, value);
         }
@@ -145,7 +148,7 @@ impl<K: Ord, V> FromIterator<(K, V)> for Table<K, V> {
     }
 }
 
-impl<K, V> IntoIterator for Table<K, V> {
+impl<K, V> IntoIterator for SortedMap<K, V> {
     type Item = (K, V);
     type IntoIter = vec::IntoIter<(K, V)>;
     fn into_iter(self) -> Self::IntoIter {
@@ -153,7 +156,7 @@ impl<K, V> IntoIterator for Table<K, V> {
     }
 }
 
-impl<'a, K, V> IntoIterator for &'a Table<K, V> {
+impl<'a, K, V> IntoIterator for &'a SortedMap<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = iter::Map<slice::Iter<'a, (K, V)>, fn(&'a (K, V)) -> (&'a K, &'a V)>;
     fn into_iter(self) -> Self::IntoIter {
@@ -161,16 +164,16 @@ impl<'a, K, V> IntoIterator for &'a Table<K, V> {
     }
 }
 
-impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Table<K, V> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Table<K, V>, D::Error> {
+impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for SortedMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<SortedMap<K, V>, D::Error> {
         struct Entries<K, V>(PhantomData<(K, V)>);
         impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
-            type Value = Table<K, V>;
+            type Value = SortedMap<K, V>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table<K, V>, A::Error> {
-                let mut table = Table::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SortedMap<K, V>, A::Error> {
+                let mut table = SortedMap::new();
                 while let Some((key, value)) = map.next_entry()? {
                     table.insert(key, value);
                 }
@@ -183,17 +186,17 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for T
 
 /// A set in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set<T>(Vec<T>);
+pub struct SortedSet<T>(Vec<T>);
 
-impl<T> Default for Set<T> {
-    fn default() -> Set<T> {
-        Set(Vec::new())
+impl<T> Default for SortedSet<T> {
+    fn default() -> SortedSet<T> {
+        SortedSet(Vec::new())
     }
 }
 
-impl<T: Ord> Set<T> {
-    pub fn new() -> Set<T> {
-        Set::default()
+impl<T: Ord> SortedSet<T> {
+    pub fn new() -> SortedSet<T> {
+        SortedSet::default()
     }
 
     pub fn len(&self) -> usize {
@@ -239,7 +242,7 @@ impl<T: Ord> Set<T> {
     }
 }
 
-impl<T: Ord> Extend<T> for Set<T> {
+impl<T: Ord> Extend<T> for SortedSet<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
         for item in items {
             self.insert(item);
@@ -247,15 +250,15 @@ impl<T: Ord> Extend<T> for Set<T> {
     }
 }
 
-impl<T: Ord> FromIterator<T> for Set<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Set<T> {
-        let mut set = Set::new();
+impl<T: Ord> FromIterator<T> for SortedSet<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> SortedSet<T> {
+        let mut set = SortedSet::new();
         set.extend(items);
         set
     }
 }
 
-impl<T> IntoIterator for Set<T> {
+impl<T> IntoIterator for SortedSet<T> {
     type Item = T;
     type IntoIter = vec::IntoIter<T>;
     fn into_iter(self) -> Self::IntoIter {
@@ -263,7 +266,7 @@ impl<T> IntoIterator for Set<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Set<T> {
+impl<'a, T> IntoIterator for &'a SortedSet<T> {
     type Item = &'a T;
     type IntoIter = slice::Iter<'a, T>;
     fn into_iter(self) -> Self::IntoIter {

@@ -12,7 +12,7 @@ pub struct Time(pub u64);
 
 impl Time {
     /// Milliseconds since `earlier`; 0 if that lies ahead.
-    pub fn since(self, earlier: Time) -> u64 {
+    pub fn ms_since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
@@ -26,9 +26,9 @@ impl Add<u64> for Time {
 
 /// A short time, in tenths of a millisecond; shown in milliseconds, as `0.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tenths(pub u64);
+pub struct TenthsMs(pub u64);
 
-impl fmt::Display for Tenths {
+impl fmt::Display for TenthsMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0 / 10, self.0 % 10)
     }
@@ -36,19 +36,19 @@ impl fmt::Display for Tenths {
 
 /// A wall clock's reading: milliseconds since 1970-01-01 UTC. It stamps lines and decides nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wall(pub i64);
+pub struct WallTime(pub i64);
 
-impl Wall {
+impl WallTime {
     /// RFC 3339 with any offset; `None` if it is not such a time. What is finer than a millisecond is cut off.
-    pub fn parse(text: &str) -> Option<Wall> {
+    pub fn parse(text: &str) -> Option<WallTime> {
         let mut rest = text.as_bytes();
-        let year = digits(&mut rest, 4)? as i16;
-        let month = digits_behind(&mut rest, b"-", 2)? as i8;
-        let day = digits_behind(&mut rest, b"-", 2)? as i8;
-        let hour = digits_behind(&mut rest, b"Tt ", 2)? as i8;
-        let minute = digits_behind(&mut rest, b":", 2)? as i8;
+        let year = take_digits(&mut rest, 4)? as i16;
+        let month = take_separated_digits(&mut rest, b"-", 2)? as i8;
+        let day = take_separated_digits(&mut rest, b"-", 2)? as i8;
+        let hour = take_separated_digits(&mut rest, b"Tt ", 2)? as i8;
+        let minute = take_separated_digits(&mut rest, b":", 2)? as i8;
         // A leap second is shown by no clock here.
-        let second = match digits_behind(&mut rest, b":", 2)? {
+        let second = match take_separated_digits(&mut rest, b":", 2)? {
             60 => 59,
             second => second as i8,
         };
@@ -62,17 +62,18 @@ impl Wall {
                 ms = ms * 10 + i64::from(digit);
             }
         }
-        let ahead = match one_of(&mut rest, b"Zz+-")? {
+        let ahead = match take_one_of(&mut rest, b"Zz+-")? {
             b'Z' | b'z' => 0,
             sign => {
-                let minutes = digits(&mut rest, 2)? * 60 + digits_behind(&mut rest, b":", 2)?;
+                let minutes =
+                    take_digits(&mut rest, 2)? * 60 + take_separated_digits(&mut rest, b":", 2)?;
                 if sign == b'-' { -minutes } else { minutes }
             }
         };
         let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
         let at = Offset::UTC.to_timestamp(at).ok()?;
         let whole = at.as_second() - i64::from(ahead) * 60;
-        rest.is_empty().then_some(Wall(whole * 1000 + ms))
+        rest.is_empty().then_some(WallTime(whole * 1000 + ms))
     }
 
     /// What a calendar and a clock show of it there; of a reading that no calendar holds, the epoch.
@@ -82,7 +83,7 @@ impl Wall {
 }
 
 /// So many digits at the front.
-fn digits(rest: &mut &[u8], count: usize) -> Option<i32> {
+fn take_digits(rest: &mut &[u8], count: usize) -> Option<i32> {
     let (digits, behind) = rest.split_at_checked(count)?;
     *rest = behind;
     digits.iter().try_fold(0, |number, digit| {
@@ -92,23 +93,23 @@ fn digits(rest: &mut &[u8], count: usize) -> Option<i32> {
     })
 }
 
-fn digits_behind(rest: &mut &[u8], separators: &[u8], count: usize) -> Option<i32> {
-    one_of(rest, separators)?;
-    digits(rest, count)
+fn take_separated_digits(rest: &mut &[u8], separators: &[u8], count: usize) -> Option<i32> {
+    take_one_of(rest, separators)?;
+    take_digits(rest, count)
 }
 
-fn one_of(rest: &mut &[u8], which: &[u8]) -> Option<u8> {
+fn take_one_of(rest: &mut &[u8], which: &[u8]) -> Option<u8> {
     let (first, behind) = rest.split_first()?;
     *rest = behind;
     which.contains(first).then_some(*first)
 }
 
 /// RFC 3339 in UTC with milliseconds. A reading that RFC 3339 cannot name is shown as the epoch.
-impl fmt::Display for Wall {
+impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.civil(&TimeZone::UTC);
         if at.year() < 0 {
-            return Wall(0).fmt(f);
+            return WallTime(0).fmt(f);
         }
         write!(
             f,
@@ -128,5 +129,5 @@ impl fmt::Display for Wall {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     pub time: Time,
-    pub wall: Wall,
+    pub wall: WallTime,
 }

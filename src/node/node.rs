@@ -2,325 +2,342 @@
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
-use crate::base::table::Set;
+use crate::base::table::SortedSet;
 use crate::base::time::{Now, Time};
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::Event;
-use crate::node::context::{Hub, Setup};
-use crate::node::discovery::dialer::Discovery;
-use crate::node::membership::known_peers::Trust;
+use crate::node::connection::liveness::LinkEvent;
+use crate::node::context::{Context, NodeConfig};
+use crate::node::discovery::dialer::Dialer;
+use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
-use crate::node::membership::resolve_name::Tell;
+use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
-use crate::node::membership::routes::Members;
-use crate::node::replication::delivery::Receipts;
-use crate::node::replication::engine::Replicate;
+use crate::node::membership::routes::Routes;
+use crate::node::replication::delivery::DeliveryTracker;
+use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
-use crate::node::replication::ingest::Verdict;
+use crate::node::replication::ingest::IngestOutcome;
 use crate::node::replication::logs::Logs;
 use crate::wire::message::Message;
 
 pub struct Node {
-    pub(super) hub: Hub,
+    pub(super) ctx: Context,
     pub(super) handshakes: Handshakes,
-    pub(super) trust: Trust,
+    pub(super) known_peers: KnownPeers,
     pub(super) logs: Logs,
     pub(super) rooms: Rooms,
-    members: Members,
-    pub(super) replicate: Replicate,
-    pub(super) receipts: Receipts,
-    pub(super) tell: Tell,
+    routes: Routes,
+    pub(super) replication: Replication,
+    pub(super) delivery_tracker: DeliveryTracker,
+    pub(super) name_resolution: NameResolution,
     presence: Presence,
-    pub(super) discovery: Discovery,
+    pub(super) dialer: Dialer,
     /// When the own name last changed.
-    renamed: Time,
-    left: bool,
+    last_renamed: Time,
+    has_left: bool,
 }
 
 impl Node {
-    pub fn new(setup: Setup, now: Now) -> Node {
-        let beacons = setup.beacons;
-        let (mut hub, known, resume, noted) = Hub::new(setup, now);
-        let logs = Logs::new(&mut hub, resume);
-        let receipts = Receipts::new(&hub, &noted);
+    pub fn new(setup: NodeConfig, now: Now) -> Node {
+        let beacons = setup.beacons_enabled;
+        let (mut ctx, known, resume, noted) = Context::new(setup, now);
+        let logs = Logs::new(&mut ctx, resume);
+        let receipts = DeliveryTracker::new(&ctx, &noted);
         Node {
-            hub,
+            ctx,
             handshakes: Handshakes::default(),
-            trust: Trust::new(known),
+            known_peers: KnownPeers::new(known),
             logs,
             rooms: Rooms::default(),
-            members: Members::default(),
-            replicate: Replicate::default(),
-            receipts,
-            tell: Tell::default(),
+            routes: Routes::default(),
+            replication: Replication::default(),
+            delivery_tracker: receipts,
+            name_resolution: NameResolution::default(),
             presence: Presence::default(),
-            discovery: Discovery::new(beacons),
-            renamed: Time(0),
-            left: false,
+            dialer: Dialer::new(beacons),
+            last_renamed: Time(0),
+            has_left: false,
         }
     }
 
     /// Takes in what happened. Never fails; afterwards [`Node::poll_output`] must be drained before the next call.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         debug_assert!(
-            self.hub.idle(),
+            self.ctx.is_drained(),
             "outputs must be drained before the next input"
         );
-        self.hub.now = now;
+        self.ctx.now = now;
         let mut events = Vec::new();
-        if !self.left {
-            self.wake(&mut events);
+        if !self.has_left {
+            self.handle_timeouts(&mut events);
             self.dispatch(input, &mut events);
-            self.carry_out(events);
-            self.address();
-            if std::mem::take(&mut self.handshakes.met_twin) {
+            self.handle_link_events(events);
+            self.send_resolved();
+            if std::mem::take(&mut self.handshakes.has_new_duplicate) {
                 // Each goes on under numbers of its own.
-                self.logs.doubt(&mut self.hub);
+                self.logs.renew_incarnation(&mut self.ctx);
             }
-            self.receipts.end_turn(&mut self.hub, &mut self.logs);
+            self.delivery_tracker
+                .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();
-            self.replicate
-                .end_turn(&mut self.hub, &self.logs, &self.receipts, rooms);
-            self.discovery.end_turn(&self.hub);
-            if self.receipts.finishing() {
+            self.replication
+                .end_turn(&mut self.ctx, &self.logs, &self.delivery_tracker, rooms);
+            self.dialer.end_turn(&self.ctx);
+            if self.delivery_tracker.is_awaiting_delivery() {
                 let delivery = self.delivery();
-                self.receipts.settle(&mut self.hub, &delivery);
+                self.delivery_tracker
+                    .notify_if_settled(&mut self.ctx, &delivery);
             }
         }
-        self.hub.flush();
+        self.ctx.flush();
     }
 
     /// What is to be done next; `None`: nothing more, until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.hub.poll_output()
+        self.ctx.poll_output()
     }
 
     /// When to come back with [`Input::Wake`] at the latest.
     pub fn next_timeout(&self) -> Option<Time> {
-        if self.left {
+        if self.has_left {
             return None;
         }
-        let delivery = self.receipts.finishing().then(|| self.delivery());
+        let delivery = self
+            .delivery_tracker
+            .is_awaiting_delivery()
+            .then(|| self.delivery());
         let deadlines = [
-            self.handshakes.deadline(self.hub.now.time),
-            liveness::deadline(&self.hub),
+            self.handshakes.deadline(self.ctx.now.time),
+            liveness::deadline(&self.ctx),
             self.presence.deadline(),
-            self.members.deadline(),
-            self.discovery.deadline(&self.hub, &self.handshakes),
-            self.replicate.deadline(&self.hub),
-            self.receipts.deadline(delivery.as_ref()),
-            self.tell.deadline(&self.hub),
+            self.routes.deadline(),
+            self.dialer.deadline(&self.ctx, &self.handshakes),
+            self.replication.deadline(&self.ctx),
+            self.delivery_tracker.deadline(delivery.as_ref()),
+            self.name_resolution.deadline(&self.ctx),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    fn wake(&mut self, events: &mut Vec<Event>) {
-        self.handshakes.wake(&mut self.hub, events);
-        liveness::wake(&mut self.hub, events);
-        for peer in self.presence.wake(&self.hub) {
-            self.look(&peer);
+    fn handle_timeouts(&mut self, events: &mut Vec<LinkEvent>) {
+        self.handshakes.handle_timeout(&mut self.ctx, events);
+        liveness::handle_timeout(&mut self.ctx, events);
+        for peer in self.presence.handle_timeout(&self.ctx) {
+            self.update_presence(&peer);
         }
-        for peer in self.members.wake(&mut self.hub) {
-            self.look(&peer);
+        for peer in self.routes.handle_timeout(&mut self.ctx) {
+            self.update_presence(&peer);
         }
-        self.discovery.wake(&mut self.hub, &mut self.handshakes);
-        self.discovery.prune(&mut self.hub, events);
-        self.replicate
-            .wake(&mut self.hub, &mut self.logs, &self.rooms);
+        self.dialer
+            .handle_timeout(&mut self.ctx, &mut self.handshakes);
+        self.dialer.prune_links(&mut self.ctx, events);
+        self.replication
+            .wake(&mut self.ctx, &mut self.logs, &self.rooms);
     }
 
     /// What was said to names goes to those who are meant.
-    fn address(&mut self) {
-        let coming = self.coming();
-        let hub = &mut self.hub;
-        for (reader, lines, action) in self.tell.settle(hub, &mut self.trust, coming) {
+    fn send_resolved(&mut self) {
+        let coming = self.is_expecting_link();
+        let ctx = &mut self.ctx;
+        for (reader, lines, action) in
+            self.name_resolution
+                .resolve_pending(ctx, &mut self.known_peers, coming)
+        {
             let target = Target::Peer(reader);
-            self.replicate
-                .say(hub, &mut self.logs, &target, lines, action);
+            self.replication
+                .publish(ctx, &mut self.logs, &target, lines, action);
         }
     }
 
-    fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<Event>) {
-        let hub = &mut self.hub;
+    fn dispatch(&mut self, input: Input<'_>, events: &mut Vec<LinkEvent>) {
+        let ctx = &mut self.ctx;
         match input {
-            Input::Wake => {}
+            Input::Timeout => {}
             Input::Datagram {
                 interface,
                 source,
                 bytes,
             } => self
-                .discovery
-                .datagram(hub, &mut self.handshakes, interface, source, bytes),
-            Input::Interfaces(interfaces) => {
-                self.discovery.interfaces(hub, interfaces);
-                self.discovery.wake(hub, &mut self.handshakes);
+                .dialer
+                .handle_datagram(ctx, &mut self.handshakes, interface, source, bytes),
+            Input::InterfacesChanged(interfaces) => {
+                self.dialer.handle_interfaces(ctx, interfaces);
+                self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
-            Input::Accepted { stream, address } => {
-                self.handshakes.accepted(hub, stream, address, events)
-            }
-            Input::Connected { stream } => self.handshakes.connected(hub, stream, events),
+            Input::Accepted { stream, address } => self
+                .handshakes
+                .handle_accepted(ctx, stream, address, events),
+            Input::Connected { stream } => self.handshakes.handle_connected(ctx, stream, events),
             Input::Bytes { stream, bytes } => {
-                liveness::bytes(hub, stream, bytes, events);
+                liveness::handle_bytes(ctx, stream, bytes, events);
                 self.handshakes
-                    .bytes(hub, stream, bytes, self.rooms.joined(), events)
+                    .handle_bytes(ctx, stream, bytes, self.rooms.joined(), events)
             }
-            Input::Clogged { stream } => {
-                if let Some(link) = hub.links.get_mut(&stream) {
-                    link.clogged = true;
+            Input::Blocked { stream } => {
+                if let Some(link) = ctx.links.get_mut(&stream) {
+                    link.is_blocked = true;
                 }
             }
-            Input::Drained { stream } => hub.drained(stream),
+            Input::Writable { stream } => ctx.mark_writable(stream),
             Input::Closed { stream } => {
-                self.handshakes.closed(hub, stream, events);
-                liveness::closed(hub, stream, events);
+                self.handshakes.handle_closed(ctx, stream, events);
+                liveness::handle_closed(ctx, stream, events);
             }
-            Input::Sighting {
+            Input::Candidate {
                 address,
                 peer,
-                found,
+                found_via: found,
             } => {
-                self.discovery.sighting(hub, address, peer, found);
-                self.discovery.wake(hub, &mut self.handshakes);
+                self.dialer.handle_candidate(ctx, address, peer, found);
+                self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
-            Input::Opened {
+            Input::FolderOpened {
                 folder,
                 ranges,
-                before,
+                existed: before,
             } => {
                 let room = folder.room();
                 if !room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
-                    self.logs.open(hub, &folder, ranges);
-                    let joined = room.is_some_and(|room| self.rooms.join(hub, &room, before));
-                    fork_repair::opened(hub, &mut self.logs, &folder);
+                    self.logs.restore_ranges(ctx, &folder, ranges);
+                    let joined = room.is_some_and(|room| self.rooms.join(ctx, &room, before));
+                    fork_repair::resume_folder(ctx, &mut self.logs, &folder);
                     if joined {
-                        self.discovery.rooms(hub, self.rooms.joined());
-                        self.compare_all();
+                        self.dialer.set_joined_rooms(ctx, self.rooms.joined());
+                        self.update_all_shared_rooms();
                     }
                 }
             }
-            Input::Known(list) => self.trust.read_again(list),
-            Input::Command(command) => self.command(command),
+            Input::KnownPeers(list) => self.known_peers.reload(list),
+            Input::Command(command) => self.handle_command(command),
             Input::Loaded {
                 stream,
                 log,
                 from,
                 batches,
-                next,
-            } => self.replicate.loaded(
-                hub,
+                next_position: next,
+            } => self.replication.handle_loaded(
+                ctx,
                 &mut self.logs,
-                &mut self.receipts,
+                &mut self.delivery_tracker,
                 ((stream, log), from),
                 &batches,
                 next,
             ),
             Input::SaveFailed { batches } => {
-                self.replicate.save_failed(hub, &mut self.logs, &batches)
+                self.replication
+                    .handle_save_failed(ctx, &mut self.logs, &batches)
             }
-            Input::Dropped { log, low } => self.logs.dropped(&log, low),
+            Input::Evicted { log, low } => self.logs.raise_low(&log, low),
         }
     }
 
-    fn command(&mut self, command: Command) {
-        let hub = &mut self.hub;
+    fn handle_command(&mut self, command: Command) {
+        let ctx = &mut self.ctx;
         match command {
-            Command::Say {
+            Command::SendToRoom {
                 room,
                 lines,
                 action,
-            } => match room.or_else(|| self.rooms.spoken().cloned()) {
-                Some(room) if self.rooms.is_joined(&room) => {
-                    self.replicate
-                        .say(hub, &mut self.logs, &Target::Room(room), lines, action)
-                }
-                Some(room) => hub.notice(Notice::Error {
+            } => match room.or_else(|| self.rooms.current().cloned()) {
+                Some(room) if self.rooms.is_joined(&room) => self.replication.publish(
+                    ctx,
+                    &mut self.logs,
+                    &Target::Room(room),
+                    lines,
+                    action,
+                ),
+                Some(room) => ctx.notify(Notice::Error {
                     code: "room",
                     content: format!("not in {room}: /join {room} first"),
                 }),
-                None => hub.notice(Notice::Error {
+                None => ctx.notify(Notice::Error {
                     code: "room",
                     content: "in no room: /join one first".into(),
                 }),
             },
-            Command::Tell {
-                whom,
+            Command::SendToPeer {
+                selector: whom,
                 lines,
                 action,
-                within,
-            } => self.tell.tell(hub, whom, lines, action, within),
-            Command::Find {
-                serial,
-                whom,
-                within,
-            } => self.tell.find(hub, serial, whom, within),
+                timeout_ms: within,
+            } => self
+                .name_resolution
+                .resolve_and_send(ctx, whom, lines, action, within),
+            Command::Resolve {
+                request_id: serial,
+                selector: whom,
+                timeout_ms: within,
+            } => self.name_resolution.resolve(ctx, serial, whom, within),
             Command::Join(room) => {
                 if self.rooms.is_joined(&room) {
-                    self.rooms.speak(&room);
+                    self.rooms.set_current(&room);
                 }
             }
-            Command::Part(room) => match room.or_else(|| self.rooms.spoken().cloned()) {
-                Some(room) if self.rooms.part(hub, &room) => {
-                    self.discovery.rooms(hub, self.rooms.joined());
-                    self.compare_all();
-                    self.members.parted(&room);
-                    self.logs.forget(&self.hub, &room);
-                    self.replicate.parted(&mut self.hub, &room);
+            Command::Part(room) => match room.or_else(|| self.rooms.current().cloned()) {
+                Some(room) if self.rooms.part(ctx, &room) => {
+                    self.dialer.set_joined_rooms(ctx, self.rooms.joined());
+                    self.update_all_shared_rooms();
+                    self.routes.room_left(&room);
+                    self.logs.forget_room(&self.ctx, &room);
+                    self.replication.room_left(&mut self.ctx, &room);
                 }
-                Some(room) => hub.notice(Notice::Error {
+                Some(room) => ctx.notify(Notice::Error {
                     code: "room",
                     content: format!("not in {room}"),
                 }),
-                None => hub.notice(Notice::Error {
+                None => ctx.notify(Notice::Error {
                     code: "room",
                     content: "in no room".into(),
                 }),
             },
-            Command::Nick(nick) => self.rename(nick),
+            Command::Nick(nick) => self.set_nick(nick),
             Command::Peers => {
-                let view = roster::peers(hub, &self.discovery);
-                hub.notice(Notice::Peers(view));
+                let view = roster::list_peers(ctx, &self.dialer);
+                ctx.notify(Notice::Peers(view));
             }
-            Command::Rooms => hub.notice(Notice::Rooms(self.rooms.list())),
+            Command::Rooms => ctx.notify(Notice::Rooms(self.rooms.list())),
             Command::Stats => {
                 let stats = self.stats();
-                self.hub.notice(Notice::Stats(stats));
+                self.ctx.notify(Notice::Stats(stats));
             }
-            Command::Await { log, sequence } => self.logs.count_in(hub, log, sequence),
-            Command::Shown { log, sequence } => {
-                self.replicate.shown(hub, &self.logs, log, sequence)
+            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(ctx, log, sequence),
+            Command::MarkRead { log, sequence } => {
+                self.replication.mark_read(ctx, &self.logs, log, sequence)
             }
-            Command::Finish { need } => self.receipts.finish(need),
+            Command::Finish {
+                required_peers: need,
+            } => self.delivery_tracker.await_delivery(need),
             Command::Leave => {
-                self.receipts.note(hub, &mut self.logs);
+                self.delivery_tracker.persist(ctx, &mut self.logs);
                 // Nobody is shown as gone because we go.
-                liveness::leave(hub, &mut Vec::new());
-                self.handshakes.leave(hub, &mut Vec::new());
-                self.discovery.leave(hub);
-                self.left = true;
+                liveness::close_all(ctx, &mut Vec::new());
+                self.handshakes.close_all(ctx, &mut Vec::new());
+                self.dialer.withdraw_beacon(ctx);
+                self.has_left = true;
             }
         }
     }
 
-    fn rename(&mut self, nick: Nick) {
+    fn set_nick(&mut self, nick: Nick) {
         let username = nick.to_string();
-        let old = std::mem::replace(&mut self.hub.nick, nick);
-        if old == self.hub.nick {
+        let old = std::mem::replace(&mut self.ctx.nick, nick);
+        if old == self.ctx.nick {
             return;
         }
-        self.renamed = self.hub.now.time;
-        for stream in self.hub.links.keys().copied().collect::<Vec<_>>() {
-            self.hub.send(
+        self.last_renamed = self.ctx.now.time;
+        for stream in self.ctx.links.keys().copied().collect::<Vec<_>>() {
+            self.ctx.send(
                 stream,
                 &Message::Profile {
                     username: username.clone(),
                 },
             );
         }
-        let (peer, at) = (self.hub.me(), self.hub.now.wall);
+        let (peer, at) = (self.ctx.own_peer(), self.ctx.now.wall);
         for room in self.rooms.joined() {
-            self.hub.notice(Notice::Renamed {
+            self.ctx.notify(Notice::Renamed {
                 room: room.clone(),
                 peer: peer.clone(),
                 old: old.clone(),
@@ -330,192 +347,213 @@ impl Node {
     }
 
     /// Events may bring further events, when a link ends.
-    fn carry_out(&mut self, mut events: Vec<Event>) {
+    fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
         while !events.is_empty() {
             for event in std::mem::take(&mut events) {
                 match event {
-                    Event::Up(stream) => self.up(stream),
-                    Event::Other(stream, peer) => self.discovery.other(stream, peer),
-                    Event::Message(stream, message) => self.message(stream, message, &mut events),
-                    Event::Batch(stream, bytes) => {
-                        let (hub, logs) = (&mut self.hub, &mut self.logs);
-                        let receipts = &mut self.receipts;
-                        let verdict = self.replicate.receive(hub, logs, receipts, stream, bytes);
-                        if verdict == Verdict::Broken {
-                            self.hub.counters.broken_links += 1;
-                            liveness::close(&mut self.hub, stream, "broken", &mut events);
+                    LinkEvent::Up(stream) => self.link_up(stream),
+                    LinkEvent::UnexpectedPeer(stream, peer) => {
+                        self.dialer.handle_unexpected_peer(stream, peer)
+                    }
+                    LinkEvent::Message(stream, message) => {
+                        self.handle_message(stream, message, &mut events)
+                    }
+                    LinkEvent::Batch(stream, bytes) => {
+                        let (ctx, logs) = (&mut self.ctx, &mut self.logs);
+                        let receipts = &mut self.delivery_tracker;
+                        let verdict = self
+                            .replication
+                            .handle_batch(ctx, logs, receipts, stream, bytes);
+                        if verdict == IngestOutcome::ProtocolViolation {
+                            self.ctx.counters.broken_links += 1;
+                            liveness::close(&mut self.ctx, stream, "broken", &mut events);
                         }
                     }
-                    Event::Down {
+                    LinkEvent::Down {
                         stream,
                         peer,
-                        since,
-                        reached,
-                        replaced,
+                        established_at: since,
+                        reachable: reached,
+                        is_replaced: replaced,
                         ..
                     } => {
-                        self.replicate.down(stream);
-                        self.replicate.carry(&self.hub, &self.logs, &self.receipts);
+                        self.replication.link_down(stream);
+                        self.replication.offer_to_carriers(
+                            &self.ctx,
+                            &self.logs,
+                            &self.delivery_tracker,
+                        );
                         match replaced {
-                            true => self.presence.replaced(&self.hub, &peer.id),
-                            false => self.look(&peer.id),
+                            true => self.presence.expect_replacement(&self.ctx, &peer.id),
+                            false => self.update_presence(&peer.id),
                         }
-                        self.lost(&peer.id, &reached);
-                        self.discovery.down(&mut self.hub, &peer.id, since);
+                        self.handle_routes_lost(&peer.id, &reached);
+                        self.dialer.link_down(&mut self.ctx, &peer.id, since);
                         if !replaced {
-                            self.handshakes.unpark(&mut self.hub, peer.id, &mut events);
+                            self.handshakes
+                                .promote_deferred(&mut self.ctx, peer.id, &mut events);
                         }
                     }
-                    Event::Failed { stream, own } => {
-                        self.discovery.failed(&mut self.hub, stream, own)
-                    }
+                    LinkEvent::Failed {
+                        stream,
+                        is_self: own,
+                    } => self.dialer.handle_dial_failed(&mut self.ctx, stream, own),
                 }
             }
         }
     }
 
-    fn up(&mut self, stream: StreamId) {
-        let Some(peer) = self.hub.links.get(&stream).map(|link| link.peer.clone()) else {
+    fn link_up(&mut self, stream: StreamId) {
+        let Some(peer) = self.ctx.links.get(&stream).map(|link| link.peer.clone()) else {
             return;
         };
-        if self.discovery.up(stream, peer.id) {
-            self.trust.bind(&mut self.hub, &peer);
+        if self.dialer.link_up(stream, peer.id) {
+            self.known_peers.bind(&mut self.ctx, &peer);
         }
-        self.meet(stream, peer);
-        self.receipts.up(&self.hub, stream);
-        self.rooms.up(&mut self.hub, stream);
-        let begun = self.hub.links.get(&stream).map(|link| link.begun);
-        if begun.is_some_and(|begun| begun <= self.renamed) {
-            let username = self.hub.nick.to_string();
-            self.hub.send(stream, &Message::Profile { username });
+        self.observe_peer(stream, peer);
+        self.delivery_tracker.link_up(&self.ctx, stream);
+        self.rooms.link_up(&mut self.ctx, stream);
+        let begun = self
+            .ctx
+            .links
+            .get(&stream)
+            .map(|link| link.handshake_started_at);
+        if begun.is_some_and(|begun| begun <= self.last_renamed) {
+            let username = self.ctx.nick.to_string();
+            self.ctx.send(stream, &Message::Profile { username });
         }
-        self.compare(stream);
-        self.replicate.up(&self.hub, &self.logs, stream);
-        self.replicate.carry(&self.hub, &self.logs, &self.receipts);
+        self.update_shared_rooms(stream);
+        self.replication.link_up(&self.ctx, &self.logs, stream);
+        self.replication
+            .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
     }
 
     /// A peer tells its name.
-    fn meet(&mut self, stream: StreamId, peer: Peer) -> Nick {
-        let nick = self.trust.meet(&mut self.hub, &peer);
-        if let Some(link) = self.hub.links.get_mut(&stream) {
+    fn observe_peer(&mut self, stream: StreamId, peer: Peer) -> Nick {
+        let nick = self.known_peers.observe(&mut self.ctx, &peer);
+        if let Some(link) = self.ctx.links.get_mut(&stream) {
             link.peer.nick = nick.clone();
         }
         nick
     }
 
-    fn compare(&mut self, stream: StreamId) {
-        let change = self.rooms.compare(&mut self.hub, stream);
-        for room in &change.unshared {
-            self.replicate.unshared(stream, room);
-            self.members.touch(&self.hub, room);
+    fn update_shared_rooms(&mut self, stream: StreamId) {
+        let change = self.rooms.update_shared(&mut self.ctx, stream);
+        for room in &change.removed {
+            self.replication.room_unshared(stream, room);
+            self.routes.schedule_update(&self.ctx, room);
         }
-        for room in &change.shared {
-            self.members.shared(&mut self.hub, stream, room);
-            self.replicate
-                .shared(&mut self.hub, &self.logs, stream, room);
+        for room in &change.added {
+            self.routes.room_shared(&mut self.ctx, stream, room);
+            self.replication
+                .room_shared(&mut self.ctx, &self.logs, stream, room);
         }
-        let link = self.hub.links.get_mut(&stream);
+        let link = self.ctx.links.get_mut(&stream);
         let reached = link.map(|link| {
-            let gone = |room: &Room| change.unshared.contains(room);
-            let of_gone = link.reach.iter().filter(|(room, _)| gone(room));
-            let reached: Set<PeerId> = of_gone
+            let gone = |room: &Room| change.removed.contains(room);
+            let of_gone = link.routes.iter().filter(|(room, _)| gone(room));
+            let reached: SortedSet<PeerId> = of_gone
                 .flat_map(|(_, there)| there.keys())
                 .copied()
                 .collect();
-            link.reach.retain(|room, _| !gone(room));
+            link.routes.retain(|room, _| !gone(room));
             (link.peer.id, reached)
         });
         if let Some((peer, reached)) = reached {
-            self.look(&peer);
-            reached.iter().for_each(|peer| self.look(peer));
+            self.update_presence(&peer);
+            reached.iter().for_each(|peer| self.update_presence(peer));
         }
-        self.discovery.learn(&self.hub, stream);
+        self.dialer.update_peer_rooms(&self.ctx, stream);
     }
 
     /// Is this peer there, and in which rooms?
-    fn look(&mut self, peer: &PeerId) {
-        self.presence.look(&mut self.hub, self.rooms.joined(), peer);
-        self.receipts.look(&mut self.hub, &self.logs, peer);
+    fn update_presence(&mut self, peer: &PeerId) {
+        self.presence
+            .update(&mut self.ctx, self.rooms.joined(), peer);
+        self.delivery_tracker
+            .peer_reachable(&mut self.ctx, &self.logs, peer);
     }
 
     /// A link ended: whom it reached may be gone, and its author's last lines may not be with everybody.
-    fn lost(&mut self, peer: &PeerId, reached: &Set<PeerId>) {
-        self.members.lost(&self.hub, peer);
+    fn handle_routes_lost(&mut self, peer: &PeerId, reached: &SortedSet<PeerId>) {
+        self.routes.start_hold_down(&self.ctx, peer);
         for peer in reached.iter() {
-            self.members.lost(&self.hub, peer);
-            self.look(peer);
+            self.routes.start_hold_down(&self.ctx, peer);
+            self.update_presence(peer);
         }
         let rooms = self.rooms.joined();
         for room in rooms {
-            self.members.touch(&self.hub, room);
+            self.routes.schedule_update(&self.ctx, room);
         }
-        self.replicate
-            .author_gone(&self.hub, &self.logs, peer, rooms);
-        self.replicate
-            .choose(&mut self.hub, &self.logs, &self.rooms);
+        self.replication
+            .author_unlinked(&self.ctx, &self.logs, peer, rooms);
+        self.replication
+            .select_sources(&mut self.ctx, &self.logs, &self.rooms);
     }
 
-    fn compare_all(&mut self) {
-        for stream in self.hub.links.keys().copied().collect::<Vec<_>>() {
-            self.compare(stream);
+    fn update_all_shared_rooms(&mut self) {
+        for stream in self.ctx.links.keys().copied().collect::<Vec<_>>() {
+            self.update_shared_rooms(stream);
         }
     }
 
-    fn message(&mut self, stream: StreamId, message: Message, events: &mut Vec<Event>) {
-        let hub = &mut self.hub;
-        let Some(link) = hub.links.get(&stream) else {
+    fn handle_message(&mut self, stream: StreamId, message: Message, events: &mut Vec<LinkEvent>) {
+        let ctx = &mut self.ctx;
+        let Some(link) = ctx.links.get(&stream) else {
             return;
         };
         let (peer, run) = (link.peer.clone(), link.run);
         match message {
             Message::Rooms { rooms } => {
-                self.rooms.told(hub, stream, rooms);
-                self.compare(stream);
+                self.rooms.handle_rooms(ctx, stream, rooms);
+                self.update_shared_rooms(stream);
             }
-            Message::Have(have) => self.replicate.have(
-                hub,
+            Message::Have(have) => self.replication.handle_have(
+                ctx,
                 &mut self.logs,
                 &self.rooms,
-                &mut self.receipts,
+                &mut self.delivery_tracker,
                 stream,
                 have,
             ),
             Message::Want { target, logs } => self
-                .replicate
-                .cursors()
-                .want(hub, &self.logs, stream, &target, &logs),
-            Message::Ping { nonce } => hub.send(stream, &Message::Pong { nonce }),
+                .replication
+                .progress_mut()
+                .handle_want(ctx, &self.logs, stream, &target, &logs),
+            Message::Ping { nonce } => ctx.send(stream, &Message::Pong { nonce }),
             Message::Pong { nonce } => {
-                liveness::pong(hub, stream, nonce);
-                self.handshakes.answered(hub, stream);
+                liveness::handle_pong(ctx, stream, nonce);
+                self.handshakes.handle_pong(ctx, stream);
             }
             Message::Profile { username } => {
-                let (id, nick) = (peer.id, Nick::foreign(&username));
-                let nick = self.meet(stream, Peer { id, nick });
-                let hub = &mut self.hub;
-                self.presence.renamed(hub, &peer.id, nick);
+                let (id, nick) = (peer.id, Nick::new_or_placeholder(&username));
+                let nick = self.observe_peer(stream, Peer { id, nick });
+                let ctx = &mut self.ctx;
+                self.presence.rename(ctx, &peer.id, nick);
                 for room in self.rooms.joined() {
-                    self.members.touch(hub, room);
+                    self.routes.schedule_update(ctx, room);
                 }
             }
             Message::Members(told) => {
-                for other in self.members.hear(hub, stream, told) {
-                    self.look(&other);
-                    self.replicate.reached(&self.hub, stream, &other);
+                for other in self.routes.handle_update(ctx, stream, told) {
+                    self.update_presence(&other);
+                    self.replication.peer_reachable(&self.ctx, stream, &other);
                     let rooms = self.rooms.joined();
-                    self.replicate
-                        .apart(&self.hub, &self.logs, &peer.id, &other, rooms);
+                    self.replication
+                        .offer_to_unreached(&self.ctx, &self.logs, &peer.id, &other, rooms);
                 }
             }
             Message::Bye { reason } => {
                 // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
                 if reason == "twin" {
-                    return self.handshakes.twin(hub, None, None, Some(peer));
+                    return self
+                        .handshakes
+                        .report_duplicate(ctx, None, None, Some(peer));
                 }
-                liveness::ended(hub, stream, reason == "duplicate", events);
+                liveness::handle_bye(ctx, stream, reason == "duplicate", events);
                 if reason == "leave" {
-                    self.discovery.left(&peer.id);
-                    self.members.left(hub, &peer.id, run);
+                    self.dialer.forget_peer(&peer.id);
+                    self.routes.remove_peer(ctx, &peer.id, run);
                 }
             }
             Message::Hello(_) | Message::Unknown => {}

@@ -7,23 +7,23 @@
 //! than 5 hops away, and the room stays connected when a fifth of it is gone at once.
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 
 /// Most links to peers that stay; also the most peers among which everybody is linked with everybody.
 pub const LINKS_MAX: usize = 64;
 /// Further links, for programs that come and go.
-pub const PASSING_MAX: usize = 16;
+pub const TRANSIENT_LINKS_MAX: usize = 16;
 /// With no more peers known than this, everybody is linked with everybody again.
-const FEW: usize = 48;
+const FULL_MESH_RESUME_PEERS: usize = 48;
 /// Most bits that are compared at the ends of ids.
-const BITS_MAX: u32 = 32;
+const SUFFIX_BITS_MAX: u32 = 32;
 /// Neighbours on either side of a ring.
-const BESIDE: usize = 2;
+const NEIGHBOURS_PER_SIDE: usize = 2;
 
 /// Bits at the ends of two ids that are the same.
-fn alike(a: &PeerId, b: &PeerId) -> usize {
+fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
     let end = |id: &PeerId| u32::from_le_bytes([id.0[31], id.0[30], id.0[29], id.0[28]]);
-    (end(a) ^ end(b)).trailing_zeros().min(BITS_MAX) as usize
+    (end(a) ^ end(b)).trailing_zeros().min(SUFFIX_BITS_MAX) as usize
 }
 
 /// The neighbours on the rings of one room, from the ring of all on: each in the order in which they follow us.
@@ -34,15 +34,15 @@ impl Rings {
     /// Puts a member in its place, if it is a neighbour; those that are too far then are none any more. `false`: it is none itself.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut near = false;
-        for bits in 0..=alike(own, peer) {
+        for bits in 0..=common_suffix_bits(own, peer) {
             if bits == self.0.len() {
                 self.0.push(Vec::new());
             }
             let ring = &mut self.0[bits];
-            if let Some(at) = place(ring, own, peer) {
+            if let Some(at) = ring_position(ring, own, peer) {
                 ring.insert(at, *peer);
-                if ring.len() > 2 * BESIDE {
-                    ring.remove(BESIDE);
+                if ring.len() > 2 * NEIGHBOURS_PER_SIDE {
+                    ring.remove(NEIGHBOURS_PER_SIDE);
                 }
                 near = true;
             }
@@ -51,57 +51,61 @@ impl Rings {
     }
 
     /// Would it be a neighbour, or is it one?
-    pub fn fits(&self, own: &PeerId, peer: &PeerId) -> bool {
-        (0..=alike(own, peer)).any(|bits| {
+    pub fn is_neighbour(&self, own: &PeerId, peer: &PeerId) -> bool {
+        (0..=common_suffix_bits(own, peer)).any(|bits| {
             let ring = self.0.get(bits);
-            ring.is_none_or(|ring| ring.contains(peer) || place(ring, own, peer).is_some())
+            ring.is_none_or(|ring| ring.contains(peer) || ring_position(ring, own, peer).is_some())
         })
     }
 }
 
 /// Where a member belongs among the neighbours on a ring; `None`: among those that are too far, or it is there.
-fn place(ring: &[PeerId], own: &PeerId, peer: &PeerId) -> Option<usize> {
+fn ring_position(ring: &[PeerId], own: &PeerId, peer: &PeerId) -> Option<usize> {
     // The ring goes on at its beginning.
     let order = |id: &PeerId| (id < own, *id);
     let at = ring.partition_point(|other| order(other) < order(peer));
-    let near = at < BESIDE || at + BESIDE > ring.len();
+    let near = at < NEIGHBOURS_PER_SIDE || at + NEIGHBOURS_PER_SIDE > ring.len();
     (near && peer != own && ring.get(at) != Some(peer)).then_some(at)
 }
 
 /// Whom we want to be linked with.
 #[derive(Default)]
 pub struct Topology {
-    many: bool,
-    rings: Table<Room, Rings>,
-    wanted: Set<PeerId>,
+    is_partial_mesh: bool,
+    rings: SortedMap<Room, Rings>,
+    wanted: SortedSet<PeerId>,
 }
 
 impl Topology {
     /// Too many peers for a link to each.
-    pub fn many(&self) -> bool {
-        self.many
+    pub fn is_partial_mesh(&self) -> bool {
+        self.is_partial_mesh
     }
 
-    pub fn wants(&self, peer: &PeerId) -> bool {
-        !self.many || self.wanted.contains(peer)
+    pub fn is_wanted(&self, peer: &PeerId) -> bool {
+        !self.is_partial_mesh || self.wanted.contains(peer)
     }
 
     /// Those that are wanted, when there are too many.
-    pub fn wanted(&self) -> &Set<PeerId> {
+    pub fn wanted(&self) -> &SortedSet<PeerId> {
         &self.wanted
     }
 
     /// Begins anew, with so many peers that are known. `true`: there are too many, and [`Topology::add`] is to be told of each.
-    pub fn count(&mut self, known: usize) -> bool {
-        let bound = if self.many { FEW } else { LINKS_MAX };
-        self.many = known > bound;
+    pub fn reset(&mut self, known: usize) -> bool {
+        let bound = if self.is_partial_mesh {
+            FULL_MESH_RESUME_PEERS
+        } else {
+            LINKS_MAX
+        };
+        self.is_partial_mesh = known > bound;
         self.rings.clear();
         self.wanted.clear();
-        self.many
+        self.is_partial_mesh
     }
 
     /// A member of a room.
-    pub fn add(&mut self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
+    pub fn add_member(&mut self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
         if !self.rings.contains_key(room) {
             self.rings.insert(room.clone(), Rings::default());
         }
@@ -110,20 +114,20 @@ impl Topology {
     }
 
     /// Would this one be a neighbour in the room?
-    pub fn fits(&self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
+    pub fn is_neighbour(&self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
         let rings = self.rings.get(room);
-        rings.is_none_or(|rings| rings.fits(own, peer))
+        rings.is_none_or(|rings| rings.is_neighbour(own, peer))
     }
 
     /// One more is wanted, if there is a place for it.
-    pub fn want(&mut self, peer: PeerId) {
+    pub fn add_wanted(&mut self, peer: PeerId) {
         if self.wanted.len() < LINKS_MAX {
             self.wanted.insert(peer);
         }
     }
 
     /// All neighbours are wanted. Where they are too many, those of each room's whole ring come first: they hold it together.
-    pub fn settle(&mut self) {
+    pub fn select_neighbours(&mut self) {
         let most = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..most.unwrap_or(0) {
             // The very next ones of all rooms, before those behind them.

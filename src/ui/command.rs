@@ -1,11 +1,11 @@
 //! What is typed, as what is wanted.
 use crate::base::event::Command;
 use crate::base::lines::Lines;
-use crate::base::name::{NICK_RULE, Nick, ROOM_RULE, Room, Whom};
+use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 
 /// What a typed line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum UserCommand {
     /// For the core.
     Core(Command),
     /// Show the last so many stored lines of the room spoken in.
@@ -19,7 +19,7 @@ pub enum Request {
 }
 
 /// Lines that /history shows if nothing else is said.
-const LINES: u64 = 20;
+const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// The answer to /help.
 pub const HELP: &str = "\
@@ -41,49 +41,51 @@ pub const HELP: &str = "\
 ///
 /// # Errors
 /// A sentence that says what is wrong. Nothing is to be said then: a mistyped command must not land in the room.
-pub fn parse(line: &str) -> Result<Request, String> {
+pub fn parse(line: &str) -> Result<UserCommand, String> {
     let Some(rest) = line.strip_prefix('/') else {
-        return say(None, line, false);
+        return build_room_message(None, line, false);
     };
     if rest.starts_with('/') {
-        return say(None, rest, false);
+        return build_room_message(None, rest, false);
     }
     let (word, argument) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let argument = argument.trim();
     match word.to_lowercase().as_str() {
-        "help" => Ok(Request::Help),
-        "quit" => Ok(Request::Quit),
-        "users" | "who" | "names" | "list" => Ok(Request::Core(Command::Peers)),
-        "rooms" => Ok(Request::Core(Command::Rooms)),
-        "stats" => Ok(Request::Core(Command::Stats)),
+        "help" => Ok(UserCommand::Help),
+        "quit" => Ok(UserCommand::Quit),
+        "users" | "who" | "names" | "list" => Ok(UserCommand::Core(Command::Peers)),
+        "rooms" => Ok(UserCommand::Core(Command::Rooms)),
+        "stats" => Ok(UserCommand::Core(Command::Stats)),
         "join" if argument.is_empty() => Err("/join needs a room: /join #ops".into()),
-        "join" => Ok(Request::Core(Command::Join(room(argument)?))),
-        "part" if argument.is_empty() => Ok(Request::Core(Command::Part(None))),
-        "part" => Ok(Request::Core(Command::Part(Some(room(argument)?)))),
+        "join" => Ok(UserCommand::Core(Command::Join(parse_room(argument)?))),
+        "part" if argument.is_empty() => Ok(UserCommand::Core(Command::Part(None))),
+        "part" => Ok(UserCommand::Core(Command::Part(Some(parse_room(
+            argument,
+        )?)))),
         "nick" if argument.is_empty() => Err("/nick needs a name: /nick bob".into()),
         "nick" => match Nick::new(argument) {
-            Ok(nick) => Ok(Request::Core(Command::Nick(nick))),
+            Ok(nick) => Ok(UserCommand::Core(Command::Nick(nick))),
             Err(error) => Err(format!("the name {argument} {error}; {NICK_RULE}")),
         },
-        "history" if argument.is_empty() => Ok(Request::History(LINES)),
+        "history" if argument.is_empty() => Ok(UserCommand::History(DEFAULT_HISTORY_LINES)),
         "history" => match argument.parse() {
-            Ok(lines) if lines > 0 => Ok(Request::History(lines)),
+            Ok(lines) if lines > 0 => Ok(UserCommand::History(lines)),
             _ => Err("/history takes a number of lines: /history 50".into()),
         },
         "search" if argument.is_empty() => Err("/search needs a text: /search hello".into()),
-        "search" => Ok(Request::Search(argument.to_owned())),
+        "search" => Ok(UserCommand::Search(argument.to_owned())),
         "msg" | "dm" | "w" => {
             let (target, text) = match argument.split_once(char::is_whitespace) {
                 Some((target, text)) if !text.trim().is_empty() => (target, text.trim_start()),
                 _ => return Err(format!("/{word} needs a name and a text: /{word} bob psst")),
             };
             match target.starts_with('#') {
-                true => say(Some(room(target)?), text, false),
-                false => tell(target, text, false),
+                true => build_room_message(Some(parse_room(target)?), text, false),
+                false => build_direct_message(target, text, false),
             }
         }
         "me" if argument.is_empty() => Err("/me needs a text: /me waves".into()),
-        "me" => say(None, argument, true),
+        "me" => build_room_message(None, argument, true),
         _ => Err(format!(
             "/{word} is not a command here: /help lists them; to say it, begin the line with //"
         )),
@@ -94,9 +96,13 @@ pub fn parse(line: &str) -> Result<Request, String> {
 ///
 /// # Errors
 /// A sentence: the text is too long.
-pub fn say(room: Option<Room>, text: &str, action: bool) -> Result<Request, String> {
-    let lines = lines(text)?;
-    Ok(Request::Core(Command::Say {
+pub fn build_room_message(
+    room: Option<Room>,
+    text: &str,
+    action: bool,
+) -> Result<UserCommand, String> {
+    let lines = parse_lines(text)?;
+    Ok(UserCommand::Core(Command::SendToRoom {
         room,
         lines,
         action,
@@ -107,18 +113,18 @@ pub fn say(room: Option<Room>, text: &str, action: bool) -> Result<Request, Stri
 ///
 /// # Errors
 /// A sentence: this is no name, or the text is too long.
-pub fn tell(name: &str, text: &str, action: bool) -> Result<Request, String> {
-    let whom = Whom::parse(name).map_err(|error| format!("the name {name} {error}"))?;
-    let lines = lines(text)?;
-    Ok(Request::Core(Command::Tell {
-        whom,
+pub fn build_direct_message(name: &str, text: &str, action: bool) -> Result<UserCommand, String> {
+    let whom = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
+    let lines = parse_lines(text)?;
+    Ok(UserCommand::Core(Command::SendToPeer {
+        selector: whom,
         lines,
         action,
-        within: 0,
+        timeout_ms: 0,
     }))
 }
 
-fn lines(text: &str) -> Result<Lines, String> {
+fn parse_lines(text: &str) -> Result<Lines, String> {
     let mut lines = Lines::default();
     let pushed = lines.push(text.as_bytes());
     pushed.map_err(|error| error.to_string())?;
@@ -129,7 +135,7 @@ fn lines(text: &str) -> Result<Lines, String> {
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.
-pub fn room(text: &str) -> Result<Room, String> {
+pub fn parse_room(text: &str) -> Result<Room, String> {
     Room::new(text).map_err(|error| {
         let blank = if text.is_empty() { "" } else { " " };
         format!("the room name {text}{blank}{error}; {ROOM_RULE}")

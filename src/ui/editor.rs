@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use termion::event::Key;
 use unicode_width::UnicodeWidthChar;
 
-use super::text::shown;
-use crate::base::lines::LINE_MAX;
+use super::text::replace_control;
+use crate::base::lines::LINE_MAX_BYTES;
 
 /// Most lines kept to go back to.
 const HISTORY_MAX: usize = 100;
 
 /// What a key led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum EditOutcome {
     /// At most the line changed.
     Edited,
     /// Enter: a line, never empty, at most [`LINE_MAX`] bytes.
@@ -22,12 +22,12 @@ pub enum Outcome {
     /// Ctrl-D on an empty line.
     EndOfInput,
     /// The line takes no more, or the key has nothing to act on.
-    Refused,
+    Rejected,
 }
 
 /// The part of the line that fits the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub struct VisibleLine {
     /// Fit to show.
     pub text: String,
     /// Columns that the text takes.
@@ -38,65 +38,71 @@ pub struct View {
 
 /// One line, its cursor, and the lines before it.
 #[derive(Debug, Default)]
-pub struct Editor {
+pub struct LineEditor {
     line: Vec<char>,
     cursor: usize,
     /// Of the line, in UTF-8.
-    bytes: usize,
+    line_bytes: usize,
     /// First character on the screen.
-    first: usize,
+    first_visible: usize,
     history: VecDeque<Vec<char>>,
     /// Index into the history while going through it.
-    at: Option<usize>,
+    history_index: Option<usize>,
     /// What was being typed when going through the history began.
     draft: Vec<char>,
 }
 
-fn columns(c: char) -> usize {
+fn char_width(c: char) -> usize {
     // A TAB is shown as its picture: a line that is edited must have the width it seems to have.
-    UnicodeWidthChar::width(picture(c)).unwrap_or(1)
+    UnicodeWidthChar::width(display_char(c)).unwrap_or(1)
 }
 
-fn picture(c: char) -> char {
-    if c == '\t' { '\u{2409}' } else { shown(c) }
+fn display_char(c: char) -> char {
+    if c == '\t' {
+        '\u{2409}'
+    } else {
+        replace_control(c)
+    }
 }
 
-impl Editor {
+impl LineEditor {
     pub fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
 
-    pub fn key(&mut self, key: Key) -> Outcome {
+    pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         match key {
             Key::Char('\n') => return self.enter(),
             Key::Char(c) => return self.insert(c),
-            Key::Ctrl('c') if self.line.is_empty() => return Outcome::Interrupt,
+            Key::Ctrl('c') if self.line.is_empty() => return EditOutcome::Interrupt,
             Key::Ctrl('c') => self.replace(Vec::new()),
-            Key::Ctrl('d') if self.line.is_empty() => return Outcome::EndOfInput,
-            Key::Delete | Key::Ctrl('d') => self.remove(self.cursor, self.right()),
-            Key::Backspace | Key::Ctrl('h') => self.remove(self.left(), self.cursor),
-            Key::Left | Key::Ctrl('b') => self.cursor = self.left(),
-            Key::Right | Key::Ctrl('f') => self.cursor = self.right(),
-            Key::CtrlLeft | Key::AltLeft | Key::Alt('b') => self.cursor = self.word(),
-            Key::CtrlRight | Key::AltRight | Key::Alt('f') => self.cursor = self.next_word(),
+            Key::Ctrl('d') if self.line.is_empty() => return EditOutcome::EndOfInput,
+            Key::Delete | Key::Ctrl('d') => self.remove(self.cursor, self.next_char()),
+            Key::Backspace | Key::Ctrl('h') => self.remove(self.previous_char(), self.cursor),
+            Key::Left | Key::Ctrl('b') => self.cursor = self.previous_char(),
+            Key::Right | Key::Ctrl('f') => self.cursor = self.next_char(),
+            Key::CtrlLeft | Key::AltLeft | Key::Alt('b') => {
+                self.cursor = self.previous_word_start()
+            }
+            Key::CtrlRight | Key::AltRight | Key::Alt('f') => self.cursor = self.next_word_end(),
             Key::Home | Key::Ctrl('a') => self.cursor = 0,
             Key::End | Key::Ctrl('e') => self.cursor = self.line.len(),
             Key::Ctrl('u') => self.remove(0, self.cursor),
             Key::Ctrl('k') => self.remove(self.cursor, self.line.len()),
-            Key::Ctrl('w') => self.remove(self.word(), self.cursor),
-            Key::Up | Key::Ctrl('p') => return self.older(),
-            Key::Down | Key::Ctrl('n') => return self.newer(),
+            Key::Ctrl('w') => self.remove(self.previous_word_start(), self.cursor),
+            Key::Up | Key::Ctrl('p') => return self.history_previous(),
+            Key::Down | Key::Ctrl('n') => return self.history_next(),
             _ => {}
         }
-        Outcome::Edited
+        EditOutcome::Edited
     }
 
     /// What of the line is seen in so many columns; the cursor is always within.
-    pub fn view(&mut self, width: usize) -> View {
+    pub fn visible_line(&mut self, width: usize) -> VisibleLine {
         let width = width.max(2);
-        if self.cursor <= self.first {
+        if self.cursor <= self.first_visible {
             // Some of what stands before the cursor is to be seen, too.
-            self.first = self.cursor.saturating_sub(width / 2);
+            self.first_visible = self.cursor.saturating_sub(width / 2);
         }
         // The cursor takes a column even behind the end.
         let mut after = 1;
@@ -104,51 +110,51 @@ impl Editor {
             if after > width {
                 break;
             }
-            after += columns(*c);
+            after += char_width(*c);
         }
         let mut before = 0;
         let mut first = self.cursor;
         while first > 0 {
-            let more = self.line.get(first - 1).map_or(0, |c| columns(*c));
+            let more = self.line.get(first - 1).map_or(0, |c| char_width(*c));
             // What stood on the screen stays; what did not comes only if it pushes nothing out.
-            let right = if first > self.first { 1 } else { after };
+            let right = if first > self.first_visible { 1 } else { after };
             if before + more + right > width {
                 break;
             }
             before += more;
             first -= 1;
         }
-        self.first = first;
-        let mut view = View {
+        self.first_visible = first;
+        let mut view = VisibleLine {
             cursor: before,
-            ..View::default()
+            ..VisibleLine::default()
         };
         for c in self.line.iter().skip(first) {
-            if view.width + columns(*c) > width {
+            if view.width + char_width(*c) > width {
                 break;
             }
-            view.width += columns(*c);
-            view.text.push(picture(*c));
+            view.width += char_width(*c);
+            view.text.push(display_char(*c));
         }
         view
     }
 
-    fn insert(&mut self, c: char) -> Outcome {
+    fn insert(&mut self, c: char) -> EditOutcome {
         if c.is_control() && c != '\t' {
-            return Outcome::Refused;
+            return EditOutcome::Rejected;
         }
-        if self.bytes + c.len_utf8() > LINE_MAX {
-            return Outcome::Refused;
+        if self.line_bytes + c.len_utf8() > LINE_MAX_BYTES {
+            return EditOutcome::Rejected;
         }
-        self.bytes += c.len_utf8();
+        self.line_bytes += c.len_utf8();
         self.line.insert(self.cursor, c);
         self.cursor += 1;
-        Outcome::Edited
+        EditOutcome::Edited
     }
 
-    fn enter(&mut self) -> Outcome {
+    fn enter(&mut self) -> EditOutcome {
         if self.line.is_empty() {
-            return Outcome::Edited;
+            return EditOutcome::Edited;
         }
         let line = std::mem::take(&mut self.line);
         let text = line.iter().collect();
@@ -159,67 +165,67 @@ impl Editor {
             self.history.pop_front();
         }
         self.replace(Vec::new());
-        Outcome::Line(text)
+        EditOutcome::Line(text)
     }
 
     /// Puts another line in this one's place, the cursor at its end; going through the history is over.
     fn replace(&mut self, line: Vec<char>) {
-        self.bytes = line.iter().map(|c| c.len_utf8()).sum();
+        self.line_bytes = line.iter().map(|c| c.len_utf8()).sum();
         self.cursor = line.len();
-        self.first = 0;
+        self.first_visible = 0;
         self.line = line;
-        self.at = None;
+        self.history_index = None;
     }
 
     fn remove(&mut self, from: usize, to: usize) {
-        self.bytes -= self.line.drain(from..to).map(char::len_utf8).sum::<usize>();
+        self.line_bytes -= self.line.drain(from..to).map(char::len_utf8).sum::<usize>();
         self.cursor = from;
     }
 
-    fn older(&mut self) -> Outcome {
-        let index = match self.at {
+    fn history_previous(&mut self) -> EditOutcome {
+        let index = match self.history_index {
             None => self.history.len().checked_sub(1),
             Some(at) => at.checked_sub(1),
         };
         let Some((index, line)) = index.and_then(|i| Some((i, self.history.get(i)?.clone())))
         else {
-            return Outcome::Refused;
+            return EditOutcome::Rejected;
         };
-        if self.at.is_none() {
+        if self.history_index.is_none() {
             self.draft = std::mem::take(&mut self.line);
         }
         self.replace(line);
-        self.at = Some(index);
-        Outcome::Edited
+        self.history_index = Some(index);
+        EditOutcome::Edited
     }
 
-    fn newer(&mut self) -> Outcome {
-        let Some(at) = self.at else {
-            return Outcome::Refused;
+    fn history_next(&mut self) -> EditOutcome {
+        let Some(at) = self.history_index else {
+            return EditOutcome::Rejected;
         };
         match self.history.get(at + 1).cloned() {
             Some(line) => {
                 self.replace(line);
-                self.at = Some(at + 1);
+                self.history_index = Some(at + 1);
             }
             None => {
                 let draft = std::mem::take(&mut self.draft);
                 self.replace(draft);
             }
         }
-        Outcome::Edited
+        EditOutcome::Edited
     }
 
     /// Before the character left of the cursor and all that is drawn over it.
-    fn left(&self) -> usize {
-        let base = |c: &char| columns(*c) > 0;
+    fn previous_char(&self) -> usize {
+        let base = |c: &char| char_width(*c) > 0;
         let before = self.line.get(..self.cursor).unwrap_or_default();
         before.iter().rposition(base).unwrap_or(0)
     }
 
-    fn right(&self) -> usize {
+    fn next_char(&self) -> usize {
         let after = self.line.get(self.cursor + 1..).unwrap_or_default();
-        let base = |c: &char| columns(*c) > 0;
+        let base = |c: &char| char_width(*c) > 0;
         match after.iter().position(base) {
             Some(next) => self.cursor + 1 + next,
             None => self.line.len(),
@@ -227,7 +233,7 @@ impl Editor {
     }
 
     /// The beginning of the word at or before the cursor.
-    fn word(&self) -> usize {
+    fn previous_word_start(&self) -> usize {
         let before = self.line.get(..self.cursor).unwrap_or_default();
         let end = before
             .iter()
@@ -240,7 +246,7 @@ impl Editor {
     }
 
     /// The end of the word at or behind the cursor.
-    fn next_word(&self) -> usize {
+    fn next_word_end(&self) -> usize {
         let after = self.line.get(self.cursor..).unwrap_or_default();
         let start = after.iter().position(|c| !c.is_whitespace()).unwrap_or(0);
         let word = after.get(start..).unwrap_or_default();

@@ -5,24 +5,24 @@
 use termion::event::{Event, Key, parse_event};
 
 /// Longest control sequence that is looked at, in bytes; the rest of a longer one is swallowed.
-const SEQUENCE_MAX: usize = 16;
+const SEQUENCE_MAX_BYTES: usize = 16;
 
 /// Keeps what a read cut in two.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct KeyDecoder {
     pending: Vec<u8>,
 }
 
-enum Step {
+enum KeyStep {
     Key(Key),
     /// Complete, and of no use here.
-    Nothing,
-    More,
+    Ignored,
+    Incomplete,
     /// The bytes before the last were a key of their own; the last begins anew.
-    Again(Key),
+    Restart(Key),
 }
 
-impl Decoder {
+impl KeyDecoder {
     /// The keys of what one read of the terminal gave.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Key)) {
         for (i, byte) in bytes.iter().enumerate() {
@@ -37,16 +37,16 @@ impl Decoder {
 
     fn push(&mut self, byte: u8, each: &mut impl FnMut(Key)) {
         self.pending.push(byte);
-        match step(&self.pending) {
-            Step::Key(key) => each(key),
-            Step::Nothing => {}
-            Step::Again(key) => {
+        match decode_step(&self.pending) {
+            KeyStep::Key(key) => each(key),
+            KeyStep::Ignored => {}
+            KeyStep::Restart(key) => {
                 self.pending.clear();
                 each(key);
                 return self.push(byte, each);
             }
-            Step::More => {
-                self.pending.truncate(SEQUENCE_MAX);
+            KeyStep::Incomplete => {
+                self.pending.truncate(SEQUENCE_MAX_BYTES);
                 return;
             }
         }
@@ -54,36 +54,36 @@ impl Decoder {
     }
 }
 
-fn step(pending: &[u8]) -> Step {
+fn decode_step(pending: &[u8]) -> KeyStep {
     match pending {
-        [0x1b] | [0x1b, b'[' | b'O'] | [0x1b, b'[', b'['] => Step::More,
-        [0x1b, 0x1b] => Step::Again(Key::Esc),
+        [0x1b] | [0x1b, b'[' | b'O'] | [0x1b, b'[', b'['] => KeyStep::Incomplete,
+        [0x1b, 0x1b] => KeyStep::Restart(Key::Esc),
         // The cursor keys of a terminal in application mode.
-        [0x1b, b'O', key @ (b'A'..=b'D' | b'F' | b'H')] => known(&[0x1b, b'[', *key]),
-        [0x1b, b'O', _] | [0x1b, b'[', b'[', _] => known(pending),
+        [0x1b, b'O', key @ (b'A'..=b'D' | b'F' | b'H')] => parse_sequence(&[0x1b, b'[', *key]),
+        [0x1b, b'O', _] | [0x1b, b'[', b'[', _] => parse_sequence(pending),
         [0x1b, b'[', middle @ .., last] => match last {
-            b'@'..=b'~' if plain_numbers(middle) && *last != b'M' => known(pending),
-            b'@'..=b'~' => Step::Nothing,
-            b' '..=b'?' => Step::More,
+            b'@'..=b'~' if has_byte_parameters(middle) && *last != b'M' => parse_sequence(pending),
+            b'@'..=b'~' => KeyStep::Ignored,
+            b' '..=b'?' => KeyStep::Incomplete,
             // Not a sequence after all.
-            _ => Step::Again(Key::Esc),
+            _ => KeyStep::Restart(Key::Esc),
         },
-        [0x1b, _] => known(pending),
-        [first, ..] if *first < 0x80 => known(pending),
+        [0x1b, _] => parse_sequence(pending),
+        [first, ..] if *first < 0x80 => parse_sequence(pending),
         _ => match std::str::from_utf8(pending) {
             Ok(text) => text
                 .chars()
                 .next()
-                .map_or(Step::Nothing, |c| Step::Key(Key::Char(c))),
-            Err(error) if error.error_len().is_none() => Step::More,
-            Err(_) if pending.len() > 1 => Step::Again(Key::Char('\u{fffd}')),
-            Err(_) => Step::Key(Key::Char('\u{fffd}')),
+                .map_or(KeyStep::Ignored, |c| KeyStep::Key(Key::Char(c))),
+            Err(error) if error.error_len().is_none() => KeyStep::Incomplete,
+            Err(_) if pending.len() > 1 => KeyStep::Restart(Key::Char('\u{fffd}')),
+            Err(_) => KeyStep::Key(Key::Char('\u{fffd}')),
         },
     }
 }
 
 /// None at all, or numbers up to 255 between semicolons.
-fn plain_numbers(text: &[u8]) -> bool {
+fn has_byte_parameters(text: &[u8]) -> bool {
     text.is_empty()
         || text.split(|b| *b == b';').all(|part| {
             part.iter().all(u8::is_ascii_digit)
@@ -91,12 +91,12 @@ fn plain_numbers(text: &[u8]) -> bool {
         })
 }
 
-fn known(sequence: &[u8]) -> Step {
+fn parse_sequence(sequence: &[u8]) -> KeyStep {
     let Some((first, rest)) = sequence.split_first() else {
-        return Step::Nothing;
+        return KeyStep::Ignored;
     };
     match parse_event(*first, &mut rest.iter().map(|b| Ok(*b))) {
-        Ok(Event::Key(key)) => Step::Key(key),
-        _ => Step::Nothing,
+        Ok(Event::Key(key)) => KeyStep::Key(key),
+        _ => KeyStep::Ignored,
     }
 }

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::editor::Editor;
-use super::text::clean;
+use super::editor::LineEditor;
+use super::text::sanitize;
 
 /// Columns taken to be there when nobody knows.
-const COLUMNS: u16 = 80;
+const DEFAULT_COLUMNS: u16 = 80;
 
 /// Draws on a terminal in raw mode.
 pub struct Terminal<W> {
@@ -32,12 +32,16 @@ impl<W: Write> Terminal<W> {
 
     /// The screen has this width now; [`Terminal::update`] draws by it.
     pub fn resize(&mut self, columns: u16) {
-        self.columns = usize::from(if columns == 0 { COLUMNS } else { columns });
+        self.columns = usize::from(if columns == 0 {
+            DEFAULT_COLUMNS
+        } else {
+            columns
+        });
     }
 
     /// What stands before the half-typed line, such as `#ops> `.
     pub fn set_prompt(&mut self, prompt: &str) {
-        self.prompt = clean(prompt).into_owned();
+        self.prompt = sanitize(prompt).into_owned();
     }
 
     /// Where it draws.
@@ -49,9 +53,9 @@ impl<W: Write> Terminal<W> {
     ///
     /// # Errors
     /// The writer's.
-    pub fn update(&mut self, transcript: &[u8], editor: &mut Editor) -> io::Result<()> {
+    pub fn redraw(&mut self, transcript: &[u8], editor: &mut LineEditor) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + transcript.len() / 32 + 256);
-        above(transcript, &mut out);
+        write_transcript(transcript, &mut out);
         // A long prompt on a narrow screen would leave no room to type.
         let prompt = if self.prompt.width() * 2 > self.columns {
             "> "
@@ -60,7 +64,7 @@ impl<W: Write> Terminal<W> {
         };
         let taken = prompt.width();
         // The last column stays free: a terminal that has written there may or may not be on the next line.
-        let view = editor.view(self.columns.saturating_sub(taken + 1));
+        let view = editor.visible_line(self.columns.saturating_sub(taken + 1));
         out.extend_from_slice(prompt.as_bytes());
         out.extend_from_slice(view.text.as_bytes());
         if view.cursor < view.width {
@@ -76,14 +80,14 @@ impl<W: Write> Terminal<W> {
     /// The writer's.
     pub fn close(&mut self, transcript: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + 64);
-        above(transcript, &mut out);
+        write_transcript(transcript, &mut out);
         self.writer.write_all(&out)?;
         self.writer.flush()
     }
 }
 
 /// Clears the prompt's line and writes the transcript from there. Raw mode makes no line ends of its own.
-fn above(transcript: &[u8], out: &mut Vec<u8>) {
+fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\x1b[J");
     for line in transcript.split_inclusive(|b| *b == b'\n') {
         out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));

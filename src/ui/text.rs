@@ -4,24 +4,24 @@ use std::io::Write as _;
 
 use jiff::tz::TimeZone;
 
-use crate::base::batch::{Batch, Local};
-use crate::base::event::{Chat, Notice, Peer, PeerView};
+use crate::base::batch::{Batch, LocalFields};
+use crate::base::event::{Chat, Notice, Peer, PeerInfo};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
-use crate::base::table::Table;
-use crate::base::time::Wall;
+use crate::base::table::SortedMap;
+use crate::base::time::WallTime;
 
 /// Most peers, and most names, that a [`Names`] remembers.
 const NAMES_MAX: usize = 4096;
 
 /// May this byte begin a character that is shown as another? C0 but TAB, DEL, and the lead bytes of C1 (C2) and of the separators and bidi
 /// controls (E2). Foreign scripts but for these two lead bytes stay on the fast path.
-fn suspicious(byte: u8) -> bool {
+fn may_need_replacing(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
 }
 
 /// Are these eight printable ASCII characters?
-fn printable(word: [u8; 8]) -> bool {
+fn is_printable_ascii(word: [u8; 8]) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let word = u64::from_ne_bytes(word);
     // The highest bit of a byte is set in one of these if it is no ASCII, DEL, or less than a blank. Only such a byte carries into the next.
@@ -29,11 +29,11 @@ fn printable(word: [u8; 8]) -> bool {
 }
 
 /// Each line that is shown goes through this, so eight bytes are looked at together.
-fn plain(text: &str) -> bool {
+fn is_plain(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks();
-    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(suspicious);
+    let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_need_replacing);
     let mut words = words.iter();
-    words.all(|word| printable(*word) || harmless(word)) && harmless(rest)
+    words.all(|word| is_printable_ascii(*word) || harmless(word)) && harmless(rest)
 }
 
 /// Would this character, shown as it is, act on the terminal or on its neighbours? TAB does not count.
@@ -43,7 +43,7 @@ pub fn is_control(c: char) -> bool {
 }
 
 /// What is shown in a character's place: C0 as its picture U+2400 + n, the other controls as U+FFFD, all else as it is.
-pub fn shown(c: char) -> char {
+pub fn replace_control(c: char) -> char {
     match c {
         _ if !is_control(c) => c,
         '\0'..='\u{1f}' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
@@ -52,30 +52,30 @@ pub fn shown(c: char) -> char {
 }
 
 /// The text as it may be shown anywhere: no character of it acts on a terminal or hides the order of its neighbours.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    if plain(text) || !text.chars().any(is_control) {
+pub fn sanitize(text: &str) -> Cow<'_, str> {
+    if is_plain(text) || !text.chars().any(is_control) {
         Cow::Borrowed(text)
     } else {
-        Cow::Owned(text.chars().map(shown).collect())
+        Cow::Owned(text.chars().map(replace_control).collect())
     }
 }
 
-fn push_clean(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(clean(text).as_bytes());
+fn push_sanitized(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(sanitize(text).as_bytes());
 }
 
 /// Who bears which name, as far as this run has seen it. Bounded: beyond `NAMES_MAX` a name counts as borne by several.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
-    by_id: Table<PeerId, Nick>,
+pub struct DisplayNames {
+    by_id: SortedMap<PeerId, Nick>,
     /// Of earlier runs, perhaps.
-    known: Table<PeerId, Nick>,
+    known: SortedMap<PeerId, Nick>,
     /// Names in lower case, with their first bearer; `None` once there was a second.
-    bearers: Table<String, Option<PeerId>>,
+    by_name: SortedMap<String, Option<PeerId>>,
 }
 
-impl Names {
-    pub fn learn(&mut self, peer: &Peer) {
+impl DisplayNames {
+    pub fn record(&mut self, peer: &Peer) {
         if self.by_id.get(&peer.id) == Some(&peer.nick) {
             return;
         }
@@ -83,17 +83,17 @@ impl Names {
             self.by_id.insert(peer.id, peer.nick.clone());
         }
         let folded = peer.nick.as_str().to_lowercase();
-        if let Some(bearer) = self.bearers.get_mut(&folded) {
+        if let Some(bearer) = self.by_name.get_mut(&folded) {
             if *bearer != Some(peer.id) {
                 *bearer = None;
             }
-        } else if self.bearers.len() < NAMES_MAX {
-            self.bearers.insert(folded, Some(peer.id));
+        } else if self.by_name.len() < NAMES_MAX {
+            self.by_name.insert(folded, Some(peer.id));
         }
     }
 
     /// A name by which this peer was known, whoever else may bear it now.
-    pub fn know(&mut self, id: PeerId, nick: &Nick) {
+    pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());
         }
@@ -105,14 +105,14 @@ impl Names {
     }
 
     /// Does the name, alone, say who this is?
-    pub fn telling(&self, peer: &Peer) -> bool {
+    pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
-        peer.nick.as_str() != "?" && self.bearers.get(&folded) == Some(&Some(peer.id))
+        peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))
     }
 
     /// The name alone where it tells, else with its `~abcd`.
-    pub fn display(&self, peer: &Peer) -> String {
-        if self.telling(peer) {
+    pub fn display_name(&self, peer: &Peer) -> String {
+        if self.is_unambiguous(peer) {
             peer.nick.to_string()
         } else {
             peer.to_string()
@@ -120,7 +120,7 @@ impl Names {
     }
 
     /// `#room`, or `@alice~x2fe`; a reader of unknown name is `@?~x2fe`.
-    fn target(&self, target: &Target) -> String {
+    fn display_target(&self, target: &Target) -> String {
         match target {
             Target::Room(room) => room.to_string(),
             Target::Peer(id) => match self.nick(id) {
@@ -132,68 +132,68 @@ impl Names {
 }
 
 #[derive(Clone)]
-enum Form {
+enum TextFormat {
     Pipe,
     Terminal { zone: TimeZone, color: bool },
 }
 
 /// Makes transcript lines of notices.
 #[derive(Clone)]
-pub struct Transcript {
-    form: Form,
-    names: Names,
+pub struct TextRenderer {
+    format: TextFormat,
+    names: DisplayNames,
     /// At a terminal its name is left out.
-    spoken_in: Option<Room>,
+    current_room: Option<Room>,
     prefix: Vec<u8>,
 }
 
-impl Transcript {
+impl TextRenderer {
     /// Lines for scripts: UTC, targets and full names, no colour.
-    pub fn pipe(own: &Peer) -> Transcript {
-        Transcript::new(Form::Pipe, own)
+    pub fn for_pipe(own: &Peer) -> TextRenderer {
+        TextRenderer::new(TextFormat::Pipe, own)
     }
 
     /// Lines for people: `[10:31] bob: Hey there!` in the zone's time.
-    pub fn terminal(own: &Peer, zone: TimeZone, color: bool) -> Transcript {
-        Transcript::new(Form::Terminal { zone, color }, own)
+    pub fn for_terminal(own: &Peer, zone: TimeZone, color: bool) -> TextRenderer {
+        TextRenderer::new(TextFormat::Terminal { zone, color }, own)
     }
 
-    fn new(form: Form, own: &Peer) -> Transcript {
-        let mut names = Names::default();
-        names.learn(own);
-        Transcript {
-            form,
+    fn new(form: TextFormat, own: &Peer) -> TextRenderer {
+        let mut names = DisplayNames::default();
+        names.record(own);
+        TextRenderer {
+            format: form,
             names,
-            spoken_in: None,
+            current_room: None,
             prefix: Vec::new(),
         }
     }
 
     /// At a terminal lines of this room stand without its name; those of other rooms bear theirs.
-    pub fn speak_in(&mut self, room: Option<Room>) {
-        self.spoken_in = room;
+    pub fn set_current_room(&mut self, room: Option<Room>) {
+        self.current_room = room;
     }
 
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &DisplayNames {
         &self.names
     }
 
     /// See [`Names::know`].
-    pub fn know(&mut self, id: PeerId, nick: &Nick) {
-        self.names.know(id, nick);
+    pub fn record_known_name(&mut self, id: PeerId, nick: &Nick) {
+        self.names.record_known(id, nick);
     }
 
     /// Appends the notice's lines, each ended by `\n`. Notices that are no part of a transcript add nothing.
-    pub fn append(&mut self, notice: &Notice, out: &mut Vec<u8>) {
+    pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
-            Notice::Chat(chat) => self.chat(chat, out),
+            Notice::Chat(chat) => self.append_chat(chat, out),
             Notice::Joined { room, peer, at } => {
-                self.names.learn(peer);
-                self.event(room, peer, *at, "joined", out);
+                self.names.record(peer);
+                self.append_membership(room, peer, *at, "joined", out);
             }
             Notice::Left { room, peer, at } => {
-                self.names.learn(peer);
-                self.event(room, peer, *at, "left", out);
+                self.names.record(peer);
+                self.append_membership(room, peer, *at, "left", out);
             }
             Notice::Renamed {
                 room,
@@ -205,12 +205,12 @@ impl Transcript {
                     id: peer.id,
                     nick: old.clone(),
                 };
-                self.names.learn(&before);
-                let shown_before = self.name(&before);
-                self.names.learn(peer);
-                let what = format!("is now known as {}", self.name(peer));
+                self.names.record(&before);
+                let shown_before = self.display_name(&before);
+                self.names.record(peer);
+                let what = format!("is now known as {}", self.display_name(peer));
                 let target = Target::Room(room.clone());
-                self.remark(&target, *at, &format!("* {shown_before} {what}"), out);
+                self.append_status_line(&target, *at, &format!("* {shown_before} {what}"), out);
             }
             Notice::Gap {
                 target,
@@ -220,68 +220,77 @@ impl Transcript {
                 at,
                 ..
             } => {
-                self.names.learn(author);
+                self.names.record(author);
                 let count = to.saturating_sub(*from).saturating_add(1);
                 let (lines, are) = if count == 1 {
                     ("line", "is")
                 } else {
                     ("lines", "are")
                 };
-                let what = format!("- {count} {lines} of {} {are} missing", self.name(author));
-                self.remark(target, *at, &what, out);
+                let what = format!(
+                    "- {count} {lines} of {} {are} missing",
+                    self.display_name(author)
+                );
+                self.append_status_line(target, *at, &what, out);
             }
             Notice::Read { log, peer, at, .. } => {
-                self.names.learn(peer);
+                self.names.record(peer);
                 // Scripts have JSON for it.
-                if matches!(self.form, Form::Terminal { .. }) {
-                    let what = format!("* {} has read it", self.name(peer));
-                    self.remark(&log.target, *at, &what, out);
+                if matches!(self.format, TextFormat::Terminal { .. }) {
+                    let what = format!("* {} has read it", self.display_name(peer));
+                    self.append_status_line(&log.target, *at, &what, out);
                 }
             }
-            Notice::Peers(views) => views.iter().for_each(|view| self.names.learn(&view.peer)),
+            Notice::Peers(views) => views.iter().for_each(|view| self.names.record(&view.peer)),
             Notice::Rooms(_)
             | Notice::Stats(_)
             | Notice::Delivered { .. }
             | Notice::Settled
-            | Notice::Found { .. }
-            | Notice::OtherKey { .. }
-            | Notice::Twin { .. }
+            | Notice::Resolved { .. }
+            | Notice::KeyMismatch { .. }
+            | Notice::DuplicateIdentity { .. }
             | Notice::Error { .. } => {}
         }
     }
 
-    fn chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
-        self.begin(&chat.batch, chat.local);
-        chat.batch.each_line(|line| {
+    fn append_chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
+        self.build_prefix(&chat.batch, chat.local);
+        chat.batch.for_each_line(|line| {
             out.extend_from_slice(&self.prefix);
-            push_clean(out, line);
+            push_sanitized(out, line);
             out.push(b'\n');
         });
     }
 
     /// Lines of a batch, each ended by `\n`, with the name and time that were signed. `today`: what day it is.
-    pub fn past(&mut self, batch: &Batch, lines: &str, today: Wall, out: &mut Vec<u8>) {
-        let local = Local {
+    pub fn append_history(
+        &mut self,
+        batch: &Batch,
+        lines: &str,
+        today: WallTime,
+        out: &mut Vec<u8>,
+    ) {
+        let local = LocalFields {
             received: today,
             late: true,
-            ..Local::default()
+            ..LocalFields::default()
         };
-        self.begin(batch, local);
+        self.build_prefix(batch, local);
         for line in lines.split_terminator('\n') {
             out.extend_from_slice(&self.prefix);
-            push_clean(out, line);
+            push_sanitized(out, line);
             out.push(b'\n');
         }
     }
 
     /// Makes what stands before each line of a batch.
-    fn begin(&mut self, batch: &Batch, local: Local) {
+    fn build_prefix(&mut self, batch: &Batch, local: LocalFields) {
         let peer = Peer {
             id: batch.log.author,
             nick: batch.username.clone(),
         };
-        self.names.learn(&peer);
-        let late = local.late || local.received == Wall::default();
+        self.names.record(&peer);
+        let late = local.late || local.received == WallTime::default();
         let at = if late {
             batch.timestamp
         } else {
@@ -290,17 +299,17 @@ impl Transcript {
         let mut prefix = std::mem::take(&mut self.prefix);
         prefix.clear();
         let today = late.then_some(local.received);
-        self.stamp(at, today, &batch.log.target, &mut prefix);
-        self.author(&peer, batch.action, &mut prefix);
+        self.push_time_and_target(at, today, &batch.log.target, &mut prefix);
+        self.push_author(&peer, batch.action, &mut prefix);
         self.prefix = prefix;
     }
 
-    fn author(&self, peer: &Peer, action: bool, out: &mut Vec<u8>) {
-        let name = self.name(peer);
+    fn push_author(&self, peer: &Peer, action: bool, out: &mut Vec<u8>) {
+        let name = self.display_name(peer);
         let (before, after) = if action { ("** ", " ") } else { ("", ": ") };
         // Writing to a `Vec` cannot fail.
-        let _ = match &self.form {
-            Form::Terminal { color: true, .. } => {
+        let _ = match &self.format {
+            TextFormat::Terminal { color: true, .. } => {
                 let color = 31 + peer.id.0[0] % 6;
                 write!(out, "{before}\x1b[{color}m{name}\x1b[0m{after}")
             }
@@ -308,32 +317,45 @@ impl Transcript {
         };
     }
 
-    fn event(&self, room: &Room, peer: &Peer, at: Wall, what: &str, out: &mut Vec<u8>) {
-        let sentence = format!("* {} {what}", self.name(peer));
-        self.remark(&Target::Room(room.clone()), at, &sentence, out);
+    fn append_membership(
+        &self,
+        room: &Room,
+        peer: &Peer,
+        at: WallTime,
+        what: &str,
+        out: &mut Vec<u8>,
+    ) {
+        let sentence = format!("* {} {what}", self.display_name(peer));
+        self.append_status_line(&Target::Room(room.clone()), at, &sentence, out);
     }
 
     /// A line that is not chat: dim where there are colours.
-    fn remark(&self, target: &Target, at: Wall, sentence: &str, out: &mut Vec<u8>) {
-        self.stamp(at, None, target, out);
-        let _ = match self.form {
-            Form::Terminal { color: true, .. } => writeln!(out, "\x1b[2m{sentence}\x1b[0m"),
+    fn append_status_line(&self, target: &Target, at: WallTime, sentence: &str, out: &mut Vec<u8>) {
+        self.push_time_and_target(at, None, target, out);
+        let _ = match self.format {
+            TextFormat::Terminal { color: true, .. } => writeln!(out, "\x1b[2m{sentence}\x1b[0m"),
             _ => writeln!(out, "{sentence}"),
         };
     }
 
-    fn name(&self, peer: &Peer) -> String {
-        match self.form {
-            Form::Pipe => peer.to_string(),
-            Form::Terminal { .. } => self.names.display(peer),
+    fn display_name(&self, peer: &Peer) -> String {
+        match self.format {
+            TextFormat::Pipe => peer.to_string(),
+            TextFormat::Terminal { .. } => self.names.display_name(peer),
         }
     }
 
     /// Time and target. At a terminal the day is shown if `today` is another one.
-    fn stamp(&self, at: Wall, today: Option<Wall>, target: &Target, out: &mut Vec<u8>) {
-        let _ = match &self.form {
-            Form::Pipe => write!(out, "{at} {} ", self.names.target(target)),
-            Form::Terminal { zone, color } => {
+    fn push_time_and_target(
+        &self,
+        at: WallTime,
+        today: Option<WallTime>,
+        target: &Target,
+        out: &mut Vec<u8>,
+    ) {
+        let _ = match &self.format {
+            TextFormat::Pipe => write!(out, "{at} {} ", self.names.display_target(target)),
+            TextFormat::Terminal { zone, color } => {
                 let then = at.civil(zone);
                 let other_day =
                     today.is_some_and(|now| now.0 > 0 && now.civil(zone).date() != then.date());
@@ -348,8 +370,8 @@ impl Transcript {
                     ("", "")
                 };
                 let room = match target.room() {
-                    Some(room) if Some(room) == self.spoken_in.as_ref() => String::new(),
-                    _ => format!("{} ", self.names.target(target)),
+                    Some(room) if Some(room) == self.current_room.as_ref() => String::new(),
+                    _ => format!("{} ", self.names.display_target(target)),
                 };
                 write!(
                     out,
@@ -363,14 +385,18 @@ impl Transcript {
 }
 
 /// A sentence as it stands on stderr, without its end of line.
-pub fn complaint(sentence: &str) -> String {
-    format!("p2pchat: {}", clean(sentence))
+pub fn format_diagnostic(sentence: &str) -> String {
+    format!("p2pchat: {}", sanitize(sentence))
 }
 
 /// What of a notice belongs on stderr: one sentence, without `p2pchat:` before it, as people and the `error` lines of --json say it.
-pub fn warning(notice: &Notice) -> Option<String> {
+pub fn notice_warning(notice: &Notice) -> Option<String> {
     match notice {
-        Notice::OtherKey { peer, known, since } => {
+        Notice::KeyMismatch {
+            peer,
+            known_id: known,
+            first_seen: since,
+        } => {
             let since = since.to_string();
             // The day, up to the `T`: of a known key no one asks for the millisecond.
             let day = since.split('T').next().unwrap_or(&since);
@@ -380,7 +406,10 @@ pub fn warning(notice: &Notice) -> Option<String> {
                 known.short()
             ))
         }
-        Notice::Twin { address, by } => {
+        Notice::DuplicateIdentity {
+            address,
+            reported_by: by,
+        } => {
             let place = match (address, by) {
                 (Some(address), _) => format!(" (the other one at {address})"),
                 (None, Some(peer)) => format!(" (so says {peer})"),
@@ -396,22 +425,22 @@ pub fn warning(notice: &Notice) -> Option<String> {
 }
 
 /// A notice's line for stderr, cleaned, without its end of line.
-pub fn diagnostic(notice: &Notice) -> Option<String> {
-    warning(notice).map(|sentence| complaint(&sentence))
+pub fn notice_diagnostic(notice: &Notice) -> Option<String> {
+    notice_warning(notice).map(|sentence| format_diagnostic(&sentence))
 }
 
-fn address(view: &PeerView) -> String {
+fn format_address(view: &PeerInfo) -> String {
     match (&view.via, view.address) {
         (Some(via), _) => format!("via {via}"),
         (None, address) => address.map_or("-".into(), |a| a.to_string()),
     }
 }
 
-fn round_trip(view: &PeerView) -> String {
+fn format_rtt(view: &PeerInfo) -> String {
     view.rtt.map_or("-".into(), |rtt| rtt.to_string())
 }
 
-fn rooms(view: &PeerView) -> String {
+fn format_shared_rooms(view: &PeerInfo) -> String {
     if view.rooms.is_empty() {
         return "-".into();
     }
@@ -420,17 +449,17 @@ fn rooms(view: &PeerView) -> String {
 }
 
 /// The rows of `peers`: name~abcd, id, address, found, state, round trip in ms, rooms; separated by TAB; `-` where there is nothing.
-pub fn peer_rows(views: &[PeerView]) -> String {
+pub fn format_peer_rows(views: &[PeerInfo]) -> String {
     let mut out = String::new();
     for view in views {
         let row = [
             view.peer.to_string(),
             view.peer.id.to_string(),
-            address(view),
-            view.found.as_str().into(),
+            format_address(view),
+            view.found_via.as_str().into(),
             view.state.as_str().into(),
-            round_trip(view),
-            rooms(view),
+            format_rtt(view),
+            format_shared_rooms(view),
         ];
         out.push_str(&row.join("\t"));
         out.push('\n');
@@ -439,7 +468,7 @@ pub fn peer_rows(views: &[PeerView]) -> String {
 }
 
 /// The answer to /users: a table for people.
-pub fn users(views: &[PeerView]) -> String {
+pub fn format_users(views: &[PeerInfo]) -> String {
     if views.is_empty() {
         return "nobody else is here\n".into();
     }
@@ -451,7 +480,11 @@ pub fn users(views: &[PeerView]) -> String {
     let mut out = String::new();
     for view in views {
         let name = view.peer.to_string();
-        let (state, address, rooms) = (view.state.as_str(), address(view), rooms(view));
+        let (state, address, rooms) = (
+            view.state.as_str(),
+            format_address(view),
+            format_shared_rooms(view),
+        );
         let trip = view.rtt.map_or(String::new(), |rtt| format!("  {rtt} ms"));
         out.push_str(&format!(
             "{name:width$}  {state:6}  {rooms}  {address}{trip}\n"
@@ -461,13 +494,13 @@ pub fn users(views: &[PeerView]) -> String {
 }
 
 /// The answer to /stats: a count and its name a line.
-pub fn stats(stats: &[(&'static str, u64)]) -> String {
+pub fn format_stats(stats: &[(&'static str, u64)]) -> String {
     let line = |(name, count): &(&str, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
     stats.iter().map(line).collect()
 }
 
 /// The answer to /rooms: one a line, the one spoken in marked.
-pub fn room_list(rooms: &[Room]) -> String {
+pub fn format_room_list(rooms: &[Room]) -> String {
     if rooms.is_empty() {
         return "you are in no room: /join one\n".into();
     }

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
-use crate::base::time::Wall;
+use crate::base::time::WallTime;
 
 /// Longest beacon, in bytes; longer datagrams are foreign.
-pub const BEACON_MAX: usize = 1200;
+pub const BEACON_MAX_BYTES: usize = 1200;
 /// Most rooms that one names: with the longest name, and sealed, they still fit.
-pub const ROOMS_NAMED: usize = 40;
-const NONCE: usize = 24;
+pub const BEACON_ROOMS_MAX: usize = 40;
+const NONCE_BYTES: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum BeaconKind {
     /// Here I am.
     Discover,
     /// I am gone: withdraws the sighting, never a link.
@@ -25,25 +25,25 @@ pub enum Kind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beacon {
-    pub kind: Kind,
+    pub kind: BeaconKind,
     pub peer: PeerId,
     pub nick: Nick,
     /// Where the program listens, at the address the datagram comes from.
     pub port: u16,
     pub run: u64,
     /// Milliseconds to the next one.
-    pub interval: u64,
-    pub timestamp: Wall,
+    pub interval_ms: u64,
+    pub timestamp: WallTime,
     /// A program that comes and goes unannounced.
-    pub passing: bool,
+    pub transient: bool,
     /// The sender's rooms, see [`room_mark`]; at most [`ROOMS_NAMED`].
-    pub rooms: Vec<u32>,
+    pub room_hashes: Vec<u32>,
     /// It is in more rooms than these, or does not say in which.
-    pub more: bool,
+    pub has_more_rooms: bool,
 }
 
 /// How a room is named in a beacon: 32 bits of a hash, other ones in each run. Who knows the room's name sees who may be in it; only the link tells for sure.
-pub fn room_mark(network: &NetworkTag, run: u64, room: &Room) -> u32 {
+pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
     let Hash(hash) = Hash::of(&[
         b"p2pchat beacon room\0",
@@ -55,9 +55,9 @@ pub fn room_mark(network: &NetworkTag, run: u64, room: &Room) -> u32 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Clear {
+struct BeaconFields {
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: BeaconKind,
     peer_id: PeerId,
     username: String,
     port: u16,
@@ -80,7 +80,7 @@ fn yes() -> bool {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Sealed {
+struct SealedBeacon {
     #[serde(rename = "type")]
     kind: String,
     network: String,
@@ -89,13 +89,13 @@ struct Sealed {
 
 impl Beacon {
     /// `key`: of a closed network, in which everything but the tag is sealed under `nonce`, 24 fresh random bytes.
-    pub fn bytes(
+    pub fn encode(
         &self,
         network: &NetworkTag,
         key: Option<&[u8; 32]>,
-        nonce: &[u8; NONCE],
+        nonce: &[u8; NONCE_BYTES],
     ) -> Vec<u8> {
-        let clear = Clear {
+        let clear = BeaconFields {
             kind: self.kind,
             peer_id: self.peer,
             username: self.nick.to_string(),
@@ -103,14 +103,14 @@ impl Beacon {
             timestamp: self.timestamp.to_string(),
             network: network.to_string(),
             run: format!("{:016x}", self.run),
-            interval: self.interval,
+            interval: self.interval_ms,
             rooms: self
-                .rooms
+                .room_hashes
                 .iter()
                 .map(|room| format!("{room:08x}"))
                 .collect(),
-            more: self.more,
-            passing: self.passing,
+            more: self.has_more_rooms,
+            passing: self.transient,
         };
         let clear = serde_json::to_vec(&clear).unwrap_or_default();
         let Some(key) = key else { return clear };
@@ -121,7 +121,7 @@ impl Beacon {
                 .encrypt(XNonce::from_slice(nonce), &clear[..])
                 .unwrap_or_default(),
         );
-        let sealed = Sealed {
+        let sealed = SealedBeacon {
             kind: "sealed".into(),
             network: HEXLOWER.encode(&network.0),
             sealed: BASE64URL_NOPAD.encode(&sealed),
@@ -131,18 +131,18 @@ impl Beacon {
 
     /// `None`: foreign, forged, or of another network.
     pub fn parse(bytes: &[u8], network: &NetworkTag, key: Option<&[u8; 32]>) -> Option<Beacon> {
-        if bytes.len() > BEACON_MAX {
+        if bytes.len() > BEACON_MAX_BYTES {
             return None;
         }
-        let clear: Clear = match key {
+        let clear: BeaconFields = match key {
             None => serde_json::from_slice(bytes).ok()?,
             Some(key) => {
-                let outer: Sealed = serde_json::from_slice(bytes).ok()?;
+                let outer: SealedBeacon = serde_json::from_slice(bytes).ok()?;
                 if outer.kind != "sealed" || outer.network != network.to_string() {
                     return None;
                 }
                 let sealed = BASE64URL_NOPAD.decode(outer.sealed.as_bytes()).ok()?;
-                let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
+                let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
                 let cipher = XChaCha20Poly1305::new(Key::from_slice(key));
                 serde_json::from_slice(&cipher.decrypt(XNonce::from_slice(nonce), sealed).ok()?)
                     .ok()?
@@ -154,21 +154,21 @@ impl Beacon {
         Some(Beacon {
             kind: clear.kind,
             peer: clear.peer_id,
-            nick: Nick::foreign(&clear.username),
+            nick: Nick::new_or_placeholder(&clear.username),
             port: clear.port,
             run: u64::from_str_radix(&clear.run, 16).ok()?,
-            interval: clear.interval,
-            timestamp: Wall::parse(&clear.timestamp).unwrap_or_default(),
-            passing: clear.passing,
-            rooms: marks(&clear.rooms),
-            more: clear.more,
+            interval_ms: clear.interval,
+            timestamp: WallTime::parse(&clear.timestamp).unwrap_or_default(),
+            transient: clear.passing,
+            room_hashes: parse_room_hashes(&clear.rooms),
+            has_more_rooms: clear.more,
         })
     }
 }
 
-fn marks(hex: &str) -> Vec<u32> {
+fn parse_room_hashes(hex: &str) -> Vec<u32> {
     let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap_or_default();
     let (marks, _) = bytes.as_chunks::<4>();
-    let named = marks.iter().take(ROOMS_NAMED);
+    let named = marks.iter().take(BEACON_ROOMS_MAX);
     named.map(|mark| u32::from_be_bytes(*mark)).collect()
 }

@@ -10,76 +10,78 @@ pub const DEFAULT_PORT: u16 = 9999;
 /// Most addresses of one code.
 pub const ADDRESSES_MAX: usize = 8;
 /// Longest host name, in bytes (RFC 1035).
-const HOST_MAX: usize = 253;
+const HOST_MAX_BYTES: usize = 253;
 
 /// Why a text names no peer to dial; shown as a sentence's end: "the address …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeError {
+pub enum EndpointError {
     Empty,
-    Id,
-    Host,
-    Port,
-    Brackets,
-    TooMany,
+    InvalidId,
+    InvalidHost,
+    InvalidPort,
+    InvalidBrackets,
+    TooManyAddresses,
     /// Several addresses, but no id to tell that one peer is behind them all.
-    NoId,
+    MissingId,
 }
 
-impl fmt::Display for CodeError {
+impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CodeError::Empty => write!(f, "is empty"),
-            CodeError::Id => write!(
+            EndpointError::Empty => write!(f, "is empty"),
+            EndpointError::InvalidId => write!(
                 f,
                 "has before its @ no id of 52 characters a–z and 2–7, as `p2pchat whoami` shows it"
             ),
-            CodeError::Host => write!(f, "has no host name or IP address"),
-            CodeError::Port => write!(f, "has a port that is not 1 to 65535"),
-            CodeError::Brackets => {
+            EndpointError::InvalidHost => write!(f, "has no host name or IP address"),
+            EndpointError::InvalidPort => write!(f, "has a port that is not 1 to 65535"),
+            EndpointError::InvalidBrackets => {
                 write!(
                     f,
                     "has brackets that are not those of [IPv6] or [IPv6]:port"
                 )
             }
-            CodeError::TooMany => write!(f, "holds more than {ADDRESSES_MAX} addresses"),
-            CodeError::NoId => write!(f, "holds several addresses, but no id before an @"),
+            EndpointError::TooManyAddresses => {
+                write!(f, "holds more than {ADDRESSES_MAX} addresses")
+            }
+            EndpointError::MissingId => write!(f, "holds several addresses, but no id before an @"),
         }
     }
 }
 
 /// Who a peer is and where it may be found, as one text to be pasted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code {
+pub struct ConnectionCode {
     pub id: PeerId,
     /// 1 to [`ADDRESSES_MAX`] in a code that was read; perhaps none in one that was made.
     pub addresses: Vec<SocketAddr>,
 }
 
-impl Code {
+impl ConnectionCode {
     /// Of the addresses those that mean something on another box, each once, and no more than [`ADDRESSES_MAX`].
-    pub fn new(id: PeerId, addresses: &[SocketAddr]) -> Code {
+    pub fn new(id: PeerId, addresses: &[SocketAddr]) -> ConnectionCode {
         let mut kept: Vec<SocketAddr> = Vec::new();
         for address in addresses {
             // A zone means something on this box only.
             let address = SocketAddr::new(address.ip(), address.port());
-            if travels(&address) && !kept.contains(&address) && kept.len() < ADDRESSES_MAX {
+            if is_routable(&address) && !kept.contains(&address) && kept.len() < ADDRESSES_MAX {
                 kept.push(address);
             }
         }
-        Code {
+        ConnectionCode {
             id,
             addresses: kept,
         }
     }
 }
 
-fn travels(address: &SocketAddr) -> bool {
+fn is_routable(address: &SocketAddr) -> bool {
     let ip = address.ip();
     let local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !local
 }
 
-impl fmt::Display for Code {
+impl fmt::Display for ConnectionCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.id)?;
         for (i, address) in self.addresses.iter().enumerate() {
@@ -89,27 +91,30 @@ impl fmt::Display for Code {
     }
 }
 
-impl FromStr for Code {
-    type Err = CodeError;
+impl FromStr for ConnectionCode {
+    type Err = EndpointError;
     /// Addresses only, each with its port: nothing to be looked up.
-    fn from_str(text: &str) -> Result<Code, CodeError> {
-        let (id, list) = text.trim().split_once('@').ok_or(CodeError::NoId)?;
-        let id = id.parse().map_err(|_| CodeError::Id)?;
+    fn from_str(text: &str) -> Result<ConnectionCode, EndpointError> {
+        let (id, list) = text
+            .trim()
+            .split_once('@')
+            .ok_or(EndpointError::MissingId)?;
+        let id = id.parse().map_err(|_| EndpointError::InvalidId)?;
         let mut addresses = Vec::new();
-        for part in bounded(list)? {
-            let address: SocketAddr = part.parse().map_err(|_| CodeError::Host)?;
+        for part in split_addresses(list)? {
+            let address: SocketAddr = part.parse().map_err(|_| EndpointError::InvalidHost)?;
             if address.port() == 0 {
-                return Err(CodeError::Port);
+                return Err(EndpointError::InvalidPort);
             }
             addresses.push(address);
         }
-        Ok(Code { id, addresses })
+        Ok(ConnectionCode { id, addresses })
     }
 }
 
 /// One place where a peer may be: a name to be looked up, or a literal address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Endpoint {
     /// Who is expected there, if that was said.
     pub peer: Option<PeerId>,
     /// A host name, or an IP address without brackets, a zone (`%eth0`) included.
@@ -122,74 +127,77 @@ pub struct Place {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn places(text: &str) -> Result<Vec<Place>, CodeError> {
+pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
     let (peer, list) = match text.trim().split_once('@') {
-        Some((id, list)) => (Some(id.parse().map_err(|_| CodeError::Id)?), list),
+        Some((id, list)) => (
+            Some(id.parse().map_err(|_| EndpointError::InvalidId)?),
+            list,
+        ),
         None => (None, text.trim()),
     };
     let mut places = Vec::new();
-    for part in bounded(list)? {
-        let (host, port) = host_and_port(part)?;
-        places.push(Place {
+    for part in split_addresses(list)? {
+        let (host, port) = parse_host_port(part)?;
+        places.push(Endpoint {
             peer,
             host: host.to_owned(),
             port,
         });
     }
     if peer.is_none() && places.len() > 1 {
-        return Err(CodeError::NoId);
+        return Err(EndpointError::MissingId);
     }
     Ok(places)
 }
 
-fn bounded(list: &str) -> Result<std::str::Split<'_, char>, CodeError> {
+fn split_addresses(list: &str) -> Result<std::str::Split<'_, char>, EndpointError> {
     if list.is_empty() {
-        Err(CodeError::Empty)
+        Err(EndpointError::Empty)
     } else if list.split(',').nth(ADDRESSES_MAX).is_some() {
-        Err(CodeError::TooMany)
+        Err(EndpointError::TooManyAddresses)
     } else {
         Ok(list.split(','))
     }
 }
 
-fn host_and_port(text: &str) -> Result<(&str, u16), CodeError> {
+fn parse_host_port(text: &str) -> Result<(&str, u16), EndpointError> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or(CodeError::Brackets)?;
-        if !is_v6(host) {
-            return Err(CodeError::Brackets);
+        let (host, rest) = rest.split_once(']').ok_or(EndpointError::InvalidBrackets)?;
+        if !is_ipv6(host) {
+            return Err(EndpointError::InvalidBrackets);
         }
         return match rest.strip_prefix(':') {
-            Some(digits) => Ok((host, port(digits)?)),
+            Some(digits) => Ok((host, parse_port(digits)?)),
             None if rest.is_empty() => Ok((host, DEFAULT_PORT)),
-            None => Err(CodeError::Brackets),
+            None => Err(EndpointError::InvalidBrackets),
         };
     }
-    if is_v6(text) {
+    if is_ipv6(text) {
         return Ok((text, DEFAULT_PORT));
     }
     let (host, port) = match text.split_once(':') {
-        Some((host, digits)) => (host, port(digits)?),
+        Some((host, digits)) => (host, parse_port(digits)?),
         None => (text, DEFAULT_PORT),
     };
     if is_host(host) {
         Ok((host, port))
     } else {
-        Err(CodeError::Host)
+        Err(EndpointError::InvalidHost)
     }
 }
 
-fn port(digits: &str) -> Result<u16, CodeError> {
+fn parse_port(digits: &str) -> Result<u16, EndpointError> {
     if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(CodeError::Port);
+        return Err(EndpointError::InvalidPort);
     }
     match digits.parse() {
-        Ok(0) | Err(_) => Err(CodeError::Port),
+        Ok(0) | Err(_) => Err(EndpointError::InvalidPort),
         Ok(port) => Ok(port),
     }
 }
 
 /// With a zone or without.
-fn is_v6(text: &str) -> bool {
+fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "-"));
     let named = !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_graphic());
     named && address.parse::<Ipv6Addr>().is_ok()
@@ -212,5 +220,5 @@ fn is_host(text: &str) -> bool {
     if numeric {
         return text.parse::<Ipv4Addr>().is_ok();
     }
-    name.len() <= HOST_MAX && name.split('.').all(label)
+    name.len() <= HOST_MAX_BYTES && name.split('.').all(label)
 }

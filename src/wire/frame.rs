@@ -1,13 +1,13 @@
 //! Frames inside the cipher: kind (1 byte), length (4 bytes, big endian), payload. They run across Noise messages.
-use crate::base::batch::BATCH_MAX;
+use crate::base::batch::BATCH_MAX_BYTES;
 
 /// Bytes before a payload.
-pub const HEADER: usize = 5;
+pub const HEADER_BYTES: usize = 5;
 /// Longest payload, in bytes.
-pub const PAYLOAD_MAX: usize = BATCH_MAX;
+pub const PAYLOAD_MAX_BYTES: usize = BATCH_MAX_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameKind {
     /// A `message::Message` in JSON.
     Message,
     /// A batch, its author's exact bytes.
@@ -16,19 +16,19 @@ pub enum Kind {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    pub kind: Kind,
+    pub kind: FrameKind,
     pub payload: Vec<u8>,
 }
 
 /// A payload longer than [`PAYLOAD_MAX`]: nothing behind it can be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong;
+pub struct FrameTooLong;
 
-pub fn write(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
-    out.reserve(HEADER + payload.len());
+pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
+    out.reserve(HEADER_BYTES + payload.len());
     out.push(match kind {
-        Kind::Message => 1,
-        Kind::Batch => 2,
+        FrameKind::Message => 1,
+        FrameKind::Batch => 2,
     });
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
     out.extend_from_slice(payload);
@@ -36,22 +36,22 @@ pub fn write(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
 
 /// Puts frames together from pieces of any size. Holds at most one unfinished frame, and only what of it has come.
 #[derive(Default)]
-pub struct Reader {
+pub struct FrameDecoder {
     partial: Vec<u8>,
 }
 
-impl Reader {
+impl FrameDecoder {
     /// Finished frames are added to `out`; kinds that are not known are left out, so that the protocol can grow.
     ///
     /// # Errors
     /// [`TooLong`]: the stream is of no more use.
-    pub fn feed(&mut self, mut plain: &[u8], out: &mut Vec<Frame>) -> Result<(), TooLong> {
-        while !plain.is_empty() || self.partial.len() == HEADER {
-            if self.partial.len() < HEADER {
-                let take = (HEADER - self.partial.len()).min(plain.len());
+    pub fn feed(&mut self, mut plain: &[u8], out: &mut Vec<Frame>) -> Result<(), FrameTooLong> {
+        while !plain.is_empty() || self.partial.len() == HEADER_BYTES {
+            if self.partial.len() < HEADER_BYTES {
+                let take = (HEADER_BYTES - self.partial.len()).min(plain.len());
                 self.partial.extend_from_slice(&plain[..take]);
                 plain = &plain[take..];
-                if self.partial.len() < HEADER {
+                if self.partial.len() < HEADER_BYTES {
                     break;
                 }
             }
@@ -61,25 +61,25 @@ impl Reader {
                 self.partial[3],
                 self.partial[4],
             ]) as usize;
-            if length > PAYLOAD_MAX {
-                return Err(TooLong);
+            if length > PAYLOAD_MAX_BYTES {
+                return Err(FrameTooLong);
             }
-            let take = (HEADER + length - self.partial.len()).min(plain.len());
+            let take = (HEADER_BYTES + length - self.partial.len()).min(plain.len());
             self.partial.extend_from_slice(&plain[..take]);
             plain = &plain[take..];
-            if self.partial.len() < HEADER + length {
+            if self.partial.len() < HEADER_BYTES + length {
                 break;
             }
             let mut payload = std::mem::take(&mut self.partial);
             let kind = payload[0];
-            payload.drain(..HEADER);
+            payload.drain(..HEADER_BYTES);
             match kind {
                 1 => out.push(Frame {
-                    kind: Kind::Message,
+                    kind: FrameKind::Message,
                     payload,
                 }),
                 2 => out.push(Frame {
-                    kind: Kind::Batch,
+                    kind: FrameKind::Batch,
                     payload,
                 }),
                 _ => {}

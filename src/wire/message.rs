@@ -8,7 +8,7 @@ use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
 /// Most logs in one `have` or `want`; more go in several.
-pub const LOGS_MAX: usize = 256;
+pub const LOGS_PER_MESSAGE_MAX: usize = 256;
 /// Most rooms one peer may be in.
 pub const ROOMS_MAX: usize = 64;
 /// Most links on the way to a member of a room: who is farther away is taken for gone, so that a lost one's fame dies out.
@@ -28,7 +28,7 @@ pub enum Message {
     /// Send these logs, from these lines on, and go on as they grow; from 0: no more.
     Want {
         target: String,
-        logs: Vec<Want>,
+        logs: Vec<WantEntry>,
     },
     Ping {
         nonce: u64,
@@ -69,7 +69,7 @@ pub struct Hello {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
     pub target: String,
-    pub logs: Vec<Held>,
+    pub logs: Vec<HaveEntry>,
     /// Of all that the sender holds here of authors other than these two: who has another answers with what he holds of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -102,7 +102,7 @@ pub struct Member {
 
 /// What one holds of one log: of the reader's own it is the receipt, of one's own it is the offer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HaveEntry {
     pub sender: PeerId,
     pub incarnation: String,
     #[serde(default)]
@@ -135,7 +135,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Want {
+pub struct WantEntry {
     pub sender: PeerId,
     pub incarnation: String,
     pub from: u64,
@@ -145,7 +145,7 @@ pub struct Want {
 }
 
 /// An incarnation in 16 hex digits.
-pub fn incarnation(number: u64) -> String {
+pub fn format_incarnation(number: u64) -> String {
     format!("{number:016x}")
 }
 
@@ -166,7 +166,7 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
 }
 
 /// The log that a `have` or a `want` means; `None` if its incarnation is no number.
-pub fn log(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
+pub fn parse_log_id(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
     let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
     Some(LogId {
         target: target.clone(),
@@ -176,24 +176,24 @@ pub fn log(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> 
 }
 
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct TypeTag<'a> {
     #[serde(rename = "type", borrow)]
     name: Cow<'a, str>,
 }
 
 /// The fields of all the small messages: each takes its own.
 #[derive(Deserialize)]
-struct Fields {
+struct MessageFields {
     rooms: Option<Vec<String>>,
     target: Option<String>,
-    logs: Option<Vec<Want>>,
+    logs: Option<Vec<WantEntry>>,
     nonce: Option<u64>,
     username: Option<String>,
     reason: Option<String>,
 }
 
-impl Fields {
-    fn of_kind(self, kind: &str) -> Option<Message> {
+impl MessageFields {
+    fn into_message(self, kind: &str) -> Option<Message> {
         Some(match kind {
             "rooms" => Message::Rooms { rooms: self.rooms? },
             "want" => Message::Want {
@@ -213,29 +213,29 @@ impl Fields {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_slice(bytes).ok()
 }
 
 impl Message {
     /// `None`: not a message.
     pub fn parse(bytes: &[u8]) -> Option<Message> {
-        let kind: Kind = read(bytes)?;
+        let kind: TypeTag = parse_json(bytes)?;
         Some(match &*kind.name {
-            "hello" => Message::Hello(read(bytes)?),
-            "have" => Message::Have(read(bytes)?),
-            "members" => Message::Members(read(bytes)?),
-            _ => read::<Fields>(bytes)?.of_kind(&kind.name)?,
+            "hello" => Message::Hello(parse_json(bytes)?),
+            "have" => Message::Have(parse_json(bytes)?),
+            "members" => Message::Members(parse_json(bytes)?),
+            _ => parse_json::<MessageFields>(bytes)?.into_message(&kind.name)?,
         })
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
 /// How a room is named in a hello: a hash keyed with the handshake's, so that only who knows the name sees it, and none can be replayed.
-pub fn room_mark(handshake: &[u8; 32], room: &Room) -> String {
+pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
     let mut mark = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
     mark.truncate(32);
     mark

@@ -14,28 +14,28 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 
 /// Longest Noise message, in bytes.
-const MESSAGE_MAX: usize = 65535;
-const TAG: usize = 16;
+const MESSAGE_MAX_BYTES: usize = 65535;
+const TAG_BYTES: usize = 16;
 /// Longest plaintext of one Noise message.
-pub const PLAIN_MAX: usize = MESSAGE_MAX - TAG;
+pub const PLAINTEXT_MAX_BYTES: usize = MESSAGE_MAX_BYTES - TAG_BYTES;
 /// A handshake message carries no payload: ephemeral, static and two tags, and some room.
-const HANDSHAKE_MAX: usize = 256;
-const VERSION: u8 = 1;
+const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
+const PROTOCOL_VERSION: u8 = 1;
 
 /// Why a link cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoiseError {
     /// The first four bytes are not this protocol's.
-    Foreign,
+    UnknownProtocol,
     /// A closed network met an open one.
-    OtherNetwork,
+    NetworkMismatch,
     /// A message that does not open: another secret, or not our protocol.
-    Refused,
+    Crypto,
 }
 
-struct Seeded(ChaCha20Rng);
+struct SeededRng(ChaCha20Rng);
 
-impl Random for Seeded {
+impl Random for SeededRng {
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), snow::Error> {
         self.0.fill_bytes(out);
         Ok(())
@@ -70,11 +70,11 @@ impl Hash for Blake2s {
 }
 
 /// Everything as by default, but the hash, and the randomness, which comes from the core: all of it of this seed.
-struct Resolver([u8; 32]);
+struct SeededResolver([u8; 32]);
 
-impl CryptoResolver for Resolver {
+impl CryptoResolver for SeededResolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Seeded(ChaCha20Rng::from_seed(self.0))))
+        Some(Box::new(SeededRng(ChaCha20Rng::from_seed(self.0))))
     }
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         DefaultResolver.resolve_dh(choice)
@@ -92,9 +92,9 @@ impl CryptoResolver for Resolver {
 
 /// Bytes of a stream, cut into Noise messages. Holds at most one unfinished message.
 #[derive(Default)]
-struct Inbox(Vec<u8>);
+struct MessageDecoder(Vec<u8>);
 
-impl Inbox {
+impl MessageDecoder {
     /// Gives each whole message of at most `longest` bytes to `each`, which may end it.
     fn feed(
         &mut self,
@@ -105,9 +105,11 @@ impl Inbox {
         let all = bytes.len();
         loop {
             if self.0.is_empty() {
-                let Some(length) = length(bytes) else { break };
+                let Some(length) = read_length(bytes) else {
+                    break;
+                };
                 if length > longest {
-                    return Err(NoiseError::Refused);
+                    return Err(NoiseError::Crypto);
                 }
                 let Some(message) = bytes.get(2..2 + length) else {
                     break;
@@ -125,9 +127,9 @@ impl Inbox {
                 self.0.push(*first);
                 bytes = rest;
             }
-            let length = length(&self.0).unwrap_or(0);
+            let length = read_length(&self.0).unwrap_or(0);
             if length > longest {
-                return Err(NoiseError::Refused);
+                return Err(NoiseError::Crypto);
             }
             let take = (2 + length).saturating_sub(self.0.len()).min(bytes.len());
             self.0.extend_from_slice(&bytes[..take]);
@@ -145,7 +147,7 @@ impl Inbox {
     }
 }
 
-fn length(bytes: &[u8]) -> Option<usize> {
+fn read_length(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [high, low, ..] => Some(u16::from_be_bytes([*high, *low]) as usize),
         _ => None,
@@ -156,19 +158,19 @@ fn length(bytes: &[u8]) -> Option<usize> {
 pub struct Handshake {
     /// Gone when the session stands.
     state: Option<Box<HandshakeState>>,
-    inbox: Inbox,
+    decoder: MessageDecoder,
     /// Clear bytes still to come; the dialer awaits none.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }
 
 /// What a piece of a handshake led to.
-pub enum Step {
-    More,
+pub enum HandshakeStatus {
+    Incomplete,
     /// Both are known to each other. The rest of the bytes, if any, belongs to the session.
-    Done {
-        session: Box<Session>,
-        used: usize,
+    Complete {
+        transport: Box<Transport>,
+        consumed_bytes: usize,
     },
 }
 
@@ -184,30 +186,30 @@ impl Handshake {
         seed: [u8; 32],
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
-        let expected = [b'P', b'2', VERSION, psk.is_some() as u8];
+        let expected = [b'P', b'2', PROTOCOL_VERSION, psk.is_some() as u8];
         let name = match psk {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
             None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
         };
-        let opening = Opening {
-            name,
+        let opening = HandshakeConfig {
+            protocol_name: name,
             pattern: HandshakePattern::XX,
             psk,
-            secret: Some(secret),
-            remote: None,
+            local_private_key: Some(secret),
+            remote_public_key: None,
             prologue: &expected,
             initiator: dialer,
         };
-        let mut state = Box::new(opening.state(seed).ok_or(NoiseError::Refused)?);
+        let mut state = Box::new(opening.build(seed).ok_or(NoiseError::Crypto)?);
         let mut preamble = Vec::new();
         if dialer {
             preamble.extend_from_slice(&expected);
             out.extend_from_slice(&expected);
-            write_step(&mut state, out)?;
+            write_handshake_message(&mut state, out)?;
         }
         Ok(Handshake {
             state: Some(state),
-            inbox: Inbox::default(),
+            decoder: MessageDecoder::default(),
             preamble,
             expected,
         })
@@ -215,61 +217,63 @@ impl Handshake {
 
     /// # Errors
     /// Why this handshake cannot succeed. The stream must be closed.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Step, NoiseError> {
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<HandshakeStatus, NoiseError> {
         let clear = (4 - self.preamble.len()).min(bytes.len());
         self.preamble.extend_from_slice(&bytes[..clear]);
         if self.preamble[..] != self.expected[..self.preamble.len()] {
             return Err(if self.preamble.starts_with(&self.expected[..3]) {
-                NoiseError::OtherNetwork
+                NoiseError::NetworkMismatch
             } else {
-                NoiseError::Foreign
+                NoiseError::UnknownProtocol
             });
         }
-        let state = self.state.as_mut().ok_or(NoiseError::Refused)?;
+        let state = self.state.as_mut().ok_or(NoiseError::Crypto)?;
         let mut done = false;
-        let used = self.inbox.feed(&bytes[clear..], HANDSHAKE_MAX, |message| {
-            let mut payload = [0; HANDSHAKE_MAX];
-            state
-                .read_message(message, &mut payload)
-                .map_err(|_| NoiseError::Refused)?;
-            if !state.is_handshake_finished() {
-                write_step(state, out)?;
-            }
-            done = state.is_handshake_finished();
-            Ok(!done)
-        })?;
+        let used = self
+            .decoder
+            .feed(&bytes[clear..], HANDSHAKE_MESSAGE_MAX_BYTES, |message| {
+                let mut payload = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
+                state
+                    .read_message(message, &mut payload)
+                    .map_err(|_| NoiseError::Crypto)?;
+                if !state.is_handshake_finished() {
+                    write_handshake_message(state, out)?;
+                }
+                done = state.is_handshake_finished();
+                Ok(!done)
+            })?;
         if !done {
-            return Ok(Step::More);
+            return Ok(HandshakeStatus::Incomplete);
         }
         let session = self
             .state
             .take()
-            .and_then(|state| Session::new(*state))
-            .ok_or(NoiseError::Refused)?;
-        Ok(Step::Done {
-            session: Box::new(session),
-            used: clear + used,
+            .and_then(|state| Transport::new(*state))
+            .ok_or(NoiseError::Crypto)?;
+        Ok(HandshakeStatus::Complete {
+            transport: Box::new(session),
+            consumed_bytes: clear + used,
         })
     }
 }
 
 /// What a pattern is begun with.
-pub struct Opening<'a> {
-    pub name: &'a str,
+pub struct HandshakeConfig<'a> {
+    pub protocol_name: &'a str,
     pub pattern: HandshakePattern,
     pub psk: Option<&'a [u8; 32]>,
     /// The own key.
-    pub secret: Option<&'a [u8; 32]>,
+    pub local_private_key: Option<&'a [u8; 32]>,
     /// The other's key, if it is known.
-    pub remote: Option<&'a [u8; 32]>,
+    pub remote_public_key: Option<&'a [u8; 32]>,
     pub prologue: &'a [u8],
     pub initiator: bool,
 }
 
-impl Opening<'_> {
+impl HandshakeConfig<'_> {
     /// `seed`: all the randomness there is. `None`: the keys do not fit the pattern.
     #[inline(never)]
-    pub fn state(&self, seed: [u8; 32]) -> Option<HandshakeState> {
+    pub fn build(&self, seed: [u8; 32]) -> Option<HandshakeState> {
         let psk = self.psk.map(|_| HandshakeModifier::Psk(0));
         let list = psk.into_iter().collect();
         let pattern = HandshakeChoice {
@@ -277,19 +281,19 @@ impl Opening<'_> {
             modifiers: HandshakeModifierList { list },
         };
         let params = NoiseParams::new(
-            self.name.to_owned(),
+            self.protocol_name.to_owned(),
             BaseChoice::Noise,
             pattern,
             DHChoice::Curve25519,
             CipherChoice::ChaChaPoly,
             HashChoice::Blake2s,
         );
-        let builder = Builder::with_resolver(params, Box::new(Resolver(seed)));
+        let builder = Builder::with_resolver(params, Box::new(SeededResolver(seed)));
         let mut builder = builder.prologue(self.prologue).ok()?;
-        if let Some(secret) = self.secret {
+        if let Some(secret) = self.local_private_key {
             builder = builder.local_private_key(secret).ok()?;
         }
-        if let Some(remote) = self.remote {
+        if let Some(remote) = self.remote_public_key {
             builder = builder.remote_public_key(remote).ok()?;
         }
         if let Some(psk) = self.psk {
@@ -303,36 +307,39 @@ impl Opening<'_> {
     }
 }
 
-fn write_step(state: &mut HandshakeState, out: &mut Vec<u8>) -> Result<(), NoiseError> {
-    let mut message = [0; HANDSHAKE_MAX];
+fn write_handshake_message(
+    state: &mut HandshakeState,
+    out: &mut Vec<u8>,
+) -> Result<(), NoiseError> {
+    let mut message = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
     let n = state
         .write_message(&[], &mut message)
-        .map_err(|_| NoiseError::Refused)?;
+        .map_err(|_| NoiseError::Crypto)?;
     out.extend_from_slice(&(n as u16).to_be_bytes());
     out.extend_from_slice(&message[..n]);
     Ok(())
 }
 
 /// A link's cipher, both ways.
-pub struct Session {
+pub struct Transport {
     state: TransportState,
-    inbox: Inbox,
+    decoder: MessageDecoder,
     /// The other's X25519 key, proven by the handshake.
-    pub remote: [u8; 32],
+    pub remote_static_key: [u8; 32],
     /// The same on both sides of this link, and on no other.
-    pub hash: [u8; 32],
+    pub handshake_hash: [u8; 32],
 }
 
-impl Session {
-    fn new(state: HandshakeState) -> Option<Session> {
+impl Transport {
+    fn new(state: HandshakeState) -> Option<Transport> {
         let remote = state.get_remote_static()?.try_into().ok()?;
         let hash = state.get_handshake_hash().try_into().ok()?;
         let state = state.into_transport_mode().ok()?;
-        Some(Session {
+        Some(Transport {
             state,
-            inbox: Inbox::default(),
-            remote,
-            hash,
+            decoder: MessageDecoder::default(),
+            remote_static_key: remote,
+            handshake_hash: hash,
         })
     }
 
@@ -341,13 +348,13 @@ impl Session {
     /// # Errors
     /// [`NoiseError::Refused`] when 2^64 messages are used up.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
-        for chunk in plain.chunks(PLAIN_MAX) {
+        for chunk in plain.chunks(PLAINTEXT_MAX_BYTES) {
             let at = out.len();
-            out.resize(at + 2 + chunk.len() + TAG, 0);
+            out.resize(at + 2 + chunk.len() + TAG_BYTES, 0);
             let n = self
                 .state
                 .write_message(chunk, &mut out[at + 2..])
-                .map_err(|_| NoiseError::Refused)?;
+                .map_err(|_| NoiseError::Crypto)?;
             out[at..at + 2].copy_from_slice(&(n as u16).to_be_bytes());
         }
         Ok(())
@@ -364,13 +371,13 @@ impl Session {
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), NoiseError> {
         let state = &mut self.state;
-        self.inbox.feed(bytes, MESSAGE_MAX, |message| {
+        self.decoder.feed(bytes, MESSAGE_MAX_BYTES, |message| {
             if scratch.len() < message.len() {
                 scratch.resize(message.len(), 0);
             }
             let n = state
                 .read_message(message, scratch)
-                .map_err(|_| NoiseError::Refused)?;
+                .map_err(|_| NoiseError::Crypto)?;
             each(&scratch[..n]);
             Ok(true)
         })?;

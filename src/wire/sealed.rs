@@ -5,21 +5,21 @@
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
-use super::noise::Opening;
-use crate::base::batch::{Batch, LogId, SEALED_MAX};
+use super::noise::HandshakeConfig;
+use crate::base::batch::{Batch, LogId, SEALED_MAX_BYTES};
 use crate::base::identity::{Identity, NetworkTag, PeerId};
-use crate::base::lines::{LINES_MAX, Lines};
+use crate::base::lines::{BATCH_LINES_MAX, Lines};
 use crate::base::name::Target;
 
-const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
-const DOMAIN: &[u8] = b"p2pchat sealed 1\0";
+const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
+const PROLOGUE_DOMAIN: &[u8] = b"p2pchat sealed 1\0";
 /// The sender's ephemeral key and the tag.
-const OVERHEAD: usize = 32 + 16;
+const OVERHEAD_BYTES: usize = 32 + 16;
 /// Longest Noise message, in bytes.
-const MESSAGE_MAX: usize = 65_535;
+const MESSAGE_MAX_BYTES: usize = 65_535;
 
 fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, reader: &PeerId) -> Vec<u8> {
-    let mut bytes = DOMAIN.to_vec();
+    let mut bytes = PROLOGUE_DOMAIN.to_vec();
     bytes.extend_from_slice(&network.0);
     bytes.extend_from_slice(&log.author.0);
     bytes.extend_from_slice(&log.incarnation.to_be_bytes());
@@ -29,17 +29,17 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, reader: &PeerId) -
 }
 
 /// The reader has a key of its own, the author has the reader's.
-fn opening<'a>(
+fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
     remote: Option<&'a [u8; 32]>,
-) -> Opening<'a> {
-    Opening {
-        name: PATTERN,
+) -> HandshakeConfig<'a> {
+    HandshakeConfig {
+        protocol_name: PROTOCOL_NAME,
         pattern: HandshakePattern::N,
         psk: None,
-        secret,
-        remote,
+        local_private_key: secret,
+        remote_public_key: remote,
         prologue,
         initiator: remote.is_some(),
     }
@@ -60,8 +60,8 @@ pub fn seal(
     let prologue = prologue(network, log, sequence, reader);
     let key = reader.noise_key()?;
     let text = lines.as_str().as_bytes();
-    let mut sealed = vec![0; text.len() + OVERHEAD];
-    let mut state = opening(&prologue, None, Some(&key)).state(seed)?;
+    let mut sealed = vec![0; text.len() + OVERHEAD_BYTES];
+    let mut state = handshake_config(&prologue, None, Some(&key)).build(seed)?;
     state.write_message(text, &mut sealed).ok()?;
     Some(BASE64URL_NOPAD.encode(&sealed))
 }
@@ -69,20 +69,20 @@ pub fn seal(
 /// Opens a direct message for us. `None`: it is for somebody else, or sealed otherwise, or does not hold the lines that it should.
 pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<Lines> {
     let own = identity.id();
-    if batch.log.target != Target::Peer(own) || batch.sealed().len() > SEALED_MAX {
+    if batch.log.target != Target::Peer(own) || batch.sealed_content().len() > SEALED_MAX_BYTES {
         return None;
     }
-    let sealed = BASE64URL_NOPAD.decode(batch.sealed()).ok()?;
-    let length = sealed.len().checked_sub(OVERHEAD)?;
-    if sealed.len() > MESSAGE_MAX {
+    let sealed = BASE64URL_NOPAD.decode(batch.sealed_content()).ok()?;
+    let length = sealed.len().checked_sub(OVERHEAD_BYTES)?;
+    if sealed.len() > MESSAGE_MAX_BYTES {
         return None;
     }
     let prologue = prologue(network, &batch.log, batch.sequence, &own);
     let secret = identity.noise_secret();
     let mut text = vec![0; length];
     // A reader of this pattern draws nothing at random.
-    let mut state = opening(&prologue, Some(&secret), None).state([0; 32])?;
+    let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;
-    (lines.iter().count() <= LINES_MAX).then_some(lines)
+    (lines.iter().count() <= BATCH_LINES_MAX).then_some(lines)
 }

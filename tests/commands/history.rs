@@ -3,12 +3,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use p2pchat::base::batch::{Batch, Draft, Local, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::shell::store::quota::Limits;
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
 use super::folders::NoCore;
@@ -199,9 +199,11 @@ fn a_backlog_is_the_last_stored_lines() {
 fn fill(lo: &Loopback, lines: u64) {
     let dir = lo.host.folder("bob").join("history");
     let own = Identity::from_seed(&[1; 32]).id();
-    let (network, limits) = (NetworkTag::OPEN, Limits::default());
+    let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
     let mut store = Store::open(&dir, network, own, true, limits).expect("a store");
-    store.join(&(&Room::general()).into()).expect("a folder");
+    store
+        .open_folder(&(&Room::general()).into())
+        .expect("a folder");
     let mut said = |seed: u8, n: u64, head: &mut Option<Batch>| {
         let identity = Identity::from_seed(&[seed; 32]);
         let mut text = Lines::default();
@@ -209,24 +211,24 @@ fn fill(lo: &Loopback, lines: u64) {
             text.push(format!("line {}", n + i).as_bytes())
                 .expect("a short line");
         }
-        let draft = Draft {
+        let draft = UnsignedBatch {
             log: LogId {
                 target: Target::Room(Room::general()),
                 author: identity.id(),
                 incarnation: 1,
             },
-            username: Nick::foreign("carol"),
-            sequence: head.as_ref().map_or(1, |head| head.last() + 1),
+            username: Nick::new_or_placeholder("carol"),
+            sequence: head.as_ref().map_or(1, |head| head.last_sequence() + 1),
             lamport: n + 1,
-            timestamp: Wall(n as i64),
+            timestamp: WallTime(n as i64),
             previous: head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
             sealed: None,
         };
         let batch = Batch::sign(&identity, &network, draft);
-        store.save(&batch, Local::default()).expect("room");
-        store.end_turn(&NoCore).expect("room");
+        store.save(&batch, LocalFields::default()).expect("room");
+        store.enforce_limits(&NoCore).expect("room");
         *head = Some(batch);
     };
     // Two in turn, and then a third who said something all the time and came last.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::name::Nick;
-use p2pchat::base::time::Wall;
-use p2pchat::wire::beacon::{Beacon, Kind};
+use p2pchat::base::time::WallTime;
+use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
 use super::hosts::{Loopback, wait_until};
 use super::{SOON, finish, wait_joined, wait_line};
@@ -164,19 +164,19 @@ fn who_is_gone_is_listed_and_is_nobody() {
     let socket = lo.host.namespace.inside(|| UdpSocket::bind("127.0.0.1:0"));
     let socket = socket.expect("a socket");
     let beacon = Beacon {
-        kind: Kind::Discover,
+        kind: BeaconKind::Discover,
         peer: Identity::from_seed(&[7; 32]).id(),
-        nick: Nick::foreign("dave"),
+        nick: Nick::new_or_placeholder("dave"),
         // Nobody listens there.
         port: 1,
         run: 1,
-        interval: 100,
-        timestamp: Wall(1_700_000_000_000),
-        passing: false,
-        rooms: Vec::new(),
-        more: true,
+        interval_ms: 100,
+        timestamp: WallTime(1_700_000_000_000),
+        transient: false,
+        room_hashes: Vec::new(),
+        has_more_rooms: true,
     };
-    let bytes = beacon.bytes(&NetworkTag::OPEN, None, &[0; 24]);
+    let bytes = beacon.encode(&NetworkTag::OPEN, None, &[0; 24]);
     let call = || {
         socket.send_to(&bytes, "224.0.0.1:9999").expect("a group");
         thread::sleep(Duration::from_millis(50));

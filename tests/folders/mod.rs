@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name;
-use p2pchat::base::range::Range;
-use p2pchat::shell::store::quota::Core;
+use p2pchat::base::range::LogRange;
+use p2pchat::shell::store::quota::ReplicationState;
 
 /// A folder that is gone after the test.
 pub struct Folder(pub PathBuf);
@@ -50,14 +50,14 @@ impl Drop for Folder {
 /// A core that knows of nothing, and lets everything go.
 pub struct NoCore;
 
-impl Core for NoCore {
-    fn frontier(&self, _: &name::Folder) -> Vec<Range> {
+impl ReplicationState for NoCore {
+    fn frontier(&self, _: &name::FolderName) -> Vec<LogRange> {
         Vec::new()
     }
-    fn floor(&self, _: &LogId) -> u64 {
+    fn retention_floor(&self, _: &LogId) -> u64 {
         u64::MAX
     }
-    fn is_held(&self, _: &name::Folder) -> bool {
+    fn is_acknowledged(&self, _: &name::FolderName) -> bool {
         true
     }
     fn is_known(&self, _: &PeerId) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use p2pchat::base::event::{Command, Input, Notice, Output};
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
+use p2pchat::base::time::WallTime;
 
 use crate::disk::Disk;
 use crate::lan::{Event, Lan};
@@ -127,7 +127,7 @@ fn a_write_before_its_save_is_caught() {
 #[should_panic(expected = "in silence")]
 fn a_changed_key_without_a_word_is_caught() {
     let (mut lan, alice, bob) = chatting(10);
-    lan.people[alice].carries = |o| !matches!(o, Output::Notice(Notice::OtherKey { .. }));
+    lan.people[alice].carries = |o| !matches!(o, Output::Notice(Notice::KeyMismatch { .. }));
     lan.kill(bob);
     // Bob's box was set up anew, or it is not bob.
     lan.people[bob].seed = [9; 32];
@@ -153,7 +153,7 @@ fn a_line_that_is_older_than_what_it_answers_is_caught() {
 #[should_panic(expected = "stored what was not said")]
 fn a_line_that_nobody_said_is_caught() {
     let (mut lan, alice, _) = chatting(12);
-    let say = Command::Say {
+    let say = Command::SendToRoom {
         room: None,
         lines: lines(&["not mine"]),
         action: false,
@@ -252,11 +252,11 @@ fn a_gap_of_nothing_is_caught() {
     let (mut lan, alice, bob) = chatting(20);
     let gap = Notice::Gap {
         target: Target::Room(Room::general()),
-        author: lan.people[bob].node.as_ref().expect("bob").me(),
+        author: lan.people[bob].node.as_ref().expect("bob").own_peer(),
         incarnation: 1,
         from: 7,
         to: 6,
-        at: Wall(0),
+        at: WallTime(0),
     };
     lan.check_notice(alice, &gap);
 }
@@ -267,8 +267,8 @@ fn a_program_that_meets_itself_is_caught() {
     let (mut lan, alice, _) = chatting(21);
     let joined = Notice::Joined {
         room: Room::general(),
-        peer: lan.people[alice].node.as_ref().expect("alice").me(),
-        at: Wall(0),
+        peer: lan.people[alice].node.as_ref().expect("alice").own_peer(),
+        at: WallTime(0),
     };
     lan.check_notice(alice, &joined);
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use p2pchat::base::batch::{Batch, LogId};
-use p2pchat::base::event::{Known, Notice};
+use p2pchat::base::event::{KnownPeer, Notice};
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
 
@@ -104,8 +104,8 @@ impl Checks {
             tick(&mut ledger.clocks, batch);
             // What filled a gap stands behind what it comes before.
             let last = ledger.heads.get(&batch.log).map_or(0, |(last, _)| *last);
-            if batch.last() > last {
-                let head = (batch.last(), batch.hash);
+            if batch.last_sequence() > last {
+                let head = (batch.last_sequence(), batch.hash);
                 ledger.heads.insert(batch.log.clone(), head);
             }
         }
@@ -125,22 +125,25 @@ impl Checks {
         };
         let name = &lan.people[who].name;
         assert!(
-            node.linked() < lan.people.len().max(2) + self.strangers,
+            node.link_count() < lan.people.len().max(2) + self.strangers,
             "{name} has more links than there are peers"
         );
         assert!(
-            node.unfinished() <= 2 * 64,
+            node.pending_handshake_count() <= 2 * 64,
             "{name} has {} unfinished handshakes",
-            node.unfinished()
+            node.pending_handshake_count()
         );
-        if node.pending() > 0 {
+        if node.max_send_buffer_bytes() > 0 {
             self.waiting(who, lan);
         }
     }
 
     /// What waits for one link; it grows with what waits in the core, and with a write.
     pub fn waiting(&self, who: Who, lan: &Lan) {
-        let pending = lan.people[who].node.as_ref().map_or(0, |n| n.pending());
+        let pending = lan.people[who]
+            .node
+            .as_ref()
+            .map_or(0, |n| n.max_send_buffer_bytes());
         let waiting = pending + lan.air.held_back(who);
         let name = &lan.people[who].name;
         assert!(
@@ -188,7 +191,7 @@ impl Lan {
         entries.push(Stored {
             who,
             hash: batch.hash,
-            last: batch.last(),
+            last: batch.last_sequence(),
         });
         let ledger = &mut self.checks.ledgers[who];
         let seen = tick(&mut ledger.clocks, batch);
@@ -202,18 +205,18 @@ impl Lan {
         let reader = batch.log.target.reader();
         let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
         if let Some((last, _)) = ledger.heads.get(&batch.log)
-            && batch.last() <= *last
+            && batch.last_sequence() <= *last
             && !carried
         {
             let named = ledger.gaps.iter().any(|(log, from, to)| {
-                *log == batch.log && *from <= batch.sequence && batch.last() <= *to
+                *log == batch.log && *from <= batch.sequence && batch.last_sequence() <= *to
             });
             assert!(
                 named,
                 "{name} stored line {} of {:?} behind line {last}",
                 batch.sequence, batch.log
             );
-            let twice = (batch.sequence..=batch.last())
+            let twice = (batch.sequence..=batch.last_sequence())
                 .any(|n| !ledger.filled.insert((batch.log.clone(), n)));
             assert!(!twice, "{name} stored line {} twice", batch.sequence);
             return;
@@ -235,10 +238,10 @@ impl Lan {
         }
         ledger
             .heads
-            .insert(batch.log.clone(), (batch.last(), batch.hash));
+            .insert(batch.log.clone(), (batch.last_sequence(), batch.hash));
         if let Some(room) = batch.log.target.room().filter(|_| own && !returned) {
             let queue = ledger.said.entry(room.clone()).or_default();
-            batch.each_line(|line| {
+            batch.for_each_line(|line| {
                 if queue.front().is_some_and(|said| said == line) {
                     queue.pop_front();
                     ledger.stored.insert(line.to_owned());
@@ -255,7 +258,7 @@ impl Lan {
     }
 
     /// A key that comes under a name known with another is noted only after that was said.
-    pub fn check_known(&self, who: Who, new: &Known) {
+    pub fn check_known(&self, who: Who, new: &KnownPeer) {
         let known = &self.people[who].known;
         let noted = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
         let other = !noted && known.iter().any(|k| k.nick == new.nick);
@@ -271,7 +274,7 @@ impl Lan {
     pub fn check_notice(&mut self, who: Who, notice: &Notice) {
         let name = self.people[who].name.clone();
         match notice {
-            Notice::OtherKey { peer, .. } => {
+            Notice::KeyMismatch { peer, .. } => {
                 let said = &mut self.checks.ledgers[who].other_keys;
                 said.push((peer.nick.clone(), peer.id));
             }
@@ -296,7 +299,7 @@ impl Lan {
                     "{name} shows line {} twice",
                     batch.sequence
                 );
-                *shown = batch.last();
+                *shown = batch.last_sequence();
             }
             Notice::Gap {
                 target,
@@ -319,7 +322,9 @@ impl Lan {
                 sequence,
                 peer,
             } => self.check_receipt(who, log, *sequence, peer.id),
-            Notice::Twin { .. } => assert!(self.checks.twins, "{name} sees a twin where none is"),
+            Notice::DuplicateIdentity { .. } => {
+                assert!(self.checks.twins, "{name} sees a twin where none is")
+            }
             Notice::Joined { peer, .. } | Notice::Left { peer, .. } => {
                 assert!(peer.id != self.id(who), "{name} met itself");
             }

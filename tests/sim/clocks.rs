@@ -21,7 +21,7 @@ fn conversation(lan: &Lan, who: Who) -> Vec<String> {
     let mut lines = Vec::new();
     for notice in lan.people[who].shown() {
         if let Notice::Chat(chat) = notice {
-            chat.batch.each_line(|line| lines.push(line.to_owned()));
+            chat.batch.for_each_line(|line| lines.push(line.to_owned()));
         }
     }
     lines
@@ -34,7 +34,7 @@ fn history(lan: &Lan, who: Who) -> Vec<String> {
         let mut entries = lan.people[who].disk.entries();
         let entry = entries.find(|e| e.batch.hash == hash);
         let batch = &entry.expect("a batch of the transcript").batch;
-        batch.each_line(|line| lines.push(line.to_owned()));
+        batch.for_each_line(|line| lines.push(line.to_owned()));
     }
     lines
 }

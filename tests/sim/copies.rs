@@ -16,7 +16,7 @@ fn held(lan: &Lan, who: Who, author: Who) -> Vec<String> {
         if log.author == lan.id(author) {
             let entry = lan.people[who].disk.find(&log, sequence);
             let batch = &entry.expect("what the transcript names").batch;
-            batch.each_line(|line| lines.push(line.to_owned()));
+            batch.for_each_line(|line| lines.push(line.to_owned()));
         }
     }
     lines
@@ -269,7 +269,9 @@ fn twins_go_on_under_numbers_of_their_own() {
             let mut logs: Vec<u64> = entries
                 .filter(|entry| {
                     let mut is = false;
-                    entry.batch.each_line(|line| is |= line.starts_with(text));
+                    entry
+                        .batch
+                        .for_each_line(|line| is |= line.starts_with(text));
                     is
                 })
                 .map(|entry| entry.batch.log.incarnation)

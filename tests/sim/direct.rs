@@ -1,7 +1,7 @@
 //! Direct messages: alice writes to bob, carol carries.
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::{Folder, Room, Target};
+use p2pchat::base::name::{FolderName, Room, Target};
 
 use crate::lan::Lan;
 use crate::people::{Who, numbered};
@@ -37,7 +37,7 @@ fn receipts(lan: &Lan, who: Who) -> usize {
 }
 
 fn carried(lan: &Lan, who: Who) -> u64 {
-    let ranges = lan.people[who].disk.ranges_in(&Folder::carried());
+    let ranges = lan.people[who].disk.ranges_in(&FolderName::carried());
     ranges.iter().map(|range| range.high + 1 - range.low).sum()
 }
 
@@ -84,7 +84,7 @@ fn it_comes_through_a_carrier_when_its_author_is_gone() {
     let reads = |lan: &Lan| {
         let mut texts = 0;
         let entries = lan.people[carol].disk.entries();
-        entries.for_each(|entry| entry.batch.each_line(|_| texts += 1));
+        entries.for_each(|entry| entry.batch.for_each_line(|_| texts += 1));
         texts
     };
     assert_eq!(reads(&lan), 0);
@@ -258,7 +258,7 @@ fn what_waits_for_its_reader_goes_out_with_the_next_run() {
         lan.tell(alice, "@bob", "more");
         lan.run_for(100);
         assert_eq!(lan.people[bob].heard(), ["psst", "more"]);
-        let incarnations = lan.people[bob].disk.ranges_in(&Folder::direct()).len();
+        let incarnations = lan.people[bob].disk.ranges_in(&FolderName::direct()).len();
         assert_eq!(incarnations, if clean { 1 } else { 2 });
         lan.check_lines();
     }
@@ -279,13 +279,18 @@ fn a_send_settles_when_its_reader_holds_it() {
     lan.start(bob);
     let holds = |lan: &mut Lan| lan.people[bob].heard() == ["psst"];
     lan.run_until("bob has it", 1_000, holds);
-    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: None,
+        }),
+    );
     lan.run_for(20);
     let settled = |n: &Notice| matches!(n, Notice::Settled);
     assert!(lan.people[alice].shown().any(settled));
     let delivery = lan.people[alice].node.as_ref().map(|node| node.delivery());
     assert_eq!(
-        delivery.map(|d| (d.linked, d.holding, d.settled)),
+        delivery.map(|d| (d.linked_peers, d.acked_peers, d.is_settled)),
         Some((1, 1, true))
     );
 }
@@ -300,7 +305,12 @@ fn a_carrier_is_not_who_a_send_waits_for() {
     lan.stop(bob);
     lan.run_for(100);
     lan.tell_within(alice, "@bob", "psst", 10_000);
-    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: None,
+        }),
+    );
     lan.run_for(5_000);
     assert_eq!(carried(&lan, carol), 1);
     let settled = |n: &Notice| matches!(n, Notice::Settled);
@@ -327,7 +337,7 @@ fn an_unknown_or_ambiguous_name_is_refused() {
     lan.tell_within(alice, "@bob", "which?", 5_000);
     lan.run_for(1_100);
     assert_eq!(lan.people[alice].errors("target"), 4);
-    let ranges = lan.people[alice].disk.ranges_in(&Folder::direct());
+    let ranges = lan.people[alice].disk.ranges_in(&FolderName::direct());
     assert!(ranges.is_empty(), "nothing is stored");
     let short = lan.id(carol).short();
     lan.tell(alice, &format!("@bob~{short}"), "you");
@@ -389,11 +399,11 @@ fn who_reads_it_on_a_terminal_says_so_to_its_author_alone() {
     lan.tell(alice, "@bob", "two");
     lan.say(alice, "to all");
     lan.run_for(1_000);
-    let logs: Vec<_> = lan.people[bob].disk.ranges_in(&Folder::direct());
+    let logs: Vec<_> = lan.people[bob].disk.ranges_in(&FolderName::direct());
     let log = logs[0].log.clone();
     let shown = |lan: &mut Lan, sequence| {
         let log = log.clone();
-        lan.feed(bob, Input::Command(Command::Shown { log, sequence }));
+        lan.feed(bob, Input::Command(Command::MarkRead { log, sequence }));
         lan.run_for(1_000);
     };
     assert_eq!(read(&lan, alice), [0; 0]);

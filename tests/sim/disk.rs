@@ -2,11 +2,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, Local, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
-use p2pchat::base::name::{Folder, Room};
-use p2pchat::base::range::Range;
+use p2pchat::base::name::{FolderName, Room};
+use p2pchat::base::range::LogRange;
 
 /// Milliseconds between two fsyncs.
 pub const SYNC: u64 = 5_000;
@@ -14,13 +14,13 @@ pub const SYNC: u64 = 5_000;
 #[derive(Clone)]
 pub struct Entry {
     pub batch: Arc<Batch>,
-    pub local: Local,
+    pub local: LocalFields,
     pub at: u64,
 }
 
 #[derive(Clone, Default)]
 pub struct Disk {
-    folders: BTreeMap<Folder, Vec<Entry>>,
+    folders: BTreeMap<FolderName, Vec<Entry>>,
     /// Whose it is.
     own: Option<PeerId>,
     /// Saves fail.
@@ -45,7 +45,7 @@ impl Disk {
     }
 
     /// `false`: the disk is full.
-    pub fn save(&mut self, batch: &Arc<Batch>, local: Local, at: u64) -> bool {
+    pub fn save(&mut self, batch: &Arc<Batch>, local: LocalFields, at: u64) -> bool {
         if self.full {
             return false;
         }
@@ -61,9 +61,9 @@ impl Disk {
         true
     }
 
-    fn folder(&self, log: &LogId) -> Folder {
+    fn folder(&self, log: &LogId) -> FolderName {
         let own = self.own.expect("it is somebody's");
-        Folder::of(&log.target, &log.author, &own)
+        FolderName::for_log(&log.target, &log.author, &own)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -78,7 +78,7 @@ impl Disk {
             .flatten()
             .rev()
             .filter(|e| e.batch.log == *log);
-        entries.find(|e| e.batch.sequence <= sequence && sequence <= e.batch.last())
+        entries.find(|e| e.batch.sequence <= sequence && sequence <= e.batch.last_sequence())
     }
 
     /// Batches upwards from the one that holds `from`, through the bytes in which they would lie on a real disk.
@@ -99,7 +99,7 @@ impl Disk {
             .flatten()
             .enumerate()
             .skip(skip)
-            .filter(|(_, entry)| entry.batch.log == *log && entry.batch.last() >= from)
+            .filter(|(_, entry)| entry.batch.log == *log && entry.batch.last_sequence() >= from)
             .collect();
         // Lines that filled a hole stand behind what they come before; then there is no place to go on from.
         let in_order = entries.is_sorted_by_key(|(_, entry)| entry.batch.sequence);
@@ -109,9 +109,10 @@ impl Disk {
                 break;
             }
             let mut line = Vec::new();
-            entry.batch.stored(entry.local, &mut line);
+            entry.batch.write_stored(entry.local, &mut line);
             line.pop();
-            let (batch, local) = Batch::from_stored(&line, network).expect("what was stored reads");
+            let (batch, local) =
+                Batch::parse_stored(&line, network).expect("what was stored reads");
             assert_eq!((batch.hash, local), (entry.batch.hash, entry.local));
             size += line.len();
             out.push(batch);
@@ -125,29 +126,29 @@ impl Disk {
     }
 
     /// What a start finds of a room.
-    pub fn ranges(&self, room: &Room) -> Vec<Range> {
+    pub fn ranges(&self, room: &Room) -> Vec<LogRange> {
         self.ranges_in(&room.into())
     }
 
-    pub fn ranges_in(&self, folder: &Folder) -> Vec<Range> {
-        let mut ranges: BTreeMap<LogId, Range> = BTreeMap::new();
+    pub fn ranges_in(&self, folder: &FolderName) -> Vec<LogRange> {
+        let mut ranges: BTreeMap<LogId, LogRange> = BTreeMap::new();
         // The frontier line of a real one says where each log begins, and what filled a hole stands behind what it comes before.
         let entries = self.folders.get(folder).into_iter().flatten();
         let mut entries: Vec<&Entry> = entries.collect();
         entries.sort_by_key(|entry| entry.batch.sequence);
         for Entry { batch, .. } in entries {
-            let range = ranges.entry(batch.log.clone()).or_insert_with(|| Range {
+            let range = ranges.entry(batch.log.clone()).or_insert_with(|| LogRange {
                 log: batch.log.clone(),
                 low: batch.sequence,
                 high: batch.sequence - 1,
                 hash: batch.hash,
                 lamport: 0,
-                holes: Vec::new(),
+                gaps: Vec::new(),
             });
             if batch.sequence > range.high + 1 {
-                range.skip(batch);
+                range.skip_to(batch);
             }
-            range.high = batch.last();
+            range.high = batch.last_sequence();
             range.hash = batch.hash;
             range.lamport = batch.lamport + batch.count - 1;
         }
@@ -158,7 +159,7 @@ impl Disk {
     pub fn give_up(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
         for entries in self.folders.values_mut() {
-            entries.retain(|e| e.batch.log != *log || e.batch.last() >= low);
+            entries.retain(|e| e.batch.log != *log || e.batch.last_sequence() >= low);
         }
     }
 

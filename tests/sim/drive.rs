@@ -63,7 +63,7 @@ impl Lan {
             _ => (second, 1),
         };
         assert!(person.wakes.1 <= WAKES, "{} spins", person.name);
-        self.feed(who, Input::Wake);
+        self.feed(who, Input::Timeout);
     }
 
     /// The one way into a node: handles the input, carries out what it wants, and hands in what comes of that at once.
@@ -96,7 +96,7 @@ impl Lan {
         let Some(node) = person.node.as_mut() else {
             return;
         };
-        if self.loud && !matches!(input, Input::Wake) {
+        if self.loud && !matches!(input, Input::Timeout) {
             println!("{:7} {:5} <- {}", self.clock, person.name, brief(&input));
         }
         node.handle(now, input);
@@ -147,14 +147,14 @@ impl Lan {
                     broken.retain(|s| *s != stream);
                     self.close(who, stream);
                 }
-                Output::Beacon { bytes } => self.beacon(who, &bytes),
+                Output::SendBeacon { bytes } => self.beacon(who, &bytes),
                 Output::Dial { stream, address } => self.dial(who, stream, address),
                 Output::Load {
                     stream,
                     log,
                     from,
-                    at,
-                    budget,
+                    position: at,
+                    budget_bytes: budget,
                 } => {
                     let load = Load {
                         stream,
@@ -172,11 +172,11 @@ impl Lan {
                         }
                     }
                 }
-                Output::Remember(known) => {
+                Output::SaveKnownPeer(known) => {
                     self.check_known(who, &known);
                     self.people[who].known.push(known);
                 }
-                Output::Receipts(receipts) => self.people[who].receipts = receipts,
+                Output::SaveReceipts(receipts) => self.people[who].receipts = receipts,
                 Output::Notice(Notice::Chat(chat))
                     if failed.iter().any(|b| b.hash == chat.batch.hash) => {}
                 Output::Notice(notice) => self.show(who, notice),
@@ -205,7 +205,7 @@ impl Lan {
             log: load.log,
             from: load.from,
             batches,
-            next,
+            next_position: next,
         }
     }
 

@@ -84,7 +84,7 @@ impl Lan {
         let interfaces = self.hosts[host].interfaces(host);
         for other in 0..self.people.len() {
             if self.people[other].host == host {
-                let input = Input::Interfaces(interfaces.clone());
+                let input = Input::InterfacesChanged(interfaces.clone());
                 self.after(0, Event::Input(other, self.people[other].run, input));
             }
         }
@@ -150,7 +150,7 @@ impl Lan {
     /// Its clock leaps ahead, as when all were asleep together.
     pub fn leap(&mut self, who: Who, ms: u64) {
         self.people[who].lag -= ms as i64;
-        self.feed(who, Input::Wake);
+        self.feed(who, Input::Timeout);
     }
 
     /// Both ends are told, and what was under way is lost.

@@ -2,10 +2,10 @@
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::identity::Hash;
-use p2pchat::base::name::{Folder, Room};
-use p2pchat::base::range::{HOLES_MAX, Range};
-use p2pchat::wire::frame::Kind;
-use p2pchat::wire::message::{Have, Held, Message, Want, incarnation};
+use p2pchat::base::name::{FolderName, Room};
+use p2pchat::base::range::{GAPS_MAX, LogRange};
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
 
 use crate::lan::Lan;
 use crate::people::{Who, numbered};
@@ -40,16 +40,16 @@ fn say(lan: &mut Lan, who: Who, from: u64, to: u64) -> LogId {
 fn give_up(lan: &mut Lan, who: Who, log: &LogId, low: u64) {
     lan.people[who].disk.give_up(log, low);
     let log = log.clone();
-    lan.feed(who, Input::Dropped { log, low });
+    lan.feed(who, Input::Evicted { log, low });
 }
 
 /// What is held of a log: as the node knows it, and as a start would find it.
-fn range(lan: &Lan, who: Who, log: &LogId) -> Range {
-    let of = |ranges: Vec<Range>| ranges.into_iter().find(|range| range.log == *log);
+fn range(lan: &Lan, who: Who, log: &LogId) -> LogRange {
+    let of = |ranges: Vec<LogRange>| ranges.into_iter().find(|range| range.log == *log);
     let node = lan.people[who].node.as_ref().expect("up");
     let known = of(node.frontier(&(&Room::general()).into())).expect("a range");
     let stored = of(lan.people[who].disk.ranges(&Room::general())).expect("a range");
-    assert_eq!((known.low, &known.holes), (stored.low, &stored.holes));
+    assert_eq!((known.low, &known.gaps), (stored.low, &stored.gaps));
     known
 }
 
@@ -166,7 +166,7 @@ fn what_filled_a_gap_is_passed_on() {
         lan.start(bob);
         lan.run_for(3_000);
         for who in [ann, bob] {
-            assert_eq!(range(&lan, who, &log).holes.len(), 1);
+            assert_eq!(range(&lan, who, &log).gaps.len(), 1);
         }
         lan.stop(eve);
         lan.cut(carol, ann);
@@ -175,7 +175,7 @@ fn what_filled_a_gap_is_passed_on() {
             [ann, bob].iter().all(|who| range(lan, *who, &log).low == 1)
         });
         for who in [ann, bob] {
-            assert!(range(&lan, who, &log).holes.is_empty());
+            assert!(range(&lan, who, &log).gaps.is_empty());
             let counters = lan.people[who].node.as_ref().expect("up").counters();
             assert_eq!((counters.healed_lines, counters.duplicate_batches), (3, 0));
         }
@@ -231,7 +231,7 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
         tell(&mut lan, 4, 6);
         lan.stop(carol);
         tell(&mut lan, 7, 9);
-        let log = lan.people[alice].disk.ranges_in(&Folder::direct())[0]
+        let log = lan.people[alice].disk.ranges_in(&FolderName::direct())[0]
             .log
             .clone();
         give_up(&mut lan, alice, &log, 7);
@@ -249,12 +249,16 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
             lan.start(carol);
         }
         lan.run_until("it has healed", 40_000, |lan| {
-            let ranges = lan.people[bob].disk.ranges_in(&Folder::direct());
+            let ranges = lan.people[bob].disk.ranges_in(&FolderName::direct());
             ranges[0].low == 1 && ranges[0].high == 9
         });
         let mut texts = Vec::new();
         let entries = lan.people[bob].disk.entries();
-        entries.for_each(|entry| entry.batch.each_line(|line| texts.push(line.to_owned())));
+        entries.for_each(|entry| {
+            entry
+                .batch
+                .for_each_line(|line| texts.push(line.to_owned()))
+        });
         texts.sort();
         assert_eq!(texts, numbered("psst", 1, 9), "seed {seed}");
         lan.check_lines();
@@ -265,9 +269,9 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
 fn held(log: &LogId, low: u64, hash: Hash) -> Message {
     Message::Have(Have {
         target: "#general".into(),
-        logs: vec![Held {
+        logs: vec![HaveEntry {
             sender: log.author,
-            incarnation: incarnation(log.incarnation),
+            incarnation: format_incarnation(log.incarnation),
             low,
             high: 9,
             hash,
@@ -281,9 +285,9 @@ fn held(log: &LogId, low: u64, hash: Hash) -> Message {
     })
 }
 
-fn wants(lan: &mut Lan, stranger: &mut Stranger) -> Vec<Want> {
+fn wants(lan: &mut Lan, stranger: &mut Stranger) -> Vec<WantEntry> {
     let words = stranger.read(lan).into_iter();
-    let words = words.filter(|frame| frame.kind == Kind::Message);
+    let words = words.filter(|frame| frame.kind == FrameKind::Message);
     let words = words.filter_map(|frame| Message::parse(&frame.payload));
     let wants = words.filter_map(|word| match word {
         Message::Want { logs, .. } => Some(logs),
@@ -326,21 +330,22 @@ fn an_author_of_gap_after_gap_makes_nobody_ask_all_the_time() {
     let mut other = Stranger::greeted(&mut lan, bob, 6);
     other.read(&mut lan);
     let mut before = mallory.batch(1, None, "line");
-    mallory.frame(&mut lan, Kind::Batch, before.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, before.as_bytes());
     for i in 1..20 {
         let missing = mallory.batch(i * 2, Some(before.hash), "line");
         before = mallory.batch(i * 2 + 1, Some(missing.hash), "line");
-        let Message::Have(mut have) = held(&mallory.log(), before.last(), before.hash) else {
+        let Message::Have(mut have) = held(&mallory.log(), before.last_sequence(), before.hash)
+        else {
             unreachable!()
         };
-        have.logs[0].high = before.last();
+        have.logs[0].high = before.last_sequence();
         mallory.say(&mut lan, &Message::Have(have));
-        mallory.frame(&mut lan, Kind::Batch, before.bytes());
+        mallory.frame(&mut lan, FrameKind::Batch, before.as_bytes());
         lan.run_for(100);
     }
     assert_eq!(lan.people[bob].gaps(), 19);
     let held = range(&lan, bob, &mallory.log());
-    assert_eq!((held.low, held.holes.len()), (39, HOLES_MAX));
+    assert_eq!((held.low, held.gaps.len()), (39, GAPS_MAX));
     let words = other.read(&mut lan).into_iter();
     let words = words.filter_map(|frame| Message::parse(&frame.payload));
     let asks = words.filter(|word| match word {
@@ -365,28 +370,28 @@ fn a_fork_in_a_gap_is_kept_out() {
         let Message::Have(mut have) = held(&log, low, high.hash) else {
             unreachable!()
         };
-        (have.logs[0].high, have.before) = (high.last(), true);
+        (have.logs[0].high, have.before) = (high.last_sequence(), true);
         Message::Have(have)
     };
-    mallory.frame(&mut lan, Kind::Batch, one.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, one.as_bytes());
     mallory.say(&mut lan, &have(3, &three));
-    mallory.frame(&mut lan, Kind::Batch, three.bytes());
-    assert_eq!(range(&lan, bob, &log).holes.len(), 1);
+    mallory.frame(&mut lan, FrameKind::Batch, three.as_bytes());
+    assert_eq!(range(&lan, bob, &log).gaps.len(), 1);
     // Unasked it is taken from nobody.
-    mallory.frame(&mut lan, Kind::Batch, two.bytes());
-    assert_eq!(range(&lan, bob, &log).holes.len(), 1);
+    mallory.frame(&mut lan, FrameKind::Batch, two.as_bytes());
+    assert_eq!(range(&lan, bob, &log).gaps.len(), 1);
     mallory.say(&mut lan, &have(1, &three));
     assert_eq!(wants(&mut lan, &mut mallory).len(), 1);
-    mallory.frame(&mut lan, Kind::Batch, other.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, other.as_bytes());
     assert_eq!(lan.people[bob].errors("fork"), 1);
     // Who brings something else is asked for it no more.
-    mallory.frame(&mut lan, Kind::Batch, two.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, two.as_bytes());
     mallory.say(&mut lan, &have(1, &three));
     assert_eq!(wants(&mut lan, &mut mallory).len(), 0);
     let node = lan.people[bob].node.as_ref().expect("up");
     let known = node.frontier(&(&Room::general()).into());
     let known = known.iter().find(|range| range.log == log).expect("it");
-    assert_eq!((known.low, known.high, known.holes.len()), (3, 3, 1));
+    assert_eq!((known.low, known.high, known.gaps.len()), (3, 3, 1));
 }
 
 /// Whoever comes, goes, is cut off, has a full or slow disk, or gives up what is old: with one who holds all, nobody keeps a hole.
@@ -429,7 +434,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
             let wait = lan.random(3_000);
             lan.run_for(wait);
             for who in [ann, bob].into_iter().filter(|who| lan.is_up(*who)) {
-                holes = holes.max(range_of(&lan, who, &log).holes.len());
+                holes = holes.max(range_of(&lan, who, &log).gaps.len());
             }
         }
         for who in [ann, bob] {
@@ -443,7 +448,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
         assert_eq!(range(&lan, carol, &log).low, 1);
         for who in [ann, bob] {
             let range = range(&lan, who, &log);
-            assert_eq!((range.high, &range.holes), (61, &Vec::new()), "seed {seed}");
+            assert_eq!((range.high, &range.gaps), (61, &Vec::new()), "seed {seed}");
             let node = lan.people[who].node.as_ref().expect("up");
             healed += node.counters().healed_lines;
         }
@@ -451,7 +456,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
     assert!(holes > 1 && healed > 0, "{holes} holes, {healed} lines");
 }
 
-fn range_of(lan: &Lan, who: Who, log: &LogId) -> Range {
+fn range_of(lan: &Lan, who: Who, log: &LogId) -> LogRange {
     let node = lan.people[who].node.as_ref().expect("up");
     let ranges = node.frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);

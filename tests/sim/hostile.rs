@@ -2,12 +2,12 @@
 use std::net::SocketAddr;
 
 use data_encoding::BASE64URL_NOPAD;
-use p2pchat::base::batch::{Batch, Draft, LogId, NUMBER_MAX};
+use p2pchat::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
-use p2pchat::wire::frame::Kind;
-use p2pchat::wire::message::{Have, Held, Message, incarnation};
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation};
 use p2pchat::wire::noise::Handshake;
 
 use crate::lan::Lan;
@@ -18,7 +18,7 @@ fn linked(lan: &Lan, who: Who) -> usize {
     lan.people[who]
         .node
         .as_ref()
-        .map_or(0, |node| node.linked())
+        .map_or(0, |node| node.link_count())
 }
 
 fn alone(seed: u64) -> (Lan, Who) {
@@ -34,7 +34,7 @@ fn a_stranger_who_keeps_the_rules_is_heard() {
     let mut mallory = Stranger::greeted(&mut lan, alice, 1);
     assert_eq!(linked(&lan, alice), 1);
     let batch = mallory.batch(1, None, "good day");
-    mallory.frame(&mut lan, Kind::Batch, batch.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(lan.people[alice].heard(), ["good day"]);
     let receipt = mallory
         .read(&mut lan)
@@ -54,14 +54,20 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
         raw(&mut lan, alice, n);
     }
     assert_eq!(
-        lan.people[alice].node.as_ref().map(|n| n.unfinished()),
+        lan.people[alice]
+            .node
+            .as_ref()
+            .map(|n| n.pending_handshake_count()),
         Some(64)
     );
     lan.start(bob);
     lan.run_until("they are linked", 1_500, |lan| lan.linked(alice, bob));
     lan.run_for(6_000);
     assert_eq!(
-        lan.people[alice].node.as_ref().map(|n| n.unfinished()),
+        lan.people[alice]
+            .node
+            .as_ref()
+            .map(|n| n.pending_handshake_count()),
         Some(0),
         "5 s each"
     );
@@ -144,15 +150,15 @@ fn broken_frames_end_a_link() {
     let mut huge = Stranger::greeted(&mut lan, alice, 1);
     huge.plain(&mut lan, &[2, 0xff, 0xff, 0xff, 0xff]);
     let mut forger = Stranger::greeted(&mut lan, alice, 2);
-    let mut bytes = forger.batch(1, None, "I owe you 1").bytes().to_vec();
+    let mut bytes = forger.batch(1, None, "I owe you 1").as_bytes().to_vec();
     let at = bytes
         .windows(11)
         .position(|w| w == b"I owe you 1")
         .expect("the text");
     bytes[at + 10] = b'9';
-    forger.frame(&mut lan, Kind::Batch, &bytes);
+    forger.frame(&mut lan, FrameKind::Batch, &bytes);
     let mut noise = Stranger::greeted(&mut lan, alice, 3);
-    noise.frame(&mut lan, Kind::Batch, b"{}");
+    noise.frame(&mut lan, FrameKind::Batch, b"{}");
     for stranger in [huge, forger, noise] {
         assert!(lan.closed.contains(&(alice, stranger.stream)));
     }
@@ -165,7 +171,11 @@ fn nobody_speaks_for_another() {
     let (mut lan, alice) = alone(6);
     let bob = Stranger::greeted(&mut lan, alice, 1);
     let mut mallory = Stranger::greeted(&mut lan, alice, 2);
-    mallory.frame(&mut lan, Kind::Batch, bob.batch(1, None, "as bob").bytes());
+    mallory.frame(
+        &mut lan,
+        FrameKind::Batch,
+        bob.batch(1, None, "as bob").as_bytes(),
+    );
     assert!(lan.people[alice].heard().is_empty());
     assert_eq!(lan.people[alice].disk.entries().count(), 0);
 }
@@ -179,7 +189,7 @@ fn a_fork_is_kept_out_and_named() {
     let other = mallory.batch(2, Some(one.hash), "another two");
     let three = mallory.batch(3, Some(other.hash), "three, behind another two");
     for batch in [&one, &two, &other, &three] {
-        mallory.frame(&mut lan, Kind::Batch, batch.bytes());
+        mallory.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     }
     assert_eq!(lan.people[alice].heard(), ["one", "two"]);
     assert!(lan.people[alice].errors("fork") >= 1);
@@ -194,9 +204,9 @@ fn a_receipt_above_the_head_is_a_doubt() {
         .clone();
     let mut mallory = Stranger::greeted(&mut lan, alice, 1);
     let claim = |log: &LogId| {
-        let held = Held {
+        let held = HaveEntry {
             sender: log.author,
-            incarnation: incarnation(log.incarnation),
+            incarnation: format_incarnation(log.incarnation),
             low: 1,
             high: 50,
             hash: Hash([3; 32]),
@@ -241,11 +251,11 @@ fn a_batch_is_one_line_of_the_store() {
         format!("{json},\"signature\":\"{signature}\"}}").into_bytes()
     };
     let said = mallory.batch(1, None, "one");
-    let text = std::str::from_utf8(said.bytes()).expect("text");
+    let text = std::str::from_utf8(said.as_bytes()).expect("text");
     let (json, _) = text.split_once(",\"signature\"").expect("a signature");
-    assert_eq!(signed(&mallory, json), said.bytes());
+    assert_eq!(signed(&mallory, json), said.as_bytes());
     let bytes = signed(&mallory, &json.replacen(",\"target\"", ",\n\"target\"", 1));
-    mallory.frame(&mut lan, Kind::Batch, &bytes);
+    mallory.frame(&mut lan, FrameKind::Batch, &bytes);
     assert_eq!(lan.people[alice].disk.entries().count(), 0);
     assert_eq!(linked(&lan, alice), 0, "that is no batch");
 }
@@ -258,12 +268,12 @@ fn a_clock_far_ahead_uses_up_nobodys_numbers() {
     lan.say(alice, "before");
     let mut mallory = Stranger::greeted(&mut lan, alice, 1);
     let text = lines(&["far"]);
-    let draft = Draft {
-        lamport: NUMBER_MAX - 4096,
+    let draft = UnsignedBatch {
+        lamport: MAX_SAFE_INTEGER - 4096,
         ..mallory.draft(1, None, &text)
     };
     let far = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
-    mallory.frame(&mut lan, Kind::Batch, far.bytes());
+    mallory.frame(&mut lan, FrameKind::Batch, far.as_bytes());
     assert_eq!(lan.people[alice].heard(), ["far"]);
     lan.stop(alice);
     lan.start(alice);
@@ -291,9 +301,9 @@ fn numbers_out_of_range_are_no_offer() {
         (other, 0, u64::MAX, u64::MAX),
         (other, 7, 6, 0),
     ] {
-        let held = Held {
+        let held = HaveEntry {
             sender,
-            incarnation: incarnation(7),
+            incarnation: format_incarnation(7),
             low,
             high,
             hash: Hash([3; 32]),
@@ -322,9 +332,9 @@ fn endless_words_are_bounded() {
     let (mut lan, alice) = alone(9);
     let mut mallory = Stranger::greeted(&mut lan, alice, 1);
     for round in 0..300 {
-        let logs = (0..256).map(|n| Held {
+        let logs = (0..256).map(|n| HaveEntry {
             sender: mallory.identity.id(),
-            incarnation: incarnation(round * 256 + n),
+            incarnation: format_incarnation(round * 256 + n),
             low: 1,
             high: 5,
             hash: Hash([3; 32]),
@@ -342,7 +352,7 @@ fn endless_words_are_bounded() {
         mallory.say(&mut lan, &Message::Have(have));
         if round == 0 {
             let stream = mallory.stream;
-            lan.feed(alice, Input::Clogged { stream });
+            lan.feed(alice, Input::Blocked { stream });
         }
     }
     assert!(
@@ -447,13 +457,13 @@ fn random_words_inside_the_cipher_do_no_harm() {
             "{{\"type\":\"want\",\"target\":\"#general\",\"logs\":[{{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"from\":{n}}}]}}",
             own.log.author, own.log.incarnation
         );
-        let hello = mallory.hello().bytes();
+        let hello = mallory.hello().encode();
         let batch = mallory.batch(1 + n % 7, (n % 7 > 0).then_some(own.hash), "x");
         let (kind, model) = match lan.random(4) {
-            0 => (Kind::Message, held.as_bytes()),
-            1 => (Kind::Message, want.as_bytes()),
-            2 => (Kind::Message, &hello[..]),
-            _ => (Kind::Batch, batch.bytes()),
+            0 => (FrameKind::Message, held.as_bytes()),
+            1 => (FrameKind::Message, want.as_bytes()),
+            2 => (FrameKind::Message, &hello[..]),
+            _ => (FrameKind::Batch, batch.as_bytes()),
         };
         let bytes = match lan.chance(700) {
             true => mangled(&mut lan, model),
@@ -472,7 +482,7 @@ fn who_asks_again_and_again_what_is_held_is_told_once_a_second() {
     let (mut lan, alice) = alone(15);
     let mut author = Stranger::greeted(&mut lan, alice, 1);
     let batch = author.batch(1, None, "good day");
-    author.frame(&mut lan, Kind::Batch, batch.bytes());
+    author.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     lan.run_for(2_000);
     let mut mallory = Stranger::greeted(&mut lan, alice, 2);
     let ask = Message::Have(Have {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2pchat::base::batch::LogId;
-use p2pchat::base::event::{Command, Found, Input, Position, StreamId};
+use p2pchat::base::event::{Command, FoundVia, Input, Position, StreamId};
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::{Folder, Room, Whom};
+use p2pchat::base::name::{FolderName, PeerSelector, Room};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -137,18 +137,18 @@ impl Lan {
         for room in self.people[who].rooms.clone() {
             self.open(who, &room);
         }
-        for folder in [Folder::direct(), Folder::carried()] {
+        for folder in [FolderName::direct(), FolderName::carried()] {
             let ranges = self.people[who].disk.ranges_in(&folder);
             let before = false;
-            let opened = Input::Opened {
+            let opened = Input::FolderOpened {
                 folder,
                 ranges,
-                before,
+                existed: before,
             };
             self.feed(who, opened);
         }
         let interfaces = self.hosts[host].interfaces(host);
-        self.feed(who, Input::Interfaces(interfaces));
+        self.feed(who, Input::InterfacesChanged(interfaces));
     }
 
     /// Says a line to one peer, who must be known.
@@ -157,11 +157,11 @@ impl Lan {
     }
 
     pub fn tell_within(&mut self, who: Who, whom: &str, text: &str, within: u64) {
-        let tell = Command::Tell {
-            whom: Whom::parse(whom).expect("a fit name"),
+        let tell = Command::SendToPeer {
+            selector: PeerSelector::parse(whom).expect("a fit name"),
             lines: lines(&[text]),
             action: false,
-            within,
+            timeout_ms: within,
         };
         self.feed(who, Input::Command(tell));
     }
@@ -175,10 +175,10 @@ impl Lan {
         let folder = room.into();
         self.feed(
             who,
-            Input::Opened {
+            Input::FolderOpened {
                 folder,
                 ranges,
-                before,
+                existed: before,
             },
         );
     }
@@ -210,12 +210,12 @@ impl Lan {
         let Some(node) = &self.people[who].node else {
             return;
         };
-        let target = room.clone().or_else(|| node.spoken().cloned());
-        if let Some(room) = target.filter(|room| node.rooms().contains(room)) {
+        let target = room.clone().or_else(|| node.current_room().cloned());
+        if let Some(room) = target.filter(|room| node.joined_rooms().contains(room)) {
             self.checks.said(who, &room, texts);
         }
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let say = Command::Say {
+        let say = Command::SendToRoom {
             room,
             lines: lines(&texts),
             action: false,
@@ -226,7 +226,10 @@ impl Lan {
     /// A goodbye; the next start goes on with the same numbers.
     pub fn stop(&mut self, who: Who) {
         self.feed(who, Input::Command(Command::Leave));
-        self.people[who].resume = self.people[who].node.as_ref().map(|node| node.resume());
+        self.people[who].resume = self.people[who]
+            .node
+            .as_ref()
+            .map(|node| node.resume_state());
         self.end(who, true);
     }
 
@@ -283,13 +286,13 @@ impl Lan {
 
     /// `--peer ID@HOST`.
     pub fn point_to(&mut self, who: Who, address: SocketAddr, peer: Option<PeerId>) {
-        let found = Found::Given;
+        let found = FoundVia::Static;
         self.feed(
             who,
-            Input::Sighting {
+            Input::Candidate {
                 address,
                 peer,
-                found,
+                found_via: found,
             },
         );
     }

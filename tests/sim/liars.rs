@@ -2,13 +2,13 @@
 use std::net::SocketAddr;
 
 use data_encoding::BASE64URL_NOPAD;
-use p2pchat::base::batch::{Batch, Draft, LogId};
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
-use p2pchat::base::name::{Folder, Nick, Room, Target};
-use p2pchat::base::range::Range;
-use p2pchat::wire::frame::Kind;
-use p2pchat::wire::message::{Have, Held, Message, incarnation, receipt};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::range::LogRange;
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation, receipt};
 
 use crate::lan::Lan;
 use crate::people::{Who, lines};
@@ -44,7 +44,12 @@ fn a_silent_stream_is_not_waited_for() {
     lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
     raw(&mut lan, alice, 1);
     lan.say(alice, "hello");
-    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: None,
+        }),
+    );
     lan.run_until("it is settled", 100, |lan| settled(lan, alice));
 }
 
@@ -57,7 +62,12 @@ fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
     lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
     lan.point(alice, SocketAddr::from(([10, 0, 9, 9], 9999)));
     lan.say(alice, "hello");
-    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: None,
+        }),
+    );
     lan.run_for(1_000);
     assert!(!settled(&lan, alice), "it may yet be linked");
     lan.run_until("it is settled", 1_500, |lan| settled(lan, alice));
@@ -78,7 +88,7 @@ fn who_answers_in_anothers_place_is_named_and_not_linked() {
     lan.point_to(alice, carols, Some(id));
     lan.run_until("they are linked", 100, |lan| lan.linked(alice, carol));
     let known = &lan.people[alice].known;
-    assert!(known.iter().any(|known| known.id == id && known.bound));
+    assert!(known.iter().any(|known| known.id == id && known.is_bound));
     lan.run_for(10_000);
     assert_eq!(lan.people[alice].errors("key"), 0);
     lan.stop(carol);
@@ -97,7 +107,7 @@ fn rename(lan: &mut Lan, liar: &mut Stranger, name: &str) {
 
 /// How often it was said that a known name came with another key.
 fn other_keys(lan: &Lan, who: Who) -> usize {
-    let other = |n: &&Notice| matches!(n, Notice::OtherKey { .. });
+    let other = |n: &&Notice| matches!(n, Notice::KeyMismatch { .. });
     lan.people[who].shown().filter(other).count()
 }
 
@@ -156,7 +166,11 @@ fn who_bears_the_names_of_many_has_none() {
     let Some(Notice::Renamed { peer, .. }) = last else {
         panic!("{last:?}");
     };
-    assert_eq!(peer.nick, Nick::foreign(""), "it is none of those");
+    assert_eq!(
+        peer.nick,
+        Nick::new_or_placeholder(""),
+        "it is none of those"
+    );
 }
 
 fn log(author: PeerId, incarnation: u64) -> LogId {
@@ -167,21 +181,21 @@ fn log(author: PeerId, incarnation: u64) -> LogId {
     }
 }
 
-fn held(lan: &Lan, who: Who) -> Vec<Range> {
+fn held(lan: &Lan, who: Who) -> Vec<LogRange> {
     let node = lan.people[who].node.as_ref().expect("up");
-    node.frontier(&Folder::from(&Room::general()))
+    node.frontier(&FolderName::from(&Room::general()))
 }
 
 /// Begins a log.
 fn begin(lan: &mut Lan, liar: &mut Stranger, incarnation: u64, lamport: u64) {
     let text = lines(&[&format!("log {incarnation}")]);
-    let draft = Draft {
+    let draft = UnsignedBatch {
         log: log(liar.identity.id(), incarnation),
         lamport,
         ..liar.draft(1, None, &text)
     };
     let batch = Batch::sign(&liar.identity, &NetworkTag::OPEN, draft);
-    liar.frame(lan, Kind::Batch, batch.bytes());
+    liar.frame(lan, FrameKind::Batch, batch.as_bytes());
 }
 
 #[test]
@@ -218,19 +232,19 @@ fn a_room_full_of_logs_is_not_deaf() {
             if many {
                 id[..8].copy_from_slice(&n.to_be_bytes());
             }
-            Range {
+            LogRange {
                 log: log(PeerId(id), n),
                 low: 1,
                 high: 1,
                 hash: Hash([3; 32]),
                 lamport: 1 + n,
-                holes: Vec::new(),
+                gaps: Vec::new(),
             }
         });
-        let opened = Input::Opened {
-            folder: Folder::from(&Room::general()),
+        let opened = Input::FolderOpened {
+            folder: FolderName::from(&Room::general()),
             ranges: ranges.collect(),
-            before: true,
+            existed: true,
         };
         lan.people[alice].disk.open(&Room::general());
         lan.feed(alice, opened);
@@ -251,7 +265,12 @@ fn keys_that_nobody_saw_hold_nothing() {
     let mut liar = Stranger::greeted(&mut lan, alice, 1);
     lan.say(alice, "hello");
     let need = Some(3);
-    lan.feed(alice, Input::Command(Command::Finish { need }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: need,
+        }),
+    );
     let own = held(&lan, alice).remove(0);
     for n in 0..5_000u32 {
         let mut seed = [77; 32];
@@ -259,9 +278,9 @@ fn keys_that_nobody_saw_hold_nothing() {
         let holder = Identity::from_seed(&seed);
         let signed = receipt(&NetworkTag::OPEN, &own.log, own.high, &own.hash);
         let signature = BASE64URL_NOPAD.encode(&holder.sign(&signed.0));
-        let held = Held {
+        let held = HaveEntry {
             sender: own.log.author,
-            incarnation: incarnation(own.log.incarnation),
+            incarnation: format_incarnation(own.log.incarnation),
             low: 1,
             high: own.high,
             hash: own.hash,
@@ -287,10 +306,10 @@ fn keys_that_nobody_saw_hold_nothing() {
 }
 
 /// `holder` says that it holds this range.
-fn claim(lan: &mut Lan, holder: &mut Stranger, range: &Range) {
-    let held = Held {
+fn claim(lan: &mut Lan, holder: &mut Stranger, range: &LogRange) {
+    let held = HaveEntry {
         sender: range.log.author,
-        incarnation: incarnation(range.log.incarnation),
+        incarnation: format_incarnation(range.log.incarnation),
         low: range.low,
         high: range.high,
         hash: range.hash,
@@ -327,34 +346,34 @@ fn only_what_he_signed_accuses_an_author() {
 
     // The liar himself has said two things; who holds the other one shows it when asked.
     let (one, other) = (liar.batch(1, None, "one"), liar.batch(1, None, "other"));
-    liar.frame(&mut lan, Kind::Batch, one.bytes());
+    liar.frame(&mut lan, FrameKind::Batch, one.as_bytes());
     let mut carol = Stranger::greeted(&mut lan, alice, 2);
-    let range = Range {
+    let range = LogRange {
         log: liar.log(),
         low: 1,
         high: 1,
         hash: other.hash,
         lamport: 1,
-        holes: Vec::new(),
+        gaps: Vec::new(),
     };
     claim(&mut lan, &mut carol, &range);
     let words = carol.read(&mut lan).into_iter();
     let mut words = words.filter_map(|frame| Message::parse(&frame.payload));
     let asked = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
     assert!(words.any(asked), "what it holds is asked for");
-    carol.frame(&mut lan, Kind::Batch, other.bytes());
+    carol.frame(&mut lan, FrameKind::Batch, other.as_bytes());
     assert_eq!(lan.people[alice].errors("fork"), 1);
     // What is not signed by him ends the link.
-    let Some(at) = other.bytes().windows(5).position(|w| w == b"other") else {
+    let Some(at) = other.as_bytes().windows(5).position(|w| w == b"other") else {
         panic!("the text");
     };
-    let mut forged = other.bytes().to_vec();
+    let mut forged = other.as_bytes().to_vec();
     forged[at] = b'O';
     let mut range = held(&lan, alice).remove(0);
     range.hash = Hash([4; 32]);
     let mut dave = Stranger::greeted(&mut lan, alice, 3);
     claim(&mut lan, &mut dave, &range);
-    dave.frame(&mut lan, Kind::Batch, &forged);
+    dave.frame(&mut lan, FrameKind::Batch, &forged);
     assert_eq!(lan.people[alice].errors("fork"), 1);
 }
 
@@ -374,7 +393,10 @@ fn who_cries_twin_is_named_and_does_no_harm() {
         lan.say(alice, &format!("line {n}"));
     }
     let twins = lan.people[alice].shown().filter_map(|n| match n {
-        Notice::Twin { address, by } => Some((*address, by.clone().map(|by| by.id))),
+        Notice::DuplicateIdentity {
+            address,
+            reported_by: by,
+        } => Some((*address, by.clone().map(|by| by.id))),
         _ => None,
     });
     let said: Vec<_> = twins.collect();
@@ -393,9 +415,9 @@ fn endless_offers_stop_nobody_elses() {
     lan.start(alice);
     let mut liar = Stranger::greeted(&mut lan, alice, 1);
     for n in 0..80u64 {
-        let logs = (0..256).map(|i| Held {
+        let logs = (0..256).map(|i| HaveEntry {
             sender: Identity::from_seed(&[9; 32]).id(),
-            incarnation: incarnation(n * 256 + i),
+            incarnation: format_incarnation(n * 256 + i),
             low: 1,
             high: 5,
             hash: Hash([3; 32]),
@@ -416,20 +438,20 @@ fn endless_offers_stop_nobody_elses() {
     let mut bob = Stranger::greeted(&mut lan, alice, 2);
     let carol = Identity::from_seed(&[8; 32]);
     let text = lines(&["hello"]);
-    let draft = Draft {
+    let draft = UnsignedBatch {
         log: log(carol.id(), 7),
         ..bob.draft(1, None, &text)
     };
     let batch = Batch::sign(&carol, &NetworkTag::OPEN, draft);
-    let range = Range {
+    let range = LogRange {
         log: log(carol.id(), 7),
         low: 1,
         high: 1,
         hash: batch.hash,
         lamport: 1,
-        holes: Vec::new(),
+        gaps: Vec::new(),
     };
     claim(&mut lan, &mut bob, &range);
-    bob.frame(&mut lan, Kind::Batch, batch.bytes());
+    bob.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(held(&lan, alice), [range], "it is asked for, and taken");
 }

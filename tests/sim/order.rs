@@ -1,8 +1,8 @@
 //! In which order a reader is shown what one author said in several incarnations: as it was said.
 use p2pchat::base::batch::LogId;
-use p2pchat::base::name::{Folder, Room};
-use p2pchat::wire::frame::Kind;
-use p2pchat::wire::message::{Message, Want, incarnation};
+use p2pchat::base::name::{FolderName, Room};
+use p2pchat::wire::frame::FrameKind;
+use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
 use crate::lan::Lan;
 use crate::people::{Who, numbered};
@@ -14,7 +14,9 @@ fn said(lan: &Lan, who: Who) -> Vec<String> {
     let own = |log: &LogId| log.author == person.id;
     let mut lines = Vec::new();
     for entry in person.disk.entries().filter(|e| own(&e.batch.log)) {
-        entry.batch.each_line(|line| lines.push(line.to_owned()));
+        entry
+            .batch
+            .for_each_line(|line| lines.push(line.to_owned()));
     }
     lines
 }
@@ -91,7 +93,7 @@ fn what_is_said_as_soon_as_the_link_stands_waits_for_what_the_reader_lacks() {
         if seed % 2 == 0 {
             let linked = |lan: &mut Lan| {
                 let node = lan.people[alice].node.as_ref();
-                node.is_some_and(|node| node.linked() > 0)
+                node.is_some_and(|node| node.link_count() > 0)
             };
             lan.run_until("the link stands", 70_000, linked);
         } else {
@@ -179,13 +181,13 @@ fn what_is_said_to_one_alone_keeps_its_order() {
         }
         lan.run_for(10);
         lan.kill(alice);
-        let direct = lan.people[bob].disk.ranges_in(&Folder::direct());
+        let direct = lan.people[bob].disk.ranges_in(&FolderName::direct());
         assert!(direct.iter().all(|range| range.high < 400));
         lan.thaw(bob);
         lan.start(alice);
         let linked = |lan: &mut Lan| {
             let node = lan.people[alice].node.as_ref();
-            node.is_some_and(|node| node.linked() > 0)
+            node.is_some_and(|node| node.link_count() > 0)
         };
         lan.run_until("the link stands", 70_000, linked);
         for n in 0..30 {
@@ -244,14 +246,14 @@ fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
         lan.say(alice, "new");
         let batches = |lan: &mut Lan, reader: &mut Stranger| {
             let frames = reader.read(lan);
-            let batches = frames.iter().filter(|f| matches!(f.kind, Kind::Batch));
+            let batches = frames.iter().filter(|f| matches!(f.kind, FrameKind::Batch));
             batches.count()
         };
         assert_eq!(batches(&mut lan, &mut reader), 0, "it may ask yet");
         if declines {
-            let want = Want {
+            let want = WantEntry {
                 sender: lan.id(alice),
-                incarnation: incarnation(old[0].log.incarnation),
+                incarnation: format_incarnation(old[0].log.incarnation),
                 from: 0,
                 to: 0,
             };

@@ -1,12 +1,12 @@
 //! Who takes part: a directory (identity, history), the host it lies on, and the program that runs there now, if one does.
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2pchat::base::event::{Interface, Known, Notice, Output};
+use p2pchat::base::event::{Interface, KnownPeer, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room};
-use p2pchat::base::time::{Now, Time, Wall};
-use p2pchat::node::context::{Resume, Setup};
+use p2pchat::base::time::{Now, Time, WallTime};
+use p2pchat::node::context::{NodeConfig, ResumeState};
 use p2pchat::node::node::Node;
 
 use crate::disk::Disk;
@@ -43,7 +43,7 @@ impl Host {
                 index: u32::from(*network) + 1,
                 name: format!("eth{network}"),
                 addresses: vec![(Host::address(host, *network), 16)],
-                loopback: false,
+                is_loopback: false,
             })
             .collect()
     }
@@ -62,8 +62,8 @@ pub struct Person {
     /// Joined at a start.
     pub rooms: Vec<Room>,
     pub disk: Disk,
-    pub resume: Option<Resume>,
-    pub known: Vec<Known>,
+    pub resume: Option<ResumeState>,
+    pub known: Vec<KnownPeer>,
     pub receipts: String,
     pub node: Option<Node>,
     /// Runs so far.
@@ -74,7 +74,7 @@ pub struct Person {
     /// How far its wall clock is from ours.
     pub skew: i64,
     /// An old copy of its directory.
-    pub backup: Option<(Disk, Option<Resume>)>,
+    pub backup: Option<(Disk, Option<ResumeState>)>,
     /// Handles nothing; what comes waits in `held`.
     pub frozen: bool,
     /// Nothing of its streams arrives, though the path is alive.
@@ -141,7 +141,7 @@ impl Person {
     pub fn now(&self, clock: u64) -> Now {
         Now {
             time: Time((clock - self.born).saturating_add_signed(-self.lag)),
-            wall: Wall(YEAR_2023 + clock as i64 + self.skew),
+            wall: WallTime(YEAR_2023 + clock as i64 + self.skew),
         }
     }
 
@@ -156,7 +156,7 @@ impl Person {
         (self.born, self.lag) = (clock, 0);
         (self.frozen, self.deaf, self.wake_at) = (false, false, None);
         self.held.clear();
-        let setup = Setup {
+        let setup = NodeConfig {
             identity: Identity::from_seed(&self.seed),
             network: self.network(),
             psk: self.psk,
@@ -164,9 +164,9 @@ impl Person {
             nick: self.nick(),
             port: self.port,
             seed,
-            passing: self.passing,
-            beacons: self.beacons,
-            known: self.known.clone(),
+            transient: self.passing,
+            beacons_enabled: self.beacons,
+            known_peers: self.known.clone(),
             receipts: self.receipts.clone(),
             resume: self.resume.take(),
         };
@@ -176,7 +176,7 @@ impl Person {
     /// The rooms that its program is in.
     pub fn rooms(&self) -> Vec<Room> {
         let node = self.node.as_ref();
-        node.map_or(Vec::new(), |node| node.rooms().to_vec())
+        node.map_or(Vec::new(), |node| node.joined_rooms().to_vec())
     }
 
     /// Notices of the present run.
@@ -192,9 +192,9 @@ impl Person {
         let mut lines = Vec::new();
         for notice in self.shown() {
             if let Notice::Chat(chat) = notice
-                && !chat.own
+                && !chat.is_own
             {
-                chat.batch.each_line(|line| lines.push(line.to_owned()));
+                chat.batch.for_each_line(|line| lines.push(line.to_owned()));
             }
         }
         lines
@@ -213,7 +213,7 @@ impl Person {
     }
 
     pub fn twins(&self) -> usize {
-        let twin = |n: &&Notice| matches!(n, Notice::Twin { .. });
+        let twin = |n: &&Notice| matches!(n, Notice::DuplicateIdentity { .. });
         self.shown().filter(twin).count()
     }
 

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::Hash;
-use p2pchat::base::name::{Folder, Room, Target};
+use p2pchat::base::name::{FolderName, Room, Target};
 
 use crate::lan::Lan;
 use crate::people::Who;
@@ -48,7 +48,10 @@ impl Lan {
                     queue.len()
                 );
             }
-            let rooms = author.node.as_ref().map_or(&[][..], |node| node.rooms());
+            let rooms = author
+                .node
+                .as_ref()
+                .map_or(&[][..], |node| node.joined_rooms());
             let others = (0..self.people.len()).filter(|w| *w != a && self.is_up(*w));
             for b in others.filter(|b| {
                 self.people[*b].id != author.id && self.reach(author.host, self.people[*b].host)
@@ -56,7 +59,7 @@ impl Lan {
                 let both = self.people[b]
                     .node
                     .as_ref()
-                    .map_or(&[][..], |node| node.rooms());
+                    .map_or(&[][..], |node| node.joined_rooms());
                 for room in rooms
                     .iter()
                     .filter(|room| both.contains(room) && author.psk == self.people[b].psk)
@@ -106,14 +109,14 @@ impl Lan {
     /// The reader holds all that this author said to it alone.
     fn check_direct(&self, a: Who, b: Who) {
         let (author, reader) = (&self.people[a], &self.people[b]);
-        let ranges = author.disk.ranges_in(&Folder::direct());
+        let ranges = author.disk.ranges_in(&FolderName::direct());
         let target = Target::Peer(reader.id);
         let copied = self.checks.ledgers[a].copied;
         for range in ranges
             .into_iter()
             .filter(|r| r.log.target == target && !copied)
         {
-            let held = reader.disk.ranges_in(&Folder::direct());
+            let held = reader.disk.ranges_in(&FolderName::direct());
             let held = held.into_iter().find(|r| r.log == range.log);
             let what = format!("from {} to {}", author.name, reader.name);
             let held = held.unwrap_or_else(|| panic!("nothing is held {what}"));
@@ -135,7 +138,7 @@ impl Lan {
     fn groups(&self, room: &Room) -> Vec<BTreeSet<Who>> {
         let is_in = |w: &Who| {
             let node = self.people[*w].node.as_ref();
-            node.is_some_and(|node| node.rooms().contains(room))
+            node.is_some_and(|node| node.joined_rooms().contains(room))
         };
         let standing: Vec<(Who, Who)> = self.air.standing().collect();
         let mut left: BTreeSet<Who> = (0..self.people.len()).filter(is_in).collect();
@@ -240,7 +243,7 @@ impl Lan {
                     .get(log)
                     .is_none_or(|low| *low <= e.batch.sequence)
         }) {
-            entry.batch.each_line(|line| {
+            entry.batch.for_each_line(|line| {
                 texts.insert(line.to_owned());
             });
         }
@@ -256,7 +259,7 @@ impl Lan {
             .collect();
         self.run_for(60_000);
         for (person, (bytes, beacons)) in self.people.iter().zip(before) {
-            let links = person.node.as_ref().map_or(0, |node| node.linked()) as u64;
+            let links = person.node.as_ref().map_or(0, |node| node.link_count()) as u64;
             let (bytes, beacons) = (person.bytes_sent - bytes, person.beacons_sent - beacons);
             let name = &person.name;
             assert!(
@@ -278,12 +281,13 @@ impl Lan {
         for entry in person.disk.entries().filter(|e| !e.local.backfill) {
             let shown = ledger.shown.get(&entry.batch.log).copied().unwrap_or(0);
             let log = &entry.batch.log;
-            let carried = Folder::of(&log.target, &log.author, &person.id) == Folder::carried();
+            let carried =
+                FolderName::for_log(&log.target, &log.author, &person.id) == FolderName::carried();
             assert!(
-                carried || shown >= entry.batch.last(),
+                carried || shown >= entry.batch.last_sequence(),
                 "{} never showed line {}",
                 person.name,
-                entry.batch.last()
+                entry.batch.last_sequence()
             );
         }
     }

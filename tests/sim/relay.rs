@@ -137,7 +137,12 @@ fn a_ring_forgets_who_is_gone() {
 fn a_send_waits_for_who_is_reached_through_others() {
     let (mut lan, [alice, bob, carol]) = chain(9, ["alice", "bob", "carol"]);
     lan.say(alice, "hello");
-    lan.feed(alice, Input::Command(Command::Finish { need: None }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: None,
+        }),
+    );
     assert!(!settled(&lan, alice));
     lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
     assert_eq!(lan.people[carol].heard(), ["hello"]);
@@ -163,7 +168,12 @@ fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
         lan.people[alice].passing = true;
         lan.start(alice);
         lan.say(alice, "hello");
-        lan.feed(alice, Input::Command(Command::Finish { need: None }));
+        lan.feed(
+            alice,
+            Input::Command(Command::Finish {
+                required_peers: None,
+            }),
+        );
         lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
         assert_eq!(lan.people[carol].heard(), ["hello"]);
     }
@@ -181,7 +191,12 @@ fn a_receipt_that_comes_before_its_holder_is_known_counts() {
         lan.run_for(3_000);
         lan.say(alice, "hello");
         let need = Some(2);
-        lan.feed(alice, Input::Command(Command::Finish { need }));
+        lan.feed(
+            alice,
+            Input::Command(Command::Finish {
+                required_peers: need,
+            }),
+        );
         lan.start(carol);
         lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
         assert_eq!(lan.people[carol].disk.entries().count(), 1);

@@ -36,7 +36,12 @@ fn a_send_that_needs_more_than_there_are_waits_asleep() {
     lan.run_for(3_000);
     lan.say(alice, "hello");
     let need = Some(2);
-    lan.feed(alice, Input::Command(Command::Finish { need }));
+    lan.feed(
+        alice,
+        Input::Command(Command::Finish {
+            required_peers: need,
+        }),
+    );
     // The simulator counts how often a program wakes.
     lan.run_for(10_000);
     let settled = |n: &Notice| matches!(n, Notice::Settled);
@@ -54,7 +59,12 @@ fn a_send_settles_when_it_is_held() {
         lan.run_for(5_000);
         lan.start(alice);
         lan.say(alice, "hello");
-        lan.feed(alice, Input::Command(Command::Finish { need }));
+        lan.feed(
+            alice,
+            Input::Command(Command::Finish {
+                required_peers: need,
+            }),
+        );
         let settled = |lan: &mut Lan| {
             lan.people[alice]
                 .shown()
@@ -427,12 +437,17 @@ fn each_line_must_have_somebody_who_holds_it() {
         if part {
             lan.part(alice, "#ops");
         }
-        lan.feed(alice, Input::Command(Command::Finish { need: None }));
+        lan.feed(
+            alice,
+            Input::Command(Command::Finish {
+                required_peers: None,
+            }),
+        );
         lan.run_for(10_000);
         let delivery = |lan: &Lan| {
             let node = lan.people[alice].node.as_ref().expect("up");
             let delivery = node.delivery();
-            (delivery.holding, delivery.settled)
+            (delivery.acked_peers, delivery.is_settled)
         };
         assert_eq!(delivery(&lan), (0, false), "bob holds one of both");
         if part {

@@ -23,7 +23,7 @@ fn a_full_disk_at_the_author_loses_no_line() {
             !lan.people[alice]
                 .node
                 .as_ref()
-                .is_some_and(|n| n.accepting())
+                .is_some_and(|n| n.can_accept())
         );
         lan.run_for(12_000);
         assert_eq!(lan.people[alice].errors("store"), 1, "said once");
@@ -83,7 +83,7 @@ fn given_up(seed: u64) -> (Lan, Who) {
         .log
         .clone();
     lan.people[alice].disk.give_up(&log, 6);
-    lan.feed(alice, Input::Dropped { log, low: 6 });
+    lan.feed(alice, Input::Evicted { log, low: 6 });
     (lan, bob)
 }
 
@@ -264,7 +264,12 @@ fn what_nobody_has_yet_may_not_be_dropped() {
     let log = lan.people[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
-    let floor = |lan: &Lan| lan.people[alice].node.as_ref().map(|n| n.floor(&log));
+    let floor = |lan: &Lan| {
+        lan.people[alice]
+            .node
+            .as_ref()
+            .map(|n| n.retention_floor(&log))
+    };
     assert_eq!(floor(&lan), Some(1));
     lan.start(bob);
     lan.run_for(2_000);

@@ -1,15 +1,15 @@
 //! A peer by hand, on a stream that leads out of the LAN.
 use std::net::SocketAddr;
 
-use p2pchat::base::batch::{Batch, Draft, LogId};
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::{Input, StreamId};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
-use p2pchat::base::time::Wall;
-use p2pchat::wire::frame::{self, Frame, Kind, Reader};
-use p2pchat::wire::message::{Hello, Message, room_mark};
-use p2pchat::wire::noise::{Handshake, Session, Step};
+use p2pchat::base::time::WallTime;
+use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
+use p2pchat::wire::message::{Hello, Message, room_hash};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
 
 use crate::lan::Lan;
 use crate::people::{Who, lines};
@@ -23,8 +23,8 @@ pub struct Stranger {
     pub identity: Identity,
     victim: Who,
     pub stream: StreamId,
-    session: Box<Session>,
-    reader: Reader,
+    session: Box<Transport>,
+    reader: FrameDecoder,
 }
 
 pub fn raw(lan: &mut Lan, victim: Who, n: u64) -> StreamId {
@@ -59,7 +59,10 @@ impl Stranger {
         );
         let answer = lan.tapped(victim, stream);
         let mut out = Vec::new();
-        let Ok(Step::Done { session, .. }) = handshake.feed(&answer, &mut out) else {
+        let Ok(HandshakeStatus::Complete {
+            transport: session, ..
+        }) = handshake.feed(&answer, &mut out)
+        else {
             panic!("no session");
         };
         lan.feed(
@@ -69,7 +72,7 @@ impl Stranger {
                 bytes: &out,
             },
         );
-        let reader = Reader::default();
+        let reader = FrameDecoder::default();
         Stranger {
             identity,
             victim,
@@ -92,7 +95,7 @@ impl Stranger {
             username: "mallory".into(),
             run: 5,
             age: 1,
-            rooms: vec![room_mark(&self.session.hash, &Room::general())],
+            rooms: vec![room_hash(&self.session.handshake_hash, &Room::general())],
             port: 9999,
             passing: false,
         })
@@ -111,14 +114,14 @@ impl Stranger {
         );
     }
 
-    pub fn frame(&mut self, lan: &mut Lan, kind: Kind, payload: &[u8]) {
+    pub fn frame(&mut self, lan: &mut Lan, kind: FrameKind, payload: &[u8]) {
         let mut plain = Vec::new();
-        frame::write(kind, payload, &mut plain);
+        frame::write_frame(kind, payload, &mut plain);
         self.plain(lan, &plain);
     }
 
     pub fn say(&mut self, lan: &mut Lan, message: &Message) {
-        self.frame(lan, Kind::Message, &message.bytes());
+        self.frame(lan, FrameKind::Message, &message.encode());
     }
 
     pub fn log(&self) -> LogId {
@@ -129,13 +132,18 @@ impl Stranger {
         }
     }
 
-    pub fn draft<'a>(&self, sequence: u64, previous: Option<Hash>, lines: &'a Lines) -> Draft<'a> {
-        Draft {
+    pub fn draft<'a>(
+        &self,
+        sequence: u64,
+        previous: Option<Hash>,
+        lines: &'a Lines,
+    ) -> UnsignedBatch<'a> {
+        UnsignedBatch {
             log: self.log(),
-            username: Nick::foreign("mallory"),
+            username: Nick::new_or_placeholder("mallory"),
             sequence,
             lamport: sequence,
-            timestamp: Wall(0),
+            timestamp: WallTime(0),
             previous,
             action: false,
             lines,

@@ -159,7 +159,7 @@ impl Lan {
             let held = pipe.bytes.len() > buffer;
             if held && !pipe.clogged && !silent {
                 pipe.clogged = true;
-                todo.push_back(Input::Clogged { stream });
+                todo.push_back(Input::Blocked { stream });
             }
             if held {
                 self.checks.waiting(who, self);
@@ -267,7 +267,7 @@ impl Lan {
         pipe.clogged &= !eased;
         let writer = conn.end(side).filter(|_| eased);
         if let Some(writer) = writer {
-            let drained = Input::Drained {
+            let drained = Input::Writable {
                 stream: writer.stream,
             };
             self.after(0, Event::Input(writer.who, writer.run, drained));

@@ -115,7 +115,7 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
     let rooms = lan.people[who]
         .node
         .as_ref()
-        .map_or(Vec::new(), |n| n.rooms().to_vec());
+        .map_or(Vec::new(), |n| n.joined_rooms().to_vec());
     if !rooms.is_empty() {
         let room = rooms[lan.random(rooms.len() as u64) as usize].clone();
         lan.say_all(who, Some(room), &texts);
@@ -237,7 +237,7 @@ fn give_up(lan: &mut Lan, who: Who) {
         }
         // What a linked peer lacks is kept.
         let node = lan.people[who].node.as_ref();
-        let floor = node.map_or(range.high, |node| node.floor(&range.log));
+        let floor = node.map_or(range.high, |node| node.retention_floor(&range.log));
         let low = range.low + lan.random(range.high - range.low + 1);
         let disk = &mut lan.people[who].disk;
         disk.give_up(&range.log, low.min(floor));
@@ -247,7 +247,7 @@ fn give_up(lan: &mut Lan, who: Who) {
             .find(|r| r.log == range.log);
         let (log, low) = (range.log, kept.map_or(range.low, |kept| kept.low));
         lan.checks.given_up.insert(log.clone(), low);
-        lan.feed(who, Input::Dropped { log, low });
+        lan.feed(who, Input::Evicted { log, low });
     }
 }
 

@@ -4,422 +4,456 @@ use std::net::SocketAddr;
 use crate::base::event::{Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::Event;
-use crate::node::context::Hub;
+use crate::node::connection::liveness::LinkEvent;
+use crate::node::context::Context;
 use crate::node::link::Link;
-use crate::node::topology::{LINKS_MAX, PASSING_MAX};
-use crate::wire::frame::{Frame, Kind, Reader, write};
-use crate::wire::message::{Hello, Message, ROOMS_MAX, room_mark};
-use crate::wire::noise::{Handshake, Session, Step};
+use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
+use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
+use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
+use crate::wire::noise::{Handshake, HandshakeStatus, Transport};
 
 /// Most unfinished handshakes of those who dialed us, and as many dials of our own: the first must not be in the way of the second.
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial and its handshake may take.
-pub const HANDSHAKE_TIME: u64 = 5_000;
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Milliseconds for which one that is unfinished is waited for: most take a few, and who means harm must not keep us.
-const COMING_FOR: u64 = 2_000;
+const LINK_EXPECTED_MS: u64 = 2_000;
 /// Time for a link's answer when another run of the same peer has come.
-const TWIN_WITHIN: u64 = 500;
-const TWINS_MAX: usize = 64;
+const DUPLICATE_PROBE_TIMEOUT_MS: u64 = 500;
+const DUPLICATES_REPORTED_MAX: usize = 64;
 /// Bytes that a parked link may say before its time.
-const PARKED_MAX: usize = 256 * 1024;
+const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
-enum Stage {
+enum HandshakeStage {
     /// Our dial has not been taken yet.
     Dialing,
     Noise(Handshake),
     /// Keys are known; the other's hello is awaited.
-    Greeting(Box<Session>, Reader),
+    AwaitingHello(Box<Transport>, FrameDecoder),
     /// The peer is linked by another run of it; that one is being asked. What this one says meanwhile is kept.
-    Parked(Box<Session>, Reader, Box<Hello>, Vec<Frame>),
+    Deferred(Box<Transport>, FrameDecoder, Box<Hello>, Vec<Frame>),
 }
 
-struct Unfinished {
-    stage: Stage,
+struct PendingHandshake {
+    stage: HandshakeStage,
     address: SocketAddr,
-    begun: Time,
-    until: Time,
+    started_at: Time,
+    deadline: Time,
     /// It is a dial of ours, or the other side began a handshake as it should.
-    sound: bool,
+    has_valid_start: bool,
     /// Our hello went out.
-    greeted: bool,
+    is_hello_sent: bool,
     /// Parked, and the run that is linked answered.
-    answered: bool,
+    is_probe_answered: bool,
     /// Nobody else will do.
-    meant: Option<PeerId>,
+    expected_peer: Option<PeerId>,
 }
 
-impl Unfinished {
+impl PendingHandshake {
     /// Who dials us and says nothing is nobody.
-    fn is_coming(&self, now: Time) -> bool {
-        self.sound && self.begun + COMING_FOR > now
+    fn is_expected(&self, now: Time) -> bool {
+        self.has_valid_start && self.started_at + LINK_EXPECTED_MS > now
     }
 }
 
 /// Links that do not stand yet; those that do are in [`Hub::links`].
 #[derive(Default)]
 pub struct Handshakes {
-    unfinished: Table<StreamId, Unfinished>,
+    pending: SortedMap<StreamId, PendingHandshake>,
     /// Runs that were reported as using our key; `None`: one that only another peer saw.
-    twins: Set<Option<u64>>,
+    reported_duplicates: SortedSet<Option<u64>>,
     /// One was reported just now.
-    pub met_twin: bool,
+    pub has_new_duplicate: bool,
 }
 
 impl Handshakes {
     /// Dials and handshakes under way.
-    pub fn unfinished(&self) -> usize {
-        self.unfinished.len()
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
     }
 
     /// One of them may become a link in a moment.
-    pub fn coming(&self, now: Time) -> bool {
-        self.unfinished.values().any(|u| u.is_coming(now))
+    pub fn is_expecting_link(&self, now: Time) -> bool {
+        self.pending.values().any(|u| u.is_expected(now))
     }
 
     /// Is there a place for one more of our dials, or of those who dialed us?
-    pub fn has_room(&self, dialed: bool) -> bool {
-        let same = self.unfinished.keys().filter(|s| s.is_dialed() == dialed);
+    pub fn can_accept(&self, dialed: bool) -> bool {
+        let same = self.pending.keys().filter(|s| s.is_dialed() == dialed);
         same.count() < HANDSHAKES_MAX
     }
 
     fn insert(
         &mut self,
-        hub: &Hub,
+        ctx: &Context,
         stream: StreamId,
-        stage: Stage,
+        stage: HandshakeStage,
         (address, meant): (SocketAddr, Option<PeerId>),
     ) {
-        let begun = hub.now.time;
-        let unfinished = Unfinished {
+        let begun = ctx.now.time;
+        let unfinished = PendingHandshake {
             stage,
             address,
-            begun,
-            until: begun + HANDSHAKE_TIME,
-            sound: stream.is_dialed(),
-            greeted: false,
-            answered: false,
-            meant,
+            started_at: begun,
+            deadline: begun + HANDSHAKE_TIMEOUT_MS,
+            has_valid_start: stream.is_dialed(),
+            is_hello_sent: false,
+            is_probe_answered: false,
+            expected_peer: meant,
         };
-        self.unfinished.insert(stream, unfinished);
+        self.pending.insert(stream, unfinished);
     }
 
     /// A dial was put out. `meant`: who must answer it.
     pub fn dial(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         address: SocketAddr,
         meant: Option<PeerId>,
     ) {
-        self.insert(hub, stream, Stage::Dialing, (address, meant));
-        hub.put(Output::Dial { stream, address });
+        self.insert(ctx, stream, HandshakeStage::Dialing, (address, meant));
+        ctx.emit(Output::Dial { stream, address });
     }
 
-    pub fn accepted(
+    pub fn handle_accepted(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         address: SocketAddr,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
-        if !self.has_room(false) {
-            self.evict(hub, events);
+        if !self.can_accept(false) {
+            self.evict(ctx, events);
         }
-        self.start(hub, stream, (address, None), events);
+        self.start(ctx, stream, (address, None), events);
     }
 
-    pub fn connected(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if let Some(dial) = self.unfinished.remove(&stream) {
-            self.start(hub, stream, (dial.address, dial.meant), events);
+    pub fn handle_connected(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        events: &mut Vec<LinkEvent>,
+    ) {
+        if let Some(dial) = self.pending.remove(&stream) {
+            self.start(ctx, stream, (dial.address, dial.expected_peer), events);
         }
     }
 
     /// Makes room: of the source with the most unfinished handshakes the oldest goes, so that one host cannot keep out the others.
-    fn evict(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        let mut sources: Table<std::net::IpAddr, (usize, StreamId)> = Table::new();
-        for (stream, u) in self.unfinished.iter().filter(|(s, _)| !s.is_dialed()).rev() {
+    fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+        let mut sources: SortedMap<std::net::IpAddr, (usize, StreamId)> = SortedMap::new();
+        for (stream, u) in self.pending.iter().filter(|(s, _)| !s.is_dialed()).rev() {
             let entry = sources.get_or_insert_with(u.address.ip(), || (0, *stream));
             *entry = (entry.0 + 1, *stream);
         }
         if let Some((_, stream)) = sources.into_values().max() {
-            self.fail(hub, stream, events);
+            self.fail(ctx, stream, events);
         }
     }
 
     fn start(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         place: (SocketAddr, Option<PeerId>),
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
         let dialer = stream.is_dialed();
-        let (secret, psk, seed) = (hub.identity.noise_secret(), hub.psk, hub.random_bytes());
+        let (secret, psk, seed) = (ctx.identity.noise_secret(), ctx.psk, ctx.random_bytes());
         let mut bytes = Vec::new();
         match Handshake::new(dialer, &secret, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
-                self.insert(hub, stream, Stage::Noise(handshake), place);
-                hub.news = hub.now.time;
+                self.insert(ctx, stream, HandshakeStage::Noise(handshake), place);
+                ctx.last_peer_event = ctx.now.time;
                 if !bytes.is_empty() {
-                    hub.put(Output::Write { stream, bytes });
+                    ctx.emit(Output::Write { stream, bytes });
                 }
             }
             Err(_) => {
-                hub.put(Output::Close { stream });
-                events.push(Event::Failed { stream, own: false });
+                ctx.emit(Output::Close { stream });
+                events.push(LinkEvent::Failed {
+                    stream,
+                    is_self: false,
+                });
             }
         }
     }
 
-    fn fail(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if self.unfinished.remove(&stream).is_some() {
-            hub.counters.failed_handshakes += 1;
-            hub.put(Output::Close { stream });
-            events.push(Event::Failed { stream, own: false });
+    fn fail(&mut self, ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
+        if self.pending.remove(&stream).is_some() {
+            ctx.counters.failed_handshakes += 1;
+            ctx.emit(Output::Close { stream });
+            events.push(LinkEvent::Failed {
+                stream,
+                is_self: false,
+            });
         }
     }
 
     /// Bytes of an unfinished link. `rooms`: those we are in, for the hello.
-    pub fn bytes(
+    pub fn handle_bytes(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         bytes: &[u8],
         rooms: &[Room],
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.unfinished.get_mut(&stream) else {
+        let Some(unfinished) = self.pending.get_mut(&stream) else {
             return;
         };
         match &mut unfinished.stage {
-            Stage::Dialing => {}
-            Stage::Noise(handshake) => {
+            HandshakeStage::Dialing => {}
+            HandshakeStage::Noise(handshake) => {
                 let mut out = Vec::new();
                 match handshake.feed(bytes, &mut out) {
-                    Err(_) => self.fail(hub, stream, events),
-                    Ok(Step::More) => {
+                    Err(_) => self.fail(ctx, stream, events),
+                    Ok(HandshakeStatus::Incomplete) => {
                         if !out.is_empty() {
-                            unfinished.sound = true;
-                            hub.put(Output::Write { stream, bytes: out });
+                            unfinished.has_valid_start = true;
+                            ctx.emit(Output::Write { stream, bytes: out });
                         }
                     }
-                    Ok(Step::Done { mut session, used }) => {
+                    Ok(HandshakeStatus::Complete {
+                        transport: mut session,
+                        consumed_bytes: used,
+                    }) => {
                         // Who is full says so instead, when the other has greeted: nobody is to be shown as come and gone.
-                        let other = |meant: PeerId| meant.noise_key() != Some(session.remote);
-                        unfinished.greeted = match stream.is_dialed() {
-                            true => !unfinished.meant.is_some_and(other),
-                            false => !full(hub),
+                        let other =
+                            |meant: PeerId| meant.noise_key() != Some(session.remote_static_key);
+                        unfinished.is_hello_sent = match stream.is_dialed() {
+                            true => !unfinished.expected_peer.is_some_and(other),
+                            false => !is_full(ctx),
                         };
-                        if unfinished.greeted {
-                            let hello = own_hello(hub, &session.hash, rooms);
+                        if unfinished.is_hello_sent {
+                            let hello = encode_hello(ctx, &session.handshake_hash, rooms);
                             if session.seal(&hello, &mut out).is_err() {
-                                return self.fail(hub, stream, events);
+                                return self.fail(ctx, stream, events);
                             }
                         }
                         if !out.is_empty() {
-                            hub.put(Output::Write { stream, bytes: out });
+                            ctx.emit(Output::Write { stream, bytes: out });
                         }
-                        unfinished.stage = Stage::Greeting(session, Reader::default());
+                        unfinished.stage =
+                            HandshakeStage::AwaitingHello(session, FrameDecoder::default());
                         if used < bytes.len() {
-                            self.bytes(hub, stream, &bytes[used..], rooms, events);
+                            self.handle_bytes(ctx, stream, &bytes[used..], rooms, events);
                         }
                     }
                 }
             }
-            Stage::Greeting(session, reader) | Stage::Parked(session, reader, ..) => {
+            HandshakeStage::AwaitingHello(session, reader)
+            | HandshakeStage::Deferred(session, reader, ..) => {
                 let mut frames = Vec::new();
                 let mut fits = true;
-                let opened = session.open(bytes, &mut hub.scratch, |plain| {
+                let opened = session.open(bytes, &mut ctx.decrypt_buffer, |plain| {
                     fits &= reader.feed(plain, &mut frames).is_ok()
                 });
                 if opened.is_err() || !fits {
-                    return self.fail(hub, stream, events);
+                    return self.fail(ctx, stream, events);
                 }
                 if !frames.is_empty() {
-                    self.greeted(hub, stream, frames, rooms, events);
+                    self.handle_hello(ctx, stream, frames, rooms, events);
                 }
             }
         }
     }
 
     /// The first frame of a link must be the hello of the one whose key the handshake proved.
-    fn greeted(
+    fn handle_hello(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         mut frames: Vec<Frame>,
         rooms: &[Room],
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.unfinished.get_mut(&stream) else {
+        let Some(unfinished) = self.pending.get_mut(&stream) else {
             return;
         };
-        if let Stage::Parked(_, _, _, kept) = &mut unfinished.stage {
+        if let HandshakeStage::Deferred(_, _, _, kept) = &mut unfinished.stage {
             kept.append(&mut frames);
-            if kept.iter().map(|f| f.payload.len()).sum::<usize>() > PARKED_MAX {
-                self.fail(hub, stream, events);
+            if kept.iter().map(|f| f.payload.len()).sum::<usize>() > DEFERRED_MAX_BYTES {
+                self.fail(ctx, stream, events);
             }
             return;
         }
         let rest = frames.split_off(1);
         let hello = frames
             .pop()
-            .filter(|f| f.kind == Kind::Message)
+            .filter(|f| f.kind == FrameKind::Message)
             .and_then(|f| Message::parse(&f.payload));
-        let Stage::Greeting(session, _) = &mut unfinished.stage else {
+        let HandshakeStage::AwaitingHello(session, _) = &mut unfinished.stage else {
             return;
         };
         let Some(Message::Hello(hello)) = hello else {
-            return self.fail(hub, stream, events);
+            return self.fail(ctx, stream, events);
         };
         let peer = hello.sender;
-        if peer.noise_key() != Some(session.remote) || hello.rooms.len() > ROOMS_MAX {
-            return self.fail(hub, stream, events);
+        if peer.noise_key() != Some(session.remote_static_key) || hello.rooms.len() > ROOMS_MAX {
+            return self.fail(ctx, stream, events);
         }
-        if peer != hub.id() && unfinished.meant.is_some_and(|meant| meant != peer) {
-            let nick = Nick::foreign(&hello.username);
-            events.push(Event::Other(stream, Peer { id: peer, nick }));
-            return self.dismiss(hub, stream, "other", events);
+        if peer != ctx.own_id() && unfinished.expected_peer.is_some_and(|meant| meant != peer) {
+            let nick = Nick::new_or_placeholder(&hello.username);
+            events.push(LinkEvent::UnexpectedPeer(stream, Peer { id: peer, nick }));
+            return self.reject(ctx, stream, "other", events);
         }
-        let more = peer != hub.id() && !hub.linked.contains_key(&peer);
-        if more && !make_room(hub, &peer, hello.passing, events) {
-            return self.dismiss(hub, stream, "full", events);
+        let more = peer != ctx.own_id() && !ctx.stream_by_peer.contains_key(&peer);
+        if more && !reserve_link_slot(ctx, &peer, hello.passing, events) {
+            return self.reject(ctx, stream, "full", events);
         }
-        if !std::mem::replace(&mut unfinished.greeted, true) {
-            let (hello, mut bytes) = (own_hello(hub, &session.hash, rooms), Vec::new());
+        if !std::mem::replace(&mut unfinished.is_hello_sent, true) {
+            let (hello, mut bytes) = (
+                encode_hello(ctx, &session.handshake_hash, rooms),
+                Vec::new(),
+            );
             if session.seal(&hello, &mut bytes).is_err() {
-                return self.fail(hub, stream, events);
+                return self.fail(ctx, stream, events);
             }
-            hub.put(Output::Write { stream, bytes });
+            ctx.emit(Output::Write { stream, bytes });
         }
-        if hello.sender == hub.id() {
+        if hello.sender == ctx.own_id() {
             let address = unfinished.address;
-            return self.met_self(hub, stream, hello.run, address, events);
+            return self.handle_own_key(ctx, stream, hello.run, address, events);
         }
-        if let Some(&old) = hub.linked.get(&peer) {
-            let same_run = hub
+        if let Some(&old) = ctx.stream_by_peer.get(&peer) {
+            let same_run = ctx
                 .links
                 .get(&old)
                 .is_some_and(|link| link.run == hello.run);
             if !same_run {
-                return self.park(hub, stream, old, hello, rest);
+                return self.defer(ctx, stream, old, hello, rest);
             }
-            let smaller_dialed = |s: StreamId| s.is_dialed() == (hub.id() < peer);
+            let smaller_dialed = |s: StreamId| s.is_dialed() == (ctx.own_id() < peer);
             if smaller_dialed(old) && !smaller_dialed(stream) {
-                self.dismiss(hub, stream, "duplicate", events);
+                self.reject(ctx, stream, "duplicate", events);
                 return;
             }
-            liveness::down(hub, old, "duplicate", true, events);
+            liveness::disconnect(ctx, old, "duplicate", true, events);
         }
-        self.establish(hub, stream, hello, rest, events);
+        self.establish(ctx, stream, hello, rest, events);
     }
 
-    fn met_self(
+    fn handle_own_key(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         run: u64,
         address: SocketAddr,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
-        if run != hub.run {
-            self.twin(hub, Some(run), Some(address), None);
+        if run != ctx.run {
+            self.report_duplicate(ctx, Some(run), Some(address), None);
         }
         // Not yet ours to close when the other program has not had our hello: it went out before this.
-        self.unfinished.remove(&stream);
-        hub.put(Output::Close { stream });
-        events.push(Event::Failed {
+        self.pending.remove(&stream);
+        ctx.emit(Output::Close { stream });
+        events.push(LinkEvent::Failed {
             stream,
-            own: run == hub.run,
+            is_self: run == ctx.run,
         });
     }
 
     /// Another program uses our key. Each is reported once. `by`: the peer that says so, which may lie.
-    pub fn twin(
+    pub fn report_duplicate(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         run: Option<u64>,
         address: Option<SocketAddr>,
         by: Option<Peer>,
     ) {
-        if self.twins.len() < TWINS_MAX && self.twins.insert(run) {
-            self.met_twin = true;
-            hub.notice(Notice::Twin { address, by });
+        if self.reported_duplicates.len() < DUPLICATES_REPORTED_MAX
+            && self.reported_duplicates.insert(run)
+        {
+            self.has_new_duplicate = true;
+            ctx.notify(Notice::DuplicateIdentity {
+                address,
+                reported_by: by,
+            });
         }
     }
 
-    fn park(
+    fn defer(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         old: StreamId,
         hello: Hello,
         rest: Vec<Frame>,
     ) {
-        liveness::ping_anew(hub, old);
-        let until = hub.now.time + TWIN_WITHIN;
-        let Some(unfinished) = self.unfinished.remove(&stream) else {
+        liveness::restart_ping(ctx, old);
+        let until = ctx.now.time + DUPLICATE_PROBE_TIMEOUT_MS;
+        let Some(unfinished) = self.pending.remove(&stream) else {
             return;
         };
-        if let Stage::Greeting(session, reader) = unfinished.stage {
-            let stage = Stage::Parked(session, reader, Box::new(hello), rest);
-            let parked = Unfinished {
+        if let HandshakeStage::AwaitingHello(session, reader) = unfinished.stage {
+            let stage = HandshakeStage::Deferred(session, reader, Box::new(hello), rest);
+            let parked = PendingHandshake {
                 stage,
-                until,
+                deadline: until,
                 ..unfinished
             };
-            self.unfinished.insert(stream, parked);
+            self.pending.insert(stream, parked);
         }
     }
 
     /// Ends an unfinished link with a word of why.
-    fn dismiss(&mut self, hub: &mut Hub, stream: StreamId, reason: &str, events: &mut Vec<Event>) {
-        if let Some(unfinished) = self.unfinished.remove(&stream) {
-            if let Stage::Greeting(mut session, _) | Stage::Parked(mut session, ..) =
-                unfinished.stage
+    fn reject(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        reason: &str,
+        events: &mut Vec<LinkEvent>,
+    ) {
+        if let Some(unfinished) = self.pending.remove(&stream) {
+            if let HandshakeStage::AwaitingHello(mut session, _)
+            | HandshakeStage::Deferred(mut session, ..) = unfinished.stage
             {
                 let (mut plain, mut bytes) = (Vec::new(), Vec::new());
-                write(
-                    Kind::Message,
+                write_frame(
+                    FrameKind::Message,
                     &Message::Bye {
                         reason: reason.into(),
                     }
-                    .bytes(),
+                    .encode(),
                     &mut plain,
                 );
                 if session.seal(&plain, &mut bytes).is_ok() {
-                    hub.put(Output::Write { stream, bytes });
+                    ctx.emit(Output::Write { stream, bytes });
                 }
             }
-            hub.put(Output::Close { stream });
-            events.push(Event::Failed { stream, own: false });
+            ctx.emit(Output::Close { stream });
+            events.push(LinkEvent::Failed {
+                stream,
+                is_self: false,
+            });
         }
     }
 
     fn establish(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         stream: StreamId,
         hello: Hello,
         said: Vec<Frame>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.unfinished.remove(&stream) else {
+        let Some(unfinished) = self.pending.remove(&stream) else {
             return;
         };
-        let (Stage::Greeting(session, frames) | Stage::Parked(session, frames, ..)) =
-            unfinished.stage
+        let (HandshakeStage::AwaitingHello(session, frames)
+        | HandshakeStage::Deferred(session, frames, ..)) = unfinished.stage
         else {
             return;
         };
-        let Some(key) = hello.sender.key() else {
-            return hub.put(Output::Close { stream });
+        let Some(key) = hello.sender.verifying_key() else {
+            return ctx.emit(Output::Close { stream });
         };
-        let now = hub.now.time;
+        let now = ctx.now.time;
         let mut address = unfinished.address;
         if !stream.is_dialed() {
             address.set_port(hello.port);
@@ -427,167 +461,189 @@ impl Handshakes {
         let link = Link {
             peer: Peer {
                 id: hello.sender,
-                nick: Nick::foreign(&hello.username),
+                nick: Nick::new_or_placeholder(&hello.username),
             },
-            key,
+            verifying_key: key,
             run: hello.run,
-            lead: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
-            passing: hello.passing,
+            start_offset_ms: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
+            transient: hello.passing,
             address,
-            begun: unfinished.begun,
-            since: now,
-            heard: now,
-            receipted: None,
-            ping: None,
-            rtt: None,
-            marks: hello.rooms.into_iter().collect(),
-            rooms: Set::new(),
-            reach: Table::new(),
-            offered: None,
-            clogged: false,
-            answered: Set::new(),
-            session,
-            frames,
-            pending: Vec::new(),
+            handshake_started_at: unfinished.started_at,
+            established_at: now,
+            last_activity: now,
+            last_receipt_sent: None,
+            pending_ping: None,
+            rtt_ms: None,
+            room_hashes: hello.rooms.into_iter().collect(),
+            shared_rooms: SortedSet::new(),
+            routes: SortedMap::new(),
+            last_offer_sent: None,
+            is_blocked: false,
+            digest_answered: SortedSet::new(),
+            transport: session,
+            frame_decoder: frames,
+            send_buffer: Vec::new(),
         };
-        hub.linked.insert(hello.sender, stream);
-        hub.links.insert(stream, link);
-        hub.news = now;
+        ctx.stream_by_peer.insert(hello.sender, stream);
+        ctx.links.insert(stream, link);
+        ctx.last_peer_event = now;
         // So that its round trip is known to who asks.
-        liveness::ping(hub, stream);
-        events.push(Event::Up(stream));
-        liveness::deliver(stream, said, events);
+        liveness::ping(ctx, stream);
+        events.push(LinkEvent::Up(stream));
+        liveness::push_frames(stream, said, events);
     }
 
     /// A stream was closed from outside, or a dial failed.
-    pub fn closed(&mut self, hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-        if self.unfinished.remove(&stream).is_some() {
-            hub.counters.failed_handshakes += 1;
-            events.push(Event::Failed { stream, own: false });
+    pub fn handle_closed(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        events: &mut Vec<LinkEvent>,
+    ) {
+        if self.pending.remove(&stream).is_some() {
+            ctx.counters.failed_handshakes += 1;
+            events.push(LinkEvent::Failed {
+                stream,
+                is_self: false,
+            });
         }
     }
 
     /// The old run's link is gone: the new run, if it waits, takes its place.
-    pub fn unpark(&mut self, hub: &mut Hub, peer: PeerId, events: &mut Vec<Event>) {
+    pub fn promote_deferred(
+        &mut self,
+        ctx: &mut Context,
+        peer: PeerId,
+        events: &mut Vec<LinkEvent>,
+    ) {
         let waiting = self
-            .unfinished
+            .pending
             .iter_mut()
             .find_map(|(stream, u)| match &mut u.stage {
-                Stage::Parked(_, _, hello, said) if hello.sender == peer => {
+                HandshakeStage::Deferred(_, _, hello, said) if hello.sender == peer => {
                     Some((*stream, (**hello).clone(), std::mem::take(said)))
                 }
                 _ => None,
             });
         if let Some((stream, hello, said)) = waiting
-            && !hub.linked.contains_key(&peer)
+            && !ctx.stream_by_peer.contains_key(&peer)
         {
-            self.establish(hub, stream, hello, said, events);
+            self.establish(ctx, stream, hello, said, events);
         }
     }
 
     /// A link answered its ping: runs of the same peer that wait for its place are twins of it, unless they turn out to be gone meanwhile: what a dead
     /// one said may arrive late.
-    pub fn answered(&mut self, hub: &Hub, stream: StreamId) {
-        let Some(link) = hub.links.get(&stream).filter(|link| link.ping.is_none()) else {
+    pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
+        let Some(link) = ctx
+            .links
+            .get(&stream)
+            .filter(|link| link.pending_ping.is_none())
+        else {
             return;
         };
-        for unfinished in self.unfinished.values_mut() {
-            if let Stage::Parked(_, _, hello, _) = &unfinished.stage {
-                unfinished.answered |= hello.sender == link.peer.id;
+        for unfinished in self.pending.values_mut() {
+            if let HandshakeStage::Deferred(_, _, hello, _) = &unfinished.stage {
+                unfinished.is_probe_answered |= hello.sender == link.peer.id;
             }
         }
     }
 
     /// Ends what took too long.
-    pub fn wake(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        let now = hub.now.time;
+    pub fn handle_timeout(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+        let now = ctx.now.time;
         let late: Vec<StreamId> = self
-            .unfinished
+            .pending
             .iter()
-            .filter(|(_, u)| u.until <= now)
+            .filter(|(_, u)| u.deadline <= now)
             .map(|(s, _)| *s)
             .collect();
         for stream in late {
-            let unfinished = self.unfinished.get(&stream);
-            let answered = unfinished.is_some_and(|u| u.answered);
+            let unfinished = self.pending.get(&stream);
+            let answered = unfinished.is_some_and(|u| u.is_probe_answered);
             let parked = match unfinished.map(|u| &u.stage) {
-                Some(Stage::Parked(_, _, hello, _)) => Some((hello.sender, hello.run)),
+                Some(HandshakeStage::Deferred(_, _, hello, _)) => Some((hello.sender, hello.run)),
                 _ => None,
             };
             let other_run = |(peer, run)| {
-                let link = hub.link_to(&peer).filter(|link| link.run != run);
-                link.and_then(|_| hub.linked.get(&peer).copied())
+                let link = ctx.link_to(&peer).filter(|link| link.run != run);
+                link.and_then(|_| ctx.stream_by_peer.get(&peer).copied())
             };
             match parked.and_then(other_run) {
                 Some(old) if answered => {
                     let reason = "twin".into();
-                    hub.send(old, &Message::Bye { reason });
-                    self.dismiss(hub, stream, "twin", events);
+                    ctx.send(old, &Message::Bye { reason });
+                    self.reject(ctx, stream, "twin", events);
                 }
                 // The old run did not answer: its end puts the new one in its place.
-                Some(old) => liveness::down(hub, old, "duplicate", false, events),
-                None => self.fail(hub, stream, events),
+                Some(old) => liveness::disconnect(ctx, old, "duplicate", false, events),
+                None => self.fail(ctx, stream, events),
             }
         }
     }
 
     /// When to end an unfinished link, or to wait for it no more.
     pub fn deadline(&self, now: Time) -> Option<Time> {
-        let next = self.unfinished.values().map(|u| match u.is_coming(now) {
-            true => u.until.min(u.begun + COMING_FOR),
-            false => u.until,
+        let next = self.pending.values().map(|u| match u.is_expected(now) {
+            true => u.deadline.min(u.started_at + LINK_EXPECTED_MS),
+            false => u.deadline,
         });
         next.min()
     }
 
     /// Ends all that is unfinished.
-    pub fn leave(&mut self, hub: &mut Hub, events: &mut Vec<Event>) {
-        for stream in self.unfinished.keys().copied().collect::<Vec<_>>() {
-            self.fail(hub, stream, events);
+    pub fn close_all(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+        for stream in self.pending.keys().copied().collect::<Vec<_>>() {
+            self.fail(ctx, stream, events);
         }
     }
 }
 
 /// Our hello, framed. `rooms`: those we are in; `handshake`: its hash.
-fn own_hello(hub: &Hub, handshake: &[u8; 32], rooms: &[Room]) -> Vec<u8> {
+fn encode_hello(ctx: &Context, handshake: &[u8; 32], rooms: &[Room]) -> Vec<u8> {
     let hello = Message::Hello(Hello {
-        sender: hub.id(),
-        username: hub.nick.to_string(),
-        run: hub.run,
-        age: hub.now.time.0,
+        sender: ctx.own_id(),
+        username: ctx.nick.to_string(),
+        run: ctx.run,
+        age: ctx.now.time.0,
         rooms: rooms
             .iter()
-            .map(|room| room_mark(handshake, room))
+            .map(|room| room_hash(handshake, room))
             .collect(),
-        port: hub.port,
-        passing: hub.passing,
+        port: ctx.port,
+        passing: ctx.transient,
     });
     let mut plain = Vec::new();
-    write(Kind::Message, &hello.bytes(), &mut plain);
+    write_frame(FrameKind::Message, &hello.encode(), &mut plain);
     plain
 }
 
 /// There are as many links as may be to peers that stay.
-fn full(hub: &Hub) -> bool {
-    let staying = hub.links.values().filter(|link| !link.passing);
-    staying.count() >= LINKS_MAX || hub.links.len() >= LINKS_MAX + PASSING_MAX
+fn is_full(ctx: &Context) -> bool {
+    let staying = ctx.links.values().filter(|link| !link.transient);
+    staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
 /// Is there a place for one more link? For one that is wanted, one that is not goes.
-fn make_room(hub: &mut Hub, peer: &PeerId, passing: bool, events: &mut Vec<Event>) -> bool {
+fn reserve_link_slot(
+    ctx: &mut Context,
+    peer: &PeerId,
+    passing: bool,
+    events: &mut Vec<LinkEvent>,
+) -> bool {
     if passing {
-        return hub.links.len() < LINKS_MAX + PASSING_MAX;
+        return ctx.links.len() < LINKS_MAX + TRANSIENT_LINKS_MAX;
     }
-    if !full(hub) {
+    if !is_full(ctx) {
         return true;
     }
     // First one that is ours to end: the other side made no use of it.
-    let unwanted = |link: &Link| !link.passing && !hub.topology.wants(&link.peer.id);
-    let unwanted = hub.links.iter().filter(|(_, link)| unwanted(link));
+    let unwanted = |link: &Link| !link.transient && !ctx.topology.is_wanted(&link.peer.id);
+    let unwanted = ctx.links.iter().filter(|(_, link)| unwanted(link));
     let spare = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
     match spare.min() {
-        Some((_, stream)) if hub.topology.wants(peer) => {
-            liveness::close(hub, stream, "full", events);
+        Some((_, stream)) if ctx.topology.is_wanted(peer) => {
+            liveness::close(ctx, stream, "full", events);
             true
         }
         _ => false,

@@ -2,66 +2,73 @@
 
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::context::Hub;
-use crate::wire::frame::{Frame, Kind};
+use crate::node::context::Context;
+use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::Message;
 
 /// Silence after which a link is pinged, in milliseconds.
-pub const PING_AFTER: u64 = 18_000;
+pub const PING_AFTER_IDLE_MS: u64 = 18_000;
 /// Time for the answer. Both together stay below the 30 s after which a frozen peer must be shown gone.
-pub const PONG_WITHIN: u64 = 10_000;
+pub const PONG_TIMEOUT_MS: u64 = 10_000;
 
 /// What became of links, for the features.
-pub enum Event {
+pub enum LinkEvent {
     Up(StreamId),
     /// Another peer than the user named answered a dial.
-    Other(StreamId, Peer),
+    UnexpectedPeer(StreamId, Peer),
     Message(StreamId, Message),
     Batch(StreamId, Vec<u8>),
     /// A link ended. `replaced`: by another one to the same run.
     Down {
         stream: StreamId,
         peer: Peer,
-        since: Time,
+        established_at: Time,
         /// Whom it reached.
-        reached: Set<PeerId>,
-        replaced: bool,
+        reachable: SortedSet<PeerId>,
+        is_replaced: bool,
     },
     /// A dial or its handshake came to nothing. `own`: it reached ourselves.
     Failed {
         stream: StreamId,
-        own: bool,
+        is_self: bool,
     },
 }
 
 /// Bytes of a link.
-pub fn bytes(hub: &mut Hub, stream: StreamId, bytes: &[u8], events: &mut Vec<Event>) {
-    let now = hub.now.time;
-    let Some(link) = hub.links.get_mut(&stream) else {
+pub fn handle_bytes(
+    ctx: &mut Context,
+    stream: StreamId,
+    bytes: &[u8],
+    events: &mut Vec<LinkEvent>,
+) {
+    let now = ctx.now.time;
+    let Some(link) = ctx.links.get_mut(&stream) else {
         return;
     };
-    link.heard = now;
+    link.last_activity = now;
     let mut frames = Vec::new();
     let mut fits = true;
-    let reader = &mut link.frames;
-    let opened = link.session.open(bytes, &mut hub.scratch, |plain| {
-        fits &= reader.feed(plain, &mut frames).is_ok()
-    });
-    deliver(stream, frames, events);
+    let reader = &mut link.frame_decoder;
+    let opened = link
+        .transport
+        .open(bytes, &mut ctx.decrypt_buffer, |plain| {
+            fits &= reader.feed(plain, &mut frames).is_ok()
+        });
+    push_frames(stream, frames, events);
     if opened.is_err() || !fits {
-        hub.counters.broken_links += 1;
-        close(hub, stream, "broken", events);
+        ctx.counters.broken_links += 1;
+        close(ctx, stream, "broken", events);
     }
 }
 
 /// Frames of a link, as events.
-pub fn deliver(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<Event>) {
+pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEvent>) {
     for frame in frames {
         match frame.kind {
-            Kind::Batch => events.push(Event::Batch(stream, frame.payload)),
-            Kind::Message => events.push(Event::Message(
+            FrameKind::Batch => events.push(LinkEvent::Batch(stream, frame.payload)),
+            FrameKind::Message => events.push(LinkEvent::Message(
                 stream,
                 Message::parse(&frame.payload).unwrap_or(Message::Unknown),
             )),
@@ -70,134 +77,149 @@ pub fn deliver(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<Event>) {
 }
 
 /// The other side, or the network, ended a stream.
-pub fn closed(hub: &mut Hub, stream: StreamId, events: &mut Vec<Event>) {
-    remove(hub, stream, false, events);
+pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
+    remove_link(ctx, stream, false, events);
 }
 
 /// The peer said that the link ends. `replaced`: because another one to it is to stay.
-pub fn ended(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Event>) {
-    if hub.links.contains_key(&stream) {
-        hub.put(Output::Close { stream });
-        remove(hub, stream, replaced, events);
+pub fn handle_bye(
+    ctx: &mut Context,
+    stream: StreamId,
+    replaced: bool,
+    events: &mut Vec<LinkEvent>,
+) {
+    if ctx.links.contains_key(&stream) {
+        ctx.emit(Output::Close { stream });
+        remove_link(ctx, stream, replaced, events);
     }
 }
 
 /// Ends a link with a word of why.
-pub fn close(hub: &mut Hub, stream: StreamId, reason: &str, events: &mut Vec<Event>) {
-    down(hub, stream, reason, false, events);
+pub fn close(ctx: &mut Context, stream: StreamId, reason: &str, events: &mut Vec<LinkEvent>) {
+    disconnect(ctx, stream, reason, false, events);
 }
 
 /// Ends a link with a word of why. `replaced`: because another one to the same run is to stay.
-pub fn down(
-    hub: &mut Hub,
+pub fn disconnect(
+    ctx: &mut Context,
     stream: StreamId,
     reason: &str,
     replaced: bool,
-    events: &mut Vec<Event>,
+    events: &mut Vec<LinkEvent>,
 ) {
-    if hub.links.contains_key(&stream) {
-        hub.send(
+    if ctx.links.contains_key(&stream) {
+        ctx.send(
             stream,
             &Message::Bye {
                 reason: reason.into(),
             },
         );
-        hub.flush();
-        hub.put(Output::Close { stream });
-        remove(hub, stream, replaced, events);
+        ctx.flush();
+        ctx.emit(Output::Close { stream });
+        remove_link(ctx, stream, replaced, events);
     }
 }
 
-fn remove(hub: &mut Hub, stream: StreamId, replaced: bool, events: &mut Vec<Event>) {
-    let Some(link) = hub.links.remove(&stream) else {
+fn remove_link(ctx: &mut Context, stream: StreamId, replaced: bool, events: &mut Vec<LinkEvent>) {
+    let Some(link) = ctx.links.remove(&stream) else {
         return;
     };
-    hub.linked.remove(&link.peer.id);
-    events.push(Event::Down {
+    ctx.stream_by_peer.remove(&link.peer.id);
+    events.push(LinkEvent::Down {
         stream,
         peer: link.peer,
-        since: link.since,
-        reached: link.reach.values().flat_map(Table::keys).copied().collect(),
-        replaced,
+        established_at: link.established_at,
+        reachable: link
+            .routes
+            .values()
+            .flat_map(SortedMap::keys)
+            .copied()
+            .collect(),
+        is_replaced: replaced,
     });
 }
 
 /// Asks for a sign of life, unless an answer is still awaited.
-pub fn ping(hub: &mut Hub, stream: StreamId) {
-    let awaited = hub.links.get(&stream).is_some_and(|l| l.ping.is_some());
+pub fn ping(ctx: &mut Context, stream: StreamId) {
+    let awaited = ctx
+        .links
+        .get(&stream)
+        .is_some_and(|l| l.pending_ping.is_some());
     if !awaited {
-        ping_anew(hub, stream);
+        restart_ping(ctx, stream);
     }
 }
 
 /// Asks for a sign of life from now on: the answer to an earlier ping may be that of one who has died since.
-pub fn ping_anew(hub: &mut Hub, stream: StreamId) {
-    let nonce = hub.random() >> 11;
-    let now = hub.now.time;
-    if let Some(link) = hub.links.get_mut(&stream) {
-        link.ping = Some((nonce, now));
-        hub.send(stream, &Message::Ping { nonce });
+pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
+    let nonce = ctx.random_u64() >> 11;
+    let now = ctx.now.time;
+    if let Some(link) = ctx.links.get_mut(&stream) {
+        link.pending_ping = Some((nonce, now));
+        ctx.send(stream, &Message::Ping { nonce });
     }
 }
 
 /// The answer to a ping.
-pub fn pong(hub: &mut Hub, stream: StreamId, nonce: u64) {
-    let now = hub.now.time;
-    let Some(link) = hub.links.get_mut(&stream) else {
+pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
+    let now = ctx.now.time;
+    let Some(link) = ctx.links.get_mut(&stream) else {
         return;
     };
-    if let Some((sent, at)) = link.ping
+    if let Some((sent, at)) = link.pending_ping
         && sent == nonce
     {
-        link.ping = None;
-        link.rtt = Some(now.since(at));
+        link.pending_ping = None;
+        link.rtt_ms = Some(now.ms_since(at));
     }
 }
 
 /// A sign of life that came past the link: a beacon of the same run.
-pub fn sign_of_life(hub: &mut Hub, peer: &PeerId, run: u64) {
-    let now = hub.now.time;
-    if let Some(stream) = hub.linked.get(peer)
-        && let Some(link) = hub.links.get_mut(stream)
+pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
+    let now = ctx.now.time;
+    if let Some(stream) = ctx.stream_by_peer.get(peer)
+        && let Some(link) = ctx.links.get_mut(stream)
         && link.run == run
     {
-        link.heard = now;
+        link.last_activity = now;
     }
 }
 
 /// Pings those that have been silent, and ends those that still are.
-pub fn wake(hub: &mut Hub, events: &mut Vec<Event>) {
-    let now = hub.now.time;
+pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+    let now = ctx.now.time;
     let mut silent = Vec::new();
     let mut dead = Vec::new();
-    for (stream, link) in &hub.links {
-        match link.ping {
-            Some((_, at)) if at.max(link.heard) + PONG_WITHIN <= now => dead.push(*stream),
-            None if link.heard + PING_AFTER <= now => silent.push(*stream),
-            _ if link.overflows() => dead.push(*stream),
+    for (stream, link) in &ctx.links {
+        match link.pending_ping {
+            Some((_, at)) if at.max(link.last_activity) + PONG_TIMEOUT_MS <= now => {
+                dead.push(*stream)
+            }
+            None if link.last_activity + PING_AFTER_IDLE_MS <= now => silent.push(*stream),
+            _ if link.has_overflowed() => dead.push(*stream),
             _ => {}
         }
     }
     for stream in silent {
-        ping(hub, stream);
+        ping(ctx, stream);
     }
     for stream in dead {
-        close(hub, stream, "silent", events);
+        close(ctx, stream, "silent", events);
     }
 }
 
 /// When to ping or end a link.
-pub fn deadline(hub: &Hub) -> Option<Time> {
-    let deadlines = hub.links.values().map(|link| match link.ping {
-        Some((_, at)) => at.max(link.heard) + PONG_WITHIN,
-        None => link.heard + PING_AFTER,
+pub fn deadline(ctx: &Context) -> Option<Time> {
+    let deadlines = ctx.links.values().map(|link| match link.pending_ping {
+        Some((_, at)) => at.max(link.last_activity) + PONG_TIMEOUT_MS,
+        None => link.last_activity + PING_AFTER_IDLE_MS,
     });
     deadlines.min()
 }
 
 /// Goodbye to everybody.
-pub fn leave(hub: &mut Hub, events: &mut Vec<Event>) {
-    for stream in hub.links.keys().copied().collect::<Vec<_>>() {
-        close(hub, stream, "leave", events);
+pub fn close_all(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+    for stream in ctx.links.keys().copied().collect::<Vec<_>>() {
+        close(ctx, stream, "leave", events);
     }
 }

@@ -3,41 +3,41 @@
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::connection::handshake::HANDSHAKE_TIME;
-use crate::node::context::Hub;
+use crate::node::connection::handshake::HANDSHAKE_TIMEOUT_MS;
+use crate::node::context::Context;
 
-struct Present {
+struct PresentPeer {
     peer: Peer,
     run: u64,
-    rooms: Set<Room>,
+    rooms: SortedSet<Room>,
     /// Its link was taken away in favour of another, which must come by then.
-    until: Option<Time>,
+    replacement_deadline: Option<Time>,
 }
 
 #[derive(Default)]
-pub struct Presence(Table<PeerId, Present>);
+pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
     /// Compares where a peer can be found now with where it was.
-    pub fn look(&mut self, hub: &mut Hub, joined: &[Room], id: &PeerId) {
-        if *id == hub.id() {
+    pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
+        if *id == ctx.own_id() {
             return;
         }
-        let link = hub.link_to(id).filter(|link| !link.passing);
-        let mut rooms: Set<Room> = Set::new();
+        let link = ctx.link_to(id).filter(|link| !link.transient);
+        let mut rooms: SortedSet<Room> = SortedSet::new();
         let (mut run, mut nick) = (None, None);
         if let Some(link) = link {
-            rooms = link.rooms.clone();
+            rooms = link.shared_rooms.clone();
             (run, nick) = (Some(link.run), Some(link.peer.nick.clone()));
         }
         let known = self.0.get(id).map(|present| present.run);
         for room in joined {
-            let now = hub.now.time;
-            for other in hub.links.values() {
-                let there = other.reach.get(room).and_then(|there| there.get(id));
-                let Some(reach) = there.filter(|reach| reach.from <= now) else {
+            let now = ctx.now.time;
+            for other in ctx.links.values() {
+                let there = other.routes.get(room).and_then(|there| there.get(id));
+                let Some(reach) = there.filter(|reach| reach.valid_from <= now) else {
                     continue;
                 };
                 if !rooms.contains(room) {
@@ -52,43 +52,46 @@ impl Presence {
                 }
             }
         }
-        let waits = self.0.get(id).is_some_and(|p| p.until.is_some());
+        let waits = self
+            .0
+            .get(id)
+            .is_some_and(|p| p.replacement_deadline.is_some());
         let (Some(run), Some(nick)) = (run, nick) else {
             if !waits {
-                self.gone(hub, id);
+                self.remove(ctx, id);
             }
             return;
         };
         if known.is_some_and(|known| known != run) {
-            self.gone(hub, id);
+            self.remove(ctx, id);
         }
         let fresh = Peer {
             id: *id,
             nick: nick.clone(),
         };
-        let present = self.0.get_or_insert_with(*id, || Present {
+        let present = self.0.get_or_insert_with(*id, || PresentPeer {
             peer: fresh,
             run,
-            rooms: Set::new(),
-            until: None,
+            rooms: SortedSet::new(),
+            replacement_deadline: None,
         });
-        if hub.linked.contains_key(id) {
-            present.until = None;
+        if ctx.stream_by_peer.contains_key(id) {
+            present.replacement_deadline = None;
         }
         let peer = present.peer.clone();
-        let at = hub.now.wall;
+        let at = ctx.now.wall;
         let left: Vec<Room> = present
             .rooms
             .iter()
             .filter(|room| !rooms.contains(room))
             .cloned()
             .collect();
-        if present.until.is_none() {
+        if present.replacement_deadline.is_none() {
             for room in left {
                 present.rooms.remove(&room);
                 // Because we left it: then nobody is shown as gone.
                 if joined.contains(&room) {
-                    hub.notice(Notice::Left {
+                    ctx.notify(Notice::Left {
                         room,
                         peer: peer.clone(),
                         at,
@@ -98,17 +101,17 @@ impl Presence {
         }
         for room in rooms {
             if present.rooms.insert(room.clone()) {
-                hub.notice(Notice::Joined {
+                ctx.notify(Notice::Joined {
                     room,
                     peer: peer.clone(),
                     at,
                 });
             }
         }
-        self.renamed(hub, id, nick);
+        self.rename(ctx, id, nick);
     }
 
-    pub fn renamed(&mut self, hub: &mut Hub, peer: &PeerId, nick: Nick) {
+    pub fn rename(&mut self, ctx: &mut Context, peer: &PeerId, nick: Nick) {
         let Some(present) = self
             .0
             .get_mut(peer)
@@ -118,47 +121,50 @@ impl Presence {
         };
         let old = std::mem::replace(&mut present.peer.nick, nick);
         for room in &present.rooms {
-            hub.notice(Notice::Renamed {
+            ctx.notify(Notice::Renamed {
                 room: room.clone(),
                 peer: present.peer.clone(),
                 old: old.clone(),
-                at: hub.now.wall,
+                at: ctx.now.wall,
             });
         }
     }
 
     /// Its link was taken away in favour of another, which must come soon.
-    pub fn replaced(&mut self, hub: &Hub, peer: &PeerId) {
+    pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
-            present.until = Some(hub.now.time + HANDSHAKE_TIME);
+            present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
         }
     }
 
-    fn gone(&mut self, hub: &mut Hub, peer: &PeerId) {
+    fn remove(&mut self, ctx: &mut Context, peer: &PeerId) {
         if let Some(present) = self.0.remove(peer) {
             for room in present.rooms {
-                hub.notice(Notice::Left {
+                ctx.notify(Notice::Left {
                     room,
                     peer: present.peer.clone(),
-                    at: hub.now.wall,
+                    at: ctx.now.wall,
                 });
             }
         }
     }
 
     /// Gives those whose other link did not come.
-    pub fn wake(&mut self, hub: &Hub) -> Vec<PeerId> {
-        let now = hub.now.time;
-        let late = |p: &&mut Present| p.until.is_some_and(|until| until <= now);
+    pub fn handle_timeout(&mut self, ctx: &Context) -> Vec<PeerId> {
+        let now = ctx.now.time;
+        let late = |p: &&mut PresentPeer| p.replacement_deadline.is_some_and(|until| until <= now);
         let mut waited = Vec::new();
         for present in self.0.values_mut().filter(late) {
-            present.until = None;
+            present.replacement_deadline = None;
             waited.push(present.peer.id);
         }
         waited
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        self.0.values().filter_map(|present| present.until).min()
+        self.0
+            .values()
+            .filter_map(|present| present.replacement_deadline)
+            .min()
     }
 }

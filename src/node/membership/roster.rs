@@ -1,39 +1,39 @@
 //! Who is out there, as rows for people and scripts.
-use crate::base::event::{Found, Peer, PeerState, PeerView};
+use crate::base::event::{FoundVia, Peer, PeerInfo, PeerState};
 use crate::base::identity::PeerId;
-use crate::base::table::Table;
-use crate::base::time::Tenths;
-use crate::node::context::Hub;
-use crate::node::discovery::dialer::Discovery;
+use crate::base::table::SortedMap;
+use crate::base::time::TenthsMs;
+use crate::node::context::Context;
+use crate::node::discovery::dialer::Dialer;
 
 /// Linked, reached through others, heard of.
-pub fn peers(hub: &Hub, discovery: &Discovery) -> Vec<PeerView> {
-    let mut rows: Vec<PeerView> = Vec::new();
-    for (stream, link) in &hub.links {
-        rows.push(PeerView {
+pub fn list_peers(ctx: &Context, discovery: &Dialer) -> Vec<PeerInfo> {
+    let mut rows: Vec<PeerInfo> = Vec::new();
+    for (stream, link) in &ctx.links {
+        rows.push(PeerInfo {
             peer: link.peer.clone(),
             address: Some(link.address),
-            found: discovery.found(*stream, &link.peer.id),
+            found_via: discovery.found_via(*stream, &link.peer.id),
             via: None,
             state: PeerState::Linked,
-            rtt: link.rtt.map(|ms| Tenths(ms.saturating_mul(10))),
-            rooms: link.rooms.iter().cloned().collect(),
+            rtt: link.rtt_ms.map(|ms| TenthsMs(ms.saturating_mul(10))),
+            rooms: link.shared_rooms.iter().cloned().collect(),
         });
     }
-    let reached = reached(hub);
-    for (sighting, fresh) in discovery.heard(hub) {
+    let reached = routed_peers(ctx);
+    for (sighting, fresh) in discovery.discovered_peers(ctx) {
         let id = &sighting.peer.id;
-        if hub.linked.contains_key(id) || *id == hub.id() || reached.contains_key(id) {
+        if ctx.stream_by_peer.contains_key(id) || *id == ctx.own_id() || reached.contains_key(id) {
             continue;
         }
         let state = match fresh {
             true => PeerState::Known,
             false => PeerState::Gone,
         };
-        rows.push(PeerView {
+        rows.push(PeerInfo {
             peer: sighting.peer.clone(),
-            address: sighting.places.last().map(|place| place.address),
-            found: Found::Multicast,
+            address: sighting.candidates.last().map(|place| place.address),
+            found_via: FoundVia::Multicast,
             via: None,
             state,
             rtt: None,
@@ -45,18 +45,21 @@ pub fn peers(hub: &Hub, discovery: &Discovery) -> Vec<PeerView> {
 }
 
 /// Who is there through others: how many links on, and by the nearest of them.
-fn reached(hub: &Hub) -> Table<PeerId, (u8, PeerView)> {
-    let mut nearest: Table<PeerId, (u8, PeerView)> = Table::new();
-    for link in hub.links.values() {
-        for (room, there) in link.reach.iter() {
-            for (id, reach) in there.iter().filter(|(id, _)| !hub.linked.contains_key(id)) {
-                let fresh = || PeerView {
+fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
+    let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
+    for link in ctx.links.values() {
+        for (room, there) in link.routes.iter() {
+            for (id, reach) in there
+                .iter()
+                .filter(|(id, _)| !ctx.stream_by_peer.contains_key(id))
+            {
+                let fresh = || PeerInfo {
                     peer: Peer {
                         id: *id,
                         nick: reach.nick.clone(),
                     },
                     address: None,
-                    found: Found::Neighbour,
+                    found_via: FoundVia::Neighbour,
                     via: Some(link.peer.clone()),
                     state: PeerState::Known,
                     rtt: None,

@@ -3,80 +3,89 @@
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::context::Hub;
-use crate::node::link::Reach;
-use crate::wire::message::{HOPS_MAX, LOGS_MAX, Member, Members as Told, Message};
+use crate::node::context::Context;
+use crate::node::link::Route;
+use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members as Told, Message};
 
 /// Milliseconds in which changes are gathered before they are told.
-const GATHER: u64 = 200;
+const UPDATE_DELAY_MS: u64 = 200;
 /// As much for each link, where there are many: what each says costs the more, the more listen.
-const GATHER_LINK: u64 = 20;
+const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Most members of all rooms that are taken from one link.
-const REACHED_MAX: usize = 2048;
+const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which nobody is believed who still reaches one that was lost: such news goes in circles (the hold-down of RFC 1058's kin).
-const HOLD: u64 = 4_000;
+const HOLD_DOWN_MS: u64 = 4_000;
 /// Most that are held down.
-const HELD_MAX: usize = 4096;
+const HOLD_DOWNS_MAX: usize = 4096;
 
 #[derive(Default)]
-pub struct Members {
+pub struct Routes {
     /// What all neighbours in a room were told.
-    told: Table<Room, Table<PeerId, Member>>,
-    changed: Set<Room>,
+    advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
+    changed_rooms: SortedSet<Room>,
     /// Who was lost: its run, and until when.
-    held: Table<(Room, PeerId), (u64, Time)>,
-    due: Option<Time>,
+    hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
+    next_update: Option<Time>,
 }
 
-impl Members {
+impl Routes {
     /// A room is shared with this link from now on: all there is.
-    pub fn shared(&mut self, hub: &mut Hub, stream: StreamId, room: &Room) {
-        self.touch(hub, room);
+    pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
+        self.schedule_update(ctx, room);
         // Whatever changed since it was last told goes to all, this one included.
-        let now = reachable(hub, room);
-        let here = self.told.get(room).into_iter().flat_map(Table::values);
+        let now = best_routes(ctx, room);
+        let here = self
+            .advertised
+            .get(room)
+            .into_iter()
+            .flat_map(SortedMap::values);
         let here = here.filter(|member| now.get(&member.peer) == Some(member));
-        let peer = hub.links.get(&stream).map(|link| link.peer.id);
+        let peer = ctx.links.get(&stream).map(|link| link.peer.id);
         let here: Vec<Member> = here
             .filter(|member| Some(member.peer) != peer && member.via != peer)
             .cloned()
             .collect();
-        tell(hub, stream, room, &here, &[]);
+        send_update(ctx, stream, room, &here, &[]);
     }
 
     /// Who can be reached in this room may have changed.
-    pub fn touch(&mut self, hub: &Hub, room: &Room) {
-        self.changed.insert(room.clone());
-        let wait = GATHER.max(GATHER_LINK * hub.links.len() as u64);
-        self.due.get_or_insert(hub.now.time + wait);
+    pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
+        self.changed_rooms.insert(room.clone());
+        let wait = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
+        self.next_update.get_or_insert(ctx.now.time + wait);
     }
 
     /// The room was left.
-    pub fn parted(&mut self, room: &Room) {
-        self.told.remove(room);
-        self.changed.remove(room);
+    pub fn room_left(&mut self, room: &Room) {
+        self.advertised.remove(room);
+        self.changed_rooms.remove(room);
     }
 
     /// A neighbour tells whom it can reach. Gives the peers that this concerns.
-    pub fn hear(&mut self, hub: &mut Hub, stream: StreamId, told: Told) -> Vec<PeerId> {
+    pub fn handle_update(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        told: Told,
+    ) -> Vec<PeerId> {
         let mut concerned = Vec::new();
-        let own = hub.id();
+        let own = ctx.own_id();
         let Ok(room) = Room::new(&told.target) else {
             return concerned;
         };
-        let Some(link) = hub
+        let Some(link) = ctx
             .links
             .get_mut(&stream)
-            .filter(|link| link.rooms.contains(&room))
+            .filter(|link| link.shared_rooms.contains(&room))
         else {
             return concerned;
         };
         let neighbour = link.peer.id;
-        let now = hub.now.time;
-        let known: usize = link.reach.values().map(Table::len).sum();
-        let there = link.reach.get_or_default(room.clone());
+        let now = ctx.now.time;
+        let known: usize = link.routes.values().map(SortedMap::len).sum();
+        let there = link.routes.get_or_default(room.clone());
         let others = known - there.len();
         for peer in told.gone {
             if there.remove(&peer).is_some() {
@@ -87,19 +96,19 @@ impl Members {
             // What leads back to us leads nowhere.
             let usable = (1..HOPS_MAX).contains(&member.hops)
                 && member.via != Some(own)
-                && others + there.len() < REACHED_MAX;
+                && others + there.len() < ROUTES_PER_LINK_MAX;
             if member.peer == own || member.peer == neighbour {
                 continue;
             }
             concerned.push(member.peer);
             if usable {
-                let held = self.held.get(&(room.clone(), member.peer));
+                let held = self.hold_downs.get(&(room.clone(), member.peer));
                 let held = held.filter(|(run, _)| *run == member.run);
-                let reach = Reach {
-                    nick: Nick::foreign(&member.username),
+                let reach = Route {
+                    nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
                     hops: member.hops,
-                    from: held.map_or(now, |(_, until)| *until),
+                    valid_from: held.map_or(now, |(_, until)| *until),
                 };
                 there.insert(member.peer, reach);
             } else {
@@ -107,37 +116,38 @@ impl Members {
             }
         }
         if !concerned.is_empty() {
-            self.touch(hub, &room);
+            self.schedule_update(ctx, &room);
         }
         for peer in &concerned {
-            self.lost(hub, peer);
+            self.start_hold_down(ctx, peer);
         }
         concerned
     }
 
     /// A way to this peer is gone, perhaps the last one.
-    pub fn lost(&mut self, hub: &Hub, peer: &PeerId) {
-        if hub.linked.contains_key(peer) {
+    pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
+        if ctx.stream_by_peer.contains_key(peer) {
             return;
         }
-        let until = hub.now.time + HOLD;
-        for (room, told) in self.told.iter() {
+        let until = ctx.now.time + HOLD_DOWN_MS;
+        for (room, told) in self.advertised.iter() {
             let Some(member) = told.get(peer) else {
                 continue;
             };
             let key = (room.clone(), *peer);
-            let fresh = !self.held.contains_key(&key) && self.held.len() < HELD_MAX;
-            if fresh && !hub.is_reached(Some(room), peer) {
-                self.held.insert(key, (member.run, until));
+            let fresh =
+                !self.hold_downs.contains_key(&key) && self.hold_downs.len() < HOLD_DOWNS_MAX;
+            if fresh && !ctx.has_route(Some(room), peer) {
+                self.hold_downs.insert(key, (member.run, until));
             }
         }
     }
 
     /// The peer's program said goodbye: whoever else names it has not heard yet.
-    pub fn left(&mut self, hub: &mut Hub, peer: &PeerId, run: u64) {
-        let mut rooms = Set::new();
-        for link in hub.links.values_mut() {
-            for (room, there) in link.reach.iter_mut() {
+    pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
+        let mut rooms = SortedSet::new();
+        for link in ctx.links.values_mut() {
+            for (room, there) in link.routes.iter_mut() {
                 if there.get(peer).is_some_and(|reach| reach.run == run) {
                     there.remove(peer);
                     rooms.insert(room.clone());
@@ -145,16 +155,16 @@ impl Members {
             }
         }
         for room in rooms {
-            self.touch(hub, &room);
+            self.schedule_update(ctx, &room);
         }
     }
 
     /// Gives those who are to be looked at again.
-    pub fn wake(&mut self, hub: &mut Hub) -> Set<PeerId> {
-        let now = hub.now.time;
-        let mut again = Set::new();
-        let mut rooms = Set::new();
-        self.held.retain(|(room, peer), (_, until)| {
+    pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
+        let now = ctx.now.time;
+        let mut again = SortedSet::new();
+        let mut rooms = SortedSet::new();
+        self.hold_downs.retain(|(room, peer), (_, until)| {
             let holds = *until > now;
             if !holds {
                 again.insert(*peer);
@@ -163,20 +173,20 @@ impl Members {
             holds
         });
         for room in rooms {
-            self.touch(hub, &room);
+            self.schedule_update(ctx, &room);
         }
-        self.tell_changes(hub);
+        self.advertise_changes(ctx);
         again
     }
 
-    fn tell_changes(&mut self, hub: &mut Hub) {
-        if self.due.is_none_or(|due| due > hub.now.time) {
+    fn advertise_changes(&mut self, ctx: &mut Context) {
+        if self.next_update.is_none_or(|due| due > ctx.now.time) {
             return;
         }
-        self.due = None;
-        for room in std::mem::take(&mut self.changed) {
-            let now = reachable(hub, &room);
-            let before = self.told.get_or_default(room.clone());
+        self.next_update = None;
+        for room in std::mem::take(&mut self.changed_rooms) {
+            let now = best_routes(ctx, &room);
+            let before = self.advertised.get_or_default(room.clone());
             let here: Vec<Member> = now
                 .iter()
                 .filter(|(peer, member)| before.get(peer) != Some(member))
@@ -191,23 +201,24 @@ impl Members {
             if here.is_empty() && gone.is_empty() {
                 continue;
             }
-            let streams: Vec<StreamId> = hub.in_room(&room).map(|(stream, _)| stream).collect();
+            let streams: Vec<StreamId> =
+                ctx.links_in_room(&room).map(|(stream, _)| stream).collect();
             for stream in streams {
-                tell(hub, stream, &room, &here, &gone);
+                send_update(ctx, stream, &room, &here, &gone);
             }
         }
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        let held = self.held.values().map(|(_, until)| *until);
-        held.chain(self.due).min()
+        let held = self.hold_downs.values().map(|(_, until)| *until);
+        held.chain(self.next_update).min()
     }
 }
 
 /// The nearest way to each member, but for programs that come and go.
-fn reachable(hub: &Hub, room: &Room) -> Table<PeerId, Member> {
-    let mut all: Table<PeerId, Member> = Table::new();
-    for (_, link) in hub.in_room(room).filter(|(_, link)| !link.passing) {
+fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
+    let mut all: SortedMap<PeerId, Member> = SortedMap::new();
+    for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
         let member = Member {
             peer: link.peer.id,
             username: link.peer.nick.to_string(),
@@ -217,9 +228,9 @@ fn reachable(hub: &Hub, room: &Room) -> Table<PeerId, Member> {
         };
         all.insert(link.peer.id, member);
     }
-    for (stream, peer, reach) in hub.reached(room) {
+    for (stream, peer, reach) in ctx.routes_in_room(room) {
         let hops = reach.hops + 1;
-        if *peer == hub.id() || all.get(peer).is_some_and(|known| known.hops <= hops) {
+        if *peer == ctx.own_id() || all.get(peer).is_some_and(|known| known.hops <= hops) {
             continue;
         }
         let member = Member {
@@ -227,21 +238,26 @@ fn reachable(hub: &Hub, room: &Room) -> Table<PeerId, Member> {
             username: reach.nick.to_string(),
             run: reach.run,
             hops,
-            via: hub.links.get(&stream).map(|link| link.peer.id),
+            via: ctx.links.get(&stream).map(|link| link.peer.id),
         };
         all.insert(*peer, member);
     }
     all
 }
 
-fn tell(hub: &mut Hub, stream: StreamId, room: &Room, here: &[Member], gone: &[PeerId]) {
-    let pieces = here.chunks(LOGS_MAX).map(|here| (here, &[][..]));
-    for (here, gone) in pieces.chain(gone.chunks(LOGS_MAX).map(|gone| (&[][..], gone))) {
+fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member], gone: &[PeerId]) {
+    let pieces = here
+        .chunks(LOGS_PER_MESSAGE_MAX)
+        .map(|here| (here, &[][..]));
+    for (here, gone) in pieces.chain(
+        gone.chunks(LOGS_PER_MESSAGE_MAX)
+            .map(|gone| (&[][..], gone)),
+    ) {
         let told = Told {
             target: room.to_string(),
             here: here.to_vec(),
             gone: gone.to_vec(),
         };
-        hub.send(stream, &Message::Members(told));
+        ctx.send(stream, &Message::Members(told));
     }
 }

@@ -3,83 +3,94 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, Local, LogId, NUMBER_MAX};
+use crate::base::batch::{Batch, LocalFields, LogId, MAX_SAFE_INTEGER};
 use crate::base::event::{Chat, Notice, Output, Position, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Room, Target};
-use crate::base::table::Table;
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
-use crate::node::context::Hub;
+use crate::node::context::Context;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::acks::{Haves, digest, thirds};
-use crate::node::replication::carriers::{may_bring, takers, waits};
-use crate::node::replication::delivery::Receipts;
-use crate::node::replication::fetch::Sources;
+use crate::node::replication::acks::{Acks, third_party_digest, third_party_ranges};
+use crate::node::replication::carriers::{can_receive_over, needs_carriers, recipients};
+use crate::node::replication::delivery::DeliveryTracker;
+use crate::node::replication::fetch::Fetcher;
 use crate::node::replication::fork_repair;
-use crate::node::replication::fork_repair::{AGAIN, Again, COMPARE};
-use crate::node::replication::gaps::Holes;
+use crate::node::replication::fork_repair::{COMPARE_STREAM, ForkRepair, REPUBLISH_STREAM};
+use crate::node::replication::gaps::Gaps;
 use crate::node::replication::logs::Logs;
 use crate::node::replication::progress::{
-    Cursors, LOAD_BYTES, doubt, held, load, shared_target, tell,
+    LOAD_BUDGET_BYTES, SendProgress, have_entry, parse_shared_target, renew_after_conflict,
+    request_load, send_have,
 };
-use crate::wire::message::{Have, Held, LOGS_MAX, log};
+use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
 /// Milliseconds after which a store that failed is tried again.
-const RETRY: u64 = 5_000;
+const STORE_RETRY_MS: u64 = 5_000;
 
 #[derive(Default)]
-pub struct Replicate {
-    pub(super) cursors: Cursors,
-    pub(super) sources: Sources,
-    pub(super) haves: Haves,
-    pub(super) again: Again,
-    pub(super) holes: Holes,
+pub struct Replication {
+    pub(super) progress: SendProgress,
+    pub(super) fetcher: Fetcher,
+    pub(super) acks: Acks,
+    pub(super) fork_repair: ForkRepair,
+    pub(super) gaps: Gaps,
     /// Lines that the store refused, to be said when it takes them.
-    pub(super) unsaid: VecDeque<(Target, Lines, bool)>,
+    pub(super) unpublished: VecDeque<(Target, Lines, bool)>,
     /// The store failed; when to try again.
-    pub(super) stalled: Option<Time>,
+    pub(super) store_retry_at: Option<Time>,
     /// When it last failed.
-    pub(super) failed: Option<Time>,
+    pub(super) store_failed_at: Option<Time>,
 }
 
-impl Replicate {
+impl Replication {
     /// How far our logs have been sent.
-    pub fn cursors(&mut self) -> &mut Cursors {
-        &mut self.cursors
+    pub fn progress_mut(&mut self) -> &mut SendProgress {
+        &mut self.progress
     }
 
     /// See [`Cursors::floor`].
-    pub fn floor(&self, hub: &Hub, receipts: &Receipts, log: &LogId) -> Option<u64> {
-        self.cursors.floor(hub, receipts, log)
+    pub fn first_unacked(
+        &self,
+        ctx: &Context,
+        receipts: &DeliveryTracker,
+        log: &LogId,
+    ) -> Option<u64> {
+        self.progress.first_unacked(ctx, receipts, log)
     }
 
     /// More may be said. Otherwise what is said now waits in memory.
-    pub fn accepting(&self) -> bool {
-        self.stalled.is_none()
+    pub fn can_accept(&self) -> bool {
+        self.store_retry_at.is_none()
     }
 
     /// What the store read: for a link that lags, to be compared, or to be said again.
-    pub fn loaded(
+    pub fn handle_loaded(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         logs: &mut Logs,
-        receipts: &mut Receipts,
+        receipts: &mut DeliveryTracker,
         (key, from): ((StreamId, LogId), u64),
         batches: &[Batch],
         at: Option<Position>,
     ) {
-        if key.0 == COMPARE {
-            if let Some(line) = self.again.read(hub, &key.1, from, batches.first()) {
-                fork_repair::begin(hub, logs, receipts, &key.1, line);
+        if key.0 == COMPARE_STREAM {
+            if let Some(line) =
+                self.fork_repair
+                    .handle_our_batch(ctx, &key.1, from, batches.first())
+            {
+                fork_repair::start_republish(ctx, logs, receipts, &key.1, line);
             }
             return;
         }
-        if key.0 != AGAIN {
+        if key.0 != REPUBLISH_STREAM {
             let read = (key.clone(), from);
-            let other = self.cursors.loaded(hub, logs, receipts, read, batches, at);
+            let other = self
+                .progress
+                .handle_loaded(ctx, logs, receipts, read, batches, at);
             if let Some(last) = other {
-                self.forked(hub, logs, &key, (1, last));
+                self.repair_fork(ctx, logs, &key, (1, last));
             }
             return;
         }
@@ -87,445 +98,497 @@ impl Replicate {
             return;
         };
         // Nothing may wait in memory: it is read again when the store takes lines.
-        let next = fork_repair::next(logs, &key.1);
-        let Some((log, _)) = next.filter(|next| next.1 == from && self.accepting()) else {
+        let next = fork_repair::next_republish(logs, &key.1);
+        let Some((log, _)) = next.filter(|next| next.1 == from && self.can_accept()) else {
             return;
         };
-        let current = logs.speak_in(log.incarnation);
+        let current = logs.replace_incarnation(log.incarnation);
         for batch in batches {
-            let lines = text(batch, from.saturating_sub(batch.sequence));
-            self.say(hub, logs, &key.1.target, lines, batch.action);
+            let lines = remaining_lines(batch, from.saturating_sub(batch.sequence));
+            self.publish(ctx, logs, &key.1.target, lines, batch.action);
         }
-        logs.speak_in(current);
-        load(hub, AGAIN, key.1, last.last() + 1, at, LOAD_BYTES);
+        logs.replace_incarnation(current);
+        request_load(
+            ctx,
+            REPUBLISH_STREAM,
+            key.1,
+            last.last_sequence() + 1,
+            at,
+            LOAD_BUDGET_BYTES,
+        );
     }
 
     /// A peer holds something else than we do under numbers of ours, from `low` to `high`: go on under new ones, and find where it begins.
-    fn forked(
+    fn repair_fork(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         logs: &mut Logs,
         key: &(StreamId, LogId),
         held: (u64, u64),
     ) {
-        if logs.is_current(hub, &key.1) {
-            doubt(hub, logs);
+        if logs.is_current(ctx, &key.1) {
+            renew_after_conflict(ctx, logs);
         }
-        self.again.compare(hub, logs, key, held);
+        self.fork_repair.bisect(ctx, logs, key, held);
     }
 
-    pub fn say(
+    pub fn publish(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         logs: &mut Logs,
         target: &Target,
         mut lines: Lines,
         action: bool,
     ) {
-        if self.stalled.is_some() {
-            return self.unsaid.push_back((target.clone(), lines, action));
+        if self.store_retry_at.is_some() {
+            return self.unpublished.push_back((target.clone(), lines, action));
         }
         while !lines.is_empty() {
             let part = lines.take_batch();
-            let Some(batch) = logs.append(hub, target, action, &part) else {
+            let Some(batch) = logs.append(ctx, target, action, &part) else {
                 let content = format!("{target} is no key that a message could be sealed for");
                 let code = "target";
-                return hub.notice(Notice::Error { code, content });
+                return ctx.notify(Notice::Error { code, content });
             };
-            let local = Local {
-                received: hub.now.wall,
-                ..Local::default()
+            let local = LocalFields {
+                received: ctx.now.wall,
+                ..LocalFields::default()
             };
-            hub.put(Output::Save {
+            ctx.emit(Output::Save {
                 batch: batch.clone(),
                 local,
             });
-            hub.notice(Notice::Chat(Chat {
+            ctx.notify(Notice::Chat(Chat {
                 batch: batch.clone(),
                 local,
-                own: true,
-                during: true,
+                is_own: true,
+                since_start: true,
             }));
-            let strangers = self.cursors.live(hub, &batch, None);
-            self.offer(hub, &strangers, &batch.log);
+            let strangers = self.progress.send_live(ctx, &batch, None);
+            self.offer_to_unrequested(ctx, &strangers, &batch.log);
         }
     }
 
     /// A link stands: its peer is told what there is for it alone, and what is held of what it said to us alone.
-    pub fn up(&mut self, hub: &Hub, logs: &Logs, stream: StreamId) {
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
+    pub fn link_up(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
+        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
-        let ours = logs.to(Target::Peer(hub.id()));
+        let ours = logs.ranges_to(Target::Peer(ctx.own_id()));
         let ours = ours.filter(|range| range.log.author == peer);
-        for range in logs.to(Target::Peer(peer)).chain(ours) {
-            self.haves.answer(stream, &range.log);
-            self.cursors.offered(hub, stream, &range.log);
+        for range in logs.ranges_to(Target::Peer(peer)).chain(ours) {
+            self.acks.schedule_immediate_offer(stream, &range.log);
+            self.progress.mark_offered(ctx, stream, &range.log);
         }
     }
 
     /// Links came or went: what readers who are not linked lack of our own is offered to those who are to carry it now.
-    pub fn carry(&mut self, hub: &Hub, logs: &Logs, receipts: &Receipts) {
-        let own = logs.direct().filter(|range| range.log.author == hub.id());
-        for range in own.filter(|range| waits(hub, receipts, range)) {
-            for stream in takers(hub, &range.log) {
+    pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs, receipts: &DeliveryTracker) {
+        let own = logs
+            .direct_ranges()
+            .filter(|range| range.log.author == ctx.own_id());
+        for range in own.filter(|range| needs_carriers(ctx, receipts, range)) {
+            for stream in recipients(ctx, &range.log) {
                 let key = (stream, range.log.clone());
-                if !self.cursors.knows(&key) {
-                    self.haves.answer(stream, &range.log);
+                if !self.progress.is_requested(&key) {
+                    self.acks.schedule_immediate_offer(stream, &range.log);
                 }
             }
         }
     }
 
     /// What was said to us alone was shown.
-    pub fn shown(&mut self, hub: &Hub, logs: &Logs, log: LogId, sequence: u64) {
-        let ours = log.target.reader() == Some(hub.id());
+    pub fn mark_read(&mut self, ctx: &Context, logs: &Logs, log: LogId, sequence: u64) {
+        let ours = log.target.reader() == Some(ctx.own_id());
         if ours && logs.get(&log).is_some_and(|range| sequence <= range.high) {
-            self.haves.shown(hub, log, sequence);
+            self.acks.mark_read(ctx, log, sequence);
         }
     }
 
     /// A room is shared with this link from now on: say what there is.
-    pub fn shared(&mut self, hub: &mut Hub, logs: &Logs, stream: StreamId, room: &Room) {
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
+    pub fn room_shared(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId, room: &Room) {
+        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
         let both = logs
-            .of_room(room)
-            .filter(|range| range.log.author == hub.id() || range.log.author == peer)
-            .filter(|range| logs.given(range) >= range.low);
-        let held: Vec<Held> = both
-            .inspect(|range| self.cursors.offered(hub, stream, &range.log))
-            .map(|range| Held {
-                high: logs.given(range),
-                ..held(range, logs.start(&range.log).unwrap_or(0))
+            .ranges_of_room(room)
+            .filter(|range| range.log.author == ctx.own_id() || range.log.author == peer)
+            .filter(|range| logs.last_served(range) >= range.low);
+        let held: Vec<HaveEntry> = both
+            .inspect(|range| self.progress.mark_offered(ctx, stream, &range.log))
+            .map(|range| HaveEntry {
+                high: logs.last_served(range),
+                ..have_entry(range, logs.run_start(&range.log).unwrap_or(0))
             })
             .collect();
         let target = Target::Room(room.clone());
         // One that is nobody's brings to light who holds what is missing here.
-        let digest = Some(match logs.has_holes(&target) {
+        let digest = Some(match logs.has_gaps(&target) {
             true => String::new(),
-            false => digest(hub, logs, room, &peer),
+            false => third_party_digest(ctx, logs, room, &peer),
         });
-        let mut parts = held.chunks(LOGS_MAX);
+        let mut parts = held.chunks(LOGS_PER_MESSAGE_MAX);
         let first = parts.next().unwrap_or_default().to_vec();
-        tell(hub, stream, &target, first, digest, true);
+        send_have(ctx, stream, &target, first, digest, true);
         for part in parts {
-            tell(hub, stream, &target, part.to_vec(), None, true);
+            send_have(ctx, stream, &target, part.to_vec(), None, true);
         }
     }
 
-    pub fn unshared(&mut self, stream: StreamId, room: &Room) {
+    pub fn room_unshared(&mut self, stream: StreamId, room: &Room) {
         let other = |key: &(StreamId, LogId)| key.0 != stream || key.1.target.room() != Some(room);
-        self.keep(&other);
+        self.retain(&other);
     }
 
     /// What the store refused, and was to be said here, cannot be said any more.
-    pub fn parted(&mut self, hub: &mut Hub, room: &Room) {
-        let before = self.unsaid.len();
-        self.unsaid.retain(|(other, ..)| other.room() != Some(room));
-        if self.unsaid.len() < before {
+    pub fn room_left(&mut self, ctx: &mut Context, room: &Room) {
+        let before = self.unpublished.len();
+        self.unpublished
+            .retain(|(other, ..)| other.room() != Some(room));
+        if self.unpublished.len() < before {
             let content = format!("left {room}: lines that could not be stored are lost");
-            hub.notice(Notice::Error {
+            ctx.notify(Notice::Error {
                 code: "store",
                 content,
             });
         }
     }
 
-    pub fn down(&mut self, stream: StreamId) {
-        self.keep(&|key| key.0 != stream);
+    pub fn link_down(&mut self, stream: StreamId) {
+        self.retain(&|key| key.0 != stream);
     }
 
-    fn keep(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
-        self.cursors.keep(which);
-        self.sources.keep(which);
-        self.haves.keep(which);
-        self.again.keep(which);
-        self.holes.keep(which);
+    fn retain(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
+        self.progress.retain(which);
+        self.fetcher.retain(which);
+        self.acks.retain(which);
+        self.fork_repair.retain(which);
+        self.gaps.retain(which);
     }
 
     /// What the peer holds: of our logs it is a receipt, of others' an offer.
-    pub fn have(
+    pub fn handle_have(
         &mut self,
-        hub: &mut Hub,
+        ctx: &mut Context,
         logs: &mut Logs,
         rooms: &Rooms,
-        receipts: &mut Receipts,
+        receipts: &mut DeliveryTracker,
         stream: StreamId,
         have: Have,
     ) {
-        let Some(target) = shared_target(hub, stream, &have.target) else {
+        let Some(target) = parse_shared_target(ctx, stream, &have.target) else {
             return;
         };
-        let Some(peer) = hub.links.get(&stream).map(|link| link.peer.id) else {
+        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
         };
         if let Some(room) = target.room() {
             let theirs = have.digest.as_ref();
-            if theirs.is_some_and(|theirs| *theirs != digest(hub, logs, room, &peer)) {
+            if theirs.is_some_and(|theirs| *theirs != third_party_digest(ctx, logs, room, &peer)) {
                 // At once the first time; one that goes on asking is told no more often than others.
-                let link = hub.links.get_mut(&stream);
-                let first = link.is_some_and(|link| link.answered.insert(room.clone()));
-                for range in thirds(hub, logs, room, &peer) {
+                let link = ctx.links.get_mut(&stream);
+                let first = link.is_some_and(|link| link.digest_answered.insert(room.clone()));
+                for range in third_party_ranges(ctx, logs, room, &peer) {
                     match first {
-                        true => self.haves.answer(stream, &range.log),
-                        false => self.haves.offer((stream, range.log.clone())),
+                        true => self.acks.schedule_immediate_offer(stream, &range.log),
+                        false => self.acks.schedule_offer((stream, range.log.clone())),
                     }
                 }
             }
-            self.sources
-                .met()
-                .meet(room, peer, Some(stream), hub.now.time);
+            self.fetcher
+                .news_mut()
+                .record_contact(room, peer, Some(stream), ctx.now.time);
         } else if have.digest.is_some() && target.reader() == Some(peer) {
             // It misses something that was said to it.
-            for range in logs.to(target.clone()) {
-                self.haves.offer((stream, range.log.clone()));
+            for range in logs.ranges_to(target.clone()) {
+                self.acks.schedule_offer((stream, range.log.clone()));
             }
         }
         // Of what others say to each other alone, we take only what its author gives us to carry.
-        let ours = target.reader().is_none_or(|reader| reader == hub.id());
-        let sound = |held: &&Held| {
-            held.low <= held.high && held.high <= NUMBER_MAX && held.start <= NUMBER_MAX
+        let ours = target.reader().is_none_or(|reader| reader == ctx.own_id());
+        let sound = |held: &&HaveEntry| {
+            held.low <= held.high && held.high <= MAX_SAFE_INTEGER && held.start <= MAX_SAFE_INTEGER
         };
-        for entry in have.logs.iter().take(LOGS_MAX).filter(sound) {
-            let Some(log) = log(&target, entry.sender, &entry.incarnation) else {
+        for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX).filter(sound) {
+            let Some(log) = parse_log_id(&target, entry.sender, &entry.incarnation) else {
                 continue;
             };
-            let own = entry.sender == hub.id();
-            if ours && entry.holder.is_none() && !logs.is_current(hub, &log) {
+            let own = entry.sender == ctx.own_id();
+            if ours && entry.holder.is_none() && !logs.is_current(ctx, &log) {
                 let key = (stream, log.clone());
-                self.holes.offered(logs, key, entry);
+                self.gaps.handle_offer(logs, key, entry);
             }
             if own && target.reader() == Some(peer) && entry.read > 0 {
-                receipts.read(hub, logs, peer, &log, entry.read);
+                receipts.mark_read_by(ctx, logs, peer, &log, entry.read);
             }
             if let Some(holder) = entry.holder {
                 match own {
-                    true => receipts.passed_on(hub, logs, holder, &log, entry),
-                    false => self.pass_on(hub, logs, stream, log, entry),
+                    true => receipts.handle_forwarded_receipt(ctx, logs, holder, &log, entry),
+                    false => self.forward_receipt(ctx, logs, stream, log, entry),
                 }
                 continue;
             }
-            if own && (logs.is_current(hub, &log) || holds(logs, &log, entry)) {
+            if own && (logs.is_current(ctx, &log) || covers_entry(logs, &log, entry)) {
                 let key = (stream, log.clone());
                 let theirs = self
-                    .cursors
-                    .receipt(hub, logs, receipts, stream, &log, entry);
+                    .progress
+                    .handle_ack(ctx, logs, receipts, stream, &log, entry);
                 if theirs {
-                    self.forked(hub, logs, &key, (entry.low, entry.high));
+                    self.repair_fork(ctx, logs, &key, (entry.low, entry.high));
                 }
             } else if entry.sender == peer {
-                let link = hub.links.get(&stream);
-                if link.is_some_and(|link| may_bring(hub, logs, receipts, link, &log)) {
-                    self.ask_reader(hub, &log);
-                    self.sources
-                        .authors(hub, logs, rooms, stream, log, entry, have.before);
+                let link = ctx.links.get(&stream);
+                if link.is_some_and(|link| can_receive_over(ctx, logs, receipts, link, &log)) {
+                    self.request_reader_ack(ctx, &log);
+                    self.fetcher.handle_author_offer(
+                        ctx,
+                        logs,
+                        rooms,
+                        stream,
+                        log,
+                        entry,
+                        have.before,
+                    );
                 }
                 continue;
             } else {
-                self.cursors.acknowledged(stream, &log, entry.high);
-                if target.reader().is_some() && holds(logs, &log, entry) {
+                self.progress.advance_acked(stream, &log, entry.high);
+                if target.reader().is_some() && covers_entry(logs, &log, entry) {
                     match ours {
-                        true => self.haves.receipt((stream, log.clone())),
-                        false => receipts.confirm(hub, logs, peer, &log, entry.high),
+                        true => self.acks.schedule_ack((stream, log.clone())),
+                        false => receipts.confirm(ctx, logs, peer, &log, entry.high),
                     }
                 }
                 if entry.signature.is_some() {
                     let holder = Some(peer);
-                    let entry = Held {
+                    let entry = HaveEntry {
                         holder,
                         ..entry.clone()
                     };
-                    self.pass_on(hub, logs, stream, log.clone(), &entry);
+                    self.forward_receipt(ctx, logs, stream, log.clone(), &entry);
                 }
             }
             let key = (stream, log);
-            if own && self.again.knows(&key) {
+            if own && self.fork_repair.has_bisection(&key) {
                 let held = (entry.low, entry.high);
-                self.again.compare(hub, logs, &key, held);
+                self.fork_repair.bisect(ctx, logs, &key, held);
             }
             let (_, log) = key;
             // What others hold of our own lines and we do not, the disk has lost: it comes back.
-            if ours && !logs.is_current(hub, &log) {
-                self.sources
-                    .offered(hub, logs, stream, log, entry, have.before);
+            if ours && !logs.is_current(ctx, &log) {
+                self.fetcher
+                    .handle_offer(ctx, logs, stream, log, entry, have.before);
             }
         }
-        self.choose(hub, logs, rooms);
+        self.select_sources(ctx, logs, rooms);
     }
 
     /// The author of what we carry is there: its reader may have got it while it was away, and is to say so again.
-    pub(super) fn ask_reader(&mut self, hub: &Hub, log: &LogId) {
+    pub(super) fn request_reader_ack(&mut self, ctx: &Context, log: &LogId) {
         let reader = log.target.reader();
-        if let Some(stream) = reader.and_then(|reader| hub.linked.get(&reader)) {
-            self.haves.answer(*stream, log);
+        if let Some(stream) = reader.and_then(|reader| ctx.stream_by_peer.get(&reader)) {
+            self.acks.schedule_immediate_offer(*stream, log);
         }
     }
 
     /// A receipt goes on to its author, or towards it; only the last of many, when the holder has what we have.
-    fn pass_on(&self, hub: &mut Hub, logs: &Logs, from: StreamId, log: LogId, entry: &Held) {
-        let author = hub.linked.get(&log.author).copied();
-        let towards = author.or_else(|| self.sources.upstream(hub, &log));
+    fn forward_receipt(
+        &self,
+        ctx: &mut Context,
+        logs: &Logs,
+        from: StreamId,
+        log: LogId,
+        entry: &HaveEntry,
+    ) {
+        let author = ctx.stream_by_peer.get(&log.author).copied();
+        let towards = author.or_else(|| self.fetcher.upstream(ctx, &log));
         if let Some(towards) = towards.filter(|towards| *towards != from)
-            && logs.hash_at(&log, entry.high) == Some(entry.hash)
+            && logs.head_hash_at(&log, entry.high) == Some(entry.hash)
         {
-            tell(hub, towards, &log.target, vec![entry.clone()], None, false);
+            send_have(ctx, towards, &log.target, vec![entry.clone()], None, false);
         }
     }
 
     /// Asks others for what a link that ended was to bring.
-    pub fn choose(&mut self, hub: &mut Hub, logs: &Logs, rooms: &Rooms) {
-        self.sources
-            .choose(hub, logs, rooms, self.stalled.is_some());
+    pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms) {
+        self.fetcher
+            .select_sources(ctx, logs, rooms, self.store_retry_at.is_some());
     }
 
     /// Its author is not linked any more: who was linked with it may lack what came last.
-    pub fn author_gone(&mut self, hub: &Hub, logs: &Logs, author: &PeerId, rooms: &[Room]) {
+    pub fn author_unlinked(&mut self, ctx: &Context, logs: &Logs, author: &PeerId, rooms: &[Room]) {
         for room in rooms {
             for range in logs
-                .of_room(room)
+                .ranges_of_room(room)
                 .filter(|range| range.log.author == *author)
             {
-                for (stream, _) in hub.in_room(room).filter(|(_, link)| !link.passing) {
+                for (stream, _) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
                     let key = (stream, range.log.clone());
-                    self.haves.offer(key);
+                    self.acks.schedule_offer(key);
                 }
             }
         }
     }
 
     /// A neighbour tells that it reaches another.
-    pub fn reached(&mut self, hub: &Hub, stream: StreamId, other: &PeerId) {
-        let near = hub.links.get(&stream).map(|link| &link.reach);
-        for (room, there) in near.into_iter().flat_map(Table::iter) {
+    pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
+        let near = ctx.links.get(&stream).map(|link| &link.routes);
+        for (room, there) in near.into_iter().flat_map(SortedMap::iter) {
             if there.contains_key(other) {
-                self.sources.met().meet(room, *other, None, hub.now.time);
+                self.fetcher
+                    .news_mut()
+                    .record_contact(room, *other, None, ctx.now.time);
             }
         }
     }
 
     /// An author tells whom it reaches: one that it does not reach by itself, and we do, may lack what it said.
-    pub fn apart(
+    pub fn offer_to_unreached(
         &mut self,
-        hub: &Hub,
+        ctx: &Context,
         logs: &Logs,
         author: &PeerId,
         other: &PeerId,
         rooms: &[Room],
     ) {
-        let near = hub.link_to(author).map(|link| &link.reach);
-        let Some((&stream, near)) = hub.linked.get(other).zip(near) else {
+        let near = ctx.link_to(author).map(|link| &link.routes);
+        let Some((&stream, near)) = ctx.stream_by_peer.get(other).zip(near) else {
             return;
         };
         for room in rooms {
             let reach = near.get(room).and_then(|near| near.get(other));
-            let shared = hub.in_room(room).any(|(member, _)| member == stream);
+            let shared = ctx.links_in_room(room).any(|(member, _)| member == stream);
             if !shared || reach.is_some_and(|reach| reach.hops == 1) {
                 continue;
             }
-            for range in logs.of_room(room).filter(|r| r.log.author == *author) {
+            for range in logs
+                .ranges_of_room(room)
+                .filter(|r| r.log.author == *author)
+            {
                 let key = (stream, range.log.clone());
-                self.haves.offer(key);
+                self.acks.schedule_offer(key);
             }
         }
     }
 
     /// A log grew, and these do not get it from here: who may not get it from its author either is offered it.
-    pub(super) fn offer(&mut self, hub: &Hub, strangers: &[StreamId], log: &LogId) {
-        let author = hub.link_to(&log.author).zip(log.target.room());
-        let near = author.and_then(|(link, room)| link.reach.get(room));
+    pub(super) fn offer_to_unrequested(
+        &mut self,
+        ctx: &Context,
+        strangers: &[StreamId],
+        log: &LogId,
+    ) {
+        let author = ctx.link_to(&log.author).zip(log.target.room());
+        let near = author.and_then(|(link, room)| link.routes.get(room));
         for stream in strangers {
-            let Some(link) = hub.links.get(stream) else {
+            let Some(link) = ctx.links.get(stream) else {
                 continue;
             };
             let by_author = near
                 .and_then(|near| near.get(&link.peer.id))
                 .is_some_and(|reach| reach.hops == 1);
-            if link.peer.id != log.author && !by_author && !link.passing {
-                self.haves.offer((*stream, log.clone()));
+            if link.peer.id != log.author && !by_author && !link.transient {
+                self.acks.schedule_offer((*stream, log.clone()));
             }
         }
     }
 
     /// At a turn's end: what is due to be said is said, and links that lag get more.
-    pub fn end_turn(&mut self, hub: &mut Hub, logs: &Logs, receipts: &Receipts, rooms: &[Room]) {
-        if self.stalled.is_none() {
-            self.holes.end_turn(hub, logs, rooms);
+    pub fn end_turn(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        receipts: &DeliveryTracker,
+        rooms: &[Room],
+    ) {
+        if self.store_retry_at.is_none() {
+            self.gaps.end_turn(ctx, logs, rooms);
         }
-        self.haves.say(hub, logs, &self.sources, receipts);
-        self.sources.say(hub, self.stalled.is_some());
-        self.cursors.pump(hub, logs);
+        self.acks.send_due(ctx, logs, &self.fetcher, receipts);
+        self.fetcher.send_wants(ctx, self.store_retry_at.is_some());
+        self.progress.load_lagging(ctx, logs);
     }
 
     /// The store refused these: they are taken back, newest first, and own lines are kept to be said again.
-    pub fn save_failed(&mut self, hub: &mut Hub, logs: &mut Logs, batches: &[Arc<Batch>]) {
+    pub fn handle_save_failed(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        batches: &[Arc<Batch>],
+    ) {
         // One that failed at the first try after a failure is the same trouble, and said already.
-        let since = hub.now.time.since(self.failed.unwrap_or_default());
-        if self.failed.is_none() || since > 2 * RETRY {
+        let since = ctx
+            .now
+            .time
+            .ms_since(self.store_failed_at.unwrap_or_default());
+        if self.store_failed_at.is_none() || since > 2 * STORE_RETRY_MS {
             let content = "the history cannot be written: nothing more is taken in until it can; make room on its disk".to_owned();
-            hub.notice(Notice::Error {
+            ctx.notify(Notice::Error {
                 code: "store",
                 content,
             });
         }
-        self.failed = Some(hub.now.time);
-        self.stalled = Some(hub.now.time + RETRY);
+        self.store_failed_at = Some(ctx.now.time);
+        self.store_retry_at = Some(ctx.now.time + STORE_RETRY_MS);
         for batch in batches.iter().rev() {
             // What was missing is asked for anew when the store takes lines.
-            if !logs.take_back(batch) {
+            if !logs.roll_back(batch) {
                 continue;
             }
-            let source = self.sources.upstream(hub, &batch.log);
-            let author = hub.linked.get(&batch.log.author).copied();
+            let source = self.fetcher.upstream(ctx, &batch.log);
+            let author = ctx.stream_by_peer.get(&batch.log.author).copied();
             if let Some(stream) = source.or(author) {
-                self.sources.want_later(hub, logs, stream, batch);
+                self.fetcher.postpone_fetch(ctx, logs, stream, batch);
             }
             // An own line that came from others was said before.
-            if batch.log.author == hub.id()
+            if batch.log.author == ctx.own_id()
                 && source.is_none()
-                && !fork_repair::holds(logs, &batch.log)
+                && !fork_repair::is_republication(logs, &batch.log)
             {
-                let unsaid = (batch.log.target.clone(), text(batch, 0), batch.action);
-                self.unsaid.push_front(unsaid);
+                let unsaid = (
+                    batch.log.target.clone(),
+                    remaining_lines(batch, 0),
+                    batch.action,
+                );
+                self.unpublished.push_front(unsaid);
             }
         }
     }
 
-    pub fn wake(&mut self, hub: &mut Hub, logs: &mut Logs, rooms: &Rooms) {
-        if self.stalled.is_some_and(|at| at <= hub.now.time) {
-            self.stalled = None;
-            for (target, lines, action) in std::mem::take(&mut self.unsaid) {
-                self.say(hub, logs, &target, lines, action);
+    pub fn wake(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
+        if self.store_retry_at.is_some_and(|at| at <= ctx.now.time) {
+            self.store_retry_at = None;
+            for (target, lines, action) in std::mem::take(&mut self.unpublished) {
+                self.publish(ctx, logs, &target, lines, action);
             }
-            self.sources.resume(logs);
-            self.holes.resume();
-            fork_repair::resume(hub, logs);
+            self.fetcher.resume(logs);
+            self.gaps.resume();
+            fork_repair::resume_all(ctx, logs);
         }
-        let due = |at: Time| at <= hub.now.time;
-        if self.stalled.is_none() && self.sources.deadline().is_some_and(due) {
-            self.sources.choose(hub, logs, rooms, false);
+        let due = |at: Time| at <= ctx.now.time;
+        if self.store_retry_at.is_none() && self.fetcher.deadline().is_some_and(due) {
+            self.fetcher.select_sources(ctx, logs, rooms, false);
         }
     }
 
-    pub fn deadline(&self, hub: &Hub) -> Option<Time> {
+    pub fn deadline(&self, ctx: &Context) -> Option<Time> {
         let asks = || {
-            let asks = [self.sources.deadline(), self.holes.deadline()];
+            let asks = [self.fetcher.deadline(), self.gaps.deadline()];
             asks.into_iter().flatten().min()
         };
-        let asks = self.stalled.or_else(asks);
-        self.haves.deadline(hub).into_iter().chain(asks).min()
+        let asks = self.store_retry_at.or_else(asks);
+        self.acks.deadline(ctx).into_iter().chain(asks).min()
     }
 }
 
-fn holds(logs: &Logs, log: &LogId, held: &Held) -> bool {
+fn covers_entry(logs: &Logs, log: &LogId, held: &HaveEntry) -> bool {
     logs.get(log).is_some_and(|range| range.high >= held.high)
 }
 
 /// The batch's lines but for the first ones.
-fn text(batch: &Batch, mut skipped: u64) -> Lines {
+fn remaining_lines(batch: &Batch, mut skipped: u64) -> Lines {
     let mut lines = Lines::default();
-    batch.each_line(|line| match skipped {
+    batch.for_each_line(|line| match skipped {
         0 => drop(lines.push(line.as_bytes())),
         _ => skipped -= 1,
     });

@@ -4,11 +4,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::shell::config::failure::{Failure, quoted};
+use crate::shell::config::failure::{Failure, quote_truncated};
 
 /// What the program is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum Subcommand {
     Chat,
     Send,
     Listen,
@@ -21,109 +21,109 @@ pub enum Verb {
     Version,
 }
 
-impl Verb {
+impl Subcommand {
     /// As it is typed; `chat` is never typed.
     pub fn as_str(self) -> &'static str {
         match self {
-            Verb::Chat => "chat",
-            Verb::Send => "send",
-            Verb::Listen => "listen",
-            Verb::Peers => "peers",
-            Verb::History => "history",
-            Verb::Whoami => "whoami",
-            Verb::Keygen => "keygen",
-            Verb::Help => "help",
-            Verb::Version => "version",
+            Subcommand::Chat => "chat",
+            Subcommand::Send => "send",
+            Subcommand::Listen => "listen",
+            Subcommand::Peers => "peers",
+            Subcommand::History => "history",
+            Subcommand::Whoami => "whoami",
+            Subcommand::Keygen => "keygen",
+            Subcommand::Help => "help",
+            Subcommand::Version => "version",
         }
     }
 
     /// How to name it in a sentence.
-    pub fn described(self) -> &'static str {
+    pub fn display_name(self) -> &'static str {
         match self {
-            Verb::Chat => "p2pchat without a command",
+            Subcommand::Chat => "p2pchat without a command",
             other => other.as_str(),
         }
     }
 }
 
 /// An option as the user may give it.
-pub struct Spec {
+pub struct OptionSpec {
     pub short: Option<u8>,
     /// With its dashes.
     pub long: &'static str,
     /// What its value is called, if it takes one.
-    pub value: Option<&'static str>,
+    pub value_name: Option<&'static str>,
     /// The commands it belongs to; none: it is not built yet.
-    pub verbs: &'static [Verb],
+    pub subcommands: &'static [Subcommand],
     /// Said when the value is missing.
     pub hint: &'static str,
 }
 
-use Verb::{Chat, History, Keygen, Listen, Peers, Send, Whoami};
-const TALK: &[Verb] = &[Chat, Send, Listen, Peers];
-const ROOMS: &[Verb] = &[Chat, Send, Listen, Peers, History];
-const MOST: &[Verb] = &[Chat, Send, Listen, Peers, History, Whoami];
-const ALL: &[Verb] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
-const READ: &[Verb] = &[Chat, Listen];
+use Subcommand::{Chat, History, Keygen, Listen, Peers, Send, Whoami};
+const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
+const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
+const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
+const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
+const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
 
-const fn option(
+const fn valued_option(
     short: u8,
     long: &'static str,
     value: &'static str,
-    verbs: &'static [Verb],
+    verbs: &'static [Subcommand],
     hint: &'static str,
-) -> Spec {
-    Spec {
+) -> OptionSpec {
+    OptionSpec {
         short: if short == 0 { None } else { Some(short) },
         long,
-        value: Some(value),
-        verbs,
+        value_name: Some(value),
+        subcommands: verbs,
         hint,
     }
 }
 
-const fn flag(short: u8, long: &'static str, verbs: &'static [Verb]) -> Spec {
-    Spec {
+const fn flag(short: u8, long: &'static str, verbs: &'static [Subcommand]) -> OptionSpec {
+    OptionSpec {
         short: if short == 0 { None } else { Some(short) },
         long,
-        value: None,
-        verbs,
+        value_name: None,
+        subcommands: verbs,
         hint: "",
     }
 }
 
 /// Every option of the contract. -h and -V end the reading of the command line.
 #[rustfmt::skip]
-pub const SPECS: &[Spec] = &[
-    option(b'u', "--username", "NAME", MOST, "as in `-u alice`"),
-    option(b'p', "--port", "PORT", MOST, "as in `-p 9999`; 0 is any free one"),
-    option(b'm', "--multicast", "ADDRESS[:PORT]", MOST, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
-    option(b'r', "--room", "ROOM", ROOMS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
-    option(b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
-    option(0, "--peer", "HOST[:PORT]", TALK, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
-    option(0, "--interface", "NAME", MOST, "as in `--interface eth0`"),
-    option(0, "--secret-file", "FILE", MOST, "`p2pchat keygen > FILE` makes one"),
-    option(0, "--dir", "DIR", MOST, "the directory for identity, known peers and lines"),
-    flag(0, "--ephemeral", MOST),
-    flag(0, "--json", MOST),
-    option(b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
-    option(b'W', "--wait", "SECONDS", TALK, "as in `-W 2.5`"),
-    option(0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
-    option(0, "--backlog", "N", READ, "as in `--backlog 20`"),
-    flag(0, "--no-echo", READ),
+pub const OPTION_SPECS: &[OptionSpec] = &[
+    valued_option(b'u', "--username", "NAME", ALL_BUT_KEYGEN, "as in `-u alice`"),
+    valued_option(b'p', "--port", "PORT", ALL_BUT_KEYGEN, "as in `-p 9999`; 0 is any free one"),
+    valued_option(b'm', "--multicast", "ADDRESS[:PORT]", ALL_BUT_KEYGEN, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
+    valued_option(b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+    valued_option(b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
+    valued_option(0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
+    valued_option(0, "--interface", "NAME", ALL_BUT_KEYGEN, "as in `--interface eth0`"),
+    valued_option(0, "--secret-file", "FILE", ALL_BUT_KEYGEN, "`p2pchat keygen > FILE` makes one"),
+    valued_option(0, "--dir", "DIR", ALL_BUT_KEYGEN, "the directory for identity, known peers and lines"),
+    flag(0, "--ephemeral", ALL_BUT_KEYGEN),
+    flag(0, "--json", ALL_BUT_KEYGEN),
+    valued_option(b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
+    valued_option(b'W', "--wait", "SECONDS", NETWORK_COMMANDS, "as in `-W 2.5`"),
+    valued_option(0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
+    valued_option(0, "--backlog", "N", TRANSCRIPT_COMMANDS, "as in `--backlog 20`"),
+    flag(0, "--no-echo", TRANSCRIPT_COMMANDS),
     flag(0, "--commands", &[Chat]),
-    option(0, "--color", "WHEN", MOST, "auto, always or never"),
-    flag(b'q', "--quiet", ALL),
-    flag(b'd', "--debug", ALL),
-    flag(b'h', "--help", ALL),
-    flag(b'V', "--version", ALL),
+    valued_option(0, "--color", "WHEN", ALL_BUT_KEYGEN, "auto, always or never"),
+    flag(b'q', "--quiet", ALL_COMMANDS),
+    flag(b'd', "--debug", ALL_COMMANDS),
+    flag(b'h', "--help", ALL_COMMANDS),
+    flag(b'V', "--version", ALL_COMMANDS),
     flag(0, "--qr", &[Whoami]),
-    option(0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
-    option(0, "--search", "TEXT", &[History], "as in `--search hello`"),
+    valued_option(0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
+    valued_option(0, "--search", "TEXT", &[History], "as in `--search hello`"),
 ];
 
 /// Spellings of old, whole words.
-const OLD: &[(&str, &str)] = &[
+const LEGACY_SPELLINGS: &[(&str, &str)] = &[
     ("-username", "--username"),
     ("-port", "--port"),
     ("-multicast", "--multicast"),
@@ -132,18 +132,18 @@ const OLD: &[(&str, &str)] = &[
 ];
 
 /// Commands that are yet to come.
-const LATER: &[&str] = &["trust", "doctor"];
+const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
 /// One option as it was given: its long spelling, and its value.
-pub struct Given {
+pub struct ParsedOption {
     pub long: &'static str,
     pub value: Option<OsString>,
 }
 
 /// A command line, taken apart.
-pub struct Scanned {
-    pub verb: Verb,
-    pub given: Vec<Given>,
+pub struct ParsedArguments {
+    pub subcommand: Subcommand,
+    pub options: Vec<ParsedOption>,
     /// The words of TEXT.
     pub text: Vec<OsString>,
 }
@@ -152,10 +152,10 @@ pub struct Scanned {
 ///
 /// # Errors
 /// What the grammar does not know, with a sentence that helps.
-pub fn scan(args: Vec<OsString>) -> Result<Scanned, Failure> {
-    let mut scanned = Scanned {
-        verb: Chat,
-        given: Vec::new(),
+pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> {
+    let mut scanned = ParsedArguments {
+        subcommand: Chat,
+        options: Vec::new(),
         text: Vec::new(),
     };
     let mut command = false;
@@ -164,12 +164,12 @@ pub fn scan(args: Vec<OsString>) -> Result<Scanned, Failure> {
         if word == "--" {
             scanned.text.extend(words.by_ref());
         } else if is_option(&word) {
-            let before = scanned.given.len();
-            one(&word, &mut words, &mut scanned.given)?;
-            for given in scanned.given.iter().skip(before) {
+            let before = scanned.options.len();
+            parse_option(&word, &mut words, &mut scanned.options)?;
+            for given in scanned.options.iter().skip(before) {
                 match given.long {
-                    "--help" => scanned.verb = Verb::Help,
-                    "--version" => scanned.verb = Verb::Version,
+                    "--help" => scanned.subcommand = Subcommand::Help,
+                    "--version" => scanned.subcommand = Subcommand::Version,
                     _ => continue,
                 }
                 return Ok(scanned);
@@ -178,27 +178,27 @@ pub fn scan(args: Vec<OsString>) -> Result<Scanned, Failure> {
             scanned.text.push(word);
             scanned.text.extend(words.by_ref());
         } else {
-            scanned.verb = verb(&word)?;
+            scanned.subcommand = parse_subcommand(&word)?;
             command = true;
         }
     }
     if let Some(word) = scanned.text.first()
-        && scanned.verb != Send
+        && scanned.subcommand != Send
     {
         return Err(Failure::usage(format!(
             "{} takes no TEXT, and so not {}; to say something: p2pchat send hello",
-            scanned.verb.described(),
-            quoted(&word.to_string_lossy())
+            scanned.subcommand.display_name(),
+            quote_truncated(&word.to_string_lossy())
         )));
     }
-    for given in &scanned.given {
-        let verbs = spec(given.long).map_or(ALL, |spec| spec.verbs);
-        if !verbs.contains(&scanned.verb) {
-            let names: Vec<&str> = verbs.iter().map(|verb| verb.described()).collect();
+    for given in &scanned.options {
+        let verbs = find_spec(given.long).map_or(ALL_COMMANDS, |spec| spec.subcommands);
+        if !verbs.contains(&scanned.subcommand) {
+            let names: Vec<&str> = verbs.iter().map(|verb| verb.display_name()).collect();
             return Err(Failure::usage(format!(
                 "{} does not go with {}; it goes with {}",
                 given.long,
-                scanned.verb.described(),
+                scanned.subcommand.display_name(),
                 names.join(", ")
             )));
         }
@@ -210,45 +210,45 @@ pub fn scan(args: Vec<OsString>) -> Result<Scanned, Failure> {
 ///
 /// # Errors
 /// The first line that is no option, by its number.
-pub fn scan_file(text: &str) -> Result<Vec<Given>, Failure> {
+pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
     let mut given = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        line_of_file(line, &mut given).map_err(|failure| {
+        parse_file_line(line, &mut given).map_err(|failure| {
             let place = format!("options file, line {}: ", i + 1);
-            Failure::new(failure.status, place + &failure.sentence)
+            Failure::new(failure.exit_status, place + &failure.message)
         })?;
     }
     Ok(given)
 }
 
-fn line_of_file(line: &str, given: &mut Vec<Given>) -> Result<(), Failure> {
+fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Failure> {
     let end = line.find(|c: char| c.is_whitespace() || c == '=');
     let (word, value) = match end.map(|end| line.split_at(end)) {
         Some((word, rest)) if is_option(OsStr::new(word)) => {
             let value = rest.trim_start_matches(|c: char| c.is_whitespace());
             let value = value.strip_prefix('=').unwrap_or(value).trim_start();
-            (word, Some(unquoted(value)))
+            (word, Some(strip_quotes(value)))
         }
         _ => (line, None),
     };
     if !is_option(OsStr::new(word)) {
         return Err(Failure::usage(format!(
             "{} is no option: those begin with -",
-            quoted(line)
+            quote_truncated(line)
         )));
     }
     let before = given.len();
     let mut rest = value.map(OsString::from).into_iter();
-    one(OsStr::new(word), &mut rest, given)?;
+    parse_option(OsStr::new(word), &mut rest, given)?;
     if let Some(rest) = rest.next() {
         let rest = rest.to_string_lossy();
         return Err(Failure::usage(format!(
             "{word} takes no value, and so not {}",
-            quoted(&rest)
+            quote_truncated(&rest)
         )));
     }
     if given
@@ -263,7 +263,7 @@ fn line_of_file(line: &str, given: &mut Vec<Given>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn unquoted(value: &str) -> &str {
+fn strip_quotes(value: &str) -> &str {
     for quote in ['"', '\''] {
         let inner = value.strip_prefix(quote);
         if let Some(inner) = inner.and_then(|value| value.strip_suffix(quote)) {
@@ -279,48 +279,52 @@ fn is_option(word: &OsStr) -> bool {
     bytes.len() > 1 && bytes.starts_with(b"-")
 }
 
-fn verb(word: &OsStr) -> Result<Verb, Failure> {
+fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     let text = word.to_string_lossy();
     // What is typed for `ALL` without the one that has no name.
-    let named = ALL
+    let named = ALL_COMMANDS
         .iter()
         .find(|verb| **verb != Chat && verb.as_str() == text);
     if let Some(verb) = named {
         return Ok(*verb);
     }
-    Err(Failure::usage(if LATER.contains(&&*text) {
+    Err(Failure::usage(if PLANNED_COMMANDS.contains(&&*text) {
         format!("the command {text} is not built yet")
     } else {
         format!(
             "there is no command {}; to say it: p2pchat send TEXT; all commands: p2pchat -h",
-            quoted(&text)
+            quote_truncated(&text)
         )
     }))
 }
 
-fn spec(long: &str) -> Option<&'static Spec> {
-    SPECS.iter().find(|spec| spec.long == long)
+fn find_spec(long: &str) -> Option<&'static OptionSpec> {
+    OPTION_SPECS.iter().find(|spec| spec.long == long)
 }
 
 /// One word that begins with `-`, and, if its value is not part of it, the next.
-fn one(
+fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<Given>,
+    given: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
     let bytes = word.as_bytes();
     let (name, attached) = match bytes.iter().position(|b| *b == b'=') {
         Some(at) => (&bytes[..at], bytes.get(at + 1..)),
         None => (bytes, None),
     };
-    let old = OLD.iter().find(|(old, _)| old.as_bytes() == name);
+    let old = LEGACY_SPELLINGS
+        .iter()
+        .find(|(old, _)| old.as_bytes() == name);
     let name = old.map_or(name, |(_, long)| long.as_bytes());
-    let long = SPECS.iter().find(|spec| spec.long.as_bytes() == name);
+    let long = OPTION_SPECS
+        .iter()
+        .find(|spec| spec.long.as_bytes() == name);
     if let Some(spec) = long {
-        return take(spec, attached, words, given);
+        return push_option(spec, attached, words, given);
     }
     // `-room` would else be the room `oom`; `-qr` and `-to` are too short to be sure.
-    let meant = SPECS
+    let meant = OPTION_SPECS
         .iter()
         .find(|spec| name.len() > 3 && &spec.long.as_bytes()[1..] == name);
     if bytes.starts_with(b"--") || meant.is_some() {
@@ -328,68 +332,71 @@ fn one(
             Some(spec) => format!("it is {}", spec.long),
             None => "all options: p2pchat -h; TEXT that begins with - stands behind --".into(),
         };
-        return Err(unknown(&String::from_utf8_lossy(name), &help));
+        return Err(unknown_option(&String::from_utf8_lossy(name), &help));
     }
-    cluster(&bytes[1..], words, given)
+    parse_short_cluster(&bytes[1..], words, given)
 }
 
 /// `-qd`, `-rops`, `-qrops`, `-r=ops`: flags, then perhaps one option with its value.
-fn cluster(
+fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<Given>,
+    given: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
     let mut letters = letters;
     while let Some((letter, rest)) = letters.split_first() {
-        let Some(spec) = SPECS.iter().find(|spec| spec.short == Some(*letter)) else {
+        let Some(spec) = OPTION_SPECS.iter().find(|spec| spec.short == Some(*letter)) else {
             let shown = String::from_utf8_lossy(letters);
             let shown: String = shown.chars().take(1).collect();
-            return Err(unknown(
+            return Err(unknown_option(
                 &format!("-{shown}"),
                 "all options: p2pchat -h; TEXT that begins with - stands behind --",
             ));
         };
-        if spec.value.is_some() {
+        if spec.value_name.is_some() {
             let attached = rest.strip_prefix(b"=").unwrap_or(rest);
-            return take(spec, (!rest.is_empty()).then_some(attached), words, given);
+            return push_option(spec, (!rest.is_empty()).then_some(attached), words, given);
         }
         if let Some(value) = rest.strip_prefix(b"=") {
-            return take(spec, Some(value), words, given);
+            return push_option(spec, Some(value), words, given);
         }
-        take(spec, None, words, given)?;
+        push_option(spec, None, words, given)?;
         letters = rest;
     }
     Ok(())
 }
 
-fn unknown(name: &str, help: &str) -> Failure {
-    Failure::usage(format!("there is no option {}; {help}", quoted(name)))
+fn unknown_option(name: &str, help: &str) -> Failure {
+    Failure::usage(format!(
+        "there is no option {}; {help}",
+        quote_truncated(name)
+    ))
 }
 
 /// Notes the option; its value, if it takes one, is `attached` or the next word.
-fn take(
-    spec: &'static Spec,
+fn push_option(
+    spec: &'static OptionSpec,
     attached: Option<&[u8]>,
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<Given>,
+    given: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
-    if spec.verbs.is_empty() {
+    if spec.subcommands.is_empty() {
         return Err(Failure::usage(format!("{} is not built yet", spec.long)));
     }
-    let value = match (spec.value, attached) {
+    let value = match (spec.value_name, attached) {
         (None, None) => None,
         (None, Some(value)) => {
             let value = String::from_utf8_lossy(value);
             return Err(Failure::usage(format!(
                 "{} takes no value, and so not {}",
                 spec.long,
-                quoted(&value)
+                quote_truncated(&value)
             )));
         }
         (Some(_), Some(value)) => Some(OsString::from_vec(value.to_vec())),
         (Some(_), None) => words.next(),
     };
-    if let Some(name) = spec.value {
+    if let Some(name) = spec.value_name {
         let missing = value.as_deref().is_none_or(|value| {
             value.is_empty() || (attached.is_none() && is_option(value) && !is_negative(value))
         });
@@ -401,7 +408,7 @@ fn take(
             )));
         }
     }
-    given.push(Given {
+    given.push(ParsedOption {
         long: spec.long,
         value,
     });

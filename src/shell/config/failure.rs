@@ -1,43 +1,43 @@
 //! Why the program cannot go on, as its user is told.
 use std::fmt;
 
-use crate::shell::config::exit_status::{CONFIG, USAGE};
-use crate::ui::text::clean;
+use crate::shell::config::exit_status::{CONFIG_ERROR, USAGE_ERROR};
+use crate::ui::text::sanitize;
 
 /// One line for stderr, and the status to exit with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    pub status: u8,
+    pub exit_status: u8,
     /// Without `p2pchat: ` before it and without an end of line.
-    pub sentence: String,
+    pub message: String,
 }
 
 impl Failure {
     /// What in the sentence would act on a terminal, or end the line, is shown as a picture of itself.
     pub fn new(status: u8, sentence: impl AsRef<str>) -> Failure {
         Failure {
-            status,
-            sentence: clean(sentence.as_ref()).into_owned(),
+            exit_status: status,
+            message: sanitize(sentence.as_ref()).into_owned(),
         }
     }
 
     pub fn usage(sentence: impl AsRef<str>) -> Failure {
-        Failure::new(USAGE, sentence)
+        Failure::new(USAGE_ERROR, sentence)
     }
 
     pub fn config(sentence: impl AsRef<str>) -> Failure {
-        Failure::new(CONFIG, sentence)
+        Failure::new(CONFIG_ERROR, sentence)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+        f.write_str(&self.message)
     }
 }
 
 /// A text of the user's as part of a sentence: not too long.
-pub fn quoted(text: &str) -> String {
+pub fn quote_truncated(text: &str) -> String {
     const MAX: usize = 60;
     match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("`{}…`", &text[..end]),

@@ -1,7 +1,7 @@
 //! What -h and -V print on stdout.
 
 /// One screen of 80 columns and 24 lines.
-pub const HELP: &str = "\
+pub const USAGE_TEXT: &str = "\
 p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin; wait until it has arrived
 p2pchat listen [OPTIONS]         print the transcript; stdin is not read
@@ -29,4 +29,4 @@ p2pchat keygen                   a new network secret
 ";
 
 /// The program's name and version, one line.
-pub const VERSION: &str = concat!("p2pchat ", env!("CARGO_PKG_VERSION"), "\n");
+pub const VERSION_LINE: &str = concat!("p2pchat ", env!("CARGO_PKG_VERSION"), "\n");

@@ -11,19 +11,22 @@ use std::path::PathBuf;
 
 use pico_args::Arguments;
 
-use crate::base::name::{Nick, Room, Whom};
-use crate::shell::config::arguments::{Given, SPECS, Scanned, Verb, scan, scan_file};
+use crate::base::name::{Nick, PeerSelector, Room};
+use crate::shell::config::arguments::{
+    OPTION_SPECS, ParsedArguments, ParsedOption, Subcommand, parse_arguments, parse_options_file,
+};
 use crate::shell::config::failure::Failure;
 use crate::shell::config::values;
-use crate::shell::config::values::{Color, Since, To};
-use crate::wire::code::Place;
+use crate::shell::config::values::{Color, Recipient, Since};
+use crate::wire::code::Endpoint;
 
 /// The beacon's group if nothing else is said.
-pub const DEFAULT_GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
+pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
+    SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
 /// Most rooms, interfaces and places to dial that may be given.
-pub const REPEATS_MAX: usize = 64;
+pub const OPTION_REPEATS_MAX: usize = 64;
 /// What a program is started with, and cannot change for those who act through it.
-pub const OF_PROGRAM: [&str; 5] = [
+pub const START_ONLY_OPTIONS: [&str; 5] = [
     "--username",
     "--port",
     "--multicast",
@@ -31,15 +34,15 @@ pub const OF_PROGRAM: [&str; 5] = [
     "--secret-file",
 ];
 /// Longest options file, in bytes.
-const FILE_MAX: u64 = 64 * 1024;
+const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// All that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    pub command: Verb,
+    pub subcommand: Subcommand,
     pub username: Nick,
     /// Of [`OF_PROGRAM`], those that stand on the command line.
-    pub by_hand: Vec<&'static str>,
+    pub explicit: Vec<&'static str>,
     /// `None`: 9999, or any free one if that is taken. `Some(0)`: any free one.
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
@@ -48,9 +51,9 @@ pub struct Options {
     /// none stands for all.
     pub rooms: Vec<Room>,
     /// `send --to`, if that is a peer.
-    pub to: Option<Whom>,
+    pub to_peer: Option<PeerSelector>,
     /// To be dialed.
-    pub peers: Vec<Place>,
+    pub static_peers: Vec<Endpoint>,
     /// Only these; empty: all.
     pub interfaces: Vec<String>,
     pub secret_file: Option<PathBuf>,
@@ -60,7 +63,7 @@ pub struct Options {
     /// `listen`: chat lines after which to stop, at least 1. `history`: only the last so many.
     pub count: Option<u64>,
     /// Milliseconds; `None`: what the command does by default.
-    pub wait: Option<u64>,
+    pub wait_ms: Option<u64>,
     /// `send`: how many peers must hold it; `None`: everyone known to be in the room.
     pub need: Option<u64>,
     /// Stored lines to be printed first.
@@ -68,7 +71,7 @@ pub struct Options {
     /// Own lines are printed.
     pub echo: bool,
     /// Piped lines that begin with / are commands.
-    pub commands: bool,
+    pub has_slash_commands: bool,
     pub color: Color,
     pub quiet: bool,
     pub debug: bool,
@@ -84,12 +87,12 @@ pub struct Options {
 
 impl Options {
     /// Nothing goes to disk.
-    pub fn ephemeral(&self) -> bool {
+    pub fn is_ephemeral(&self) -> bool {
         self.directory.is_none()
     }
 
     /// The lines of TEXT, without their ends: each is one message. Empty TEXT has none.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn text_lines(&self) -> impl Iterator<Item = &[u8]> {
         let text = self.text.as_deref().unwrap_or_default();
         text.split_inclusive(|b| *b == b'\n')
             .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
@@ -97,19 +100,21 @@ impl Options {
 }
 
 /// The environment, by name.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Of this process: its arguments, its environment, its options file.
 ///
 /// # Errors
 /// As of [`parse`] and [`read_file`]; a bad options file keeps nobody from -h and -V.
-pub fn of_process() -> Result<Options, Failure> {
+pub fn from_process() -> Result<Options, Failure> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let env: Env<'_> = &|name| std::env::var_os(name);
-    match read_file(env) {
+    let env: EnvLookup<'_> = &|name| std::env::var_os(name);
+    match read_options_file(env) {
         Ok(file) => parse(args, env, file),
         Err(failure) => match parse(args, env, None)? {
-            options if matches!(options.command, Verb::Help | Verb::Version) => Ok(options),
+            options if matches!(options.subcommand, Subcommand::Help | Subcommand::Version) => {
+                Ok(options)
+            }
             _ => Err(failure),
         },
     }
@@ -119,9 +124,9 @@ pub fn of_process() -> Result<Options, Failure> {
 ///
 /// # Errors
 /// 78: it cannot be read, is not UTF-8, or is longer than 64 KiB.
-pub fn read_file(env: Env<'_>) -> Result<Option<String>, Failure> {
-    let config = absolute(env, "XDG_CONFIG_HOME")
-        .or_else(|| absolute(env, "HOME").map(|home| home.join(".config")));
+pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> {
+    let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
+        .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")));
     let Some(path) = config.map(|config| config.join("p2pchat/options")) else {
         return Ok(None);
     };
@@ -134,10 +139,10 @@ pub fn read_file(env: Env<'_>) -> Result<Option<String>, Failure> {
         Err(error) => return Err(bad(&error.to_string())),
     };
     let mut text = String::new();
-    file.take(FILE_MAX + 1)
+    file.take(OPTIONS_FILE_MAX_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(|error| bad(&error.to_string()))?;
-    if text.len() as u64 > FILE_MAX {
+    if text.len() as u64 > OPTIONS_FILE_MAX_BYTES {
         return Err(bad("longer than 64 KiB"));
     }
     Ok(Some(text))
@@ -150,133 +155,148 @@ pub fn read_file(env: Env<'_>) -> Result<Option<String>, Failure> {
 /// 2, with one sentence that helps.
 pub fn parse(
     args: Vec<OsString>,
-    env: Env<'_>,
+    env: EnvLookup<'_>,
     options_file: Option<String>,
 ) -> Result<Options, Failure> {
-    let Scanned { verb, given, text } = scan(args)?;
-    let asked = !matches!(verb, Verb::Help | Verb::Version);
-    let sources = Sources {
-        verb,
-        line: if asked { given } else { Vec::new() },
+    let ParsedArguments {
+        subcommand: verb,
+        options: given,
+        text,
+    } = parse_arguments(args)?;
+    let asked = !matches!(verb, Subcommand::Help | Subcommand::Version);
+    let sources = OptionSources {
+        subcommand: verb,
+        command_line: if asked { given } else { Vec::new() },
         file: match options_file {
-            Some(text) if asked => scan_file(&text)?,
+            Some(text) if asked => parse_options_file(&text)?,
             _ => Vec::new(),
         },
     };
-    let username = username(&sources, env)?;
-    let (rooms, to) = rooms(&sources)?;
-    let secret_file = sources.path("--secret-file", env, "P2PCHAT_SECRET_FILE")?;
+    let username = choose_username(&sources, env)?;
+    let (rooms, to) = choose_rooms(&sources)?;
+    let secret_file = sources.path_value("--secret-file", env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
-        command: verb,
+        subcommand: verb,
         username,
-        by_hand: OF_PROGRAM
+        explicit: START_ONLY_OPTIONS
             .into_iter()
-            .filter(|long| has(&sources.line, long))
+            .filter(|long| is_given(&sources.command_line, long))
             .collect(),
-        port: sources.last("--port", values::port)?,
+        port: sources.last_value("--port", values::parse_port)?,
         multicast: sources
-            .last("--multicast", values::group)?
-            .unwrap_or(Some(DEFAULT_GROUP)),
+            .last_value("--multicast", values::parse_multicast_group)?
+            .unwrap_or(Some(DEFAULT_MULTICAST_GROUP)),
         rooms,
-        to,
-        peers: peers(&sources)?,
-        interfaces: bounded(
+        to_peer: to,
+        static_peers: choose_static_peers(&sources)?,
+        interfaces: check_repeats(
             "--interface",
-            sources.all("--interface", values::interface)?,
+            sources.all_values("--interface", values::parse_interface_name)?,
         )?,
         secret_file,
-        directory: directory(&sources, env)?,
-        json: sources.flag("--json"),
-        count: sources.last("--count", values::count)?,
-        wait: sources.last("--wait", values::wait)?,
-        need: sources.last("--need", values::need)?,
-        backlog: sources.last("--backlog", values::backlog)?.unwrap_or(0),
-        echo: !sources.flag("--no-echo"),
-        commands: sources.flag("--commands"),
-        color: color(&sources, env)?,
-        quiet: sources.flag("--quiet"),
-        debug: sources.flag("--debug"),
-        qr: sources.flag("--qr"),
+        directory: choose_directory(&sources, env)?,
+        json: sources.has_flag("--json"),
+        count: sources.last_value("--count", values::parse_count)?,
+        wait_ms: sources.last_value("--wait", values::parse_wait_ms)?,
+        need: sources.last_value("--need", values::parse_need)?,
+        backlog: sources
+            .last_value("--backlog", values::parse_backlog)?
+            .unwrap_or(0),
+        echo: !sources.has_flag("--no-echo"),
+        has_slash_commands: sources.has_flag("--commands"),
+        color: choose_color(&sources, env)?,
+        quiet: sources.has_flag("--quiet"),
+        debug: sources.has_flag("--debug"),
+        qr: sources.has_flag("--qr"),
         text: (!text.is_empty()).then(|| text.join(OsStr::new(" ")).as_bytes().to_vec()),
         since: sources
-            .last("--since", values::since)?
+            .last_value("--since", values::check_since)?
             .and_then(|text| Since::parse(&text)),
-        search: sources.last("--search", values::search)?,
+        search: sources.last_value("--search", values::parse_search)?,
     })
 }
 
 /// The same option from several places.
-struct Sources {
-    verb: Verb,
-    line: Vec<Given>,
-    file: Vec<Given>,
+struct OptionSources {
+    subcommand: Subcommand,
+    command_line: Vec<ParsedOption>,
+    file: Vec<ParsedOption>,
 }
 
 /// What a value means, or why it means nothing, as a sentence.
-type Meaning<T> = fn(&OsStr) -> Result<T, String>;
+type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
-impl Sources {
+impl OptionSources {
     /// From the command line, and from the file. What the file says of other commands' options is checked, and left out.
-    fn both<T>(&self, long: &'static str, f: Meaning<T>) -> Result<(Vec<T>, Vec<T>), Failure> {
-        let line = understood(&self.line, long, f)?;
-        let mut file = understood(&self.file, long, f).map_err(|failure| {
+    fn values_by_source<T>(
+        &self,
+        long: &'static str,
+        f: ValueParser<T>,
+    ) -> Result<(Vec<T>, Vec<T>), Failure> {
+        let line = parse_values(&self.command_line, long, f)?;
+        let mut file = parse_values(&self.file, long, f).map_err(|failure| {
             Failure::new(
-                failure.status,
-                format!("options file: {}", failure.sentence),
+                failure.exit_status,
+                format!("options file: {}", failure.message),
             )
         })?;
-        if !self.belongs(long) {
+        if !self.is_applicable(long) {
             file.clear();
         }
         Ok((line, file))
     }
 
-    fn belongs(&self, long: &str) -> bool {
-        SPECS
+    fn is_applicable(&self, long: &str) -> bool {
+        OPTION_SPECS
             .iter()
-            .any(|spec| spec.long == long && spec.verbs.contains(&self.verb))
+            .any(|spec| spec.long == long && spec.subcommands.contains(&self.subcommand))
     }
 
-    fn all<T>(&self, long: &'static str, f: Meaning<T>) -> Result<Vec<T>, Failure> {
-        let (line, file) = self.both(long, f)?;
+    fn all_values<T>(&self, long: &'static str, f: ValueParser<T>) -> Result<Vec<T>, Failure> {
+        let (line, file) = self.values_by_source(long, f)?;
         Ok(if line.is_empty() { file } else { line })
     }
 
     /// Of several the last counts.
-    fn last<T>(&self, long: &'static str, f: Meaning<T>) -> Result<Option<T>, Failure> {
-        Ok(self.all(long, f)?.pop())
+    fn last_value<T>(&self, long: &'static str, f: ValueParser<T>) -> Result<Option<T>, Failure> {
+        Ok(self.all_values(long, f)?.pop())
     }
 
-    fn path(
+    fn path_value(
         &self,
         long: &'static str,
-        env: Env<'_>,
+        env: EnvLookup<'_>,
         name: &str,
     ) -> Result<Option<PathBuf>, Failure> {
-        let (mut line, mut file) = self.both(long, values::path)?;
+        let (mut line, mut file) = self.values_by_source(long, values::parse_path)?;
         Ok(line
             .pop()
-            .or_else(|| set(env, name).map(PathBuf::from))
+            .or_else(|| non_empty_variable(env, name).map(PathBuf::from))
             .or(file.pop()))
     }
 
-    fn flag(&self, long: &str) -> bool {
-        has(&self.line, long) || (has(&self.file, long) && self.belongs(long))
+    fn has_flag(&self, long: &str) -> bool {
+        is_given(&self.command_line, long)
+            || (is_given(&self.file, long) && self.is_applicable(long))
     }
 }
 
-fn has(given: &[Given], long: &str) -> bool {
+fn is_given(given: &[ParsedOption], long: &str) -> bool {
     given.iter().any(|given| given.long == long)
 }
 
-fn understood<T>(given: &[Given], long: &'static str, f: Meaning<T>) -> Result<Vec<T>, Failure> {
-    let values = values_of(given, long)?.into_iter();
+fn parse_values<T>(
+    given: &[ParsedOption],
+    long: &'static str,
+    f: ValueParser<T>,
+) -> Result<Vec<T>, Failure> {
+    let values = raw_values(given, long)?.into_iter();
     values.map(|v| f(&v).map_err(Failure::usage)).collect()
 }
 
 /// The option part was found by our own scan, as pico-args knows no end of options; the values are its own business. One copy for all
 /// types of value: it is large.
-fn values_of(given: &[Given], long: &'static str) -> Result<Vec<OsString>, Failure> {
+fn raw_values(given: &[ParsedOption], long: &'static str) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for given in given.iter().filter(|given| given.long == long) {
         words.push(OsString::from(long));
@@ -289,48 +309,54 @@ fn values_of(given: &[Given], long: &'static str) -> Result<Vec<OsString>, Failu
 }
 
 /// An empty variable is as good as none.
-fn set(env: Env<'_>, name: &str) -> Option<OsString> {
+fn non_empty_variable(env: EnvLookup<'_>, name: &str) -> Option<OsString> {
     env(name).filter(|value| !value.is_empty())
 }
 
 /// A relative path in these variables means nothing (XDG Base Directory Specification).
-fn absolute(env: Env<'_>, name: &str) -> Option<PathBuf> {
-    set(env, name)
+fn absolute_path_variable(env: EnvLookup<'_>, name: &str) -> Option<PathBuf> {
+    non_empty_variable(env, name)
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
 }
 
-fn username(sources: &Sources, env: Env<'_>) -> Result<Nick, Failure> {
-    let (mut line, mut file) = sources.both("--username", values::nick)?;
+fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, Failure> {
+    let (mut line, mut file) = sources.values_by_source("--username", values::parse_nick)?;
     if let Some(nick) = line.pop() {
         return Ok(nick);
     }
     let cleaned = |text: OsString| {
         let text = text.to_string_lossy().replace('\u{fffd}', "");
-        Nick::cleaned(&text)
+        Nick::sanitize(&text)
     };
-    let user = || set(env, "USER").filter(|user| user != "root");
+    let user = || non_empty_variable(env, "USER").filter(|user| user != "root");
     let host = || nix::unistd::gethostname().ok();
-    Ok(set(env, "P2PCHAT_USERNAME")
+    Ok(non_empty_variable(env, "P2PCHAT_USERNAME")
         .and_then(cleaned)
         .or(file.pop())
         .or_else(|| user().and_then(cleaned))
         .or_else(|| host().and_then(cleaned))
-        .unwrap_or_else(|| Nick::foreign("anonymous")))
+        .unwrap_or_else(|| Nick::new_or_placeholder("anonymous")))
 }
 
-fn rooms(sources: &Sources) -> Result<(Vec<Room>, Option<Whom>), Failure> {
+fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelector>), Failure> {
     let mut rooms: Vec<Room> = Vec::new();
-    let (to, whom) = match sources.last("--to", values::target)? {
-        Some(To::Room(room)) => (Some(room), None),
-        Some(To::Peer(whom)) => (None, Some(whom)),
+    let (to, whom) = match sources.last_value("--to", values::parse_recipient)? {
+        Some(Recipient::Room(room)) => (Some(room), None),
+        Some(Recipient::Peer(whom)) => (None, Some(whom)),
         None => (None, None),
     };
-    if sources.verb == Verb::History {
-        let only = sources.all("--room", values::room)?;
-        return Ok((bounded("--room", to.map_or(only, |to| vec![to]))?, whom));
+    if sources.subcommand == Subcommand::History {
+        let only = sources.all_values("--room", values::parse_room)?;
+        return Ok((
+            check_repeats("--room", to.map_or(only, |to| vec![to]))?,
+            whom,
+        ));
     }
-    for room in to.into_iter().chain(sources.all("--room", values::room)?) {
+    for room in to
+        .into_iter()
+        .chain(sources.all_values("--room", values::parse_room)?)
+    {
         if !rooms.contains(&room) {
             rooms.push(room);
         }
@@ -338,30 +364,36 @@ fn rooms(sources: &Sources) -> Result<(Vec<Room>, Option<Whom>), Failure> {
     if rooms.is_empty() {
         rooms.push(Room::general());
     }
-    Ok((bounded("--room", rooms)?, whom))
+    Ok((check_repeats("--room", rooms)?, whom))
 }
 
-fn peers(sources: &Sources) -> Result<Vec<Place>, Failure> {
-    let codes = sources.all("--peer", values::peer)?;
-    bounded("--peer", codes.into_iter().flatten().collect())
+fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
+    let codes = sources.all_values("--peer", values::parse_static_peer)?;
+    check_repeats("--peer", codes.into_iter().flatten().collect())
 }
 
-fn bounded<T>(long: &str, list: Vec<T>) -> Result<Vec<T>, Failure> {
-    if list.len() > REPEATS_MAX {
+fn check_repeats<T>(long: &str, list: Vec<T>) -> Result<Vec<T>, Failure> {
+    if list.len() > OPTION_REPEATS_MAX {
         return Err(Failure::usage(format!(
-            "{long} was given more than {REPEATS_MAX} times"
+            "{long} was given more than {OPTION_REPEATS_MAX} times"
         )));
     }
     Ok(list)
 }
 
 /// `None`: in memory only.
-fn directory(sources: &Sources, env: Env<'_>) -> Result<Option<PathBuf>, Failure> {
-    let (mut line, mut file) = sources.both("--dir", values::path)?;
+fn choose_directory(
+    sources: &OptionSources,
+    env: EnvLookup<'_>,
+) -> Result<Option<PathBuf>, Failure> {
+    let (mut line, mut file) = sources.values_by_source("--dir", values::parse_path)?;
     let levels = [
-        (line.pop(), has(&sources.line, "--ephemeral")),
-        (set(env, "P2PCHAT_DIR").map(PathBuf::from), false),
-        (file.pop(), has(&sources.file, "--ephemeral")),
+        (line.pop(), is_given(&sources.command_line, "--ephemeral")),
+        (
+            non_empty_variable(env, "P2PCHAT_DIR").map(PathBuf::from),
+            false,
+        ),
+        (file.pop(), is_given(&sources.file, "--ephemeral")),
     ];
     for level in levels {
         match level {
@@ -375,14 +407,14 @@ fn directory(sources: &Sources, env: Env<'_>) -> Result<Option<PathBuf>, Failure
             (None, false) => {}
         }
     }
-    let state = absolute(env, "XDG_STATE_HOME")
-        .or_else(|| absolute(env, "HOME").map(|home| home.join(".local/state")))
+    let state = absolute_path_variable(env, "XDG_STATE_HOME")
+        .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| PathBuf::from("/var/lib"));
     Ok(Some(state.join("p2pchat")))
 }
 
-fn color(sources: &Sources, env: Env<'_>) -> Result<Color, Failure> {
-    let (mut line, mut file) = sources.both("--color", values::when)?;
-    let env = set(env, "NO_COLOR").map(|_| Color::Never);
+fn choose_color(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Color, Failure> {
+    let (mut line, mut file) = sources.values_by_source("--color", values::parse_color)?;
+    let env = non_empty_variable(env, "NO_COLOR").map(|_| Color::Never);
     Ok(line.pop().or(env).or(file.pop()).unwrap_or(Color::Auto))
 }

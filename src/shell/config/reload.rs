@@ -4,10 +4,10 @@
 use crate::base::event::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;
-use crate::shell::net::resolver::Name;
+use crate::shell::net::resolver::HostName;
 
 /// The commands that make the one of the other, and the places not yet dialed. Rooms joined by hand stay joined.
-pub fn changes(old: &Options, new: &Options) -> (Vec<Command>, Vec<Name>) {
+pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<HostName>) {
     let mut commands = Vec::new();
     if old.username != new.username {
         commands.push(Command::Nick(new.username.clone()));
@@ -20,6 +20,9 @@ pub fn changes(old: &Options, new: &Options) -> (Vec<Command>, Vec<Name>) {
         // Joining one moves the speaker there.
         commands.extend(new.rooms.first().cloned().map(Command::Join));
     }
-    let places = new.peers.iter().filter(|place| !old.peers.contains(place));
-    (commands, places.map(Name::of).collect())
+    let places = new
+        .static_peers
+        .iter()
+        .filter(|place| !old.static_peers.contains(place));
+    (commands, places.map(HostName::from_endpoint).collect())
 }

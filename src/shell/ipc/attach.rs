@@ -6,71 +6,78 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::base::identity::NetworkTag;
-use crate::shell::config::exit_status::FAILED;
+use crate::shell::config::exit_status::GENERAL_ERROR;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
-use crate::shell::ipc::client::{Guest, PATIENCE};
-use crate::shell::ipc::connection::is_own;
-use crate::shell::ipc::message::{ANSWER_MAX, Message, Told, Welcome};
+use crate::shell::ipc::client::{Client, RESPONSE_TIMEOUT_MS};
+use crate::shell::ipc::connection::is_same_user;
+use crate::shell::ipc::message::{IpcMessage, RESPONSE_BODY_MAX_BYTES, Response, Welcome};
 use crate::shell::ipc::server;
-use crate::shell::session::builder::Desk;
-use crate::shell::state::state_dir::{lock, read_secret};
+use crate::shell::session::builder::SessionBuilder;
+use crate::shell::state::state_dir::{lock_directory, read_secret};
 
 /// The least for which a program that does not answer is waited for, in milliseconds.
-const PATIENCE_MIN: u64 = 2_000;
+const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
 /// How coming into a directory ended.
-pub enum Entry {
+pub enum AttachOutcome {
     /// The run is over, with this status.
-    Over(u8),
+    Exited(u8),
     /// Nobody runs there any more: the directory's lock.
-    Free(File),
+    Locked(File),
 }
 
 /// Acts through the program that runs in the directory; gives its lock once there is none.
 ///
 /// # Errors
 /// 78: the directory can't be used. 2: options that are not those of the program that runs there. 1: it does not answer.
-pub fn enter(desk: &mut Desk, directory: &Path) -> Result<Entry, Failure> {
-    let path = server::path(directory)?;
-    let mut guest = Guest::new(&desk.options);
-    let patience = desk.options.wait.unwrap_or(PATIENCE).max(PATIENCE_MIN);
-    let mut until = desk.clock.now().time + PATIENCE;
+pub fn attach_or_lock(
+    desk: &mut SessionBuilder,
+    directory: &Path,
+) -> Result<AttachOutcome, Failure> {
+    let path = server::socket_path(directory)?;
+    let mut guest = Client::new(&desk.options);
+    let patience = desk
+        .options
+        .wait_ms
+        .unwrap_or(RESPONSE_TIMEOUT_MS)
+        .max(RESPONSE_TIMEOUT_MIN_MS);
+    let mut until = desk.clock.now().time + RESPONSE_TIMEOUT_MS;
     loop {
-        if let Some((stream, welcome)) = knock(&path, directory, patience)? {
-            agree(&desk.options, directory, &welcome)?;
-            let stayed = guest.stay(desk, directory, stream, welcome);
+        if let Some((stream, welcome)) = connect(&path, directory, patience)? {
+            check_compatible(&desk.options, directory, &welcome)?;
+            let stayed = guest.run(desk, directory, stream, welcome);
             if let Some(status) = stayed? {
-                return Ok(Entry::Over(status));
+                return Ok(AttachOutcome::Exited(status));
             }
-            until = desk.clock.now().time + PATIENCE;
+            until = desk.clock.now().time + RESPONSE_TIMEOUT_MS;
         }
-        if let Some(lock) = lock(directory)? {
-            if guest.stayed() {
-                let network = own_network(&desk.options)?;
-                guest.hand_over(desk, network)?;
+        if let Some(lock) = lock_directory(directory)? {
+            if guest.was_attached() {
+                let network = configured_network(&desk.options)?;
+                guest.hand_over_commands(desk, network)?;
             }
-            return Ok(Entry::Free(lock));
+            return Ok(AttachOutcome::Locked(lock));
         }
         if desk.clock.now().time >= until {
-            return Err(silent(directory));
+            return Err(unresponsive_failure(directory));
         }
-        if let Some(status) = guest.nap(desk)? {
-            return Ok(Entry::Over(status));
+        if let Some(status) = guest.wait_to_reconnect(desk)? {
+            return Ok(AttachOutcome::Exited(status));
         }
     }
 }
 
-fn silent(directory: &Path) -> Failure {
+fn unresponsive_failure(directory: &Path) -> Failure {
     let sentence = format!(
         "the p2pchat that runs in {} does not answer: end it, or give this one its own directory with --dir, or --ephemeral",
         directory.display()
     );
-    Failure::new(FAILED, sentence)
+    Failure::new(GENERAL_ERROR, sentence)
 }
 
 /// Connects, and hears who is there. `None`: nobody.
-fn knock(
+fn connect(
     path: &Path,
     directory: &Path,
     patience: u64,
@@ -78,32 +85,32 @@ fn knock(
     let Ok(stream) = UnixStream::connect(path) else {
         return Ok(None);
     };
-    if !is_own(&stream) {
+    if !is_same_user(&stream) {
         let sentence = format!(
             "another user's p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
             directory.display()
         );
         return Err(Failure::config(sentence));
     }
-    greeted(stream, directory, patience)
+    read_welcome(stream, directory, patience)
 }
 
 /// The program that runs in the directory, for those who only want to know of it: another user's is none.
 ///
 /// # Errors
 /// 1: it does not answer.
-pub fn running(directory: &Path) -> Result<Option<Welcome>, Failure> {
-    let stream = server::path(directory).map(UnixStream::connect);
+pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
+    let stream = server::socket_path(directory).map(UnixStream::connect);
     match stream {
-        Ok(Ok(stream)) if is_own(&stream) => {
-            let met = greeted(stream, directory, PATIENCE)?;
+        Ok(Ok(stream)) if is_same_user(&stream) => {
+            let met = read_welcome(stream, directory, RESPONSE_TIMEOUT_MS)?;
             Ok(met.map(|(_, welcome)| welcome))
         }
         _ => Ok(None),
     }
 }
 
-fn greeted(
+fn read_welcome(
     mut stream: UnixStream,
     directory: &Path,
     patience: u64,
@@ -115,20 +122,22 @@ fn greeted(
         return Ok(None);
     }
     loop {
-        match Message::take(&mut input, ANSWER_MAX).map(|message| message.map(Message::told)) {
-            Ok(Some(Some(Told::Welcome(welcome)))) if input.is_empty() => {
+        match IpcMessage::decode(&mut input, RESPONSE_BODY_MAX_BYTES)
+            .map(|message| message.map(IpcMessage::into_response))
+        {
+            Ok(Some(Some(Response::Welcome(welcome)))) if input.is_empty() => {
                 let ready = stream.set_nonblocking(true).is_ok();
                 return Ok(ready.then_some((stream, *welcome)));
             }
             Ok(None) => {}
-            _ => return Err(silent(directory)),
+            _ => return Err(unresponsive_failure(directory)),
         }
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(None),
             Ok(n) => input.extend_from_slice(buffer.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(silent(directory));
+                return Err(unresponsive_failure(directory));
             }
             Err(_) => return Ok(None),
         }
@@ -136,7 +145,7 @@ fn greeted(
 }
 
 /// The network that this run's own options name.
-fn own_network(options: &Options) -> Result<NetworkTag, Failure> {
+fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
     let path = options.secret_file.as_deref();
     let secret = path.map(|path| read_secret(path, &mut Vec::new()));
     Ok(secret
@@ -148,15 +157,19 @@ fn own_network(options: &Options) -> Result<NetworkTag, Failure> {
 ///
 /// # Errors
 /// 2: it is not. 78: a secret cannot be read.
-pub fn agree(options: &Options, directory: &Path, welcome: &Welcome) -> Result<(), Failure> {
+pub fn check_compatible(
+    options: &Options,
+    directory: &Path,
+    welcome: &Welcome,
+) -> Result<(), Failure> {
     let secret = options.secret_file.as_ref().map(|_| "--secret-file");
-    for long in options.by_hand.iter().copied().chain(secret) {
+    for long in options.explicit.iter().copied().chain(secret) {
         let same = match long {
             "--username" => options.username == welcome.me.nick,
             "--port" => options.port == Some(welcome.port),
             "--multicast" => options.multicast == welcome.multicast,
             "--interface" => options.interfaces == welcome.interfaces,
-            _ => own_network(options)? == welcome.network,
+            _ => configured_network(options)? == welcome.network,
         };
         if !same {
             return Err(Failure::usage(format!(

@@ -13,127 +13,133 @@ use crate::base::event::{Command, Delivery, Notice};
 use crate::base::identity::NetworkTag;
 use crate::base::name::{Room, Target};
 use crate::base::time::{Now, Time};
-use crate::shell::config::exit_status::FAILED;
+use crate::shell::config::exit_status::GENERAL_ERROR;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
-use crate::shell::ipc::connection::Pipe;
+use crate::shell::ipc::connection::Connection;
 use crate::shell::ipc::message;
-use crate::shell::ipc::message::{ANSWER_MAX, Log, Message, Told, Welcome};
-use crate::shell::ipc::outbox::{Asked, Outbox};
+use crate::shell::ipc::message::{
+    IpcMessage, LogIdWords, RESPONSE_BODY_MAX_BYTES, Response, Welcome,
+};
+use crate::shell::ipc::outbox::{Outbox, UnresolvedSend};
 use crate::shell::os::signals::Signals;
-use crate::shell::runtime::event_loop::SIGNALS;
-use crate::shell::session::builder::{Desk, cannot};
+use crate::shell::runtime::event_loop::SIGNALS_TOKEN;
+use crate::shell::session::builder::{SessionBuilder, io_failure};
 use crate::shell::session::session::Session;
-use crate::shell::state::state_dir::State;
-use crate::shell::store::read_only::View;
+use crate::shell::state::state_dir::StateDir;
+use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::store::Store;
 
-const LINK: Token = Token(4);
+const SERVER_TOKEN: Token = Token(4);
 /// Milliseconds for which an answer is waited for.
-pub const PATIENCE: u64 = 10_000;
+pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds between two tries to come in.
-const RETRY: u64 = 5;
+const RECONNECT_INTERVAL_MS: u64 = 5;
 /// Milliseconds for which a run that was ended waits for what it said to be taken.
-const LINGER: u64 = 1_300;
+const UNSENT_LINES_TIMEOUT_MS: u64 = 1_300;
 /// Milliseconds that the last lines may take then.
-const LAST: u64 = 500;
+const CLOSE_TIMEOUT_MS: u64 = 500;
 /// All that outlives the program it acts through.
-pub struct Guest {
+pub struct Client {
     welcome: Option<Welcome>,
     /// The first is spoken in.
     rooms: Vec<Room>,
     store: Store,
     outbox: Outbox,
     /// Parts of the history that are to open, or to close.
-    opening: usize,
+    pending_opens: usize,
     /// The peers were asked for.
-    looking: bool,
+    is_peers_pending: bool,
     /// When something was last asked for.
-    asked: Time,
+    last_request_at: Time,
     /// When it last told of what was said, or, if nothing of that is on its way, the last turn.
-    answered: Time,
+    last_response_at: Time,
     /// It was asked for delivery, and has not told of it yet.
-    finishing: bool,
-    met: bool,
+    is_finish_pending: bool,
+    has_linked_peer: bool,
     delivery: Delivery,
     /// An ended run goes at this time, whatever it still has to say.
-    until: Option<Time>,
+    unsent_deadline: Option<Time>,
 }
 
-impl Guest {
-    pub fn new(options: &Options) -> Guest {
-        Guest {
+impl Client {
+    pub fn new(options: &Options) -> Client {
+        Client {
             welcome: None,
             rooms: options.rooms.clone(),
-            store: Store::view(View::new(Path::new(""), NetworkTag::OPEN, false)),
+            store: Store::read_only(ReadOnlyStore::new(Path::new(""), NetworkTag::OPEN, false)),
             outbox: Outbox::default(),
-            opening: 0,
-            looking: false,
-            asked: Time(0),
-            answered: Time(0),
-            finishing: false,
-            met: false,
+            pending_opens: 0,
+            is_peers_pending: false,
+            last_request_at: Time(0),
+            last_response_at: Time(0),
+            is_finish_pending: false,
+            has_linked_peer: false,
             delivery: Delivery {
-                linked: 0,
-                holding: 0,
-                needed: 0,
-                lacking: false,
-                settled: false,
-                again: None,
+                linked_peers: 0,
+                acked_peers: 0,
+                required_peers: 0,
+                has_undelivered: false,
+                is_settled: false,
+                recheck_at: None,
             },
-            until: None,
+            unsent_deadline: None,
         }
     }
 
     /// Acts through the program at the other end. `None`: that ended.
-    pub fn stay(
+    pub fn run(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut SessionBuilder,
         directory: &Path,
         stream: UnixStream,
         welcome: Welcome,
     ) -> Result<Option<u8>, Failure> {
-        self.same_network(welcome.network)?;
+        self.check_network(welcome.network)?;
         let history = directory.join("history");
-        self.store = Store::view(View::new(&history, welcome.network, !welcome.prints));
-        let (mut session, mut signals) = desk.sit(&welcome.me, welcome.age)?;
+        self.store = Store::read_only(ReadOnlyStore::new(
+            &history,
+            welcome.network,
+            !welcome.is_printing_transcript,
+        ));
+        let (mut session, mut signals) = desk.take_or_build(&welcome.me, welcome.uptime_ms)?;
         // What is wrong with the list the running program has said.
-        let known = State::unlocked(directory).known_peers(&mut Vec::new());
+        let known = StateDir::open_unlocked(directory).read_known_peers(&mut Vec::new());
         for known in known.unwrap_or_default() {
-            session.face.know(known.id, &known.nick);
+            session.renderer.record_known_name(known.id, &known.nick);
         }
         let stream = mio::net::UnixStream::from_std(stream);
-        let mut pipe = Pipe::new(stream, desk.poll.registry(), LINK)
-            .map_err(|error| cannot("the socket cannot be used", &error))?;
+        let mut pipe = Connection::new(stream, desk.poll.registry(), SERVER_TOKEN)
+            .map_err(|error| io_failure("the socket cannot be used", &error))?;
         let (me, port) = (welcome.me.clone(), welcome.port);
-        self.met = welcome.met;
+        self.has_linked_peer = welcome.has_linked_peer;
         self.welcome = Some(welcome);
         self.outbox.drop_stored(&self.store, &me.id);
-        self.asked = desk.clock.now().time;
-        self.answered = self.asked;
-        for place in &desk.options.peers {
-            message::put_dial(&mut pipe.output, place);
+        self.last_request_at = desk.clock.now().time;
+        self.last_response_at = self.last_request_at;
+        for place in &desk.options.static_peers {
+            message::encode_dial(&mut pipe.output, place);
         }
-        self.begin(&mut session, &mut pipe);
-        session.ready(port, &me, self.rooms.first());
-        session.goal.through = true;
-        let stayed = self.turns(desk, &mut session, &mut signals, &mut pipe);
-        session.goal.through = false;
-        let stayed = stayed.map_err(|error| cannot("the run had to end", &error))?;
+        self.send_initial_requests(&mut session, &mut pipe);
+        session.announce_ready(port, &me, self.rooms.first());
+        session.exit_policy.is_attached = true;
+        let stayed = self.run_turns(desk, &mut session, &mut signals, &mut pipe);
+        session.exit_policy.is_attached = false;
+        let stayed = stayed.map_err(|error| io_failure("the run had to end", &error))?;
         match stayed {
-            Some(_) => session.close(&mut self.store, LAST),
-            None => desk.seat = Some((session, signals)),
+            Some(_) => session.close(&mut self.store, CLOSE_TIMEOUT_MS),
+            None => desk.existing_session = Some((session, signals)),
         }
         Ok(stayed)
     }
 
     /// It acted through a program.
-    pub fn stayed(&self) -> bool {
+    pub fn was_attached(&self) -> bool {
         self.welcome.is_some()
     }
 
     /// A secret keeps what is said with those who know it, also when another program goes on with it.
-    fn same_network(&self, network: NetworkTag) -> Result<(), Failure> {
+    fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
             return Err(Failure::config(
@@ -144,54 +150,58 @@ impl Guest {
     }
 
     /// What the program is to know first.
-    fn begin(&mut self, session: &mut Session, pipe: &mut Pipe) {
+    fn send_initial_requests(&mut self, session: &mut Session, pipe: &mut Connection) {
         let out = &mut pipe.output;
         for room in &self.rooms {
-            message::put(out, format_args!("join {room}"));
+            message::encode_header(out, format_args!("join {room}"));
         }
-        message::put(out, format_args!("direct"));
-        self.opening = self.rooms.len() + 1;
-        if session.prints() {
-            message::put(out, format_args!("follow"));
+        message::encode_header(out, format_args!("direct"));
+        self.pending_opens = self.rooms.len() + 1;
+        if session.is_printing_transcript() {
+            message::encode_header(out, format_args!("follow"));
         }
-        self.outbox.begin(out);
-        if std::mem::take(&mut self.looking) {
-            session.take_over(vec![Command::Peers]);
+        self.outbox.resend_all(out);
+        if std::mem::take(&mut self.is_peers_pending) {
+            session.queue_commands_first(vec![Command::Peers]);
         }
-        self.delivery.settled = false;
-        self.finishing = false;
-        session.take_over(Vec::new());
+        self.delivery.is_settled = false;
+        self.is_finish_pending = false;
+        session.queue_commands_first(Vec::new());
     }
 
-    fn turns(
+    fn run_turns(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut SessionBuilder,
         session: &mut Session,
         signals: &mut Signals,
-        pipe: &mut Pipe,
+        pipe: &mut Connection,
     ) -> io::Result<Option<u8>> {
         let mut events = Events::with_capacity(16);
         let mut now = desk.clock.now();
         loop {
             session.end_turn(&mut self.store)?;
             pipe.flush();
-            if let Some(status) = self.over(session, now) {
+            if let Some(status) = self.poll_exit_status(session, now) {
                 return Ok(Some(status));
             }
-            let takes = self.takes();
+            let takes = self.can_accept();
             // Behind a reader who is looked for nothing else is done.
-            let looks = self.outbox.asked().is_some();
-            let pauses = self.opening > 0 || looks || session.goal.ended();
-            let busy = pipe.readable || !pauses && session.busy(takes);
-            let deadlines = match (self.asks(), self.outbox.asked()) {
-                (true, _) => [None, self.until, Some(self.asked + PATIENCE)],
-                (false, Some(asked)) => [None, self.until, Some(asked.until)],
-                (false, None) => [self.deadline(session), self.until, None],
+            let looks = self.outbox.unresolved().is_some();
+            let pauses = self.pending_opens > 0 || looks || session.exit_policy.has_ended();
+            let busy = pipe.is_readable || !pauses && session.has_input(takes);
+            let deadlines = match (self.is_response_due(), self.outbox.unresolved()) {
+                (true, _) => [
+                    None,
+                    self.unsent_deadline,
+                    Some(self.last_request_at + RESPONSE_TIMEOUT_MS),
+                ],
+                (false, Some(asked)) => [None, self.unsent_deadline, Some(asked.deadline)],
+                (false, None) => [self.deadline(session), self.unsent_deadline, None],
             };
             let least = deadlines.into_iter().flatten().min();
             let timeout = match least {
                 _ if busy => Some(Duration::ZERO),
-                least => least.map(|at| Duration::from_millis(at.since(now.time))),
+                least => least.map(|at| Duration::from_millis(at.ms_since(now.time))),
             };
             match desk.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
@@ -200,337 +210,375 @@ impl Guest {
             now = desk.clock.now();
             for event in &events {
                 match event.token() {
-                    SIGNALS => {
-                        for signal in signals.pending() {
-                            session.signal(signal);
+                    SIGNALS_TOKEN => {
+                        for signal in signals.take_pending() {
+                            session.handle_signal(signal);
                         }
                     }
-                    LINK => pipe.event(event),
+                    SERVER_TOKEN => pipe.handle_event(event),
                     _ => {}
                 }
             }
-            if pipe.readable {
+            if pipe.is_readable {
                 pipe.read();
             }
-            if !self.waits() {
-                self.answered = now.time;
+            if !self.is_awaiting_delivery() {
+                self.last_response_at = now.time;
             }
-            while let Some(told) = hear(pipe) {
-                if matches!(told, Told::Accepted(..) | Told::Refused | Told::Found(_)) {
-                    self.answered = now.time;
+            while let Some(told) = next_response(pipe) {
+                if matches!(
+                    told,
+                    Response::Accepted(..) | Response::Rejected | Response::Resolved(_)
+                ) {
+                    self.last_response_at = now.time;
                 }
-                self.told(session, &mut pipe.output, told)?;
+                self.handle_response(session, &mut pipe.output, told)?;
             }
-            if pipe.ended {
+            if pipe.is_closed {
                 return Ok(None);
             }
-            if session.goal.status().is_some() {
+            if session.exit_policy.exit_status().is_some() {
                 continue;
             }
-            session.take_in(now, takes);
-            while self.opening == 0
-                && self.outbox.asked().is_none()
+            session.read_input(now, takes);
+            while self.pending_opens == 0
+                && self.outbox.unresolved().is_none()
                 && let Some(command) = session.next_command(now.time)
             {
-                self.command(session, pipe, command, now);
+                self.handle_command(session, pipe, command, now);
             }
-            if !session.goal.ended() {
-                session.look_back(now, &self.store, self.rooms.first());
+            if !session.exit_policy.has_ended() {
+                session.poll_history_query(now, &self.store, self.rooms.first());
             }
         }
     }
 
     /// An answer is due.
-    fn asks(&self) -> bool {
-        self.opening > 0 || self.looking
+    fn is_response_due(&self) -> bool {
+        self.pending_opens > 0 || self.is_peers_pending
     }
 
-    fn takes(&self) -> bool {
-        self.opening == 0 && self.outbox.takes()
+    fn can_accept(&self) -> bool {
+        self.pending_opens == 0 && self.outbox.can_accept()
     }
 
     /// Something is on its way to the program, or its answer from there.
-    fn waits(&self) -> bool {
-        self.finishing || !self.outbox.is_empty()
+    fn is_awaiting_delivery(&self) -> bool {
+        self.is_finish_pending || !self.outbox.is_empty()
     }
 
     /// When this run has waited long enough. The time for delivery is none for answers: a program may just be busy.
     fn deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline();
-        match self.waits() && !session.goal.ended() {
+        match self.is_awaiting_delivery() && !session.exit_policy.has_ended() {
             false => deadline,
-            true => deadline.map(|at| at.max(self.answered + PATIENCE)),
+            true => deadline.map(|at| at.max(self.last_response_at + RESPONSE_TIMEOUT_MS)),
         }
     }
 
-    fn over(&mut self, session: &mut Session, now: Now) -> Option<u8> {
+    fn poll_exit_status(&mut self, session: &mut Session, now: Now) -> Option<u8> {
         let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
         // A script that quits right behind its last line means that to be said.
-        if session.goal.is_cut() || late(self.until) {
-            look_no_more(&mut self.outbox, session);
+        if session.exit_policy.is_aborted() || late(self.unsent_deadline) {
+            cancel_resolve(&mut self.outbox, session);
         }
         let stored = self.outbox.is_empty();
-        let says = session.goal.status().is_none() && session.has_unsent_lines();
-        if session.goal.ended() && (!stored || says) {
-            let until = *self.until.get_or_insert(now.time + LINGER);
+        let says = session.exit_policy.exit_status().is_none() && session.has_unsent_lines();
+        if session.exit_policy.has_ended() && (!stored || says) {
+            let until = *self
+                .unsent_deadline
+                .get_or_insert(now.time + UNSENT_LINES_TIMEOUT_MS);
             if until > now.time {
                 return None;
             }
         }
         let patience = self.deadline(session);
-        let silent = match self.outbox.asked() {
-            _ if self.asks() => self.asked + PATIENCE <= now.time,
-            Some(asked) => asked.until <= now.time,
+        let silent = match self.outbox.unresolved() {
+            _ if self.is_response_due() => self.last_request_at + RESPONSE_TIMEOUT_MS <= now.time,
+            Some(asked) => asked.deadline <= now.time,
             None => !stored && late(patience),
         };
-        if silent || !stored && late(self.until) {
-            session.complain(
+        if silent || !stored && late(self.unsent_deadline) {
+            session.warn(
                 "the program that runs in this directory does not answer: whether it has taken what was said last is not known",
             );
-            session.goal.end(FAILED);
+            session.exit_policy.end(GENERAL_ERROR);
             // Nothing of it is waited for any more.
             self.outbox.clear();
-            (self.opening, self.looking, self.until) = (0, false, None);
+            (
+                self.pending_opens,
+                self.is_peers_pending,
+                self.unsent_deadline,
+            ) = (0, false, None);
         }
-        let asks = self.asks() || self.outbox.asked().is_some();
-        if (asks || self.waits() && !late(patience)) && !session.goal.ended() {
+        let asks = self.is_response_due() || self.outbox.unresolved().is_some();
+        if (asks || self.is_awaiting_delivery() && !late(patience))
+            && !session.exit_policy.has_ended()
+        {
             return None;
         }
-        session.over(now, self.met, self.outbox.is_empty(), || self.delivery)
+        session.poll_exit_status(now, self.has_linked_peer, self.outbox.is_empty(), || {
+            self.delivery
+        })
     }
 
-    fn told(&mut self, session: &mut Session, out: &mut Vec<u8>, told: Told) -> io::Result<()> {
+    fn handle_response(
+        &mut self,
+        session: &mut Session,
+        out: &mut Vec<u8>,
+        told: Response,
+    ) -> io::Result<()> {
         match told {
-            Told::Joined(folder, end) => {
-                self.opening = self.opening.saturating_sub(1);
-                self.store.open_view(&folder, end);
-                session.open(&self.store, &folder);
+            Response::FolderOpened(folder, end) => {
+                self.pending_opens = self.pending_opens.saturating_sub(1);
+                self.store.open_folder_read_only(&folder, end);
+                session.open_folder(&self.store, &folder);
                 session.end_turn(&mut self.store)?;
             }
-            Told::Unjoined(room) => {
-                self.opening = self.opening.saturating_sub(1);
-                session.goal.refuse();
-                self.left(session, &room);
+            Response::JoinRefused(room) => {
+                self.pending_opens = self.pending_opens.saturating_sub(1);
+                session.exit_policy.record_refusal();
+                self.leave_room(session, &room);
             }
-            Told::Parted(room) => {
-                self.opening = self.opening.saturating_sub(1);
+            Response::Parted(room) => {
+                self.pending_opens = self.pending_opens.saturating_sub(1);
                 session.transcript.close(&(&room).into());
             }
-            Told::End(folder, end) => {
-                self.store.reaches(&folder, end);
-                if session.prints() {
-                    session.transcript.behind();
+            Response::FolderEnd(folder, end) => {
+                self.store.set_end(&folder, end);
+                if session.is_printing_transcript() {
+                    session.transcript.mark_lagging();
                     session.end_turn(&mut self.store)?;
                 }
             }
-            Told::Known(peer) => session.face.know(peer.id, &peer.nick),
-            Told::Accepted(log, sequence) => self.outbox.accepted(log, sequence),
-            Told::Refused => {
-                self.outbox.refused();
-                session.goal.refuse();
+            Response::PeerNick(peer) => session.renderer.record_known_name(peer.id, &peer.nick),
+            Response::Accepted(log, sequence) => self.outbox.confirm_oldest(log, sequence),
+            Response::Rejected => {
+                self.outbox.reject_oldest();
+                session.exit_policy.record_refusal();
             }
-            Told::Found(reader) => self.outbox.found(out, &self.store, reader),
-            Told::Lost(code, content) => {
-                self.outbox.lost();
+            Response::Resolved(reader) => self.outbox.complete_resolve(out, &self.store, reader),
+            Response::ResolveFailed(code, content) => {
+                self.outbox.cancel_resolve();
                 // If nothing else was said, there is nothing to be waited for.
-                self.delivery.settled = self.outbox.was_unused();
-                session.notice(Notice::Error { code, content }, &self.store);
+                self.delivery.is_settled = self.outbox.is_unused();
+                session.handle_notice(Notice::Error { code, content }, &self.store);
             }
-            Told::Delivery { met, delivery } => {
-                self.finishing = false;
-                self.met |= met;
+            Response::Delivery {
+                has_linked_peer: met,
+                delivery,
+            } => {
+                self.is_finish_pending = false;
+                self.has_linked_peer |= met;
                 self.delivery = delivery;
-                if delivery.settled && self.outbox.is_empty() {
-                    session.goal.settled();
+                if delivery.is_settled && self.outbox.is_empty() {
+                    session.exit_policy.record_delivery_complete();
                 }
             }
-            Told::Peers(count, list) => {
-                self.looking = false;
-                session.peers(count, list);
+            Response::Peers(count, list) => {
+                self.is_peers_pending = false;
+                session.show_peers(count, list);
             }
-            Told::Stats(list) => session.table(list),
-            Told::Notice(notice) => {
+            Response::Stats(list) => session.show_reply(list),
+            Response::Notice(notice) => {
                 if let (Notice::Renamed { peer, .. }, Some(welcome)) = (&notice, &mut self.welcome)
                     && peer.id == welcome.me.id
                 {
                     welcome.me.nick = peer.nick.clone();
                 }
-                session.notice(notice, &self.store);
+                session.handle_notice(notice, &self.store);
             }
-            Told::Welcome(_) => {}
+            Response::Welcome(_) => {}
         }
         Ok(())
     }
 
-    fn command(&mut self, session: &mut Session, pipe: &mut Pipe, command: Command, now: Now) {
+    fn handle_command(
+        &mut self,
+        session: &mut Session,
+        pipe: &mut Connection,
+        command: Command,
+        now: Now,
+    ) {
         let out = &mut pipe.output;
         match command {
-            Command::Say {
+            Command::SendToRoom {
                 room,
                 lines,
                 action,
             } => match room.or_else(|| self.rooms.first().cloned()) {
                 Some(room) if self.rooms.contains(&room) => {
                     let target = Target::Room(room);
-                    self.outbox.say(out, &self.store, target, lines, action);
+                    self.outbox.send(out, &self.store, target, lines, action);
                 }
-                Some(room) => refuse(
+                Some(room) => report_room_error(
                     session,
                     &self.store,
                     format!("not in {room}: /join {room} first"),
                 ),
-                None => refuse(session, &self.store, "in no room: /join one first".into()),
+                None => {
+                    report_room_error(session, &self.store, "in no room: /join one first".into())
+                }
             },
             Command::Join(room) => {
                 if !self.rooms.contains(&room) {
-                    message::put(out, format_args!("join {room}"));
-                    self.opening += 1;
-                    self.asked = now.time;
+                    message::encode_header(out, format_args!("join {room}"));
+                    self.pending_opens += 1;
+                    self.last_request_at = now.time;
                 }
                 self.rooms.retain(|other| *other != room);
                 self.rooms.insert(0, room);
-                session.speak_in(self.rooms.first());
+                session.set_current_room(self.rooms.first());
             }
             Command::Part(room) => match room.or_else(|| self.rooms.first().cloned()) {
                 Some(room) if self.rooms.contains(&room) => {
                     // What was said there is still to be shown.
-                    message::put(out, format_args!("part {room}"));
-                    self.opening += 1;
-                    self.asked = now.time;
-                    self.left(session, &room);
+                    message::encode_header(out, format_args!("part {room}"));
+                    self.pending_opens += 1;
+                    self.last_request_at = now.time;
+                    self.leave_room(session, &room);
                 }
-                Some(room) => refuse(session, &self.store, format!("not in {room}")),
-                None => refuse(session, &self.store, "in no room".into()),
+                Some(room) => report_room_error(session, &self.store, format!("not in {room}")),
+                None => report_room_error(session, &self.store, "in no room".into()),
             },
-            Command::Nick(nick) => message::put(out, format_args!("nick {nick}")),
+            Command::Nick(nick) => message::encode_header(out, format_args!("nick {nick}")),
             Command::Peers => {
-                let form = session.form().as_str();
-                message::put(out, format_args!("peers {form}"));
-                (self.looking, self.asked) = (true, now.time);
+                let form = session.reply_format().as_str();
+                message::encode_header(out, format_args!("peers {form}"));
+                (self.is_peers_pending, self.last_request_at) = (true, now.time);
             }
             Command::Stats => {
-                let form = session.form().as_str();
-                message::put(out, format_args!("stats {form}"));
+                let form = session.reply_format().as_str();
+                message::encode_header(out, format_args!("stats {form}"));
             }
-            Command::Rooms => session.notice(Notice::Rooms(self.rooms.clone()), &self.store),
-            Command::Finish { need } => {
+            Command::Rooms => session.handle_notice(Notice::Rooms(self.rooms.clone()), &self.store),
+            Command::Finish {
+                required_peers: need,
+            } => {
                 match need {
-                    Some(need) => message::put(out, format_args!("finish {need}")),
-                    None => message::put(out, format_args!("finish all")),
+                    Some(need) => message::encode_header(out, format_args!("finish {need}")),
+                    None => message::encode_header(out, format_args!("finish all")),
                 }
-                self.finishing = true;
+                self.is_finish_pending = true;
             }
-            Command::Tell {
-                whom,
+            Command::SendToPeer {
+                selector: whom,
                 lines,
                 action,
-                within,
+                timeout_ms: within,
             } => {
-                let until = now.time + within + PATIENCE;
-                let asked = Asked {
-                    whom,
+                let until = now.time + within + RESPONSE_TIMEOUT_MS;
+                let asked = UnresolvedSend {
+                    selector: whom,
                     lines,
                     action,
-                    within,
-                    until,
+                    timeout_ms: within,
+                    deadline: until,
                 };
-                self.outbox.ask(out, asked);
+                self.outbox.resolve_and_send(out, asked);
             }
-            Command::Shown { log, sequence } => {
-                message::put(out, format_args!("shown {} {sequence}", Log(&log)));
+            Command::MarkRead { log, sequence } => {
+                message::encode_header(out, format_args!("shown {} {sequence}", LogIdWords(&log)));
             }
-            Command::Find { .. } | Command::Await { .. } | Command::Leave => {}
+            Command::Resolve { .. } | Command::AwaitDelivery { .. } | Command::Leave => {}
         }
     }
 
-    fn left(&mut self, session: &mut Session, room: &Room) {
+    fn leave_room(&mut self, session: &mut Session, room: &Room) {
         self.rooms.retain(|other| other != room);
-        session.speak_in(self.rooms.first());
+        session.set_current_room(self.rooms.first());
     }
 
     /// Until the next try to come in. The status, if the run ended meanwhile.
-    pub fn nap(&mut self, desk: &mut Desk) -> Result<Option<u8>, Failure> {
+    pub fn wait_to_reconnect(&mut self, desk: &mut SessionBuilder) -> Result<Option<u8>, Failure> {
         let mut events = Events::with_capacity(16);
-        let polled = desk
-            .poll
-            .poll(&mut events, Some(Duration::from_millis(RETRY)));
+        let polled = desk.poll.poll(
+            &mut events,
+            Some(Duration::from_millis(RECONNECT_INTERVAL_MS)),
+        );
         match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => {
-                return Err(cannot("the run had to end", &error));
+                return Err(io_failure("the run had to end", &error));
             }
             _ => {}
         }
-        let Some((session, signals)) = &mut desk.seat else {
+        let Some((session, signals)) = &mut desk.existing_session else {
             return Ok(None);
         };
-        for signal in signals.pending() {
-            session.signal(signal);
+        for signal in signals.take_pending() {
+            session.handle_signal(signal);
         }
-        look_no_more(&mut self.outbox, session);
-        if !session.goal.ended() || !self.outbox.is_empty() {
+        cancel_resolve(&mut self.outbox, session);
+        if !session.exit_policy.has_ended() || !self.outbox.is_empty() {
             return Ok(None);
         }
         session
             .end_turn(&mut self.store)
-            .map_err(|error| cannot("the run had to end", &error))?;
-        let status = session.over(desk.clock.now(), self.met, true, || self.delivery);
+            .map_err(|error| io_failure("the run had to end", &error))?;
+        let status = session.poll_exit_status(desk.clock.now(), self.has_linked_peer, true, || {
+            self.delivery
+        });
         if status.is_some() {
-            session.close(&mut self.store, LAST);
+            session.close(&mut self.store, CLOSE_TIMEOUT_MS);
         }
         Ok(status)
     }
 
     /// The directory is this run's own now: what is not done yet it does itself.
-    pub fn hand_over(&mut self, desk: &mut Desk, network: NetworkTag) -> Result<(), Failure> {
+    pub fn hand_over_commands(
+        &mut self,
+        desk: &mut SessionBuilder,
+        network: NetworkTag,
+    ) -> Result<(), Failure> {
         let Some(welcome) = self.welcome.clone() else {
             return Ok(());
         };
-        self.same_network(network)?;
+        self.check_network(network)?;
         self.outbox.drop_stored(&self.store, &welcome.me.id);
         desk.options.username = welcome.me.nick;
         desk.options.multicast = welcome.multicast;
         desk.options.interfaces = welcome.interfaces;
         desk.options.rooms = self.rooms.clone();
-        let mut commands = self.outbox.take();
-        if self.looking {
+        let mut commands = self.outbox.take_commands();
+        if self.is_peers_pending {
             commands.push(Command::Peers);
         }
-        if let Some((session, _)) = &mut desk.seat {
-            session.take_over(commands);
+        if let Some((session, _)) = &mut desk.existing_session {
+            session.queue_commands_first(commands);
         }
         Ok(())
     }
 }
 
 /// The next thing told. What nobody understands ends it.
-fn hear(pipe: &mut Pipe) -> Option<Told> {
-    match Message::take(&mut pipe.input, ANSWER_MAX) {
+fn next_response(pipe: &mut Connection) -> Option<Response> {
+    match IpcMessage::decode(&mut pipe.input, RESPONSE_BODY_MAX_BYTES) {
         Ok(None) => None,
-        Ok(Some(message)) => match message.told() {
+        Ok(Some(message)) => match message.into_response() {
             Some(told) => Some(told),
             None => {
-                pipe.end();
+                pipe.mark_closed();
                 None
             }
         },
         Err(_) => {
-            pipe.end();
+            pipe.mark_closed();
             None
         }
     }
 }
 
 /// An ended run waits for no reader.
-fn look_no_more(outbox: &mut Outbox, session: &mut Session) {
-    if session.goal.ended()
-        && let Some(asked) = outbox.lost()
+fn cancel_resolve(outbox: &mut Outbox, session: &mut Session) {
+    if session.exit_policy.has_ended()
+        && let Some(asked) = outbox.cancel_resolve()
     {
-        session.goal.refuse();
-        session.complain(&format!("not sent to {}: not found yet", asked.whom));
+        session.exit_policy.record_refusal();
+        session.warn(&format!("not sent to {}: not found yet", asked.selector));
     }
 }
 
-fn refuse(session: &mut Session, store: &Store, content: String) {
+fn report_room_error(session: &mut Session, store: &Store, content: String) {
     let code = "room";
-    session.notice(Notice::Error { code, content }, store);
+    session.handle_notice(Notice::Error { code, content }, store);
 }

@@ -10,38 +10,42 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-pub struct Pipe {
+pub struct Connection {
     stream: UnixStream,
     /// Something may have come.
-    pub readable: bool,
+    pub is_readable: bool,
     /// Nothing more will come.
-    pub ended: bool,
+    pub is_closed: bool,
     pub input: Vec<u8>,
     pub output: Vec<u8>,
 }
 
 /// Is who is at the other end a process of this user?
-pub fn is_own(stream: &impl AsFd) -> bool {
+pub fn is_same_user(stream: &impl AsFd) -> bool {
     getsockopt(stream, PeerCredentials)
         .is_ok_and(|other| other.uid() == nix::unistd::geteuid().as_raw())
 }
 
-impl Pipe {
+impl Connection {
     /// # Errors
     /// The poll takes no more.
-    pub fn new(mut stream: UnixStream, registry: &Registry, token: Token) -> std::io::Result<Pipe> {
+    pub fn new(
+        mut stream: UnixStream,
+        registry: &Registry,
+        token: Token,
+    ) -> std::io::Result<Connection> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Pipe {
+        Ok(Connection {
             stream,
-            readable: true,
-            ended: false,
+            is_readable: true,
+            is_closed: false,
             input: Vec::new(),
             output: Vec::new(),
         })
     }
 
-    pub fn event(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+    pub fn handle_event(&mut self, event: &Event) {
+        self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.flush();
     }
 
@@ -52,17 +56,17 @@ impl Pipe {
         let read = self.stream.read(&mut self.input[at..]);
         self.input.truncate(at + *read.as_ref().unwrap_or(&0));
         match read {
-            Ok(0) => self.end(),
+            Ok(0) => self.mark_closed(),
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => self.end(),
+            Err(_) => self.mark_closed(),
         }
     }
 
     /// Nothing more is wanted from the other side.
-    pub fn end(&mut self) {
-        (self.ended, self.readable) = (true, false);
+    pub fn mark_closed(&mut self) {
+        (self.is_closed, self.is_readable) = (true, false);
     }
 
     /// Writes what the socket takes.

@@ -14,17 +14,17 @@ use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, Peer, Position};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
-use crate::base::name::{Folder, Nick, Room, Target, Whom};
-use crate::base::time::Wall;
+use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+use crate::base::time::WallTime;
 use crate::ui::text;
-use crate::wire::code::Place;
+use crate::wire::code::Endpoint;
 
 /// Longest line of words, in bytes.
-const LINE_MAX: usize = 16 * 1024;
+const HEADER_MAX_BYTES: usize = 16 * 1024;
 /// Most bytes behind a line that a client may send; a batch of lines is less.
-pub const REQUEST_MAX: usize = 128 * 1024;
+pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
 /// Most bytes behind a line of the running program: a table of thousands of peers.
-pub const ANSWER_MAX: usize = 16 * 1024 * 1024;
+pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the running program is, as those who come through it are told first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub struct Welcome {
     pub me: Peer,
     pub port: u16,
     /// Milliseconds since it started.
-    pub age: u64,
+    pub uptime_ms: u64,
     /// It prints the transcript itself.
-    pub prints: bool,
+    pub is_printing_transcript: bool,
     /// Somebody was linked.
-    pub met: bool,
+    pub has_linked_peer: bool,
     pub network: NetworkTag,
     pub multicast: Option<SocketAddrV4>,
     pub interfaces: Vec<String>,
@@ -44,18 +44,18 @@ pub struct Welcome {
 
 /// How an answer is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ReplyFormat {
     Rows,
     Table,
     Json,
 }
 
-impl Form {
+impl ReplyFormat {
     pub fn as_str(self) -> &'static str {
         match self {
-            Form::Rows => "rows",
-            Form::Table => "table",
-            Form::Json => "json",
+            ReplyFormat::Rows => "rows",
+            ReplyFormat::Table => "table",
+            ReplyFormat::Json => "json",
         }
     }
 }
@@ -66,55 +66,55 @@ pub enum Request {
     /// The room's history is to be followed; the program joins it if it isn't in it.
     Join(Room),
     /// The history of the direct messages is to be followed.
-    Direct,
+    FollowDirect,
     /// It is to be followed no more; the program stays in it.
     Part(Room),
     /// Tell also what is no chat.
-    Follow,
+    FollowNotices,
     /// A peer is perhaps there.
-    Dial(Place),
-    Say {
+    Dial(Endpoint),
+    Send {
         target: Target,
         lines: Lines,
         action: bool,
     },
     /// To whom a name leads, and for how many milliseconds whoever is meant may yet come.
-    Find(Whom, u64),
-    Nick(Nick),
-    Peers(Form),
-    Stats(Form),
+    Resolve(PeerSelector, u64),
+    SetNick(Nick),
+    ListPeers(ReplyFormat),
+    GetStats(ReplyFormat),
     /// Direct messages were shown on a terminal, up to this line.
-    Shown(LogId, u64),
+    MarkRead(LogId, u64),
     /// Lines accepted by an earlier program are to be waited for, too.
-    Await(LogId, u64),
+    AwaitDelivery(LogId, u64),
     /// No more will be said: tell how far it has come.
     Finish(Option<u64>),
 }
 
 /// What the running program tells.
 #[derive(Debug)]
-pub enum Told {
+pub enum Response {
     Welcome(Box<Welcome>),
     /// This part of the history stands open up to there.
-    Joined(Folder, Position),
+    FolderOpened(FolderName, Position),
     /// There are too many rooms.
-    Unjoined(Room),
+    JoinRefused(Room),
     /// It is not followed any more; all of it until then was told.
     Parted(Room),
     /// This part of the history ends here now.
-    End(Folder, Position),
+    FolderEnd(FolderName, Position),
     /// A name by which a peer was met.
-    Known(Peer),
+    PeerNick(Peer),
     /// Who is meant: the answer to the oldest [`Request::Find`].
-    Found(PeerId),
+    Resolved(PeerId),
     /// The oldest [`Request::Say`] that was not answered is stored, up to this line.
     Accepted(LogId, u64),
     /// That one never will be.
-    Refused,
+    Rejected,
     /// Nobody is found: a code for scripts and why.
-    Lost(&'static str, String),
+    ResolveFailed(&'static str, String),
     Delivery {
-        met: bool,
+        has_linked_peer: bool,
         delivery: Delivery,
     },
     /// So many peers, in the form that was asked for.
@@ -125,64 +125,64 @@ pub enum Told {
 }
 
 /// A line of words.
-pub fn put(out: &mut Vec<u8>, words: Arguments<'_>) {
+pub fn encode_header(out: &mut Vec<u8>, words: Arguments<'_>) {
     // Writing to a `Vec` cannot fail.
     let _ = out.write_fmt(words);
     out.push(b'\n');
 }
 
 /// A line of words, and bytes behind it.
-pub fn put_with(out: &mut Vec<u8>, words: impl Display, bytes: &[u8]) {
-    put(out, format_args!("{words} *{}", bytes.len()));
+pub fn encode_with_body(out: &mut Vec<u8>, words: impl Display, bytes: &[u8]) {
+    encode_header(out, format_args!("{words} *{}", bytes.len()));
     out.extend_from_slice(bytes);
 }
 
-pub fn put_say(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
+pub fn encode_send(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
     let mut text = Vec::with_capacity(lines.len());
     for line in lines.iter() {
         text.extend_from_slice(line.as_bytes());
         // One `\r` is taken for a part of the line's end: it must not be the line's own.
         text.extend_from_slice(b"\r\n");
     }
-    put_with(out, format_args!("say {target} {action}"), &text);
+    encode_with_body(out, format_args!("say {target} {action}"), &text);
 }
 
-pub fn put_dial(out: &mut Vec<u8>, place: &Place) {
+pub fn encode_dial(out: &mut Vec<u8>, place: &Endpoint) {
     let peer = place.peer.map(|peer| peer.to_string());
     let peer = peer.as_deref().unwrap_or("-");
-    put_with(
+    encode_with_body(
         out,
         format_args!("dial {} {peer}", place.port),
         place.host.as_bytes(),
     );
 }
 
-pub fn put_find(out: &mut Vec<u8>, whom: &Whom, within: u64) {
-    put(out, format_args!("find {within} {whom}"));
+pub fn encode_resolve(out: &mut Vec<u8>, whom: &PeerSelector, within: u64) {
+    encode_header(out, format_args!("find {within} {whom}"));
 }
 
-pub fn put_position(out: &mut Vec<u8>, word: &str, folder: &Folder, at: Position) {
+pub fn encode_position(out: &mut Vec<u8>, word: &str, folder: &FolderName, at: Position) {
     let (segment, offset, generation) = (at.segment, at.offset, at.generation);
     let folder = folder.as_str();
-    put(
+    encode_header(
         out,
         format_args!("{word} {folder} {segment} {offset} {generation}"),
     );
 }
 
-pub fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
+pub fn encode_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
     let me = &welcome.me;
     let group = welcome.multicast.map(|group| group.to_string());
-    put(
+    encode_header(
         out,
         format_args!(
             "welcome {} {} {} {} {} {} {} {} {}",
             me.id,
             me.nick,
             welcome.port,
-            welcome.age,
-            welcome.prints,
-            welcome.met,
+            welcome.uptime_ms,
+            welcome.is_printing_transcript,
+            welcome.has_linked_peer,
             welcome.network,
             group.as_deref().unwrap_or("none"),
             welcome.interfaces.join(" ")
@@ -191,9 +191,9 @@ pub fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
 }
 
 /// A log as three words.
-pub struct Log<'a>(pub &'a LogId);
+pub struct LogIdWords<'a>(pub &'a LogId);
 
-impl Display for Log<'_> {
+impl Display for LogIdWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -204,13 +204,13 @@ impl Display for Log<'_> {
 }
 
 /// False: this is not for others.
-pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
+pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     match notice {
-        Notice::Joined { room, peer, at } => put(
+        Notice::Joined { room, peer, at } => encode_header(
             out,
             format_args!("join {room} {} {} {}", peer.id, peer.nick, at.0),
         ),
-        Notice::Left { room, peer, at } => put(
+        Notice::Left { room, peer, at } => encode_header(
             out,
             format_args!("leave {room} {} {} {}", peer.id, peer.nick, at.0),
         ),
@@ -219,7 +219,7 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
             peer,
             old,
             at,
-        } => put(
+        } => encode_header(
             out,
             format_args!("nick {room} {} {} {} {old}", peer.id, peer.nick, at.0),
         ),
@@ -227,14 +227,14 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
             log,
             sequence,
             peer,
-        } => put(
+        } => encode_header(
             out,
             format_args!(
                 "delivered {} {} {} {} {sequence}",
                 log.target,
                 peer.id,
                 peer.nick,
-                Log(log)
+                LogIdWords(log)
             ),
         ),
         Notice::Read {
@@ -242,14 +242,14 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
             sequence,
             peer,
             at,
-        } => put(
+        } => encode_header(
             out,
             format_args!(
                 "read {} {} {} {} {sequence} {}",
                 log.target,
                 peer.id,
                 peer.nick,
-                Log(log),
+                LogIdWords(log),
                 at.0
             ),
         ),
@@ -260,19 +260,19 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
             from,
             to,
             at,
-        } => put(
+        } => encode_header(
             out,
             format_args!(
                 "gap {target} {} {} {} {incarnation} {from} {to}",
                 author.id, author.nick, at.0
             ),
         ),
-        Notice::OtherKey { .. } | Notice::Twin { .. } => {
-            let sentence = text::warning(notice).unwrap_or_default();
-            put_with(out, "error warning", sentence.as_bytes());
+        Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
+            let sentence = text::notice_warning(notice).unwrap_or_default();
+            encode_with_body(out, "error warning", sentence.as_bytes());
         }
         Notice::Error { code, content } => {
-            put_with(out, format_args!("error {code}"), content.as_bytes());
+            encode_with_body(out, format_args!("error {code}"), content.as_bytes());
         }
         _ => return false,
     }
@@ -280,124 +280,131 @@ pub fn put_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
 }
 
 /// A message taken from the front of what came in.
-pub struct Message {
-    line: String,
-    bytes: Vec<u8>,
+pub struct IpcMessage {
+    header: String,
+    body: Vec<u8>,
 }
 
 /// The other side says what nobody understands.
 #[derive(Debug)]
-pub struct Garbled;
+pub struct MalformedMessage;
 
-impl Message {
+impl IpcMessage {
     /// `None`: it is not whole yet.
     ///
     /// # Errors
     /// It is no message, or has more than `max` bytes behind its line.
-    pub fn take(buffer: &mut Vec<u8>, max: usize) -> Result<Option<Message>, Garbled> {
-        let Some(end) = buffer.iter().take(LINE_MAX).position(|b| *b == b'\n') else {
-            return if buffer.len() < LINE_MAX {
+    pub fn decode(
+        buffer: &mut Vec<u8>,
+        max: usize,
+    ) -> Result<Option<IpcMessage>, MalformedMessage> {
+        let Some(end) = buffer
+            .iter()
+            .take(HEADER_MAX_BYTES)
+            .position(|b| *b == b'\n')
+        else {
+            return if buffer.len() < HEADER_MAX_BYTES {
                 Ok(None)
             } else {
-                Err(Garbled)
+                Err(MalformedMessage)
             };
         };
         let (line, rest) = buffer.split_at(end);
-        let mut line = std::str::from_utf8(line).map_err(|_| Garbled)?;
+        let mut line = std::str::from_utf8(line).map_err(|_| MalformedMessage)?;
         let mut length = 0;
         if let Some((words, bytes)) = line.rsplit_once(" *") {
-            length = bytes.parse().map_err(|_| Garbled)?;
+            length = bytes.parse().map_err(|_| MalformedMessage)?;
             line = words;
         }
         if length > max {
-            return Err(Garbled);
+            return Err(MalformedMessage);
         }
         let Some(bytes) = rest.get(1..length + 1) else {
             return Ok(None);
         };
-        let message = Message {
-            line: line.to_owned(),
-            bytes: bytes.to_vec(),
+        let message = IpcMessage {
+            header: line.to_owned(),
+            body: bytes.to_vec(),
         };
         buffer.drain(..end + 1 + length);
         Ok(Some(message))
     }
 
     /// As said by a client.
-    pub fn request(self) -> Option<Request> {
-        let mut words = Words(self.line.split(' '));
-        Some(match words.text()? {
+    pub fn into_request(self) -> Option<Request> {
+        let mut words = WordParser(self.header.split(' '));
+        Some(match words.next_word()? {
             "join" => Request::Join(words.room()?),
-            "direct" => Request::Direct,
+            "direct" => Request::FollowDirect,
             "part" => Request::Part(words.room()?),
-            "follow" => Request::Follow,
+            "follow" => Request::FollowNotices,
             "say" => {
-                let (target, action) = (Target::parse(words.text()?)?, words.next()?);
+                let (target, action) = (Target::parse(words.next_word()?)?, words.parse_next()?);
                 let mut lines = Lines::default();
-                for line in self.bytes.strip_suffix(b"\n")?.split(|b| *b == b'\n') {
+                for line in self.body.strip_suffix(b"\n")?.split(|b| *b == b'\n') {
                     lines.push(line).ok()?;
                 }
-                Request::Say {
+                Request::Send {
                     target,
                     lines,
                     action,
                 }
             }
             "find" => {
-                let within = words.next()?;
-                Request::Find(Whom::parse(words.text()?).ok()?, within)
+                let within = words.parse_next()?;
+                Request::Resolve(PeerSelector::parse(words.next_word()?).ok()?, within)
             }
-            "dial" => Request::Dial(Place {
-                port: words.next()?,
-                peer: words.next(),
-                host: String::from_utf8(self.bytes).ok()?,
+            "dial" => Request::Dial(Endpoint {
+                port: words.parse_next()?,
+                peer: words.parse_next(),
+                host: String::from_utf8(self.body).ok()?,
             }),
-            "nick" => Request::Nick(Nick::new(words.text()?).ok()?),
-            "peers" => Request::Peers(words.form()?),
-            "stats" => Request::Stats(words.form()?),
-            "shown" => Request::Shown(words.log()?, words.next()?),
-            "await" => Request::Await(words.log()?, words.next()?),
-            "finish" => Request::Finish(words.next()),
+            "nick" => Request::SetNick(Nick::new(words.next_word()?).ok()?),
+            "peers" => Request::ListPeers(words.reply_format()?),
+            "stats" => Request::GetStats(words.reply_format()?),
+            "shown" => Request::MarkRead(words.log()?, words.parse_next()?),
+            "await" => Request::AwaitDelivery(words.log()?, words.parse_next()?),
+            "finish" => Request::Finish(words.parse_next()),
             _ => return None,
         })
     }
 
     /// As said by the running program.
-    pub fn told(self) -> Option<Told> {
-        let mut words = Words(self.line.split(' '));
-        Some(match words.text()? {
-            "welcome" => Told::Welcome(Box::new(words.welcome()?)),
-            "joined" => Told::Joined(words.folder()?, words.position()?),
-            "unjoined" => Told::Unjoined(words.room()?),
-            "parted" => Told::Parted(words.room()?),
-            "end" => Told::End(words.folder()?, words.position()?),
-            "known" => Told::Known(words.peer()?),
-            "accepted" => Told::Accepted(words.log()?, words.next()?),
-            "refused" => Told::Refused,
-            "found" => Told::Found(words.next()?),
+    pub fn into_response(self) -> Option<Response> {
+        let mut words = WordParser(self.header.split(' '));
+        Some(match words.next_word()? {
+            "welcome" => Response::Welcome(Box::new(words.welcome()?)),
+            "joined" => Response::FolderOpened(words.folder()?, words.position()?),
+            "unjoined" => Response::JoinRefused(words.room()?),
+            "parted" => Response::Parted(words.room()?),
+            "end" => Response::FolderEnd(words.folder()?, words.position()?),
+            "known" => Response::PeerNick(words.peer()?),
+            "accepted" => Response::Accepted(words.log()?, words.parse_next()?),
+            "refused" => Response::Rejected,
+            "found" => Response::Resolved(words.parse_next()?),
             "lost" => {
-                let code = words.text()?;
-                Told::Lost(known_code(code), String::from_utf8(self.bytes).ok()?)
+                let code = words.next_word()?;
+                Response::ResolveFailed(intern_error_code(code), String::from_utf8(self.body).ok()?)
             }
-            "delivery" => Told::Delivery {
-                met: words.next()?,
+            "delivery" => Response::Delivery {
+                has_linked_peer: words.parse_next()?,
                 delivery: Delivery {
-                    linked: words.next()?,
-                    holding: words.next()?,
-                    needed: words.next()?,
-                    lacking: words.next()?,
-                    settled: words.next()?,
-                    again: None,
+                    linked_peers: words.parse_next()?,
+                    acked_peers: words.parse_next()?,
+                    required_peers: words.parse_next()?,
+                    has_undelivered: words.parse_next()?,
+                    is_settled: words.parse_next()?,
+                    recheck_at: None,
                 },
             },
-            "peers" => Told::Peers(words.next()?, self.bytes),
-            "stats" => Told::Stats(self.bytes),
-            word => Told::Notice(words.notice(word, self.bytes)?),
+            "peers" => Response::Peers(words.parse_next()?, self.body),
+            "stats" => Response::Stats(self.body),
+            word => Response::Notice(words.notice(word, self.body)?),
         })
     }
 }
 
-fn known_code(code: &str) -> &'static str {
+fn intern_error_code(code: &str) -> &'static str {
     let known = ["room", "rooms", "warning", "target", "key"];
     known
         .into_iter()
@@ -406,22 +413,22 @@ fn known_code(code: &str) -> &'static str {
 }
 
 /// The words of a line that are still to be read.
-struct Words<'a>(Split<'a, char>);
+struct WordParser<'a>(Split<'a, char>);
 
-impl<'a> Words<'a> {
-    fn form(&mut self) -> Option<Form> {
-        Some(match self.text()? {
-            "rows" => Form::Rows,
-            "table" => Form::Table,
-            _ => Form::Json,
+impl<'a> WordParser<'a> {
+    fn reply_format(&mut self) -> Option<ReplyFormat> {
+        Some(match self.next_word()? {
+            "rows" => ReplyFormat::Rows,
+            "table" => ReplyFormat::Table,
+            _ => ReplyFormat::Json,
         })
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    fn next_word(&mut self) -> Option<&'a str> {
         self.0.next()
     }
 
-    fn next<T: FromStr>(&mut self) -> Option<T> {
+    fn parse_next<T: FromStr>(&mut self) -> Option<T> {
         self.0.next()?.parse().ok()
     }
 
@@ -429,49 +436,49 @@ impl<'a> Words<'a> {
         Room::new(self.0.next()?).ok()
     }
 
-    fn folder(&mut self) -> Option<Folder> {
-        Folder::named(self.0.next()?)
+    fn folder(&mut self) -> Option<FolderName> {
+        FolderName::parse(self.0.next()?)
     }
 
     fn peer(&mut self) -> Option<Peer> {
         Some(Peer {
-            id: self.next()?,
-            nick: Nick::foreign(self.0.next()?),
+            id: self.parse_next()?,
+            nick: Nick::new_or_placeholder(self.0.next()?),
         })
     }
 
     fn log(&mut self) -> Option<LogId> {
         Some(LogId {
-            target: Target::parse(self.text()?)?,
-            author: self.next()?,
-            incarnation: self.next()?,
+            target: Target::parse(self.next_word()?)?,
+            author: self.parse_next()?,
+            incarnation: self.parse_next()?,
         })
     }
 
-    fn wall(&mut self) -> Option<Wall> {
-        self.next().map(Wall)
+    fn wall_time(&mut self) -> Option<WallTime> {
+        self.parse_next().map(WallTime)
     }
 
     fn position(&mut self) -> Option<Position> {
         Some(Position {
-            segment: self.next()?,
-            offset: self.next()?,
-            generation: self.next()?,
+            segment: self.parse_next()?,
+            offset: self.parse_next()?,
+            generation: self.parse_next()?,
         })
     }
 
     fn welcome(&mut self) -> Option<Welcome> {
         Some(Welcome {
             me: self.peer()?,
-            port: self.next()?,
-            age: self.next()?,
-            prints: self.next()?,
-            met: self.next()?,
+            port: self.parse_next()?,
+            uptime_ms: self.parse_next()?,
+            is_printing_transcript: self.parse_next()?,
+            has_linked_peer: self.parse_next()?,
             network: {
-                let tag = HEXLOWER.decode(self.text()?.as_bytes()).ok()?;
+                let tag = HEXLOWER.decode(self.next_word()?.as_bytes()).ok()?;
                 NetworkTag(tag.try_into().ok()?)
             },
-            multicast: self.next(),
+            multicast: self.parse_next(),
             interfaces: (self.0.by_ref())
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned)
@@ -481,37 +488,37 @@ impl<'a> Words<'a> {
 
     fn notice(&mut self, word: &str, bytes: Vec<u8>) -> Option<Notice> {
         if word == "error" {
-            let code = self.text()?;
+            let code = self.next_word()?;
             return Some(Notice::Error {
-                code: known_code(code),
+                code: intern_error_code(code),
                 content: String::from_utf8(bytes).ok()?,
             });
         }
-        let target = Target::parse(self.text()?)?;
+        let target = Target::parse(self.next_word()?)?;
         let peer = self.peer()?;
         if word == "delivered" {
             return Some(Notice::Delivered {
                 peer,
                 log: self.log()?,
-                sequence: self.next()?,
+                sequence: self.parse_next()?,
             });
         }
         if word == "read" {
             return Some(Notice::Read {
                 peer,
                 log: self.log()?,
-                sequence: self.next()?,
-                at: self.wall()?,
+                sequence: self.parse_next()?,
+                at: self.wall_time()?,
             });
         }
-        let at = self.wall()?;
+        let at = self.wall_time()?;
         if word == "gap" {
             return Some(Notice::Gap {
                 target,
                 author: peer,
-                incarnation: self.next()?,
-                from: self.next()?,
-                to: self.next()?,
+                incarnation: self.parse_next()?,
+                from: self.parse_next()?,
+                to: self.parse_next()?,
                 at,
             });
         }
@@ -522,7 +529,7 @@ impl<'a> Words<'a> {
             "nick" => Notice::Renamed {
                 room,
                 peer,
-                old: Nick::foreign(self.text()?),
+                old: Nick::new_or_placeholder(self.next_word()?),
                 at,
             },
             _ => return None,

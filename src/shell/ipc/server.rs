@@ -14,79 +14,81 @@ use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
 
 use crate::base::batch::LogId;
-use crate::base::event::{Delivery, Known, Notice, Position, present};
-use crate::base::name::{Folder, Room, Target};
-use crate::base::table::Table;
+use crate::base::event::{Delivery, KnownPeer, Notice, Position, count_present};
+use crate::base::name::{FolderName, Room, Target};
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::node::Node;
-use crate::shell::config::exit_status::CONFIG;
+use crate::shell::config::exit_status::CONFIG_ERROR;
 use crate::shell::config::failure::Failure;
-use crate::shell::ipc::connection::{Pipe, is_own};
+use crate::shell::ipc::connection::{Connection, is_same_user};
 use crate::shell::ipc::message;
-use crate::shell::ipc::message::{Form, Message, REQUEST_MAX, Request, Welcome};
+use crate::shell::ipc::message::{
+    IpcMessage, REQUEST_BODY_MAX_BYTES, ReplyFormat, Request, Welcome,
+};
 use crate::shell::store::store::Store;
 use crate::ui::{json, text};
 
 /// Most clients at a time; others wait for their turn.
 const CLIENTS_MAX: usize = 32;
 /// How many bytes of a client may lie here.
-const INPUT_MAX: usize = 2 * REQUEST_MAX;
+const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
 /// A client for which so many bytes wait is read no further, and is not told what happens.
-const OUTPUT_MAX: usize = 64 * 1024;
+const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 /// Most targets whose last lines a client waits for that an earlier program stored.
-const HEADS_MAX: usize = 1024;
+const TRACKED_HEADS_MAX: usize = 1024;
 /// Longest path of a socket, in bytes: what the kernel takes, without the zero at the end.
-const PATH_MAX: usize = 107;
+const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// Where the socket of a directory is.
 ///
 /// # Errors
 /// 78: the path is longer than a socket's may be.
-pub fn path(directory: &Path) -> Result<PathBuf, Failure> {
+pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("control.sock");
-    if path.as_os_str().as_bytes().len() > PATH_MAX {
+    if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX_BYTES {
         return Err(Failure::config(format!(
-            "the state directory {} is too deep for the socket in it ({PATH_MAX} bytes with its name): give another with --dir, or --ephemeral",
+            "the state directory {} is too deep for the socket in it ({SOCKET_PATH_MAX_BYTES} bytes with its name): give another with --dir, or --ephemeral",
             directory.display()
         )));
     }
     Ok(path)
 }
 
-struct Client {
-    pipe: Pipe,
+struct AttachedClient {
+    connection: Connection,
     /// It wants to say something that cannot be stored now.
-    held: bool,
+    is_send_blocked: bool,
     /// The parts of the history that it follows, and the ends of them that it was told.
-    told: Table<Folder, Position>,
+    sent_positions: SortedMap<FolderName, Position>,
     /// It is told of events.
-    follows: bool,
+    is_following: bool,
     /// Targets of what it said and was not yet told of, in order.
     unconfirmed: VecDeque<Target>,
     /// What it waits for: for each target the own log and its line.
-    heads: Table<Target, (LogId, u64)>,
+    tracked_heads: SortedMap<Target, (LogId, u64)>,
     /// Its question for a reader that is not answered yet.
-    finding: Option<u64>,
+    pending_resolve: Option<u64>,
     finish: Option<Option<u64>>,
-    delivery: Option<(bool, Delivery)>,
+    last_delivery: Option<(bool, Delivery)>,
 }
 
 /// The socket, and who came. With --ephemeral there is none.
-pub struct Control {
+pub struct Server {
     socket: Option<(PathBuf, UnixListener)>,
     tokens: Range<usize>,
-    clients: Table<usize, Client>,
+    clients: SortedMap<usize, AttachedClient>,
     /// Somebody knocks.
-    knock: bool,
+    is_accept_ready: bool,
     /// Whose request is being carried out, and how it wants its answer.
-    served: Option<(usize, Form)>,
+    current: Option<(usize, ReplyFormat)>,
     /// When a delivery may change although nothing happens.
-    again: Option<Time>,
+    recheck_at: Option<Time>,
     /// Questions for readers that were asked.
-    finds: u64,
+    last_request_id: u64,
 }
 
-impl Control {
+impl Server {
     /// Opens the socket of a directory that is locked by this program: what lies there is of one that died.
     ///
     /// # Errors
@@ -95,19 +97,19 @@ impl Control {
         directory: Option<&Path>,
         registry: &Registry,
         tokens: Range<usize>,
-    ) -> Result<Control, Failure> {
-        let mut control = Control {
+    ) -> Result<Server, Failure> {
+        let mut control = Server {
             socket: None,
             tokens,
-            clients: Table::new(),
-            knock: false,
-            served: None,
-            again: None,
-            finds: 0,
+            clients: SortedMap::new(),
+            is_accept_ready: false,
+            current: None,
+            recheck_at: None,
+            last_request_id: 0,
         };
         if let Some(directory) = directory {
-            let path = path(directory)?;
-            let socket = bind(directory, &path).and_then(|mut listener| {
+            let path = socket_path(directory)?;
+            let socket = bind_socket(directory, &path).and_then(|mut listener| {
                 let token = Token(control.tokens.start);
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 Ok(listener)
@@ -117,49 +119,51 @@ impl Control {
                 let sentence = format!(
                     "no socket can be had in {place} ({error}): give another directory with --dir, or --ephemeral"
                 );
-                Failure::new(CONFIG, sentence)
+                Failure::new(CONFIG_ERROR, sentence)
             })?;
             control.socket = Some((path, socket));
         }
         Ok(control)
     }
 
-    pub fn owns(&self, token: Token) -> bool {
+    pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    pub fn event(&mut self, event: &Event) {
+    pub fn handle_event(&mut self, event: &Event) {
         let token = event.token().0;
         if token == self.tokens.start {
-            self.knock = true;
+            self.is_accept_ready = true;
         } else if let Some(client) = self.clients.get_mut(&token) {
-            client.pipe.event(event);
+            client.connection.handle_event(event);
         }
     }
 
     /// There is something to do at once. `takes`: lines can be stored.
-    pub fn busy(&self, takes: bool) -> bool {
-        let waits = |client: &Client| {
-            client.reads() || client.pipe.ended && !client.held || client.held && takes
+    pub fn has_work(&self, takes: bool) -> bool {
+        let waits = |client: &AttachedClient| {
+            client.can_read()
+                || client.connection.is_closed && !client.is_send_blocked
+                || client.is_send_blocked && takes
         };
-        self.knock && self.clients.len() < CLIENTS_MAX || self.clients.values().any(waits)
+        self.is_accept_ready && self.clients.len() < CLIENTS_MAX || self.clients.values().any(waits)
     }
 
     pub fn deadline(&self) -> Option<Time> {
-        self.again
+        self.recheck_at
     }
 
     /// Lets in who knocks, and reads what the others say.
-    pub fn read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
-        if self.knock && self.clients.len() < CLIENTS_MAX {
-            self.admit(registry, &welcome());
+    pub fn accept_and_read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
+        if self.is_accept_ready && self.clients.len() < CLIENTS_MAX {
+            self.accept_clients(registry, &welcome());
         }
-        for client in self.clients.values_mut().filter(|client| client.reads()) {
-            client.pipe.read();
+        for client in self.clients.values_mut().filter(|client| client.can_read()) {
+            client.connection.read();
         }
     }
 
-    fn admit(&mut self, registry: &Registry, welcome: &Welcome) {
+    fn accept_clients(&mut self, registry: &Registry, welcome: &Welcome) {
         let Some((_, listener)) = &self.socket else {
             return;
         };
@@ -168,216 +172,253 @@ impl Control {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    self.knock = false;
+                    self.is_accept_ready = false;
                     return;
                 }
             };
             let used = |token: &usize| self.clients.contains_key(token);
             let free = (self.tokens.start + 1..self.tokens.end).find(|token| !used(token));
-            let Some(token) = free.filter(|_| is_own(&stream)) else {
+            let Some(token) = free.filter(|_| is_same_user(&stream)) else {
                 continue;
             };
-            let Ok(pipe) = Pipe::new(stream, registry, Token(token)) else {
+            let Ok(pipe) = Connection::new(stream, registry, Token(token)) else {
                 continue;
             };
-            let mut client = Client {
-                pipe,
-                held: false,
-                told: Table::new(),
-                follows: false,
+            let mut client = AttachedClient {
+                connection: pipe,
+                is_send_blocked: false,
+                sent_positions: SortedMap::new(),
+                is_following: false,
                 unconfirmed: VecDeque::new(),
-                heads: Table::new(),
-                finding: None,
+                tracked_heads: SortedMap::new(),
+                pending_resolve: None,
                 finish: None,
-                delivery: None,
+                last_delivery: None,
             };
-            message::put_welcome(&mut client.pipe.output, welcome);
-            client.pipe.flush();
+            message::encode_welcome(&mut client.connection.output, welcome);
+            client.connection.flush();
             self.clients.insert(token, client);
         }
     }
 
     /// The next thing that somebody wants done, other than what concerns this side alone. Lines only while the program `takes` them.
-    pub fn next(&mut self, takes: bool) -> Option<Request> {
-        self.served = None;
+    pub fn next_request(&mut self, takes: bool) -> Option<Request> {
+        self.current = None;
         for (token, client) in self.clients.iter_mut() {
             loop {
-                client.held = !takes && client.pipe.input.starts_with(b"say ");
-                if client.held || client.pipe.output.len() >= OUTPUT_MAX {
+                client.is_send_blocked = !takes && client.connection.input.starts_with(b"say ");
+                if client.is_send_blocked || client.connection.output.len() >= OUTPUT_MAX_BYTES {
                     break;
                 }
-                let request = match Message::take(&mut client.pipe.input, REQUEST_MAX) {
-                    Ok(Some(message)) => message.request(),
+                let request = match IpcMessage::decode(
+                    &mut client.connection.input,
+                    REQUEST_BODY_MAX_BYTES,
+                ) {
+                    Ok(Some(message)) => message.into_request(),
                     Ok(None) => break,
                     Err(_) => None,
                 };
                 match request {
-                    Some(Request::Follow) => client.follows = true,
+                    Some(Request::FollowNotices) => client.is_following = true,
                     Some(Request::Finish(need)) => client.finish = Some(need),
                     Some(request) => {
                         let form = match &request {
-                            Request::Peers(form) | Request::Stats(form) => *form,
-                            _ => Form::Rows,
+                            Request::ListPeers(form) | Request::GetStats(form) => *form,
+                            _ => ReplyFormat::Rows,
                         };
-                        self.served = Some((*token, form));
+                        self.current = Some((*token, form));
                         return Some(request);
                     }
                     None => {
-                        client.pipe.input.clear();
-                        client.pipe.end();
+                        client.connection.input.clear();
+                        client.connection.mark_closed();
                     }
                 }
             }
         }
         // Whoever left may still have said something, and that is done by now, unless it has to wait.
         self.clients
-            .retain(|_, client| !client.pipe.ended || client.held);
+            .retain(|_, client| !client.connection.is_closed || client.is_send_blocked);
         None
     }
 
-    fn client(&mut self) -> Option<&mut Client> {
-        let (token, _) = self.served?;
+    fn current_client(&mut self) -> Option<&mut AttachedClient> {
+        let (token, _) = self.current?;
         self.clients.get_mut(&token)
     }
 
     /// The folder stands open: what comes into it from now on is told.
-    pub fn joined(&mut self, folder: Folder, store: &Store) {
-        if let Some(client) = self.client() {
+    pub fn send_joined(&mut self, folder: FolderName, store: &Store) {
+        if let Some(client) = self.current_client() {
             let end = store.end(&folder);
-            message::put_position(&mut client.pipe.output, "joined", &folder, end);
-            client.told.insert(folder, end);
+            message::encode_position(&mut client.connection.output, "joined", &folder, end);
+            client.sent_positions.insert(folder, end);
         }
     }
 
     /// It could not be joined, and why was told.
-    pub fn not_joined(&mut self, room: &Room) {
-        if let Some(client) = self.client() {
-            message::put(&mut client.pipe.output, format_args!("unjoined {room}"));
+    pub fn send_join_refused(&mut self, room: &Room) {
+        if let Some(client) = self.current_client() {
+            message::encode_header(
+                &mut client.connection.output,
+                format_args!("unjoined {room}"),
+            );
         }
     }
 
     /// The room is followed no more.
-    pub fn parted(&mut self, room: &Room, store: &Store) {
-        if let Some(client) = self.client() {
-            client.tell_ends(store);
-            client.told.remove(&room.into());
-            message::put(&mut client.pipe.output, format_args!("parted {room}"));
+    pub fn send_parted(&mut self, room: &Room, store: &Store) {
+        if let Some(client) = self.current_client() {
+            client.send_positions(store);
+            client.sent_positions.remove(&room.into());
+            message::encode_header(&mut client.connection.output, format_args!("parted {room}"));
         }
     }
 
     /// Lines were handed to the core; whether they are stored will show. `taken`: they could be.
-    pub fn said(&mut self, target: Target, taken: bool) {
-        if let Some(client) = self.client() {
+    pub fn track_send(&mut self, target: Target, taken: bool) {
+        if let Some(client) = self.current_client() {
             match taken {
                 true => client.unconfirmed.push_back(target),
-                false => message::put(&mut client.pipe.output, format_args!("refused")),
+                false => {
+                    message::encode_header(&mut client.connection.output, format_args!("refused"))
+                }
             }
         }
     }
 
-    pub fn awaits(&mut self, log: LogId, sequence: u64) {
-        if let Some(client) = self.client()
-            && client.heads.len() < HEADS_MAX
+    pub fn track_head(&mut self, log: LogId, sequence: u64) {
+        if let Some(client) = self.current_client()
+            && client.tracked_heads.len() < TRACKED_HEADS_MAX
         {
-            client.heads.insert(log.target.clone(), (log, sequence));
+            client
+                .tracked_heads
+                .insert(log.target.clone(), (log, sequence));
         }
     }
 
     /// A reader is looked for: the serial of the question.
-    pub fn finds(&mut self) -> u64 {
-        self.finds += 1;
-        let serial = self.finds;
-        if let Some(client) = self.client() {
-            client.finding = Some(serial);
+    pub fn start_resolve(&mut self) -> u64 {
+        self.last_request_id += 1;
+        let serial = self.last_request_id;
+        if let Some(client) = self.current_client() {
+            client.pending_resolve = Some(serial);
         }
         serial
     }
 
     /// Somebody was met: whoever is shown what is said is to know the name.
-    pub fn met(&mut self, known: &Known) {
-        for client in self.clients.values_mut().filter(|client| client.follows) {
+    pub fn send_peer_nick(&mut self, known: &KnownPeer) {
+        for client in self
+            .clients
+            .values_mut()
+            .filter(|client| client.is_following)
+        {
             let words = format_args!("known {} {}", known.id, known.nick);
-            message::put(&mut client.pipe.output, words);
+            message::encode_header(&mut client.connection.output, words);
         }
     }
 
     /// Something happened. Gives back what is not the answer to somebody here.
-    pub fn notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
-        let form = self.served.map(|(_, form)| form);
-        match (&notice, form, self.client()) {
+    pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
+        let form = self.current.map(|(_, form)| form);
+        match (&notice, form, self.current_client()) {
             (Notice::Peers(views), Some(form), Some(client)) => {
                 let mut rows = Vec::new();
                 match form {
-                    Form::Rows => rows.extend_from_slice(text::peer_rows(views).as_bytes()),
-                    Form::Table => rows.extend_from_slice(text::users(views).as_bytes()),
-                    Form::Json => json::append(&notice, &mut rows),
+                    ReplyFormat::Rows => {
+                        rows.extend_from_slice(text::format_peer_rows(views).as_bytes())
+                    }
+                    ReplyFormat::Table => {
+                        rows.extend_from_slice(text::format_users(views).as_bytes())
+                    }
+                    ReplyFormat::Json => json::append_notice(&notice, &mut rows),
                 }
-                let words = format_args!("peers {}", present(views));
-                message::put_with(&mut client.pipe.output, words, &rows);
+                let words = format_args!("peers {}", count_present(views));
+                message::encode_with_body(&mut client.connection.output, words, &rows);
                 return None;
             }
             (Notice::Stats(stats), Some(form), Some(client)) => {
                 let mut lines = Vec::new();
                 match form {
-                    Form::Json => json::append(&notice, &mut lines),
-                    _ => lines.extend_from_slice(text::stats(stats).as_bytes()),
+                    ReplyFormat::Json => json::append_notice(&notice, &mut lines),
+                    _ => lines.extend_from_slice(text::format_stats(stats).as_bytes()),
                 }
-                message::put_with(&mut client.pipe.output, format_args!("stats"), &lines);
+                message::encode_with_body(
+                    &mut client.connection.output,
+                    format_args!("stats"),
+                    &lines,
+                );
                 return None;
             }
-            (Notice::Found { serial, reader }, ..) => {
-                let asked = |client: &&mut Client| client.finding == Some(*serial);
+            (
+                Notice::Resolved {
+                    request_id: serial,
+                    result: reader,
+                },
+                ..,
+            ) => {
+                let asked = |client: &&mut AttachedClient| client.pending_resolve == Some(*serial);
                 if let Some(client) = self.clients.values_mut().find(asked) {
-                    client.finding = None;
-                    let out = &mut client.pipe.output;
+                    client.pending_resolve = None;
+                    let out = &mut client.connection.output;
                     match reader {
-                        Ok(reader) => message::put(out, format_args!("found {reader}")),
+                        Ok(reader) => message::encode_header(out, format_args!("found {reader}")),
                         Err((code, why)) => {
-                            message::put_with(out, format_args!("lost {code}"), why.as_bytes());
+                            message::encode_with_body(
+                                out,
+                                format_args!("lost {code}"),
+                                why.as_bytes(),
+                            );
                         }
                     }
                 }
                 return None;
             }
             (Notice::Error { .. }, _, Some(client)) => {
-                message::put_notice(&mut client.pipe.output, &notice);
+                message::encode_notice(&mut client.connection.output, &notice);
                 return None;
             }
             (Notice::Chat(_) | Notice::Error { .. }, ..) => return Some(notice),
             _ => {}
         }
         let mut line = Vec::new();
-        let follow = |client: &&mut Client| client.follows && client.pipe.output.len() < OUTPUT_MAX;
+        let follow = |client: &&mut AttachedClient| {
+            client.is_following && client.connection.output.len() < OUTPUT_MAX_BYTES
+        };
         for client in self.clients.values_mut().filter(follow) {
-            if line.is_empty() && !message::put_notice(&mut line, &notice) {
+            if line.is_empty() && !message::encode_notice(&mut line, &notice) {
                 break;
             }
             // Lines that were said before it are to be shown before it.
-            client.tell_ends(store);
-            client.pipe.output.extend_from_slice(&line);
+            client.send_positions(store);
+            client.connection.output.extend_from_slice(&line);
         }
         Some(notice)
     }
 
     /// Tells everyone what this turn brought.
     pub fn end_turn(&mut self, store: &Store, node: &Node) {
-        self.again = None;
-        let met = node.linked() > 0;
+        self.recheck_at = None;
+        let met = node.link_count() > 0;
         for client in self.clients.values_mut() {
-            if node.accepting() {
-                client.confirm(node);
+            if node.can_accept() {
+                client.send_accepted(node);
             }
-            if client.pipe.output.len() < OUTPUT_MAX {
-                client.tell_ends(store);
+            if client.connection.output.len() < OUTPUT_MAX_BYTES {
+                client.send_positions(store);
             }
             if client.unconfirmed.is_empty()
                 && let Some(need) = client.finish
             {
-                let delivery = client.delivery(node, need);
-                self.again = [self.again, delivery.again].into_iter().flatten().min();
-                client.tell_delivery(met, delivery);
+                let delivery = client.compute_delivery(node, need);
+                self.recheck_at = [self.recheck_at, delivery.recheck_at]
+                    .into_iter()
+                    .flatten()
+                    .min();
+                client.send_delivery(met, delivery);
             }
-            client.pipe.flush();
+            client.connection.flush();
         }
     }
 
@@ -391,7 +432,7 @@ impl Control {
     }
 }
 
-impl Drop for Control {
+impl Drop for Server {
     /// A start that failed leaves no socket either.
     fn drop(&mut self) {
         self.close();
@@ -399,7 +440,7 @@ impl Drop for Control {
 }
 
 /// Under another name first, so that it never stands there with wrong rights, and replaces what a crash left.
-fn bind(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let draft = directory.join("control.new");
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -411,67 +452,67 @@ fn bind(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-impl Client {
-    fn reads(&self) -> bool {
-        self.pipe.readable
-            && self.pipe.input.len() < INPUT_MAX
-            && self.pipe.output.len() < OUTPUT_MAX
+impl AttachedClient {
+    fn can_read(&self) -> bool {
+        self.connection.is_readable
+            && self.connection.input.len() < INPUT_MAX_BYTES
+            && self.connection.output.len() < OUTPUT_MAX_BYTES
     }
 
-    fn tell_ends(&mut self, store: &Store) {
-        for (folder, told) in self.told.iter_mut() {
+    fn send_positions(&mut self, store: &Store) {
+        for (folder, told) in self.sent_positions.iter_mut() {
             let end = store.end(folder);
             if end != *told {
                 *told = end;
-                message::put_position(&mut self.pipe.output, "end", folder, end);
+                message::encode_position(&mut self.connection.output, "end", folder, end);
             }
         }
     }
 
-    fn confirm(&mut self, node: &Node) {
+    fn send_accepted(&mut self, node: &Node) {
         while let Some(target) = self.unconfirmed.pop_front() {
-            let Some((log, sequence)) = node.head(&target) else {
-                message::put(&mut self.pipe.output, format_args!("refused"));
+            let Some((log, sequence)) = node.own_head(&target) else {
+                message::encode_header(&mut self.connection.output, format_args!("refused"));
                 continue;
             };
-            let words = format_args!("accepted {} {sequence}", message::Log(&log));
-            message::put(&mut self.pipe.output, words);
-            self.heads.insert(target, (log, sequence));
+            let words = format_args!("accepted {} {sequence}", message::LogIdWords(&log));
+            message::encode_header(&mut self.connection.output, words);
+            self.tracked_heads.insert(target, (log, sequence));
         }
     }
 
-    fn delivery(&mut self, node: &Node, need: Option<u64>) -> Delivery {
+    fn compute_delivery(&mut self, node: &Node, need: Option<u64>) -> Delivery {
         // What was said under numbers that came into doubt is said again under new ones.
-        for (log, sequence) in self.heads.values_mut() {
-            if let Some(place) = node.place(log, *sequence) {
+        for (log, sequence) in self.tracked_heads.values_mut() {
+            if let Some(place) = node.republished_position(log, *sequence) {
                 (*log, *sequence) = place;
             }
         }
-        let heads = self.heads.values().map(|(log, last)| (log, *last));
+        let heads = self.tracked_heads.values().map(|(log, last)| (log, *last));
         node.delivery_of(&heads.collect::<Vec<_>>(), need)
     }
 
-    fn tell_delivery(&mut self, met: bool, delivery: Delivery) {
+    fn send_delivery(&mut self, met: bool, delivery: Delivery) {
         let told = (
             met,
             Delivery {
-                again: None,
+                recheck_at: None,
                 ..delivery
             },
         );
-        if self.delivery == Some(told) || self.pipe.output.len() >= OUTPUT_MAX {
+        if self.last_delivery == Some(told) || self.connection.output.len() >= OUTPUT_MAX_BYTES {
             return;
         }
-        self.delivery = Some(told);
+        self.last_delivery = Some(told);
         let Delivery {
-            linked,
-            holding,
-            needed,
-            lacking,
-            settled,
+            linked_peers: linked,
+            acked_peers: holding,
+            required_peers: needed,
+            has_undelivered: lacking,
+            is_settled: settled,
             ..
         } = delivery;
         let words = format_args!("delivery {met} {linked} {holding} {needed} {lacking} {settled}");
-        message::put(&mut self.pipe.output, words);
+        message::encode_header(&mut self.connection.output, words);
     }
 }

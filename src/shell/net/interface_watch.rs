@@ -7,39 +7,39 @@ use mio::{Interest, Registry, Token};
 use crate::base::event::Interface;
 use crate::base::time::Time;
 use crate::shell::net::interfaces;
-use crate::shell::net::interfaces::Changes;
-use crate::shell::net::multicast::Datagrams;
+use crate::shell::net::interfaces::NetlinkSocket;
+use crate::shell::net::multicast::Multicast;
 
 /// A burst of changes to interfaces is waited out for so long, in milliseconds.
-const SETTLE: u64 = 50;
+const SETTLE_MS: u64 = 50;
 /// Interfaces are looked at now and then even when nothing was said of them, in milliseconds: with netlink, and without.
-const RECHECK: u64 = 300_000;
-const RECHECK_BLIND: u64 = 5_000;
+const REFRESH_INTERVAL_MS: u64 = 300_000;
+const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
 /// After a socket for beacons could not be had it is tried again: milliseconds to the first time, doubled with each.
-const DEAF_WAIT: u64 = 1_000;
+const SOCKET_RETRY_MIN_MS: u64 = 1_000;
 /// So many failures, one after the other, are worth a word.
-const DEAF_TOLD: u32 = 3;
+const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
-pub struct Surroundings {
+pub struct InterfaceWatch {
     /// Only these interfaces; empty: all.
-    only: Vec<String>,
+    allowed_names: Vec<String>,
     usable: Vec<Interface>,
-    changes: Option<Changes>,
-    recheck: Time,
+    netlink: Option<NetlinkSocket>,
+    refresh_at: Time,
     /// How often, one after the other, not all sockets for beacons were to be had.
-    deaf: u32,
+    socket_failures: u32,
 }
 
 /// What a look round found.
 #[derive(Default)]
-pub struct Seen {
+pub struct InterfaceUpdate {
     /// All usable interfaces, if one of them changed.
-    pub changed: Option<Vec<Interface>>,
+    pub changed_interfaces: Option<Vec<Interface>>,
     /// Beacons cannot be heard everywhere, and that lasts: to be told, once.
-    pub deaf: bool,
+    pub is_multicast_failing: bool,
 }
 
-impl Surroundings {
+impl InterfaceWatch {
     /// Changes are told under `token`.
     ///
     /// # Errors
@@ -49,58 +49,69 @@ impl Surroundings {
         token: Token,
         only: Vec<String>,
         now: Time,
-    ) -> io::Result<Surroundings> {
+    ) -> io::Result<InterfaceWatch> {
         // Without netlink, as in some containers, interfaces are looked at now and then.
-        let mut changes = Changes::open().ok();
+        let mut changes = NetlinkSocket::open().ok();
         if let Some(changes) = &mut changes {
             registry.register(changes, token, Interest::READABLE)?;
         }
-        Ok(Surroundings {
-            only,
+        Ok(InterfaceWatch {
+            allowed_names: only,
             usable: Vec::new(),
-            changes,
-            recheck: now,
-            deaf: 0,
+            netlink: changes,
+            refresh_at: now,
+            socket_failures: 0,
         })
     }
 
     /// When to [`Surroundings::look`] again.
-    pub fn due(&self) -> Time {
-        self.recheck
+    pub fn deadline(&self) -> Time {
+        self.refresh_at
     }
 
     /// The kernel told of a change.
-    pub fn told(&mut self, now: Time) {
-        if self.changes.as_mut().is_some_and(Changes::drain) {
-            self.recheck = self.recheck.min(now + SETTLE);
+    pub fn handle_netlink_event(&mut self, now: Time) {
+        if self.netlink.as_mut().is_some_and(NetlinkSocket::drain) {
+            self.refresh_at = self.refresh_at.min(now + SETTLE_MS);
         }
     }
 
     /// Do we want to be spoken to at this own address?
-    pub fn welcomes(&self, own: IpAddr) -> bool {
+    pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|(address, _)| *address == own);
-        self.only.is_empty() || self.usable.iter().any(has)
+        self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 
-    pub fn look(&mut self, now: Time, registry: &Registry, datagrams: &mut Datagrams) -> Seen {
-        let blind = self.changes.is_none();
-        self.recheck = now + if blind { RECHECK_BLIND } else { RECHECK };
-        let mut seen = Seen::default();
-        let Ok(usable) = interfaces::list(&self.only) else {
+    pub fn refresh(
+        &mut self,
+        now: Time,
+        registry: &Registry,
+        datagrams: &mut Multicast,
+    ) -> InterfaceUpdate {
+        let blind = self.netlink.is_none();
+        self.refresh_at = now
+            + if blind {
+                REFRESH_INTERVAL_WITHOUT_NETLINK_MS
+            } else {
+                REFRESH_INTERVAL_MS
+            };
+        let mut seen = InterfaceUpdate::default();
+        let Ok(usable) = interfaces::list_usable(&self.allowed_names) else {
             return seen;
         };
-        if datagrams.update(registry, &usable) == 0 {
-            self.deaf = 0;
+        if datagrams.set_interfaces(registry, &usable) == 0 {
+            self.socket_failures = 0;
         } else {
             // An address may be too new to be used; but what fails again and again is not to keep the box awake.
-            let wait = (DEAF_WAIT << self.deaf.min(8)).min(RECHECK);
-            self.recheck = self.recheck.min(now + wait);
-            self.deaf = self.deaf.saturating_add(1);
-            seen.deaf = self.deaf == DEAF_TOLD;
+            let wait =
+                (SOCKET_RETRY_MIN_MS << self.socket_failures.min(8)).min(REFRESH_INTERVAL_MS);
+            self.refresh_at = self.refresh_at.min(now + wait);
+            self.socket_failures = self.socket_failures.saturating_add(1);
+            seen.is_multicast_failing = self.socket_failures == SOCKET_FAILURES_BEFORE_WARNING;
         }
         if usable != self.usable {
             self.usable = usable.clone();
-            seen.changed = Some(usable);
+            seen.changed_interfaces = Some(usable);
         }
         seen
     }

@@ -17,19 +17,19 @@ use nix::sys::socket::{
 };
 
 use crate::base::event::Interface;
-use crate::base::table::Table;
+use crate::base::table::SortedMap;
 
 /// Most interfaces used at a time, the lowest indices first.
 pub const INTERFACES_MAX: usize = 64;
 /// Most addresses used of one interface.
-pub const ADDRESSES_MAX: usize = 32;
+pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
 /// Most messages read in one [`Changes::drain`].
-const MESSAGES_MAX: usize = 4096;
+const MESSAGES_PER_DRAIN_MAX: usize = 4096;
 /// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: the address cannot be sent from, or not yet.
-const UNUSABLE: u32 = 0x08 | 0x40;
+const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
 /// `IFA_F_OPTIMISTIC`: it can be, although tentative.
-const OPTIMISTIC: u32 = 0x04;
+const OPTIMISTIC_FLAG: u32 = 0x04;
 
 /// The interfaces that can be used now, by index: up and with carrier, with at least one address, able to multicast or broadcast.
 /// With `only` not empty, those of these names. Loopback counts if it is named, or if nothing else is usable: two programs
@@ -37,17 +37,17 @@ const OPTIMISTIC: u32 = 0x04;
 ///
 /// # Errors
 /// The kernel does not tell.
-pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
-    let tentative = tentative();
-    let mut found: Table<u32, Interface> = Table::new();
+pub fn list_usable(only: &[String]) -> io::Result<Vec<Interface>> {
+    let tentative = tentative_addresses();
+    let mut found: SortedMap<u32, Interface> = SortedMap::new();
     for entry in getifaddrs()? {
         // An IPv4 address with a label comes under the label: `eth0:1` lives on `eth0`.
         let name = entry.interface_name.split(':').next().unwrap_or_default();
         let named = only.iter().any(|wanted| wanted == name);
-        if !(named || only.is_empty()) || !usable(entry.flags) {
+        if !(named || only.is_empty()) || !is_usable(entry.flags) {
             continue;
         }
-        let Some(address) = address(&entry) else {
+        let Some(address) = address_with_prefix(&entry) else {
             continue;
         };
         if matches!(address.0, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
@@ -61,25 +61,27 @@ pub fn list(only: &[String]) -> io::Result<Vec<Interface>> {
             index,
             name: name.to_owned(),
             addresses: Vec::new(),
-            loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
+            is_loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
         });
-        if interface.addresses.len() < ADDRESSES_MAX && !interface.addresses.contains(&address) {
+        if interface.addresses.len() < ADDRESSES_PER_INTERFACE_MAX
+            && !interface.addresses.contains(&address)
+        {
             interface.addresses.push(address);
         }
     }
-    if only.is_empty() && found.values().any(|interface| !interface.loopback) {
-        found.retain(|_, interface| !interface.loopback);
+    if only.is_empty() && found.values().any(|interface| !interface.is_loopback) {
+        found.retain(|_, interface| !interface.is_loopback);
     }
     Ok(found.into_values().take(INTERFACES_MAX).collect())
 }
 
 /// Those of these names that this box has not, up or down.
-pub fn missing(names: &[String]) -> impl Iterator<Item = &String> {
+pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
 }
 
-fn usable(flags: InterfaceFlags) -> bool {
+fn is_usable(flags: InterfaceFlags) -> bool {
     flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)
         && flags.intersects(
             InterfaceFlags::IFF_MULTICAST
@@ -88,9 +90,9 @@ fn usable(flags: InterfaceFlags) -> bool {
         )
 }
 
-fn address(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
-    let ip = ip(entry.address.as_ref()?)?;
-    let prefix = match (ip, entry.netmask.as_ref().and_then(ip_of_mask)) {
+fn address_with_prefix(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
+    let ip = unicast_ip(entry.address.as_ref()?)?;
+    let prefix = match (ip, entry.netmask.as_ref().and_then(socket_ip)) {
         (IpAddr::V4(_), Some(IpAddr::V4(mask))) => mask.to_bits().leading_ones(),
         (IpAddr::V6(_), Some(IpAddr::V6(mask))) => mask.to_bits().leading_ones(),
         (IpAddr::V4(_), _) => 32,
@@ -99,12 +101,12 @@ fn address(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
     Some((ip, u8::try_from(prefix).ok()?))
 }
 
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let ip = ip_of_mask(address)?;
+fn unicast_ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let ip = socket_ip(address)?;
     (!ip.is_unspecified() && !ip.is_multicast()).then_some(ip)
 }
 
-fn ip_of_mask(address: &SockaddrStorage) -> Option<IpAddr> {
+fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
         (Some(v4), _) => Some(IpAddr::V4(v4.ip())),
         (_, Some(v6)) => Some(IpAddr::V6(v6.ip())),
@@ -114,19 +116,19 @@ fn ip_of_mask(address: &SockaddrStorage) -> Option<IpAddr> {
 
 /// IPv6 addresses that the kernel still tests for doubles: nothing can be sent from them, and `getifaddrs` does not say so.
 /// When the test ends the kernel tells of a change, so they are in the next list.
-fn tentative() -> Vec<(Ipv6Addr, String)> {
+fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
     // The thread's own network, which is the process's but for tests.
     let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
-    table.lines().filter_map(tentative_row).collect()
+    table.lines().filter_map(parse_tentative_row).collect()
 }
 
 /// `fe80…(32 digits) index prefix scope flags name`, the numbers in hex.
-fn tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
+fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
     let mut fields = row.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
     let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
     let name = fields.next()?.to_owned();
-    (flags & UNUSABLE != 0 && flags & OPTIMISTIC == 0)
+    (flags & UNUSABLE_FLAGS != 0 && flags & OPTIMISTIC_FLAG == 0)
         .then_some((Ipv6Addr::from_bits(address), name))
 }
 
@@ -141,14 +143,14 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
 
 /// The kernel's word that a link or an address changed (netlink, no privilege needed). A [`Source`] for the poll, readable
 /// when [`Changes::drain`] has something; it does not say what changed: call [`list`].
-pub struct Changes {
+pub struct NetlinkSocket {
     socket: OwnedFd,
 }
 
-impl Changes {
+impl NetlinkSocket {
     /// # Errors
     /// Netlink is refused, as in some containers: call [`list`] now and then instead.
-    pub fn open() -> io::Result<Changes> {
+    pub fn open() -> io::Result<NetlinkSocket> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -160,14 +162,14 @@ impl Changes {
             socket.as_raw_fd(),
             &NetlinkAddr::new(0, groups.cast_unsigned()),
         )?;
-        Ok(Changes { socket })
+        Ok(NetlinkSocket { socket })
     }
 
     /// Reads everything that was said. True if something changed. Changes come in bursts: wait a moment before [`list`].
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
         let mut message = [0; 4096];
-        for _ in 0..MESSAGES_MAX {
+        for _ in 0..MESSAGES_PER_DRAIN_MAX {
             match recv(
                 self.socket.as_raw_fd(),
                 &mut message,
@@ -184,7 +186,7 @@ impl Changes {
     }
 }
 
-impl Source for Changes {
+impl Source for NetlinkSocket {
     fn register(
         &mut self,
         registry: &Registry,
@@ -212,7 +214,7 @@ impl Source for Changes {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{broadcast_address, tentative_row};
+    use super::{broadcast_address, parse_tentative_row};
 
     #[test]
     fn broadcast_of_a_network() {
@@ -226,10 +228,10 @@ mod tests {
     #[test]
     fn tentative_addresses_are_known() {
         let row = |flags| format!("fe80000000000000000000000000a0b1 02 40 20 {flags}     eth0");
-        let found = tentative_row(&row("40")).map(|(ip, name)| (ip.to_string(), name));
+        let found = parse_tentative_row(&row("40")).map(|(ip, name)| (ip.to_string(), name));
         assert_eq!(found, Some(("fe80::a0b1".into(), "eth0".into())));
-        assert_eq!(tentative_row(&row("80")), None);
-        assert_eq!(tentative_row(&row("44")), None);
-        assert_eq!(tentative_row("nonsense"), None);
+        assert_eq!(parse_tentative_row(&row("80")), None);
+        assert_eq!(parse_tentative_row(&row("44")), None);
+        assert_eq!(parse_tentative_row("nonsense"), None);
     }
 }

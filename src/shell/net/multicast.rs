@@ -29,28 +29,28 @@ use nix::sys::socket::{
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use crate::base::event::Interface;
-use crate::base::table::Set;
+use crate::base::table::SortedSet;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
 /// The IPv6 group: link-local and transient (RFC 4291, 2.7), `7032:7063` is "p2pc". The port is that of the IPv4 group.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x7063);
 /// Longest datagram taken in, in bytes: the buffer to give to [`Datagrams::receive`]. Longer ones are dropped and counted.
-pub const DATAGRAM_MAX: usize = 1500;
+pub const DATAGRAM_MAX_BYTES: usize = 1500;
 /// Most sockets listening at a time, and so the tokens to set aside.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
 /// About a hundred beacons, each of which the kernel charges with about 1 KiB.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Most datagrams passed over in one [`Datagrams::receive`].
-const READS_MAX: usize = 64;
+const RECEIVE_READS_MAX: usize = 64;
 /// The sending sockets listen to nobody.
-const NO_BUFFER: usize = 1;
+const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
 /// A datagram that came in: the first `length` bytes of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedDatagram {
     /// Index of the interface that it came in on.
-    pub interface: u32,
+    pub interface_index: u32,
     /// An IPv6 source has the interface as its scope.
     pub source: SocketAddr,
     pub length: usize,
@@ -58,101 +58,106 @@ pub struct Received {
 
 /// What went by, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct MulticastCounters {
     pub sent: u64,
     /// No route, firewall, buffers full: the other ways remain, and the next beacon.
-    pub unsent: u64,
+    pub send_failures: u64,
     pub received: u64,
     /// Longer than [`DATAGRAM_MAX`], or than the buffer.
-    pub too_long: u64,
+    pub oversized: u64,
     /// On an interface that is not used, or without a source that could be answered.
     pub ignored: u64,
     /// Sockets that could not be opened, or broke.
-    pub failed: u64,
+    pub socket_failures: u64,
 }
 
 /// What one socket listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Ear {
+enum ListenTarget {
     GroupV4 { interface: u32 },
     GroupV6 { interface: u32 },
     Broadcast(Ipv4Addr),
 }
 
 struct Listener {
-    ear: Ear,
+    target: ListenTarget,
     socket: Socket,
     /// The poll told of it, and it was not read to its end since.
-    ready: bool,
+    is_readable: bool,
 }
 
 /// The sockets of the beacon. Nothing here fails: what cannot be had is counted, and tried again at the next [`Datagrams::update`].
-pub struct Datagrams {
+pub struct Multicast {
     group: Option<SocketAddrV4>,
     tokens: Range<usize>,
     /// By token.
     listeners: Vec<Option<Listener>>,
     /// Whose turn it is to be read.
-    turn: usize,
+    next_listener: usize,
     sender_v4: Option<Socket>,
     sender_v6: Option<Socket>,
     interfaces: Vec<Interface>,
-    control: Vec<u8>,
-    counters: Counters,
+    control_buffer: Vec<u8>,
+    counters: MulticastCounters,
 }
 
-impl Datagrams {
+impl Multicast {
     /// Without a group there will be no sockets, and nothing is heard or said. `tokens`, ideally [`LISTENERS_MAX`] of them, are
     /// the ones under which sockets are registered; where they end, no more sockets are opened.
-    pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Datagrams {
-        Datagrams {
+    pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
+        Multicast {
             group,
             tokens,
             listeners: Vec::new(),
-            turn: 0,
+            next_listener: 0,
             sender_v4: None,
             sender_v6: None,
             interfaces: Vec::new(),
-            control: nix::cmsg_space!(libc::in_pktinfo),
-            counters: Counters::default(),
+            control_buffer: nix::cmsg_space!(libc::in_pktinfo),
+            counters: MulticastCounters::default(),
         }
     }
 
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> MulticastCounters {
         self.counters
     }
 
     /// Is this token one of ours? Then call [`Datagrams::ready`] with it.
-    pub fn owns(&self, token: Token) -> bool {
+    pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
     /// Takes the interfaces that are usable now, the first [`INTERFACES_MAX`] of them: listens on new ones, and no more on those
     /// that went. Gives the number of sockets that should be there and could not be had: if not 0, call it again in a while,
     /// as an address may be too new.
-    pub fn update(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
+    pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
         self.interfaces = interfaces.iter().take(INTERFACES_MAX).cloned().collect();
-        let wanted = wanted(&self.interfaces);
+        let wanted = listen_targets(&self.interfaces);
         for slot in &mut self.listeners {
-            if slot.as_ref().is_some_and(|l| !wanted.contains(&l.ear)) {
+            if slot.as_ref().is_some_and(|l| !wanted.contains(&l.target)) {
                 *slot = None;
             }
         }
         let mut missing = 0;
         for ear in wanted {
-            if self.listeners.iter().flatten().any(|l| l.ear == ear) {
+            if self.listeners.iter().flatten().any(|l| l.target == ear) {
                 continue;
             }
-            if self.listen(registry, group, ear).is_err() {
-                self.counters.failed += 1;
+            if self.add_listener(registry, group, ear).is_err() {
+                self.counters.socket_failures += 1;
                 missing += 1;
             }
         }
         missing
     }
 
-    fn listen(&mut self, registry: &Registry, group: SocketAddrV4, ear: Ear) -> io::Result<()> {
+    fn add_listener(
+        &mut self,
+        registry: &Registry,
+        group: SocketAddrV4,
+        ear: ListenTarget,
+    ) -> io::Result<()> {
         let free = self.listeners.iter().position(Option::is_none);
         let at = free.unwrap_or(self.listeners.len());
         if at >= self.tokens.len().min(LISTENERS_MAX) {
@@ -166,9 +171,9 @@ impl Datagrams {
             Interest::READABLE,
         )?;
         let listener = Some(Listener {
-            ear,
+            target: ear,
             socket,
-            ready: true,
+            is_readable: true,
         });
         // No more slots than are used: each turn looks at all of them.
         match self.listeners.get_mut(at) {
@@ -179,62 +184,65 @@ impl Datagrams {
     }
 
     /// The poll told of this token: [`Datagrams::receive`] will look there.
-    pub fn ready(&mut self, token: Token) {
+    pub fn mark_readable(&mut self, token: Token) {
         let at = token.0.checked_sub(self.tokens.start);
         if let Some(Some(listener)) = at.and_then(|at| self.listeners.get_mut(at)) {
-            listener.ready = true;
+            listener.is_readable = true;
         }
     }
 
     /// Does [`Datagrams::receive`] have something to look at? Ask before sleeping if it was not called to its end.
-    pub fn pending(&self) -> bool {
-        self.listeners.iter().flatten().any(|l| l.ready)
+    pub fn has_readable(&self) -> bool {
+        self.listeners.iter().flatten().any(|l| l.is_readable)
     }
 
     /// The next datagram of the ready sockets, in turn, into `buffer`; `None`: all are read to their end, unless
     /// [`Datagrams::pending`] says otherwise. A flood has no end, so callers take a limited number a turn.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<Received> {
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
-        let mut reads = READS_MAX;
+        let mut reads = RECEIVE_READS_MAX;
         let mut asleep = 0;
         while asleep < count && reads > 0 {
-            let at = self.turn;
-            let Some(Some(listener)) = self.listeners.get_mut(at).filter(|slot| is_ready(slot))
+            let at = self.next_listener;
+            let Some(Some(listener)) = self
+                .listeners
+                .get_mut(at)
+                .filter(|slot| is_slot_readable(slot))
             else {
-                self.turn = (at + 1) % count;
+                self.next_listener = (at + 1) % count;
                 asleep += 1;
                 continue;
             };
             asleep = 0;
             reads -= 1;
-            let ear = listener.ear;
-            match read(&listener.socket, buffer, &mut self.control) {
+            let ear = listener.target;
+            match receive_datagram(&listener.socket, buffer, &mut self.control_buffer) {
                 Ok(raw) => {
-                    if let Some(received) = self.accept(ear, raw) {
-                        self.turn = (at + 1) % count;
+                    if let Some(received) = self.filter_datagram(ear, raw) {
+                        self.next_listener = (at + 1) % count;
                         return Some(received);
                     }
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => listener.ready = false,
+                Err(Errno::EAGAIN) => listener.is_readable = false,
                 // Read once, an error is cleared; whatever comes next makes the socket ready again.
                 Err(_) => {
-                    listener.ready = false;
-                    self.counters.failed += 1;
+                    listener.is_readable = false;
+                    self.counters.socket_failures += 1;
                 }
             }
         }
         None
     }
 
-    fn accept(&mut self, ear: Ear, raw: Raw) -> Option<Received> {
+    fn filter_datagram(&mut self, ear: ListenTarget, raw: RawDatagram) -> Option<ReceivedDatagram> {
         let interface = match ear {
-            Ear::GroupV4 { interface } | Ear::GroupV6 { interface } => interface,
+            ListenTarget::GroupV4 { interface } | ListenTarget::GroupV6 { interface } => interface,
             // Two interfaces of one network share the broadcast address.
-            Ear::Broadcast(_) => raw.interface,
+            ListenTarget::Broadcast(_) => raw.interface,
         };
-        if raw.truncated || raw.length > DATAGRAM_MAX {
-            self.counters.too_long += 1;
+        if raw.is_truncated || raw.length > DATAGRAM_MAX_BYTES {
+            self.counters.oversized += 1;
             return None;
         }
         let used = self.interfaces.iter().any(|i| i.index == interface);
@@ -246,8 +254,8 @@ impl Datagrams {
             return None;
         };
         self.counters.received += 1;
-        Some(Received {
-            interface,
+        Some(ReceivedDatagram {
+            interface_index: interface,
             source,
             length: raw.length,
         })
@@ -264,7 +272,7 @@ impl Datagrams {
             self.interfaces.push(interface);
         }
         for listener in self.listeners.iter_mut().flatten() {
-            listener.ready = true;
+            listener.is_readable = true;
         }
         usize::try_from(self.counters.sent - before).unwrap_or(usize::MAX)
     }
@@ -273,25 +281,25 @@ impl Datagrams {
         if let Some(source) = addresses_v4(interface).next() {
             let to = *group.ip();
             let done = self.send_v4(interface.index, source.0, to, group.port(), bytes);
-            self.count(done);
+            self.count_send(done);
         }
-        let mut said = Set::new();
-        for (source, broadcast) in broadcasts(interface) {
+        let mut said = SortedSet::new();
+        for (source, broadcast) in broadcast_addresses(interface) {
             if said.insert(broadcast) {
                 let done = self.send_v4(interface.index, source, broadcast, group.port(), bytes);
-                self.count(done);
+                self.count_send(done);
             }
         }
         if has_link_local(interface) {
             let done = self.send_v6(interface.index, group.port(), bytes);
-            self.count(done);
+            self.count_send(done);
         }
     }
 
-    fn count(&mut self, done: io::Result<()>) {
+    fn count_send(&mut self, done: io::Result<()>) {
         match done {
             Ok(()) => self.counters.sent += 1,
-            Err(_) => self.counters.unsent += 1,
+            Err(_) => self.counters.send_failures += 1,
         }
     }
 
@@ -313,7 +321,7 @@ impl Datagrams {
             ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
         };
         let to = SockaddrIn::from(SocketAddrV4::new(to, port));
-        write(socket, bytes, &[ControlMessage::Ipv4PacketInfo(&way)], &to)
+        send_datagram(socket, bytes, &[ControlMessage::Ipv4PacketInfo(&way)], &to)
     }
 
     fn send_v6(&mut self, interface: u32, port: u16, bytes: &[u8]) -> io::Result<()> {
@@ -322,25 +330,27 @@ impl Datagrams {
             none => none.insert(open_sender_v6()?),
         };
         let to = SockaddrIn6::from(SocketAddrV6::new(GROUP_V6, port, 0, interface));
-        write(socket, bytes, &[], &to)
+        send_datagram(socket, bytes, &[], &to)
     }
 }
 
-fn is_ready(slot: &Option<Listener>) -> bool {
-    slot.as_ref().is_some_and(|listener| listener.ready)
+fn is_slot_readable(slot: &Option<Listener>) -> bool {
+    slot.as_ref().is_some_and(|listener| listener.is_readable)
 }
 
-fn wanted(interfaces: &[Interface]) -> Set<Ear> {
-    let mut wanted = Set::new();
+fn listen_targets(interfaces: &[Interface]) -> SortedSet<ListenTarget> {
+    let mut wanted = SortedSet::new();
     for interface in interfaces {
         let index = interface.index;
         if addresses_v4(interface).next().is_some() {
-            wanted.insert(Ear::GroupV4 { interface: index });
+            wanted.insert(ListenTarget::GroupV4 { interface: index });
         }
         if has_link_local(interface) {
-            wanted.insert(Ear::GroupV6 { interface: index });
+            wanted.insert(ListenTarget::GroupV6 { interface: index });
         }
-        wanted.extend(broadcasts(interface).map(|(_, broadcast)| Ear::Broadcast(broadcast)));
+        wanted.extend(
+            broadcast_addresses(interface).map(|(_, broadcast)| ListenTarget::Broadcast(broadcast)),
+        );
     }
     wanted
 }
@@ -356,9 +366,9 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
 }
 
 /// The own address and the broadcast address of each IPv4 network. Not on loopback, where multicast always works.
-fn broadcasts(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
+fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     addresses_v4(interface)
-        .filter(|_| !interface.loopback)
+        .filter(|_| !interface.is_loopback)
         .filter_map(|(own, prefix)| Some((own, broadcast_address(own, prefix)?)))
 }
 
@@ -374,27 +384,27 @@ fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
     }
 }
 
-fn open_listener(group: SocketAddrV4, ear: Ear) -> io::Result<Socket> {
+fn open_listener(group: SocketAddrV4, ear: ListenTarget) -> io::Result<Socket> {
     let domain = match ear {
-        Ear::GroupV6 { .. } => Domain::IPV6,
-        Ear::GroupV4 { .. } | Ear::Broadcast(_) => Domain::IPV4,
+        ListenTarget::GroupV6 { .. } => Domain::IPV6,
+        ListenTarget::GroupV4 { .. } | ListenTarget::Broadcast(_) => Domain::IPV4,
     };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     match ear {
-        Ear::GroupV4 { interface } => {
+        ListenTarget::GroupV4 { interface } => {
             socket.set_multicast_all_v4(false)?;
             socket.bind(&SockAddr::from(group))?;
             socket.join_multicast_v4_n(group.ip(), &InterfaceIndexOrAddress::Index(interface))?;
         }
-        Ear::GroupV6 { interface } => {
+        ListenTarget::GroupV6 { interface } => {
             socket.set_only_v6(true)?;
             let scoped = SocketAddrV6::new(GROUP_V6, group.port(), 0, interface);
             socket.bind(&SockAddr::from(scoped))?;
             socket.join_multicast_v6(&GROUP_V6, interface)?;
         }
-        Ear::Broadcast(address) => {
+        ListenTarget::Broadcast(address) => {
             setsockopt(&socket, Ipv4PacketInfo, &true)?;
             socket.bind(&SockAddr::from(SocketAddrV4::new(address, group.port())))?;
         }
@@ -404,7 +414,7 @@ fn open_listener(group: SocketAddrV4, ear: Ear) -> io::Result<Socket> {
 
 fn open_sender_v4() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    socket.set_recv_buffer_size(NO_BUFFER)?;
+    socket.set_recv_buffer_size(SENDER_RECEIVE_BUFFER_BYTES)?;
     socket.set_broadcast(true)?;
     socket.set_multicast_loop_v4(true)?;
     socket.set_multicast_ttl_v4(1)?;
@@ -414,13 +424,13 @@ fn open_sender_v4() -> io::Result<Socket> {
 fn open_sender_v6() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_only_v6(true)?;
-    socket.set_recv_buffer_size(NO_BUFFER)?;
+    socket.set_recv_buffer_size(SENDER_RECEIVE_BUFFER_BYTES)?;
     socket.set_multicast_loop_v6(true)?;
     socket.set_multicast_hops_v6(1)?;
     Ok(socket)
 }
 
-fn write<A: SockaddrLike>(
+fn send_datagram<A: SockaddrLike>(
     socket: &Socket,
     bytes: &[u8],
     control: &[ControlMessage],
@@ -437,15 +447,19 @@ fn write<A: SockaddrLike>(
 }
 
 /// A datagram as the kernel hands it out.
-struct Raw {
+struct RawDatagram {
     length: usize,
-    truncated: bool,
+    is_truncated: bool,
     /// 0 if the socket was not asked to tell.
     interface: u32,
     source: Option<SocketAddr>,
 }
 
-fn read(socket: &Socket, buffer: &mut [u8], control: &mut [u8]) -> nix::Result<Raw> {
+fn receive_datagram(
+    socket: &Socket,
+    buffer: &mut [u8],
+    control: &mut [u8],
+) -> nix::Result<RawDatagram> {
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
@@ -463,9 +477,9 @@ fn read(socket: &Socket, buffer: &mut [u8], control: &mut [u8]) -> nix::Result<R
         let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
     });
-    Ok(Raw {
+    Ok(RawDatagram {
         length: message.bytes,
-        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+        is_truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
         interface,
         source,
     })

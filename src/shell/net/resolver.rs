@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use crate::base::identity::PeerId;
 use crate::shell::os::thread;
-use crate::wire::code::Place;
+use crate::wire::code::Endpoint;
 
 /// Between attempts at a name that is not found, at first and at last.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Addresses taken of one name.
-const ADDRESSES_MAX: usize = 4;
+const ADDRESSES_PER_NAME_MAX: usize = 4;
 
 /// A name to be found, and who is expected there.
-pub struct Name {
+pub struct HostName {
     pub host: String,
     pub port: u16,
     pub peer: Option<PeerId>,
 }
 
-impl Name {
-    pub fn of(place: &Place) -> Name {
-        Name {
+impl HostName {
+    pub fn from_endpoint(place: &Endpoint) -> HostName {
+        HostName {
             host: place.host.clone(),
             port: place.port,
             peer: place.peer,
@@ -32,29 +32,33 @@ impl Name {
 }
 
 /// An address where perhaps a peer is.
-pub struct Found {
+pub struct Resolved {
     pub address: SocketAddr,
     pub peer: Option<PeerId>,
 }
 
 /// What was found and not yet taken; no more than a few for each name. Less code than another kind of channel.
 #[derive(Clone, Default)]
-pub struct Finds(Arc<Mutex<Vec<Found>>>);
+pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
-impl Finds {
-    pub fn take(&self) -> Vec<Found> {
+impl ResolvedQueue {
+    pub fn take(&self) -> Vec<Resolved> {
         let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut finds)
     }
 
-    fn put(&self, found: Found) {
+    fn push(&self, found: Resolved) {
         let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         finds.push(found);
     }
 }
 
 /// Looks the names up until each was found once; `wake` is called after each that was.
-pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
+pub fn spawn_resolver(
+    names: Vec<HostName>,
+    found: ResolvedQueue,
+    wake: impl Fn() + Send + 'static,
+) {
     if names.is_empty() {
         return;
     }
@@ -67,9 +71,9 @@ pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
                     return true;
                 };
                 let mut missing = true;
-                for address in addresses.take(ADDRESSES_MAX) {
+                for address in addresses.take(ADDRESSES_PER_NAME_MAX) {
                     missing = false;
-                    found.put(Found {
+                    found.push(Resolved {
                         address,
                         peer: name.peer,
                     });
@@ -84,5 +88,5 @@ pub fn start(names: Vec<Name>, found: Finds, wake: impl Fn() + Send + 'static) {
         }
     };
     // Without a thread no name is found; addresses need none.
-    let _ = thread::start("resolver", Box::new(work));
+    let _ = thread::spawn_helper("resolver", Box::new(work));
 }

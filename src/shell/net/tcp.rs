@@ -9,48 +9,48 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::event::StreamId;
-use crate::base::table::{Set, Table};
+use crate::base::table::{SortedMap, SortedSet};
 
 /// Most streams at a time; further ones are closed as they come.
 const STREAMS_MAX: usize = 512;
 /// What is read of one stream before the others have their turn, in bytes.
-pub const READ_BYTES: usize = 64 * 1024;
+pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 /// A dead path is known within 15 s: an idle link is probed after 5 s of silence and every 2 s, and given up when 9 s have passed
 /// since the last sign of life. What is written in that silence stops the probes (Linux, tcp_timer.c) and has 9 s of its own.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-const USER_TIMEOUT: Duration = Duration::from_secs(9);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 
-struct Stream {
+struct StreamEntry {
     socket: TcpStream,
-    connecting: bool,
+    is_connecting: bool,
     /// The other side will send no more.
-    ended: bool,
+    is_read_closed: bool,
     /// What the socket did not take.
-    rest: Vec<u8>,
+    unsent: Vec<u8>,
     /// The core is done with it: it ends when the rest has gone out.
-    closing: bool,
+    is_closing: bool,
 }
 
 /// What became of a stream, for the core.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum StreamEvent {
     Accepted(StreamId, SocketAddr),
     Connected(StreamId),
-    Drained(StreamId),
+    Writable(StreamId),
     Closed(StreamId),
 }
 
-pub struct Streams {
+pub struct TcpStreams {
     listener: TcpListener,
-    table: Table<StreamId, Stream>,
+    streams: SortedMap<StreamId, StreamEntry>,
     /// Streams that may have bytes to read.
-    readable: Set<StreamId>,
-    accepted: u64,
+    readable: SortedSet<StreamId>,
+    accepted_count: u64,
     first_token: usize,
 }
 
-impl Streams {
+impl TcpStreams {
     /// Listens on `port` of all addresses, IPv6 and IPv4. Streams get tokens from `first_token` on; the listener has `listener_token`.
     ///
     /// # Errors
@@ -60,15 +60,15 @@ impl Streams {
         registry: &Registry,
         listener_token: Token,
         first_token: usize,
-    ) -> io::Result<Streams> {
-        let socket = bind(port)?;
+    ) -> io::Result<TcpStreams> {
+        let socket = bind_listener(port)?;
         let mut listener = TcpListener::from_std(socket.into());
         registry.register(&mut listener, listener_token, Interest::READABLE)?;
-        Ok(Streams {
+        Ok(TcpStreams {
             listener,
-            table: Table::new(),
-            readable: Set::new(),
-            accepted: 0,
+            streams: SortedMap::new(),
+            readable: SortedSet::new(),
+            accepted_count: 0,
             first_token,
         })
     }
@@ -88,19 +88,21 @@ impl Streams {
         &mut self,
         registry: &Registry,
         welcome: impl Fn(SocketAddr) -> bool,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<StreamEvent>,
     ) {
         loop {
             match self.listener.accept() {
                 Ok((socket, address)) => {
-                    let wanted = socket.local_addr().is_ok_and(|own| welcome(plain(own)));
-                    if self.table.len() >= STREAMS_MAX || !wanted {
+                    let wanted = socket
+                        .local_addr()
+                        .is_ok_and(|own| welcome(unmap_ipv4(own)));
+                    if self.streams.len() >= STREAMS_MAX || !wanted {
                         continue;
                     }
-                    self.accepted += 1;
-                    let stream = StreamId::accepted(self.accepted);
+                    self.accepted_count += 1;
+                    let stream = StreamId::accepted(self.accepted_count);
                     if self.insert(registry, stream, socket, false).is_ok() {
-                        changes.push(Change::Accepted(stream, plain(address)));
+                        changes.push(StreamEvent::Accepted(stream, unmap_ipv4(address)));
                     }
                 }
                 // Whoever gave up before we came does not hide those behind.
@@ -121,12 +123,12 @@ impl Streams {
         registry: &Registry,
         stream: StreamId,
         address: SocketAddr,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<StreamEvent>,
     ) {
         let begun = TcpStream::connect(address)
             .and_then(|socket| self.insert(registry, stream, socket, true));
         if begun.is_err() {
-            changes.push(Change::Closed(stream));
+            changes.push(StreamEvent::Closed(stream));
         }
     }
 
@@ -144,66 +146,66 @@ impl Streams {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(3);
         options.set_tcp_keepalive(&keepalive)?;
-        options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        options.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
         registry.register(
             &mut socket,
             self.token(stream),
             Interest::READABLE | Interest::WRITABLE,
         )?;
-        self.table.insert(
+        self.streams.insert(
             stream,
-            Stream {
+            StreamEntry {
                 socket,
-                connecting,
-                ended: false,
-                rest: Vec::new(),
-                closing: false,
+                is_connecting: connecting,
+                is_read_closed: false,
+                unsent: Vec::new(),
+                is_closing: false,
             },
         );
         Ok(())
     }
 
     /// What the poll said of a stream.
-    pub fn event(&mut self, event: &Event, changes: &mut Vec<Change>) {
+    pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
-        let Some(entry) = self.table.get_mut(&stream) else {
+        let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        if entry.connecting {
-            match connected(&entry.socket) {
+        if entry.is_connecting {
+            match is_connected(&entry.socket) {
                 Ok(true) => {
-                    entry.connecting = false;
-                    changes.push(Change::Connected(stream));
+                    entry.is_connecting = false;
+                    changes.push(StreamEvent::Connected(stream));
                 }
                 Ok(false) => return,
                 Err(_) => {
-                    self.table.remove(&stream);
-                    changes.push(Change::Closed(stream));
+                    self.streams.remove(&stream);
+                    changes.push(StreamEvent::Closed(stream));
                     return;
                 }
             }
         }
-        let drains = event.is_writable() && !entry.rest.is_empty();
-        entry.ended |= event.is_read_closed() || event.is_error();
+        let drains = event.is_writable() && !entry.unsent.is_empty();
+        entry.is_read_closed |= event.is_read_closed() || event.is_error();
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.readable.insert(stream);
         }
         if drains {
-            self.drain(stream, changes);
+            self.flush(stream, changes);
         }
     }
 
-    fn drain(&mut self, stream: StreamId, changes: &mut Vec<Change>) {
-        let Some(entry) = self.table.get_mut(&stream) else {
+    fn flush(&mut self, stream: StreamId, changes: &mut Vec<StreamEvent>) {
+        let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        let rest = std::mem::take(&mut entry.rest);
-        match write(&mut entry.socket, &rest) {
-            Ok(n) if n == rest.len() && entry.closing => {
-                self.table.remove(&stream);
+        let rest = std::mem::take(&mut entry.unsent);
+        match write_available(&mut entry.socket, &rest) {
+            Ok(n) if n == rest.len() && entry.is_closing => {
+                self.streams.remove(&stream);
             }
-            Ok(n) if n == rest.len() => changes.push(Change::Drained(stream)),
-            Ok(n) => entry.rest = rest[n..].to_vec(),
+            Ok(n) if n == rest.len() => changes.push(StreamEvent::Writable(stream)),
+            Ok(n) => entry.unsent = rest[n..].to_vec(),
             // The read side says how it ended.
             Err(_) => {
                 self.readable.insert(stream);
@@ -217,7 +219,7 @@ impl Streams {
     }
 
     /// Streams to read from in this turn.
-    pub fn take_readable(&mut self) -> Set<StreamId> {
+    pub fn take_readable(&mut self) -> SortedSet<StreamId> {
         std::mem::take(&mut self.readable)
     }
 
@@ -226,16 +228,16 @@ impl Streams {
     /// # Errors
     /// The stream has ended, and is gone from the table.
     pub fn read(&mut self, stream: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(entry) = self.table.get_mut(&stream) else {
+        let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(0);
         };
-        let closing = entry.closing;
+        let closing = entry.is_closing;
         loop {
             match entry.socket.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
                     // A short read took all there was: what comes later is an event of its own (epoll(7)), but for an end already told.
-                    if n == buffer.len() || entry.ended {
+                    if n == buffer.len() || entry.is_read_closed {
                         self.readable.insert(stream);
                     }
                     return Ok(if closing { 0 } else { n });
@@ -245,7 +247,7 @@ impl Streams {
                 Err(_) => break,
             }
         }
-        self.table.remove(&stream);
+        self.streams.remove(&stream);
         if closing {
             Ok(0)
         } else {
@@ -255,17 +257,17 @@ impl Streams {
 
     /// Writes; what the socket does not take is kept. `true`: it is clogged from now on.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
-        let Some(entry) = self.table.get_mut(&stream) else {
+        let Some(entry) = self.streams.get_mut(&stream) else {
             return false;
         };
-        if !entry.rest.is_empty() {
-            entry.rest.extend_from_slice(bytes);
+        if !entry.unsent.is_empty() {
+            entry.unsent.extend_from_slice(bytes);
             return false;
         }
-        match write(&mut entry.socket, bytes) {
+        match write_available(&mut entry.socket, bytes) {
             Ok(n) if n == bytes.len() => false,
             Ok(n) => {
-                entry.rest = bytes[n..].to_vec();
+                entry.unsent = bytes[n..].to_vec();
                 true
             }
             Err(_) => {
@@ -277,27 +279,27 @@ impl Streams {
 
     /// Ends the stream once its rest has gone out.
     pub fn close(&mut self, stream: StreamId) {
-        if let Some(entry) = self.table.get_mut(&stream) {
-            if entry.rest.is_empty() || entry.connecting {
-                self.table.remove(&stream);
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            if entry.unsent.is_empty() || entry.is_connecting {
+                self.streams.remove(&stream);
             } else {
-                entry.closing = true;
+                entry.is_closing = true;
             }
         }
     }
 
     /// Ends the stream now.
     pub fn abort(&mut self, stream: StreamId) {
-        self.table.remove(&stream);
+        self.streams.remove(&stream);
     }
 
     /// Something still waits to go out.
-    pub fn has_rest(&self) -> bool {
-        self.table.values().any(|entry| !entry.rest.is_empty())
+    pub fn has_unsent(&self) -> bool {
+        self.streams.values().any(|entry| !entry.unsent.is_empty())
     }
 }
 
-fn bind(port: u16) -> io::Result<Socket> {
+fn bind_listener(port: u16) -> io::Result<Socket> {
     let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(
             domain,
@@ -321,7 +323,7 @@ fn bind(port: u16) -> io::Result<Socket> {
 }
 
 /// An IPv4 address as itself, not as IPv6 wraps it.
-fn plain(address: SocketAddr) -> SocketAddr {
+fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
             Some(v4) => (v4, v6.port()).into(),
@@ -332,7 +334,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
 }
 
 /// Whether a dial stands by now.
-fn connected(socket: &TcpStream) -> io::Result<bool> {
+fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }
@@ -344,7 +346,7 @@ fn connected(socket: &TcpStream) -> io::Result<bool> {
 }
 
 /// How much of the bytes the socket took.
-fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write_available(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let mut at = 0;
     while at < bytes.len() {
         match socket.write(&bytes[at..]) {

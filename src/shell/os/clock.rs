@@ -3,32 +3,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::base::time::{Now, Time, Wall};
+use crate::base::time::{Now, Time, WallTime};
 
 /// Counts from the program's start, on through suspend.
 pub struct Clock {
-    start: i64,
+    start_ms: i64,
 }
 
 impl Clock {
     pub fn start() -> Clock {
-        Clock { start: boot_time() }
+        Clock {
+            start_ms: boot_time_ms(),
+        }
     }
 
     pub fn now(&self) -> Now {
-        let time = Time((boot_time() - self.start).max(0) as u64);
+        let time = Time((boot_time_ms() - self.start_ms).max(0) as u64);
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => since.as_millis() as i64,
             Err(before) => -(before.duration().as_millis() as i64),
         };
         Now {
             time,
-            wall: Wall(wall),
+            wall: WallTime(wall),
         }
     }
 }
 
 /// Milliseconds since the box started. Every Linux since 2.6.39 has this clock.
-fn boot_time() -> i64 {
+fn boot_time_ms() -> i64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_millis() as i64)
 }

@@ -8,7 +8,7 @@ use signal_hook_mio::v1_0::Signals as Source;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT or SIGTERM: say goodbye and end with this status, 128 and the signal's number.
-    End(u8),
+    Terminate(u8),
     /// SIGHUP: the terminal is gone, or, without one, options are to be read again.
     HangUp,
     /// SIGWINCH: the terminal's size changed.
@@ -29,12 +29,12 @@ impl Signals {
     }
 
     /// Those that came since the last call.
-    pub fn pending(&mut self) -> Vec<Signal> {
+    pub fn take_pending(&mut self) -> Vec<Signal> {
         let signal = |number| match number {
             SIGHUP => Signal::HangUp,
             SIGWINCH => Signal::Resize,
             SIGCONT => Signal::Resume,
-            number => Signal::End(128 + number as u8),
+            number => Signal::Terminate(128 + number as u8),
         };
         self.0.pending().map(signal).collect()
     }

@@ -3,12 +3,12 @@ use std::io;
 use std::thread::Builder;
 
 /// Stack of a helper thread, in bytes; it is taken only as far as it is used.
-const STACK: usize = 512 * 1024;
+const STACK_BYTES: usize = 512 * 1024;
 
 /// # Errors
 /// No thread can be had.
 #[inline(never)]
-pub fn start(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    let builder = Builder::new().name(name.to_owned()).stack_size(STACK);
+pub fn spawn_helper(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    let builder = Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     builder.spawn(work).map(drop)
 }

@@ -9,78 +9,78 @@ use std::time::Duration;
 use mio::{Events, Poll, Token, Waker};
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Command, Found, Input, Interface, Notice, Output, Position, StreamId};
-use crate::base::name::{Folder, Room};
-use crate::base::range::Range;
-use crate::base::table::Set;
+use crate::base::event::{Command, FoundVia, Input, Interface, Notice, Output, Position, StreamId};
+use crate::base::name::{FolderName, Room};
+use crate::base::range::LogRange;
+use crate::base::table::SortedSet;
 use crate::base::time::Now;
 use crate::node::node::Node;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options;
 use crate::shell::config::options::Options;
 use crate::shell::config::reload;
-use crate::shell::ipc::server::Control;
-use crate::shell::net::interface_watch::Surroundings;
-use crate::shell::net::multicast::Datagrams;
-use crate::shell::net::resolver::{Finds, Name};
-use crate::shell::net::tcp::{Change, READ_BYTES, Streams};
+use crate::shell::ipc::server::Server;
+use crate::shell::net::interface_watch::InterfaceWatch;
+use crate::shell::net::multicast::Multicast;
+use crate::shell::net::resolver::{HostName, ResolvedQueue};
+use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent, TcpStreams};
 use crate::shell::os::clock::Clock;
 use crate::shell::os::signals::Signals;
 use crate::shell::session::session::Session;
-use crate::shell::state::state_dir::State;
+use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::store::Store;
 
-const WAKE: Token = Token(0);
-pub const SIGNALS: Token = Token(1);
-const LISTENER: Token = Token(2);
-const NETLINK: Token = Token(3);
-const CONTROL: std::ops::Range<usize> = 16..64;
-const DATAGRAMS: std::ops::Range<usize> = 64..1024;
-const STREAMS: usize = 1024;
+const WAKE_TOKEN: Token = Token(0);
+pub const SIGNALS_TOKEN: Token = Token(1);
+const LISTENER_TOKEN: Token = Token(2);
+const NETLINK_TOKEN: Token = Token(3);
+const IPC_TOKENS: std::ops::Range<usize> = 16..64;
+const MULTICAST_TOKENS: std::ops::Range<usize> = 64..1024;
+const FIRST_STREAM_TOKEN: usize = 1024;
 
 /// Datagrams taken in one turn: a flood must not starve the links.
-const DATAGRAMS_A_TURN: usize = 64;
-const DEAF: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
+const DATAGRAMS_PER_TURN_MAX: usize = 64;
+const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
 /// Milliseconds that goodbyes may take to go out, and the last lines with them: after a signal all is over within two seconds.
-const LINGER: u64 = 1_300;
-const LAST: u64 = 1_800;
+const GOODBYE_TIMEOUT_MS: u64 = 1_300;
+const SHUTDOWN_TIMEOUT_MS: u64 = 1_800;
 
 /// What carrying out an output led to; the core hears of it when its tray is empty.
-enum Echo {
-    Clogged(StreamId),
+enum DeferredInput {
+    Blocked(StreamId),
     Closed(StreamId),
     SaveFailed(Vec<Arc<Batch>>),
 }
 
 /// A read of the store that the core asked for: done one a turn, so that a link that lags does not hold up the others.
-pub(super) struct Load {
+pub(super) struct PendingLoad {
     pub(super) stream: StreamId,
     pub(super) log: LogId,
     pub(super) from: u64,
-    pub(super) at: Option<Position>,
-    pub(super) budget: usize,
+    pub(super) position: Option<Position>,
+    pub(super) budget_bytes: usize,
 }
 
 /// The folders of the history that are open from the start, and what each holds.
-pub type Held = Vec<(Folder, Vec<Range>)>;
+pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
 /// Everything the loop is made of.
-pub struct Parts {
+pub struct EventLoopParts {
     pub poll: Poll,
     pub clock: Clock,
     pub node: Node,
     pub store: Store,
-    pub held: Held,
-    pub streams: Streams,
-    pub datagrams: Datagrams,
-    pub found: Finds,
+    pub opened_folders: OpenedFolders,
+    pub streams: TcpStreams,
+    pub multicast: Multicast,
+    pub resolved: ResolvedQueue,
     /// Looks up names, for `found`.
-    pub look_up: Box<dyn Fn(Vec<Name>)>,
+    pub resolve_hosts: Box<dyn Fn(Vec<HostName>)>,
     pub options: Options,
     pub session: Session,
     pub signals: Signals,
-    pub control: Control,
-    pub state: State,
+    pub ipc_server: Server,
+    pub state: StateDir,
 }
 
 pub struct EventLoop {
@@ -89,24 +89,24 @@ pub struct EventLoop {
     pub(super) now: Now,
     pub(super) node: Node,
     pub(super) store: Store,
-    held: Held,
-    pub(super) streams: Streams,
-    datagrams: Datagrams,
-    found: Finds,
-    pub(super) look_up: Box<dyn Fn(Vec<Name>)>,
+    opened_folders: OpenedFolders,
+    pub(super) streams: TcpStreams,
+    multicast: Multicast,
+    resolved: ResolvedQueue,
+    pub(super) resolve_hosts: Box<dyn Fn(Vec<HostName>)>,
     pub(super) options: Options,
-    surroundings: Surroundings,
+    interface_watch: InterfaceWatch,
     signals: Signals,
     pub(super) session: Session,
-    pub(super) control: Control,
-    state: State,
-    echoes: VecDeque<Echo>,
-    loads: VecDeque<Load>,
+    pub(super) ipc_server: Server,
+    state: StateDir,
+    deferred_inputs: VecDeque<DeferredInput>,
+    pending_loads: VecDeque<PendingLoad>,
     /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
-    failed: Vec<Arc<Batch>>,
-    broken: Set<StreamId>,
+    unsaved_batches: Vec<Arc<Batch>>,
+    aborted_streams: SortedSet<StreamId>,
     /// Rooms that are not shown any more, and left when somebody holds what was said there.
-    pub(super) leaving: Set<Room>,
+    pub(super) rooms_to_leave: SortedSet<Room>,
     buffer: Vec<u8>,
 }
 
@@ -114,58 +114,58 @@ pub struct EventLoop {
 ///
 /// # Errors
 /// The system has no more files.
-pub fn poll() -> io::Result<(Poll, Arc<Waker>)> {
+pub fn create_poll() -> io::Result<(Poll, Arc<Waker>)> {
     let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE_TOKEN)?);
     Ok((poll, waker))
 }
 
 /// # Errors
 /// `AddrInUse`: the port is taken.
-pub fn listen(port: u16, poll: &Poll) -> io::Result<Streams> {
-    Streams::listen(port, poll.registry(), LISTENER, STREAMS)
+pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
+    TcpStreams::listen(port, poll.registry(), LISTENER_TOKEN, FIRST_STREAM_TOKEN)
 }
 
 /// # Errors
 /// As [`Control::open`].
-pub fn control(directory: Option<&Path>, poll: &Poll) -> Result<Control, Failure> {
-    Control::open(directory, poll.registry(), CONTROL)
+pub fn open_ipc_server(directory: Option<&Path>, poll: &Poll) -> Result<Server, Failure> {
+    Server::open(directory, poll.registry(), IPC_TOKENS)
 }
 
-pub fn datagrams(group: Option<std::net::SocketAddrV4>) -> Datagrams {
-    Datagrams::new(group, DATAGRAMS)
+pub fn create_multicast(group: Option<std::net::SocketAddrV4>) -> Multicast {
+    Multicast::new(group, MULTICAST_TOKENS)
 }
 
 impl EventLoop {
     /// # Errors
     /// The system refuses signals or a socket.
-    pub fn new(parts: Parts) -> io::Result<EventLoop> {
+    pub fn new(parts: EventLoopParts) -> io::Result<EventLoop> {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
         let only = parts.options.interfaces.clone();
-        let surroundings = Surroundings::new(registry, NETLINK, only, now.time)?;
+        let surroundings = InterfaceWatch::new(registry, NETLINK_TOKEN, only, now.time)?;
         Ok(EventLoop {
             poll: parts.poll,
             clock: parts.clock,
             now,
             node: parts.node,
             store: parts.store,
-            held: parts.held,
+            opened_folders: parts.opened_folders,
             streams: parts.streams,
-            datagrams: parts.datagrams,
-            found: parts.found,
-            look_up: parts.look_up,
+            multicast: parts.multicast,
+            resolved: parts.resolved,
+            resolve_hosts: parts.resolve_hosts,
             options: parts.options,
-            surroundings,
+            interface_watch: surroundings,
             signals: parts.signals,
             session: parts.session,
-            control: parts.control,
+            ipc_server: parts.ipc_server,
             state: parts.state,
-            echoes: VecDeque::new(),
-            loads: VecDeque::new(),
-            failed: Vec::new(),
-            broken: Set::new(),
-            leaving: Set::new(),
+            deferred_inputs: VecDeque::new(),
+            pending_loads: VecDeque::new(),
+            unsaved_batches: Vec::new(),
+            aborted_streams: SortedSet::new(),
+            rooms_to_leave: SortedSet::new(),
             buffer: Vec::new(),
         })
     }
@@ -175,70 +175,84 @@ impl EventLoop {
     /// # Errors
     /// The history or the poll fails in a way that leaves nothing to do.
     pub fn run(mut self) -> io::Result<u8> {
-        for (folder, ranges) in std::mem::take(&mut self.held) {
+        for (folder, ranges) in std::mem::take(&mut self.opened_folders) {
             let room = folder.room();
             let shown = room.is_none_or(|room| self.options.rooms.contains(&room));
-            self.opened(folder, ranges, shown);
+            self.register_folder(folder, ranges, shown);
         }
-        self.look_at_interfaces();
-        self.session
-            .ready(self.streams.port()?, &self.node.me(), self.node.spoken());
+        self.refresh_interfaces();
+        self.session.announce_ready(
+            self.streams.port()?,
+            &self.node.own_peer(),
+            self.node.current_room(),
+        );
         let mut events = Events::with_capacity(256);
-        if self.session.goal.ended() {
+        if self.session.exit_policy.has_ended() {
             // What another program left to be said is said first.
-            self.input();
+            self.handle_user_input();
         }
-        let ended = self.turns(&mut events);
-        self.leave(&mut events, ended.is_ok())?;
+        let ended = self.run_turns(&mut events);
+        self.shut_down(&mut events, ended.is_ok())?;
         ended
     }
 
-    fn turns(&mut self, events: &mut Events) -> io::Result<u8> {
+    fn run_turns(&mut self, events: &mut Events) -> io::Result<u8> {
         loop {
             self.end_turn()?;
-            let (met, stored) = (self.node.linked() > 0, self.node.accepting());
-            let stuck = !met && self.store.full();
-            if let Some(sentence) = self.session.goal.stuck(self.now.time, stuck) {
-                self.session.complain(sentence);
+            let (met, stored) = (self.node.link_count() > 0, self.node.can_accept());
+            let stuck = !met && self.store.is_full();
+            if let Some(sentence) = self
+                .session
+                .exit_policy
+                .update_blocked(self.now.time, stuck)
+            {
+                self.session.warn(sentence);
             }
             let delivery = || self.node.delivery();
-            if let Some(status) = self.session.over(self.now, met, stored, delivery) {
+            if let Some(status) = self
+                .session
+                .poll_exit_status(self.now, met, stored, delivery)
+            {
                 return Ok(status);
             }
-            self.wait(events)?;
-            self.turn(events)?;
+            self.wait_for_events(events)?;
+            self.handle_events(events)?;
         }
     }
 
     /// More may be said.
-    pub(super) fn takes(&mut self) -> bool {
-        self.node.accepting() && !self.store.full()
+    pub(super) fn can_accept(&mut self) -> bool {
+        self.node.can_accept() && !self.store.is_full()
     }
 
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let takes = self.takes();
+    fn wait_for_events(&mut self, events: &mut Events) -> io::Result<()> {
+        let takes = self.can_accept();
         let busy = self.streams.has_readable()
-            || self.datagrams.pending()
-            || !self.loads.is_empty()
-            || self.session.busy(takes)
-            || self.control.busy(takes);
+            || self.multicast.has_readable()
+            || !self.pending_loads.is_empty()
+            || self.session.has_input(takes)
+            || self.ipc_server.has_work(takes);
         let deadlines = [
             self.node.next_timeout(),
             self.session.deadline(),
-            self.control.deadline(),
-            Some(self.surroundings.due()),
+            self.ipc_server.deadline(),
+            Some(self.interface_watch.deadline()),
         ];
         let least = deadlines
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(self.surroundings.due());
-        let timeout = if busy { 0 } else { least.since(self.now.time) };
-        self.sleep(events, timeout)
+            .unwrap_or(self.interface_watch.deadline());
+        let timeout = if busy {
+            0
+        } else {
+            least.ms_since(self.now.time)
+        };
+        self.poll_events(events, timeout)
     }
 
     /// `timeout` in milliseconds. A signal ends it early.
-    fn sleep(&mut self, events: &mut Events, timeout: u64) -> io::Result<()> {
+    fn poll_events(&mut self, events: &mut Events, timeout: u64) -> io::Result<()> {
         match self.poll.poll(events, Some(Duration::from_millis(timeout))) {
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
             done => done?,
@@ -247,122 +261,124 @@ impl EventLoop {
         Ok(())
     }
 
-    fn turn(&mut self, events: &Events) -> io::Result<()> {
+    fn handle_events(&mut self, events: &Events) -> io::Result<()> {
         let mut changes = Vec::new();
         for event in events {
             match event.token() {
-                WAKE => {}
-                SIGNALS => self.signal(),
-                LISTENER => {
-                    let surroundings = &self.surroundings;
-                    let welcome = |own: SocketAddr| surroundings.welcomes(own.ip());
+                WAKE_TOKEN => {}
+                SIGNALS_TOKEN => self.handle_signals(),
+                LISTENER_TOKEN => {
+                    let surroundings = &self.interface_watch;
+                    let welcome = |own: SocketAddr| surroundings.can_accept_on(own.ip());
                     self.streams
                         .accept(self.poll.registry(), welcome, &mut changes);
                 }
-                NETLINK => self.surroundings.told(self.now.time),
-                token if self.control.owns(token) => self.control.event(event),
-                token if self.datagrams.owns(token) => self.datagrams.ready(token),
-                _ => self.streams.event(event, &mut changes),
+                NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),
+                token if self.ipc_server.owns_token(token) => self.ipc_server.handle_event(event),
+                token if self.multicast.owns_token(token) => self.multicast.mark_readable(token),
+                _ => self.streams.handle_event(event, &mut changes),
             }
         }
         for change in changes {
-            self.session.diagnostics.debug(|| format!("{change:?}"));
+            self.session.stderr.debug(|| format!("{change:?}"));
             match change {
-                Change::Accepted(stream, address) => self.feed(Input::Accepted { stream, address }),
-                Change::Connected(stream) => self.feed(Input::Connected { stream }),
-                Change::Drained(stream) => self.feed(Input::Drained { stream }),
-                Change::Closed(stream) => self.feed(Input::Closed { stream }),
+                StreamEvent::Accepted(stream, address) => {
+                    self.handle_input(Input::Accepted { stream, address })
+                }
+                StreamEvent::Connected(stream) => self.handle_input(Input::Connected { stream }),
+                StreamEvent::Writable(stream) => self.handle_input(Input::Writable { stream }),
+                StreamEvent::Closed(stream) => self.handle_input(Input::Closed { stream }),
             }
         }
         self.read_datagrams();
         self.read_streams();
-        for _ in 0..self.loads.len() {
-            if let Some(load) = self.loads.pop_front() {
-                self.load(load);
+        for _ in 0..self.pending_loads.len() {
+            if let Some(load) = self.pending_loads.pop_front() {
+                self.load_batches(load);
             }
         }
-        for found in self.found.take() {
-            self.feed(Input::Sighting {
+        for found in self.resolved.take() {
+            self.handle_input(Input::Candidate {
                 address: found.address,
                 peer: found.peer,
-                found: Found::Given,
+                found_via: FoundVia::Static,
             });
         }
-        self.serve();
-        self.input();
-        if self.surroundings.due() <= self.now.time {
-            self.look_at_interfaces();
+        self.handle_ipc_requests();
+        self.handle_user_input();
+        if self.interface_watch.deadline() <= self.now.time {
+            self.refresh_interfaces();
         }
         // The core's time is that of its last input.
-        let deadlines = [self.node.next_timeout(), self.control.deadline()];
+        let deadlines = [self.node.next_timeout(), self.ipc_server.deadline()];
         if deadlines
             .into_iter()
             .flatten()
             .any(|at| at <= self.now.time)
         {
-            self.feed(Input::Wake);
+            self.handle_input(Input::Timeout);
         }
         Ok(())
     }
 
     fn end_turn(&mut self) -> io::Result<()> {
-        self.leave_rooms();
+        self.leave_drained_rooms();
         // A disk that is full stops nothing that is already there; saving will tell.
-        let dropped = self.store.end_turn(&self.node).unwrap_or_default();
+        let dropped = self.store.enforce_limits(&self.node).unwrap_or_default();
         for (log, low) in dropped {
-            self.session.transcript.dropped(&log, low);
-            self.feed(Input::Dropped { log, low });
+            self.session.transcript.record_evicted(&log, low);
+            self.handle_input(Input::Evicted { log, low });
         }
         if self.store.take_sync_failed() {
             self.session
-                .complain("the disk refuses what it was given: a power cut would take lines");
+                .warn("the disk refuses what it was given: a power cut would take lines");
         }
-        self.control.end_turn(&self.store, &self.node);
+        self.ipc_server.end_turn(&self.store, &self.node);
         self.session.end_turn(&mut self.store)
     }
 
-    fn signal(&mut self) {
-        for signal in self.signals.pending() {
-            if self.session.signal(signal) {
-                self.reread();
+    fn handle_signals(&mut self) {
+        for signal in self.signals.take_pending() {
+            if self.session.handle_signal(signal) {
+                self.reload_options();
             }
         }
     }
 
     /// Options and known peers stand differently perhaps. Those that cannot be read stay as they were.
-    fn reread(&mut self) {
+    fn reload_options(&mut self) {
         let mut warnings = Vec::new();
-        match options::of_process() {
+        match options::from_process() {
             Ok(options) => {
-                let (commands, names) = reload::changes(&self.options, &options);
+                let (commands, names) = reload::diff_options(&self.options, &options);
                 self.options.username = options.username;
                 self.options.rooms = options.rooms;
-                self.options.peers = options.peers;
-                self.session.ask(commands);
-                (self.look_up)(names);
+                self.options.static_peers = options.static_peers;
+                self.session.queue_commands(commands);
+                (self.resolve_hosts)(names);
             }
-            Err(failure) => warnings.push(failure.sentence),
+            Err(failure) => warnings.push(failure.message),
         }
         if self.state.directory().is_some() {
-            match self.state.known_peers(&mut warnings) {
-                Ok(known) => self.feed(Input::Known(known)),
-                Err(failure) => warnings.push(failure.sentence),
+            match self.state.read_known_peers(&mut warnings) {
+                Ok(known) => self.handle_input(Input::KnownPeers(known)),
+                Err(failure) => warnings.push(failure.message),
             }
         }
         for warning in warnings {
-            self.session.complain(&warning);
+            self.session.warn(&warning);
         }
     }
 
     fn read_datagrams(&mut self) {
         let mut buffer = [0; 1500];
-        for _ in 0..DATAGRAMS_A_TURN {
-            let Some(received) = self.datagrams.receive(&mut buffer) else {
+        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+            let Some(received) = self.multicast.receive(&mut buffer) else {
                 break;
             };
             let bytes = buffer.get(..received.length).unwrap_or_default();
-            self.feed(Input::Datagram {
-                interface: received.interface,
+            self.handle_input(Input::Datagram {
+                interface: received.interface_index,
                 source: received.source,
                 bytes,
             });
@@ -372,68 +388,74 @@ impl EventLoop {
     fn read_streams(&mut self) {
         for stream in self.streams.take_readable() {
             let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(READ_BYTES, 0);
+            buffer.resize(READ_BUDGET_BYTES, 0);
             match self.streams.read(stream, &mut buffer) {
                 Ok(0) => {}
-                Ok(n) => self.feed(Input::Bytes {
+                Ok(n) => self.handle_input(Input::Bytes {
                     stream,
                     bytes: buffer.get(..n).unwrap_or_default(),
                 }),
-                Err(_) => self.feed(Input::Closed { stream }),
+                Err(_) => self.handle_input(Input::Closed { stream }),
             }
             self.buffer = buffer;
         }
     }
 
     /// Lines and commands of the person or script. A room to be joined is opened first.
-    fn input(&mut self) {
-        let takes = self.takes();
-        self.session.take_in(self.now, takes);
+    fn handle_user_input(&mut self) {
+        let takes = self.can_accept();
+        self.session.read_input(self.now, takes);
         while let Some(command) = self.session.next_command(self.now.time) {
             if let Command::Join(room) = &command {
                 let room = room.clone();
-                self.try_open(&room, true);
+                self.open_room_or_notify(&room, true);
             }
             let moves = matches!(command, Command::Join(_) | Command::Part(_));
             match command {
-                Command::Part(room) => self.part(room),
-                command => self.feed(Input::Command(command)),
+                Command::Part(room) => self.part_room(room),
+                command => self.handle_input(Input::Command(command)),
             }
             if moves {
-                self.speak_where_shown();
-                self.session.speak_in(self.node.spoken());
+                self.move_to_shown_room();
+                self.session.set_current_room(self.node.current_room());
             }
         }
         self.session
-            .look_back(self.now, &self.store, self.node.spoken());
+            .poll_history_query(self.now, &self.store, self.node.current_room());
     }
 
-    fn look_at_interfaces(&mut self) {
+    fn refresh_interfaces(&mut self) {
         let registry = self.poll.registry();
         let seen = self
-            .surroundings
-            .look(self.now.time, registry, &mut self.datagrams);
-        if seen.deaf {
-            self.session.complain(DEAF);
+            .interface_watch
+            .refresh(self.now.time, registry, &mut self.multicast);
+        if seen.is_multicast_failing {
+            self.session.warn(PARTIAL_MULTICAST_WARNING);
         }
-        if let Some(usable) = seen.changed {
+        if let Some(usable) = seen.changed_interfaces {
             self.session
-                .diagnostics
-                .debug(|| format!("interfaces: {}", names(&usable)));
-            self.feed(Input::Interfaces(usable));
+                .stderr
+                .debug(|| format!("interfaces: {}", interface_names(&usable)));
+            self.handle_input(Input::InterfacesChanged(usable));
         }
     }
 
     /// Goodbye: to the peers, to the reader of stdout, and, after a run that went `well`, to the disk.
-    fn leave(mut self, events: &mut Events, well: bool) -> io::Result<()> {
-        self.control.close();
-        self.feed(Input::Command(Command::Leave));
-        let (until, last) = (self.now.time + LINGER, self.now.time + LAST);
-        while self.streams.has_rest() && self.now.time < until {
-            self.sleep(events, until.since(self.now.time))?;
+    fn shut_down(mut self, events: &mut Events, well: bool) -> io::Result<()> {
+        self.ipc_server.close();
+        self.handle_input(Input::Command(Command::Leave));
+        let (until, last) = (
+            self.now.time + GOODBYE_TIMEOUT_MS,
+            self.now.time + SHUTDOWN_TIMEOUT_MS,
+        );
+        while self.streams.has_unsent() && self.now.time < until {
+            self.poll_events(events, until.ms_since(self.now.time))?;
             let mut changes = Vec::new();
-            for event in events.iter().filter(|event| event.token().0 >= STREAMS) {
-                self.streams.event(event, &mut changes);
+            for event in events
+                .iter()
+                .filter(|event| event.token().0 >= FIRST_STREAM_TOKEN)
+            {
+                self.streams.handle_event(event, &mut changes);
             }
             for stream in self.streams.take_readable() {
                 let mut buffer = std::mem::take(&mut self.buffer);
@@ -442,130 +464,135 @@ impl EventLoop {
                 self.buffer = buffer;
             }
         }
-        let (node, datagrams) = (self.node.counters(), self.datagrams.counters());
+        let (node, datagrams) = (self.node.counters(), self.multicast.counters());
         self.session
-            .diagnostics
+            .stderr
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
         self.session
-            .close(&mut self.store, last.since(self.now.time));
+            .close(&mut self.store, last.ms_since(self.now.time));
         // Without the mark of a clean end the next run goes on under new numbers: safe, whatever the disk does.
         if well && self.store.close(&self.node).is_ok() {
-            let _ = self.state.leave_clean(&self.node.resume());
+            let _ = self.state.write_clean_marker(&self.node.resume_state());
         }
         Ok(())
     }
 
     /// One input, and everything that follows from it.
-    pub(super) fn feed(&mut self, input: Input<'_>) {
+    pub(super) fn handle_input(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
-        self.drain();
-        while let Some(echo) = self.echoes.pop_front() {
+        self.drain_outputs();
+        while let Some(echo) = self.deferred_inputs.pop_front() {
             let input = match echo {
-                Echo::Clogged(stream) => Input::Clogged { stream },
-                Echo::Closed(stream) => Input::Closed { stream },
-                Echo::SaveFailed(batches) => Input::SaveFailed { batches },
+                DeferredInput::Blocked(stream) => Input::Blocked { stream },
+                DeferredInput::Closed(stream) => Input::Closed { stream },
+                DeferredInput::SaveFailed(batches) => Input::SaveFailed { batches },
             };
             self.node.handle(self.now, input);
-            self.drain();
+            self.drain_outputs();
         }
     }
 
-    fn drain(&mut self) {
+    fn drain_outputs(&mut self) {
         while let Some(output) = self.node.poll_output() {
-            self.carry_out(output);
+            self.execute_output(output);
         }
-        if !self.failed.is_empty() {
-            for stream in std::mem::take(&mut self.broken) {
+        if !self.unsaved_batches.is_empty() {
+            for stream in std::mem::take(&mut self.aborted_streams) {
                 self.streams.abort(stream);
-                self.echoes.push_back(Echo::Closed(stream));
+                self.deferred_inputs
+                    .push_back(DeferredInput::Closed(stream));
             }
-            self.echoes
-                .push_back(Echo::SaveFailed(std::mem::take(&mut self.failed)));
+            self.deferred_inputs
+                .push_back(DeferredInput::SaveFailed(std::mem::take(
+                    &mut self.unsaved_batches,
+                )));
         }
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn execute_output(&mut self, output: Output) {
         match output {
-            Output::Beacon { bytes } => {
-                self.datagrams.send(&bytes);
+            Output::SendBeacon { bytes } => {
+                self.multicast.send(&bytes);
             }
             Output::Dial { stream, address } => {
                 self.session
-                    .diagnostics
+                    .stderr
                     .debug(|| format!("dial {address}: {stream:?}"));
                 let mut changes = Vec::new();
                 self.streams
                     .dial(self.poll.registry(), stream, address, &mut changes);
                 if !changes.is_empty() {
-                    self.echoes.push_back(Echo::Closed(stream));
+                    self.deferred_inputs
+                        .push_back(DeferredInput::Closed(stream));
                 }
             }
             Output::Write { stream, bytes } => {
-                if !self.failed.is_empty() {
-                    self.broken.insert(stream);
+                if !self.unsaved_batches.is_empty() {
+                    self.aborted_streams.insert(stream);
                 } else if self.streams.write(stream, &bytes) {
-                    self.echoes.push_back(Echo::Clogged(stream));
+                    self.deferred_inputs
+                        .push_back(DeferredInput::Blocked(stream));
                 }
             }
             Output::Close { stream } => {
-                self.session
-                    .diagnostics
-                    .debug(|| format!("close {stream:?}"));
+                self.session.stderr.debug(|| format!("close {stream:?}"));
                 self.streams.close(stream)
             }
             Output::Save { batch, local } => {
-                let saved = match self.failed.is_empty() {
+                let saved = match self.unsaved_batches.is_empty() {
                     true => self.store.save(&batch, local),
                     false => Err(ErrorKind::Other.into()),
                 };
                 if let Err(error) = saved {
-                    self.session.diagnostics.debug(|| format!("save: {error}"));
-                    self.failed.push(batch);
+                    self.session.stderr.debug(|| format!("save: {error}"));
+                    self.unsaved_batches.push(batch);
                 }
             }
             Output::Load {
                 stream,
                 log,
                 from,
-                at,
-                budget,
-            } => self.loads.push_back(Load {
+                position: at,
+                budget_bytes: budget,
+            } => self.pending_loads.push_back(PendingLoad {
                 stream,
                 log,
                 from,
-                at,
-                budget,
+                position: at,
+                budget_bytes: budget,
             }),
-            Output::Remember(known) => {
-                self.session.face.know(known.id, &known.nick);
-                self.control.met(&known);
-                if self.state.remember(&known).is_err() {
-                    self.session.complain(
+            Output::SaveKnownPeer(known) => {
+                self.session
+                    .renderer
+                    .record_known_name(known.id, &known.nick);
+                self.ipc_server.send_peer_nick(&known);
+                if self.state.append_known_peer(&known).is_err() {
+                    self.session.warn(
                         "known_peers cannot be written: who was met today will be new tomorrow",
                     );
                 }
             }
-            Output::Receipts(receipts) => {
+            Output::SaveReceipts(receipts) => {
                 // Without the note the next run has carried what its readers have already: a waste, and no harm.
-                let _ = self.state.note_receipts(&receipts);
+                let _ = self.state.write_receipts(&receipts);
             }
             Output::Notice(Notice::Chat(chat))
                 if self
-                    .failed
+                    .unsaved_batches
                     .iter()
                     .any(|batch| Arc::ptr_eq(batch, &chat.batch)) => {}
-            Output::Notice(notice) => self.tell(notice),
+            Output::Notice(notice) => self.notify(notice),
         }
     }
 
-    pub(super) fn tell(&mut self, notice: Notice) {
-        if let Some(notice) = self.control.notice(notice, &self.store) {
-            self.session.notice(notice, &self.store);
+    pub(super) fn notify(&mut self, notice: Notice) {
+        if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
+            self.session.handle_notice(notice, &self.store);
         }
     }
 }
 
-fn names(interfaces: &[Interface]) -> String {
+fn interface_names(interfaces: &[Interface]) -> String {
     let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
     names.join(" ")
 }

@@ -1,93 +1,96 @@
 //! What is asked for over the local socket, done by the loop.
 use crate::base::event::{Command, Input};
 use crate::base::lines::Lines;
-use crate::base::name::{Folder, Target, Whom};
-use crate::shell::config::options::REPEATS_MAX;
+use crate::base::name::{FolderName, PeerSelector, Target};
+use crate::shell::config::options::OPTION_REPEATS_MAX;
 use crate::shell::ipc::message::{Request, Welcome};
-use crate::shell::net::resolver::Name;
+use crate::shell::net::resolver::HostName;
 use crate::shell::runtime::event_loop::EventLoop;
 
 /// Longest time that a reader is looked for, in milliseconds: a day.
-const FIND_MAX: u64 = 24 * 3_600_000;
+const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
 impl EventLoop {
     /// What others want who act through this program.
-    pub(super) fn serve(&mut self) {
-        self.control.read(self.poll.registry(), || Welcome {
-            me: self.node.me(),
-            port: self.streams.port().unwrap_or(0),
-            age: self.now.time.0,
-            prints: self.session.prints(),
-            met: self.node.linked() > 0,
-            network: self.node.network(),
-            multicast: self.options.multicast,
-            interfaces: self.options.interfaces.clone(),
-        });
-        let mut takes = self.takes();
-        while let Some(request) = self.control.next(takes) {
+    pub(super) fn handle_ipc_requests(&mut self) {
+        self.ipc_server
+            .accept_and_read(self.poll.registry(), || Welcome {
+                me: self.node.own_peer(),
+                port: self.streams.port().unwrap_or(0),
+                uptime_ms: self.now.time.0,
+                is_printing_transcript: self.session.is_printing_transcript(),
+                has_linked_peer: self.node.link_count() > 0,
+                network: self.node.network(),
+                multicast: self.options.multicast,
+                interfaces: self.options.interfaces.clone(),
+            });
+        let mut takes = self.can_accept();
+        while let Some(request) = self.ipc_server.next_request(takes) {
             match request {
                 Request::Join(room) => {
-                    self.try_open(&room, false);
-                    if self.node.rooms().contains(&room) {
-                        self.control.joined((&room).into(), &self.store);
+                    self.open_room_or_notify(&room, false);
+                    if self.node.joined_rooms().contains(&room) {
+                        self.ipc_server.send_joined((&room).into(), &self.store);
                     } else {
-                        self.control.not_joined(&room);
+                        self.ipc_server.send_join_refused(&room);
                     }
                 }
-                Request::Direct => self.control.joined(Folder::direct(), &self.store),
-                Request::Part(room) => self.control.parted(&room, &self.store),
-                Request::Say {
+                Request::FollowDirect => self
+                    .ipc_server
+                    .send_joined(FolderName::direct(), &self.store),
+                Request::Part(room) => self.ipc_server.send_parted(&room, &self.store),
+                Request::Send {
                     target,
                     lines,
                     action,
-                } => self.say(target, lines, action),
-                Request::Find(whom, within) => {
-                    let serial = self.control.finds();
-                    self.feed(Input::Command(Command::Find {
-                        serial,
-                        whom,
-                        within: within.min(FIND_MAX),
+                } => self.handle_send(target, lines, action),
+                Request::Resolve(whom, within) => {
+                    let serial = self.ipc_server.start_resolve();
+                    self.handle_input(Input::Command(Command::Resolve {
+                        request_id: serial,
+                        selector: whom,
+                        timeout_ms: within.min(RESOLVE_TIMEOUT_MAX_MS),
                     }));
                 }
-                Request::Nick(nick) => self.feed(Input::Command(Command::Nick(nick))),
+                Request::SetNick(nick) => self.handle_input(Input::Command(Command::Nick(nick))),
                 Request::Dial(place) => {
-                    let places = &mut self.options.peers;
-                    if !places.contains(&place) && places.len() < REPEATS_MAX {
-                        (self.look_up)(vec![Name::of(&place)]);
+                    let places = &mut self.options.static_peers;
+                    if !places.contains(&place) && places.len() < OPTION_REPEATS_MAX {
+                        (self.resolve_hosts)(vec![HostName::from_endpoint(&place)]);
                         places.push(place);
                     }
                 }
-                Request::Peers(_) => self.feed(Input::Command(Command::Peers)),
-                Request::Stats(_) => self.feed(Input::Command(Command::Stats)),
-                Request::Shown(log, sequence) => {
-                    self.feed(Input::Command(Command::Shown { log, sequence }));
+                Request::ListPeers(_) => self.handle_input(Input::Command(Command::Peers)),
+                Request::GetStats(_) => self.handle_input(Input::Command(Command::Stats)),
+                Request::MarkRead(log, sequence) => {
+                    self.handle_input(Input::Command(Command::MarkRead { log, sequence }));
                 }
-                Request::Await(log, sequence) => self.control.awaits(log, sequence),
-                Request::Follow | Request::Finish(_) => {}
+                Request::AwaitDelivery(log, sequence) => self.ipc_server.track_head(log, sequence),
+                Request::FollowNotices | Request::Finish(_) => {}
             }
-            takes = self.takes();
+            takes = self.can_accept();
         }
     }
 
-    fn say(&mut self, target: Target, lines: Lines, action: bool) {
-        let before = self.node.head(&target);
-        self.feed(Input::Command(match &target {
-            Target::Room(room) => Command::Say {
+    fn handle_send(&mut self, target: Target, lines: Lines, action: bool) {
+        let before = self.node.own_head(&target);
+        self.handle_input(Input::Command(match &target {
+            Target::Room(room) => Command::SendToRoom {
                 room: Some(room.clone()),
                 lines,
                 action,
             },
-            Target::Peer(id) => Command::Tell {
-                whom: Whom::from(id),
+            Target::Peer(id) => Command::SendToPeer {
+                selector: PeerSelector::from(id),
                 lines,
                 action,
-                within: 0,
+                timeout_ms: 0,
             },
         }));
         let taken = match &target {
-            Target::Room(room) => self.node.rooms().contains(room),
-            Target::Peer(_) => self.node.head(&target) != before,
+            Target::Room(room) => self.node.joined_rooms().contains(room),
+            Target::Peer(_) => self.node.own_head(&target) != before,
         };
-        self.control.said(target, taken);
+        self.ipc_server.track_send(target, taken);
     }
 }

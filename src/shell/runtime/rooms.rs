@@ -2,83 +2,84 @@
 use std::io;
 
 use crate::base::event::{Command, Input, Notice};
-use crate::base::name::{Folder, Room};
-use crate::base::range::Range;
-use crate::shell::runtime::event_loop::{EventLoop, Load};
+use crate::base::name::{FolderName, Room};
+use crate::base::range::LogRange;
+use crate::shell::runtime::event_loop::{EventLoop, PendingLoad};
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
     /// A room that is asked for later than at the start: one that cannot be opened stays unjoined, and who asked is told. One that is not
     /// `shown` is there for those who act through this program: of it no more is printed than what is said by it.
-    pub(super) fn try_open(&mut self, room: &Room, shown: bool) {
-        if let Err(error) = self.open(room, shown) {
-            self.tell(Notice::Error {
+    pub(super) fn open_room_or_notify(&mut self, room: &Room, shown: bool) {
+        if let Err(error) = self.open_room(room, shown) {
+            self.notify(Notice::Error {
                 code: "room",
                 content: format!("{room} cannot be opened: {error}"),
             });
         }
     }
 
-    fn open(&mut self, room: &Room, shown: bool) -> io::Result<()> {
-        let folder = Folder::from(room);
-        if self.node.rooms().contains(room) {
-            if shown && !self.session.shows(&folder) {
-                self.session.open(&self.store, &folder);
+    fn open_room(&mut self, room: &Room, shown: bool) -> io::Result<()> {
+        let folder = FolderName::from(room);
+        if self.node.joined_rooms().contains(room) {
+            if shown && !self.session.is_shown(&folder) {
+                self.session.open_folder(&self.store, &folder);
             }
             return Ok(());
         }
         // One too many is refused by the core, and leaves no folder.
-        if self.node.rooms().len() < ROOMS_MAX {
-            let ranges = self.store.join(&folder)?;
-            self.opened(folder, ranges, shown);
+        if self.node.joined_rooms().len() < ROOMS_MAX {
+            let ranges = self.store.open_folder(&folder)?;
+            self.register_folder(folder, ranges, shown);
             return Ok(());
         }
-        self.feed(Input::Opened {
+        self.handle_input(Input::FolderOpened {
             folder,
             ranges: Vec::new(),
-            before: false,
+            existed: false,
         });
         Ok(())
     }
 
     /// A room is left, or shown no more if something that was said there is still to go out.
-    pub(super) fn part(&mut self, room: Option<Room>) {
-        let named = room.clone().or_else(|| self.node.spoken().cloned());
+    pub(super) fn part_room(&mut self, room: Option<Room>) {
+        let named = room.clone().or_else(|| self.node.current_room().cloned());
         // Where nothing is shown, what is said next would still go there.
-        match named.filter(|room| self.session.shows(&Folder::from(room)) && self.node.waits(room))
-        {
+        match named.filter(|room| {
+            self.session.is_shown(&FolderName::from(room)) && self.node.has_unacknowledged(room)
+        }) {
             Some(room) => {
-                self.session.transcript.close(&Folder::from(&room));
-                self.leaving.insert(room);
+                self.session.transcript.close(&FolderName::from(&room));
+                self.rooms_to_leave.insert(room);
             }
-            None => self.feed(Input::Command(Command::Part(room))),
+            None => self.handle_input(Input::Command(Command::Part(room))),
         }
     }
 
     /// Nothing keeps us any more in rooms that were to be left.
-    pub(super) fn leave_rooms(&mut self) {
-        for room in std::mem::take(&mut self.leaving) {
-            let shown = self.session.shows(&Folder::from(&room));
-            if shown || !self.node.rooms().contains(&room) {
+    pub(super) fn leave_drained_rooms(&mut self) {
+        for room in std::mem::take(&mut self.rooms_to_leave) {
+            let shown = self.session.is_shown(&FolderName::from(&room));
+            if shown || !self.node.joined_rooms().contains(&room) {
                 continue;
             }
-            if self.node.waits(&room) {
-                self.leaving.insert(room);
+            if self.node.has_unacknowledged(&room) {
+                self.rooms_to_leave.insert(room);
             } else {
-                self.feed(Input::Command(Command::Part(Some(room))));
+                self.handle_input(Input::Command(Command::Part(Some(room))));
             }
         }
     }
 
     /// Nobody is to speak unawares in a room that is not shown.
-    pub(super) fn speak_where_shown(&mut self) {
-        while let Some(room) = self.node.spoken().cloned()
-            && self.session.prints()
-            && !self.session.shows(&Folder::from(&room))
+    pub(super) fn move_to_shown_room(&mut self) {
+        while let Some(room) = self.node.current_room().cloned()
+            && self.session.is_printing_transcript()
+            && !self.session.is_shown(&FolderName::from(&room))
         {
-            let shown = |room: &&Room| self.session.shows(&Folder::from(*room));
-            let next = self.node.rooms().iter().find(shown).cloned();
-            self.feed(Input::Command(match next {
+            let shown = |room: &&Room| self.session.is_shown(&FolderName::from(*room));
+            let next = self.node.joined_rooms().iter().find(shown).cloned();
+            self.handle_input(Input::Command(match next {
                 Some(next) => Command::Join(next),
                 None => Command::Part(Some(room)),
             }));
@@ -86,43 +87,48 @@ impl EventLoop {
     }
 
     /// A folder stands open, with what it holds.
-    pub(super) fn opened(&mut self, folder: Folder, ranges: Vec<Range>, shown: bool) {
-        let before = self.store.was_there(&folder);
-        if shown && folder != Folder::carried() {
-            self.session.open(&self.store, &folder);
+    pub(super) fn register_folder(
+        &mut self,
+        folder: FolderName,
+        ranges: Vec<LogRange>,
+        shown: bool,
+    ) {
+        let before = self.store.existed_before(&folder);
+        if shown && folder != FolderName::carried() {
+            self.session.open_folder(&self.store, &folder);
         }
-        self.feed(Input::Opened {
+        self.handle_input(Input::FolderOpened {
             folder,
             ranges,
-            before,
+            existed: before,
         });
     }
 
     /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.
-    pub(super) fn load(&mut self, load: Load) {
-        let Load {
+    pub(super) fn load_batches(&mut self, load: PendingLoad) {
+        let PendingLoad {
             stream,
             log,
             from,
-            at: mut next,
-            budget,
+            position: mut next,
+            budget_bytes: budget,
         } = load;
         let batches = loop {
             let before = next;
             match self.store.load(&log, from, &mut next, budget) {
                 Ok(batches) => break batches,
-                Err(error) => self.session.unread(&error),
+                Err(error) => self.session.report_read_error(&error),
             }
             if next == before {
                 break Vec::new();
             }
         };
-        self.feed(Input::Loaded {
+        self.handle_input(Input::Loaded {
             stream,
             log,
             from,
             batches,
-            next,
+            next_position: next,
         });
     }
 }

@@ -6,49 +6,51 @@ use mio::{Poll, Waker};
 
 use crate::base::event::Peer;
 use crate::base::lines::Lines;
-use crate::shell::config::exit_status::FAILED;
+use crate::shell::config::exit_status::GENERAL_ERROR;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Color;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::signals::Signals;
-use crate::shell::runtime::event_loop::SIGNALS;
-use crate::shell::session::exit_policy::{Goal, LOOK, Purpose, WAIT};
-use crate::shell::session::history_query::Lookback;
-use crate::shell::session::renderer::Face;
+use crate::shell::runtime::event_loop::SIGNALS_TOKEN;
+use crate::shell::session::exit_policy::{
+    DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, SessionMode,
+};
+use crate::shell::session::history_query::HistoryWorker;
+use crate::shell::session::renderer::Renderer;
 use crate::shell::session::session;
-use crate::shell::session::session::{Language, Session};
+use crate::shell::session::session::{InputFormat, Session};
 use crate::shell::stdio::stderr::Verbosity;
 use crate::shell::stdio::stdin;
-use crate::shell::stdio::stdin::{Keyboard, RawMode};
-use crate::shell::stdio::stdout::Printer;
+use crate::shell::stdio::stdin::{RawMode, Stdin};
+use crate::shell::stdio::stdout::OutputWriter;
 use crate::ui::text;
 
-pub struct Desk {
+pub struct SessionBuilder {
     pub options: Options,
-    pub purpose: Purpose,
+    pub mode: SessionMode,
     pub poll: Poll,
     pub waker: Arc<Waker>,
     pub clock: Clock,
     /// Whoever sits here since an earlier program.
-    pub seat: Option<(Session, Signals)>,
+    pub existing_session: Option<(Session, Signals)>,
 }
 
-impl Desk {
+impl SessionBuilder {
     pub fn new(
         options: Options,
-        purpose: Purpose,
+        purpose: SessionMode,
         poll: Poll,
         waker: Arc<Waker>,
         clock: Clock,
-    ) -> Desk {
-        Desk {
+    ) -> SessionBuilder {
+        SessionBuilder {
             options,
-            purpose,
+            mode: purpose,
             poll,
             waker,
             clock,
-            seat: None,
+            existing_session: None,
         }
     }
 
@@ -56,13 +58,13 @@ impl Desk {
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
-    pub fn sit(&mut self, me: &Peer, age: u64) -> Result<(Session, Signals), Failure> {
-        if let Some(seat) = self.seat.take() {
+    pub fn take_or_build(&mut self, me: &Peer, age: u64) -> Result<(Session, Signals), Failure> {
+        if let Some(seat) = self.existing_session.take() {
             return Ok(seat);
         }
-        let session = session(self, me, age)?;
-        let signals = Signals::register(self.poll.registry(), SIGNALS)
-            .map_err(|error| cannot("signals cannot be had", &error))?;
+        let session = build_session(self, me, age)?;
+        let signals = Signals::register(self.poll.registry(), SIGNALS_TOKEN)
+            .map_err(|error| io_failure("signals cannot be had", &error))?;
         Ok((session, signals))
     }
 }
@@ -74,48 +76,56 @@ pub fn wake(waker: &Waker) {
 }
 
 /// What cannot be had or done.
-pub fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::new(FAILED, format!("{what}: {error}"))
+pub fn io_failure(what: &str, error: &io::Error) -> Failure {
+    Failure::new(GENERAL_ERROR, format!("{what}: {error}"))
 }
 
-fn session(desk: &Desk, me: &Peer, age: u64) -> Result<Session, Failure> {
-    let (options, purpose) = (&desk.options, desk.purpose);
+fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, Failure> {
+    let (options, purpose) = (&desk.options, desk.mode);
     let waking = || {
         let waker = Arc::clone(&desk.waker);
         move || wake(&waker)
     };
     let (typing, reading) = (io::stdin().is_terminal(), io::stdout().is_terminal());
-    let editing = purpose == Purpose::Chat && typing && reading && !options.json;
+    let editing = purpose == SessionMode::Chat && typing && reading && !options.json;
     let printer = match purpose {
         // Its stdout has nothing but what is wrong with a script's lines.
-        Purpose::Send if !options.json => None,
+        SessionMode::Send if !options.json => None,
         _ => Some(
-            Printer::stdout(waking()).map_err(|error| cannot("stdout cannot be used", &error))?,
+            OutputWriter::open(waking())
+                .map_err(|error| io_failure("stdout cannot be used", &error))?,
         ),
     };
-    let reads = purpose == Purpose::Chat || purpose == Purpose::Send && options.text.is_none();
-    let keyboard: Option<Keyboard> = if editing {
+    let reads =
+        purpose == SessionMode::Chat || purpose == SessionMode::Send && options.text.is_none();
+    let keyboard: Option<Stdin> = if editing {
         RawMode::enter()
             .map(std::mem::forget)
-            .map_err(|error| cannot("the terminal cannot be set up", &error))?;
-        Some(stdin::keys(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
+            .map_err(|error| io_failure("the terminal cannot be set up", &error))?;
+        Some(
+            stdin::spawn_key_reader(waking())
+                .map_err(|error| io_failure("stdin cannot be read", &error))?,
+        )
     } else if reads {
-        Some(stdin::lines(waking()).map_err(|error| cannot("stdin cannot be read", &error))?)
+        Some(
+            stdin::spawn_line_reader(waking())
+                .map_err(|error| io_failure("stdin cannot be read", &error))?,
+        )
     } else {
         None
     };
-    let face = face(options, reading, me);
+    let face = create_renderer(options, reading, me);
     let face = if editing {
-        face.with_editor(session::columns())
+        face.with_editor(session::terminal_columns())
     } else {
         face
     };
     let language = if options.json {
-        Language::Json
-    } else if options.commands || typing && purpose == Purpose::Chat {
-        Language::Commands
+        InputFormat::Json
+    } else if options.has_slash_commands || typing && purpose == SessionMode::Chat {
+        InputFormat::Commands
     } else {
-        Language::Plain
+        InputFormat::Plain
     };
     let verbosity = match (options.quiet, options.debug) {
         (_, true) => Verbosity::Debug,
@@ -124,55 +134,60 @@ fn session(desk: &Desk, me: &Peer, age: u64) -> Result<Session, Failure> {
     };
     let wait = match purpose {
         // Who has looked round for that long knows.
-        Purpose::Peers => Some(options.wait.unwrap_or(LOOK).saturating_sub(age)),
-        _ => options.wait,
+        SessionMode::Peers => Some(
+            options
+                .wait_ms
+                .unwrap_or(DEFAULT_PEERS_WAIT_MS)
+                .saturating_sub(age),
+        ),
+        _ => options.wait_ms,
     };
-    let mut goal = Goal::new(
+    let mut goal = ExitPolicy::new(
         purpose,
         wait,
         options.count,
-        options.ephemeral(),
+        options.is_ephemeral(),
         desk.clock.now().time,
     );
     let text = text_lines(options, &mut goal)?;
-    Ok(Session::new(session::Parts {
-        goal,
-        own: me.id,
-        face,
+    Ok(Session::new(session::SessionParts {
+        exit_policy: goal,
+        own_id: me.id,
+        renderer: face,
         echo: options.echo,
-        printer,
-        keyboard,
+        stdout: printer,
+        stdin: keyboard,
         verbosity,
-        language,
-        need: options.need,
+        input_format: language,
+        required_peers: options.need,
         backlog: options.backlog,
         text,
-        lookback: Lookback::new(Arc::new(waking())),
-        to: options.to.clone(),
-        wait: options.wait.unwrap_or(WAIT),
+        history_worker: HistoryWorker::new(Arc::new(waking())),
+        to_peer: options.to_peer.clone(),
+        wait_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
     }))
 }
 
 /// As what is shown on stdout, which is a terminal if somebody is `reading`.
-pub fn face(options: &Options, reading: bool, me: &Peer) -> Face {
+pub fn create_renderer(options: &Options, reading: bool, me: &Peer) -> Renderer {
     match (options.json, reading) {
-        (true, _) => Face::json(),
-        (false, true) => Face::terminal(me, options.color != Color::Never),
-        (false, false) if options.color == Color::Always => Face::terminal(me, true),
-        (false, false) => Face::pipe(me),
+        (true, _) => Renderer::json(),
+        (false, true) => Renderer::for_terminal(me, options.color != Color::Never),
+        (false, false) if options.color == Color::Always => Renderer::for_terminal(me, true),
+        (false, false) => Renderer::for_pipe(me),
     }
 }
 
 /// The lines of TEXT. One that cannot be said is told of and left out, as of stdin.
-fn text_lines(options: &Options, goal: &mut Goal) -> Result<Option<Lines>, Failure> {
+fn text_lines(options: &Options, goal: &mut ExitPolicy) -> Result<Option<Lines>, Failure> {
     let mut lines = Lines::default();
-    for (i, line) in options.lines().enumerate() {
+    for (i, line) in options.text_lines().enumerate() {
         if let Err(error) = lines.push(line) {
-            goal.refuse();
+            goal.record_refusal();
             let _ = writeln!(
                 io::stderr(),
                 "{}",
-                text::complaint(&format!("line {}: {error}", i + 1))
+                text::format_diagnostic(&format!("line {}: {error}", i + 1))
             );
         }
     }

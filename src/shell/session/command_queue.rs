@@ -3,23 +3,23 @@ use std::collections::VecDeque;
 
 use crate::base::event::Command;
 use crate::base::lines::Lines;
-use crate::base::name::Whom;
+use crate::base::name::PeerSelector;
 
-pub struct Wishes {
+pub struct CommandQueue {
     /// What is to be said has with it the numbers of its lines, where they came from a script.
     queue: VecDeque<(Command, Vec<u64>)>,
     /// To whom lines without a target are said; `None`: in the room spoken in.
-    to: Option<Whom>,
+    to_peer: Option<PeerSelector>,
     /// Milliseconds in which a peer that is written to must be found.
-    within: u64,
+    resolve_timeout_ms: u64,
 }
 
-impl Wishes {
-    pub fn new(to: Option<Whom>, within: u64) -> Wishes {
-        Wishes {
+impl CommandQueue {
+    pub fn new(to: Option<PeerSelector>, within: u64) -> CommandQueue {
+        CommandQueue {
             queue: VecDeque::new(),
-            to,
-            within,
+            to_peer: to,
+            resolve_timeout_ms: within,
         }
     }
 
@@ -28,15 +28,17 @@ impl Wishes {
     }
 
     /// There are lines to be said.
-    pub fn says(&self) -> bool {
-        let says = |c: &Command| matches!(c, Command::Say { .. } | Command::Tell { .. });
+    pub fn has_lines(&self) -> bool {
+        let says =
+            |c: &Command| matches!(c, Command::SendToRoom { .. } | Command::SendToPeer { .. });
         self.queue.iter().any(|(command, _)| says(command))
     }
 
     /// Whether all is done cannot be known before these are handed on.
-    pub fn decides(&self) -> bool {
-        let finishes = |c: &Command| matches!(c, Command::Await { .. } | Command::Finish { .. });
-        self.says() || self.queue.iter().any(|(command, _)| finishes(command))
+    pub fn has_delivery_commands(&self) -> bool {
+        let finishes =
+            |c: &Command| matches!(c, Command::AwaitDelivery { .. } | Command::Finish { .. });
+        self.has_lines() || self.queue.iter().any(|(command, _)| finishes(command))
     }
 
     pub fn pop(&mut self) -> Option<(Command, Vec<u64>)> {
@@ -49,8 +51,8 @@ impl Wishes {
     }
 
     /// Lines without a target of their own.
-    pub fn say(&mut self, lines: Lines) {
-        self.push(Command::Say {
+    pub fn push_lines(&mut self, lines: Lines) {
+        self.push(Command::SendToRoom {
             room: None,
             lines,
             action: false,
@@ -58,39 +60,39 @@ impl Wishes {
     }
 
     pub fn push(&mut self, command: Command) {
-        self.push_of(command, None);
+        self.push_from_line(command, None);
     }
 
     /// What a line of stdin of this number asks for.
-    pub fn push_of(&mut self, mut command: Command, line: Option<u64>) {
+    pub fn push_from_line(&mut self, mut command: Command, line: Option<u64>) {
         if let (
-            Command::Say {
+            Command::SendToRoom {
                 room: None,
                 lines,
                 action,
             },
             Some(whom),
-        ) = (&mut command, &self.to)
+        ) = (&mut command, &self.to_peer)
         {
-            command = Command::Tell {
-                whom: whom.clone(),
+            command = Command::SendToPeer {
+                selector: whom.clone(),
                 lines: std::mem::take(lines),
                 action: *action,
-                within: 0,
+                timeout_ms: 0,
             };
         }
         match (self.queue.back_mut(), &mut command) {
             // Lines that follow each other in one room are said together.
             (
                 Some((
-                    Command::Say {
+                    Command::SendToRoom {
                         room: last,
                         lines: before,
                         action: false,
                     },
                     numbers,
                 )),
-                Command::Say {
+                Command::SendToRoom {
                     room,
                     lines,
                     action: false,
@@ -99,10 +101,15 @@ impl Wishes {
                 numbers.extend(line);
                 return before.append(lines);
             }
-            (_, Command::Tell { within, .. }) => *within = self.within,
+            (
+                _,
+                Command::SendToPeer {
+                    timeout_ms: within, ..
+                },
+            ) => *within = self.resolve_timeout_ms,
             _ => {}
         }
-        let says = matches!(command, Command::Say { .. });
+        let says = matches!(command, Command::SendToRoom { .. });
         let numbers = line.into_iter().filter(|_| says).collect();
         self.queue.push_back((command, numbers));
     }

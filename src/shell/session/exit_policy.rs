@@ -2,16 +2,16 @@
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::shell::config::exit_status::{
-    CLOSED_OUTPUT, DONE, FAILED, NOBODY, NOT_EVERYONE, OTHER_KEY, TOO_FEW,
+    GENERAL_ERROR, KEY_MISMATCH, NO_PEER, PARTIAL_DELIVERY, STDOUT_CLOSED, SUCCESS, TIMED_OUT,
 };
 
 /// How long `peers` looks if nothing else is said, in milliseconds.
-pub const LOOK: u64 = 2_000;
+pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
 /// How long delivery is waited for if nothing else is said, in milliseconds.
-pub const WAIT: u64 = 10_000;
+pub const DEFAULT_DELIVERY_WAIT_MS: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SessionMode {
     /// Say what comes from stdin, print the transcript.
     Chat,
     /// Say, wait until it has arrived, leave.
@@ -22,153 +22,153 @@ pub enum Purpose {
     Peers,
 }
 
-pub struct Goal {
-    pub purpose: Purpose,
+pub struct ExitPolicy {
+    pub mode: SessionMode,
     /// Milliseconds: for delivery after the end of input, or for the whole run.
-    wait: Option<u64>,
+    wait_ms: Option<u64>,
     /// Chat lines to be printed before `listen` is done.
-    count: Option<u64>,
+    remaining_lines: Option<u64>,
     ephemeral: bool,
     /// It acts through a program that stays when this one ends.
-    pub through: bool,
+    pub is_attached: bool,
     /// Nobody is there, and the store has no room for more: it was told, and stdin waits.
-    stuck: bool,
+    is_blocked: bool,
     /// When waiting ends.
     deadline: Option<Time>,
     /// No more input will come.
-    finishing: bool,
-    settled: bool,
+    has_input_ended: bool,
+    is_delivery_complete: bool,
     /// Lines were refused.
-    refused: bool,
+    has_refused: bool,
     /// A name that was written to came with a key that is not bound to it.
-    other_key: bool,
+    has_key_mismatch: bool,
     /// Somebody was linked at some time.
-    met: bool,
-    over: Option<u8>,
+    has_linked: bool,
+    exit_status: Option<u8>,
     /// A script said to end it.
-    quit: bool,
+    is_quitting: bool,
     /// Stdout is not waited for.
-    cut: bool,
+    is_aborted: bool,
 }
 
-impl Goal {
+impl ExitPolicy {
     /// `wait` in milliseconds; for `listen` and `peers` it counts from `now`.
     pub fn new(
-        purpose: Purpose,
+        purpose: SessionMode,
         wait: Option<u64>,
         count: Option<u64>,
         ephemeral: bool,
         now: Time,
-    ) -> Goal {
+    ) -> ExitPolicy {
         let deadline = match purpose {
-            Purpose::Listen => wait.map(|ms| now + ms),
-            Purpose::Peers => Some(now + wait.unwrap_or(LOOK)),
-            Purpose::Chat | Purpose::Send => None,
+            SessionMode::Listen => wait.map(|ms| now + ms),
+            SessionMode::Peers => Some(now + wait.unwrap_or(DEFAULT_PEERS_WAIT_MS)),
+            SessionMode::Chat | SessionMode::Send => None,
         };
-        Goal {
-            purpose,
-            wait,
-            count,
+        ExitPolicy {
+            mode: purpose,
+            wait_ms: wait,
+            remaining_lines: count,
             ephemeral,
-            through: false,
-            stuck: false,
+            is_attached: false,
+            is_blocked: false,
             deadline,
-            finishing: false,
-            settled: false,
-            refused: false,
-            other_key: false,
-            met: false,
-            over: None,
-            quit: false,
-            cut: false,
+            has_input_ended: false,
+            is_delivery_complete: false,
+            has_refused: false,
+            has_key_mismatch: false,
+            has_linked: false,
+            exit_status: None,
+            is_quitting: false,
+            is_aborted: false,
         }
     }
 
     /// No more will be said.
-    pub fn input_ended(&mut self, now: Time) {
-        self.finishing = true;
-        self.deadline = Some(now + self.wait.unwrap_or(WAIT));
+    pub fn record_input_end(&mut self, now: Time) {
+        self.has_input_ended = true;
+        self.deadline = Some(now + self.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS));
     }
 
     /// `stuck`: nobody is there, and the store has no room for more. One who waits for delivery does so from then on, too: stdin may
     /// never end. Gives what stderr should say.
-    pub fn stuck(&mut self, now: Time, stuck: bool) -> Option<&'static str> {
-        let before = std::mem::replace(&mut self.stuck, stuck);
-        if self.finishing || before == stuck {
+    pub fn update_blocked(&mut self, now: Time, stuck: bool) -> Option<&'static str> {
+        let before = std::mem::replace(&mut self.is_blocked, stuck);
+        if self.has_input_ended || before == stuck {
             return None;
         }
-        let waits = match self.purpose {
-            Purpose::Send => true,
-            Purpose::Chat => self.wait.is_some(),
-            Purpose::Listen | Purpose::Peers => return None,
+        let waits = match self.mode {
+            SessionMode::Send => true,
+            SessionMode::Chat => self.wait_ms.is_some(),
+            SessionMode::Listen | SessionMode::Peers => return None,
         };
-        let until = stuck.then(|| now + self.wait.unwrap_or(10_000));
+        let until = stuck.then(|| now + self.wait_ms.unwrap_or(10_000));
         self.deadline = until.filter(|_| waits);
         stuck.then_some("nobody is there, and there is no room for more: stdin waits")
     }
 
-    pub fn finishing(&self) -> bool {
-        self.finishing
+    pub fn has_input_ended(&self) -> bool {
+        self.has_input_ended
     }
 
-    pub fn refuse(&mut self) {
-        self.refused = true;
+    pub fn record_refusal(&mut self) {
+        self.has_refused = true;
     }
 
-    pub fn other_key(&mut self) {
-        self.other_key = true;
+    pub fn record_key_mismatch(&mut self) {
+        self.has_key_mismatch = true;
     }
 
-    pub fn met(&mut self) {
-        self.met = true;
+    pub fn record_linked_peer(&mut self) {
+        self.has_linked = true;
     }
 
-    pub fn settled(&mut self) {
-        self.settled = true;
+    pub fn record_delivery_complete(&mut self) {
+        self.is_delivery_complete = true;
     }
 
     /// Ends the run with this status, unless it has ended already.
     pub fn end(&mut self, status: u8) {
-        self.over.get_or_insert(status);
+        self.exit_status.get_or_insert(status);
     }
 
     /// Ends the run, with a status that tells of what was refused.
     pub fn quit(&mut self) {
-        self.quit = true;
+        self.is_quitting = true;
     }
 
     /// Ends the run at once, also one that ends already and waits for the reader of stdout. The first status of these counts.
-    pub fn cut(&mut self, status: u8) {
-        if !std::mem::replace(&mut self.cut, true) {
-            self.over = Some(status);
+    pub fn abort(&mut self, status: u8) {
+        if !std::mem::replace(&mut self.is_aborted, true) {
+            self.exit_status = Some(status);
         }
     }
 
-    pub fn is_cut(&self) -> bool {
-        self.cut
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted
     }
 
-    pub fn ended(&self) -> bool {
-        self.over.is_some() || self.quit
+    pub fn has_ended(&self) -> bool {
+        self.exit_status.is_some() || self.is_quitting
     }
 
     /// That of the run that ended.
-    pub fn status(&self) -> Option<u8> {
-        self.over
+    pub fn exit_status(&self) -> Option<u8> {
+        self.exit_status
     }
 
     /// Chat lines that `listen` may still print; `None`: as many as come.
-    pub fn remaining(&self) -> Option<u64> {
-        self.count
+    pub fn remaining_lines(&self) -> Option<u64> {
+        self.remaining_lines
     }
 
     /// Lines of this run were printed.
-    pub fn printed(&mut self, lines: u64) {
-        if let Some(count) = &mut self.count {
+    pub fn record_printed_lines(&mut self, lines: u64) {
+        if let Some(count) = &mut self.remaining_lines {
             *count = count.saturating_sub(lines);
             // What was stored in time may be shown after it.
-            if *count == 0 && matches!(self.over, None | Some(TOO_FEW)) {
-                self.over = Some(DONE);
+            if *count == 0 && matches!(self.exit_status, None | Some(TIMED_OUT)) {
+                self.exit_status = Some(SUCCESS);
             }
         }
     }
@@ -178,47 +178,55 @@ impl Goal {
     }
 
     /// The exit status, once the run is over, and what stderr should say. `stored`: all that was said so far is.
-    pub fn over(
+    pub fn decide(
         &mut self,
         now: Time,
         stored: bool,
         delivery: impl FnOnce() -> Delivery,
     ) -> Option<(u8, Option<String>)> {
-        if let Some(status) = self.over {
+        if let Some(status) = self.exit_status {
             return Some((status, None));
         }
-        let bad = match (self.other_key, self.refused) {
-            (true, _) => Some(OTHER_KEY),
-            (false, true) => Some(FAILED),
+        let bad = match (self.has_key_mismatch, self.has_refused) {
+            (true, _) => Some(KEY_MISMATCH),
+            (false, true) => Some(GENERAL_ERROR),
             (false, false) => None,
         };
-        if self.quit || self.finishing && self.settled {
-            return Some((bad.unwrap_or(DONE), None));
+        if self.is_quitting || self.has_input_ended && self.is_delivery_complete {
+            return Some((bad.unwrap_or(SUCCESS), None));
         }
         if self.deadline.is_none_or(|at| at > now) {
             return None;
         }
-        match self.purpose {
-            Purpose::Listen => {
-                let status = if self.count.is_some() { TOO_FEW } else { DONE };
+        match self.mode {
+            SessionMode::Listen => {
+                let status = if self.remaining_lines.is_some() {
+                    TIMED_OUT
+                } else {
+                    SUCCESS
+                };
                 Some((bad.unwrap_or(status), None))
             }
-            Purpose::Peers => {
-                let status = if self.met { DONE } else { NOBODY };
+            SessionMode::Peers => {
+                let status = if self.has_linked { SUCCESS } else { NO_PEER };
                 Some((bad.unwrap_or(status), None))
             }
-            Purpose::Chat | Purpose::Send if !stored => {
+            SessionMode::Chat | SessionMode::Send if !stored => {
                 let sentence = "what was said last could not be stored, and is gone";
-                Some((FAILED, Some(sentence.to_owned())))
+                Some((GENERAL_ERROR, Some(sentence.to_owned())))
             }
-            Purpose::Chat | Purpose::Send => {
+            SessionMode::Chat | SessionMode::Send => {
                 let delivery = delivery();
-                if delivery.settled {
-                    return Some((bad.unwrap_or(DONE), None));
+                if delivery.is_settled {
+                    return Some((bad.unwrap_or(SUCCESS), None));
                 }
-                let status = if self.met { NOT_EVERYONE } else { NOBODY };
-                let sentence = self.undelivered(&delivery);
-                let rest = match self.finishing {
+                let status = if self.has_linked {
+                    PARTIAL_DELIVERY
+                } else {
+                    NO_PEER
+                };
+                let sentence = self.undelivered_message(&delivery);
+                let rest = match self.has_input_ended {
                     true => "",
                     false => ", and the rest of stdin was not taken",
                 };
@@ -228,16 +236,16 @@ impl Goal {
     }
 
     /// Why not all has arrived, and what becomes of it.
-    fn undelivered(&self, delivery: &Delivery) -> String {
-        let fate = match (self.ephemeral, self.through) {
+    fn undelivered_message(&self, delivery: &Delivery) -> String {
+        let fate = match (self.ephemeral, self.is_attached) {
             (true, _) => "it is gone with this program",
             (false, true) => "it is stored, and the program that runs here goes on with it",
             (false, false) => "it is stored and goes out with the next run",
         };
-        let held = delivery.holding;
+        let held = delivery.acked_peers;
         // Who is yet to come, or to stay, is needed too.
-        let needed = delivery.needed.max(held + 1);
-        match (self.met, delivery.linked) {
+        let needed = delivery.required_peers.max(held + 1);
+        match (self.has_linked, delivery.linked_peers) {
             (false, _) => format!("nobody is there: {fate}"),
             (true, 0) => format!("nobody for whom it is meant is linked: {fate}"),
             _ => format!("not everyone holds it yet ({held} of {needed} hold it): {fate}"),
@@ -245,11 +253,13 @@ impl Goal {
     }
 
     /// What stderr should say at an end that waits for nobody, if something is lost by it.
-    pub fn lost(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
-        if !self.ephemeral || self.over == Some(CLOSED_OUTPUT) {
+    pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
+        if !self.ephemeral || self.exit_status == Some(STDOUT_CLOSED) {
             return None;
         }
         let delivery = delivery();
-        delivery.lacking.then(|| self.undelivered(&delivery))
+        delivery
+            .has_undelivered
+            .then(|| self.undelivered_message(&delivery))
     }
 }

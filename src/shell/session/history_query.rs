@@ -4,51 +4,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Target};
-use crate::base::time::Wall;
+use crate::base::name::{FolderName, Target};
+use crate::base::time::WallTime;
 use crate::shell::os::thread;
-use crate::shell::session::renderer::Face;
-use crate::shell::store::merge::{Merge, Run};
-use crate::shell::store::scan::{Archive, Index};
+use crate::shell::session::renderer::Renderer;
+use crate::shell::store::merge::{LineRun, Merge};
+use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::store::Store;
 
 /// Bytes handed on at a time.
-const CHUNK: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Longest answer to a command, in bytes: beyond it the oldest lines are left out.
-const ANSWER_MAX: usize = 256 * 1024;
+const REPLY_MAX_BYTES: usize = 256 * 1024;
 
 /// Which lines.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct HistoryQuery {
     /// Only of these folders; none: of all.
-    pub folders: Vec<Folder>,
+    pub folders: Vec<FolderName>,
     /// Only direct messages with this peer.
     pub peer: Option<PeerId>,
     /// Only those stamped so or later by their authors.
-    pub since: Option<Wall>,
+    pub since: Option<WallTime>,
     /// Only those that contain this text, in either case of letters.
     pub search: Option<String>,
     /// Of all these only so many, the last ones in the order.
-    pub last: Option<u64>,
+    pub limit: Option<u64>,
 }
 
 /// Shows what is asked for, in the one order, in pieces of some 64 KiB. `today`: what day it is, for a terminal.
 ///
 /// # Errors
 /// The history cannot be read, or what `take` says.
-pub fn show(
-    archive: &Archive<'_>,
+pub fn run_query(
+    archive: &HistorySource<'_>,
     network: NetworkTag,
-    query: &Query,
-    face: &mut Face,
-    today: Wall,
+    query: &HistoryQuery,
+    face: &mut Renderer,
+    today: WallTime,
     take: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let index = Index::scan(archive, &query.folders)?;
+    let index = HistoryIndex::scan(archive, &query.folders)?;
     let search = query.search.as_ref().map(|text| text.to_lowercase());
-    let walk = |cut: u64, each: &mut dyn FnMut(Run<'_>) -> io::Result<()>| {
+    let walk = |cut: u64, each: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>| {
         let mut merge = Merge::new(archive, &index, network, cut);
-        while let Some(run) = merge.advance()? {
+        while let Some(run) = merge.next_run()? {
             let log = &run.batch.log;
             let with = |peer| log.author == peer || log.target == Target::Peer(peer);
             if query.since.is_some_and(|since| run.batch.timestamp < since)
@@ -58,23 +58,23 @@ pub fn show(
             }
             match &search {
                 None => each(run)?,
-                Some(text) => matching(&run, text, each)?,
+                Some(text) => for_each_match(&run, text, each)?,
             }
         }
         io::Result::Ok(())
     };
     let (mut cut, mut skip) = (0, 0);
-    if let Some(last) = query.last {
+    if let Some(last) = query.limit {
         // What is filtered must be counted from the beginning; else the last segments are enough.
         if query.since.is_none() && search.is_none() && query.peer.is_none() {
-            cut = index.cut(last);
+            cut = index.lamport_cutoff(last);
         }
         loop {
             let (mut all, mut above) = (0, 0);
             walk(cut, &mut |run| {
-                let end = run.batch.lamport + run.first + run.count;
-                all += run.count;
-                above += end.saturating_sub(cut).min(run.count);
+                let end = run.batch.lamport + run.first_index + run.line_count;
+                all += run.line_count;
+                above += end.saturating_sub(cut).min(run.line_count);
                 Ok(())
             })?;
             skip = all - last.min(all);
@@ -87,22 +87,22 @@ pub fn show(
     }
     let mut out = Vec::new();
     // A gap right before the first line shown is not between two of them.
-    let mut between = query.last.is_none();
+    let mut between = query.limit.is_none();
     walk(cut, &mut |run| {
-        if skip >= run.count {
-            skip -= run.count;
+        if skip >= run.line_count {
+            skip -= run.line_count;
             return Ok(());
         }
-        if let Some(gap) = gap(&run).filter(|_| between) {
-            face.notice(&gap, &mut out);
+        if let Some(gap) = gap_notice(&run).filter(|_| between) {
+            face.append_notice(&gap, &mut out);
         }
         between = true;
-        let hidden = run.lines.split_inclusive('\n').take(skip as usize);
+        let hidden = run.text.split_inclusive('\n').take(skip as usize);
         let hidden = hidden.map(str::len).sum::<usize>();
-        let lines = &run.lines[hidden..];
-        face.past(run.batch, run.first + skip, lines, today, &mut out);
+        let lines = &run.text[hidden..];
+        face.append_history(run.batch, run.first_index + skip, lines, today, &mut out);
         skip = 0;
-        if out.len() >= CHUNK {
+        if out.len() >= CHUNK_BYTES {
             take(&mut out)
         } else {
             Ok(())
@@ -112,21 +112,21 @@ pub fn show(
 }
 
 /// Of a run the lines that contain this text, which is in lower case.
-fn matching(
-    run: &Run<'_>,
+fn for_each_match(
+    run: &LineRun<'_>,
     text: &str,
-    each: &mut dyn FnMut(Run<'_>) -> io::Result<()>,
+    each: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    for (i, line) in (0..).zip(run.lines.split_inclusive('\n')) {
+    for (i, line) in (0..).zip(run.text.split_inclusive('\n')) {
         let lower = line.to_lowercase();
         let mut parts = lower.as_bytes().windows(text.len().max(1));
         if parts.any(|part| part == text.as_bytes()) {
-            each(Run {
+            each(LineRun {
                 batch: run.batch,
-                first: run.first + i,
-                count: 1,
-                lines: line,
-                missing: None,
+                first_index: run.first_index + i,
+                line_count: 1,
+                text: line,
+                missing_before: None,
             })?;
         }
     }
@@ -134,8 +134,8 @@ fn matching(
 }
 
 /// The time and the name are those of the batch behind the gap.
-fn gap(run: &Run<'_>) -> Option<Notice> {
-    let (from, to) = run.missing?;
+fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
+    let (from, to) = run.missing_before?;
     let batch = run.batch;
     Some(Notice::Gap {
         target: batch.log.target.clone(),
@@ -150,83 +150,83 @@ fn gap(run: &Run<'_>) -> Option<Notice> {
     })
 }
 
-type Answer = io::Result<Vec<u8>>;
+type QueryResult = io::Result<Vec<u8>>;
 
 /// Answers the commands that look back, beside the loop.
-pub struct Lookback {
+pub struct HistoryWorker {
     wake: Arc<dyn Fn() + Send + Sync>,
-    answer: Arc<Mutex<Option<Answer>>>,
-    busy: bool,
+    result: Arc<Mutex<Option<QueryResult>>>,
+    is_busy: bool,
 }
 
-impl Lookback {
+impl HistoryWorker {
     /// `wake` is called when an answer is there, from a thread of its own.
-    pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Lookback {
-        Lookback {
+    pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> HistoryWorker {
+        HistoryWorker {
             wake,
-            answer: Arc::default(),
-            busy: false,
+            result: Arc::default(),
+            is_busy: false,
         }
     }
 
     /// A disk is read on a thread of its own; what is in memory is little. To be called when nothing else was asked, or is answered.
-    pub fn ask(&mut self, store: &Store, query: Query, face: Face, today: Wall) {
-        self.busy = true;
-        let (archive, network) = store.archive();
-        let Archive::Disk(dir) = archive else {
-            return self.answered(lines(&archive, network, &query, face, today));
+    pub fn submit(&mut self, store: &Store, query: HistoryQuery, face: Renderer, today: WallTime) {
+        self.is_busy = true;
+        let (archive, network) = store.history_source();
+        let HistorySource::Disk(dir) = archive else {
+            return self.complete(collect_lines(&archive, network, &query, face, today));
         };
-        let (wake, answer) = (Arc::clone(&self.wake), Arc::clone(&self.answer));
+        let (wake, answer) = (Arc::clone(&self.wake), Arc::clone(&self.result));
         let work = move || {
-            put(
+            store_result(
                 &answer,
-                lines(&Archive::Disk(dir), network, &query, face, today),
+                collect_lines(&HistorySource::Disk(dir), network, &query, face, today),
             );
             wake();
         };
-        let thread = thread::start("history", Box::new(work));
+        let thread = thread::spawn_helper("history", Box::new(work));
         if let Err(error) = thread {
-            self.answered(Err(error));
+            self.complete(Err(error));
         }
     }
 
-    fn answered(&self, answer: Answer) {
-        put(&self.answer, answer);
+    fn complete(&self, answer: QueryResult) {
+        store_result(&self.result, answer);
         (self.wake)();
     }
 
     /// A question was asked, and its answer not yet taken.
-    pub fn busy(&self) -> bool {
-        self.busy
+    pub fn is_busy(&self) -> bool {
+        self.is_busy
     }
 
     /// `None`: it is not there yet.
     ///
     /// # Errors
     /// The history cannot be read.
-    pub fn take(&mut self) -> Option<Answer> {
-        let answer = self.answer.lock();
+    pub fn take_result(&mut self) -> Option<QueryResult> {
+        let answer = self.result.lock();
         let answer = answer.unwrap_or_else(PoisonError::into_inner).take();
-        self.busy &= answer.is_none();
+        self.is_busy &= answer.is_none();
         answer
     }
 }
 
-fn put(to: &Mutex<Option<Answer>>, answer: Answer) {
+fn store_result(to: &Mutex<Option<QueryResult>>, answer: QueryResult) {
     *to.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
 }
 
-fn lines(
-    archive: &Archive<'_>,
+fn collect_lines(
+    archive: &HistorySource<'_>,
     network: NetworkTag,
-    query: &Query,
-    mut face: Face,
-    today: Wall,
-) -> Answer {
+    query: &HistoryQuery,
+    mut face: Renderer,
+    today: WallTime,
+) -> QueryResult {
     let mut all = Vec::new();
-    show(archive, network, query, &mut face, today, &mut |out| {
+    run_query(archive, network, query, &mut face, today, &mut |out| {
         all.append(out);
-        if let Some(over) = all.len().checked_sub(ANSWER_MAX) {
+        if let Some(over) = all.len().checked_sub(REPLY_MAX_BYTES) {
             let end = all[over..].iter().position(|b| *b == b'\n');
             all.drain(..end.map_or(all.len(), |end| over + end + 1));
         }

@@ -1,66 +1,68 @@
 //! What is shown because it was asked for, and belongs to no transcript.
-use crate::base::event::{Notice, present};
-use crate::shell::ipc::message::Form;
-use crate::shell::session::exit_policy::Purpose;
+use crate::base::event::{Notice, count_present};
+use crate::shell::ipc::message::ReplyFormat;
+use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::session::Session;
 use crate::ui::{json, text};
 
 impl Session {
     /// The tables that answer commands, and the rows of `peers`.
-    pub(super) fn answer(&mut self, notice: &Notice) {
+    pub(super) fn render_reply_notice(&mut self, notice: &Notice) {
         let mut out = Vec::new();
         match notice {
             Notice::Peers(views) => {
-                match self.form() {
-                    Form::Json => json::append(notice, &mut out),
-                    Form::Rows => out.extend_from_slice(text::peer_rows(views).as_bytes()),
-                    Form::Table => self.face.answer(notice, &mut out),
+                match self.reply_format() {
+                    ReplyFormat::Json => json::append_notice(notice, &mut out),
+                    ReplyFormat::Rows => {
+                        out.extend_from_slice(text::format_peer_rows(views).as_bytes())
+                    }
+                    ReplyFormat::Table => self.renderer.append_reply(notice, &mut out),
                 }
-                self.peers(present(views), out);
+                self.show_peers(count_present(views), out);
             }
             _ => {
-                self.face.answer(notice, &mut out);
-                self.table(out);
+                self.renderer.append_reply(notice, &mut out);
+                self.show_reply(out);
             }
         }
     }
 
     /// How peers are to be listed here.
-    pub fn form(&self) -> Form {
-        match self.goal.purpose {
-            _ if self.face.is_json() => Form::Json,
-            Purpose::Peers => Form::Rows,
-            _ => Form::Table,
+    pub fn reply_format(&self) -> ReplyFormat {
+        match self.exit_policy.mode {
+            _ if self.renderer.is_json() => ReplyFormat::Json,
+            SessionMode::Peers => ReplyFormat::Rows,
+            _ => ReplyFormat::Table,
         }
     }
 
     /// Peers, listed; so many of them are there.
-    pub fn peers(&mut self, count: u64, list: Vec<u8>) {
-        if self.goal.purpose != Purpose::Peers {
-            return self.table(list);
+    pub fn show_peers(&mut self, count: u64, list: Vec<u8>) {
+        if self.exit_policy.mode != SessionMode::Peers {
+            return self.show_reply(list);
         }
         if count > 0 {
-            self.goal.met();
+            self.exit_policy.record_linked_peer();
         }
-        self.show(list);
+        self.print_lines(list);
     }
 
     /// An answer, made here or elsewhere.
-    pub fn table(&mut self, lines: Vec<u8>) {
-        if self.face.is_json() {
-            self.show(lines)
+    pub fn show_reply(&mut self, lines: Vec<u8>) {
+        if self.renderer.is_json() {
+            self.print_lines(lines)
         } else {
-            self.aside(lines)
+            self.show_message(lines)
         }
     }
 
     /// Lines that belong to no transcript: beside the editor on the screen, else on stderr.
-    pub(super) fn aside(&mut self, lines: Vec<u8>) {
-        if self.face.has_editor() {
-            return self.show(lines);
+    pub(super) fn show_message(&mut self, lines: Vec<u8>) {
+        if self.renderer.has_editor() {
+            return self.print_lines(lines);
         }
         for line in String::from_utf8_lossy(&lines).lines() {
-            self.diagnostics.say(line);
+            self.stderr.write_line(line);
         }
     }
 }

@@ -7,27 +7,27 @@ use std::path::Path;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
 use crate::base::identity::{Identity, PeerId};
-use crate::shell::config::exit_status::FAILED;
+use crate::shell::config::exit_status::GENERAL_ERROR;
 use crate::shell::config::failure::Failure;
-use crate::wire::secret::wipe;
+use crate::wire::secret::zeroize;
 
 /// First word of an identity file. Then come the secret and, as a check, the id, both in base32.
-const IDENTITY_MARK: &str = "p2pchat-secret-key-1";
-const IDENTITY_FILE_MAX: u64 = 1024;
+const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
+const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
 
 /// 32 bytes of the kernel's randomness.
 ///
 /// # Errors
 /// 1: the kernel gives none.
-pub fn random() -> Result<[u8; 32], Failure> {
+pub fn random_bytes() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::new(FAILED, format!("no randomness: {error}")))?;
+        .map_err(|error| Failure::new(GENERAL_ERROR, format!("no randomness: {error}")))?;
     Ok(bytes)
 }
 
 /// Of a regular file: may its group or the world read it?
-pub fn readable_by_others(file: &File) -> bool {
+pub fn is_readable_by_others(file: &File) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o044 != 0)
 }
@@ -36,10 +36,10 @@ pub fn readable_by_others(file: &File) -> bool {
 ///
 /// # Errors
 /// 1: the kernel gives no randomness.
-pub fn new_identity() -> Result<Identity, Failure> {
-    let mut seed = random()?;
+pub fn generate_identity() -> Result<Identity, Failure> {
+    let mut seed = random_bytes()?;
     let identity = Identity::from_seed(&seed);
-    wipe(&mut seed);
+    zeroize(&mut seed);
     Ok(identity)
 }
 
@@ -47,7 +47,10 @@ pub fn new_identity() -> Result<Identity, Failure> {
 ///
 /// # Errors
 /// 78: it can't be read or made, or is damaged; it is never replaced.
-pub fn identity(directory: &Path, warnings: &mut Vec<String>) -> Result<Identity, Failure> {
+pub fn load_or_create_identity(
+    directory: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Identity, Failure> {
     let path = directory.join("identity");
     if let Some(identity) = read_identity(&path, warnings)? {
         return Ok(identity);
@@ -58,7 +61,7 @@ pub fn identity(directory: &Path, warnings: &mut Vec<String>) -> Result<Identity
             path.display()
         ))
     };
-    write_identity(directory, &path).map_err(bad)?;
+    create_identity_file(directory, &path).map_err(bad)?;
     // Read back: if two programs started at once, one of them made it, for both.
     read_identity(&path, warnings)?.ok_or_else(|| bad(ErrorKind::NotFound.into()))
 }
@@ -85,16 +88,16 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
         Err(error) => return Err(bad(&error.to_string())),
     }
     let file = File::open(path).map_err(|error| bad(&error.to_string()))?;
-    if readable_by_others(&file) {
+    if is_readable_by_others(&file) {
         warnings.push(format!(
             "identity file {0} is readable by others: chmod 600 {0}",
             path.display()
         ));
     }
-    let mut text = Vec::with_capacity(IDENTITY_FILE_MAX as usize + 64);
-    let read = file.take(IDENTITY_FILE_MAX).read_to_end(&mut text);
+    let mut text = Vec::with_capacity(IDENTITY_FILE_MAX_BYTES as usize + 64);
+    let read = file.take(IDENTITY_FILE_MAX_BYTES).read_to_end(&mut text);
     let identity = parse_identity(&text);
-    wipe(&mut text);
+    zeroize(&mut text);
     read.map_err(|error| bad(&error.to_string()))?;
     identity.map(Some).ok_or_else(|| {
         bad("damaged, and not replaced: bring it back from a backup, or move it away to become somebody new")
@@ -105,35 +108,35 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.strip_suffix('\n')?.split(' ');
     let (mark, secret, id) = (words.next()?, words.next()?, words.next()?);
-    if mark != IDENTITY_MARK || words.next().is_some() {
+    if mark != IDENTITY_MAGIC || words.next().is_some() {
         return None;
     }
     let mut upper = secret.as_bytes().to_ascii_uppercase();
     let decoded = BASE32_NOPAD.decode(&upper);
-    wipe(&mut upper);
+    zeroize(&mut upper);
     let mut bytes = decoded.ok()?;
     let identity = <&[u8; 32]>::try_from(bytes.as_slice())
         .map(Identity::from_seed)
         .ok();
-    wipe(&mut bytes);
+    zeroize(&mut bytes);
     identity.filter(|identity| Ok(identity.id()) == id.parse::<PeerId>())
 }
 
 /// Makes the file whole under another name first; an identity that is there by then stays.
-fn write_identity(directory: &Path, path: &Path) -> io::Result<()> {
+fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let id = Identity::from_seed(&seed).id();
     let mut secret = BASE32_NOPAD.encode(&seed).into_bytes();
-    wipe(&mut seed);
+    zeroize(&mut seed);
     secret.make_ascii_lowercase();
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let new = directory.join(format!("identity.{}", HEXLOWER.encode(&nonce)));
-    let linked = write_new(
+    let linked = write_new_file(
         &new,
         &[
-            IDENTITY_MARK.as_bytes(),
+            IDENTITY_MAGIC.as_bytes(),
             b" ",
             &secret,
             b" ",
@@ -142,7 +145,7 @@ fn write_identity(directory: &Path, path: &Path) -> io::Result<()> {
         ],
     )
     .and_then(|()| fs::hard_link(&new, path));
-    wipe(&mut secret);
+    zeroize(&mut secret);
     let removed = fs::remove_file(&new);
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return removed,
@@ -152,7 +155,7 @@ fn write_identity(directory: &Path, path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+fn write_new_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

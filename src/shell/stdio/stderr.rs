@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::shell::stdio::stdout::Printer;
+use crate::shell::stdio::stdout::OutputWriter;
 use crate::ui::text;
 
 /// How long the last sentences may take to go out.
-const PATIENCE: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,47 +20,49 @@ pub enum Verbosity {
     Debug,
 }
 
-pub struct Diagnostics {
+pub struct Stderr {
     verbosity: Verbosity,
-    printer: Option<Printer>,
-    said: u64,
+    writer: Option<OutputWriter>,
+    last_token: u64,
 }
 
-impl Diagnostics {
-    pub fn new(verbosity: Verbosity) -> Diagnostics {
-        Diagnostics {
+impl Stderr {
+    pub fn new(verbosity: Verbosity) -> Stderr {
+        Stderr {
             verbosity,
-            printer: None,
-            said: 0,
+            writer: None,
+            last_token: 0,
         }
     }
 
-    pub fn is(&self, verbosity: Verbosity) -> bool {
+    pub fn is_enabled(&self, verbosity: Verbosity) -> bool {
         self.verbosity >= verbosity
     }
 
     /// One line, already fit to show. What finds no room is lost: whoever does not read stderr does not miss it.
-    pub fn say(&mut self, line: &str) {
-        if self.printer.is_none() {
+    pub fn write_line(&mut self, line: &str) {
+        if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-            self.printer = stderr.and_then(|file| Printer::to(file, || {})).ok();
+            self.writer = stderr
+                .and_then(|file| OutputWriter::with_file(file, || {}))
+                .ok();
         }
-        if let Some(printer) = &self.printer {
-            self.said += 1;
-            let _ = printer.try_send(format!("{line}\n").into_bytes(), self.said);
+        if let Some(printer) = &self.writer {
+            self.last_token += 1;
+            let _ = printer.try_send(format!("{line}\n").into_bytes(), self.last_token);
         }
     }
 
     /// For --debug alone. `sentence` is not made for nothing.
     pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
-        if self.is(Verbosity::Debug) {
-            self.say(&text::complaint(&format!("debug: {}", sentence())));
+        if self.is_enabled(Verbosity::Debug) {
+            self.write_line(&text::format_diagnostic(&format!("debug: {}", sentence())));
         }
     }
 
-    pub fn finish(&self) {
-        if let Some(printer) = &self.printer {
-            printer.finish(PATIENCE);
+    pub fn flush(&self) {
+        if let Some(printer) = &self.writer {
+            printer.flush(FLUSH_TIMEOUT);
         }
     }
 }

@@ -16,28 +16,28 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use termion::event::Key;
 
-use crate::base::lines::{LINE_MAX, LineError, Lines};
+use crate::base::lines::{LINE_MAX_BYTES, LineError, Lines};
 use crate::shell::os::thread;
-use crate::ui::keys::Decoder;
+use crate::ui::keys::KeyDecoder;
 
 /// Most bytes of one read, and so, but for the rest of a line, of one block.
-const BLOCK: usize = 64 * 1024;
+const BLOCK_MAX_BYTES: usize = 64 * 1024;
 /// Blocks of lines on their way to the loop.
-const BLOCKS: usize = 2;
+const QUEUED_BLOCKS_MAX: usize = 2;
 /// Keys on their way to the loop.
-const KEYS: usize = 256;
+const QUEUED_KEYS_MAX: usize = 256;
 /// How long a read that has begun is waited for at the end.
-const LAST_READ: Duration = Duration::from_millis(100);
+const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What the thread has in hand: nothing; what it takes and hands on at this moment; the beginning of a line.
-const EMPTY: u8 = 0;
-const TAKING: u8 = 1;
-const BEGUN: u8 = 2;
+const IDLE: u8 = 0;
+const READING: u8 = 1;
+const PARTIAL_LINE: u8 = 2;
 
 /// What came in.
 #[derive(Debug)]
-pub enum Typed {
-    Lines(Block),
+pub enum StdinEvent {
+    Lines(LineBlock),
     /// Of a terminal in raw mode.
     Key(Key),
     /// It cannot be read any further: what was read before is the last, and the end follows.
@@ -48,20 +48,20 @@ pub enum Typed {
 
 /// Lines that one read completed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Block {
+pub struct LineBlock {
     /// The number of the first of them, refused ones included; stdin's first line has number 1.
-    pub first: u64,
+    pub first_number: u64,
     /// Those that can be said.
     pub lines: Lines,
     /// The others with their numbers, upwards.
-    pub refused: Vec<(u64, LineError)>,
+    pub rejected: Vec<(u64, LineError)>,
 }
 
-impl Block {
+impl LineBlock {
     /// The lines that can be said, with their numbers.
-    pub fn numbered(&self) -> impl Iterator<Item = (u64, &str)> {
-        let mut refused = self.refused.iter().map(|(number, _)| *number).peekable();
-        let mut next = self.first;
+    pub fn numbered_lines(&self) -> impl Iterator<Item = (u64, &str)> {
+        let mut refused = self.rejected.iter().map(|(number, _)| *number).peekable();
+        let mut next = self.first_number;
         self.lines.iter().map(move |line| {
             while refused.next_if_eq(&next).is_some() {
                 next += 1;
@@ -74,58 +74,61 @@ impl Block {
 
 /// The loop's end of the input thread.
 #[derive(Debug)]
-pub struct Keyboard {
-    pub typed: Receiver<Typed>,
-    taking: Arc<Taking>,
+pub struct Stdin {
+    pub events: Receiver<StdinEvent>,
+    shared: Arc<ReadState>,
 }
 
 /// The thread says that it takes before it looks whether it may, and the loop says that it may not before it looks whether it takes: so
 /// nothing is taken that neither knows of.
 #[derive(Debug, Default)]
-struct Taking {
-    hand: AtomicU8,
-    stopped: AtomicBool,
+struct ReadState {
+    state: AtomicU8,
+    is_stopped: AtomicBool,
 }
 
-impl Keyboard {
-    fn start(
+impl Stdin {
+    fn spawn(
         room: usize,
-        read: impl FnOnce(&Hand) + Send + 'static,
+        read: impl FnOnce(&EventSender) + Send + 'static,
         wake: impl Fn() + Send + 'static,
-    ) -> io::Result<Keyboard> {
+    ) -> io::Result<Stdin> {
         let (sender, typed) = bounded(room);
-        let taking = Arc::<Taking>::default();
-        let hand = Hand {
+        let taking = Arc::<ReadState>::default();
+        let hand = EventSender {
             sender,
             wake: Box::new(wake),
-            taking: Arc::clone(&taking),
+            shared: Arc::clone(&taking),
         };
         let work = move || {
             read(&hand);
-            hand.holds(EMPTY);
-            hand.on(Typed::End);
+            hand.set_state(IDLE);
+            hand.send(StdinEvent::End);
         };
-        thread::start("keyboard", Box::new(work))?;
-        Ok(Keyboard { typed, taking })
+        thread::spawn_helper("keyboard", Box::new(work))?;
+        Ok(Stdin {
+            events: typed,
+            shared: taking,
+        })
     }
 
     /// Takes nothing more from stdin. True: lines, or the beginning of one, were taken from it that the loop has not got, or it may be so: a
     /// read that hangs is not waited for long.
     pub fn stop(&self) -> bool {
-        self.taking.stopped.store(true, Ordering::SeqCst);
-        let until = Instant::now() + LAST_READ;
+        self.shared.is_stopped.store(true, Ordering::SeqCst);
+        let until = Instant::now() + FINAL_READ_TIMEOUT;
         loop {
             // Before the channel: what left the hand lies there.
-            let hand = self.taking.hand.load(Ordering::SeqCst);
+            let hand = self.shared.state.load(Ordering::SeqCst);
             if self
-                .typed
+                .events
                 .try_iter()
-                .any(|typed| matches!(typed, Typed::Lines(_)))
+                .any(|typed| matches!(typed, StdinEvent::Lines(_)))
             {
                 return true;
             }
-            if hand != TAKING || Instant::now() >= until {
-                return hand != EMPTY;
+            if hand != READING || Instant::now() >= until {
+                return hand != IDLE;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -136,48 +139,56 @@ impl Keyboard {
 ///
 /// # Errors
 /// stdin cannot be duplicated, or no thread can be had.
-pub fn lines(wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
-    lines_of(stdin()?, wake)
+pub fn spawn_line_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+    spawn_line_reader_on(duplicate_stdin()?, wake)
 }
 
 /// Reads any file as [`lines`] does stdin.
 ///
 /// # Errors
 /// No thread can be had.
-pub fn lines_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
-    Keyboard::start(BLOCKS, move |hand| read_lines(&file, hand), wake)
+pub fn spawn_line_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+    Stdin::spawn(
+        QUEUED_BLOCKS_MAX,
+        move |hand| run_line_reader(&file, hand),
+        wake,
+    )
 }
 
 /// Reads the keys of the terminal that stdin is; it should be in raw mode ([`RawMode`]). `wake` as for [`lines`].
 ///
 /// # Errors
 /// As [`lines`].
-pub fn keys(wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
-    keys_of(stdin()?, wake)
+pub fn spawn_key_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+    spawn_key_reader_on(duplicate_stdin()?, wake)
 }
 
 /// Reads any file as [`keys`] does stdin.
 ///
 /// # Errors
 /// No thread can be had.
-pub fn keys_of(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Keyboard> {
-    Keyboard::start(KEYS, move |hand| read_keys(&file, hand), wake)
+pub fn spawn_key_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
+    Stdin::spawn(
+        QUEUED_KEYS_MAX,
+        move |hand| run_key_reader(&file, hand),
+        wake,
+    )
 }
 
 /// The descriptor itself: std's own buffer would copy, and its lock could be held by somebody else.
-fn stdin() -> io::Result<File> {
+fn duplicate_stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-struct Hand {
-    sender: Sender<Typed>,
+struct EventSender {
+    sender: Sender<StdinEvent>,
     wake: Box<dyn Fn() + Send>,
-    taking: Arc<Taking>,
+    shared: Arc<ReadState>,
 }
 
-impl Hand {
+impl EventSender {
     /// Waits until the loop has room. False: the loop is gone.
-    fn on(&self, typed: Typed) -> bool {
+    fn send(&self, typed: StdinEvent) -> bool {
         let taken = self.sender.send(typed).is_ok();
         if taken {
             (self.wake)();
@@ -185,23 +196,23 @@ impl Hand {
         taken
     }
 
-    fn holds(&self, what: u8) {
-        self.taking.hand.store(what, Ordering::SeqCst);
+    fn set_state(&self, what: u8) {
+        self.shared.state.store(what, Ordering::SeqCst);
     }
 }
 
 /// 0: the end, or the loop wants no more; if an error made it, that was told of. Nothing is taken while it waits, so that a loop that ends can stop it then.
-fn read(mut file: &File, buffer: &mut [u8], hand: &Hand) -> usize {
-    let before = hand.taking.hand.load(Ordering::SeqCst);
+fn read_when_ready(mut file: &File, buffer: &mut [u8], hand: &EventSender) -> usize {
+    let before = hand.shared.state.load(Ordering::SeqCst);
     loop {
         let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
         // An interrupted wait is only a wait that was shorter; what cannot be waited for is read at once.
         if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
             continue;
         }
-        hand.holds(TAKING);
-        if hand.taking.stopped.load(Ordering::SeqCst) {
-            hand.holds(before);
+        hand.set_state(READING);
+        if hand.shared.is_stopped.load(Ordering::SeqCst) {
+            hand.set_state(before);
             return 0;
         }
         match file.read(buffer) {
@@ -209,48 +220,48 @@ fn read(mut file: &File, buffer: &mut [u8], hand: &Hand) -> usize {
             Err(error)
                 if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
             {
-                hand.holds(before)
+                hand.set_state(before)
             }
             Err(error) => {
-                hand.on(Typed::Failed(error.kind()));
+                hand.send(StdinEvent::Failed(error.kind()));
                 return 0;
             }
         }
     }
 }
 
-fn read_keys(file: &File, hand: &Hand) {
-    let mut decoder = Decoder::default();
+fn run_key_reader(file: &File, hand: &EventSender) {
+    let mut decoder = KeyDecoder::default();
     let mut buffer = [0; 1024];
     let mut open = true;
     while open {
-        let n = read(file, &mut buffer, hand);
+        let n = read_when_ready(file, &mut buffer, hand);
         if n == 0 {
             return;
         }
         decoder.feed(buffer.get(..n).unwrap_or_default(), |key| {
-            open = open && hand.on(Typed::Key(key));
+            open = open && hand.send(StdinEvent::Key(key));
         });
-        hand.holds(EMPTY);
+        hand.set_state(IDLE);
     }
 }
 
-fn read_lines(file: &File, hand: &Hand) {
-    let mut buffer = vec![0; BLOCK + LINE_MAX + 2];
-    let mut splitter = Splitter::default();
+fn run_line_reader(file: &File, hand: &EventSender) {
+    let mut buffer = vec![0; BLOCK_MAX_BYTES + LINE_MAX_BYTES + 2];
+    let mut splitter = LineSplitter::default();
     // The beginning of a line whose end has not come yet.
     let mut kept = 0;
     loop {
-        let end = buffer.len().min(kept + BLOCK);
+        let end = buffer.len().min(kept + BLOCK_MAX_BYTES);
         let Some(space) = buffer.get_mut(kept..end) else {
             return;
         };
-        let n = read(file, space, hand);
+        let n = read_when_ready(file, space, hand);
         let filled = kept + n;
         let bytes = buffer.get(..filled).unwrap_or_default();
         let (block, used) = splitter.split(bytes, n == 0);
         if let Some(block) = block
-            && !hand.on(Typed::Lines(block))
+            && !hand.send(StdinEvent::Lines(block))
         {
             return;
         }
@@ -259,58 +270,58 @@ fn read_lines(file: &File, hand: &Hand) {
         }
         buffer.copy_within(used..filled, 0);
         kept = filled - used;
-        hand.holds(if kept > 0 { BEGUN } else { EMPTY });
+        hand.set_state(if kept > 0 { PARTIAL_LINE } else { IDLE });
     }
 }
 
 /// Cuts bytes into lines, and counts them.
 #[derive(Debug, Default)]
-struct Splitter {
+struct LineSplitter {
     /// Lines begun so far, but for the one that is going on.
-    done: u64,
+    lines_begun: u64,
     /// The line going on is refused already, and its bytes are let go.
-    skipping: bool,
+    is_skipping: bool,
 }
 
-impl Splitter {
+impl LineSplitter {
     /// The whole lines of `bytes`, and how many of the bytes need not be shown again. At most `LINE_MAX + 1` bytes remain.
-    fn split(&mut self, bytes: &[u8], last: bool) -> (Option<Block>, usize) {
-        let mut block = Block {
-            first: self.done + 1,
-            ..Block::default()
+    fn split(&mut self, bytes: &[u8], last: bool) -> (Option<LineBlock>, usize) {
+        let mut block = LineBlock {
+            first_number: self.lines_begun + 1,
+            ..LineBlock::default()
         };
         let mut rest = bytes;
-        if self.skipping {
+        if self.is_skipping {
             match rest.iter().position(|b| *b == b'\n') {
                 None => return (None, bytes.len()),
                 Some(end) => {
                     rest = rest.get(end + 1..).unwrap_or_default();
-                    self.skipping = false;
+                    self.is_skipping = false;
                 }
             }
         }
         let whole = rest.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
         let (lines, mut rest) = rest.split_at(whole);
-        self.take(lines, &mut block);
+        self.push_lines(lines, &mut block);
         if last && !rest.is_empty() {
-            self.line(rest, &mut block);
+            self.push_line(rest, &mut block);
             rest = &[];
-        } else if rest.len() > LINE_MAX + 1 {
+        } else if rest.len() > LINE_MAX_BYTES + 1 {
             // Too long whatever comes: one byte more than the longest line and its `\r`.
-            self.done += 1;
-            block.refused.push((self.done, LineError::TooLong));
-            self.skipping = true;
+            self.lines_begun += 1;
+            block.rejected.push((self.lines_begun, LineError::TooLong));
+            self.is_skipping = true;
             rest = &[];
         }
         let used = bytes.len() - rest.len();
-        let empty = block.lines.is_empty() && block.refused.is_empty();
+        let empty = block.lines.is_empty() && block.rejected.is_empty();
         ((!empty).then_some(block), used)
     }
 
     /// Lines, each with its end. Checked and copied by the piece; line by line only where a piece holds something odd.
-    fn take(&mut self, mut lines: &[u8], block: &mut Block) {
+    fn push_lines(&mut self, mut lines: &[u8], block: &mut LineBlock) {
         while !lines.is_empty() {
-            let window = lines.get(..LINE_MAX + 1).unwrap_or(lines);
+            let window = lines.get(..LINE_MAX_BYTES + 1).unwrap_or(lines);
             let piece = match window.iter().rposition(|b| *b == b'\n') {
                 Some(end) => end + 1,
                 None => lines
@@ -321,28 +332,31 @@ impl Splitter {
             let (piece, after) = lines.split_at(piece);
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
             // `Lines` takes text of several lines if all together it is no longer than one may be.
-            if !piece.contains(&b'\r') && text.len() <= LINE_MAX && block.lines.push(text).is_ok() {
-                self.done += piece.iter().filter(|b| **b == b'\n').count() as u64;
+            if !piece.contains(&b'\r')
+                && text.len() <= LINE_MAX_BYTES
+                && block.lines.push(text).is_ok()
+            {
+                self.lines_begun += piece.iter().filter(|b| **b == b'\n').count() as u64;
             } else {
                 for line in text.split(|b| *b == b'\n') {
-                    self.line(line, block);
+                    self.push_line(line, block);
                 }
             }
             lines = after;
         }
     }
 
-    fn line(&mut self, line: &[u8], block: &mut Block) {
-        self.done += 1;
+    fn push_line(&mut self, line: &[u8], block: &mut LineBlock) {
+        self.lines_begun += 1;
         if let Err(error) = block.lines.push(line) {
-            block.refused.push((self.done, error));
+            block.rejected.push((self.lines_begun, error));
         }
     }
 }
 
 /// What the terminal was like before [`RawMode`].
-static ORIGINAL: OnceLock<libc::termios> = OnceLock::new();
-static RAW: AtomicBool = AtomicBool::new(false);
+static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
+static IS_RAW: AtomicBool = AtomicBool::new(false);
 
 /// The terminal in raw mode, until this is dropped, [`restore`] is called, or the program panics.
 #[derive(Debug)]
@@ -355,16 +369,16 @@ impl RawMode {
     /// stdin is no terminal, or it refuses.
     pub fn enter() -> io::Result<RawMode> {
         let mut raw = tcgetattr(io::stdin())?;
-        if ORIGINAL.set(raw.clone().into()).is_ok() {
+        if ORIGINAL_TERMIOS.set(raw.clone().into()).is_ok() {
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
-                restore();
+                restore_terminal();
                 before(info);
             }));
         }
         make_raw(&mut raw);
         // Said before it is done: a signal in between then restores what needs none.
-        RAW.store(true, Ordering::SeqCst);
+        IS_RAW.store(true, Ordering::SeqCst);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
         Ok(RawMode(()))
     }
@@ -378,9 +392,9 @@ fn make_raw(modes: &mut Termios) {
 }
 
 /// Takes raw mode again, if it was taken and not given back: after a stop somebody else may have changed the modes.
-pub fn resume() {
-    if RAW.load(Ordering::SeqCst)
-        && let Some(original) = ORIGINAL.get()
+pub fn reenter_raw_mode() {
+    if IS_RAW.load(Ordering::SeqCst)
+        && let Some(original) = ORIGINAL_TERMIOS.get()
     {
         let mut raw = Termios::from(*original);
         make_raw(&mut raw);
@@ -391,14 +405,14 @@ pub fn resume() {
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        restore();
+        restore_terminal();
     }
 }
 
 /// Gives the terminal back as it was. May be called at any time, from any thread, and more than once.
-pub fn restore() {
-    if RAW.swap(false, Ordering::SeqCst)
-        && let Some(original) = ORIGINAL.get()
+pub fn restore_terminal() {
+    if IS_RAW.swap(false, Ordering::SeqCst)
+        && let Some(original) = ORIGINAL_TERMIOS.get()
     {
         // A terminal that is gone needs no restoring.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));

@@ -14,92 +14,95 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::shell::os::thread;
 
 /// Bytes that may wait. The chunk that crosses the bound is still taken, so that one of any size can pass.
-const QUEUE_MAX: usize = 256 * 1024;
+const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Up to this many bytes are added to the chunk that waits last: one write instead of many.
-const JOIN_MAX: usize = 16 * 1024;
+const COALESCE_MAX_BYTES: usize = 16 * 1024;
 /// A pipe takes so many bytes whole or not at all.
-const ATOMIC: usize = libc::PIPE_BUF;
+const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Written at a time, in bytes, as long as no write took longer than `SLOW`.
-const PIECE: usize = 16 * 1024;
-const SLOW: Duration = Duration::from_millis(50);
+const WRITE_PIECE_BYTES: usize = 16 * 1024;
+const SLOW_WRITE_MIN: Duration = Duration::from_millis(50);
 /// Emptied buffers kept for use again, and the largest such.
-const SPARES: usize = 2;
-const SPARE_MAX: usize = 256 * 1024;
+const SPARE_BUFFERS_MAX: usize = 2;
+const SPARE_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     waiting: VecDeque<(Vec<u8>, u64)>,
     /// Bytes in `waiting`, and in the chunk that is being written.
     bytes: usize,
-    writing: bool,
-    printed: u64,
+    is_writing: bool,
+    written_token: u64,
     /// Somebody was told that there is no room.
-    refused: bool,
-    broken: Option<ErrorKind>,
+    has_refused: bool,
+    error: Option<ErrorKind>,
     spares: Vec<Vec<u8>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct WriterShared {
+    state: Mutex<QueueState>,
     /// Bytes that the thread has written.
-    written: AtomicU64,
+    written_bytes: AtomicU64,
     /// There is something to write.
     work: Condvar,
     /// Everything is written, or never will be.
     idle: Condvar,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl WriterShared {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A bounded queue in front of stdout. No call but [`Printer::finish`] waits for it.
-pub struct Printer {
-    shared: Arc<Shared>,
+pub struct OutputWriter {
+    shared: Arc<WriterShared>,
     /// The same pipe once more, with a non-blocking mode of its own: a short chunk goes out without waking the thread.
     direct: Option<File>,
 }
 
-impl Printer {
+impl OutputWriter {
     /// Prints to stdout. `wake` is called, from the output thread, when there is room again after a refusal, when all it was
     /// given is written, and when stdout broke.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or no thread can be had.
-    pub fn stdout(wake: impl Fn() + Send + 'static) -> io::Result<Printer> {
+    pub fn open(wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Printer::to(file, wake)
+        OutputWriter::with_file(file, wake)
     }
 
     /// Prints to any file as [`Printer::stdout`] does.
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn to(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Printer> {
-        let shared = Arc::new(Shared {
+    pub fn with_file(file: File, wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
+        let shared = Arc::new(WriterShared {
             state: Mutex::default(),
-            written: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
             work: Condvar::new(),
             idle: Condvar::new(),
         });
-        let direct = reopened(&file);
+        let direct = reopen_nonblocking(&file);
         let theirs = Arc::clone(&shared);
-        thread::start("printer", Box::new(move || print(&file, &theirs, wake)))?;
-        Ok(Printer { shared, direct })
+        thread::spawn_helper(
+            "printer",
+            Box::new(move || run_writer(&file, &theirs, wake)),
+        )?;
+        Ok(OutputWriter { shared, direct })
     }
 
     /// An empty buffer to fill and send, perhaps one that was sent before.
-    pub fn buffer(&self) -> Vec<u8> {
+    pub fn take_buffer(&self) -> Vec<u8> {
         self.shared.lock().spares.pop().unwrap_or_default()
     }
 
     /// Is there room for one more chunk? If not, `wake` will be called when there is.
-    pub fn room(&self) -> bool {
+    pub fn can_accept(&self) -> bool {
         let mut state = self.shared.lock();
-        let room = state.has_room();
-        state.refused |= !room;
+        let room = state.can_accept();
+        state.has_refused |= !room;
         room
     }
 
@@ -109,21 +112,21 @@ impl Printer {
     /// The chunk itself: there is no room (then as [`Printer::room`]), or stdout is broken.
     pub fn try_send(&self, chunk: Vec<u8>, token: u64) -> Result<(), Vec<u8>> {
         let mut state = self.shared.lock();
-        if !state.has_room() {
-            state.refused = true;
+        if !state.can_accept() {
+            state.has_refused = true;
             return Err(chunk);
         }
-        if state.is_idle() && chunk.len() <= ATOMIC && self.write_now(&chunk) {
-            state.printed = token;
-            state.spare(chunk);
+        if state.is_idle() && chunk.len() <= ATOMIC_WRITE_BYTES && self.try_write_direct(&chunk) {
+            state.written_token = token;
+            state.recycle(chunk);
             return Ok(());
         }
         state.bytes += chunk.len();
         match state.waiting.back_mut() {
-            Some((last, last_token)) if last.len() + chunk.len() <= JOIN_MAX => {
+            Some((last, last_token)) if last.len() + chunk.len() <= COALESCE_MAX_BYTES => {
                 last.extend_from_slice(&chunk);
                 *last_token = token;
-                state.spare(chunk);
+                state.recycle(chunk);
             }
             _ => state.waiting.push_back((chunk, token)),
         }
@@ -132,38 +135,38 @@ impl Printer {
         Ok(())
     }
 
-    fn write_now(&self, chunk: &[u8]) -> bool {
+    fn try_write_direct(&self, chunk: &[u8]) -> bool {
         // An error is the thread's to find again: it knows what to do about it.
         let wrote = self.direct.as_ref().map(|mut pipe| pipe.write(chunk));
         matches!(wrote, Some(Ok(n)) if n == chunk.len())
     }
 
     /// The token of the last chunk that is written whole.
-    pub fn printed(&self) -> u64 {
-        self.shared.lock().printed
+    pub fn written_token(&self) -> u64 {
+        self.shared.lock().written_token
     }
 
     /// Is all written that was handed on?
-    pub fn idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.shared.lock().is_idle()
     }
 
     /// Changes as long as the reader takes what waits here, be it a part of a chunk.
-    pub fn progress(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
+    pub fn written_bytes(&self) -> u64 {
+        self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Why nothing more can be printed; `BrokenPipe`: the reader is gone. What waited then is dropped, unprinted.
-    pub fn broken(&self) -> Option<ErrorKind> {
-        self.shared.lock().broken
+    pub fn error(&self) -> Option<ErrorKind> {
+        self.shared.lock().error
     }
 
     /// Waits until all is written. False: stdout broke, or `patience` ran out first.
-    pub fn finish(&self, patience: Duration) -> bool {
+    pub fn flush(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         loop {
-            if state.broken.is_some() {
+            if state.error.is_some() {
                 return false;
             }
             if state.is_idle() {
@@ -181,17 +184,19 @@ impl Printer {
     }
 }
 
-impl State {
-    fn has_room(&self) -> bool {
-        self.bytes < QUEUE_MAX && self.broken.is_none()
+impl QueueState {
+    fn can_accept(&self) -> bool {
+        self.bytes < QUEUE_MAX_BYTES && self.error.is_none()
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && !self.writing
+        self.waiting.is_empty() && !self.is_writing
     }
 
-    fn spare(&mut self, mut buffer: Vec<u8>) {
-        if self.spares.len() < SPARES && (1..=SPARE_MAX).contains(&buffer.capacity()) {
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spares.len() < SPARE_BUFFERS_MAX
+            && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity())
+        {
             buffer.clear();
             self.spares.push(buffer);
         }
@@ -200,7 +205,7 @@ impl State {
 
 /// Opening a pipe anew makes a description of its own, so that non-blocking mode does not reach those who share ours. Nothing but a pipe: a file
 /// would begin at its start again.
-fn reopened(file: &File) -> Option<File> {
+fn reopen_nonblocking(file: &File) -> Option<File> {
     if !file.metadata().ok()?.file_type().is_fifo() {
         return None;
     }
@@ -211,8 +216,8 @@ fn reopened(file: &File) -> Option<File> {
 }
 
 /// The thread: one chunk after the other, until stdout breaks.
-fn print(file: &File, shared: &Shared, wake: impl Fn()) {
-    let mut piece = PIECE;
+fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
+    let mut piece = WRITE_PIECE_BYTES;
     loop {
         let mut state = shared.lock();
         let (chunk, token) = loop {
@@ -226,27 +231,27 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
                 }
             }
         };
-        state.writing = true;
+        state.is_writing = true;
         drop(state);
-        let result = write_all(file, &chunk, &mut piece, &shared.written);
+        let result = write_in_pieces(file, &chunk, &mut piece, &shared.written_bytes);
         let mut state = shared.lock();
-        state.writing = false;
+        state.is_writing = false;
         match result {
             Ok(()) => {
                 state.bytes = state.bytes.saturating_sub(chunk.len());
-                state.printed = token;
-                state.spare(chunk);
+                state.written_token = token;
+                state.recycle(chunk);
             }
             Err(error) => {
-                state.broken = Some(error.kind());
+                state.error = Some(error.kind());
                 state.waiting.clear();
                 state.bytes = 0;
             }
         }
-        let broken = state.broken.is_some();
-        let roomy = state.refused && state.bytes <= QUEUE_MAX / 2;
+        let broken = state.error.is_some();
+        let roomy = state.has_refused && state.bytes <= QUEUE_MAX_BYTES / 2;
         if roomy {
-            state.refused = false;
+            state.has_refused = false;
         }
         let idle = state.waiting.is_empty();
         if idle {
@@ -263,7 +268,7 @@ fn print(file: &File, shared: &Shared, wake: impl Fn()) {
 }
 
 /// In pieces, small ones once the reader was slow, so that it shows that it reads. A descriptor that somebody made non-blocking is waited for.
-fn write_all(
+fn write_in_pieces(
     mut file: &File,
     mut bytes: &[u8],
     piece: &mut usize,
@@ -272,8 +277,8 @@ fn write_all(
     while !bytes.is_empty() {
         let begun = Instant::now();
         let done = file.write(bytes.get(..*piece).unwrap_or(bytes));
-        if begun.elapsed() > SLOW {
-            *piece = ATOMIC;
+        if begun.elapsed() > SLOW_WRITE_MIN {
+            *piece = ATOMIC_WRITE_BYTES;
         }
         match done {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

@@ -3,44 +3,44 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::batch::{Batch, Local, LogId};
+use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Room};
-use crate::base::range::Range;
-use crate::base::table::Table;
+use crate::base::name::{FolderName, Room};
+use crate::base::range::LogRange;
+use crate::base::table::SortedMap;
 use crate::shell::store::folder;
-use crate::shell::store::folder::Shelf;
+use crate::shell::store::folder::Folder;
 use crate::shell::store::fsync::Fsync;
 use crate::shell::store::quota;
-use crate::shell::store::quota::{Core, Limits};
+use crate::shell::store::quota::{ReplicationState, StoreLimits};
 use crate::shell::store::segment;
 
 /// The buffer for a line is given back beyond this size, in bytes.
-const SCRATCH_MAX: usize = 128 * 1024;
+const SCRATCH_MAX_BYTES: usize = 128 * 1024;
 /// A full disk is taken for one again that has room when this much is free, in bytes.
-const ROOM_AGAIN: u64 = 2 * 1024 * 1024;
+const FREE_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024;
 
-pub struct Disk {
+pub struct DiskStore {
     /// The network's folder.
     pub dir: PathBuf,
     pub network: NetworkTag,
-    own: PeerId,
+    own_id: PeerId,
     /// The last run ended well.
-    clean: bool,
-    limits: Limits,
+    was_clean_shutdown: bool,
+    limits: StoreLimits,
     /// Bytes that all rooms together may take.
-    total_max: u64,
+    total_max_bytes: u64,
     /// Bytes of folders that are not open.
-    elsewhere: u64,
-    shelves: Table<Folder, Shelf>,
+    closed_folders_bytes: u64,
+    folders: SortedMap<FolderName, Folder>,
     fsync: Fsync,
     scratch: Vec<u8>,
     /// The last write found no room.
-    no_space: bool,
+    is_out_of_space: bool,
 }
 
-impl Disk {
+impl DiskStore {
     /// # Errors
     /// A folder cannot be read.
     pub fn open(
@@ -48,27 +48,27 @@ impl Disk {
         network: NetworkTag,
         own: PeerId,
         clean: bool,
-        limits: Limits,
-    ) -> io::Result<Disk> {
-        let mut disk = Disk {
-            dir: dir.join(network.folder()),
+        limits: StoreLimits,
+    ) -> io::Result<DiskStore> {
+        let mut disk = DiskStore {
+            dir: dir.join(network.dir_name()),
             network,
-            own,
-            clean,
-            total_max: u64::MAX,
-            elsewhere: 0,
-            shelves: Table::new(),
+            own_id: own,
+            was_clean_shutdown: clean,
+            total_max_bytes: u64::MAX,
+            closed_folders_bytes: 0,
+            folders: SortedMap::new(),
             fsync: Fsync::default(),
             scratch: Vec::new(),
-            no_space: false,
+            is_out_of_space: false,
             limits,
         };
-        disk.measure()?;
+        disk.measure_usage()?;
         Ok(disk)
     }
 
     /// What is taken by others, and how much there may be in all.
-    fn measure(&mut self) -> io::Result<()> {
+    fn measure_usage(&mut self) -> io::Result<()> {
         let entries = match fs::read_dir(&self.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             entries => Some(entries?),
@@ -77,69 +77,81 @@ impl Disk {
         for entry in entries.into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
-                all += folder::size_of(&path)?;
+                all += folder::folder_bytes(&path)?;
             }
         }
-        self.elsewhere = all;
-        self.total_max = match self.limits.total {
+        self.closed_folders_bytes = all;
+        self.total_max_bytes = match self.limits.total_bytes {
             Some(total) => total,
             // As if we were not there, so that it stays the same from start to start.
-            None => free(&self.dir).map_or(u64::MAX, |free| (free + all) / 2),
+            None => available_bytes(&self.dir).map_or(u64::MAX, |free| (free + all) / 2),
         };
         Ok(())
     }
 
-    fn joined(&self) -> u64 {
-        self.shelves.values().map(|shelf| shelf.total).sum()
+    fn open_folders_bytes(&self) -> u64 {
+        self.folders.values().map(|shelf| shelf.total_bytes).sum()
     }
 
-    pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
+    pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
         let dir = self.dir.join(folder.as_str());
-        let before = self.shelves.remove(folder).map(|shelf| shelf.before);
+        let before = self
+            .folders
+            .remove(folder)
+            .map(|shelf| shelf.existed_before);
         let had = match before {
             Some(_) => 0,
-            None => folder::size_of(&dir)?,
+            None => folder::folder_bytes(&dir)?,
         };
         // This run leaves the mark of its end when it ends.
-        let clean = self.clean && before.is_none();
+        let clean = self.was_clean_shutdown && before.is_none();
         let (mut shelf, ranges) =
-            Shelf::open(dir, folder, self.network, clean, self.limits.segment)?;
-        shelf.before = before.unwrap_or(shelf.before);
-        self.elsewhere = self.elsewhere.saturating_sub(had);
-        self.shelves.insert(folder.clone(), shelf);
+            Folder::open(dir, folder, self.network, clean, self.limits.segment_bytes)?;
+        shelf.existed_before = before.unwrap_or(shelf.existed_before);
+        self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(had);
+        self.folders.insert(folder.clone(), shelf);
         Ok(ranges)
     }
 
     /// Rooms in which lines of our own wait for somebody to hold them.
-    pub fn waiting(&self) -> Vec<Room> {
+    pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let waiting = entries.filter(|entry| folder::is_waiting(&entry.path()));
-        let room = |name: &str| Folder::named(name)?.room();
+        let waiting = entries.filter(|entry| folder::is_marked_unacknowledged(&entry.path()));
+        let room = |name: &str| FolderName::parse(name)?.room();
         waiting
             .filter_map(|entry| entry.file_name().to_str().and_then(room))
             .collect()
     }
 
-    pub fn shelf(&self, folder: &Folder) -> Option<&Shelf> {
-        self.shelves.get(folder)
+    pub fn folder(&self, folder: &FolderName) -> Option<&Folder> {
+        self.folders.get(folder)
     }
 
-    pub fn save(&mut self, folder: &Folder, batch: &Batch, local: Local) -> io::Result<()> {
-        let Some(shelf) = self.shelves.get_mut(folder) else {
+    pub fn save(
+        &mut self,
+        folder: &FolderName,
+        batch: &Batch,
+        local: LocalFields,
+    ) -> io::Result<()> {
+        let Some(shelf) = self.folders.get_mut(folder) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        batch.stored(local, &mut self.scratch);
-        let (author, segment) = (batch.log.author, self.limits.segment);
-        let said = author == self.own && folder.room().is_some();
-        let noted = if said { shelf.wait() } else { Ok(()) };
+        batch.write_stored(local, &mut self.scratch);
+        let (author, segment) = (batch.log.author, self.limits.segment_bytes);
+        let said = author == self.own_id && folder.room().is_some();
+        let noted = if said {
+            shelf.mark_unacknowledged()
+        } else {
+            Ok(())
+        };
         let fsync = &mut self.fsync;
         let saved = noted.and_then(|()| shelf.append(&self.scratch, author, segment, fsync));
         self.scratch.clear();
-        self.scratch.shrink_to(SCRATCH_MAX);
+        self.scratch.shrink_to(SCRATCH_MAX_BYTES);
         match &saved {
-            Ok(()) => self.no_space = false,
+            Ok(()) => self.is_out_of_space = false,
             Err(e) => {
-                self.no_space |= matches!(
+                self.is_out_of_space |= matches!(
                     e.kind(),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 );
@@ -148,42 +160,47 @@ impl Disk {
         saved
     }
 
-    pub fn set_printed(&mut self, folder: &Folder, position: Position) -> io::Result<()> {
-        match self.shelves.get_mut(folder) {
-            Some(shelf) => shelf.set_printed(position, &mut self.fsync),
+    pub fn set_printed_position(
+        &mut self,
+        folder: &FolderName,
+        position: Position,
+    ) -> io::Result<()> {
+        match self.folders.get_mut(folder) {
+            Some(shelf) => shelf.set_printed_position(position, &mut self.fsync),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    pub fn end_turn(&mut self, core: &dyn Core) -> io::Result<Vec<(LogId, u64)>> {
-        let due = |shelf: &Shelf| {
-            let moved = shelf.stuck.as_ref();
-            shelf.is_due() || moved.is_some_and(|(log, last)| core.floor(log) > *last)
+    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<(LogId, u64)>> {
+        let due = |shelf: &Folder| {
+            let moved = shelf.quota_blocked_by.as_ref();
+            shelf.is_rotation_due()
+                || moved.is_some_and(|(log, last)| core.retention_floor(log) > *last)
         };
-        if !self.shelves.values().any(due) {
+        if !self.folders.values().any(due) {
             return Ok(Vec::new());
         }
-        let mut over = self.over(core);
+        let mut over = self.bytes_over_quota(core);
         let mut dropped = Vec::new();
         let mut result = Ok(());
-        for (folder, shelf) in self.shelves.iter_mut() {
+        for (folder, shelf) in self.folders.iter_mut() {
             let due = due(shelf);
             let over = over.remove(folder).unwrap_or_default();
             if !due && over.is_empty() {
                 continue;
             }
-            let turn = Turn {
+            let turn = Rotation {
                 folder,
-                segment: self.limits.segment,
+                segment_bytes: self.limits.segment_bytes,
                 core,
             };
-            match turn.run(shelf, over) {
+            match turn.apply(shelf, over) {
                 Ok(mut lows) => {
-                    shelf.folder_changed(&mut self.fsync);
+                    shelf.request_dir_sync(&mut self.fsync);
                     dropped.append(&mut lows);
                 }
                 Err(e) => {
-                    shelf.postpone();
+                    shelf.postpone_rotation();
                     result = Err(e);
                 }
             }
@@ -197,17 +214,21 @@ impl Disk {
 
     /// Bytes that each author has to lose in each room: what is over its own quota, and of what is over the total the unknown authors'
     /// first, then the other authors', then our own; of the same kind the largest first.
-    fn over(&self, core: &dyn Core) -> Table<Folder, Table<PeerId, u64>> {
-        let mut over: Table<Folder, Table<PeerId, u64>> = Table::new();
+    fn bytes_over_quota(
+        &self,
+        core: &dyn ReplicationState,
+    ) -> SortedMap<FolderName, SortedMap<PeerId, u64>> {
+        let mut over: SortedMap<FolderName, SortedMap<PeerId, u64>> = SortedMap::new();
         let mut rest = Vec::new();
-        let mut excess = (self.joined() + self.elsewhere).saturating_sub(self.total_max);
-        for (folder, shelf) in &self.shelves {
-            for (author, bytes) in &shelf.authors {
-                let own = *author == self.own;
+        let mut excess = (self.open_folders_bytes() + self.closed_folders_bytes)
+            .saturating_sub(self.total_max_bytes);
+        for (folder, shelf) in &self.folders {
+            for (author, bytes) in &shelf.author_bytes {
+                let own = *author == self.own_id;
                 let quota = if own {
-                    self.limits.own
+                    self.limits.own_bytes
                 } else {
-                    self.limits.author
+                    self.limits.author_bytes
                 };
                 let loses = bytes.saturating_sub(quota);
                 if loses > 0 {
@@ -235,22 +256,28 @@ impl Disk {
         over
     }
 
-    pub fn full(&mut self) -> bool {
-        if self.no_space && free(&self.dir).is_ok_and(|free| free >= ROOM_AGAIN) {
-            self.no_space = false;
+    pub fn is_full(&mut self) -> bool {
+        if self.is_out_of_space
+            && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)
+        {
+            self.is_out_of_space = false;
         }
-        self.no_space || self.shelves.values().any(|shelf| shelf.stuck.is_some())
+        self.is_out_of_space
+            || self
+                .folders
+                .values()
+                .any(|shelf| shelf.quota_blocked_by.is_some())
     }
 
     pub fn sync(&self) -> io::Result<()> {
-        self.shelves.values().try_for_each(Shelf::sync)
+        self.folders.values().try_for_each(Folder::sync)
     }
 
-    pub fn close(&mut self, core: &dyn Core) -> io::Result<()> {
-        for (folder, shelf) in self.shelves.iter_mut() {
-            shelf.checkpoint(core.frontier(folder))?;
-            if core.is_held(folder) {
-                shelf.settle();
+    pub fn close(&mut self, core: &dyn ReplicationState) -> io::Result<()> {
+        for (folder, shelf) in self.folders.iter_mut() {
+            shelf.write_checkpoint(core.frontier(folder))?;
+            if core.is_acknowledged(folder) {
+                shelf.clear_unacknowledged();
             }
         }
         self.sync()
@@ -262,75 +289,87 @@ impl Disk {
 }
 
 /// Bytes that this user may still write.
-fn free(dir: &Path) -> io::Result<u64> {
+fn available_bytes(dir: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
 /// One folder's change of segments.
-struct Turn<'a> {
-    folder: &'a Folder,
-    segment: u64,
-    core: &'a dyn Core,
+struct Rotation<'a> {
+    folder: &'a FolderName,
+    segment_bytes: u64,
+    core: &'a dyn ReplicationState,
 }
 
-impl Turn<'_> {
+impl Rotation<'_> {
     /// First the new segment, which says what will be gone, then the old ones: a death between them leaves lines that nobody counts on.
-    fn run(&self, shelf: &mut Shelf, over: Table<PeerId, u64>) -> io::Result<Vec<(LogId, u64)>> {
-        let plan = self.plan(shelf, over)?;
-        shelf.stuck = plan.stuck;
-        if !shelf.is_due() && plan.lows.is_empty() {
+    fn apply(
+        &self,
+        shelf: &mut Folder,
+        over: SortedMap<PeerId, u64>,
+    ) -> io::Result<Vec<(LogId, u64)>> {
+        let plan = self.plan_eviction(shelf, over)?;
+        shelf.quota_blocked_by = plan.blocked_by;
+        if !shelf.is_rotation_due() && plan.first_kept.is_empty() {
             return Ok(Vec::new());
         }
         let mut ranges = self.core.frontier(self.folder);
         for range in &mut ranges {
-            if let Some(low) = plan.lows.get(&range.log) {
-                range.raise(*low);
+            if let Some(low) = plan.first_kept.get(&range.log) {
+                range.evict_below(*low);
             }
         }
-        let authors = shelf.authors.clone();
-        for (author, bytes) in &plan.freed {
-            if let Some(size) = shelf.authors.get_mut(author) {
+        let authors = shelf.author_bytes.clone();
+        for (author, bytes) in &plan.freed_bytes {
+            if let Some(size) = shelf.author_bytes.get_mut(author) {
                 *size = size.saturating_sub(*bytes);
             }
         }
-        shelf.authors.retain(|_, bytes| *bytes > 0);
-        if let Err(e) = shelf.begin_segment(&ranges, self.segment) {
-            shelf.authors = authors;
+        shelf.author_bytes.retain(|_, bytes| *bytes > 0);
+        if let Err(e) = shelf.start_segment(&ranges, self.segment_bytes) {
+            shelf.author_bytes = authors;
             return Err(e);
         }
-        for (number, all) in plan.segments {
+        for (number, all) in plan.affected_segments {
             let path = segment::path(&shelf.dir, number);
             let old = path.metadata().map_or(0, |meta| meta.len());
             let left = if all {
                 fs::remove_file(&path).map(|()| 0)
             } else {
-                quota::rewrite(&shelf.dir, number, &plan.lows)
+                quota::rewrite_segment(&shelf.dir, number, &plan.first_kept)
             };
             // One that cannot be rewritten keeps lines that are no longer counted as held; they do no harm but to the space they take.
             if let Ok(new) = left {
-                shelf.total = (shelf.total + new).saturating_sub(old);
+                shelf.total_bytes = (shelf.total_bytes + new).saturating_sub(old);
                 if new == 0 {
-                    shelf.segments.retain(|n| *n != number);
+                    shelf.segment_numbers.retain(|n| *n != number);
                 }
             }
         }
-        Ok(plan.lows.into_iter().collect())
+        Ok(plan.first_kept.into_iter().collect())
     }
 
-    fn plan(&self, shelf: &mut Shelf, over: Table<PeerId, u64>) -> io::Result<quota::Plan> {
+    fn plan_eviction(
+        &self,
+        shelf: &mut Folder,
+        over: SortedMap<PeerId, u64>,
+    ) -> io::Result<quota::EvictionPlan> {
         if over.is_empty() {
-            return Ok(quota::Plan::default());
+            return Ok(quota::EvictionPlan::default());
         }
-        let oldest = |author| shelf.oldest.get(author).copied().unwrap_or(0);
+        let oldest = |author| shelf.first_segments.get(author).copied().unwrap_or(0);
         let first = over.keys().map(oldest).min().unwrap_or(0);
-        let first = shelf.segments.partition_point(|number| *number < first);
+        let first = shelf
+            .segment_numbers
+            .partition_point(|number| *number < first);
         let authors: Vec<PeerId> = over.keys().copied().collect();
-        let floor = |log: &LogId| self.core.floor(log);
-        let plan = quota::plan(&shelf.dir, &shelf.segments[first..], over, &floor)?;
-        if plan.stuck.is_none() {
+        let floor = |log: &LogId| self.core.retention_floor(log);
+        let plan = quota::plan_eviction(&shelf.dir, &shelf.segment_numbers[first..], over, &floor)?;
+        if plan.blocked_by.is_none() {
             for author in authors {
-                shelf.oldest.insert(author, plan.reached);
+                shelf
+                    .first_segments
+                    .insert(author, plan.last_scanned_segment);
             }
         }
         Ok(plan)

@@ -7,40 +7,40 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::name::Folder;
-use crate::base::table::{Set, Table};
-use crate::shell::store::memory::Memory;
+use crate::base::name::FolderName;
+use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment;
-use crate::shell::store::segment::Reader;
+use crate::shell::store::segment::SegmentReader;
 
 /// What is stored of one network.
-pub enum Archive<'a> {
+pub enum HistorySource<'a> {
     /// The network's folder; one that is not there holds nothing.
     Disk(PathBuf),
     /// Each folder's pile counts as one segment.
-    Memory(&'a Memory),
+    Memory(&'a MemoryStore),
 }
 
-impl Archive<'_> {
-    fn folders(&self) -> io::Result<Set<Folder>> {
+impl HistorySource<'_> {
+    fn folders(&self) -> io::Result<SortedSet<FolderName>> {
         let dir = match self {
-            Archive::Disk(dir) => dir,
-            Archive::Memory(memory) => return Ok(memory.folders().cloned().collect()),
+            HistorySource::Disk(dir) => dir,
+            HistorySource::Memory(memory) => return Ok(memory.folders().cloned().collect()),
         };
         let entries = match fs::read_dir(dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Set::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(SortedSet::new()),
             entries => entries?,
         };
-        let mut folders = Set::new();
+        let mut folders = SortedSet::new();
         for entry in entries {
             let name = entry?.file_name();
-            folders.extend(name.to_str().and_then(Folder::named));
+            folders.extend(name.to_str().and_then(FolderName::parse));
         }
         Ok(folders)
     }
 
-    fn segments(&self, folder: &Folder) -> io::Result<Vec<u64>> {
-        let Archive::Disk(dir) = self else {
+    fn segment_numbers(&self, folder: &FolderName) -> io::Result<Vec<u64>> {
+        let HistorySource::Disk(dir) = self else {
             return Ok(vec![0]);
         };
         let files = match segment::list(&dir.join(folder.as_str())) {
@@ -54,25 +54,25 @@ impl Archive<'_> {
     ///
     /// # Errors
     /// A file cannot be read; one that is gone is empty.
-    pub fn each_line(
+    pub fn for_each_line(
         &self,
-        folder: &Folder,
+        folder: &FolderName,
         number: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> io::Result<()> {
         match self {
-            Archive::Disk(dir) => {
-                let mut reader = match Reader::open(&dir.join(folder.as_str()), number) {
+            HistorySource::Disk(dir) => {
+                let mut reader = match SegmentReader::open(&dir.join(folder.as_str()), number) {
                     Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
                     reader => reader?,
                 };
                 while reader.advance()? {
                     let line = reader.line();
-                    each(reader.end_of_line() - line.len() as u64 - 1, line);
+                    each(reader.next_file_offset() - line.len() as u64 - 1, line);
                 }
             }
-            Archive::Memory(memory) => memory
-                .lines(folder)
+            HistorySource::Memory(memory) => memory
+                .records(folder)
                 .for_each(|(number, line)| each(number, line)),
         }
         Ok(())
@@ -82,8 +82,8 @@ impl Archive<'_> {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(&self, folder: &Folder, number: u64) -> io::Result<Option<File>> {
-        let Archive::Disk(dir) = self else {
+    pub fn open_segment(&self, folder: &FolderName, number: u64) -> io::Result<Option<File>> {
+        let HistorySource::Disk(dir) = self else {
             return Ok(None);
         };
         match File::open(segment::path(&dir.join(folder.as_str()), number)) {
@@ -93,60 +93,60 @@ impl Archive<'_> {
     }
 
     /// A signature was perhaps never checked: files may be damaged, memory is not.
-    pub fn is_doubtful(&self) -> bool {
-        matches!(self, Archive::Disk(_))
+    pub fn is_unverified(&self) -> bool {
+        matches!(self, HistorySource::Disk(_))
     }
 }
 
 /// What a segment holds, as far as it tells without being checked.
-pub struct Summary {
+pub struct SegmentSummary {
     /// Its place in [`Index::folders`].
-    pub folder: usize,
-    pub number: u64,
+    pub folder_index: usize,
+    pub segment_number: u64,
     /// Least and greatest Lamport number.
-    pub least: u64,
-    pub most: u64,
-    pub lines: u64,
+    pub min_lamport: u64,
+    pub max_lamport: u64,
+    pub line_count: u64,
     /// The last line of each log, which is named by its place in [`Index::logs`].
-    highs: Table<usize, u64>,
+    log_heads: SortedMap<usize, u64>,
 }
 
 /// All segments at a glance: the one thing that grows with the history, by some hundred bytes for each MiB of it.
 #[derive(Default)]
-pub struct Index {
+pub struct HistoryIndex {
     /// In the order of their names.
-    pub folders: Vec<Folder>,
-    pub segments: Vec<Summary>,
-    logs: Table<LogId, usize>,
+    pub folders: Vec<FolderName>,
+    pub segments: Vec<SegmentSummary>,
+    logs: SortedMap<LogId, usize>,
 }
 
-impl Index {
+impl HistoryIndex {
     /// Of these folders; of none: of all that there are.
     ///
     /// # Errors
     /// A folder or a file cannot be read.
-    pub fn scan(archive: &Archive<'_>, only: &[Folder]) -> io::Result<Index> {
+    pub fn scan(archive: &HistorySource<'_>, only: &[FolderName]) -> io::Result<HistoryIndex> {
         let mut folders = archive.folders()?;
         // What is carried for others is nobody's to look at.
-        let carried = Folder::carried();
+        let carried = FolderName::carried();
         folders.retain(|f| *f != carried && (only.is_empty() || only.contains(f)));
-        let mut index = Index {
+        let mut index = HistoryIndex {
             folders: folders.into_iter().collect(),
-            ..Index::default()
+            ..HistoryIndex::default()
         };
         for (folder, name) in index.folders.iter().enumerate() {
-            for number in archive.segments(name)? {
-                let mut summary = Summary {
-                    folder,
-                    number,
-                    least: u64::MAX,
-                    most: 0,
-                    lines: 0,
-                    highs: Table::new(),
+            for number in archive.segment_numbers(name)? {
+                let mut summary = SegmentSummary {
+                    folder_index: folder,
+                    segment_number: number,
+                    min_lamport: u64::MAX,
+                    max_lamport: 0,
+                    line_count: 0,
+                    log_heads: SortedMap::new(),
                 };
                 let logs = &mut index.logs;
-                archive.each_line(name, number, &mut |_, line| summary.add(line, logs))?;
-                if summary.lines > 0 {
+                archive.for_each_line(name, number, &mut |_, line| summary.add_line(line, logs))?;
+                if summary.line_count > 0 {
                     index.segments.push(summary);
                 }
             }
@@ -155,10 +155,10 @@ impl Index {
     }
 
     /// A Lamport number from which on there are probably at least so many lines, and not many more.
-    pub fn cut(&self, lines: u64) -> u64 {
+    pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
-        for (least, segment) in self.by_least(0).iter().rev() {
-            sum += self.segments[*segment].lines;
+        for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
+            sum += self.segments[*segment].line_count;
             if sum >= lines {
                 return *least;
             }
@@ -167,18 +167,24 @@ impl Index {
     }
 
     /// Segments that reach the cut, by their least Lamport numbers.
-    pub fn by_least(&self, cut: u64) -> Set<(u64, usize)> {
+    pub fn segments_by_min_lamport(&self, cut: u64) -> SortedSet<(u64, usize)> {
         let segments = self.segments.iter().enumerate();
-        let reaching = segments.filter(|(_, segment)| segment.most >= cut);
-        reaching.map(|(i, segment)| (segment.least, i)).collect()
+        let reaching = segments.filter(|(_, segment)| segment.max_lamport >= cut);
+        reaching
+            .map(|(i, segment)| (segment.min_lamport, i))
+            .collect()
     }
 
     /// The last line of each log in the segments that lie wholly below the cut.
-    pub fn highs_below(&self, cut: u64) -> Table<LogId, u64> {
-        let mut highs: Table<LogId, u64> = Table::new();
-        for segment in self.segments.iter().filter(|segment| segment.most < cut) {
+    pub fn log_heads_below(&self, cut: u64) -> SortedMap<LogId, u64> {
+        let mut highs: SortedMap<LogId, u64> = SortedMap::new();
+        for segment in self
+            .segments
+            .iter()
+            .filter(|segment| segment.max_lamport < cut)
+        {
             for (log, place) in &self.logs {
-                if let Some(high) = segment.highs.get(place) {
+                if let Some(high) = segment.log_heads.get(place) {
                     let known = highs.get_or_default(log.clone());
                     *known = (*known).max(*high);
                 }
@@ -188,19 +194,19 @@ impl Index {
     }
 }
 
-impl Summary {
-    fn add(&mut self, line: &[u8], logs: &mut Table<LogId, usize>) {
-        let Some(outline) = Batch::outline(line) else {
+impl SegmentSummary {
+    fn add_line(&mut self, line: &[u8], logs: &mut SortedMap<LogId, usize>) {
+        let Some(outline) = Batch::parse_header(line) else {
             return;
         };
-        let count = (outline.last + 1).saturating_sub(outline.sequence);
+        let count = (outline.last_sequence + 1).saturating_sub(outline.sequence);
         let end = outline.lamport.saturating_add(count.saturating_sub(1));
-        self.least = self.least.min(outline.lamport);
-        self.most = self.most.max(end);
-        self.lines = self.lines.saturating_add(count);
+        self.min_lamport = self.min_lamport.min(outline.lamport);
+        self.max_lamport = self.max_lamport.max(end);
+        self.line_count = self.line_count.saturating_add(count);
         let next = logs.len();
         let log = *logs.get_or_insert_with(outline.log, || next);
-        let high = self.highs.get_or_default(log);
-        *high = (*high).max(outline.last);
+        let high = self.log_heads.get_or_default(log);
+        *high = (*high).max(outline.last_sequence);
     }
 }

@@ -10,42 +10,42 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::base::batch::{BATCH_MAX, LogId};
+use crate::base::batch::{BATCH_MAX_BYTES, LogId};
 use crate::base::event::Position;
 use crate::base::identity::{Hash, PeerId};
-use crate::base::name::{Folder, Target};
-use crate::base::range::{Hole, Range};
-use crate::base::table::Table;
+use crate::base::name::{FolderName, Target};
+use crate::base::range::{Gap, LogRange};
+use crate::base::table::SortedMap;
 
 /// How a frontier line begins.
-pub const FRONTIER: &[u8] = b"{\"type\":\"frontier\",";
+pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",";
 /// Longest frontier line that is read, in bytes: some 80 000 logs and holes.
-const FRONTIER_MAX: usize = 32 * 1024 * 1024;
+const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Longest line of any other kind: a batch and its local fields.
-const LINE_BOUND: usize = BATCH_MAX + 1024;
-const BUFFER: usize = 64 * 1024;
+const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
-const CHAT: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
-const DROPPED: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-const GENERATION: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
+const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
+const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
+const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
-const CHECK: &[u8] = b",\"check\":\"";
-const CHECK_DIGITS: usize = 16;
+const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
+const CHECKSUM_DIGITS: usize = 16;
 const ID_CHARS: usize = 52;
 
 /// What a frontier line says: all that the room held when it was written.
 #[derive(Clone, Debug, Default)]
 pub struct Frontier {
-    pub ranges: Vec<Range>,
+    pub ranges: Vec<LogRange>,
     /// Bytes stored of each author, all incarnations together.
-    pub authors: Table<PeerId, u64>,
+    pub author_bytes: SortedMap<PeerId, u64>,
 }
 
 #[derive(Deserialize)]
 struct FrontierFields<'a> {
     #[serde(borrow)]
     logs: Vec<LogFields<'a>>,
-    authors: Table<PeerId, u64>,
+    authors: SortedMap<PeerId, u64>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +67,7 @@ impl Frontier {
     /// As a line, end of line included.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(GENERATION);
+        out.extend_from_slice(GENERATION_PREFIX);
         out.extend_from_slice(b"00000000\",\"logs\":[");
         for range in &self.ranges {
             let mut entry = |low, high, hash: &Hash, after: Option<&Hash>| {
@@ -75,7 +75,7 @@ impl Frontier {
                 let _ = write!(
                     out,
                     "{{{}\"low\":{low},\"high\":{high},\"hash\":\"{hash}\",\"lamport\":{}",
-                    of_log(&range.log),
+                    log_entry_prefix(&range.log),
                     range.lamport
                 );
                 if let Some(after) = after {
@@ -85,30 +85,35 @@ impl Frontier {
             };
             entry(range.low, range.high, &range.hash, None);
             // What is held below holes, downwards.
-            for hole in range.holes.iter().rev() {
-                entry(hole.low, hole.from - 1, &hole.before, Some(&hole.after));
+            for hole in range.gaps.iter().rev() {
+                entry(
+                    hole.stored_from,
+                    hole.from - 1,
+                    &hole.previous_hash,
+                    Some(&hole.last_hash),
+                );
             }
         }
         // The last comma.
         out.pop_if(|last| *last == b',');
         out.extend_from_slice(b"],\"authors\":{");
-        for (i, (author, bytes)) in self.authors.iter().enumerate() {
+        for (i, (author, bytes)) in self.author_bytes.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             let _ = write!(out, "{comma}\"{author}\":{bytes}");
         }
         out.push(b'}');
-        let check = check(&out[start..]);
-        out.extend_from_slice(CHECK);
+        let check = checksum(&out[start..]);
+        out.extend_from_slice(CHECKSUM_PREFIX);
         out.extend_from_slice(&check);
         out.extend_from_slice(b"\"}\n");
     }
 
     /// A line without its end. `None` unless every byte is as it was written.
-    pub fn parse(line: &[u8], folder: &Folder) -> Option<Frontier> {
-        holds(line).then_some(())?;
+    pub fn parse(line: &[u8], folder: &FolderName) -> Option<Frontier> {
+        has_valid_checksum(line).then_some(())?;
         let room = folder.room().map(Target::Room);
         let fields: FrontierFields = serde_json::from_slice(line).ok()?;
-        let mut ranges: Vec<Range> = Vec::new();
+        let mut ranges: Vec<LogRange> = Vec::new();
         for fields in &fields.logs {
             let log = LogId {
                 target: match &room {
@@ -120,37 +125,40 @@ impl Frontier {
             };
             if let Some(after) = fields.after {
                 let range = ranges.last_mut().filter(|range| range.log == log)?;
-                let above = range.holes.first().map_or(range.low, |hole| hole.low);
-                let hole = Hole {
-                    low: fields.low,
+                let above = range
+                    .gaps
+                    .first()
+                    .map_or(range.low, |hole| hole.stored_from);
+                let hole = Gap {
+                    stored_from: fields.low,
                     from: fields.high.saturating_add(1),
                     to: above.saturating_sub(1),
-                    before: fields.hash,
-                    after,
+                    previous_hash: fields.hash,
+                    last_hash: after,
                 };
-                range.holes.insert(0, hole);
+                range.gaps.insert(0, hole);
                 continue;
             }
-            ranges.push(Range {
+            ranges.push(LogRange {
                 log,
                 low: fields.low,
                 high: fields.high,
                 hash: fields.hash,
                 lamport: fields.lamport,
-                holes: Vec::new(),
+                gaps: Vec::new(),
             });
         }
         Some(Frontier {
             ranges,
-            authors: fields.authors,
+            author_bytes: fields.authors,
         })
     }
 
     /// The last line of a log that a frontier line names, 0 if it doesn't name the log; without reading all of it as JSON.
     /// `None` unless every byte is as it was written.
-    pub fn high(line: &[u8], log: &LogId) -> Option<u64> {
-        holds(line).then_some(())?;
-        let entry = of_log(log);
+    pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
+        has_valid_checksum(line).then_some(())?;
+        let entry = log_entry_prefix(log);
         let mut rest = line;
         while rest.skip_until(b'{').is_ok_and(|n| n > 0) {
             if rest.starts_with(entry.as_bytes()) {
@@ -165,7 +173,7 @@ impl Frontier {
 }
 
 /// How an entry begins, and no other log's.
-fn of_log(log: &LogId) -> String {
+fn log_entry_prefix(log: &LogId) -> String {
     let (author, incarnation) = (log.author, log.incarnation);
     let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");
     match &log.target {
@@ -175,41 +183,42 @@ fn of_log(log: &LogId) -> String {
 }
 
 /// What the check covers: all before it.
-fn checked(line: &[u8]) -> Option<&[u8]> {
+fn checksummed_part(line: &[u8]) -> Option<&[u8]> {
     let end = line
         .len()
-        .checked_sub(CHECK.len() + CHECK_DIGITS + b"\"}".len())?;
-    let whole = line.starts_with(GENERATION) && line[end..].starts_with(CHECK);
+        .checked_sub(CHECKSUM_PREFIX.len() + CHECKSUM_DIGITS + b"\"}".len())?;
+    let whole = line.starts_with(GENERATION_PREFIX) && line[end..].starts_with(CHECKSUM_PREFIX);
     whole.then(|| &line[..end])
 }
 
-fn holds(line: &[u8]) -> bool {
-    checked(line).is_some_and(|body| line[body.len() + CHECK.len()..].starts_with(&check(body)))
+fn has_valid_checksum(line: &[u8]) -> bool {
+    checksummed_part(line)
+        .is_some_and(|body| line[body.len() + CHECKSUM_PREFIX.len()..].starts_with(&checksum(body)))
 }
 
-fn check(body: &[u8]) -> [u8; CHECK_DIGITS] {
-    let mut digits = [0; CHECK_DIGITS];
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
+    let mut digits = [0; CHECKSUM_DIGITS];
     let hash = Hash::of(&[b"p2pchat frontier 1\0", body]).to_string();
-    digits.copy_from_slice(&hash.as_bytes()[..CHECK_DIGITS]);
+    digits.copy_from_slice(&hash.as_bytes()[..CHECKSUM_DIGITS]);
     digits
 }
 
 /// The same frontier line, of the next generation: the mark that offsets in the file are no longer those of its bytes.
 /// `None`: this is no frontier line.
-pub fn next_generation(line: &[u8]) -> Option<Vec<u8>> {
-    let body = checked(line)?.len();
-    let next = generation(line).wrapping_add(1).clamp(1, 99_999_999);
+pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
+    let body = checksummed_part(line)?.len();
+    let next = parse_generation(line).wrapping_add(1).clamp(1, 99_999_999);
     let mut line = line.to_vec();
     let digits = format!("{next:0width$}", width = GENERATION_DIGITS);
-    line[GENERATION.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
-    let check = check(&line[..body]);
-    line[body + CHECK.len()..][..CHECK_DIGITS].copy_from_slice(&check);
+    line[GENERATION_PREFIX.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
+    let check = checksum(&line[..body]);
+    line[body + CHECKSUM_PREFIX.len()..][..CHECKSUM_DIGITS].copy_from_slice(&check);
     Some(line)
 }
 
-fn generation(head: &[u8]) -> u64 {
+fn parse_generation(head: &[u8]) -> u64 {
     let digits = head
-        .strip_prefix(GENERATION)
+        .strip_prefix(GENERATION_PREFIX)
         .and_then(|rest| rest.get(..GENERATION_DIGITS));
     digits
         .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
@@ -217,20 +226,20 @@ fn generation(head: &[u8]) -> u64 {
 }
 
 /// What stands for lines that were dropped, `bytes` of them, end of line included.
-pub fn dropped(bytes: u64) -> String {
+pub fn dropped_line(bytes: u64) -> String {
     format!("{{\"type\":\"dropped\",\"bytes\":{bytes}}}\n")
 }
 
 /// The author of a batch by its first bytes, which are nearly always in the order of [`crate::base::batch::Batch::sign`].
 /// `None`: they are in another order, or this is no batch; only parsing it tells.
-pub fn author(line: &[u8]) -> Option<&[u8]> {
-    line.strip_prefix(CHAT)?.get(..ID_CHARS)
+pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(BATCH_PREFIX)?.get(..ID_CHARS)
 }
 
 /// The number of the last line of a batch that holds only one, by its first bytes: thousands of them are passed over to find a place.
 /// `None`: only parsing tells.
-pub fn single(line: &[u8]) -> Option<u64> {
-    author(line)?;
+pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
+    peek_author(line)?;
     let head = &line[..line.len().min(700)];
     let behind = |field: &[u8]| {
         let at = head.windows(field.len()).position(|w| w == field)?;
@@ -246,12 +255,12 @@ pub fn path(dir: &Path, number: u64) -> PathBuf {
 }
 
 /// Where a file is made ready, before a rename puts it in its place whole.
-pub fn draft(dir: &Path, number: u64) -> PathBuf {
+pub fn temporary_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:06}.tmp"))
 }
 
 /// A new file, for this user alone.
-pub fn create(path: &Path) -> io::Result<File> {
+pub fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -292,40 +301,40 @@ pub fn list(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
 }
 
 /// Goes over the whole lines of one segment with a buffer of 64 KiB, which grows only for a line that is longer.
-pub struct Reader {
+pub struct SegmentReader {
     file: File,
-    number: u64,
+    segment_number: u64,
     generation: u64,
     buffer: Vec<u8>,
     line: Span<usize>,
     /// Where the line after `line` begins in the buffer.
-    next: usize,
-    end: usize,
+    next_line: usize,
+    buffered_end: usize,
     /// Where the buffer's first byte lies in the file.
-    offset: u64,
+    buffer_offset: u64,
     /// Bytes that dropped lines once took, less what stands in their place now.
-    shift: u64,
+    dropped_bytes: u64,
 }
 
-impl Reader {
+impl SegmentReader {
     /// Before the first line, which is the frontier.
     ///
     /// # Errors
     /// The file cannot be opened or read.
-    pub fn open(dir: &Path, number: u64) -> io::Result<Reader> {
+    pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
         let file = File::open(path(dir, number))?;
-        let mut head = [0; GENERATION.len() + GENERATION_DIGITS];
+        let mut head = [0; GENERATION_PREFIX.len() + GENERATION_DIGITS];
         let n = file.read_at(&mut head, 0)?;
-        Ok(Reader {
+        Ok(SegmentReader {
             file,
-            number,
-            generation: generation(&head[..n]),
-            buffer: vec![0; BUFFER],
+            segment_number: number,
+            generation: parse_generation(&head[..n]),
+            buffer: vec![0; BUFFER_BYTES],
             line: 0..0,
-            next: 0,
-            end: 0,
-            offset: 0,
-            shift: 0,
+            next_line: 0,
+            buffered_end: 0,
+            buffer_offset: 0,
+            dropped_bytes: 0,
         })
     }
 
@@ -333,15 +342,15 @@ impl Reader {
     ///
     /// # Errors
     /// The file cannot be opened or read.
-    pub fn open_at(dir: &Path, number: u64, offset: u64) -> io::Result<Reader> {
-        let mut reader = Reader::open(dir, number)?;
+    pub fn open_at(dir: &Path, number: u64, offset: u64) -> io::Result<SegmentReader> {
+        let mut reader = SegmentReader::open(dir, number)?;
         if reader.generation == 0 {
-            reader.offset = offset;
+            reader.buffer_offset = offset;
             return Ok(reader);
         }
-        while reader.position().offset < offset && reader.advance()? {
-            if reader.at() >= offset {
-                reader.next = reader.line.start;
+        while reader.next_position().offset < offset && reader.advance()? {
+            if reader.line_offset() >= offset {
+                reader.next_line = reader.line.start;
                 break;
             }
         }
@@ -353,57 +362,58 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn advance(&mut self) -> io::Result<bool> {
-        while self.advance_any()? {
-            let Some(bytes) = self.line().strip_prefix(DROPPED) else {
+        while self.advance_raw()? {
+            let Some(bytes) = self.line().strip_prefix(DROPPED_PREFIX) else {
                 return Ok(true);
             };
             let digits = bytes.strip_suffix(b"}").unwrap_or_default();
             let bytes = std::str::from_utf8(digits)
                 .ok()
                 .and_then(|d| d.parse().ok());
-            let own = (self.next - self.line.start) as u64;
-            self.shift += bytes.unwrap_or(own).saturating_sub(own);
+            let own = (self.next_line - self.line.start) as u64;
+            self.dropped_bytes += bytes.unwrap_or(own).saturating_sub(own);
         }
         Ok(false)
     }
 
-    fn advance_any(&mut self) -> io::Result<bool> {
-        let mut searched = self.next;
+    fn advance_raw(&mut self) -> io::Result<bool> {
+        let mut searched = self.next_line;
         let mut overlong = false;
         loop {
-            let mut rest = &self.buffer[searched..self.end];
+            let mut rest = &self.buffer[searched..self.buffered_end];
             let n = rest.skip_until(b'\n')?;
             if n > 0 && self.buffer[searched + n - 1] == b'\n' {
-                self.line = self.next..searched + n - 1;
+                self.line = self.next_line..searched + n - 1;
                 if overlong {
                     self.line.start = self.line.end;
                 }
-                self.next = searched + n;
+                self.next_line = searched + n;
                 return Ok(true);
             }
-            let begun = &self.buffer[self.next..self.end];
-            let bound = if begun.starts_with(FRONTIER) {
-                FRONTIER_MAX
+            let begun = &self.buffer[self.next_line..self.buffered_end];
+            let bound = if begun.starts_with(FRONTIER_PREFIX) {
+                FRONTIER_MAX_BYTES
             } else {
-                LINE_BOUND
+                LINE_MAX_BYTES
             };
             if overlong || begun.len() > bound {
                 overlong = true;
-                self.next = self.end;
+                self.next_line = self.buffered_end;
             }
-            self.buffer.copy_within(self.next..self.end, 0);
-            self.offset += self.next as u64;
-            self.end -= self.next;
-            self.next = 0;
+            self.buffer
+                .copy_within(self.next_line..self.buffered_end, 0);
+            self.buffer_offset += self.next_line as u64;
+            self.buffered_end -= self.next_line;
+            self.next_line = 0;
             self.line = 0..0;
-            searched = self.end;
-            if self.end == self.buffer.len() {
-                self.buffer.resize(self.end * 2, 0);
+            searched = self.buffered_end;
+            if self.buffered_end == self.buffer.len() {
+                self.buffer.resize(self.buffered_end * 2, 0);
             }
-            let at = self.offset + self.end as u64;
-            match self.file.read_at(&mut self.buffer[self.end..], at) {
+            let at = self.buffer_offset + self.buffered_end as u64;
+            match self.file.read_at(&mut self.buffer[self.buffered_end..], at) {
                 Ok(0) => return Ok(false),
-                Ok(n) => self.end += n,
+                Ok(n) => self.buffered_end += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -416,22 +426,22 @@ impl Reader {
     }
 
     /// The logical offset of the line.
-    pub fn at(&self) -> u64 {
-        self.offset + self.line.start as u64 + self.shift
+    pub fn line_offset(&self) -> u64 {
+        self.buffer_offset + self.line.start as u64 + self.dropped_bytes
     }
 
     /// Where to read on behind the line.
-    pub fn position(&self) -> Position {
+    pub fn next_position(&self) -> Position {
         Position {
-            segment: self.number,
-            offset: self.end_of_line() + self.shift,
+            segment: self.segment_number,
+            offset: self.next_file_offset() + self.dropped_bytes,
             generation: self.generation,
         }
     }
 
     /// Where the file could be cut behind the line.
-    pub fn end_of_line(&self) -> u64 {
-        self.offset + self.next as u64
+    pub fn next_file_offset(&self) -> u64 {
+        self.buffer_offset + self.next_line as u64
     }
 
     /// How often the segment was rewritten.

@@ -5,27 +5,27 @@
 use std::io;
 use std::path::Path;
 
-use crate::base::batch::{Batch, Local, LogId};
-use crate::base::event::{Position, Stored};
+use crate::base::batch::{Batch, LocalFields, LogId};
+use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
-use crate::base::name::{Folder, Room};
-use crate::base::range::Range;
-use crate::shell::store::disk::Disk;
-use crate::shell::store::memory::Memory;
-use crate::shell::store::quota::{Core, Limits};
-use crate::shell::store::read_only::View;
-use crate::shell::store::scan::Archive;
+use crate::base::name::{FolderName, Room};
+use crate::base::range::LogRange;
+use crate::shell::store::disk::DiskStore;
+use crate::shell::store::memory::MemoryStore;
+use crate::shell::store::quota::{ReplicationState, StoreLimits};
+use crate::shell::store::read_only::ReadOnlyStore;
+use crate::shell::store::scan::HistorySource;
 
 /// The history of all joined rooms, and the direct messages.
 pub struct Store {
-    own: PeerId,
-    kind: Kind,
+    own_id: PeerId,
+    backend: Backend,
 }
 
-enum Kind {
-    Disk(Box<Disk>),
-    Memory(Memory),
-    View(Box<View>),
+enum Backend {
+    Disk(Box<DiskStore>),
+    Memory(MemoryStore),
+    ReadOnly(Box<ReadOnlyStore>),
 }
 
 impl Store {
@@ -38,72 +38,80 @@ impl Store {
         network: NetworkTag,
         own: PeerId,
         clean: bool,
-        limits: Limits,
+        limits: StoreLimits,
     ) -> io::Result<Store> {
-        let disk = Disk::open(dir, network, own, clean, limits)?;
-        let kind = Kind::Disk(Box::new(disk));
-        Ok(Store { own, kind })
+        let disk = DiskStore::open(dir, network, own, clean, limits)?;
+        let kind = Backend::Disk(Box::new(disk));
+        Ok(Store {
+            own_id: own,
+            backend: kind,
+        })
     }
 
     /// A store that ends with the process. Of the limits only `memory` counts.
-    pub fn in_memory(own: PeerId, network: NetworkTag, limits: Limits) -> Store {
-        let kind = Kind::Memory(Memory::new(own, network, limits.memory));
-        Store { own, kind }
+    pub fn in_memory(own: PeerId, network: NetworkTag, limits: StoreLimits) -> Store {
+        let kind = Backend::Memory(MemoryStore::new(own, network, limits.memory_bytes));
+        Store {
+            own_id: own,
+            backend: kind,
+        }
     }
 
     /// Another program's store, to be read alone.
-    pub fn view(view: View) -> Store {
-        let kind = Kind::View(Box::new(view));
+    pub fn read_only(view: ReadOnlyStore) -> Store {
+        let kind = Backend::ReadOnly(Box::new(view));
         Store {
-            own: PeerId([0; 32]),
-            kind,
+            own_id: PeerId([0; 32]),
+            backend: kind,
         }
     }
 
     /// Of a [`Store::view`]: the folder stands open, and goes as far as this.
-    pub fn open_view(&mut self, folder: &Folder, end: Position) {
-        if let Kind::View(view) = &mut self.kind {
-            view.open(folder, end);
+    pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
+        if let Backend::ReadOnly(view) = &mut self.backend {
+            view.open_folder(folder, end);
         }
     }
 
     /// Of a [`Store::view`]: it goes as far as this now.
-    pub fn reaches(&mut self, folder: &Folder, end: Position) {
-        if let Kind::View(view) = &mut self.kind {
-            view.reaches(folder, end);
+    pub fn set_end(&mut self, folder: &FolderName, end: Position) {
+        if let Backend::ReadOnly(view) = &mut self.backend {
+            view.set_end(folder, end);
         }
     }
 
-    fn folder(&self, log: &LogId) -> Folder {
-        Folder::of(&log.target, &log.author, &self.own)
+    fn folder_name(&self, log: &LogId) -> FolderName {
+        FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
     /// Opens a folder, and gives back what it holds. One that is open is read anew. Lines that a crash left half-written are cut off.
     ///
     /// # Errors
     /// A folder or a file cannot be made, read, cut or removed; never for what a file holds.
-    pub fn join(&mut self, folder: &Folder) -> io::Result<Vec<Range>> {
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.join(folder),
-            Kind::Memory(memory) => Ok(memory.join(folder)),
-            Kind::View(_) => Ok(Vec::new()),
+    pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.open_folder(folder),
+            Backend::Memory(memory) => Ok(memory.open_folder(folder)),
+            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
     /// Rooms in which lines of our own wait for somebody to hold them: of this or of earlier runs.
-    pub fn waiting(&self) -> Vec<Room> {
-        match &self.kind {
-            Kind::Disk(disk) => disk.waiting(),
-            Kind::Memory(_) | Kind::View(_) => Vec::new(),
+    pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
+        match &self.backend {
+            Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
+            Backend::Memory(_) | Backend::ReadOnly(_) => Vec::new(),
         }
     }
 
     /// Was this directory in the folder in an earlier run, or, in memory, this run before?
-    pub fn was_there(&self, folder: &Folder) -> bool {
-        match &self.kind {
-            Kind::Disk(disk) => disk.shelf(folder).is_some_and(|shelf| shelf.before),
-            Kind::Memory(memory) => memory.was_there(folder),
-            Kind::View(_) => false,
+    pub fn existed_before(&self, folder: &FolderName) -> bool {
+        match &self.backend {
+            Backend::Disk(disk) => disk
+                .folder(folder)
+                .is_some_and(|shelf| shelf.existed_before),
+            Backend::Memory(memory) => memory.existed_before(folder),
+            Backend::ReadOnly(_) => false,
         }
     }
 
@@ -111,12 +119,12 @@ impl Store {
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), or the disk is full or broken.
-    pub fn save(&mut self, batch: &Batch, local: Local) -> io::Result<()> {
-        let folder = &self.folder(&batch.log);
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.save(folder, batch, local),
-            Kind::Memory(memory) => memory.save(folder, batch, local),
-            Kind::View(_) => Err(io::ErrorKind::Unsupported.into()),
+    pub fn save(&mut self, batch: &Batch, local: LocalFields) -> io::Result<()> {
+        let folder = &self.folder_name(&batch.log);
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.save(folder, batch, local),
+            Backend::Memory(memory) => memory.save(folder, batch, local),
+            Backend::ReadOnly(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -125,21 +133,21 @@ impl Store {
     ///
     /// # Errors
     /// The disk is full or broken. Nothing is lost: the old segments go on, and a later turn tries again.
-    pub fn end_turn(&mut self, core: &dyn Core) -> io::Result<Vec<(LogId, u64)>> {
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.end_turn(core),
-            Kind::Memory(memory) => Ok(memory.end_turn(core)),
-            Kind::View(_) => Ok(Vec::new()),
+    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<(LogId, u64)>> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.enforce_limits(core),
+            Backend::Memory(memory) => Ok(memory.enforce_limits(core)),
+            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
     /// No more of our own can be kept, for the disk is full, or peers lack too much of it: stdin must wait. May become false without
     /// anything said to the store, so it is to be asked again, once a second is enough.
-    pub fn full(&mut self) -> bool {
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.full(),
-            Kind::Memory(memory) => memory.full(),
-            Kind::View(_) => false,
+    pub fn is_full(&mut self) -> bool {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.is_full(),
+            Backend::Memory(memory) => memory.is_full(),
+            Backend::ReadOnly(_) => false,
         }
     }
 
@@ -155,13 +163,13 @@ impl Store {
         at: &mut Option<Position>,
         budget: usize,
     ) -> io::Result<Vec<Batch>> {
-        match &self.kind {
-            Kind::Disk(disk) => match disk.shelf(&self.folder(log)) {
+        match &self.backend {
+            Backend::Disk(disk) => match disk.folder(&self.folder_name(log)) {
                 Some(shelf) => shelf.load(log, from, at, budget),
                 None => Ok(Vec::new()),
             },
-            Kind::Memory(memory) => Ok(memory.load(log, from, at, budget)),
-            Kind::View(_) => Ok(Vec::new()),
+            Backend::Memory(memory) => Ok(memory.load(log, from, at, budget)),
+            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
@@ -170,74 +178,78 @@ impl Store {
     ///
     /// # Errors
     /// A segment cannot be read: `at` is behind it, but stays if a later call may do better.
-    pub fn read_on(
+    pub fn read_from(
         &self,
-        folder: &Folder,
+        folder: &FolderName,
         at: &mut Position,
         budget: usize,
-    ) -> io::Result<Vec<Stored>> {
-        match &self.kind {
-            Kind::Disk(disk) => match disk.shelf(folder) {
-                Some(shelf) => shelf.read_on(at, budget),
+    ) -> io::Result<Vec<StoredBatch>> {
+        match &self.backend {
+            Backend::Disk(disk) => match disk.folder(folder) {
+                Some(shelf) => shelf.read_from(at, budget),
                 None => Ok(Vec::new()),
             },
-            Kind::Memory(memory) => Ok(memory.read_on(folder, at, budget)),
-            Kind::View(view) => view.read_on(folder, at, budget),
+            Backend::Memory(memory) => Ok(memory.read_from(folder, at, budget)),
+            Backend::ReadOnly(view) => view.read_from(folder, at, budget),
         }
     }
 
     /// The numbers of a folder's segments, upwards. Those of a folder that cannot be read are none.
-    pub fn segments(&self, folder: &Folder) -> Vec<u64> {
-        match &self.kind {
-            Kind::Disk(disk) => disk
-                .shelf(folder)
-                .map(|shelf| shelf.segments.clone())
+    pub fn segment_numbers(&self, folder: &FolderName) -> Vec<u64> {
+        match &self.backend {
+            Backend::Disk(disk) => disk
+                .folder(folder)
+                .map(|shelf| shelf.segment_numbers.clone())
                 .unwrap_or_default(),
-            Kind::Memory(_) => vec![Position::default().segment],
-            Kind::View(view) => view.segments(folder).unwrap_or_default(),
+            Backend::Memory(_) => vec![Position::default().segment],
+            Backend::ReadOnly(view) => view.segment_numbers(folder).unwrap_or_default(),
         }
     }
 
     /// Behind all that is stored in a folder.
-    pub fn end(&self, folder: &Folder) -> Position {
-        match &self.kind {
-            Kind::Disk(disk) => disk
-                .shelf(folder)
+    pub fn end(&self, folder: &FolderName) -> Position {
+        match &self.backend {
+            Backend::Disk(disk) => disk
+                .folder(folder)
                 .map(|shelf| shelf.end())
                 .unwrap_or_default(),
-            Kind::Memory(memory) => memory.end(),
-            Kind::View(view) => view.end(folder),
+            Backend::Memory(memory) => memory.end(),
+            Backend::ReadOnly(view) => view.end(folder),
         }
     }
 
     /// Up to where this directory last printed a folder; `None`: it never did.
-    pub fn printed(&self, folder: &Folder) -> Option<Position> {
-        match &self.kind {
-            Kind::Disk(disk) => disk.shelf(folder)?.printed(),
-            Kind::Memory(memory) => memory.printed(folder),
-            Kind::View(view) => view.printed(folder),
+    pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
+        match &self.backend {
+            Backend::Disk(disk) => disk.folder(folder)?.printed_position(),
+            Backend::Memory(memory) => memory.printed_position(folder),
+            Backend::ReadOnly(view) => view.printed_position(folder),
         }
     }
 
     /// # Errors
     /// The disk is full or broken, or the folder is not open.
-    pub fn set_printed(&mut self, folder: &Folder, position: Position) -> io::Result<()> {
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.set_printed(folder, position),
-            Kind::Memory(memory) => {
-                memory.set_printed(folder, position);
+    pub fn set_printed_position(
+        &mut self,
+        folder: &FolderName,
+        position: Position,
+    ) -> io::Result<()> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.set_printed_position(folder, position),
+            Backend::Memory(memory) => {
+                memory.set_printed_position(folder, position);
                 Ok(())
             }
-            Kind::View(view) => view.set_printed(folder, position),
+            Backend::ReadOnly(view) => view.set_printed_position(folder, position),
         }
     }
 
     /// All that is stored, for one who looks back: rooms that are not joined, too.
-    pub fn archive(&self) -> (Archive<'_>, NetworkTag) {
-        match &self.kind {
-            Kind::Disk(disk) => (Archive::Disk(disk.dir.clone()), disk.network),
-            Kind::Memory(memory) => (Archive::Memory(memory), memory.network),
-            Kind::View(view) => (Archive::Disk(view.dir.clone()), view.network),
+    pub fn history_source(&self) -> (HistorySource<'_>, NetworkTag) {
+        match &self.backend {
+            Backend::Disk(disk) => (HistorySource::Disk(disk.dir.clone()), disk.network),
+            Backend::Memory(memory) => (HistorySource::Memory(memory), memory.network),
+            Backend::ReadOnly(view) => (HistorySource::Disk(view.dir.clone()), view.network),
         }
     }
 
@@ -246,9 +258,9 @@ impl Store {
     /// # Errors
     /// The medium refuses.
     pub fn sync(&self) -> io::Result<()> {
-        match &self.kind {
-            Kind::Disk(disk) => disk.sync(),
-            Kind::Memory(_) | Kind::View(_) => Ok(()),
+        match &self.backend {
+            Backend::Disk(disk) => disk.sync(),
+            Backend::Memory(_) | Backend::ReadOnly(_) => Ok(()),
         }
     }
 
@@ -256,18 +268,18 @@ impl Store {
     ///
     /// # Errors
     /// The disk is full or broken: the end is not to be marked as clean.
-    pub fn close(mut self, core: &dyn Core) -> io::Result<()> {
-        match &mut self.kind {
-            Kind::Disk(disk) => disk.close(core),
-            Kind::Memory(_) | Kind::View(_) => Ok(()),
+    pub fn close(mut self, core: &dyn ReplicationState) -> io::Result<()> {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.close(core),
+            Backend::Memory(_) | Backend::ReadOnly(_) => Ok(()),
         }
     }
 
     /// Did the medium refuse something in the background since this was last asked?
     pub fn take_sync_failed(&self) -> bool {
-        match &self.kind {
-            Kind::Disk(disk) => disk.take_sync_failed(),
-            Kind::Memory(_) | Kind::View(_) => false,
+        match &self.backend {
+            Backend::Disk(disk) => disk.take_sync_failed(),
+            Backend::Memory(_) | Backend::ReadOnly(_) => false,
         }
     }
 }
