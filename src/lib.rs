@@ -15,7 +15,7 @@
 //!
 //! # The house
 //!
-//! Five floors; arrows go down only: `main → shell → { node, ui } → wire → base`, and `ui` sees `base` alone. `tests/house.rs` guards this.
+//! Five floors; arrows go down only: `main → shell → { node, ui } → wire → base`, and `ui` sees `base` alone. `tests/architecture.rs` guards this.
 //! [`node`] and [`wire`] are *sans-IO*: no clock, socket, file, thread or random source; time, bytes and commands come in, and
 //! what is to be done goes out. So the simulator in `tests/sim` runs the same code as the program.
 #![forbid(unsafe_code)]

@@ -1,15 +1,15 @@
 //! The house stands: reads `src/` and fails on an arrow that runs up, on a circle, and on a clock, file, socket, thread or random
 //! source where none may be. Each rule is shown an offender too.
-mod house {
-    pub mod reading;
+mod architecture {
     pub mod rules;
+    pub mod source;
 }
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use house::rules::{LINES_MAX, offences};
+use architecture::rules::{LINES_MAX, offences};
 
 fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).expect("a folder of src/") {

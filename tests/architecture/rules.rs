@@ -1,7 +1,7 @@
 //! The rules of the house.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reading::{Named, Source, paths};
+use super::source::{Named, Source, paths};
 
 /// Most lines of a file; 600 again once four files are cut in two.
 pub const LINES_MAX: usize = 660;
