@@ -28,10 +28,11 @@ use crate::shell::net::resolver;
 use crate::shell::net::resolver::{HostName, ResolvedQueue};
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
+use crate::shell::os::poll::{create_poll, wake};
 use crate::shell::runtime::event_loop;
 use crate::shell::runtime::event_loop::{EventLoop, OpenedFolders};
 use crate::shell::session::builder;
-use crate::shell::session::builder::{SessionBuilder, io_failure, wake};
+use crate::shell::session::builder::SessionBuilder;
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::history_query;
 use crate::shell::session::history_query::HistoryQuery;
@@ -102,7 +103,7 @@ fn stdout_exit_status(done: io::Result<()>) -> Result<u8, Failure> {
     match done {
         Ok(()) => Ok(SUCCESS),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(STDOUT_CLOSED),
-        Err(error) => Err(io_failure("stdout cannot be written", &error)),
+        Err(error) => Err(Failure::io("stdout cannot be written", &error)),
     }
 }
 
@@ -128,7 +129,7 @@ fn run_whoami(options: &Options) -> Result<u8, Failure> {
         port = DEFAULT_PORT;
     }
     let usable = interfaces::list_usable(interfaces)
-        .map_err(|error| io_failure("the interfaces cannot be listed", &error))?;
+        .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?;
     let addresses = usable
         .iter()
         .filter(|i| !i.is_loopback)
@@ -272,8 +273,7 @@ fn render_qr_code(text: &str) -> Result<String, Failure> {
 /// Every command that meets others.
 fn attach_or_run(options: Options, purpose: SessionMode) -> Result<u8, Failure> {
     let clock = Clock::start();
-    let (poll, waker) =
-        event_loop::create_poll().map_err(|error| io_failure("no poll can be had", &error))?;
+    let (poll, waker) = create_poll().map_err(|error| Failure::io("no poll can be had", &error))?;
     let directory = options.directory.clone();
     let mut desk = SessionBuilder::new(options, purpose, poll, waker, clock);
     let lock = match directory {
@@ -306,7 +306,7 @@ fn run_standalone(mut desk: SessionBuilder, lock: Option<File>) -> Result<u8, Fa
     let streams = open_listener(options, &desk.poll)?;
     let port = streams
         .port()
-        .map_err(|error| io_failure("no port can be had", &error))?;
+        .map_err(|error| Failure::io("no port can be had", &error))?;
     let me = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -365,10 +365,10 @@ fn run_standalone(mut desk: SessionBuilder, lock: Option<File>) -> Result<u8, Fa
         state,
     };
     let event_loop =
-        EventLoop::new(parts).map_err(|error| io_failure("the loop cannot be started", &error))?;
+        EventLoop::new(parts).map_err(|error| Failure::io("the loop cannot be started", &error))?;
     event_loop
         .run()
-        .map_err(|error| io_failure("the run had to end", &error))
+        .map_err(|error| Failure::io("the run had to end", &error))
 }
 
 /// The history, the folders that are open from the start, and what each holds.
@@ -446,6 +446,6 @@ fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> 
                 "port {port} is not for this user: choose another with -p, from 1024 up, or -p 0 for any free one"
             ),
         ),
-        _ => io_failure("nobody could dial us", &error),
+        _ => Failure::io("nobody could dial us", &error),
     })
 }

@@ -1,7 +1,8 @@
 //! Why the program cannot go on, as its user is told.
 use std::fmt;
+use std::io;
 
-use crate::shell::config::exit_status::{CONFIG_ERROR, USAGE_ERROR};
+use crate::shell::config::exit_status::{CONFIG_ERROR, GENERAL_ERROR, USAGE_ERROR};
 use crate::ui::text::sanitize;
 
 /// One line for stderr, and the status to exit with.
@@ -23,6 +24,11 @@ impl Failure {
 
     pub fn usage(sentence: impl AsRef<str>) -> Failure {
         Failure::new(USAGE_ERROR, sentence)
+    }
+
+    /// A call of the system failed: `what` says which resource cannot be had. Exit status 1.
+    pub fn io(what: &str, error: &io::Error) -> Failure {
+        Failure::new(GENERAL_ERROR, format!("{what}: {error}"))
     }
 
     pub fn config(sentence: impl AsRef<str>) -> Failure {

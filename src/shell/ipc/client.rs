@@ -22,9 +22,9 @@ use crate::shell::ipc::message::{
     IpcMessage, LogIdWords, RESPONSE_BODY_MAX_BYTES, Response, Welcome,
 };
 use crate::shell::ipc::outbox::{Outbox, UnresolvedSend};
+use crate::shell::os::poll::SIGNALS_TOKEN;
 use crate::shell::os::signals::Signals;
-use crate::shell::runtime::event_loop::SIGNALS_TOKEN;
-use crate::shell::session::builder::{SessionBuilder, io_failure};
+use crate::shell::session::builder::SessionBuilder;
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::read_only::ReadOnlyStore;
@@ -110,7 +110,7 @@ impl Client {
         }
         let stream = mio::net::UnixStream::from_std(stream);
         let mut pipe = Connection::new(stream, desk.poll.registry(), SERVER_TOKEN)
-            .map_err(|error| io_failure("the socket cannot be used", &error))?;
+            .map_err(|error| Failure::io("the socket cannot be used", &error))?;
         let (me, port) = (welcome.me.clone(), welcome.port);
         self.has_linked_peer = welcome.has_linked_peer;
         self.welcome = Some(welcome);
@@ -125,7 +125,7 @@ impl Client {
         session.exit_policy.is_attached = true;
         let stayed = self.run_turns(desk, &mut session, &mut signals, &mut pipe);
         session.exit_policy.is_attached = false;
-        let stayed = stayed.map_err(|error| io_failure("the run had to end", &error))?;
+        let stayed = stayed.map_err(|error| Failure::io("the run had to end", &error))?;
         match stayed {
             Some(_) => session.close(&mut self.store, CLOSE_TIMEOUT_MS),
             None => desk.existing_session = Some((session, signals)),
@@ -498,7 +498,7 @@ impl Client {
         );
         match polled {
             Err(error) if error.kind() != ErrorKind::Interrupted => {
-                return Err(io_failure("the run had to end", &error));
+                return Err(Failure::io("the run had to end", &error));
             }
             _ => {}
         }
@@ -514,7 +514,7 @@ impl Client {
         }
         session
             .end_turn(&mut self.store)
-            .map_err(|error| io_failure("the run had to end", &error))?;
+            .map_err(|error| Failure::io("the run had to end", &error))?;
         let status = session.poll_exit_status(desk.clock.now(), self.has_linked_peer, true, || {
             self.delivery
         });

@@ -16,6 +16,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::time::WallTime;
+use crate::shell::session::reply_format::ReplyFormat;
 use crate::ui::text;
 use crate::wire::code::Endpoint;
 
@@ -40,24 +41,6 @@ pub struct Welcome {
     pub network: NetworkTag,
     pub multicast: Option<SocketAddrV4>,
     pub interfaces: Vec<String>,
-}
-
-/// How an answer is to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyFormat {
-    Rows,
-    Table,
-    Json,
-}
-
-impl ReplyFormat {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ReplyFormat::Rows => "rows",
-            ReplyFormat::Table => "table",
-            ReplyFormat::Json => "json",
-        }
-    }
 }
 
 /// What a client wants.

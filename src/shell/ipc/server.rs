@@ -23,9 +23,8 @@ use crate::shell::config::exit_status::CONFIG_ERROR;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, is_same_user};
 use crate::shell::ipc::message;
-use crate::shell::ipc::message::{
-    IpcMessage, REQUEST_BODY_MAX_BYTES, ReplyFormat, Request, Welcome,
-};
+use crate::shell::ipc::message::{IpcMessage, REQUEST_BODY_MAX_BYTES, Request, Welcome};
+use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::store::store::Store;
 use crate::ui::{json, text};
 

@@ -1,4 +1,5 @@
-//! Clock, signals and threads of this box.
+//! Clock, poll, signals and threads of this box.
 pub mod clock;
+pub mod poll;
 pub mod signals;
 pub mod thread;

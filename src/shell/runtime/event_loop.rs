@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Token};
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Command, FoundVia, Input, Interface, Notice, Output, Position, StreamId};
@@ -25,13 +25,12 @@ use crate::shell::net::multicast::Multicast;
 use crate::shell::net::resolver::{HostName, ResolvedQueue};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent, TcpStreams};
 use crate::shell::os::clock::Clock;
+use crate::shell::os::poll::{SIGNALS_TOKEN, WAKE_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::store::Store;
 
-const WAKE_TOKEN: Token = Token(0);
-pub const SIGNALS_TOKEN: Token = Token(1);
 const LISTENER_TOKEN: Token = Token(2);
 const NETLINK_TOKEN: Token = Token(3);
 const IPC_TOKENS: std::ops::Range<usize> = 16..64;
@@ -108,16 +107,6 @@ pub struct EventLoop {
     /// Rooms that are not shown any more, and left when somebody holds what was said there.
     pub(super) rooms_to_leave: SortedSet<Room>,
     buffer: Vec<u8>,
-}
-
-/// The poll and what other threads wake it with.
-///
-/// # Errors
-/// The system has no more files.
-pub fn create_poll() -> io::Result<(Poll, Arc<Waker>)> {
-    let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), WAKE_TOKEN)?);
-    Ok((poll, waker))
 }
 
 /// # Errors

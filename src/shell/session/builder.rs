@@ -6,13 +6,12 @@ use mio::{Poll, Waker};
 
 use crate::base::event::Peer;
 use crate::base::lines::Lines;
-use crate::shell::config::exit_status::GENERAL_ERROR;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Color;
 use crate::shell::os::clock::Clock;
+use crate::shell::os::poll::{SIGNALS_TOKEN, wake};
 use crate::shell::os::signals::Signals;
-use crate::shell::runtime::event_loop::SIGNALS_TOKEN;
 use crate::shell::session::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, SessionMode,
 };
@@ -64,20 +63,9 @@ impl SessionBuilder {
         }
         let session = build_session(self, me, age)?;
         let signals = Signals::register(self.poll.registry(), SIGNALS_TOKEN)
-            .map_err(|error| io_failure("signals cannot be had", &error))?;
+            .map_err(|error| Failure::io("signals cannot be had", &error))?;
         Ok((session, signals))
     }
-}
-
-/// Ends the poll's sleep.
-pub fn wake(waker: &Waker) {
-    // It fails only when the poll is gone, and the program with it.
-    let _ = waker.wake();
-}
-
-/// What cannot be had or done.
-pub fn io_failure(what: &str, error: &io::Error) -> Failure {
-    Failure::new(GENERAL_ERROR, format!("{what}: {error}"))
 }
 
 fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, Failure> {
@@ -93,7 +81,7 @@ fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, 
         SessionMode::Send if !options.json => None,
         _ => Some(
             OutputWriter::open(waking())
-                .map_err(|error| io_failure("stdout cannot be used", &error))?,
+                .map_err(|error| Failure::io("stdout cannot be used", &error))?,
         ),
     };
     let reads =
@@ -101,15 +89,15 @@ fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, 
     let keyboard: Option<Stdin> = if editing {
         RawMode::enter()
             .map(std::mem::forget)
-            .map_err(|error| io_failure("the terminal cannot be set up", &error))?;
+            .map_err(|error| Failure::io("the terminal cannot be set up", &error))?;
         Some(
             stdin::spawn_key_reader(waking())
-                .map_err(|error| io_failure("stdin cannot be read", &error))?,
+                .map_err(|error| Failure::io("stdin cannot be read", &error))?,
         )
     } else if reads {
         Some(
             stdin::spawn_line_reader(waking())
-                .map_err(|error| io_failure("stdin cannot be read", &error))?,
+                .map_err(|error| Failure::io("stdin cannot be read", &error))?,
         )
     } else {
         None

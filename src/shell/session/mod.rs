@@ -5,6 +5,7 @@ pub mod exit_policy;
 pub mod history_query;
 pub mod renderer;
 pub mod replies;
+pub mod reply_format;
 #[allow(clippy::module_inception)]
 pub mod session;
 pub mod shutdown;

@@ -1,7 +1,7 @@
 //! What is shown because it was asked for, and belongs to no transcript.
 use crate::base::event::{Notice, count_present};
-use crate::shell::ipc::message::ReplyFormat;
 use crate::shell::session::exit_policy::SessionMode;
+use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::session::session::Session;
 use crate::ui::{json, text};
 

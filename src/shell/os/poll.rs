@@ -1,0 +1,26 @@
+//! The poll of the main thread, and the waker by which helper threads end its sleep.
+use std::io;
+use std::sync::Arc;
+
+use mio::{Poll, Token, Waker};
+
+/// Token of the waker that [`create_poll`] registers.
+pub const WAKE_TOKEN: Token = Token(0);
+/// Token under which [`Signals`](crate::shell::os::signals::Signals) are registered.
+pub const SIGNALS_TOKEN: Token = Token(1);
+
+/// Creates the poll, and the waker that helper threads share.
+///
+/// # Errors
+/// The system has no file descriptor left.
+pub fn create_poll() -> io::Result<(Poll, Arc<Waker>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE_TOKEN)?);
+    Ok((poll, waker))
+}
+
+/// Ends the poll's sleep.
+pub fn wake(waker: &Waker) {
+    // It fails only when the poll is gone, and the program with it.
+    let _ = waker.wake();
+}
