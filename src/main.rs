@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use p2pchat::shell::program;
 
 fn main() -> ExitCode {
-    ExitCode::from(program::main())
+    ExitCode::from(program::main().code())
 }

@@ -46,7 +46,7 @@ fn refused(line: &str, file: Option<&str>) -> String {
     match run(line, HOME, file) {
         Ok(options) => panic!("{line}, {file:?}: taken as {options:?}"),
         Err(failure) => {
-            assert_eq!(failure.exit_status, 2, "{line}: {failure}");
+            assert_eq!(failure.exit_status.code(), 2, "{line}: {failure}");
             one_line(&failure.message);
             failure.message
         }
@@ -542,7 +542,7 @@ fn the_options_file_is_found_and_read() {
     for bad in [b"-u \xff".to_vec(), vec![b'#'; 70_000]] {
         std::fs::write(config.join("options"), bad).unwrap();
         let failure = read_options_file(&xdg).unwrap_err();
-        assert_eq!(failure.exit_status, 78);
+        assert_eq!(failure.exit_status.code(), 78);
         one_line(&failure.message);
     }
     std::fs::remove_dir_all(home).unwrap();

@@ -49,7 +49,7 @@ fn open(directory: &Path) -> OpenedStateDir {
 
 fn failing(directory: &Path, status: u8) -> Failure {
     let failure = StateDir::open(&at(directory)).err().expect("opened");
-    assert_eq!(failure.exit_status, status, "{failure}");
+    assert_eq!(failure.exit_status.code(), status, "{failure}");
     assert!(!failure.message.chars().any(char::is_control), "{failure}");
     failure
 }
@@ -142,7 +142,7 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
         assert_eq!(
             load_own_identity(&at(&directory), &mut Vec::new())
                 .err()
-                .map(|f| f.exit_status),
+                .map(|f| f.exit_status.code()),
             Some(78)
         );
         assert_eq!(fs::read(&path).unwrap(), bytes);
@@ -201,7 +201,7 @@ fn a_directory_that_cannot_be_used_is_bad_configuration() {
         assert_eq!(
             load_own_identity(&at(&directory), &mut Vec::new())
                 .err()
-                .map(|f| f.exit_status),
+                .map(|f| f.exit_status.code()),
             Some(78)
         );
     }
@@ -399,7 +399,7 @@ fn secret_files_are_read() {
     for (content, says) in cases {
         fs::write(&path, content).unwrap();
         let failure = read(&mut Vec::new()).err().unwrap();
-        assert_eq!(failure.exit_status, 78);
+        assert_eq!(failure.exit_status.code(), 78);
         assert!(
             failure.message.contains(says) && !failure.message.contains('\n'),
             "{failure}"
@@ -408,11 +408,14 @@ fn secret_files_are_read() {
     fs::write(&path, [&[b'x'; 4096][..], b"\r\n"].concat()).unwrap();
     assert!(read(&mut Vec::new()).is_ok());
     fs::remove_file(&path).unwrap();
-    assert_eq!(read(&mut Vec::new()).err().map(|f| f.exit_status), Some(78));
+    assert_eq!(
+        read(&mut Vec::new()).err().map(|f| f.exit_status.code()),
+        Some(78)
+    );
     assert_eq!(
         read_secret(&folder.0, &mut Vec::new())
             .err()
-            .map(|f| f.exit_status),
+            .map(|f| f.exit_status.code()),
         Some(78)
     );
 }

@@ -15,7 +15,7 @@ use crate::node::context::NodeConfig;
 use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
 use crate::node::node::Node;
 use crate::shell::config::arguments::Subcommand;
-use crate::shell::config::exit_status::{CONFIG_ERROR, GENERAL_ERROR, STDOUT_CLOSED, SUCCESS};
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::help::{USAGE_TEXT, VERSION_LINE};
 use crate::shell::config::options;
@@ -53,7 +53,7 @@ use crate::wire::secret::{self, NetworkKeys};
 const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
 
 /// Runs to the end. Gives the exit status.
-pub fn main() -> u8 {
+pub fn main() -> ExitStatus {
     drop(black_box(Vec::<u8>::with_capacity(MALLOC_WARMUP_BYTES)));
     match options::from_process().and_then(run_subcommand) {
         Ok(status) => status,
@@ -70,7 +70,7 @@ pub fn main() -> u8 {
     }
 }
 
-fn run_subcommand(options: Options) -> Result<u8, Failure> {
+fn run_subcommand(options: Options) -> Result<ExitStatus, Failure> {
     match options.subcommand {
         Subcommand::Help => print_text(USAGE_TEXT),
         Subcommand::Version => print_text(VERSION_LINE),
@@ -89,7 +89,7 @@ fn run_subcommand(options: Options) -> Result<u8, Failure> {
     }
 }
 
-fn print_text(text: &str) -> Result<u8, Failure> {
+fn print_text(text: &str) -> Result<ExitStatus, Failure> {
     stdout_exit_status(write_stdout(text.as_bytes()))
 }
 
@@ -99,15 +99,15 @@ fn write_stdout(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// To stdout; a reader that went away before the end is no failure worth words.
-fn stdout_exit_status(done: io::Result<()>) -> Result<u8, Failure> {
+fn stdout_exit_status(done: io::Result<()>) -> Result<ExitStatus, Failure> {
     match done {
-        Ok(()) => Ok(SUCCESS),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(STDOUT_CLOSED),
+        Ok(()) => Ok(ExitStatus::Success),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitStatus::StdoutClosed),
         Err(error) => Err(Failure::io("stdout cannot be written", &error)),
     }
 }
 
-fn run_whoami(options: &Options) -> Result<u8, Failure> {
+fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;
     print_warnings(&warnings);
@@ -153,14 +153,14 @@ fn run_whoami(options: &Options) -> Result<u8, Failure> {
 }
 
 /// The stored lines, whether a program runs in the directory or not; if one does, those of its network. Nothing is made, locked or mended.
-fn run_history(options: &Options) -> Result<u8, Failure> {
+fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let secret = load_secret(options, &mut warnings)?;
     if !options.quiet {
         print_warnings(&warnings);
     }
     let Some(directory) = &options.directory else {
-        return Ok(SUCCESS);
+        return Ok(ExitStatus::Success);
     };
     let known = StateDir::open_unlocked(directory).read_known_peers(&mut warnings)?;
     let running = attach::probe_running(directory)?;
@@ -240,11 +240,14 @@ fn resolve_peer(
         (ResolvedPeer::Unique(peer), _) => Ok(peer.id),
         (ResolvedPeer::Ambiguous(peers), _) => {
             let could = ambiguity_message(&peers);
-            Err(Failure::new(GENERAL_ERROR, format!("{whom} {could}")))
+            Err(Failure::new(
+                ExitStatus::GeneralError,
+                format!("{whom} {could}"),
+            ))
         }
         (_, Some(own)) => Ok(own.id),
         _ => Err(Failure::new(
-            GENERAL_ERROR,
+            ExitStatus::GeneralError,
             format!("{whom} is nobody known"),
         )),
     }
@@ -252,8 +255,12 @@ fn resolve_peer(
 
 /// A QR code of half blocks, two modules high each, with the quiet border that scanners need; dark on light.
 fn render_qr_code(text: &str) -> Result<String, Failure> {
-    let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low)
-        .map_err(|_| Failure::new(GENERAL_ERROR, "the code is too long for a picture"))?;
+    let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
+        Failure::new(
+            ExitStatus::GeneralError,
+            "the code is too long for a picture",
+        )
+    })?;
     let (size, border) = (code.size(), 2);
     let mut out = String::new();
     for y in (-border..size + border).step_by(2) {
@@ -271,7 +278,7 @@ fn render_qr_code(text: &str) -> Result<String, Failure> {
 }
 
 /// Every command that meets others.
-fn attach_or_run(options: Options, purpose: SessionMode) -> Result<u8, Failure> {
+fn attach_or_run(options: Options, purpose: SessionMode) -> Result<ExitStatus, Failure> {
     let clock = Clock::start();
     let (poll, waker) = create_poll().map_err(|error| Failure::io("no poll can be had", &error))?;
     let directory = options.directory.clone();
@@ -287,7 +294,7 @@ fn attach_or_run(options: Options, purpose: SessionMode) -> Result<u8, Failure> 
 }
 
 /// As a program of its own: nobody else runs in the directory.
-fn run_standalone(mut desk: SessionBuilder, lock: Option<File>) -> Result<u8, Failure> {
+fn run_standalone(mut desk: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &desk.options;
     let control = event_loop::open_ipc_server(options.directory.as_deref(), &desk.poll)?;
     let OpenedStateDir {
@@ -403,7 +410,7 @@ fn open_store(
     open().map_err(|error: io::Error| {
         let dir = dir.as_deref().unwrap_or(Path::new("memory")).display();
         let sentence = format!("the history in {dir} cannot be opened: {error}");
-        Failure::new(CONFIG_ERROR, sentence)
+        Failure::new(ExitStatus::ConfigError, sentence)
     })
 }
 
@@ -437,11 +444,11 @@ fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> 
     };
     opened.map_err(|error| match options.port {
         Some(port) if taken(&error) => Failure::new(
-            GENERAL_ERROR,
+            ExitStatus::GeneralError,
             format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
         ),
         Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
-            GENERAL_ERROR,
+            ExitStatus::GeneralError,
             format!(
                 "port {port} is not for this user: choose another with -p, from 1024 up, or -p 0 for any free one"
             ),

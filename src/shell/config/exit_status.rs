@@ -1,21 +1,40 @@
-//! Exit statuses, by the contract with scripts.
+//! The exit statuses, which are a contract with scripts.
 
-pub const SUCCESS: u8 = 0;
-/// I/O, refused lines, or a directory in use.
-pub const GENERAL_ERROR: u8 = 1;
-/// The command line, or an option wherever it stands.
-pub const USAGE_ERROR: u8 = 2;
-/// No peer at all was linked.
-pub const NO_PEER: u8 = 69;
-/// Some were, but not everyone needed holds it yet.
-pub const PARTIAL_DELIVERY: u8 = 75;
-/// A key is not the one bound to that name.
-pub const KEY_MISMATCH: u8 = 77;
-/// Configuration, identity, directory or secret file.
-pub const CONFIG_ERROR: u8 = 78;
-/// `listen` ran out of time with fewer lines than asked for.
-pub const TIMED_OUT: u8 = 124;
-pub const HANGUP: u8 = 129;
-pub const INTERRUPTED: u8 = 130;
-/// The reader of stdout is gone.
-pub const STDOUT_CLOSED: u8 = 141;
+/// Why the program ended; the discriminant is the number that the shell sees.
+///
+/// 64–78 follow sysexits.h, 124 follows timeout(1), 128 + n is the end by signal n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// The run did what it was started for.
+    Success = 0,
+    /// Input or output failed, lines were refused, or another program uses the directory.
+    GeneralError = 1,
+    /// The command line, the environment or the options file has an invalid option.
+    UsageError = 2,
+    /// No peer was linked at any time.
+    NoPeer = 69,
+    /// Peers were linked, but not all that are required have acknowledged the lines.
+    PartialDelivery = 75,
+    /// A peer presented a key that is not the one bound to its name.
+    KeyMismatch = 77,
+    /// The options file, the identity, the directory or the secret file cannot be used.
+    ConfigError = 78,
+    /// `listen` ran out of time with fewer lines than `--count` asks for.
+    TimedOut = 124,
+    /// The terminal hung up (SIGHUP).
+    Hangup = 129,
+    /// Ctrl-C was typed, or SIGINT arrived.
+    Interrupted = 130,
+    /// The reader of stdout closed it (SIGPIPE).
+    StdoutClosed = 141,
+    /// SIGTERM arrived.
+    Terminated = 143,
+}
+
+impl ExitStatus {
+    /// The number that the program exits with.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}

@@ -2,20 +2,20 @@
 use std::fmt;
 use std::io;
 
-use crate::shell::config::exit_status::{CONFIG_ERROR, GENERAL_ERROR, USAGE_ERROR};
+use crate::shell::config::exit_status::ExitStatus;
 use crate::ui::text::sanitize;
 
 /// One line for stderr, and the status to exit with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    pub exit_status: u8,
+    pub exit_status: ExitStatus,
     /// Without `p2pchat: ` before it and without an end of line.
     pub message: String,
 }
 
 impl Failure {
     /// What in the sentence would act on a terminal, or end the line, is shown as a picture of itself.
-    pub fn new(status: u8, sentence: impl AsRef<str>) -> Failure {
+    pub fn new(status: ExitStatus, sentence: impl AsRef<str>) -> Failure {
         Failure {
             exit_status: status,
             message: sanitize(sentence.as_ref()).into_owned(),
@@ -23,16 +23,16 @@ impl Failure {
     }
 
     pub fn usage(sentence: impl AsRef<str>) -> Failure {
-        Failure::new(USAGE_ERROR, sentence)
+        Failure::new(ExitStatus::UsageError, sentence)
     }
 
     /// A call of the system failed: `what` says which resource cannot be had. Exit status 1.
     pub fn io(what: &str, error: &io::Error) -> Failure {
-        Failure::new(GENERAL_ERROR, format!("{what}: {error}"))
+        Failure::new(ExitStatus::GeneralError, format!("{what}: {error}"))
     }
 
     pub fn config(sentence: impl AsRef<str>) -> Failure {
-        Failure::new(CONFIG_ERROR, sentence)
+        Failure::new(ExitStatus::ConfigError, sentence)
     }
 }
 

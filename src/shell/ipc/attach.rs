@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::base::identity::NetworkTag;
-use crate::shell::config::exit_status::GENERAL_ERROR;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::client::{Client, RESPONSE_TIMEOUT_MS};
@@ -22,7 +22,7 @@ const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 /// How coming into a directory ended.
 pub enum AttachOutcome {
     /// The run is over, with this status.
-    Exited(u8),
+    Exited(ExitStatus),
     /// Nobody runs there any more: the directory's lock.
     Locked(File),
 }
@@ -73,7 +73,7 @@ fn unresponsive_failure(directory: &Path) -> Failure {
         "the p2pchat that runs in {} does not answer: end it, or give this one its own directory with --dir, or --ephemeral",
         directory.display()
     );
-    Failure::new(GENERAL_ERROR, sentence)
+    Failure::new(ExitStatus::GeneralError, sentence)
 }
 
 /// Connects, and hears who is there. `None`: nobody.

@@ -13,7 +13,7 @@ use crate::base::event::{Command, Delivery, Notice};
 use crate::base::identity::NetworkTag;
 use crate::base::name::{Room, Target};
 use crate::base::time::{Now, Time};
-use crate::shell::config::exit_status::GENERAL_ERROR;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::connection::Connection;
@@ -94,7 +94,7 @@ impl Client {
         directory: &Path,
         stream: UnixStream,
         welcome: Welcome,
-    ) -> Result<Option<u8>, Failure> {
+    ) -> Result<Option<ExitStatus>, Failure> {
         self.check_network(welcome.network)?;
         let history = directory.join("history");
         self.store = Store::read_only(ReadOnlyStore::new(
@@ -175,7 +175,7 @@ impl Client {
         session: &mut Session,
         signals: &mut Signals,
         pipe: &mut Connection,
-    ) -> io::Result<Option<u8>> {
+    ) -> io::Result<Option<ExitStatus>> {
         let mut events = Events::with_capacity(16);
         let mut now = desk.clock.now();
         loop {
@@ -276,7 +276,7 @@ impl Client {
         }
     }
 
-    fn poll_exit_status(&mut self, session: &mut Session, now: Now) -> Option<u8> {
+    fn poll_exit_status(&mut self, session: &mut Session, now: Now) -> Option<ExitStatus> {
         let late = |deadline: Option<Time>| deadline.is_some_and(|at| at <= now.time);
         // A script that quits right behind its last line means that to be said.
         if session.exit_policy.is_aborted() || late(self.unsent_deadline) {
@@ -302,7 +302,7 @@ impl Client {
             session.warn(
                 "the program that runs in this directory does not answer: whether it has taken what was said last is not known",
             );
-            session.exit_policy.end(GENERAL_ERROR);
+            session.exit_policy.end(ExitStatus::GeneralError);
             // Nothing of it is waited for any more.
             self.outbox.clear();
             (
@@ -490,7 +490,10 @@ impl Client {
     }
 
     /// Until the next try to come in. The status, if the run ended meanwhile.
-    pub fn wait_to_reconnect(&mut self, desk: &mut SessionBuilder) -> Result<Option<u8>, Failure> {
+    pub fn wait_to_reconnect(
+        &mut self,
+        desk: &mut SessionBuilder,
+    ) -> Result<Option<ExitStatus>, Failure> {
         let mut events = Events::with_capacity(16);
         let polled = desk.poll.poll(
             &mut events,

@@ -19,7 +19,7 @@ use crate::base::name::{FolderName, Room, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::node::Node;
-use crate::shell::config::exit_status::CONFIG_ERROR;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, is_same_user};
 use crate::shell::ipc::message;
@@ -118,7 +118,7 @@ impl Server {
                 let sentence = format!(
                     "no socket can be had in {place} ({error}): give another directory with --dir, or --ephemeral"
                 );
-                Failure::new(CONFIG_ERROR, sentence)
+                Failure::new(ExitStatus::ConfigError, sentence)
             })?;
             control.socket = Some((path, socket));
         }

@@ -7,8 +7,10 @@ use signal_hook_mio::v1_0::Signals as Source;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT or SIGTERM: say goodbye and end with this status, 128 and the signal's number.
-    Terminate(u8),
+    /// SIGINT: Ctrl-C at a terminal that is not in raw mode, or a supervisor.
+    Interrupt,
+    /// SIGTERM: a supervisor ends the program.
+    Terminate,
     /// SIGHUP: the terminal is gone, or, without one, options are to be read again.
     HangUp,
     /// SIGWINCH: the terminal's size changed.
@@ -31,10 +33,11 @@ impl Signals {
     /// Those that came since the last call.
     pub fn take_pending(&mut self) -> Vec<Signal> {
         let signal = |number| match number {
+            SIGINT => Signal::Interrupt,
             SIGHUP => Signal::HangUp,
             SIGWINCH => Signal::Resize,
             SIGCONT => Signal::Resume,
-            number => Signal::Terminate(128 + number as u8),
+            _ => Signal::Terminate,
         };
         self.0.pending().map(signal).collect()
     }

@@ -15,6 +15,7 @@ use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::base::time::Now;
 use crate::node::node::Node;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options;
 use crate::shell::config::options::Options;
@@ -163,7 +164,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The history or the poll fails in a way that leaves nothing to do.
-    pub fn run(mut self) -> io::Result<u8> {
+    pub fn run(mut self) -> io::Result<ExitStatus> {
         for (folder, ranges) in std::mem::take(&mut self.opened_folders) {
             let room = folder.room();
             let shown = room.is_none_or(|room| self.options.rooms.contains(&room));
@@ -185,7 +186,7 @@ impl EventLoop {
         ended
     }
 
-    fn run_turns(&mut self, events: &mut Events) -> io::Result<u8> {
+    fn run_turns(&mut self, events: &mut Events) -> io::Result<ExitStatus> {
         loop {
             self.end_turn()?;
             let (met, stored) = (self.node.link_count() > 0, self.node.can_accept());

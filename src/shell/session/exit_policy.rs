@@ -1,9 +1,7 @@
 //! What this run is for: when it is over, and with which exit status.
 use crate::base::event::Delivery;
 use crate::base::time::Time;
-use crate::shell::config::exit_status::{
-    GENERAL_ERROR, KEY_MISMATCH, NO_PEER, PARTIAL_DELIVERY, STDOUT_CLOSED, SUCCESS, TIMED_OUT,
-};
+use crate::shell::config::exit_status::ExitStatus;
 
 /// How long `peers` looks if nothing else is said, in milliseconds.
 pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
@@ -44,7 +42,7 @@ pub struct ExitPolicy {
     has_key_mismatch: bool,
     /// Somebody was linked at some time.
     has_linked: bool,
-    exit_status: Option<u8>,
+    exit_status: Option<ExitStatus>,
     /// A script said to end it.
     is_quitting: bool,
     /// Stdout is not waited for.
@@ -128,7 +126,7 @@ impl ExitPolicy {
     }
 
     /// Ends the run with this status, unless it has ended already.
-    pub fn end(&mut self, status: u8) {
+    pub fn end(&mut self, status: ExitStatus) {
         self.exit_status.get_or_insert(status);
     }
 
@@ -138,7 +136,7 @@ impl ExitPolicy {
     }
 
     /// Ends the run at once, also one that ends already and waits for the reader of stdout. The first status of these counts.
-    pub fn abort(&mut self, status: u8) {
+    pub fn abort(&mut self, status: ExitStatus) {
         if !std::mem::replace(&mut self.is_aborted, true) {
             self.exit_status = Some(status);
         }
@@ -153,7 +151,7 @@ impl ExitPolicy {
     }
 
     /// That of the run that ended.
-    pub fn exit_status(&self) -> Option<u8> {
+    pub fn exit_status(&self) -> Option<ExitStatus> {
         self.exit_status
     }
 
@@ -167,8 +165,8 @@ impl ExitPolicy {
         if let Some(count) = &mut self.remaining_lines {
             *count = count.saturating_sub(lines);
             // What was stored in time may be shown after it.
-            if *count == 0 && matches!(self.exit_status, None | Some(TIMED_OUT)) {
-                self.exit_status = Some(SUCCESS);
+            if *count == 0 && matches!(self.exit_status, None | Some(ExitStatus::TimedOut)) {
+                self.exit_status = Some(ExitStatus::Success);
             }
         }
     }
@@ -183,17 +181,17 @@ impl ExitPolicy {
         now: Time,
         stored: bool,
         delivery: impl FnOnce() -> Delivery,
-    ) -> Option<(u8, Option<String>)> {
+    ) -> Option<(ExitStatus, Option<String>)> {
         if let Some(status) = self.exit_status {
             return Some((status, None));
         }
         let bad = match (self.has_key_mismatch, self.has_refused) {
-            (true, _) => Some(KEY_MISMATCH),
-            (false, true) => Some(GENERAL_ERROR),
+            (true, _) => Some(ExitStatus::KeyMismatch),
+            (false, true) => Some(ExitStatus::GeneralError),
             (false, false) => None,
         };
         if self.is_quitting || self.has_input_ended && self.is_delivery_complete {
-            return Some((bad.unwrap_or(SUCCESS), None));
+            return Some((bad.unwrap_or(ExitStatus::Success), None));
         }
         if self.deadline.is_none_or(|at| at > now) {
             return None;
@@ -201,29 +199,33 @@ impl ExitPolicy {
         match self.mode {
             SessionMode::Listen => {
                 let status = if self.remaining_lines.is_some() {
-                    TIMED_OUT
+                    ExitStatus::TimedOut
                 } else {
-                    SUCCESS
+                    ExitStatus::Success
                 };
                 Some((bad.unwrap_or(status), None))
             }
             SessionMode::Peers => {
-                let status = if self.has_linked { SUCCESS } else { NO_PEER };
+                let status = if self.has_linked {
+                    ExitStatus::Success
+                } else {
+                    ExitStatus::NoPeer
+                };
                 Some((bad.unwrap_or(status), None))
             }
             SessionMode::Chat | SessionMode::Send if !stored => {
                 let sentence = "what was said last could not be stored, and is gone";
-                Some((GENERAL_ERROR, Some(sentence.to_owned())))
+                Some((ExitStatus::GeneralError, Some(sentence.to_owned())))
             }
             SessionMode::Chat | SessionMode::Send => {
                 let delivery = delivery();
                 if delivery.is_settled {
-                    return Some((bad.unwrap_or(SUCCESS), None));
+                    return Some((bad.unwrap_or(ExitStatus::Success), None));
                 }
                 let status = if self.has_linked {
-                    PARTIAL_DELIVERY
+                    ExitStatus::PartialDelivery
                 } else {
-                    NO_PEER
+                    ExitStatus::NoPeer
                 };
                 let sentence = self.undelivered_message(&delivery);
                 let rest = match self.has_input_ended {
@@ -254,7 +256,7 @@ impl ExitPolicy {
 
     /// What stderr should say at an end that waits for nobody, if something is lost by it.
     pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
-        if !self.ephemeral || self.exit_status == Some(STDOUT_CLOSED) {
+        if !self.ephemeral || self.exit_status == Some(ExitStatus::StdoutClosed) {
             return None;
         }
         let delivery = delivery();

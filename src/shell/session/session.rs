@@ -10,9 +10,7 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room, Target};
 use crate::base::time::{Now, Time};
-use crate::shell::config::exit_status::{
-    GENERAL_ERROR, HANGUP, INTERRUPTED, STDOUT_CLOSED, SUCCESS,
-};
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::os::signals::Signal;
 use crate::shell::session::command_queue::CommandQueue;
 use crate::shell::session::exit_policy::{ExitPolicy, SessionMode};
@@ -266,7 +264,7 @@ impl Session {
             }
             StdinEvent::End if self.is_stdin_terminal && !io::stdin().is_terminal() => {
                 self.stdin = None;
-                self.exit_policy.abort(HANGUP);
+                self.exit_policy.abort(ExitStatus::Hangup);
             }
             StdinEvent::End => {
                 self.stdin = None;
@@ -413,7 +411,9 @@ impl Session {
             UserCommand::Core(command) => self.commands.push_from_line(command, line),
             UserCommand::Help if self.renderer.is_json() => self.warn(&HELP.replace('\n', "; ")),
             UserCommand::Help => self.show_message(HELP.as_bytes().to_vec()),
-            UserCommand::Quit if self.is_stdin_terminal => self.exit_policy.end(SUCCESS),
+            UserCommand::Quit if self.is_stdin_terminal => {
+                self.exit_policy.end(ExitStatus::Success)
+            }
             UserCommand::Quit => self.exit_policy.quit(),
             // They wait for their turn: see `go_on`.
             UserCommand::History(_) | UserCommand::Search(_) => {}
@@ -423,8 +423,8 @@ impl Session {
     fn handle_key(&mut self, key: Key) {
         match self.renderer.handle_key(key) {
             EditOutcome::Edited | EditOutcome::Rejected => self.print_lines(Vec::new()),
-            EditOutcome::Interrupt => self.exit_policy.abort(INTERRUPTED),
-            EditOutcome::EndOfInput => self.exit_policy.end(SUCCESS),
+            EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
+            EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
             EditOutcome::Line(line) => {
                 self.print_lines(Vec::new());
                 if line.is_empty() {
@@ -570,11 +570,11 @@ impl Session {
             self.report_read_error(&error);
         }
         match broken {
-            Some(ErrorKind::BrokenPipe) => self.exit_policy.abort(STDOUT_CLOSED),
-            Some(_) if self.is_stdout_terminal => self.exit_policy.abort(HANGUP),
+            Some(ErrorKind::BrokenPipe) => self.exit_policy.abort(ExitStatus::StdoutClosed),
+            Some(_) if self.is_stdout_terminal => self.exit_policy.abort(ExitStatus::Hangup),
             Some(kind) => {
                 self.warn(&format!("stdout cannot be written: {kind}"));
-                self.exit_policy.abort(GENERAL_ERROR);
+                self.exit_policy.abort(ExitStatus::GeneralError);
             }
             None => {}
         }
@@ -584,10 +584,11 @@ impl Session {
     /// True: options are to be read again.
     pub fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
-            Signal::Terminate(status) => self.exit_policy.abort(status),
+            Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
+            Signal::Terminate => self.exit_policy.abort(ExitStatus::Terminated),
             // A person is, or was, at a terminal of ours.
             Signal::HangUp if self.is_stdin_terminal || self.is_stdout_terminal => {
-                self.exit_policy.abort(HANGUP)
+                self.exit_policy.abort(ExitStatus::Hangup)
             }
             Signal::HangUp => return true,
             Signal::Resize => self.resize(),

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::event::{Command, Delivery};
 use crate::base::time::{Now, Time};
-use crate::shell::config::exit_status::{GENERAL_ERROR, STDOUT_CLOSED};
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::session::Session;
 use crate::shell::stdio::stdin;
 use crate::shell::store::store::Store;
@@ -21,7 +21,7 @@ impl Session {
         met: bool,
         stored: bool,
         delivery: impl Fn() -> Delivery,
-    ) -> Option<u8> {
+    ) -> Option<ExitStatus> {
         if met {
             self.exit_policy.record_linked_peer();
         }
@@ -58,7 +58,9 @@ impl Session {
             self.exit_policy.record_refusal();
         }
         let left = self.blocked_input.take().is_some() || !self.requests.is_empty();
-        if (!said || left || read) && self.exit_policy.exit_status() != Some(STDOUT_CLOSED) {
+        if (!said || left || read)
+            && self.exit_policy.exit_status() != Some(ExitStatus::StdoutClosed)
+        {
             self.warn("not all lines that came in before the end were said: the rest is not said, and gone");
         }
     }
@@ -82,7 +84,7 @@ impl Session {
         self.drain = Some((progress, until));
         if until <= now {
             self.warn("stdout was not read to the end: its last lines are missing");
-            self.exit_policy.abort(GENERAL_ERROR);
+            self.exit_policy.abort(ExitStatus::GeneralError);
         }
         until > now
     }

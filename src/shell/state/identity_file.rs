@@ -7,7 +7,7 @@ use std::path::Path;
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
 use crate::base::identity::{Identity, PeerId};
-use crate::shell::config::exit_status::GENERAL_ERROR;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::wire::secret::zeroize;
 
@@ -21,8 +21,9 @@ const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
 /// 1: the kernel gives none.
 pub fn random_bytes() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::new(GENERAL_ERROR, format!("no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(ExitStatus::GeneralError, format!("no randomness: {error}"))
+    })?;
     Ok(bytes)
 }
 

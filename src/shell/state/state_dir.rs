@@ -15,7 +15,7 @@ use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::WallTime;
 use crate::node::context::ResumeState;
-use crate::shell::config::exit_status::GENERAL_ERROR;
+use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::state::identity_file::{
@@ -61,7 +61,7 @@ impl StateDir {
         let held = options.directory.as_deref().map(|directory| {
             lock_directory(directory)?.ok_or_else(|| {
                 Failure::new(
-                    GENERAL_ERROR,
+                    ExitStatus::GeneralError,
                     format!(
                         "another p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
                         directory.display()
