@@ -27,6 +27,46 @@ impl StreamId {
     }
 }
 
+/// Why the core reads batches from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPurpose {
+    /// To send them over this link, whose peer lags.
+    Send(StreamId),
+    /// To compare one batch of an own log with a peer's copy, in search of the line where the log forks.
+    Compare,
+    /// To publish the remaining lines of a forked own log again, in a new incarnation.
+    Republish,
+}
+
+/// Asks the store for batches of one log, in ascending order. Answered by a [`LoadReply`].
+#[derive(Debug)]
+pub struct LoadRequest {
+    pub purpose: LoadPurpose,
+    pub log: LogId,
+    /// The first line wanted: the reply begins with the batch that contains it.
+    pub from: u64,
+    /// Where to begin to read, from the last reply; `None`: the store searches for `from`.
+    pub position: Option<Position>,
+    /// About how many bytes of batches to read at most; at least one batch is read.
+    pub budget_bytes: usize,
+}
+
+/// The store's answer to a [`LoadRequest`]: whole batches in ascending order, from the batch that
+/// contains `from`, or else from the next one stored.
+#[derive(Debug)]
+pub struct LoadReply {
+    /// As requested.
+    pub purpose: LoadPurpose,
+    /// As requested.
+    pub log: LogId,
+    /// As requested.
+    pub from: u64,
+    /// Empty: the store has nothing of this log from line `from` on.
+    pub batches: Vec<Batch>,
+    /// Where to read on.
+    pub next_position: Option<Position>,
+}
+
 /// Where in a folder of the history a reader stands. The core keeps it and hands it back; only the store knows what it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -124,16 +164,8 @@ pub enum Input<'a> {
     KnownPeers(Vec<KnownPeer>),
     /// What a person or a script wants.
     Command(Command),
-    /// The answer to [`Output::Load`]: whole batches, upwards, from the one that holds `from`, or from the next that is there.
-    /// `next` is where to read on. No batches: the store has nothing more of this log.
-    Loaded {
-        stream: StreamId,
-        log: LogId,
-        /// As it was asked for.
-        from: u64,
-        batches: Vec<Batch>,
-        next_position: Option<Position>,
-    },
+    /// The answer to [`Output::Load`].
+    Loaded(LoadReply),
     /// These could not be stored, in the order in which they were to be; every `Write` behind the first was dropped, and its stream closed.
     SaveFailed { batches: Vec<Arc<Batch>> },
     /// The store gave up what is below `low`.
@@ -165,14 +197,8 @@ pub enum Output {
         batch: Arc<Batch>,
         local: LocalFields,
     },
-    /// Read batches of one log from the store: about `budget` bytes.
-    Load {
-        stream: StreamId,
-        log: LogId,
-        from: u64,
-        position: Option<Position>,
-        budget_bytes: usize,
-    },
+    /// Read batches from the store; answered by [`Input::Loaded`].
+    Load(LoadRequest),
     /// Note a peer in `known_peers`.
     SaveKnownPeer(KnownPeer),
     /// Note this instead of the last: how far readers hold what was said to them alone, and what is carried. The next run is given it.

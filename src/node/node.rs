@@ -211,19 +211,11 @@ impl Node {
             }
             Input::KnownPeers(list) => self.known_peers.reload(list),
             Input::Command(command) => self.handle_command(command),
-            Input::Loaded {
-                stream,
-                log,
-                from,
-                batches,
-                next_position: next,
-            } => self.replication.handle_loaded(
+            Input::Loaded(reply) => self.replication.handle_loaded(
                 ctx,
                 &mut self.logs,
                 &mut self.delivery_tracker,
-                ((stream, log), from),
-                &batches,
-                next,
+                reply,
             ),
             Input::SaveFailed { batches } => {
                 self.replication

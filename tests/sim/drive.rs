@@ -3,10 +3,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use p2pchat::base::batch::Batch;
-use p2pchat::base::event::{Command, Input, Notice, Output, PeerState, StreamId};
+use p2pchat::base::event::{
+    Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState, StreamId,
+};
 use p2pchat::base::identity::PeerId;
 
-use crate::lan::{Event, Lan, Load};
+use crate::lan::{Event, Lan};
 use crate::people::Who;
 
 /// Most wake-ups of one node in a virtual second.
@@ -149,29 +151,14 @@ impl Lan {
                 }
                 Output::SendBeacon { bytes } => self.beacon(who, &bytes),
                 Output::Dial { stream, address } => self.dial(who, stream, address),
-                Output::Load {
-                    stream,
-                    log,
-                    from,
-                    position: at,
-                    budget_bytes: budget,
-                } => {
-                    let load = Load {
-                        stream,
-                        log,
-                        from,
-                        at,
-                        budget,
-                    };
-                    match self.people[who].disk.slow {
-                        0 => todo.push_back(self.load(who, load)),
-                        slow => {
-                            let wait = self.random(slow + 1);
-                            let run = self.people[who].run;
-                            self.after(wait, Event::Load(who, run, load));
-                        }
+                Output::Load(request) => match self.people[who].disk.slow {
+                    0 => todo.push_back(self.load(who, request)),
+                    slow => {
+                        let wait = self.random(slow + 1);
+                        let run = self.people[who].run;
+                        self.after(wait, Event::Load(who, run, request));
                     }
-                }
+                },
                 Output::SaveKnownPeer(known) => {
                     self.check_known(who, &known);
                     self.people[who].known.push(known);
@@ -193,20 +180,23 @@ impl Lan {
         }
     }
 
-    fn load(&self, who: Who, load: Load) -> Input<'static> {
+    fn load(&self, who: Who, request: LoadRequest) -> Input<'static> {
         let person = &self.people[who];
         let network = person.network();
-        let (batches, next) =
+        let LoadRequest {
+            purpose, log, from, ..
+        } = request;
+        let (batches, next_position) =
             person
                 .disk
-                .load(&load.log, load.from, load.at, load.budget, &network);
-        Input::Loaded {
-            stream: load.stream,
-            log: load.log,
-            from: load.from,
+                .load(&log, from, request.position, request.budget_bytes, &network);
+        Input::Loaded(LoadReply {
+            purpose,
+            log,
+            from,
             batches,
-            next_position: next,
-        }
+            next_position,
+        })
     }
 
     fn show(&mut self, who: Who, notice: Notice) {

@@ -3,8 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use p2pchat::base::batch::LogId;
-use p2pchat::base::event::{Command, FoundVia, Input, Position, StreamId};
+use p2pchat::base::event::{Command, FoundVia, Input, LoadRequest, StreamId};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, PeerSelector, Room};
 use rand_chacha::ChaCha20Rng;
@@ -28,18 +27,9 @@ pub enum Event {
     /// The kernel gives up a connection that was cut for the n-th time.
     Dead(u64, u64),
     /// The disk comes to what was to be read.
-    Load(Who, u64, Load),
+    Load(Who, u64, LoadRequest),
     /// A program that stood still goes on.
     Thaw(Who, u64),
-}
-
-/// What [`Output::Load`] asks for.
-pub struct Load {
-    pub stream: StreamId,
-    pub log: LogId,
-    pub from: u64,
-    pub at: Option<Position>,
-    pub budget: usize,
 }
 
 pub struct Lan {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId, MAX_SAFE_INTEGER};
-use crate::base::event::{Chat, Notice, Output, Position, StreamId};
+use crate::base::event::{Chat, LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Room, Target};
@@ -17,12 +17,12 @@ use crate::node::replication::carriers::{can_receive_over, needs_carriers, recip
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fetch::Fetcher;
 use crate::node::replication::fork_repair;
-use crate::node::replication::fork_repair::{COMPARE_STREAM, ForkRepair, REPUBLISH_STREAM};
+use crate::node::replication::fork_repair::ForkRepair;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::logs::Logs;
 use crate::node::replication::progress::{
     LOAD_BUDGET_BYTES, SendProgress, have_entry, parse_shared_target, renew_after_conflict,
-    request_load, send_have,
+    send_have,
 };
 use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
@@ -65,57 +65,57 @@ impl Replication {
         self.store_retry_at.is_none()
     }
 
-    /// What the store read: for a link that lags, to be compared, or to be said again.
+    /// Hands batches that the store read to the part that requested them.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
         receipts: &mut DeliveryTracker,
-        (key, from): ((StreamId, LogId), u64),
-        batches: &[Batch],
-        at: Option<Position>,
+        reply: LoadReply,
     ) {
-        if key.0 == COMPARE_STREAM {
-            if let Some(line) =
-                self.fork_repair
-                    .handle_our_batch(ctx, &key.1, from, batches.first())
-            {
-                fork_repair::start_republish(ctx, logs, receipts, &key.1, line);
+        match reply.purpose {
+            LoadPurpose::Send(stream) => {
+                let forked = self
+                    .progress
+                    .handle_loaded(ctx, logs, receipts, stream, &reply);
+                if let Some(last) = forked {
+                    self.repair_fork(ctx, logs, &(stream, reply.log), (1, last));
+                }
             }
-            return;
-        }
-        if key.0 != REPUBLISH_STREAM {
-            let read = (key.clone(), from);
-            let other = self
-                .progress
-                .handle_loaded(ctx, logs, receipts, read, batches, at);
-            if let Some(last) = other {
-                self.repair_fork(ctx, logs, &key, (1, last));
+            LoadPurpose::Compare => {
+                let fork = self.fork_repair.handle_our_batch(ctx, &reply);
+                if let Some(line) = fork {
+                    fork_repair::start_republish(ctx, logs, receipts, &reply.log, line);
+                }
             }
-            return;
+            LoadPurpose::Republish => self.republish(ctx, logs, reply),
         }
-        let Some(last) = batches.last().filter(|_| logs.get(&key.1).is_some()) else {
+    }
+
+    /// Publishes lines of a forked own log again, in the incarnation that belongs to the fork.
+    fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
+        let LoadReply { log, from, .. } = reply;
+        let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
             return;
         };
-        // Nothing may wait in memory: it is read again when the store takes lines.
-        let next = fork_repair::next_republish(logs, &key.1);
-        let Some((log, _)) = next.filter(|next| next.1 == from && self.can_accept()) else {
+        // Lines never wait in memory: when the store fails, they are read again after it recovers.
+        let next = fork_repair::next_republish(logs, &log);
+        let Some((again, _)) = next.filter(|next| next.1 == from && self.can_accept()) else {
             return;
         };
-        let current = logs.replace_incarnation(log.incarnation);
-        for batch in batches {
+        let current = logs.replace_incarnation(again.incarnation);
+        for batch in &reply.batches {
             let lines = remaining_lines(batch, from.saturating_sub(batch.sequence));
-            self.publish(ctx, logs, &key.1.target, lines, batch.action);
+            self.publish(ctx, logs, &log.target, lines, batch.action);
         }
         logs.replace_incarnation(current);
-        request_load(
-            ctx,
-            REPUBLISH_STREAM,
-            key.1,
-            last.last_sequence() + 1,
-            at,
-            LOAD_BUDGET_BYTES,
-        );
+        ctx.emit(Output::Load(LoadRequest {
+            purpose: LoadPurpose::Republish,
+            log,
+            from: last.last_sequence() + 1,
+            position: reply.next_position,
+            budget_bytes: LOAD_BUDGET_BYTES,
+        }));
     }
 
     /// A peer holds something else than we do under numbers of ours, from `low` to `high`: go on under new ones, and find where it begins.

@@ -1,7 +1,7 @@
 //! Own logs of which a peer holds something else, for this directory is an old copy, or there is one: from which line on is found by comparing
 //! batch with batch; and what is only ours from there on is said again, in a log of its own.
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::StreamId;
+use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::{FolderName, Target};
 use crate::base::range::LogRange;
@@ -10,12 +10,8 @@ use crate::node::context::Context;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fetch::send_want;
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::{LOAD_BUDGET_BYTES, request_load};
+use crate::node::replication::progress::LOAD_BUDGET_BYTES;
 
-/// Stands for no stream: what the store reads for it is said again.
-pub const REPUBLISH_STREAM: StreamId = StreamId(u64::MAX);
-/// Stands for no stream: what the store reads for it is compared.
-pub const COMPARE_STREAM: StreamId = StreamId(u64::MAX - 1);
 /// Most comparisons under way or done on the links that stand.
 const BISECTIONS_MAX: usize = 1024;
 /// The bits of an incarnation in which a line stands.
@@ -105,21 +101,23 @@ impl ForkRepair {
         if let Some(compared) = self.bisections.get_mut(key) {
             compared.their_batch = Some((batch.sequence, batch.hash));
             send_want(ctx, key, (0, 0));
-            request_load(ctx, COMPARE_STREAM, key.1.clone(), batch.sequence, None, 1);
+            ctx.emit(Output::Load(LoadRequest {
+                purpose: LoadPurpose::Compare,
+                log: key.1.clone(),
+                from: batch.sequence,
+                position: None,
+                budget_bytes: 1,
+            }));
         }
     }
 
     /// What is ours there. Gives the line from which on it is found to be ours alone.
-    pub fn handle_our_batch(
-        &mut self,
-        ctx: &mut Context,
-        log: &LogId,
-        from: u64,
-        ours: Option<&Batch>,
-    ) -> Option<u64> {
-        let ours = ours?;
+    pub fn handle_our_batch(&mut self, ctx: &mut Context, reply: &LoadReply) -> Option<u64> {
+        let ours = reply.batches.first()?;
+        let from = reply.from;
         let mut found = None;
-        for (key, compared) in self.bisections.iter_mut().filter(|(key, _)| key.1 == *log) {
+        let bisections = self.bisections.iter_mut();
+        for (key, compared) in bisections.filter(|(key, _)| key.1 == reply.log) {
             let Some((_, hash)) = compared.their_batch.filter(|(first, _)| *first == from) else {
                 continue;
             };
@@ -200,14 +198,13 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
     if let Some((_, next)) = next_republish(logs, log)
         && logs.get(log).is_some_and(|range| next <= range.high)
     {
-        request_load(
-            ctx,
-            REPUBLISH_STREAM,
-            log.clone(),
-            next,
-            None,
-            LOAD_BUDGET_BYTES,
-        );
+        ctx.emit(Output::Load(LoadRequest {
+            purpose: LoadPurpose::Republish,
+            log: log.clone(),
+            from: next,
+            position: None,
+            budget_bytes: LOAD_BUDGET_BYTES,
+        }));
     }
 }
 

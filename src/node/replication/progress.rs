@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Notice, Output, Position, StreamId};
+use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::Target;
 use crate::base::range::LogRange;
@@ -278,15 +278,16 @@ impl SendProgress {
         ctx: &mut Context,
         logs: &Logs,
         receipts: &mut DeliveryTracker,
-        (key, from): ((StreamId, LogId), u64),
-        batches: &[Batch],
-        at: Option<Position>,
+        stream: StreamId,
+        reply: &LoadReply,
     ) -> Option<u64> {
-        if self.handle_gap_loaded(ctx, logs, &key, from, batches, at) {
+        if self.handle_gap_loaded(ctx, logs, stream, reply) {
             return None;
         }
+        let key = (stream, reply.log.clone());
+        let batches = &reply.batches;
         let cursor = self.table.get_mut(&key)?;
-        if cursor.loading_from != Some(from) {
+        if cursor.loading_from != Some(reply.from) {
             return None;
         }
         cursor.loading_from = None;
@@ -318,7 +319,7 @@ impl SendProgress {
                 receipts.confirm(ctx, logs, peer, &key.1, last);
             }
         }
-        cursor.position = at;
+        cursor.position = reply.next_position;
         let high = logs.get(&key.1).map_or(0, |range| logs.last_served(range));
         for batch in batches {
             if batch.last_sequence() >= cursor.next && batch.last_sequence() <= high {
@@ -333,14 +334,13 @@ impl SendProgress {
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        (stream, log): &(StreamId, LogId),
-        from: u64,
-        batches: &[Batch],
-        at: Option<Position>,
+        stream: StreamId,
+        reply: &LoadReply,
     ) -> bool {
-        let fill = self.gap_sends.get_mut(stream);
+        let LoadReply { log, from, .. } = reply;
+        let fill = self.gap_sends.get_mut(&stream);
         let read =
-            |fill: &&mut GapSend| fill.log == *log && fill.progress.loading_from == Some(from);
+            |fill: &&mut GapSend| fill.log == *log && fill.progress.loading_from == Some(*from);
         let Some(GapSend {
             to,
             progress: cursor,
@@ -350,23 +350,23 @@ impl SendProgress {
             return false;
         };
         cursor.loading_from = None;
-        if ctx.links.get(stream).is_none_or(|link| link.is_blocked) {
+        if ctx.links.get(&stream).is_none_or(|link| link.is_blocked) {
             return true;
         }
-        cursor.position = at;
+        cursor.position = reply.next_position;
         let last = logs
             .get(log)
             .map_or(0, |range| logs.last_served(range))
             .min(*to);
-        for batch in batches {
+        for batch in &reply.batches {
             if batch.sequence <= cursor.next && batch.last_sequence() <= last {
-                ctx.send_batch(*stream, batch);
+                ctx.send_batch(stream, batch);
                 cursor.next = batch.last_sequence() + 1;
             }
         }
         // That was all, or the store has no more of it.
-        if cursor.next > last || cursor.next == from {
-            self.gap_sends.remove(stream);
+        if cursor.next > last || cursor.next == *from {
+            self.gap_sends.remove(&stream);
         }
         true
     }
@@ -511,24 +511,11 @@ pub fn renew_after_conflict(ctx: &mut Context, logs: &mut Logs) {
 
 fn load_next(ctx: &mut Context, stream: StreamId, log: &LogId, cursor: &mut Progress) {
     cursor.loading_from = Some(cursor.next);
-    let (from, at) = (cursor.next, cursor.position);
-    request_load(ctx, stream, log.clone(), from, at, LOAD_BUDGET_BYTES);
-}
-
-/// Asks the store for a log's batches, upwards from the one that holds `from`.
-pub fn request_load(
-    ctx: &mut Context,
-    stream: StreamId,
-    log: LogId,
-    from: u64,
-    at: Option<Position>,
-    budget: usize,
-) {
-    ctx.emit(Output::Load {
-        stream,
-        log,
-        from,
-        position: at,
-        budget_bytes: budget,
-    });
+    ctx.emit(Output::Load(LoadRequest {
+        purpose: LoadPurpose::Send(stream),
+        log: log.clone(),
+        from: cursor.next,
+        position: cursor.position,
+        budget_bytes: LOAD_BUDGET_BYTES,
+    }));
 }

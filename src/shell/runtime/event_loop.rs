@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Command, FoundVia, Input, Interface, Notice, Output, Position, StreamId};
+use crate::base::batch::Batch;
+use crate::base::event::{
+    Command, FoundVia, Input, Interface, LoadRequest, Notice, Output, StreamId,
+};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
@@ -52,15 +54,6 @@ enum DeferredInput {
     SaveFailed(Vec<Arc<Batch>>),
 }
 
-/// A read of the store that the core asked for: done one a turn, so that a link that lags does not hold up the others.
-pub(super) struct PendingLoad {
-    pub(super) stream: StreamId,
-    pub(super) log: LogId,
-    pub(super) from: u64,
-    pub(super) position: Option<Position>,
-    pub(super) budget_bytes: usize,
-}
-
 /// The folders of the history that are open from the start, and what each holds.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
@@ -101,7 +94,8 @@ pub struct EventLoop {
     pub(super) ipc_server: Server,
     state: StateDir,
     deferred_inputs: VecDeque<DeferredInput>,
-    pending_loads: VecDeque<PendingLoad>,
+    /// Executed one a turn, so that a link that lags does not delay the others.
+    pending_loads: VecDeque<LoadRequest>,
     /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
     unsaved_batches: Vec<Arc<Batch>>,
     aborted_streams: SortedSet<StreamId>,
@@ -538,19 +532,7 @@ impl EventLoop {
                     self.unsaved_batches.push(batch);
                 }
             }
-            Output::Load {
-                stream,
-                log,
-                from,
-                position: at,
-                budget_bytes: budget,
-            } => self.pending_loads.push_back(PendingLoad {
-                stream,
-                log,
-                from,
-                position: at,
-                budget_bytes: budget,
-            }),
+            Output::Load(request) => self.pending_loads.push_back(request),
             Output::SaveKnownPeer(known) => {
                 self.session
                     .renderer

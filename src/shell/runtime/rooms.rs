@@ -1,10 +1,10 @@
 //! What the loop does with the folders of the history: it opens them, and reads in them for links that lag.
 use std::io;
 
-use crate::base::event::{Command, Input, Notice};
+use crate::base::event::{Command, Input, LoadReply, LoadRequest, Notice};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
-use crate::shell::runtime::event_loop::{EventLoop, PendingLoad};
+use crate::shell::runtime::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
@@ -105,17 +105,14 @@ impl EventLoop {
     }
 
     /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.
-    pub(super) fn load_batches(&mut self, load: PendingLoad) {
-        let PendingLoad {
-            stream,
-            log,
-            from,
-            position: mut next,
-            budget_bytes: budget,
-        } = load;
+    pub(super) fn load_batches(&mut self, request: LoadRequest) {
+        let LoadRequest {
+            purpose, log, from, ..
+        } = request;
+        let mut next = request.position;
         let batches = loop {
             let before = next;
-            match self.store.load(&log, from, &mut next, budget) {
+            match self.store.load(&log, from, &mut next, request.budget_bytes) {
                 Ok(batches) => break batches,
                 Err(error) => self.session.report_read_error(&error),
             }
@@ -123,12 +120,12 @@ impl EventLoop {
                 break Vec::new();
             }
         };
-        self.handle_input(Input::Loaded {
-            stream,
+        self.handle_input(Input::Loaded(LoadReply {
+            purpose,
             log,
             from,
             batches,
             next_position: next,
-        });
+        }));
     }
 }
