@@ -1,4 +1,5 @@
 //! The world: sockets, files, threads, the terminal, and the loop that joins them to the core.
+pub mod commands;
 pub mod config;
 pub mod ipc;
 pub mod net;

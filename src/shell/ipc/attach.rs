@@ -14,7 +14,8 @@ use crate::shell::ipc::connection::is_same_user;
 use crate::shell::ipc::message::{IpcMessage, RESPONSE_BODY_MAX_BYTES, Response, Welcome};
 use crate::shell::ipc::server;
 use crate::shell::session::builder::SessionBuilder;
-use crate::shell::state::state_dir::{lock_directory, read_secret};
+use crate::shell::state::network_keys::{load_network_keys, network_tag};
+use crate::shell::state::state_dir::lock_directory;
 
 /// The least for which a program that does not answer is waited for, in milliseconds.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
@@ -146,11 +147,9 @@ fn read_welcome(
 
 /// The network that this run's own options name.
 fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
-    let path = options.secret_file.as_deref();
-    let secret = path.map(|path| read_secret(path, &mut Vec::new()));
-    Ok(secret
-        .transpose()?
-        .map_or(NetworkTag::OPEN, |secret| secret.network()))
+    Ok(network_tag(
+        load_network_keys(options, &mut Vec::new())?.as_ref(),
+    ))
 }
 
 /// What was given by hand must be as it is with the program that runs, and a secret wherever it is named: it tells who may hear what is said.

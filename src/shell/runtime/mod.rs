@@ -2,3 +2,4 @@
 pub mod event_loop;
 pub mod ipc_requests;
 pub mod rooms;
+pub mod start;

@@ -1,6 +1,6 @@
 //! stderr: short sentences, behind a queue like stdout's, so that a pipe that nobody reads holds up nobody.
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -64,5 +64,13 @@ impl Stderr {
         if let Some(printer) = &self.writer {
             printer.flush(FLUSH_TIMEOUT);
         }
+    }
+}
+
+/// Writes warnings to stderr at once, for a program that has no session yet.
+pub fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        // Nobody is left to be told that stderr is closed.
+        let _ = writeln!(io::stderr(), "{}", text::format_diagnostic(warning));
     }
 }

@@ -1,0 +1,149 @@
+//! `p2pchat history`: prints the stored lines in the one order.
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use crate::base::event::{KnownPeer, Peer};
+use crate::base::identity::PeerId;
+use crate::base::name::{FolderName, Nick, PeerSelector};
+use crate::base::time::WallTime;
+use crate::node::membership::known_peers::{KnownPeers, ResolvedPeer, ambiguity_message};
+use crate::shell::commands::print::{stdout_exit_status, write_stdout};
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::failure::Failure;
+use crate::shell::config::options::Options;
+use crate::shell::config::values::Since;
+use crate::shell::ipc::attach;
+use crate::shell::os::clock::Clock;
+use crate::shell::session::builder;
+use crate::shell::session::history_query;
+use crate::shell::session::history_query::HistoryQuery;
+use crate::shell::session::renderer::Renderer;
+use crate::shell::state::identity_file::read_identity;
+use crate::shell::state::network_keys::{load_network_keys, network_tag};
+use crate::shell::state::state_dir::StateDir;
+use crate::shell::stdio::stderr::print_warnings;
+use crate::shell::store::scan::HistorySource;
+
+/// Prints the stored lines; with a program running in the directory, those of that program's network. Creates, locks and
+/// repairs nothing. Gives the exit status.
+///
+/// # Errors
+/// 1: the selected peer is unknown or ambiguous. 2: options contradict the running program. 78: a file cannot be read.
+pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
+    let mut warnings = Vec::new();
+    let keys = load_network_keys(options, &mut warnings)?;
+    if !options.quiet {
+        print_warnings(&warnings);
+    }
+    let Some(directory) = &options.directory else {
+        return Ok(ExitStatus::Success);
+    };
+    let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut warnings)?;
+    let running = attach::probe_running(directory)?;
+    if let Some(welcome) = &running {
+        attach::check_compatible(options, directory, welcome)?;
+    }
+    let (network, nick) = match &running {
+        Some(welcome) => (welcome.network, &welcome.me.nick),
+        None => (network_tag(keys.as_ref()), &options.username),
+    };
+    let own = read_identity(&directory.join("identity"), &mut warnings);
+    let own = own.ok().flatten().map(|identity| Peer {
+        id: identity.id(),
+        nick: nick.clone(),
+    });
+    let now = Clock::start().now().wall;
+    let query = build_query(options, &known_peers, own.as_ref(), now)?;
+    let mut renderer = create_renderer(options, &known_peers, own.as_ref());
+    let source = HistorySource::Disk(directory.join("history").join(network.dir_name()));
+    let mut stdout = Ok(());
+    let queried =
+        history_query::run_query(&source, network, &query, &mut renderer, now, &mut |out| {
+            stdout = write_stdout(out);
+            out.clear();
+            match &stdout {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.kind().into()),
+            }
+        });
+    match (stdout, queried) {
+        (Ok(()), Err(error)) => Err(unreadable_history(directory, &error)),
+        (stdout, _) => stdout_exit_status(stdout),
+    }
+}
+
+fn unreadable_history(directory: &Path, error: &io::Error) -> Failure {
+    Failure::config(format!(
+        "the history in {} cannot be read: {error}",
+        directory.display()
+    ))
+}
+
+fn build_query(
+    options: &Options,
+    known_peers: &[KnownPeer],
+    own: Option<&Peer>,
+    now: WallTime,
+) -> Result<HistoryQuery, Failure> {
+    let selector = options.to_peer.as_ref();
+    let peer = selector
+        .map(|selector| resolve_peer(selector, known_peers, own))
+        .transpose()?;
+    Ok(HistoryQuery {
+        folders: match peer {
+            Some(_) => vec![FolderName::direct()],
+            None => options.rooms.iter().map(FolderName::from).collect(),
+        },
+        peer,
+        since: options.since.map(|since| match since {
+            Since::At(at) => at,
+            Since::AgoMs(ms) => WallTime(now.0.saturating_sub(ms)),
+        }),
+        search: options.search.clone(),
+        limit: options.count,
+    })
+}
+
+/// The peer whose direct messages are selected, ourselves included.
+fn resolve_peer(
+    selector: &PeerSelector,
+    known_peers: &[KnownPeer],
+    own: Option<&Peer>,
+) -> Result<PeerId, Failure> {
+    let own = own.filter(|own| selector.matches(&own.nick, &own.id));
+    match (
+        KnownPeers::new(known_peers.to_vec()).resolve(selector, &[]),
+        own,
+    ) {
+        (ResolvedPeer::Unique(peer), _) => Ok(peer.id),
+        (ResolvedPeer::Ambiguous(peers), _) => {
+            let candidates = ambiguity_message(&peers);
+            Err(Failure::new(
+                ExitStatus::GeneralError,
+                format!("{selector} {candidates}"),
+            ))
+        }
+        (_, Some(own)) => Ok(own.id),
+        _ => Err(Failure::new(
+            ExitStatus::GeneralError,
+            format!("{selector} is nobody known"),
+        )),
+    }
+}
+
+fn create_renderer(options: &Options, known_peers: &[KnownPeer], own: Option<&Peer>) -> Renderer {
+    // A stored line looks the same whoever reads it, so the reader may be anybody.
+    let reader = Peer {
+        id: PeerId([0; 32]),
+        nick: Nick::new_or_placeholder(""),
+    };
+    let mut renderer = builder::create_renderer(options, io::stdout().is_terminal(), &reader);
+    for known in known_peers {
+        renderer.record_known_name(known.id, &known.nick);
+    }
+    // We are the recipient of direct messages, which are shown by name.
+    if let Some(own) = own {
+        renderer.record_known_name(own.id, &own.nick);
+    }
+    renderer
+}

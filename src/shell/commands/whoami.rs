@@ -1,0 +1,96 @@
+//! `p2pchat whoami`: prints the own name, id, fingerprint and connection code.
+use std::net::SocketAddr;
+
+use crate::base::event::Peer;
+use crate::shell::commands::print::print_text;
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::failure::Failure;
+use crate::shell::config::options::Options;
+use crate::shell::ipc::attach;
+use crate::shell::net::interfaces;
+use crate::shell::state::state_dir::load_own_identity;
+use crate::shell::stdio::stderr::print_warnings;
+use crate::ui::json;
+use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
+
+/// Blank modules around a QR code, so that a scanner finds its edge.
+const QR_BORDER_MODULES: i32 = 2;
+
+/// Prints who we are; with a program running in the directory, under that program's name and port. Creates the identity if
+/// there is none. Gives the exit status.
+///
+/// # Errors
+/// 2: options contradict the running program. 78: the directory, the identity or the secret is unusable. 1: anything else.
+pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
+    let mut warnings = Vec::new();
+    let identity = load_own_identity(options, &mut warnings)?;
+    print_warnings(&warnings);
+    let mut me = Peer {
+        id: identity.id(),
+        nick: options.username.clone(),
+    };
+    let mut port = options.port.unwrap_or(0);
+    let mut interfaces = &options.interfaces;
+    let directory = options.directory.as_deref();
+    let running = directory.map(attach::probe_running).transpose()?.flatten();
+    if let (Some(directory), Some(welcome)) = (directory, &running) {
+        attach::check_compatible(options, directory, welcome)?;
+        me.nick = welcome.me.nick.clone();
+        port = welcome.port;
+        interfaces = &welcome.interfaces;
+    }
+    if port == 0 {
+        port = DEFAULT_PORT;
+    }
+    let code = ConnectionCode::new(me.id, &own_addresses(interfaces, port)?).to_string();
+    if options.json {
+        let mut line = Vec::new();
+        json::append_whoami(&me, Some(&code), &mut line);
+        return print_text(&String::from_utf8_lossy(&line));
+    }
+    let mut out = format!(
+        "name: {me}\nid: {}\nfingerprint: {}\ncode: {code}\n",
+        me.id,
+        me.id.fingerprint()
+    );
+    if options.qr {
+        out.push_str(&render_qr_code(&code)?);
+    }
+    print_text(&out)
+}
+
+/// Every address of the usable interfaces but loopback's, with `port`.
+fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let usable = interfaces::list_usable(interfaces)
+        .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?;
+    let addresses = usable
+        .iter()
+        .filter(|interface| !interface.is_loopback)
+        .flat_map(|interface| &interface.addresses)
+        .map(|(ip, _)| (*ip, port).into());
+    Ok(addresses.collect())
+}
+
+/// A QR code of half blocks, two modules high each; dark on light.
+fn render_qr_code(text: &str) -> Result<String, Failure> {
+    let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
+        Failure::new(
+            ExitStatus::GeneralError,
+            "the code is too long for a picture",
+        )
+    })?;
+    let (size, border) = (code.size(), QR_BORDER_MODULES);
+    let mut out = String::new();
+    for y in (-border..size + border).step_by(2) {
+        for x in -border..size + border {
+            out.push(match (code.get_module(x, y), code.get_module(x, y + 1)) {
+                (false, false) => '█',
+                (false, true) => '▀',
+                (true, false) => '▄',
+                (true, true) => ' ',
+            });
+        }
+        out.push('\n');
+    }
+    Ok(out)
+}

@@ -1,0 +1,213 @@
+//! Starts a run with a session: through the program that already runs in the directory, or as a program of its own.
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+
+use mio::{Poll, Waker};
+
+use crate::base::event::{KnownPeer, Peer};
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::{FolderName, Room};
+use crate::node::context::NodeConfig;
+use crate::node::node::Node;
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::failure::Failure;
+use crate::shell::config::options::Options;
+use crate::shell::ipc::attach;
+use crate::shell::ipc::attach::AttachOutcome;
+use crate::shell::net::interfaces;
+use crate::shell::net::resolver;
+use crate::shell::net::resolver::{HostName, ResolvedQueue};
+use crate::shell::net::tcp::TcpStreams;
+use crate::shell::os::clock::Clock;
+use crate::shell::os::poll::{create_poll, wake};
+use crate::shell::runtime::event_loop;
+use crate::shell::runtime::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
+use crate::shell::session::builder::SessionBuilder;
+use crate::shell::session::exit_policy::SessionMode;
+use crate::shell::session::renderer::Renderer;
+use crate::shell::state::identity_file::random_bytes;
+use crate::shell::state::network_keys::{load_network_keys, network_tag};
+use crate::shell::state::state_dir::{OpenedStateDir, StateDir};
+use crate::shell::stdio::stderr::print_warnings;
+use crate::shell::store::quota::StoreLimits;
+use crate::shell::store::store::Store;
+use crate::wire::code::DEFAULT_PORT;
+use crate::wire::message::ROOMS_MAX;
+
+/// Runs a command that has a session to its end. Gives the exit status.
+///
+/// # Errors
+/// With the status to exit with: the directory, the network or a file of the run is unusable.
+pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Failure> {
+    let clock = Clock::start();
+    let (poll, waker) = create_poll().map_err(|error| Failure::io("no poll can be had", &error))?;
+    let directory = options.directory.clone();
+    let mut builder = SessionBuilder::new(options, mode, poll, waker, clock);
+    let lock = match directory {
+        Some(directory) => match attach::attach_or_lock(&mut builder, &directory)? {
+            AttachOutcome::Exited(status) => return Ok(status),
+            AttachOutcome::Locked(lock) => Some(lock),
+        },
+        None => None,
+    };
+    run_standalone(builder, lock)
+}
+
+/// Runs as a program of its own: `lock` is the directory's, `None` with --ephemeral.
+fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
+    let options = &builder.options;
+    let ipc_server = event_loop::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
+    let OpenedStateDir {
+        state_dir: mut state,
+        identity,
+        known_peers,
+        mut warnings,
+    } = StateDir::open_locked(options, lock)?;
+    let keys = load_network_keys(options, &mut warnings)?;
+    for name in interfaces::missing_names(&options.interfaces) {
+        warnings.push(format!("no interface {name} now: it is used when it comes"));
+    }
+    if !options.quiet {
+        print_warnings(&warnings);
+    }
+    let streams = open_listener(options, &builder.poll)?;
+    let port = streams
+        .port()
+        .map_err(|error| Failure::io("no port can be had", &error))?;
+    let own = Peer {
+        id: identity.id(),
+        nick: options.username.clone(),
+    };
+    // A marker that cannot be read or removed counts as an unclean end, so the logs begin a new incarnation.
+    let resume = state.take_clean_marker().unwrap_or_default();
+    let network = network_tag(keys.as_ref());
+    let (store, opened_folders) =
+        open_store(&state, network, own.id, &options.rooms, resume.is_some())?;
+    let (mut session, signals) = builder.take_or_build(&own, 0)?;
+    record_known_names(&mut session.renderer, &known_peers);
+    let options = builder.options;
+    let node_config = NodeConfig {
+        network,
+        psk: keys.as_ref().map(|keys| *keys.psk()),
+        beacon_key: keys.as_ref().map(|keys| *keys.beacon_key()),
+        nick: own.nick,
+        port,
+        seed: random_bytes()?,
+        transient: matches!(builder.mode, SessionMode::Send | SessionMode::Peers),
+        beacons_enabled: options.multicast.is_some(),
+        known_peers,
+        receipts: state.read_receipts(),
+        resume,
+        identity,
+    };
+    let resolved = ResolvedQueue::default();
+    let resolve_hosts = create_resolver(resolved.clone(), builder.waker);
+    resolve_hosts(
+        options
+            .static_peers
+            .iter()
+            .map(HostName::from_endpoint)
+            .collect(),
+    );
+    let event_loop = EventLoop::new(EventLoopParts {
+        node: Node::new(node_config, builder.clock.now()),
+        poll: builder.poll,
+        clock: builder.clock,
+        store,
+        opened_folders,
+        streams,
+        multicast: event_loop::create_multicast(options.multicast),
+        resolved,
+        resolve_hosts,
+        options,
+        session,
+        signals,
+        ipc_server,
+        state,
+    })
+    .map_err(|error| Failure::io("the loop cannot be started", &error))?;
+    event_loop
+        .run()
+        .map_err(|error| Failure::io("the run had to end", &error))
+}
+
+fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
+    for known in known_peers {
+        renderer.record_known_name(known.id, &known.nick);
+    }
+}
+
+/// A function that looks names up in a thread of their own and puts what it finds into `resolved`.
+///
+/// It owns the waker: the event loop keeps the function as long as it runs. If the last waker went earlier, a wake-up not yet
+/// seen would be lost.
+fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<HostName>)> {
+    Box::new(move |names| {
+        let waker = Arc::clone(&waker);
+        resolver::spawn_resolver(names, resolved.clone(), move || wake(&waker));
+    })
+}
+
+/// Opens the store, and the folders that are open from the start: those of `rooms`, of direct messages and of carried lines,
+/// and of other rooms where own lines are not yet acknowledged.
+fn open_store(
+    state: &StateDir,
+    network: NetworkTag,
+    own: PeerId,
+    rooms: &[Room],
+    clean: bool,
+) -> Result<(Store, OpenedFolders), Failure> {
+    let dir = state.directory().map(|dir| dir.join("history"));
+    let open = || {
+        let mut store = match &dir {
+            Some(dir) => Store::open(dir, network, own, clean, StoreLimits::default())?,
+            None => Store::in_memory(own, network, StoreLimits::default()),
+        };
+        let folders = rooms.iter().map(FolderName::from);
+        let folders = folders.chain([FolderName::direct(), FolderName::carried()]);
+        let opened = folders.map(|folder| Ok((folder.clone(), store.open_folder(&folder)?)));
+        let mut opened = opened.collect::<io::Result<OpenedFolders>>()?;
+        let mut unacknowledged = store.rooms_with_unacknowledged();
+        unacknowledged.retain(|room| !rooms.contains(room));
+        let room_slots = ROOMS_MAX.saturating_sub(rooms.len());
+        for room in unacknowledged.iter().take(room_slots) {
+            let folder = FolderName::from(room);
+            if let Ok(ranges) = store.open_folder(&folder) {
+                opened.push((folder, ranges));
+            }
+        }
+        Ok((store, opened))
+    };
+    open().map_err(|error: io::Error| {
+        let dir = dir.as_deref().unwrap_or(Path::new("memory")).display();
+        let sentence = format!("the history in {dir} cannot be opened: {error}");
+        Failure::new(ExitStatus::ConfigError, sentence)
+    })
+}
+
+/// Listens on the chosen port; without a choice on 9999, or on any free port if that is taken.
+fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
+    let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+    let opened = match options.port {
+        Some(port) => event_loop::listen_tcp(port, poll),
+        None => match event_loop::listen_tcp(DEFAULT_PORT, poll) {
+            Err(error) if is_taken(&error) => event_loop::listen_tcp(0, poll),
+            opened => opened,
+        },
+    };
+    opened.map_err(|error| match options.port {
+        Some(port) if is_taken(&error) => Failure::new(
+            ExitStatus::GeneralError,
+            format!("port {port} is taken: choose another with -p, or -p 0 for any free one"),
+        ),
+        Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
+            ExitStatus::GeneralError,
+            format!(
+                "port {port} is not for this user: choose another with -p, from 1024 up, or -p 0 for any free one"
+            ),
+        ),
+        _ => Failure::io("nobody could dial us", &error),
+    })
+}

@@ -1,0 +1,23 @@
+//! The keys of the network that the options choose: those of `--secret-file`, or none for the open network.
+use crate::base::identity::NetworkTag;
+use crate::shell::config::failure::Failure;
+use crate::shell::config::options::Options;
+use crate::shell::state::state_dir::read_secret;
+use crate::wire::secret::NetworkKeys;
+
+/// `None`: the open network.
+///
+/// # Errors
+/// 78: the secret file is unusable.
+pub fn load_network_keys(
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> Result<Option<NetworkKeys>, Failure> {
+    let path = options.secret_file.as_deref();
+    path.map(|path| read_secret(path, warnings)).transpose()
+}
+
+/// The tag of the network with these keys; without keys, that of the open network.
+pub fn network_tag(keys: Option<&NetworkKeys>) -> NetworkTag {
+    keys.map_or(NetworkTag::OPEN, NetworkKeys::network)
+}
