@@ -4,10 +4,10 @@
 use crate::base::event::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;
-use crate::shell::net::resolver::HostName;
+use crate::wire::code::Endpoint;
 
 /// The commands that make the one of the other, and the places not yet dialed. Rooms joined by hand stay joined.
-pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<HostName>) {
+pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint>) {
     let mut commands = Vec::new();
     if old.username != new.username {
         commands.push(Command::Nick(new.username.clone()));
@@ -24,5 +24,5 @@ pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<HostName
         .static_peers
         .iter()
         .filter(|place| !old.static_peers.contains(place));
-    (commands, places.map(HostName::from_endpoint).collect())
+    (commands, places.cloned().collect())
 }

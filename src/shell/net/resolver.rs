@@ -14,23 +14,6 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Addresses taken of one name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
 
-/// A name to be found, and who is expected there.
-pub struct HostName {
-    pub host: String,
-    pub port: u16,
-    pub peer: Option<PeerId>,
-}
-
-impl HostName {
-    pub fn from_endpoint(place: &Endpoint) -> HostName {
-        HostName {
-            host: place.host.clone(),
-            port: place.port,
-            peer: place.peer,
-        }
-    }
-}
-
 /// An address where perhaps a peer is.
 pub struct Resolved {
     pub address: SocketAddr,
@@ -55,7 +38,7 @@ impl ResolvedQueue {
 
 /// Looks the names up until each was found once; `wake` is called after each that was.
 pub fn spawn_resolver(
-    names: Vec<HostName>,
+    names: Vec<Endpoint>,
     found: ResolvedQueue,
     wake: impl Fn() + Send + 'static,
 ) {

@@ -25,7 +25,7 @@ use crate::shell::config::reload;
 use crate::shell::ipc::server::Server;
 use crate::shell::net::interface_watch::InterfaceWatch;
 use crate::shell::net::multicast::Multicast;
-use crate::shell::net::resolver::{HostName, ResolvedQueue};
+use crate::shell::net::resolver::ResolvedQueue;
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent, TcpStreams};
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, WAKE_TOKEN};
@@ -33,6 +33,7 @@ use crate::shell::os::signals::Signals;
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::store::Store;
+use crate::wire::code::Endpoint;
 
 const LISTENER_TOKEN: Token = Token(2);
 const NETLINK_TOKEN: Token = Token(3);
@@ -68,7 +69,7 @@ pub struct EventLoopParts {
     pub multicast: Multicast,
     pub resolved: ResolvedQueue,
     /// Looks up names, for `found`.
-    pub resolve_hosts: Box<dyn Fn(Vec<HostName>)>,
+    pub resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
     pub options: Options,
     pub session: Session,
     pub signals: Signals,
@@ -86,7 +87,7 @@ pub struct EventLoop {
     pub(super) streams: TcpStreams,
     multicast: Multicast,
     resolved: ResolvedQueue,
-    pub(super) resolve_hosts: Box<dyn Fn(Vec<HostName>)>,
+    pub(super) resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
     pub(super) options: Options,
     interface_watch: InterfaceWatch,
     signals: Signals,

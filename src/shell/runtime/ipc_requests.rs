@@ -4,7 +4,6 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::shell::config::options::OPTION_REPEATS_MAX;
 use crate::shell::ipc::message::{Request, Welcome};
-use crate::shell::net::resolver::HostName;
 use crate::shell::runtime::event_loop::EventLoop;
 
 /// Longest time that a reader is looked for, in milliseconds: a day.
@@ -56,7 +55,7 @@ impl EventLoop {
                 Request::Dial(place) => {
                     let places = &mut self.options.static_peers;
                     if !places.contains(&place) && places.len() < OPTION_REPEATS_MAX {
-                        (self.resolve_hosts)(vec![HostName::from_endpoint(&place)]);
+                        (self.resolve_hosts)(vec![place.clone()]);
                         places.push(place);
                     }
                 }

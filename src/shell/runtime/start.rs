@@ -18,7 +18,7 @@ use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
 use crate::shell::net::interfaces;
 use crate::shell::net::resolver;
-use crate::shell::net::resolver::{HostName, ResolvedQueue};
+use crate::shell::net::resolver::ResolvedQueue;
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{create_poll, wake};
@@ -33,7 +33,7 @@ use crate::shell::state::state_dir::{OpenedStateDir, StateDir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
-use crate::wire::code::DEFAULT_PORT;
+use crate::wire::code::{DEFAULT_PORT, Endpoint};
 use crate::wire::message::ROOMS_MAX;
 
 /// Runs a command that has a session to its end. Gives the exit status.
@@ -104,13 +104,7 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     };
     let resolved = ResolvedQueue::default();
     let resolve_hosts = create_resolver(resolved.clone(), builder.waker);
-    resolve_hosts(
-        options
-            .static_peers
-            .iter()
-            .map(HostName::from_endpoint)
-            .collect(),
-    );
+    resolve_hosts(options.static_peers.clone());
     let event_loop = EventLoop::new(EventLoopParts {
         node: Node::new(node_config, builder.clock.now()),
         poll: builder.poll,
@@ -143,7 +137,7 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
 ///
 /// It owns the waker: the event loop keeps the function as long as it runs. If the last waker went earlier, a wake-up not yet
 /// seen would be lost.
-fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<HostName>)> {
+fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
         resolver::spawn_resolver(names, resolved.clone(), move || wake(&waker));
