@@ -26,5 +26,6 @@ mod order;
 mod relay;
 mod replication;
 mod rooms;
+mod smoke;
 mod storage;
 mod swarm;
