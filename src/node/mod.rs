@@ -8,4 +8,5 @@ pub mod membership;
 pub mod node;
 pub mod query;
 pub mod replication;
+pub mod save_barrier;
 pub mod topology;

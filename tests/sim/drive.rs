@@ -1,12 +1,9 @@
 //! The one way into a node, and how what it wants is carried out.
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use p2pchat::base::batch::Batch;
-use p2pchat::base::event::{
-    Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState, StreamId,
-};
+use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState};
 use p2pchat::base::identity::PeerId;
+use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::lan::{Event, Lan};
 use crate::people::Who;
@@ -102,8 +99,7 @@ impl Lan {
             println!("{:7} {:5} <- {}", self.clock, person.name, brief(&input));
         }
         node.handle(now, input);
-        let mut failed: Vec<Arc<Batch>> = Vec::new();
-        let mut broken: Vec<StreamId> = Vec::new();
+        let mut save_barrier = SaveBarrier::default();
         while let Some(output) = self.people[who].node.as_mut().and_then(|n| n.poll_output()) {
             match &mut self.people[who].dies_after {
                 Some(0) => {
@@ -125,12 +121,15 @@ impl Lan {
             if !(self.people[who].carries)(&output) {
                 continue;
             }
+            let Some(output) = save_barrier.admit(output) else {
+                continue;
+            };
             match output {
                 Output::Save { batch, local } => {
                     let clock = self.clock;
                     let fails = self.chance(self.people[who].disk.flaky);
                     let disk = &mut self.people[who].disk;
-                    let stored = failed.is_empty() && !fails && disk.save(&batch, local, clock);
+                    let stored = !fails && disk.save(&batch, local, clock);
                     self.note(&[
                         who as u64,
                         1,
@@ -140,15 +139,11 @@ impl Lan {
                     ]);
                     match stored {
                         true => self.check_save(who, &batch, local.backfill),
-                        false => failed.push(batch),
+                        false => save_barrier.record_failure(batch),
                     }
                 }
-                Output::Write { stream, .. } if !failed.is_empty() => broken.push(stream),
                 Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
-                Output::Close { stream } => {
-                    broken.retain(|s| *s != stream);
-                    self.close(who, stream);
-                }
+                Output::Close { stream } => self.close(who, stream),
                 Output::SendBeacon { bytes } => self.beacon(who, &bytes),
                 Output::Dial { stream, address } => self.dial(who, stream, address),
                 Output::Load(request) => match self.people[who].disk.slow {
@@ -164,20 +159,10 @@ impl Lan {
                     self.people[who].known.push(known);
                 }
                 Output::SaveReceipts(receipts) => self.people[who].receipts = receipts,
-                Output::Notice(Notice::Chat(chat))
-                    if failed.iter().any(|b| b.hash == chat.batch.hash) => {}
                 Output::Notice(notice) => self.show(who, notice),
             }
         }
-        for stream in broken {
-            if self.air.streams.contains_key(&(who, stream)) {
-                self.close(who, stream);
-                todo.push_front(Input::Closed { stream });
-            }
-        }
-        if !failed.is_empty() {
-            todo.push_front(Input::SaveFailed { batches: failed });
-        }
+        save_barrier.finish(todo, |stream| self.close(who, stream));
     }
 
     fn load(&self, who: Who, request: LoadRequest) -> Input<'static> {

@@ -3,20 +3,17 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::base::batch::Batch;
-use crate::base::event::{
-    Command, FoundVia, Input, Interface, LoadRequest, Notice, Output, StreamId,
-};
+use crate::base::event::{Command, FoundVia, Input, Interface, LoadRequest, Notice, Output};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::base::time::Now;
 use crate::node::node::Node;
+use crate::node::save_barrier::SaveBarrier;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options;
@@ -47,13 +44,6 @@ const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if anothe
 /// Milliseconds that goodbyes may take to go out, and the last lines with them: after a signal all is over within two seconds.
 const GOODBYE_TIMEOUT_MS: u64 = 1_300;
 const SHUTDOWN_TIMEOUT_MS: u64 = 1_800;
-
-/// What carrying out an output led to; the core hears of it when its tray is empty.
-enum DeferredInput {
-    Blocked(StreamId),
-    Closed(StreamId),
-    SaveFailed(Vec<Arc<Batch>>),
-}
 
 /// The folders of the history that are open from the start, and what each holds.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
@@ -94,12 +84,11 @@ pub struct EventLoop {
     pub(super) session: Session,
     pub(super) ipc_server: Server,
     state: StateDir,
-    deferred_inputs: VecDeque<DeferredInput>,
+    /// Inputs that executed outputs led to.
+    pending_inputs: VecDeque<Input<'static>>,
+    save_barrier: SaveBarrier,
     /// Executed one a turn, so that a link that lags does not delay the others.
     pending_loads: VecDeque<LoadRequest>,
-    /// Streams of which a write was dropped behind a failed save, and that save's batches, in this drain.
-    unsaved_batches: Vec<Arc<Batch>>,
-    aborted_streams: SortedSet<StreamId>,
     /// Rooms that are not shown any more, and left when somebody holds what was said there.
     pub(super) rooms_to_leave: SortedSet<Room>,
     buffer: Vec<u8>,
@@ -146,10 +135,9 @@ impl EventLoop {
             session: parts.session,
             ipc_server: parts.ipc_server,
             state: parts.state,
-            deferred_inputs: VecDeque::new(),
+            pending_inputs: VecDeque::new(),
+            save_barrier: SaveBarrier::default(),
             pending_loads: VecDeque::new(),
-            unsaved_batches: Vec::new(),
-            aborted_streams: SortedSet::new(),
             rooms_to_leave: SortedSet::new(),
             buffer: Vec::new(),
         })
@@ -466,12 +454,7 @@ impl EventLoop {
     pub(super) fn handle_input(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.drain_outputs();
-        while let Some(echo) = self.deferred_inputs.pop_front() {
-            let input = match echo {
-                DeferredInput::Blocked(stream) => Input::Blocked { stream },
-                DeferredInput::Closed(stream) => Input::Closed { stream },
-                DeferredInput::SaveFailed(batches) => Input::SaveFailed { batches },
-            };
+        while let Some(input) = self.pending_inputs.pop_front() {
             self.node.handle(self.now, input);
             self.drain_outputs();
         }
@@ -479,19 +462,13 @@ impl EventLoop {
 
     fn drain_outputs(&mut self) {
         while let Some(output) = self.node.poll_output() {
-            self.execute_output(output);
-        }
-        if !self.unsaved_batches.is_empty() {
-            for stream in std::mem::take(&mut self.aborted_streams) {
-                self.streams.abort(stream);
-                self.deferred_inputs
-                    .push_back(DeferredInput::Closed(stream));
+            if let Some(output) = self.save_barrier.admit(output) {
+                self.execute_output(output);
             }
-            self.deferred_inputs
-                .push_back(DeferredInput::SaveFailed(std::mem::take(
-                    &mut self.unsaved_batches,
-                )));
         }
+        let streams = &mut self.streams;
+        self.save_barrier
+            .finish(&mut self.pending_inputs, |stream| streams.abort(stream));
     }
 
     fn execute_output(&mut self, output: Output) {
@@ -507,16 +484,12 @@ impl EventLoop {
                 self.streams
                     .dial(self.poll.registry(), stream, address, &mut changes);
                 if !changes.is_empty() {
-                    self.deferred_inputs
-                        .push_back(DeferredInput::Closed(stream));
+                    self.pending_inputs.push_back(Input::Closed { stream });
                 }
             }
             Output::Write { stream, bytes } => {
-                if !self.unsaved_batches.is_empty() {
-                    self.aborted_streams.insert(stream);
-                } else if self.streams.write(stream, &bytes) {
-                    self.deferred_inputs
-                        .push_back(DeferredInput::Blocked(stream));
+                if self.streams.write(stream, &bytes) {
+                    self.pending_inputs.push_back(Input::Blocked { stream });
                 }
             }
             Output::Close { stream } => {
@@ -524,13 +497,9 @@ impl EventLoop {
                 self.streams.close(stream)
             }
             Output::Save { batch, local } => {
-                let saved = match self.unsaved_batches.is_empty() {
-                    true => self.store.save(&batch, local),
-                    false => Err(ErrorKind::Other.into()),
-                };
-                if let Err(error) = saved {
+                if let Err(error) = self.store.save(&batch, local) {
                     self.session.stderr.debug(|| format!("save: {error}"));
-                    self.unsaved_batches.push(batch);
+                    self.save_barrier.record_failure(batch);
                 }
             }
             Output::Load(request) => self.pending_loads.push_back(request),
@@ -549,11 +518,6 @@ impl EventLoop {
                 // Without the note the next run has carried what its readers have already: a waste, and no harm.
                 let _ = self.state.write_receipts(&receipts);
             }
-            Output::Notice(Notice::Chat(chat))
-                if self
-                    .unsaved_batches
-                    .iter()
-                    .any(|batch| Arc::ptr_eq(batch, &chat.batch)) => {}
             Output::Notice(notice) => self.notify(notice),
         }
     }
