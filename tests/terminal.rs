@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use hosts::program::{Program, SOON};
 use hosts::{Loopback, wait_until};
 use nix::sys::signal::Signal;
-use p2pchat::shell::stdio::stdin::RawMode;
+use p2pchat::shell::stdio::terminal::RawMode;
 use pty::{AtTerminal, command, command_detached};
 
 /// Alice at a terminal, and bob on pipes, who see each other.

@@ -14,7 +14,7 @@ use crate::shell::config::options;
 use crate::shell::config::options::Options;
 use crate::shell::runtime::start::run_session;
 use crate::shell::session::exit_policy::SessionMode;
-use crate::shell::stdio::stdin;
+use crate::shell::stdio::terminal;
 use crate::ui::text;
 
 /// Freeing a block of this many bytes at the start raises glibc's dynamic mmap threshold, and with it the trim threshold, which
@@ -28,7 +28,7 @@ pub fn main() -> ExitStatus {
     match options::from_process().and_then(run_subcommand) {
         Ok(status) => status,
         Err(failure) => {
-            stdin::restore_terminal();
+            terminal::restore();
             // Nobody is left to be told that stderr is closed.
             let _ = writeln!(
                 io::stderr(),

@@ -15,14 +15,16 @@ use crate::shell::os::signals::Signals;
 use crate::shell::session::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, SessionMode,
 };
-use crate::shell::session::history_query::HistoryWorker;
+use crate::shell::session::history_worker::HistoryWorker;
 use crate::shell::session::renderer::Renderer;
 use crate::shell::session::session;
 use crate::shell::session::session::{InputFormat, Session};
+use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::Verbosity;
 use crate::shell::stdio::stdin;
-use crate::shell::stdio::stdin::{RawMode, Stdin};
-use crate::shell::stdio::stdout::OutputWriter;
+use crate::shell::stdio::stdin::Stdin;
+use crate::shell::stdio::terminal;
+use crate::shell::stdio::terminal::RawMode;
 use crate::ui::text;
 
 pub struct SessionBuilder {
@@ -104,7 +106,7 @@ fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, 
     };
     let face = create_renderer(options, reading, me);
     let face = if editing {
-        face.with_editor(session::terminal_columns())
+        face.with_editor(terminal::width_columns())
     } else {
         face
     };

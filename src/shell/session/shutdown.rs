@@ -5,7 +5,7 @@ use crate::base::event::{Command, Delivery};
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::session::Session;
-use crate::shell::stdio::stdin;
+use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
 /// Milliseconds for which the end of a run waits for a reader of stdout that takes nothing.
@@ -117,7 +117,7 @@ impl Session {
             printer.flush(left().max(Duration::from_millis(EDITOR_CLOSE_TIMEOUT_MS)));
             self.transcript.save_printed_positions(store, printer);
         }
-        stdin::restore_terminal();
+        terminal::restore();
         self.stderr.flush();
     }
 

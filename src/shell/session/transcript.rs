@@ -8,7 +8,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::session::renderer::Renderer;
-use crate::shell::stdio::stdout::OutputWriter;
+use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::store::store::Store;
 
 /// What is read from the store at a time, in bytes.

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::shell::stdio::stdout::OutputWriter;
+use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::text;
 
 /// How long the last sentences may take to go out.
