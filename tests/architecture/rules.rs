@@ -1,12 +1,15 @@
-//! The rules of the house.
+//! The rules of the architecture, each as a function from the sources to sentences about violations.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{Named, Source, paths};
+use super::source::{NamedPath, Source, ends_in_pub, paths};
 
-/// Most lines of a file; 600 again once four files are cut in two.
-pub const LINES_MAX: usize = 660;
-/// Who may see whom, beside himself. `lib` is prose; `main` may skip floors.
-const ARROWS: [(&str, &[&str]); 7] = [
+/// Most lines of a file.
+pub const FILE_LINES_MAX: usize = 660;
+/// Most files of a folder, its `mod.rs` included.
+pub const FOLDER_FILES_MAX: usize = 20;
+
+/// Layers, and the layers that each may import beside itself. `lib` holds only prose.
+const LAYERS: [(&str, &[&str]); 7] = [
     ("lib", &[]),
     ("main", &["shell", "node", "ui", "wire", "base"]),
     ("shell", &["node", "ui", "wire", "base"]),
@@ -15,9 +18,42 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("wire", &["base"]),
     ("base", &[]),
 ];
-/// Floors without I/O. `base` is not asked for it by name, but a clock there would be one in the core.
-const PURE: [&str; 3] = ["node", "wire", "base"];
-/// Words that no pure floor may say.
+
+/// Ranks of the folders and files directly in a layer, from the top. A rank imports those below it; members of
+/// one rank do not import each other.
+const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
+    (
+        "shell",
+        &[
+            &["program"],
+            &["commands"],
+            &["runtime"],
+            &["ipc"],
+            &["session"],
+            &["state", "store", "net", "stdio"],
+            &["config", "os"],
+        ],
+    ),
+    (
+        "node",
+        &[
+            &["query"],
+            &["node"],
+            &["replication"],
+            &["membership"],
+            &["discovery"],
+            &["connection"],
+            &["context"],
+            &["link"],
+            &["topology"],
+            &["save_barrier", "timer"],
+        ],
+    ),
+];
+
+/// Layers without I/O. A clock in `base` would be a clock in the core.
+const PURE_LAYERS: [&str; 3] = ["node", "wire", "base"];
+/// Words that no file of a pure layer may contain.
 const IMPURE_WORDS: &[&str] = &[
     "TcpStream",
     "TcpListener",
@@ -52,7 +88,7 @@ const IMPURE_WORDS: &[&str] = &[
     "stderr",
     "thread_local",
 ];
-/// Paths that no pure floor may take, nor anything below them.
+/// Paths that a pure layer may not name, nor anything below them.
 const IMPURE_PATHS: &[&str] = &[
     "std::fs",
     "std::thread",
@@ -64,8 +100,9 @@ const IMPURE_PATHS: &[&str] = &[
     "std::collections::hash_map",
     "std::collections::hash_set",
 ];
-/// Folders of the standard library that hold both: only what is in them may be named, so that the words above tell.
-const MIXED: &[&str] = &[
+/// Modules of the standard library that hold pure and impure items. A pure layer imports their items one by one,
+/// so that [`IMPURE_WORDS`] sees them.
+const MIXED_MODULES: &[&str] = &[
     "std",
     "std::net",
     "std::time",
@@ -74,96 +111,72 @@ const MIXED: &[&str] = &[
     "std::sync",
 ];
 
-/// What breaks a rule, one sentence each. `files`: names below `src/`, and texts.
-pub fn offences(files: &[(&str, &str)]) -> Vec<String> {
+/// All violations, one sentence each. `files` are paths relative to `src/`, with their texts.
+pub fn violations(files: &[(&str, &str)]) -> Vec<String> {
     let sources: Vec<Source> = files
         .iter()
         .map(|(file, text)| Source::new(file, text))
         .collect();
     let mut all = Vec::new();
-    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in &sources {
-        let mut found = whole_file(source);
         let paths = paths(source);
-        for named in &paths {
-            let text = named.path.join("::");
-            if named.path.iter().any(|word| word == "*") {
-                found.push(format!("takes everything: {text}"));
-            }
-            if named.own {
-                match target(&sources, &named.path) {
-                    Some(to) if to.module == source.module => {}
-                    Some(to) if !to.folder => {
-                        if let Some(offence) = arrow(source, to) {
-                            found.push(offence);
-                        }
-                        arrows.entry(source.name()).or_default().insert(to.name());
-                    }
-                    _ => found.push(format!("names no file: crate::{text}")),
-                }
-            }
-        }
-        if PURE.contains(&source.floor()) {
+        let mut found = file_violations(source);
+        found.extend(import_violations(source, &sources, &paths, &mut imports));
+        if PURE_LAYERS.contains(&source.layer()) {
             found.extend(impurities(source, &paths));
         }
-        all.extend(
-            found
-                .iter()
-                .map(|offence| format!("{} {offence}", source.name())),
-        );
+        all.extend(found.iter().map(|text| format!("{} {text}", source.name())));
     }
-    all.extend(circle(&arrows).map(|circle| format!("{circle} is a circle")));
+    all.extend(cycle(&imports).map(|cycle| format!("{cycle} is a cycle")));
+    all.extend(crowded_folders(&sources));
+    all.extend(ambiguous_types(&sources));
+    all.extend(scattered_impls(&sources));
     all
 }
 
-fn whole_file(source: &Source) -> Vec<String> {
+fn file_violations(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
-    if !ARROWS.iter().any(|(floor, _)| *floor == source.floor()) {
-        found.push("is on no floor".to_owned());
+    if !LAYERS.iter().any(|(layer, _)| *layer == source.layer()) {
+        found.push("belongs to no layer".to_owned());
     }
-    if source.module.len() == 1 && !source.folder && source.floor() != "main" {
-        found.push("lies between the floors".to_owned());
+    if source.module.len() == 1 && !source.is_index && source.layer() != "main" {
+        found.push("lies beside the layers".to_owned());
     }
-    if source.lines > LINES_MAX {
+    if let Some(ranks) = ranks(source.layer())
+        && let Some(member) = source.module.get(1)
+        && rank(ranks, member).is_none()
+    {
+        found.push(format!("has no rank in {}", source.layer()));
+    }
+    if source.lines > FILE_LINES_MAX {
         found.push(format!("has {} lines", source.lines));
     }
     let tokens: Vec<&str> = source.tokens.iter().map(String::as_str).collect();
-    if source.folder && !prose_and_modules(&tokens) {
+    if source.is_index && !is_prose_and_modules(&tokens) {
         found.push("holds more than prose and `pub mod`".to_owned());
     }
-    for (i, rest) in tokens.iter().enumerate().map(|(i, _)| (i, &tokens[i..])) {
-        let offence = match rest {
+    for i in 0..tokens.len() {
+        let violation = match &tokens[i..] {
             ["unsafe", ..] => "is unsafe",
-            ["extern", "crate", ..] => "gives a crate another name",
-            ["include", "!", ..] => "includes a file past the house's eyes",
-            ["#", "[", "path", ..] => "bends a module's path",
-            ["use", ..] if reexports(&tokens[..i]) => "exports again (`pub use`)",
+            ["extern", "crate", ..] => "renames a crate",
+            ["include", "!", ..] => "includes code that this test does not read",
+            ["#", "[", "path", ..] => "redirects a module with #[path]",
+            ["use", ..] if ends_in_pub(&tokens[..i]) => "re-exports (`pub use`)",
             _ => continue,
         };
-        found.push(offence.to_owned());
+        found.push(violation.to_owned());
     }
     found
 }
 
-/// Do the words before a `use` end in `pub` or `pub(…)`?
-fn reexports(before: &[&str]) -> bool {
-    match before {
-        [.., "pub"] => true,
-        [.., ")"] => before
-            .iter()
-            .rposition(|t| *t == "(")
-            .is_some_and(|open| open > 0 && before[open - 1] == "pub"),
-        _ => false,
-    }
-}
-
-fn prose_and_modules(mut tokens: &[&str]) -> bool {
+fn is_prose_and_modules(mut tokens: &[&str]) -> bool {
     loop {
         tokens = match tokens {
             [] => return true,
             ["pub", "mod", _, ";", rest @ ..] => rest,
             ["#", "!", "[", rest @ ..] | ["#", "[", rest @ ..] => {
-                match rest.iter().position(|t| *t == "]") {
+                match rest.iter().position(|token| *token == "]") {
                     Some(end) => &rest[end + 1..],
                     None => return false,
                 }
@@ -173,70 +186,173 @@ fn prose_and_modules(mut tokens: &[&str]) -> bool {
     }
 }
 
-/// The file that a path of our own leads to: the longest one on its way.
-fn target<'a>(sources: &'a [Source], path: &[String]) -> Option<&'a Source> {
-    let on_the_way = sources.iter().filter(|s| !s.absolute().is_empty());
-    on_the_way
-        .filter(|source| path.starts_with(&source.module))
-        .max_by_key(|source| source.module.len())
-}
-
-fn arrow(from: &Source, to: &Source) -> Option<String> {
-    let allowed = ARROWS.iter().find(|(floor, _)| *floor == from.floor());
-    let down = allowed.is_some_and(|(_, below)| below.contains(&to.floor()));
-    let fine = down || from.floor() == to.floor();
-    (!fine).then(|| format!("looks up to {}", to.name()))
-}
-
-fn impurities(source: &Source, paths: &[Named]) -> Vec<String> {
+/// Checks where the paths of one file lead, and notes the files it imports.
+fn import_violations(
+    source: &Source,
+    sources: &[Source],
+    paths: &[NamedPath],
+    imports: &mut BTreeMap<String, BTreeSet<String>>,
+) -> Vec<String> {
     let mut found = Vec::new();
-    for word in &source.tokens {
-        if IMPURE_WORDS.contains(&word.as_str()) {
-            found.push(format!("says {word}"));
+    for path in paths {
+        let text = path.segments.join("::");
+        if path.segments.iter().any(|segment| segment == "*") {
+            found.push(format!("imports everything: {text}"));
         }
-    }
-    for named in paths.iter().filter(|named| !named.own) {
-        let text = named.path.join("::").replacen("core::", "std::", 1);
-        let below = |path: &&&str| text == **path || text.starts_with(&format!("{path}::"));
-        if let Some(path) = IMPURE_PATHS.iter().find(below) {
-            found.push(format!("takes {path}"));
+        if !path.is_own {
+            continue;
         }
-        if named.in_use && MIXED.contains(&text.as_str()) {
-            found.push(format!("takes all of {text}"));
-        }
-        if named.path.last().is_some_and(|last| last == "now") {
-            found.push(format!("asks a clock: {text}"));
+        match target(sources, &path.segments) {
+            Some(to) if to.module == source.module => {}
+            Some(to) if !to.is_index => {
+                found.extend(upward_import(source, to));
+                imports.entry(source.name()).or_default().insert(to.name());
+            }
+            _ => found.push(format!("names no file: crate::{text}")),
         }
     }
     found
 }
 
-/// Some circle, if there is one, as `a → b → a`.
-fn circle(arrows: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+/// The file that a path of this crate leads to: the longest module path that begins it.
+fn target<'a>(sources: &'a [Source], path: &[String]) -> Option<&'a Source> {
+    let modules = sources.iter().filter(|source| !source.path().is_empty());
+    modules
+        .filter(|source| path.starts_with(&source.module))
+        .max_by_key(|source| source.module.len())
+}
+
+fn upward_import(from: &Source, to: &Source) -> Option<String> {
+    let (layer, member) = (from.layer(), from.module.get(1));
+    let is_allowed = if layer == to.layer() {
+        match (ranks(layer), member, to.module.get(1)) {
+            (Some(ranks), Some(own), Some(other)) => {
+                own == other || rank(ranks, own) < rank(ranks, other)
+            }
+            _ => true,
+        }
+    } else {
+        let below = LAYERS.iter().find(|(name, _)| *name == layer);
+        below.is_some_and(|(_, below)| below.contains(&to.layer()))
+    };
+    (!is_allowed).then(|| format!("imports upwards: {}", to.name()))
+}
+
+fn ranks(layer: &str) -> Option<&'static [&'static [&'static str]]> {
+    let found = FOLDER_RANKS.iter().find(|(name, _)| *name == layer);
+    found.map(|(_, ranks)| *ranks)
+}
+
+fn rank(ranks: &[&[&str]], member: &str) -> Option<usize> {
+    ranks.iter().position(|rank| rank.contains(&member))
+}
+
+fn impurities(source: &Source, paths: &[NamedPath]) -> Vec<String> {
+    let mut found = Vec::new();
+    for word in &source.tokens {
+        if IMPURE_WORDS.contains(&word.as_str()) {
+            found.push(format!("contains {word}"));
+        }
+    }
+    for path in paths.iter().filter(|path| !path.is_own) {
+        let text = path.segments.join("::").replacen("core::", "std::", 1);
+        let is_below =
+            |impure: &&&str| text == **impure || text.starts_with(&format!("{impure}::"));
+        if let Some(impure) = IMPURE_PATHS.iter().find(is_below) {
+            found.push(format!("names {impure}"));
+        }
+        if path.is_import && MIXED_MODULES.contains(&text.as_str()) {
+            found.push(format!("imports all of {text}"));
+        }
+        if path.segments.last().is_some_and(|last| last == "now") {
+            found.push(format!("reads a clock: {text}"));
+        }
+    }
+    found
+}
+
+/// A cycle of imports, if there is one, as `a → b → a`.
+fn cycle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     fn walk<'a>(
         at: &'a str,
-        arrows: &'a BTreeMap<String, BTreeSet<String>>,
-        way: &mut Vec<&'a str>,
+        imports: &'a BTreeMap<String, BTreeSet<String>>,
+        stack: &mut Vec<&'a str>,
         done: &mut BTreeSet<&'a str>,
     ) -> Option<String> {
-        if let Some(begin) = way.iter().position(|seen| *seen == at) {
-            return Some(format!("{} → {at}", way[begin..].join(" → ")));
+        if let Some(begin) = stack.iter().position(|seen| *seen == at) {
+            return Some(format!("{} → {at}", stack[begin..].join(" → ")));
         }
         if !done.contains(at) {
-            way.push(at);
-            for next in arrows.get(at).into_iter().flatten() {
-                let found = walk(next, arrows, way, done);
+            stack.push(at);
+            for next in imports.get(at).into_iter().flatten() {
+                let found = walk(next, imports, stack, done);
                 if found.is_some() {
                     return found;
                 }
             }
-            way.pop();
+            stack.pop();
             done.insert(at);
         }
         None
     }
     let mut done = BTreeSet::new();
-    arrows
+    imports
         .keys()
-        .find_map(|at| walk(at, arrows, &mut Vec::new(), &mut done))
+        .find_map(|at| walk(at, imports, &mut Vec::new(), &mut done))
+}
+
+fn crowded_folders(sources: &[Source]) -> Vec<String> {
+    let mut files: BTreeMap<&str, usize> = BTreeMap::new();
+    for source in sources {
+        *files.entry(source.folder()).or_default() += 1;
+    }
+    files.retain(|_, count| *count > FOLDER_FILES_MAX);
+    let crowded = files.iter();
+    crowded
+        .map(|(folder, count)| format!("{folder}/ has {count} files"))
+        .collect()
+}
+
+/// Public type names that are defined twice.
+fn ambiguous_types(sources: &[Source]) -> Vec<String> {
+    let mut definitions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources {
+        for (name, _) in source.types().iter().filter(|(_, is_public)| *is_public) {
+            definitions.entry(name).or_default().push(source.name());
+        }
+    }
+    definitions.retain(|_, places| places.len() > 1);
+    let ambiguous = definitions.iter();
+    ambiguous
+        .map(|(name, places)| format!("{name} means two things: {}", places.join(", ")))
+        .collect()
+}
+
+/// Inherent `impl` blocks that lie neither beside their type nor in a folder named after it.
+fn scattered_impls(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        let types = source.types();
+        let folder = source.folder().rsplit('/').next();
+        for name in source.inherent_impls() {
+            let is_beside_type = types.iter().any(|(defined, _)| *defined == name);
+            // The event loop is about to get its folder.
+            let is_pending = name == "EventLoop";
+            if !is_pending && !is_beside_type && folder != Some(&snake_case(name)) {
+                found.push(format!("{} has an impl of {name}", source.name()));
+            }
+        }
+    }
+    found
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in name.char_indices() {
+        if c.is_uppercase() && i > 0 {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
 }

@@ -1,60 +1,130 @@
-//! What a file of `src/` says: its place, its words, the paths that it names. Enough of a lexer that comments and texts are not mistaken for code.
+//! Reads one file of `src/`: its module path, its tokens, the paths it names, the types it defines.
+//!
+//! The lexer knows comments and string literals, so that neither is mistaken for code.
 
-/// A file of `src/`: its module path (`["shell", "store"]`; `["lib"]` and `["main"]` are roots), and what the compiler reads.
+/// A file of `src/`.
 pub struct Source {
+    /// Path relative to `src/`, as `shell/store/disk.rs`.
+    pub file: String,
+    /// Module path, as `["shell", "store", "disk"]`; `["lib"]` and `["main"]` are the crate roots.
     pub module: Vec<String>,
-    /// It may hold nothing but prose and `pub mod`.
-    pub folder: bool,
+    /// A `mod.rs` or `lib.rs`, which may hold prose and `pub mod` only.
+    pub is_index: bool,
     pub lines: usize,
     pub tokens: Vec<String>,
 }
 
-/// A path as written, made absolute: `crate::…` without `crate`, or a foreign crate's from its name.
+/// A path named in a file, resolved to its root.
 #[derive(Debug, PartialEq)]
-pub struct Named {
-    pub path: Vec<String>,
-    pub own: bool,
-    pub in_use: bool,
+pub struct NamedPath {
+    /// Segments after `crate::`, or from the name of a foreign crate on.
+    pub segments: Vec<String>,
+    /// The path starts in this crate.
+    pub is_own: bool,
+    /// The path stands in a `use`.
+    pub is_import: bool,
 }
 
 impl Source {
-    /// `file` is relative to `src/`.
+    /// Reads `text`, the content of `file`, which is relative to `src/`.
     pub fn new(file: &str, text: &str) -> Source {
         let stem = file.strip_suffix(".rs").unwrap_or(file);
         let mut module: Vec<String> = stem.split('/').map(str::to_owned).collect();
-        let folder = module
+        let is_index = module
             .last()
             .is_some_and(|last| last == "mod" || last == "lib");
-        if folder && module.len() > 1 {
+        if is_index && module.len() > 1 {
             module.pop();
         }
         Source {
+            file: file.to_owned(),
             module,
-            folder,
+            is_index,
             lines: text.lines().count(),
-            tokens: tokens(text),
+            tokens: tokenize(text),
         }
     }
 
-    pub fn floor(&self) -> &str {
+    /// The layer this file belongs to: its first folder, or its own name.
+    pub fn layer(&self) -> &str {
         &self.module[0]
     }
 
+    /// The folder this file lies in, relative to `src/`; empty for a file beside `lib.rs`.
+    pub fn folder(&self) -> &str {
+        self.file.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// The module path as text.
     pub fn name(&self) -> String {
         self.module.join("::")
     }
 
-    /// Where `crate::` leads from here: roots have no name of their own there.
-    pub fn absolute(&self) -> Vec<String> {
-        match self.floor() {
+    /// The segments that `self::` stands for; a crate root has none.
+    pub fn path(&self) -> Vec<String> {
+        match self.layer() {
             "lib" | "main" => Vec::new(),
             _ => self.module.clone(),
         }
     }
+
+    /// Types and traits defined here, in whatever scope, and whether each is `pub`.
+    pub fn types(&self) -> Vec<(&str, bool)> {
+        let mut types = Vec::new();
+        for (i, pair) in self.tokens.windows(2).enumerate() {
+            let keyword = pair[0].as_str();
+            if matches!(keyword, "struct" | "enum" | "trait" | "type" | "union") {
+                types.push((pair[1].as_str(), ends_in_pub(&self.tokens[..i])));
+            }
+        }
+        types
+    }
+
+    /// Names of the types that this file has inherent `impl` blocks of.
+    pub fn inherent_impls(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for (i, token) in self.tokens.iter().enumerate() {
+            let starts_item =
+                i == 0 || matches!(self.tokens[i - 1].as_str(), "}" | ";" | "]" | "{");
+            if token == "impl" && starts_item {
+                names.extend(self.inherent_impl(i + 1));
+            }
+        }
+        names
+    }
+
+    /// The type of the `impl` whose header starts at `at`, unless it implements a trait.
+    fn inherent_impl(&self, at: usize) -> Option<&str> {
+        let (mut depth, mut name) = (0, None);
+        for token in &self.tokens[at..] {
+            match token.as_str() {
+                "<" => depth += 1,
+                ">" => depth -= 1,
+                _ if depth > 0 => {}
+                "for" => return None,
+                "{" | "where" => return name,
+                word if is_word(word) => name = Some(word),
+                _ => {}
+            }
+        }
+        None
+    }
 }
 
-/// Words and marks; comments and texts are left out, `::` is one mark.
-fn tokens(text: &str) -> Vec<String> {
+/// Do these tokens end in `pub` or `pub(…)`?
+pub fn ends_in_pub<T: AsRef<str>>(tokens: &[T]) -> bool {
+    match tokens.last().map(AsRef::as_ref) {
+        Some("pub") => true,
+        Some(")") => tokens
+            .iter()
+            .rposition(|token| token.as_ref() == "(")
+            .is_some_and(|open| open > 0 && tokens[open - 1].as_ref() == "pub"),
+        _ => false,
+    }
+}
+
+/// Splits a text into words and punctuation. Comments and literals are left out; `::` is one token.
+fn tokenize(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
     let word = |c: char| c.is_alphanumeric() || c == '_';
@@ -148,14 +218,14 @@ fn after_raw_text(chars: &[char], mut i: usize, hashes: usize) -> usize {
     i
 }
 
-/// Every path in the file, in `use` or in the middle of code, from its root.
-pub fn paths(source: &Source) -> Vec<Named> {
+/// Every path in the file, in a `use` or inside code, resolved to its root.
+pub fn paths(source: &Source) -> Vec<NamedPath> {
     let tokens = &source.tokens;
     let (mut all, mut inline, mut depth) = (Vec::new(), Vec::<(String, i32)>::new(), 0);
     let mut i = 0;
     while i < tokens.len() {
         let next = tokens.get(i + 1).map_or("", String::as_str);
-        let mut module = source.absolute();
+        let mut module = source.path();
         module.extend(inline.iter().map(|(name, _)| name.clone()));
         match tokens[i].as_str() {
             "{" => depth += 1,
@@ -167,13 +237,13 @@ pub fn paths(source: &Source) -> Vec<Named> {
                 inline.push((next.to_owned(), depth + 1));
                 i += 1;
             }
-            // How far a thing is seen is no arrow.
+            // A visibility such as `pub(in crate::node)` imports nothing.
             "(" if next == "in" && i > 0 && tokens[i - 1] == "pub" => {
                 while tokens.get(i + 1).is_some_and(|t| t != ")") {
                     i += 1;
                 }
             }
-            // `impl Trait + use<'a>` is none.
+            // `impl Trait + use<'a>` is no import.
             "use" if next != "<" => {
                 let mut found = Vec::new();
                 i = use_tree(tokens, i + 1, &[], &mut found);
@@ -203,7 +273,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Reads `a::{b, c::*} as d`, up to the end of this branch; gives where to read on.
+/// Reads a branch of a `use` tree, as `a::{b, c::*} as d`. Returns the index behind it.
 fn use_tree(
     tokens: &[String],
     mut i: usize,
@@ -235,30 +305,30 @@ fn use_tree(
     i
 }
 
-fn rooted(path: &[String], module: &[String], in_use: bool) -> Named {
+fn rooted(path: &[String], module: &[String], is_import: bool) -> NamedPath {
     let first = path.first().map_or("", String::as_str);
-    let mut from = match first {
+    let mut segments = match first {
         "crate" | "p2pchat" => Vec::new(),
         "self" => module.to_vec(),
         "super" => module[..module.len().saturating_sub(1)].to_vec(),
         _ => {
-            return Named {
-                path: path.to_vec(),
-                own: false,
-                in_use,
+            return NamedPath {
+                segments: path.to_vec(),
+                is_own: false,
+                is_import,
             };
         }
     };
-    for word in &path[1..] {
-        match word.as_str() {
-            "super" => drop(from.pop()),
+    for segment in &path[1..] {
+        match segment.as_str() {
+            "super" => drop(segments.pop()),
             "self" => {}
-            word => from.push(word.to_owned()),
+            name => segments.push(name.to_owned()),
         }
     }
-    Named {
-        path: from,
-        own: true,
-        in_use,
+    NamedPath {
+        segments,
+        is_own: true,
+        is_import,
     }
 }
