@@ -2,9 +2,9 @@
 //!
 //! Every test has a box of its own, with nothing but loopback.
 
-#[path = "../folders/mod.rs"]
+#[path = "../support/folders/mod.rs"]
 mod folders;
-#[path = "../hosts/mod.rs"]
+#[path = "../support/hosts/mod.rs"]
 mod hosts;
 
 mod chat;
@@ -20,6 +20,7 @@ mod meet;
 mod network;
 mod restart;
 mod send;
+mod stalled_stdout;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The real program on several hosts of a LAN: how they find each other, and what they do when cables, boxes and programs fail.
 
-#[path = "../hosts/mod.rs"]
+#[path = "../support/hosts/mod.rs"]
 mod hosts;
 
 mod copies;
@@ -8,8 +8,10 @@ mod death;
 mod direct;
 mod discovery;
 mod faults;
+mod main_job;
 mod partition;
 mod stopped;
+mod support;
 
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,11 @@
 //! A reader of stdout that stalls holds up nobody, costs no memory, and gets everything in the end.
-mod hosts;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use hosts::program::{SOON, peak};
-use hosts::{Loopback, wait_until};
+use crate::hosts::program::{SOON, peak};
+use crate::hosts::{Loopback, wait_until};
 
 const LINES: usize = 100_000;
 /// Bounded by design; in kB.

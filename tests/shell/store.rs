@@ -1,5 +1,4 @@
 //! The store: what is saved comes back, whatever ended the run, and what is over a quota goes, and nothing else.
-mod folders;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,7 +21,7 @@ use p2pchat::shell::store::read_only::ReadOnlyStore;
 use p2pchat::shell::store::segment;
 use p2pchat::shell::store::store::Store;
 
-use folders::Folder;
+use crate::folders::Folder;
 
 const NET: NetworkTag = NetworkTag::OPEN;
 const GENERAL: &str = "#general";
@@ -886,16 +885,21 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
     // In a mount namespace of its own, this test runs again with a file system of 1 MiB.
     let Some(dir) = std::env::var_os("P2PCHAT_TEST_FULL_DISK") else {
         let script = "mount -t tmpfs -o size=1m tmpfs \"$P2PCHAT_TEST_FULL_DISK\" && exec \"$@\"";
-        let status = Command::new("unshare")
+        let child = Command::new("unshare")
             .args(["-r", "-m", "sh", "-c", script, "sh"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "a_full_disk_takes_all_of_a_batch_or_nothing"])
+            .args([
+                "--exact",
+                "store::a_full_disk_takes_all_of_a_batch_or_nothing",
+            ])
             .env("P2PCHAT_TEST_FULL_DISK", &folder.0)
-            .status()
+            .output()
             .expect("unshare of util-linux is needed");
+        let printed = String::from_utf8_lossy(&child.stdout);
         assert!(
-            status.success(),
-            "see above; needs the right to make a mount namespace"
+            child.status.success() && printed.contains("1 passed"),
+            "needs the right to make a mount namespace: {printed}{}",
+            String::from_utf8_lossy(&child.stderr)
         );
         return;
     };

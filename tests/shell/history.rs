@@ -1,5 +1,4 @@
 //! Looking back: one order wherever the same lines are held, gaps where some are missing, and nothing that nobody signed.
-mod folders;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,7 +16,7 @@ use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::scan::HistorySource;
 use p2pchat::shell::store::store::Store;
 
-use folders::{Folder, NoCore};
+use crate::folders::{Folder, NoCore};
 
 const NET: NetworkTag = NetworkTag::OPEN;
 

@@ -1,10 +1,9 @@
 //! The beacon's sockets and the list of interfaces, in networks made for it: which way of saying is heard where, and what changes bring.
-mod hosts;
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use hosts::{Host, Lan, Loopback, wait_until};
+use crate::hosts::{Host, Lan, Loopback, wait_until};
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::event::Interface;
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};

@@ -1,8 +1,7 @@
 //! The program at a terminal, as a person has it: keys go in at a pseudo-terminal, and what comes out is drawn on a screen.
+#[path = "../support/hosts/mod.rs"]
 mod hosts;
-#[path = "terminal/pty.rs"]
 mod pty;
-#[path = "terminal/screen.rs"]
 mod screen;
 
 use std::env;

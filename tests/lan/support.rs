@@ -1,13 +1,12 @@
 //! The kit itself: cables, programs and their ends are what the tests on hosts take them for.
-mod hosts;
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
-use hosts::program::{Program, SOON};
-use hosts::{Lan, Loopback};
+use crate::hosts::program::{Program, SOON};
+use crate::hosts::{Lan, Loopback};
 
 #[test]
 fn a_program_speaks_and_ends() {

@@ -1,0 +1,12 @@
+//! Parts of the shell without a running program: options, store, history, state directory, standard streams, sockets.
+#[path = "../support/folders/mod.rs"]
+mod folders;
+#[path = "../support/hosts/mod.rs"]
+mod hosts;
+
+mod history;
+mod multicast;
+mod options;
+mod state;
+mod stdio;
+mod store;

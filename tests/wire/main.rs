@@ -1,0 +1,2 @@
+//! Wire formats of `src/wire`.
+mod sealed;
