@@ -2,8 +2,8 @@
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
-use crate::lan::Lan;
-use crate::people::{Who, YEAR_2023, numbered};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, YEAR_2023, numbered};
 use crate::swarm;
 
 const MINUTE: u64 = 60_000;

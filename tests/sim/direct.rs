@@ -3,8 +3,8 @@ use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, Room, Target};
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
 
 fn meet(lan: &mut Lan, a: Who, b: Who) {
     lan.run_until("they are linked", 70_000, |lan| lan.linked(a, b));

@@ -1,5 +1,5 @@
 //! Discovery: who is heard, who is dialed, and when.
-use crate::lan::Lan;
+use crate::support::lan::Lan;
 
 #[test]
 fn lost_beacons_delay_and_do_not_prevent() {

@@ -2,7 +2,7 @@
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::name::{Nick, Room};
 
-use crate::lan::Lan;
+use crate::support::lan::Lan;
 
 fn room(name: &str) -> Room {
     Room::new(name).expect("a room")

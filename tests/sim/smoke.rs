@@ -2,9 +2,9 @@
 use p2pchat::base::event::{Input, Notice, StreamId};
 use p2pchat::base::name::{FolderName, Room};
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
-use crate::stranger::{Stranger, raw};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
+use crate::support::scripted_peer::{Stranger, raw};
 use crate::swarm;
 
 /// Alice and bob run and are linked.

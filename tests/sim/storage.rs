@@ -3,8 +3,8 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::event::Input;
 use p2pchat::base::name::Room;
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
 
 #[test]
 fn a_full_disk_at_the_author_loses_no_line() {

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use p2pchat::base::event::{Command, Input};
 use p2pchat::base::name::{Nick, Room};
 
-use crate::air::Weather;
-use crate::lan::Lan;
-use crate::people::{Who, YEAR_2023};
+use crate::support::lan::Lan;
+use crate::support::network::Weather;
+use crate::support::peer::{Who, YEAR_2023};
 
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
 const DAY: u64 = 86_400_000;

@@ -5,8 +5,8 @@ use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Outpu
 use p2pchat::base::identity::PeerId;
 use p2pchat::node::save_barrier::SaveBarrier;
 
-use crate::lan::{Event, Lan};
-use crate::people::Who;
+use crate::support::lan::{Event, Lan};
+use crate::support::peer::Who;
 
 /// Most wake-ups of one node in a virtual second.
 const WAKES: u64 = 200;

@@ -10,9 +10,9 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation};
 use p2pchat::wire::noise::Handshake;
 
-use crate::lan::Lan;
-use crate::people::{Who, lines};
-use crate::stranger::{Stranger, raw};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, lines};
+use crate::support::scripted_peer::{Stranger, raw};
 
 fn linked(lan: &Lan, who: Who) -> usize {
     lan.people[who]

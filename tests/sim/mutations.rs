@@ -6,9 +6,9 @@ use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 
-use crate::disk::Disk;
-use crate::lan::{Event, Lan};
-use crate::people::{Who, lines, numbered};
+use crate::support::disk::Disk;
+use crate::support::lan::{Event, Lan};
+use crate::support::peer::{Who, lines, numbered};
 
 fn chatting(seed: u64) -> (Lan, Who, Who) {
     let mut lan = Lan::new(seed);

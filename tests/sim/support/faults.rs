@@ -1,8 +1,8 @@
 //! What a script, or the swarm, does to cables, boxes, programs and directories.
 use p2pchat::base::event::Input;
 
-use crate::lan::{Event, KERNEL, Lan};
-use crate::people::Who;
+use crate::support::lan::{Event, KERNEL, Lan};
+use crate::support::peer::Who;
 
 impl Lan {
     /// Nothing passes between these two any more, and nobody is told.
@@ -67,7 +67,8 @@ impl Lan {
                 continue;
             }
             let both = self.air.conns.get_mut(&number).filter(|conn| {
-                let dead = |end: &Option<crate::air::End>| end.is_some_and(|e| !e.open);
+                let dead =
+                    |end: &Option<crate::support::network::End>| end.is_some_and(|e| !e.open);
                 !conn.ends.iter().any(dead) || conn.pipes.iter().any(|pipe| pipe.fin)
             });
             if let Some(conn) = both {

@@ -5,8 +5,8 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room, Target};
 
-use crate::lan::Lan;
-use crate::people::Who;
+use crate::support::lan::Lan;
+use crate::support::peer::Who;
 
 /// Most bytes that a program writes to one link in a minute in which nothing is said; and so many to those that it is not to be linked with.
 const MINUTE_MAX: u64 = 2_048;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::name::Room;
 
-use crate::lan::Lan;
-use crate::people::Who;
+use crate::support::lan::Lan;
+use crate::support::peer::Who;
 
 fn room(number: u64) -> Room {
     Room::new(&format!("#room{number}")).expect("a fit room")

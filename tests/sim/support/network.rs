@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use p2pchat::base::event::StreamId;
 
-use crate::people::Who;
+use crate::support::peer::Who;
 
 /// How the air is. Chances are per mille, times in milliseconds.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What must hold always. A breach panics with a sentence. What must hold at quiet is in [`crate::quiet`].
+//! What must hold always. A breach panics with a sentence. What must hold at quiet is in [`crate::support::convergence`].
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use p2pchat::base::event::{KnownPeer, Notice};
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
 
-use crate::disk::Disk;
-use crate::lan::Lan;
-use crate::people::Who;
+use crate::support::disk::Disk;
+use crate::support::lan::Lan;
+use crate::support::peer::Who;
 
 /// Most bytes that may wait for one link, in the core and in the shell: a write is at most two batches.
 const WAITING_MAX: usize = 1024 * 1024;

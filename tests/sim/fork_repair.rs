@@ -1,8 +1,8 @@
 //! Old copies of a directory, and two programs with one: what was said under used numbers is said again, once, and only what nobody else holds.
 use p2pchat::base::name::Room;
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
 
 fn meet(lan: &mut Lan, a: Who, b: Who) {
     lan.run_until("they are linked", 70_000, |lan| lan.linked(a, b));

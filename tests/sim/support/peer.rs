@@ -9,8 +9,8 @@ use p2pchat::base::time::{Now, Time, WallTime};
 use p2pchat::node::context::{NodeConfig, ResumeState};
 use p2pchat::node::node::Node;
 
-use crate::disk::Disk;
-use crate::lan::Event;
+use crate::support::disk::Disk;
+use crate::support::lan::Event;
 
 pub type Who = usize;
 

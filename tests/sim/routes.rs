@@ -2,8 +2,8 @@
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::name::Room;
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
 
 /// Each is linked with the next, and with nobody else.
 fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [Who; N]) {

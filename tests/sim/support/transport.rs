@@ -1,13 +1,13 @@
-//! How datagrams and bytes get from one to the other: the LAN's side of [`crate::air`].
+//! How datagrams and bytes get from one to the other: the LAN's side of [`crate::support::network`].
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use p2pchat::base::event::{Input, StreamId};
 
-use crate::air::End;
-use crate::lan::{Event, Lan};
-use crate::people::{Host, Who};
+use crate::support::lan::{Event, Lan};
+use crate::support::network::End;
+use crate::support::peer::{Host, Who};
 
 /// Milliseconds after which the kernel gives up a dial that nobody answers.
 const DIAL: u64 = 20_000;

@@ -4,9 +4,9 @@ use p2pchat::base::name::{FolderName, Room};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
-use crate::stranger::Stranger;
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
+use crate::support::scripted_peer::Stranger;
 
 /// What this one said and stored in the room, in order.
 fn said(lan: &Lan, who: Who) -> Vec<String> {

@@ -11,8 +11,8 @@ use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
 use p2pchat::wire::message::{Hello, Message, room_hash};
 use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
 
-use crate::lan::Lan;
-use crate::people::{Who, lines};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, lines};
 
 fn address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 200], 5000))

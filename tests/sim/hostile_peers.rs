@@ -10,9 +10,9 @@ use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation, receipt};
 
-use crate::lan::Lan;
-use crate::people::{Who, lines};
-use crate::stranger::{Stranger, raw};
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, lines};
+use crate::support::scripted_peer::{Stranger, raw};
 
 fn settled(lan: &Lan, who: Who) -> bool {
     lan.people[who]

@@ -9,9 +9,9 @@ use p2pchat::base::name::{FolderName, PeerSelector, Room};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::air::Air;
-use crate::checks::Checks;
-use crate::people::{Host, Person, Who, lines};
+use crate::support::invariants::Checks;
+use crate::support::network::Air;
+use crate::support::peer::{Host, Person, Who, lines};
 
 /// Milliseconds after which the kernel gives up a path that is dead.
 pub const KERNEL: u64 = 14_000;

@@ -7,9 +7,9 @@ use p2pchat::base::range::{GAPS_MAX, LogRange};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
 
-use crate::lan::Lan;
-use crate::people::{Who, numbered};
-use crate::stranger::Stranger;
+use crate::support::lan::Lan;
+use crate::support::peer::{Who, numbered};
+use crate::support::scripted_peer::Stranger;
 
 /// Dora said nine lines, of which bob holds the first three. Ann holds the last three of those that he lacks, and carol all. Dora is gone,
 /// and bob is not up.

@@ -1,7 +1,7 @@
 //! Links: how they come to stand, stay, and end.
 use std::net::SocketAddr;
 
-use crate::lan::Lan;
+use crate::support::lan::Lan;
 
 fn met(lan: &mut Lan, a: usize, b: usize) {
     lan.run_until("they are linked", 2_000, |lan| lan.linked(a, b));
