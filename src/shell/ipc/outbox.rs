@@ -8,8 +8,8 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
-use crate::shell::ipc::message;
-use crate::shell::ipc::message::LogIdWords;
+use crate::shell::ipc::message::message;
+use crate::shell::ipc::message::message::LogIdWords;
 use crate::shell::store::store::Store;
 
 /// Bytes, and pieces, that may be said and not yet stored; then stdin waits.

@@ -1,5 +1,3 @@
-//! The event loop and what it owns.
+//! The event loop and the sources that it polls.
 pub mod event_loop;
-pub mod ipc_requests;
-pub mod rooms;
 pub mod start;

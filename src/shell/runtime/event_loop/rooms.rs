@@ -4,7 +4,7 @@ use std::io;
 use crate::base::event::{Command, Input, LoadReply, LoadRequest, Notice};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
-use crate::shell::runtime::event_loop::EventLoop;
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {

@@ -17,8 +17,8 @@ use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::connection::Connection;
-use crate::shell::ipc::message;
-use crate::shell::ipc::message::{
+use crate::shell::ipc::message::message;
+use crate::shell::ipc::message::message::{
     IpcMessage, LogIdWords, RESPONSE_BODY_MAX_BYTES, Response, Welcome,
 };
 use crate::shell::ipc::outbox::{Outbox, UnresolvedSend};

@@ -3,8 +3,8 @@ use crate::base::event::{Command, Input};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::shell::config::options::OPTION_REPEATS_MAX;
-use crate::shell::ipc::message::{Request, Welcome};
-use crate::shell::runtime::event_loop::EventLoop;
+use crate::shell::ipc::message::message::{Request, Welcome};
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 /// Longest time that a reader is looked for, in milliseconds: a day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
