@@ -237,7 +237,7 @@ impl FolderName {
     pub fn for_log(target: &Target, author: &PeerId, own: &PeerId) -> FolderName {
         match target {
             Target::Room(room) => room.into(),
-            Target::Peer(reader) if reader == own || author == own => FolderName::direct(),
+            Target::Peer(recipient) if recipient == own || author == own => FolderName::direct(),
             Target::Peer(_) => FolderName::carried(),
         }
     }
@@ -283,11 +283,11 @@ impl Target {
         }
     }
 
-    /// The one peer who is to read it.
-    pub fn reader(&self) -> Option<PeerId> {
+    /// The recipient of a direct message; `None` for a room.
+    pub fn recipient(&self) -> Option<PeerId> {
         match self {
             Target::Room(_) => None,
-            Target::Peer(reader) => Some(*reader),
+            Target::Peer(recipient) => Some(*recipient),
         }
     }
 }

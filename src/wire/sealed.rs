@@ -1,6 +1,6 @@
-//! Messages for one reader: Noise's one-way pattern N (Noise specification, revision 34, 7.4) to the X25519 form of the reader's key.
+//! Messages for one recipient: Noise's one-way pattern N (Noise specification, revision 34, 7.4) to the X25519 form of the recipient's key.
 //!
-//! What the seal is bound to, its prologue, is the place of the lines: network, author, incarnation, sequence, reader. So a seal that was
+//! What the seal is bound to, its prologue, is the place of the lines: network, author, incarnation, sequence, recipient. So a seal that was
 //! copied into another batch does not open. The author is told by the batch's signature, not by the seal.
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
@@ -18,17 +18,17 @@ const OVERHEAD_BYTES: usize = 32 + 16;
 /// Longest Noise message, in bytes.
 const MESSAGE_MAX_BYTES: usize = 65_535;
 
-fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, reader: &PeerId) -> Vec<u8> {
+fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId) -> Vec<u8> {
     let mut bytes = PROLOGUE_DOMAIN.to_vec();
     bytes.extend_from_slice(&network.0);
     bytes.extend_from_slice(&log.author.0);
     bytes.extend_from_slice(&log.incarnation.to_be_bytes());
     bytes.extend_from_slice(&sequence.to_be_bytes());
-    bytes.extend_from_slice(&reader.0);
+    bytes.extend_from_slice(&recipient.0);
     bytes
 }
 
-/// The reader has a key of its own, the author has the reader's.
+/// The recipient has a key of its own, the author has the recipient's.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
@@ -45,8 +45,8 @@ fn handshake_config<'a>(
     }
 }
 
-/// Seals lines for the reader of `log`, in base64. `sequence`: of the first of them. `seed`: fresh randomness, used for nothing else.
-/// `None`: the log has no reader, its id is no key, or the text is over 65 487 bytes; a batch's never is.
+/// Seals lines for the recipient of `log`, in base64. `sequence`: of the first of them. `seed`: fresh randomness, used for nothing else.
+/// `None`: the log has no recipient, its id is no key, or the text is over 65 487 bytes; a batch's never is.
 pub fn seal(
     seed: [u8; 32],
     network: &NetworkTag,
@@ -54,11 +54,11 @@ pub fn seal(
     sequence: u64,
     lines: &Lines,
 ) -> Option<String> {
-    let Target::Peer(reader) = &log.target else {
+    let Target::Peer(recipient) = &log.target else {
         return None;
     };
-    let prologue = prologue(network, log, sequence, reader);
-    let key = reader.noise_key()?;
+    let prologue = prologue(network, log, sequence, recipient);
+    let key = recipient.noise_key()?;
     let text = lines.as_str().as_bytes();
     let mut sealed = vec![0; text.len() + OVERHEAD_BYTES];
     let mut state = handshake_config(&prologue, None, Some(&key)).build(seed)?;

@@ -74,7 +74,7 @@ impl Author {
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,
-            sealed: self.target.reader().map(|_| "AAAA"),
+            sealed: self.target.recipient().map(|_| "AAAA"),
         };
         let batch = Batch::sign(&self.identity, &NET, draft);
         self.head = Some(batch.clone());

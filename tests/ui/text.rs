@@ -45,7 +45,7 @@ struct Said<'a> {
 
 fn chat(said: Said<'_>) -> Notice {
     let identity = identity(said.by.0);
-    let sealed = said.target.reader().map(|_| "AAAA");
+    let sealed = said.target.recipient().map(|_| "AAAA");
     let draft = UnsignedBatch {
         log: LogId {
             target: said.target,

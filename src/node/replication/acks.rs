@@ -153,7 +153,7 @@ impl Acks {
             // Who carries need not have what the reader has.
             if let Some(reader) = log
                 .target
-                .reader()
+                .recipient()
                 .filter(|_| !link.is_recipient_of(&log.target))
             {
                 held.low = held.low.max(receipts.acked_up_to(&reader, log) + 1);

@@ -48,7 +48,7 @@ pub fn recipients(ctx: &Context, log: &LogId) -> Vec<StreamId> {
 
 /// Its reader, as long as that is not linked and was not seen to hold all of it.
 pub fn needs_carriers(ctx: &Context, receipts: &DeliveryTracker, range: &LogRange) -> bool {
-    let reader = range.log.target.reader();
+    let reader = range.log.target.recipient();
     reader.is_some_and(|reader| {
         !ctx.stream_by_peer.contains_key(&reader)
             && receipts.acked_up_to(&reader, &range.log) < range.high
@@ -85,7 +85,7 @@ fn can_carry(
     let own = ctx.own_id();
     let (mut of_reader, mut all, mut count) = (0, 0, 0);
     for range in logs.direct_ranges().filter(|range| range.log.author != own) {
-        let Some(to) = range.log.target.reader().filter(|to| *to != own) else {
+        let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
             continue;
         };
         let from = range.low.max(receipts.acked_up_to(&to, &range.log) + 1);

@@ -59,7 +59,7 @@ impl DeliveryTracker {
                     .carried_until
                     .insert(log.clone(), ctx.now.time.0 as i64 + left);
             }
-            if let Some(reader) = log.target.reader() {
+            if let Some(reader) = log.target.recipient() {
                 if log.author == ctx.own_id() {
                     receipts.reported.insert(log.clone(), held);
                 }
@@ -92,13 +92,13 @@ impl DeliveryTracker {
         let now = ctx.now.time.0 as i64;
         let mut text = String::new();
         for (log, held) in self.acked.values().flat_map(SortedMap::iter) {
-            if log.target.reader().is_some() && !self.carried_until.contains_key(log) {
+            if log.target.recipient().is_some() && !self.carried_until.contains_key(log) {
                 text += &format_record(log, *held, 0);
             }
         }
         let mut carried = std::mem::take(&mut self.carried_until);
         carried.retain(|log, until| {
-            let reader = log.target.reader();
+            let reader = log.target.recipient();
             let held = reader.map_or(0, |reader| self.acked_up_to(&reader, log));
             if logs.get(log).is_some_and(|range| held >= range.high) {
                 *until = now + CARRY_DURATION_MS;
@@ -156,7 +156,7 @@ impl DeliveryTracker {
         log: &LogId,
         sequence: u64,
     ) {
-        let reader = log.target.reader();
+        let reader = log.target.recipient();
         let full = !self.acked.contains_key(&peer) && self.acked.len() >= TRACKED_PEERS_MAX;
         if full && !ctx.stream_by_peer.contains_key(&peer)
             || reader.is_some_and(|reader| reader != peer)
@@ -227,7 +227,8 @@ impl DeliveryTracker {
             && let (Some(key), Some(signature)) = (holder.verifying_key(), signature)
             && verify_signature(&key, &signed.0, &signature)
         {
-            let met = self.linked_before.contains(&holder) || log.target.reader() == Some(holder);
+            let met =
+                self.linked_before.contains(&holder) || log.target.recipient() == Some(holder);
             if met || ctx.has_route(log.target.room(), &holder) {
                 return self.confirm(ctx, logs, holder, log, held.high);
             }
@@ -350,7 +351,7 @@ impl DeliveryTracker {
         };
         // A direct message has one who must hold it, whoever else does.
         for (log, high) in heads {
-            let Some(reader) = log.target.reader() else {
+            let Some(reader) = log.target.recipient() else {
                 continue;
             };
             let holds = self.acked_up_to(&reader, log) >= *high;

@@ -199,7 +199,7 @@ impl Replication {
 
     /// What was said to us alone was shown.
     pub fn mark_read(&mut self, ctx: &Context, logs: &Logs, log: LogId, sequence: u64) {
-        let ours = log.target.reader() == Some(ctx.own_id());
+        let ours = log.target.recipient() == Some(ctx.own_id());
         if ours && logs.get(&log).is_some_and(|range| sequence <= range.high) {
             self.acks.mark_read(ctx, log, sequence);
         }
@@ -298,14 +298,16 @@ impl Replication {
             self.fetcher
                 .news_mut()
                 .record_contact(room, peer, Some(stream), ctx.now.time);
-        } else if have.digest.is_some() && target.reader() == Some(peer) {
+        } else if have.digest.is_some() && target.recipient() == Some(peer) {
             // It misses something that was said to it.
             for range in logs.ranges_to(target.clone()) {
                 self.acks.schedule_offer((stream, range.log.clone()));
             }
         }
         // Of what others say to each other alone, we take only what its author gives us to carry.
-        let ours = target.reader().is_none_or(|reader| reader == ctx.own_id());
+        let ours = target
+            .recipient()
+            .is_none_or(|reader| reader == ctx.own_id());
         let sound = |held: &&HaveEntry| {
             held.low <= held.high && held.high <= MAX_SAFE_INTEGER && held.start <= MAX_SAFE_INTEGER
         };
@@ -318,7 +320,7 @@ impl Replication {
                 let key = (stream, log.clone());
                 self.gaps.handle_offer(logs, key, entry);
             }
-            if own && target.reader() == Some(peer) && entry.read > 0 {
+            if own && target.recipient() == Some(peer) && entry.read > 0 {
                 receipts.mark_read_by(ctx, logs, peer, &log, entry.read);
             }
             if let Some(holder) = entry.holder {
@@ -353,7 +355,7 @@ impl Replication {
                 continue;
             } else {
                 self.progress.advance_acked(stream, &log, entry.high);
-                if target.reader().is_some() && covers_entry(logs, &log, entry) {
+                if target.recipient().is_some() && covers_entry(logs, &log, entry) {
                     match ours {
                         true => self.acks.schedule_ack((stream, log.clone())),
                         false => receipts.confirm(ctx, logs, peer, &log, entry.high),
@@ -385,7 +387,7 @@ impl Replication {
 
     /// The author of what we carry is there: its reader may have got it while it was away, and is to say so again.
     pub(super) fn request_reader_ack(&mut self, ctx: &Context, log: &LogId) {
-        let reader = log.target.reader();
+        let reader = log.target.recipient();
         if let Some(stream) = reader.and_then(|reader| ctx.stream_by_peer.get(&reader)) {
             self.acks.schedule_immediate_offer(*stream, log);
         }

@@ -43,7 +43,7 @@ impl Replication {
             None
         };
         let shared = can_receive_over(ctx, logs, receipts, link, &batch.log);
-        let reader = batch.log.target.reader();
+        let reader = batch.log.target.recipient();
         let ours = reader.is_none_or(|reader| reader == ctx.own_id());
         if self.fork_repair.is_expected(&key, &batch) {
             let own = batch.log.author.verifying_key();

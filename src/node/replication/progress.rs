@@ -222,7 +222,7 @@ impl SendProgress {
             let Some(log) = parse_log_id(&target, want.sender, &want.incarnation) else {
                 continue;
             };
-            if target.reader().is_some() && !recipients(ctx, &log).contains(&stream) {
+            if target.recipient().is_some() && !recipients(ctx, &log).contains(&stream) {
                 continue;
             }
             let key = (stream, log);
@@ -496,7 +496,7 @@ pub fn send_have(
 pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Option<Target> {
     let target = Target::parse(target)?;
     let link = ctx.links.get(&stream)?;
-    (target.reader().is_some() || link.is_recipient_of(&target)).then_some(target)
+    (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
 }
 
 /// Others hold something else under our numbers: go on under new ones.

@@ -224,7 +224,7 @@ impl Transcript {
     }
 
     fn update_read_mark(&mut self, batch: &Batch) {
-        if batch.log.target.reader() == Some(self.own_id) {
+        if batch.log.target.recipient() == Some(self.own_id) {
             self.read_marks
                 .insert(batch.log.clone(), batch.last_sequence());
         }

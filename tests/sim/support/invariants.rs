@@ -202,7 +202,7 @@ impl Lan {
             batch.lamport
         );
         // Who carries forgets what the reader has, and may be given it once more.
-        let reader = batch.log.target.reader();
+        let reader = batch.log.target.recipient();
         let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
         if let Some((last, _)) = ledger.heads.get(&batch.log)
             && batch.last_sequence() <= *last
