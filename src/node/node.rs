@@ -20,7 +20,7 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
 use crate::node::replication::ingest::IngestOutcome;
 use crate::node::replication::logs::Logs;
-use crate::wire::message::Message;
+use crate::wire::message::{ByeReason, Message};
 
 pub struct Node {
     pub(super) ctx: Context,
@@ -358,7 +358,12 @@ impl Node {
                             .handle_batch(ctx, logs, receipts, stream, bytes);
                         if verdict == IngestOutcome::ProtocolViolation {
                             self.ctx.counters.broken_links += 1;
-                            liveness::close(&mut self.ctx, stream, "broken", &mut events);
+                            liveness::close(
+                                &mut self.ctx,
+                                stream,
+                                ByeReason::InvalidMessage,
+                                &mut events,
+                            );
                         }
                     }
                     LinkEvent::Down {
@@ -537,13 +542,13 @@ impl Node {
             }
             Message::Bye { reason } => {
                 // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
-                if reason == "twin" {
+                if reason == ByeReason::DuplicateIdentity {
                     return self
                         .handshakes
                         .report_duplicate(ctx, None, None, Some(peer));
                 }
-                liveness::handle_bye(ctx, stream, reason == "duplicate", events);
-                if reason == "leave" {
+                liveness::handle_bye(ctx, stream, reason == ByeReason::Duplicate, events);
+                if reason == ByeReason::Leave {
                     self.dialer.forget_peer(&peer.id);
                     self.routes.remove_peer(ctx, &peer.id, run);
                 }

@@ -1,7 +1,7 @@
 //! All that one peer says to another inside the cipher, but for batches. JSON; unknown fields and types are ignored, so that the protocol can grow.
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::base::batch::LogId;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
@@ -42,9 +42,69 @@ pub enum Message {
     },
     /// The link ends: `leave`, `duplicate` or `twin`.
     Bye {
-        reason: String,
+        reason: ByeReason,
     },
     Unknown,
+}
+
+/// Why a link is closed: the `reason` of a `bye`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByeReason {
+    /// `leave`: the sender's program ends.
+    Leave,
+    /// `duplicate`: another link to the same peer stays.
+    Duplicate,
+    /// `twin`: another program with the receiver's key is linked.
+    DuplicateIdentity,
+    /// `full`: the sender has as many links as it may have.
+    Full,
+    /// `other`: the sender dialed the address to reach another peer.
+    UnexpectedPeer,
+    /// `broken`: a frame or message was invalid.
+    InvalidMessage,
+    /// `silent`: the receiver did not answer pings in time.
+    Silent,
+    /// A word that this version does not know; written as `unknown`.
+    Unknown,
+}
+
+impl ByeReason {
+    fn as_str(self) -> &'static str {
+        match self {
+            ByeReason::Leave => "leave",
+            ByeReason::Duplicate => "duplicate",
+            ByeReason::DuplicateIdentity => "twin",
+            ByeReason::Full => "full",
+            ByeReason::UnexpectedPeer => "other",
+            ByeReason::InvalidMessage => "broken",
+            ByeReason::Silent => "silent",
+            ByeReason::Unknown => "unknown",
+        }
+    }
+
+    fn parse(word: &str) -> ByeReason {
+        use ByeReason::{
+            Duplicate, DuplicateIdentity, Full, InvalidMessage, Leave, Silent, UnexpectedPeer,
+        };
+        [
+            Leave,
+            Duplicate,
+            DuplicateIdentity,
+            Full,
+            UnexpectedPeer,
+            InvalidMessage,
+            Silent,
+        ]
+        .into_iter()
+        .find(|reason| reason.as_str() == word)
+        .unwrap_or(ByeReason::Unknown)
+    }
+}
+
+impl Serialize for ByeReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// The first message of either side.
@@ -206,7 +266,7 @@ impl MessageFields {
                 username: self.username?,
             },
             "bye" => Message::Bye {
-                reason: self.reason?,
+                reason: ByeReason::parse(&self.reason?),
             },
             _ => Message::Unknown,
         })

@@ -7,7 +7,7 @@ use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation};
+use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation};
 use p2pchat::wire::noise::Handshake;
 
 use crate::support::lan::Lan;
@@ -93,7 +93,7 @@ fn a_flood_of_links_is_bounded() {
     let mut last = Stranger::greeted(&mut lan, alice, 700);
     let words = last.read(&mut lan).into_iter();
     let words: Vec<_> = words.filter_map(|f| Message::parse(&f.payload)).collect();
-    assert!(matches!(&words[..], [Message::Bye { reason }] if reason == "full"));
+    assert!(matches!(&words[..], [Message::Bye { reason }] if *reason == ByeReason::Full));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Have, HaveEntry, Message, format_incarnation, receipt};
+use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation, receipt};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{Who, lines};
@@ -137,7 +137,7 @@ fn a_thousand_names_do_not_switch_the_warning_off() {
         };
         hello.username = format!("mallory-{n}");
         other.say(&mut lan, &Message::Hello(hello));
-        let reason = "leave".into();
+        let reason = ByeReason::Leave;
         other.say(&mut lan, &Message::Bye { reason });
     }
     assert!(lan.people[alice].known.len() < 1_100);
@@ -388,7 +388,7 @@ fn who_cries_twin_is_named_and_does_no_harm() {
     lan.say(alice, "one");
     let mut liar = Stranger::greeted(&mut lan, alice, 1);
     for n in 0..10 {
-        let reason = "twin".into();
+        let reason = ByeReason::DuplicateIdentity;
         liar.say(&mut lan, &Message::Bye { reason });
         lan.say(alice, &format!("line {n}"));
     }

@@ -12,7 +12,7 @@ use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
 use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
-use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
+use crate::wire::message::{ByeReason, Hello, Message, ROOMS_MAX, room_hash};
 use crate::wire::noise::{Handshake, HandshakeStatus, Transport};
 
 /// Most unfinished handshakes of those who dialed us, and as many dials of our own: the first must not be in the way of the second.
@@ -300,11 +300,11 @@ impl Handshakes {
         if peer != ctx.own_id() && unfinished.expected_peer.is_some_and(|meant| meant != peer) {
             let nick = Nick::new_or_placeholder(&hello.username);
             events.push(LinkEvent::UnexpectedPeer(stream, Peer { id: peer, nick }));
-            return self.reject(ctx, stream, "other", events);
+            return self.reject(ctx, stream, ByeReason::UnexpectedPeer, events);
         }
         let more = peer != ctx.own_id() && !ctx.stream_by_peer.contains_key(&peer);
         if more && !reserve_link_slot(ctx, &peer, hello.passing, events) {
-            return self.reject(ctx, stream, "full", events);
+            return self.reject(ctx, stream, ByeReason::Full, events);
         }
         if !std::mem::replace(&mut unfinished.is_hello_sent, true) {
             let (hello, mut bytes) = (
@@ -330,10 +330,10 @@ impl Handshakes {
             }
             let smaller_dialed = |s: StreamId| s.is_dialed() == (ctx.own_id() < peer);
             if smaller_dialed(old) && !smaller_dialed(stream) {
-                self.reject(ctx, stream, "duplicate", events);
+                self.reject(ctx, stream, ByeReason::Duplicate, events);
                 return;
             }
-            liveness::disconnect(ctx, old, "duplicate", true, events);
+            liveness::disconnect(ctx, old, ByeReason::Duplicate, true, events);
         }
         self.establish(ctx, stream, hello, rest, events);
     }
@@ -406,7 +406,7 @@ impl Handshakes {
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
-        reason: &str,
+        reason: ByeReason,
         events: &mut Vec<LinkEvent>,
     ) {
         if let Some(unfinished) = self.pending.remove(&stream) {
@@ -416,10 +416,7 @@ impl Handshakes {
                 let (mut plain, mut bytes) = (Vec::new(), Vec::new());
                 write_frame(
                     FrameKind::Message,
-                    &Message::Bye {
-                        reason: reason.into(),
-                    }
-                    .encode(),
+                    &Message::Bye { reason }.encode(),
                     &mut plain,
                 );
                 if session.seal(&plain, &mut bytes).is_ok() {
@@ -571,12 +568,12 @@ impl Handshakes {
             };
             match parked.and_then(other_run) {
                 Some(old) if answered => {
-                    let reason = "twin".into();
+                    let reason = ByeReason::DuplicateIdentity;
                     ctx.send(old, &Message::Bye { reason });
-                    self.reject(ctx, stream, "twin", events);
+                    self.reject(ctx, stream, ByeReason::DuplicateIdentity, events);
                 }
                 // The old run did not answer: its end puts the new one in its place.
-                Some(old) => liveness::disconnect(ctx, old, "duplicate", false, events),
+                Some(old) => liveness::disconnect(ctx, old, ByeReason::Duplicate, false, events),
                 None => self.fail(ctx, stream, events),
             }
         }
@@ -643,7 +640,7 @@ fn reserve_link_slot(
     let spare = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
     match spare.min() {
         Some((_, stream)) if ctx.topology.is_wanted(peer) => {
-            liveness::close(ctx, stream, "full", events);
+            liveness::close(ctx, stream, ByeReason::Full, events);
             true
         }
         _ => false,

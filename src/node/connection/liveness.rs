@@ -6,7 +6,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::wire::frame::{Frame, FrameKind};
-use crate::wire::message::Message;
+use crate::wire::message::{ByeReason, Message};
 
 /// Silence after which a link is pinged, in milliseconds.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
@@ -59,7 +59,7 @@ pub fn handle_bytes(
     push_frames(stream, frames, events);
     if opened.is_err() || !fits {
         ctx.counters.broken_links += 1;
-        close(ctx, stream, "broken", events);
+        close(ctx, stream, ByeReason::InvalidMessage, events);
     }
 }
 
@@ -95,7 +95,7 @@ pub fn handle_bye(
 }
 
 /// Ends a link with a word of why.
-pub fn close(ctx: &mut Context, stream: StreamId, reason: &str, events: &mut Vec<LinkEvent>) {
+pub fn close(ctx: &mut Context, stream: StreamId, reason: ByeReason, events: &mut Vec<LinkEvent>) {
     disconnect(ctx, stream, reason, false, events);
 }
 
@@ -103,17 +103,12 @@ pub fn close(ctx: &mut Context, stream: StreamId, reason: &str, events: &mut Vec
 pub fn disconnect(
     ctx: &mut Context,
     stream: StreamId,
-    reason: &str,
+    reason: ByeReason,
     replaced: bool,
     events: &mut Vec<LinkEvent>,
 ) {
     if ctx.links.contains_key(&stream) {
-        ctx.send(
-            stream,
-            &Message::Bye {
-                reason: reason.into(),
-            },
-        );
+        ctx.send(stream, &Message::Bye { reason });
         ctx.flush();
         ctx.emit(Output::Close { stream });
         remove_link(ctx, stream, replaced, events);
@@ -204,7 +199,7 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         ping(ctx, stream);
     }
     for stream in dead {
-        close(ctx, stream, "silent", events);
+        close(ctx, stream, ByeReason::Silent, events);
     }
 }
 
@@ -220,6 +215,6 @@ pub fn deadline(ctx: &Context) -> Option<Time> {
 /// Goodbye to everybody.
 pub fn close_all(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     for stream in ctx.links.keys().copied().collect::<Vec<_>>() {
-        close(ctx, stream, "leave", events);
+        close(ctx, stream, ByeReason::Leave, events);
     }
 }

@@ -18,6 +18,7 @@ use crate::node::discovery::static_peers;
 use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{Beacon, BeaconKind};
+use crate::wire::message::ByeReason;
 
 /// Beacons in quick succession after the start and when an interface appears: milliseconds from each to the next.
 const STARTUP_BEACON_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
@@ -576,7 +577,7 @@ impl Dialer {
             .filter(|(_, at)| **at + PRUNE_AFTER_MS <= now);
         for (peer, _) in long.take(most) {
             if let Some(stream) = spare.get(peer) {
-                liveness::close(ctx, *stream, "full", events);
+                liveness::close(ctx, *stream, ByeReason::Full, events);
             }
         }
     }
