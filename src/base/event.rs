@@ -1,8 +1,10 @@
 //! The vocabulary between the core and the world: what comes in, what is to be done, what a person may want to know.
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::batch::{Batch, LocalFields, LogId};
+use super::error_code::{ErrorCode, Refusal};
 use super::identity::PeerId;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
@@ -276,8 +278,8 @@ pub struct Peer {
 }
 
 /// `bob~k7mq`
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}~{}", self.nick, self.id.short())
     }
 }
@@ -370,7 +372,7 @@ pub enum Notice {
     /// The reader meant; else a code for scripts and why it is refused.
     Resolved {
         request_id: u64,
-        result: Result<PeerId, (&'static str, String)>,
+        result: Result<PeerId, Refusal>,
     },
     /// The rooms joined; the first is spoken in.
     Rooms(Vec<Room>),
@@ -391,7 +393,7 @@ pub enum Notice {
     },
     /// Something failed, or was refused. `code` is for scripts.
     Error {
-        code: &'static str,
+        code: ErrorCode,
         content: String,
     },
 }

@@ -1,4 +1,5 @@
 //! The dispatcher: hands each input to the features it concerns. It decides nothing.
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -241,11 +242,11 @@ impl Node {
                     action,
                 ),
                 Some(room) => ctx.notify(Notice::Error {
-                    code: "room",
+                    code: ErrorCode::Room,
                     content: format!("not in {room}: /join {room} first"),
                 }),
                 None => ctx.notify(Notice::Error {
-                    code: "room",
+                    code: ErrorCode::Room,
                     content: "in no room: /join one first".into(),
                 }),
             },
@@ -276,11 +277,11 @@ impl Node {
                     self.replication.room_left(&mut self.ctx, &room);
                 }
                 Some(room) => ctx.notify(Notice::Error {
-                    code: "room",
+                    code: ErrorCode::Room,
                     content: format!("not in {room}"),
                 }),
                 None => ctx.notify(Notice::Error {
-                    code: "room",
+                    code: ErrorCode::Room,
                     content: "in no room".into(),
                 }),
             },

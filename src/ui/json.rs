@@ -10,6 +10,7 @@ use super::command::{self, UserCommand};
 use super::text;
 use crate::base::batch::Batch;
 use crate::base::batch::LogId;
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Chat, Notice, Peer, PeerInfo};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -78,9 +79,11 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             line.finish();
         }
         Notice::Settled | Notice::Resolved { .. } => {}
-        Notice::KeyMismatch { .. } => append_warning("other-key", notice, out),
-        Notice::DuplicateIdentity { .. } => append_warning("twin", notice, out),
-        Notice::Error { code, content } => append_error(code, content, out),
+        Notice::KeyMismatch { .. } => append_warning(ErrorCode::OtherKey, notice, out),
+        Notice::DuplicateIdentity { .. } => {
+            append_warning(ErrorCode::DuplicateIdentity, notice, out)
+        }
+        Notice::Error { code, content } => append_error(*code, content, out),
     }
 }
 
@@ -104,14 +107,14 @@ pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
 }
 
 /// `code` is for scripts, `content` one sentence for people.
-pub fn append_error(code: &str, content: &str, out: &mut Vec<u8>) {
+pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("error", out);
-    line.string("code", code);
+    line.string("code", code.as_str());
     line.string("content", content);
     line.finish();
 }
 
-fn append_warning(code: &str, notice: &Notice, out: &mut Vec<u8>) {
+fn append_warning(code: ErrorCode, notice: &Notice, out: &mut Vec<u8>) {
     if let Some(sentence) = text::notice_warning(notice) {
         append_error(code, &sentence, out);
     }

@@ -40,7 +40,7 @@ pub enum Message {
     Profile {
         username: String,
     },
-    /// The link ends: `leave`, `duplicate` or `twin`.
+    /// The sender closes the link.
     Bye {
         reason: ByeReason,
     },

@@ -80,7 +80,7 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     let prologue = prologue(network, &batch.log, batch.sequence, &own);
     let secret = identity.noise_secret();
     let mut text = vec![0; length];
-    // A reader of this pattern draws nothing at random.
+    // A responder of this pattern draws nothing at random.
     let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::{Chat, Command, FoundVia, Notice, Peer, PeerInfo, PeerState};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
@@ -307,7 +308,7 @@ fn stderr_says_what_happened_to_a_name() {
     .unwrap();
     assert!(twin.contains("--dir") && twin.contains("--ephemeral"));
     let error = Notice::Error {
-        code: "disk",
+        code: ErrorCode::Store,
         content: "the disk is full".into(),
     };
     let sentence = text::notice_diagnostic(&error);
@@ -392,13 +393,13 @@ fn json_lines_are_the_contracts() {
     );
     let mut out = Vec::new();
     json::append_ready(&peer(2, "bob"), 9999, &mut out);
-    json::append_error("usage", "no \u{202e}", &mut out);
+    json::append_error(ErrorCode::InvalidLine, "no \u{202e}", &mut out);
     json::append_whoami(&peer(2, "bob"), Some("abc"), &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!(
             "{{\"type\":\"ready\",{who},\"port\":9999}}\n\
-             {{\"type\":\"error\",\"code\":\"usage\",\"content\":\"no \\u202e\"}}\n\
+             {{\"type\":\"error\",\"code\":\"line\",\"content\":\"no \\u202e\"}}\n\
              {{\"type\":\"self\",{who},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
             id.fingerprint()
         )

@@ -1,6 +1,7 @@
 //! Addresses given by hand, and who is meant by them.
 use std::net::SocketAddr;
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{FoundVia, Notice, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::time::Time;
@@ -97,7 +98,7 @@ pub fn report_mismatches(all: &mut [StaticPeer], ctx: &mut Context) {
             let (address, short) = (all[i].candidate.address, meant.short());
             let content =
                 format!("WARNING: {address} IS NOT ~{short}, who was named: {peer} answers there");
-            let code = "key";
+            let code = ErrorCode::WrongKey;
             ctx.notify(Notice::Error { code, content });
         }
     }

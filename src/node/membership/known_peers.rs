@@ -1,6 +1,7 @@
 //! Known peers: which key came with which name, and which key the user means by it.
 use std::fmt::Write as _;
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{KnownPeer, Notice, Output, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, PeerSelector};
@@ -86,7 +87,7 @@ impl KnownPeers {
             claims.reported_names.insert(peer.nick.clone());
             if let Some(bound) = bound {
                 ctx.notify(Notice::Error {
-                    code: "bound",
+                    code: ErrorCode::BoundName,
                     content: key_mismatch_message(peer, &bound),
                 });
             }

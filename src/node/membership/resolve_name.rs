@@ -1,5 +1,6 @@
 //! To whom a direct message is said: a name becomes a key, now or when its bearer comes.
 
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
@@ -114,7 +115,13 @@ impl NameResolution {
                 self.pending.push(pending);
                 continue;
             }
-            let is_you = || Err(("target", "that is you".to_owned()));
+            let refuse = |code, why| {
+                Err(Refusal {
+                    code,
+                    content: format!("not sent to {}: {why}", pending.selector),
+                })
+            };
+            let is_you = || refuse(ErrorCode::Target, "that is you".to_owned());
             let reader = match meant {
                 ResolvedPeer::Unique(peer) if peer.id == ctx.own_id() => is_you(),
                 ResolvedPeer::Unique(peer) => {
@@ -124,19 +131,19 @@ impl NameResolution {
                 ResolvedPeer::NotFound if pending.selector.matches(&ctx.nick, &ctx.own_id()) => {
                     is_you()
                 }
-                ResolvedPeer::NotFound => Err(("target", UNKNOWN_NAME.to_owned())),
-                ResolvedPeer::Ambiguous(peers) => Err(("target", ambiguity_message(&peers))),
+                ResolvedPeer::NotFound => refuse(ErrorCode::Target, UNKNOWN_NAME.to_owned()),
+                ResolvedPeer::Ambiguous(peers) => {
+                    refuse(ErrorCode::Target, ambiguity_message(&peers))
+                }
                 ResolvedPeer::KeyMismatch { peer, bound } => {
-                    Err(("key", key_mismatch_message(&peer, &bound)))
+                    refuse(ErrorCode::WrongKey, key_mismatch_message(&peer, &bound))
                 }
             };
-            let reader = reader
-                .map_err(|(code, why)| (code, format!("not sent to {}: {why}", pending.selector)));
             match (pending.on_resolved, reader) {
                 (OnResolved::Send { lines, action }, Ok(reader)) => {
                     ready.push((reader, lines, action))
                 }
-                (OnResolved::Send { .. }, Err((code, content))) => {
+                (OnResolved::Send { .. }, Err(Refusal { code, content })) => {
                     ctx.notify(Notice::Error { code, content });
                 }
                 (OnResolved::Reply { serial }, reader) => ctx.notify(Notice::Resolved {

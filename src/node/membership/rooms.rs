@@ -1,5 +1,6 @@
 //! The rooms joined, and which of them are shared with whom.
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
 use crate::base::table::SortedSet;
@@ -54,7 +55,7 @@ impl Rooms {
         }
         if self.joined.len() >= ROOMS_MAX {
             ctx.notify(Notice::Error {
-                code: "rooms",
+                code: ErrorCode::TooManyRooms,
                 content: format!("not joined {room}: {ROOMS_MAX} rooms are the most"),
             });
             return false;

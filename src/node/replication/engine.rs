@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId, MAX_SAFE_INTEGER};
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Chat, LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
@@ -147,7 +148,7 @@ impl Replication {
             let part = lines.take_batch();
             let Some(batch) = logs.append(ctx, target, action, &part) else {
                 let content = format!("{target} is no key that a message could be sealed for");
-                let code = "target";
+                let code = ErrorCode::Target;
                 return ctx.notify(Notice::Error { code, content });
             };
             let local = LocalFields {
@@ -248,7 +249,7 @@ impl Replication {
         if self.unpublished.len() < before {
             let content = format!("left {room}: lines that could not be stored are lost");
             ctx.notify(Notice::Error {
-                code: "store",
+                code: ErrorCode::Store,
                 content,
             });
         }
@@ -526,7 +527,7 @@ impl Replication {
         if self.store_failed_at.is_none() || since > 2 * STORE_RETRY_MS {
             let content = "the history cannot be written: nothing more is taken in until it can; make room on its disk".to_owned();
             ctx.notify(Notice::Error {
-                code: "store",
+                code: ErrorCode::Store,
                 content,
             });
         }

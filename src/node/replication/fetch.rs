@@ -2,6 +2,7 @@
 use ed25519_dalek::VerifyingKey;
 
 use crate::base::batch::{Batch, LogId};
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
@@ -262,7 +263,7 @@ impl Fetcher {
             log.target
         );
         ctx.notify(Notice::Error {
-            code: "fork",
+            code: ErrorCode::Fork,
             content,
         });
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
+use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::lines::Lines;
@@ -399,7 +400,7 @@ impl Logs {
                 "too many logs in {}: some, as of {author}, are not taken or passed on any more",
                 log.target
             );
-            let code = "logs";
+            let code = ErrorCode::TooManyLogs;
             ctx.notify(Notice::Error { code, content });
         }
         let Some(goes) = goes else {

@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, Position, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::Target;
@@ -504,7 +505,7 @@ pub fn renew_after_conflict(ctx: &mut Context, logs: &mut Logs) {
     logs.renew_incarnation(ctx);
     let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
     ctx.notify(Notice::Error {
-        code: "incarnation",
+        code: ErrorCode::Incarnation,
         content,
     });
 }

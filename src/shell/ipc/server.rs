@@ -14,6 +14,7 @@ use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
 
 use crate::base::batch::LogId;
+use crate::base::error_code::Refusal;
 use crate::base::event::{Delivery, KnownPeer, Notice, Position, count_present};
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::table::SortedMap;
@@ -363,11 +364,11 @@ impl Server {
                     let out = &mut client.connection.output;
                     match reader {
                         Ok(reader) => message::encode_header(out, format_args!("found {reader}")),
-                        Err((code, why)) => {
+                        Err(Refusal { code, content }) => {
                             message::encode_with_body(
                                 out,
                                 format_args!("lost {code}"),
-                                why.as_bytes(),
+                                content.as_bytes(),
                             );
                         }
                     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use crossbeam_channel::TryRecvError;
 use termion::event::Key;
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::Command;
 use crate::base::name::{FolderName, Room};
 use crate::base::time::{Now, Time};
@@ -136,7 +137,7 @@ impl Session {
     fn handle_lines(&mut self, block: LineBlock) {
         let refused = block.rejected.iter();
         let refused = refused.map(|(number, error)| (*number, error.to_string()));
-        self.report_line_errors("line", refused);
+        self.report_line_errors(ErrorCode::InvalidLine, refused);
         if self.input_format == InputFormat::Plain {
             if !block.lines.is_empty() {
                 self.commands.push_lines(block.lines);
@@ -156,7 +157,7 @@ impl Session {
                 Err(sentence) => bad.push((number, sentence)),
             }
         }
-        self.report_line_errors("line", bad.into_iter());
+        self.report_line_errors(ErrorCode::InvalidLine, bad.into_iter());
         self.requests.extend(requests);
         self.start_requests();
     }

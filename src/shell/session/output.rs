@@ -1,6 +1,7 @@
 //! The part of a session that writes: lines for stdout and sentences for stderr.
 use std::io::{self, ErrorKind, IsTerminal};
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::Command;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::session::Session;
@@ -37,7 +38,7 @@ impl Session {
     /// Lines by their numbers, and what is wrong with each. One block may have thousands, so they are said in one piece.
     pub(super) fn report_line_errors(
         &mut self,
-        code: &str,
+        code: ErrorCode,
         bad: impl Iterator<Item = (u64, String)>,
     ) {
         let (mut answers, mut sentences) = (Vec::new(), Vec::new());

@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
@@ -205,20 +206,30 @@ impl Session {
         }
         match &notice {
             Notice::Error {
-                code: "room",
+                code: ErrorCode::Room,
                 content,
             } if !self.lines_in_progress.is_empty() => {
                 let lines = std::mem::take(&mut self.lines_in_progress).into_iter();
-                return self.report_line_errors("room", lines.map(|line| (line, content.clone())));
+                return self.report_line_errors(
+                    ErrorCode::Room,
+                    lines.map(|line| (line, content.clone())),
+                );
             }
             Notice::Settled => self.exit_policy.record_delivery_complete(),
             Notice::Joined { .. } => self.exit_policy.record_linked_peer(),
-            Notice::Error { code: "target", .. } => self.exit_policy.record_refusal(),
-            Notice::Error { code: "key", .. } => self.exit_policy.record_key_mismatch(),
+            Notice::Error {
+                code: ErrorCode::Target,
+                ..
+            } => self.exit_policy.record_refusal(),
+            Notice::Error {
+                code: ErrorCode::WrongKey,
+                ..
+            } => self.exit_policy.record_key_mismatch(),
             // A person sees it, and a script counts on its status.
-            Notice::Error { code: "room", .. } if !self.renderer.has_editor() => {
-                self.exit_policy.record_refusal()
-            }
+            Notice::Error {
+                code: ErrorCode::Room,
+                ..
+            } if !self.renderer.has_editor() => self.exit_policy.record_refusal(),
             _ => {}
         }
         if let Some(warning) = text::notice_diagnostic(&notice) {

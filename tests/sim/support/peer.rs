@@ -219,7 +219,7 @@ impl Person {
 
     /// Errors of this code shown by the present run.
     pub fn errors(&self, code: &str) -> usize {
-        let error = |n: &&Notice| matches!(n, Notice::Error { code: c, .. } if *c == code);
+        let error = |n: &&Notice| matches!(n, Notice::Error { code: c, .. } if c.as_str() == code);
         self.shown().filter(error).count()
     }
 

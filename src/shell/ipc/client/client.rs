@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::{Events, Token};
 
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Command, Delivery, Notice};
 use crate::base::identity::NetworkTag;
 use crate::base::name::{Room, Target};
@@ -358,7 +359,7 @@ impl Client {
                 session.exit_policy.record_refusal();
             }
             Response::Resolved(reader) => self.outbox.complete_resolve(out, &self.store, reader),
-            Response::ResolveFailed(code, content) => {
+            Response::ResolveFailed(Refusal { code, content }) => {
                 self.outbox.cancel_resolve();
                 // If nothing else was said, there is nothing to be waited for.
                 self.delivery.is_settled = self.outbox.is_unused();
@@ -582,6 +583,6 @@ fn cancel_resolve(outbox: &mut Outbox, session: &mut Session) {
 }
 
 fn report_room_error(session: &mut Session, store: &Store, content: String) {
-    let code = "room";
+    let code = ErrorCode::Room;
     session.handle_notice(Notice::Error { code, content }, store);
 }

@@ -11,6 +11,7 @@ use std::str::{FromStr, Split};
 use data_encoding::HEXLOWER;
 
 use crate::base::batch::LogId;
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Delivery, Notice, Peer, Position};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
@@ -95,7 +96,7 @@ pub enum Response {
     /// That one never will be.
     Rejected,
     /// Nobody is found: a code for scripts and why.
-    ResolveFailed(&'static str, String),
+    ResolveFailed(Refusal),
     Delivery {
         has_linked_peer: bool,
         delivery: Delivery,
@@ -366,8 +367,9 @@ impl IpcMessage {
             "refused" => Response::Rejected,
             "found" => Response::Resolved(words.parse_next()?),
             "lost" => {
-                let code = words.next_word()?;
-                Response::ResolveFailed(intern_error_code(code), String::from_utf8(self.body).ok()?)
+                let code = words.error_code()?;
+                let content = String::from_utf8(self.body).ok()?;
+                Response::ResolveFailed(Refusal { code, content })
             }
             "delivery" => Response::Delivery {
                 has_linked_peer: words.parse_next()?,
@@ -385,14 +387,6 @@ impl IpcMessage {
             word => Response::Notice(words.notice(word, self.body)?),
         })
     }
-}
-
-fn intern_error_code(code: &str) -> &'static str {
-    let known = ["room", "rooms", "warning", "target", "key"];
-    known
-        .into_iter()
-        .find(|known| *known == code)
-        .unwrap_or("failed")
 }
 
 /// The words of a line that are still to be read.
@@ -469,11 +463,15 @@ impl<'a> WordParser<'a> {
         })
     }
 
+    fn error_code(&mut self) -> Option<ErrorCode> {
+        let word = self.next_word()?;
+        Some(word.parse().unwrap_or(ErrorCode::Failed))
+    }
+
     fn notice(&mut self, word: &str, bytes: Vec<u8>) -> Option<Notice> {
         if word == "error" {
-            let code = self.next_word()?;
             return Some(Notice::Error {
-                code: intern_error_code(code),
+                code: self.error_code()?,
                 content: String::from_utf8(bytes).ok()?,
             });
         }

@@ -1,6 +1,7 @@
 //! What the loop does with the folders of the history: it opens them, and reads in them for links that lag.
 use std::io;
 
+use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Input, LoadReply, LoadRequest, Notice};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
@@ -13,7 +14,7 @@ impl EventLoop {
     pub(super) fn open_room_or_notify(&mut self, room: &Room, shown: bool) {
         if let Err(error) = self.open_room(room, shown) {
             self.notify(Notice::Error {
-                code: "room",
+                code: ErrorCode::Room,
                 content: format!("{room} cannot be opened: {error}"),
             });
         }

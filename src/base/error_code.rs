@@ -1,0 +1,104 @@
+//! The kinds of failures and refusals, as scripts see them.
+use std::fmt;
+use std::str::FromStr;
+
+/// The kind of a failure, for scripts: the `code` of an `error` line of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// `room`: the room is not joined, or its folder cannot be opened.
+    Room,
+    /// `rooms`: this program is in as many rooms as it may join.
+    TooManyRooms,
+    /// `target`: the selector matches no peer, several peers, or this program itself.
+    Target,
+    /// `key`: the peer at an address or under a bound name has another key than expected.
+    WrongKey,
+    /// `bound`: a peer claims a name that the user has bound to another key.
+    BoundName,
+    /// `other-key`: a peer claims a name that was first seen with another key.
+    OtherKey,
+    /// `twin`: two programs use this identity.
+    DuplicateIdentity,
+    /// `fork`: an author signed two different batches with one sequence.
+    Fork,
+    /// `incarnation`: peers hold other lines under our sequences, so a new incarnation begins.
+    Incarnation,
+    /// `logs`: a room has more logs than this program tracks.
+    TooManyLogs,
+    /// `store`: the history cannot be written.
+    Store,
+    /// `line`: a line of stdin is invalid.
+    InvalidLine,
+    /// `warning`: a warning of the program that this one is attached to.
+    Warning,
+    /// `failed`: an attached program sent a code that this one does not know.
+    Failed,
+}
+
+impl ErrorCode {
+    const ALL: [ErrorCode; 14] = [
+        ErrorCode::Room,
+        ErrorCode::TooManyRooms,
+        ErrorCode::Target,
+        ErrorCode::WrongKey,
+        ErrorCode::BoundName,
+        ErrorCode::OtherKey,
+        ErrorCode::DuplicateIdentity,
+        ErrorCode::Fork,
+        ErrorCode::Incarnation,
+        ErrorCode::TooManyLogs,
+        ErrorCode::Store,
+        ErrorCode::InvalidLine,
+        ErrorCode::Warning,
+        ErrorCode::Failed,
+    ];
+
+    /// The word in JSON and on the control socket.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::Room => "room",
+            ErrorCode::TooManyRooms => "rooms",
+            ErrorCode::Target => "target",
+            ErrorCode::WrongKey => "key",
+            ErrorCode::BoundName => "bound",
+            ErrorCode::OtherKey => "other-key",
+            ErrorCode::DuplicateIdentity => "twin",
+            ErrorCode::Fork => "fork",
+            ErrorCode::Incarnation => "incarnation",
+            ErrorCode::TooManyLogs => "logs",
+            ErrorCode::Store => "store",
+            ErrorCode::InvalidLine => "line",
+            ErrorCode::Warning => "warning",
+            ErrorCode::Failed => "failed",
+        }
+    }
+}
+
+/// The text is the word of no [`ErrorCode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseErrorCodeError;
+
+impl FromStr for ErrorCode {
+    type Err = ParseErrorCodeError;
+    fn from_str(word: &str) -> Result<ErrorCode, ParseErrorCodeError> {
+        ErrorCode::ALL
+            .into_iter()
+            .find(|code| code.as_str() == word)
+            .ok_or(ParseErrorCodeError)
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kind of the refusal, for scripts.
+    pub code: ErrorCode,
+    /// One sentence for the user.
+    pub content: String,
+}
