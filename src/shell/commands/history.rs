@@ -11,7 +11,7 @@ use crate::shell::commands::print::{stdout_exit_status, write_stdout};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
-use crate::shell::config::values::Since;
+use crate::shell::config::values::{Since, Verbosity};
 use crate::shell::ipc::attach;
 use crate::shell::os::clock::Clock;
 use crate::shell::session::builder;
@@ -32,7 +32,7 @@ use crate::shell::store::scan::HistorySource;
 pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let keys = load_network_keys(options, &mut warnings)?;
-    if !options.quiet {
+    if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
     }
     let Some(directory) = &options.directory else {

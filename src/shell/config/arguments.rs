@@ -5,138 +5,19 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::shell::config::failure::{Failure, quote_truncated};
-
-/// What the program is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subcommand {
-    Chat,
-    Send,
-    Listen,
-    Peers,
-    History,
-    Whoami,
-    Keygen,
-    /// Show how to use it.
-    Help,
-    Version,
-}
-
-impl Subcommand {
-    /// As it is typed; `chat` is never typed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Subcommand::Chat => "chat",
-            Subcommand::Send => "send",
-            Subcommand::Listen => "listen",
-            Subcommand::Peers => "peers",
-            Subcommand::History => "history",
-            Subcommand::Whoami => "whoami",
-            Subcommand::Keygen => "keygen",
-            Subcommand::Help => "help",
-            Subcommand::Version => "version",
-        }
-    }
-
-    /// How to name it in a sentence.
-    pub fn display_name(self) -> &'static str {
-        match self {
-            Subcommand::Chat => "p2pchat without a command",
-            other => other.as_str(),
-        }
-    }
-}
-
-/// An option as the user may give it.
-pub struct OptionSpec {
-    pub short: Option<u8>,
-    /// With its dashes.
-    pub long: &'static str,
-    /// What its value is called, if it takes one.
-    pub value_name: Option<&'static str>,
-    /// The commands it belongs to; none: it is not built yet.
-    pub subcommands: &'static [Subcommand],
-    /// Said when the value is missing.
-    pub hint: &'static str,
-}
-
-use Subcommand::{Chat, History, Keygen, Listen, Peers, Send, Whoami};
-const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
-const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
-const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
-const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
-const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
-
-const fn valued_option(
-    short: u8,
-    long: &'static str,
-    value: &'static str,
-    verbs: &'static [Subcommand],
-    hint: &'static str,
-) -> OptionSpec {
-    OptionSpec {
-        short: if short == 0 { None } else { Some(short) },
-        long,
-        value_name: Some(value),
-        subcommands: verbs,
-        hint,
-    }
-}
-
-const fn flag(short: u8, long: &'static str, verbs: &'static [Subcommand]) -> OptionSpec {
-    OptionSpec {
-        short: if short == 0 { None } else { Some(short) },
-        long,
-        value_name: None,
-        subcommands: verbs,
-        hint: "",
-    }
-}
-
-/// Every option of the contract. -h and -V end the reading of the command line.
-#[rustfmt::skip]
-pub const OPTION_SPECS: &[OptionSpec] = &[
-    valued_option(b'u', "--username", "NAME", ALL_BUT_KEYGEN, "as in `-u alice`"),
-    valued_option(b'p', "--port", "PORT", ALL_BUT_KEYGEN, "as in `-p 9999`; 0 is any free one"),
-    valued_option(b'm', "--multicast", "ADDRESS[:PORT]", ALL_BUT_KEYGEN, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
-    valued_option(b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
-    valued_option(b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
-    valued_option(0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
-    valued_option(0, "--interface", "NAME", ALL_BUT_KEYGEN, "as in `--interface eth0`"),
-    valued_option(0, "--secret-file", "FILE", ALL_BUT_KEYGEN, "`p2pchat keygen > FILE` makes one"),
-    valued_option(0, "--dir", "DIR", ALL_BUT_KEYGEN, "the directory for identity, known peers and lines"),
-    flag(0, "--ephemeral", ALL_BUT_KEYGEN),
-    flag(0, "--json", ALL_BUT_KEYGEN),
-    valued_option(b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
-    valued_option(b'W', "--wait", "SECONDS", NETWORK_COMMANDS, "as in `-W 2.5`"),
-    valued_option(0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
-    valued_option(0, "--backlog", "N", TRANSCRIPT_COMMANDS, "as in `--backlog 20`"),
-    flag(0, "--no-echo", TRANSCRIPT_COMMANDS),
-    flag(0, "--commands", &[Chat]),
-    valued_option(0, "--color", "WHEN", ALL_BUT_KEYGEN, "auto, always or never"),
-    flag(b'q', "--quiet", ALL_COMMANDS),
-    flag(b'd', "--debug", ALL_COMMANDS),
-    flag(b'h', "--help", ALL_COMMANDS),
-    flag(b'V', "--version", ALL_COMMANDS),
-    flag(0, "--qr", &[Whoami]),
-    valued_option(0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
-    valued_option(0, "--search", "TEXT", &[History], "as in `--search hello`"),
-];
-
-/// Spellings of old, whole words.
-const LEGACY_SPELLINGS: &[(&str, &str)] = &[
-    ("-username", "--username"),
-    ("-port", "--port"),
-    ("-multicast", "--multicast"),
-    ("-debug", "--debug"),
-    ("-help", "--help"),
-];
+use crate::shell::config::option_specs::{
+    ALL_COMMANDS, LEGACY_SPELLINGS, OPTION_SPECS, OptionId, OptionSpec,
+};
+use crate::shell::config::subcommand::Subcommand;
 
 /// Commands that are yet to come.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
-/// One option as it was given: its long spelling, and its value.
+/// One option as it was given.
 pub struct ParsedOption {
-    pub long: &'static str,
+    /// Which option it is.
+    pub id: OptionId,
+    /// Its value, not yet parsed; `None` for a flag.
     pub value: Option<OsString>,
 }
 
@@ -154,7 +35,7 @@ pub struct ParsedArguments {
 /// What the grammar does not know, with a sentence that helps.
 pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> {
     let mut scanned = ParsedArguments {
-        subcommand: Chat,
+        subcommand: Subcommand::Chat,
         options: Vec::new(),
         text: Vec::new(),
     };
@@ -167,9 +48,9 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             let before = scanned.options.len();
             parse_option(&word, &mut words, &mut scanned.options)?;
             for given in scanned.options.iter().skip(before) {
-                match given.long {
-                    "--help" => scanned.subcommand = Subcommand::Help,
-                    "--version" => scanned.subcommand = Subcommand::Version,
+                match given.id {
+                    OptionId::Help => scanned.subcommand = Subcommand::Help,
+                    OptionId::Version => scanned.subcommand = Subcommand::Version,
                     _ => continue,
                 }
                 return Ok(scanned);
@@ -183,7 +64,7 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         }
     }
     if let Some(word) = scanned.text.first()
-        && scanned.subcommand != Send
+        && scanned.subcommand != Subcommand::Send
     {
         return Err(Failure::usage(format!(
             "{} takes no TEXT, and so not {}; to say something: p2pchat send hello",
@@ -192,12 +73,12 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         )));
     }
     for given in &scanned.options {
-        let verbs = find_spec(given.long).map_or(ALL_COMMANDS, |spec| spec.subcommands);
-        if !verbs.contains(&scanned.subcommand) {
-            let names: Vec<&str> = verbs.iter().map(|verb| verb.display_name()).collect();
+        let subcommands = given.id.spec().subcommands;
+        if !subcommands.contains(&scanned.subcommand) {
+            let names: Vec<&str> = subcommands.iter().map(|c| c.display_name()).collect();
             return Err(Failure::usage(format!(
                 "{} does not go with {}; it goes with {}",
-                given.long,
+                given.id.long(),
                 scanned.subcommand.display_name(),
                 names.join(", ")
             )));
@@ -254,7 +135,7 @@ fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Fail
     if given
         .iter()
         .skip(before)
-        .any(|given| matches!(given.long, "--help" | "--version"))
+        .any(|given| matches!(given.id, OptionId::Help | OptionId::Version))
     {
         return Err(Failure::usage(format!(
             "{word} stands on the command line only"
@@ -284,7 +165,7 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     // What is typed for `ALL` without the one that has no name.
     let named = ALL_COMMANDS
         .iter()
-        .find(|verb| **verb != Chat && verb.as_str() == text);
+        .find(|verb| **verb != Subcommand::Chat && verb.as_str() == text);
     if let Some(verb) = named {
         return Ok(*verb);
     }
@@ -296,10 +177,6 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
             quote_truncated(&text)
         )
     }))
-}
-
-fn find_spec(long: &str) -> Option<&'static OptionSpec> {
-    OPTION_SPECS.iter().find(|spec| spec.long == long)
 }
 
 /// One word that begins with `-`, and, if its value is not part of it, the next.
@@ -316,11 +193,12 @@ fn parse_option(
     let old = LEGACY_SPELLINGS
         .iter()
         .find(|(old, _)| old.as_bytes() == name);
-    let name = old.map_or(name, |(_, long)| long.as_bytes());
-    let long = OPTION_SPECS
-        .iter()
-        .find(|spec| spec.long.as_bytes() == name);
-    if let Some(spec) = long {
+    let long = || {
+        OPTION_SPECS
+            .iter()
+            .find(|spec| spec.long.as_bytes() == name)
+    };
+    if let Some(spec) = old.map(|(_, id)| id.spec()).or_else(long) {
         return push_option(spec, attached, words, given);
     }
     // `-room` would else be the room `oom`; `-qr` and `-to` are too short to be sure.
@@ -380,9 +258,6 @@ fn push_option(
     words: &mut impl Iterator<Item = OsString>,
     given: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
-    if spec.subcommands.is_empty() {
-        return Err(Failure::usage(format!("{} is not built yet", spec.long)));
-    }
     let value = match (spec.value_name, attached) {
         (None, None) => None,
         (None, Some(value)) => {
@@ -408,10 +283,7 @@ fn push_option(
             )));
         }
     }
-    given.push(ParsedOption {
-        long: spec.long,
-        value,
-    });
+    given.push(ParsedOption { id: spec.id, value });
     Ok(())
 }
 

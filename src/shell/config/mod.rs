@@ -3,6 +3,8 @@ pub mod arguments;
 pub mod exit_status;
 pub mod failure;
 pub mod help;
+pub mod option_specs;
 pub mod options;
 pub mod reload;
+pub mod subcommand;
 pub mod values;

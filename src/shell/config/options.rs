@@ -13,11 +13,13 @@ use pico_args::Arguments;
 
 use crate::base::name::{Nick, PeerSelector, Room};
 use crate::shell::config::arguments::{
-    OPTION_SPECS, ParsedArguments, ParsedOption, Subcommand, parse_arguments, parse_options_file,
+    ParsedArguments, ParsedOption, parse_arguments, parse_options_file,
 };
 use crate::shell::config::failure::Failure;
+use crate::shell::config::option_specs::OptionId;
+use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
-use crate::shell::config::values::{Color, Recipient, Since};
+use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
 use crate::wire::code::Endpoint;
 
 /// The beacon's group if nothing else is said.
@@ -25,13 +27,13 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
 /// Most rooms, interfaces and places to dial that may be given.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// What a program is started with, and cannot change for those who act through it.
-pub const START_ONLY_OPTIONS: [&str; 5] = [
-    "--username",
-    "--port",
-    "--multicast",
-    "--interface",
-    "--secret-file",
+/// Options that a running program cannot change for those who act through it.
+const START_ONLY_OPTIONS: [OptionId; 5] = [
+    OptionId::Username,
+    OptionId::Port,
+    OptionId::Multicast,
+    OptionId::Interface,
+    OptionId::SecretFile,
 ];
 /// Longest options file, in bytes.
 const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
@@ -41,8 +43,8 @@ const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 pub struct Options {
     pub subcommand: Subcommand,
     pub username: Nick,
-    /// Of [`OF_PROGRAM`], those that stand on the command line.
-    pub explicit: Vec<&'static str>,
+    /// Options on the command line that a running program cannot change.
+    pub explicit: Vec<OptionId>,
     /// `None`: 9999, or any free one if that is taken. `Some(0)`: any free one.
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
@@ -73,8 +75,8 @@ pub struct Options {
     /// Piped lines that begin with / are commands.
     pub has_slash_commands: bool,
     pub color: Color,
-    pub quiet: bool,
-    pub debug: bool,
+    /// How much goes to stderr; --debug outweighs --quiet.
+    pub verbosity: Verbosity,
     /// `whoami`: the connection code as a picture.
     pub qr: bool,
     /// `send`: TEXT, its words joined by one space; `None`: stdin. Not yet checked for UTF-8 and length: [`Options::lines`].
@@ -174,45 +176,44 @@ pub fn parse(
     };
     let username = choose_username(&sources, env)?;
     let (rooms, to) = choose_rooms(&sources)?;
-    let secret_file = sources.path_value("--secret-file", env, "P2PCHAT_SECRET_FILE")?;
+    let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
         subcommand: verb,
         username,
         explicit: START_ONLY_OPTIONS
             .into_iter()
-            .filter(|long| is_given(&sources.command_line, long))
+            .filter(|id| is_given(&sources.command_line, *id))
             .collect(),
-        port: sources.last_value("--port", values::parse_port)?,
+        port: sources.last_value(OptionId::Port, values::parse_port)?,
         multicast: sources
-            .last_value("--multicast", values::parse_multicast_group)?
+            .last_value(OptionId::Multicast, values::parse_multicast_group)?
             .unwrap_or(Some(DEFAULT_MULTICAST_GROUP)),
         rooms,
         to_peer: to,
         static_peers: choose_static_peers(&sources)?,
         interfaces: check_repeats(
-            "--interface",
-            sources.all_values("--interface", values::parse_interface_name)?,
+            OptionId::Interface,
+            sources.all_values(OptionId::Interface, values::parse_interface_name)?,
         )?,
         secret_file,
         directory: choose_directory(&sources, env)?,
-        json: sources.has_flag("--json"),
-        count: sources.last_value("--count", values::parse_count)?,
-        wait_ms: sources.last_value("--wait", values::parse_wait_ms)?,
-        need: sources.last_value("--need", values::parse_need)?,
+        json: sources.has_flag(OptionId::Json),
+        count: sources.last_value(OptionId::Count, values::parse_count)?,
+        wait_ms: sources.last_value(OptionId::Wait, values::parse_wait_ms)?,
+        need: sources.last_value(OptionId::Need, values::parse_need)?,
         backlog: sources
-            .last_value("--backlog", values::parse_backlog)?
+            .last_value(OptionId::Backlog, values::parse_backlog)?
             .unwrap_or(0),
-        echo: !sources.has_flag("--no-echo"),
-        has_slash_commands: sources.has_flag("--commands"),
+        echo: !sources.has_flag(OptionId::NoEcho),
+        has_slash_commands: sources.has_flag(OptionId::Commands),
         color: choose_color(&sources, env)?,
-        quiet: sources.has_flag("--quiet"),
-        debug: sources.has_flag("--debug"),
-        qr: sources.has_flag("--qr"),
+        verbosity: choose_verbosity(&sources),
+        qr: sources.has_flag(OptionId::Qr),
         text: (!text.is_empty()).then(|| text.join(OsStr::new(" ")).as_bytes().to_vec()),
         since: sources
-            .last_value("--since", values::check_since)?
+            .last_value(OptionId::Since, values::check_since)?
             .and_then(|text| Since::parse(&text)),
-        search: sources.last_value("--search", values::parse_search)?,
+        search: sources.last_value(OptionId::Search, values::parse_search)?,
     })
 }
 
@@ -230,81 +231,78 @@ impl OptionSources {
     /// From the command line, and from the file. What the file says of other commands' options is checked, and left out.
     fn values_by_source<T>(
         &self,
-        long: &'static str,
+        id: OptionId,
         f: ValueParser<T>,
     ) -> Result<(Vec<T>, Vec<T>), Failure> {
-        let line = parse_values(&self.command_line, long, f)?;
-        let mut file = parse_values(&self.file, long, f).map_err(|failure| {
+        let line = parse_values(&self.command_line, id, f)?;
+        let mut file = parse_values(&self.file, id, f).map_err(|failure| {
             Failure::new(
                 failure.exit_status,
                 format!("options file: {}", failure.message),
             )
         })?;
-        if !self.is_applicable(long) {
+        if !self.is_applicable(id) {
             file.clear();
         }
         Ok((line, file))
     }
 
-    fn is_applicable(&self, long: &str) -> bool {
-        OPTION_SPECS
-            .iter()
-            .any(|spec| spec.long == long && spec.subcommands.contains(&self.subcommand))
+    fn is_applicable(&self, id: OptionId) -> bool {
+        id.spec().subcommands.contains(&self.subcommand)
     }
 
-    fn all_values<T>(&self, long: &'static str, f: ValueParser<T>) -> Result<Vec<T>, Failure> {
-        let (line, file) = self.values_by_source(long, f)?;
+    fn all_values<T>(&self, id: OptionId, f: ValueParser<T>) -> Result<Vec<T>, Failure> {
+        let (line, file) = self.values_by_source(id, f)?;
         Ok(if line.is_empty() { file } else { line })
     }
 
     /// Of several the last counts.
-    fn last_value<T>(&self, long: &'static str, f: ValueParser<T>) -> Result<Option<T>, Failure> {
-        Ok(self.all_values(long, f)?.pop())
+    fn last_value<T>(&self, id: OptionId, f: ValueParser<T>) -> Result<Option<T>, Failure> {
+        Ok(self.all_values(id, f)?.pop())
     }
 
     fn path_value(
         &self,
-        long: &'static str,
+        id: OptionId,
         env: EnvLookup<'_>,
         name: &str,
     ) -> Result<Option<PathBuf>, Failure> {
-        let (mut line, mut file) = self.values_by_source(long, values::parse_path)?;
+        let (mut line, mut file) = self.values_by_source(id, values::parse_path)?;
         Ok(line
             .pop()
             .or_else(|| non_empty_variable(env, name).map(PathBuf::from))
             .or(file.pop()))
     }
 
-    fn has_flag(&self, long: &str) -> bool {
-        is_given(&self.command_line, long)
-            || (is_given(&self.file, long) && self.is_applicable(long))
+    fn has_flag(&self, id: OptionId) -> bool {
+        is_given(&self.command_line, id) || (is_given(&self.file, id) && self.is_applicable(id))
     }
 }
 
-fn is_given(given: &[ParsedOption], long: &str) -> bool {
-    given.iter().any(|given| given.long == long)
+fn is_given(given: &[ParsedOption], id: OptionId) -> bool {
+    given.iter().any(|given| given.id == id)
 }
 
 fn parse_values<T>(
     given: &[ParsedOption],
-    long: &'static str,
+    id: OptionId,
     f: ValueParser<T>,
 ) -> Result<Vec<T>, Failure> {
-    let values = raw_values(given, long)?.into_iter();
+    let values = raw_values(given, id)?.into_iter();
     values.map(|v| f(&v).map_err(Failure::usage)).collect()
 }
 
 /// The option part was found by our own scan, as pico-args knows no end of options; the values are its own business. One copy for all
 /// types of value: it is large.
-fn raw_values(given: &[ParsedOption], long: &'static str) -> Result<Vec<OsString>, Failure> {
+fn raw_values(given: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
-    for given in given.iter().filter(|given| given.long == long) {
-        words.push(OsString::from(long));
+    for given in given.iter().filter(|given| given.id == id) {
+        words.push(OsString::from(id.long()));
         words.extend(given.value.clone());
     }
     let whole = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
     Arguments::from_vec(words)
-        .values_from_os_str(long, whole)
+        .values_from_os_str(id.long(), whole)
         .map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -321,7 +319,7 @@ fn absolute_path_variable(env: EnvLookup<'_>, name: &str) -> Option<PathBuf> {
 }
 
 fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, Failure> {
-    let (mut line, mut file) = sources.values_by_source("--username", values::parse_nick)?;
+    let (mut line, mut file) = sources.values_by_source(OptionId::Username, values::parse_nick)?;
     if let Some(nick) = line.pop() {
         return Ok(nick);
     }
@@ -341,21 +339,21 @@ fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, 
 
 fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelector>), Failure> {
     let mut rooms: Vec<Room> = Vec::new();
-    let (to, whom) = match sources.last_value("--to", values::parse_recipient)? {
+    let (to, whom) = match sources.last_value(OptionId::To, values::parse_recipient)? {
         Some(Recipient::Room(room)) => (Some(room), None),
         Some(Recipient::Peer(whom)) => (None, Some(whom)),
         None => (None, None),
     };
     if sources.subcommand == Subcommand::History {
-        let only = sources.all_values("--room", values::parse_room)?;
+        let only = sources.all_values(OptionId::Room, values::parse_room)?;
         return Ok((
-            check_repeats("--room", to.map_or(only, |to| vec![to]))?,
+            check_repeats(OptionId::Room, to.map_or(only, |to| vec![to]))?,
             whom,
         ));
     }
     for room in to
         .into_iter()
-        .chain(sources.all_values("--room", values::parse_room)?)
+        .chain(sources.all_values(OptionId::Room, values::parse_room)?)
     {
         if !rooms.contains(&room) {
             rooms.push(room);
@@ -364,18 +362,19 @@ fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelect
     if rooms.is_empty() {
         rooms.push(Room::general());
     }
-    Ok((check_repeats("--room", rooms)?, whom))
+    Ok((check_repeats(OptionId::Room, rooms)?, whom))
 }
 
 fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
-    let codes = sources.all_values("--peer", values::parse_static_peer)?;
-    check_repeats("--peer", codes.into_iter().flatten().collect())
+    let codes = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
+    check_repeats(OptionId::Peer, codes.into_iter().flatten().collect())
 }
 
-fn check_repeats<T>(long: &str, list: Vec<T>) -> Result<Vec<T>, Failure> {
+fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {
     if list.len() > OPTION_REPEATS_MAX {
         return Err(Failure::usage(format!(
-            "{long} was given more than {OPTION_REPEATS_MAX} times"
+            "{} was given more than {OPTION_REPEATS_MAX} times",
+            id.long()
         )));
     }
     Ok(list)
@@ -386,14 +385,17 @@ fn choose_directory(
     sources: &OptionSources,
     env: EnvLookup<'_>,
 ) -> Result<Option<PathBuf>, Failure> {
-    let (mut line, mut file) = sources.values_by_source("--dir", values::parse_path)?;
+    let (mut line, mut file) = sources.values_by_source(OptionId::Dir, values::parse_path)?;
     let levels = [
-        (line.pop(), is_given(&sources.command_line, "--ephemeral")),
+        (
+            line.pop(),
+            is_given(&sources.command_line, OptionId::Ephemeral),
+        ),
         (
             non_empty_variable(env, "P2PCHAT_DIR").map(PathBuf::from),
             false,
         ),
-        (file.pop(), is_given(&sources.file, "--ephemeral")),
+        (file.pop(), is_given(&sources.file, OptionId::Ephemeral)),
     ];
     for level in levels {
         match level {
@@ -414,7 +416,17 @@ fn choose_directory(
 }
 
 fn choose_color(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Color, Failure> {
-    let (mut line, mut file) = sources.values_by_source("--color", values::parse_color)?;
+    let (mut line, mut file) = sources.values_by_source(OptionId::Color, values::parse_color)?;
     let env = non_empty_variable(env, "NO_COLOR").map(|_| Color::Never);
     Ok(line.pop().or(env).or(file.pop()).unwrap_or(Color::Auto))
+}
+
+fn choose_verbosity(sources: &OptionSources) -> Verbosity {
+    if sources.has_flag(OptionId::Debug) {
+        Verbosity::Debug
+    } else if sources.has_flag(OptionId::Quiet) {
+        Verbosity::Quiet
+    } else {
+        Verbosity::Normal
+    }
 }

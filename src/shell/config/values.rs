@@ -22,6 +22,17 @@ pub enum Color {
     Never,
 }
 
+/// How much goes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Failures only: `--quiet`.
+    Quiet,
+    /// Failures, warnings and readiness.
+    Normal,
+    /// Connections, interfaces and errors that are retried, too, and counters at the end: `--debug`.
+    Debug,
+}
+
 /// From when on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {

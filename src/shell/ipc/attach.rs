@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::base::identity::NetworkTag;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
+use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::client::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::ipc::connection::is_same_user;
@@ -161,19 +162,21 @@ pub fn check_compatible(
     directory: &Path,
     welcome: &Welcome,
 ) -> Result<(), Failure> {
-    let secret = options.secret_file.as_ref().map(|_| "--secret-file");
-    for long in options.explicit.iter().copied().chain(secret) {
-        let same = match long {
-            "--username" => options.username == welcome.me.nick,
-            "--port" => options.port == Some(welcome.port),
-            "--multicast" => options.multicast == welcome.multicast,
-            "--interface" => options.interfaces == welcome.interfaces,
-            _ => configured_network(options)? == welcome.network,
+    let secret = options.secret_file.as_ref().map(|_| OptionId::SecretFile);
+    for option in options.explicit.iter().copied().chain(secret) {
+        let same = match option {
+            OptionId::Username => options.username == welcome.me.nick,
+            OptionId::Port => options.port == Some(welcome.port),
+            OptionId::Multicast => options.multicast == welcome.multicast,
+            OptionId::Interface => options.interfaces == welcome.interfaces,
+            OptionId::SecretFile => configured_network(options)? == welcome.network,
+            _ => true,
         };
         if !same {
             return Err(Failure::usage(format!(
-                "a p2pchat runs in {} with another {long}, and this one would act through it: give it its own directory with --dir, or --ephemeral",
-                directory.display()
+                "a p2pchat runs in {} with another {}, and this one would act through it: give it its own directory with --dir, or --ephemeral",
+                directory.display(),
+                option.long()
             )));
         }
     }

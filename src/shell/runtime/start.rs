@@ -14,6 +14,7 @@ use crate::node::node::Node;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
+use crate::shell::config::values::Verbosity;
 use crate::shell::ipc::attach;
 use crate::shell::ipc::attach::AttachOutcome;
 use crate::shell::net::interfaces;
@@ -69,7 +70,7 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     for name in interfaces::missing_names(&options.interfaces) {
         warnings.push(format!("no interface {name} now: it is used when it comes"));
     }
-    if !options.quiet {
+    if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
     }
     let streams = open_listener(options, &builder.poll)?;

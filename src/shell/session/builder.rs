@@ -20,7 +20,6 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::session::session;
 use crate::shell::session::session::{InputFormat, Session};
 use crate::shell::stdio::output_writer::OutputWriter;
-use crate::shell::stdio::stderr::Verbosity;
 use crate::shell::stdio::stdin;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
@@ -117,11 +116,6 @@ fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, 
     } else {
         InputFormat::Plain
     };
-    let verbosity = match (options.quiet, options.debug) {
-        (_, true) => Verbosity::Debug,
-        (true, false) => Verbosity::Quiet,
-        (false, false) => Verbosity::Normal,
-    };
     let wait = match purpose {
         // Who has looked round for that long knows.
         SessionMode::Peers => Some(
@@ -147,7 +141,7 @@ fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, 
         echo: options.echo,
         stdout: printer,
         stdin: keyboard,
-        verbosity,
+        verbosity: options.verbosity,
         input_format: language,
         required_peers: options.need,
         backlog: options.backlog,

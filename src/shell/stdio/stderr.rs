@@ -4,21 +4,12 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use crate::shell::config::values::Verbosity;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::text;
 
 /// How long the last sentences may take to go out.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// Only what failed.
-    Quiet,
-    Normal,
-    /// What comes, goes and fails on the way, too; counters at the end.
-    Debug,
-}
 
 pub struct Stderr {
     verbosity: Verbosity,

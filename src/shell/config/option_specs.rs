@@ -1,0 +1,176 @@
+//! The table of all options: how each is spelled, whether it takes a value, and which commands it belongs to.
+use crate::shell::config::subcommand::Subcommand;
+use crate::shell::config::subcommand::Subcommand::{
+    Chat, History, Keygen, Listen, Peers, Send, Whoami,
+};
+
+/// One option; its number is its row in [`OPTION_SPECS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionId {
+    /// The own name.
+    Username,
+    /// The TCP port to listen on.
+    Port,
+    /// The group of the beacon, or `none`.
+    Multicast,
+    /// A room to join; repeatable.
+    Room,
+    /// The recipient of `send`, or what `history` is limited to.
+    To,
+    /// A peer to dial; repeatable.
+    Peer,
+    /// An interface to use; repeatable.
+    Interface,
+    /// The file with the network secret.
+    SecretFile,
+    /// The state directory.
+    Dir,
+    /// Keep state in memory only.
+    Ephemeral,
+    /// JSON lines in and out.
+    Json,
+    /// How many lines to print.
+    Count,
+    /// How long to wait, in seconds.
+    Wait,
+    /// How many peers must acknowledge.
+    Need,
+    /// How many stored lines to print first.
+    Backlog,
+    /// Do not print own lines.
+    NoEcho,
+    /// Piped lines that begin with / are commands.
+    Commands,
+    /// When to colour the transcript.
+    Color,
+    /// Print failures only.
+    Quiet,
+    /// Print what happens inside.
+    Debug,
+    /// Print the usage.
+    Help,
+    /// Print the version.
+    Version,
+    /// Print the connection code as a QR code.
+    Qr,
+    /// The time of the oldest line to print.
+    Since,
+    /// The text that printed lines must contain.
+    Search,
+}
+
+impl OptionId {
+    /// The row of this option.
+    pub fn spec(self) -> &'static OptionSpec {
+        &OPTION_SPECS[self as usize]
+    }
+
+    /// The long spelling, with its dashes.
+    pub fn long(self) -> &'static str {
+        self.spec().long
+    }
+}
+
+/// One option as the user may give it.
+pub struct OptionSpec {
+    /// Which option this is.
+    pub id: OptionId,
+    /// The letter of the short spelling.
+    pub short: Option<u8>,
+    /// The long spelling, with its dashes.
+    pub long: &'static str,
+    /// The name of its value, if it takes one.
+    pub value_name: Option<&'static str>,
+    /// The commands it belongs to.
+    pub subcommands: &'static [Subcommand],
+    /// An example or advice, shown when the value is missing.
+    pub hint: &'static str,
+}
+
+const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
+const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
+const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
+const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
+/// Every command that can be typed, and [`Subcommand::Chat`], which is the lack of one.
+pub const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
+
+const fn valued_option(
+    id: OptionId,
+    short: u8,
+    long: &'static str,
+    value_name: &'static str,
+    subcommands: &'static [Subcommand],
+    hint: &'static str,
+) -> OptionSpec {
+    OptionSpec {
+        id,
+        short: if short == 0 { None } else { Some(short) },
+        long,
+        value_name: Some(value_name),
+        subcommands,
+        hint,
+    }
+}
+
+const fn flag(
+    id: OptionId,
+    short: u8,
+    long: &'static str,
+    subcommands: &'static [Subcommand],
+) -> OptionSpec {
+    OptionSpec {
+        id,
+        short: if short == 0 { None } else { Some(short) },
+        long,
+        value_name: None,
+        subcommands,
+        hint: "",
+    }
+}
+
+/// Every option that is built, in the order of [`OptionId`].
+#[rustfmt::skip]
+pub const OPTION_SPECS: &[OptionSpec] = &[
+    valued_option(OptionId::Username, b'u', "--username", "NAME", ALL_BUT_KEYGEN, "as in `-u alice`"),
+    valued_option(OptionId::Port, b'p', "--port", "PORT", ALL_BUT_KEYGEN, "as in `-p 9999`; 0 is any free one"),
+    valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", ALL_BUT_KEYGEN, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
+    valued_option(OptionId::Room, b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
+    valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
+    valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
+    valued_option(OptionId::Interface, 0, "--interface", "NAME", ALL_BUT_KEYGEN, "as in `--interface eth0`"),
+    valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", ALL_BUT_KEYGEN, "`p2pchat keygen > FILE` makes one"),
+    valued_option(OptionId::Dir, 0, "--dir", "DIR", ALL_BUT_KEYGEN, "the directory for identity, known peers and lines"),
+    flag(OptionId::Ephemeral, 0, "--ephemeral", ALL_BUT_KEYGEN),
+    flag(OptionId::Json, 0, "--json", ALL_BUT_KEYGEN),
+    valued_option(OptionId::Count, b'n', "--count", "N", &[Listen, History], "as in `-n 1`"),
+    valued_option(OptionId::Wait, b'W', "--wait", "SECONDS", NETWORK_COMMANDS, "as in `-W 2.5`"),
+    valued_option(OptionId::Need, 0, "--need", "N", &[Send], "as in `--need 2`; 0: stored is enough"),
+    valued_option(OptionId::Backlog, 0, "--backlog", "N", TRANSCRIPT_COMMANDS, "as in `--backlog 20`"),
+    flag(OptionId::NoEcho, 0, "--no-echo", TRANSCRIPT_COMMANDS),
+    flag(OptionId::Commands, 0, "--commands", &[Chat]),
+    valued_option(OptionId::Color, 0, "--color", "WHEN", ALL_BUT_KEYGEN, "auto, always or never"),
+    flag(OptionId::Quiet, b'q', "--quiet", ALL_COMMANDS),
+    flag(OptionId::Debug, b'd', "--debug", ALL_COMMANDS),
+    flag(OptionId::Help, b'h', "--help", ALL_COMMANDS),
+    flag(OptionId::Version, b'V', "--version", ALL_COMMANDS),
+    flag(OptionId::Qr, 0, "--qr", &[Whoami]),
+    valued_option(OptionId::Since, 0, "--since", "TIME", &[History], "as in `--since 2h`, or 2026-11-21"),
+    valued_option(OptionId::Search, 0, "--search", "TEXT", &[History], "as in `--search hello`"),
+];
+
+const _: () = {
+    let mut row = 0;
+    while row < OPTION_SPECS.len() {
+        assert!(OPTION_SPECS[row].id as usize == row);
+        row += 1;
+    }
+};
+
+/// Long options of the first version, spelled with one dash. They are whole words and are looked for first.
+pub const LEGACY_SPELLINGS: &[(&str, OptionId)] = &[
+    ("-username", OptionId::Username),
+    ("-port", OptionId::Port),
+    ("-multicast", OptionId::Multicast),
+    ("-debug", OptionId::Debug),
+    ("-help", OptionId::Help),
+];

@@ -1,0 +1,50 @@
+//! The commands of the program: `p2pchat send`, `p2pchat listen` and so on.
+
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subcommand {
+    /// Chat: the default, without a word of its own.
+    Chat,
+    /// Send TEXT or stdin, and wait for delivery.
+    Send,
+    /// Print the transcript.
+    Listen,
+    /// List the peers in reach.
+    Peers,
+    /// Print the stored lines.
+    History,
+    /// Print the own name, id, fingerprint and connection code.
+    Whoami,
+    /// Print a new network secret.
+    Keygen,
+    /// Print the usage: `-h`.
+    Help,
+    /// Print the version: `-V`.
+    Version,
+}
+
+impl Subcommand {
+    /// The word that stands for this command on the command line. [`Subcommand::Chat`], `Help` and `Version` have none;
+    /// theirs serves in sentences only.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subcommand::Chat => "chat",
+            Subcommand::Send => "send",
+            Subcommand::Listen => "listen",
+            Subcommand::Peers => "peers",
+            Subcommand::History => "history",
+            Subcommand::Whoami => "whoami",
+            Subcommand::Keygen => "keygen",
+            Subcommand::Help => "help",
+            Subcommand::Version => "version",
+        }
+    }
+
+    /// The command as sentences name it.
+    pub fn display_name(self) -> &'static str {
+        match self {
+            Subcommand::Chat => "p2pchat without a command",
+            other => other.as_str(),
+        }
+    }
+}
