@@ -1,3 +1,4 @@
 //! The event loop and the sources that it polls.
 pub mod event_loop;
+pub mod poll_sources;
 pub mod start;

@@ -23,8 +23,8 @@ use crate::shell::net::resolver::ResolvedQueue;
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{create_poll, wake};
-use crate::shell::runtime::event_loop::event_loop;
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
+use crate::shell::runtime::poll_sources;
 use crate::shell::session::builder::SessionBuilder;
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::renderer::Renderer;
@@ -59,7 +59,7 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
 /// Runs as a program of its own: `lock` is the directory's, `None` with --ephemeral.
 fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
-    let ipc_server = event_loop::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
+    let ipc_server = poll_sources::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
     let OpenedStateDir {
         state_dir: mut state,
         identity,
@@ -113,7 +113,7 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         store,
         opened_folders,
         streams,
-        multicast: event_loop::create_multicast(options.multicast),
+        multicast: poll_sources::create_multicast(options.multicast),
         resolved,
         resolve_hosts,
         options,
@@ -186,9 +186,9 @@ fn open_store(
 fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
     let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match options.port {
-        Some(port) => event_loop::listen_tcp(port, poll),
-        None => match event_loop::listen_tcp(DEFAULT_PORT, poll) {
-            Err(error) if is_taken(&error) => event_loop::listen_tcp(0, poll),
+        Some(port) => poll_sources::listen_tcp(port, poll),
+        None => match poll_sources::listen_tcp(DEFAULT_PORT, poll) {
+            Err(error) if is_taken(&error) => poll_sources::listen_tcp(0, poll),
             opened => opened,
         },
     };

@@ -5,6 +5,7 @@ use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::shell::config::options::OPTION_REPEATS_MAX;
 use crate::shell::ipc::message::message::{Request, Welcome};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::wire::code::Endpoint;
 
 /// Longest time that a reader is looked for, in milliseconds: a day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
@@ -52,13 +53,7 @@ impl EventLoop {
                     }));
                 }
                 Request::SetNick(nick) => self.handle_input(Input::Command(Command::Nick(nick))),
-                Request::Dial(place) => {
-                    let places = &mut self.options.static_peers;
-                    if !places.contains(&place) && places.len() < OPTION_REPEATS_MAX {
-                        (self.resolve_hosts)(vec![place.clone()]);
-                        places.push(place);
-                    }
-                }
+                Request::Dial(endpoint) => self.add_static_peer(endpoint),
                 Request::ListPeers(_) => self.handle_input(Input::Command(Command::Peers)),
                 Request::GetStats(_) => self.handle_input(Input::Command(Command::Stats)),
                 Request::MarkRead(log, sequence) => {
@@ -68,6 +63,14 @@ impl EventLoop {
                 Request::FollowNotices | Request::Finish(_) => {}
             }
             takes = self.can_accept();
+        }
+    }
+
+    fn add_static_peer(&mut self, endpoint: Endpoint) {
+        let static_peers = &mut self.options.static_peers;
+        if !static_peers.contains(&endpoint) && static_peers.len() < OPTION_REPEATS_MAX {
+            (self.resolve_hosts)(vec![endpoint.clone()]);
+            static_peers.push(endpoint);
         }
     }
 

@@ -105,8 +105,17 @@ impl EventLoop {
         });
     }
 
+    /// Executes the reads that waited when the turn began.
+    pub(super) fn load_pending(&mut self) {
+        for _ in 0..self.pending_loads.len() {
+            if let Some(request) = self.pending_loads.pop_front() {
+                self.load_batches(request);
+            }
+        }
+    }
+
     /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.
-    pub(super) fn load_batches(&mut self, request: LoadRequest) {
+    fn load_batches(&mut self, request: LoadRequest) {
         let LoadRequest {
             purpose, log, from, ..
         } = request;

@@ -1,0 +1,89 @@
+//! Reads the network for the core: TCP streams, datagrams and the interfaces.
+use std::net::SocketAddr;
+
+use crate::base::event::{Input, Interface};
+use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
+
+/// Most datagrams read in one turn: a flood must not starve the links.
+const DATAGRAMS_PER_TURN_MAX: usize = 64;
+/// Bytes read of a datagram: the payload of an Ethernet frame; a beacon is smaller.
+const DATAGRAM_MAX_BYTES: usize = 1500;
+const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
+
+impl EventLoop {
+    /// Accepts the connections that wait, on interfaces that this run uses.
+    pub(super) fn accept_streams(&mut self, events: &mut Vec<StreamEvent>) {
+        let interface_watch = &self.interface_watch;
+        let can_accept = |own: SocketAddr| interface_watch.can_accept_on(own.ip());
+        self.streams
+            .accept(self.poll.registry(), can_accept, events);
+    }
+
+    /// Tells the core what happened to its streams.
+    pub(super) fn handle_stream_events(&mut self, events: Vec<StreamEvent>) {
+        for event in events {
+            self.session.stderr.debug(|| format!("{event:?}"));
+            self.handle_input(match event {
+                StreamEvent::Accepted(stream, address) => Input::Accepted { stream, address },
+                StreamEvent::Connected(stream) => Input::Connected { stream },
+                StreamEvent::Writable(stream) => Input::Writable { stream },
+                StreamEvent::Closed(stream) => Input::Closed { stream },
+            });
+        }
+    }
+
+    pub(super) fn read_datagrams(&mut self) {
+        let mut buffer = [0; DATAGRAM_MAX_BYTES];
+        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+            let Some(received) = self.multicast.receive(&mut buffer) else {
+                break;
+            };
+            let bytes = buffer.get(..received.length).unwrap_or_default();
+            self.handle_input(Input::Datagram {
+                interface: received.interface_index,
+                source: received.source,
+                bytes,
+            });
+        }
+    }
+
+    /// Reads each readable stream once, at most [`READ_BUDGET_BYTES`].
+    pub(super) fn read_streams(&mut self) {
+        for stream in self.streams.take_readable() {
+            let mut buffer = std::mem::take(&mut self.read_buffer);
+            buffer.resize(READ_BUDGET_BYTES, 0);
+            match self.streams.read(stream, &mut buffer) {
+                Ok(0) => {}
+                Ok(n) => self.handle_input(Input::Bytes {
+                    stream,
+                    bytes: buffer.get(..n).unwrap_or_default(),
+                }),
+                Err(_) => self.handle_input(Input::Closed { stream }),
+            }
+            self.read_buffer = buffer;
+        }
+    }
+
+    /// Lists the interfaces again, and tells the core if they changed.
+    pub(super) fn refresh_interfaces(&mut self) {
+        let registry = self.poll.registry();
+        let refreshed = self
+            .interface_watch
+            .refresh(self.now.time, registry, &mut self.multicast);
+        if refreshed.is_multicast_failing {
+            self.session.warn(PARTIAL_MULTICAST_WARNING);
+        }
+        if let Some(interfaces) = refreshed.changed_interfaces {
+            self.session
+                .stderr
+                .debug(|| format!("interfaces: {}", interface_names(&interfaces)));
+            self.handle_input(Input::InterfacesChanged(interfaces));
+        }
+    }
+}
+
+fn interface_names(interfaces: &[Interface]) -> String {
+    let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
+    names.join(" ")
+}

@@ -1,0 +1,82 @@
+//! Executes the core's outputs, in the order in which it emitted them.
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::batch::{Batch, LocalFields};
+use crate::base::event::{Input, KnownPeer, Output, StreamId};
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
+
+impl EventLoop {
+    /// Executes all outputs that wait in the core.
+    pub(super) fn drain_outputs(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            if let Some(output) = self.save_barrier.admit(output) {
+                self.execute_output(output);
+            }
+        }
+        let streams = &mut self.streams;
+        self.save_barrier
+            .finish(&mut self.pending_inputs, |stream| streams.abort(stream));
+    }
+
+    fn execute_output(&mut self, output: Output) {
+        match output {
+            Output::SendBeacon { bytes } => {
+                self.multicast.send(&bytes);
+            }
+            Output::Dial { stream, address } => self.dial(stream, address),
+            Output::Write { stream, bytes } => self.write(stream, &bytes),
+            Output::Close { stream } => {
+                self.session.stderr.debug(|| format!("close {stream:?}"));
+                self.streams.close(stream);
+            }
+            Output::Save { batch, local } => self.save(batch, local),
+            Output::Load(request) => self.pending_loads.push_back(request),
+            Output::SaveKnownPeer(known) => self.save_known_peer(&known),
+            Output::SaveReceipts(receipts) => {
+                // If this fails, the next run carries lines that their recipients already have: a
+                // waste, but harmless.
+                let _ = self.state.write_receipts(&receipts);
+            }
+            Output::Notice(notice) => self.notify(notice),
+        }
+    }
+
+    fn dial(&mut self, stream: StreamId, address: SocketAddr) {
+        self.session
+            .stderr
+            .debug(|| format!("dial {address}: {stream:?}"));
+        let mut events = Vec::new();
+        self.streams
+            .dial(self.poll.registry(), stream, address, &mut events);
+        if !events.is_empty() {
+            self.pending_inputs.push_back(Input::Closed { stream });
+        }
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) {
+        let is_blocked = self.streams.write(stream, bytes);
+        if is_blocked {
+            self.pending_inputs.push_back(Input::Blocked { stream });
+        }
+    }
+
+    fn save(&mut self, batch: Arc<Batch>, local: LocalFields) {
+        if let Err(error) = self.store.save(&batch, local) {
+            self.session.stderr.debug(|| format!("save: {error}"));
+            self.save_barrier.record_failure(batch);
+        }
+    }
+
+    fn save_known_peer(&mut self, known: &KnownPeer) {
+        self.session
+            .renderer
+            .record_known_name(known.id, &known.nick);
+        self.ipc_server.send_peer_nick(known);
+        if self.state.append_known_peer(known).is_err() {
+            self.session.warn(
+                "known_peers cannot be written: the next run will not know the peers met in this one",
+            );
+        }
+    }
+}

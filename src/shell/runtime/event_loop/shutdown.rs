@@ -1,0 +1,51 @@
+//! The end of a run: the goodbye to the peers, the last output, and the marker of a clean end.
+use std::io;
+
+use mio::Events;
+
+use crate::base::event::{Command, Input};
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
+use crate::shell::runtime::poll_sources;
+
+/// Milliseconds that goodbyes may take to go out, and the last lines with them: after a signal all is over within two seconds.
+const GOODBYE_TIMEOUT_MS: u64 = 1_300;
+const CLOSE_TIMEOUT_MS: u64 = 500;
+
+impl EventLoop {
+    /// Says goodbye to the peers, and closes the session. If the run went well, also closes the store and marks the clean end.
+    pub(super) fn shut_down(mut self, events: &mut Events, went_well: bool) -> io::Result<()> {
+        let goodbye_deadline = self.now.time + GOODBYE_TIMEOUT_MS;
+        let close_deadline = goodbye_deadline + CLOSE_TIMEOUT_MS;
+        self.ipc_server.close();
+        self.handle_input(Input::Command(Command::Leave));
+        while self.streams.has_unsent() && self.now.time < goodbye_deadline {
+            self.poll_events(events, goodbye_deadline.ms_since(self.now.time))?;
+            self.flush_streams(events);
+        }
+        let (node, datagrams) = (self.node.counters(), self.multicast.counters());
+        self.session
+            .stderr
+            .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
+        self.session
+            .close(&mut self.store, close_deadline.ms_since(self.now.time));
+        // Without the marker the next run begins a new incarnation: safe, whatever the disk does.
+        if went_well && self.store.close(&self.node).is_ok() {
+            let _ = self.state.write_clean_marker(&self.node.resume_state());
+        }
+        Ok(())
+    }
+
+    /// Writes what the sockets take. The core has left: what they bring is read only to find the streams that ended.
+    fn flush_streams(&mut self, events: &Events) {
+        let mut changes = Vec::new();
+        for event in events
+            .iter()
+            .filter(|event| poll_sources::is_stream(event.token()))
+        {
+            self.streams.handle_event(event, &mut changes);
+        }
+        for stream in self.streams.take_readable() {
+            let _ = self.streams.read(stream, &mut self.read_buffer);
+        }
+    }
+}
