@@ -3,13 +3,13 @@ use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, YEAR_2023, numbered};
+use crate::support::peer::{PeerIndex, WALL_START_MS, numbered_lines};
 use crate::swarm;
 
 const MINUTE: u64 = 60_000;
 const YEAR_2040: i64 = 2_208_988_800_000;
 
-fn meet(lan: &mut Lan, people: &[Who]) {
+fn start_and_link(lan: &mut Lan, people: &[PeerIndex]) {
     for who in people {
         lan.start(*who);
     }
@@ -17,9 +17,9 @@ fn meet(lan: &mut Lan, people: &[Who]) {
 }
 
 /// All lines that the present run showed, own ones too.
-fn conversation(lan: &Lan, who: Who) -> Vec<String> {
+fn conversation(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
-    for notice in lan.people[who].shown() {
+    for notice in lan.peers[who].notices_of_run() {
         if let Notice::Chat(chat) = notice {
             chat.batch.for_each_line(|line| lines.push(line.to_owned()));
         }
@@ -28,10 +28,10 @@ fn conversation(lan: &Lan, who: Who) -> Vec<String> {
 }
 
 /// The history of the room, in the one order.
-fn history(lan: &Lan, who: Who) -> Vec<String> {
+fn history(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
-    for hash in lan.transcript(who, &Room::general()).iter().map(|p| p.3) {
-        let mut entries = lan.people[who].disk.entries();
+    for hash in lan.history(who, &Room::general()).iter().map(|p| p.3) {
+        let mut entries = lan.peers[who].disk.entries();
         let entry = entries.find(|e| e.batch.hash == hash);
         let batch = &entry.expect("a batch of the transcript").batch;
         batch.for_each_line(|line| lines.push(line.to_owned()));
@@ -42,10 +42,10 @@ fn history(lan: &Lan, who: Who) -> Vec<String> {
 #[test]
 fn a_conversation_of_1970_and_2040_is_in_order() {
     let mut lan = Lan::new(1);
-    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
-    lan.people[alice].skew = -YEAR_2023;
-    lan.people[bob].skew = YEAR_2040 - YEAR_2023;
-    meet(&mut lan, &[alice, bob, carol]);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.peers[alice].wall_skew_ms = -WALL_START_MS;
+    lan.peers[bob].wall_skew_ms = YEAR_2040 - WALL_START_MS;
+    start_and_link(&mut lan, &[alice, bob, carol]);
     let mut said = Vec::new();
     for n in 1..=30 {
         let who = [alice, bob, carol][lan.random(3) as usize];
@@ -57,12 +57,12 @@ fn a_conversation_of_1970_and_2040_is_in_order() {
         assert_eq!(conversation(&lan, who), said);
         assert_eq!(history(&lan, who), said);
     }
-    let stamps = lan.people[carol].disk.entries();
+    let stamps = lan.peers[carol].disk.entries();
     let stamps: Vec<i64> = stamps.map(|e| e.batch.timestamp.0).collect();
     assert!(stamps.iter().any(|at| *at < 1_000_000));
     assert!(stamps.iter().any(|at| *at >= YEAR_2040));
     // A newcomer finds the same.
-    let dan = lan.person("dan");
+    let dan = lan.add_peer("dan");
     lan.start(dan);
     lan.run_for(2_000);
     assert_eq!(history(&lan, dan), said);
@@ -71,37 +71,37 @@ fn a_conversation_of_1970_and_2040_is_in_order() {
 #[test]
 fn a_wall_clock_that_jumps_changes_nothing() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    meet(&mut lan, &[alice, bob]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    start_and_link(&mut lan, &[alice, bob]);
     let jumps = [
-        -YEAR_2023,
-        YEAR_2040 - YEAR_2023,
+        -WALL_START_MS,
+        YEAR_2040 - WALL_START_MS,
         -3_600_000,
         3_600_000,
         -1,
         0,
     ];
     for (n, jump) in jumps.into_iter().cycle().take(60).enumerate() {
-        lan.people[alice].skew = jump;
+        lan.peers[alice].wall_skew_ms = jump;
         let who = [alice, bob][n % 2];
         lan.say(who, &format!("line {}", n + 1));
         lan.run_for(3_000);
     }
     for (who, other) in [(alice, bob), (bob, alice)] {
-        assert_eq!(conversation(&lan, who), numbered("line", 1, 60));
-        assert_eq!(history(&lan, who), numbered("line", 1, 60));
-        assert_eq!(lan.people[who].joined(lan.id(other)), 1);
-        assert_eq!(lan.people[who].left(lan.id(other)), 0);
+        assert_eq!(conversation(&lan, who), numbered_lines("line", 1, 60));
+        assert_eq!(history(&lan, who), numbered_lines("line", 1, 60));
+        assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
+        assert_eq!(lan.peers[who].left_count(lan.id(other)), 0);
     }
     // The box starts again, long before it was last there.
     lan.stop(alice);
-    lan.people[alice].skew = -YEAR_2023;
+    lan.peers[alice].wall_skew_ms = -WALL_START_MS;
     lan.start(alice);
     lan.run_for(500);
     lan.say(alice, "line 61");
     lan.run_for(100);
-    assert_eq!(history(&lan, bob), numbered("line", 1, 61));
-    assert_eq!(lan.people[bob].gaps(), 0);
+    assert_eq!(history(&lan, bob), numbered_lines("line", 1, 61));
+    assert_eq!(lan.peers[bob].gap_count(), 0);
 }
 
 #[test]
@@ -115,33 +115,33 @@ fn what_wall_clocks_show_decides_nothing() {
 fn a_box_that_slept_is_gone_meanwhile_and_back_at_once() {
     for ran in [true, false] {
         let mut lan = Lan::new(3);
-        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
-        meet(&mut lan, &[alice, bob, carol]);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        start_and_link(&mut lan, &[alice, bob, carol]);
         lan.say(alice, "line 1");
         lan.run_for(100);
         lan.suspend(alice);
         lan.run_until("bob sees alice go", 30_000, |lan| {
-            lan.people[bob].left(lan.id(alice)) == 1
+            lan.peers[bob].left_count(lan.id(alice)) == 1
         });
-        for text in numbered("missed", 1, 20) {
+        for text in numbered_lines("missed", 1, 20) {
             lan.say(bob, &text);
         }
         lan.run_for(10 * MINUTE);
         lan.resume(alice, ran);
         lan.run_until("they are linked again", 11_000, |lan| {
-            lan.linked(alice, bob) && lan.linked(alice, carol)
+            lan.are_linked(alice, bob) && lan.are_linked(alice, carol)
         });
         lan.run_for(1_000);
-        assert_eq!(lan.people[alice].heard(), numbered("missed", 1, 20));
+        assert_eq!(lan.peers[alice].received(), numbered_lines("missed", 1, 20));
         lan.say(alice, "line 2");
         lan.run_for(100);
         for who in [bob, carol] {
-            assert_eq!(lan.people[who].joined(lan.id(alice)), 2);
-            assert_eq!(lan.people[who].left(lan.id(alice)), 1);
+            assert_eq!(lan.peers[who].joined_count(lan.id(alice)), 2);
+            assert_eq!(lan.peers[who].left_count(lan.id(alice)), 1);
         }
         lan.run_for(MINUTE);
         lan.check_lines();
-        lan.check_transcripts();
+        lan.check_histories();
         lan.check_links();
     }
 }
@@ -150,18 +150,18 @@ fn a_box_that_slept_is_gone_meanwhile_and_back_at_once() {
 fn a_nap_is_not_seen() {
     for ran in [true, false] {
         let mut lan = Lan::new(4);
-        let [alice, bob] = lan.people(["alice", "bob"]);
-        meet(&mut lan, &[alice, bob]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        start_and_link(&mut lan, &[alice, bob]);
         lan.run_for(MINUTE);
         lan.suspend(alice);
         lan.say(bob, "while you nap");
         lan.run_for(8_000);
         lan.resume(alice, ran);
         lan.run_for(MINUTE);
-        assert_eq!(lan.people[alice].heard(), ["while you nap"]);
+        assert_eq!(lan.peers[alice].received(), ["while you nap"]);
         for (who, other) in [(alice, bob), (bob, alice)] {
-            assert_eq!(lan.people[who].joined(lan.id(other)), 1);
-            assert_eq!(lan.people[who].left(lan.id(other)), 0);
+            assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
+            assert_eq!(lan.peers[who].left_count(lan.id(other)), 0);
         }
     }
 }
@@ -170,18 +170,18 @@ fn a_nap_is_not_seen() {
 fn a_clock_that_leaps_ends_no_link_that_lives() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
-        lan.people[bob].beacons = seed % 2 == 0;
-        meet(&mut lan, &[alice, bob]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.peers[bob].beacons_enabled = seed % 2 == 0;
+        start_and_link(&mut lan, &[alice, bob]);
         lan.run_for(seed * 1_700);
-        lan.leap(alice, 60 * MINUTE);
+        lan.advance_clock(alice, 60 * MINUTE);
         lan.say(alice, "line 1");
         lan.run_for(2_000);
         lan.say(bob, "line 2");
         lan.run_for(MINUTE);
         for (who, other) in [(alice, bob), (bob, alice)] {
-            assert_eq!(conversation(&lan, who), numbered("line", 1, 2));
-            assert_eq!(lan.people[who].left(lan.id(other)), 0, "seed {seed}");
+            assert_eq!(conversation(&lan, who), numbered_lines("line", 1, 2));
+            assert_eq!(lan.peers[who].left_count(lan.id(other)), 0, "seed {seed}");
         }
         lan.check_links();
     }
@@ -190,18 +190,18 @@ fn a_clock_that_leaps_ends_no_link_that_lives() {
 #[test]
 fn all_that_slept_together_go_on_together() {
     let mut lan = Lan::new(5);
-    let people = lan.people(["alice", "bob", "carol"]);
-    meet(&mut lan, &people);
+    let people = lan.add_peers(["alice", "bob", "carol"]);
+    start_and_link(&mut lan, &people);
     for n in 1..=5 {
         for who in people {
-            lan.leap(who, 8 * 60 * MINUTE);
+            lan.advance_clock(who, 8 * 60 * MINUTE);
         }
         lan.say(people[n % 3], &format!("line {n}"));
         lan.run_for(20_000);
     }
     for who in people {
-        assert_eq!(conversation(&lan, who), numbered("line", 1, 5));
+        assert_eq!(conversation(&lan, who), numbered_lines("line", 1, 5));
     }
     lan.check_links();
-    lan.check_traffic();
+    lan.check_idle_traffic();
 }

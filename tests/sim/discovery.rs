@@ -5,87 +5,89 @@ use crate::support::lan::Lan;
 fn lost_beacons_delay_and_do_not_prevent() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
-        lan.air.weather.lost = 700;
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.network.conditions.datagram_loss_per_mille = 700;
         lan.start(alice);
         lan.start(bob);
-        lan.run_until("they are linked", 60_000, |lan| lan.linked(alice, bob));
+        lan.run_until("they are linked", 60_000, |lan| lan.are_linked(alice, bob));
     }
 }
 
 #[test]
 fn a_start_without_a_network_heals() {
     let mut lan = Lan::new(1);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.plug(alice, false);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.set_plugged(alice, false);
     lan.start(alice);
     lan.start(bob);
     lan.run_for(100_000);
-    assert!(!lan.linked(alice, bob));
-    lan.plug(alice, true);
-    lan.run_until("they are linked", 50, |lan| lan.linked(alice, bob));
+    assert!(!lan.are_linked(alice, bob));
+    lan.set_plugged(alice, true);
+    lan.run_until("they are linked", 50, |lan| lan.are_linked(alice, bob));
 }
 
 #[test]
 fn an_unplugged_cable_is_noticed_and_heals_at_once() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
-    lan.plug(bob, false);
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.set_plugged(bob, false);
     lan.run_until("gone", 15_000, |lan| {
-        lan.people[alice].left(lan.id(bob)) == 1
+        lan.peers[alice].left_count(lan.id(bob)) == 1
     });
     lan.run_for(120_000);
-    lan.plug(bob, true);
-    lan.run_until("they are linked", 1_000, |lan| lan.linked(alice, bob));
+    lan.set_plugged(bob, true);
+    lan.run_until("they are linked", 1_000, |lan| lan.are_linked(alice, bob));
 }
 
 #[test]
 fn a_given_address_needs_no_beacon() {
     let mut lan = Lan::new(3);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.people[alice].beacons = false;
-    lan.people[bob].beacons = false;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[alice].beacons_enabled = false;
+    lan.peers[bob].beacons_enabled = false;
     let bobs = lan.address(bob);
     lan.start(alice);
-    lan.point(alice, bobs);
+    lan.add_static_peer(alice, bobs);
     lan.run_for(100_000);
-    let dials = lan.air.made;
+    let dials = lan.network.dial_count;
     assert!((5..=12).contains(&dials), "{dials} dials in 100 s");
     lan.start(bob);
-    lan.run_until("they are linked", 64_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 64_000, |lan| lan.are_linked(alice, bob));
     lan.run_for(10_000);
     lan.kill(bob);
     lan.run_for(100);
     lan.start(bob);
-    lan.run_until("they are linked again", 3_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked again", 3_000, |lan| {
+        lan.are_linked(alice, bob)
+    });
 }
 
 #[test]
 fn the_own_address_is_dialed_once() {
     let mut lan = Lan::new(4);
-    let [alice] = lan.people(["alice"]);
+    let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
     let own = lan.address(alice);
-    lan.point(alice, own);
+    lan.add_static_peer(alice, own);
     lan.run_for(300_000);
-    assert_eq!(lan.air.made, 1);
-    assert!(lan.links(alice).is_empty());
+    assert_eq!(lan.network.dial_count, 1);
+    assert!(lan.linked_peers(alice).is_empty());
 }
 
 #[test]
 fn several_programs_of_one_host_meet() {
     let mut lan = Lan::new(5);
-    let alice = lan.person("alice");
-    let bob = lan.person_on("bob", 0);
-    let carol = lan.person_on("carol", 0);
+    let alice = lan.add_peer("alice");
+    let bob = lan.add_peer_on("bob", 0);
+    let carol = lan.add_peer_on("carol", 0);
     for who in [alice, bob, carol] {
         lan.start(who);
     }
     lan.run_until("all are linked", 100, |lan| {
-        lan.linked(alice, bob) && lan.linked(alice, carol) && lan.linked(bob, carol)
+        lan.are_linked(alice, bob) && lan.are_linked(alice, carol) && lan.are_linked(bob, carol)
     });
     lan.check_links();
 }
@@ -94,7 +96,7 @@ fn several_programs_of_one_host_meet() {
 fn two_networks_between_two_hosts_make_one_link() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
-        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         lan.hosts[0].networks = vec![0, 1];
         lan.hosts[1].networks = vec![0, 1];
         lan.hosts[2].networks = vec![1];
@@ -103,38 +105,38 @@ fn two_networks_between_two_hosts_make_one_link() {
         }
         lan.run_for(5_000);
         lan.check_links();
-        assert_eq!(lan.people[alice].joined(lan.id(bob)), 1);
+        assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
     }
 }
 
 #[test]
 fn a_dial_that_nobody_answers_backs_off() {
     let mut lan = Lan::new(6);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.air.weather.refused = 1000;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.network.conditions.dial_refusal_per_mille = 1000;
     lan.start(alice);
     lan.start(bob);
     lan.run_for(120_000);
-    let dials = lan.air.made;
+    let dials = lan.network.dial_count;
     assert!((8..=60).contains(&dials), "{dials} dials in two minutes");
-    lan.air.weather.refused = 0;
-    lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
+    lan.network.conditions.dial_refusal_per_mille = 0;
+    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
 }
 
 #[test]
 fn who_left_is_not_known_any_more() {
     let mut lan = Lan::new(7);
-    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     for who in [alice, bob, carol] {
         lan.start(who);
     }
     lan.run_for(1_000);
     lan.isolate(carol);
     lan.run_for(90_000);
-    assert_eq!(lan.links(alice), [lan.id(bob)]);
+    assert_eq!(lan.linked_peers(alice), [lan.id(bob)]);
     lan.heal();
     lan.run_until("all are linked", 12_000, |lan| {
-        lan.linked(alice, carol) && lan.linked(bob, carol)
+        lan.are_linked(alice, carol) && lan.are_linked(bob, carol)
     });
     lan.check_links();
 }

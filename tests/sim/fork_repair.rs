@@ -2,19 +2,19 @@
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, numbered};
+use crate::support::peer::{PeerIndex, numbered_lines};
 
-fn meet(lan: &mut Lan, a: Who, b: Who) {
-    lan.run_until("they are linked", 70_000, |lan| lan.linked(a, b));
+fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
+    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(a, b));
     lan.run_for(2_000);
 }
 
 /// All that this directory holds of an author, in the one order.
-fn held(lan: &Lan, who: Who, author: Who) -> Vec<String> {
+fn lines_held(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
-    for (_, log, sequence, _) in lan.transcript(who, &Room::general()) {
+    for (_, log, sequence, _) in lan.history(who, &Room::general()) {
         if log.author == lan.id(author) {
-            let entry = lan.people[who].disk.find(&log, sequence);
+            let entry = lan.peers[who].disk.find(&log, sequence);
             let batch = &entry.expect("what the transcript names").batch;
             batch.for_each_line(|line| lines.push(line.to_owned()));
         }
@@ -22,35 +22,35 @@ fn held(lan: &Lan, who: Who, author: Who) -> Vec<String> {
     lines
 }
 
-fn say_each(lan: &mut Lan, who: Who, texts: &[String]) {
+fn say_each(lan: &mut Lan, who: PeerIndex, texts: &[String]) {
     for text in texts {
         lan.say(who, text);
         lan.run_for(10);
     }
 }
 
-fn together(first: &[String], then: &[String]) -> Vec<String> {
+fn joined_lists(first: &[String], then: &[String]) -> Vec<String> {
     [first, then].concat()
 }
 
 /// Bob holds `kept` lines of alice's and then `lost` ones, of which her restored directory knows nothing; and it was alone then, and said `alone` lines.
-fn copied(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, Who, Who) {
+fn restored_story(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(bob);
     lan.start(alice);
     meet(&mut lan, alice, bob);
-    say_each(&mut lan, alice, &numbered("kept", 1, 5));
+    say_each(&mut lan, alice, &numbered_lines("kept", 1, 5));
     lan.stop(alice);
     lan.back_up(alice);
     lan.start(alice);
     meet(&mut lan, alice, bob);
-    say_each(&mut lan, alice, &numbered("lost", 1, lost));
+    say_each(&mut lan, alice, &numbered_lines("lost", 1, lost));
     lan.stop(alice);
     lan.restore(alice);
     lan.cut(alice, bob);
     lan.start(alice);
-    say_each(&mut lan, alice, &numbered("alone", 1, alone));
+    say_each(&mut lan, alice, &numbered_lines("alone", 1, alone));
     match killed {
         true => lan.kill(alice),
         false => lan.stop(alice),
@@ -64,22 +64,25 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
     for (seed, lost, alone) in [(1, 5, 3), (2, 3, 3), (3, 3, 5), (4, 40, 30), (5, 1, 1)] {
         for killed in [false, true] {
             for talks in [false, true] {
-                let (mut lan, alice, bob) = copied(seed, lost, alone, killed);
+                let (mut lan, alice, bob) = restored_story(seed, lost, alone, killed);
                 lan.start(alice);
                 if talks {
                     lan.say(alice, "news");
                 }
                 meet(&mut lan, alice, bob);
-                let mut said = together(&numbered("kept", 1, 5), &numbered("lost", 1, lost));
-                let again = numbered("alone", 1, alone);
-                let mut heard = held(&lan, bob, alice);
+                let mut said = joined_lists(
+                    &numbered_lines("kept", 1, 5),
+                    &numbered_lines("lost", 1, lost),
+                );
+                let again = numbered_lines("alone", 1, alone);
+                let mut heard = lines_held(&lan, bob, alice);
                 heard.sort();
                 said.extend(again);
                 said.extend(talks.then(|| "news".to_owned()));
                 said.sort();
                 assert_eq!(heard, said, "{lost} lost, {alone} alone, killed: {killed}");
-                assert!(lan.people[alice].errors("fork") <= 1);
-                lan.check_texts();
+                assert!(lan.peers[alice].error_count("fork") <= 1);
+                lan.check_copied_lines();
                 // Later runs know that it was said.
                 for _ in 0..3 {
                     match killed {
@@ -90,7 +93,7 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
                     meet(&mut lan, alice, bob);
                     lan.run_for(100_000);
                 }
-                assert_eq!(held(&lan, bob, alice).len(), said.len(), "once");
+                assert_eq!(lines_held(&lan, bob, alice).len(), said.len(), "once");
             }
         }
     }
@@ -99,23 +102,23 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
 #[test]
 fn a_backup_that_is_restored_twice_says_nothing_three_times() {
     for (lost, alone) in [(5, 3), (3, 5), (40, 2)] {
-        let (mut lan, alice, bob) = copied(1, lost, alone, false);
+        let (mut lan, alice, bob) = restored_story(1, lost, alone, false);
         lan.start(alice);
         meet(&mut lan, alice, bob);
         let said = 5 + lost as usize + alone as usize;
-        assert_eq!(held(&lan, bob, alice).len(), said);
+        assert_eq!(lines_held(&lan, bob, alice).len(), said);
         lan.stop(alice);
         lan.restore(alice);
         // Now what others hold comes back under the old numbers, and what was said again beside it.
         for _ in 0..2 {
             lan.start(alice);
             meet(&mut lan, alice, bob);
-            assert_eq!(held(&lan, alice, alice).len(), said, "all came back");
+            assert_eq!(lines_held(&lan, alice, alice).len(), said, "all came back");
             lan.run_for(100_000);
             lan.kill(alice);
         }
         assert_eq!(
-            held(&lan, bob, alice).len(),
+            lines_held(&lan, bob, alice).len(),
             said,
             "{lost} lost, {alone} alone"
         );
@@ -125,64 +128,68 @@ fn a_backup_that_is_restored_twice_says_nothing_three_times() {
 #[test]
 fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
     for (seed, full) in [(1, false), (2, false), (3, true)] {
-        let (mut lan, alice, bob) = copied(seed, 3, 600, true);
-        lan.air.weather.stream = 5;
+        let (mut lan, alice, bob) = restored_story(seed, 3, 600, true);
+        lan.network.conditions.stream_delay_max_ms = 5;
         lan.start(alice);
-        lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
-        let stored = |lan: &Lan| held(lan, alice, alice).len();
+        lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+        let stored = |lan: &Lan| lines_held(lan, alice, alice).len();
         let before = stored(&lan);
         let begun = |lan: &mut Lan| stored(lan) > before + 100;
-        lan.people[alice].dies_after = (!full).then_some(500);
-        lan.people[alice].disk.flaky = if full { 200 } else { 0 };
+        lan.peers[alice].dies_after_outputs = (!full).then_some(500);
+        lan.peers[alice].disk.failed_saves_per_mille = if full { 200 } else { 0 };
         match full {
             true => lan.run_for(40_000),
             false => {
                 lan.run_until("some is said again", 20_000, begun);
                 lan.run_for(1_000);
-                lan.people[alice].dies_after = None;
-                if lan.is_up(alice) {
+                lan.peers[alice].dies_after_outputs = None;
+                if lan.is_running(alice) {
                     lan.kill(alice);
                 }
                 assert!(stored(&lan) < before + 600, "not all was said");
                 lan.start(alice);
             }
         }
-        lan.people[alice].disk.flaky = 0;
+        lan.peers[alice].disk.failed_saves_per_mille = 0;
         meet(&mut lan, alice, bob);
         lan.run_for(40_000);
-        let mut again = held(&lan, bob, alice);
+        let mut again = lines_held(&lan, bob, alice);
         again.retain(|line| line.starts_with("alone"));
-        assert_eq!(again, numbered("alone", 1, 600), "seed {seed}");
+        assert_eq!(again, numbered_lines("alone", 1, 600), "seed {seed}");
     }
 }
 
 #[test]
 fn what_somebody_holds_is_not_said_again() {
-    let (mut lan, alice, bob) = copied(6, 5, 3, false);
-    let carol = lan.person("carol");
+    let (mut lan, alice, bob) = restored_story(6, 5, 3, false);
+    let carol = lan.add_peer("carol");
     lan.cut(alice, bob);
     lan.cut(carol, bob);
     lan.start(carol);
     lan.start(alice);
     meet(&mut lan, alice, carol);
     lan.run_for(1_000);
-    let before = held(&lan, carol, alice);
+    let before = lines_held(&lan, carol, alice);
     assert_eq!(before.len(), 8);
     lan.heal();
     meet(&mut lan, alice, bob);
     lan.run_for(10_000);
-    assert_eq!(held(&lan, carol, alice), before);
+    assert_eq!(lines_held(&lan, carol, alice), before);
 }
 
 #[test]
 fn a_copy_that_said_nothing_else_says_nothing_again() {
     for killed in [false, true] {
-        let (mut lan, alice, bob) = copied(7, 5, 0, killed);
+        let (mut lan, alice, bob) = restored_story(7, 5, 0, killed);
         lan.start(alice);
         meet(&mut lan, alice, bob);
-        let all = together(&numbered("kept", 1, 5), &numbered("lost", 1, 5));
-        assert_eq!(held(&lan, bob, alice), all);
-        assert_eq!(held(&lan, alice, alice), all, "what the disk lost is back");
+        let all = joined_lists(&numbered_lines("kept", 1, 5), &numbered_lines("lost", 1, 5));
+        assert_eq!(lines_held(&lan, bob, alice), all);
+        assert_eq!(
+            lines_held(&lan, alice, alice),
+            all,
+            "what the disk lost is back"
+        );
     }
 }
 
@@ -191,24 +198,24 @@ fn who_was_away_gets_what_both_copies_said() {
     // Alice is started again before carol comes, or not; with bob there, or without him at first.
     for (seed, again, without) in [(1, false, false), (2, true, false), (3, true, true)] {
         let mut lan = Lan::new(seed);
-        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         for who in [alice, bob, carol] {
             lan.start(who);
         }
         meet(&mut lan, alice, carol);
         meet(&mut lan, alice, bob);
-        say_each(&mut lan, alice, &numbered("kept", 1, 5));
+        say_each(&mut lan, alice, &numbered_lines("kept", 1, 5));
         lan.stop(carol);
         lan.stop(alice);
         lan.back_up(alice);
         lan.start(alice);
         meet(&mut lan, alice, bob);
-        say_each(&mut lan, alice, &numbered("lost", 1, 5));
+        say_each(&mut lan, alice, &numbered_lines("lost", 1, 5));
         lan.stop(alice);
         lan.restore(alice);
         lan.cut(alice, bob);
         lan.start(alice);
-        say_each(&mut lan, alice, &numbered("alone", 1, 3));
+        say_each(&mut lan, alice, &numbered_lines("alone", 1, 3));
         lan.stop(alice);
         lan.heal();
         lan.start(alice);
@@ -229,15 +236,15 @@ fn who_was_away_gets_what_both_copies_said() {
             lan.start(bob);
         }
         lan.run_for(70_000);
-        let mut all = numbered("kept", 1, 5);
-        all.extend(numbered("lost", 1, 5));
-        all.extend(numbered("alone", 1, 3));
+        let mut all = numbered_lines("kept", 1, 5);
+        all.extend(numbered_lines("lost", 1, 5));
+        all.extend(numbered_lines("alone", 1, 3));
         all.sort();
-        let mut heard = held(&lan, carol, alice);
-        assert_eq!(heard, held(&lan, bob, alice), "seed {seed}");
+        let mut heard = lines_held(&lan, carol, alice);
+        assert_eq!(heard, lines_held(&lan, bob, alice), "seed {seed}");
         heard.sort();
         assert_eq!(heard, all, "seed {seed}");
-        lan.check_texts();
+        lan.check_copied_lines();
     }
 }
 
@@ -245,27 +252,28 @@ fn who_was_away_gets_what_both_copies_said() {
 fn twins_go_on_under_numbers_of_their_own() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(bob);
         lan.start(alice);
         meet(&mut lan, alice, bob);
-        say_each(&mut lan, alice, &numbered("kept", 1, 3));
+        say_each(&mut lan, alice, &numbered_lines("kept", 1, 3));
         lan.stop(alice);
-        let clone = lan.twin(alice);
+        let clone = lan.clone_peer(alice);
         lan.cut(alice, clone);
         lan.start(alice);
         meet(&mut lan, alice, bob);
         lan.start(clone);
         // Both go on where they were, before they know of each other.
-        say_each(&mut lan, alice, &numbered("of one", 1, 3));
-        say_each(&mut lan, clone, &numbered("of the other", 1, 2));
+        say_each(&mut lan, alice, &numbered_lines("of one", 1, 3));
+        say_each(&mut lan, clone, &numbered_lines("of the other", 1, 2));
         lan.run_until("both are told", 60_000, |lan| {
-            lan.people[alice].twins() == 1 && lan.people[clone].twins() == 1
+            lan.peers[alice].duplicate_identity_count() == 1
+                && lan.peers[clone].duplicate_identity_count() == 1
         });
-        say_each(&mut lan, alice, &numbered("one, then", 1, 3));
-        say_each(&mut lan, clone, &numbered("the other, then", 1, 3));
-        let logs = |lan: &Lan, who: Who, text: &str| {
-            let entries = lan.people[who].disk.entries();
+        say_each(&mut lan, alice, &numbered_lines("one, then", 1, 3));
+        say_each(&mut lan, clone, &numbered_lines("the other, then", 1, 3));
+        let logs = |lan: &Lan, who: PeerIndex, text: &str| {
+            let entries = lan.peers[who].disk.entries();
             let mut logs: Vec<u64> = entries
                 .filter(|entry| {
                     let mut is = false;
@@ -296,7 +304,7 @@ fn twins_go_on_under_numbers_of_their_own() {
         lan.stop(if goes == alice { clone } else { alice });
         lan.start(goes);
         lan.run_for(70_000);
-        let heard = held(&lan, bob, alice);
+        let heard = lines_held(&lan, bob, alice);
         for text in gone.iter().chain(&stays) {
             let count = heard.iter().filter(|line| line.starts_with(text)).count();
             let said = if *text == "of the other" { 2 } else { 3 };

@@ -8,14 +8,14 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, numbered};
-use crate::support::scripted_peer::Stranger;
+use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// Dora said nine lines, of which bob holds the first three. Ann holds the last three of those that he lacks, and carol all. Dora is gone,
 /// and bob is not up.
-fn missed(seed: u64) -> (Lan, [Who; 4], LogId) {
+fn peers_with_gap(seed: u64) -> (Lan, [PeerIndex; 4], LogId) {
     let mut lan = Lan::new(seed);
-    let people = lan.people(["ann", "bob", "carol", "dora"]);
+    let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
     let [ann, bob, _, dora] = people;
     for who in people {
         lan.start(who);
@@ -25,62 +25,67 @@ fn missed(seed: u64) -> (Lan, [Who; 4], LogId) {
     lan.stop(bob);
     say(&mut lan, dora, 4, 9);
     lan.stop(dora);
-    give_up(&mut lan, ann, &log, 7);
+    evict(&mut lan, ann, &log, 7);
     (lan, people, log)
 }
 
-fn say(lan: &mut Lan, who: Who, from: u64, to: u64) -> LogId {
-    for text in numbered("line", from, to) {
+fn say(lan: &mut Lan, who: PeerIndex, from: u64, to: u64) -> LogId {
+    for text in numbered_lines("line", from, to) {
         lan.say(who, &text);
         lan.run_for(50);
     }
-    lan.people[who].disk.ranges(&Room::general())[0].log.clone()
+    lan.peers[who].disk.ranges(&Room::general())[0].log.clone()
 }
 
-fn give_up(lan: &mut Lan, who: Who, log: &LogId, low: u64) {
-    lan.people[who].disk.give_up(log, low);
+fn evict(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
+    lan.peers[who].disk.evict(log, low);
     let log = log.clone();
     lan.feed(who, Input::Evicted { log, low });
 }
 
 /// What is held of a log: as the node knows it, and as a start would find it.
-fn range(lan: &Lan, who: Who, log: &LogId) -> LogRange {
+fn checked_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let of = |ranges: Vec<LogRange>| ranges.into_iter().find(|range| range.log == *log);
-    let node = lan.people[who].node.as_ref().expect("up");
+    let node = lan.peers[who].node.as_ref().expect("up");
     let known = of(node.frontier(&(&Room::general()).into())).expect("a range");
-    let stored = of(lan.people[who].disk.ranges(&Room::general())).expect("a range");
+    let stored = of(lan.peers[who].disk.ranges(&Room::general())).expect("a range");
     assert_eq!((known.low, &known.gaps), (stored.low, &stored.gaps));
     known
 }
 
-fn late(lan: &Lan, who: Who) -> Vec<(u64, bool)> {
-    let chats = lan.people[who].shown().filter_map(|notice| match notice {
-        Notice::Chat(chat) => Some((chat.batch.sequence, chat.local.late)),
-        _ => None,
-    });
+fn shown_lines(lan: &Lan, who: PeerIndex) -> Vec<(u64, bool)> {
+    let chats = lan.peers[who]
+        .notices_of_run()
+        .filter_map(|notice| match notice {
+            Notice::Chat(chat) => Some((chat.batch.sequence, chat.local.late)),
+            _ => None,
+        });
     chats.collect()
 }
 
 #[test]
 fn a_gap_heals_when_its_lines_turn_up() {
     for seed in 0..10 {
-        let (mut lan, [ann, bob, carol, _], log) = missed(seed);
+        let (mut lan, [ann, bob, carol, _], log) = peers_with_gap(seed);
         lan.cut(bob, carol);
         lan.stop(carol);
         lan.start(bob);
         lan.run_for(2_000);
-        assert_eq!(lan.people[bob].heard(), numbered("line", 7, 9));
-        assert_eq!(lan.people[bob].gaps(), 1);
-        assert_eq!(range(&lan, bob, &log).low, 7);
+        assert_eq!(lan.peers[bob].received(), numbered_lines("line", 7, 9));
+        assert_eq!(lan.peers[bob].gap_count(), 1);
+        assert_eq!(checked_range(&lan, bob, &log).low, 7);
         lan.start(carol);
         lan.heal();
         lan.run_until("it has healed", 10_000, |lan| {
-            range(lan, bob, &log).low == 1
+            checked_range(lan, bob, &log).low == 1
         });
         let lines: Vec<(u64, bool)> = [7, 8, 9, 4, 5, 6].map(|n| (n, true)).to_vec();
-        assert_eq!(late(&lan, bob), lines);
-        assert_eq!(range(&lan, bob, &log), range(&lan, carol, &log));
-        let counters = lan.people[bob].node.as_ref().expect("up").counters();
+        assert_eq!(shown_lines(&lan, bob), lines);
+        assert_eq!(
+            checked_range(&lan, bob, &log),
+            checked_range(&lan, carol, &log)
+        );
+        let counters = lan.peers[bob].node.as_ref().expect("up").counters();
         assert_eq!(
             (
                 counters.healed_lines,
@@ -91,7 +96,7 @@ fn a_gap_heals_when_its_lines_turn_up() {
         );
         // Ann asks for what she gave up no more.
         lan.run_for(5_000);
-        assert_eq!(range(&lan, ann, &log).low, 7);
+        assert_eq!(checked_range(&lan, ann, &log).low, 7);
     }
 }
 
@@ -99,8 +104,8 @@ fn a_gap_heals_when_its_lines_turn_up() {
 #[test]
 fn a_gap_heals_through_others_and_after_a_restart() {
     for seed in 0..5 {
-        let (mut lan, [ann, bob, carol, dora], log) = missed(seed);
-        let eve = lan.person("eve");
+        let (mut lan, [ann, bob, carol, dora], log) = peers_with_gap(seed);
+        let eve = lan.add_peer("eve");
         lan.start(eve);
         lan.stop(eve);
         for other in [bob, ann, dora] {
@@ -111,32 +116,32 @@ fn a_gap_heals_through_others_and_after_a_restart() {
         }
         lan.start(bob);
         lan.run_until("bob has the rest", 5_000, |lan| {
-            range(lan, bob, &log).high == 9
+            checked_range(lan, bob, &log).high == 9
         });
         lan.start(eve);
         lan.run_for(3_000);
         // She asked for all from where bob's lines begin: there is older, and no gap.
-        assert_eq!(range(&lan, eve, &log).low, 7);
+        assert_eq!(checked_range(&lan, eve, &log).low, 7);
         lan.stop(bob);
         lan.start(bob);
         lan.run_for(3_000);
-        assert_eq!(range(&lan, bob, &log).low, 7);
+        assert_eq!(checked_range(&lan, bob, &log).low, 7);
         lan.heal();
         for other in [ann, eve] {
             lan.cut(carol, other);
         }
         lan.run_until("it has healed", 20_000, |lan| {
-            range(lan, bob, &log).low == 1
+            checked_range(lan, bob, &log).low == 1
         });
         // One who was there before wants all that there is, and gets it in order.
-        let fay = lan.person("fay");
+        let fay = lan.add_peer("fay");
         for other in [ann, carol, dora, eve] {
             lan.cut(fay, other);
         }
         lan.join(fay, "other");
         lan.start(fay);
         lan.run_until("fay has it", 10_000, |lan| {
-            lan.people[fay]
+            lan.peers[fay]
                 .disk
                 .ranges(&Room::general())
                 .iter()
@@ -150,7 +155,7 @@ fn a_gap_heals_through_others_and_after_a_restart() {
 fn what_filled_a_gap_is_passed_on() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
-        let [ann, bob, carol, dora, eve] = lan.people(["ann", "bob", "carol", "dora", "eve"]);
+        let [ann, bob, carol, dora, eve] = lan.add_peers(["ann", "bob", "carol", "dora", "eve"]);
         for who in [ann, bob, carol, dora, eve] {
             lan.start(who);
         }
@@ -161,22 +166,24 @@ fn what_filled_a_gap_is_passed_on() {
         say(&mut lan, dora, 4, 9);
         lan.stop(dora);
         lan.stop(carol);
-        give_up(&mut lan, eve, &log, 7);
+        evict(&mut lan, eve, &log, 7);
         lan.start(ann);
         lan.start(bob);
         lan.run_for(3_000);
         for who in [ann, bob] {
-            assert_eq!(range(&lan, who, &log).gaps.len(), 1);
+            assert_eq!(checked_range(&lan, who, &log).gaps.len(), 1);
         }
         lan.stop(eve);
         lan.cut(carol, ann);
         lan.start(carol);
         lan.run_until("both have healed", 20_000, |lan| {
-            [ann, bob].iter().all(|who| range(lan, *who, &log).low == 1)
+            [ann, bob]
+                .iter()
+                .all(|who| checked_range(lan, *who, &log).low == 1)
         });
         for who in [ann, bob] {
-            assert!(range(&lan, who, &log).gaps.is_empty());
-            let counters = lan.people[who].node.as_ref().expect("up").counters();
+            assert!(checked_range(&lan, who, &log).gaps.is_empty());
+            let counters = lan.peers[who].node.as_ref().expect("up").counters();
             assert_eq!((counters.healed_lines, counters.duplicate_batches), (3, 0));
         }
     }
@@ -185,27 +192,27 @@ fn what_filled_a_gap_is_passed_on() {
 #[test]
 fn a_full_disk_and_a_cut_hold_a_heal_up_and_no_more() {
     for seed in 0..10 {
-        let (mut lan, [_, bob, carol, _], log) = missed(seed);
+        let (mut lan, [_, bob, carol, _], log) = peers_with_gap(seed);
         lan.cut(bob, carol);
         lan.start(bob);
         lan.run_for(2_000);
-        assert_eq!(range(&lan, bob, &log).low, 7);
-        lan.people[bob].disk.full = true;
+        assert_eq!(checked_range(&lan, bob, &log).low, 7);
+        lan.peers[bob].disk.full = true;
         lan.heal();
-        lan.run_until("they are linked", 90_000, |lan| lan.linked(bob, carol));
+        lan.run_until("they are linked", 90_000, |lan| lan.are_linked(bob, carol));
         lan.run_for(8_000);
-        lan.people[bob].disk.full = false;
+        lan.peers[bob].disk.full = false;
         if seed % 2 == 0 {
-            lan.people[bob].disk.flaky = 500;
+            lan.peers[bob].disk.failed_saves_per_mille = 500;
             lan.run_for(20_000);
-            lan.people[bob].disk.flaky = 0;
+            lan.peers[bob].disk.failed_saves_per_mille = 0;
         }
         lan.run_until("it has healed", 30_000, |lan| {
-            range(lan, bob, &log).low == 1
+            checked_range(lan, bob, &log).low == 1
         });
-        let mut heard = lan.people[bob].heard();
+        let mut heard = lan.peers[bob].received();
         heard.sort();
-        assert_eq!(heard, numbered("line", 4, 9), "seed {seed}");
+        assert_eq!(heard, numbered_lines("line", 4, 9), "seed {seed}");
     }
 }
 
@@ -215,14 +222,14 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
     let mut gaps = 0;
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         for who in [alice, bob, carol] {
             lan.start(who);
         }
         lan.run_for(2_000);
         let tell = |lan: &mut Lan, from, to| {
-            for text in numbered("psst", from, to) {
-                lan.tell(alice, "@bob", &text);
+            for text in numbered_lines("psst", from, to) {
+                lan.send_direct(alice, "@bob", &text);
                 lan.run_for(100);
             }
         };
@@ -231,42 +238,42 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
         tell(&mut lan, 4, 6);
         lan.stop(carol);
         tell(&mut lan, 7, 9);
-        let log = lan.people[alice].disk.ranges_in(&FolderName::direct())[0]
+        let log = lan.peers[alice].disk.ranges_in(&FolderName::direct())[0]
             .log
             .clone();
-        give_up(&mut lan, alice, &log, 7);
+        evict(&mut lan, alice, &log, 7);
         if seed % 2 == 0 {
             lan.start(carol);
             lan.run_for(1_000);
         }
         lan.start(bob);
         lan.run_for(2_000);
-        gaps += lan.people[bob].gaps();
+        gaps += lan.peers[bob].gap_count();
         if seed % 2 == 1 {
-            assert_eq!(lan.people[bob].heard(), numbered("psst", 7, 9));
+            assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 7, 9));
             lan.kill(bob);
             lan.start(bob);
             lan.start(carol);
         }
         lan.run_until("it has healed", 40_000, |lan| {
-            let ranges = lan.people[bob].disk.ranges_in(&FolderName::direct());
+            let ranges = lan.peers[bob].disk.ranges_in(&FolderName::direct());
             ranges[0].low == 1 && ranges[0].high == 9
         });
         let mut texts = Vec::new();
-        let entries = lan.people[bob].disk.entries();
+        let entries = lan.peers[bob].disk.entries();
         entries.for_each(|entry| {
             entry
                 .batch
                 .for_each_line(|line| texts.push(line.to_owned()))
         });
         texts.sort();
-        assert_eq!(texts, numbered("psst", 1, 9), "seed {seed}");
+        assert_eq!(texts, numbered_lines("psst", 1, 9), "seed {seed}");
         lan.check_lines();
     }
     assert!(gaps >= 10, "{gaps} of 20");
 }
 
-fn held(log: &LogId, low: u64, hash: Hash) -> Message {
+fn have_message(log: &LogId, low: u64, hash: Hash) -> Message {
     Message::Have(Have {
         target: "#general".into(),
         logs: vec![HaveEntry {
@@ -285,8 +292,8 @@ fn held(log: &LogId, low: u64, hash: Hash) -> Message {
     })
 }
 
-fn wants(lan: &mut Lan, stranger: &mut Stranger) -> Vec<WantEntry> {
-    let words = stranger.read(lan).into_iter();
+fn received_wants(lan: &mut Lan, stranger: &mut ScriptedPeer) -> Vec<WantEntry> {
+    let words = stranger.receive(lan).into_iter();
     let words = words.filter(|frame| frame.kind == FrameKind::Message);
     let words = words.filter_map(|frame| Message::parse(&frame.payload));
     let wants = words.filter_map(|word| match word {
@@ -298,55 +305,56 @@ fn wants(lan: &mut Lan, stranger: &mut Stranger) -> Vec<WantEntry> {
 
 #[test]
 fn who_brings_nothing_of_a_gap_is_asked_once_and_holds_up_nobody() {
-    let (mut lan, [_, bob, carol, _], log) = missed(3);
+    let (mut lan, [_, bob, carol, _], log) = peers_with_gap(3);
     lan.cut(bob, carol);
     lan.start(bob);
     lan.run_for(2_000);
-    let hash = range(&lan, bob, &log).hash;
-    let mut liar = Stranger::greeted(&mut lan, bob, 5);
+    let hash = checked_range(&lan, bob, &log).hash;
+    let mut liar = ScriptedPeer::connect(&mut lan, bob, 5);
     for _ in 0..50 {
-        liar.say(&mut lan, &held(&log, 1, hash));
+        liar.send(&mut lan, &have_message(&log, 1, hash));
         lan.run_for(300);
     }
-    let asked = wants(&mut lan, &mut liar);
+    let asked = received_wants(&mut lan, &mut liar);
     assert_eq!(asked.len(), 1);
     assert_eq!((asked[0].from, asked[0].to), (4, 6));
-    assert_eq!(range(&lan, bob, &log).low, 7);
+    assert_eq!(checked_range(&lan, bob, &log).low, 7);
     lan.heal();
-    let mut other = Stranger::greeted(&mut lan, bob, 6);
-    other.say(&mut lan, &held(&log, 1, hash));
+    let mut other = ScriptedPeer::connect(&mut lan, bob, 6);
+    other.send(&mut lan, &have_message(&log, 1, hash));
     lan.run_until("it has healed", 90_000, |lan| {
-        range(lan, bob, &log).low == 1
+        checked_range(lan, bob, &log).low == 1
     });
 }
 
 /// What is answered is as long as all that is held.
 #[test]
 fn an_author_of_gap_after_gap_makes_nobody_ask_all_the_time() {
-    let (mut lan, [_, bob, _, _], _) = missed(5);
+    let (mut lan, [_, bob, _, _], _) = peers_with_gap(5);
     lan.start(bob);
     lan.run_for(2_000);
-    let mut mallory = Stranger::greeted(&mut lan, bob, 5);
-    let mut other = Stranger::greeted(&mut lan, bob, 6);
-    other.read(&mut lan);
+    let mut mallory = ScriptedPeer::connect(&mut lan, bob, 5);
+    let mut other = ScriptedPeer::connect(&mut lan, bob, 6);
+    other.receive(&mut lan);
     let mut before = mallory.batch(1, None, "line");
-    mallory.frame(&mut lan, FrameKind::Batch, before.as_bytes());
+    mallory.send_frame(&mut lan, FrameKind::Batch, before.as_bytes());
     for i in 1..20 {
         let missing = mallory.batch(i * 2, Some(before.hash), "line");
         before = mallory.batch(i * 2 + 1, Some(missing.hash), "line");
-        let Message::Have(mut have) = held(&mallory.log(), before.last_sequence(), before.hash)
+        let Message::Have(mut have) =
+            have_message(&mallory.log(), before.last_sequence(), before.hash)
         else {
             unreachable!()
         };
         have.logs[0].high = before.last_sequence();
-        mallory.say(&mut lan, &Message::Have(have));
-        mallory.frame(&mut lan, FrameKind::Batch, before.as_bytes());
+        mallory.send(&mut lan, &Message::Have(have));
+        mallory.send_frame(&mut lan, FrameKind::Batch, before.as_bytes());
         lan.run_for(100);
     }
-    assert_eq!(lan.people[bob].gaps(), 19);
-    let held = range(&lan, bob, &mallory.log());
+    assert_eq!(lan.peers[bob].gap_count(), 19);
+    let held = checked_range(&lan, bob, &mallory.log());
     assert_eq!((held.low, held.gaps.len()), (39, GAPS_MAX));
-    let words = other.read(&mut lan).into_iter();
+    let words = other.receive(&mut lan).into_iter();
     let words = words.filter_map(|frame| Message::parse(&frame.payload));
     let asks = words.filter(|word| match word {
         Message::Have(have) => have.digest.as_deref() == Some(""),
@@ -357,38 +365,38 @@ fn an_author_of_gap_after_gap_makes_nobody_ask_all_the_time() {
 
 #[test]
 fn a_fork_in_a_gap_is_kept_out() {
-    let (mut lan, [_, bob, _, _], _) = missed(4);
+    let (mut lan, [_, bob, _, _], _) = peers_with_gap(4);
     lan.start(bob);
     lan.run_for(2_000);
-    let mut mallory = Stranger::greeted(&mut lan, bob, 5);
+    let mut mallory = ScriptedPeer::connect(&mut lan, bob, 5);
     let one = mallory.batch(1, None, "one");
     let two = mallory.batch(2, Some(one.hash), "two");
     let three = mallory.batch(3, Some(two.hash), "three");
     let other = mallory.batch(2, Some(one.hash), "another two");
     let log = mallory.log();
     let have = |low: u64, high: &p2pchat::base::batch::Batch| {
-        let Message::Have(mut have) = held(&log, low, high.hash) else {
+        let Message::Have(mut have) = have_message(&log, low, high.hash) else {
             unreachable!()
         };
         (have.logs[0].high, have.before) = (high.last_sequence(), true);
         Message::Have(have)
     };
-    mallory.frame(&mut lan, FrameKind::Batch, one.as_bytes());
-    mallory.say(&mut lan, &have(3, &three));
-    mallory.frame(&mut lan, FrameKind::Batch, three.as_bytes());
-    assert_eq!(range(&lan, bob, &log).gaps.len(), 1);
+    mallory.send_frame(&mut lan, FrameKind::Batch, one.as_bytes());
+    mallory.send(&mut lan, &have(3, &three));
+    mallory.send_frame(&mut lan, FrameKind::Batch, three.as_bytes());
+    assert_eq!(checked_range(&lan, bob, &log).gaps.len(), 1);
     // Unasked it is taken from nobody.
-    mallory.frame(&mut lan, FrameKind::Batch, two.as_bytes());
-    assert_eq!(range(&lan, bob, &log).gaps.len(), 1);
-    mallory.say(&mut lan, &have(1, &three));
-    assert_eq!(wants(&mut lan, &mut mallory).len(), 1);
-    mallory.frame(&mut lan, FrameKind::Batch, other.as_bytes());
-    assert_eq!(lan.people[bob].errors("fork"), 1);
+    mallory.send_frame(&mut lan, FrameKind::Batch, two.as_bytes());
+    assert_eq!(checked_range(&lan, bob, &log).gaps.len(), 1);
+    mallory.send(&mut lan, &have(1, &three));
+    assert_eq!(received_wants(&mut lan, &mut mallory).len(), 1);
+    mallory.send_frame(&mut lan, FrameKind::Batch, other.as_bytes());
+    assert_eq!(lan.peers[bob].error_count("fork"), 1);
     // Who brings something else is asked for it no more.
-    mallory.frame(&mut lan, FrameKind::Batch, two.as_bytes());
-    mallory.say(&mut lan, &have(1, &three));
-    assert_eq!(wants(&mut lan, &mut mallory).len(), 0);
-    let node = lan.people[bob].node.as_ref().expect("up");
+    mallory.send_frame(&mut lan, FrameKind::Batch, two.as_bytes());
+    mallory.send(&mut lan, &have(1, &three));
+    assert_eq!(received_wants(&mut lan, &mut mallory).len(), 0);
+    let node = lan.peers[bob].node.as_ref().expect("up");
     let known = node.frontier(&(&Room::general()).into());
     let known = known.iter().find(|range| range.log == log).expect("it");
     assert_eq!((known.low, known.high, known.gaps.len()), (3, 3, 1));
@@ -400,7 +408,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
     let (mut holes, mut healed) = (0, 0);
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let people = lan.people(["ann", "bob", "carol", "dora"]);
+        let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
         let [ann, bob, carol, dora] = people;
         for who in people {
             lan.start(who);
@@ -411,53 +419,56 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
             let who = [ann, bob][lan.random(2) as usize];
             let other = [ann, bob, dora, carol][lan.random(4) as usize];
             match lan.random(11) {
-                0 if lan.is_up(who) => lan.stop(who),
-                1 if lan.is_up(who) => lan.kill(who),
-                0..=3 if !lan.is_up(who) => lan.start(who),
+                0 if lan.is_running(who) => lan.stop(who),
+                1 if lan.is_running(who) => lan.kill(who),
+                0..=3 if !lan.is_running(who) => lan.start(who),
                 4 if who != other => lan.cut(who, other),
                 9 => lan.cut(who, carol),
                 10 => {
-                    let high = range_of(&lan, dora, &log).high;
-                    give_up(&mut lan, dora, &log, high);
+                    let high = node_range(&lan, dora, &log).high;
+                    evict(&mut lan, dora, &log, high);
                 }
                 5 if lan.chance(300) => lan.heal(),
-                6 if lan.is_up(who) => {
-                    let held = range_of(&lan, who, &log);
+                6 if lan.is_running(who) => {
+                    let held = node_range(&lan, who, &log);
                     let low = held.low + lan.random(held.high - held.low + 1);
-                    give_up(&mut lan, who, &log, low);
+                    evict(&mut lan, who, &log, low);
                 }
-                7 => lan.people[who].disk.full = lan.random(2) == 0,
-                8 => lan.people[who].disk.slow = lan.random(500),
+                7 => lan.peers[who].disk.full = lan.random(2) == 0,
+                8 => lan.peers[who].disk.read_delay_max_ms = lan.random(500),
                 _ => {}
             }
             lan.say(dora, &format!("line {}", step + 2));
             let wait = lan.random(3_000);
             lan.run_for(wait);
-            for who in [ann, bob].into_iter().filter(|who| lan.is_up(*who)) {
-                holes = holes.max(range_of(&lan, who, &log).gaps.len());
+            for who in [ann, bob].into_iter().filter(|who| lan.is_running(*who)) {
+                holes = holes.max(node_range(&lan, who, &log).gaps.len());
             }
         }
         for who in [ann, bob] {
-            (lan.people[who].disk.full, lan.people[who].disk.slow) = (false, 0);
-            if !lan.is_up(who) {
+            (
+                lan.peers[who].disk.full,
+                lan.peers[who].disk.read_delay_max_ms,
+            ) = (false, 0);
+            if !lan.is_running(who) {
                 lan.start(who);
             }
         }
         lan.heal();
         lan.run_for(120_000);
-        assert_eq!(range(&lan, carol, &log).low, 1);
+        assert_eq!(checked_range(&lan, carol, &log).low, 1);
         for who in [ann, bob] {
-            let range = range(&lan, who, &log);
+            let range = checked_range(&lan, who, &log);
             assert_eq!((range.high, &range.gaps), (61, &Vec::new()), "seed {seed}");
-            let node = lan.people[who].node.as_ref().expect("up");
+            let node = lan.peers[who].node.as_ref().expect("up");
             healed += node.counters().healed_lines;
         }
     }
     assert!(holes > 1 && healed > 0, "{holes} holes, {healed} lines");
 }
 
-fn range_of(lan: &Lan, who: Who, log: &LogId) -> LogRange {
-    let node = lan.people[who].node.as_ref().expect("up");
+fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
+    let node = lan.peers[who].node.as_ref().expect("up");
     let ranges = node.frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);
     range.expect("a range")

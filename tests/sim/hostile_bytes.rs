@@ -11,33 +11,33 @@ use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarna
 use p2pchat::wire::noise::Handshake;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, lines};
-use crate::support::scripted_peer::{Stranger, raw};
+use crate::support::peer::{PeerIndex, lines};
+use crate::support::scripted_peer::{ScriptedPeer, open_stream};
 
-fn linked(lan: &Lan, who: Who) -> usize {
-    lan.people[who]
+fn link_count(lan: &Lan, who: PeerIndex) -> usize {
+    lan.peers[who]
         .node
         .as_ref()
         .map_or(0, |node| node.link_count())
 }
 
-fn alone(seed: u64) -> (Lan, Who) {
+fn running_alone(seed: u64) -> (Lan, PeerIndex) {
     let mut lan = Lan::new(seed);
-    let [alice] = lan.people(["alice"]);
+    let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
     (lan, alice)
 }
 
 #[test]
 fn a_stranger_who_keeps_the_rules_is_heard() {
-    let (mut lan, alice) = alone(1);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
-    assert_eq!(linked(&lan, alice), 1);
+    let (mut lan, alice) = running_alone(1);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    assert_eq!(link_count(&lan, alice), 1);
     let batch = mallory.batch(1, None, "good day");
-    mallory.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
-    assert_eq!(lan.people[alice].heard(), ["good day"]);
+    mallory.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    assert_eq!(lan.peers[alice].received(), ["good day"]);
     let receipt = mallory
-        .read(&mut lan)
+        .receive(&mut lan)
         .into_iter()
         .filter_map(|f| Message::parse(&f.payload));
     let held = |m: Message| matches!(m, Message::Have(have) if have.logs.iter().any(|l| l.high == 1 && l.hash == batch.hash));
@@ -47,24 +47,24 @@ fn a_stranger_who_keeps_the_rules_is_heard() {
 #[test]
 fn a_flood_of_handshakes_keeps_nobody_out() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.run_for(300);
     for n in 0..200 {
-        raw(&mut lan, alice, n);
+        open_stream(&mut lan, alice, n);
     }
     assert_eq!(
-        lan.people[alice]
+        lan.peers[alice]
             .node
             .as_ref()
             .map(|n| n.pending_handshake_count()),
         Some(64)
     );
     lan.start(bob);
-    lan.run_until("they are linked", 1_500, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 1_500, |lan| lan.are_linked(alice, bob));
     lan.run_for(6_000);
     assert_eq!(
-        lan.people[alice]
+        lan.peers[alice]
             .node
             .as_ref()
             .map(|n| n.pending_handshake_count()),
@@ -75,30 +75,30 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
 
 #[test]
 fn a_flood_of_links_is_bounded() {
-    let (mut lan, alice) = alone(13);
+    let (mut lan, alice) = running_alone(13);
     for n in 0..600 {
-        Stranger::greeted(&mut lan, alice, n);
+        ScriptedPeer::connect(&mut lan, alice, n);
     }
-    assert_eq!(linked(&lan, alice), 64);
+    assert_eq!(link_count(&lan, alice), 64);
     // Who comes and goes has a reserve; who is kept out is not greeted, so that nobody is shown as come and gone.
     for n in 600..640 {
-        let mut sender = Stranger::new(&mut lan, alice, n);
+        let mut sender = ScriptedPeer::handshake(&mut lan, alice, n);
         let Message::Hello(mut hello) = sender.hello() else {
             panic!("a hello");
         };
         hello.passing = true;
-        sender.say(&mut lan, &Message::Hello(hello));
+        sender.send(&mut lan, &Message::Hello(hello));
     }
-    assert_eq!(linked(&lan, alice), 80);
-    let mut last = Stranger::greeted(&mut lan, alice, 700);
-    let words = last.read(&mut lan).into_iter();
+    assert_eq!(link_count(&lan, alice), 80);
+    let mut last = ScriptedPeer::connect(&mut lan, alice, 700);
+    let words = last.receive(&mut lan).into_iter();
     let words: Vec<_> = words.filter_map(|f| Message::parse(&f.payload)).collect();
     assert!(matches!(&words[..], [Message::Bye { reason }] if *reason == ByeReason::Full));
 }
 
 #[test]
 fn garbage_ends_a_stream_and_nothing_else() {
-    let (mut lan, alice) = alone(3);
+    let (mut lan, alice) = running_alone(3);
     for (n, garbage) in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"P2\x01\x01",
@@ -109,7 +109,7 @@ fn garbage_ends_a_stream_and_nothing_else() {
     .iter()
     .enumerate()
     {
-        let stream = raw(&mut lan, alice, n as u64);
+        let stream = open_stream(&mut lan, alice, n as u64);
         lan.feed(
             alice,
             Input::Bytes {
@@ -117,92 +117,101 @@ fn garbage_ends_a_stream_and_nothing_else() {
                 bytes: garbage,
             },
         );
-        assert!(lan.closed.contains(&(alice, stream)), "garbage {n}");
+        assert!(
+            lan.closed_external_streams.contains(&(alice, stream)),
+            "garbage {n}"
+        );
     }
 }
 
 #[test]
 fn the_first_word_must_be_the_true_hello() {
-    let (mut lan, alice) = alone(4);
-    let mut early = Stranger::new(&mut lan, alice, 1);
-    early.say(&mut lan, &Message::Ping { nonce: 1 });
-    let mut liar = Stranger::new(&mut lan, alice, 2);
+    let (mut lan, alice) = running_alone(4);
+    let mut early = ScriptedPeer::handshake(&mut lan, alice, 1);
+    early.send(&mut lan, &Message::Ping { nonce: 1 });
+    let mut liar = ScriptedPeer::handshake(&mut lan, alice, 2);
     let Message::Hello(mut hello) = liar.hello() else {
         panic!("a hello");
     };
     hello.sender = Identity::from_seed(&[99; 32]).id();
-    liar.say(&mut lan, &Message::Hello(hello));
-    let mut crowd = Stranger::new(&mut lan, alice, 3);
+    liar.send(&mut lan, &Message::Hello(hello));
+    let mut crowd = ScriptedPeer::handshake(&mut lan, alice, 3);
     let Message::Hello(mut hello) = crowd.hello() else {
         panic!("a hello");
     };
     hello.rooms = (0..100).map(|n| n.to_string()).collect();
-    crowd.say(&mut lan, &Message::Hello(hello));
+    crowd.send(&mut lan, &Message::Hello(hello));
     for stranger in [early, liar, crowd] {
-        assert!(lan.closed.contains(&(alice, stranger.stream)));
+        assert!(
+            lan.closed_external_streams
+                .contains(&(alice, stranger.stream))
+        );
     }
-    assert_eq!(linked(&lan, alice), 0);
+    assert_eq!(link_count(&lan, alice), 0);
 }
 
 #[test]
 fn broken_frames_end_a_link() {
-    let (mut lan, alice) = alone(5);
-    let mut huge = Stranger::greeted(&mut lan, alice, 1);
-    huge.plain(&mut lan, &[2, 0xff, 0xff, 0xff, 0xff]);
-    let mut forger = Stranger::greeted(&mut lan, alice, 2);
+    let (mut lan, alice) = running_alone(5);
+    let mut huge = ScriptedPeer::connect(&mut lan, alice, 1);
+    huge.send_plaintext(&mut lan, &[2, 0xff, 0xff, 0xff, 0xff]);
+    let mut forger = ScriptedPeer::connect(&mut lan, alice, 2);
     let mut bytes = forger.batch(1, None, "I owe you 1").as_bytes().to_vec();
     let at = bytes
         .windows(11)
         .position(|w| w == b"I owe you 1")
         .expect("the text");
     bytes[at + 10] = b'9';
-    forger.frame(&mut lan, FrameKind::Batch, &bytes);
-    let mut noise = Stranger::greeted(&mut lan, alice, 3);
-    noise.frame(&mut lan, FrameKind::Batch, b"{}");
+    forger.send_frame(&mut lan, FrameKind::Batch, &bytes);
+    let mut noise = ScriptedPeer::connect(&mut lan, alice, 3);
+    noise.send_frame(&mut lan, FrameKind::Batch, b"{}");
     for stranger in [huge, forger, noise] {
-        assert!(lan.closed.contains(&(alice, stranger.stream)));
+        assert!(
+            lan.closed_external_streams
+                .contains(&(alice, stranger.stream))
+        );
     }
-    assert_eq!(linked(&lan, alice), 0);
-    assert!(lan.people[alice].heard().is_empty());
+    assert_eq!(link_count(&lan, alice), 0);
+    assert!(lan.peers[alice].received().is_empty());
 }
 
 #[test]
 fn nobody_speaks_for_another() {
-    let (mut lan, alice) = alone(6);
-    let bob = Stranger::greeted(&mut lan, alice, 1);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 2);
-    mallory.frame(
+    let (mut lan, alice) = running_alone(6);
+    let bob = ScriptedPeer::connect(&mut lan, alice, 1);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 2);
+    mallory.send_frame(
         &mut lan,
         FrameKind::Batch,
         bob.batch(1, None, "as bob").as_bytes(),
     );
-    assert!(lan.people[alice].heard().is_empty());
-    assert_eq!(lan.people[alice].disk.entries().count(), 0);
+    assert!(lan.peers[alice].received().is_empty());
+    assert_eq!(lan.peers[alice].disk.entries().count(), 0);
 }
 
 #[test]
 fn a_fork_is_kept_out_and_named() {
-    let (mut lan, alice) = alone(7);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let (mut lan, alice) = running_alone(7);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let one = mallory.batch(1, None, "one");
     let two = mallory.batch(2, Some(one.hash), "two");
     let other = mallory.batch(2, Some(one.hash), "another two");
     let three = mallory.batch(3, Some(other.hash), "three, behind another two");
     for batch in [&one, &two, &other, &three] {
-        mallory.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+        mallory.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     }
-    assert_eq!(lan.people[alice].heard(), ["one", "two"]);
-    assert!(lan.people[alice].errors("fork") >= 1);
+    assert_eq!(lan.peers[alice].received(), ["one", "two"]);
+    assert!(lan.peers[alice].error_count("fork") >= 1);
 }
 
 #[test]
 fn a_receipt_above_the_head_is_a_doubt() {
-    let (mut lan, alice) = alone(8);
+    let (mut lan, alice) = running_alone(8);
     lan.say(alice, "one");
-    let old = lan.people[alice].disk.ranges(&Room::general())[0]
+    let old = lan.peers[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let claim = |log: &LogId| {
         let held = HaveEntry {
             sender: log.author,
@@ -223,29 +232,29 @@ fn a_receipt_above_the_head_is_a_doubt() {
         })
     };
     // A lie changes the numbers, and repeats nothing.
-    mallory.say(&mut lan, &claim(&old));
-    mallory.say(&mut lan, &claim(&old));
-    assert_eq!(lan.people[alice].errors("incarnation"), 1, "once");
+    mallory.send(&mut lan, &claim(&old));
+    mallory.send(&mut lan, &claim(&old));
+    assert_eq!(lan.peers[alice].error_count("incarnation"), 1, "once");
     lan.say(alice, "two");
-    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    let ranges = lan.peers[alice].disk.ranges(&Room::general());
     assert_eq!(ranges.len(), 2);
     // So does the next one.
     let new = ranges
         .iter()
         .find(|range| range.log != old)
         .expect("a new log");
-    mallory.say(&mut lan, &claim(&new.log));
-    assert_eq!(lan.people[alice].errors("incarnation"), 2);
+    mallory.send(&mut lan, &claim(&new.log));
+    assert_eq!(lan.peers[alice].error_count("incarnation"), 2);
     lan.say(alice, "three");
-    assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 3);
+    assert_eq!(lan.peers[alice].disk.ranges(&Room::general()).len(), 3);
 }
 
 #[test]
 fn a_batch_is_one_line_of_the_store() {
-    let (mut lan, alice) = alone(16);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let (mut lan, alice) = running_alone(16);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     // JSON all the same, and signed by its author.
-    let signed = |mallory: &Stranger, json: &str| {
+    let signed = |mallory: &ScriptedPeer, json: &str| {
         let hash = Hash::of(&[b"p2pchat batch 1\0", &NetworkTag::OPEN.0, json.as_bytes()]);
         let signature = BASE64URL_NOPAD.encode(&mallory.identity.sign(&hash.0));
         format!("{json},\"signature\":\"{signature}\"}}").into_bytes()
@@ -255,36 +264,36 @@ fn a_batch_is_one_line_of_the_store() {
     let (json, _) = text.split_once(",\"signature\"").expect("a signature");
     assert_eq!(signed(&mallory, json), said.as_bytes());
     let bytes = signed(&mallory, &json.replacen(",\"target\"", ",\n\"target\"", 1));
-    mallory.frame(&mut lan, FrameKind::Batch, &bytes);
-    assert_eq!(lan.people[alice].disk.entries().count(), 0);
-    assert_eq!(linked(&lan, alice), 0, "that is no batch");
+    mallory.send_frame(&mut lan, FrameKind::Batch, &bytes);
+    assert_eq!(lan.peers[alice].disk.entries().count(), 0);
+    assert_eq!(link_count(&lan, alice), 0, "that is no batch");
 }
 
 #[test]
 fn a_clock_far_ahead_uses_up_nobodys_numbers() {
     let mut lan = Lan::new(17);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.say(alice, "before");
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let text = lines(&["far"]);
     let draft = UnsignedBatch {
         lamport: MAX_SAFE_INTEGER - 4096,
-        ..mallory.draft(1, None, &text)
+        ..mallory.unsigned_batch(1, None, &text)
     };
     let far = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
-    mallory.frame(&mut lan, FrameKind::Batch, far.as_bytes());
-    assert_eq!(lan.people[alice].heard(), ["far"]);
+    mallory.send_frame(&mut lan, FrameKind::Batch, far.as_bytes());
+    assert_eq!(lan.peers[alice].received(), ["far"]);
     lan.stop(alice);
     lan.start(alice);
     lan.start(bob);
     lan.say(alice, "after");
     lan.run_until("bob has it", 5_000, |lan| {
-        lan.people[bob].heard().contains(&"after".to_owned())
+        lan.peers[bob].received().contains(&"after".to_owned())
     });
-    let bobs = lan.people[bob].node.as_ref().expect("up").counters();
+    let bobs = lan.peers[bob].node.as_ref().expect("up").counters();
     assert_eq!(bobs.broken_links, 0);
-    let clock = lan.people[alice].disk.ranges(&Room::general());
+    let clock = lan.peers[alice].disk.ranges(&Room::general());
     let own = lan.id(alice);
     let own = clock.iter().find(|range| range.log.author == own);
     assert!(own.is_some_and(|range| range.lamport < 1 << 22), "{own:?}");
@@ -292,8 +301,8 @@ fn a_clock_far_ahead_uses_up_nobodys_numbers() {
 
 #[test]
 fn numbers_out_of_range_are_no_offer() {
-    let (mut lan, alice) = alone(18);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let (mut lan, alice) = running_alone(18);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let other = Identity::from_seed(&[9; 32]).id();
     for (sender, low, high, start) in [
         (mallory.identity.id(), 1, u64::MAX, 0),
@@ -318,10 +327,10 @@ fn numbers_out_of_range_are_no_offer() {
             logs: vec![held],
             ..Default::default()
         };
-        mallory.say(&mut lan, &Message::Have(have));
+        mallory.send(&mut lan, &Message::Have(have));
     }
     lan.run_for(1_000);
-    let asked = mallory.read(&mut lan).into_iter();
+    let asked = mallory.receive(&mut lan).into_iter();
     let asked = asked.filter_map(|frame| Message::parse(&frame.payload));
     let asked = asked.filter(|message| matches!(message, Message::Want { .. }));
     assert_eq!(asked.count(), 0);
@@ -329,8 +338,8 @@ fn numbers_out_of_range_are_no_offer() {
 
 #[test]
 fn endless_words_are_bounded() {
-    let (mut lan, alice) = alone(9);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let (mut lan, alice) = running_alone(9);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     for round in 0..300 {
         let logs = (0..256).map(|n| HaveEntry {
             sender: mallory.identity.id(),
@@ -349,20 +358,21 @@ fn endless_words_are_bounded() {
             logs: logs.collect(),
             ..Default::default()
         };
-        mallory.say(&mut lan, &Message::Have(have));
+        mallory.send(&mut lan, &Message::Have(have));
         if round == 0 {
             let stream = mallory.stream;
             lan.feed(alice, Input::Blocked { stream });
         }
     }
     assert!(
-        lan.closed.contains(&(alice, mallory.stream)),
+        lan.closed_external_streams
+            .contains(&(alice, mallory.stream)),
         "who asks and does not read is cut off"
     );
 }
 
 /// Bytes that resemble `model`.
-fn mangled(lan: &mut Lan, model: &[u8]) -> Vec<u8> {
+fn mutate(lan: &mut Lan, model: &[u8]) -> Vec<u8> {
     let mut bytes = model.to_vec();
     for _ in 0..=lan.random(4) {
         let at = lan.random(bytes.len() as u64 + 1) as usize;
@@ -381,14 +391,14 @@ fn mangled(lan: &mut Lan, model: &[u8]) -> Vec<u8> {
 #[test]
 fn random_datagrams_do_no_harm() {
     let mut lan = Lan::new(10);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.people[bob].beacons = false;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[bob].beacons_enabled = false;
     lan.start(alice);
     let beacon = lan.last_beacon.clone();
     lan.start(bob);
     let source = SocketAddr::from(([10, 0, 0, 1], 40_000));
     for _ in 0..4_000 {
-        let bytes = mangled(&mut lan, &beacon);
+        let bytes = mutate(&mut lan, &beacon);
         let interface = 1;
         lan.feed(
             bob,
@@ -400,7 +410,7 @@ fn random_datagrams_do_no_harm() {
         );
         lan.run_for(1);
     }
-    let wrong = mangled(&mut lan, &[7; 3000]);
+    let wrong = mutate(&mut lan, &[7; 3000]);
     lan.feed(
         bob,
         Input::Datagram {
@@ -409,19 +419,19 @@ fn random_datagrams_do_no_harm() {
             bytes: &wrong,
         },
     );
-    lan.run_until("they are linked", 90_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 90_000, |lan| lan.are_linked(alice, bob));
 }
 
 #[test]
 fn random_streams_do_no_harm() {
-    let (mut lan, alice) = alone(11);
+    let (mut lan, alice) = running_alone(11);
     let identity = Identity::from_seed(&[9; 32]);
     for n in 0..1_000 {
-        let stream = raw(&mut lan, alice, n);
+        let stream = open_stream(&mut lan, alice, n);
         let mut model = Vec::new();
         Handshake::new(true, &identity.noise_secret(), None, [1; 32], &mut model)
             .expect("a handshake");
-        let bytes = mangled(&mut lan, &model);
+        let bytes = mutate(&mut lan, &model);
         for piece in bytes.chunks(1 + n as usize % 50) {
             lan.feed(
                 alice,
@@ -433,21 +443,24 @@ fn random_streams_do_no_harm() {
         }
         lan.run_for(20);
     }
-    assert_eq!(linked(&lan, alice), 0);
+    assert_eq!(link_count(&lan, alice), 0);
 }
 
 #[test]
 fn random_words_inside_the_cipher_do_no_harm() {
-    let (mut lan, alice) = alone(12);
+    let (mut lan, alice) = running_alone(12);
     lan.say(alice, "a line");
-    let own = lan.people[alice].disk.ranges(&Room::general())[0].clone();
-    let mut mallory = Stranger::greeted(&mut lan, alice, 1);
+    let own = lan.peers[alice].disk.ranges(&Room::general())[0].clone();
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let mut broken = 0;
     for n in 0..3_000 {
-        if lan.closed.contains(&(alice, mallory.stream)) {
+        if lan
+            .closed_external_streams
+            .contains(&(alice, mallory.stream))
+        {
             broken += 1;
-            mallory = Stranger::greeted(&mut lan, alice, 1 + broken % 100);
-            lan.closed.remove(&(alice, mallory.stream));
+            mallory = ScriptedPeer::connect(&mut lan, alice, 1 + broken % 100);
+            lan.closed_external_streams.remove(&(alice, mallory.stream));
         }
         let held = format!(
             "{{\"type\":\"have\",\"target\":\"#general\",\"logs\":[{{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"high\":{n},\"hash\":\"{}\"}}]}}",
@@ -466,32 +479,32 @@ fn random_words_inside_the_cipher_do_no_harm() {
             _ => (FrameKind::Batch, batch.as_bytes()),
         };
         let bytes = match lan.chance(700) {
-            true => mangled(&mut lan, model),
+            true => mutate(&mut lan, model),
             false => model.to_vec(),
         };
-        mallory.frame(&mut lan, kind, &bytes);
+        mallory.send_frame(&mut lan, kind, &bytes);
         lan.run_for(10);
     }
     lan.say(alice, "still here");
-    assert!(lan.people[alice].disk.entries().count() >= 3);
+    assert!(lan.peers[alice].disk.entries().count() >= 3);
 }
 
 /// What is said differs from what is held, time and again: each answer is as long as all that is held.
 #[test]
 fn who_asks_again_and_again_what_is_held_is_told_once_a_second() {
-    let (mut lan, alice) = alone(15);
-    let mut author = Stranger::greeted(&mut lan, alice, 1);
+    let (mut lan, alice) = running_alone(15);
+    let mut author = ScriptedPeer::connect(&mut lan, alice, 1);
     let batch = author.batch(1, None, "good day");
-    author.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    author.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     lan.run_for(2_000);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 2);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 2);
     let ask = Message::Have(Have {
         target: "#general".into(),
         digest: Some("another".into()),
         ..Have::default()
     });
-    let answers = |lan: &mut Lan, mallory: &mut Stranger| {
-        let words = mallory.read(lan).into_iter();
+    let answers = |lan: &mut Lan, mallory: &mut ScriptedPeer| {
+        let words = mallory.receive(lan).into_iter();
         let words = words.filter_map(|frame| Message::parse(&frame.payload));
         let held = |word: &Message| match word {
             Message::Have(have) => have.logs.iter().any(|log| log.hash == batch.hash),
@@ -499,10 +512,10 @@ fn who_asks_again_and_again_what_is_held_is_told_once_a_second() {
         };
         words.filter(held).count()
     };
-    mallory.say(&mut lan, &ask);
+    mallory.send(&mut lan, &ask);
     assert_eq!(answers(&mut lan, &mut mallory), 1, "at once");
     for _ in 0..300 {
-        mallory.say(&mut lan, &ask);
+        mallory.send(&mut lan, &ask);
         lan.run_for(10);
     }
     let answers = answers(&mut lan, &mut mallory);

@@ -11,38 +11,38 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation, receipt};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, lines};
-use crate::support::scripted_peer::{Stranger, raw};
+use crate::support::peer::{PeerIndex, lines};
+use crate::support::scripted_peer::{ScriptedPeer, open_stream};
 
-fn settled(lan: &Lan, who: Who) -> bool {
-    lan.people[who]
-        .shown()
+fn settled(lan: &Lan, who: PeerIndex) -> bool {
+    lan.peers[who]
+        .notices_of_run()
         .any(|n| matches!(n, Notice::Settled))
 }
 
 #[test]
 fn silent_streams_do_not_keep_us_from_dialing() {
     let mut lan = Lan::new(1);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.people[bob].beacons = false;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[bob].beacons_enabled = false;
     lan.start(alice);
     lan.start(bob);
     for n in 0..100 {
-        raw(&mut lan, alice, n);
+        open_stream(&mut lan, alice, n);
     }
     let bobs = lan.address(bob);
-    lan.point(alice, bobs);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.add_static_peer(alice, bobs);
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
 }
 
 #[test]
 fn a_silent_stream_is_not_waited_for() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
-    raw(&mut lan, alice, 1);
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    open_stream(&mut lan, alice, 1);
     lan.say(alice, "hello");
     lan.feed(
         alice,
@@ -56,11 +56,11 @@ fn a_silent_stream_is_not_waited_for() {
 #[test]
 fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
     let mut lan = Lan::new(3);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
-    lan.point(alice, SocketAddr::from(([10, 0, 9, 9], 9999)));
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.add_static_peer(alice, SocketAddr::from(([10, 0, 9, 9], 9999)));
     lan.say(alice, "hello");
     lan.feed(
         alice,
@@ -76,93 +76,98 @@ fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
 #[test]
 fn who_answers_in_anothers_place_is_named_and_not_linked() {
     let mut lan = Lan::new(4);
-    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     for who in [alice, bob, carol] {
-        lan.people[who].beacons = false;
+        lan.peers[who].beacons_enabled = false;
         lan.start(who);
     }
     let (bobs, carols) = (lan.address(bob), lan.address(carol));
     // Of the addresses that a code holds, some may be anybody's.
     let id = lan.id(carol);
-    lan.point_to(alice, bobs, Some(id));
-    lan.point_to(alice, carols, Some(id));
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, carol));
-    let known = &lan.people[alice].known;
+    lan.add_candidate(alice, bobs, Some(id));
+    lan.add_candidate(alice, carols, Some(id));
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, carol));
+    let known = &lan.peers[alice].known_peers;
     assert!(known.iter().any(|known| known.id == id && known.is_bound));
     lan.run_for(10_000);
-    assert_eq!(lan.people[alice].errors("key"), 0);
+    assert_eq!(lan.peers[alice].error_count("key"), 0);
     lan.stop(carol);
     lan.run_for(200_000);
-    assert_eq!(lan.people[alice].errors("key"), 1, "once");
-    assert!(!lan.linked(alice, bob));
-    assert!(lan.people[bob].shown().count() == 0, "nobody came");
+    assert_eq!(lan.peers[alice].error_count("key"), 1, "once");
+    assert!(!lan.are_linked(alice, bob));
+    assert!(lan.peers[bob].notices_of_run().count() == 0, "nobody came");
     lan.start(carol);
-    lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, carol));
+    lan.run_until("they are linked", 70_000, |lan| {
+        lan.are_linked(alice, carol)
+    });
 }
 
-fn rename(lan: &mut Lan, liar: &mut Stranger, name: &str) {
+fn rename(lan: &mut Lan, liar: &mut ScriptedPeer, name: &str) {
     let username = name.into();
-    liar.say(lan, &Message::Profile { username });
+    liar.send(lan, &Message::Profile { username });
 }
 
 /// How often it was said that a known name came with another key.
-fn other_keys(lan: &Lan, who: Who) -> usize {
+fn key_mismatches(lan: &Lan, who: PeerIndex) -> usize {
     let other = |n: &&Notice| matches!(n, Notice::KeyMismatch { .. });
-    lan.people[who].shown().filter(other).count()
+    lan.peers[who].notices_of_run().filter(other).count()
 }
 
 #[test]
 fn a_thousand_names_do_not_switch_the_warning_off() {
     let mut lan = Lan::new(5);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..1_100 {
         rename(&mut lan, &mut liar, &format!("name-{n}"));
     }
-    assert!(lan.people[alice].known.len() < 20, "few names of one key");
-    assert_eq!(other_keys(&lan, alice), 0);
+    assert!(
+        lan.peers[alice].known_peers.len() < 20,
+        "few names of one key"
+    );
+    assert_eq!(key_mismatches(&lan, alice), 0);
     for _ in 0..2 {
         rename(&mut lan, &mut liar, "bob");
-        assert_eq!(other_keys(&lan, alice), 1, "once");
+        assert_eq!(key_mismatches(&lan, alice), 1, "once");
         rename(&mut lan, &mut liar, "harmless");
     }
     // A thousand keys, each with a name.
     for n in 2..1_200 {
-        let mut other = Stranger::new(&mut lan, alice, n);
+        let mut other = ScriptedPeer::handshake(&mut lan, alice, n);
         let Message::Hello(mut hello) = other.hello() else {
             panic!("a hello");
         };
         hello.username = format!("mallory-{n}");
-        other.say(&mut lan, &Message::Hello(hello));
+        other.send(&mut lan, &Message::Hello(hello));
         let reason = ByeReason::Leave;
-        other.say(&mut lan, &Message::Bye { reason });
+        other.send(&mut lan, &Message::Bye { reason });
     }
-    assert!(lan.people[alice].known.len() < 1_100);
-    let mut last = Stranger::greeted(&mut lan, alice, 2_000);
-    let before = other_keys(&lan, alice);
+    assert!(lan.peers[alice].known_peers.len() < 1_100);
+    let mut last = ScriptedPeer::connect(&mut lan, alice, 2_000);
+    let before = key_mismatches(&lan, alice);
     rename(&mut lan, &mut last, "bob");
-    assert_eq!(other_keys(&lan, alice), before + 1);
+    assert_eq!(key_mismatches(&lan, alice), before + 1);
 }
 
 #[test]
 fn who_bears_the_names_of_many_has_none() {
     let mut lan = Lan::new(6);
-    let alice = lan.person("alice");
+    let alice = lan.add_peer("alice");
     lan.start(alice);
     for n in 0..20 {
-        let mut other = Stranger::greeted(&mut lan, alice, n);
+        let mut other = ScriptedPeer::connect(&mut lan, alice, n);
         rename(&mut lan, &mut other, &format!("friend-{n}"));
     }
-    let mut liar = Stranger::greeted(&mut lan, alice, 100);
-    let before = other_keys(&lan, alice);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 100);
+    let before = key_mismatches(&lan, alice);
     for n in 0..1_000 {
         rename(&mut lan, &mut liar, &format!("friend-{}", n % 20));
     }
-    assert!(other_keys(&lan, alice) - before <= 8);
-    let last = lan.people[alice].shown().last();
+    assert!(key_mismatches(&lan, alice) - before <= 8);
+    let last = lan.peers[alice].notices_of_run().last();
     let Some(Notice::Renamed { peer, .. }) = last else {
         panic!("{last:?}");
     };
@@ -173,7 +178,7 @@ fn who_bears_the_names_of_many_has_none() {
     );
 }
 
-fn log(author: PeerId, incarnation: u64) -> LogId {
+fn room_log(author: PeerId, incarnation: u64) -> LogId {
     LogId {
         target: Target::Room(Room::general()),
         author,
@@ -181,51 +186,51 @@ fn log(author: PeerId, incarnation: u64) -> LogId {
     }
 }
 
-fn held(lan: &Lan, who: Who) -> Vec<LogRange> {
-    let node = lan.people[who].node.as_ref().expect("up");
+fn frontier(lan: &Lan, who: PeerIndex) -> Vec<LogRange> {
+    let node = lan.peers[who].node.as_ref().expect("up");
     node.frontier(&FolderName::from(&Room::general()))
 }
 
 /// Begins a log.
-fn begin(lan: &mut Lan, liar: &mut Stranger, incarnation: u64, lamport: u64) {
+fn begin_log(lan: &mut Lan, liar: &mut ScriptedPeer, incarnation: u64, lamport: u64) {
     let text = lines(&[&format!("log {incarnation}")]);
     let draft = UnsignedBatch {
-        log: log(liar.identity.id(), incarnation),
+        log: room_log(liar.identity.id(), incarnation),
         lamport,
-        ..liar.draft(1, None, &text)
+        ..liar.unsigned_batch(1, None, &text)
     };
     let batch = Batch::sign(&liar.identity, &NetworkTag::OPEN, draft);
-    liar.frame(lan, FrameKind::Batch, batch.as_bytes());
+    liar.send_frame(lan, FrameKind::Batch, batch.as_bytes());
 }
 
 #[test]
 fn of_many_logs_of_one_author_the_newest_are_held() {
     let mut lan = Lan::new(7);
-    let alice = lan.person("alice");
+    let alice = lan.add_peer("alice");
     lan.start(alice);
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
-    let mut bob = Stranger::greeted(&mut lan, alice, 2);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
+    let mut bob = ScriptedPeer::connect(&mut lan, alice, 2);
     for n in 1..=100 {
-        begin(&mut lan, &mut liar, n, n);
+        begin_log(&mut lan, &mut liar, n, n);
     }
-    assert_eq!(held(&lan, alice).len(), 64);
-    assert_eq!(lan.people[alice].heard().len(), 100);
+    assert_eq!(frontier(&lan, alice).len(), 64);
+    assert_eq!(lan.peers[alice].received().len(), 100);
     // What was forgotten does not come again.
     for n in 1..=36 {
-        begin(&mut lan, &mut liar, n, n);
+        begin_log(&mut lan, &mut liar, n, n);
     }
-    assert_eq!(lan.people[alice].heard().len(), 100);
-    assert_eq!(lan.people[alice].errors("logs"), 1);
-    begin(&mut lan, &mut bob, 1, 1);
-    assert_eq!(held(&lan, alice).len(), 65);
+    assert_eq!(lan.peers[alice].received().len(), 100);
+    assert_eq!(lan.peers[alice].error_count("logs"), 1);
+    begin_log(&mut lan, &mut bob, 1, 1);
+    assert_eq!(frontier(&lan, alice).len(), 65);
 }
 
 #[test]
 fn a_room_full_of_logs_is_not_deaf() {
     for many in [false, true] {
         let mut lan = Lan::new(8);
-        let alice = lan.person("alice");
-        lan.people[alice].rooms.clear();
+        let alice = lan.add_peer("alice");
+        lan.peers[alice].startup_rooms.clear();
         lan.start(alice);
         let ranges = (0..20_000u64).map(|n| {
             let mut id = [9; 32];
@@ -233,7 +238,7 @@ fn a_room_full_of_logs_is_not_deaf() {
                 id[..8].copy_from_slice(&n.to_be_bytes());
             }
             LogRange {
-                log: log(PeerId(id), n),
+                log: room_log(PeerId(id), n),
                 low: 1,
                 high: 1,
                 hash: Hash([3; 32]),
@@ -246,23 +251,23 @@ fn a_room_full_of_logs_is_not_deaf() {
             ranges: ranges.collect(),
             existed: true,
         };
-        lan.people[alice].disk.open(&Room::general());
+        lan.peers[alice].disk.create_folder(&Room::general());
         lan.feed(alice, opened);
-        let mut bob = Stranger::greeted(&mut lan, alice, 1);
-        begin(&mut lan, &mut bob, 1, 1);
-        assert_eq!(lan.people[alice].heard(), ["log 1"]);
-        assert_eq!(held(&lan, alice).len(), 20_000);
-        assert_eq!(lan.people[alice].errors("logs"), 1);
+        let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
+        begin_log(&mut lan, &mut bob, 1, 1);
+        assert_eq!(lan.peers[alice].received(), ["log 1"]);
+        assert_eq!(frontier(&lan, alice).len(), 20_000);
+        assert_eq!(lan.peers[alice].error_count("logs"), 1);
     }
 }
 
 #[test]
 fn keys_that_nobody_saw_hold_nothing() {
     let mut lan = Lan::new(9);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.people[alice].passing = true;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[alice].transient = true;
     lan.start(alice);
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     lan.say(alice, "hello");
     let need = Some(3);
     lan.feed(
@@ -271,7 +276,7 @@ fn keys_that_nobody_saw_hold_nothing() {
             required_peers: need,
         }),
     );
-    let own = held(&lan, alice).remove(0);
+    let own = frontier(&lan, alice).remove(0);
     for n in 0..5_000u32 {
         let mut seed = [77; 32];
         seed[..4].copy_from_slice(&n.to_be_bytes());
@@ -295,18 +300,21 @@ fn keys_that_nobody_saw_hold_nothing() {
             logs: vec![held],
             ..Default::default()
         };
-        liar.say(&mut lan, &Message::Have(have));
+        liar.send(&mut lan, &Message::Have(have));
     }
     assert!(!settled(&lan, alice), "nobody holds it but a liar");
     lan.start(bob);
     lan.run_for(1_000);
     let delivered =
         |n: &&Notice| matches!(n, Notice::Delivered { peer, .. } if peer.id == lan.id(bob));
-    assert_eq!(lan.people[alice].shown().filter(delivered).count(), 1);
+    assert_eq!(
+        lan.peers[alice].notices_of_run().filter(delivered).count(),
+        1
+    );
 }
 
 /// `holder` says that it holds this range.
-fn claim(lan: &mut Lan, holder: &mut Stranger, range: &LogRange) {
+fn send_have(lan: &mut Lan, holder: &mut ScriptedPeer, range: &LogRange) {
     let held = HaveEntry {
         sender: range.log.author,
         incarnation: format_incarnation(range.log.incarnation),
@@ -324,30 +332,30 @@ fn claim(lan: &mut Lan, holder: &mut Stranger, range: &LogRange) {
         logs: vec![held],
         ..Default::default()
     };
-    holder.say(lan, &Message::Have(have));
+    holder.send(lan, &Message::Have(have));
 }
 
 #[test]
 fn only_what_he_signed_accuses_an_author() {
     let mut lan = Lan::new(10);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
     lan.say(bob, "hello");
     lan.run_for(50);
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
-    let mut range = held(&lan, alice).remove(0);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
+    let mut range = frontier(&lan, alice).remove(0);
     assert_eq!(range.log.author, lan.id(bob));
     range.hash = Hash([3; 32]);
-    claim(&mut lan, &mut liar, &range);
-    claim(&mut lan, &mut liar, &range);
-    assert_eq!(lan.people[alice].errors("fork"), 0);
+    send_have(&mut lan, &mut liar, &range);
+    send_have(&mut lan, &mut liar, &range);
+    assert_eq!(lan.peers[alice].error_count("fork"), 0);
 
     // The liar himself has said two things; who holds the other one shows it when asked.
     let (one, other) = (liar.batch(1, None, "one"), liar.batch(1, None, "other"));
-    liar.frame(&mut lan, FrameKind::Batch, one.as_bytes());
-    let mut carol = Stranger::greeted(&mut lan, alice, 2);
+    liar.send_frame(&mut lan, FrameKind::Batch, one.as_bytes());
+    let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
     let range = LogRange {
         log: liar.log(),
         low: 1,
@@ -356,43 +364,43 @@ fn only_what_he_signed_accuses_an_author() {
         lamport: 1,
         gaps: Vec::new(),
     };
-    claim(&mut lan, &mut carol, &range);
-    let words = carol.read(&mut lan).into_iter();
+    send_have(&mut lan, &mut carol, &range);
+    let words = carol.receive(&mut lan).into_iter();
     let mut words = words.filter_map(|frame| Message::parse(&frame.payload));
     let asked = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
     assert!(words.any(asked), "what it holds is asked for");
-    carol.frame(&mut lan, FrameKind::Batch, other.as_bytes());
-    assert_eq!(lan.people[alice].errors("fork"), 1);
+    carol.send_frame(&mut lan, FrameKind::Batch, other.as_bytes());
+    assert_eq!(lan.peers[alice].error_count("fork"), 1);
     // What is not signed by him ends the link.
     let Some(at) = other.as_bytes().windows(5).position(|w| w == b"other") else {
         panic!("the text");
     };
     let mut forged = other.as_bytes().to_vec();
     forged[at] = b'O';
-    let mut range = held(&lan, alice).remove(0);
+    let mut range = frontier(&lan, alice).remove(0);
     range.hash = Hash([4; 32]);
-    let mut dave = Stranger::greeted(&mut lan, alice, 3);
-    claim(&mut lan, &mut dave, &range);
-    dave.frame(&mut lan, FrameKind::Batch, &forged);
-    assert_eq!(lan.people[alice].errors("fork"), 1);
+    let mut dave = ScriptedPeer::connect(&mut lan, alice, 3);
+    send_have(&mut lan, &mut dave, &range);
+    dave.send_frame(&mut lan, FrameKind::Batch, &forged);
+    assert_eq!(lan.peers[alice].error_count("fork"), 1);
 }
 
 #[test]
 fn who_cries_twin_is_named_and_does_no_harm() {
     let mut lan = Lan::new(11);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.checks.twins = true;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.invariants.allows_duplicate_identity = true;
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
     lan.say(alice, "one");
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..10 {
         let reason = ByeReason::DuplicateIdentity;
-        liar.say(&mut lan, &Message::Bye { reason });
+        liar.send(&mut lan, &Message::Bye { reason });
         lan.say(alice, &format!("line {n}"));
     }
-    let twins = lan.people[alice].shown().filter_map(|n| match n {
+    let twins = lan.peers[alice].notices_of_run().filter_map(|n| match n {
         Notice::DuplicateIdentity {
             address,
             reported_by: by,
@@ -402,18 +410,20 @@ fn who_cries_twin_is_named_and_does_no_harm() {
     let said: Vec<_> = twins.collect();
     assert_eq!(said, [(None, Some(liar.identity.id()))]);
     lan.run_for(1_000);
-    assert_eq!(lan.people[bob].heard().len(), 11);
+    assert_eq!(lan.peers[bob].received().len(), 11);
     let own = lan.id(alice);
-    let own = held(&lan, bob).into_iter().filter(|r| r.log.author == own);
+    let own = frontier(&lan, bob)
+        .into_iter()
+        .filter(|r| r.log.author == own);
     assert!(own.count() <= 2, "the numbers change once");
 }
 
 #[test]
 fn endless_offers_stop_nobody_elses() {
     let mut lan = Lan::new(12);
-    let alice = lan.person("alice");
+    let alice = lan.add_peer("alice");
     lan.start(alice);
-    let mut liar = Stranger::greeted(&mut lan, alice, 1);
+    let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..80u64 {
         let logs = (0..256).map(|i| HaveEntry {
             sender: Identity::from_seed(&[9; 32]).id(),
@@ -432,26 +442,26 @@ fn endless_offers_stop_nobody_elses() {
             logs: logs.collect(),
             ..Default::default()
         };
-        liar.say(&mut lan, &Message::Have(have));
+        liar.send(&mut lan, &Message::Have(have));
     }
     lan.run_for(2_000);
-    let mut bob = Stranger::greeted(&mut lan, alice, 2);
+    let mut bob = ScriptedPeer::connect(&mut lan, alice, 2);
     let carol = Identity::from_seed(&[8; 32]);
     let text = lines(&["hello"]);
     let draft = UnsignedBatch {
-        log: log(carol.id(), 7),
-        ..bob.draft(1, None, &text)
+        log: room_log(carol.id(), 7),
+        ..bob.unsigned_batch(1, None, &text)
     };
     let batch = Batch::sign(&carol, &NetworkTag::OPEN, draft);
     let range = LogRange {
-        log: log(carol.id(), 7),
+        log: room_log(carol.id(), 7),
         low: 1,
         high: 1,
         hash: batch.hash,
         lamport: 1,
         gaps: Vec::new(),
     };
-    claim(&mut lan, &mut bob, &range);
-    bob.frame(&mut lan, FrameKind::Batch, batch.as_bytes());
-    assert_eq!(held(&lan, alice), [range], "it is asked for, and taken");
+    send_have(&mut lan, &mut bob, &range);
+    bob.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
+    assert_eq!(frontier(&lan, alice), [range], "it is asked for, and taken");
 }

@@ -5,12 +5,12 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, numbered};
-use crate::support::scripted_peer::Stranger;
+use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// What this one said and stored in the room, in order.
-fn said(lan: &Lan, who: Who) -> Vec<String> {
-    let person = &lan.people[who];
+fn own_lines(lan: &Lan, who: PeerIndex) -> Vec<String> {
+    let person = &lan.peers[who];
     let own = |log: &LogId| log.author == person.id;
     let mut lines = Vec::new();
     for entry in person.disk.entries().filter(|e| own(&e.batch.log)) {
@@ -22,38 +22,38 @@ fn said(lan: &Lan, who: Who) -> Vec<String> {
 }
 
 /// Says much, and dies before the reader has all of it.
-fn die_amid_bulk(lan: &mut Lan, author: Who, reader: Who) {
+fn die_during_bulk(lan: &mut Lan, author: PeerIndex, reader: PeerIndex) {
     for n in 0..20 {
-        let texts = numbered(&format!("bulk {n} {}", "x".repeat(200)), 1, 100);
+        let texts = numbered_lines(&format!("bulk {n} {}", "x".repeat(200)), 1, 100);
         lan.say_all(author, None, &texts);
         let wait = lan.random(2);
         lan.run_for(wait);
         if n == 5 {
-            lan.people[reader].deaf = true;
+            lan.peers[reader].stopped_reading = true;
         }
     }
     lan.kill(author);
-    let held = lan.people[reader].disk.ranges(&Room::general());
+    let held = lan.peers[reader].disk.ranges(&Room::general());
     let held = held.iter().map(|range| range.high).max().unwrap_or(0);
     assert!(held < 2000);
 }
 
-fn pair(seed: u64) -> (Lan, Who, Who) {
+fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.air.weather.buffer = 10_000;
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.network.conditions.socket_buffer_bytes = 10_000;
     lan.start(bob);
     lan.run_for(1_000);
     lan.start(alice);
-    lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
     (lan, alice, bob)
 }
 
 #[track_caller]
-fn check_order(lan: &mut Lan, seed: u64, author: Who, reader: Who) {
+fn check_order(lan: &mut Lan, seed: u64, author: PeerIndex, reader: PeerIndex) {
     lan.run_for(20_000);
     lan.check_lines();
-    let (said, heard) = (said(lan, author), lan.people[reader].heard());
+    let (said, heard) = (own_lines(lan, author), lan.peers[reader].received());
     assert_eq!(heard.len(), said.len(), "seed {seed}");
     let at = heard
         .iter()
@@ -65,19 +65,19 @@ fn check_order(lan: &mut Lan, seed: u64, author: Who, reader: Who) {
 #[test]
 fn a_reader_that_stood_still_gets_the_old_incarnation_before_the_new() {
     for seed in 0..20 {
-        let (mut lan, alice, bob) = pair(seed);
-        die_amid_bulk(&mut lan, alice, bob);
+        let (mut lan, alice, bob) = linked_pair(seed);
+        die_during_bulk(&mut lan, alice, bob);
         lan.freeze(bob);
         lan.start(alice);
         for n in 0..10 {
-            lan.say_all(alice, None, &numbered(&format!("again {n}"), 1, 100));
+            lan.say_all(alice, None, &numbered_lines(&format!("again {n}"), 1, 100));
             let wait = lan.random(300);
             lan.run_for(wait);
         }
         lan.thaw(bob);
         let wait = lan.random(20);
         lan.run_for(wait);
-        lan.say_all(alice, None, &numbered("more", 1, 100));
+        lan.say_all(alice, None, &numbered_lines("more", 1, 100));
         check_order(&mut lan, seed, alice, bob);
     }
 }
@@ -85,14 +85,14 @@ fn a_reader_that_stood_still_gets_the_old_incarnation_before_the_new() {
 #[test]
 fn what_is_said_as_soon_as_the_link_stands_waits_for_what_the_reader_lacks() {
     for seed in 0..40 {
-        let (mut lan, alice, bob) = pair(seed);
-        lan.air.weather.stream = 5;
-        die_amid_bulk(&mut lan, alice, bob);
+        let (mut lan, alice, bob) = linked_pair(seed);
+        lan.network.conditions.stream_delay_max_ms = 5;
+        die_during_bulk(&mut lan, alice, bob);
         lan.thaw(bob);
         lan.start(alice);
         if seed % 2 == 0 {
             let linked = |lan: &mut Lan| {
-                let node = lan.people[alice].node.as_ref();
+                let node = lan.peers[alice].node.as_ref();
                 node.is_some_and(|node| node.link_count() > 0)
             };
             lan.run_until("the link stands", 70_000, linked);
@@ -112,24 +112,24 @@ fn what_is_said_as_soon_as_the_link_stands_waits_for_what_the_reader_lacks() {
 #[test]
 fn a_neighbour_brings_the_old_incarnation_before_the_new() {
     for seed in 0..10 {
-        let (mut lan, alice, bob) = pair(seed);
-        let carol = lan.person("carol");
+        let (mut lan, alice, bob) = linked_pair(seed);
+        let carol = lan.add_peer("carol");
         lan.start(carol);
         lan.say(alice, "first");
         lan.run_for(2_000);
         lan.stop(bob);
         for n in 0..4 {
-            lan.say_all(alice, None, &numbered(&format!("run {n}"), 1, 1000));
+            lan.say_all(alice, None, &numbered_lines(&format!("run {n}"), 1, 1000));
             lan.run_for(2_000);
             lan.kill(alice);
             lan.start(alice);
             lan.run_for(1_000);
         }
-        let all = said(&lan, alice);
+        let all = own_lines(&lan, alice);
         lan.stop(alice);
         lan.start(bob);
         lan.run_for(20_000);
-        let heard = lan.people[bob].heard();
+        let heard = lan.peers[bob].received();
         assert_eq!(heard.len() + 1, all.len(), "seed {seed}");
         assert!(heard == all[1..], "seed {seed}: out of order");
     }
@@ -138,25 +138,25 @@ fn a_neighbour_brings_the_old_incarnation_before_the_new() {
 #[test]
 fn who_stood_still_while_the_author_came_and_went_gets_it_from_a_neighbour() {
     for seed in 0..20 {
-        let (mut lan, alice, bob) = pair(seed);
-        let carol = lan.person("carol");
+        let (mut lan, alice, bob) = linked_pair(seed);
+        let carol = lan.add_peer("carol");
         lan.start(carol);
         lan.say(alice, "first");
         lan.run_for(2_000);
-        lan.people[bob].deaf = true;
+        lan.peers[bob].stopped_reading = true;
         for n in 0..10 {
-            lan.say_all(alice, None, &numbered(&format!("bulk {n}"), 1, 300));
+            lan.say_all(alice, None, &numbered_lines(&format!("bulk {n}"), 1, 300));
             lan.run_for(20);
         }
         lan.freeze(bob);
         lan.kill(alice);
         lan.start(alice);
         for n in 0..10 {
-            lan.say_all(alice, None, &numbered(&format!("again {n}"), 1, 300));
+            lan.say_all(alice, None, &numbered_lines(&format!("again {n}"), 1, 300));
             let wait = lan.random(300);
             lan.run_for(wait);
         }
-        let linked = |lan: &mut Lan| lan.linked(alice, carol);
+        let linked = |lan: &mut Lan| lan.are_linked(alice, carol);
         lan.run_until("carol has it", 10_000, linked);
         lan.run_for(1_000);
         lan.stop(alice);
@@ -164,7 +164,7 @@ fn who_stood_still_while_the_author_came_and_went_gets_it_from_a_neighbour() {
         lan.run_for(wait);
         lan.thaw(bob);
         lan.run_for(20_000);
-        let (said, heard) = (said(&lan, alice), lan.people[bob].heard());
+        let (said, heard) = (own_lines(&lan, alice), lan.peers[bob].received());
         assert_eq!(heard.len(), said.len(), "seed {seed}");
         assert!(heard == said, "seed {seed}: out of order");
     }
@@ -173,30 +173,30 @@ fn who_stood_still_while_the_author_came_and_went_gets_it_from_a_neighbour() {
 #[test]
 fn what_is_said_to_one_alone_keeps_its_order() {
     for seed in 0..20 {
-        let (mut lan, alice, bob) = pair(seed);
-        lan.air.weather.stream = 5;
-        lan.people[bob].deaf = true;
+        let (mut lan, alice, bob) = linked_pair(seed);
+        lan.network.conditions.stream_delay_max_ms = 5;
+        lan.peers[bob].stopped_reading = true;
         for n in 0..400 {
-            lan.tell(alice, "bob", &format!("bulk {n} {}", "x".repeat(200)));
+            lan.send_direct(alice, "bob", &format!("bulk {n} {}", "x".repeat(200)));
         }
         lan.run_for(10);
         lan.kill(alice);
-        let direct = lan.people[bob].disk.ranges_in(&FolderName::direct());
+        let direct = lan.peers[bob].disk.ranges_in(&FolderName::direct());
         assert!(direct.iter().all(|range| range.high < 400));
         lan.thaw(bob);
         lan.start(alice);
         let linked = |lan: &mut Lan| {
-            let node = lan.people[alice].node.as_ref();
+            let node = lan.peers[alice].node.as_ref();
             node.is_some_and(|node| node.link_count() > 0)
         };
         lan.run_until("the link stands", 70_000, linked);
         for n in 0..30 {
-            lan.tell(alice, "bob", &format!("again {n}"));
+            lan.send_direct(alice, "bob", &format!("again {n}"));
             let wait = lan.random(2);
             lan.run_for(wait);
         }
         lan.run_for(20_000);
-        let heard = lan.people[bob].heard();
+        let heard = lan.peers[bob].received();
         let number = |line: &String| {
             let mut words = line.split(' ');
             let base = u64::from(words.next() == Some("again")) * 1_000;
@@ -214,17 +214,17 @@ fn what_is_said_to_one_alone_keeps_its_order() {
 #[test]
 fn what_follows_an_unclean_end_arrives_at_once() {
     for seed in 0..20 {
-        let (mut lan, alice, bob) = pair(seed);
+        let (mut lan, alice, bob) = linked_pair(seed);
         lan.say(alice, "before");
         lan.run_for(1_000);
         lan.kill(alice);
         lan.start(alice);
-        lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
+        lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
         let wait = lan.random(3);
         lan.run_for(wait);
         lan.say(alice, "after");
         lan.run_until("it arrives", 10, |lan| {
-            lan.people[bob].heard().ends_with(&["after".to_owned()])
+            lan.peers[bob].received().ends_with(&["after".to_owned()])
         });
     }
 }
@@ -234,18 +234,18 @@ fn what_follows_an_unclean_end_arrives_at_once() {
 fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
     for declines in [true, false] {
         let mut lan = Lan::new(1);
-        let [alice] = lan.people(["alice"]);
+        let [alice] = lan.add_peers(["alice"]);
         lan.start(alice);
         lan.say(alice, "old");
         lan.run_for(100);
-        let old = lan.people[alice].disk.ranges(&Room::general());
+        let old = lan.peers[alice].disk.ranges(&Room::general());
         lan.kill(alice);
         lan.start(alice);
         lan.run_for(1_000);
-        let mut reader = Stranger::greeted(&mut lan, alice, 1);
+        let mut reader = ScriptedPeer::connect(&mut lan, alice, 1);
         lan.say(alice, "new");
-        let batches = |lan: &mut Lan, reader: &mut Stranger| {
-            let frames = reader.read(lan);
+        let batches = |lan: &mut Lan, reader: &mut ScriptedPeer| {
+            let frames = reader.receive(lan);
             let batches = frames.iter().filter(|f| matches!(f.kind, FrameKind::Batch));
             batches.count()
         };
@@ -258,10 +258,10 @@ fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
                 to: 0,
             };
             let (target, logs) = ("#general".into(), vec![want]);
-            reader.say(&mut lan, &Message::Want { target, logs });
+            reader.send(&mut lan, &Message::Want { target, logs });
         } else {
             lan.run_for(6_000);
-            reader.say(&mut lan, &Message::Pong { nonce: 0 });
+            reader.send(&mut lan, &Message::Pong { nonce: 0 });
         }
         lan.run_for(10);
         assert_eq!(batches(&mut lan, &mut reader), 1);
@@ -273,22 +273,20 @@ fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
 #[test]
 fn what_the_author_gave_up_holds_nothing_up() {
     for seed in 0..10 {
-        let (mut lan, alice, bob) = pair(seed);
-        die_amid_bulk(&mut lan, alice, bob);
+        let (mut lan, alice, bob) = linked_pair(seed);
+        die_during_bulk(&mut lan, alice, bob);
         lan.freeze(bob);
         lan.start(alice);
-        let texts = numbered("again", 1, 300);
+        let texts = numbered_lines("again", 1, 300);
         lan.say_all(alice, None, &texts);
         // Nobody was told: lines of the file do not read any more.
-        let old = lan.people[alice].disk.ranges(&Room::general());
+        let old = lan.peers[alice].disk.ranges(&Room::general());
         let old = old.into_iter().find(|range| range.high == 2_000);
         let log = old.expect("the old log").log;
-        lan.people[alice]
-            .disk
-            .give_up(&log, 1_990 + 20 * (seed % 2));
+        lan.peers[alice].disk.evict(&log, 1_990 + 20 * (seed % 2));
         lan.thaw(bob);
         lan.run_for(20_000);
-        let heard = lan.people[bob].heard();
+        let heard = lan.peers[bob].received();
         assert!(heard.ends_with(&texts), "seed {seed}: {:?}", heard.last());
     }
 }

@@ -3,24 +3,24 @@ use std::net::SocketAddr;
 
 use crate::support::lan::Lan;
 
-fn met(lan: &mut Lan, a: usize, b: usize) {
-    lan.run_until("they are linked", 2_000, |lan| lan.linked(a, b));
+fn link(lan: &mut Lan, a: usize, b: usize) {
+    lan.run_until("they are linked", 2_000, |lan| lan.are_linked(a, b));
 }
 
 #[test]
 fn two_meet_within_milliseconds() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(alice);
         lan.run_for(seed * 37);
         lan.start(bob);
-        let took = lan.run_until("they are linked", 100, |lan| lan.linked(alice, bob));
+        let took = lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
         assert!(took <= 12, "it took {took} ms");
         lan.run_for(30_000);
         for (who, other) in [(alice, bob), (bob, alice)] {
-            assert_eq!(lan.people[who].joined(lan.id(other)), 1);
-            assert_eq!(lan.people[who].left(lan.id(other)), 0);
+            assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
+            assert_eq!(lan.peers[who].left_count(lan.id(other)), 0);
         }
         lan.check_links();
     }
@@ -30,83 +30,90 @@ fn two_meet_within_milliseconds() {
 fn crossed_dials_end_in_one_link() {
     for seed in 0..40 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
-        lan.air.weather.stream = 6;
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.network.conditions.stream_delay_max_ms = 6;
         lan.start(alice);
         lan.start(bob);
         let (to_alice, to_bob) = (lan.address(alice), lan.address(bob));
-        lan.point(alice, to_bob);
-        lan.point(bob, to_alice);
+        lan.add_static_peer(alice, to_bob);
+        lan.add_static_peer(bob, to_alice);
         lan.run_for(3_000);
         lan.check_links();
-        assert_eq!(lan.people[alice].joined(lan.id(bob)), 1);
-        assert_eq!(lan.people[alice].left(lan.id(bob)), 0);
-        assert_eq!(lan.people[bob].left(lan.id(alice)), 0);
-        assert_eq!(lan.people[alice].shown().count(), 1, "a word for each peer");
+        assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
+        assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
+        assert_eq!(lan.peers[bob].left_count(lan.id(alice)), 0);
+        assert_eq!(
+            lan.peers[alice].notices_of_run().count(),
+            1,
+            "a word for each peer"
+        );
     }
 }
 
 #[test]
 fn a_silent_cut_is_noticed_and_heals() {
     let mut lan = Lan::new(1);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.run_for(20_000);
     lan.cut(alice, bob);
     lan.run_until("both see the other go", 15_000, |lan| {
-        lan.people[alice].left(lan.id(bob)) == 1 && lan.people[bob].left(lan.id(alice)) == 1
+        lan.peers[alice].left_count(lan.id(bob)) == 1
+            && lan.peers[bob].left_count(lan.id(alice)) == 1
     });
     lan.run_for(60_000);
     lan.heal();
-    let beacons = lan.people[alice].beacons_sent + lan.people[bob].beacons_sent;
+    let beacons = lan.peers[alice].beacons_sent + lan.peers[bob].beacons_sent;
     lan.run_until("a beacon", 6_000, |lan| {
-        lan.people[alice].beacons_sent + lan.people[bob].beacons_sent > beacons
+        lan.peers[alice].beacons_sent + lan.peers[bob].beacons_sent > beacons
     });
-    lan.run_until("they are linked again", 1_000, |lan| lan.linked(alice, bob));
-    assert_eq!(lan.people[alice].joined(lan.id(bob)), 2);
+    lan.run_until("they are linked again", 1_000, |lan| {
+        lan.are_linked(alice, bob)
+    });
+    assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
 }
 
 #[test]
 fn a_short_cut_is_not_seen() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.cut(alice, bob);
     lan.say(alice, "while you were cut off");
     lan.run_for(5_000);
     lan.heal();
     lan.run_for(5_000);
-    assert_eq!(lan.people[bob].heard(), ["while you were cut off"]);
-    assert_eq!(lan.people[alice].left(lan.id(bob)), 0);
+    assert_eq!(lan.peers[bob].received(), ["while you were cut off"]);
+    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
 }
 
 #[test]
 fn a_killed_process_is_gone_at_once() {
     let mut lan = Lan::new(3);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.kill(bob);
     lan.run_until("bob is gone", 50, |lan| {
-        lan.people[alice].left(lan.id(bob)) == 1
+        lan.peers[alice].left_count(lan.id(bob)) == 1
     });
 }
 
 #[test]
 fn a_dead_host_is_gone_within_15_s() {
     let mut lan = Lan::new(4);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.power_off(bob);
     lan.run_until("bob is gone", 15_000, |lan| {
-        lan.people[alice].left(lan.id(bob)) == 1
+        lan.peers[alice].left_count(lan.id(bob)) == 1
     });
 }
 
@@ -114,29 +121,29 @@ fn a_dead_host_is_gone_within_15_s() {
 fn a_frozen_process_is_gone_within_30_s() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
-        lan.people[alice].beacons = seed % 2 == 0;
-        lan.people[bob].beacons = seed % 2 == 0;
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.peers[alice].beacons_enabled = seed % 2 == 0;
+        lan.peers[bob].beacons_enabled = seed % 2 == 0;
         lan.start(alice);
         lan.start(bob);
         let bobs = lan.address(bob);
-        lan.point(alice, bobs);
-        met(&mut lan, alice, bob);
+        lan.add_static_peer(alice, bobs);
+        link(&mut lan, alice, bob);
         lan.run_for(seed * 3_000);
         lan.freeze(bob);
         lan.run_until("bob is gone", 30_000, |lan| {
-            lan.people[alice].left(lan.id(bob)) == 1
+            lan.peers[alice].left_count(lan.id(bob)) == 1
         });
         lan.run_for(20_000);
         assert_eq!(
-            lan.people[alice].joined(lan.id(bob)),
+            lan.peers[alice].joined_count(lan.id(bob)),
             1,
             "a frozen one is not back"
         );
         lan.thaw(bob);
         // Without a beacon it is alice's next dial that finds him.
         lan.run_until("they are linked again", 70_000, |lan| {
-            lan.linked(alice, bob)
+            lan.are_linked(alice, bob)
         });
     }
 }
@@ -144,38 +151,42 @@ fn a_frozen_process_is_gone_within_30_s() {
 #[test]
 fn a_restarted_program_is_back_within_a_second() {
     let mut lan = Lan::new(5);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.run_for(15_000);
     lan.stop(bob);
     lan.run_for(100);
-    assert_eq!(lan.people[alice].left(lan.id(bob)), 1);
+    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
     lan.start(bob);
-    lan.run_until("they are linked again", 1_000, |lan| lan.linked(alice, bob));
-    assert_eq!(lan.people[alice].joined(lan.id(bob)), 2);
-    assert_eq!(lan.people[alice].left(lan.id(bob)), 1);
+    lan.run_until("they are linked again", 1_000, |lan| {
+        lan.are_linked(alice, bob)
+    });
+    assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
+    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
 }
 
 #[test]
 fn a_new_run_takes_the_place_of_a_dead_one() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(alice);
         lan.start(bob);
-        met(&mut lan, alice, bob);
+        link(&mut lan, alice, bob);
         lan.run_for(4_000);
         lan.power_off(bob);
         lan.run_for(300);
         lan.start(bob);
-        lan.run_until("they are linked again", 1_000, |lan| lan.linked(alice, bob));
+        lan.run_until("they are linked again", 1_000, |lan| {
+            lan.are_linked(alice, bob)
+        });
         lan.say(alice, "welcome back");
         lan.run_for(60_000);
-        assert_eq!(lan.people[bob].heard(), ["welcome back"]);
-        assert_eq!(lan.people[alice].left(lan.id(bob)), 1);
-        assert_eq!(lan.people[alice].joined(lan.id(bob)), 2);
+        assert_eq!(lan.peers[bob].received(), ["welcome back"]);
+        assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
+        assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
         lan.check_links();
     }
 }
@@ -184,35 +195,40 @@ fn a_new_run_takes_the_place_of_a_dead_one() {
 fn two_programs_with_one_key_are_told_so() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
-        lan.checks.twins = true;
-        let [alice, bob, clone] = lan.people(["alice", "bob", "clone"]);
-        lan.people[clone].seed = lan.people[bob].seed;
-        lan.people[clone].id = lan.people[bob].id;
+        lan.invariants.allows_duplicate_identity = true;
+        let [alice, bob, clone] = lan.add_peers(["alice", "bob", "clone"]);
+        lan.peers[clone].identity_seed = lan.peers[bob].identity_seed;
+        lan.peers[clone].id = lan.peers[bob].id;
         // They do not hear each other: alice alone sees both.
         lan.cut(bob, clone);
         lan.start(alice);
         lan.start(bob);
         let beacon = lan.last_beacon.clone();
-        met(&mut lan, alice, bob);
+        link(&mut lan, alice, bob);
         lan.run_for(5_000);
         lan.start(clone);
         // A beacon must not pass for the answer by which a twin is known.
-        lan.air.weather.stream = 20;
+        lan.network.conditions.stream_delay_max_ms = 20;
         for _ in 0..600 {
             let source = SocketAddr::from(([10, 0, 0, 2], 40_000));
-            lan.datagram(alice, 1, source, &beacon);
+            lan.inject_datagram(alice, 1, source, &beacon);
             lan.run_for(1);
         }
-        lan.air.weather.stream = 1;
+        lan.network.conditions.stream_delay_max_ms = 1;
         lan.run_until("both are told", 3_000, |lan| {
-            lan.people[bob].twins() == 1 && lan.people[clone].twins() == 1
+            lan.peers[bob].duplicate_identity_count() == 1
+                && lan.peers[clone].duplicate_identity_count() == 1
         });
         lan.run_for(120_000);
-        assert_eq!(lan.people[bob].twins(), 1, "told once");
-        assert_eq!(lan.people[clone].twins(), 1, "told once");
-        assert_eq!(lan.people[alice].left(lan.id(bob)), 0, "bob stays linked");
-        assert!(lan.linked(alice, bob));
-        let joined = lan.people[clone].joined(lan.id(alice));
+        assert_eq!(lan.peers[bob].duplicate_identity_count(), 1, "told once");
+        assert_eq!(lan.peers[clone].duplicate_identity_count(), 1, "told once");
+        assert_eq!(
+            lan.peers[alice].left_count(lan.id(bob)),
+            0,
+            "bob stays linked"
+        );
+        assert!(lan.are_linked(alice, bob));
+        let joined = lan.peers[clone].joined_count(lan.id(alice));
         assert!(joined <= 80, "the clone came {joined} times");
     }
 }
@@ -220,24 +236,24 @@ fn two_programs_with_one_key_are_told_so() {
 #[test]
 fn twins_that_hear_each_other_are_told_so() {
     let mut lan = Lan::new(6);
-    lan.checks.twins = true;
-    let [bob, clone] = lan.people(["bob", "clone"]);
-    lan.people[clone].seed = lan.people[bob].seed;
-    lan.people[clone].id = lan.people[bob].id;
+    lan.invariants.allows_duplicate_identity = true;
+    let [bob, clone] = lan.add_peers(["bob", "clone"]);
+    lan.peers[clone].identity_seed = lan.peers[bob].identity_seed;
+    lan.peers[clone].id = lan.peers[bob].id;
     lan.start(bob);
     lan.run_for(700);
     lan.start(clone);
     lan.run_for(100_000);
     for who in [bob, clone] {
-        assert_eq!(lan.people[who].twins(), 1);
-        assert!(lan.links(who).is_empty());
+        assert_eq!(lan.peers[who].duplicate_identity_count(), 1);
+        assert!(lan.linked_peers(who).is_empty());
     }
 }
 
 #[test]
 fn idle_links_are_silent() {
     let mut lan = Lan::new(7);
-    let all: Vec<usize> = (0..10).map(|n| lan.person(&format!("p{n}"))).collect();
+    let all: Vec<usize> = (0..10).map(|n| lan.add_peer(&format!("p{n}"))).collect();
     for who in &all {
         lan.start(*who);
     }
@@ -245,14 +261,14 @@ fn idle_links_are_silent() {
     lan.check_links();
     let before: Vec<(u64, u64)> = all
         .iter()
-        .map(|w| (lan.people[*w].beacons_sent, lan.people[*w].bytes_sent))
+        .map(|w| (lan.peers[*w].beacons_sent, lan.peers[*w].bytes_sent))
         .collect();
     lan.run_for(60_000);
     for who in all {
-        let beacons = lan.people[who].beacons_sent - before[who].0;
+        let beacons = lan.peers[who].beacons_sent - before[who].0;
         assert!((4..=7).contains(&beacons), "{beacons} beacons");
         assert_eq!(
-            lan.people[who].bytes_sent, before[who].1,
+            lan.peers[who].bytes_sent, before[who].1,
             "an idle link is silent"
         );
     }
@@ -261,58 +277,65 @@ fn idle_links_are_silent() {
 #[test]
 fn a_goodbye_is_not_answered_by_goodbyes() {
     let mut lan = Lan::new(8);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    met(&mut lan, alice, bob);
+    link(&mut lan, alice, bob);
     lan.stop(alice);
     assert_eq!(
-        lan.people[alice].left(lan.id(bob)),
+        lan.peers[alice].left_count(lan.id(bob)),
         0,
         "who leaves does not see the others leave"
     );
     lan.run_for(100);
-    assert_eq!(lan.people[bob].left(lan.id(alice)), 1);
-    let dials = lan.air.made;
+    assert_eq!(lan.peers[bob].left_count(lan.id(alice)), 1);
+    let dials = lan.network.dial_count;
     lan.run_for(100_000);
-    assert_eq!(lan.air.made, dials, "who said goodbye is not dialed");
+    assert_eq!(
+        lan.network.dial_count, dials,
+        "who said goodbye is not dialed"
+    );
 }
 
 #[test]
 fn networks_do_not_mix() {
     let mut lan = Lan::new(9);
-    let [open, red, blue, other] = lan.people(["open", "red", "blue", "other"]);
-    lan.people[red].psk = Some([1; 32]);
-    lan.people[other].psk = Some([1; 32]);
-    lan.people[blue].psk = Some([2; 32]);
+    let [open, red, blue, other] = lan.add_peers(["open", "red", "blue", "other"]);
+    lan.peers[red].psk = Some([1; 32]);
+    lan.peers[other].psk = Some([1; 32]);
+    lan.peers[blue].psk = Some([2; 32]);
     for who in [open, red, blue, other] {
         lan.start(who);
     }
     let addresses: Vec<SocketAddr> = [open, red, blue, other].map(|w| lan.address(w)).to_vec();
     for who in [open, red, blue, other] {
         for address in &addresses {
-            lan.point(who, *address);
+            lan.add_static_peer(who, *address);
         }
     }
     lan.run_for(20_000);
     lan.check_links();
-    assert!(lan.linked(red, other));
-    assert!(lan.links(open).is_empty() && lan.links(blue).is_empty());
+    assert!(lan.are_linked(red, other));
+    assert!(lan.linked_peers(open).is_empty() && lan.linked_peers(blue).is_empty());
 }
 
 #[test]
 fn who_cannot_be_reached_is_not_dialed_without_end() {
     let mut lan = Lan::new(30);
-    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
-    lan.wall(alice, carol);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.remove_path(alice, carol);
     // Carol hears alice, and her dials come to nothing.
-    let (a, c) = (lan.people[alice].host, lan.people[carol].host);
-    lan.air.walls.remove(&(a, c));
+    let (a, c) = (lan.peers[alice].host, lan.peers[carol].host);
+    lan.network.missing_paths.remove(&(a, c));
     for who in [alice, bob, carol] {
         lan.start(who);
     }
     lan.run_for(600_000);
     lan.check_links();
-    assert!(lan.linked(alice, bob) && lan.linked(bob, carol));
-    assert!(lan.air.made < 40, "{} dials in ten minutes", lan.air.made);
+    assert!(lan.are_linked(alice, bob) && lan.are_linked(bob, carol));
+    assert!(
+        lan.network.dial_count < 40,
+        "{} dials in ten minutes",
+        lan.network.dial_count
+    );
 }

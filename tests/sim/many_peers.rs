@@ -5,15 +5,15 @@ use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
-use crate::support::peer::Who;
+use crate::support::peer::PeerIndex;
 
 fn room(number: u64) -> Room {
     Room::new(&format!("#room{number}")).expect("a fit room")
 }
 
 /// So many people, of whom some share rooms.
-fn crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<Who> {
-    let people: Vec<Who> = (0..count).map(|n| lan.person(&format!("p{n}"))).collect();
+fn add_crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<PeerIndex> {
+    let people: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
     for who in &people {
         let mut joined = vec![room(1 + lan.random(rooms))];
         if lan.chance(600) {
@@ -23,19 +23,21 @@ fn crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<Who> {
         if lan.chance(300) && !joined.contains(&other) {
             joined.push(other);
         }
-        lan.people[*who].rooms = joined;
+        lan.peers[*who].startup_rooms = joined;
     }
     people
 }
 
 /// Of each that runs: to whom it is linked, and in which rooms.
-fn links(lan: &mut Lan) -> BTreeMap<Who, Vec<(Who, Vec<Room>)>> {
-    let ids: BTreeMap<_, Who> = (0..lan.people.len()).map(|w| (lan.id(w), w)).collect();
-    let up: Vec<Who> = (0..lan.people.len()).filter(|w| lan.is_up(*w)).collect();
+fn links_of_all(lan: &mut Lan) -> BTreeMap<PeerIndex, Vec<(PeerIndex, Vec<Room>)>> {
+    let ids: BTreeMap<_, PeerIndex> = (0..lan.peers.len()).map(|w| (lan.id(w), w)).collect();
+    let up: Vec<PeerIndex> = (0..lan.peers.len())
+        .filter(|w| lan.is_running(*w))
+        .collect();
     let mut all = BTreeMap::new();
     for who in up {
         lan.feed(who, Input::Command(Command::Peers));
-        let Some((_, _, Notice::Peers(rows))) = lan.people[who].notices.pop() else {
+        let Some((_, _, Notice::Peers(rows))) = lan.peers[who].notices.pop() else {
             panic!("no rows");
         };
         let linked = rows
@@ -49,19 +51,19 @@ fn links(lan: &mut Lan) -> BTreeMap<Who, Vec<(Who, Vec<Room>)>> {
 
 /// Each room is connected through its members alone, nobody is farther than `hops`, and nobody has more links than it may.
 fn check_graph(lan: &mut Lan, hops: usize) {
-    let links = links(lan);
+    let links = links_of_all(lan);
     let most = links.values().map(Vec::len).max().unwrap_or(0);
     assert!(most <= 64, "{most} links");
-    let mut rooms: BTreeMap<Room, Vec<Who>> = BTreeMap::new();
+    let mut rooms: BTreeMap<Room, Vec<PeerIndex>> = BTreeMap::new();
     for who in links.keys() {
-        for room in &lan.people[*who].rooms {
+        for room in &lan.peers[*who].startup_rooms {
             rooms.entry(room.clone()).or_default().push(*who);
         }
     }
     let mut farthest = 0;
     for (room, members) in &rooms {
         for from in members {
-            let mut far: BTreeMap<Who, usize> = [(*from, 0)].into();
+            let mut far: BTreeMap<PeerIndex, usize> = [(*from, 0)].into();
             let mut open = VecDeque::from([*from]);
             while let Some(at) = open.pop_front() {
                 for (next, _) in links[&at]
@@ -89,23 +91,23 @@ fn check_graph(lan: &mut Lan, hops: usize) {
         "{} people, {} links each, {most} at most; {farthest} hops; {} dials",
         links.len(),
         all / links.len().max(1),
-        lan.air.made
+        lan.network.dial_count
     );
     assert!(farthest <= hops, "{farthest} hops");
 }
 
 /// Beacons that all together send within this time, in milliseconds.
-fn beacons(lan: &mut Lan, ms: u64) -> u64 {
-    let sent = |lan: &Lan| lan.people.iter().map(|p| p.beacons_sent).sum::<u64>();
+fn beacons_sent(lan: &mut Lan, ms: u64) -> u64 {
+    let sent = |lan: &Lan| lan.peers.iter().map(|p| p.beacons_sent).sum::<u64>();
     let before = sent(lan);
     lan.run_for(ms);
     sent(lan) - before
 }
 
 /// Somebody goes or comes, one way or another.
-fn churn(lan: &mut Lan, people: &[Who]) {
+fn churn(lan: &mut Lan, people: &[PeerIndex]) {
     let who = people[lan.random(people.len() as u64) as usize];
-    match (lan.random(3), lan.is_up(who)) {
+    match (lan.random(3), lan.is_running(who)) {
         (_, false) => lan.start(who),
         (0, true) => lan.kill(who),
         (1, true) => lan.stop(who),
@@ -114,10 +116,10 @@ fn churn(lan: &mut Lan, people: &[Who]) {
 }
 
 /// Some who run say something in one of their rooms.
-fn talk(lan: &mut Lan, people: &[Who], said: &mut u64) {
+fn talk(lan: &mut Lan, people: &[PeerIndex], said: &mut u64) {
     let who = people[lan.random(people.len() as u64) as usize];
-    if lan.is_up(who) {
-        let rooms = &lan.people[who].rooms;
+    if lan.is_running(who) {
+        let rooms = &lan.peers[who].startup_rooms;
         let room = rooms[*said as usize % rooms.len()].to_string();
         *said += 1;
         lan.say_in(who, &room, &format!("line {said}"));
@@ -125,18 +127,18 @@ fn talk(lan: &mut Lan, people: &[Who], said: &mut u64) {
 }
 
 /// Everybody holds all that was said in its rooms.
-fn check_lines(lan: &Lan, people: &[Who]) {
+fn check_lines(lan: &Lan, people: &[PeerIndex]) {
     let mut lines = 0;
-    for reader in people.iter().filter(|who| lan.is_up(**who)) {
-        for room in &lan.people[*reader].rooms {
-            let held = lan.people[*reader].disk.ranges(room);
+    for reader in people.iter().filter(|who| lan.is_running(**who)) {
+        for room in &lan.peers[*reader].startup_rooms {
+            let held = lan.peers[*reader].disk.ranges(room);
             let held: BTreeMap<_, u64> = held.into_iter().map(|r| (r.log, r.high)).collect();
-            let authors = people.iter().map(|who| &lan.people[*who]);
-            for author in authors.filter(|author| author.rooms.contains(room)) {
+            let authors = people.iter().map(|who| &lan.peers[*who]);
+            for author in authors.filter(|author| author.startup_rooms.contains(room)) {
                 let own = author.disk.ranges(room).into_iter();
                 for range in own.filter(|range| range.log.author == author.id) {
                     let high = held.get(&range.log).copied().unwrap_or(0);
-                    let name = &lan.people[*reader].name;
+                    let name = &lan.peers[*reader].name;
                     assert!(
                         high >= range.high,
                         "{name} holds {high} of {}'s {} lines in {room}",
@@ -152,9 +154,9 @@ fn check_lines(lan: &Lan, people: &[Who]) {
 }
 
 /// Loss, people who come and go, a partition: all are linked as they should be, and every line reaches every member that stays.
-fn trouble(lan: &mut Lan, count: usize, rooms: u64) {
-    lan.air.weather.lost = 100;
-    let people = crowd(lan, count, rooms);
+fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
+    lan.network.conditions.datagram_loss_per_mille = 100;
+    let people = add_crowd(lan, count, rooms);
     let mut said = 0;
     for who in &people {
         lan.start(*who);
@@ -163,7 +165,7 @@ fn trouble(lan: &mut Lan, count: usize, rooms: u64) {
     }
     lan.run_for(10_000);
     check_graph(lan, 6);
-    let sent = beacons(lan, 20_000);
+    let sent = beacons_sent(lan, 20_000);
     assert!(sent <= 200, "{sent} beacons in 20 s");
     for _ in 0..count / 5 {
         churn(lan, &people);
@@ -173,14 +175,14 @@ fn trouble(lan: &mut Lan, count: usize, rooms: u64) {
     }
     lan.run_for(15_000);
     check_graph(lan, 6);
-    lan.part_hosts(count * 2 / 5);
+    lan.partition_hosts(count * 2 / 5);
     for _ in 0..10 {
         talk(lan, &people, &mut said);
         lan.run_for(4_000);
     }
     lan.heal();
     for who in &people {
-        if !lan.is_up(*who) {
+        if !lan.is_running(*who) {
             lan.start(*who);
         }
     }
@@ -191,14 +193,14 @@ fn trouble(lan: &mut Lan, count: usize, rooms: u64) {
 
 #[test]
 fn more_peers_than_links() {
-    trouble(&mut Lan::new(1), 70, 4);
+    fault_story(&mut Lan::new(1), 70, 4);
 }
 
 /// Takes minutes: `scripts/soak many`.
 #[test]
 #[ignore = "a soak"]
 fn two_hundred_peers() {
-    trouble(&mut Lan::new(2), 200, 8);
+    fault_story(&mut Lan::new(2), 200, 8);
 }
 
 /// Takes minutes: `scripts/soak many`.
@@ -206,16 +208,16 @@ fn two_hundred_peers() {
 #[ignore = "a soak"]
 fn a_thousand_peers() {
     let mut lan = Lan::new(2);
-    lan.air.weather.lost = 100;
-    let people = crowd(&mut lan, 1000, 20);
+    lan.network.conditions.datagram_loss_per_mille = 100;
+    let people = add_crowd(&mut lan, 1000, 20);
     // All at once: a power cut is over.
     for who in &people {
         lan.start(*who);
     }
-    let sent = beacons(&mut lan, 20_000);
+    let sent = beacons_sent(&mut lan, 20_000);
     assert!(sent <= 1_200, "{sent} beacons at the start");
     check_graph(&mut lan, 6);
-    let sent = beacons(&mut lan, 200_000);
+    let sent = beacons_sent(&mut lan, 200_000);
     // Eight a second are aimed at; who hears only nine in ten sends a little more.
     assert!(sent <= 2_400, "{sent} beacons in 200 s");
     check_graph(&mut lan, 6);

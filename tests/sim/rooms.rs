@@ -11,9 +11,9 @@ fn room(name: &str) -> Room {
 #[test]
 fn lines_go_to_members_only() {
     let mut lan = Lan::new(1);
-    let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
-    lan.people[alice].rooms.push(room("#ops"));
-    lan.people[bob].rooms.push(room("#ops"));
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.peers[alice].startup_rooms.push(room("#ops"));
+    lan.peers[bob].startup_rooms.push(room("#ops"));
     for who in [alice, bob, carol] {
         lan.start(who);
     }
@@ -21,16 +21,16 @@ fn lines_go_to_members_only() {
     lan.say_in(alice, "#ops", "for ops");
     lan.say_in(alice, "#general", "for all");
     lan.run_for(100);
-    assert_eq!(lan.people[bob].heard(), ["for ops", "for all"]);
-    assert_eq!(lan.people[carol].heard(), ["for all"]);
+    assert_eq!(lan.peers[bob].received(), ["for ops", "for all"]);
+    assert_eq!(lan.peers[carol].received(), ["for all"]);
     lan.check_lines();
 }
 
 #[test]
 fn a_room_is_joined_and_left_mid_run() {
     let mut lan = Lan::new(2);
-    let [alice, bob] = lan.people(["alice", "bob"]);
-    lan.people[alice].rooms.push(room("#ops"));
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.peers[alice].startup_rooms.push(room("#ops"));
     lan.start(alice);
     lan.run_for(2_000);
     lan.start(bob);
@@ -41,32 +41,32 @@ fn a_room_is_joined_and_left_mid_run() {
     lan.say_in(alice, "#ops", "while");
     lan.say_in(bob, "#ops", "me too");
     lan.run_for(100);
-    assert_eq!(lan.people[alice].heard(), ["me too"]);
+    assert_eq!(lan.peers[alice].received(), ["me too"]);
     lan.part(bob, "ops");
     lan.run_for(100);
     lan.say_in(alice, "#ops", "after");
     lan.run_for(100);
     assert_eq!(
-        lan.people[bob].heard(),
+        lan.peers[bob].received(),
         ["while"],
         "bob is younger than what was said before"
     );
     lan.join(bob, "ops");
     lan.run_for(100);
-    assert_eq!(lan.people[bob].heard(), ["while", "after"]);
+    assert_eq!(lan.peers[bob].received(), ["while", "after"]);
     lan.check_lines();
     let of_ops = |n: &&Notice| matches!(n, Notice::Joined { room, .. } if room.as_str() == "#ops");
-    assert_eq!(lan.people[alice].shown().filter(of_ops).count(), 2);
+    assert_eq!(lan.peers[alice].notices_of_run().filter(of_ops).count(), 2);
     let gone = |n: &&Notice| matches!(n, Notice::Left { .. });
-    assert_eq!(lan.people[alice].shown().filter(gone).count(), 1);
-    let seen = lan.people[bob].shown().filter(gone).count();
+    assert_eq!(lan.peers[alice].notices_of_run().filter(gone).count(), 1);
+    let seen = lan.peers[bob].notices_of_run().filter(gone).count();
     assert_eq!(seen, 0, "who leaves a room sees nobody leave it");
 }
 
 #[test]
 fn numbers_go_on_after_part_and_join() {
     let mut lan = Lan::new(3);
-    let [alice] = lan.people(["alice"]);
+    let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
     lan.say(alice, "one");
     lan.part(alice, "general");
@@ -76,7 +76,7 @@ fn numbers_go_on_after_part_and_join() {
     lan.stop(alice);
     lan.start(alice);
     lan.say(alice, "three");
-    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    let ranges = lan.peers[alice].disk.ranges(&Room::general());
     assert_eq!(ranges.len(), 1, "one incarnation");
     assert_eq!(ranges[0].high, 3);
 }
@@ -84,7 +84,7 @@ fn numbers_go_on_after_part_and_join() {
 #[test]
 fn a_new_name_is_told() {
     let mut lan = Lan::new(4);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
     lan.run_for(500);
@@ -93,13 +93,13 @@ fn a_new_name_is_told() {
     lan.say(alice, "it is me");
     lan.run_for(100);
     let renamed = |n: &&Notice| matches!(n, Notice::Renamed { peer, old, .. } if peer.nick.as_str() == "alicia" && old.as_str() == "alice");
-    assert_eq!(lan.people[bob].shown().filter(renamed).count(), 1);
+    assert_eq!(lan.peers[bob].notices_of_run().filter(renamed).count(), 1);
     let signed = |n: &Notice| match n {
         Notice::Chat(chat) => Some(chat.batch.username.to_string()),
         _ => None,
     };
     assert_eq!(
-        lan.people[bob].shown().find_map(signed).as_deref(),
+        lan.peers[bob].notices_of_run().find_map(signed).as_deref(),
         Some("alicia")
     );
 }
@@ -108,8 +108,8 @@ fn a_new_name_is_told() {
 fn a_name_changed_during_the_handshake_is_told() {
     for wait in 0..40 {
         let mut lan = Lan::new(wait);
-        lan.air.weather.stream = 8;
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        lan.network.conditions.stream_delay_max_ms = 8;
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(alice);
         lan.start(bob);
         lan.run_for(wait);
@@ -119,7 +119,7 @@ fn a_name_changed_during_the_handshake_is_told() {
         lan.join(bob, "ops");
         lan.run_for(1_000);
         lan.feed(bob, Input::Command(Command::Peers));
-        let view = lan.people[bob].notices.pop();
+        let view = lan.peers[bob].notices.pop();
         let Some((_, _, Notice::Peers(rows))) = view else {
             panic!("no view");
         };

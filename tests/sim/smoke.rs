@@ -3,23 +3,23 @@ use p2pchat::base::event::{Input, Notice, StreamId};
 use p2pchat::base::name::{FolderName, Room};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, numbered};
-use crate::support::scripted_peer::{Stranger, raw};
+use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::scripted_peer::{ScriptedPeer, open_stream};
 use crate::swarm;
 
 /// Alice and bob run and are linked.
-fn linked_pair(seed: u64) -> (Lan, Who, Who) {
+fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 1_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 1_000, |lan| lan.are_linked(alice, bob));
     (lan, alice, bob)
 }
 
-fn delivered(lan: &Lan, who: Who) -> usize {
+fn delivered_count(lan: &Lan, who: PeerIndex) -> usize {
     let delivered = |n: &&Notice| matches!(n, Notice::Delivered { .. });
-    lan.people[who].shown().filter(delivered).count()
+    lan.peers[who].notices_of_run().filter(delivered).count()
 }
 
 /// Zero set-up: with no configuration, a line arrives once, and its author learns that it is stored.
@@ -28,8 +28,8 @@ fn two_boxes_find_each_other_and_a_line_is_acknowledged() {
     let (mut lan, alice, bob) = linked_pair(1);
     lan.say(alice, "hello");
     lan.run_for(1_000);
-    assert_eq!(lan.people[bob].heard(), ["hello"]);
-    assert_eq!(delivered(&lan, alice), 1);
+    assert_eq!(lan.peers[bob].received(), ["hello"]);
+    assert_eq!(delivered_count(&lan, alice), 1);
     lan.check_links();
     lan.check_lines();
 }
@@ -40,18 +40,24 @@ fn a_partition_heals_and_both_histories_are_equal() {
     let (mut lan, alice, bob) = linked_pair(2);
     lan.cut(alice, bob);
     lan.run_for(20_000);
-    assert!(!lan.linked(alice, bob));
+    assert!(!lan.are_linked(alice, bob));
     for n in 1..=20 {
         lan.say(alice, &format!("from alice {n}"));
         lan.say(bob, &format!("from bob {n}"));
         lan.run_for(10);
     }
     lan.heal();
-    lan.run_until("they are linked", 70_000, |lan| lan.linked(alice, bob));
+    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
     lan.run_for(2_000);
-    assert_eq!(lan.people[alice].heard(), numbered("from bob", 1, 20));
-    assert_eq!(lan.people[bob].heard(), numbered("from alice", 1, 20));
-    let histories = [alice, bob].map(|who| lan.transcript(who, &Room::general()));
+    assert_eq!(
+        lan.peers[alice].received(),
+        numbered_lines("from bob", 1, 20)
+    );
+    assert_eq!(
+        lan.peers[bob].received(),
+        numbered_lines("from alice", 1, 20)
+    );
+    let histories = [alice, bob].map(|who| lan.history(who, &Room::general()));
     assert_eq!(histories[0].len(), 40);
     assert_eq!(histories[0], histories[1]);
 }
@@ -61,39 +67,43 @@ fn a_partition_heals_and_both_histories_are_equal() {
 fn a_restart_loses_and_doubles_no_line() {
     let (mut lan, alice, bob) = linked_pair(3);
     for (n, clean) in [true, false, true].into_iter().enumerate() {
-        lan.say_all(alice, None, &numbered(&format!("run {n} line"), 1, 30));
+        lan.say_all(
+            alice,
+            None,
+            &numbered_lines(&format!("run {n} line"), 1, 30),
+        );
         match clean {
             true => lan.stop(alice),
             false => lan.kill(alice),
         }
         lan.run_for(100);
         lan.start(alice);
-        lan.run_until("they are linked", 5_000, |lan| lan.linked(alice, bob));
+        lan.run_until("they are linked", 5_000, |lan| lan.are_linked(alice, bob));
     }
     lan.run_for(1_000);
     let said: Vec<String> = (0..3)
-        .flat_map(|n| numbered(&format!("run {n} line"), 1, 30))
+        .flat_map(|n| numbered_lines(&format!("run {n} line"), 1, 30))
         .collect();
-    assert_eq!(lan.people[bob].heard(), said);
-    assert_eq!(lan.people[alice].disk.ranges(&Room::general()).len(), 2);
+    assert_eq!(lan.peers[bob].received(), said);
+    assert_eq!(lan.peers[alice].disk.ranges(&Room::general()).len(), 2);
     lan.check_lines();
-    lan.check_transcripts();
+    lan.check_histories();
 }
 
 /// A direct message survives the end of its author's program: a carrier delivers it.
 #[test]
 fn a_carrier_brings_a_direct_message_to_an_absent_recipient() {
     let (mut lan, alice, bob) = linked_pair(4);
-    let carol = lan.person("carol");
+    let carol = lan.add_peer("carol");
     lan.start(carol);
-    lan.run_until("carol is linked", 2_000, |lan| lan.linked(alice, carol));
+    lan.run_until("carol is linked", 2_000, |lan| lan.are_linked(alice, carol));
     lan.stop(bob);
     lan.run_for(1_000);
-    lan.tell(alice, "@bob", "psst");
+    lan.send_direct(alice, "@bob", "psst");
     lan.run_for(2_000);
     lan.stop(alice);
     assert_eq!(
-        lan.people[carol]
+        lan.peers[carol]
             .disk
             .ranges_in(&FolderName::carried())
             .len(),
@@ -101,9 +111,9 @@ fn a_carrier_brings_a_direct_message_to_an_absent_recipient() {
     );
     lan.start(bob);
     lan.run_until("bob has it", 10_000, |lan| {
-        lan.people[bob].heard() == ["psst"]
+        lan.peers[bob].received() == ["psst"]
     });
-    assert!(lan.people[carol].heard().is_empty());
+    assert!(lan.peers[carol].received().is_empty());
     lan.check_lines();
 }
 
@@ -114,17 +124,20 @@ fn hostile_bytes_end_their_own_stream_only() {
     let feed = |lan: &mut Lan, stream: StreamId, bytes: &[u8]| {
         lan.feed(alice, Input::Bytes { stream, bytes });
     };
-    let garbage = raw(&mut lan, alice, 1);
+    let garbage = open_stream(&mut lan, alice, 1);
     feed(&mut lan, garbage, &[0xff; 4_000]);
-    let mut mallory = Stranger::greeted(&mut lan, alice, 2);
-    mallory.plain(&mut lan, &[0xff; 4_000]);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 2);
+    mallory.send_plaintext(&mut lan, &[0xff; 4_000]);
     lan.run_for(1_000);
-    assert!(lan.closed.contains(&(alice, garbage)));
-    assert!(lan.closed.contains(&(alice, mallory.stream)));
+    assert!(lan.closed_external_streams.contains(&(alice, garbage)));
+    assert!(
+        lan.closed_external_streams
+            .contains(&(alice, mallory.stream))
+    );
     lan.say(alice, "still here");
     lan.run_for(1_000);
-    assert_eq!(lan.people[bob].heard(), ["still here"]);
-    assert_eq!(lan.people[alice].left(lan.id(bob)), 0);
+    assert_eq!(lan.peers[bob].received(), ["still here"]);
+    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
 }
 
 /// Random faults, then quiescence: nothing wrong on the way, everything right at the end.

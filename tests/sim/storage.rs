@@ -4,36 +4,36 @@ use p2pchat::base::event::Input;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, numbered};
+use crate::support::peer::{PeerIndex, numbered_lines};
 
 #[test]
 fn a_full_disk_at_the_author_loses_no_line() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(alice);
         lan.start(bob);
         lan.run_for(500);
         lan.say(alice, "before");
         lan.run_for(seed);
-        lan.people[alice].disk.full = true;
-        lan.say_all(alice, None, &numbered("full", 1, 6000));
+        lan.peers[alice].disk.full = true;
+        lan.say_all(alice, None, &numbered_lines("full", 1, 6000));
         lan.say(alice, "and one");
         assert!(
-            !lan.people[alice]
+            !lan.peers[alice]
                 .node
                 .as_ref()
                 .is_some_and(|n| n.can_accept())
         );
         lan.run_for(12_000);
-        assert_eq!(lan.people[alice].errors("store"), 1, "said once");
-        assert_eq!(lan.people[bob].heard(), ["before"]);
-        lan.people[alice].disk.full = false;
+        assert_eq!(lan.peers[alice].error_count("store"), 1, "said once");
+        assert_eq!(lan.peers[bob].received(), ["before"]);
+        lan.peers[alice].disk.full = false;
         lan.run_for(12_000);
         let mut all = vec!["before".to_owned()];
-        all.extend(numbered("full", 1, 6000));
+        all.extend(numbered_lines("full", 1, 6000));
         all.push("and one".into());
-        assert_eq!(lan.people[bob].heard(), all);
+        assert_eq!(lan.peers[bob].received(), all);
         lan.check_lines();
         lan.check_links();
     }
@@ -43,46 +43,46 @@ fn a_full_disk_at_the_author_loses_no_line() {
 fn a_full_disk_at_the_reader_loses_no_line() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.people(["alice", "bob"]);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(alice);
         lan.start(bob);
         lan.run_for(500);
         lan.say(alice, "before");
         lan.run_for(seed);
-        lan.people[bob].disk.full = true;
+        lan.peers[bob].disk.full = true;
         for n in 1..=120 {
             if n == 60 {
-                lan.people[bob].disk.full = false;
+                lan.peers[bob].disk.full = false;
             }
             lan.say(alice, &format!("line {n}"));
             lan.run_for(200);
         }
         lan.run_for(12_000);
         let mut all = vec!["before".to_owned()];
-        all.extend(numbered("line", 1, 120));
-        assert_eq!(lan.people[bob].heard(), all);
-        assert_eq!(lan.people[bob].gaps(), 0, "nothing was missing");
+        all.extend(numbered_lines("line", 1, 120));
+        assert_eq!(lan.peers[bob].received(), all);
+        assert_eq!(lan.peers[bob].gap_count(), 0, "nothing was missing");
         lan.check_lines();
     }
 }
 
 /// Bob holds line 1 of alice's, and was away when she said 2 to 9, of which she has given up all below 6.
-fn given_up(seed: u64) -> (Lan, Who) {
+fn given_up(seed: u64) -> (Lan, PeerIndex) {
     let mut lan = Lan::new(seed);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
     lan.run_for(500);
     lan.say(alice, "line 1");
     lan.run_for(500);
     lan.stop(bob);
-    for text in numbered("line", 2, 9) {
+    for text in numbered_lines("line", 2, 9) {
         lan.say(alice, &text);
     }
-    let log: LogId = lan.people[alice].disk.ranges(&Room::general())[0]
+    let log: LogId = lan.peers[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
-    lan.people[alice].disk.give_up(&log, 6);
+    lan.peers[alice].disk.evict(&log, 6);
     lan.feed(alice, Input::Evicted { log, low: 6 });
     (lan, bob)
 }
@@ -92,72 +92,73 @@ fn what_the_author_gave_up_is_a_gap() {
     let (mut lan, bob) = given_up(3);
     lan.start(bob);
     lan.run_for(2_000);
-    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 9));
-    assert_eq!(lan.people[bob].gaps(), 1);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("line", 6, 9));
+    assert_eq!(lan.peers[bob].gap_count(), 1);
 }
 
 #[test]
 fn a_hole_in_the_store_is_a_gap() {
     let mut lan = Lan::new(4);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
     lan.run_for(500);
     lan.say(alice, "line 1");
     lan.run_for(500);
     lan.stop(bob);
-    for text in numbered("line", 2, 9) {
+    for text in numbered_lines("line", 2, 9) {
         lan.say(alice, &text);
     }
-    let log: LogId = lan.people[alice].disk.ranges(&Room::general())[0]
+    let log: LogId = lan.peers[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
     // Nobody was told: lines of the file do not read any more.
-    lan.people[alice].disk.give_up(&log, 6);
+    lan.peers[alice].disk.evict(&log, 6);
     lan.start(bob);
     lan.run_for(2_000);
-    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 9));
-    assert_eq!(lan.people[bob].gaps(), 1);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("line", 6, 9));
+    assert_eq!(lan.peers[bob].gap_count(), 1);
     lan.say(alice, "line 10");
     lan.run_for(100);
-    assert_eq!(lan.people[bob].heard(), numbered("line", 6, 10));
+    assert_eq!(lan.peers[bob].received(), numbered_lines("line", 6, 10));
 }
 
 #[test]
 fn news_stay_news_through_a_full_disk_and_a_new_link() {
     let mut lan = Lan::new(5);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.say(alice, "old");
     lan.run_for(2_000);
-    lan.people[bob].disk.full = true;
+    lan.peers[bob].disk.full = true;
     lan.start(bob);
     lan.run_for(2_000);
     lan.say(alice, "news");
     lan.run_for(2_000);
     lan.cut(alice, bob);
     lan.run_for(20_000);
-    lan.people[bob].disk.full = false;
+    lan.peers[bob].disk.full = false;
     lan.heal();
     lan.run_for(20_000);
-    assert_eq!(lan.people[bob].heard(), ["news"]);
+    assert_eq!(lan.peers[bob].received(), ["news"]);
     lan.check_lines();
 }
 
 #[test]
 fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
     let mut lan = Lan::new(6);
-    let [alice] = lan.people(["alice"]);
+    let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
-    for text in numbered("line", 1, 5) {
+    for text in numbered_lines("line", 1, 5) {
         lan.say(alice, &text);
     }
     lan.stop(alice);
-    lan.people[alice].disk.cut_tail(2);
-    lan.checks.lost_tail(alice, &lan.people[alice].disk);
+    lan.peers[alice].disk.cut_tail(2);
+    lan.invariants
+        .record_lost_tail(alice, &lan.peers[alice].disk);
     lan.start(alice);
     lan.say(alice, "line 4, said differently");
-    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    let ranges = lan.peers[alice].disk.ranges(&Room::general());
     let mut heads: Vec<u64> = ranges.iter().map(|range| range.high).collect();
     heads.sort_unstable();
     assert_eq!(heads, [1, 3]);
@@ -166,41 +167,42 @@ fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
 #[test]
 fn lines_that_wait_are_not_said_in_a_room_that_was_left() {
     let mut lan = Lan::new(7);
-    let [alice] = lan.people(["alice"]);
+    let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
     lan.say(alice, "line 1");
-    lan.people[alice].disk.full = true;
+    lan.peers[alice].disk.full = true;
     lan.say(alice, "line 2");
     lan.part(alice, "general");
-    lan.people[alice].disk.full = false;
+    lan.peers[alice].disk.full = false;
     lan.run_for(20_000);
     lan.join(alice, "general");
     lan.say(alice, "line 2, said again");
-    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    let ranges = lan.peers[alice].disk.ranges(&Room::general());
     assert_eq!((ranges.len(), ranges[0].high), (1, 2));
 }
 
 #[test]
 fn own_lines_that_come_back_to_a_full_disk_are_not_said_again() {
     let mut lan = Lan::new(8);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
     lan.run_for(500);
-    for text in numbered("line", 1, 5) {
+    for text in numbered_lines("line", 1, 5) {
         lan.say(alice, &text);
         lan.run_for(20);
     }
     lan.kill(alice);
-    lan.people[alice].disk.cut_tail(3);
-    lan.checks.lost_tail(alice, &lan.people[alice].disk);
-    lan.people[alice].disk.full = true;
+    lan.peers[alice].disk.cut_tail(3);
+    lan.invariants
+        .record_lost_tail(alice, &lan.peers[alice].disk);
+    lan.peers[alice].disk.full = true;
     lan.start(alice);
     lan.run_for(8_000);
-    lan.people[alice].disk.full = false;
+    lan.peers[alice].disk.full = false;
     lan.run_for(20_000);
-    assert_eq!(lan.people[bob].heard(), numbered("line", 1, 5));
-    let ranges = lan.people[alice].disk.ranges(&Room::general());
+    assert_eq!(lan.peers[bob].received(), numbered_lines("line", 1, 5));
+    let ranges = lan.peers[alice].disk.ranges(&Room::general());
     assert_eq!((ranges.len(), ranges[0].high), (1, 5));
 }
 
@@ -208,7 +210,7 @@ fn own_lines_that_come_back_to_a_full_disk_are_not_said_again() {
 fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
     for seed in 0..6 {
         let mut lan = Lan::new(seed);
-        let [alice, bob, carol] = lan.people(["alice", "bob", "carol"]);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         for who in [alice, bob, carol] {
             lan.start(who);
         }
@@ -221,51 +223,55 @@ fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
             lan.say(alice, &long(n));
         }
         lan.run_for(500);
-        lan.people[alice].disk.slow = 12_000;
-        lan.people[carol].disk.slow = 12_000;
-        lan.people[bob].disk.flaky = 200;
+        lan.peers[alice].disk.read_delay_max_ms = 12_000;
+        lan.peers[carol].disk.read_delay_max_ms = 12_000;
+        lan.peers[bob].disk.failed_saves_per_mille = 200;
         lan.start(bob);
         lan.run_for(60_000);
-        lan.people[bob].disk.flaky = 0;
+        lan.peers[bob].disk.failed_saves_per_mille = 0;
         lan.run_for(180_000);
-        let heard = lan.people[bob].heard();
+        let heard = lan.peers[bob].received();
         assert_eq!(heard, (2..=40).map(long).collect::<Vec<_>>(), "seed {seed}");
-        assert_eq!(lan.people[bob].gaps(), 0, "seed {seed}");
-        assert_eq!(lan.people[alice].errors("incarnation"), 0, "seed {seed}");
+        assert_eq!(lan.peers[bob].gap_count(), 0, "seed {seed}");
+        assert_eq!(
+            lan.peers[alice].error_count("incarnation"),
+            0,
+            "seed {seed}"
+        );
     }
 }
 
 #[test]
 fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
     let (mut lan, bob) = given_up(9);
-    lan.people[bob].disk.full = true;
+    lan.peers[bob].disk.full = true;
     lan.start(bob);
     lan.run_for(2_000);
-    assert_eq!(lan.people[bob].errors("store"), 1);
-    let node = lan.people[bob].node.as_ref().expect("bob");
+    assert_eq!(lan.peers[bob].error_count("store"), 1);
+    let node = lan.peers[bob].node.as_ref().expect("bob");
     let held: Vec<(u64, u64)> = node
         .frontier(&(&Room::general()).into())
         .iter()
         .map(|range| (range.low, range.high))
         .collect();
     assert_eq!(held, [(1, 1)]);
-    lan.people[bob].disk.full = false;
+    lan.peers[bob].disk.full = false;
     lan.run_for(10_000);
-    assert_eq!(lan.people[bob].disk.ranges(&Room::general())[0].high, 9);
+    assert_eq!(lan.peers[bob].disk.ranges(&Room::general())[0].high, 9);
 }
 
 #[test]
 fn what_nobody_has_yet_may_not_be_dropped() {
     let mut lan = Lan::new(8);
-    let [alice, bob] = lan.people(["alice", "bob"]);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.say(alice, "one");
     lan.say(alice, "two");
-    let log = lan.people[alice].disk.ranges(&Room::general())[0]
+    let log = lan.peers[alice].disk.ranges(&Room::general())[0]
         .log
         .clone();
     let floor = |lan: &Lan| {
-        lan.people[alice]
+        lan.peers[alice]
             .node
             .as_ref()
             .map(|n| n.retention_floor(&log))
@@ -273,7 +279,7 @@ fn what_nobody_has_yet_may_not_be_dropped() {
     assert_eq!(floor(&lan), Some(1));
     lan.start(bob);
     lan.run_for(2_000);
-    assert_eq!(lan.people[bob].heard(), ["one", "two"]);
+    assert_eq!(lan.peers[bob].received(), ["one", "two"]);
     assert_eq!(floor(&lan), Some(3));
     lan.stop(bob);
     lan.run_for(500);

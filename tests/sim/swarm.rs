@@ -5,16 +5,16 @@ use p2pchat::base::event::{Command, Input};
 use p2pchat::base::name::{Nick, Room};
 
 use crate::support::lan::Lan;
-use crate::support::network::Weather;
-use crate::support::peer::{Who, YEAR_2023};
+use crate::support::network::Conditions;
+use crate::support::peer::{PeerIndex, WALL_START_MS};
 
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
 const DAY: u64 = 86_400_000;
 /// Seeds that once showed a fault which the first thousands did not.
-const BAD_ONCE: [u64; 3] = [4_486, 7_643, 8_630];
+const REGRESSION_SEEDS: [u64; 3] = [4_486, 7_643, 8_630];
 const YEAR_2040: i64 = 2_208_988_800_000;
 
-fn draw(lan: &mut Lan) -> Vec<Who> {
+fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
     let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
     let count = 2 + lan.random(5) as usize;
     let mut people = Vec::new();
@@ -23,13 +23,15 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
         let who = match same_host {
             true => {
                 let host = lan.random(lan.hosts.len() as u64) as usize;
-                lan.person_on(name, host)
+                lan.add_peer_on(name, host)
             }
-            false => lan.person(name),
+            false => lan.add_peer(name),
         };
         for room in &ROOMS[1..] {
             if lan.chance(300) {
-                lan.people[who].rooms.push(Room::new(room).expect("a room"));
+                lan.peers[who]
+                    .startup_rooms
+                    .push(Room::new(room).expect("a room"));
             }
         }
         people.push(who);
@@ -37,11 +39,11 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
     // Now and then a closed network, with somebody who is not in it.
     if lan.chance(200) {
         for who in &people {
-            lan.people[*who].psk = lan.chance(800).then_some([7; 32]);
+            lan.peers[*who].psk = lan.chance(800).then_some([7; 32]);
         }
     }
     for who in &people {
-        lan.people[*who].beacons = !lan.chance(100);
+        lan.peers[*who].beacons_enabled = !lan.chance(100);
     }
     for host in 0..lan.hosts.len() {
         if lan.chance(150) {
@@ -54,42 +56,42 @@ fn draw(lan: &mut Lan) -> Vec<Who> {
             let joined = lan.random(other as u64) as usize;
             for one in (0..other).filter(|one| *one != joined) {
                 if lan.chance(500) {
-                    lan.wall(people[one], people[other]);
+                    lan.remove_path(people[one], people[other]);
                 }
             }
         }
     }
     for who in &people {
-        lan.people[*who].skew = skew(lan);
-        lan.people[*who].disk.slow = [0, 0, 20, 2_000][lan.random(4) as usize];
+        lan.peers[*who].wall_skew_ms = draw_wall_skew(lan);
+        lan.peers[*who].disk.read_delay_max_ms = [0, 0, 20, 2_000][lan.random(4) as usize];
     }
-    lan.air.weather = Weather {
-        lost: lan.random(400),
-        doubled: lan.random(300),
-        datagram: lan.random(200),
-        stream: lan.random(30),
-        buffer: [2_000, 20_000, 200_000][lan.random(3) as usize],
-        refused: lan.random(200),
-        slow_dial: lan.random(300),
-        torn_close: lan.random(500),
-        reset: [0, 0, 1, 10][lan.random(4) as usize],
-        ..Weather::default()
+    lan.network.conditions = Conditions {
+        datagram_loss_per_mille: lan.random(400),
+        datagram_duplication_per_mille: lan.random(300),
+        datagram_delay_max_ms: lan.random(200),
+        stream_delay_max_ms: lan.random(30),
+        socket_buffer_bytes: [2_000, 20_000, 200_000][lan.random(3) as usize],
+        dial_refusal_per_mille: lan.random(200),
+        dial_delay_max_ms: lan.random(300),
+        lossy_close_per_mille: lan.random(500),
+        stream_reset_per_mille: [0, 0, 1, 10][lan.random(4) as usize],
+        ..Conditions::default()
     };
     people
 }
 
 /// How far a wall clock is from the right time: not at all, by years, or by anything up to a day.
-fn skew(lan: &mut Lan) -> i64 {
+fn draw_wall_skew(lan: &mut Lan) -> i64 {
     let skew = match lan.random(4) {
         0 => 0,
-        1 => -YEAR_2023,
-        2 => YEAR_2040 - YEAR_2023,
+        1 => -WALL_START_MS,
+        2 => YEAR_2040 - WALL_START_MS,
         _ => lan.random(2 * DAY) as i64 - DAY as i64,
     };
-    if lan.right { 0 } else { skew }
+    if lan.wall_clocks_right { 0 } else { skew }
 }
 
-fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
+fn talk(lan: &mut Lan, who: PeerIndex, said: &mut u64) {
     let count = match lan.random(10) {
         0 => 50 + lan.random(100),
         1 => 10,
@@ -99,20 +101,20 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
         .map(|_| {
             *said += 1;
             let length = lan.random(80) as usize;
-            format!("{} {said} {}", lan.people[who].name, "x".repeat(length))
+            format!("{} {said} {}", lan.peers[who].name, "x".repeat(length))
         })
         .collect();
     if lan.chance(200) {
-        let other = lan.random(lan.people.len() as u64) as usize;
+        let other = lan.random(lan.peers.len() as u64) as usize;
         let reader = lan.id(other);
         if reader != lan.id(who) {
             texts
                 .iter()
-                .for_each(|text| lan.tell(who, &format!("@{reader}"), text));
+                .for_each(|text| lan.send_direct(who, &format!("@{reader}"), text));
         }
         return;
     }
-    let rooms = lan.people[who]
+    let rooms = lan.peers[who]
         .node
         .as_ref()
         .map_or(Vec::new(), |n| n.joined_rooms().to_vec());
@@ -123,38 +125,38 @@ fn talk(lan: &mut Lan, who: Who, said: &mut u64) {
 }
 
 /// Who does not call out is given an address, if only its own.
-fn start(lan: &mut Lan, who: Who) {
-    if lan.hosts[lan.people[who].host].asleep.is_some() {
+fn start_peer(lan: &mut Lan, who: PeerIndex) {
+    if lan.hosts[lan.peers[who].host].suspended_since_ms.is_some() {
         return;
     }
     lan.start(who);
-    if !lan.people[who].beacons {
-        for other in 0..lan.people.len() {
+    if !lan.peers[who].beacons_enabled {
+        for other in 0..lan.peers.len() {
             let address = lan.address(other);
-            lan.point(who, address);
+            lan.add_static_peer(who, address);
         }
     }
 }
 
-fn rename(lan: &mut Lan, who: Who) {
+fn rename(lan: &mut Lan, who: PeerIndex) {
     let number = lan.random(9);
-    let other = lan.random(lan.people.len() as u64) as usize;
+    let other = lan.random(lan.peers.len() as u64) as usize;
     let name = match number {
         // Somebody else's.
-        0..3 => lan.people[other].name.clone(),
-        _ => format!("{}{number}", lan.people[who].name),
+        0..3 => lan.peers[other].name.clone(),
+        _ => format!("{}{number}", lan.peers[who].name),
     };
     let nick = Nick::new(&name).expect("a name");
     lan.feed(who, Input::Command(Command::Nick(nick)));
 }
 
 /// One thing that happens to somebody.
-fn trouble(lan: &mut Lan, people: &mut Vec<Who>, said: &mut u64) {
+fn inject_fault(lan: &mut Lan, people: &mut Vec<PeerIndex>, said: &mut u64) {
     let who = people[lan.random(people.len() as u64) as usize];
     let other = people[lan.random(people.len() as u64) as usize];
-    let apart = lan.people[who].host != lan.people[other].host;
+    let apart = lan.peers[who].host != lan.peers[other].host;
     let what = lan.random(1000);
-    if lan.is_up(who) && !lan.people[who].frozen {
+    if lan.is_running(who) && !lan.peers[who].frozen {
         match what {
             0..500 => return talk(lan, who, said),
             500..530 => return join_or_part(lan, who),
@@ -168,131 +170,135 @@ fn trouble(lan: &mut Lan, people: &mut Vec<Who>, said: &mut u64) {
             550..565 => return rename(lan, who),
             565..580 => {
                 let ms = lan.random(600_000);
-                return lan.leap(who, ms);
+                return lan.advance_clock(who, ms);
             }
             580..610 => {
                 let ms = lan.random(3_000);
-                return lan.stall(who, ms);
+                return lan.freeze_for(who, ms);
             }
             _ => {}
         }
     }
-    match (what, lan.is_up(who)) {
+    match (what, lan.is_running(who)) {
         (610..640, true) => lan.kill(who),
-        (640..660, true) => lan.people[who].dies_after = Some(lan.random(40)),
+        (640..660, true) => lan.peers[who].dies_after_outputs = Some(lan.random(40)),
         (660..670, true) => lan.power_off(who),
         (670..690, true) => lan.freeze(who),
-        (690..710, true) => lan.people[who].deaf = true,
+        (690..710, true) => lan.peers[who].stopped_reading = true,
         (710..740, true) => lan.thaw(who),
         (740..760, _) if apart => lan.cut(who, other),
-        (760..785, _) if apart => lan.cut_way(who, other),
+        (760..785, _) if apart => lan.cut_one_way(who, other),
         (785..815, _) => lan.heal(),
         (815..835, _) => {
-            let plugged = lan.hosts[lan.people[who].host].plugged;
-            lan.plug(who, !plugged);
+            let plugged = lan.hosts[lan.peers[who].host].plugged;
+            lan.set_plugged(who, !plugged);
         }
         (835..855, _) => {
-            let disk = &mut lan.people[who].disk;
-            (disk.full, disk.flaky) = (!disk.full, 0);
+            let disk = &mut lan.peers[who].disk;
+            (disk.full, disk.failed_saves_per_mille) = (!disk.full, 0);
         }
-        (855..870, _) => lan.people[who].disk.flaky = lan.random(300),
-        (870..900, _) => lan.people[who].skew = skew(lan),
+        (855..870, _) => lan.peers[who].disk.failed_saves_per_mille = lan.random(300),
+        (870..900, _) => lan.peers[who].wall_skew_ms = draw_wall_skew(lan),
         (900..915, _) => lan.suspend(who),
         (915..935, _) => {
             let ran = lan.chance(700);
             lan.resume(who, ran);
         }
         (935..950, _) => {
-            let conns: Vec<u64> = lan.air.conns.keys().copied().collect();
+            let conns: Vec<u64> = lan.network.connections.keys().copied().collect();
             if !conns.is_empty() {
                 let number = conns[lan.random(conns.len() as u64) as usize];
-                lan.reset(number);
+                lan.reset_connection(number);
             }
         }
-        (950..960, _) if lan.people[who].backup.is_none() => lan.back_up(who),
-        (960..984, up) if lan.people[who].backup.is_some() => {
+        (950..960, _) if lan.peers[who].backup.is_none() => lan.back_up(who),
+        (960..984, up) if lan.peers[who].backup.is_some() => {
             if up {
                 lan.kill(who);
             }
             lan.restore(who);
-            start(lan, who);
+            start_peer(lan, who);
         }
-        (984..988, _) if !lan.checks.twins => {
-            let twin = lan.twin(who);
+        (984..988, _) if !lan.invariants.allows_duplicate_identity => {
+            let twin = lan.clone_peer(who);
             people.push(twin);
-            start(lan, twin);
+            start_peer(lan, twin);
         }
-        (988..995, _) => give_up(lan, who),
-        (_, false) => start(lan, who),
+        (988..995, _) => evict(lan, who),
+        (_, false) => start_peer(lan, who),
         _ => {}
     }
 }
 
 /// Its disk has no place any more for its oldest lines.
-fn give_up(lan: &mut Lan, who: Who) {
+fn evict(lan: &mut Lan, who: PeerIndex) {
     let (general, id) = (Room::general(), lan.id(who));
-    for range in lan.people[who].disk.ranges(&general) {
+    for range in lan.peers[who].disk.ranges(&general) {
         if range.log.author != id {
             continue;
         }
         // What a linked peer lacks is kept.
-        let node = lan.people[who].node.as_ref();
+        let node = lan.peers[who].node.as_ref();
         let floor = node.map_or(range.high, |node| node.retention_floor(&range.log));
         let low = range.low + lan.random(range.high - range.low + 1);
-        let disk = &mut lan.people[who].disk;
-        disk.give_up(&range.log, low.min(floor));
+        let disk = &mut lan.peers[who].disk;
+        disk.evict(&range.log, low.min(floor));
         let kept = disk
             .ranges(&general)
             .into_iter()
             .find(|r| r.log == range.log);
         let (log, low) = (range.log, kept.map_or(range.low, |kept| kept.low));
-        lan.checks.given_up.insert(log.clone(), low);
+        lan.invariants.evicted_below.insert(log.clone(), low);
         lan.feed(who, Input::Evicted { log, low });
     }
 }
 
-fn join_or_part(lan: &mut Lan, who: Who) {
+fn join_or_part(lan: &mut Lan, who: PeerIndex) {
     let room = ROOMS[1 + lan.random(2) as usize];
     match lan.chance(700) {
         true => lan.join(who, room),
-        false if !lan.people[who].disk.full => lan.part(who, room),
+        false if !lan.peers[who].disk.full => lan.part(who, room),
         false => {}
     }
 }
 
-fn quiet(lan: &mut Lan, people: &[Who]) {
-    lan.air.weather = Weather::default();
+fn heal_and_check(lan: &mut Lan, people: &[PeerIndex]) {
+    lan.network.conditions = Conditions::default();
     lan.heal();
     for who in people.iter().copied() {
-        lan.people[who].dies_after = None;
-        let disk = &mut lan.people[who].disk;
-        (disk.full, disk.flaky, disk.slow) = (false, 0, 0);
+        lan.peers[who].dies_after_outputs = None;
+        let disk = &mut lan.peers[who].disk;
+        (
+            disk.full,
+            disk.failed_saves_per_mille,
+            disk.read_delay_max_ms,
+        ) = (false, 0, 0);
         lan.resume(who, true);
         lan.thaw(who);
-        lan.plug(who, true);
-        if !lan.is_up(who) {
-            start(lan, who);
+        lan.set_plugged(who, true);
+        if !lan.is_running(who) {
+            start_peer(lan, who);
         }
     }
     lan.run_for(90_000);
-    part_twins(lan, people);
+    stop_one_duplicate(lan, people);
     lan.check_links();
     lan.check_lines();
-    lan.check_transcripts();
-    lan.check_texts();
-    lan.check_traffic();
+    lan.check_histories();
+    lan.check_copied_lines();
+    lan.check_idle_traffic();
 }
 
 /// Two programs with one identity have been told so. One goes, and what only the other knows gets its turn.
-fn part_twins(lan: &mut Lan, people: &[Who]) {
+fn stop_one_duplicate(lan: &mut Lan, people: &[PeerIndex]) {
     for twin in people.iter().copied() {
         let first = people.iter().copied().find(|w| lan.id(*w) == lan.id(twin));
         let Some(first) = first.filter(|first| *first != twin) else {
             continue;
         };
         for who in [first, twin] {
-            let told = lan.people[who].twins() > 0;
-            assert!(told, "{} was not told of its twin", lan.people[who].name);
+            let told = lan.peers[who].duplicate_identity_count() > 0;
+            assert!(told, "{} was not told of its twin", lan.peers[who].name);
         }
         let goes = if lan.chance(500) { first } else { twin };
         lan.stop(goes);
@@ -303,16 +309,16 @@ fn part_twins(lan: &mut Lan, people: &[Who]) {
 /// The trace of a run. `right`: all wall clocks are.
 pub fn run(seed: u64, right: bool) -> u64 {
     let mut lan = Lan::new(seed);
-    lan.right = right;
-    let mut people = draw(&mut lan);
+    lan.wall_clocks_right = right;
+    let mut people = draw_setup(&mut lan);
     let mut said = 0;
     for who in &people {
-        start(&mut lan, *who);
+        start_peer(&mut lan, *who);
         let wait = lan.random(400);
         lan.run_for(wait);
     }
     for _ in 0..60 {
-        trouble(&mut lan, &mut people, &mut said);
+        inject_fault(&mut lan, &mut people, &mut said);
         let wait = match lan.random(10) {
             0 => lan.random(20_000),
             1..4 => lan.random(1_000),
@@ -320,8 +326,8 @@ pub fn run(seed: u64, right: bool) -> u64 {
         };
         lan.run_for(wait);
     }
-    quiet(&mut lan, &people);
-    lan.trace
+    heal_and_check(&mut lan, &people);
+    lan.trace_hash
 }
 
 #[test]
@@ -337,7 +343,7 @@ fn swarm() {
     }
     let count = number("P2PCHAT_SEEDS").unwrap_or(200);
     let bad: Vec<u64> = (0..count)
-        .chain(BAD_ONCE)
+        .chain(REGRESSION_SEEDS)
         .filter(|seed| {
             let bad = catch_unwind(AssertUnwindSafe(|| run(*seed, false))).is_err();
             if bad {

@@ -6,12 +6,12 @@ use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room, Target};
 
 use crate::support::lan::Lan;
-use crate::support::peer::Who;
+use crate::support::peer::PeerIndex;
 
 /// Most bytes that a program writes to one link in a minute in which nothing is said; and so many to those that it is not to be linked with.
-const MINUTE_MAX: u64 = 2_048;
+const IDLE_BYTES_PER_LINK_MAX: u64 = 2_048;
 /// Most beacons of one program in such a minute.
-const BEACONS_MAX: u64 = 13;
+const IDLE_BEACONS_MAX: u64 = 13;
 
 /// A line's place in the one order, and what tells it from others there.
 pub type Place = (u64, LogId, u64, Hash);
@@ -19,28 +19,29 @@ pub type Place = (u64, LogId, u64, Hash);
 impl Lan {
     /// Everybody who can reach another has exactly one link to it, and nobody has one to itself.
     pub fn check_links(&mut self) {
-        let mut standing: BTreeMap<(Who, Who), usize> = BTreeMap::new();
-        for (a, b) in self.air.standing() {
+        let mut standing: BTreeMap<(PeerIndex, PeerIndex), usize> = BTreeMap::new();
+        for (a, b) in self.network.open_connections() {
             *standing.entry((a.min(b), a.max(b))).or_default() += 1;
         }
-        for a in 0..self.people.len() {
+        for a in 0..self.peers.len() {
             for b in 0..a {
-                let (x, y) = (&self.people[a], &self.people[b]);
-                let meet = x.psk == y.psk && x.id != y.id && self.reach(x.host, y.host);
-                let up = self.is_up(a) && self.is_up(b) && meet;
+                let (x, y) = (&self.peers[a], &self.peers[b]);
+                let meet =
+                    x.psk == y.psk && x.id != y.id && self.has_path_both_ways(x.host, y.host);
+                let up = self.is_running(a) && self.is_running(b) && meet;
                 let names = format!("{} and {}", x.name, y.name);
                 let links = standing.get(&(b, a)).copied().unwrap_or(0);
                 assert_eq!(links, usize::from(up), "streams between {names}");
-                assert_eq!(self.linked(a, b), up, "links between {names}");
+                assert_eq!(self.are_linked(a, b), up, "links between {names}");
             }
         }
     }
 
     /// Everybody holds all that the others of a room said, and showed it once; nothing that was said is lost.
     pub fn check_lines(&self) {
-        for a in (0..self.people.len()).filter(|w| self.is_up(*w)) {
-            let author = &self.people[a];
-            for (room, queue) in &self.checks.ledgers[a].said {
+        for a in (0..self.peers.len()).filter(|w| self.is_running(*w)) {
+            let author = &self.peers[a];
+            for (room, queue) in &self.invariants.observations[a].unstored {
                 assert!(
                     queue.is_empty(),
                     "{} did not store {} lines in {room}",
@@ -52,21 +53,22 @@ impl Lan {
                 .node
                 .as_ref()
                 .map_or(&[][..], |node| node.joined_rooms());
-            let others = (0..self.people.len()).filter(|w| *w != a && self.is_up(*w));
+            let others = (0..self.peers.len()).filter(|w| *w != a && self.is_running(*w));
             for b in others.filter(|b| {
-                self.people[*b].id != author.id && self.reach(author.host, self.people[*b].host)
+                self.peers[*b].id != author.id
+                    && self.has_path_both_ways(author.host, self.peers[*b].host)
             }) {
-                let both = self.people[b]
+                let both = self.peers[b]
                     .node
                     .as_ref()
                     .map_or(&[][..], |node| node.joined_rooms());
                 for room in rooms
                     .iter()
-                    .filter(|room| both.contains(room) && author.psk == self.people[b].psk)
+                    .filter(|room| both.contains(room) && author.psk == self.peers[b].psk)
                 {
                     self.check_room(a, b, room);
                 }
-                let mut links = self.air.standing();
+                let mut links = self.network.open_connections();
                 if links.any(|(x, y)| (x, y) == (a, b) || (y, x) == (a, b)) {
                     self.check_direct(a, b);
                 }
@@ -75,13 +77,13 @@ impl Lan {
         }
     }
 
-    fn check_room(&self, a: Who, b: Who, room: &Room) {
-        let (author, reader) = (&self.people[a], &self.people[b]);
+    fn check_room(&self, a: PeerIndex, b: PeerIndex, room: &Room) {
+        let (author, reader) = (&self.peers[a], &self.peers[b]);
         for range in author
             .disk
             .ranges(room)
             .into_iter()
-            .filter(|r| r.log.author == author.id && !self.checks.ledgers[a].copied)
+            .filter(|r| r.log.author == author.id && !self.invariants.observations[a].has_copy)
         {
             let what = format!(
                 "{} of {}'s {:x} in {room}",
@@ -107,11 +109,11 @@ impl Lan {
     }
 
     /// The reader holds all that this author said to it alone.
-    fn check_direct(&self, a: Who, b: Who) {
-        let (author, reader) = (&self.people[a], &self.people[b]);
+    fn check_direct(&self, a: PeerIndex, b: PeerIndex) {
+        let (author, reader) = (&self.peers[a], &self.peers[b]);
         let ranges = author.disk.ranges_in(&FolderName::direct());
         let target = Target::Peer(reader.id);
-        let copied = self.checks.ledgers[a].copied;
+        let copied = self.invariants.observations[a].has_copy;
         for range in ranges
             .into_iter()
             .filter(|r| r.log.target == target && !copied)
@@ -129,19 +131,19 @@ impl Lan {
     }
 
     /// Lost lines, or said others under the same numbers: what it says to hold is not all that there is under its key.
-    fn doubtful(&self, log: &LogId) -> bool {
-        (0..self.people.len())
-            .any(|w| self.id(w) == log.author && self.checks.ledgers[w].lost_power)
+    fn author_lost_lines(&self, log: &LogId) -> bool {
+        (0..self.peers.len())
+            .any(|w| self.id(w) == log.author && self.invariants.observations[w].lost_lines)
     }
 
     /// Members of a room that are linked with each other through members.
-    fn groups(&self, room: &Room) -> Vec<BTreeSet<Who>> {
-        let is_in = |w: &Who| {
-            let node = self.people[*w].node.as_ref();
+    fn linked_groups(&self, room: &Room) -> Vec<BTreeSet<PeerIndex>> {
+        let is_in = |w: &PeerIndex| {
+            let node = self.peers[*w].node.as_ref();
             node.is_some_and(|node| node.joined_rooms().contains(room))
         };
-        let standing: Vec<(Who, Who)> = self.air.standing().collect();
-        let mut left: BTreeSet<Who> = (0..self.people.len()).filter(is_in).collect();
+        let standing: Vec<(PeerIndex, PeerIndex)> = self.network.open_connections().collect();
+        let mut left: BTreeSet<PeerIndex> = (0..self.peers.len()).filter(is_in).collect();
         let mut groups = Vec::new();
         while let Some(first) = left.pop_first() {
             let (mut group, mut todo) = (BTreeSet::from([first]), vec![first]);
@@ -160,23 +162,23 @@ impl Lan {
     }
 
     /// Members of a room that are linked, through others perhaps, hold the same lines in the same order.
-    pub fn check_transcripts(&self) {
-        let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
+    pub fn check_histories(&self) {
+        let rooms: BTreeSet<Room> = self.peers.iter().flat_map(|p| p.joined_rooms()).collect();
         for room in &rooms {
-            for group in self.groups(room) {
+            for group in self.linked_groups(room) {
                 let ids: Vec<_> = group.iter().map(|w| self.id(*w)).collect();
                 let mut lows: BTreeMap<LogId, u64> = BTreeMap::new();
-                for range in group.iter().flat_map(|w| self.people[*w].disk.ranges(room)) {
+                for range in group.iter().flat_map(|w| self.peers[*w].disk.ranges(room)) {
                     let low = lows.entry(range.log).or_default();
                     *low = range.low.max(*low);
                 }
                 let transcripts: Vec<Vec<Place>> = group
                     .iter()
                     .map(|w| {
-                        let mut places = self.transcript(*w, room);
+                        let mut places = self.history(*w, room);
                         places.retain(|(_, log, sequence, _)| {
                             let there = lows.get(log).is_some_and(|low| low <= sequence);
-                            there && ids.contains(&log.author) && !self.doubtful(log)
+                            there && ids.contains(&log.author) && !self.author_lost_lines(log)
                         });
                         places
                     })
@@ -186,7 +188,7 @@ impl Lan {
                         transcript.contains(place) != transcripts[0].contains(place)
                     };
                     let odd = transcript.iter().chain(&transcripts[0]).find(one_sided);
-                    let name = &self.people[*who].name;
+                    let name = &self.peers[*who].name;
                     let same = *transcript == transcripts[0];
                     assert!(same, "{name} has another transcript of {room}: {odd:?}");
                 }
@@ -195,8 +197,8 @@ impl Lan {
     }
 
     /// What this directory holds of a room, in the one order.
-    pub fn transcript(&self, who: Who, room: &Room) -> Vec<Place> {
-        let entries = self.people[who].disk.entries();
+    pub fn history(&self, who: PeerIndex, room: &Room) -> Vec<Place> {
+        let entries = self.peers[who].disk.entries();
         let mut places: Vec<Place> = entries
             .filter(|e| e.batch.log.target.room() == Some(room))
             .map(|e| {
@@ -210,19 +212,26 @@ impl Lan {
 
     /// What an author said whose numbers came into doubt is held by another, under whatever numbers: what nobody holds is said again.
     /// But who got a log from a copy that had no place any more for its oldest lines has no others.
-    pub fn check_texts(&self) {
-        let rooms: BTreeSet<Room> = self.people.iter().flat_map(|p| p.rooms()).collect();
+    pub fn check_copied_lines(&self) {
+        let rooms: BTreeSet<Room> = self.peers.iter().flat_map(|p| p.joined_rooms()).collect();
         for room in &rooms {
-            for group in self.groups(room).iter().filter(|group| group.len() > 1) {
-                for a in group.iter().filter(|a| self.checks.ledgers[**a].copied) {
-                    let others = (0..self.people.len()).filter(|w| self.id(*w) != self.id(*a));
+            for group in self
+                .linked_groups(room)
+                .iter()
+                .filter(|group| group.len() > 1)
+            {
+                for a in group
+                    .iter()
+                    .filter(|a| self.invariants.observations[**a].has_copy)
+                {
+                    let others = (0..self.peers.len()).filter(|w| self.id(*w) != self.id(*a));
                     let held: BTreeSet<String> =
-                        others.flat_map(|w| self.texts(w, *a, room)).collect();
+                        others.flat_map(|w| self.lines_of(w, *a, room)).collect();
                     let lost = self
-                        .texts(*a, *a, room)
+                        .lines_of(*a, *a, room)
                         .into_iter()
                         .find(|t| !held.contains(t));
-                    let author = &self.people[*a].name;
+                    let author = &self.peers[*a].name;
                     assert!(lost.is_none(), "nobody but {author} holds {lost:?}");
                 }
             }
@@ -230,16 +239,16 @@ impl Lan {
     }
 
     /// What this directory holds of an author.
-    fn texts(&self, who: Who, author: Who, room: &Room) -> BTreeSet<String> {
+    fn lines_of(&self, who: PeerIndex, author: PeerIndex, room: &Room) -> BTreeSet<String> {
         let mut texts = BTreeSet::new();
-        let entries = self.people[who].disk.entries();
+        let entries = self.peers[who].disk.entries();
         for entry in entries.filter(|e| {
             let log = &e.batch.log;
             log.target.room() == Some(room)
                 && log.author == self.id(author)
                 && self
-                    .checks
-                    .given_up
+                    .invariants
+                    .evicted_below
                     .get(log)
                     .is_none_or(|low| *low <= e.batch.sequence)
         }) {
@@ -251,30 +260,30 @@ impl Lan {
     }
 
     /// A minute in which nobody says anything costs little.
-    pub fn check_traffic(&mut self) {
+    pub fn check_idle_traffic(&mut self) {
         let before: Vec<(u64, u64)> = self
-            .people
+            .peers
             .iter()
             .map(|p| (p.bytes_sent, p.beacons_sent))
             .collect();
         self.run_for(60_000);
-        for (person, (bytes, beacons)) in self.people.iter().zip(before) {
+        for (person, (bytes, beacons)) in self.peers.iter().zip(before) {
             let links = person.node.as_ref().map_or(0, |node| node.link_count()) as u64;
             let (bytes, beacons) = (person.bytes_sent - bytes, person.beacons_sent - beacons);
             let name = &person.name;
             assert!(
-                bytes <= MINUTE_MAX * (links + 1),
+                bytes <= IDLE_BYTES_PER_LINK_MAX * (links + 1),
                 "{name} writes {bytes} bytes to {links} links in a quiet minute"
             );
             assert!(
-                beacons <= BEACONS_MAX,
+                beacons <= IDLE_BEACONS_MAX,
                 "{name} sends {beacons} beacons in a quiet minute"
             );
         }
     }
 
-    fn check_shown(&self, who: Who) {
-        let (person, ledger) = (&self.people[who], &self.checks.ledgers[who]);
+    fn check_shown(&self, who: PeerIndex) {
+        let (person, ledger) = (&self.peers[who], &self.invariants.observations[who]);
         if ledger.ended_abruptly {
             return;
         }

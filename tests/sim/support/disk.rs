@@ -9,28 +9,28 @@ use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::LogRange;
 
 /// Milliseconds between two fsyncs.
-pub const SYNC: u64 = 5_000;
+pub const FSYNC_INTERVAL_MS: u64 = 5_000;
 
 #[derive(Clone)]
 pub struct Entry {
     pub batch: Arc<Batch>,
     pub local: LocalFields,
-    pub at: u64,
+    pub stored_at_ms: u64,
 }
 
 #[derive(Clone, Default)]
 pub struct Disk {
     folders: BTreeMap<FolderName, Vec<Entry>>,
     /// Whose it is.
-    own: Option<PeerId>,
+    owner: Option<PeerId>,
     /// Saves fail.
     pub full: bool,
     /// So many saves of a thousand fail.
-    pub flaky: u64,
+    pub failed_saves_per_mille: u64,
     /// Longest time until what was asked for is read, in milliseconds.
-    pub slow: u64,
+    pub read_delay_max_ms: u64,
     /// Mutation: every so many batches, one is said to be stored and is not.
-    pub forgets: Option<u64>,
+    pub forgets_every: Option<u64>,
     saves: u64,
     /// Counts the changes after which entries lie elsewhere.
     generation: u64,
@@ -39,7 +39,7 @@ pub struct Disk {
 impl Disk {
     pub fn new(own: PeerId) -> Disk {
         Disk {
-            own: Some(own),
+            owner: Some(own),
             ..Disk::default()
         }
     }
@@ -50,19 +50,26 @@ impl Disk {
             return false;
         }
         self.saves += 1;
-        if self.forgets.is_some_and(|n| self.saves.is_multiple_of(n)) {
+        if self
+            .forgets_every
+            .is_some_and(|n| self.saves.is_multiple_of(n))
+        {
             return true;
         }
         let batch = batch.clone();
         self.folders
             .entry(self.folder(&batch.log))
             .or_default()
-            .push(Entry { batch, local, at });
+            .push(Entry {
+                batch,
+                local,
+                stored_at_ms: at,
+            });
         true
     }
 
     fn folder(&self, log: &LogId) -> FolderName {
-        let own = self.own.expect("it is somebody's");
+        let own = self.owner.expect("it is somebody's");
         FolderName::for_log(&log.target, &log.author, &own)
     }
 
@@ -156,7 +163,7 @@ impl Disk {
     }
 
     /// Drops what is below this line.
-    pub fn give_up(&mut self, log: &LogId, low: u64) {
+    pub fn evict(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
         for entries in self.folders.values_mut() {
             entries.retain(|e| e.batch.log != *log || e.batch.last_sequence() >= low);
@@ -171,19 +178,19 @@ impl Disk {
         }
     }
 
-    pub fn knows(&self, room: &Room) -> bool {
+    pub fn has_folder(&self, room: &Room) -> bool {
         self.folders.contains_key(&room.into())
     }
 
-    pub fn open(&mut self, room: &Room) {
+    pub fn create_folder(&mut self, room: &Room) {
         self.folders.entry(room.into()).or_default();
     }
 
     /// A power cut: what came after the last fsync is gone, or a part of it.
-    pub fn lose_tail(&mut self, now: u64, mut random: impl FnMut(u64) -> u64) {
-        let synced = now - now % SYNC;
+    pub fn lose_unsynced(&mut self, now: u64, mut random: impl FnMut(u64) -> u64) {
+        let synced = now - now % FSYNC_INTERVAL_MS;
         for entries in self.folders.values_mut() {
-            let safe = entries.iter().filter(|e| e.at < synced).count();
+            let safe = entries.iter().filter(|e| e.stored_at_ms < synced).count();
             let kept = safe + random((entries.len() - safe) as u64 + 1) as usize;
             entries.truncate(kept);
         }

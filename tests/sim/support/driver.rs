@@ -6,33 +6,33 @@ use p2pchat::base::identity::PeerId;
 use p2pchat::node::save_barrier::SaveBarrier;
 
 use crate::support::lan::{Event, Lan};
-use crate::support::peer::Who;
+use crate::support::peer::PeerIndex;
 
 /// Most wake-ups of one node in a virtual second.
-const WAKES: u64 = 200;
+const WAKEUPS_PER_SECOND_MAX: u64 = 200;
 
 impl Lan {
-    pub fn happen(&mut self, event: Event) {
+    pub fn dispatch(&mut self, event: Event) {
         let (who, run) = match &event {
             Event::Wake(who, run)
             | Event::Datagram(who, run, ..)
             | Event::Input(who, run, _)
-            | Event::Load(who, run, _) => (*who, *run),
-            Event::Thaw(who, run) if self.people[*who].run == *run => return self.thaw(*who),
+            | Event::ReadDisk(who, run, _) => (*who, *run),
+            Event::Thaw(who, run) if self.peers[*who].run == *run => return self.thaw(*who),
             Event::Thaw(..) => return,
-            Event::Dial(number) => return self.dial_arrives(*number),
-            Event::Flow(number, side) => return self.flow_arrives(*number, *side),
-            Event::Dead(number, cuts) => return self.dead(*number, *cuts),
+            Event::CompleteDial(number) => return self.complete_dial(*number),
+            Event::Deliver(number, side) => return self.deliver(*number, *side),
+            Event::TimeOut(number, cuts) => return self.time_out(*number, *cuts),
         };
-        let person = &mut self.people[who];
+        let person = &mut self.peers[who];
         if person.run != run || person.node.is_none() {
             return;
         }
         if person.frozen {
-            return person.held.push(event);
+            return person.deferred.push(event);
         }
         match event {
-            Event::Wake(..) => self.wake(who),
+            Event::Wake(..) => self.fire_timer(who),
             Event::Datagram(_, _, interface, source, bytes) => self.feed(
                 who,
                 Input::Datagram {
@@ -42,83 +42,92 @@ impl Lan {
                 },
             ),
             Event::Input(_, _, input) => self.feed(who, input),
-            Event::Load(_, _, load) => {
-                let loaded = self.load(who, load);
+            Event::ReadDisk(_, _, load) => {
+                let loaded = self.read_disk(who, load);
                 self.feed(who, loaded);
             }
             _ => {}
         }
     }
 
-    fn wake(&mut self, who: Who) {
-        let second = self.clock / 1000;
-        let person = &mut self.people[who];
-        if person.wake_at.is_none_or(|at| at > self.clock) {
+    fn fire_timer(&mut self, who: PeerIndex) {
+        let second = self.now_ms / 1000;
+        let person = &mut self.peers[who];
+        if person.wake_at_ms.is_none_or(|at| at > self.now_ms) {
             return;
         }
-        person.wake_at = None;
-        person.wakes = match person.wakes {
+        person.wake_at_ms = None;
+        person.wakeups = match person.wakeups {
             (s, n) if s == second => (s, n + 1),
             _ => (second, 1),
         };
-        assert!(person.wakes.1 <= WAKES, "{} spins", person.name);
+        assert!(
+            person.wakeups.1 <= WAKEUPS_PER_SECOND_MAX,
+            "{} spins",
+            person.name
+        );
         self.feed(who, Input::Timeout);
     }
 
     /// The one way into a node: handles the input, carries out what it wants, and hands in what comes of that at once.
-    pub fn feed(&mut self, who: Who, input: Input<'_>) {
+    pub fn feed(&mut self, who: PeerIndex, input: Input<'_>) {
         let mut todo = VecDeque::new();
-        self.handle(who, input, &mut todo);
+        self.handle_input(who, input, &mut todo);
         let mut steps = 0;
         while let Some(input) = todo.pop_front() {
-            self.handle(who, input, &mut todo);
+            self.handle_input(who, input, &mut todo);
             steps += 1;
-            assert!(steps < 100_000, "{} goes in circles", self.people[who].name);
+            assert!(steps < 100_000, "{} goes in circles", self.peers[who].name);
         }
-        self.checks.bounds(who, self);
-        let clock = self.clock;
-        let person = &mut self.people[who];
+        self.invariants.check_bounds(who, self);
+        let clock = self.now_ms;
+        let person = &mut self.peers[who];
         let Some(at) = person.node.as_ref().and_then(|node| node.next_timeout()) else {
             return;
         };
-        let at = person.at(at).max(clock);
-        if person.wake_at.is_none_or(|old| old < clock || at != old) {
-            person.wake_at = Some(at);
+        let at = person.sim_time_of(at).max(clock);
+        if person.wake_at_ms.is_none_or(|old| old < clock || at != old) {
+            person.wake_at_ms = Some(at);
             let wake = Event::Wake(who, person.run);
-            self.after(at - clock, wake);
+            self.schedule(at - clock, wake);
         }
     }
 
-    fn handle(&mut self, who: Who, input: Input<'_>, todo: &mut VecDeque<Input<'static>>) {
-        let person = &mut self.people[who];
-        let now = person.now(self.clock);
+    fn handle_input(
+        &mut self,
+        who: PeerIndex,
+        input: Input<'_>,
+        todo: &mut VecDeque<Input<'static>>,
+    ) {
+        let person = &mut self.peers[who];
+        let now = person.now(self.now_ms);
         let Some(node) = person.node.as_mut() else {
             return;
         };
-        if self.loud && !matches!(input, Input::Timeout) {
-            println!("{:7} {:5} <- {}", self.clock, person.name, brief(&input));
+        if self.trace_enabled && !matches!(input, Input::Timeout) {
+            println!("{:7} {:5} <- {}", self.now_ms, person.name, summary(&input));
         }
         node.handle(now, input);
         let mut save_barrier = SaveBarrier::default();
-        while let Some(output) = self.people[who].node.as_mut().and_then(|n| n.poll_output()) {
-            match &mut self.people[who].dies_after {
+        while let Some(output) = self.peers[who].node.as_mut().and_then(|n| n.poll_output()) {
+            match &mut self.peers[who].dies_after_outputs {
                 Some(0) => {
-                    self.people[who].dies_after = None;
+                    self.peers[who].dies_after_outputs = None;
                     todo.clear();
                     return self.kill(who);
                 }
                 Some(left) => *left -= 1,
                 None => {}
             }
-            if self.loud {
+            if self.trace_enabled {
                 println!(
                     "{:7} {:5} -> {}",
-                    self.clock,
-                    self.people[who].name,
-                    brief(&output)
+                    self.now_ms,
+                    self.peers[who].name,
+                    summary(&output)
                 );
             }
-            if !(self.people[who].carries)(&output) {
+            if !(self.peers[who].executes)(&output) {
                 continue;
             }
             let Some(output) = save_barrier.admit(output) else {
@@ -126,11 +135,11 @@ impl Lan {
             };
             match output {
                 Output::Save { batch, local } => {
-                    let clock = self.clock;
-                    let fails = self.chance(self.people[who].disk.flaky);
-                    let disk = &mut self.people[who].disk;
+                    let clock = self.now_ms;
+                    let fails = self.chance(self.peers[who].disk.failed_saves_per_mille);
+                    let disk = &mut self.peers[who].disk;
                     let stored = !fails && disk.save(&batch, local, clock);
-                    self.note(&[
+                    self.extend_trace(&[
                         who as u64,
                         1,
                         batch.sequence,
@@ -143,31 +152,31 @@ impl Lan {
                     }
                 }
                 Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
-                Output::Close { stream } => self.close(who, stream),
-                Output::SendBeacon { bytes } => self.beacon(who, &bytes),
+                Output::Close { stream } => self.close_stream(who, stream),
+                Output::SendBeacon { bytes } => self.broadcast_beacon(who, &bytes),
                 Output::Dial { stream, address } => self.dial(who, stream, address),
-                Output::Load(request) => match self.people[who].disk.slow {
-                    0 => todo.push_back(self.load(who, request)),
+                Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
+                    0 => todo.push_back(self.read_disk(who, request)),
                     slow => {
                         let wait = self.random(slow + 1);
-                        let run = self.people[who].run;
-                        self.after(wait, Event::Load(who, run, request));
+                        let run = self.peers[who].run;
+                        self.schedule(wait, Event::ReadDisk(who, run, request));
                     }
                 },
                 Output::SaveKnownPeer(known) => {
-                    self.check_known(who, &known);
-                    self.people[who].known.push(known);
+                    self.check_known_peer(who, &known);
+                    self.peers[who].known_peers.push(known);
                 }
-                Output::SaveReceipts(receipts) => self.people[who].receipts = receipts,
-                Output::Notice(notice) => self.show(who, notice),
+                Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
+                Output::Notice(notice) => self.record_notice(who, notice),
             }
         }
-        save_barrier.finish(todo, |stream| self.close(who, stream));
+        save_barrier.finish(todo, |stream| self.close_stream(who, stream));
     }
 
-    fn load(&self, who: Who, request: LoadRequest) -> Input<'static> {
-        let person = &self.people[who];
-        let network = person.network();
+    fn read_disk(&self, who: PeerIndex, request: LoadRequest) -> Input<'static> {
+        let person = &self.peers[who];
+        let network = person.network_tag();
         let LoadRequest {
             purpose, log, from, ..
         } = request;
@@ -184,16 +193,16 @@ impl Lan {
         })
     }
 
-    fn show(&mut self, who: Who, notice: Notice) {
+    fn record_notice(&mut self, who: PeerIndex, notice: Notice) {
         self.check_notice(who, &notice);
-        let run = self.people[who].run;
-        self.people[who].notices.push((self.clock, run, notice));
+        let run = self.peers[who].run;
+        self.peers[who].notices.push((self.now_ms, run, notice));
     }
 
     /// Those to whom this one is linked, as it says itself.
-    pub fn links(&mut self, who: Who) -> Vec<PeerId> {
+    pub fn linked_peers(&mut self, who: PeerIndex) -> Vec<PeerId> {
         self.feed(who, Input::Command(Command::Peers));
-        let Some((_, _, Notice::Peers(rows))) = self.people[who].notices.pop() else {
+        let Some((_, _, Notice::Peers(rows))) = self.peers[who].notices.pop() else {
             return Vec::new();
         };
         let linked = rows
@@ -203,12 +212,15 @@ impl Lan {
     }
 
     /// Each has a link to the other.
-    pub fn linked(&mut self, a: Who, b: Who) -> bool {
+    pub fn are_linked(&mut self, a: PeerIndex, b: PeerIndex) -> bool {
         let (x, y) = (self.id(a), self.id(b));
-        self.is_up(a) && self.is_up(b) && self.links(a).contains(&y) && self.links(b).contains(&x)
+        self.is_running(a)
+            && self.is_running(b)
+            && self.linked_peers(a).contains(&y)
+            && self.linked_peers(b).contains(&x)
     }
 }
 
-fn brief(thing: &impl std::fmt::Debug) -> String {
+fn summary(thing: &impl std::fmt::Debug) -> String {
     format!("{thing:?}").chars().take(200).collect()
 }

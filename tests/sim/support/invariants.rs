@@ -9,67 +9,73 @@ use p2pchat::base::name::{Nick, Room};
 
 use crate::support::disk::Disk;
 use crate::support::lan::Lan;
-use crate::support::peer::Who;
+use crate::support::peer::PeerIndex;
 
 /// Most bytes that may wait for one link, in the core and in the shell: a write is at most two batches.
-const WAITING_MAX: usize = 1024 * 1024;
+const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one directory was seen to do.
 #[derive(Default)]
-pub struct Ledger {
+pub struct Observations {
     heads: BTreeMap<LogId, (u64, Hash)>,
     /// Up to where each log's lines were shown.
     pub shown: BTreeMap<LogId, u64>,
     /// Missing lines that were named.
     gaps: BTreeSet<(LogId, u64, u64)>,
     /// Of these, lines that turned up and were stored; and those that were shown.
-    filled: BTreeSet<(LogId, u64)>,
-    healed: BTreeSet<(LogId, u64)>,
+    filled_lines: BTreeSet<(LogId, u64)>,
+    shown_filled_lines: BTreeSet<(LogId, u64)>,
     /// Said, and not stored yet.
-    pub said: BTreeMap<Room, VecDeque<String>>,
+    pub unstored: BTreeMap<Room, VecDeque<String>>,
     /// Said and stored; in an old copy it may be said again.
-    stored: BTreeSet<String>,
+    stored_lines: BTreeSet<String>,
     /// Stored batches that its end kept it from showing.
     pub ended_abruptly: bool,
     /// It lost stored lines in a power cut, or to an old copy.
-    pub lost_power: bool,
+    pub lost_lines: bool,
     /// It is an old copy, or there is one: lines may bear the numbers of others.
-    pub copied: bool,
+    pub has_copy: bool,
     /// Up to where the clock of each room was seen to go.
-    clocks: BTreeMap<Room, u64>,
+    room_clocks: BTreeMap<Room, u64>,
     /// Keys that were said to come under a name known with another.
-    other_keys: Vec<(Nick, PeerId)>,
+    reported_keys: Vec<(Nick, PeerId)>,
 }
 
 /// A batch that a directory stored once.
-struct Stored {
-    who: Who,
+struct StoredBatch {
+    who: PeerIndex,
     hash: Hash,
-    last: u64,
+    last_sequence: u64,
 }
 
 #[derive(Default)]
-pub struct Checks {
-    pub ledgers: Vec<Ledger>,
+pub struct Invariants {
+    pub observations: Vec<Observations>,
     /// Batches that each directory ever stored, by log and number.
-    ever: BTreeMap<(LogId, u64), Vec<Stored>>,
+    stored: BTreeMap<(LogId, u64), Vec<StoredBatch>>,
     /// Links that may lead out of the LAN.
-    pub strangers: usize,
+    pub external_links: usize,
     /// Two programs share a key on purpose.
-    pub twins: bool,
+    pub allows_duplicate_identity: bool,
     /// What lies below these lines, a directory of their author had no place for any more.
-    pub given_up: BTreeMap<LogId, u64>,
+    pub evicted_below: BTreeMap<LogId, u64>,
 }
 
-impl Checks {
-    pub fn said(&mut self, who: Who, room: &Room, texts: &[String]) {
-        let queue = self.ledgers[who].said.entry(room.clone()).or_default();
+impl Invariants {
+    pub fn record_said(&mut self, who: PeerIndex, room: &Room, texts: &[String]) {
+        let queue = self.observations[who]
+            .unstored
+            .entry(room.clone())
+            .or_default();
         queue.extend(texts.iter().cloned());
     }
 
     /// Lines that wait for a full disk are given up with the room, and that is said.
-    pub fn parted(&mut self, who: Who, room: &Room, told: bool) {
-        let lost = self.ledgers[who].said.remove(room).unwrap_or_default();
+    pub fn record_part(&mut self, who: PeerIndex, room: &Room, told: bool) {
+        let lost = self.observations[who]
+            .unstored
+            .remove(room)
+            .unwrap_or_default();
         assert!(
             lost.is_empty() || told,
             "{} lines are lost in silence",
@@ -78,30 +84,30 @@ impl Checks {
     }
 
     /// Nothing that was not stored counts as said.
-    pub fn died(&mut self, who: Who) {
-        self.ledgers[who].said.clear();
-        self.ledgers[who].ended_abruptly = true;
+    pub fn record_crash(&mut self, who: PeerIndex) {
+        self.observations[who].unstored.clear();
+        self.observations[who].ended_abruptly = true;
     }
 
-    pub fn started(&mut self, who: Who) {
-        self.ledgers[who].said.clear();
+    pub fn record_start(&mut self, who: PeerIndex) {
+        self.observations[who].unstored.clear();
     }
 
     /// An old copy of the directory took its place.
-    pub fn restored(&mut self, who: Who, disk: &Disk) {
-        self.ledgers[who].ended_abruptly = true;
-        self.ledgers[who].copied = true;
-        self.lost_tail(who, disk);
+    pub fn record_restore(&mut self, who: PeerIndex, disk: &Disk) {
+        self.observations[who].ended_abruptly = true;
+        self.observations[who].has_copy = true;
+        self.record_lost_tail(who, disk);
     }
 
-    pub fn lost_tail(&mut self, who: Who, disk: &Disk) {
-        let ledger = &mut self.ledgers[who];
-        ledger.lost_power = true;
+    pub fn record_lost_tail(&mut self, who: PeerIndex, disk: &Disk) {
+        let ledger = &mut self.observations[who];
+        ledger.lost_lines = true;
         ledger.heads.clear();
-        ledger.clocks.clear();
+        ledger.room_clocks.clear();
         for entry in disk.entries() {
             let batch = &entry.batch;
-            tick(&mut ledger.clocks, batch);
+            advance_room_clock(&mut ledger.room_clocks, batch);
             // What filled a gap stands behind what it comes before.
             let last = ledger.heads.get(&batch.log).map_or(0, |(last, _)| *last);
             if batch.last_sequence() > last {
@@ -110,8 +116,8 @@ impl Checks {
             }
         }
         let held = |(log, line): &(LogId, u64)| disk.find(log, *line).is_some();
-        ledger.filled.retain(held);
-        ledger.healed.retain(held);
+        ledger.filled_lines.retain(held);
+        ledger.shown_filled_lines.retain(held);
         let heads = &ledger.heads;
         ledger.shown.retain(|log, _| heads.contains_key(log));
         for (log, shown) in &mut ledger.shown {
@@ -119,13 +125,13 @@ impl Checks {
         }
     }
 
-    pub fn bounds(&self, who: Who, lan: &Lan) {
-        let Some(node) = &lan.people[who].node else {
+    pub fn check_bounds(&self, who: PeerIndex, lan: &Lan) {
+        let Some(node) = &lan.peers[who].node else {
             return;
         };
-        let name = &lan.people[who].name;
+        let name = &lan.peers[who].name;
         assert!(
-            node.link_count() < lan.people.len().max(2) + self.strangers,
+            node.link_count() < lan.peers.len().max(2) + self.external_links,
             "{name} has more links than there are peers"
         );
         assert!(
@@ -134,27 +140,27 @@ impl Checks {
             node.pending_handshake_count()
         );
         if node.max_send_buffer_bytes() > 0 {
-            self.waiting(who, lan);
+            self.check_unsent_bytes(who, lan);
         }
     }
 
     /// What waits for one link; it grows with what waits in the core, and with a write.
-    pub fn waiting(&self, who: Who, lan: &Lan) {
-        let pending = lan.people[who]
+    pub fn check_unsent_bytes(&self, who: PeerIndex, lan: &Lan) {
+        let pending = lan.peers[who]
             .node
             .as_ref()
             .map_or(0, |n| n.max_send_buffer_bytes());
-        let waiting = pending + lan.air.held_back(who);
-        let name = &lan.people[who].name;
+        let waiting = pending + lan.network.max_unsent_bytes(who);
+        let name = &lan.peers[who].name;
         assert!(
-            waiting <= WAITING_MAX,
+            waiting <= UNSENT_BYTES_MAX,
             "{name} keeps {waiting} bytes for one link"
         );
     }
 }
 
 /// Takes a batch's clock in; tells how far it went before.
-fn tick(clocks: &mut BTreeMap<Room, u64>, batch: &Batch) -> u64 {
+fn advance_room_clock(clocks: &mut BTreeMap<Room, u64>, batch: &Batch) -> u64 {
     let Some(room) = batch.log.target.room() else {
         return 0;
     };
@@ -170,16 +176,20 @@ fn tick(clocks: &mut BTreeMap<Room, u64>, batch: &Batch) -> u64 {
 impl Lan {
     /// No gap and no double in a log; what comes from another was stored by its author before it was sent.
     /// Own lines that come back (`returned`), as the disk lost them, were said once.
-    pub fn check_save(&mut self, who: Who, batch: &Arc<Batch>, returned: bool) {
-        let name = self.people[who].name.clone();
+    pub fn check_save(&mut self, who: PeerIndex, batch: &Arc<Batch>, returned: bool) {
+        let name = self.peers[who].name.clone();
         let own = batch.log.author == self.id(who);
         let ever = (batch.log.clone(), batch.sequence);
-        let stored = self.checks.ever.get(&ever).map_or(&[][..], Vec::as_slice);
-        let stored = |author: Who| {
-            let by = |by: &Stored| by.who == author && by.hash == batch.hash;
+        let stored = self
+            .invariants
+            .stored
+            .get(&ever)
+            .map_or(&[][..], Vec::as_slice);
+        let stored = |author: PeerIndex| {
+            let by = |by: &StoredBatch| by.who == author && by.hash == batch.hash;
             stored.iter().any(by)
         };
-        let mut authors = (0..self.people.len())
+        let mut authors = (0..self.peers.len())
             .filter(|w| self.id(*w) == batch.log.author)
             .peekable();
         assert!(
@@ -187,14 +197,14 @@ impl Lan {
             "{name} got lines {}.. that their author did not store",
             batch.sequence
         );
-        let entries = self.checks.ever.entry(ever).or_default();
-        entries.push(Stored {
+        let entries = self.invariants.stored.entry(ever).or_default();
+        entries.push(StoredBatch {
             who,
             hash: batch.hash,
-            last: batch.last_sequence(),
+            last_sequence: batch.last_sequence(),
         });
-        let ledger = &mut self.checks.ledgers[who];
-        let seen = tick(&mut ledger.clocks, batch);
+        let ledger = &mut self.invariants.observations[who];
+        let seen = advance_room_clock(&mut ledger.room_clocks, batch);
         assert!(
             !own || returned || seen < batch.lamport,
             "{name} said line {} before what it had seen: {} is not above {seen}",
@@ -203,7 +213,7 @@ impl Lan {
         );
         // Who carries forgets what the reader has, and may be given it once more.
         let reader = batch.log.target.recipient();
-        let carried = !own && reader.is_some_and(|reader| reader != self.people[who].id);
+        let carried = !own && reader.is_some_and(|reader| reader != self.peers[who].id);
         if let Some((last, _)) = ledger.heads.get(&batch.log)
             && batch.last_sequence() <= *last
             && !carried
@@ -217,7 +227,7 @@ impl Lan {
                 batch.sequence, batch.log
             );
             let twice = (batch.sequence..=batch.last_sequence())
-                .any(|n| !ledger.filled.insert((batch.log.clone(), n)));
+                .any(|n| !ledger.filled_lines.insert((batch.log.clone(), n)));
             assert!(!twice, "{name} stored line {} twice", batch.sequence);
             return;
         }
@@ -240,13 +250,13 @@ impl Lan {
             .heads
             .insert(batch.log.clone(), (batch.last_sequence(), batch.hash));
         if let Some(room) = batch.log.target.room().filter(|_| own && !returned) {
-            let queue = ledger.said.entry(room.clone()).or_default();
+            let queue = ledger.unstored.entry(room.clone()).or_default();
             batch.for_each_line(|line| {
                 if queue.front().is_some_and(|said| said == line) {
                     queue.pop_front();
-                    ledger.stored.insert(line.to_owned());
+                    ledger.stored_lines.insert(line.to_owned());
                 } else {
-                    let again = ledger.copied && ledger.stored.contains(line);
+                    let again = ledger.has_copy && ledger.stored_lines.contains(line);
                     assert!(
                         again,
                         "{name} stored what was not said: {line}, not {:?}",
@@ -258,38 +268,38 @@ impl Lan {
     }
 
     /// A key that comes under a name known with another is noted only after that was said.
-    pub fn check_known(&self, who: Who, new: &KnownPeer) {
-        let known = &self.people[who].known;
+    pub fn check_known_peer(&self, who: PeerIndex, new: &KnownPeer) {
+        let known = &self.peers[who].known_peers;
         let noted = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
         let other = !noted && known.iter().any(|k| k.nick == new.nick);
-        let said = &self.checks.ledgers[who].other_keys;
+        let said = &self.invariants.observations[who].reported_keys;
         assert!(
             !other || said.contains(&(new.nick.clone(), new.id)),
             "{} takes another key for {} in silence",
-            self.people[who].name,
+            self.peers[who].name,
             new.nick
         );
     }
 
-    pub fn check_notice(&mut self, who: Who, notice: &Notice) {
-        let name = self.people[who].name.clone();
+    pub fn check_notice(&mut self, who: PeerIndex, notice: &Notice) {
+        let name = self.peers[who].name.clone();
         match notice {
             Notice::KeyMismatch { peer, .. } => {
-                let said = &mut self.checks.ledgers[who].other_keys;
+                let said = &mut self.invariants.observations[who].reported_keys;
                 said.push((peer.nick.clone(), peer.id));
             }
             Notice::Chat(chat) => {
                 let batch = &chat.batch;
-                let held = self.people[who].disk.find(&batch.log, batch.sequence);
+                let held = self.peers[who].disk.find(&batch.log, batch.sequence);
                 assert!(
                     held.is_some_and(|e| e.batch.hash == batch.hash),
                     "{name} shows what it did not store"
                 );
-                let ledger = &mut self.checks.ledgers[who];
+                let ledger = &mut self.invariants.observations[who];
                 let first = (batch.log.clone(), batch.sequence);
-                if ledger.filled.contains(&first) {
+                if ledger.filled_lines.contains(&first) {
                     assert!(chat.local.late, "{name} shows what was missing as new");
-                    let news = ledger.healed.insert(first);
+                    let news = ledger.shown_filled_lines.insert(first);
                     assert!(news, "{name} shows line {} twice", batch.sequence);
                     return;
                 }
@@ -315,7 +325,9 @@ impl Lan {
                     incarnation: *incarnation,
                 };
                 assert!(from <= to, "{name} names an empty gap");
-                self.checks.ledgers[who].gaps.insert((log, *from, *to));
+                self.invariants.observations[who]
+                    .gaps
+                    .insert((log, *from, *to));
             }
             Notice::Delivered {
                 log,
@@ -323,7 +335,10 @@ impl Lan {
                 peer,
             } => self.check_receipt(who, log, *sequence, peer.id),
             Notice::DuplicateIdentity { .. } => {
-                assert!(self.checks.twins, "{name} sees a twin where none is")
+                assert!(
+                    self.invariants.allows_duplicate_identity,
+                    "{name} sees a twin where none is"
+                )
             }
             Notice::Joined { peer, .. } | Notice::Left { peer, .. } => {
                 assert!(peer.id != self.id(who), "{name} met itself");
@@ -333,29 +348,31 @@ impl Lan {
     }
 
     /// A receipt is true: the peer's store holds this line, and it is ours.
-    fn check_receipt(&self, who: Who, log: &LogId, sequence: u64, peer: PeerId) {
+    fn check_receipt(&self, who: PeerIndex, log: &LogId, sequence: u64, peer: PeerId) {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
-        let said = self.checks.ever.range(range).filter(|(_, stored)| {
-            let own = |by: &&Stored| self.id(by.who) == log.author && sequence <= by.last;
+        let said = self.invariants.stored.range(range).filter(|(_, stored)| {
+            let own =
+                |by: &&StoredBatch| self.id(by.who) == log.author && sequence <= by.last_sequence;
             stored.iter().any(|by| own(&by))
         });
-        let said: Vec<&Vec<Stored>> = said.map(|(_, stored)| stored).collect();
-        let holds = (0..self.people.len())
+        let said: Vec<&Vec<StoredBatch>> = said.map(|(_, stored)| stored).collect();
+        let holds = (0..self.peers.len())
             .filter(|w| self.id(*w) == peer)
             .any(|w| {
-                let now = self.people[w].disk.find(log, sequence);
+                let now = self.peers[w].disk.find(log, sequence);
                 let now = now.map(|entry| entry.batch.hash);
                 // What a power cut took since then, it held when it said so.
-                let lost = self.checks.ledgers[w].lost_power;
+                let lost = self.invariants.observations[w].lost_lines;
                 said.iter().any(|stored| {
                     let own = stored.iter().filter(|by| self.id(by.who) == log.author);
-                    let held =
-                        |own: &Stored| stored.iter().any(|by| by.who == w && by.hash == own.hash);
+                    let held = |own: &StoredBatch| {
+                        stored.iter().any(|by| by.who == w && by.hash == own.hash)
+                    };
                     own.clone()
                         .any(|own| now == Some(own.hash) || (lost && held(own)))
                 })
             });
-        let name = &self.people[who].name;
+        let name = &self.peers[who].name;
         assert!(
             holds,
             "{name} was told that line {sequence} is held, and it is not"

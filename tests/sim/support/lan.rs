@@ -9,94 +9,94 @@ use p2pchat::base::name::{FolderName, PeerSelector, Room};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::support::invariants::Checks;
-use crate::support::network::Air;
-use crate::support::peer::{Host, Person, Who, lines};
+use crate::support::invariants::Invariants;
+use crate::support::network::Network;
+use crate::support::peer::{Host, PeerIndex, SimPeer, lines};
 
 /// Milliseconds after which the kernel gives up a path that is dead.
-pub const KERNEL: u64 = 14_000;
+pub const TCP_TIMEOUT_MS: u64 = 14_000;
 
 pub enum Event {
-    Wake(Who, u64),
-    Datagram(Who, u64, u32, SocketAddr, Arc<[u8]>),
-    Input(Who, u64, Input<'static>),
+    Wake(PeerIndex, u64),
+    Datagram(PeerIndex, u64, u32, SocketAddr, Arc<[u8]>),
+    Input(PeerIndex, u64, Input<'static>),
     /// A dial arrives.
-    Dial(u64),
+    CompleteDial(u64),
     /// Bytes of a connection arrive that this side wrote.
-    Flow(u64, usize),
+    Deliver(u64, usize),
     /// The kernel gives up a connection that was cut for the n-th time.
-    Dead(u64, u64),
+    TimeOut(u64, u64),
     /// The disk comes to what was to be read.
-    Load(Who, u64, LoadRequest),
+    ReadDisk(PeerIndex, u64, LoadRequest),
     /// A program that stood still goes on.
-    Thaw(Who, u64),
+    Thaw(PeerIndex, u64),
 }
 
 pub struct Lan {
-    pub clock: u64,
-    queue: BTreeMap<(u64, u64), Event>,
-    number: u64,
+    pub now_ms: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    events_scheduled: u64,
     rng: ChaCha20Rng,
-    pub people: Vec<Person>,
+    pub peers: Vec<SimPeer>,
     pub hosts: Vec<Host>,
-    pub air: Air,
-    pub checks: Checks,
+    pub network: Network,
+    pub invariants: Invariants,
     /// Wall clocks are right, whatever happens.
-    pub right: bool,
+    pub wall_clocks_right: bool,
     /// Of everything that happened, in order.
-    pub trace: u64,
+    pub trace_hash: u64,
     /// What nodes wrote to streams that lead out of the LAN.
-    pub taps: BTreeMap<(Who, StreamId), Vec<u8>>,
+    pub external_writes: BTreeMap<(PeerIndex, StreamId), Vec<u8>>,
     /// Such streams that they closed.
-    pub closed: BTreeSet<(Who, StreamId)>,
+    pub closed_external_streams: BTreeSet<(PeerIndex, StreamId)>,
     pub last_beacon: Vec<u8>,
     /// Print it: `P2PCHAT_TRACE=1`.
-    pub loud: bool,
+    pub trace_enabled: bool,
 }
 
 impl Lan {
     pub fn new(seed: u64) -> Lan {
         Lan {
-            clock: 1_000,
-            queue: BTreeMap::new(),
-            number: 0,
+            now_ms: 1_000,
+            events: BTreeMap::new(),
+            events_scheduled: 0,
             rng: ChaCha20Rng::seed_from_u64(seed),
-            people: Vec::new(),
+            peers: Vec::new(),
             hosts: Vec::new(),
-            air: Air::default(),
-            checks: Checks::default(),
-            right: false,
-            trace: 0xcbf2_9ce4_8422_2325,
-            taps: BTreeMap::new(),
-            closed: BTreeSet::new(),
+            network: Network::default(),
+            invariants: Invariants::default(),
+            wall_clocks_right: false,
+            trace_hash: 0xcbf2_9ce4_8422_2325,
+            external_writes: BTreeMap::new(),
+            closed_external_streams: BTreeSet::new(),
             last_beacon: Vec::new(),
-            loud: std::env::var_os("P2PCHAT_TRACE").is_some(),
+            trace_enabled: std::env::var_os("P2PCHAT_TRACE").is_some(),
         }
     }
 
     /// Each on a host of its own, all on one network; none runs yet.
-    pub fn people<const N: usize>(&mut self, names: [&str; N]) -> [Who; N] {
-        names.map(|name| self.person(name))
+    pub fn add_peers<const N: usize>(&mut self, names: [&str; N]) -> [PeerIndex; N] {
+        names.map(|name| self.add_peer(name))
     }
 
-    pub fn person(&mut self, name: &str) -> Who {
+    pub fn add_peer(&mut self, name: &str) -> PeerIndex {
         self.hosts.push(Host {
             networks: vec![0],
             plugged: true,
-            asleep: None,
+            suspended_since_ms: None,
         });
-        self.person_on(name, self.hosts.len() - 1)
+        self.add_peer_on(name, self.hosts.len() - 1)
     }
 
-    pub fn person_on(&mut self, name: &str, host: usize) -> Who {
+    pub fn add_peer_on(&mut self, name: &str, host: usize) -> PeerIndex {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut person = Person::new(name, host, seed);
-        let neighbours = self.people.iter().filter(|p| p.host == host).count();
+        let mut person = SimPeer::new(name, host, seed);
+        let neighbours = self.peers.iter().filter(|p| p.host == host).count();
         person.port += neighbours as u16;
-        self.people.push(person);
-        self.checks.ledgers.push(Default::default());
-        self.people.len() - 1
+        self.peers.push(person);
+        self.invariants.observations.push(Default::default());
+        self.peers.len() - 1
     }
 
     /// Below `n`.
@@ -108,27 +108,27 @@ impl Lan {
         per_mille > 0 && self.random(1000) < per_mille
     }
 
-    pub fn id(&self, who: Who) -> PeerId {
-        self.people[who].id
+    pub fn id(&self, who: PeerIndex) -> PeerId {
+        self.peers[who].id
     }
 
-    pub fn is_up(&self, who: Who) -> bool {
-        self.people[who].node.is_some()
+    pub fn is_running(&self, who: PeerIndex) -> bool {
+        self.peers[who].node.is_some()
     }
 
-    pub fn start(&mut self, who: Who) {
-        assert!(!self.is_up(who), "started twice");
+    pub fn start(&mut self, who: PeerIndex) {
+        assert!(!self.is_running(who), "started twice");
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let clock = self.clock;
-        let host = self.people[who].host;
-        self.people[who].boot(clock, seed);
-        self.checks.started(who);
-        for room in self.people[who].rooms.clone() {
-            self.open(who, &room);
+        let clock = self.now_ms;
+        let host = self.peers[who].host;
+        self.peers[who].start_process(clock, seed);
+        self.invariants.record_start(who);
+        for room in self.peers[who].startup_rooms.clone() {
+            self.open_folder(who, &room);
         }
         for folder in [FolderName::direct(), FolderName::carried()] {
-            let ranges = self.people[who].disk.ranges_in(&folder);
+            let ranges = self.peers[who].disk.ranges_in(&folder);
             let before = false;
             let opened = Input::FolderOpened {
                 folder,
@@ -142,11 +142,11 @@ impl Lan {
     }
 
     /// Says a line to one peer, who must be known.
-    pub fn tell(&mut self, who: Who, whom: &str, text: &str) {
-        self.tell_within(who, whom, text, 0);
+    pub fn send_direct(&mut self, who: PeerIndex, whom: &str, text: &str) {
+        self.send_direct_within(who, whom, text, 0);
     }
 
-    pub fn tell_within(&mut self, who: Who, whom: &str, text: &str, within: u64) {
+    pub fn send_direct_within(&mut self, who: PeerIndex, whom: &str, text: &str, within: u64) {
         let tell = Command::SendToPeer {
             selector: PeerSelector::parse(whom).expect("a fit name"),
             lines: lines(&[text]),
@@ -157,10 +157,10 @@ impl Lan {
     }
 
     /// Opens a room's history, as the shell does at a start and at /join.
-    pub fn open(&mut self, who: Who, room: &Room) {
-        let disk = &mut self.people[who].disk;
-        let before = disk.knows(room);
-        disk.open(room);
+    pub fn open_folder(&mut self, who: PeerIndex, room: &Room) {
+        let disk = &mut self.peers[who].disk;
+        let before = disk.has_folder(room);
+        disk.create_folder(room);
         let ranges = disk.ranges(room);
         let folder = room.into();
         self.feed(
@@ -173,36 +173,36 @@ impl Lan {
         );
     }
 
-    pub fn join(&mut self, who: Who, room: &str) {
+    pub fn join(&mut self, who: PeerIndex, room: &str) {
         let room = Room::new(room).expect("a fit room");
-        self.open(who, &room);
+        self.open_folder(who, &room);
         self.feed(who, Input::Command(Command::Join(room)));
     }
 
-    pub fn part(&mut self, who: Who, room: &str) {
+    pub fn part(&mut self, who: PeerIndex, room: &str) {
         let room = Room::new(room).expect("a fit room");
-        let errors = self.people[who].errors("store");
+        let errors = self.peers[who].error_count("store");
         self.feed(who, Input::Command(Command::Part(Some(room.clone()))));
-        let told = self.people[who].errors("store") > errors;
-        self.checks.parted(who, &room, told);
+        let told = self.peers[who].error_count("store") > errors;
+        self.invariants.record_part(who, &room, told);
     }
 
-    pub fn say(&mut self, who: Who, text: &str) {
+    pub fn say(&mut self, who: PeerIndex, text: &str) {
         self.say_all(who, None, &[text.to_owned()]);
     }
 
-    pub fn say_in(&mut self, who: Who, room: &str, text: &str) {
+    pub fn say_in(&mut self, who: PeerIndex, room: &str, text: &str) {
         self.say_all(who, Room::new(room).ok(), &[text.to_owned()]);
     }
 
     /// Several lines at once, as from a pipe.
-    pub fn say_all(&mut self, who: Who, room: Option<Room>, texts: &[String]) {
-        let Some(node) = &self.people[who].node else {
+    pub fn say_all(&mut self, who: PeerIndex, room: Option<Room>, texts: &[String]) {
+        let Some(node) = &self.peers[who].node else {
             return;
         };
         let target = room.clone().or_else(|| node.current_room().cloned());
         if let Some(room) = target.filter(|room| node.joined_rooms().contains(room)) {
-            self.checks.said(who, &room, texts);
+            self.invariants.record_said(who, &room, texts);
         }
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let say = Command::SendToRoom {
@@ -214,68 +214,68 @@ impl Lan {
     }
 
     /// A goodbye; the next start goes on with the same numbers.
-    pub fn stop(&mut self, who: Who) {
+    pub fn stop(&mut self, who: PeerIndex) {
         self.feed(who, Input::Command(Command::Leave));
-        self.people[who].resume = self.people[who]
+        self.peers[who].resume_state = self.peers[who]
             .node
             .as_ref()
             .map(|node| node.resume_state());
-        self.end(who, true);
+        self.end_process(who, true);
     }
 
     /// The process dies; its kernel lives, and so does what it stored.
-    pub fn kill(&mut self, who: Who) {
-        self.end(who, true);
-        self.checks.died(who);
+    pub fn kill(&mut self, who: PeerIndex) {
+        self.end_process(who, true);
+        self.invariants.record_crash(who);
     }
 
     /// The host dies: nobody is told, and what was not synced is lost in part.
-    pub fn power_off(&mut self, who: Who) {
-        self.end(who, false);
-        self.checks.died(who);
-        let (clock, rng) = (self.clock, &mut self.rng);
+    pub fn power_off(&mut self, who: PeerIndex) {
+        self.end_process(who, false);
+        self.invariants.record_crash(who);
+        let (clock, rng) = (self.now_ms, &mut self.rng);
         let random = |n| rng.next_u64() % n;
-        self.people[who].disk.lose_tail(clock, random);
-        self.checks.lost_tail(who, &self.people[who].disk);
+        self.peers[who].disk.lose_unsynced(clock, random);
+        self.invariants.record_lost_tail(who, &self.peers[who].disk);
     }
 
-    fn end(&mut self, who: Who, told: bool) {
-        self.people[who].node = None;
-        self.people[who].held.clear();
+    fn end_process(&mut self, who: PeerIndex, told: bool) {
+        self.peers[who].node = None;
+        self.peers[who].deferred.clear();
         let streams: Vec<(u64, usize)> = self
-            .air
+            .network
             .streams
             .range((who, StreamId(0))..=(who, StreamId(u64::MAX)))
             .map(|(_, at)| *at)
             .collect();
         for (number, side) in streams {
             if told {
-                self.hang_up(number, side);
+                self.close_end(number, side);
                 continue;
             }
-            self.air.streams.retain(|_, at| *at != (number, side));
-            if let Some(conn) = self.air.conns.get_mut(&number) {
-                conn.shut(side);
-                conn.cuts += 1;
-                let dead = Event::Dead(number, conn.cuts);
-                self.after(KERNEL, dead);
+            self.network.streams.retain(|_, at| *at != (number, side));
+            if let Some(conn) = self.network.connections.get_mut(&number) {
+                conn.close_end(side);
+                conn.cut_count += 1;
+                let dead = Event::TimeOut(number, conn.cut_count);
+                self.schedule(TCP_TIMEOUT_MS, dead);
             }
         }
     }
 
-    pub fn address(&self, who: Who) -> SocketAddr {
-        let person = &self.people[who];
+    pub fn address(&self, who: PeerIndex) -> SocketAddr {
+        let person = &self.peers[who];
         let network = self.hosts[person.host].networks[0];
         SocketAddr::new(Host::address(person.host, network), person.port)
     }
 
     /// `--peer HOST`.
-    pub fn point(&mut self, who: Who, address: SocketAddr) {
-        self.point_to(who, address, None);
+    pub fn add_static_peer(&mut self, who: PeerIndex, address: SocketAddr) {
+        self.add_candidate(who, address, None);
     }
 
     /// `--peer ID@HOST`.
-    pub fn point_to(&mut self, who: Who, address: SocketAddr, peer: Option<PeerId>) {
+    pub fn add_candidate(&mut self, who: PeerIndex, address: SocketAddr, peer: Option<PeerId>) {
         let found = FoundVia::Static;
         self.feed(
             who,
@@ -287,14 +287,15 @@ impl Lan {
         );
     }
 
-    pub fn after(&mut self, wait: u64, event: Event) {
-        self.number += 1;
-        self.queue.insert((self.clock + wait, self.number), event);
+    pub fn schedule(&mut self, wait: u64, event: Event) {
+        self.events_scheduled += 1;
+        self.events
+            .insert((self.now_ms + wait, self.events_scheduled), event);
     }
 
-    pub fn note(&mut self, words: &[u64]) {
+    pub fn extend_trace(&mut self, words: &[u64]) {
         for word in words {
-            self.trace = (self.trace ^ word)
+            self.trace_hash = (self.trace_hash ^ word)
                 .wrapping_mul(0x100_0000_01b3)
                 .rotate_left(23);
         }
@@ -302,22 +303,22 @@ impl Lan {
 
     /// Lets everything happen that is due within this time.
     pub fn run_for(&mut self, ms: u64) {
-        let end = self.clock + ms;
-        while let Some((&(at, number), _)) = self.queue.first_key_value()
+        let end = self.now_ms + ms;
+        while let Some((&(at, number), _)) = self.events.first_key_value()
             && at <= end
         {
-            self.clock = at;
-            if let Some(event) = self.queue.remove(&(at, number)) {
-                self.note(&[at, number]);
-                self.happen(event);
+            self.now_ms = at;
+            if let Some(event) = self.events.remove(&(at, number)) {
+                self.extend_trace(&[at, number]);
+                self.dispatch(event);
             }
         }
-        self.clock = end;
+        self.now_ms = end;
     }
 
     /// What this node wrote to a stream that leads out of the LAN, since last asked.
-    pub fn tapped(&mut self, who: Who, stream: StreamId) -> Vec<u8> {
-        self.taps
+    pub fn take_external_writes(&mut self, who: PeerIndex, stream: StreamId) -> Vec<u8> {
+        self.external_writes
             .get_mut(&(who, stream))
             .map(std::mem::take)
             .unwrap_or_default()
@@ -330,14 +331,14 @@ impl Lan {
         within: u64,
         mut holds: impl FnMut(&mut Lan) -> bool,
     ) -> u64 {
-        let start = self.clock;
+        let start = self.now_ms;
         while !holds(self) {
             assert!(
-                self.clock - start < within,
+                self.now_ms - start < within,
                 "not within {within} ms: {what}"
             );
             self.run_for(1);
         }
-        self.clock - start
+        self.now_ms - start
     }
 }

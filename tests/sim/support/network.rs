@@ -4,56 +4,56 @@ use std::net::SocketAddr;
 
 use p2pchat::base::event::StreamId;
 
-use crate::support::peer::Who;
+use crate::support::peer::PeerIndex;
 
 /// How the air is. Chances are per mille, times in milliseconds.
 #[derive(Clone, Debug)]
-pub struct Weather {
-    pub lost: u64,
-    pub doubled: u64,
+pub struct Conditions {
+    pub datagram_loss_per_mille: u64,
+    pub datagram_duplication_per_mille: u64,
     /// Longest way of a datagram; they overtake each other.
-    pub datagram: u64,
+    pub datagram_delay_max_ms: u64,
     /// Longest way of a piece of a stream.
-    pub stream: u64,
+    pub stream_delay_max_ms: u64,
     /// Streams arrive in pieces of any size.
-    pub split: bool,
+    pub splits_streams: bool,
     /// Bytes that a socket takes before it is clogged.
-    pub buffer: usize,
-    pub refused: u64,
+    pub socket_buffer_bytes: usize,
+    pub dial_refusal_per_mille: u64,
     /// A dial takes this much longer at most.
-    pub slow_dial: u64,
+    pub dial_delay_max_ms: u64,
     /// Who closes takes what had not arrived with it.
-    pub torn_close: u64,
+    pub lossy_close_per_mille: u64,
     /// A piece of a stream brings a reset instead: both ends lose what is under way.
-    pub reset: u64,
+    pub stream_reset_per_mille: u64,
     /// Mutation: a piece of a stream comes twice.
-    pub stutter: u64,
+    pub repeated_bytes_per_mille: u64,
     /// Mutation: nobody is told that a socket takes no more.
-    pub silent_clogs: bool,
+    pub hides_back_pressure: bool,
 }
 
-impl Default for Weather {
-    fn default() -> Weather {
-        Weather {
-            lost: 0,
-            doubled: 0,
-            datagram: 1,
-            stream: 1,
-            split: true,
-            buffer: 128 * 1024,
-            refused: 0,
-            slow_dial: 0,
-            torn_close: 0,
-            reset: 0,
-            stutter: 0,
-            silent_clogs: false,
+impl Default for Conditions {
+    fn default() -> Conditions {
+        Conditions {
+            datagram_loss_per_mille: 0,
+            datagram_duplication_per_mille: 0,
+            datagram_delay_max_ms: 1,
+            stream_delay_max_ms: 1,
+            splits_streams: true,
+            socket_buffer_bytes: 128 * 1024,
+            dial_refusal_per_mille: 0,
+            dial_delay_max_ms: 0,
+            lossy_close_per_mille: 0,
+            stream_reset_per_mille: 0,
+            repeated_bytes_per_mille: 0,
+            hides_back_pressure: false,
         }
     }
 }
 
 #[derive(Clone, Copy)]
-pub struct End {
-    pub who: Who,
+pub struct Endpoint {
+    pub who: PeerIndex,
     pub run: u64,
     pub stream: StreamId,
     pub open: bool,
@@ -61,30 +61,30 @@ pub struct End {
 
 /// One way of a stream: what was written and has not arrived.
 #[derive(Default)]
-pub struct Pipe {
+pub struct HalfStream {
     pub bytes: VecDeque<u8>,
-    pub clogged: bool,
+    pub blocked: bool,
     /// An arrival is in the queue of events.
-    pub due: bool,
+    pub delivery_scheduled: bool,
     /// The writer closed: the end follows the bytes.
     pub fin: bool,
 }
 
 /// A TCP connection. End 0 dialed.
-pub struct Conn {
+pub struct Connection {
     pub address: SocketAddr,
-    pub ends: [Option<End>; 2],
-    pub pipes: [Pipe; 2],
+    pub ends: [Option<Endpoint>; 2],
+    pub halves: [HalfStream; 2],
     /// Counts the cuts of it, so that a time-out meant for an earlier one is known.
-    pub cuts: u64,
+    pub cut_count: u64,
 }
 
-impl Conn {
-    pub fn end(&self, side: usize) -> Option<End> {
+impl Connection {
+    pub fn open_end(&self, side: usize) -> Option<Endpoint> {
         self.ends[side].filter(|end| end.open)
     }
 
-    pub fn shut(&mut self, side: usize) {
+    pub fn close_end(&mut self, side: usize) {
         if let Some(end) = &mut self.ends[side] {
             end.open = false;
         }
@@ -92,33 +92,34 @@ impl Conn {
 }
 
 #[derive(Default)]
-pub struct Air {
-    pub weather: Weather,
-    pub conns: BTreeMap<u64, Conn>,
-    pub streams: BTreeMap<(Who, StreamId), (u64, usize)>,
+pub struct Network {
+    pub conditions: Conditions,
+    pub connections: BTreeMap<u64, Connection>,
+    pub streams: BTreeMap<(PeerIndex, StreamId), (u64, usize)>,
     /// From the first host to the second nothing passes.
-    pub cuts: BTreeSet<(usize, usize)>,
+    pub cut_paths: BTreeSet<(usize, usize)>,
     /// So it is for good: the two are on one network, and have no path.
-    pub walls: BTreeSet<(usize, usize)>,
-    pub made: u64,
+    pub missing_paths: BTreeSet<(usize, usize)>,
+    pub dial_count: u64,
 }
 
-impl Air {
-    pub fn dial(&mut self, end: End, address: SocketAddr) -> u64 {
-        self.made += 1;
-        let conn = Conn {
+impl Network {
+    pub fn add_connection(&mut self, end: Endpoint, address: SocketAddr) -> u64 {
+        self.dial_count += 1;
+        let conn = Connection {
             address,
             ends: [Some(end), None],
-            pipes: Default::default(),
-            cuts: 0,
+            halves: Default::default(),
+            cut_count: 0,
         };
-        self.conns.insert(self.made, conn);
-        self.streams.insert((end.who, end.stream), (self.made, 0));
-        self.made
+        self.connections.insert(self.dial_count, conn);
+        self.streams
+            .insert((end.who, end.stream), (self.dial_count, 0));
+        self.dial_count
     }
 
-    pub fn forget(&mut self, number: u64) {
-        if let Some(conn) = self.conns.remove(&number) {
+    pub fn remove_connection(&mut self, number: u64) {
+        if let Some(conn) = self.connections.remove(&number) {
             for end in conn.ends.into_iter().flatten() {
                 let key = (end.who, end.stream);
                 // A later run of the same program may have the number again.
@@ -130,20 +131,24 @@ impl Air {
     }
 
     /// Streams on which both ends are open, and between whom.
-    pub fn standing(&self) -> impl Iterator<Item = (Who, Who)> {
-        self.conns
+    pub fn open_connections(&self) -> impl Iterator<Item = (PeerIndex, PeerIndex)> {
+        self.connections
             .values()
-            .filter_map(|conn| Some((conn.end(0)?.who, conn.end(1)?.who)))
+            .filter_map(|conn| Some((conn.open_end(0)?.who, conn.open_end(1)?.who)))
     }
 
     /// Bytes that wait in the shell of this writer, on its worst stream.
-    pub fn held_back(&self, who: Who) -> usize {
+    pub fn max_unsent_bytes(&self, who: PeerIndex) -> usize {
         let of_who = self
             .streams
             .range((who, StreamId(0))..=(who, StreamId(u64::MAX)));
         let waiting = of_who.filter_map(|(_, (number, side))| {
-            let pipe = &self.conns.get(number)?.pipes[*side];
-            Some(pipe.bytes.len().saturating_sub(self.weather.buffer))
+            let pipe = &self.connections.get(number)?.halves[*side];
+            Some(
+                pipe.bytes
+                    .len()
+                    .saturating_sub(self.conditions.socket_buffer_bytes),
+            )
         });
         waiting.max().unwrap_or(0)
     }

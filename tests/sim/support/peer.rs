@@ -12,17 +12,17 @@ use p2pchat::node::node::Node;
 use crate::support::disk::Disk;
 use crate::support::lan::Event;
 
-pub type Who = usize;
+pub type PeerIndex = usize;
 
 /// What wall clocks show when the simulator begins, in milliseconds since 1970.
-pub const YEAR_2023: i64 = 1_700_000_000_000;
+pub const WALL_START_MS: i64 = 1_700_000_000_000;
 
 /// A box with one interface for each network it is on.
 pub struct Host {
     pub networks: Vec<u8>,
     pub plugged: bool,
     /// Since when it is suspended.
-    pub asleep: Option<u64>,
+    pub suspended_since_ms: Option<u64>,
 }
 
 impl Host {
@@ -49,88 +49,88 @@ impl Host {
     }
 }
 
-pub struct Person {
+pub struct SimPeer {
     pub name: String,
     pub host: usize,
-    pub seed: [u8; 32],
+    pub identity_seed: [u8; 32],
     pub id: PeerId,
     pub port: u16,
     /// Of a closed network.
     pub psk: Option<[u8; 32]>,
-    pub beacons: bool,
-    pub passing: bool,
+    pub beacons_enabled: bool,
+    pub transient: bool,
     /// Joined at a start.
-    pub rooms: Vec<Room>,
+    pub startup_rooms: Vec<Room>,
     pub disk: Disk,
-    pub resume: Option<ResumeState>,
-    pub known: Vec<KnownPeer>,
+    pub resume_state: Option<ResumeState>,
+    pub known_peers: Vec<KnownPeer>,
     pub receipts: String,
     pub node: Option<Node>,
     /// Runs so far.
     pub run: u64,
-    pub born: u64,
+    pub started_at_ms: u64,
     /// How far its clock, which never jumps back, has fallen behind ours; less than nothing: has leapt ahead.
-    pub lag: i64,
+    pub clock_lag_ms: i64,
     /// How far its wall clock is from ours.
-    pub skew: i64,
+    pub wall_skew_ms: i64,
     /// An old copy of its directory.
     pub backup: Option<(Disk, Option<ResumeState>)>,
     /// Handles nothing; what comes waits in `held`.
     pub frozen: bool,
     /// Nothing of its streams arrives, though the path is alive.
-    pub deaf: bool,
-    pub held: Vec<Event>,
-    pub accepted: u64,
-    pub wake_at: Option<u64>,
+    pub stopped_reading: bool,
+    pub deferred: Vec<Event>,
+    pub accepted_streams: u64,
+    pub wake_at_ms: Option<u64>,
     /// Wake-ups in the second that began then.
-    pub wakes: (u64, u64),
+    pub wakeups: (u64, u64),
     /// Time, run, and what was shown.
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
     pub bytes_sent: u64,
     /// The program dies after so many further outputs.
-    pub dies_after: Option<u64>,
+    pub dies_after_outputs: Option<u64>,
     /// Mutation: only these outputs are carried out.
-    pub carries: fn(&Output) -> bool,
+    pub executes: fn(&Output) -> bool,
 }
 
-impl Person {
-    pub fn new(name: &str, host: usize, seed: [u8; 32]) -> Person {
-        Person {
+impl SimPeer {
+    pub fn new(name: &str, host: usize, seed: [u8; 32]) -> SimPeer {
+        SimPeer {
             name: name.into(),
             host,
-            seed,
+            identity_seed: seed,
             id: Identity::from_seed(&seed).id(),
             port: 9999,
             psk: None,
-            beacons: true,
-            passing: false,
-            rooms: vec![Room::general()],
+            beacons_enabled: true,
+            transient: false,
+            startup_rooms: vec![Room::general()],
             disk: Disk::new(Identity::from_seed(&seed).id()),
-            resume: None,
-            known: Vec::new(),
+            resume_state: None,
+            known_peers: Vec::new(),
             receipts: String::new(),
             node: None,
             run: 0,
-            born: 0,
-            lag: 0,
-            skew: 0,
+            started_at_ms: 0,
+            clock_lag_ms: 0,
+            wall_skew_ms: 0,
             backup: None,
             frozen: false,
-            deaf: false,
-            held: Vec::new(),
-            accepted: 0,
-            wake_at: None,
-            wakes: (0, 0),
+            stopped_reading: false,
+            deferred: Vec::new(),
+            accepted_streams: 0,
+            wake_at_ms: None,
+            wakeups: (0, 0),
             notices: Vec::new(),
             beacons_sent: 0,
             bytes_sent: 0,
-            dies_after: None,
-            carries: |_| true,
+            dies_after_outputs: None,
+            executes: |_| true,
         }
     }
 
-    pub fn network(&self) -> NetworkTag {
+    pub fn network_tag(&self) -> NetworkTag {
         self.psk.map_or(NetworkTag::OPEN, NetworkTag)
     }
 
@@ -140,47 +140,47 @@ impl Person {
 
     pub fn now(&self, clock: u64) -> Now {
         Now {
-            time: Time((clock - self.born).saturating_add_signed(-self.lag)),
-            wall: WallTime(YEAR_2023 + clock as i64 + self.skew),
+            time: Time((clock - self.started_at_ms).saturating_add_signed(-self.clock_lag_ms)),
+            wall: WallTime(WALL_START_MS + clock as i64 + self.wall_skew_ms),
         }
     }
 
     /// When its program's clock will show this.
-    pub fn at(&self, time: Time) -> u64 {
-        (self.born + time.0).saturating_add_signed(self.lag)
+    pub fn sim_time_of(&self, time: Time) -> u64 {
+        (self.started_at_ms + time.0).saturating_add_signed(self.clock_lag_ms)
     }
 
     /// A new process. What a clean end left is used up.
-    pub fn boot(&mut self, clock: u64, seed: [u8; 32]) {
+    pub fn start_process(&mut self, clock: u64, seed: [u8; 32]) {
         self.run += 1;
-        (self.born, self.lag) = (clock, 0);
-        (self.frozen, self.deaf, self.wake_at) = (false, false, None);
-        self.held.clear();
+        (self.started_at_ms, self.clock_lag_ms) = (clock, 0);
+        (self.frozen, self.stopped_reading, self.wake_at_ms) = (false, false, None);
+        self.deferred.clear();
         let setup = NodeConfig {
-            identity: Identity::from_seed(&self.seed),
-            network: self.network(),
+            identity: Identity::from_seed(&self.identity_seed),
+            network: self.network_tag(),
             psk: self.psk,
             beacon_key: self.psk,
             nick: self.nick(),
             port: self.port,
             seed,
-            transient: self.passing,
-            beacons_enabled: self.beacons,
-            known_peers: self.known.clone(),
+            transient: self.transient,
+            beacons_enabled: self.beacons_enabled,
+            known_peers: self.known_peers.clone(),
             receipts: self.receipts.clone(),
-            resume: self.resume.take(),
+            resume: self.resume_state.take(),
         };
         self.node = Some(Node::new(setup, self.now(clock)));
     }
 
     /// The rooms that its program is in.
-    pub fn rooms(&self) -> Vec<Room> {
+    pub fn joined_rooms(&self) -> Vec<Room> {
         let node = self.node.as_ref();
         node.map_or(Vec::new(), |node| node.joined_rooms().to_vec())
     }
 
     /// Notices of the present run.
-    pub fn shown(&self) -> impl Iterator<Item = &Notice> {
+    pub fn notices_of_run(&self) -> impl Iterator<Item = &Notice> {
         self.notices
             .iter()
             .filter(|(_, run, _)| *run == self.run)
@@ -188,9 +188,9 @@ impl Person {
     }
 
     /// The lines of others that the present run showed, in order.
-    pub fn heard(&self) -> Vec<String> {
+    pub fn received(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for notice in self.shown() {
+        for notice in self.notices_of_run() {
             if let Notice::Chat(chat) = notice
                 && !chat.is_own
             {
@@ -201,31 +201,31 @@ impl Person {
     }
 
     /// How often this peer was shown to come.
-    pub fn joined(&self, id: PeerId) -> usize {
+    pub fn joined_count(&self, id: PeerId) -> usize {
         let joined = |n: &&Notice| matches!(n, Notice::Joined { peer, .. } if peer.id == id);
-        self.shown().filter(joined).count()
+        self.notices_of_run().filter(joined).count()
     }
 
     /// How often this peer was shown to go.
-    pub fn left(&self, id: PeerId) -> usize {
+    pub fn left_count(&self, id: PeerId) -> usize {
         let left = |n: &&Notice| matches!(n, Notice::Left { peer, .. } if peer.id == id);
-        self.shown().filter(left).count()
+        self.notices_of_run().filter(left).count()
     }
 
-    pub fn twins(&self) -> usize {
+    pub fn duplicate_identity_count(&self) -> usize {
         let twin = |n: &&Notice| matches!(n, Notice::DuplicateIdentity { .. });
-        self.shown().filter(twin).count()
+        self.notices_of_run().filter(twin).count()
     }
 
     /// Errors of this code shown by the present run.
-    pub fn errors(&self, code: &str) -> usize {
+    pub fn error_count(&self, code: &str) -> usize {
         let error = |n: &&Notice| matches!(n, Notice::Error { code: c, .. } if c.as_str() == code);
-        self.shown().filter(error).count()
+        self.notices_of_run().filter(error).count()
     }
 
-    pub fn gaps(&self) -> usize {
+    pub fn gap_count(&self) -> usize {
         let gap = |n: &&Notice| matches!(n, Notice::Gap { .. });
-        self.shown().filter(gap).count()
+        self.notices_of_run().filter(gap).count()
     }
 }
 
@@ -237,6 +237,6 @@ pub fn lines(texts: &[&str]) -> Lines {
     lines
 }
 
-pub fn numbered(prefix: &str, from: u64, to: u64) -> Vec<String> {
+pub fn numbered_lines(prefix: &str, from: u64, to: u64) -> Vec<String> {
     (from..=to).map(|n| format!("{prefix} {n}")).collect()
 }

@@ -12,40 +12,40 @@ use p2pchat::wire::message::{Hello, Message, room_hash};
 use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
 
 use crate::support::lan::Lan;
-use crate::support::peer::{Who, lines};
+use crate::support::peer::{PeerIndex, lines};
 
-fn address() -> SocketAddr {
+fn source_address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 200], 5000))
 }
 
 /// A peer by hand: it knows the ciphers, and says what it likes.
-pub struct Stranger {
+pub struct ScriptedPeer {
     pub identity: Identity,
-    victim: Who,
+    target: PeerIndex,
     pub stream: StreamId,
-    session: Box<Transport>,
-    reader: FrameDecoder,
+    transport: Box<Transport>,
+    decoder: FrameDecoder,
 }
 
-pub fn raw(lan: &mut Lan, victim: Who, n: u64) -> StreamId {
+pub fn open_stream(lan: &mut Lan, victim: PeerIndex, n: u64) -> StreamId {
     let stream = StreamId::accepted(10_000 + n);
-    lan.taps.insert((victim, stream), Vec::new());
-    let address = address();
+    lan.external_writes.insert((victim, stream), Vec::new());
+    let address = source_address();
     lan.feed(victim, Input::Accepted { stream, address });
     stream
 }
 
-impl Stranger {
+impl ScriptedPeer {
     /// Through the handshake, without a hello.
-    pub fn new(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
-        lan.checks.strangers += 1;
+    pub fn handshake(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
+        lan.invariants.external_links += 1;
         let identity = Identity::from_seed(
             &[[n as u8; 16], [1 + (n >> 8) as u8; 16]]
                 .concat()
                 .try_into()
                 .unwrap_or([0; 32]),
         );
-        let stream = raw(lan, victim, n);
+        let stream = open_stream(lan, victim, n);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
         let mut handshake =
@@ -57,7 +57,7 @@ impl Stranger {
                 bytes: &out,
             },
         );
-        let answer = lan.tapped(victim, stream);
+        let answer = lan.take_external_writes(victim, stream);
         let mut out = Vec::new();
         let Ok(HandshakeStatus::Complete {
             transport: session, ..
@@ -73,19 +73,19 @@ impl Stranger {
             },
         );
         let reader = FrameDecoder::default();
-        Stranger {
+        ScriptedPeer {
             identity,
-            victim,
+            target: victim,
             stream,
-            session,
-            reader,
+            transport: session,
+            decoder: reader,
         }
     }
 
-    pub fn greeted(lan: &mut Lan, victim: Who, n: u64) -> Stranger {
-        let mut stranger = Stranger::new(lan, victim, n);
+    pub fn connect(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
+        let mut stranger = ScriptedPeer::handshake(lan, victim, n);
         let hello = stranger.hello();
-        stranger.say(lan, &hello);
+        stranger.send(lan, &hello);
         stranger
     }
 
@@ -95,18 +95,18 @@ impl Stranger {
             username: "mallory".into(),
             run: 5,
             age: 1,
-            rooms: vec![room_hash(&self.session.handshake_hash, &Room::general())],
+            rooms: vec![room_hash(&self.transport.handshake_hash, &Room::general())],
             port: 9999,
             passing: false,
         })
     }
 
-    pub fn plain(&mut self, lan: &mut Lan, plain: &[u8]) {
+    pub fn send_plaintext(&mut self, lan: &mut Lan, plain: &[u8]) {
         let mut bytes = Vec::new();
-        self.session.seal(plain, &mut bytes).expect("sealed");
+        self.transport.seal(plain, &mut bytes).expect("sealed");
         let stream = self.stream;
         lan.feed(
-            self.victim,
+            self.target,
             Input::Bytes {
                 stream,
                 bytes: &bytes,
@@ -114,14 +114,14 @@ impl Stranger {
         );
     }
 
-    pub fn frame(&mut self, lan: &mut Lan, kind: FrameKind, payload: &[u8]) {
+    pub fn send_frame(&mut self, lan: &mut Lan, kind: FrameKind, payload: &[u8]) {
         let mut plain = Vec::new();
         frame::write_frame(kind, payload, &mut plain);
-        self.plain(lan, &plain);
+        self.send_plaintext(lan, &plain);
     }
 
-    pub fn say(&mut self, lan: &mut Lan, message: &Message) {
-        self.frame(lan, FrameKind::Message, &message.encode());
+    pub fn send(&mut self, lan: &mut Lan, message: &Message) {
+        self.send_frame(lan, FrameKind::Message, &message.encode());
     }
 
     pub fn log(&self) -> LogId {
@@ -132,7 +132,7 @@ impl Stranger {
         }
     }
 
-    pub fn draft<'a>(
+    pub fn unsigned_batch<'a>(
         &self,
         sequence: u64,
         previous: Option<Hash>,
@@ -153,17 +153,17 @@ impl Stranger {
 
     pub fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
         let lines = lines(&[text]);
-        let draft = self.draft(sequence, previous, &lines);
+        let draft = self.unsigned_batch(sequence, previous, &lines);
         Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
     }
 
     /// What the victim said so far.
-    pub fn read(&mut self, lan: &mut Lan) -> Vec<Frame> {
-        let bytes = lan.tapped(self.victim, self.stream);
+    pub fn receive(&mut self, lan: &mut Lan) -> Vec<Frame> {
+        let bytes = lan.take_external_writes(self.target, self.stream);
         let (mut frames, mut scratch) = (Vec::new(), Vec::new());
-        let reader = &mut self.reader;
+        let reader = &mut self.decoder;
         let each = |plain: &[u8]| reader.feed(plain, &mut frames).expect("frames");
-        self.session
+        self.transport
             .open(&bytes, &mut scratch, each)
             .expect("sealed");
         frames
