@@ -80,7 +80,7 @@ fn a_reader_who_is_away_gets_it_from_the_next_run() {
     assert_eq!(ended.code, 69, "{ended:?}");
     assert_eq!(ended.err.len(), 1, "{ended:?}");
     assert!(
-        ended.err[0].ends_with("is stored and goes out with the next run"),
+        ended.err[0].ends_with("stored, and sent by the next run"),
         "{ended:?}"
     );
     let bob = lo.start("bob", &["listen"]);
@@ -265,7 +265,7 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
     let args = ["send", "-t", "@bob", "-W", "0.3", "two"];
     let ended = finish(lo.spawn("alice", &args), b"");
     assert!([69, 75].contains(&ended.code), "{ended:?}");
-    let goes_on = "the program that runs here goes on with it";
+    let goes_on = "sent by the p2pchat that runs here";
     assert!(ended.err[0].ends_with(goes_on), "{ended:?}");
     let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
     let folder = lo.host.folder("alice").to_string_lossy().into_owned();
@@ -309,10 +309,10 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
         });
         let fate = if dies {
             alice.kill();
-            "it is stored and goes out with the next run"
+            "stored, and sent by the next run"
         } else {
             alice.signal(Signal::SIGCONT);
-            "the program that runs here goes on with it"
+            "sent by the p2pchat that runs here"
         };
         let code = waiting.wait_code(super::SOON);
         let err = waiting.err.wait_end(super::SOON);

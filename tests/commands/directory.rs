@@ -163,7 +163,7 @@ fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
     assert!(
         ended.err.len() == 2
             && ended.err[0].starts_with("p2pchat: the history cannot be written: ")
-            && ended.err[1].ends_with(" could not be stored, and is gone"),
+            && ended.err[1].ends_with(" could not be stored, and are lost"),
         "{ended:?}"
     );
 }

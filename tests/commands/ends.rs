@@ -153,7 +153,7 @@ fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
 #[test]
 fn a_quit_on_a_pipe_ends_the_run_and_hides_nothing() {
     let Some(lo) = Loopback::new() else { return };
-    let told = |line: &String| line.contains("not said");
+    let told = |line: &String| line.contains("before all lines");
     // By itself, and through another program.
     for through in [false, true] {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
@@ -205,7 +205,10 @@ fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
     alice.signal(Signal::SIGTERM);
     assert_eq!(alice.wait_code(SOON), 143);
     let err = alice.err.wait_end(SOON);
-    assert!(err.iter().any(|line| line.contains("not said")), "{err:?}");
+    assert!(
+        err.iter().any(|line| line.contains("before all lines")),
+        "{err:?}"
+    );
     writer.join().expect("a writer");
     bob.signal(Signal::SIGCONT);
 }
@@ -247,7 +250,7 @@ fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
 fn what_is_gone_with_an_ephemeral_program_is_told() {
     let Some(lo) = Loopback::new() else { return };
     let gone = |lines: &[String]| {
-        let told = |line: &&String| line.ends_with("it is gone with this program");
+        let told = |line: &&String| line.ends_with("lost with this program");
         lines.iter().filter(told).count()
     };
     let args = ["--ephemeral", "--commands"];

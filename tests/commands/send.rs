@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::hosts::Loopback;
 use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
 
-const STORED: &str = "is stored and goes out with the next run";
+const STORED: &str = "stored, and sent by the next run";
 
 #[test]
 fn a_line_that_arrived_is_success_without_a_word() {
@@ -33,7 +33,7 @@ fn what_nobody_took_goes_out_with_the_next_run_of_any_kind() {
     let ended = finish(lo.spawn("alice", &["send", "-W", "0.3", "first"]), b"");
     assert_eq!(ended.code, 69, "{ended:?}");
     assert!(
-        ended.err.len() == 1 && ended.err[0].starts_with("p2pchat: nobody is there: "),
+        ended.err.len() == 1 && ended.err[0].starts_with("p2pchat: no peer is connected: "),
         "{ended:?}"
     );
     assert!(ended.err[0].ends_with(STORED), "{ended:?}");
@@ -95,7 +95,7 @@ fn what_an_ephemeral_run_could_not_deliver_is_said_to_be_gone() {
     let ended = finish(lo.spawn("alice", &args), b"");
     assert_eq!(ended.code, 69, "{ended:?}");
     assert!(
-        ended.err.iter().any(|line| line.contains("it is gone")),
+        ended.err.iter().any(|line| line.contains("are lost")),
         "{ended:?}"
     );
 }
@@ -216,12 +216,12 @@ fn an_ephemeral_run_drops_nothing_that_nobody_has() {
         let lines = (1..=count).map(|n| format!("{n} {}\n", "x".repeat(1000)));
         lines.collect::<String>().into_bytes()
     };
-    let waits = "p2pchat: nobody is there, and there is no room for more: stdin waits";
+    let waits = "p2pchat: no peer is connected and the store is full: stdin waits";
     let alice = lo.spawn("alice", &["send", "--ephemeral", "-W", "0.5"]);
     let ended = finish(alice, &input(12_000));
     assert_eq!((ended.code, ended.err.len()), (69, 2), "{ended:?}");
     assert_eq!(ended.err[0], waits);
-    let rest = "it is gone with this program, and the rest of stdin was not taken";
+    let rest = "lost with this program, and the rest of stdin was not read";
     assert!(ended.err[1].ends_with(rest), "{ended:?}");
 
     // One who was there before wants all, however long it took until he came.

@@ -478,7 +478,7 @@ fn a_text_that_nobody_hears_is_given_up_in_time() {
     let said = eve.err.wait_end(SOON);
     assert!(
         said.concat()
-            .starts_with("p2pchat: nobody is there: it is stored"),
+            .starts_with("p2pchat: no peer is connected: the lines are stored"),
         "{said:?}"
     );
 }

@@ -25,7 +25,7 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{create_poll, wake};
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::poll_sources;
-use crate::shell::session::builder::SessionBuilder;
+use crate::shell::session::builder::{ActiveSession, SessionBuilder};
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::renderer::Renderer;
 use crate::shell::state::identity_file::random_bytes;
@@ -86,7 +86,10 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     let network = network_tag(keys.as_ref());
     let (store, opened_folders) =
         open_store(&state, network, own.id, &options.rooms, resume.is_some())?;
-    let (mut session, signals) = builder.take_or_build(&own, 0)?;
+    let ActiveSession {
+        mut session,
+        signals,
+    } = builder.take_or_build(&own, 0)?;
     record_known_names(&mut session.renderer, &known_peers);
     let options = builder.options;
     let node_config = NodeConfig {

@@ -1,4 +1,5 @@
-//! The place of the person or script: the same, whether the program runs by itself or acts through another.
+//! Builds the session of stdin, stdout and stderr, and keeps it while the program changes from
+//! acting through a server to running by itself.
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -13,12 +14,11 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, wake};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::exit_policy::{
-    DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, SessionMode,
+    DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, Retention, SessionMode,
 };
 use crate::shell::session::history_worker::HistoryWorker;
 use crate::shell::session::renderer::Renderer;
-use crate::shell::session::session;
-use crate::shell::session::session::{InputFormat, Session};
+use crate::shell::session::session::{InputFormat, Session, SessionParts};
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stdin;
 use crate::shell::stdio::stdin::Stdin;
@@ -26,27 +26,42 @@ use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
 use crate::ui::text;
 
+/// A session and the signals that it handles.
+pub struct ActiveSession {
+    /// The session.
+    pub session: Session,
+    /// The signals, registered with the builder's poll.
+    pub signals: Signals,
+}
+
+/// What a session is built from, and what goes on with it from one program to the next.
 pub struct SessionBuilder {
+    /// The options of this run.
     pub options: Options,
+    /// The command of this run.
     pub mode: SessionMode,
+    /// The poll of the main thread.
     pub poll: Poll,
+    /// Ends the poll's sleep from other threads.
     pub waker: Arc<Waker>,
+    /// The clock of this run.
     pub clock: Clock,
-    /// Whoever sits here since an earlier program.
-    pub existing_session: Option<(Session, Signals)>,
+    /// The session, if the server that it acted through has ended.
+    pub existing_session: Option<ActiveSession>,
 }
 
 impl SessionBuilder {
+    /// A builder without a session.
     pub fn new(
         options: Options,
-        purpose: SessionMode,
+        mode: SessionMode,
         poll: Poll,
         waker: Arc<Waker>,
         clock: Clock,
     ) -> SessionBuilder {
         SessionBuilder {
             options,
-            mode: purpose,
+            mode,
             poll,
             waker,
             clock,
@@ -54,126 +69,146 @@ impl SessionBuilder {
         }
     }
 
-    /// The session, a new one unless it goes on from an earlier program. `age`: milliseconds for which the program it meets others by has run.
+    /// Takes the existing session, or builds one. `uptime_ms`: how long the program that finds
+    /// peers for this session has run; `peers` looks for them so much shorter.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
-    pub fn take_or_build(&mut self, me: &Peer, age: u64) -> Result<(Session, Signals), Failure> {
-        if let Some(seat) = self.existing_session.take() {
-            return Ok(seat);
+    pub fn take_or_build(&mut self, own: &Peer, uptime_ms: u64) -> Result<ActiveSession, Failure> {
+        if let Some(existing) = self.existing_session.take() {
+            return Ok(existing);
         }
-        let session = build_session(self, me, age)?;
+        let session = self.build(own, uptime_ms)?;
         let signals = Signals::register(self.poll.registry(), SIGNALS_TOKEN)
-            .map_err(|error| Failure::io("signals cannot be had", &error))?;
-        Ok((session, signals))
+            .map_err(|error| Failure::io("signals cannot be registered", &error))?;
+        Ok(ActiveSession { session, signals })
     }
-}
 
-fn build_session(desk: &SessionBuilder, me: &Peer, age: u64) -> Result<Session, Failure> {
-    let (options, purpose) = (&desk.options, desk.mode);
-    let waking = || {
-        let waker = Arc::clone(&desk.waker);
+    fn build(&self, own: &Peer, uptime_ms: u64) -> Result<Session, Failure> {
+        let options = &self.options;
+        let is_stdout_terminal = io::stdout().is_terminal();
+        let has_editor = self.mode == SessionMode::Chat
+            && io::stdin().is_terminal()
+            && is_stdout_terminal
+            && !options.json;
+        let stdout = self.open_stdout()?;
+        let stdin = self.open_stdin(has_editor)?;
+        let mut renderer = create_renderer(options, is_stdout_terminal, own);
+        if has_editor {
+            renderer = renderer.with_editor(terminal::width_columns());
+        }
+        let mut exit_policy = ExitPolicy::new(
+            self.mode,
+            self.run_wait_ms(uptime_ms),
+            options.count,
+            match options.is_ephemeral() {
+                true => Retention::Lost,
+                false => Retention::NextRun,
+            },
+            self.clock.now().time,
+        );
+        let text = text_lines(options, &mut exit_policy);
+        Ok(Session::new(SessionParts {
+            exit_policy,
+            own_id: own.id,
+            renderer,
+            echo: options.echo,
+            stdout,
+            stdin,
+            verbosity: options.verbosity,
+            input_format: self.input_format(),
+            required_peers: options.need,
+            backlog: options.backlog,
+            text,
+            history_worker: HistoryWorker::new(Arc::new(self.wake_callback())),
+            to_peer: options.to_peer.clone(),
+            resolve_timeout_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
+        }))
+    }
+
+    fn wake_callback(&self) -> impl Fn() + Send + Sync + 'static {
+        let waker = Arc::clone(&self.waker);
         move || wake(&waker)
-    };
-    let (typing, reading) = (io::stdin().is_terminal(), io::stdout().is_terminal());
-    let editing = purpose == SessionMode::Chat && typing && reading && !options.json;
-    let printer = match purpose {
-        // Its stdout has nothing but what is wrong with a script's lines.
-        SessionMode::Send if !options.json => None,
-        _ => Some(
-            OutputWriter::open(waking())
-                .map_err(|error| Failure::io("stdout cannot be used", &error))?,
-        ),
-    };
-    let reads =
-        purpose == SessionMode::Chat || purpose == SessionMode::Send && options.text.is_none();
-    let keyboard: Option<Stdin> = if editing {
-        RawMode::enter()
-            .map(std::mem::forget)
-            .map_err(|error| Failure::io("the terminal cannot be set up", &error))?;
-        Some(
-            stdin::spawn_key_reader(waking())
-                .map_err(|error| Failure::io("stdin cannot be read", &error))?,
-        )
-    } else if reads {
-        Some(
-            stdin::spawn_line_reader(waking())
-                .map_err(|error| Failure::io("stdin cannot be read", &error))?,
-        )
-    } else {
-        None
-    };
-    let face = create_renderer(options, reading, me);
-    let face = if editing {
-        face.with_editor(terminal::width_columns())
-    } else {
-        face
-    };
-    let language = if options.json {
-        InputFormat::Json
-    } else if options.has_slash_commands || typing && purpose == SessionMode::Chat {
-        InputFormat::Commands
-    } else {
-        InputFormat::Plain
-    };
-    let wait = match purpose {
-        // Who has looked round for that long knows.
-        SessionMode::Peers => Some(
-            options
-                .wait_ms
-                .unwrap_or(DEFAULT_PEERS_WAIT_MS)
-                .saturating_sub(age),
-        ),
-        _ => options.wait_ms,
-    };
-    let mut goal = ExitPolicy::new(
-        purpose,
-        wait,
-        options.count,
-        options.is_ephemeral(),
-        desk.clock.now().time,
-    );
-    let text = text_lines(options, &mut goal)?;
-    Ok(Session::new(session::SessionParts {
-        exit_policy: goal,
-        own_id: me.id,
-        renderer: face,
-        echo: options.echo,
-        stdout: printer,
-        stdin: keyboard,
-        verbosity: options.verbosity,
-        input_format: language,
-        required_peers: options.need,
-        backlog: options.backlog,
-        text,
-        history_worker: HistoryWorker::new(Arc::new(waking())),
-        to_peer: options.to_peer.clone(),
-        wait_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
-    }))
-}
+    }
 
-/// As what is shown on stdout, which is a terminal if somebody is `reading`.
-pub fn create_renderer(options: &Options, reading: bool, me: &Peer) -> Renderer {
-    match (options.json, reading) {
-        (true, _) => Renderer::json(),
-        (false, true) => Renderer::for_terminal(me, options.color != Color::Never),
-        (false, false) if options.color == Color::Always => Renderer::for_terminal(me, true),
-        (false, false) => Renderer::for_pipe(me),
+    /// `send` prints to stdout only the errors of --json.
+    fn open_stdout(&self) -> Result<Option<OutputWriter>, Failure> {
+        if self.mode == SessionMode::Send && !self.options.json {
+            return Ok(None);
+        }
+        OutputWriter::for_stdout(self.wake_callback())
+            .map(Some)
+            .map_err(|error| Failure::io("stdout cannot be used", &error))
+    }
+
+    /// Starts the thread that reads keys for the editor, or lines. `listen`, `peers`, and `send`
+    /// with TEXT read nothing.
+    fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
+        let reads_lines = match self.mode {
+            SessionMode::Chat => true,
+            SessionMode::Send => self.options.text.is_none(),
+            SessionMode::Listen | SessionMode::Peers => false,
+        };
+        let stdin = if has_editor {
+            // Raw mode outlives this function: the end of the session restores the terminal.
+            RawMode::enter()
+                .map(std::mem::forget)
+                .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;
+            stdin::spawn_key_reader(self.wake_callback())
+        } else if reads_lines {
+            stdin::spawn_line_reader(self.wake_callback())
+        } else {
+            return Ok(None);
+        };
+        stdin
+            .map(Some)
+            .map_err(|error| Failure::io("stdin cannot be read", &error))
+    }
+
+    fn input_format(&self) -> InputFormat {
+        let is_typed = self.mode == SessionMode::Chat && io::stdin().is_terminal();
+        if self.options.json {
+            InputFormat::Json
+        } else if self.options.has_slash_commands || is_typed {
+            InputFormat::Commands
+        } else {
+            InputFormat::Plain
+        }
+    }
+
+    /// --wait of this run. A server that has looked for peers for a while has found most of them.
+    fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
+        let wait_ms = self.options.wait_ms;
+        match self.mode {
+            SessionMode::Peers => Some(
+                wait_ms
+                    .unwrap_or(DEFAULT_PEERS_WAIT_MS)
+                    .saturating_sub(uptime_ms),
+            ),
+            _ => wait_ms,
+        }
     }
 }
 
-/// The lines of TEXT. One that cannot be said is told of and left out, as of stdin.
-fn text_lines(options: &Options, goal: &mut ExitPolicy) -> Result<Option<Lines>, Failure> {
+/// The renderer for the events of a run; `is_terminal`: stdout is a terminal.
+pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
+    match (options.json, is_terminal) {
+        (true, _) => Renderer::json(),
+        (false, true) => Renderer::for_terminal(own, options.color != Color::Never),
+        (false, false) if options.color == Color::Always => Renderer::for_terminal(own, true),
+        (false, false) => Renderer::for_pipe(own),
+    }
+}
+
+/// The lines of TEXT. A line that cannot be sent is reported and left out, as one of stdin.
+fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
     let mut lines = Lines::default();
     for (i, line) in options.text_lines().enumerate() {
         if let Err(error) = lines.push(line) {
-            goal.record_refusal();
-            let _ = writeln!(
-                io::stderr(),
-                "{}",
-                text::format_diagnostic(&format!("line {}: {error}", i + 1))
-            );
+            exit_policy.record_refusal();
+            let message = text::format_diagnostic(&format!("line {}: {error}", i + 1));
+            let _ = writeln!(io::stderr(), "{message}");
         }
     }
-    Ok(options.text.is_some().then_some(lines))
+    options.text.is_some().then_some(lines)
 }

@@ -1,262 +1,343 @@
-//! What this run is for: when it is over, and with which exit status.
+//! Decides when a run is over, and with which exit status.
 use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::shell::config::exit_status::ExitStatus;
 
-/// How long `peers` looks if nothing else is said, in milliseconds.
+/// How long `peers` looks for peers without --wait, in milliseconds.
 pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
-/// How long delivery is waited for if nothing else is said, in milliseconds.
+/// How long a run waits for delivery without --wait, in milliseconds.
 pub const DEFAULT_DELIVERY_WAIT_MS: u64 = 10_000;
 
+/// What a session is for: the command that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionMode {
-    /// Say what comes from stdin, print the transcript.
+    /// Sends the lines of stdin and prints the transcript.
     Chat,
-    /// Say, wait until it has arrived, leave.
+    /// Sends lines, waits for their delivery, and ends.
     Send,
-    /// Print the transcript.
+    /// Prints the transcript.
     Listen,
-    /// Look who is there.
+    /// Lists the peers that it finds within a time.
     Peers,
 }
 
+impl SessionMode {
+    /// The command prints the transcript.
+    pub fn prints_transcript(self) -> bool {
+        matches!(self, SessionMode::Chat | SessionMode::Listen)
+    }
+}
+
+/// What becomes of lines that are not delivered when the run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// They are lost: an ephemeral run stores in memory only.
+    Lost,
+    /// The program that this one is attached to sends them.
+    Server,
+    /// They are stored, and the next run in this directory sends them.
+    NextRun,
+}
+
+/// The end of a run: its status, and a sentence for stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// With what the program exits.
+    pub status: ExitStatus,
+    /// What was not achieved, and what becomes of the lines.
+    pub message: Option<String>,
+}
+
+/// Whether more input may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InputState {
+    Open,
+    /// No peer is linked and the store is full, so no line can be accepted. A run that waits for
+    /// delivery waits no longer than until then, because stdin may never end.
+    Blocked {
+        until: Option<Time>,
+    },
+    /// Delivery is awaited until then.
+    Ended {
+        until: Time,
+    },
+}
+
+/// How far the run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndState {
+    Running,
+    /// /quit in a script: ends with the status that the refusals so far call for.
+    Quitting,
+    /// Ends as soon as stdout has taken its last lines.
+    Ended(ExitStatus),
+    /// Ends at once.
+    Aborted(ExitStatus),
+}
+
+/// The state from which the end of one run is decided.
 pub struct ExitPolicy {
+    /// The command.
     pub mode: SessionMode,
-    /// Milliseconds: for delivery after the end of input, or for the whole run.
+    /// What becomes of lines that are not delivered.
+    pub retention: Retention,
+    /// --wait, in milliseconds: for delivery after the end of input, or for the whole run.
     wait_ms: Option<u64>,
-    /// Chat lines to be printed before `listen` is done.
+    /// Chat lines that `listen --count` has still to print.
     remaining_lines: Option<u64>,
-    ephemeral: bool,
-    /// It acts through a program that stays when this one ends.
-    pub is_attached: bool,
-    /// Nobody is there, and the store has no room for more: it was told, and stdin waits.
-    is_blocked: bool,
-    /// When waiting ends.
-    deadline: Option<Time>,
-    /// No more input will come.
-    has_input_ended: bool,
+    /// When `listen` or `peers` ends.
+    run_deadline: Option<Time>,
+    input: InputState,
+    end: EndState,
     is_delivery_complete: bool,
-    /// Lines were refused.
+    /// A line or a command was refused.
     has_refused: bool,
-    /// A name that was written to came with a key that is not bound to it.
+    /// A recipient presented a key that is not bound to its name.
     has_key_mismatch: bool,
-    /// Somebody was linked at some time.
+    /// A peer was linked at some time.
     has_linked: bool,
-    exit_status: Option<ExitStatus>,
-    /// A script said to end it.
-    is_quitting: bool,
-    /// Stdout is not waited for.
-    is_aborted: bool,
 }
 
 impl ExitPolicy {
-    /// `wait` in milliseconds; for `listen` and `peers` it counts from `now`.
+    /// A run that begins `now`. `listen` and `peers` end after `wait_ms`; `listen` also ends after
+    /// `line_limit` chat lines.
     pub fn new(
-        purpose: SessionMode,
-        wait: Option<u64>,
-        count: Option<u64>,
-        ephemeral: bool,
+        mode: SessionMode,
+        wait_ms: Option<u64>,
+        line_limit: Option<u64>,
+        retention: Retention,
         now: Time,
     ) -> ExitPolicy {
-        let deadline = match purpose {
-            SessionMode::Listen => wait.map(|ms| now + ms),
-            SessionMode::Peers => Some(now + wait.unwrap_or(DEFAULT_PEERS_WAIT_MS)),
+        let run_deadline = match mode {
+            SessionMode::Listen => wait_ms.map(|ms| now + ms),
+            SessionMode::Peers => Some(now + wait_ms.unwrap_or(DEFAULT_PEERS_WAIT_MS)),
             SessionMode::Chat | SessionMode::Send => None,
         };
         ExitPolicy {
-            mode: purpose,
-            wait_ms: wait,
-            remaining_lines: count,
-            ephemeral,
-            is_attached: false,
-            is_blocked: false,
-            deadline,
-            has_input_ended: false,
+            mode,
+            retention,
+            wait_ms,
+            remaining_lines: line_limit,
+            run_deadline,
+            input: InputState::Open,
+            end: EndState::Running,
             is_delivery_complete: false,
             has_refused: false,
             has_key_mismatch: false,
             has_linked: false,
-            exit_status: None,
-            is_quitting: false,
-            is_aborted: false,
         }
     }
 
-    /// No more will be said.
+    fn delivery_deadline(&self, now: Time) -> Time {
+        now + self.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS)
+    }
+
+    /// Notes the end of input. The wait for delivery begins.
     pub fn record_input_end(&mut self, now: Time) {
-        self.has_input_ended = true;
-        self.deadline = Some(now + self.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS));
+        self.input = InputState::Ended {
+            until: self.delivery_deadline(now),
+        };
     }
 
-    /// `stuck`: nobody is there, and the store has no room for more. One who waits for delivery does so from then on, too: stdin may
-    /// never end. Gives what stderr should say.
-    pub fn update_blocked(&mut self, now: Time, stuck: bool) -> Option<&'static str> {
-        let before = std::mem::replace(&mut self.is_blocked, stuck);
-        if self.has_input_ended || before == stuck {
-            return None;
-        }
+    /// Notes whether the input is blocked: no peer is linked and the store is full. Gives the
+    /// sentence for stderr when that begins.
+    pub fn update_blocked(&mut self, now: Time, is_blocked: bool) -> Option<&'static str> {
         let waits = match self.mode {
             SessionMode::Send => true,
             SessionMode::Chat => self.wait_ms.is_some(),
             SessionMode::Listen | SessionMode::Peers => return None,
         };
-        let until = stuck.then(|| now + self.wait_ms.unwrap_or(10_000));
-        self.deadline = until.filter(|_| waits);
-        stuck.then_some("nobody is there, and there is no room for more: stdin waits")
+        match (self.input, is_blocked) {
+            (InputState::Open, true) => {
+                let until = waits.then(|| self.delivery_deadline(now));
+                self.input = InputState::Blocked { until };
+                Some("no peer is connected and the store is full: stdin waits")
+            }
+            (InputState::Blocked { .. }, false) => {
+                self.input = InputState::Open;
+                None
+            }
+            _ => None,
+        }
     }
 
+    /// No more input will come.
     pub fn has_input_ended(&self) -> bool {
-        self.has_input_ended
+        matches!(self.input, InputState::Ended { .. })
     }
 
+    /// Notes a refused line or command: the run ends with status 1 instead of 0.
     pub fn record_refusal(&mut self) {
         self.has_refused = true;
     }
 
+    /// Notes that a recipient's key is not the one bound to its name: status 77.
     pub fn record_key_mismatch(&mut self) {
         self.has_key_mismatch = true;
     }
 
+    /// Notes that a peer is linked: missing delivery then is status 75, not 69.
     pub fn record_linked_peer(&mut self) {
         self.has_linked = true;
     }
 
+    /// Notes that the required peers have acknowledged all lines.
     pub fn record_delivery_complete(&mut self) {
         self.is_delivery_complete = true;
     }
 
-    /// Ends the run with this status, unless it has ended already.
+    /// Ends the run with this status, unless it has one already.
     pub fn end(&mut self, status: ExitStatus) {
-        self.exit_status.get_or_insert(status);
-    }
-
-    /// Ends the run, with a status that tells of what was refused.
-    pub fn quit(&mut self) {
-        self.is_quitting = true;
-    }
-
-    /// Ends the run at once, also one that ends already and waits for the reader of stdout. The first status of these counts.
-    pub fn abort(&mut self, status: ExitStatus) {
-        if !std::mem::replace(&mut self.is_aborted, true) {
-            self.exit_status = Some(status);
+        if let EndState::Running | EndState::Quitting = self.end {
+            self.end = EndState::Ended(status);
         }
     }
 
+    /// Ends the run with the status that the refusals so far call for.
+    pub fn quit(&mut self) {
+        if self.end == EndState::Running {
+            self.end = EndState::Quitting;
+        }
+    }
+
+    /// Ends the run without waiting for the reader of stdout, also a run that has ended already.
+    /// The first status given here stays.
+    pub fn abort(&mut self, status: ExitStatus) {
+        if !self.is_aborted() {
+            self.end = EndState::Aborted(status);
+        }
+    }
+
+    /// The run ends without waiting for the reader of stdout.
     pub fn is_aborted(&self) -> bool {
-        self.is_aborted
+        matches!(self.end, EndState::Aborted(_))
     }
 
+    /// The run takes no more input: it has ended or is quitting.
     pub fn has_ended(&self) -> bool {
-        self.exit_status.is_some() || self.is_quitting
+        self.end != EndState::Running
     }
 
-    /// That of the run that ended.
+    /// The status of the run, once it has one.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.exit_status
+        match self.end {
+            EndState::Running | EndState::Quitting => None,
+            EndState::Ended(status) | EndState::Aborted(status) => Some(status),
+        }
     }
 
-    /// Chat lines that `listen` may still print; `None`: as many as come.
+    /// Chat lines that `listen --count` may still print; `None`: no limit.
     pub fn remaining_lines(&self) -> Option<u64> {
         self.remaining_lines
     }
 
-    /// Lines of this run were printed.
+    /// Counts printed chat lines of this run; `listen --count` ends with the last one.
     pub fn record_printed_lines(&mut self, lines: u64) {
-        if let Some(count) = &mut self.remaining_lines {
-            *count = count.saturating_sub(lines);
-            // What was stored in time may be shown after it.
-            if *count == 0 && matches!(self.exit_status, None | Some(ExitStatus::TimedOut)) {
-                self.exit_status = Some(ExitStatus::Success);
-            }
+        let Some(remaining) = &mut self.remaining_lines else {
+            return;
+        };
+        *remaining = remaining.saturating_sub(lines);
+        // Lines stored before the time ran out may be printed after it.
+        if *remaining == 0 && matches!(self.exit_status(), None | Some(ExitStatus::TimedOut)) {
+            self.end = EndState::Ended(ExitStatus::Success);
         }
     }
 
+    /// When the run ends at the latest, or waits no longer for delivery.
     pub fn deadline(&self) -> Option<Time> {
-        self.deadline
+        match self.input {
+            InputState::Open => self.run_deadline,
+            InputState::Blocked { until } => until,
+            InputState::Ended { until } => Some(until),
+        }
     }
 
-    /// The exit status, once the run is over, and what stderr should say. `stored`: all that was said so far is.
+    /// How the run ends, once it is over. `is_all_stored`: the core has stored every line given
+    /// to it.
     pub fn decide(
         &mut self,
         now: Time,
-        stored: bool,
+        is_all_stored: bool,
         delivery: impl FnOnce() -> Delivery,
-    ) -> Option<(ExitStatus, Option<String>)> {
-        if let Some(status) = self.exit_status {
-            return Some((status, None));
+    ) -> Option<Exit> {
+        if let Some(status) = self.exit_status() {
+            return Some(Exit {
+                status,
+                message: None,
+            });
         }
-        let bad = match (self.has_key_mismatch, self.has_refused) {
-            (true, _) => Some(ExitStatus::KeyMismatch),
-            (false, true) => Some(ExitStatus::GeneralError),
-            (false, false) => None,
-        };
-        if self.is_quitting || self.has_input_ended && self.is_delivery_complete {
-            return Some((bad.unwrap_or(ExitStatus::Success), None));
+        let is_done = self.has_input_ended() && self.is_delivery_complete;
+        if is_done || self.end == EndState::Quitting {
+            return Some(self.exit_unless_refused(ExitStatus::Success, None));
         }
-        if self.deadline.is_none_or(|at| at > now) {
+        if self.deadline().is_none_or(|at| at > now) {
             return None;
         }
-        match self.mode {
-            SessionMode::Listen => {
-                let status = if self.remaining_lines.is_some() {
-                    ExitStatus::TimedOut
-                } else {
-                    ExitStatus::Success
-                };
-                Some((bad.unwrap_or(status), None))
+        Some(match self.mode {
+            SessionMode::Listen if self.remaining_lines.is_some() => {
+                self.exit_unless_refused(ExitStatus::TimedOut, None)
             }
-            SessionMode::Peers => {
-                let status = if self.has_linked {
-                    ExitStatus::Success
-                } else {
-                    ExitStatus::NoPeer
-                };
-                Some((bad.unwrap_or(status), None))
+            SessionMode::Listen => self.exit_unless_refused(ExitStatus::Success, None),
+            SessionMode::Peers if self.has_linked => {
+                self.exit_unless_refused(ExitStatus::Success, None)
             }
-            SessionMode::Chat | SessionMode::Send if !stored => {
-                let sentence = "what was said last could not be stored, and is gone";
-                Some((ExitStatus::GeneralError, Some(sentence.to_owned())))
-            }
-            SessionMode::Chat | SessionMode::Send => {
-                let delivery = delivery();
-                if delivery.is_settled {
-                    return Some((bad.unwrap_or(ExitStatus::Success), None));
-                }
-                let status = if self.has_linked {
-                    ExitStatus::PartialDelivery
-                } else {
-                    ExitStatus::NoPeer
-                };
-                let sentence = self.undelivered_message(&delivery);
-                let rest = match self.has_input_ended {
-                    true => "",
-                    false => ", and the rest of stdin was not taken",
-                };
-                Some((bad.unwrap_or(status), Some(sentence + rest)))
-            }
-        }
+            SessionMode::Peers => self.exit_unless_refused(ExitStatus::NoPeer, None),
+            SessionMode::Chat | SessionMode::Send if !is_all_stored => Exit {
+                status: ExitStatus::GeneralError,
+                message: Some("the last lines could not be stored, and are lost".to_owned()),
+            },
+            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(&delivery()),
+        })
     }
 
-    /// Why not all has arrived, and what becomes of it.
-    fn undelivered_message(&self, delivery: &Delivery) -> String {
-        let fate = match (self.ephemeral, self.is_attached) {
-            (true, _) => "it is gone with this program",
-            (false, true) => "it is stored, and the program that runs here goes on with it",
-            (false, false) => "it is stored and goes out with the next run",
+    /// Refusals decide the status before anything else does.
+    fn exit_unless_refused(&self, status: ExitStatus, message: Option<String>) -> Exit {
+        let status = match (self.has_key_mismatch, self.has_refused) {
+            (true, _) => ExitStatus::KeyMismatch,
+            (false, true) => ExitStatus::GeneralError,
+            (false, false) => status,
         };
-        let held = delivery.acked_peers;
-        // Who is yet to come, or to stay, is needed too.
-        let needed = delivery.required_peers.max(held + 1);
+        Exit { status, message }
+    }
+
+    /// The time for delivery is over.
+    fn exit_undelivered(&self, delivery: &Delivery) -> Exit {
+        if delivery.is_settled {
+            return self.exit_unless_refused(ExitStatus::Success, None);
+        }
+        let status = match self.has_linked {
+            true => ExitStatus::PartialDelivery,
+            false => ExitStatus::NoPeer,
+        };
+        let mut message = self.undelivered_message(delivery);
+        if !self.has_input_ended() {
+            message.push_str(", and the rest of stdin was not read");
+        }
+        self.exit_unless_refused(status, Some(message))
+    }
+
+    /// Why not all lines are delivered, and what becomes of them.
+    fn undelivered_message(&self, delivery: &Delivery) -> String {
+        let fate = match self.retention {
+            Retention::Lost => "the lines are lost with this program",
+            Retention::Server => "the lines are stored, and sent by the p2pchat that runs here",
+            Retention::NextRun => "the lines are stored, and sent by the next run",
+        };
+        let acked = delivery.acked_peers;
+        // One more peer is needed even if all linked ones have acknowledged: one that is away, or
+        // that left.
+        let required = delivery.required_peers.max(acked + 1);
         match (self.has_linked, delivery.linked_peers) {
-            (false, _) => format!("nobody is there: {fate}"),
-            (true, 0) => format!("nobody for whom it is meant is linked: {fate}"),
-            _ => format!("not everyone holds it yet ({held} of {needed} hold it): {fate}"),
+            (false, _) => format!("no peer is connected: {fate}"),
+            (true, 0) => format!("no recipient is connected: {fate}"),
+            _ => format!("{acked} of {required} peers have received all lines: {fate}"),
         }
     }
 
-    /// What stderr should say at an end that waits for nobody, if something is lost by it.
+    /// The sentence for stderr if a run that ends without waiting loses lines.
     pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
-        if !self.ephemeral || self.exit_status == Some(ExitStatus::StdoutClosed) {
+        if self.retention != Retention::Lost || self.exit_status() == Some(ExitStatus::StdoutClosed)
+        {
             return None;
         }
         let delivery = delivery();

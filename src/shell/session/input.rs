@@ -1,4 +1,5 @@
-//! The part of a session that reads stdin: lines and keys become requests, and requests become commands of the core.
+//! The part of a session that reads stdin: lines and keys become requests, and requests become
+//! commands for the core.
 use std::io::{self, IsTerminal};
 
 use crossbeam_channel::TryRecvError;
@@ -9,46 +10,58 @@ use crate::base::event::Command;
 use crate::base::name::{FolderName, Room};
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::command_queue::QueuedCommand;
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::history_query::HistoryQuery;
-use crate::shell::session::session::{InputFormat, Session};
+use crate::shell::session::session::{InputFormat, QueuedRequest, Session};
 use crate::shell::stdio::line_splitter::LineBlock;
-use crate::shell::stdio::stdin::{Stdin, StdinEvent};
+use crate::shell::stdio::stdin::StdinEvent;
 use crate::shell::store::store::Store;
 use crate::ui::command::{self, HELP, UserCommand};
 use crate::ui::editor::EditOutcome;
 use crate::ui::json;
 
-/// Commands typed while an answer from the history is awaited, at most.
+/// Requests that a person may type while a history query runs.
 const QUEUED_REQUESTS_MAX: usize = 64;
-/// Lines that /history and /search show, at most: the last ones.
+/// Lines that /history shows at most: the last ones.
 const HISTORY_LINES_MAX: u64 = 1000;
+/// Lines that /search shows at most: the last ones.
 const SEARCH_LINES_MAX: u64 = 100;
 
 impl Session {
-    /// There is something to be taken from stdin now.
-    pub fn has_input(&self, takes: bool) -> bool {
-        let came = |keyboard: &Stdin| !keyboard.events.is_empty();
-        let waiting = match self.blocked_input {
-            Some(_) => takes,
-            None => self.stdin.as_ref().is_some_and(came) || self.is_text_exhausted(),
-        };
-        let waiting = waiting && !self.exit_policy.has_ended();
-        !self.commands.is_empty()
-            || waiting && self.pending_output.is_empty() && !self.is_request_queue_full()
+    /// Whether the next event of stdin may be handled: everything before it is done or on its
+    /// way, and its replies have room.
+    fn can_read_input(&self) -> bool {
+        !self.exit_policy.has_ended()
+            && self.commands.is_empty()
+            && self.pending_output.is_empty()
+            && !self.is_request_queue_full()
     }
 
-    /// Until it is answered, or begun, nothing more is taken from stdin. A person may go on typing.
+    /// Whether the next turn has work for this session, so that the poll must not sleep.
+    /// `can_accept`: the store accepts lines now.
+    pub fn has_input(&self, can_accept: bool) -> bool {
+        let is_input_waiting = match (&self.blocked_input, &self.stdin) {
+            (Some(_), _) => can_accept,
+            (None, Some(stdin)) => !stdin.events.is_empty(),
+            (None, None) => self.is_text_exhausted(),
+        };
+        !self.commands.is_empty() || is_input_waiting && self.can_read_input()
+    }
+
+    /// Requests wait for a history query. A person may go on typing meanwhile, a script is read
+    /// no further.
     fn is_request_queue_full(&self) -> bool {
-        let most = match self.renderer.has_editor() {
+        let limit = match self.renderer.has_editor() {
             true => QUEUED_REQUESTS_MAX,
             false => 1,
         };
-        self.requests.len() >= most
+        self.requests.len() >= limit
     }
 
-    /// What stdin asks for next. At most one block of lines a turn is taken, and none unless the store `takes` lines.
-    pub fn read_input(&mut self, now: Now, takes: bool) {
+    /// Handles the next event of stdin: at most one block of lines a turn, and none unless the
+    /// store `can_accept` lines.
+    pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
         }
@@ -58,38 +71,34 @@ impl Session {
             self.has_listed_peers = true;
             self.commands.push(Command::Peers);
         }
-        if !self.commands.is_empty()
-            || !self.pending_output.is_empty()
-            || self.is_request_queue_full()
-        {
+        if !self.can_read_input() {
             return;
         }
-        match self.blocked_input.take() {
-            Some(block) if takes => return self.handle_lines(block),
-            Some(block) => {
-                self.blocked_input = Some(block);
-                return;
-            }
-            None => {}
+        if let Some(block) = self.blocked_input.take_if(|_| can_accept) {
+            return self.handle_lines(block);
         }
-        let typed = match self.stdin.as_ref().map(|k| k.events.try_recv()) {
-            Some(Ok(typed)) => typed,
+        if self.blocked_input.is_some() {
+            return;
+        }
+        let event = match self.stdin.as_ref().map(|stdin| stdin.events.try_recv()) {
+            Some(Ok(event)) => event,
             Some(Err(TryRecvError::Disconnected)) => StdinEvent::End,
             Some(Err(TryRecvError::Empty)) => return,
             // `send` with TEXT, `listen` and `peers` read nothing.
             None if self.is_text_exhausted() => StdinEvent::End,
             None => return,
         };
-        match typed {
-            StdinEvent::Lines(block) if takes => self.handle_lines(block),
+        match event {
+            StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
             StdinEvent::Lines(block) => self.blocked_input = Some(block),
             StdinEvent::Key(key) => self.handle_key(key),
-            // A terminal that hung up is no more than that.
+            // A terminal fails when it hangs up; the end of input follows and is handled below.
             StdinEvent::Failed(_) if self.is_stdin_terminal => {}
             StdinEvent::Failed(kind) => {
                 self.warn(&format!("stdin cannot be read: {kind}"));
                 self.exit_policy.record_refusal();
             }
+            // A terminal that hung up is a terminal no more.
             StdinEvent::End if self.is_stdin_terminal && !io::stdin().is_terminal() => {
                 self.stdin = None;
                 self.exit_policy.abort(ExitStatus::Hangup);
@@ -102,120 +111,49 @@ impl Session {
         }
     }
 
-    /// `send` with TEXT is at its end as soon as that is said: nothing comes from stdin to tell so.
+    /// `send` with TEXT has no stdin whose end could be read: its input ends with TEXT.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()
             && !self.exit_policy.has_input_ended()
     }
 
+    /// `peers` has not asked for its list yet.
     pub(super) fn is_waiting_for_peers(&self) -> bool {
         self.exit_policy.mode == SessionMode::Peers && !self.has_listed_peers
     }
 
-    /// Are lines waiting that have not been published yet?
+    /// Lines wait that the core has not got yet.
     pub fn has_unsent_lines(&self) -> bool {
         self.commands.has_lines()
     }
 
-    /// A reader is looked for no longer than this run lasts: then there is time to store the lines.
+    /// The next command for the core. The search for a recipient ends with the run's deadline, so
+    /// that the lines can still be stored.
     pub fn next_command(&mut self, now: Time) -> Option<Command> {
-        let (mut command, lines) = self.commands.pop().unzip();
-        self.lines_in_progress = lines.unwrap_or_default();
-        if let (
-            Some(Command::SendToPeer {
-                timeout_ms: within, ..
-            }),
-            Some(until),
-        ) = (&mut command, self.exit_policy.deadline())
+        self.lines_in_progress.clear();
+        let QueuedCommand {
+            mut command,
+            line_numbers,
+        } = self.commands.pop()?;
+        self.lines_in_progress = line_numbers;
+        if let Command::SendToPeer { timeout_ms, .. } = &mut command
+            && let Some(deadline) = self.exit_policy.deadline()
         {
-            *within = until.ms_since(now).min(*within);
+            *timeout_ms = deadline.ms_since(now).min(*timeout_ms);
         }
-        command
+        Some(command)
     }
 
-    fn handle_lines(&mut self, block: LineBlock) {
-        let refused = block.rejected.iter();
-        let refused = refused.map(|(number, error)| (*number, error.to_string()));
-        self.report_line_errors(ErrorCode::InvalidLine, refused);
-        if self.input_format == InputFormat::Plain {
-            if !block.lines.is_empty() {
-                self.commands.push_lines(block.lines);
-            }
-            return;
-        }
-        let mut bad = Vec::new();
-        let mut requests = Vec::new();
-        for (number, line) in block.numbered_lines() {
-            let request = if self.input_format == InputFormat::Json {
-                json::parse(line)
-            } else {
-                command::parse(line)
-            };
-            match request {
-                Ok(request) => requests.push((Some(number), request)),
-                Err(sentence) => bad.push((number, sentence)),
-            }
-        }
-        self.report_line_errors(ErrorCode::InvalidLine, bad.into_iter());
-        self.requests.extend(requests);
-        self.start_requests();
-    }
-
-    fn handle_key(&mut self, key: Key) {
-        match self.renderer.handle_key(key) {
-            EditOutcome::Edited | EditOutcome::Rejected => self.print_lines(Vec::new()),
-            EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
-            EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
-            EditOutcome::Line(line) => {
-                self.print_lines(Vec::new());
-                if line.is_empty() {
-                    return;
-                }
-                match command::parse(&line) {
-                    Ok(request) => {
-                        self.requests.push_back((None, request));
-                        self.start_requests();
-                    }
-                    Err(sentence) => self.warn(&sentence),
-                }
-            }
-        }
-    }
-
-    /// Begins what was asked for, up to the next look into the history.
-    pub(super) fn start_requests(&mut self) {
-        while !self.exit_policy.has_ended()
-            && let Some((line, request)) = self.requests.pop_front()
-        {
-            if matches!(request, UserCommand::History(_) | UserCommand::Search(_)) {
-                self.requests.push_front((line, request));
-                break;
-            }
-            self.start_request(request, line);
-        }
-    }
-
-    fn start_request(&mut self, request: UserCommand, line: Option<u64>) {
-        match request {
-            UserCommand::Core(command) => self.commands.push_from_line(command, line),
-            UserCommand::Help if self.renderer.is_json() => self.warn(&HELP.replace('\n', "; ")),
-            UserCommand::Help => self.show_message(HELP.as_bytes().to_vec()),
-            UserCommand::Quit if self.is_stdin_terminal => {
-                self.exit_policy.end(ExitStatus::Success)
-            }
-            UserCommand::Quit => self.exit_policy.quit(),
-            // They wait for their turn: see `go_on`.
-            UserCommand::History(_) | UserCommand::Search(_) => {}
-        }
-    }
-
-    /// What is asked for by other ways than stdin.
+    /// Queues commands that came by another way than stdin.
     pub fn queue_commands(&mut self, commands: Vec<Command>) {
-        commands.into_iter().for_each(|c| self.commands.push(c));
+        for command in commands {
+            self.commands.push(command);
+        }
     }
 
-    /// What another program was asked for, and will not do any more, is to be done before all else.
+    /// Queues, before all others, commands that a server was asked for and has not done. After
+    /// the end of input, delivery is asked for anew.
     pub fn queue_commands_first(&mut self, commands: Vec<Command>) {
         for command in commands.into_iter().rev() {
             self.commands.push_front(command);
@@ -223,25 +161,111 @@ impl Session {
         self.is_finish_due |= self.exit_policy.has_input_ended();
     }
 
-    /// Looks into the history, once all that was asked for before is done.
-    pub fn poll_history_query(&mut self, now: Now, store: &Store, spoken: Option<&Room>) {
+    fn handle_lines(&mut self, block: LineBlock) {
+        let rejected = block.rejected.iter();
+        let rejected = rejected.map(|(number, error)| (*number, error.to_string()));
+        self.report_line_errors(ErrorCode::InvalidLine, rejected);
+        if self.input_format == InputFormat::Plain {
+            if !block.lines.is_empty() {
+                self.commands.push_lines(block.lines);
+            }
+            return;
+        }
+        let mut errors = Vec::new();
+        for (number, line) in block.numbered_lines() {
+            let parsed = match self.input_format {
+                InputFormat::Json => json::parse(line),
+                _ => command::parse(line),
+            };
+            match parsed {
+                Ok(command) => self.requests.push_back(QueuedRequest {
+                    line_number: Some(number),
+                    command,
+                }),
+                Err(message) => errors.push((number, message)),
+            }
+        }
+        self.report_line_errors(ErrorCode::InvalidLine, errors.into_iter());
+        self.start_requests();
+    }
+
+    fn handle_key(&mut self, key: Key) {
+        match self.renderer.handle_key(key) {
+            EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
+            EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
+            EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
+            EditOutcome::Line(line) => {
+                self.redraw_editor();
+                if line.is_empty() {
+                    return;
+                }
+                match command::parse(&line) {
+                    Ok(command) => {
+                        self.requests.push_back(QueuedRequest {
+                            line_number: None,
+                            command,
+                        });
+                        self.start_requests();
+                    }
+                    Err(message) => self.warn(&message),
+                }
+            }
+        }
+    }
+
+    /// Starts requests in order, up to the first history query: that one runs alone, so that its
+    /// answer stands where it was asked for.
+    fn start_requests(&mut self) {
+        let is_query = |command: &UserCommand| {
+            matches!(command, UserCommand::History(_) | UserCommand::Search(_))
+        };
+        while !self.exit_policy.has_ended()
+            && let Some(request) = self
+                .requests
+                .pop_front_if(|request| !is_query(&request.command))
+        {
+            self.start_request(request);
+        }
+    }
+
+    fn start_request(&mut self, request: QueuedRequest) {
+        match request.command {
+            UserCommand::Core(command) => {
+                self.commands.push_from_line(command, request.line_number);
+            }
+            UserCommand::Help if self.renderer.is_json() => self.warn(&HELP.replace('\n', "; ")),
+            UserCommand::Help => self.show_message(HELP.as_bytes().to_vec()),
+            UserCommand::Quit if self.is_stdin_terminal => {
+                self.exit_policy.end(ExitStatus::Success);
+            }
+            UserCommand::Quit => self.exit_policy.quit(),
+            // `poll_history_query` starts these.
+            UserCommand::History(_) | UserCommand::Search(_) => {}
+        }
+    }
+
+    /// Starts the history query that is first in the queue once all commands before it are done,
+    /// and prints its answer when it is there.
+    pub fn poll_history_query(&mut self, now: Now, store: &Store, current_room: Option<&Room>) {
         match self.history_worker.take_result() {
-            Some(answer) => {
+            Some(result) => {
                 self.requests.pop_front();
-                match answer {
-                    Ok(lines) if self.renderer.is_json() => self.print_lines(lines),
-                    Ok(lines) => self.show_message(lines),
+                match result {
+                    Ok(lines) => self.show_reply(lines),
                     Err(error) => self.warn(&format!("the history cannot be read: {error}")),
                 }
                 self.start_requests();
             }
-            None if self.history_worker.is_busy() || !self.commands.is_empty() => return,
+            None if self.history_worker.is_busy() => return,
             None => {}
         }
-        let query = match self.requests.front().map(|(_, request)| request) {
+        if !self.commands.is_empty() {
+            return;
+        }
+        let query = match self.requests.front().map(|request| &request.command) {
             Some(UserCommand::History(lines)) => HistoryQuery {
-                // In no room nothing is spoken in: then of all.
-                folders: spoken.into_iter().map(FolderName::from).collect(),
+                // Outside of all rooms, the history of all.
+                folders: current_room.into_iter().map(FolderName::from).collect(),
                 limit: Some(*lines.min(&HISTORY_LINES_MAX)),
                 ..HistoryQuery::default()
             },
@@ -252,13 +276,7 @@ impl Session {
             },
             _ => return,
         };
-        if self.commands.is_empty() {
-            self.history_worker.submit(
-                store,
-                query,
-                self.renderer.clone_without_editor(),
-                now.wall,
-            );
-        }
+        self.history_worker
+            .submit(store, query, self.renderer.clone_without_editor(), now.wall);
     }
 }

@@ -1,4 +1,4 @@
-//! The part of a session that writes: lines for stdout and sentences for stderr.
+//! The part of a session that writes: lines to stdout, diagnostics to stderr.
 use std::io::{self, ErrorKind, IsTerminal};
 
 use crate::base::error_code::ErrorCode;
@@ -9,24 +9,32 @@ use crate::shell::store::store::Store;
 use crate::ui::{json, text};
 
 impl Session {
-    /// Lines for stdout that do not come from the history.
+    /// Prints lines that are no part of the transcript. Those that stdout has no room for wait.
     pub(super) fn print_lines(&mut self, lines: Vec<u8>) {
-        let Some(printer) = &self.stdout else {
+        let Some(stdout) = &self.stdout else {
             return;
         };
-        if !lines.is_empty() && (!self.pending_output.is_empty() || !printer.can_accept()) {
+        if !lines.is_empty() && (!self.pending_output.is_empty() || !stdout.can_accept()) {
             self.pending_output.extend_from_slice(&lines);
         } else {
             self.transcript
-                .print_untracked(lines, &mut self.renderer, printer);
+                .print_untracked(lines, &mut self.renderer, stdout);
         }
     }
 
-    /// A sentence for stderr.
+    /// Draws the editor's line again, if there is an editor.
+    pub(super) fn redraw_editor(&mut self) {
+        if self.renderer.has_editor() {
+            self.print_lines(Vec::new());
+        }
+    }
+
+    /// Prints one sentence to stderr, after the program's name.
     pub fn warn(&mut self, sentence: &str) {
         self.print_diagnostic(&text::format_diagnostic(sentence));
     }
 
+    /// Prints formatted lines to stderr; above the editor's line if they would disturb it.
     pub(super) fn print_diagnostic(&mut self, line: &str) {
         if self.renderer.has_editor() && io::stderr().is_terminal() {
             self.print_lines(format!("{line}\n").into_bytes());
@@ -35,67 +43,66 @@ impl Session {
         }
     }
 
-    /// Lines by their numbers, and what is wrong with each. One block may have thousands, so they are said in one piece.
+    /// Reports what is wrong with which lines of stdin. The reports are printed as one piece: a
+    /// block may have thousands of bad lines.
     pub(super) fn report_line_errors(
         &mut self,
         code: ErrorCode,
-        bad: impl Iterator<Item = (u64, String)>,
+        errors: impl Iterator<Item = (u64, String)>,
     ) {
-        let (mut answers, mut sentences) = (Vec::new(), Vec::new());
-        for (number, sentence) in bad {
-            let sentence = format!("line {number}: {sentence}");
+        let (mut replies, mut diagnostics) = (Vec::new(), Vec::new());
+        for (number, message) in errors {
+            let message = format!("line {number}: {message}");
             if self.renderer.is_json() {
-                json::append_error(code, &sentence, &mut answers);
+                json::append_error(code, &message, &mut replies);
             }
-            sentences.push(text::format_diagnostic(&sentence));
+            diagnostics.push(text::format_diagnostic(&message));
         }
-        if sentences.is_empty() {
+        if diagnostics.is_empty() {
             return;
         }
         self.exit_policy.record_refusal();
-        if !answers.is_empty() {
-            self.print_lines(answers);
+        if !replies.is_empty() {
+            self.print_lines(replies);
         }
-        self.print_diagnostic(&sentences.join("\n"));
+        self.print_diagnostic(&diagnostics.join("\n"));
     }
 
-    /// Said once: a place that cannot be read is come to again and again.
+    /// Warns of an unreadable part of the history: once, because it is read again every turn.
     pub fn report_read_error(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_read_error_reported, true) {
             self.warn(&format!("a part of the history cannot be read: {error}"));
         }
     }
 
-    /// Goes on with what stdout did not take before, and notes what it has taken.
-    ///
-    /// # Errors
-    /// The history cannot be read.
-    pub fn end_turn(&mut self, store: &mut Store) -> io::Result<()> {
-        let Some(printer) = &self.stdout else {
-            return Ok(());
+    /// Ends a turn: prints what stdout had no room for before, and notes in the store which lines
+    /// it has taken.
+    pub fn end_turn(&mut self, store: &mut Store) {
+        let Some(stdout) = &self.stdout else {
+            return;
         };
-        if !self.pending_output.is_empty() && printer.can_accept() {
-            let owed = std::mem::take(&mut self.pending_output);
+        if !self.pending_output.is_empty() && stdout.can_accept() {
+            let pending = std::mem::take(&mut self.pending_output);
             self.transcript
-                .print_untracked(owed, &mut self.renderer, printer);
+                .print_untracked(pending, &mut self.renderer, stdout);
         }
-        let read = self.transcript.catch_up(
+        let caught_up = self.transcript.catch_up(
             self.exit_policy.remaining_lines(),
             store,
             &mut self.renderer,
-            printer,
+            stdout,
         );
         self.exit_policy
             .record_printed_lines(std::mem::take(&mut self.transcript.live_lines));
-        self.transcript.save_printed_positions(store, printer);
-        let shown = std::mem::take(&mut self.transcript.read_marks);
+        self.transcript.save_printed_positions(store, stdout);
+        let read_marks = std::mem::take(&mut self.transcript.read_marks);
         if self.is_stdout_terminal && !self.renderer.is_json() {
-            for (log, sequence) in shown {
+            for (log, sequence) in read_marks {
                 self.commands.push(Command::MarkRead { log, sequence });
             }
         }
-        let broken = printer.error().filter(|_| !self.exit_policy.is_aborted());
-        if let Err(error) = read {
+        let broken = stdout.error().filter(|_| !self.exit_policy.is_aborted());
+        if let Err(error) = caught_up {
             self.report_read_error(&error);
         }
         match broken {
@@ -107,6 +114,5 @@ impl Session {
             }
             None => {}
         }
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What is shown because it was asked for, and belongs to no transcript.
+//! The part of a session that shows the replies to commands, which belong to no transcript.
 use crate::base::event::{Notice, count_present};
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::reply_format::ReplyFormat;
@@ -6,15 +6,15 @@ use crate::shell::session::session::Session;
 use crate::ui::{json, text};
 
 impl Session {
-    /// The tables that answer commands, and the rows of `peers`.
-    pub(super) fn render_reply_notice(&mut self, notice: &Notice) {
+    /// Shows the reply to /users, /rooms or /stats, or the rows of `peers`.
+    pub(super) fn show_reply_notice(&mut self, notice: &Notice) {
         let mut out = Vec::new();
         match notice {
             Notice::Peers(views) => {
                 match self.reply_format() {
                     ReplyFormat::Json => json::append_notice(notice, &mut out),
                     ReplyFormat::Rows => {
-                        out.extend_from_slice(text::format_peer_rows(views).as_bytes())
+                        out.extend_from_slice(text::format_peer_rows(views).as_bytes());
                     }
                     ReplyFormat::Table => self.renderer.append_reply(notice, &mut out),
                 }
@@ -27,7 +27,7 @@ impl Session {
         }
     }
 
-    /// How peers are to be listed here.
+    /// The form in which this session shows tables.
     pub fn reply_format(&self) -> ReplyFormat {
         match self.exit_policy.mode {
             _ if self.renderer.is_json() => ReplyFormat::Json,
@@ -36,18 +36,18 @@ impl Session {
         }
     }
 
-    /// Peers, listed; so many of them are there.
-    pub fn show_peers(&mut self, count: u64, list: Vec<u8>) {
+    /// Shows a rendered list of peers, of which `present_count` are linked or reachable.
+    pub fn show_peers(&mut self, present_count: u64, list: Vec<u8>) {
         if self.exit_policy.mode != SessionMode::Peers {
             return self.show_reply(list);
         }
-        if count > 0 {
+        if present_count > 0 {
             self.exit_policy.record_linked_peer();
         }
         self.print_lines(list);
     }
 
-    /// An answer, made here or elsewhere.
+    /// Shows a rendered reply, made here or by a server.
     pub fn show_reply(&mut self, lines: Vec<u8>) {
         if self.renderer.is_json() {
             self.print_lines(lines)
@@ -56,7 +56,7 @@ impl Session {
         }
     }
 
-    /// Lines that belong to no transcript: beside the editor on the screen, else on stderr.
+    /// Shows text for a person: above the editor's line, or on stderr.
     pub(super) fn show_message(&mut self, lines: Vec<u8>) {
         if self.renderer.has_editor() {
             return self.print_lines(lines);

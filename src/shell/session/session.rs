@@ -1,4 +1,4 @@
-//! The person or script at this program: what they say, what they are shown, and when they have had enough.
+//! One user's session, a person or a script: commands in, events out.
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
@@ -25,81 +25,127 @@ use crate::shell::store::store::Store;
 use crate::ui::command::UserCommand;
 use crate::ui::{json, text};
 
-/// How lines of stdin are to be understood.
+/// How lines of stdin are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputFormat {
-    /// Every line is said as it is.
+    /// Every line is a message.
     Plain,
     /// Lines that begin with `/` are commands.
     Commands,
+    /// Every line is a JSON request.
     Json,
 }
 
-pub struct Session {
-    pub exit_policy: ExitPolicy,
-    pub renderer: Renderer,
-    pub transcript: Transcript,
-    /// Without one, nothing is shown: `send`, but for --json.
-    pub stdout: Option<OutputWriter>,
-    pub stdin: Option<Stdin>,
-    pub stderr: Stderr,
-    pub input_format: InputFormat,
-    pub required_peers: Option<u64>,
-    /// Stored lines to print first.
-    pub backlog: u64,
-    /// What stdin and stdout were at the start: one that hung up is a terminal no more.
-    pub(super) is_stdin_terminal: bool,
-    pub(super) is_stdout_terminal: bool,
-    /// It was told that all is ready.
-    pub(super) is_ready: bool,
-    /// `peers`: the look round is over, and its result asked for.
-    pub(super) has_listed_peers: bool,
-    pub(super) commands: CommandQueue,
-    /// What was asked for and not yet begun: one that looks back holds up the others until it is answered.
-    pub(super) requests: VecDeque<(Option<u64>, UserCommand)>,
-    /// The numbers of the lines that are being said.
-    pub(super) lines_in_progress: Vec<u64>,
-    pub(super) history_worker: HistoryWorker,
-    /// Lines that stdin gave and the store does not take now: what else comes from a person is not behind them.
-    pub(super) blocked_input: Option<LineBlock>,
-    /// The end of input came, and the core is still to be told.
-    pub(super) is_finish_due: bool,
-    /// It was told that a part of the history cannot be read.
-    pub(super) is_read_error_reported: bool,
-    /// Answers that stdout had no room for. While there are any, nothing is taken from stdin: so they are bounded by one block's.
-    pub(super) pending_output: Vec<u8>,
-    /// The run is over but for what stdout still takes: how far that was last seen to be, and for how long it is waited for.
-    pub(super) drain: Option<(u64, Time)>,
+/// A parsed request that has not been started.
+pub(super) struct QueuedRequest {
+    /// Its line of stdin; `None`: it was typed.
+    pub(super) line_number: Option<u64>,
+    /// What is asked for.
+    pub(super) command: UserCommand,
 }
 
-/// What a session is made of.
-pub struct SessionParts {
+/// The wait for stdout after the run has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// Bytes that stdout had taken when it was last looked at.
+    pub(super) written_bytes: u64,
+    /// When the wait ends, unless stdout takes a byte before.
+    pub(super) deadline: Time,
+}
+
+/// The state of one session. Its methods stand by subject in the files of this folder.
+pub struct Session {
+    /// Decides when the run ends.
     pub exit_policy: ExitPolicy,
-    pub own_id: PeerId,
+    /// Renders events as text or JSON.
     pub renderer: Renderer,
-    pub echo: bool,
+    /// What is printed of the history, and how far.
+    pub transcript: Transcript,
+    /// stdout; `None` for `send` without --json, which prints nothing there.
     pub stdout: Option<OutputWriter>,
+    /// stdin; `None` for a session that reads nothing, and after the end of input.
     pub stdin: Option<Stdin>,
-    pub verbosity: Verbosity,
+    /// stderr.
+    pub stderr: Stderr,
+    /// How lines of stdin are parsed.
     pub input_format: InputFormat,
+    /// --need: acknowledgements that `send` waits for.
     pub required_peers: Option<u64>,
+    /// --backlog: stored lines to print first.
     pub backlog: u64,
-    /// Said at once: the TEXT of `send`.
+    /// stdin was a terminal at the start. After a hangup it is one no more.
+    pub(super) is_stdin_terminal: bool,
+    /// stdout was a terminal at the start.
+    pub(super) is_stdout_terminal: bool,
+    /// The ready line was printed.
+    pub(super) is_ready: bool,
+    /// `peers` has waited long enough, and asked for the list.
+    pub(super) has_listed_peers: bool,
+    /// Commands for the core.
+    pub(super) commands: CommandQueue,
+    /// Requests not started yet. A history query blocks those behind it until it completes.
+    pub(super) requests: VecDeque<QueuedRequest>,
+    /// The numbers of the lines of stdin that the command being executed sends.
+    pub(super) lines_in_progress: Vec<u64>,
+    /// Answers history queries.
+    pub(super) history_worker: HistoryWorker,
+    /// Lines read from stdin that the store cannot accept now. Typed keys do not wait behind them.
+    pub(super) blocked_input: Option<LineBlock>,
+    /// The input has ended, and the core has still to be asked for delivery.
+    pub(super) is_finish_due: bool,
+    /// The user was warned that a part of the history cannot be read.
+    pub(super) is_read_error_reported: bool,
+    /// Replies that stdout had no room for. stdin is not read while there are any, so they are
+    /// bounded by the replies to one block of lines.
+    pub(super) pending_output: Vec<u8>,
+    /// The wait for stdout after the end of the run.
+    pub(super) drain: Option<Drain>,
+}
+
+/// What [`Session::new`] needs.
+pub struct SessionParts {
+    /// See [`Session::exit_policy`].
+    pub exit_policy: ExitPolicy,
+    /// The identity of this directory.
+    pub own_id: PeerId,
+    /// See [`Session::renderer`].
+    pub renderer: Renderer,
+    /// Own lines are printed, too.
+    pub echo: bool,
+    /// See [`Session::stdout`].
+    pub stdout: Option<OutputWriter>,
+    /// See [`Session::stdin`].
+    pub stdin: Option<Stdin>,
+    /// How much stderr reports.
+    pub verbosity: Verbosity,
+    /// See [`Session::input_format`].
+    pub input_format: InputFormat,
+    /// See [`Session::required_peers`].
+    pub required_peers: Option<u64>,
+    /// See [`Session::backlog`].
+    pub backlog: u64,
+    /// The TEXT of `send`.
     pub text: Option<Lines>,
+    /// See [`HistoryWorker`].
     pub history_worker: HistoryWorker,
-    /// `send`: the one peer to whom all is said.
+    /// `send --to`: the recipient of all lines.
     pub to_peer: Option<PeerSelector>,
-    /// Milliseconds within which that peer must be found.
-    pub wait_ms: u64,
+    /// How long a recipient may take to be found, in milliseconds.
+    pub resolve_timeout_ms: u64,
 }
 
 impl Session {
+    /// A session that has printed nothing yet; TEXT is queued.
     pub fn new(parts: SessionParts) -> Session {
-        let typing = io::stdin().is_terminal();
-        // A script is served as soon as the reader comes, a person is answered now.
-        let mut pending = CommandQueue::new(parts.to_peer, if typing { 0 } else { parts.wait_ms });
+        let is_stdin_terminal = io::stdin().is_terminal();
+        // A script's lines wait for their recipient; a person learns at once that it is away.
+        let resolve_timeout_ms = match is_stdin_terminal {
+            true => 0,
+            false => parts.resolve_timeout_ms,
+        };
+        let mut commands = CommandQueue::new(parts.to_peer, resolve_timeout_ms);
         if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
-            pending.push_lines(lines);
+            commands.push_lines(lines);
         }
         Session {
             exit_policy: parts.exit_policy,
@@ -111,11 +157,11 @@ impl Session {
             input_format: parts.input_format,
             required_peers: parts.required_peers,
             backlog: parts.backlog,
-            is_stdin_terminal: typing,
+            is_stdin_terminal,
             is_stdout_terminal: io::stdout().is_terminal(),
             is_ready: false,
             has_listed_peers: false,
-            commands: pending,
+            commands,
             requests: VecDeque::new(),
             lines_in_progress: Vec::new(),
             history_worker: parts.history_worker,
@@ -127,30 +173,28 @@ impl Session {
         }
     }
 
-    /// Everything stands: say so. Scripts are told once, whoever has the port later.
-    pub fn announce_ready(&mut self, port: u16, me: &Peer, spoken: Option<&Room>) {
-        let again = std::mem::replace(&mut self.is_ready, true);
-        self.renderer.set_current_room(spoken);
-        if !matches!(
-            self.exit_policy.mode,
-            SessionMode::Chat | SessionMode::Listen
-        ) {
+    /// Prints the ready line: the program listens on `port`, by itself or through a server. A
+    /// session that changes from one to the other prints it on stderr again, the JSON form once.
+    pub fn announce_ready(&mut self, port: u16, own: &Peer, current_room: Option<&Room>) {
+        let is_first = !std::mem::replace(&mut self.is_ready, true);
+        self.renderer.set_current_room(current_room);
+        if !self.exit_policy.mode.prints_transcript() {
             return;
         }
-        if self.renderer.is_json() && !again {
+        if self.renderer.is_json() && is_first {
             let mut line = Vec::new();
-            json::append_ready(me, port, &mut line);
+            json::append_ready(own, port, &mut line);
             self.print_lines(line);
         }
         if self.stderr.is_enabled(Verbosity::Normal) {
-            self.warn(&format!("ready as {me} on {port}"));
-            if self.renderer.has_editor() && !again {
+            self.warn(&format!("ready as {own} on {port}"));
+            if self.renderer.has_editor() && is_first {
                 self.warn("type a line to say it; /help lists the commands, Ctrl-D leaves");
             }
         }
     }
 
-    /// A part of the history stands open.
+    /// Adds an opened folder of the store to the transcript.
     pub fn open_folder(&mut self, store: &Store, folder: &FolderName) {
         if self.is_printing_transcript() {
             let only_new = self.exit_policy.remaining_lines().is_some();
@@ -158,12 +202,12 @@ impl Session {
         }
     }
 
-    /// Does it print what is said there?
+    /// The transcript prints the lines of this folder.
     pub fn is_shown(&self, folder: &FolderName) -> bool {
         self.transcript.is_open(folder)
     }
 
-    /// Of rooms that are there for others no more is printed than what is said by this identity.
+    /// Notices of rooms that only clients have joined are not printed; own lines there are.
     fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
@@ -177,45 +221,69 @@ impl Session {
         !self.is_shown(&FolderName::from(room))
     }
 
-    /// The transcript is on stdout.
+    /// The transcript goes to stdout.
     pub fn is_printing_transcript(&self) -> bool {
-        self.stdout.is_some()
-            && matches!(
-                self.exit_policy.mode,
-                SessionMode::Chat | SessionMode::Listen
-            )
+        self.stdout.is_some() && self.exit_policy.mode.prints_transcript()
     }
 
+    /// When this session needs a turn even if nothing happens.
     pub fn deadline(&self) -> Option<Time> {
-        let drained = self.drain.map(|(_, until)| until);
+        let drained = self.drain.map(|drain| drain.deadline);
         drained.or_else(|| self.exit_policy.deadline())
     }
 
+    /// Makes this room the one that lines without a target go to, and shows it as the prompt.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
         self.renderer.set_current_room(room);
-        if self.renderer.has_editor() {
-            self.print_lines(Vec::new());
-        }
+        self.redraw_editor();
     }
 
-    /// Something happened in the core.
+    /// Shows what the core reports, and notes what it means for the exit status.
     pub fn handle_notice(&mut self, mut notice: Notice, store: &Store) {
         if let Notice::Rooms(rooms) = &mut notice
             && self.is_printing_transcript()
         {
             rooms.retain(|room| self.transcript.is_open(&FolderName::from(room)));
         }
-        match &notice {
-            Notice::Error {
-                code: ErrorCode::Room,
-                content,
-            } if !self.lines_in_progress.is_empty() => {
-                let lines = std::mem::take(&mut self.lines_in_progress).into_iter();
-                return self.report_line_errors(
-                    ErrorCode::Room,
-                    lines.map(|line| (line, content.clone())),
-                );
-            }
+        if let Notice::Error {
+            code: ErrorCode::Room,
+            content,
+        } = &notice
+            && !self.lines_in_progress.is_empty()
+        {
+            let lines = std::mem::take(&mut self.lines_in_progress).into_iter();
+            return self
+                .report_line_errors(ErrorCode::Room, lines.map(|line| (line, content.clone())));
+        }
+        self.record_outcome(&notice);
+        if let Some(warning) = text::notice_diagnostic(&notice) {
+            self.print_diagnostic(&warning);
+        }
+        if let Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_) = notice {
+            return self.show_reply_notice(&notice);
+        }
+        let is_shown = match self.exit_policy.mode {
+            SessionMode::Chat | SessionMode::Listen => !self.is_hidden(&notice),
+            SessionMode::Send => matches!(notice, Notice::Error { .. }),
+            SessionMode::Peers => false,
+        };
+        let Some(stdout) = self.stdout.as_ref().filter(|_| is_shown) else {
+            return;
+        };
+        if let Notice::Chat(chat) = &notice {
+            let line_limit = self.exit_policy.remaining_lines();
+            self.transcript
+                .print_chat(chat, line_limit, store, &mut self.renderer, stdout);
+            self.exit_policy
+                .record_printed_lines(std::mem::take(&mut self.transcript.live_lines));
+        } else {
+            self.transcript
+                .print_event(&notice, &mut self.renderer, stdout);
+        }
+    }
+
+    fn record_outcome(&mut self, notice: &Notice) {
+        match notice {
             Notice::Settled => self.exit_policy.record_delivery_complete(),
             Notice::Joined { .. } => self.exit_policy.record_linked_peer(),
             Notice::Error {
@@ -226,52 +294,25 @@ impl Session {
                 code: ErrorCode::WrongKey,
                 ..
             } => self.exit_policy.record_key_mismatch(),
-            // A person sees it, and a script counts on its status.
+            // A person sees the error and may say the line again; a script has only the status.
             Notice::Error {
                 code: ErrorCode::Room,
                 ..
-            } if !self.renderer.has_editor() => self.exit_policy.record_refusal(),
+            } if !self.renderer.has_editor() => {
+                self.exit_policy.record_refusal();
+            }
             _ => {}
-        }
-        if let Some(warning) = text::notice_diagnostic(&notice) {
-            self.print_diagnostic(&warning);
-        }
-        let shown = match self.exit_policy.mode {
-            SessionMode::Chat | SessionMode::Listen => !self.is_hidden(&notice),
-            SessionMode::Send => matches!(notice, Notice::Error { .. }),
-            SessionMode::Peers => false,
-        };
-        match (&notice, &self.stdout) {
-            (Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_), _) => {
-                self.render_reply_notice(&notice)
-            }
-            (_, Some(_)) if !shown => {}
-            (_, None) => {}
-            (Notice::Chat(chat), Some(printer)) => {
-                self.transcript.print_chat(
-                    chat,
-                    self.exit_policy.remaining_lines(),
-                    store,
-                    &mut self.renderer,
-                    printer,
-                );
-                self.exit_policy
-                    .record_printed_lines(std::mem::take(&mut self.transcript.live_lines));
-            }
-            (_, Some(printer)) => self
-                .transcript
-                .print_event(&notice, &mut self.renderer, printer),
         }
     }
 
-    /// True: options are to be read again.
+    /// Handles a signal. True: the options are to be read again.
     pub fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
             Signal::Terminate => self.exit_policy.abort(ExitStatus::Terminated),
-            // A person is, or was, at a terminal of ours.
+            // At a terminal SIGHUP means that the user is gone; elsewhere it means "reload".
             Signal::HangUp if self.is_stdin_terminal || self.is_stdout_terminal => {
-                self.exit_policy.abort(ExitStatus::Hangup)
+                self.exit_policy.abort(ExitStatus::Hangup);
             }
             Signal::HangUp => return true,
             Signal::Resize => self.resize(),
@@ -282,12 +323,11 @@ impl Session {
 
     fn resize(&mut self) {
         self.renderer.resize(terminal::width_columns());
-        if self.renderer.has_editor() {
-            self.print_lines(Vec::new());
-        }
+        self.redraw_editor();
     }
 
-    /// The program was stopped and goes on: a shell that had the terminal meanwhile has changed its modes and its size.
+    /// While the program was stopped, the shell has set the terminal's modes, and its size may
+    /// have changed.
     fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();

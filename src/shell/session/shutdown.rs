@@ -1,129 +1,142 @@
-//! How a run ends: when all is said, and what stdout still takes.
+//! The end of a session: when all lines are sent, and until stdout has taken the last output.
 use std::time::{Duration, Instant};
 
 use crate::base::event::{Command, Delivery};
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
-use crate::shell::session::session::Session;
+use crate::shell::session::session::{Drain, Session};
 use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
-/// Milliseconds for which the end of a run waits for a reader of stdout that takes nothing.
+/// How long an ended run waits for its last frames to leave, in milliseconds. Together with
+/// [`CLOSE_TIMEOUT_MS`] it keeps the end after a signal below two seconds.
+pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
+/// How long stdout may take for the last lines after that, in milliseconds.
+pub const CLOSE_TIMEOUT_MS: u64 = 500;
+/// How long the end of a run waits for a reader of stdout that takes no byte, in milliseconds.
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds that the editor's line may take to go, whatever else took its time.
-const EDITOR_CLOSE_TIMEOUT_MS: u64 = 100;
+/// How long stdout may take to clear the editor's line, even if all other time is used up.
+const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Session {
-    /// The exit status, once the run is over. `met`: somebody is linked. `stored`: all that was said so far is.
+    /// The exit status, once the run is over and stdout has taken the last output.
+    ///
+    /// `has_linked_peer`: a peer is linked now. `is_all_stored`: the core has stored every line
+    /// given to it.
     pub fn poll_exit_status(
         &mut self,
         now: Now,
-        met: bool,
-        stored: bool,
+        has_linked_peer: bool,
+        is_all_stored: bool,
         delivery: impl Fn() -> Delivery,
     ) -> Option<ExitStatus> {
-        if met {
+        if has_linked_peer {
             self.exit_policy.record_linked_peer();
         }
         if self.is_waiting_for_peers() && !self.exit_policy.has_ended() {
             return None;
         }
-        self.queue_finish(stored);
-        // What was taken over late is handed on late, and until then the core has nothing that it could wait for.
+        self.queue_finish(is_all_stored);
+        // Until the core has these commands, it knows nothing to wait for.
         if self.commands.has_delivery_commands() && !self.exit_policy.has_ended() {
             return None;
         }
         if self.exit_policy.has_ended() && self.drain.is_none() {
-            self.report_unsent_input(stored);
-            if let Some(sentence) = self.exit_policy.loss_warning(&delivery) {
-                self.warn(&sentence);
+            self.report_unsent_input(is_all_stored);
+            if let Some(message) = self.exit_policy.loss_warning(&delivery) {
+                self.warn(&message);
             }
         }
-        let (status, sentence) = self.exit_policy.decide(now.time, stored, delivery)?;
-        if let Some(sentence) = sentence {
-            self.warn(&sentence);
+        let exit = self.exit_policy.decide(now.time, is_all_stored, delivery)?;
+        if let Some(message) = exit.message {
+            self.warn(&message);
         }
-        self.exit_policy.end(status);
-        match self.poll_drain(now.time) {
+        self.exit_policy.end(exit.status);
+        match self.is_draining(now.time) {
             true => None,
             false => self.exit_policy.exit_status(),
         }
     }
 
-    /// A run that ends before its input does says so, if it took lines that it does not say; one whose stdout is closed ends without a word.
-    fn report_unsent_input(&mut self, stored: bool) {
-        let read = self.stdin.take().is_some_and(|k| k.stop());
-        let said = stored && !self.commands.has_lines();
-        if !said {
+    /// Warns if the run ends with lines read from stdin that are not sent. A run whose stdout is
+    /// closed ends silently, as by SIGPIPE.
+    fn report_unsent_input(&mut self, is_all_stored: bool) {
+        let was_reading = self.stdin.take().is_some_and(|stdin| stdin.stop());
+        let is_all_sent = is_all_stored && !self.commands.has_lines();
+        if !is_all_sent {
             self.exit_policy.record_refusal();
         }
-        let left = self.blocked_input.take().is_some() || !self.requests.is_empty();
-        if (!said || left || read)
+        let has_blocked = self.blocked_input.take().is_some() || !self.requests.is_empty();
+        if (!is_all_sent || has_blocked || was_reading)
             && self.exit_policy.exit_status() != Some(ExitStatus::StdoutClosed)
         {
-            self.warn("not all lines that came in before the end were said: the rest is not said, and gone");
+            self.warn("the run ended before all lines of stdin were sent: the rest is lost");
         }
     }
 
-    /// Stdout still takes what is left for it. An end that is cut short waits for nobody.
-    fn poll_drain(&mut self, now: Time) -> bool {
+    /// Waits for stdout, unless the run was aborted or stdout is broken. True while it waits.
+    fn is_draining(&mut self, now: Time) -> bool {
         self.transcript.stop();
-        let Some(printer) = &self.stdout else {
+        let Some(stdout) = &self.stdout else {
             return false;
         };
-        let done =
-            self.pending_output.is_empty() && !self.transcript.is_lagging() && printer.is_idle();
-        if done || self.exit_policy.is_aborted() || printer.error().is_some() {
+        let is_done =
+            self.pending_output.is_empty() && !self.transcript.is_lagging() && stdout.is_idle();
+        if is_done || self.exit_policy.is_aborted() || stdout.error().is_some() {
             return false;
         }
-        let progress = printer.written_bytes();
-        let until = match self.drain {
-            Some((before, until)) if before == progress => until,
+        let written_bytes = stdout.written_bytes();
+        let deadline = match self.drain {
+            Some(drain) if drain.written_bytes == written_bytes => drain.deadline,
             _ => now + STDOUT_STALL_TIMEOUT_MS,
         };
-        self.drain = Some((progress, until));
-        if until <= now {
+        self.drain = Some(Drain {
+            written_bytes,
+            deadline,
+        });
+        if deadline <= now {
             self.warn("stdout was not read to the end: its last lines are missing");
             self.exit_policy.abort(ExitStatus::GeneralError);
         }
-        until > now
+        deadline > now
     }
 
-    /// What lines stdout takes within `patience` milliseconds go out, and the terminal is given back.
-    pub fn close(&mut self, store: &mut Store, patience: u64) {
-        if let Some(printer) = &self.stdout {
-            let end = Instant::now() + Duration::from_millis(patience);
-            let left = || end.saturating_duration_since(Instant::now());
-            let most = self.exit_policy.remaining_lines();
+    /// Writes what stdout takes within `timeout_ms`, and restores the terminal.
+    pub fn close(&mut self, store: &mut Store, timeout_ms: u64) {
+        if let Some(stdout) = &self.stdout {
+            let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+            let remaining = || deadline.saturating_duration_since(Instant::now());
+            let line_limit = self.exit_policy.remaining_lines();
             while (!self.pending_output.is_empty() || self.transcript.is_lagging())
-                && !left().is_zero()
-                && printer.flush(left())
+                && !remaining().is_zero()
+                && stdout.flush(remaining())
             {
-                let owed = std::mem::take(&mut self.pending_output);
+                let pending = std::mem::take(&mut self.pending_output);
                 self.transcript
-                    .print_untracked(owed, &mut self.renderer, printer);
-                let caught_up = self
-                    .transcript
-                    .catch_up(most, store, &mut self.renderer, printer);
+                    .print_untracked(pending, &mut self.renderer, stdout);
+                let caught_up =
+                    self.transcript
+                        .catch_up(line_limit, store, &mut self.renderer, stdout);
                 if caught_up.is_err() {
                     break;
                 }
             }
-            let last = self.renderer.close_editor();
-            if !last.is_empty() {
+            let clearing = self.renderer.close_editor();
+            if !clearing.is_empty() {
                 self.transcript
-                    .print_untracked(last, &mut self.renderer, printer);
+                    .print_untracked(clearing, &mut self.renderer, stdout);
             }
-            printer.flush(left().max(Duration::from_millis(EDITOR_CLOSE_TIMEOUT_MS)));
-            self.transcript.save_printed_positions(store, printer);
+            stdout.flush(remaining().max(EDITOR_CLOSE_TIMEOUT));
+            self.transcript.save_printed_positions(store, stdout);
         }
         terminal::restore();
         self.stderr.flush();
     }
 
-    /// Not before all is stored: what is not cannot be waited for.
-    fn queue_finish(&mut self, stored: bool) {
-        if self.is_finish_due && stored {
+    /// After the end of input, asks the core for delivery: not before all lines are stored,
+    /// because the core cannot await the delivery of others.
+    fn queue_finish(&mut self, is_all_stored: bool) {
+        if self.is_finish_due && is_all_stored {
             self.is_finish_due = false;
             self.commands.push(Command::Finish {
                 required_peers: self.required_peers,

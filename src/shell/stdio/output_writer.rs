@@ -68,7 +68,7 @@ impl OutputWriter {
     ///
     /// # Errors
     /// stdout cannot be duplicated, or no thread can be had.
-    pub fn open(wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
+    pub fn for_stdout(wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         OutputWriter::with_file(file, wake)
     }

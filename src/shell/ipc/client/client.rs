@@ -25,8 +25,10 @@ use crate::shell::ipc::message::message::{
 use crate::shell::ipc::outbox::{Outbox, UnresolvedSend};
 use crate::shell::os::poll::SIGNALS_TOKEN;
 use crate::shell::os::signals::Signals;
-use crate::shell::session::builder::SessionBuilder;
+use crate::shell::session::builder::{ActiveSession, SessionBuilder};
+use crate::shell::session::exit_policy::Retention;
 use crate::shell::session::session::Session;
+use crate::shell::session::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::store::Store;
@@ -36,10 +38,7 @@ const SERVER_TOKEN: Token = Token(4);
 pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
 /// Milliseconds between two tries to come in.
 const RECONNECT_INTERVAL_MS: u64 = 5;
-/// Milliseconds for which a run that was ended waits for what it said to be taken.
-const UNSENT_LINES_TIMEOUT_MS: u64 = 1_300;
-/// Milliseconds that the last lines may take then.
-const CLOSE_TIMEOUT_MS: u64 = 500;
+
 /// All that outlives the program it acts through.
 pub struct Client {
     welcome: Option<Welcome>,
@@ -103,7 +102,10 @@ impl Client {
             welcome.network,
             !welcome.is_printing_transcript,
         ));
-        let (mut session, mut signals) = desk.take_or_build(&welcome.me, welcome.uptime_ms)?;
+        let ActiveSession {
+            mut session,
+            mut signals,
+        } = desk.take_or_build(&welcome.me, welcome.uptime_ms)?;
         // What is wrong with the list the running program has said.
         let known = StateDir::open_unlocked(directory).read_known_peers(&mut Vec::new());
         for known in known.unwrap_or_default() {
@@ -123,13 +125,13 @@ impl Client {
         }
         self.send_initial_requests(&mut session, &mut pipe);
         session.announce_ready(port, &me, self.rooms.first());
-        session.exit_policy.is_attached = true;
+        session.exit_policy.retention = Retention::Server;
         let stayed = self.run_turns(desk, &mut session, &mut signals, &mut pipe);
-        session.exit_policy.is_attached = false;
+        session.exit_policy.retention = Retention::NextRun;
         let stayed = stayed.map_err(|error| Failure::io("the run had to end", &error))?;
         match stayed {
             Some(_) => session.close(&mut self.store, CLOSE_TIMEOUT_MS),
-            None => desk.existing_session = Some((session, signals)),
+            None => desk.existing_session = Some(ActiveSession { session, signals }),
         }
         Ok(stayed)
     }
@@ -180,7 +182,7 @@ impl Client {
         let mut events = Events::with_capacity(16);
         let mut now = desk.clock.now();
         loop {
-            session.end_turn(&mut self.store)?;
+            session.end_turn(&mut self.store);
             pipe.flush();
             if let Some(status) = self.poll_exit_status(session, now) {
                 return Ok(Some(status));
@@ -288,7 +290,7 @@ impl Client {
         if session.exit_policy.has_ended() && (!stored || says) {
             let until = *self
                 .unsent_deadline
-                .get_or_insert(now.time + UNSENT_LINES_TIMEOUT_MS);
+                .get_or_insert(now.time + GOODBYE_TIMEOUT_MS);
             if until > now.time {
                 return None;
             }
@@ -334,7 +336,7 @@ impl Client {
                 self.pending_opens = self.pending_opens.saturating_sub(1);
                 self.store.open_folder_read_only(&folder, end);
                 session.open_folder(&self.store, &folder);
-                session.end_turn(&mut self.store)?;
+                session.end_turn(&mut self.store);
             }
             Response::JoinRefused(room) => {
                 self.pending_opens = self.pending_opens.saturating_sub(1);
@@ -349,7 +351,7 @@ impl Client {
                 self.store.set_end(&folder, end);
                 if session.is_printing_transcript() {
                     session.transcript.mark_lagging();
-                    session.end_turn(&mut self.store)?;
+                    session.end_turn(&mut self.store);
                 }
             }
             Response::PeerNick(peer) => session.renderer.record_known_name(peer.id, &peer.nick),
@@ -506,7 +508,7 @@ impl Client {
             }
             _ => {}
         }
-        let Some((session, signals)) = &mut desk.existing_session else {
+        let Some(ActiveSession { session, signals }) = &mut desk.existing_session else {
             return Ok(None);
         };
         for signal in signals.take_pending() {
@@ -516,9 +518,7 @@ impl Client {
         if !session.exit_policy.has_ended() || !self.outbox.is_empty() {
             return Ok(None);
         }
-        session
-            .end_turn(&mut self.store)
-            .map_err(|error| Failure::io("the run had to end", &error))?;
+        session.end_turn(&mut self.store);
         let status = session.poll_exit_status(desk.clock.now(), self.has_linked_peer, true, || {
             self.delivery
         });
@@ -547,7 +547,7 @@ impl Client {
         if self.is_peers_pending {
             commands.push(Command::Peers);
         }
-        if let Some((session, _)) = &mut desk.existing_session {
+        if let Some(ActiveSession { session, .. }) = &mut desk.existing_session {
             session.queue_commands_first(commands);
         }
         Ok(())

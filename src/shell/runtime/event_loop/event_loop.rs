@@ -255,7 +255,8 @@ impl EventLoop {
             );
         }
         self.ipc_server.end_turn(&self.store, &self.node);
-        self.session.end_turn(&mut self.store)
+        self.session.end_turn(&mut self.store);
+        Ok(())
     }
 
     /// One input, and everything that follows from it.

@@ -6,10 +6,7 @@ use mio::Events;
 use crate::base::event::{Command, Input};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::poll_sources;
-
-/// Milliseconds that goodbyes may take to go out, and the last lines with them: after a signal all is over within two seconds.
-const GOODBYE_TIMEOUT_MS: u64 = 1_300;
-const CLOSE_TIMEOUT_MS: u64 = 500;
+use crate::shell::session::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 
 impl EventLoop {
     /// Says goodbye to the peers, and closes the session. If the run went well, also closes the store and marks the clean end.
