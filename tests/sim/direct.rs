@@ -7,7 +7,7 @@ use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
 
 fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(a, b));
+    lan.run_until_linked(a, b, 70_000);
 }
 
 fn start(lan: &mut Lan, people: &[PeerIndex]) {
@@ -283,15 +283,9 @@ fn a_send_settles_when_its_reader_holds_it() {
     lan.start(bob);
     let holds = |lan: &mut Lan| lan.peers[bob].received() == ["psst"];
     lan.run_until("bob has it", 1_000, holds);
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: None,
-        }),
-    );
+    lan.finish(alice, None);
     lan.run_for(20);
-    let settled = |n: &Notice| matches!(n, Notice::Settled);
-    assert!(lan.peers[alice].notices_of_run().any(settled));
+    assert!(lan.peers[alice].is_settled());
     let delivery = lan.peers[alice].node.as_ref().map(|node| node.delivery());
     assert_eq!(
         delivery.map(|d| (d.linked_peers, d.acked_peers, d.is_settled)),
@@ -309,16 +303,10 @@ fn a_carrier_is_not_who_a_send_waits_for() {
     lan.stop(bob);
     lan.run_for(100);
     lan.send_direct_within(alice, "@bob", "psst", 10_000);
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: None,
-        }),
-    );
+    lan.finish(alice, None);
     lan.run_for(5_000);
     assert_eq!(carried_lines(&lan, carol), 1);
-    let settled = |n: &Notice| matches!(n, Notice::Settled);
-    assert!(!lan.peers[alice].notices_of_run().any(settled));
+    assert!(!lan.peers[alice].is_settled());
 }
 
 #[test]

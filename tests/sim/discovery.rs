@@ -9,7 +9,7 @@ fn lost_beacons_delay_and_do_not_prevent() {
         lan.network.conditions.datagram_loss_per_mille = 700;
         lan.start(alice);
         lan.start(bob);
-        lan.run_until("they are linked", 60_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 60_000);
     }
 }
 
@@ -23,7 +23,7 @@ fn a_start_without_a_network_heals() {
     lan.run_for(100_000);
     assert!(!lan.are_linked(alice, bob));
     lan.set_plugged(alice, true);
-    lan.run_until("they are linked", 50, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 50);
 }
 
 #[test]
@@ -32,14 +32,14 @@ fn an_unplugged_cable_is_noticed_and_heals_at_once() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     lan.set_plugged(bob, false);
     lan.run_until("gone", 15_000, |lan| {
         lan.peers[alice].left_count(lan.id(bob)) == 1
     });
     lan.run_for(120_000);
     lan.set_plugged(bob, true);
-    lan.run_until("they are linked", 1_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 1_000);
 }
 
 #[test]
@@ -55,14 +55,12 @@ fn a_given_address_needs_no_beacon() {
     let dials = lan.network.dial_count;
     assert!((5..=12).contains(&dials), "{dials} dials in 100 s");
     lan.start(bob);
-    lan.run_until("they are linked", 64_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 64_000);
     lan.run_for(10_000);
     lan.kill(bob);
     lan.run_for(100);
     lan.start(bob);
-    lan.run_until("they are linked again", 3_000, |lan| {
-        lan.are_linked(alice, bob)
-    });
+    lan.run_until_linked(alice, bob, 3_000);
 }
 
 #[test]
@@ -83,9 +81,7 @@ fn several_programs_of_one_host_meet() {
     let alice = lan.add_peer("alice");
     let bob = lan.add_peer_on("bob", 0);
     let carol = lan.add_peer_on("carol", 0);
-    for who in [alice, bob, carol] {
-        lan.start(who);
-    }
+    lan.start_all([alice, bob, carol]);
     lan.run_until("all are linked", 100, |lan| {
         lan.are_linked(alice, bob) && lan.are_linked(alice, carol) && lan.are_linked(bob, carol)
     });
@@ -100,9 +96,7 @@ fn two_networks_between_two_hosts_make_one_link() {
         lan.hosts[0].networks = vec![0, 1];
         lan.hosts[1].networks = vec![0, 1];
         lan.hosts[2].networks = vec![1];
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         lan.run_for(5_000);
         lan.check_links();
         assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
@@ -120,16 +114,14 @@ fn a_dial_that_nobody_answers_backs_off() {
     let dials = lan.network.dial_count;
     assert!((8..=60).contains(&dials), "{dials} dials in two minutes");
     lan.network.conditions.dial_refusal_per_mille = 0;
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 70_000);
 }
 
 #[test]
 fn who_left_is_not_known_any_more() {
     let mut lan = Lan::new(7);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-    for who in [alice, bob, carol] {
-        lan.start(who);
-    }
+    lan.start_all([alice, bob, carol]);
     lan.run_for(1_000);
     lan.isolate(carol);
     lan.run_for(90_000);

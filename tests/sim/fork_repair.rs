@@ -5,7 +5,7 @@ use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
 
 fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(a, b));
+    lan.run_until_linked(a, b, 70_000);
     lan.run_for(2_000);
 }
 
@@ -131,7 +131,7 @@ fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
         let (mut lan, alice, bob) = restored_story(seed, 3, 600, true);
         lan.network.conditions.stream_delay_max_ms = 5;
         lan.start(alice);
-        lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 70_000);
         let stored = |lan: &Lan| lines_held(lan, alice, alice).len();
         let before = stored(&lan);
         let begun = |lan: &mut Lan| stored(lan) > before + 100;
@@ -199,9 +199,7 @@ fn who_was_away_gets_what_both_copies_said() {
     for (seed, again, without) in [(1, false, false), (2, true, false), (3, true, true)] {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         meet(&mut lan, alice, carol);
         meet(&mut lan, alice, bob);
         say_each(&mut lan, alice, &numbered_lines("kept", 1, 5));

@@ -5,11 +5,11 @@ use p2pchat::base::identity::Hash;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::{GAPS_MAX, LogRange};
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{Have, HaveEntry, Message, WantEntry, format_incarnation};
+use p2pchat::wire::message::{Message, WantEntry};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
-use crate::support::scripted_peer::ScriptedPeer;
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
 /// Dora said nine lines, of which bob holds the first three. Ann holds the last three of those that he lacks, and carol all. Dora is gone,
 /// and bob is not up.
@@ -17,9 +17,7 @@ fn peers_with_gap(seed: u64) -> (Lan, [PeerIndex; 4], LogId) {
     let mut lan = Lan::new(seed);
     let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
     let [ann, bob, _, dora] = people;
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     lan.run_for(500);
     let log = say(&mut lan, dora, 1, 3);
     lan.stop(bob);
@@ -34,7 +32,7 @@ fn say(lan: &mut Lan, who: PeerIndex, from: u64, to: u64) -> LogId {
         lan.say(who, &text);
         lan.run_for(50);
     }
-    lan.peers[who].disk.ranges(&Room::general())[0].log.clone()
+    lan.first_log(who)
 }
 
 fn evict(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
@@ -46,7 +44,7 @@ fn evict(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
 /// What is held of a log: as the node knows it, and as a start would find it.
 fn checked_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let of = |ranges: Vec<LogRange>| ranges.into_iter().find(|range| range.log == *log);
-    let node = lan.peers[who].node.as_ref().expect("up");
+    let node = lan.node(who);
     let known = of(node.frontier(&(&Room::general()).into())).expect("a range");
     let stored = of(lan.peers[who].disk.ranges(&Room::general())).expect("a range");
     assert_eq!((known.low, &known.gaps), (stored.low, &stored.gaps));
@@ -85,7 +83,7 @@ fn a_gap_heals_when_its_lines_turn_up() {
             checked_range(&lan, bob, &log),
             checked_range(&lan, carol, &log)
         );
-        let counters = lan.peers[bob].node.as_ref().expect("up").counters();
+        let counters = lan.node(bob).counters();
         assert_eq!(
             (
                 counters.healed_lines,
@@ -156,9 +154,7 @@ fn what_filled_a_gap_is_passed_on() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [ann, bob, carol, dora, eve] = lan.add_peers(["ann", "bob", "carol", "dora", "eve"]);
-        for who in [ann, bob, carol, dora, eve] {
-            lan.start(who);
-        }
+        lan.start_all([ann, bob, carol, dora, eve]);
         lan.run_for(500);
         let log = say(&mut lan, dora, 1, 3);
         lan.stop(ann);
@@ -183,7 +179,7 @@ fn what_filled_a_gap_is_passed_on() {
         });
         for who in [ann, bob] {
             assert!(checked_range(&lan, who, &log).gaps.is_empty());
-            let counters = lan.peers[who].node.as_ref().expect("up").counters();
+            let counters = lan.node(who).counters();
             assert_eq!((counters.healed_lines, counters.duplicate_batches), (3, 0));
         }
     }
@@ -199,7 +195,7 @@ fn a_full_disk_and_a_cut_hold_a_heal_up_and_no_more() {
         assert_eq!(checked_range(&lan, bob, &log).low, 7);
         lan.peers[bob].disk.full = true;
         lan.heal();
-        lan.run_until("they are linked", 90_000, |lan| lan.are_linked(bob, carol));
+        lan.run_until_linked(bob, carol, 90_000);
         lan.run_for(8_000);
         lan.peers[bob].disk.full = false;
         if seed % 2 == 0 {
@@ -223,9 +219,7 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         lan.run_for(2_000);
         let tell = |lan: &mut Lan, from, to| {
             for text in numbered_lines("psst", from, to) {
@@ -274,22 +268,12 @@ fn a_gap_in_direct_messages_heals_through_who_carries() {
 }
 
 fn have_message(log: &LogId, low: u64, hash: Hash) -> Message {
-    Message::Have(Have {
-        target: "#general".into(),
-        logs: vec![HaveEntry {
-            sender: log.author,
-            incarnation: format_incarnation(log.incarnation),
-            low,
-            high: 9,
-            hash,
-            start: 0,
-            age: 0,
-            read: 0,
-            holder: None,
-            signature: None,
-        }],
-        ..Have::default()
-    })
+    Message::Have(general_have(vec![have_entry(
+        log.author,
+        log.incarnation,
+        low..=9,
+        hash,
+    )]))
 }
 
 fn received_wants(lan: &mut Lan, stranger: &mut ScriptedPeer) -> Vec<WantEntry> {
@@ -396,7 +380,7 @@ fn a_fork_in_a_gap_is_kept_out() {
     mallory.send_frame(&mut lan, FrameKind::Batch, two.as_bytes());
     mallory.send(&mut lan, &have(1, &three));
     assert_eq!(received_wants(&mut lan, &mut mallory).len(), 0);
-    let node = lan.peers[bob].node.as_ref().expect("up");
+    let node = lan.node(bob);
     let known = node.frontier(&(&Room::general()).into());
     let known = known.iter().find(|range| range.log == log).expect("it");
     assert_eq!((known.low, known.high, known.gaps.len()), (3, 3, 1));
@@ -410,9 +394,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
         let mut lan = Lan::new(seed);
         let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
         let [ann, bob, carol, dora] = people;
-        for who in people {
-            lan.start(who);
-        }
+        lan.start_all(people);
         lan.run_for(1_000);
         let log = say(&mut lan, dora, 1, 1);
         for step in 0..60 {
@@ -460,7 +442,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
         for who in [ann, bob] {
             let range = checked_range(&lan, who, &log);
             assert_eq!((range.high, &range.gaps), (61, &Vec::new()), "seed {seed}");
-            let node = lan.peers[who].node.as_ref().expect("up");
+            let node = lan.node(who);
             healed += node.counters().healed_lines;
         }
     }
@@ -468,7 +450,7 @@ fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
 }
 
 fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
-    let node = lan.peers[who].node.as_ref().expect("up");
+    let node = lan.node(who);
     let ranges = node.frontier(&(&Room::general()).into());
     let range = ranges.into_iter().find(|range| range.log == *log);
     range.expect("a range")

@@ -12,7 +12,7 @@ use p2pchat::wire::noise::Handshake;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
-use crate::support::scripted_peer::{ScriptedPeer, open_stream};
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
 
 fn link_count(lan: &Lan, who: PeerIndex) -> usize {
     lan.peers[who]
@@ -61,7 +61,7 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
         Some(64)
     );
     lan.start(bob);
-    lan.run_until("they are linked", 1_500, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 1_500);
     lan.run_for(6_000);
     assert_eq!(
         lan.peers[alice]
@@ -208,28 +208,11 @@ fn a_fork_is_kept_out_and_named() {
 fn a_receipt_above_the_head_is_a_doubt() {
     let (mut lan, alice) = running_alone(8);
     lan.say(alice, "one");
-    let old = lan.peers[alice].disk.ranges(&Room::general())[0]
-        .log
-        .clone();
+    let old = lan.first_log(alice);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let claim = |log: &LogId| {
-        let held = HaveEntry {
-            sender: log.author,
-            incarnation: format_incarnation(log.incarnation),
-            low: 1,
-            high: 50,
-            hash: Hash([3; 32]),
-            start: 0,
-            age: 0,
-            read: 0,
-            holder: None,
-            signature: None,
-        };
-        Message::Have(Have {
-            target: "#general".into(),
-            logs: vec![held],
-            ..Default::default()
-        })
+        let held = have_entry(log.author, log.incarnation, 1..=50, Hash([3; 32]));
+        Message::Have(general_have(vec![held]))
     };
     // A lie changes the numbers, and repeats nothing.
     mallory.send(&mut lan, &claim(&old));
@@ -291,7 +274,7 @@ fn a_clock_far_ahead_uses_up_nobodys_numbers() {
     lan.run_until("bob has it", 5_000, |lan| {
         lan.peers[bob].received().contains(&"after".to_owned())
     });
-    let bobs = lan.peers[bob].node.as_ref().expect("up").counters();
+    let bobs = lan.node(bob).counters();
     assert_eq!(bobs.broken_links, 0);
     let clock = lan.peers[alice].disk.ranges(&Room::general());
     let own = lan.id(alice);
@@ -322,12 +305,8 @@ fn numbers_out_of_range_are_no_offer() {
             holder: None,
             signature: None,
         };
-        let have = Have {
-            target: "#general".into(),
-            logs: vec![held],
-            ..Default::default()
-        };
-        mallory.send(&mut lan, &Message::Have(have));
+        let have = Message::Have(general_have(vec![held]));
+        mallory.send(&mut lan, &have);
     }
     lan.run_for(1_000);
     let asked = mallory.receive(&mut lan).into_iter();
@@ -341,24 +320,10 @@ fn endless_words_are_bounded() {
     let (mut lan, alice) = running_alone(9);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     for round in 0..300 {
-        let logs = (0..256).map(|n| HaveEntry {
-            sender: mallory.identity.id(),
-            incarnation: format_incarnation(round * 256 + n),
-            low: 1,
-            high: 5,
-            hash: Hash([3; 32]),
-            start: 0,
-            age: 0,
-            read: 0,
-            holder: None,
-            signature: None,
-        });
-        let have = Have {
-            target: "#general".into(),
-            logs: logs.collect(),
-            ..Default::default()
-        };
-        mallory.send(&mut lan, &Message::Have(have));
+        let logs = (0..256)
+            .map(|n| have_entry(mallory.identity.id(), round * 256 + n, 1..=5, Hash([3; 32])));
+        let have = Message::Have(general_have(logs.collect()));
+        mallory.send(&mut lan, &have);
         if round == 0 {
             let stream = mallory.stream;
             lan.feed(alice, Input::Blocked { stream });
@@ -419,7 +384,7 @@ fn random_datagrams_do_no_harm() {
             bytes: &wrong,
         },
     );
-    lan.run_until("they are linked", 90_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 90_000);
 }
 
 #[test]

@@ -3,22 +3,16 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
-use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation, receipt};
+use p2pchat::wire::message::{ByeReason, HaveEntry, Message, format_incarnation, receipt};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
-use crate::support::scripted_peer::{ScriptedPeer, open_stream};
-
-fn settled(lan: &Lan, who: PeerIndex) -> bool {
-    lan.peers[who]
-        .notices_of_run()
-        .any(|n| matches!(n, Notice::Settled))
-}
+use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
 
 #[test]
 fn silent_streams_do_not_keep_us_from_dialing() {
@@ -32,7 +26,7 @@ fn silent_streams_do_not_keep_us_from_dialing() {
     }
     let bobs = lan.address(bob);
     lan.add_static_peer(alice, bobs);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
 }
 
 #[test]
@@ -41,16 +35,11 @@ fn a_silent_stream_is_not_waited_for() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     open_stream(&mut lan, alice, 1);
     lan.say(alice, "hello");
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: None,
-        }),
-    );
-    lan.run_until("it is settled", 100, |lan| settled(lan, alice));
+    lan.finish(alice, None);
+    lan.run_until("it is settled", 100, |lan| lan.peers[alice].is_settled());
 }
 
 #[test]
@@ -59,18 +48,13 @@ fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     lan.add_static_peer(alice, SocketAddr::from(([10, 0, 9, 9], 9999)));
     lan.say(alice, "hello");
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: None,
-        }),
-    );
+    lan.finish(alice, None);
     lan.run_for(1_000);
-    assert!(!settled(&lan, alice), "it may yet be linked");
-    lan.run_until("it is settled", 1_500, |lan| settled(lan, alice));
+    assert!(!lan.peers[alice].is_settled(), "it may yet be linked");
+    lan.run_until("it is settled", 1_500, |lan| lan.peers[alice].is_settled());
 }
 
 #[test]
@@ -86,7 +70,7 @@ fn who_answers_in_anothers_place_is_named_and_not_linked() {
     let id = lan.id(carol);
     lan.add_candidate(alice, bobs, Some(id));
     lan.add_candidate(alice, carols, Some(id));
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, carol));
+    lan.run_until_linked(alice, carol, 100);
     let known = &lan.peers[alice].known_peers;
     assert!(known.iter().any(|known| known.id == id && known.is_bound));
     lan.run_for(10_000);
@@ -97,9 +81,7 @@ fn who_answers_in_anothers_place_is_named_and_not_linked() {
     assert!(!lan.are_linked(alice, bob));
     assert!(lan.peers[bob].notices_of_run().count() == 0, "nobody came");
     lan.start(carol);
-    lan.run_until("they are linked", 70_000, |lan| {
-        lan.are_linked(alice, carol)
-    });
+    lan.run_until_linked(alice, carol, 70_000);
 }
 
 fn rename(lan: &mut Lan, liar: &mut ScriptedPeer, name: &str) {
@@ -119,7 +101,7 @@ fn a_thousand_names_do_not_switch_the_warning_off() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..1_100 {
         rename(&mut lan, &mut liar, &format!("name-{n}"));
@@ -187,7 +169,7 @@ fn room_log(author: PeerId, incarnation: u64) -> LogId {
 }
 
 fn frontier(lan: &Lan, who: PeerIndex) -> Vec<LogRange> {
-    let node = lan.peers[who].node.as_ref().expect("up");
+    let node = lan.node(who);
     node.frontier(&FolderName::from(&Room::general()))
 }
 
@@ -270,12 +252,7 @@ fn keys_that_nobody_saw_hold_nothing() {
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     lan.say(alice, "hello");
     let need = Some(3);
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: need,
-        }),
-    );
+    lan.finish(alice, need);
     let own = frontier(&lan, alice).remove(0);
     for n in 0..5_000u32 {
         let mut seed = [77; 32];
@@ -295,14 +272,10 @@ fn keys_that_nobody_saw_hold_nothing() {
             holder: Some(holder.id()),
             signature: Some(signature),
         };
-        let have = Have {
-            target: "#general".into(),
-            logs: vec![held],
-            ..Default::default()
-        };
-        liar.send(&mut lan, &Message::Have(have));
+        let have = Message::Have(general_have(vec![held]));
+        liar.send(&mut lan, &have);
     }
-    assert!(!settled(&lan, alice), "nobody holds it but a liar");
+    assert!(!lan.peers[alice].is_settled(), "nobody holds it but a liar");
     lan.start(bob);
     lan.run_for(1_000);
     let delivered =
@@ -315,24 +288,14 @@ fn keys_that_nobody_saw_hold_nothing() {
 
 /// `holder` says that it holds this range.
 fn send_have(lan: &mut Lan, holder: &mut ScriptedPeer, range: &LogRange) {
-    let held = HaveEntry {
-        sender: range.log.author,
-        incarnation: format_incarnation(range.log.incarnation),
-        low: range.low,
-        high: range.high,
-        hash: range.hash,
-        start: 0,
-        age: 0,
-        read: 0,
-        holder: None,
-        signature: None,
-    };
-    let have = Have {
-        target: "#general".into(),
-        logs: vec![held],
-        ..Default::default()
-    };
-    holder.send(lan, &Message::Have(have));
+    let held = have_entry(
+        range.log.author,
+        range.log.incarnation,
+        range.low..=range.high,
+        range.hash,
+    );
+    let have = Message::Have(general_have(vec![held]));
+    holder.send(lan, &have);
 }
 
 #[test]
@@ -341,7 +304,7 @@ fn only_what_he_signed_accuses_an_author() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     lan.say(bob, "hello");
     lan.run_for(50);
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
@@ -392,7 +355,7 @@ fn who_cries_twin_is_named_and_does_no_harm() {
     lan.invariants.allows_duplicate_identity = true;
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 100);
     lan.say(alice, "one");
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..10 {
@@ -425,24 +388,16 @@ fn endless_offers_stop_nobody_elses() {
     lan.start(alice);
     let mut liar = ScriptedPeer::connect(&mut lan, alice, 1);
     for n in 0..80u64 {
-        let logs = (0..256).map(|i| HaveEntry {
-            sender: Identity::from_seed(&[9; 32]).id(),
-            incarnation: format_incarnation(n * 256 + i),
-            low: 1,
-            high: 5,
-            hash: Hash([3; 32]),
-            start: 0,
-            age: 0,
-            read: 0,
-            holder: None,
-            signature: None,
+        let logs = (0..256).map(|i| {
+            have_entry(
+                Identity::from_seed(&[9; 32]).id(),
+                n * 256 + i,
+                1..=5,
+                Hash([3; 32]),
+            )
         });
-        let have = Have {
-            target: "#general".into(),
-            logs: logs.collect(),
-            ..Default::default()
-        };
-        liar.send(&mut lan, &Message::Have(have));
+        let have = Message::Have(general_have(logs.collect()));
+        liar.send(&mut lan, &have);
     }
     lan.run_for(2_000);
     let mut bob = ScriptedPeer::connect(&mut lan, alice, 2);

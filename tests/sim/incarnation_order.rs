@@ -45,7 +45,7 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     lan.start(bob);
     lan.run_for(1_000);
     lan.start(alice);
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 70_000);
     (lan, alice, bob)
 }
 
@@ -219,7 +219,7 @@ fn what_follows_an_unclean_end_arrives_at_once() {
         lan.run_for(1_000);
         lan.kill(alice);
         lan.start(alice);
-        lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 70_000);
         let wait = lan.random(3);
         lan.run_for(wait);
         lan.say(alice, "after");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use crate::support::lan::Lan;
 
 fn link(lan: &mut Lan, a: usize, b: usize) {
-    lan.run_until("they are linked", 2_000, |lan| lan.are_linked(a, b));
+    lan.run_until_linked(a, b, 2_000);
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn two_meet_within_milliseconds() {
         lan.start(alice);
         lan.run_for(seed * 37);
         lan.start(bob);
-        let took = lan.run_until("they are linked", 100, |lan| lan.are_linked(alice, bob));
+        let took = lan.run_until_linked(alice, bob, 100);
         assert!(took <= 12, "it took {took} ms");
         lan.run_for(30_000);
         for (who, other) in [(alice, bob), (bob, alice)] {
@@ -69,9 +69,7 @@ fn a_silent_cut_is_noticed_and_heals() {
     lan.run_until("a beacon", 6_000, |lan| {
         lan.peers[alice].beacons_sent + lan.peers[bob].beacons_sent > beacons
     });
-    lan.run_until("they are linked again", 1_000, |lan| {
-        lan.are_linked(alice, bob)
-    });
+    lan.run_until_linked(alice, bob, 1_000);
     assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
 }
 
@@ -142,9 +140,7 @@ fn a_frozen_process_is_gone_within_30_s() {
         );
         lan.thaw(bob);
         // Without a beacon it is alice's next dial that finds him.
-        lan.run_until("they are linked again", 70_000, |lan| {
-            lan.are_linked(alice, bob)
-        });
+        lan.run_until_linked(alice, bob, 70_000);
     }
 }
 
@@ -160,9 +156,7 @@ fn a_restarted_program_is_back_within_a_second() {
     lan.run_for(100);
     assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
     lan.start(bob);
-    lan.run_until("they are linked again", 1_000, |lan| {
-        lan.are_linked(alice, bob)
-    });
+    lan.run_until_linked(alice, bob, 1_000);
     assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
     assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
 }
@@ -179,9 +173,7 @@ fn a_new_run_takes_the_place_of_a_dead_one() {
         lan.power_off(bob);
         lan.run_for(300);
         lan.start(bob);
-        lan.run_until("they are linked again", 1_000, |lan| {
-            lan.are_linked(alice, bob)
-        });
+        lan.run_until_linked(alice, bob, 1_000);
         lan.say(alice, "welcome back");
         lan.run_for(60_000);
         assert_eq!(lan.peers[bob].received(), ["welcome back"]);
@@ -304,9 +296,7 @@ fn networks_do_not_mix() {
     lan.peers[red].psk = Some([1; 32]);
     lan.peers[other].psk = Some([1; 32]);
     lan.peers[blue].psk = Some([2; 32]);
-    for who in [open, red, blue, other] {
-        lan.start(who);
-    }
+    lan.start_all([open, red, blue, other]);
     let addresses: Vec<SocketAddr> = [open, red, blue, other].map(|w| lan.address(w)).to_vec();
     for who in [open, red, blue, other] {
         for address in &addresses {
@@ -327,9 +317,7 @@ fn who_cannot_be_reached_is_not_dialed_without_end() {
     // Carol hears alice, and her dials come to nothing.
     let (a, c) = (lan.peers[alice].host, lan.peers[carol].host);
     lan.network.missing_paths.remove(&(a, c));
-    for who in [alice, bob, carol] {
-        lan.start(who);
-    }
+    lan.start_all([alice, bob, carol]);
     lan.run_for(600_000);
     lan.check_links();
     assert!(lan.are_linked(alice, bob) && lan.are_linked(bob, carol));

@@ -83,9 +83,7 @@ fn a_false_receipt_is_caught() {
         .notices_of_run()
         .find(|n| matches!(n, Notice::Delivered { .. }))
         .cloned();
-    let log = lan.peers[alice].disk.ranges(&Room::general())[0]
-        .log
-        .clone();
+    let log = lan.first_log(alice);
     lan.peers[bob].disk.evict(&log, 100);
     lan.check_notice(alice, &receipt.expect("a receipt"));
 }
@@ -252,7 +250,7 @@ fn a_gap_of_nothing_is_caught() {
     let (mut lan, alice, bob) = linked_pair(20);
     let gap = Notice::Gap {
         target: Target::Room(Room::general()),
-        author: lan.peers[bob].node.as_ref().expect("bob").own_peer(),
+        author: lan.node(bob).own_peer(),
         incarnation: 1,
         from: 7,
         to: 6,
@@ -267,7 +265,7 @@ fn a_program_that_meets_itself_is_caught() {
     let (mut lan, alice, _) = linked_pair(21);
     let joined = Notice::Joined {
         room: Room::general(),
-        peer: lan.peers[alice].node.as_ref().expect("alice").own_peer(),
+        peer: lan.node(alice).own_peer(),
         at: WallTime(0),
     };
     lan.check_notice(alice, &joined);

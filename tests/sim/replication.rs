@@ -1,21 +1,19 @@
 //! How lines travel: live, after an absence, to a newcomer, to a slow reader, and out of a crash.
-use p2pchat::base::event::{Command, Input, Notice};
+use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
 
 fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(a, b));
+    lan.run_until_linked(a, b, 70_000);
 }
 
 #[test]
 fn a_line_arrives_once_and_is_receipted() {
     let mut lan = Lan::new(1);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-    for who in [alice, bob, carol] {
-        lan.start(who);
-    }
+    lan.start_all([alice, bob, carol]);
     lan.run_for(500);
     lan.say(alice, "hello");
     lan.run_for(20);
@@ -39,16 +37,10 @@ fn a_send_that_needs_more_than_there_are_waits_asleep() {
     lan.run_for(3_000);
     lan.say(alice, "hello");
     let need = Some(2);
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: need,
-        }),
-    );
+    lan.finish(alice, need);
     // The simulator counts how often a program wakes.
     lan.run_for(10_000);
-    let settled = |n: &Notice| matches!(n, Notice::Settled);
-    assert!(!lan.peers[alice].notices_of_run().any(settled));
+    assert!(!lan.peers[alice].is_settled());
 }
 
 #[test]
@@ -62,18 +54,8 @@ fn a_send_settles_when_it_is_held() {
         lan.run_for(5_000);
         lan.start(alice);
         lan.say(alice, "hello");
-        lan.feed(
-            alice,
-            Input::Command(Command::Finish {
-                required_peers: need,
-            }),
-        );
-        let settled = |lan: &mut Lan| {
-            lan.peers[alice]
-                .notices_of_run()
-                .any(|n| matches!(n, Notice::Settled))
-        };
-        let took = lan.run_until("it is settled", 1_000, settled);
+        lan.finish(alice, need);
+        let took = lan.run_until("it is settled", 1_000, |lan| lan.peers[alice].is_settled());
         assert!(took < 40, "{took} ms");
         let holders = [bob, carol]
             .iter()
@@ -165,9 +147,7 @@ fn an_elder_gets_every_line_of_the_run() {
 fn a_slow_reader_holds_up_nobody() {
     let mut lan = Lan::new(4);
     let [alice, slow, bob] = lan.add_peers(["alice", "slow", "bob"]);
-    for who in [alice, slow, bob] {
-        lan.start(who);
-    }
+    lan.start_all([alice, slow, bob]);
     lan.run_for(500);
     lan.peers[slow].stopped_reading = true;
     let texts: Vec<String> = (1..=20_000)
@@ -433,22 +413,17 @@ fn each_line_must_have_somebody_who_holds_it() {
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         lan.start(alice);
         lan.start(bob);
-        lan.run_until("they are linked", 5_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 5_000);
         lan.join(alice, "#ops");
         lan.say_in(alice, "#general", "to all");
         lan.say_in(alice, "#ops", "to nobody yet");
         if part {
             lan.part(alice, "#ops");
         }
-        lan.feed(
-            alice,
-            Input::Command(Command::Finish {
-                required_peers: None,
-            }),
-        );
+        lan.finish(alice, None);
         lan.run_for(10_000);
         let delivery = |lan: &Lan| {
-            let node = lan.peers[alice].node.as_ref().expect("up");
+            let node = lan.node(alice);
             let delivery = node.delivery();
             (delivery.acked_peers, delivery.is_settled)
         };

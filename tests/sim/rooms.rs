@@ -14,9 +14,7 @@ fn lines_go_to_members_only() {
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.peers[alice].startup_rooms.push(room("#ops"));
     lan.peers[bob].startup_rooms.push(room("#ops"));
-    for who in [alice, bob, carol] {
-        lan.start(who);
-    }
+    lan.start_all([alice, bob, carol]);
     lan.run_for(500);
     lan.say_in(alice, "#ops", "for ops");
     lan.say_in(alice, "#general", "for all");

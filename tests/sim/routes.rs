@@ -14,9 +14,7 @@ fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [PeerIndex; N]) {
             lan.cut(*a, *b);
         }
     }
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     for pair in people.windows(2) {
         lan.run_until("neighbours are linked", 5_000, |lan| {
             lan.are_linked(pair[0], pair[1])
@@ -24,12 +22,6 @@ fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [PeerIndex; N]) {
     }
     lan.run_for(1_000);
     (lan, people)
-}
-
-fn settled(lan: &Lan, who: PeerIndex) -> bool {
-    lan.peers[who]
-        .notices_of_run()
-        .any(|n| matches!(n, Notice::Settled))
 }
 
 #[test]
@@ -55,7 +47,7 @@ fn a_chain_talks_both_ways() {
         lan.run_for(5_000);
         lan.check_lines();
         for who in [alice, bob, carol, dave] {
-            let node = lan.peers[who].node.as_ref().expect("up");
+            let node = lan.node(who);
             assert_eq!(node.counters().duplicate_batches, 0);
         }
     }
@@ -112,9 +104,7 @@ fn a_ring_forgets_who_is_gone() {
     for (i, j) in [(0, 2), (1, 3), (4, 1), (4, 2), (4, 3)] {
         lan.cut(people[i], people[j]);
     }
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     lan.run_for(5_000);
     assert_eq!(lan.peers[people[2]].joined_count(lan.id(people[4])), 1);
     lan.kill(people[4]);
@@ -137,14 +127,9 @@ fn a_ring_forgets_who_is_gone() {
 fn a_send_waits_for_who_is_reached_through_others() {
     let (mut lan, [alice, bob, carol]) = chain(9, ["alice", "bob", "carol"]);
     lan.say(alice, "hello");
-    lan.feed(
-        alice,
-        Input::Command(Command::Finish {
-            required_peers: None,
-        }),
-    );
-    assert!(!settled(&lan, alice));
-    lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+    lan.finish(alice, None);
+    assert!(!lan.peers[alice].is_settled());
+    lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
     assert_eq!(lan.peers[carol].received(), ["hello"]);
     let delivered: Vec<_> = lan.peers[alice]
         .notices_of_run()
@@ -168,13 +153,8 @@ fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
         lan.peers[alice].transient = true;
         lan.start(alice);
         lan.say(alice, "hello");
-        lan.feed(
-            alice,
-            Input::Command(Command::Finish {
-                required_peers: None,
-            }),
-        );
-        lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+        lan.finish(alice, None);
+        lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
         assert_eq!(lan.peers[carol].received(), ["hello"]);
     }
 }
@@ -191,14 +171,9 @@ fn a_receipt_that_comes_before_its_holder_is_known_counts() {
         lan.run_for(3_000);
         lan.say(alice, "hello");
         let need = Some(2);
-        lan.feed(
-            alice,
-            Input::Command(Command::Finish {
-                required_peers: need,
-            }),
-        );
+        lan.finish(alice, need);
         lan.start(carol);
-        lan.run_until("it is settled", 3_000, |lan| settled(lan, alice));
+        lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
         assert_eq!(lan.peers[carol].disk.entries().count(), 1);
     }
 }
@@ -208,9 +183,7 @@ fn the_last_words_of_who_is_gone_come_from_others() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         lan.run_for(5_000);
         lan.say(alice, "before");
         lan.run_for(50);
@@ -232,9 +205,7 @@ fn what_only_one_got_before_the_author_died_comes_to_all() {
     let mut lan = Lan::new(3);
     let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
     let [alice, bob, carol, dave] = people;
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     lan.run_for(5_000);
     // To all but one the last line gets lost on the way.
     lan.peers[carol].stopped_reading = true;
@@ -261,9 +232,7 @@ fn another_neighbour_helps_when_the_first_falls_behind() {
     let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
     let [alice, bob, carol, dave] = people;
     lan.cut(alice, dave);
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     lan.run_for(5_000);
     lan.say(alice, "one");
     lan.run_until("dave has it", 3_000, |lan| {
@@ -291,9 +260,7 @@ fn another_neighbour_helps_when_the_first_falls_behind() {
 fn a_full_mesh_sends_nothing_twice() {
     let mut lan = Lan::new(6);
     let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
-    for who in people {
-        lan.start(who);
-    }
+    lan.start_all(people);
     lan.run_for(5_000);
     for round in 0..20 {
         for who in people {
@@ -307,7 +274,7 @@ fn a_full_mesh_sends_nothing_twice() {
     }
     lan.run_for(5_000);
     lan.check_lines();
-    let counters = people.map(|who| lan.peers[who].node.as_ref().expect("up").counters());
+    let counters = people.map(|who| lan.node(who).counters());
     let twice: u64 = counters
         .iter()
         .map(|c| c.duplicate_batches + c.unwanted_batches)
@@ -350,9 +317,7 @@ fn the_author_brings_what_the_one_that_helped_lacks() {
     for seed in 0..8 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         lan.run_for(5_000);
         lan.stop(carol);
         lan.say_all(alice, None, &numbered_lines("both", 1, 50));
@@ -514,7 +479,7 @@ fn what_an_earlier_run_said_a_moment_before_one_came_is_no_news() {
         lan.start(bob);
         lan.run_for(1_000);
         lan.start(alice);
-        lan.run_until("they are linked", 2_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 2_000);
         lan.say(alice, "early");
         lan.run_for(50);
         lan.stop(alice);

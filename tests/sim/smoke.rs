@@ -13,7 +13,7 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    lan.run_until("they are linked", 1_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 1_000);
     (lan, alice, bob)
 }
 
@@ -47,7 +47,7 @@ fn a_partition_heals_and_both_histories_are_equal() {
         lan.run_for(10);
     }
     lan.heal();
-    lan.run_until("they are linked", 70_000, |lan| lan.are_linked(alice, bob));
+    lan.run_until_linked(alice, bob, 70_000);
     lan.run_for(2_000);
     assert_eq!(
         lan.peers[alice].received(),
@@ -78,7 +78,7 @@ fn a_restart_loses_and_doubles_no_line() {
         }
         lan.run_for(100);
         lan.start(alice);
-        lan.run_until("they are linked", 5_000, |lan| lan.are_linked(alice, bob));
+        lan.run_until_linked(alice, bob, 5_000);
     }
     lan.run_for(1_000);
     let said: Vec<String> = (0..3)

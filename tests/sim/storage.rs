@@ -79,9 +79,7 @@ fn given_up(seed: u64) -> (Lan, PeerIndex) {
     for text in numbered_lines("line", 2, 9) {
         lan.say(alice, &text);
     }
-    let log: LogId = lan.peers[alice].disk.ranges(&Room::general())[0]
-        .log
-        .clone();
+    let log: LogId = lan.first_log(alice);
     lan.peers[alice].disk.evict(&log, 6);
     lan.feed(alice, Input::Evicted { log, low: 6 });
     (lan, bob)
@@ -109,9 +107,7 @@ fn a_hole_in_the_store_is_a_gap() {
     for text in numbered_lines("line", 2, 9) {
         lan.say(alice, &text);
     }
-    let log: LogId = lan.peers[alice].disk.ranges(&Room::general())[0]
-        .log
-        .clone();
+    let log: LogId = lan.first_log(alice);
     // Nobody was told: lines of the file do not read any more.
     lan.peers[alice].disk.evict(&log, 6);
     lan.start(bob);
@@ -211,9 +207,7 @@ fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
     for seed in 0..6 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        for who in [alice, bob, carol] {
-            lan.start(who);
-        }
+        lan.start_all([alice, bob, carol]);
         lan.run_for(500);
         lan.say(alice, "line 1");
         lan.run_for(500);
@@ -248,7 +242,7 @@ fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
     lan.start(bob);
     lan.run_for(2_000);
     assert_eq!(lan.peers[bob].error_count("store"), 1);
-    let node = lan.peers[bob].node.as_ref().expect("bob");
+    let node = lan.node(bob);
     let held: Vec<(u64, u64)> = node
         .frontier(&(&Room::general()).into())
         .iter()
@@ -267,9 +261,7 @@ fn what_nobody_has_yet_may_not_be_dropped() {
     lan.start(alice);
     lan.say(alice, "one");
     lan.say(alice, "two");
-    let log = lan.peers[alice].disk.ranges(&Room::general())[0]
-        .log
-        .clone();
+    let log = lan.first_log(alice);
     let floor = |lan: &Lan| {
         lan.peers[alice]
             .node

@@ -3,9 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Command, FoundVia, Input, LoadRequest, StreamId};
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{FolderName, PeerSelector, Room};
+use p2pchat::node::node::Node;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -314,6 +316,32 @@ impl Lan {
             }
         }
         self.now_ms = end;
+    }
+
+    /// Starts several peers at one instant, in this order.
+    pub fn start_all(&mut self, peers: impl IntoIterator<Item = PeerIndex>) {
+        peers.into_iter().for_each(|who| self.start(who));
+    }
+
+    /// Asks the core to report [`Notice::Settled`] once enough peers hold what this peer said.
+    pub fn finish(&mut self, who: PeerIndex, required_peers: Option<u64>) {
+        let finish = Command::Finish { required_peers };
+        self.feed(who, Input::Command(finish));
+    }
+
+    /// The running node of this peer.
+    pub fn node(&self, who: PeerIndex) -> &Node {
+        self.peers[who].node.as_ref().expect("a running peer")
+    }
+
+    /// The first log of #general that this peer stores.
+    pub fn first_log(&self, who: PeerIndex) -> LogId {
+        self.peers[who].disk.ranges(&Room::general())[0].log.clone()
+    }
+
+    /// Runs until both peers have a link to each other; returns the milliseconds that took.
+    pub fn run_until_linked(&mut self, a: PeerIndex, b: PeerIndex, within_ms: u64) -> u64 {
+        self.run_until("they are linked", within_ms, |lan| lan.are_linked(a, b))
     }
 
     /// What this node wrote to a stream that leads out of the LAN, since last asked.

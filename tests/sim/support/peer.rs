@@ -223,6 +223,11 @@ impl SimPeer {
         self.notices_of_run().filter(error).count()
     }
 
+    /// Whether the present run reported that enough peers hold what it said.
+    pub fn is_settled(&self) -> bool {
+        self.notices_of_run().any(|n| matches!(n, Notice::Settled))
+    }
+
     pub fn gap_count(&self) -> usize {
         let gap = |n: &&Notice| matches!(n, Notice::Gap { .. });
         self.notices_of_run().filter(gap).count()

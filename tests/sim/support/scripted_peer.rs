@@ -1,14 +1,15 @@
 //! A peer by hand, on a stream that leads out of the LAN.
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
 use p2pchat::base::event::{Input, StreamId};
-use p2pchat::base::identity::{Hash, Identity, NetworkTag};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
-use p2pchat::wire::message::{Hello, Message, room_hash};
+use p2pchat::wire::message::{Have, HaveEntry, Hello, Message, format_incarnation, room_hash};
 use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
 
 use crate::support::lan::Lan;
@@ -167,5 +168,35 @@ impl ScriptedPeer {
             .open(&bytes, &mut scratch, each)
             .expect("sealed");
         frames
+    }
+}
+
+/// A claim to hold this range of an author's log.
+pub fn have_entry(
+    author: PeerId,
+    incarnation: u64,
+    range: RangeInclusive<u64>,
+    hash: Hash,
+) -> HaveEntry {
+    HaveEntry {
+        sender: author,
+        incarnation: format_incarnation(incarnation),
+        low: *range.start(),
+        high: *range.end(),
+        hash,
+        start: 0,
+        age: 0,
+        read: 0,
+        holder: None,
+        signature: None,
+    }
+}
+
+/// Claims about logs of #general.
+pub fn general_have(logs: Vec<HaveEntry>) -> Have {
+    Have {
+        target: "#general".into(),
+        logs,
+        ..Have::default()
     }
 }
