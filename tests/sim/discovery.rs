@@ -1,5 +1,7 @@
 //! Discovery: who is heard, who is dialed, and when.
-use crate::support::lan::Lan;
+use std::net::SocketAddr;
+
+use crate::support::lan::{Lan, REDIAL_MS};
 
 #[test]
 fn lost_beacons_delay_and_do_not_prevent() {
@@ -114,7 +116,7 @@ fn a_dial_that_nobody_answers_backs_off() {
     let dials = lan.network.dial_count;
     assert!((8..=60).contains(&dials), "{dials} dials in two minutes");
     lan.network.conditions.dial_refusal_per_mille = 0;
-    lan.run_until_linked(alice, bob, 70_000);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
 }
 
 #[test]
@@ -131,4 +133,86 @@ fn who_left_is_not_known_any_more() {
         lan.are_linked(alice, carol) && lan.are_linked(bob, carol)
     });
     lan.check_links();
+}
+
+#[test]
+fn two_meet_within_milliseconds() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start(alice);
+        lan.run_for(seed * 37);
+        lan.start(bob);
+        let took = lan.run_until_linked(alice, bob, 100);
+        assert!(took <= 12, "it took {took} ms");
+        lan.run_for(30_000);
+        for (who, other) in [(alice, bob), (bob, alice)] {
+            assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
+            assert_eq!(lan.peers[who].left_count(lan.id(other)), 0);
+        }
+        lan.check_links();
+    }
+}
+
+#[test]
+fn crossed_dials_end_in_one_link() {
+    for seed in 0..40 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.network.conditions.stream_delay_max_ms = 6;
+        lan.start(alice);
+        lan.start(bob);
+        let (to_alice, to_bob) = (lan.address(alice), lan.address(bob));
+        lan.add_static_peer(alice, to_bob);
+        lan.add_static_peer(bob, to_alice);
+        lan.run_for(3_000);
+        lan.check_links();
+        assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 1);
+        assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
+        assert_eq!(lan.peers[bob].left_count(lan.id(alice)), 0);
+        assert_eq!(
+            lan.peers[alice].notices_of_run().count(),
+            1,
+            "a word for each peer"
+        );
+    }
+}
+
+#[test]
+fn networks_do_not_mix() {
+    let mut lan = Lan::new(9);
+    let [open, red, blue, other] = lan.add_peers(["open", "red", "blue", "other"]);
+    lan.peers[red].psk = Some([1; 32]);
+    lan.peers[other].psk = Some([1; 32]);
+    lan.peers[blue].psk = Some([2; 32]);
+    lan.start_all([open, red, blue, other]);
+    let addresses: Vec<SocketAddr> = [open, red, blue, other].map(|w| lan.address(w)).to_vec();
+    for who in [open, red, blue, other] {
+        for address in &addresses {
+            lan.add_static_peer(who, *address);
+        }
+    }
+    lan.run_for(20_000);
+    lan.check_links();
+    assert!(lan.are_linked(red, other));
+    assert!(lan.linked_peers(open).is_empty() && lan.linked_peers(blue).is_empty());
+}
+
+#[test]
+fn who_cannot_be_reached_is_not_dialed_without_end() {
+    let mut lan = Lan::new(30);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.remove_path(alice, carol);
+    // Carol hears alice, and her dials come to nothing.
+    let (a, c) = (lan.peers[alice].host, lan.peers[carol].host);
+    lan.network.missing_paths.remove(&(a, c));
+    lan.start_all([alice, bob, carol]);
+    lan.run_for(600_000);
+    lan.check_links();
+    assert!(lan.are_linked(alice, bob) && lan.are_linked(bob, carol));
+    assert!(
+        lan.network.dial_count < 40,
+        "{} dials in ten minutes",
+        lan.network.dial_count
+    );
 }

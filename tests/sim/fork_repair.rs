@@ -1,11 +1,11 @@
 //! Old copies of a directory, and two programs with one: what was said under used numbers is said again, once, and only what nobody else holds.
 use p2pchat::base::name::Room;
 
-use crate::support::lan::Lan;
+use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, numbered_lines};
 
-fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
-    lan.run_until_linked(a, b, 70_000);
+fn link_and_sync(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
+    lan.run_until_linked(a, b, REDIAL_MS);
     lan.run_for(2_000);
 }
 
@@ -39,12 +39,12 @@ fn restored_story(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, PeerI
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(bob);
     lan.start(alice);
-    meet(&mut lan, alice, bob);
+    link_and_sync(&mut lan, alice, bob);
     say_each(&mut lan, alice, &numbered_lines("kept", 1, 5));
     lan.stop(alice);
     lan.back_up(alice);
     lan.start(alice);
-    meet(&mut lan, alice, bob);
+    link_and_sync(&mut lan, alice, bob);
     say_each(&mut lan, alice, &numbered_lines("lost", 1, lost));
     lan.stop(alice);
     lan.restore(alice);
@@ -69,7 +69,7 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
                 if talks {
                     lan.say(alice, "news");
                 }
-                meet(&mut lan, alice, bob);
+                link_and_sync(&mut lan, alice, bob);
                 let mut said = joined_lists(
                     &numbered_lines("kept", 1, 5),
                     &numbered_lines("lost", 1, lost),
@@ -90,7 +90,7 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
                         false => lan.stop(alice),
                     }
                     lan.start(alice);
-                    meet(&mut lan, alice, bob);
+                    link_and_sync(&mut lan, alice, bob);
                     lan.run_for(100_000);
                 }
                 assert_eq!(lines_held(&lan, bob, alice).len(), said.len(), "once");
@@ -104,7 +104,7 @@ fn a_backup_that_is_restored_twice_says_nothing_three_times() {
     for (lost, alone) in [(5, 3), (3, 5), (40, 2)] {
         let (mut lan, alice, bob) = restored_story(1, lost, alone, false);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         let said = 5 + lost as usize + alone as usize;
         assert_eq!(lines_held(&lan, bob, alice).len(), said);
         lan.stop(alice);
@@ -112,7 +112,7 @@ fn a_backup_that_is_restored_twice_says_nothing_three_times() {
         // Now what others hold comes back under the old numbers, and what was said again beside it.
         for _ in 0..2 {
             lan.start(alice);
-            meet(&mut lan, alice, bob);
+            link_and_sync(&mut lan, alice, bob);
             assert_eq!(lines_held(&lan, alice, alice).len(), said, "all came back");
             lan.run_for(100_000);
             lan.kill(alice);
@@ -131,7 +131,7 @@ fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
         let (mut lan, alice, bob) = restored_story(seed, 3, 600, true);
         lan.network.conditions.stream_delay_max_ms = 5;
         lan.start(alice);
-        lan.run_until_linked(alice, bob, 70_000);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
         let stored = |lan: &Lan| lines_held(lan, alice, alice).len();
         let before = stored(&lan);
         let begun = |lan: &mut Lan| stored(lan) > before + 100;
@@ -151,7 +151,7 @@ fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
             }
         }
         lan.peers[alice].disk.failed_saves_per_mille = 0;
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         lan.run_for(40_000);
         let mut again = lines_held(&lan, bob, alice);
         again.retain(|line| line.starts_with("alone"));
@@ -167,12 +167,12 @@ fn what_somebody_holds_is_not_said_again() {
     lan.cut(carol, bob);
     lan.start(carol);
     lan.start(alice);
-    meet(&mut lan, alice, carol);
+    link_and_sync(&mut lan, alice, carol);
     lan.run_for(1_000);
     let before = lines_held(&lan, carol, alice);
     assert_eq!(before.len(), 8);
     lan.heal();
-    meet(&mut lan, alice, bob);
+    link_and_sync(&mut lan, alice, bob);
     lan.run_for(10_000);
     assert_eq!(lines_held(&lan, carol, alice), before);
 }
@@ -182,7 +182,7 @@ fn a_copy_that_said_nothing_else_says_nothing_again() {
     for killed in [false, true] {
         let (mut lan, alice, bob) = restored_story(7, 5, 0, killed);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         let all = joined_lists(&numbered_lines("kept", 1, 5), &numbered_lines("lost", 1, 5));
         assert_eq!(lines_held(&lan, bob, alice), all);
         assert_eq!(
@@ -200,14 +200,14 @@ fn who_was_away_gets_what_both_copies_said() {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
         lan.start_all([alice, bob, carol]);
-        meet(&mut lan, alice, carol);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, carol);
+        link_and_sync(&mut lan, alice, bob);
         say_each(&mut lan, alice, &numbered_lines("kept", 1, 5));
         lan.stop(carol);
         lan.stop(alice);
         lan.back_up(alice);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         say_each(&mut lan, alice, &numbered_lines("lost", 1, 5));
         lan.stop(alice);
         lan.restore(alice);
@@ -217,11 +217,11 @@ fn who_was_away_gets_what_both_copies_said() {
         lan.stop(alice);
         lan.heal();
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         if again {
             lan.kill(alice);
             lan.start(alice);
-            meet(&mut lan, alice, bob);
+            link_and_sync(&mut lan, alice, bob);
         }
         if without {
             lan.stop(bob);
@@ -229,7 +229,7 @@ fn who_was_away_gets_what_both_copies_said() {
             lan.start(alice);
         }
         lan.start(carol);
-        meet(&mut lan, alice, carol);
+        link_and_sync(&mut lan, alice, carol);
         if without {
             lan.start(bob);
         }
@@ -253,13 +253,13 @@ fn twins_go_on_under_numbers_of_their_own() {
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(bob);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         say_each(&mut lan, alice, &numbered_lines("kept", 1, 3));
         lan.stop(alice);
         let clone = lan.clone_peer(alice);
         lan.cut(alice, clone);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        link_and_sync(&mut lan, alice, bob);
         lan.start(clone);
         // Both go on where they were, before they know of each other.
         say_each(&mut lan, alice, &numbered_lines("of one", 1, 3));
@@ -308,5 +308,120 @@ fn twins_go_on_under_numbers_of_their_own() {
             let said = if *text == "of the other" { 2 } else { 3 };
             assert_eq!(count, said, "seed {seed}: {text}: {heard:?}");
         }
+    }
+}
+
+#[test]
+fn own_lines_come_back_to_a_restored_directory() {
+    let mut lan = Lan::new(10);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(5_000);
+    lan.say(alice, "kept");
+    lan.run_for(50);
+    lan.stop(alice);
+    let copy = (
+        lan.peers[alice].disk.clone(),
+        lan.peers[alice].resume_state.clone(),
+    );
+    lan.start(alice);
+    lan.run_for(2_000);
+    lan.say_all(alice, None, &numbered_lines("lost", 1, 5));
+    lan.run_for(50);
+    lan.stop(alice);
+    (lan.peers[alice].disk, lan.peers[alice].resume_state) = copy;
+    lan.invariants.record_restore(alice, &lan.peers[alice].disk);
+    lan.start(alice);
+    lan.run_for(5_000);
+    lan.say(alice, "new");
+    lan.run_for(5_000);
+    lan.check_lines();
+    assert_eq!(lan.peers[alice].disk.entries().count(), 3);
+    assert_eq!(lan.peers[bob].received().len(), 7);
+}
+
+#[test]
+fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
+    for (seed, more) in [(6, 1), (7, 10)] {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start(bob);
+        lan.start(alice);
+        lan.say(alice, "one");
+        lan.run_for(1_000);
+        lan.stop(alice);
+        let (disk, resume) = (
+            lan.peers[alice].disk.clone(),
+            lan.peers[alice].resume_state.clone(),
+        );
+        lan.start(alice);
+        for text in numbered_lines("lost", 1, 5) {
+            lan.say(alice, &text);
+        }
+        lan.run_for(1_000);
+        lan.stop(alice);
+        // The backup comes back.
+        (lan.peers[alice].disk, lan.peers[alice].resume_state) = (disk, resume);
+        lan.invariants.record_restore(alice, &lan.peers[alice].disk);
+        lan.cut(alice, bob);
+        lan.start(alice);
+        for text in numbered_lines("again", 1, more) {
+            lan.say(alice, &text);
+        }
+        lan.run_for(1_000);
+        lan.heal();
+        lan.invariants
+            .record_said(alice, &Room::general(), &numbered_lines("again", 1, more));
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.run_for(1_000);
+        assert_eq!(
+            lan.peers[alice].error_count("incarnation"),
+            1,
+            "noticed once"
+        );
+        lan.say(alice, "new numbers");
+        lan.run_for(1_000);
+        assert_eq!(
+            lan.peers[bob].received().last().map(String::as_str),
+            Some("new numbers")
+        );
+        assert_eq!(
+            lan.peers[bob]
+                .received()
+                .iter()
+                .filter(|l| l.starts_with("lost"))
+                .count(),
+            5
+        );
+    }
+}
+
+/// What a peer says to hold comes while more is on its way to it: the one does not pass for a receipt of a part of the other.
+#[test]
+fn an_old_copy_that_speaks_as_it_meets_goes_on_under_new_numbers() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start(bob);
+        lan.start(alice);
+        lan.run_for(1_000);
+        lan.stop(alice);
+        lan.back_up(alice);
+        lan.start(alice);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.say(alice, "lost");
+        lan.run_for(1_000);
+        lan.stop(alice);
+        lan.restore(alice);
+        lan.start(alice);
+        let id = lan.id(bob);
+        lan.run_until("alice sees bob", 70_000, |lan| {
+            lan.peers[alice].joined_count(id) > 0
+        });
+        lan.say_all(alice, None, &numbered_lines("new", 1, 3));
+        lan.run_for(10_000);
+        let heard = lan.peers[bob].received();
+        assert_eq!(heard, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
     }
 }

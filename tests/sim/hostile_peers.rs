@@ -10,7 +10,7 @@ use p2pchat::base::range::LogRange;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, HaveEntry, Message, format_incarnation, receipt};
 
-use crate::support::lan::Lan;
+use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
 
@@ -81,7 +81,7 @@ fn who_answers_in_anothers_place_is_named_and_not_linked() {
     assert!(!lan.are_linked(alice, bob));
     assert!(lan.peers[bob].notices_of_run().count() == 0, "nobody came");
     lan.start(carol);
-    lan.run_until_linked(alice, carol, 70_000);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
 }
 
 fn rename(lan: &mut Lan, liar: &mut ScriptedPeer, name: &str) {

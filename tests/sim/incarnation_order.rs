@@ -4,7 +4,7 @@ use p2pchat::base::name::{FolderName, Room};
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{Message, WantEntry, format_incarnation};
 
-use crate::support::lan::Lan;
+use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, numbered_lines};
 use crate::support::scripted_peer::ScriptedPeer;
 
@@ -45,7 +45,7 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     lan.start(bob);
     lan.run_for(1_000);
     lan.start(alice);
-    lan.run_until_linked(alice, bob, 70_000);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
     (lan, alice, bob)
 }
 
@@ -219,7 +219,7 @@ fn what_follows_an_unclean_end_arrives_at_once() {
         lan.run_for(1_000);
         lan.kill(alice);
         lan.start(alice);
-        lan.run_until_linked(alice, bob, 70_000);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
         let wait = lan.random(3);
         lan.run_for(wait);
         lan.say(alice, "after");

@@ -3,9 +3,13 @@
 //! A failing seed of the swarm is printed with the command that replays it.
 mod support;
 
+mod carriers;
 mod clocks;
+mod delivery;
 mod direct;
 mod discovery;
+mod duplicate_identity;
+mod fetch;
 mod fork_repair;
 mod gaps;
 mod hostile_bytes;
@@ -14,6 +18,7 @@ mod incarnation_order;
 mod liveness;
 mod many_peers;
 mod mutations;
+mod news;
 mod replication;
 mod rooms;
 mod routes;

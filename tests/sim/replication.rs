@@ -2,12 +2,8 @@
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
-use crate::support::lan::Lan;
-use crate::support::peer::{PeerIndex, numbered_lines};
-
-fn meet(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
-    lan.run_until_linked(a, b, 70_000);
-}
+use crate::support::lan::{Lan, REDIAL_MS};
+use crate::support::peer::numbered_lines;
 
 #[test]
 fn a_line_arrives_once_and_is_receipted() {
@@ -29,59 +25,12 @@ fn a_line_arrives_once_and_is_receipted() {
 }
 
 #[test]
-fn a_send_that_needs_more_than_there_are_waits_asleep() {
-    let mut lan = Lan::new(4);
-    let [alice, bob] = lan.add_peers(["alice", "bob"]);
-    lan.start(alice);
-    lan.start(bob);
-    lan.run_for(3_000);
-    lan.say(alice, "hello");
-    let need = Some(2);
-    lan.finish(alice, need);
-    // The simulator counts how often a program wakes.
-    lan.run_for(10_000);
-    assert!(!lan.peers[alice].is_settled());
-}
-
-#[test]
-fn a_send_settles_when_it_is_held() {
-    for (seed, need) in [(0, None), (1, Some(2)), (2, Some(1)), (3, Some(0))] {
-        let mut lan = Lan::new(seed);
-        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        lan.peers[alice].transient = true;
-        lan.start(bob);
-        lan.start(carol);
-        lan.run_for(5_000);
-        lan.start(alice);
-        lan.say(alice, "hello");
-        lan.finish(alice, need);
-        let took = lan.run_until("it is settled", 1_000, |lan| lan.peers[alice].is_settled());
-        assert!(took < 40, "{took} ms");
-        let holders = [bob, carol]
-            .iter()
-            .filter(|w| !lan.peers[**w].received().is_empty())
-            .count();
-        assert!(
-            holders as u64 >= need.unwrap_or(2),
-            "{holders} hold it, {need:?} were asked for"
-        );
-        lan.stop(alice);
-        lan.run_for(1_000);
-        assert_eq!(
-            lan.peers[bob].joined_count(lan.id(alice)),
-            0,
-            "send comes and goes unannounced"
-        );
-    }
-}
-
-#[test]
 fn who_was_away_gets_what_it_missed() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
     lan.start(bob);
-    meet(&mut lan, alice, bob);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.say(alice, "one");
     lan.run_for(100);
     lan.stop(bob);
@@ -107,7 +56,7 @@ fn a_newcomer_gets_the_newest_thousand_silently() {
     }
     lan.run_for(1_000);
     lan.start(bob);
-    meet(&mut lan, alice, bob);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(1_000);
     lan.say(alice, "news");
     lan.run_for(100);
@@ -134,7 +83,7 @@ fn an_elder_gets_every_line_of_the_run() {
         lan.run_for(700);
         lan.start(alice);
         lan.say_all(alice, None, &numbered_lines("piped", 1, 5000));
-        meet(&mut lan, alice, bob);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
         lan.run_for(3_000);
         assert_eq!(lan.peers[bob].received(), numbered_lines("piped", 1, 5000));
         let late = |n: &Notice| matches!(n, Notice::Chat(chat) if chat.local.late);
@@ -196,7 +145,7 @@ fn a_crash_amid_bulk_loses_nothing_that_was_stored() {
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(bob);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
         let after = lan.random(200);
         lan.peers[alice].dies_after_outputs = Some(after);
         for n in 0..20 {
@@ -242,7 +191,7 @@ fn a_power_cut_at_the_author_doubles_no_number() {
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
         lan.start(bob);
         lan.start(alice);
-        meet(&mut lan, alice, bob);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
         lan.run_for(seed * 400);
         for text in numbered_lines("line", 1, 20) {
             lan.say(alice, &text);
@@ -259,82 +208,6 @@ fn a_power_cut_at_the_author_doubles_no_number() {
         assert_eq!(lan.peers[alice].error_count("incarnation"), 0);
         lan.check_lines();
     }
-}
-
-#[test]
-fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
-    for (seed, more) in [(6, 1), (7, 10)] {
-        let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.add_peers(["alice", "bob"]);
-        lan.start(bob);
-        lan.start(alice);
-        lan.say(alice, "one");
-        lan.run_for(1_000);
-        lan.stop(alice);
-        let (disk, resume) = (
-            lan.peers[alice].disk.clone(),
-            lan.peers[alice].resume_state.clone(),
-        );
-        lan.start(alice);
-        for text in numbered_lines("lost", 1, 5) {
-            lan.say(alice, &text);
-        }
-        lan.run_for(1_000);
-        lan.stop(alice);
-        // The backup comes back.
-        (lan.peers[alice].disk, lan.peers[alice].resume_state) = (disk, resume);
-        lan.invariants.record_restore(alice, &lan.peers[alice].disk);
-        lan.cut(alice, bob);
-        lan.start(alice);
-        for text in numbered_lines("again", 1, more) {
-            lan.say(alice, &text);
-        }
-        lan.run_for(1_000);
-        lan.heal();
-        lan.invariants
-            .record_said(alice, &Room::general(), &numbered_lines("again", 1, more));
-        meet(&mut lan, alice, bob);
-        lan.run_for(1_000);
-        assert_eq!(
-            lan.peers[alice].error_count("incarnation"),
-            1,
-            "noticed once"
-        );
-        lan.say(alice, "new numbers");
-        lan.run_for(1_000);
-        assert_eq!(
-            lan.peers[bob].received().last().map(String::as_str),
-            Some("new numbers")
-        );
-        assert_eq!(
-            lan.peers[bob]
-                .received()
-                .iter()
-                .filter(|l| l.starts_with("lost"))
-                .count(),
-            5
-        );
-    }
-}
-
-#[test]
-fn what_is_said_during_a_cut_is_news_to_a_newcomer_too() {
-    let mut lan = Lan::new(20);
-    let [alice, bob] = lan.add_peers(["alice", "bob"]);
-    lan.start(bob);
-    lan.run_for(2_000);
-    // Bob's program is the older one, and has said nothing yet.
-    lan.start(alice);
-    meet(&mut lan, alice, bob);
-    lan.run_for(500);
-    lan.cut(alice, bob);
-    for text in numbered_lines("during", 1, 3) {
-        lan.say(bob, &text);
-    }
-    lan.run_for(20_000);
-    lan.heal();
-    lan.run_for(20_000);
-    assert_eq!(lan.peers[alice].received(), numbered_lines("during", 1, 3));
 }
 
 #[test]
@@ -373,68 +246,5 @@ fn a_full_mesh_sends_nothing_twice() {
         let doubled: u64 = counters.iter().flatten().map(|c| c.duplicate_batches).sum();
         assert!(batches >= 8 * 500, "{batches} batches");
         assert!(doubled * 100 <= batches as u64, "{doubled} of {batches}");
-    }
-}
-
-/// What a peer says to hold comes while more is on its way to it: the one does not pass for a receipt of a part of the other.
-#[test]
-fn an_old_copy_that_speaks_as_it_meets_goes_on_under_new_numbers() {
-    for seed in 0..20 {
-        let mut lan = Lan::new(seed);
-        let [alice, bob] = lan.add_peers(["alice", "bob"]);
-        lan.start(bob);
-        lan.start(alice);
-        lan.run_for(1_000);
-        lan.stop(alice);
-        lan.back_up(alice);
-        lan.start(alice);
-        meet(&mut lan, alice, bob);
-        lan.say(alice, "lost");
-        lan.run_for(1_000);
-        lan.stop(alice);
-        lan.restore(alice);
-        lan.start(alice);
-        let id = lan.id(bob);
-        lan.run_until("alice sees bob", 70_000, |lan| {
-            lan.peers[alice].joined_count(id) > 0
-        });
-        lan.say_all(alice, None, &numbered_lines("new", 1, 3));
-        lan.run_for(10_000);
-        let heard = lan.peers[bob].received();
-        assert_eq!(heard, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
-    }
-}
-
-#[test]
-fn each_line_must_have_somebody_who_holds_it() {
-    let ops = Room::new("ops").expect("a room");
-    for part in [false, true] {
-        let mut lan = Lan::new(31);
-        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        lan.start(alice);
-        lan.start(bob);
-        lan.run_until_linked(alice, bob, 5_000);
-        lan.join(alice, "#ops");
-        lan.say_in(alice, "#general", "to all");
-        lan.say_in(alice, "#ops", "to nobody yet");
-        if part {
-            lan.part(alice, "#ops");
-        }
-        lan.finish(alice, None);
-        lan.run_for(10_000);
-        let delivery = |lan: &Lan| {
-            let node = lan.node(alice);
-            let delivery = node.delivery();
-            (delivery.acked_peers, delivery.is_settled)
-        };
-        assert_eq!(delivery(&lan), (0, false), "bob holds one of both");
-        if part {
-            continue;
-        }
-        lan.peers[carol].startup_rooms.push(ops.clone());
-        lan.start(carol);
-        lan.run_until("carol holds all", 5_000, |lan| delivery(lan).1);
-        lan.part(alice, "#ops");
-        assert_eq!(delivery(&lan), (1, true), "carol still holds it");
     }
 }

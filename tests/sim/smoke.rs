@@ -1,8 +1,8 @@
 //! A short check of the promises, a few seconds in a debug build: `cargo test --test sim smoke::`.
-use p2pchat::base::event::{Input, Notice, StreamId};
+use p2pchat::base::event::{Input, StreamId};
 use p2pchat::base::name::{FolderName, Room};
 
-use crate::support::lan::Lan;
+use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, open_stream};
 use crate::swarm;
@@ -17,11 +17,6 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     (lan, alice, bob)
 }
 
-fn delivered_count(lan: &Lan, who: PeerIndex) -> usize {
-    let delivered = |n: &&Notice| matches!(n, Notice::Delivered { .. });
-    lan.peers[who].notices_of_run().filter(delivered).count()
-}
-
 /// Zero set-up: with no configuration, a line arrives once, and its author learns that it is stored.
 #[test]
 fn two_boxes_find_each_other_and_a_line_is_acknowledged() {
@@ -29,7 +24,7 @@ fn two_boxes_find_each_other_and_a_line_is_acknowledged() {
     lan.say(alice, "hello");
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), ["hello"]);
-    assert_eq!(delivered_count(&lan, alice), 1);
+    assert_eq!(lan.peers[alice].delivered_count(), 1);
     lan.check_links();
     lan.check_lines();
 }
@@ -47,7 +42,7 @@ fn a_partition_heals_and_both_histories_are_equal() {
         lan.run_for(10);
     }
     lan.heal();
-    lan.run_until_linked(alice, bob, 70_000);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(2_000);
     assert_eq!(
         lan.peers[alice].received(),

@@ -18,6 +18,9 @@ use crate::support::peer::{Host, PeerIndex, SimPeer, lines};
 /// Milliseconds after which the kernel gives up a path that is dead.
 pub const TCP_TIMEOUT_MS: u64 = 14_000;
 
+/// Longest wait for a new link once the path is whole: a dial is repeated after at most 64 s.
+pub const REDIAL_MS: u64 = 70_000;
+
 pub enum Event {
     Wake(PeerIndex, u64),
     Datagram(PeerIndex, u64, u32, SocketAddr, Arc<[u8]>),
@@ -369,4 +372,23 @@ impl Lan {
         }
         self.now_ms - start
     }
+}
+
+/// Each is linked with the next, and with nobody else.
+pub fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [PeerIndex; N]) {
+    let mut lan = Lan::new(seed);
+    let people = lan.add_peers(names);
+    for (i, a) in people.iter().enumerate() {
+        for b in people.iter().skip(i + 2) {
+            lan.cut(*a, *b);
+        }
+    }
+    lan.start_all(people);
+    for pair in people.windows(2) {
+        lan.run_until("neighbours are linked", 5_000, |lan| {
+            lan.are_linked(pair[0], pair[1])
+        });
+    }
+    lan.run_for(1_000);
+    (lan, people)
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use p2pchat::base::event::{Interface, KnownPeer, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
-use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::time::{Now, Time, WallTime};
 use p2pchat::node::context::{NodeConfig, ResumeState};
 use p2pchat::node::node::Node;
@@ -221,6 +221,34 @@ impl SimPeer {
     pub fn error_count(&self, code: &str) -> usize {
         let error = |n: &&Notice| matches!(n, Notice::Error { code: c, .. } if c.as_str() == code);
         self.notices_of_run().filter(error).count()
+    }
+
+    /// Acknowledgements that the present run reported.
+    pub fn delivered_count(&self) -> usize {
+        let delivered = |n: &&Notice| matches!(n, Notice::Delivered { .. });
+        self.notices_of_run().filter(delivered).count()
+    }
+
+    /// The highest line of this peer's direct messages that the present run reported as held by `recipient`.
+    pub fn acked_sequence(&self, recipient: PeerId) -> u64 {
+        let acked = self.notices_of_run().filter_map(|notice| match notice {
+            Notice::Delivered {
+                log,
+                sequence,
+                peer,
+            } if log.target == Target::Peer(recipient) => {
+                assert_eq!(peer.id, recipient, "a receipt of somebody else");
+                Some(*sequence)
+            }
+            _ => None,
+        });
+        acked.max().unwrap_or(0)
+    }
+
+    /// Direct lines that this peer stores for others.
+    pub fn carried_line_count(&self) -> u64 {
+        let ranges = self.disk.ranges_in(&FolderName::carried());
+        ranges.iter().map(|range| range.high + 1 - range.low).sum()
     }
 
     /// Whether the present run reported that enough peers hold what it said.

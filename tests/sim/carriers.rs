@@ -1,0 +1,271 @@
+//! Carriers: peers that store sealed direct messages for an absent recipient.
+use crate::support::lan::{Lan, REDIAL_MS};
+use crate::support::peer::numbered_lines;
+
+#[test]
+fn it_comes_through_a_carrier_when_its_author_is_gone() {
+    let mut lan = Lan::new(2);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.stop(bob);
+    lan.run_for(1_000);
+    for text in numbered_lines("psst", 1, 5) {
+        lan.send_direct(alice, "@bob", &text);
+    }
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[carol].carried_line_count(), 5);
+    assert!(
+        lan.peers[carol].received().is_empty(),
+        "who carries reads nothing"
+    );
+    let reads = |lan: &Lan| {
+        let mut texts = 0;
+        let entries = lan.peers[carol].disk.entries();
+        entries.for_each(|entry| entry.batch.for_each_line(|_| texts += 1));
+        texts
+    };
+    assert_eq!(reads(&lan), 0);
+    let id = lan.id(bob);
+    assert_eq!(
+        lan.peers[alice].acked_sequence(id),
+        0,
+        "a carrier's copy is not the reader's"
+    );
+    lan.stop(alice);
+    lan.run_for(60_000);
+    lan.stop(carol);
+    lan.start(carol);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 5));
+    // The author comes back with all of it, and is told; nothing is shown again.
+    lan.start(alice);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 5));
+    lan.send_direct(alice, "@bob", "psst 6");
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 6));
+    assert_eq!(lan.peers[alice].acked_sequence(id), 6);
+    lan.check_lines();
+}
+
+#[test]
+fn a_neighbour_hands_it_on_at_once() {
+    let mut lan = Lan::new(3);
+    let [alice, carol, bob] = lan.add_peers(["alice", "carol", "bob"]);
+    lan.start_all([alice, carol, bob]);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_until_linked(carol, bob, REDIAL_MS);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.cut(alice, bob);
+    lan.run_until("the link is gone", 60_000, |lan| {
+        !lan.are_linked(alice, bob)
+    });
+    lan.send_direct(alice, "@bob", "psst");
+    lan.run_for(500);
+    lan.send_direct(bob, "@alice", "yes?");
+    lan.run_for(500);
+    assert_eq!(lan.peers[bob].received(), ["psst"]);
+    assert_eq!(lan.peers[alice].received(), ["yes?"]);
+    let id = lan.id(bob);
+    assert_eq!(
+        lan.peers[alice].acked_sequence(id),
+        1,
+        "the reader's own word, handed on"
+    );
+    lan.heal();
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), ["psst"]);
+    lan.check_lines();
+}
+
+#[test]
+fn at_most_three_carry_and_a_thousand_lines() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    let others = lan.add_peers(["c1", "c2", "c3", "c4", "c5"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.start_all(others);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    for who in others {
+        lan.run_until_linked(alice, who, REDIAL_MS);
+    }
+    lan.stop(bob);
+    lan.run_for(1_000);
+    for text in numbered_lines("psst", 1, 1_500) {
+        lan.send_direct(alice, "@bob", &text);
+        lan.run_for(1);
+    }
+    lan.run_for(2_000);
+    let held = others.map(|who| lan.peers[who].carried_line_count());
+    assert_eq!(held.iter().filter(|n| **n > 0).count(), 3, "{held:?}");
+    assert!(held.iter().all(|n| [0, 1_000].contains(n)), "{held:?}");
+    // What they could not take, the author has.
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 1_500));
+    lan.check_lines();
+}
+
+#[test]
+fn what_the_reader_has_is_not_carried() {
+    let mut lan = Lan::new(10);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    for text in numbered_lines("psst", 1, 20) {
+        lan.send_direct(alice, "@bob", &text);
+    }
+    lan.run_for(3_000);
+    lan.stop(bob);
+    // What was seen in an earlier run counts too.
+    lan.stop(alice);
+    lan.start(alice);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.send_direct(alice, "@bob", "psst 21");
+    lan.run_for(3_000);
+    assert_eq!(lan.peers[carol].carried_line_count(), 1);
+    lan.stop(alice);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(3_000);
+    assert_eq!(lan.peers[bob].received(), ["psst 21"], "in this run");
+    lan.check_lines();
+}
+
+#[test]
+fn it_is_carried_for_seven_days_of_running() {
+    const DAY: u64 = 24 * 3_600_000;
+    for (days, arrives) in [(6, true), (8, false)] {
+        let mut lan = Lan::new(11);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        // Days of silence are no work for the simulator.
+        lan.peers[carol].beacons_enabled = false;
+        lan.start_all([alice, bob, carol]);
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.run_until_linked(alice, carol, REDIAL_MS);
+        lan.stop(bob);
+        lan.run_for(1_000);
+        lan.send_direct(alice, "@bob", "psst");
+        lan.run_for(2_000);
+        assert_eq!(lan.peers[carol].carried_line_count(), 1);
+        lan.stop(alice);
+        // Days of the carrier's own clock, over all its runs, whatever the wall clock says; away does not count.
+        lan.run_for(days * DAY / 2);
+        lan.stop(carol);
+        lan.run_for(10 * DAY);
+        lan.start(carol);
+        lan.run_for(days * DAY / 2);
+        lan.kill(carol);
+        lan.start(carol);
+        lan.run_for(2_000);
+        lan.start(bob);
+        lan.run_until_linked(bob, carol, REDIAL_MS);
+        lan.run_for(2_000);
+        let heard = lan.peers[bob].received();
+        assert_eq!(heard == ["psst"], arrives, "{days} days: {heard:?}");
+        lan.check_lines();
+    }
+}
+
+#[test]
+fn a_carrier_is_not_who_a_send_waits_for() {
+    let mut lan = Lan::new(7);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.stop(bob);
+    lan.run_for(100);
+    lan.send_direct_within(alice, "@bob", "psst", 10_000);
+    lan.finish(alice, None);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[carol].carried_line_count(), 1);
+    assert!(!lan.peers[alice].is_settled());
+}
+
+#[test]
+fn its_receipt_comes_to_a_later_run() {
+    let mut lan = Lan::new(13);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.stop(bob);
+    lan.run_for(100);
+    lan.send_direct(alice, "@bob", "psst");
+    lan.run_for(1_000);
+    lan.stop(alice);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), ["psst"]);
+    let id = lan.id(bob);
+    // The run that hears of it says so, and no other one.
+    lan.start(alice);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(2_000);
+    assert_eq!(
+        (
+            lan.peers[alice].acked_sequence(id),
+            lan.peers[alice].delivered_count()
+        ),
+        (1, 1)
+    );
+    lan.stop(bob);
+    lan.start(bob);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(2_000);
+    assert_eq!(lan.peers[alice].delivered_count(), 1);
+    lan.stop(alice);
+    lan.start(alice);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(2_000);
+    assert_eq!(lan.peers[alice].delivered_count(), 0);
+    lan.check_lines();
+}
+
+/// `away`: how long the author still is when the reader has it, in milliseconds.
+fn receipt_through_the_one_between(away: u64) {
+    let mut lan = Lan::new(14);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.cut(alice, bob);
+    lan.start_all([alice, bob, carol]);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(2_000);
+    lan.send_direct(alice, "@bob", "one");
+    lan.run_for(2_000);
+    let id = lan.id(bob);
+    assert_eq!(lan.peers[alice].acked_sequence(id), 1);
+    lan.stop(bob);
+    lan.run_for(2_000);
+    lan.send_direct(alice, "@bob", "two");
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[alice].acked_sequence(id), 1);
+    lan.stop(alice);
+    lan.start(bob);
+    lan.run_until_linked(bob, carol, REDIAL_MS);
+    lan.run_for(away);
+    assert_eq!(lan.peers[bob].received(), ["two"], "in this run");
+    lan.start(alice);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    lan.run_for(5_000);
+    assert_eq!(lan.peers[alice].acked_sequence(id), 2);
+    lan.check_lines();
+}
+
+#[test]
+fn its_receipt_comes_through_the_one_between_to_a_later_run() {
+    // While it is still carried, and when it is not any more.
+    for away in [300, 5_000] {
+        receipt_through_the_one_between(away);
+    }
+}

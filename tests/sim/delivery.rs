@@ -1,0 +1,141 @@
+//! When a send is settled: enough peers hold what it said.
+use p2pchat::base::event::Notice;
+use p2pchat::base::name::Room;
+
+use crate::support::lan::{Lan, chain};
+
+#[test]
+fn a_send_waits_for_who_is_reached_through_others() {
+    let (mut lan, [alice, bob, carol]) = chain(9, ["alice", "bob", "carol"]);
+    lan.say(alice, "hello");
+    lan.finish(alice, None);
+    assert!(!lan.peers[alice].is_settled());
+    lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
+    assert_eq!(lan.peers[carol].received(), ["hello"]);
+    let delivered: Vec<_> = lan.peers[alice]
+        .notices_of_run()
+        .filter_map(|n| match n {
+            Notice::Delivered { peer, .. } => Some(peer.id),
+            _ => None,
+        })
+        .collect();
+    assert!(delivered.contains(&lan.id(bob)) && delivered.contains(&lan.id(carol)));
+}
+
+#[test]
+fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.cut(alice, carol);
+        lan.start(bob);
+        lan.start(carol);
+        lan.run_for(3_000);
+        lan.peers[alice].transient = true;
+        lan.start(alice);
+        lan.say(alice, "hello");
+        lan.finish(alice, None);
+        lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
+        assert_eq!(lan.peers[carol].received(), ["hello"]);
+    }
+}
+
+#[test]
+fn a_receipt_that_comes_before_its_holder_is_known_counts() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.cut(alice, carol);
+        lan.peers[alice].transient = true;
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_for(3_000);
+        lan.say(alice, "hello");
+        let need = Some(2);
+        lan.finish(alice, need);
+        lan.start(carol);
+        lan.run_until("it is settled", 3_000, |lan| lan.peers[alice].is_settled());
+        assert_eq!(lan.peers[carol].disk.entries().count(), 1);
+    }
+}
+
+#[test]
+fn a_send_that_needs_more_than_there_are_waits_asleep() {
+    let mut lan = Lan::new(4);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    lan.start(bob);
+    lan.run_for(3_000);
+    lan.say(alice, "hello");
+    let need = Some(2);
+    lan.finish(alice, need);
+    // The simulator counts how often a program wakes.
+    lan.run_for(10_000);
+    assert!(!lan.peers[alice].is_settled());
+}
+
+#[test]
+fn a_send_settles_when_it_is_held() {
+    for (seed, need) in [(0, None), (1, Some(2)), (2, Some(1)), (3, Some(0))] {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.peers[alice].transient = true;
+        lan.start(bob);
+        lan.start(carol);
+        lan.run_for(5_000);
+        lan.start(alice);
+        lan.say(alice, "hello");
+        lan.finish(alice, need);
+        let took = lan.run_until("it is settled", 1_000, |lan| lan.peers[alice].is_settled());
+        assert!(took < 40, "{took} ms");
+        let holders = [bob, carol]
+            .iter()
+            .filter(|w| !lan.peers[**w].received().is_empty())
+            .count();
+        assert!(
+            holders as u64 >= need.unwrap_or(2),
+            "{holders} hold it, {need:?} were asked for"
+        );
+        lan.stop(alice);
+        lan.run_for(1_000);
+        assert_eq!(
+            lan.peers[bob].joined_count(lan.id(alice)),
+            0,
+            "send comes and goes unannounced"
+        );
+    }
+}
+
+#[test]
+fn each_line_must_have_somebody_who_holds_it() {
+    let ops = Room::new("ops").expect("a room");
+    for part in [false, true] {
+        let mut lan = Lan::new(31);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start(alice);
+        lan.start(bob);
+        lan.run_until_linked(alice, bob, 5_000);
+        lan.join(alice, "#ops");
+        lan.say_in(alice, "#general", "to all");
+        lan.say_in(alice, "#ops", "to nobody yet");
+        if part {
+            lan.part(alice, "#ops");
+        }
+        lan.finish(alice, None);
+        lan.run_for(10_000);
+        let delivery = |lan: &Lan| {
+            let node = lan.node(alice);
+            let delivery = node.delivery();
+            (delivery.acked_peers, delivery.is_settled)
+        };
+        assert_eq!(delivery(&lan), (0, false), "bob holds one of both");
+        if part {
+            continue;
+        }
+        lan.peers[carol].startup_rooms.push(ops.clone());
+        lan.start(carol);
+        lan.run_until("carol holds all", 5_000, |lan| delivery(lan).1);
+        lan.part(alice, "#ops");
+        assert_eq!(delivery(&lan), (1, true), "carol still holds it");
+    }
+}

@@ -1,0 +1,63 @@
+//! Two programs that run with one key.
+use std::net::SocketAddr;
+
+use crate::support::lan::Lan;
+
+#[test]
+fn two_programs_with_one_key_are_told_so() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(seed);
+        lan.invariants.allows_duplicate_identity = true;
+        let [alice, bob, clone] = lan.add_peers(["alice", "bob", "clone"]);
+        lan.peers[clone].identity_seed = lan.peers[bob].identity_seed;
+        lan.peers[clone].id = lan.peers[bob].id;
+        // They do not hear each other: alice alone sees both.
+        lan.cut(bob, clone);
+        lan.start(alice);
+        lan.start(bob);
+        let beacon = lan.last_beacon.clone();
+        lan.run_until_linked(alice, bob, 2_000);
+        lan.run_for(5_000);
+        lan.start(clone);
+        // A beacon must not pass for the answer by which a twin is known.
+        lan.network.conditions.stream_delay_max_ms = 20;
+        for _ in 0..600 {
+            let source = SocketAddr::from(([10, 0, 0, 2], 40_000));
+            lan.inject_datagram(alice, 1, source, &beacon);
+            lan.run_for(1);
+        }
+        lan.network.conditions.stream_delay_max_ms = 1;
+        lan.run_until("both are told", 3_000, |lan| {
+            lan.peers[bob].duplicate_identity_count() == 1
+                && lan.peers[clone].duplicate_identity_count() == 1
+        });
+        lan.run_for(120_000);
+        assert_eq!(lan.peers[bob].duplicate_identity_count(), 1, "told once");
+        assert_eq!(lan.peers[clone].duplicate_identity_count(), 1, "told once");
+        assert_eq!(
+            lan.peers[alice].left_count(lan.id(bob)),
+            0,
+            "bob stays linked"
+        );
+        assert!(lan.are_linked(alice, bob));
+        let joined = lan.peers[clone].joined_count(lan.id(alice));
+        assert!(joined <= 80, "the clone came {joined} times");
+    }
+}
+
+#[test]
+fn twins_that_hear_each_other_are_told_so() {
+    let mut lan = Lan::new(6);
+    lan.invariants.allows_duplicate_identity = true;
+    let [bob, clone] = lan.add_peers(["bob", "clone"]);
+    lan.peers[clone].identity_seed = lan.peers[bob].identity_seed;
+    lan.peers[clone].id = lan.peers[bob].id;
+    lan.start(bob);
+    lan.run_for(700);
+    lan.start(clone);
+    lan.run_for(100_000);
+    for who in [bob, clone] {
+        assert_eq!(lan.peers[who].duplicate_identity_count(), 1);
+        assert!(lan.linked_peers(who).is_empty());
+    }
+}

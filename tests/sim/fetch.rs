@@ -1,0 +1,129 @@
+//! Whom a log is fetched from when its author is gone, slow or out of reach.
+use crate::support::lan::Lan;
+use crate::support::peer::numbered_lines;
+
+#[test]
+fn the_last_words_of_who_is_gone_come_from_others() {
+    for seed in 0..5 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start_all([alice, bob, carol]);
+        lan.run_for(5_000);
+        lan.say(alice, "before");
+        lan.run_for(50);
+        lan.stop(carol);
+        lan.say_all(alice, None, &numbered_lines("line", 1, 30));
+        lan.run_for(100);
+        lan.kill(alice);
+        lan.start(carol);
+        lan.run_until("carol has all", 5_000, |lan| {
+            lan.peers[carol].received().len() == 30
+        });
+        lan.run_for(1_000);
+        lan.check_lines();
+    }
+}
+
+#[test]
+fn what_only_one_got_before_the_author_died_comes_to_all() {
+    let mut lan = Lan::new(3);
+    let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = people;
+    lan.start_all(people);
+    lan.run_for(5_000);
+    // To all but one the last line gets lost on the way.
+    lan.peers[carol].stopped_reading = true;
+    lan.peers[dave].stopped_reading = true;
+    lan.say(alice, "last");
+    lan.run_for(20);
+    lan.kill(alice);
+    lan.run_for(20);
+    lan.thaw(carol);
+    lan.thaw(dave);
+    assert_eq!(lan.peers[bob].received(), ["last"]);
+    lan.run_until("all have it", 70_000, |lan| {
+        [carol, dave]
+            .iter()
+            .all(|who| lan.peers[*who].received() == ["last"])
+    });
+    lan.run_for(1_000);
+    lan.check_lines();
+}
+
+#[test]
+fn another_neighbour_helps_when_the_first_falls_behind() {
+    let mut lan = Lan::new(5);
+    let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = people;
+    lan.cut(alice, dave);
+    lan.start_all(people);
+    lan.run_for(5_000);
+    lan.say(alice, "one");
+    lan.run_until("dave has it", 3_000, |lan| {
+        lan.peers[dave].received().len() == 1
+    });
+    // Whoever brought it hears alice no more; the other still does.
+    for first in [bob, carol] {
+        lan.heal();
+        lan.run_for(70_000);
+        lan.cut(alice, dave);
+        lan.run_for(30_000);
+        lan.cut(alice, first);
+        let before = lan.peers[dave].received().len();
+        lan.say(alice, "more");
+        lan.run_until("dave has it", 4_000, |lan| {
+            lan.peers[dave].received().len() == before + 1
+        });
+    }
+    lan.heal();
+    lan.run_for(70_000);
+    lan.check_lines();
+}
+
+#[test]
+fn a_full_mesh_sends_nothing_twice() {
+    let mut lan = Lan::new(6);
+    let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
+    lan.start_all(people);
+    lan.run_for(5_000);
+    for round in 0..20 {
+        for who in people {
+            lan.say_all(
+                who,
+                None,
+                &numbered_lines("line", round * 10, round * 10 + 4),
+            );
+            lan.run_for(7);
+        }
+    }
+    lan.run_for(5_000);
+    lan.check_lines();
+    let counters = people.map(|who| lan.node(who).counters());
+    let twice: u64 = counters
+        .iter()
+        .map(|c| c.duplicate_batches + c.unwanted_batches)
+        .sum();
+    assert_eq!(twice, 0);
+}
+
+#[test]
+fn the_author_brings_what_the_one_that_helped_lacks() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start_all([alice, bob, carol]);
+        lan.run_for(5_000);
+        lan.stop(carol);
+        lan.say_all(alice, None, &numbered_lines("both", 1, 50));
+        lan.run_for(1_000);
+        lan.remove_path(alice, bob);
+        lan.run_for(20_000);
+        lan.say_all(alice, None, &numbered_lines("alice alone", 1, 10));
+        // Bob is asked, as alice's disk takes its time.
+        lan.peers[alice].disk.read_delay_max_ms = 20_000;
+        lan.start(carol);
+        lan.run_for(60_000);
+        assert_eq!(lan.peers[carol].received().len(), 60, "seed {seed}");
+        lan.check_lines();
+    }
+}

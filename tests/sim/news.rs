@@ -1,0 +1,225 @@
+//! Which lines are news: said after the reader came, whoever brings them.
+use p2pchat::base::name::Room;
+
+use crate::support::lan::{Lan, REDIAL_MS, chain};
+use crate::support::peer::{PeerIndex, numbered_lines};
+
+#[test]
+fn what_is_said_during_a_cut_is_news_to_a_newcomer_too() {
+    let mut lan = Lan::new(20);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(bob);
+    lan.run_for(2_000);
+    // Bob's program is the older one, and has said nothing yet.
+    lan.start(alice);
+    lan.run_until_linked(alice, bob, REDIAL_MS);
+    lan.run_for(500);
+    lan.cut(alice, bob);
+    for text in numbered_lines("during", 1, 3) {
+        lan.say(bob, &text);
+    }
+    lan.run_for(20_000);
+    lan.heal();
+    lan.run_for(20_000);
+    assert_eq!(lan.peers[alice].received(), numbered_lines("during", 1, 3));
+}
+
+/// What this one holds of another's lines in general.
+fn held_ranges(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<(u64, u64)> {
+    let ranges = lan.peers[who].disk.ranges(&Room::general()).into_iter();
+    let id = lan.id(author);
+    let of = ranges.filter(|range| range.log.author == id);
+    let mut held: Vec<_> = of.map(|range| (range.low, range.high)).collect();
+    held.sort_unstable();
+    held
+}
+
+/// Lines that somebody whom we met says alone, in another incarnation, and that only a neighbour brings.
+fn lines_said_while_isolated(seed: u64, count: u64, meets_bob: bool) {
+    let mut lan = Lan::new(seed);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start(carol);
+    if meets_bob {
+        lan.start(bob);
+    }
+    lan.run_for(2_000);
+    lan.start(alice);
+    lan.run_for(3_000);
+    lan.say(alice, "one");
+    lan.run_for(1_000);
+    lan.kill(alice);
+    lan.isolate(alice);
+    lan.start(alice);
+    lan.say_all(alice, None, &numbered_lines("alone", 1, count));
+    lan.run_for(1_000);
+    lan.stop(alice);
+    lan.heal();
+    lan.cut(alice, carol);
+    if !meets_bob {
+        lan.cut(bob, carol);
+        lan.start(bob);
+    }
+    lan.start(alice);
+    lan.run_until("bob has them", 30_000, |lan| {
+        held_ranges(lan, bob, alice).contains(&(1, count))
+    });
+    if !meets_bob {
+        // Who brings them is met only now, and their author is gone.
+        lan.stop(alice);
+        lan.heal();
+        lan.cut(alice, carol);
+    }
+    lan.run_for(70_000);
+    let mut all = vec!["one".to_owned()];
+    all.extend(numbered_lines("alone", 1, count));
+    assert_eq!(lan.peers[carol].received().len(), all.len(), "seed {seed}");
+    assert_eq!(lan.peers[carol].received(), all);
+    assert_eq!(
+        held_ranges(&lan, carol, alice),
+        held_ranges(&lan, alice, alice)
+    );
+    let general = Room::general();
+    assert_eq!(lan.history(carol, &general), lan.history(alice, &general));
+    lan.heal();
+    lan.run_for(70_000);
+    assert_eq!(lan.peers[carol].received().len(), all.len(), "once");
+    lan.check_lines();
+}
+
+#[test]
+fn what_one_that_we_met_said_alone_is_news_through_others() {
+    for seed in 0..4 {
+        for count in [3, 3_000] {
+            lines_said_while_isolated(seed, count, true);
+            lines_said_while_isolated(seed, count, false);
+        }
+    }
+}
+
+#[test]
+fn what_one_whom_others_reach_said_alone_is_news() {
+    for seed in 0..4 {
+        for count in [3, 3_000] {
+            let (mut lan, [carol, _, alice]) = chain(seed, ["carol", "bob", "alice"]);
+            lan.kill(alice);
+            lan.isolate(alice);
+            lan.start(alice);
+            lan.say_all(alice, None, &numbered_lines("alone", 1, count));
+            lan.run_for(1_000);
+            lan.stop(alice);
+            lan.heal();
+            lan.cut(alice, carol);
+            lan.start(alice);
+            lan.run_for(30_000);
+            let heard = lan.peers[carol].received();
+            assert_eq!(heard.len() as u64, count, "seed {seed}");
+            assert_eq!(heard, numbered_lines("alone", 1, count));
+            lan.check_lines();
+        }
+    }
+}
+
+#[test]
+fn what_was_said_before_one_came_is_no_news_through_others() {
+    for seed in 0..4 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        for run in 0..3 {
+            lan.start(alice);
+            if run == 0 {
+                lan.start(bob);
+            }
+            lan.run_for(2_000);
+            for text in numbered_lines(&format!("old {run}"), 1, 1_500) {
+                lan.say(alice, &text);
+            }
+            lan.run_for(2_000);
+            lan.kill(alice);
+        }
+        // Her first log is too old for her own disk, and not for bob's.
+        let general = Room::general();
+        let first = lan.history(alice, &general)[0].1.clone();
+        lan.peers[alice].disk.evict(&first, 1_501);
+        lan.invariants.record_restore(alice, &lan.peers[alice].disk);
+        lan.remove_path(alice, bob);
+        if seed % 2 == 0 {
+            lan.cut(alice, carol);
+        } else {
+            lan.cut(bob, carol);
+        }
+        lan.start(carol);
+        lan.start(alice);
+        lan.run_for(5_000);
+        lan.heal();
+        lan.run_for(70_000);
+        lan.say(alice, "news");
+        lan.run_for(5_000);
+        assert_eq!(lan.peers[carol].received().len(), 1, "seed {seed}");
+        assert_eq!(lan.peers[carol].received(), ["news"]);
+        let kept = held_ranges(&lan, carol, alice);
+        assert_eq!(kept, [(1, 1), (501, 1_500), (501, 1_500), (501, 1_500)]);
+    }
+}
+
+#[test]
+fn what_an_earlier_run_said_a_moment_before_one_came_is_no_news() {
+    for seed in 0..20 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.start(bob);
+        lan.run_for(1_000);
+        lan.start(alice);
+        lan.run_until_linked(alice, bob, 2_000);
+        lan.say(alice, "early");
+        lan.run_for(50);
+        lan.stop(alice);
+        lan.start(alice);
+        lan.run_for(20);
+        // She has no link to alice, and takes bob's word.
+        lan.remove_path(alice, carol);
+        lan.start(carol);
+        lan.run_for(10_000);
+        lan.say(alice, "news");
+        lan.run_for(5_000);
+        assert_eq!(lan.peers[carol].received(), ["news"], "seed {seed}");
+    }
+}
+
+#[test]
+fn what_several_runs_said_during_ours_is_news_through_others() {
+    for seed in 0..8 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.remove_path(alice, carol);
+        lan.start(bob);
+        lan.run_for(1_000);
+        lan.start(carol);
+        lan.run_for(2_000);
+        lan.peers[alice].transient = true;
+        lan.cut(bob, carol);
+        for text in ["one", "two", "three", "four"] {
+            lan.start(alice);
+            lan.say(alice, text);
+            lan.run_for(20_000);
+            lan.run_for(3_000);
+            lan.stop(alice);
+        }
+        lan.heal();
+        lan.run_for(70_000);
+        let heard = ["one", "two", "three", "four", "five"];
+        assert_eq!(lan.peers[carol].received(), heard[..4], "seed {seed}");
+        // It dies, says more while nobody hears it, and none of those who stay saw it.
+        lan.start(alice);
+        lan.kill(alice);
+        lan.isolate(alice);
+        lan.start(alice);
+        lan.say(alice, "five");
+        lan.stop(alice);
+        lan.heal();
+        lan.start(alice);
+        lan.run_for(3_000);
+        lan.stop(alice);
+        lan.run_for(5_000);
+        assert_eq!(lan.peers[carol].received(), heard, "seed {seed}");
+    }
+}
