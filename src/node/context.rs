@@ -1,4 +1,5 @@
-//! What features stand on: the present moment, keys, links, randomness, and the tray of outputs.
+//! What every feature stands on: the current time, the own identity, the links, randomness, and the
+//! queue of outputs.
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -16,66 +17,74 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// Plaintext after which a link is written to within a turn, in bytes: more would only cost memory.
+/// Bytes in a send buffer above which a link is flushed before the end of the turn, to bound memory.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
+/// Milliseconds without a peer event after which no further peer is expected: a peer that hears a
+/// beacon dials within this time.
+pub const QUIET_PERIOD_MS: u64 = 8;
 
-/// All that a program knows when it starts.
+/// What a node is given at start.
 pub struct NodeConfig {
+    /// The key pair of this directory.
     pub identity: Identity,
+    /// Derived from the network's secret; signed in every batch.
     pub network: NetworkTag,
-    /// Of a closed network: the key of its handshakes.
+    /// In a closed network: the pre-shared key of its handshakes.
     pub psk: Option<[u8; 32]>,
-    /// Of a closed network: the key of its beacons.
+    /// In a closed network: the key that seals its beacons.
     pub beacon_key: Option<[u8; 32]>,
+    /// The name that we claim.
     pub nick: Nick,
-    /// Where we listen.
+    /// The TCP port on which we listen.
     pub port: u16,
-    /// 32 random bytes: all randomness of the core comes from here.
+    /// 32 random bytes: the seed of all randomness in the core.
     pub seed: [u8; 32],
-    /// Come and go unannounced.
+    /// This program leaves by itself soon (`send`, `peers`): nobody is shown that it comes or goes.
     pub transient: bool,
-    /// Send beacons.
+    /// Whether to send beacons.
     pub beacons_enabled: bool,
+    /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
-    /// The last that [`Output::Receipts`] noted.
+    /// The text of the last [`Output::SaveReceipts`], perhaps of an earlier run; else empty.
     pub receipts: String,
-    /// What a clean end left.
+    /// Where the last run ended, if it ended cleanly.
     pub resume: Option<ResumeState>,
 }
 
-/// What a clean end leaves, so that the next run can go on with the same numbers.
+/// What a clean end leaves, so that the next run continues with the same incarnation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResumeState {
+    /// The incarnation of the run that ended.
     pub incarnation: u64,
-    /// Of each room or peer spoken to: the last own line's number, and its batch's hash.
+    /// Of each own log: its head, and the hash of the batch that ends there.
     pub heads: SortedMap<Target, (u64, Hash)>,
 }
 
-/// What is counted instead of reported.
+/// Events that are counted instead of reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
     /// Datagrams that are no beacon of this network.
     pub foreign_datagrams: u64,
-    /// Beacons for which a table had no place.
+    /// Beacons of new peers for which the table had no place.
     pub beacons_over_bound: u64,
     /// Handshakes that failed, for whatever reason.
     pub failed_handshakes: u64,
-    /// Batches that came in, of whatever kind.
+    /// Batches received, of whatever kind.
     pub batches_received: u64,
-    /// Batches held already.
+    /// Received batches that were stored already.
     pub duplicate_batches: u64,
-    /// Batches that were not asked for, or of others' rooms.
+    /// Received batches that nobody requested, or of rooms not shared.
     pub unwanted_batches: u64,
-    /// Logs for which there was no place, or for which another was forgotten.
+    /// Logs for which the table had no place, or had to forget another.
     pub logs_over_bound: u64,
-    /// Lines that were missing and turned up.
+    /// Missing lines that arrived after all.
     pub healed_lines: u64,
     /// Links ended because the peer broke the protocol.
     pub broken_links: u64,
 }
 
 impl NodeCounters {
-    /// Each with its name.
+    /// Each counter with its name, for `/stats`.
     pub fn named_values(&self) -> [(&'static str, u64); 9] {
         [
             ("batches_received", self.batches_received),
@@ -91,48 +100,59 @@ impl NodeCounters {
     }
 }
 
+/// The state that features share.
 pub struct Context {
+    /// The time of the current turn.
     pub now: Now,
+    /// The key pair of this directory.
     pub identity: Identity,
+    /// Derived from the network's secret; signed in every batch.
     pub network: NetworkTag,
+    /// In a closed network: the pre-shared key of its handshakes.
     pub psk: Option<[u8; 32]>,
+    /// In a closed network: the key that seals its beacons.
     pub beacon_key: Option<[u8; 32]>,
+    /// The name that we claim.
     pub nick: Nick,
+    /// The TCP port on which we listen.
     pub port: u16,
+    /// This program leaves by itself soon.
     pub transient: bool,
-    /// Tells this process from every other.
+    /// A random number that distinguishes this process from every other.
     pub run: u64,
+    /// The usable interfaces.
     pub interfaces: Vec<Interface>,
+    /// The established links.
     pub links: SortedMap<StreamId, Link>,
-    /// The one link of each peer.
+    /// The one link of each linked peer.
     pub stream_by_peer: SortedMap<PeerId, StreamId>,
-    /// Whom to keep linked.
+    /// The peers that we want to be linked with.
     pub topology: Topology,
-    /// When a peer last came nearer: sighted, accepted, linked.
+    /// When a peer was last discovered, accepted, connected or linked: see [`Context::is_quiet`].
     pub last_peer_event: Time,
+    /// Events that are counted instead of reported.
     pub counters: NodeCounters,
-    /// Where what links say is opened.
+    /// Scratch space for decryption, shared by all links.
     pub decrypt_buffer: Vec<u8>,
     rng: ChaCha20Rng,
     outputs: VecDeque<Output>,
+    /// Links whose send buffer may hold something.
     dirty: SortedSet<StreamId>,
 }
 
 impl Context {
-    pub fn new(
-        setup: NodeConfig,
-        now: Now,
-    ) -> (Context, Vec<KnownPeer>, Option<ResumeState>, String) {
-        let mut rng = ChaCha20Rng::from_seed(setup.seed);
-        let ctx = Context {
+    /// A node without links. Ignores `known_peers`, `receipts` and `resume`.
+    pub fn new(config: NodeConfig, now: Now) -> Context {
+        let mut rng = ChaCha20Rng::from_seed(config.seed);
+        Context {
             now,
-            identity: setup.identity,
-            network: setup.network,
-            psk: setup.psk,
-            beacon_key: setup.beacon_key,
-            nick: setup.nick,
-            port: setup.port,
-            transient: setup.transient,
+            identity: config.identity,
+            network: config.network,
+            psk: config.psk,
+            beacon_key: config.beacon_key,
+            nick: config.nick,
+            port: config.port,
+            transient: config.transient,
             run: rng.next_u64(),
             interfaces: Vec::new(),
             links: SortedMap::new(),
@@ -144,14 +164,15 @@ impl Context {
             rng,
             outputs: VecDeque::new(),
             dirty: SortedSet::new(),
-        };
-        (ctx, setup.known_peers, setup.resume, setup.receipts)
+        }
     }
 
+    /// Our key.
     pub fn own_id(&self) -> PeerId {
         self.identity.id()
     }
 
+    /// Our key and the name that we claim.
     pub fn own_peer(&self) -> Peer {
         Peer {
             id: self.own_id(),
@@ -159,98 +180,122 @@ impl Context {
         }
     }
 
+    /// A random number from the seeded generator.
     pub fn random_u64(&mut self) -> u64 {
         self.rng.next_u64()
     }
 
+    /// Random bytes from the seeded generator.
     pub fn random_bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.rng.fill_bytes(&mut bytes);
         bytes
     }
 
-    /// Between half of `ms` and all of it, so that peers that began together do not go on together.
+    /// A random time between half of `ms` and all of it, so that peers that started together do not
+    /// act together.
     pub fn jitter(&mut self, ms: u64) -> u64 {
         ms / 2 + self.random_u64() % (ms / 2 + 1)
     }
 
+    /// Queues an output.
     pub fn emit(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
+    /// Queues a notice.
     pub fn notify(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
     }
 
+    /// Takes the oldest queued output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
+    /// No output is queued.
     pub fn is_drained(&self) -> bool {
         self.outputs.is_empty()
     }
 
-    /// The link to this peer, if there is one.
+    /// When it becomes quiet, unless a further peer event happens.
+    pub fn quiet_at(&self) -> Time {
+        self.last_peer_event + QUIET_PERIOD_MS
+    }
+
+    /// No peer was discovered, connected or linked lately: no further link is expected.
+    pub fn is_quiet(&self) -> bool {
+        self.now.time >= self.quiet_at()
+    }
+
+    /// The streams of all links.
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.links.keys().copied().collect()
+    }
+
+    /// The link to this peer.
     pub fn link_to(&self, peer: &PeerId) -> Option<&Link> {
         self.stream_by_peer
             .get(peer)
             .and_then(|stream| self.links.get(stream))
     }
 
-    /// The links that share this room.
+    /// The links whose peers share this room.
     pub fn links_in_room<'a>(
         &'a self,
         room: &'a Room,
     ) -> impl Iterator<Item = (StreamId, &'a Link)> {
-        let sharing = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.shared_rooms.contains(room));
-        sharing.map(|(stream, link)| (*stream, link))
+        let links = self.links.iter();
+        links
+            .filter(|(_, link)| link.shared_rooms.contains(room))
+            .map(|(stream, link)| (*stream, link))
     }
 
-    /// Who can be reached through others in a room: over which link, and as whom. One that many reach comes as often.
+    /// The valid routes in a room: stream, member, route. A member comes once for each link through
+    /// which it is reachable.
     pub fn routes_in_room<'a>(
         &'a self,
         room: &'a Room,
     ) -> impl Iterator<Item = (StreamId, &'a PeerId, &'a Route)> {
         self.links.iter().flat_map(|(stream, link)| {
-            let there = link.routes.get(room).into_iter().flat_map(SortedMap::iter);
-            let there = there.filter(|(_, reach)| reach.valid_from <= self.now.time);
-            there.map(|(peer, reach)| (*stream, peer, reach))
+            let routes = link.routes.get(room).into_iter().flat_map(SortedMap::iter);
+            let valid = routes.filter(|(_, route)| route.is_valid(self.now.time));
+            valid.map(|(peer, route)| (*stream, peer, route))
         })
     }
 
-    /// Is the author of this log there, though only through others?
+    /// Whether the author of this log is reachable through another peer: in the log's room, or in
+    /// any for direct messages.
     pub fn has_route_to_author(&self, log: &LogId) -> bool {
         self.has_route(log.target.room(), &log.author)
     }
 
-    /// Can this peer be reached through others in this room, or in any?
+    /// Whether a valid route leads to this peer in this room; without a room, in any.
     pub fn has_route(&self, room: Option<&Room>, peer: &PeerId) -> bool {
         self.links.values().any(|link| {
-            let mut there = link
+            let mut routes = link
                 .routes
                 .iter()
                 .filter(|(of, _)| room.is_none_or(|room| room == *of));
-            there.any(|(_, there)| {
-                let reach = there.get(peer);
-                reach.is_some_and(|reach| reach.valid_from <= self.now.time)
+            routes.any(|(_, routes)| {
+                let route = routes.get(peer);
+                route.is_some_and(|route| route.is_valid(self.now.time))
             })
         })
     }
 
-    /// Who is linked, or reached through others; each once, under the name that it tells us itself if it does.
+    /// The linked peers and those with a route, each once, without ourselves. The name is that of
+    /// the link, else that of a route. Routes in hold-down count: their peers may be addressed.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {
             names.insert(link.peer.id, link.peer.nick.clone());
         }
-        for (id, reach) in self.links.values().flat_map(|link| {
-            let there = link.routes.values();
-            there.flat_map(SortedMap::iter)
+        for (id, route) in self.links.values().flat_map(|link| {
+            let rooms = link.routes.values();
+            rooms.flat_map(SortedMap::iter)
         }) {
-            names.get_or_insert_with(*id, || reach.nick.clone());
+            names.get_or_insert_with(*id, || route.nick.clone());
         }
         let own = self.own_id();
         let others = names.iter().filter(|(id, _)| **id != own);
@@ -261,16 +306,17 @@ impl Context {
         others.map(peer).collect()
     }
 
-    /// As whom a peer is to be shown, whether it is linked, reached, or not there.
+    /// A peer with the name under which it is shown: that of its link, ours, that of a route, or a
+    /// placeholder.
     pub fn display_peer(&self, peer: &PeerId) -> Peer {
-        let reach = |link: &Link| {
-            let there = link.routes.values().find_map(|there| there.get(peer));
-            there.map(|reach| reach.nick.clone())
+        let route_nick = |link: &Link| {
+            let route = link.routes.values().find_map(|routes| routes.get(peer));
+            route.map(|route| route.nick.clone())
         };
         let nick = match self.link_to(peer) {
             Some(link) => Some(link.peer.nick.clone()),
             None if *peer == self.own_id() => Some(self.nick.clone()),
-            None => self.links.values().find_map(reach),
+            None => self.links.values().find_map(route_nick),
         };
         Peer {
             id: *peer,
@@ -278,10 +324,19 @@ impl Context {
         }
     }
 
+    /// Queues a message on a link; ignored if the stream has no link.
     pub fn send(&mut self, stream: StreamId, message: &Message) {
         self.queue_frame(stream, FrameKind::Message, &message.encode());
     }
 
+    /// Queues a message on every link.
+    pub fn broadcast(&mut self, message: &Message) {
+        for stream in self.streams() {
+            self.send(stream, message);
+        }
+    }
+
+    /// Queues a batch on a link; ignored if the stream has no link.
     pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
         self.queue_frame(stream, FrameKind::Batch, batch.as_bytes());
     }
@@ -297,14 +352,21 @@ impl Context {
         }
     }
 
-    /// At a turn's end: everything pending goes out, each link's in one write.
+    /// At the end of a turn: writes what is queued, with one [`Output::Write`] for each link.
     pub fn flush(&mut self) {
         for stream in std::mem::take(&mut self.dirty) {
             self.flush_link(stream);
         }
     }
 
-    /// The socket takes bytes again.
+    /// The socket of a link takes no more bytes: nothing is written until it is writable.
+    pub fn mark_blocked(&mut self, stream: StreamId) {
+        if let Some(link) = self.links.get_mut(&stream) {
+            link.is_blocked = true;
+        }
+    }
+
+    /// The socket of a link takes bytes again.
     pub fn mark_writable(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = false;
@@ -324,7 +386,7 @@ impl Context {
         }
     }
 
-    /// The interface of this index, and whether this address lies on one of its networks.
+    /// Whether this address lies in a subnet of the interface with this index.
     pub fn is_in_subnet(&self, interface: u32, address: IpAddr) -> bool {
         self.interfaces
             .iter()

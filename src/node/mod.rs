@@ -1,4 +1,5 @@
-//! Rules: the sans-IO core. `Node::handle` takes an `Input` and never fails; `poll_output` says what is to be done.
+//! The sans-IO core. `Node::handle` takes one `Input` and never fails; `Node::poll_output` hands out
+//! what is to be done.
 pub mod connection;
 pub mod context;
 pub mod discovery;
@@ -9,4 +10,5 @@ pub mod node;
 pub mod query;
 pub mod replication;
 pub mod save_barrier;
+pub mod timer;
 pub mod topology;

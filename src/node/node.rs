@@ -1,17 +1,18 @@
-//! The dispatcher: hands each input to the features it concerns. It decides nothing.
-use crate::base::error_code::ErrorCode;
+//! The dispatcher: hands each input to the features that it concerns, in a fixed order. Decides
+//! nothing.
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::{Nick, Room, Target};
-use crate::base::table::SortedSet;
+use crate::base::name::{FolderName, Nick, Target};
+use crate::base::range::LogRange;
 use crate::base::time::{Now, Time};
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::LinkEvent;
+use crate::node::connection::liveness::{ClosedLink, LinkEvent};
 use crate::node::context::{Context, NodeConfig};
 use crate::node::discovery::dialer::Dialer;
 use crate::node::membership::known_peers::KnownPeers;
 use crate::node::membership::presence::Presence;
+use crate::node::membership::profile::Profile;
 use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
@@ -21,7 +22,8 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
 use crate::node::replication::ingest::IngestOutcome;
 use crate::node::replication::logs::Logs;
-use crate::wire::message::{ByeReason, Message};
+use crate::node::timer::{Deadlines, Timer};
+use crate::wire::message::Message;
 
 pub struct Node {
     pub(super) ctx: Context,
@@ -35,30 +37,33 @@ pub struct Node {
     pub(super) name_resolution: NameResolution,
     presence: Presence,
     pub(super) dialer: Dialer,
-    /// When the own name last changed.
-    last_renamed: Time,
+    profile: Profile,
     has_left: bool,
 }
 
 impl Node {
-    pub fn new(setup: NodeConfig, now: Now) -> Node {
-        let beacons = setup.beacons_enabled;
-        let (mut ctx, known, resume, noted) = Context::new(setup, now);
+    /// A node without rooms, interfaces and links; inputs bring them.
+    pub fn new(mut config: NodeConfig, now: Now) -> Node {
+        let known_peers = KnownPeers::new(std::mem::take(&mut config.known_peers));
+        let receipts = std::mem::take(&mut config.receipts);
+        let resume = config.resume.take();
+        let dialer = Dialer::new(config.beacons_enabled);
+        let mut ctx = Context::new(config, now);
         let logs = Logs::new(&mut ctx, resume);
-        let receipts = DeliveryTracker::new(&ctx, &noted);
+        let delivery_tracker = DeliveryTracker::new(&ctx, &receipts);
         Node {
             ctx,
             handshakes: Handshakes::default(),
-            known_peers: KnownPeers::new(known),
+            known_peers,
             logs,
             rooms: Rooms::default(),
             routes: Routes::default(),
             replication: Replication::default(),
-            delivery_tracker: receipts,
+            delivery_tracker,
             name_resolution: NameResolution::default(),
             presence: Presence::default(),
-            dialer: Dialer::new(beacons),
-            last_renamed: Time(0),
+            dialer,
+            profile: Profile::default(),
             has_left: false,
         }
     }
@@ -76,10 +81,6 @@ impl Node {
             self.dispatch(input, &mut events);
             self.handle_link_events(events);
             self.send_resolved();
-            if std::mem::take(&mut self.handshakes.has_new_duplicate) {
-                // Each goes on under numbers of its own.
-                self.logs.renew_incarnation(&mut self.ctx);
-            }
             self.delivery_tracker
                 .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();
@@ -100,26 +101,34 @@ impl Node {
         self.ctx.poll_output()
     }
 
-    /// When to come back with [`Input::Wake`] at the latest.
+    /// When to call [`Node::handle`] with [`Input::Timeout`] at the latest.
     pub fn next_timeout(&self) -> Option<Time> {
+        self.next_timer().map(|(_, at)| at)
+    }
+
+    /// The earliest deadline and what it is for. `None`: nothing happens without an input.
+    pub fn next_timer(&self) -> Option<(Timer, Time)> {
         if self.has_left {
             return None;
         }
+        let ctx = &self.ctx;
+        let mut deadlines = Deadlines::default();
+        self.handshakes
+            .state_deadlines(ctx.now.time, &mut deadlines);
+        liveness::state_deadlines(ctx, &mut deadlines);
+        self.presence.state_deadlines(&mut deadlines);
+        self.routes.state_deadlines(&mut deadlines);
+        self.dialer
+            .state_deadlines(ctx, &self.handshakes, &mut deadlines);
+        self.name_resolution.state_deadlines(ctx, &mut deadlines);
+        deadlines.add_some(Timer::Replicate, self.replication.deadline(ctx));
         let delivery = self
             .delivery_tracker
             .is_awaiting_delivery()
             .then(|| self.delivery());
-        let deadlines = [
-            self.handshakes.deadline(self.ctx.now.time),
-            liveness::deadline(&self.ctx),
-            self.presence.deadline(),
-            self.routes.deadline(),
-            self.dialer.deadline(&self.ctx, &self.handshakes),
-            self.replication.deadline(&self.ctx),
-            self.delivery_tracker.deadline(delivery.as_ref()),
-            self.name_resolution.deadline(&self.ctx),
-        ];
-        deadlines.into_iter().flatten().min()
+        let delivery_deadline = self.delivery_tracker.deadline(delivery.as_ref());
+        deadlines.add_some(Timer::Delivery, delivery_deadline);
+        deadlines.next()
     }
 
     fn handle_timeouts(&mut self, events: &mut Vec<LinkEvent>) {
@@ -138,17 +147,18 @@ impl Node {
             .wake(&mut self.ctx, &mut self.logs, &self.rooms);
     }
 
-    /// What was said to names goes to those who are meant.
+    /// Publishes the lines to names that now have a recipient.
     fn send_resolved(&mut self) {
-        let coming = self.is_expecting_link();
+        let is_expecting_link = self.is_expecting_link();
         let ctx = &mut self.ctx;
-        for (reader, lines, action) in
+        for message in
             self.name_resolution
-                .resolve_pending(ctx, &mut self.known_peers, coming)
+                .resolve_pending(ctx, &mut self.known_peers, is_expecting_link)
         {
-            let target = Target::Peer(reader);
+            let target = Target::Peer(message.recipient);
+            let (lines, is_action) = (message.lines, message.is_action);
             self.replication
-                .publish(ctx, &mut self.logs, &target, lines, action);
+                .publish(ctx, &mut self.logs, &target, lines, is_action);
         }
     }
 
@@ -176,11 +186,7 @@ impl Node {
                 self.handshakes
                     .handle_bytes(ctx, stream, bytes, self.rooms.joined(), events)
             }
-            Input::Blocked { stream } => {
-                if let Some(link) = ctx.links.get_mut(&stream) {
-                    link.is_blocked = true;
-                }
-            }
+            Input::Blocked { stream } => ctx.mark_blocked(stream),
             Input::Writable { stream } => ctx.mark_writable(stream),
             Input::Closed { stream } => {
                 self.handshakes.handle_closed(ctx, stream, events);
@@ -197,19 +203,8 @@ impl Node {
             Input::FolderOpened {
                 folder,
                 ranges,
-                existed: before,
-            } => {
-                let room = folder.room();
-                if !room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
-                    self.logs.restore_ranges(ctx, &folder, ranges);
-                    let joined = room.is_some_and(|room| self.rooms.join(ctx, &room, before));
-                    fork_repair::resume_folder(ctx, &mut self.logs, &folder);
-                    if joined {
-                        self.dialer.set_joined_rooms(ctx, self.rooms.joined());
-                        self.update_all_shared_rooms();
-                    }
-                }
-            }
+                existed,
+            } => self.handle_folder_opened(&folder, ranges, existed),
             Input::KnownPeers(list) => self.known_peers.reload(list),
             Input::Command(command) => self.handle_command(command),
             Input::Loaded(reply) => self.replication.handle_loaded(
@@ -233,62 +228,41 @@ impl Node {
                 room,
                 lines,
                 action,
-            } => match room.or_else(|| self.rooms.current().cloned()) {
-                Some(room) if self.rooms.is_joined(&room) => self.replication.publish(
-                    ctx,
-                    &mut self.logs,
-                    &Target::Room(room),
-                    lines,
-                    action,
-                ),
-                Some(room) => ctx.notify(Notice::Error {
-                    code: ErrorCode::Room,
-                    content: format!("not in {room}: /join {room} first"),
-                }),
-                None => ctx.notify(Notice::Error {
-                    code: ErrorCode::Room,
-                    content: "in no room: /join one first".into(),
-                }),
-            },
-            Command::SendToPeer {
-                selector: whom,
-                lines,
-                action,
-                timeout_ms: within,
-            } => self
-                .name_resolution
-                .resolve_and_send(ctx, whom, lines, action, within),
-            Command::Resolve {
-                request_id: serial,
-                selector: whom,
-                timeout_ms: within,
-            } => self.name_resolution.resolve(ctx, serial, whom, within),
-            Command::Join(room) => {
-                if self.rooms.is_joined(&room) {
-                    self.rooms.set_current(&room);
+            } => {
+                if let Some(room) = self.rooms.resolve(ctx, room) {
+                    let target = Target::Room(room);
+                    self.replication
+                        .publish(ctx, &mut self.logs, &target, lines, action);
                 }
             }
-            Command::Part(room) => match room.or_else(|| self.rooms.current().cloned()) {
-                Some(room) if self.rooms.part(ctx, &room) => {
-                    self.dialer.set_joined_rooms(ctx, self.rooms.joined());
-                    self.update_all_shared_rooms();
+            Command::SendToPeer {
+                selector,
+                lines,
+                action,
+                timeout_ms,
+            } => self
+                .name_resolution
+                .resolve_and_send(ctx, selector, lines, action, timeout_ms),
+            Command::Resolve {
+                request_id,
+                selector,
+                timeout_ms,
+            } => self
+                .name_resolution
+                .resolve(ctx, request_id, selector, timeout_ms),
+            Command::Join(room) => self.rooms.set_current(room),
+            Command::Part(room) => {
+                if let Some(room) = self.rooms.part(ctx, room) {
+                    self.handle_rooms_changed();
                     self.routes.room_left(&room);
                     self.logs.forget_room(&self.ctx, &room);
                     self.replication.room_left(&mut self.ctx, &room);
                 }
-                Some(room) => ctx.notify(Notice::Error {
-                    code: ErrorCode::Room,
-                    content: format!("not in {room}"),
-                }),
-                None => ctx.notify(Notice::Error {
-                    code: ErrorCode::Room,
-                    content: "in no room".into(),
-                }),
-            },
-            Command::Nick(nick) => self.set_nick(nick),
+            }
+            Command::Nick(nick) => self.profile.set_nick(ctx, nick, self.rooms.joined()),
             Command::Peers => {
-                let view = roster::list_peers(ctx, &self.dialer);
-                ctx.notify(Notice::Peers(view));
+                let peers = roster::list_peers(ctx, &self.dialer);
+                ctx.notify(Notice::Peers(peers));
             }
             Command::Rooms => ctx.notify(Notice::Rooms(self.rooms.list())),
             Command::Stats => {
@@ -299,12 +273,12 @@ impl Node {
             Command::MarkRead { log, sequence } => {
                 self.replication.mark_read(ctx, &self.logs, log, sequence)
             }
-            Command::Finish {
-                required_peers: need,
-            } => self.delivery_tracker.await_delivery(need),
+            Command::Finish { required_peers } => {
+                self.delivery_tracker.await_delivery(required_peers)
+            }
             Command::Leave => {
                 self.delivery_tracker.persist(ctx, &mut self.logs);
-                // Nobody is shown as gone because we go.
+                // The events are dropped: peers are not shown as gone because we leave.
                 liveness::close_all(ctx, &mut Vec::new());
                 self.handshakes.close_all(ctx, &mut Vec::new());
                 self.dialer.withdraw_beacon(ctx);
@@ -313,33 +287,29 @@ impl Node {
         }
     }
 
-    fn set_nick(&mut self, nick: Nick) {
-        let username = nick.to_string();
-        let old = std::mem::replace(&mut self.ctx.nick, nick);
-        if old == self.ctx.nick {
+    /// Joins the room of an opened folder, once its logs are restored.
+    fn handle_folder_opened(&mut self, folder: &FolderName, ranges: Vec<LogRange>, existed: bool) {
+        let ctx = &mut self.ctx;
+        let room = folder.room();
+        if room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
             return;
         }
-        self.last_renamed = self.ctx.now.time;
-        for stream in self.ctx.links.keys().copied().collect::<Vec<_>>() {
-            self.ctx.send(
-                stream,
-                &Message::Profile {
-                    username: username.clone(),
-                },
-            );
-        }
-        let (peer, at) = (self.ctx.own_peer(), self.ctx.now.wall);
-        for room in self.rooms.joined() {
-            self.ctx.notify(Notice::Renamed {
-                room: room.clone(),
-                peer: peer.clone(),
-                old: old.clone(),
-                at,
-            });
+        self.logs.restore_ranges(ctx, folder, ranges);
+        let has_joined = room.is_some_and(|room| self.rooms.join(ctx, &room, existed));
+        fork_repair::resume_folder(ctx, &mut self.logs, folder);
+        if has_joined {
+            self.handle_rooms_changed();
         }
     }
 
-    /// Events may bring further events, when a link ends.
+    fn handle_rooms_changed(&mut self) {
+        self.dialer.set_joined_rooms(&self.ctx, self.rooms.joined());
+        for stream in self.ctx.streams() {
+            self.update_shared_rooms(stream);
+        }
+    }
+
+    /// Hands link events to the features. One that ends a link causes further events.
     fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
         while !events.is_empty() {
             for event in std::mem::take(&mut events) {
@@ -354,50 +324,57 @@ impl Node {
                     LinkEvent::Batch(stream, bytes) => {
                         let (ctx, logs) = (&mut self.ctx, &mut self.logs);
                         let receipts = &mut self.delivery_tracker;
-                        let verdict = self
+                        let outcome = self
                             .replication
                             .handle_batch(ctx, logs, receipts, stream, bytes);
-                        if verdict == IngestOutcome::ProtocolViolation {
-                            self.ctx.counters.broken_links += 1;
-                            liveness::close(
-                                &mut self.ctx,
-                                stream,
-                                ByeReason::InvalidMessage,
-                                &mut events,
-                            );
+                        if outcome == IngestOutcome::ProtocolViolation {
+                            liveness::close_violation(&mut self.ctx, stream, &mut events);
                         }
                     }
-                    LinkEvent::Down {
-                        stream,
-                        peer,
-                        established_at: since,
-                        reachable: reached,
-                        is_replaced: replaced,
-                        ..
-                    } => {
-                        self.replication.link_down(stream);
-                        self.replication.offer_to_carriers(
-                            &self.ctx,
-                            &self.logs,
-                            &self.delivery_tracker,
-                        );
-                        match replaced {
-                            true => self.presence.expect_replacement(&self.ctx, &peer.id),
-                            false => self.update_presence(&peer.id),
-                        }
-                        self.handle_routes_lost(&peer.id, &reached);
-                        self.dialer.link_down(&mut self.ctx, &peer.id, since);
-                        if !replaced {
-                            self.handshakes
-                                .promote_deferred(&mut self.ctx, peer.id, &mut events);
+                    LinkEvent::DuplicateIdentity(duplicate) => {
+                        if self.handshakes.report_duplicate(&mut self.ctx, duplicate) {
+                            self.logs.renew_incarnation(&mut self.ctx);
                         }
                     }
-                    LinkEvent::Failed {
-                        stream,
-                        is_self: own,
-                    } => self.dialer.handle_dial_failed(&mut self.ctx, stream, own),
+                    LinkEvent::PeerLeft { peer, run } => {
+                        self.dialer.forget_peer(&peer);
+                        self.routes.remove_peer(&mut self.ctx, &peer, run);
+                    }
+                    LinkEvent::Down(link) => self.link_down(link, &mut events),
+                    LinkEvent::Failed { stream, is_self } => {
+                        self.dialer
+                            .handle_dial_failed(&mut self.ctx, stream, is_self)
+                    }
                 }
             }
+        }
+    }
+
+    fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
+        let peer = link.peer;
+        self.replication.link_down(link.stream);
+        self.replication
+            .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
+        match link.is_replaced {
+            true => self.presence.expect_replacement(&self.ctx, &peer),
+            false => self.update_presence(&peer),
+        }
+        self.routes.start_hold_down(&self.ctx, &peer);
+        for reachable in link.reachable.iter() {
+            self.routes.start_hold_down(&self.ctx, reachable);
+            self.update_presence(reachable);
+        }
+        self.schedule_route_updates();
+        let rooms = self.rooms.joined();
+        self.replication
+            .author_unlinked(&self.ctx, &self.logs, &peer, rooms);
+        self.replication
+            .select_sources(&mut self.ctx, &self.logs, &self.rooms);
+        self.dialer
+            .link_down(&mut self.ctx, &peer, link.established_at);
+        if !link.is_replaced {
+            self.handshakes
+                .promote_deferred(&mut self.ctx, peer, events);
         }
     }
 
@@ -411,22 +388,14 @@ impl Node {
         self.observe_peer(stream, peer);
         self.delivery_tracker.link_up(&self.ctx, stream);
         self.rooms.link_up(&mut self.ctx, stream);
-        let begun = self
-            .ctx
-            .links
-            .get(&stream)
-            .map(|link| link.handshake_started_at);
-        if begun.is_some_and(|begun| begun <= self.last_renamed) {
-            let username = self.ctx.nick.to_string();
-            self.ctx.send(stream, &Message::Profile { username });
-        }
+        self.profile.link_up(&mut self.ctx, stream);
         self.update_shared_rooms(stream);
         self.replication.link_up(&self.ctx, &self.logs, stream);
         self.replication
             .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
     }
 
-    /// A peer tells its name.
+    /// A peer claims a name. Returns the name under which it is shown.
     fn observe_peer(&mut self, stream: StreamId, peer: Peer) -> Nick {
         let nick = self.known_peers.observe(&mut self.ctx, &peer);
         if let Some(link) = self.ctx.links.get_mut(&stream) {
@@ -439,32 +408,24 @@ impl Node {
         let change = self.rooms.update_shared(&mut self.ctx, stream);
         for room in &change.removed {
             self.replication.room_unshared(stream, room);
-            self.routes.schedule_update(&self.ctx, room);
         }
         for room in &change.added {
             self.routes.room_shared(&mut self.ctx, stream, room);
             self.replication
                 .room_shared(&mut self.ctx, &self.logs, stream, room);
         }
-        let link = self.ctx.links.get_mut(&stream);
-        let reached = link.map(|link| {
-            let gone = |room: &Room| change.removed.contains(room);
-            let of_gone = link.routes.iter().filter(|(room, _)| gone(room));
-            let reached: SortedSet<PeerId> = of_gone
-                .flat_map(|(_, there)| there.keys())
-                .copied()
-                .collect();
-            link.routes.retain(|room, _| !gone(room));
-            (link.peer.id, reached)
-        });
-        if let Some((peer, reached)) = reached {
+        let unreachable = self
+            .routes
+            .rooms_unshared(&mut self.ctx, stream, &change.removed);
+        if let Some(peer) = self.ctx.links.get(&stream).map(|link| link.peer.id) {
             self.update_presence(&peer);
-            reached.iter().for_each(|peer| self.update_presence(peer));
+        }
+        for peer in &unreachable {
+            self.update_presence(peer);
         }
         self.dialer.update_peer_rooms(&self.ctx, stream);
     }
 
-    /// Is this peer there, and in which rooms?
     fn update_presence(&mut self, peer: &PeerId) {
         self.presence
             .update(&mut self.ctx, self.rooms.joined(), peer);
@@ -472,26 +433,9 @@ impl Node {
             .peer_reachable(&mut self.ctx, &self.logs, peer);
     }
 
-    /// A link ended: whom it reached may be gone, and its author's last lines may not be with everybody.
-    fn handle_routes_lost(&mut self, peer: &PeerId, reached: &SortedSet<PeerId>) {
-        self.routes.start_hold_down(&self.ctx, peer);
-        for peer in reached.iter() {
-            self.routes.start_hold_down(&self.ctx, peer);
-            self.update_presence(peer);
-        }
-        let rooms = self.rooms.joined();
-        for room in rooms {
+    fn schedule_route_updates(&mut self) {
+        for room in self.rooms.joined() {
             self.routes.schedule_update(&self.ctx, room);
-        }
-        self.replication
-            .author_unlinked(&self.ctx, &self.logs, peer, rooms);
-        self.replication
-            .select_sources(&mut self.ctx, &self.logs, &self.rooms);
-    }
-
-    fn update_all_shared_rooms(&mut self) {
-        for stream in self.ctx.links.keys().copied().collect::<Vec<_>>() {
-            self.update_shared_rooms(stream);
         }
     }
 
@@ -500,7 +444,7 @@ impl Node {
         let Some(link) = ctx.links.get(&stream) else {
             return;
         };
-        let (peer, run) = (link.peer.clone(), link.run);
+        let peer = link.peer.id;
         match message {
             Message::Rooms { rooms } => {
                 self.rooms.handle_rooms(ctx, stream, rooms);
@@ -524,36 +468,21 @@ impl Node {
                 self.handshakes.handle_pong(ctx, stream);
             }
             Message::Profile { username } => {
-                let (id, nick) = (peer.id, Nick::new_or_placeholder(&username));
-                let nick = self.observe_peer(stream, Peer { id, nick });
-                let ctx = &mut self.ctx;
-                self.presence.rename(ctx, &peer.id, nick);
-                for room in self.rooms.joined() {
-                    self.routes.schedule_update(ctx, room);
-                }
+                let nick = Nick::new_or_placeholder(&username);
+                let nick = self.observe_peer(stream, Peer { id: peer, nick });
+                self.presence.rename(&mut self.ctx, &peer, nick);
+                self.schedule_route_updates();
             }
-            Message::Members(told) => {
-                for other in self.routes.handle_update(ctx, stream, told) {
+            Message::Members(members) => {
+                for other in self.routes.handle_update(ctx, stream, members) {
                     self.update_presence(&other);
                     self.replication.peer_reachable(&self.ctx, stream, &other);
                     let rooms = self.rooms.joined();
                     self.replication
-                        .offer_to_unreached(&self.ctx, &self.logs, &peer.id, &other, rooms);
+                        .offer_to_unreached(&self.ctx, &self.logs, &peer, &other, rooms);
                 }
             }
-            Message::Bye { reason } => {
-                // The older of two twins is told so and stays; the newer one's stream is closed by the other side.
-                if reason == ByeReason::DuplicateIdentity {
-                    return self
-                        .handshakes
-                        .report_duplicate(ctx, None, None, Some(peer));
-                }
-                liveness::handle_bye(ctx, stream, reason == ByeReason::Duplicate, events);
-                if reason == ByeReason::Leave {
-                    self.dialer.forget_peer(&peer.id);
-                    self.routes.remove_peer(ctx, &peer.id, run);
-                }
-            }
+            Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
             Message::Hello(_) | Message::Unknown => {}
         }
     }

@@ -14,7 +14,7 @@ pub const LINKS_MAX: usize = 64;
 /// Further links, for programs that come and go.
 pub const TRANSIENT_LINKS_MAX: usize = 16;
 /// With no more peers known than this, everybody is linked with everybody again.
-const FULL_MESH_RESUME_PEERS: usize = 48;
+pub const FULL_MESH_RESUME_PEERS: usize = 48;
 /// Most bits that are compared at the ends of ids.
 const SUFFIX_BITS_MAX: u32 = 32;
 /// Neighbours on either side of a ring.

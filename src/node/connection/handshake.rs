@@ -1,88 +1,62 @@
-//! How links come to stand: dials, accepted streams, the cipher's handshake, the hello, and one link for each peer.
-use std::net::SocketAddr;
+//! Unfinished links: dials, accepted streams, the Noise handshake and the exchange of hellos.
+use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Notice, Output, Peer, StreamId};
+use crate::base::event::{Notice, Output, StreamId};
 use crate::base::identity::PeerId;
-use crate::base::name::{Nick, Room};
+use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::connection::admission;
+use crate::node::connection::admission::Conflict;
+use crate::node::connection::hello;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::LinkEvent;
+use crate::node::connection::liveness::{DuplicateIdentity, LinkEvent};
+use crate::node::connection::pending_handshake::{
+    DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
+};
 use crate::node::context::Context;
-use crate::node::link::Link;
-use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
-use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
-use crate::wire::message::{ByeReason, Hello, Message, ROOMS_MAX, room_hash};
-use crate::wire::noise::{Handshake, HandshakeStatus, Transport};
+use crate::node::timer::{Deadlines, Timer};
+use crate::wire::channel::Channel;
+use crate::wire::frame::Frame;
+use crate::wire::message::{ByeReason, Hello, Message};
+use crate::wire::noise::{Handshake, HandshakeStatus};
 
-/// Most unfinished handshakes of those who dialed us, and as many dials of our own: the first must not be in the way of the second.
+/// Most unfinished handshakes on accepted streams, and as many on dialed ones: strangers who dial
+/// us cannot keep us from dialing.
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial and its handshake may take.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds for which one that is unfinished is waited for: most take a few, and who means harm must not keep us.
-const LINK_EXPECTED_MS: u64 = 2_000;
-/// Time for a link's answer when another run of the same peer has come.
+/// Milliseconds that a link has to answer its ping when another run of its peer dials.
 const DUPLICATE_PROBE_TIMEOUT_MS: u64 = 500;
+/// Most runs reported as using our key.
 const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Bytes that a parked link may say before its time.
+/// Most bytes of frames kept for a deferred handshake.
 const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
-enum HandshakeStage {
-    /// Our dial has not been taken yet.
-    Dialing,
-    Noise(Handshake),
-    /// Keys are known; the other's hello is awaited.
-    AwaitingHello(Box<Transport>, FrameDecoder),
-    /// The peer is linked by another run of it; that one is being asked. What this one says meanwhile is kept.
-    Deferred(Box<Transport>, FrameDecoder, Box<Hello>, Vec<Frame>),
-}
-
-struct PendingHandshake {
-    stage: HandshakeStage,
-    address: SocketAddr,
-    started_at: Time,
-    deadline: Time,
-    /// It is a dial of ours, or the other side began a handshake as it should.
-    has_valid_start: bool,
-    /// Our hello went out.
-    is_hello_sent: bool,
-    /// Parked, and the run that is linked answered.
-    is_probe_answered: bool,
-    /// Nobody else will do.
-    expected_peer: Option<PeerId>,
-}
-
-impl PendingHandshake {
-    /// Who dials us and says nothing is nobody.
-    fn is_expected(&self, now: Time) -> bool {
-        self.has_valid_start && self.started_at + LINK_EXPECTED_MS > now
-    }
-}
-
-/// Links that do not stand yet; those that do are in [`Hub::links`].
+/// The unfinished handshakes; established links are in [`Context::links`].
 #[derive(Default)]
 pub struct Handshakes {
     pending: SortedMap<StreamId, PendingHandshake>,
-    /// Runs that were reported as using our key; `None`: one that only another peer saw.
+    /// Runs reported as using our key; `None`: a run that only another peer saw.
     reported_duplicates: SortedSet<Option<u64>>,
-    /// One was reported just now.
-    pub has_new_duplicate: bool,
 }
 
 impl Handshakes {
-    /// Dials and handshakes under way.
+    /// Number of dials and handshakes under way.
     pub fn pending_count(&self) -> usize {
         self.pending.len()
     }
 
-    /// One of them may become a link in a moment.
+    /// A link to another peer may stand in a moment.
     pub fn is_expecting_link(&self, now: Time) -> bool {
-        self.pending.values().any(|u| u.is_expected(now))
+        self.pending
+            .values()
+            .any(|pending| pending.is_expected(now))
     }
 
-    /// Is there a place for one more of our dials, or of those who dialed us?
-    pub fn can_accept(&self, dialed: bool) -> bool {
-        let same = self.pending.keys().filter(|s| s.is_dialed() == dialed);
+    /// Whether one more dialed or accepted stream has a place.
+    pub fn can_accept(&self, is_dialed: bool) -> bool {
+        let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
         same.count() < HANDSHAKES_MAX
     }
 
@@ -91,34 +65,26 @@ impl Handshakes {
         ctx: &Context,
         stream: StreamId,
         stage: HandshakeStage,
-        (address, meant): (SocketAddr, Option<PeerId>),
+        target: DialTarget,
     ) {
-        let begun = ctx.now.time;
-        let unfinished = PendingHandshake {
+        let started_at = ctx.now.time;
+        let pending = PendingHandshake {
             stage,
-            address,
-            started_at: begun,
-            deadline: begun + HANDSHAKE_TIMEOUT_MS,
-            has_valid_start: stream.is_dialed(),
-            is_hello_sent: false,
-            is_probe_answered: false,
-            expected_peer: meant,
+            target,
+            started_at,
+            deadline: started_at + HANDSHAKE_TIMEOUT_MS,
         };
-        self.pending.insert(stream, unfinished);
+        self.pending.insert(stream, pending);
     }
 
-    /// A dial was put out. `meant`: who must answer it.
-    pub fn dial(
-        &mut self,
-        ctx: &mut Context,
-        stream: StreamId,
-        address: SocketAddr,
-        meant: Option<PeerId>,
-    ) {
-        self.insert(ctx, stream, HandshakeStage::Dialing, (address, meant));
+    /// Dials the target: emits [`Output::Dial`].
+    pub fn dial(&mut self, ctx: &mut Context, stream: StreamId, target: DialTarget) {
+        self.insert(ctx, stream, HandshakeStage::Dialing, target);
+        let address = target.address;
         ctx.emit(Output::Dial { stream, address });
     }
 
+    /// A stream was accepted. At the bound the oldest handshake of the busiest source is ended.
     pub fn handle_accepted(
         &mut self,
         ctx: &mut Context,
@@ -129,9 +95,14 @@ impl Handshakes {
         if !self.can_accept(false) {
             self.evict(ctx, events);
         }
-        self.start(ctx, stream, (address, None), events);
+        let target = DialTarget {
+            address,
+            expected_peer: None,
+        };
+        self.start(ctx, stream, target, events);
     }
 
+    /// A dial succeeded: begins the handshake.
     pub fn handle_connected(
         &mut self,
         ctx: &mut Context,
@@ -139,15 +110,18 @@ impl Handshakes {
         events: &mut Vec<LinkEvent>,
     ) {
         if let Some(dial) = self.pending.remove(&stream) {
-            self.start(ctx, stream, (dial.address, dial.expected_peer), events);
+            self.start(ctx, stream, dial.target, events);
         }
     }
 
-    /// Makes room: of the source with the most unfinished handshakes the oldest goes, so that one host cannot keep out the others.
+    /// Ends the oldest accepted handshake of the source address that has the most, so that one host
+    /// cannot keep out the others.
     fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
-        let mut sources: SortedMap<std::net::IpAddr, (usize, StreamId)> = SortedMap::new();
-        for (stream, u) in self.pending.iter().filter(|(s, _)| !s.is_dialed()).rev() {
-            let entry = sources.get_or_insert_with(u.address.ip(), || (0, *stream));
+        let mut sources: SortedMap<IpAddr, (usize, StreamId)> = SortedMap::new();
+        let accepted = self.pending.iter().filter(|(s, _)| !s.is_dialed());
+        for (stream, pending) in accepted.rev() {
+            let address = pending.target.address.ip();
+            let entry = sources.get_or_insert_with(address, || (0, *stream));
             *entry = (entry.0 + 1, *stream);
         }
         if let Some((_, stream)) = sources.into_values().max() {
@@ -159,249 +133,270 @@ impl Handshakes {
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
-        place: (SocketAddr, Option<PeerId>),
+        target: DialTarget,
         events: &mut Vec<LinkEvent>,
     ) {
-        let dialer = stream.is_dialed();
+        let is_dialed = stream.is_dialed();
         let (secret, psk, seed) = (ctx.identity.noise_secret(), ctx.psk, ctx.random_bytes());
         let mut bytes = Vec::new();
-        match Handshake::new(dialer, &secret, psk.as_ref(), seed, &mut bytes) {
+        match Handshake::new(is_dialed, &secret, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
-                self.insert(ctx, stream, HandshakeStage::Noise(handshake), place);
+                let stage = HandshakeStage::Noise {
+                    handshake,
+                    has_valid_start: is_dialed,
+                };
+                self.insert(ctx, stream, stage, target);
                 ctx.last_peer_event = ctx.now.time;
                 if !bytes.is_empty() {
                     ctx.emit(Output::Write { stream, bytes });
                 }
             }
-            Err(_) => {
-                ctx.emit(Output::Close { stream });
-                events.push(LinkEvent::Failed {
-                    stream,
-                    is_self: false,
-                });
-            }
+            Err(_) => end(ctx, stream, false, events),
         }
     }
 
     fn fail(&mut self, ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
         if self.pending.remove(&stream).is_some() {
             ctx.counters.failed_handshakes += 1;
-            ctx.emit(Output::Close { stream });
-            events.push(LinkEvent::Failed {
-                stream,
-                is_self: false,
-            });
+            end(ctx, stream, false, events);
         }
     }
 
-    /// Bytes of an unfinished link. `rooms`: those we are in, for the hello.
+    /// Feeds bytes to an unfinished handshake. `joined`: our rooms, for the hello.
     pub fn handle_bytes(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
         bytes: &[u8],
-        rooms: &[Room],
+        joined: &[Room],
         events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.pending.get_mut(&stream) else {
+        let Some(pending) = self.pending.get_mut(&stream) else {
             return;
         };
-        match &mut unfinished.stage {
+        match &mut pending.stage {
             HandshakeStage::Dialing => {}
-            HandshakeStage::Noise(handshake) => {
-                let mut out = Vec::new();
-                match handshake.feed(bytes, &mut out) {
-                    Err(_) => self.fail(ctx, stream, events),
-                    Ok(HandshakeStatus::Incomplete) => {
-                        if !out.is_empty() {
-                            unfinished.has_valid_start = true;
-                            ctx.emit(Output::Write { stream, bytes: out });
-                        }
-                    }
-                    Ok(HandshakeStatus::Complete {
-                        transport: mut session,
-                        consumed_bytes: used,
-                    }) => {
-                        // Who is full says so instead, when the other has greeted: nobody is to be shown as come and gone.
-                        let other =
-                            |meant: PeerId| meant.noise_key() != Some(session.remote_static_key);
-                        unfinished.is_hello_sent = match stream.is_dialed() {
-                            true => !unfinished.expected_peer.is_some_and(other),
-                            false => !is_full(ctx),
-                        };
-                        if unfinished.is_hello_sent {
-                            let hello = encode_hello(ctx, &session.handshake_hash, rooms);
-                            if session.seal(&hello, &mut out).is_err() {
-                                return self.fail(ctx, stream, events);
-                            }
-                        }
-                        if !out.is_empty() {
-                            ctx.emit(Output::Write { stream, bytes: out });
-                        }
-                        unfinished.stage =
-                            HandshakeStage::AwaitingHello(session, FrameDecoder::default());
-                        if used < bytes.len() {
-                            self.handle_bytes(ctx, stream, &bytes[used..], rooms, events);
-                        }
-                    }
-                }
+            HandshakeStage::Noise { .. } => {
+                self.handle_noise_bytes(ctx, stream, bytes, joined, events)
             }
-            HandshakeStage::AwaitingHello(session, reader)
-            | HandshakeStage::Deferred(session, reader, ..) => {
+            HandshakeStage::AwaitingHello { channel, .. }
+            | HandshakeStage::Deferred { channel, .. } => {
                 let mut frames = Vec::new();
-                let mut fits = true;
-                let opened = session.open(bytes, &mut ctx.decrypt_buffer, |plain| {
-                    fits &= reader.feed(plain, &mut frames).is_ok()
-                });
-                if opened.is_err() || !fits {
-                    return self.fail(ctx, stream, events);
-                }
-                if !frames.is_empty() {
-                    self.handle_hello(ctx, stream, frames, rooms, events);
+                let opened = channel.open(bytes, &mut ctx.decrypt_buffer, &mut frames);
+                if opened.is_err() {
+                    self.fail(ctx, stream, events);
+                } else if !frames.is_empty() {
+                    self.handle_frames(ctx, stream, frames, joined, events);
                 }
             }
         }
     }
 
-    /// The first frame of a link must be the hello of the one whose key the handshake proved.
-    fn handle_hello(
+    fn handle_noise_bytes(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        bytes: &[u8],
+        joined: &[Room],
+        events: &mut Vec<LinkEvent>,
+    ) {
+        let Some(pending) = self.pending.get_mut(&stream) else {
+            return;
+        };
+        let HandshakeStage::Noise {
+            handshake,
+            has_valid_start,
+        } = &mut pending.stage
+        else {
+            return;
+        };
+        let mut out = Vec::new();
+        let (transport, consumed_bytes) = match handshake.feed(bytes, &mut out) {
+            Err(_) => return self.fail(ctx, stream, events),
+            Ok(HandshakeStatus::Incomplete) => {
+                if !out.is_empty() {
+                    *has_valid_start = true;
+                    ctx.emit(Output::Write { stream, bytes: out });
+                }
+                return;
+            }
+            Ok(HandshakeStatus::Complete {
+                transport,
+                consumed_bytes,
+            }) => (transport, consumed_bytes),
+        };
+        let mut channel = Channel::new(transport);
+        // A hello makes the peer show us as joined. So it is held back until the peer's hello, if
+        // the link may yet be rejected.
+        let is_hello_sent = match stream.is_dialed() {
+            true => pending
+                .target
+                .expected_peer
+                .is_none_or(|peer| peer.noise_key() == Some(channel.remote_static_key())),
+            false => !admission::is_full(ctx),
+        };
+        if is_hello_sent {
+            let hello = hello::own(ctx, channel.handshake_hash(), joined);
+            if channel.seal_message(&hello, &mut out).is_err() {
+                return self.fail(ctx, stream, events);
+            }
+        }
+        if !out.is_empty() {
+            ctx.emit(Output::Write { stream, bytes: out });
+        }
+        pending.stage = HandshakeStage::AwaitingHello {
+            channel,
+            is_hello_sent,
+        };
+        if consumed_bytes < bytes.len() {
+            self.handle_bytes(ctx, stream, &bytes[consumed_bytes..], joined, events);
+        }
+    }
+
+    /// `frames`: at least one.
+    fn handle_frames(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
         mut frames: Vec<Frame>,
-        rooms: &[Room],
+        joined: &[Room],
         events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.pending.get_mut(&stream) else {
+        let Some(pending) = self.pending.get_mut(&stream) else {
             return;
         };
-        if let HandshakeStage::Deferred(_, _, _, kept) = &mut unfinished.stage {
-            kept.append(&mut frames);
-            if kept.iter().map(|f| f.payload.len()).sum::<usize>() > DEFERRED_MAX_BYTES {
-                self.fail(ctx, stream, events);
+        match &mut pending.stage {
+            HandshakeStage::AwaitingHello { channel, .. } => {
+                let rest = frames.split_off(1);
+                let first = frames.first();
+                let key = channel.remote_static_key();
+                match first.and_then(|first| hello::parse(first, key)) {
+                    Some(hello) => self.handle_hello(ctx, stream, hello, rest, joined, events),
+                    None => self.fail(ctx, stream, events),
+                }
             }
-            return;
+            HandshakeStage::Deferred { frames: kept, .. } => {
+                kept.append(&mut frames);
+                let bytes: usize = kept.iter().map(|frame| frame.payload.len()).sum();
+                if bytes > DEFERRED_MAX_BYTES {
+                    self.fail(ctx, stream, events);
+                }
+            }
+            _ => {}
         }
-        let rest = frames.split_off(1);
-        let hello = frames
-            .pop()
-            .filter(|f| f.kind == FrameKind::Message)
-            .and_then(|f| Message::parse(&f.payload));
-        let HandshakeStage::AwaitingHello(session, _) = &mut unfinished.stage else {
+    }
+
+    fn handle_hello(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        hello: Hello,
+        rest: Vec<Frame>,
+        joined: &[Room],
+        events: &mut Vec<LinkEvent>,
+    ) {
+        let Some(pending) = self.pending.get_mut(&stream) else {
             return;
         };
-        let Some(Message::Hello(hello)) = hello else {
-            return self.fail(ctx, stream, events);
-        };
-        let peer = hello.sender;
-        if peer.noise_key() != Some(session.remote_static_key) || hello.rooms.len() > ROOMS_MAX {
-            return self.fail(ctx, stream, events);
+        let expected_peer = pending.target.expected_peer;
+        if let Some(reason) = admission::refuse(ctx, stream, &hello, expected_peer, events) {
+            return self.reject(ctx, stream, reason, events);
         }
-        if peer != ctx.own_id() && unfinished.expected_peer.is_some_and(|meant| meant != peer) {
-            let nick = Nick::new_or_placeholder(&hello.username);
-            events.push(LinkEvent::UnexpectedPeer(stream, Peer { id: peer, nick }));
-            return self.reject(ctx, stream, ByeReason::UnexpectedPeer, events);
-        }
-        let more = peer != ctx.own_id() && !ctx.stream_by_peer.contains_key(&peer);
-        if more && !reserve_link_slot(ctx, &peer, hello.passing, events) {
-            return self.reject(ctx, stream, ByeReason::Full, events);
-        }
-        if !std::mem::replace(&mut unfinished.is_hello_sent, true) {
-            let (hello, mut bytes) = (
-                encode_hello(ctx, &session.handshake_hash, rooms),
-                Vec::new(),
-            );
-            if session.seal(&hello, &mut bytes).is_err() {
+        if let HandshakeStage::AwaitingHello {
+            channel,
+            is_hello_sent,
+        } = &mut pending.stage
+            && !std::mem::replace(is_hello_sent, true)
+        {
+            let own = hello::own(ctx, channel.handshake_hash(), joined);
+            let mut bytes = Vec::new();
+            if channel.seal_message(&own, &mut bytes).is_err() {
                 return self.fail(ctx, stream, events);
             }
             ctx.emit(Output::Write { stream, bytes });
         }
         if hello.sender == ctx.own_id() {
-            let address = unfinished.address;
-            return self.handle_own_key(ctx, stream, hello.run, address, events);
+            return self.handle_own_key(ctx, stream, hello.run, events);
         }
-        if let Some(&old) = ctx.stream_by_peer.get(&peer) {
-            let same_run = ctx
-                .links
-                .get(&old)
-                .is_some_and(|link| link.run == hello.run);
-            if !same_run {
-                return self.defer(ctx, stream, old, hello, rest);
+        match admission::resolve_conflict(ctx, stream, &hello) {
+            Conflict::None => {}
+            Conflict::Probe(existing) => return self.defer(ctx, stream, existing, hello, rest),
+            Conflict::KeepExisting => {
+                return self.reject(ctx, stream, ByeReason::Duplicate, events);
             }
-            let smaller_dialed = |s: StreamId| s.is_dialed() == (ctx.own_id() < peer);
-            if smaller_dialed(old) && !smaller_dialed(stream) {
-                self.reject(ctx, stream, ByeReason::Duplicate, events);
-                return;
+            Conflict::Replace(existing) => {
+                liveness::disconnect(ctx, existing, ByeReason::Duplicate, true, events)
             }
-            liveness::disconnect(ctx, old, ByeReason::Duplicate, true, events);
         }
         self.establish(ctx, stream, hello, rest, events);
     }
 
+    /// The peer has our own key: this program itself, or a second one with the same identity. Our
+    /// hello went out before, so that the second one notices, too.
     fn handle_own_key(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
         run: u64,
-        address: SocketAddr,
         events: &mut Vec<LinkEvent>,
     ) {
-        if run != ctx.run {
-            self.report_duplicate(ctx, Some(run), Some(address), None);
+        let Some(pending) = self.pending.remove(&stream) else {
+            return;
+        };
+        let is_self = run == ctx.run;
+        if !is_self {
+            events.push(LinkEvent::DuplicateIdentity(DuplicateIdentity {
+                run: Some(run),
+                address: Some(pending.target.address),
+                reported_by: None,
+            }));
         }
-        // Not yet ours to close when the other program has not had our hello: it went out before this.
-        self.pending.remove(&stream);
-        ctx.emit(Output::Close { stream });
-        events.push(LinkEvent::Failed {
-            stream,
-            is_self: run == ctx.run,
-        });
+        end(ctx, stream, is_self, events);
     }
 
-    /// Another program uses our key. Each is reported once. `by`: the peer that says so, which may lie.
-    pub fn report_duplicate(
-        &mut self,
-        ctx: &mut Context,
-        run: Option<u64>,
-        address: Option<SocketAddr>,
-        by: Option<Peer>,
-    ) {
-        if self.reported_duplicates.len() < DUPLICATES_REPORTED_MAX
-            && self.reported_duplicates.insert(run)
-        {
-            self.has_new_duplicate = true;
+    /// Notifies that another program uses our key, once for each of its runs. Returns whether this
+    /// one is new.
+    pub fn report_duplicate(&mut self, ctx: &mut Context, duplicate: DuplicateIdentity) -> bool {
+        let is_new = self.reported_duplicates.len() < DUPLICATES_REPORTED_MAX
+            && self.reported_duplicates.insert(duplicate.run);
+        if is_new {
             ctx.notify(Notice::DuplicateIdentity {
-                address,
-                reported_by: by,
+                address: duplicate.address,
+                reported_by: duplicate.reported_by,
             });
         }
+        is_new
     }
 
+    /// Pings the existing link to another run of the peer and waits for its answer.
     fn defer(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
-        old: StreamId,
+        existing: StreamId,
         hello: Hello,
-        rest: Vec<Frame>,
+        frames: Vec<Frame>,
     ) {
-        liveness::restart_ping(ctx, old);
-        let until = ctx.now.time + DUPLICATE_PROBE_TIMEOUT_MS;
-        let Some(unfinished) = self.pending.remove(&stream) else {
+        liveness::restart_ping(ctx, existing);
+        let Some(pending) = self.pending.remove(&stream) else {
             return;
         };
-        if let HandshakeStage::AwaitingHello(session, reader) = unfinished.stage {
-            let stage = HandshakeStage::Deferred(session, reader, Box::new(hello), rest);
-            let parked = PendingHandshake {
-                stage,
-                deadline: until,
-                ..unfinished
+        if let HandshakeStage::AwaitingHello { channel, .. } = pending.stage {
+            let deferred = PendingHandshake {
+                stage: HandshakeStage::Deferred {
+                    channel,
+                    hello: Box::new(hello),
+                    frames,
+                    is_probe_answered: false,
+                },
+                deadline: ctx.now.time + DUPLICATE_PROBE_TIMEOUT_MS,
+                ..pending
             };
-            self.pending.insert(stream, parked);
+            self.pending.insert(stream, deferred);
         }
     }
 
-    /// Ends an unfinished link with a word of why.
+    /// Ends an unfinished link with a `bye` that names the reason.
     fn reject(
         &mut self,
         ctx: &mut Context,
@@ -409,88 +404,47 @@ impl Handshakes {
         reason: ByeReason,
         events: &mut Vec<LinkEvent>,
     ) {
-        if let Some(unfinished) = self.pending.remove(&stream) {
-            if let HandshakeStage::AwaitingHello(mut session, _)
-            | HandshakeStage::Deferred(mut session, ..) = unfinished.stage
-            {
-                let (mut plain, mut bytes) = (Vec::new(), Vec::new());
-                write_frame(
-                    FrameKind::Message,
-                    &Message::Bye { reason }.encode(),
-                    &mut plain,
-                );
-                if session.seal(&plain, &mut bytes).is_ok() {
-                    ctx.emit(Output::Write { stream, bytes });
-                }
+        let Some(pending) = self.pending.remove(&stream) else {
+            return;
+        };
+        if let HandshakeStage::AwaitingHello { mut channel, .. }
+        | HandshakeStage::Deferred { mut channel, .. } = pending.stage
+        {
+            let mut bytes = Vec::new();
+            let sealed = channel.seal_message(&Message::Bye { reason }, &mut bytes);
+            if sealed.is_ok() {
+                ctx.emit(Output::Write { stream, bytes });
             }
-            ctx.emit(Output::Close { stream });
-            events.push(LinkEvent::Failed {
-                stream,
-                is_self: false,
-            });
         }
+        end(ctx, stream, false, events);
     }
 
+    /// Turns a finished handshake into a link. `frames`: received behind the hello.
     fn establish(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
         hello: Hello,
-        said: Vec<Frame>,
+        frames: Vec<Frame>,
         events: &mut Vec<LinkEvent>,
     ) {
-        let Some(unfinished) = self.pending.remove(&stream) else {
+        let Some(pending) = self.pending.remove(&stream) else {
             return;
         };
-        let (HandshakeStage::AwaitingHello(session, frames)
-        | HandshakeStage::Deferred(session, frames, ..)) = unfinished.stage
-        else {
-            return;
-        };
-        let Some(key) = hello.sender.verifying_key() else {
+        let peer = hello.sender;
+        let Some(link) = pending.into_link(stream, hello, ctx.now.time) else {
             return ctx.emit(Output::Close { stream });
         };
-        let now = ctx.now.time;
-        let mut address = unfinished.address;
-        if !stream.is_dialed() {
-            address.set_port(hello.port);
-        }
-        let link = Link {
-            peer: Peer {
-                id: hello.sender,
-                nick: Nick::new_or_placeholder(&hello.username),
-            },
-            verifying_key: key,
-            run: hello.run,
-            start_offset_ms: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
-            transient: hello.passing,
-            address,
-            handshake_started_at: unfinished.started_at,
-            established_at: now,
-            last_activity: now,
-            last_receipt_sent: None,
-            pending_ping: None,
-            rtt_ms: None,
-            room_hashes: hello.rooms.into_iter().collect(),
-            shared_rooms: SortedSet::new(),
-            routes: SortedMap::new(),
-            last_offer_sent: None,
-            is_blocked: false,
-            digest_answered: SortedSet::new(),
-            transport: session,
-            frame_decoder: frames,
-            send_buffer: Vec::new(),
-        };
-        ctx.stream_by_peer.insert(hello.sender, stream);
+        ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
-        ctx.last_peer_event = now;
-        // So that its round trip is known to who asks.
+        ctx.last_peer_event = ctx.now.time;
+        // `peers` shows the round-trip time.
         liveness::ping(ctx, stream);
         events.push(LinkEvent::Up(stream));
-        liveness::push_frames(stream, said, events);
+        liveness::push_frames(stream, frames, events);
     }
 
-    /// A stream was closed from outside, or a dial failed.
+    /// The stream was closed by the other side or by the network, or its dial failed.
     pub fn handle_closed(
         &mut self,
         ctx: &mut Context,
@@ -506,31 +460,32 @@ impl Handshakes {
         }
     }
 
-    /// The old run's link is gone: the new run, if it waits, takes its place.
+    /// The link to an older run of this peer has ended: establishes the deferred link of its new
+    /// run, if one waits.
     pub fn promote_deferred(
         &mut self,
         ctx: &mut Context,
         peer: PeerId,
         events: &mut Vec<LinkEvent>,
     ) {
-        let waiting = self
-            .pending
-            .iter_mut()
-            .find_map(|(stream, u)| match &mut u.stage {
-                HandshakeStage::Deferred(_, _, hello, said) if hello.sender == peer => {
-                    Some((*stream, (**hello).clone(), std::mem::take(said)))
-                }
-                _ => None,
-            });
-        if let Some((stream, hello, said)) = waiting
+        let deferred =
+            self.pending
+                .iter_mut()
+                .find_map(|(stream, pending)| match &mut pending.stage {
+                    HandshakeStage::Deferred { hello, frames, .. } if hello.sender == peer => {
+                        Some((*stream, (**hello).clone(), std::mem::take(frames)))
+                    }
+                    _ => None,
+                });
+        if let Some((stream, hello, frames)) = deferred
             && !ctx.stream_by_peer.contains_key(&peer)
         {
-            self.establish(ctx, stream, hello, said, events);
+            self.establish(ctx, stream, hello, frames, events);
         }
     }
 
-    /// A link answered its ping: runs of the same peer that wait for its place are twins of it, unless they turn out to be gone meanwhile: what a dead
-    /// one said may arrive late.
+    /// A link answered its ping: the runs of the same peer that are deferred behind it share its
+    /// key. The verdict waits for their deadline, as the pong of a run that died may arrive late.
     pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx
             .links
@@ -539,56 +494,68 @@ impl Handshakes {
         else {
             return;
         };
-        for unfinished in self.pending.values_mut() {
-            if let HandshakeStage::Deferred(_, _, hello, _) = &unfinished.stage {
-                unfinished.is_probe_answered |= hello.sender == link.peer.id;
+        for pending in self.pending.values_mut() {
+            if let HandshakeStage::Deferred {
+                hello,
+                is_probe_answered,
+                ..
+            } = &mut pending.stage
+            {
+                *is_probe_answered |= hello.sender == link.peer.id;
             }
         }
     }
 
-    /// Ends what took too long.
+    /// Ends the handshakes whose deadline has passed, and decides the deferred ones.
     pub fn handle_timeout(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
-        let late: Vec<StreamId> = self
+        let due: Vec<StreamId> = self
             .pending
             .iter()
-            .filter(|(_, u)| u.deadline <= now)
-            .map(|(s, _)| *s)
+            .filter(|(_, pending)| pending.deadline <= now)
+            .map(|(stream, _)| *stream)
             .collect();
-        for stream in late {
-            let unfinished = self.pending.get(&stream);
-            let answered = unfinished.is_some_and(|u| u.is_probe_answered);
-            let parked = match unfinished.map(|u| &u.stage) {
-                Some(HandshakeStage::Deferred(_, _, hello, _)) => Some((hello.sender, hello.run)),
-                _ => None,
+        for stream in due {
+            let Some(pending) = self.pending.get(&stream) else {
+                continue;
             };
-            let other_run = |(peer, run)| {
-                let link = ctx.link_to(&peer).filter(|link| link.run != run);
-                link.and_then(|_| ctx.stream_by_peer.get(&peer).copied())
+            let HandshakeStage::Deferred {
+                hello,
+                is_probe_answered,
+                ..
+            } = &pending.stage
+            else {
+                self.fail(ctx, stream, events);
+                continue;
             };
-            match parked.and_then(other_run) {
-                Some(old) if answered => {
+            let existing = ctx.stream_by_peer.get(&hello.sender).copied();
+            let link = existing.and_then(|existing| ctx.links.get(&existing));
+            match existing.filter(|_| link.is_some_and(|link| link.run != hello.run)) {
+                Some(existing) if *is_probe_answered => {
                     let reason = ByeReason::DuplicateIdentity;
-                    ctx.send(old, &Message::Bye { reason });
+                    ctx.send(existing, &Message::Bye { reason });
                     self.reject(ctx, stream, ByeReason::DuplicateIdentity, events);
                 }
-                // The old run did not answer: its end puts the new one in its place.
-                Some(old) => liveness::disconnect(ctx, old, ByeReason::Duplicate, false, events),
+                // The old run is dead: the end of its link promotes the deferred one.
+                Some(existing) => {
+                    liveness::disconnect(ctx, existing, ByeReason::Duplicate, false, events)
+                }
                 None => self.fail(ctx, stream, events),
             }
         }
     }
 
-    /// When to end an unfinished link, or to wait for it no more.
-    pub fn deadline(&self, now: Time) -> Option<Time> {
-        let next = self.pending.values().map(|u| match u.is_expected(now) {
-            true => u.deadline.min(u.started_at + LINK_EXPECTED_MS),
-            false => u.deadline,
-        });
-        next.min()
+    /// States when handshakes time out, and when they stop being expected.
+    pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
+        for pending in self.pending.values() {
+            deadlines.add(Timer::Handshake, pending.deadline);
+            if pending.is_expected(now) {
+                deadlines.add(Timer::ExpectLink, pending.started_at + LINK_EXPECTED_MS);
+            }
+        }
     }
 
-    /// Ends all that is unfinished.
+    /// Ends all unfinished handshakes.
     pub fn close_all(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         for stream in self.pending.keys().copied().collect::<Vec<_>>() {
             self.fail(ctx, stream, events);
@@ -596,53 +563,8 @@ impl Handshakes {
     }
 }
 
-/// Our hello, framed. `rooms`: those we are in; `handshake`: its hash.
-fn encode_hello(ctx: &Context, handshake: &[u8; 32], rooms: &[Room]) -> Vec<u8> {
-    let hello = Message::Hello(Hello {
-        sender: ctx.own_id(),
-        username: ctx.nick.to_string(),
-        run: ctx.run,
-        age: ctx.now.time.0,
-        rooms: rooms
-            .iter()
-            .map(|room| room_hash(handshake, room))
-            .collect(),
-        port: ctx.port,
-        passing: ctx.transient,
-    });
-    let mut plain = Vec::new();
-    write_frame(FrameKind::Message, &hello.encode(), &mut plain);
-    plain
-}
-
-/// There are as many links as may be to peers that stay.
-fn is_full(ctx: &Context) -> bool {
-    let staying = ctx.links.values().filter(|link| !link.transient);
-    staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
-}
-
-/// Is there a place for one more link? For one that is wanted, one that is not goes.
-fn reserve_link_slot(
-    ctx: &mut Context,
-    peer: &PeerId,
-    passing: bool,
-    events: &mut Vec<LinkEvent>,
-) -> bool {
-    if passing {
-        return ctx.links.len() < LINKS_MAX + TRANSIENT_LINKS_MAX;
-    }
-    if !is_full(ctx) {
-        return true;
-    }
-    // First one that is ours to end: the other side made no use of it.
-    let unwanted = |link: &Link| !link.transient && !ctx.topology.is_wanted(&link.peer.id);
-    let unwanted = ctx.links.iter().filter(|(_, link)| unwanted(link));
-    let spare = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
-    match spare.min() {
-        Some((_, stream)) if ctx.topology.is_wanted(peer) => {
-            liveness::close(ctx, stream, ByeReason::Full, events);
-            true
-        }
-        _ => false,
-    }
+/// Closes the stream of a handshake that failed.
+fn end(ctx: &mut Context, stream: StreamId, is_self: bool, events: &mut Vec<LinkEvent>) {
+    ctx.emit(Output::Close { stream });
+    events.push(LinkEvent::Failed { stream, is_self });
 }

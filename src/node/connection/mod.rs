@@ -1,3 +1,6 @@
-//! How links come to stand, stay alive and end.
+//! Links: how a stream becomes an authenticated link, how a link stays alive, and how it ends.
+pub mod admission;
 pub mod handshake;
+pub mod hello;
 pub mod liveness;
+pub mod pending_handshake;

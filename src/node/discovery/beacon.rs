@@ -1,11 +1,116 @@
-//! Our own beacon.
+//! Our own beacon: what it says, and when it is broadcast.
 use crate::base::event::Output;
 use crate::base::name::Room;
+use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Sends our beacon on every interface: we are there, in these rooms, and call again after `interval` milliseconds; or we leave.
-pub fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval: u64) {
+/// Milliseconds from each beacon to the next, after the start and after an interface appeared.
+const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
+/// The startup intervals are at least this many milliseconds for each discovered peer.
+const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
+/// Milliseconds between beacons while no peer is linked.
+const UNLINKED_INTERVAL_MS: u64 = 5_000;
+/// Milliseconds between beacons while a peer is linked.
+const LINKED_INTERVAL_MS: u64 = 10_000;
+/// Milliseconds of interval for each discovered peer, above the size of a full mesh: all programs
+/// of a LAN together then send at most about eight beacons a second.
+const INTERVAL_PER_PEER_MS: u64 = 160;
+/// Most milliseconds until a beacon invites a peer that we failed to dial to dial us.
+const FAILED_DIAL_DELAY_MS: u64 = 2_000;
+
+/// Shortest interval in milliseconds between two beacons of one program, on a LAN with this many
+/// discovered peers. 0: no bound, a full mesh takes all.
+pub fn min_interval_ms(discovered_peers: usize) -> u64 {
+    match discovered_peers {
+        few if few <= LINKS_MAX => 0,
+        many => INTERVAL_PER_PEER_MS * many as u64,
+    }
+}
+
+/// When our beacons are sent: in quick succession at first, then thinning out.
+pub struct BeaconSchedule {
+    is_enabled: bool,
+    /// `None` until the first interface appears.
+    next_at: Option<Time>,
+    last_sent_at: Time,
+    /// Beacons sent since the last [`BeaconSchedule::restart`].
+    startup_step: usize,
+}
+
+impl BeaconSchedule {
+    /// Sends nothing before [`BeaconSchedule::restart`], and nothing at all unless enabled.
+    pub fn new(is_enabled: bool) -> BeaconSchedule {
+        BeaconSchedule {
+            is_enabled,
+            next_at: None,
+            last_sent_at: Time(0),
+            startup_step: 0,
+        }
+    }
+
+    /// Begins the quick succession anew: an interface appeared, on which nobody has heard us.
+    pub fn restart(&mut self, now: Time) {
+        if self.is_enabled {
+            self.startup_step = 0;
+            self.next_at = Some(now);
+        }
+    }
+
+    /// Sends a beacon soon: we could not reach a peer, but it may reach us.
+    pub fn dial_failed(&mut self, ctx: &mut Context) {
+        if self.is_enabled {
+            let soon = ctx.now.time + ctx.jitter(FAILED_DIAL_DELAY_MS);
+            self.next_at = Some(self.next_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// When to send the next beacon.
+    pub fn deadline(&self) -> Option<Time> {
+        self.next_at.filter(|_| self.is_enabled)
+    }
+
+    /// Broadcasts the beacon that is due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context, rooms: &[Room], discovered_peers: usize) {
+        let now = ctx.now.time;
+        if self.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let min_interval = min_interval_ms(discovered_peers);
+        if self.startup_step > 0 && now < self.last_sent_at + min_interval / 2 {
+            // Many peers were discovered since the deadline was set: that interval is too short.
+            self.next_at = Some(self.last_sent_at + ctx.jitter(min_interval));
+            return;
+        }
+        let interval = self.interval_ms(ctx, discovered_peers).max(min_interval);
+        let delay = interval.saturating_sub(min_interval) + ctx.jitter(min_interval);
+        (self.last_sent_at, self.next_at) = (now, Some(now + delay));
+        self.startup_step += 1;
+        broadcast(ctx, rooms, BeaconKind::Discover, interval);
+    }
+
+    fn interval_ms(&self, ctx: &Context, discovered_peers: usize) -> u64 {
+        match STARTUP_INTERVALS_MS.get(self.startup_step) {
+            Some(interval) => {
+                (*interval).max(STARTUP_INTERVAL_PER_PEER_MS * discovered_peers as u64)
+            }
+            None if ctx.stream_by_peer.is_empty() => UNLINKED_INTERVAL_MS,
+            None => LINKED_INTERVAL_MS,
+        }
+    }
+
+    /// Withdraws the beacon, for good.
+    pub fn withdraw(&mut self, ctx: &mut Context, rooms: &[Room]) {
+        if std::mem::take(&mut self.is_enabled) {
+            broadcast(ctx, rooms, BeaconKind::Leave, 0);
+        }
+    }
+}
+
+/// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
+/// milliseconds to the next beacon; `Leave` withdraws us.
+fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval_ms: u64) {
     let rooms = joined.iter();
     let rooms = rooms.map(|room| room_hash(&ctx.network, ctx.run, room));
     let beacon = Beacon {
@@ -14,7 +119,7 @@ pub fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval:
         nick: ctx.nick.clone(),
         port: ctx.port,
         run: ctx.run,
-        interval_ms: interval,
+        interval_ms,
         timestamp: ctx.now.wall,
         transient: ctx.transient,
         room_hashes: rooms.take(BEACON_ROOMS_MAX).collect(),

@@ -1,4 +1,4 @@
-//! Peers that were heard of: where, when, in which rooms, and how dials to them went.
+//! Discovered peers: the candidate addresses of each, its rooms, and how dials to it went.
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::{Peer, StreamId};
@@ -6,73 +6,95 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
+use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::context::Context;
 use crate::wire::beacon::{Beacon, room_hash};
 
-/// Beacons missed after which a sighting is forgotten.
+/// Beacons missed after which a peer counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
-/// Longest interval believed of a beacon, in milliseconds.
+/// Shortest interval accepted from a beacon, in milliseconds.
+const BEACON_INTERVAL_MIN_MS: u64 = 100;
+/// Longest interval accepted from a beacon, in milliseconds.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
-/// How long after its first beacon a peer is expected to be linked, in milliseconds.
-const LINK_EXPECTED_MS: u64 = 2_000;
+/// Most discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
-/// Sightings from one source address.
+/// Most discovered peers from one source address.
 const PEERS_PER_SOURCE_MAX: usize = 512;
-/// Addresses kept of one peer.
+/// Most candidate addresses of one peer; a new one replaces the oldest.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
+/// Milliseconds of back-off after the first failed dial; doubled by each further one.
 pub const BACKOFF_MIN_MS: u64 = 1_000;
+/// Longest back-off, in milliseconds.
 const BACKOFF_MAX_MS: u64 = 64_000;
-/// Milliseconds of a beacon's interval for each peer heard of, where there are more than a full mesh takes: all programs of a LAN together
-/// send about eight beacons a second.
-pub const BEACON_INTERVAL_PER_PEER_MS: u64 = 160;
 
-/// An address and how it went with it.
+/// An address to dial.
 pub struct Candidate {
+    /// Where to dial.
     pub address: SocketAddr,
+    /// Dials that failed since the last that succeeded.
     pub failures: u32,
+    /// Not dialed before this time.
     pub next_attempt: Time,
 }
 
 impl Candidate {
-    pub fn new(address: SocketAddr, next_try: Time) -> Candidate {
+    /// An address that was never dialed.
+    pub fn new(address: SocketAddr, next_attempt: Time) -> Candidate {
         Candidate {
             address,
             failures: 0,
-            next_attempt: next_try,
+            next_attempt,
         }
     }
 
-    /// It may be dialed: it was not tried in vain, or long ago.
+    /// Its last dial did not fail, or the back-off has passed.
     fn is_dialable(&self, now: Time) -> bool {
         self.failures == 0 || self.next_attempt <= now
     }
 
+    /// Counts a failed dial: exponential back-off with jitter.
     pub fn record_failure(&mut self, ctx: &mut Context) {
-        let wait = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
+        let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
         self.failures += 1;
-        self.next_attempt = ctx.now.time + ctx.jitter(wait);
+        self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }
 }
 
-/// A peer that was heard of.
+/// A dial under way.
+#[derive(Clone, Copy)]
+pub struct PendingDial {
+    /// The stream being connected.
+    pub stream: StreamId,
+    /// The candidate address dialed.
+    pub address: SocketAddr,
+}
+
+/// A peer whose beacon was received.
 pub struct DiscoveredPeer {
+    /// Its key, and the name of its last beacon.
     pub peer: Peer,
+    /// Its program's run; a new run forgets the addresses of the old one.
     pub run: u64,
+    /// A program that leaves by itself soon.
     pub transient: bool,
+    /// Where it may be dialed, the newest last; at most four.
     pub candidates: Vec<Candidate>,
+    /// When the first beacon of this run arrived.
     first_seen: Time,
     last_seen: Time,
     beacon_interval_ms: u64,
+    /// The source address of its last beacon.
     source: IpAddr,
-    /// The stream, and to which address.
-    pub dialing: Option<(StreamId, SocketAddr)>,
+    /// The dial under way.
+    pub dialing: Option<PendingDial>,
     room_hashes: Vec<u32>,
     has_more_rooms: bool,
-    /// Our rooms in which it is: as its beacon says, or as a link showed.
+    /// Our rooms in which the peer is, by its beacon or by its link.
     pub rooms: Vec<Room>,
 }
 
 impl DiscoveredPeer {
+    /// A peer without candidates; [`DiscoveredPeer::apply_beacon`] adds the first.
     pub fn new(beacon: &Beacon, source: IpAddr, now: Time) -> DiscoveredPeer {
         let peer = Peer {
             id: beacon.peer,
@@ -94,74 +116,80 @@ impl DiscoveredPeer {
         }
     }
 
-    /// What it says of itself now. `wait`: of an address that is new, this long before it is dialed. `true`: it may be in other rooms than before.
+    /// Takes over what a beacon says. A new address is first dialed after `delay_ms`. Returns
+    /// whether the peer may be in other rooms than before: see [`DiscoveredPeer::match_rooms`].
     pub fn apply_beacon(
         &mut self,
         beacon: &Beacon,
         address: SocketAddr,
         now: Time,
-        wait: u64,
+        delay_ms: u64,
     ) -> bool {
-        let other_run = self.run != beacon.run;
-        if other_run {
+        let is_new_run = self.run != beacon.run;
+        if is_new_run {
             (self.run, self.first_seen) = (beacon.run, now);
             self.candidates.clear();
         }
-        let said = (&self.room_hashes, self.has_more_rooms)
+        let have_rooms_changed = (&self.room_hashes, self.has_more_rooms)
             != (&beacon.room_hashes, beacon.has_more_rooms);
-        if said {
+        if have_rooms_changed {
             (self.room_hashes, self.has_more_rooms) =
                 (beacon.room_hashes.clone(), beacon.has_more_rooms);
         }
         self.peer.nick = beacon.nick.clone();
         self.transient = beacon.transient;
         (self.last_seen, self.source) = (now, address.ip());
-        self.beacon_interval_ms = beacon.interval_ms.clamp(100, BEACON_INTERVAL_MAX_MS);
-        if !self.candidates.iter().any(|place| place.address == address) {
+        self.beacon_interval_ms = beacon
+            .interval_ms
+            .clamp(BEACON_INTERVAL_MIN_MS, BEACON_INTERVAL_MAX_MS);
+        if !self.candidates.iter().any(|known| known.address == address) {
             if self.candidates.len() >= CANDIDATES_PER_PEER_MAX {
                 self.candidates.remove(0);
             }
-            self.candidates.push(Candidate::new(address, now + wait));
+            self.candidates
+                .push(Candidate::new(address, now + delay_ms));
         }
-        other_run || said
+        is_new_run || have_rooms_changed
     }
 
-    /// In which of our rooms its beacon says that it may be.
+    /// Derives from the beacon's hashes in which of our joined rooms the peer may be. A beacon that
+    /// could not name all its rooms may mean any.
     pub fn match_rooms(&mut self, network: &NetworkTag, joined: &[Room]) {
-        let named = |room: &&Room| {
+        let is_named = |room: &&Room| {
             self.has_more_rooms
                 || self
                     .room_hashes
                     .contains(&room_hash(network, self.run, room))
         };
-        self.rooms = joined.iter().filter(named).cloned().collect();
+        self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// `pace`: milliseconds between the beacons of one program, as we see the LAN.
-    pub fn is_fresh(&self, now: Time, pace: u64) -> bool {
-        now.ms_since(self.last_seen) <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(pace)
+    /// It has missed at most three beacons. `min_interval_ms`: the shortest interval between the
+    /// beacons of one program, given the size of the LAN as we see it.
+    pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
+        now.ms_since(self.last_seen)
+            <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
     }
 
-    /// Nothing speaks against a dial.
+    /// It is being dialed, or one of its candidates may be.
     pub fn is_dialable(&self, now: Time) -> bool {
-        self.dialing.is_some() || self.candidates.iter().any(|place| place.is_dialable(now))
+        self.dialing.is_some() || self.candidates.iter().any(|c| c.is_dialable(now))
     }
 
-    /// It was not tried in vain, and not for long.
+    /// A link to it may stand in a moment: it is new, and a candidate has not failed yet. Bounded
+    /// in time, as forged beacons must not make `send` wait.
     pub fn is_expected(&self, now: Time) -> bool {
-        // What was not linked in this time is perhaps nobody: forged beacons must not keep anyone waiting.
-        self.first_seen + LINK_EXPECTED_MS > now
-            && self.candidates.iter().any(|place| place.failures == 0)
+        self.first_seen + LINK_EXPECTED_MS > now && self.candidates.iter().any(|c| c.failures == 0)
     }
 
-    /// It came with this run's beacon from there.
+    /// Its last beacon had this run and this source address.
     pub fn is_same_source(&self, beacon: &Beacon, source: IpAddr) -> bool {
         self.run == beacon.run && self.source == source
     }
 }
 
-/// Is there a place in the table for one more, from this source?
+/// Whether the table has a place for one more peer from this source address.
 pub fn can_accept(table: &SortedMap<PeerId, DiscoveredPeer>, source: IpAddr) -> bool {
-    let share = table.values().filter(|s| s.source == source).count();
-    table.len() < DISCOVERED_PEERS_MAX && share < PEERS_PER_SOURCE_MAX
+    let from_source = table.values().filter(|peer| peer.source == source).count();
+    table.len() < DISCOVERED_PEERS_MAX && from_source < PEERS_PER_SOURCE_MAX
 }

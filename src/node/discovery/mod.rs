@@ -1,5 +1,7 @@
-//! How peers are found, and when each is dialed.
+//! Finds peers: sends and receives beacons, keeps candidate addresses, and decides whom to dial and when.
 pub mod beacon;
 pub mod candidates;
 pub mod dialer;
+pub mod rate_limiter;
 pub mod static_peers;
+pub mod topology_updater;

@@ -1,4 +1,4 @@
-//! Addresses given by hand, and who is meant by them.
+//! Static peers: addresses from `--peer` or a finder, and the peer expected at each.
 use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
@@ -8,98 +8,140 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::candidates::Candidate;
 
+/// Most addresses; further ones are ignored.
 const STATIC_PEERS_MAX: usize = 64;
 
-/// An address given by hand, or by a finder.
+/// Which peer is expected at a static address.
+#[derive(Clone, Copy)]
+enum ExpectedPeer {
+    /// Nothing is known of the address yet.
+    Any,
+    /// A finder named this peer, or it answered the last dial; another may answer the next.
+    LastSeen(PeerId),
+    /// The user named this peer: a link to any other is refused.
+    Pinned(PeerId),
+}
+
+/// Whether another peer than the pinned one answered.
+enum Mismatch {
+    None,
+    /// This peer answered, and the user does not know yet.
+    Seen(Peer),
+    /// The user was warned, once for each address.
+    Reported,
+}
+
+/// An address from `--peer`, or from a finder.
 pub struct StaticPeer {
+    /// The address, and when to dial it next.
     pub candidate: Candidate,
+    /// The dial under way.
     pub dialing: Option<StreamId>,
-    /// Who is, or was, there.
-    pub peer: Option<PeerId>,
-    /// The user named the peer: nobody else will do.
-    is_pinned: bool,
-    /// Who answered in its place, and whether that was said.
-    unexpected_peer: Option<Peer>,
-    is_mismatch_reported: bool,
-    /// It is our own.
+    expected: ExpectedPeer,
+    mismatch: Mismatch,
+    /// The address is our own: never dialed again.
     pub is_self: bool,
 }
 
 impl StaticPeer {
-    /// It is to be dialed.
+    /// It is neither linked nor being dialed, nor our own address.
     pub fn needs_dial(&self, ctx: &Context) -> bool {
-        let linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
-        self.dialing.is_none() && !self.is_self && !self.peer.as_ref().is_some_and(linked)
+        let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
+        self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
     }
 
-    /// The one whom the user means by this address.
+    /// The peer expected at this address, if one is known.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self.expected {
+            ExpectedPeer::Any => None,
+            ExpectedPeer::LastSeen(peer) | ExpectedPeer::Pinned(peer) => Some(peer),
+        }
+    }
+
+    /// The only peer that the user accepts at this address.
     pub fn pinned_peer(&self) -> Option<PeerId> {
-        self.peer.filter(|_| self.is_pinned)
+        match self.expected {
+            ExpectedPeer::Pinned(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// The dial to this address became a link to this peer.
+    pub fn link_up(&mut self, peer: PeerId) {
+        self.dialing = None;
+        if self.pinned_peer().is_none() {
+            self.expected = ExpectedPeer::LastSeen(peer);
+        }
     }
 }
 
-/// `true`: it is to be dialed, and was not before.
+/// Adds an address, or pins the peer at a known one. Returns whether the address is new.
 pub fn add(
-    all: &mut Vec<StaticPeer>,
+    static_peers: &mut Vec<StaticPeer>,
     address: SocketAddr,
     peer: Option<PeerId>,
-    found: FoundVia,
+    found_via: FoundVia,
 ) -> bool {
-    let meant = peer.is_some() && found == FoundVia::Static;
-    let known = all
+    let expected = match peer {
+        Some(peer) if found_via == FoundVia::Static => ExpectedPeer::Pinned(peer),
+        Some(peer) => ExpectedPeer::LastSeen(peer),
+        None => ExpectedPeer::Any,
+    };
+    let known = static_peers
         .iter_mut()
-        .find(|given| given.candidate.address == address);
+        .find(|known| known.candidate.address == address);
     if let Some(known) = known {
-        if meant && !known.is_pinned {
-            (known.peer, known.is_pinned) = (peer, true);
+        if matches!(expected, ExpectedPeer::Pinned(_)) && known.pinned_peer().is_none() {
+            known.expected = expected;
         }
         return false;
     }
-    let new = all.len() < STATIC_PEERS_MAX;
-    if new {
-        all.push(StaticPeer {
+    let has_place = static_peers.len() < STATIC_PEERS_MAX;
+    if has_place {
+        static_peers.push(StaticPeer {
             candidate: Candidate::new(address, Time(0)),
             dialing: None,
-            peer,
-            is_pinned: meant,
-            unexpected_peer: None,
-            is_mismatch_reported: false,
+            expected,
+            mismatch: Mismatch::None,
             is_self: false,
         });
     }
-    new
+    has_place
 }
 
-/// Somebody else answered than was meant.
-pub fn record_mismatch(all: &mut [StaticPeer], stream: StreamId, peer: Peer) {
-    for given in all.iter_mut().filter(|g| g.dialing == Some(stream)) {
-        given.unexpected_peer = Some(peer.clone());
+/// Another peer than the pinned one answered this dial.
+pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: Peer) {
+    for static_peer in static_peers {
+        if static_peer.dialing == Some(stream)
+            && !matches!(static_peer.mismatch, Mismatch::Reported)
+        {
+            static_peer.mismatch = Mismatch::Seen(peer.clone());
+        }
     }
 }
 
-/// Whoever is meant was found at none of its addresses, and others answered at some: said once.
-pub fn report_mismatches(all: &mut [StaticPeer], ctx: &mut Context) {
-    for i in 0..all.len() {
-        let Some(meant) = all[i]
+/// Warns once when a pinned peer answered at none of its addresses and another peer at one.
+pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
+    for i in 0..static_peers.len() {
+        let Some(pinned) = static_peers[i]
             .pinned_peer()
             .filter(|id| !ctx.stream_by_peer.contains_key(id))
         else {
             continue;
         };
-        let mut same = all
+        let mut same = static_peers
             .iter()
-            .filter(|given| given.pinned_peer() == Some(meant));
-        if same.any(|given| given.candidate.failures == 0) {
+            .filter(|other| other.pinned_peer() == Some(pinned));
+        if same.any(|other| other.candidate.failures == 0) {
             continue;
         }
-        if let Some(peer) = all[i].unexpected_peer.take()
-            && !std::mem::replace(&mut all[i].is_mismatch_reported, true)
-        {
-            let (address, short) = (all[i].candidate.address, meant.short());
+        if let Mismatch::Seen(peer) = &static_peers[i].mismatch {
+            let (address, short) = (static_peers[i].candidate.address, pinned.short());
             let content =
                 format!("WARNING: {address} IS NOT ~{short}, who was named: {peer} answers there");
             let code = ErrorCode::WrongKey;
             ctx.notify(Notice::Error { code, content });
+            static_peers[i].mismatch = Mismatch::Reported;
         }
     }
 }

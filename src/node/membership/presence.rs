@@ -1,5 +1,5 @@
-//! Who is there: one `joined` for each program and shared room, one `left`. Linked or reached through others, it is there.
-
+//! Shows which peers come and go: one `joined` and one `left` for each program and shared room. A
+//! peer is present while it is linked or reachable through others.
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -7,70 +7,51 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::handshake::HANDSHAKE_TIMEOUT_MS;
 use crate::node::context::Context;
+use crate::node::timer::{Deadlines, Timer};
 
+/// A peer as it was last shown.
 struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// Its link was taken away in favour of another, which must come by then.
+    /// Its link was closed in favour of another, which must stand by this time.
     replacement_deadline: Option<Time>,
 }
 
+/// Where a peer can be found now.
+struct Location {
+    run: u64,
+    nick: Nick,
+    rooms: SortedSet<Room>,
+}
+
+/// The peers shown as present.
 #[derive(Default)]
 pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
-    /// Compares where a peer can be found now with where it was.
+    /// Compares where a peer can be found with where it was last shown, and notifies the difference.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
         if *id == ctx.own_id() {
             return;
         }
-        let link = ctx.link_to(id).filter(|link| !link.transient);
-        let mut rooms: SortedSet<Room> = SortedSet::new();
-        let (mut run, mut nick) = (None, None);
-        if let Some(link) = link {
-            rooms = link.shared_rooms.clone();
-            (run, nick) = (Some(link.run), Some(link.peer.nick.clone()));
-        }
-        let known = self.0.get(id).map(|present| present.run);
-        for room in joined {
-            let now = ctx.now.time;
-            for other in ctx.links.values() {
-                let there = other.routes.get(room).and_then(|there| there.get(id));
-                let Some(reach) = there.filter(|reach| reach.valid_from <= now) else {
-                    continue;
-                };
-                if !rooms.contains(room) {
-                    rooms.insert(room.clone());
-                }
-                // A neighbour that has not heard of the new run yet does not bring the old one back.
-                if run.is_none() || link.is_none() && Some(reach.run) == known {
-                    (run, nick) = (Some(reach.run), Some(reach.nick.clone()));
-                }
-                if link.is_some() || known.is_none() || run == known {
-                    break;
-                }
-            }
-        }
-        let waits = self
-            .0
-            .get(id)
-            .is_some_and(|p| p.replacement_deadline.is_some());
-        let (Some(run), Some(nick)) = (run, nick) else {
-            if !waits {
+        let shown = self.0.get(id);
+        let shown_run = shown.map(|present| present.run);
+        let is_awaited = shown.is_some_and(|present| present.replacement_deadline.is_some());
+        let Some(Location { run, nick, rooms }) = locate(ctx, joined, id, shown_run) else {
+            if !is_awaited {
                 self.remove(ctx, id);
             }
             return;
         };
-        if known.is_some_and(|known| known != run) {
+        if shown_run.is_some_and(|shown_run| shown_run != run) {
             self.remove(ctx, id);
         }
-        let fresh = Peer {
-            id: *id,
-            nick: nick.clone(),
-        };
         let present = self.0.get_or_insert_with(*id, || PresentPeer {
-            peer: fresh,
+            peer: Peer {
+                id: *id,
+                nick: nick.clone(),
+            },
             run,
             rooms: SortedSet::new(),
             replacement_deadline: None,
@@ -78,39 +59,14 @@ impl Presence {
         if ctx.stream_by_peer.contains_key(id) {
             present.replacement_deadline = None;
         }
-        let peer = present.peer.clone();
-        let at = ctx.now.wall;
-        let left: Vec<Room> = present
-            .rooms
-            .iter()
-            .filter(|room| !rooms.contains(room))
-            .cloned()
-            .collect();
         if present.replacement_deadline.is_none() {
-            for room in left {
-                present.rooms.remove(&room);
-                // Because we left it: then nobody is shown as gone.
-                if joined.contains(&room) {
-                    ctx.notify(Notice::Left {
-                        room,
-                        peer: peer.clone(),
-                        at,
-                    });
-                }
-            }
+            notify_left(ctx, joined, present, &rooms);
         }
-        for room in rooms {
-            if present.rooms.insert(room.clone()) {
-                ctx.notify(Notice::Joined {
-                    room,
-                    peer: peer.clone(),
-                    at,
-                });
-            }
-        }
+        notify_joined(ctx, present, rooms);
         self.rename(ctx, id, nick);
     }
 
+    /// A peer changed its name: notifies it in each room where the peer is shown.
     pub fn rename(&mut self, ctx: &mut Context, peer: &PeerId, nick: Nick) {
         let Some(present) = self
             .0
@@ -130,7 +86,8 @@ impl Presence {
         }
     }
 
-    /// Its link was taken away in favour of another, which must come soon.
+    /// The peer's link was closed in favour of another: for the time of a handshake the peer is not
+    /// shown as gone.
     pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
             present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
@@ -149,22 +106,97 @@ impl Presence {
         }
     }
 
-    /// Gives those whose other link did not come.
+    /// Returns the peers whose replacement link has not come in time; [`Presence::update`] is due
+    /// for them.
     pub fn handle_timeout(&mut self, ctx: &Context) -> Vec<PeerId> {
         let now = ctx.now.time;
-        let late = |p: &&mut PresentPeer| p.replacement_deadline.is_some_and(|until| until <= now);
-        let mut waited = Vec::new();
-        for present in self.0.values_mut().filter(late) {
-            present.replacement_deadline = None;
-            waited.push(present.peer.id);
+        let mut expired = Vec::new();
+        for present in self.0.values_mut() {
+            if present
+                .replacement_deadline
+                .take_if(|at| *at <= now)
+                .is_some()
+            {
+                expired.push(present.peer.id);
+            }
         }
-        waited
+        expired
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        self.0
-            .values()
-            .filter_map(|present| present.replacement_deadline)
-            .min()
+    /// States when to stop waiting for each replacement link.
+    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
+        for present in self.0.values() {
+            deadlines.add_some(Timer::ReplaceLink, present.replacement_deadline);
+        }
+    }
+}
+
+/// Finds a peer by its link and by the routes of our rooms; `None` if nothing leads to it.
+/// `shown_run`: the run as which it was last shown. A transient link does not count.
+fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -> Option<Location> {
+    let link = ctx.link_to(id).filter(|link| !link.transient);
+    let mut location = link.map(|link| Location {
+        run: link.run,
+        nick: link.peer.nick.clone(),
+        rooms: link.shared_rooms.clone(),
+    });
+    for room in joined {
+        for neighbour in ctx.links.values() {
+            let route = neighbour.routes.get(room).and_then(|routes| routes.get(id));
+            let Some(route) = route.filter(|route| route.is_valid(ctx.now.time)) else {
+                continue;
+            };
+            let location = location.get_or_insert_with(|| Location {
+                run: route.run,
+                nick: route.nick.clone(),
+                rooms: SortedSet::new(),
+            });
+            if !location.rooms.contains(room) {
+                location.rooms.insert(room.clone());
+            }
+            // A neighbour that knows only the old run must not bring it back.
+            if link.is_none() && Some(route.run) == shown_run {
+                location.run = route.run;
+                location.nick = route.nick.clone();
+            }
+            if link.is_some() || shown_run.is_none() || Some(location.run) == shown_run {
+                break;
+            }
+        }
+    }
+    location
+}
+
+/// Notifies that a peer left the rooms in which it is not found any more.
+fn notify_left(
+    ctx: &mut Context,
+    joined: &[Room],
+    present: &mut PresentPeer,
+    rooms: &SortedSet<Room>,
+) {
+    let left = present.rooms.iter().filter(|room| !rooms.contains(room));
+    for room in left.cloned().collect::<Vec<Room>>() {
+        present.rooms.remove(&room);
+        // If we left the room ourselves, nobody else did.
+        if joined.contains(&room) {
+            ctx.notify(Notice::Left {
+                room,
+                peer: present.peer.clone(),
+                at: ctx.now.wall,
+            });
+        }
+    }
+}
+
+/// Notifies that a peer joined the rooms in which it was not shown yet.
+fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<Room>) {
+    for room in rooms {
+        if present.rooms.insert(room.clone()) {
+            ctx.notify(Notice::Joined {
+                room,
+                peer: present.peer.clone(),
+                at: ctx.now.wall,
+            });
+        }
     }
 }

@@ -10,9 +10,8 @@ use crate::node::context::Context;
 use crate::node::membership::known_peers::{
     KnownPeers, ResolvedPeer, ambiguity_message, key_mismatch_message,
 };
+use crate::node::timer::{Deadlines, Timer};
 
-/// Milliseconds without news after which nobody else is expected.
-const QUIET_PERIOD_MS: u64 = 8;
 /// Longest time in milliseconds before lines are said to one that is known, at most half of the time that there is: another may bear its name now.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
@@ -37,8 +36,22 @@ struct PendingResolution {
     timeout_ms: u64,
 }
 
-/// Lines for a peer, and whether they are an action.
-pub type ResolvedMessage = (PeerId, Lines, bool);
+impl PendingResolution {
+    /// Milliseconds after which a peer that fits is accepted although another may yet come.
+    fn settle_ms(&self) -> u64 {
+        RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
+    }
+}
+
+/// Lines whose recipient is known.
+pub struct ResolvedMessage {
+    /// To whom they go.
+    pub recipient: PeerId,
+    /// The lines.
+    pub lines: Lines,
+    /// They are an action, as of `/me`.
+    pub is_action: bool,
+}
 
 #[derive(Default)]
 pub struct NameResolution {
@@ -100,10 +113,10 @@ impl NameResolution {
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);
-            let quiet = !coming && ctx.now.time >= ctx.last_peer_event + QUIET_PERIOD_MS;
+            let quiet = !coming && ctx.is_quiet();
             let meant = trust.resolve(&pending.selector, &present);
             let here = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
-            let look = RESOLVE_WAIT_MAX_MS.min(pending.timeout_ms / 2);
+            let look = pending.settle_ms();
             let decided = match &meant {
                 _ if waited >= pending.timeout_ms => true,
                 ResolvedPeer::NotFound => false,
@@ -140,9 +153,11 @@ impl NameResolution {
                 }
             };
             match (pending.on_resolved, reader) {
-                (OnResolved::Send { lines, action }, Ok(reader)) => {
-                    ready.push((reader, lines, action))
-                }
+                (OnResolved::Send { lines, action }, Ok(reader)) => ready.push(ResolvedMessage {
+                    recipient: reader,
+                    lines,
+                    is_action: action,
+                }),
                 (OnResolved::Send { .. }, Err(Refusal { code, content })) => {
                     ctx.notify(Notice::Error { code, content });
                 }
@@ -155,17 +170,20 @@ impl NameResolution {
         ready
     }
 
-    pub fn deadline(&self, ctx: &Context) -> Option<Time> {
-        let mut next = None;
+    /// States when each name may be decided.
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         for pending in &self.pending {
-            let look = RESOLVE_WAIT_MAX_MS.min(pending.timeout_ms / 2);
-            let [look, within] = [look, pending.timeout_ms].map(|ms| pending.started_at + ms);
-            for at in [look, within, ctx.last_peer_event + QUIET_PERIOD_MS] {
-                if at > ctx.now.time && next.is_none_or(|next| at < next) {
-                    next = Some(at);
+            let started_at = pending.started_at;
+            let times = [
+                started_at + pending.settle_ms(),
+                started_at + pending.timeout_ms,
+                ctx.quiet_at(),
+            ];
+            for at in times {
+                if at > ctx.now.time {
+                    deadlines.add(Timer::ResolveName, at);
                 }
             }
         }
-        next
     }
 }

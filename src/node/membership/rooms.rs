@@ -1,89 +1,117 @@
-//! The rooms joined, and which of them are shared with whom.
-
+//! The joined rooms, which of them is current, and which are shared with each link.
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::link::Link;
 use crate::wire::message::{Message, ROOMS_MAX, room_hash};
 
+/// The rooms in which this program is: at most [`ROOMS_MAX`].
 #[derive(Default)]
 pub struct Rooms {
     /// In the order of joining.
     joined: Vec<Room>,
     current: Option<Room>,
-    /// Rooms in which this directory was in an earlier run.
+    /// Joined rooms in which this directory was in an earlier run.
     joined_before: SortedSet<Room>,
-    /// When one was last joined or left.
+    /// When a room was last joined or left.
     last_changed: Time,
 }
 
-/// How what is shared with a link changed.
+/// How the rooms shared with a link changed.
 #[derive(Default)]
 pub struct SharedRoomsChange {
+    /// Rooms shared from now on.
     pub added: Vec<Room>,
+    /// Rooms no longer shared.
     pub removed: Vec<Room>,
 }
 
 impl Rooms {
+    /// The joined rooms, in the order of joining.
     pub fn joined(&self) -> &[Room] {
         &self.joined
     }
 
-    /// The one spoken in.
+    /// The room to which lines without a target go. `None` if no room is joined.
     pub fn current(&self) -> Option<&Room> {
         self.current.as_ref()
     }
 
-    pub fn set_current(&mut self, room: &Room) {
-        self.current = Some(room.clone());
+    /// Makes a joined room the current one; ignores any other.
+    pub fn set_current(&mut self, room: Room) {
+        if self.is_joined(&room) {
+            self.current = Some(room);
+        }
     }
 
+    /// This directory was in the room in an earlier run.
     pub fn was_joined_before(&self, room: &Room) -> bool {
         self.joined_before.contains(room)
     }
 
+    /// This program is in the room.
     pub fn is_joined(&self, room: &Room) -> bool {
         self.joined.contains(room)
     }
 
-    /// `false`: already in it, or in too many.
-    pub fn join(&mut self, ctx: &mut Context, room: &Room, before: bool) -> bool {
+    /// The room to which lines go: the given one, else the current one. Notifies an error and
+    /// returns `None` if it is not joined.
+    pub fn resolve(&self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
+        let refusal = match room.or_else(|| self.current.clone()) {
+            Some(room) if self.is_joined(&room) => return Some(room),
+            Some(room) => format!("not in {room}: /join {room} first"),
+            None => "in no room: /join one first".into(),
+        };
+        notify_error(ctx, ErrorCode::Room, refusal);
+        None
+    }
+
+    /// Joins a room and advertises it. `existed`: this directory was in it in an earlier run.
+    /// Returns `false` if it is joined already, or if as many rooms as possible are, which is
+    /// notified.
+    pub fn join(&mut self, ctx: &mut Context, room: &Room, existed: bool) -> bool {
         if self.is_joined(room) {
             return false;
         }
         if self.joined.len() >= ROOMS_MAX {
-            ctx.notify(Notice::Error {
-                code: ErrorCode::TooManyRooms,
-                content: format!("not joined {room}: {ROOMS_MAX} rooms are the most"),
-            });
+            let refusal = format!("not joined {room}: {ROOMS_MAX} rooms are the most");
+            notify_error(ctx, ErrorCode::TooManyRooms, refusal);
             return false;
         }
         self.joined.push(room.clone());
         self.current.get_or_insert_with(|| room.clone());
-        if before {
+        if existed {
             self.joined_before.insert(room.clone());
         }
         self.advertise(ctx);
         true
     }
 
-    pub fn part(&mut self, ctx: &mut Context, room: &Room) -> bool {
-        let was = self.is_joined(room);
-        self.joined.retain(|r| r != room);
-        if self.current.as_ref() == Some(room) {
-            self.current = self.joined.first().cloned();
-        }
-        if was {
-            self.advertise(ctx);
-        }
-        was
+    /// Leaves the given room, else the current one, and returns it. Notifies an error and returns
+    /// `None` if it is not joined. The first of the other rooms becomes current.
+    pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
+        let refusal = match room.or_else(|| self.current.clone()) {
+            Some(room) if self.is_joined(&room) => {
+                self.joined.retain(|joined| *joined != room);
+                if self.current.as_ref() == Some(&room) {
+                    self.current = self.joined.first().cloned();
+                }
+                self.advertise(ctx);
+                return Some(room);
+            }
+            Some(room) => format!("not in {room}"),
+            None => "in no room".into(),
+        };
+        notify_error(ctx, ErrorCode::Room, refusal);
+        None
     }
 
     fn advertise(&mut self, ctx: &mut Context) {
         self.last_changed = ctx.now.time;
-        for stream in ctx.links.keys().copied().collect::<Vec<_>>() {
+        for stream in ctx.streams() {
             self.advertise_to(ctx, stream);
         }
     }
@@ -92,53 +120,48 @@ impl Rooms {
         let Some(link) = ctx.links.get(&stream) else {
             return;
         };
-        let mark = |room| room_hash(&link.transport.handshake_hash, room);
-        let rooms = self.joined.iter().map(mark).collect();
+        let hash = |room| room_hash(link.channel.handshake_hash(), room);
+        let rooms = self.joined.iter().map(hash).collect();
         ctx.send(stream, &Message::Rooms { rooms });
     }
 
-    /// A link stands: what was joined or left during its handshake, the hello may not have said.
+    /// A link was established: advertises the rooms, if they changed after the hello may have been
+    /// sent.
     pub fn link_up(&self, ctx: &mut Context, stream: StreamId) {
-        let begun = ctx.links.get(&stream).map(|link| link.handshake_started_at);
-        if begun.is_some_and(|begun| begun <= self.last_changed) {
+        let link = ctx.links.get(&stream);
+        if link.is_some_and(|link| link.has_missed_change(self.last_changed)) {
             self.advertise_to(ctx, stream);
         }
     }
 
-    /// The peer said which rooms it is in.
-    pub fn handle_rooms(&self, ctx: &mut Context, stream: StreamId, marks: Vec<String>) {
+    /// The peer advertised its rooms. Takes effect with [`Rooms::update_shared`].
+    pub fn handle_rooms(&self, ctx: &mut Context, stream: StreamId, hashes: Vec<String>) {
         if let Some(link) = ctx.links.get_mut(&stream)
-            && marks.len() <= ROOMS_MAX
+            && hashes.len() <= ROOMS_MAX
         {
-            link.room_hashes = marks.into_iter().collect();
+            link.room_hashes = hashes.into_iter().collect();
         }
     }
 
-    /// Compares what both are in now with what was shared so far.
+    /// Derives the rooms shared with a link from both sides' rooms, and returns what changed.
     pub fn update_shared(&self, ctx: &mut Context, stream: StreamId) -> SharedRoomsChange {
         let mut change = SharedRoomsChange::default();
         let Some(link) = ctx.links.get_mut(&stream) else {
             return change;
         };
+        let is_peer_in = |link: &Link, room: &Room| {
+            link.room_hashes
+                .contains(&room_hash(link.channel.handshake_hash(), room))
+        };
         for room in &self.joined {
-            if link
-                .room_hashes
-                .contains(&room_hash(&link.transport.handshake_hash, room))
-                && link.shared_rooms.insert(room.clone())
-            {
+            if is_peer_in(link, room) && link.shared_rooms.insert(room.clone()) {
                 change.added.push(room.clone());
             }
         }
-        let shared = |room: &Room| {
-            self.is_joined(room)
-                && link
-                    .room_hashes
-                    .contains(&room_hash(&link.transport.handshake_hash, room))
-        };
         change.removed = link
             .shared_rooms
             .iter()
-            .filter(|room| !shared(room))
+            .filter(|room| !self.is_joined(room) || !is_peer_in(link, room))
             .cloned()
             .collect();
         link.shared_rooms
@@ -146,15 +169,16 @@ impl Rooms {
         change
     }
 
+    /// The joined rooms, the current one first.
     pub fn list(&self) -> Vec<Room> {
-        let spoken = self.current.iter().cloned();
-        spoken
-            .chain(
-                self.joined
-                    .iter()
-                    .filter(|room| self.current.as_ref() != Some(room))
-                    .cloned(),
-            )
-            .collect()
+        let others = self
+            .joined
+            .iter()
+            .filter(|room| self.current.as_ref() != Some(room));
+        self.current.iter().chain(others).cloned().collect()
     }
+}
+
+fn notify_error(ctx: &mut Context, code: ErrorCode, content: String) {
+    ctx.notify(Notice::Error { code, content });
 }

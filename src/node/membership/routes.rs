@@ -7,6 +7,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Route;
+use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members as Told, Message};
 
 /// Milliseconds in which changes are gathered before they are told.
@@ -57,7 +58,28 @@ impl Routes {
         self.next_update.get_or_insert(ctx.now.time + wait);
     }
 
-    /// The room was left.
+    /// These rooms are no longer shared with a link: removes its routes there. Returns the peers to
+    /// which they led.
+    pub fn rooms_unshared(
+        &mut self,
+        ctx: &mut Context,
+        stream: StreamId,
+        rooms: &[Room],
+    ) -> SortedSet<PeerId> {
+        for room in rooms {
+            self.schedule_update(ctx, room);
+        }
+        let Some(link) = ctx.links.get_mut(&stream) else {
+            return SortedSet::new();
+        };
+        let removed = link.routes.iter().filter(|(room, _)| rooms.contains(room));
+        let removed = removed.flat_map(|(_, routes)| routes.keys());
+        let removed = removed.copied().collect();
+        link.routes.retain(|room, _| !rooms.contains(room));
+        removed
+    }
+
+    /// We left the room.
     pub fn room_left(&mut self, room: &Room) {
         self.advertised.remove(room);
         self.changed_rooms.remove(room);
@@ -209,9 +231,12 @@ impl Routes {
         }
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        let held = self.hold_downs.values().map(|(_, until)| *until);
-        held.chain(self.next_update).min()
+    /// States when to send an update, and when each hold-down ends.
+    pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::AdvertiseRoutes, self.next_update);
+        for (_, until) in self.hold_downs.values() {
+            deadlines.add(Timer::HoldDown, *until);
+        }
     }
 }
 

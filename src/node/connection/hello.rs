@@ -1,0 +1,34 @@
+//! The hello: the first message of either side of a link.
+use crate::base::name::Room;
+use crate::node::context::Context;
+use crate::wire::frame::{Frame, FrameKind};
+use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
+
+/// Our hello for the stream with this handshake hash, naming the joined rooms.
+pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message {
+    Message::Hello(Hello {
+        sender: ctx.own_id(),
+        username: ctx.nick.to_string(),
+        run: ctx.run,
+        age: ctx.now.time.0,
+        rooms: joined
+            .iter()
+            .map(|room| room_hash(handshake_hash, room))
+            .collect(),
+        port: ctx.port,
+        passing: ctx.transient,
+    })
+}
+
+/// Parses the first frame of a stream. `None` unless it is the hello of the peer whose X25519 key
+/// the handshake proved, with at most [`ROOMS_MAX`] rooms.
+pub fn parse(frame: &Frame, remote_static_key: [u8; 32]) -> Option<Hello> {
+    if frame.kind != FrameKind::Message {
+        return None;
+    }
+    let Some(Message::Hello(hello)) = Message::parse(&frame.payload) else {
+        return None;
+    };
+    let is_proven = hello.sender.noise_key() == Some(remote_static_key);
+    (is_proven && hello.rooms.len() <= ROOMS_MAX).then_some(hello)
+}

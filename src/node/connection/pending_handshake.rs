@@ -1,0 +1,110 @@
+//! One unfinished handshake and its stages.
+use std::net::SocketAddr;
+
+use crate::base::event::{Peer, StreamId};
+use crate::base::identity::PeerId;
+use crate::base::name::Nick;
+use crate::base::table::{SortedMap, SortedSet};
+use crate::base::time::Time;
+use crate::node::link::Link;
+use crate::wire::channel::Channel;
+use crate::wire::frame::Frame;
+use crate::wire::message::Hello;
+use crate::wire::noise::Handshake;
+
+/// Milliseconds for which a new peer or an unfinished handshake is expected to become a link. Most
+/// take a few; one that hangs must not keep `send` waiting.
+pub const LINK_EXPECTED_MS: u64 = 2_000;
+/// An address, and the only peer accepted there.
+#[derive(Clone, Copy)]
+pub struct DialTarget {
+    /// Where to dial; of an accepted stream, where it came from.
+    pub address: SocketAddr,
+    /// Any other peer is rejected; `None` accepts all.
+    pub expected_peer: Option<PeerId>,
+}
+
+pub(super) enum HandshakeStage {
+    /// The stream is not connected yet.
+    Dialing,
+    /// The Noise handshake runs.
+    Noise {
+        handshake: Handshake,
+        /// We dialed, or the other side sent a valid first message.
+        has_valid_start: bool,
+    },
+    /// The keys are known, the peer's hello is not.
+    AwaitingHello {
+        channel: Channel,
+        is_hello_sent: bool,
+    },
+    /// Another run of the peer is linked and being probed. Frames received meanwhile are kept.
+    Deferred {
+        channel: Channel,
+        hello: Box<Hello>,
+        frames: Vec<Frame>,
+        /// The linked run answered its ping.
+        is_probe_answered: bool,
+    },
+}
+
+pub(super) struct PendingHandshake {
+    pub(super) stage: HandshakeStage,
+    pub(super) target: DialTarget,
+    pub(super) started_at: Time,
+    /// When to end it, or to decide about it if it is deferred.
+    pub(super) deadline: Time,
+}
+
+impl PendingHandshake {
+    /// It may become a link in a moment. A stranger that connects and sends nothing is not waited
+    /// for.
+    pub(super) fn is_expected(&self, now: Time) -> bool {
+        let has_valid_start = match self.stage {
+            HandshakeStage::Noise {
+                has_valid_start, ..
+            } => has_valid_start,
+            _ => true,
+        };
+        has_valid_start && self.started_at + LINK_EXPECTED_MS > now
+    }
+
+    /// The link to the peer of this hello. `None` before the handshake is finished, or if the
+    /// peer's id is no valid key.
+    pub(super) fn into_link(self, stream: StreamId, hello: Hello, now: Time) -> Option<Link> {
+        let (HandshakeStage::AwaitingHello { channel, .. }
+        | HandshakeStage::Deferred { channel, .. }) = self.stage
+        else {
+            return None;
+        };
+        let mut address = self.target.address;
+        if !stream.is_dialed() {
+            address.set_port(hello.port);
+        }
+        Some(Link {
+            peer: Peer {
+                id: hello.sender,
+                nick: Nick::new_or_placeholder(&hello.username),
+            },
+            verifying_key: hello.sender.verifying_key()?,
+            run: hello.run,
+            start_offset_ms: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
+            transient: hello.passing,
+            address,
+            handshake_started_at: self.started_at,
+            established_at: now,
+            last_activity: now,
+            last_receipt_sent: None,
+            pending_ping: None,
+            rtt_ms: None,
+            room_hashes: hello.rooms.into_iter().collect(),
+            shared_rooms: SortedSet::new(),
+            routes: SortedMap::new(),
+            last_offer_sent: None,
+            is_blocked: false,
+            digest_answered: SortedSet::new(),
+            channel,
+            send_buffer: Vec::new(),
+        })
+    }
+}

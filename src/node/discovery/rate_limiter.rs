@@ -1,0 +1,45 @@
+//! Bounds how often something happens.
+use crate::base::time::Time;
+
+/// A leaky bucket: each event raises the level by one, each `drain_interval_ms` lowers it by one.
+pub struct RateLimiter {
+    drain_interval_ms: u64,
+    level: u64,
+    drained_at: Time,
+}
+
+impl RateLimiter {
+    /// An empty bucket.
+    pub fn new(drain_interval_ms: u64) -> RateLimiter {
+        RateLimiter {
+            drain_interval_ms,
+            level: 0,
+            drained_at: Time(0),
+        }
+    }
+
+    /// Lowers the level by the time that has passed. Returns whether an interval has passed.
+    pub fn drain(&mut self, now: Time) -> bool {
+        let drained = now.ms_since(self.drained_at) / self.drain_interval_ms;
+        if drained > 0 {
+            self.level = self.level.saturating_sub(drained);
+            self.drained_at = now;
+        }
+        drained > 0
+    }
+
+    /// Counts one event.
+    pub fn add(&mut self) {
+        self.level += 1;
+    }
+
+    /// Events counted and not drained yet.
+    pub fn level(&self) -> u64 {
+        self.level
+    }
+
+    /// When the level next falls.
+    pub fn next_drain_at(&self) -> Time {
+        self.drained_at + self.drain_interval_ms
+    }
+}

@@ -1,0 +1,143 @@
+//! Keeps the topology current: which of the known peers are wanted as neighbours, and which links
+//! nobody needs any more.
+use crate::base::event::StreamId;
+use crate::base::identity::PeerId;
+use crate::base::table::SortedMap;
+use crate::base::time::Time;
+use crate::node::connection::liveness;
+use crate::node::connection::liveness::LinkEvent;
+use crate::node::context::Context;
+use crate::node::discovery::candidates::DiscoveredPeer;
+use crate::node::discovery::static_peers::StaticPeer;
+use crate::node::topology::FULL_MESH_RESUME_PEERS;
+use crate::wire::message::ByeReason;
+
+/// Milliseconds from one update of a partial mesh to the next, when something changed.
+const UPDATE_AFTER_CHANGE_MS: u64 = 1_000;
+/// Milliseconds from one update of a partial mesh to the next, when nothing changed.
+const UPDATE_INTERVAL_MS: u64 = 5_000;
+/// How long a link must have been unwanted before it is ended, in milliseconds.
+const PRUNE_AFTER_MS: u64 = 30_000;
+
+/// Schedules topology updates and prunes unwanted links.
+#[derive(Default)]
+pub struct TopologyUpdater {
+    updated_at: Time,
+    /// Something changed since the last update.
+    is_stale: bool,
+    /// Links that we dialed and no longer want, and since when.
+    unwanted_since: SortedMap<PeerId, Time>,
+}
+
+impl TopologyUpdater {
+    /// A peer or its rooms changed: the next update comes soon.
+    pub fn mark_stale(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// When to update the topology; a full mesh needs no updates.
+    pub fn deadline(&self, ctx: &Context) -> Option<Time> {
+        let delay = match self.is_stale {
+            true => UPDATE_AFTER_CHANGE_MS,
+            false => UPDATE_INTERVAL_MS,
+        };
+        ctx.topology
+            .is_partial_mesh()
+            .then_some(self.updated_at + delay)
+    }
+
+    /// Selects the neighbours anew from the linked, discovered and static peers.
+    pub fn update(
+        &mut self,
+        ctx: &mut Context,
+        discovered: &SortedMap<PeerId, DiscoveredPeer>,
+        static_peers: &[StaticPeer],
+    ) {
+        let (own, now) = (ctx.own_id(), ctx.now.time);
+        (self.updated_at, self.is_stale) = (now, false);
+        let is_unlinked = |peer: &PeerId| *peer != own && !ctx.stream_by_peer.contains_key(peer);
+        let dialable = discovered.values();
+        let dialable = dialable.filter(|peer| is_unlinked(&peer.peer.id) && peer.is_dialable(now));
+        let links = ctx.links.values().filter(|link| !link.transient);
+        let known = dialable.clone().filter(|peer| !peer.transient).count() + links.clone().count();
+        if !ctx.topology.reset(known) {
+            return self.unwanted_since.clear();
+        }
+        let topology = &mut ctx.topology;
+        for link in links {
+            for room in &link.shared_rooms {
+                topology.add_member(&own, room, &link.peer.id);
+            }
+        }
+        for peer in dialable.clone().filter(|peer| !peer.transient) {
+            for room in &peer.rooms {
+                topology.add_member(&own, room, &peer.peer.id);
+            }
+        }
+        for static_peer in static_peers {
+            if let Some(peer) = static_peer.peer() {
+                topology.add_wanted(peer);
+            }
+        }
+        topology.select_neighbours();
+        // A transient peer is linked beside the neighbours: the room's rings cannot rely on it.
+        for peer in dialable.filter(|peer| peer.transient) {
+            let id = peer.peer.id;
+            if peer
+                .rooms
+                .iter()
+                .any(|room| topology.is_neighbour(&own, room, &id))
+            {
+                topology.add_wanted(id);
+            }
+        }
+    }
+
+    /// Ends links that we dialed and have not wanted for long, above a number that may stay. The
+    /// other side keeps the links that it dialed itself.
+    pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
+        let now = ctx.now.time;
+        if !ctx.topology.is_partial_mesh() || self.updated_at != now {
+            return;
+        }
+        let unwanted = ctx.links.iter().filter(|(stream, link)| {
+            stream.is_dialed() && !link.transient && !ctx.topology.is_wanted(&link.peer.id)
+        });
+        let unwanted: SortedMap<PeerId, StreamId> = unwanted
+            .map(|(stream, link)| (link.peer.id, *stream))
+            .collect();
+        self.unwanted_since
+            .retain(|peer, _| unwanted.contains_key(peer));
+        for peer in unwanted.keys() {
+            self.unwanted_since.get_or_insert_with(*peer, || now);
+        }
+        let prunable = ctx.links.len().saturating_sub(FULL_MESH_RESUME_PEERS);
+        let expired = self
+            .unwanted_since
+            .iter()
+            .filter(|(_, since)| **since + PRUNE_AFTER_MS <= now);
+        for (peer, _) in expired.take(prunable) {
+            if let Some(stream) = unwanted.get(peer) {
+                liveness::close(ctx, *stream, ByeReason::Full, events);
+            }
+        }
+    }
+}
+
+/// Adds a peer to the topology as soon as its beacon arrives, so that a neighbour is dialed before
+/// the next update.
+pub fn add_discovered(ctx: &mut Context, discovered: &DiscoveredPeer) {
+    let (own, now, peer) = (ctx.own_id(), ctx.now.time, discovered.peer.id);
+    if !discovered.is_dialable(now) {
+        return;
+    }
+    for room in &discovered.rooms {
+        let is_neighbour = match discovered.transient {
+            true => ctx.topology.is_neighbour(&own, room, &peer),
+            false => ctx.topology.add_member(&own, room, &peer),
+        };
+        if is_neighbour {
+            ctx.topology.add_wanted(peer);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The own name, and who has been told of its last change.
+use crate::base::event::{Notice, StreamId};
+use crate::base::name::{Nick, Room};
+use crate::base::time::Time;
+use crate::node::context::Context;
+use crate::wire::message::Message;
+
+/// Sends name changes to the linked peers.
+#[derive(Default)]
+pub struct Profile {
+    last_renamed: Time,
+}
+
+impl Profile {
+    /// Takes the new name, sends it to every link, and notifies the change in each joined room.
+    pub fn set_nick(&mut self, ctx: &mut Context, nick: Nick, joined: &[Room]) {
+        let old = std::mem::replace(&mut ctx.nick, nick);
+        if old == ctx.nick {
+            return;
+        }
+        self.last_renamed = ctx.now.time;
+        let username = ctx.nick.to_string();
+        ctx.broadcast(&Message::Profile { username });
+        let (peer, at) = (ctx.own_peer(), ctx.now.wall);
+        for room in joined {
+            ctx.notify(Notice::Renamed {
+                room: room.clone(),
+                peer: peer.clone(),
+                old: old.clone(),
+                at,
+            });
+        }
+    }
+
+    /// A link was established: sends the name, if it changed after the hello may have been sent.
+    pub fn link_up(&self, ctx: &mut Context, stream: StreamId) {
+        let link = ctx.links.get(&stream);
+        if link.is_some_and(|link| link.has_missed_change(self.last_renamed)) {
+            let username = ctx.nick.to_string();
+            ctx.send(stream, &Message::Profile { username });
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The frames of one encrypted stream: cipher and framing together.
+use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
+use crate::wire::message::Message;
+use crate::wire::noise::Transport;
+
+/// The stream's bytes do not decrypt or are no frames, or its nonces are used up. Nothing that
+/// follows can be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelBroken;
+
+/// Both directions of an encrypted stream, after the Noise handshake.
+pub struct Channel {
+    transport: Box<Transport>,
+    decoder: FrameDecoder,
+}
+
+impl Channel {
+    /// A channel that has carried nothing yet.
+    pub fn new(transport: Box<Transport>) -> Channel {
+        Channel {
+            transport,
+            decoder: FrameDecoder::default(),
+        }
+    }
+
+    /// The peer's X25519 key, proven by the handshake.
+    pub fn remote_static_key(&self) -> [u8; 32] {
+        self.transport.remote_static_key
+    }
+
+    /// The hash of the handshake: the same on both sides, and on no other stream.
+    pub fn handshake_hash(&self) -> &[u8; 32] {
+        &self.transport.handshake_hash
+    }
+
+    /// Decrypts received bytes and appends the completed frames to `frames`. `buffer` is scratch.
+    ///
+    /// # Errors
+    /// [`ChannelBroken`]; frames completed before the damage are appended all the same.
+    pub fn open(
+        &mut self,
+        bytes: &[u8],
+        buffer: &mut Vec<u8>,
+        frames: &mut Vec<Frame>,
+    ) -> Result<(), ChannelBroken> {
+        let decoder = &mut self.decoder;
+        let mut is_framed = true;
+        let opened = self.transport.open(bytes, buffer, |plain| {
+            is_framed &= decoder.feed(plain, frames).is_ok();
+        });
+        match opened.is_ok() && is_framed {
+            true => Ok(()),
+            false => Err(ChannelBroken),
+        }
+    }
+
+    /// Encrypts whole frames and appends the ciphertext to `out`.
+    ///
+    /// # Errors
+    /// [`ChannelBroken`] once 2^64 Noise messages were sent.
+    pub fn seal(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), ChannelBroken> {
+        self.transport.seal(frames, out).map_err(|_| ChannelBroken)
+    }
+
+    /// Frames and encrypts one message and appends the ciphertext to `out`.
+    ///
+    /// # Errors
+    /// As [`Channel::seal`].
+    pub fn seal_message(
+        &mut self,
+        message: &Message,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ChannelBroken> {
+        let mut frame = Vec::new();
+        write_frame(FrameKind::Message, &message.encode(), &mut frame);
+        self.seal(&frame, out)
+    }
+}
