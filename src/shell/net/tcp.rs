@@ -1,4 +1,6 @@
-//! TCP: the listening socket and all peer streams, non-blocking.
+//! The TCP listener and all streams to peers, non-blocking.
+//!
+//! Bytes that a socket does not accept are kept per stream, and go out as soon as it is writable.
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,50 +13,86 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most streams at a time; further ones are closed as they come.
+/// Most streams at a time; further accepted ones are closed at once.
 const STREAMS_MAX: usize = 512;
-/// What is read of one stream before the others have their turn, in bytes.
+/// Bytes read from one stream in a turn, so that the other streams have theirs.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// A dead path is known within 15 s: an idle link is probed after 5 s of silence and every 2 s, and given up when 9 s have passed
-/// since the last sign of life. What is written in that silence stops the probes (Linux, tcp_timer.c) and has 9 s of its own.
+/// Silence after which the kernel probes an idle stream. With the limits below, a dead path ends
+/// its stream within 15 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Unanswered probes that end a stream where the kernel does not apply [`TCP_USER_TIMEOUT`] to
+/// them.
+const KEEPALIVE_PROBES: u32 = 3;
+/// Time without an acknowledgement that ends a stream, be it probed or sending (RFC 5482). Bytes
+/// written to a silent stream stop the probes, and have this time of their own (Linux,
+/// tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
+/// Connections that may wait in the kernel to be accepted.
+const LISTEN_BACKLOG: i32 = 128;
+
+/// How far a stream has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The dial is not finished.
+    Connecting,
+    /// Both sides can send.
+    Open,
+    /// The core has closed it: it ends when `unsent` has gone out, and what it still receives is
+    /// dropped.
+    Closing,
+}
 
 struct StreamEntry {
     socket: TcpStream,
-    is_connecting: bool,
-    /// The other side will send no more.
+    phase: Phase,
+    /// The poll reported the end of what the peer sends, or an error. It does so once.
     is_read_closed: bool,
-    /// What the socket did not take.
+    /// Bytes that the socket did not accept yet.
     unsent: Vec<u8>,
-    /// The core is done with it: it ends when the rest has gone out.
-    is_closing: bool,
 }
 
-/// What became of a stream, for the core.
+/// A change of a stream's state, for the core.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamEvent {
+    /// A peer connected to us, from this address.
     Accepted(StreamId, SocketAddr),
+    /// A stream that we dialed is open.
     Connected(StreamId),
+    /// A stream that was blocked has sent everything, and accepts more.
     Writable(StreamId),
+    /// A dial failed.
     Closed(StreamId),
 }
 
+/// Whether the core may go on writing to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The bytes are sent, or follow others that wait already; or the stream has ended, which the
+    /// next read reports.
+    Accepted,
+    /// The socket took a part only: from now on the stream is blocked, until
+    /// [`StreamEvent::Writable`].
+    Blocked,
+}
+
+/// The listener and all streams, each under its [`StreamId`].
 pub struct TcpStreams {
     listener: TcpListener,
     streams: SortedMap<StreamId, StreamEntry>,
-    /// Streams that may have bytes to read.
+    /// Streams that may have bytes to read, or an end to report.
     readable: SortedSet<StreamId>,
     accepted_count: u64,
     first_token: usize,
 }
 
 impl TcpStreams {
-    /// Listens on `port` of all addresses, IPv6 and IPv4. Streams get tokens from `first_token` on; the listener has `listener_token`.
+    /// Listens on `port` of all addresses, IPv6 and IPv4; 0 is any free port. The listener has
+    /// `listener_token`, and streams have the tokens from `first_token` on.
     ///
     /// # Errors
-    /// The port is taken, or no socket is to be had.
+    /// `AddrInUse`: the port is taken. Otherwise the system has no socket for us.
     pub fn listen(
         port: u16,
         registry: &Registry,
@@ -73,8 +111,10 @@ impl TcpStreams {
         })
     }
 
+    /// The port that we listen on.
+    ///
     /// # Errors
-    /// The socket is gone.
+    /// The kernel does not know the listener's address.
     pub fn port(&self) -> io::Result<u16> {
         Ok(self.listener.local_addr()?.port())
     }
@@ -83,41 +123,43 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Takes in everybody who dialed. `welcome` tells whether we want to be spoken to at this own address.
+    /// Accepts all connections that wait. `can_accept_on` decides by the own address that a peer
+    /// dialed.
     pub fn accept(
         &mut self,
         registry: &Registry,
-        welcome: impl Fn(SocketAddr) -> bool,
+        can_accept_on: impl Fn(SocketAddr) -> bool,
         changes: &mut Vec<StreamEvent>,
     ) {
         loop {
             match self.listener.accept() {
                 Ok((socket, address)) => {
-                    let wanted = socket
+                    let is_allowed = socket
                         .local_addr()
-                        .is_ok_and(|own| welcome(unmap_ipv4(own)));
-                    if self.streams.len() >= STREAMS_MAX || !wanted {
+                        .is_ok_and(|own| can_accept_on(unmap_ipv4(own)));
+                    if self.streams.len() >= STREAMS_MAX || !is_allowed {
                         continue;
                     }
                     self.accepted_count += 1;
                     let stream = StreamId::accepted(self.accepted_count);
-                    if self.insert(registry, stream, socket, false).is_ok() {
+                    if self.insert(registry, stream, socket, Phase::Open).is_ok() {
                         changes.push(StreamEvent::Accepted(stream, unmap_ipv4(address)));
                     }
                 }
-                // Whoever gave up before we came does not hide those behind.
+                // A peer that gave up must not keep those behind it waiting.
                 Err(error)
                     if matches!(
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
-                // Nobody is left, or there are no more files: no reason to end.
+                // None waits, or no file descriptor is left; the program can go on with the links
+                // it has.
                 Err(_) => return,
             }
         }
     }
 
-    /// Begins to connect; a failure is a change like a later one.
+    /// Begins to connect. A failure is reported in `changes`, as one that happens later is.
     pub fn dial(
         &mut self,
         registry: &Registry,
@@ -125,9 +167,9 @@ impl TcpStreams {
         address: SocketAddr,
         changes: &mut Vec<StreamEvent>,
     ) {
-        let begun = TcpStream::connect(address)
-            .and_then(|socket| self.insert(registry, stream, socket, true));
-        if begun.is_err() {
+        let started = TcpStream::connect(address)
+            .and_then(|socket| self.insert(registry, stream, socket, Phase::Connecting));
+        if started.is_err() {
             changes.push(StreamEvent::Closed(stream));
         }
     }
@@ -137,14 +179,14 @@ impl TcpStreams {
         registry: &Registry,
         stream: StreamId,
         mut socket: TcpStream,
-        connecting: bool,
+        phase: Phase,
     ) -> io::Result<()> {
         let options = SockRef::from(&socket);
         options.set_tcp_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)
             .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(3);
+            .with_retries(KEEPALIVE_PROBES);
         options.set_tcp_keepalive(&keepalive)?;
         options.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
         registry.register(
@@ -156,25 +198,24 @@ impl TcpStreams {
             stream,
             StreamEntry {
                 socket,
-                is_connecting: connecting,
+                phase,
                 is_read_closed: false,
                 unsent: Vec::new(),
-                is_closing: false,
             },
         );
         Ok(())
     }
 
-    /// What the poll said of a stream.
+    /// Handles an event of the poll whose token is not that of another socket.
     pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        if entry.is_connecting {
+        if entry.phase == Phase::Connecting {
             match is_connected(&entry.socket) {
                 Ok(true) => {
-                    entry.is_connecting = false;
+                    entry.phase = Phase::Open;
                     changes.push(StreamEvent::Connected(stream));
                 }
                 Ok(false) => return,
@@ -185,12 +226,12 @@ impl TcpStreams {
                 }
             }
         }
-        let drains = event.is_writable() && !entry.unsent.is_empty();
+        let can_flush = event.is_writable() && !entry.unsent.is_empty();
         entry.is_read_closed |= event.is_read_closed() || event.is_error();
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.readable.insert(stream);
         }
-        if drains {
+        if can_flush {
             self.flush(stream, changes);
         }
     }
@@ -199,48 +240,49 @@ impl TcpStreams {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
-        let rest = std::mem::take(&mut entry.unsent);
-        match write_available(&mut entry.socket, &rest) {
-            Ok(n) if n == rest.len() && entry.is_closing => {
+        let unsent = std::mem::take(&mut entry.unsent);
+        match write_available(&mut entry.socket, &unsent) {
+            Ok(n) if n == unsent.len() && entry.phase == Phase::Closing => {
                 self.streams.remove(&stream);
             }
-            Ok(n) if n == rest.len() => changes.push(StreamEvent::Writable(stream)),
-            Ok(n) => entry.unsent = rest[n..].to_vec(),
-            // The read side says how it ended.
+            Ok(n) if n == unsent.len() => changes.push(StreamEvent::Writable(stream)),
+            Ok(n) => entry.unsent = unsent[n..].to_vec(),
+            // The next read reports the end to the core.
             Err(_) => {
                 self.readable.insert(stream);
             }
         }
     }
 
-    /// Something may be there to read.
+    /// Whether a stream may have bytes to read.
     pub fn has_readable(&self) -> bool {
         !self.readable.is_empty()
     }
 
-    /// Streams to read from in this turn.
+    /// Takes the streams to read from in this turn.
     pub fn take_readable(&mut self) -> SortedSet<StreamId> {
         std::mem::take(&mut self.readable)
     }
 
-    /// Reads once. 0: nothing there now.
+    /// Reads once. 0: the stream has no bytes for the core now.
     ///
     /// # Errors
-    /// The stream has ended, and is gone from the table.
+    /// The stream has ended, and is removed. The kind of error says nothing.
     pub fn read(&mut self, stream: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(0);
         };
-        let closing = entry.is_closing;
+        let is_closing = entry.phase == Phase::Closing;
         loop {
             match entry.socket.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
-                    // A short read took all there was: what comes later is an event of its own (epoll(7)), but for an end already told.
+                    // A short read emptied the socket, and later bytes are an event of their own
+                    // (epoll(7)). An end that was already reported is not.
                     if n == buffer.len() || entry.is_read_closed {
                         self.readable.insert(stream);
                     }
-                    return Ok(if closing { 0 } else { n });
+                    return Ok(if is_closing { 0 } else { n });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -248,57 +290,58 @@ impl TcpStreams {
             }
         }
         self.streams.remove(&stream);
-        if closing {
+        if is_closing {
             Ok(0)
         } else {
             Err(ErrorKind::ConnectionAborted.into())
         }
     }
 
-    /// Writes; what the socket does not take is kept. `true`: it is clogged from now on.
-    pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+    /// Writes, and keeps the bytes that the socket does not accept.
+    pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> WriteOutcome {
         let Some(entry) = self.streams.get_mut(&stream) else {
-            return false;
+            return WriteOutcome::Accepted;
         };
         if !entry.unsent.is_empty() {
             entry.unsent.extend_from_slice(bytes);
-            return false;
+            return WriteOutcome::Accepted;
         }
         match write_available(&mut entry.socket, bytes) {
-            Ok(n) if n == bytes.len() => false,
+            Ok(n) if n == bytes.len() => WriteOutcome::Accepted,
             Ok(n) => {
                 entry.unsent = bytes[n..].to_vec();
-                true
+                WriteOutcome::Blocked
             }
             Err(_) => {
                 self.readable.insert(stream);
-                false
+                WriteOutcome::Accepted
             }
         }
     }
 
-    /// Ends the stream once its rest has gone out.
+    /// Ends the stream once its unsent bytes have gone out.
     pub fn close(&mut self, stream: StreamId) {
         if let Some(entry) = self.streams.get_mut(&stream) {
-            if entry.unsent.is_empty() || entry.is_connecting {
+            if entry.unsent.is_empty() || entry.phase == Phase::Connecting {
                 self.streams.remove(&stream);
             } else {
-                entry.is_closing = true;
+                entry.phase = Phase::Closing;
             }
         }
     }
 
-    /// Ends the stream now.
+    /// Ends the stream now; its unsent bytes are lost.
     pub fn abort(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }
 
-    /// Something still waits to go out.
+    /// Whether a stream has bytes that have not gone out.
     pub fn has_unsent(&self) -> bool {
         self.streams.values().any(|entry| !entry.unsent.is_empty())
     }
 }
 
+/// An IPv6 socket that accepts IPv4, too; where the kernel has no IPv6, an IPv4 socket.
 fn bind_listener(port: u16) -> io::Result<Socket> {
     let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(
@@ -311,18 +354,18 @@ fn bind_listener(port: u16) -> io::Result<Socket> {
         }
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        socket.listen(128)?;
+        socket.listen(LISTEN_BACKLOG)?;
         Ok(socket)
     };
     match open(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
         Err(error) if error.kind() != ErrorKind::AddrInUse => {
             open(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into())
         }
-        done => done,
+        result => result,
     }
 }
 
-/// An IPv4 address as itself, not as IPv6 wraps it.
+/// Turns an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) into the IPv4 address.
 fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
@@ -333,7 +376,10 @@ fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a dial stands by now.
+/// Whether a dial has succeeded by now.
+///
+/// # Errors
+/// The dial has failed.
 fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
@@ -345,17 +391,17 @@ fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// How much of the bytes the socket took.
+/// Writes until the socket accepts no more. Gives the number of bytes written.
 fn write_available(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut at = 0;
-    while at < bytes.len() {
-        match socket.write(&bytes[at..]) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.write(&bytes[written..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(n) => at += n,
+            Ok(n) => written += n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(at)
+    Ok(written)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Input, KnownPeer, Output, StreamId};
+use crate::shell::net::tcp::WriteOutcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 impl EventLoop {
@@ -55,8 +56,7 @@ impl EventLoop {
     }
 
     fn write(&mut self, stream: StreamId, bytes: &[u8]) {
-        let is_blocked = self.streams.write(stream, bytes);
-        if is_blocked {
+        if self.streams.write(stream, bytes) == WriteOutcome::Blocked {
             self.pending_inputs.push_back(Input::Blocked { stream });
         }
     }
