@@ -17,9 +17,9 @@ use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::stdio::terminal;
 use crate::ui::text;
 
-/// Freeing a block of this many bytes at the start raises glibc's dynamic mmap threshold, and with it the trim threshold, which
-/// becomes twice as large (mallopt(3)). Otherwise glibc returns the batches of each turn to the kernel, and the next turn faults
-/// their pages in again.
+/// Freeing a block of this many bytes at the start raises glibc's dynamic mmap threshold, and
+/// with it the trim threshold, which becomes twice as large (mallopt(3)). Otherwise glibc returns
+/// the batches of each turn to the kernel, and the next turn faults their pages in again.
 const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
 
 /// Runs the program to its end. Gives the exit status; a failure is one line on stderr.

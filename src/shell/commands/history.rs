@@ -24,11 +24,12 @@ use crate::shell::state::state_dir::StateDir;
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 
-/// Prints the stored lines; with a program running in the directory, those of that program's network. Creates, locks and
-/// repairs nothing. Gives the exit status.
+/// Prints the stored lines; with a program running in the directory, those of that program's
+/// network. Creates, locks and repairs nothing. Gives the exit status.
 ///
 /// # Errors
-/// 1: the selected peer is unknown or ambiguous. 2: options contradict the running program. 78: a file cannot be read.
+/// 1: the selected peer is unknown or ambiguous. 2: options contradict the running program. 78: a
+/// file cannot be read.
 pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let keys = load_network_keys(options, &mut warnings)?;

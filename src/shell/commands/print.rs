@@ -21,7 +21,8 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
-/// The exit status after the last write: 0, or 141 when the reader of stdout is gone, as in `p2pchat history | head`.
+/// The exit status after the last write: 0, or 141 when the reader of stdout is gone, as in
+/// `p2pchat history | head`.
 ///
 /// # Errors
 /// 1: any other failure.

@@ -16,11 +16,12 @@ use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
 /// Blank modules around a QR code, so that a scanner finds its edge.
 const QR_BORDER_MODULES: i32 = 2;
 
-/// Prints who we are; with a program running in the directory, under that program's name and port. Creates the identity if
-/// there is none. Gives the exit status.
+/// Prints who we are; with a program running in the directory, under that program's name and
+/// port. Creates the identity if there is none. Gives the exit status.
 ///
 /// # Errors
-/// 2: options contradict the running program. 78: the directory, the identity or the secret is unusable. 1: anything else.
+/// 2: options contradict the running program. 78: the directory, the identity or the secret is
+/// unusable. 1: anything else.
 pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;

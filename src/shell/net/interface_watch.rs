@@ -1,4 +1,4 @@
-//! The networks that this box is on, followed as they change, and the beacon's sockets on them.
+//! Follows the interfaces of this box as they change, and adapts the sockets for beacons to them.
 use std::io;
 use std::net::IpAddr;
 
@@ -10,109 +10,116 @@ use crate::shell::net::interfaces;
 use crate::shell::net::interfaces::NetlinkSocket;
 use crate::shell::net::multicast::Multicast;
 
-/// A burst of changes to interfaces is waited out for so long, in milliseconds.
+/// Delay after a notice of the kernel, in milliseconds: changes come in bursts.
 const SETTLE_MS: u64 = 50;
-/// Interfaces are looked at now and then even when nothing was said of them, in milliseconds: with netlink, and without.
+/// Longest time between two refreshes, in milliseconds, in case a notice was lost.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
+/// Longest time between two refreshes where netlink is refused, as in some containers.
 const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
-/// After a socket for beacons could not be had it is tried again: milliseconds to the first time, doubled with each.
+/// Time to the first retry after a socket for beacons could not be opened, in milliseconds; each
+/// further retry doubles it.
 const SOCKET_RETRY_MIN_MS: u64 = 1_000;
-/// So many failures, one after the other, are worth a word.
+/// Most doublings of that time.
+const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
+/// Consecutive failures after which the user is warned.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
+/// The usable interfaces, and when to list them again.
 pub struct InterfaceWatch {
-    /// Only these interfaces; empty: all.
+    /// The interfaces to use; empty: all.
     allowed_names: Vec<String>,
     usable: Vec<Interface>,
+    /// `None`: refused.
     netlink: Option<NetlinkSocket>,
     refresh_at: Time,
-    /// How often, one after the other, not all sockets for beacons were to be had.
+    /// Consecutive refreshes in which a socket for beacons could not be opened.
     socket_failures: u32,
 }
 
-/// What a look round found.
+/// The result of a refresh.
 #[derive(Default)]
 pub struct InterfaceUpdate {
-    /// All usable interfaces, if one of them changed.
+    /// All usable interfaces, if any changed.
     pub changed_interfaces: Option<Vec<Interface>>,
-    /// Beacons cannot be heard everywhere, and that lasts: to be told, once.
+    /// Beacons cannot be received on every interface, and retries did not help: warn the user.
+    /// Set once per outage.
     pub is_multicast_failing: bool,
 }
 
 impl InterfaceWatch {
-    /// Changes are told under `token`.
+    /// Watches the interfaces with these names, or all if there is none. Its events have `token`.
     ///
     /// # Errors
-    /// The poll takes no more.
+    /// The poll refuses the socket.
     pub fn new(
         registry: &Registry,
         token: Token,
-        only: Vec<String>,
+        allowed_names: Vec<String>,
         now: Time,
     ) -> io::Result<InterfaceWatch> {
-        // Without netlink, as in some containers, interfaces are looked at now and then.
-        let mut changes = NetlinkSocket::open().ok();
-        if let Some(changes) = &mut changes {
-            registry.register(changes, token, Interest::READABLE)?;
+        let mut netlink = NetlinkSocket::open().ok();
+        if let Some(netlink) = &mut netlink {
+            registry.register(netlink, token, Interest::READABLE)?;
         }
         Ok(InterfaceWatch {
-            allowed_names: only,
+            allowed_names,
             usable: Vec::new(),
-            netlink: changes,
+            netlink,
             refresh_at: now,
             socket_failures: 0,
         })
     }
 
-    /// When to [`Surroundings::look`] again.
+    /// When to call [`InterfaceWatch::refresh`].
     pub fn deadline(&self) -> Time {
         self.refresh_at
     }
 
-    /// The kernel told of a change.
+    /// Handles an event of the netlink socket.
     pub fn handle_netlink_event(&mut self, now: Time) {
         if self.netlink.as_mut().is_some_and(NetlinkSocket::drain) {
             self.refresh_at = self.refresh_at.min(now + SETTLE_MS);
         }
     }
 
-    /// Do we want to be spoken to at this own address?
+    /// Whether peers may connect to this own address: it is one of the interfaces to use.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|(address, _)| *address == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 
+    /// Lists the interfaces, and opens and closes the sockets of `multicast` to match.
     pub fn refresh(
         &mut self,
         now: Time,
         registry: &Registry,
-        datagrams: &mut Multicast,
+        multicast: &mut Multicast,
     ) -> InterfaceUpdate {
-        let blind = self.netlink.is_none();
-        self.refresh_at = now
-            + if blind {
-                REFRESH_INTERVAL_WITHOUT_NETLINK_MS
-            } else {
-                REFRESH_INTERVAL_MS
-            };
-        let mut seen = InterfaceUpdate::default();
-        let Ok(usable) = interfaces::list_usable(&self.allowed_names) else {
-            return seen;
+        let interval_ms = match self.netlink {
+            Some(_) => REFRESH_INTERVAL_MS,
+            None => REFRESH_INTERVAL_WITHOUT_NETLINK_MS,
         };
-        if datagrams.set_interfaces(registry, &usable) == 0 {
+        self.refresh_at = now + interval_ms;
+        let mut update = InterfaceUpdate::default();
+        let Ok(usable) = interfaces::list_usable(&self.allowed_names) else {
+            return update;
+        };
+        if multicast.set_interfaces(registry, &usable) == 0 {
             self.socket_failures = 0;
         } else {
-            // An address may be too new to be used; but what fails again and again is not to keep the box awake.
-            let wait =
-                (SOCKET_RETRY_MIN_MS << self.socket_failures.min(8)).min(REFRESH_INTERVAL_MS);
-            self.refresh_at = self.refresh_at.min(now + wait);
+            // An address may be too new to be bound. A lasting failure must not keep the box
+            // awake.
+            let retry_ms = (SOCKET_RETRY_MIN_MS
+                << self.socket_failures.min(SOCKET_RETRY_DOUBLINGS_MAX))
+            .min(REFRESH_INTERVAL_MS);
+            self.refresh_at = self.refresh_at.min(now + retry_ms);
             self.socket_failures = self.socket_failures.saturating_add(1);
-            seen.is_multicast_failing = self.socket_failures == SOCKET_FAILURES_BEFORE_WARNING;
+            update.is_multicast_failing = self.socket_failures == SOCKET_FAILURES_BEFORE_WARNING;
         }
         if usable != self.usable {
             self.usable = usable.clone();
-            seen.changed_interfaces = Some(usable);
+            update.changed_interfaces = Some(usable);
         }
-        seen
+        update
     }
 }

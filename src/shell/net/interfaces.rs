@@ -1,4 +1,4 @@
-//! Which interfaces can be used, and word of when that may have changed.
+//! Lists the interfaces that can be used, and reports when that list may have changed.
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,30 +21,31 @@ use crate::base::table::SortedMap;
 
 /// Most interfaces used at a time, the lowest indices first.
 pub const INTERFACES_MAX: usize = 64;
-/// Most addresses used of one interface.
+/// Most addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
-/// Most messages read in one [`Changes::drain`].
+/// Most messages read in one [`NetlinkSocket::drain`].
 const MESSAGES_PER_DRAIN_MAX: usize = 4096;
-/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: the address cannot be sent from, or not yet.
+/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: nothing can be sent from the address, or not yet.
 const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
-/// `IFA_F_OPTIMISTIC`: it can be, although tentative.
+/// `IFA_F_OPTIMISTIC`: the address can be used although it is tentative (RFC 4429).
 const OPTIMISTIC_FLAG: u32 = 0x04;
 
-/// The interfaces that can be used now, by index: up and with carrier, with at least one address, able to multicast or broadcast.
-/// With `only` not empty, those of these names. Loopback counts if it is named, or if nothing else is usable: two programs
-/// of a box without a network find each other.
+/// Lists the interfaces that can be used now, by index: up and with carrier, with at least one
+/// address, able to multicast or broadcast. If `allowed_names` is not empty, only those. Loopback
+/// is listed if it is named, or if no other interface is usable, so that two programs on a box
+/// without a network find each other.
 ///
 /// # Errors
-/// The kernel does not tell.
-pub fn list_usable(only: &[String]) -> io::Result<Vec<Interface>> {
+/// The kernel refuses the list.
+pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     let tentative = tentative_addresses();
-    let mut found: SortedMap<u32, Interface> = SortedMap::new();
+    let mut usable: SortedMap<u32, Interface> = SortedMap::new();
     for entry in getifaddrs()? {
-        // An IPv4 address with a label comes under the label: `eth0:1` lives on `eth0`.
+        // getifaddrs names the label of an IPv4 address: `eth0:1` is an address of `eth0`.
         let name = entry.interface_name.split(':').next().unwrap_or_default();
-        let named = only.iter().any(|wanted| wanted == name);
-        if !(named || only.is_empty()) || !is_usable(entry.flags) {
+        let is_named = allowed_names.iter().any(|allowed| allowed == name);
+        if !(is_named || allowed_names.is_empty()) || !is_usable(entry.flags) {
             continue;
         }
         let Some(address) = address_with_prefix(&entry) else {
@@ -53,11 +54,11 @@ pub fn list_usable(only: &[String]) -> io::Result<Vec<Interface>> {
         if matches!(address.0, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
             continue;
         }
-        // It may have gone since the list was made.
+        // The interface may have gone since getifaddrs listed it.
         let Ok(index) = if_nametoindex(name) else {
             continue;
         };
-        let interface = found.get_or_insert_with(index, || Interface {
+        let interface = usable.get_or_insert_with(index, || Interface {
             index,
             name: name.to_owned(),
             addresses: Vec::new(),
@@ -69,13 +70,13 @@ pub fn list_usable(only: &[String]) -> io::Result<Vec<Interface>> {
             interface.addresses.push(address);
         }
     }
-    if only.is_empty() && found.values().any(|interface| !interface.is_loopback) {
-        found.retain(|_, interface| !interface.is_loopback);
+    if allowed_names.is_empty() && usable.values().any(|interface| !interface.is_loopback) {
+        usable.retain(|_, interface| !interface.is_loopback);
     }
-    Ok(found.into_values().take(INTERFACES_MAX).collect())
+    Ok(usable.into_values().take(INTERFACES_MAX).collect())
 }
 
-/// Those of these names that this box has not, up or down.
+/// The names among these that no interface of this box has, be it up or down.
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
@@ -114,15 +115,17 @@ fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// IPv6 addresses that the kernel still tests for doubles: nothing can be sent from them, and `getifaddrs` does not say so.
-/// When the test ends the kernel tells of a change, so they are in the next list.
+/// IPv6 addresses under duplicate address detection (RFC 4862), each with its interface: nothing
+/// can be sent from them yet, and `getifaddrs` does not tell. When the detection ends, netlink
+/// reports a change, so the next list has them.
 fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
-    // The thread's own network, which is the process's but for tests.
+    // Of this thread's network namespace, as tests give their threads several.
     let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     table.lines().filter_map(parse_tentative_row).collect()
 }
 
-/// `fe80…(32 digits) index prefix scope flags name`, the numbers in hex.
+/// Parses a row `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`, all numbers in hex; the address has 32
+/// digits.
 fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
     let mut fields = row.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -132,7 +135,8 @@ fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
         .then_some((Ipv6Addr::from_bits(address), name))
 }
 
-/// The directed broadcast address of a network; `None` where there is none (prefixes /31 and /32, and the nonsensical /0).
+/// The directed broadcast address of a network (RFC 919); prefixes of 0, 31 and more bits have
+/// none.
 pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     let host = match prefix {
         1..=30 => u32::MAX >> prefix,
@@ -141,15 +145,18 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
-/// The kernel's word that a link or an address changed (netlink, no privilege needed). A [`Source`] for the poll, readable
-/// when [`Changes::drain`] has something; it does not say what changed: call [`list`].
+/// Receives the kernel's notices that an interface or an address changed (rtnetlink(7), no
+/// privilege needed). A [`Source`] for the poll. What changed is not parsed: call
+/// [`list_usable`].
 pub struct NetlinkSocket {
     socket: OwnedFd,
 }
 
 impl NetlinkSocket {
+    /// Subscribes to changes of links and addresses.
+    ///
     /// # Errors
-    /// Netlink is refused, as in some containers: call [`list`] now and then instead.
+    /// Netlink is refused, as in some containers: call [`list_usable`] periodically instead.
     pub fn open() -> io::Result<NetlinkSocket> {
         let socket = socket(
             AddressFamily::Netlink,
@@ -165,7 +172,8 @@ impl NetlinkSocket {
         Ok(NetlinkSocket { socket })
     }
 
-    /// Reads everything that was said. True if something changed. Changes come in bursts: wait a moment before [`list`].
+    /// Reads all notices. True: something changed. Changes come in bursts, so wait a moment
+    /// before [`list_usable`].
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
         let mut message = [0; 4096];
@@ -176,7 +184,7 @@ impl NetlinkSocket {
                 MsgFlags::MSG_DONTWAIT,
             ) {
                 Ok(_) => changed = true,
-                // The kernel had more to say than the socket holds.
+                // Notices were lost, as the socket was full.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => break,

@@ -1,4 +1,4 @@
-//! Sockets and interfaces.
+//! Sockets, network interfaces and host names.
 pub mod interface_watch;
 pub mod interfaces;
 pub mod multicast;

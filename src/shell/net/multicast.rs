@@ -1,16 +1,23 @@
-//! The beacon's sockets: what is said to everybody on every interface, by IPv4 multicast, IPv6 multicast and directed broadcast.
+//! The sockets for beacons, which go out on every interface by IPv4 multicast, IPv6 multicast and
+//! directed broadcast.
 //!
-//! Each usable interface has two listening sockets, one bound to the IPv4 group and one to [`GROUP_V6`]; each network's broadcast
-//! address has one more. All share the port. So the kernel sorts datagrams by the way they came, and nothing meant for another
-//! service of the box reaches us. All is set up again from the list of interfaces whenever that changed.
+//! Each usable interface has two listening sockets, one bound to the IPv4 group and one to
+//! [`GROUP_V6`]; each broadcast address has one more. All share one port. So the kernel sorts
+//! datagrams by destination, and none for another service reaches us.
+//! [`Multicast::set_interfaces`] adapts the sockets to each change of the interfaces.
 //!
-//! Kernel facts that this file stands on, each held by `tests/datagrams.rs`:
-//! - `SO_REUSEADDR` lets any number of programs of a box hear each datagram; `SO_REUSEPORT` would give them to the wrong sockets.
-//! - A socket bound to a group hears what *any* program joined on any interface, unless `IP_MULTICAST_ALL` is off.
-//! - A socket may be in 20 IPv4 groups at most, so each interface has its own.
-//! - Binding to a link-local IPv6 group takes a scope, and then the socket hears that interface alone.
-//! - Where a datagram leaves is said with each one (`IP_PKTINFO`, scope): there may be no route, or a wrong one.
-//! - `lo` carries IPv4 multicast, asked by index, though it has no flag that says so; IPv6 multicast it does not carry.
+//! Kernel facts that this file depends on, each checked by `tests/shell/multicast.rs`:
+//! - `SO_REUSEADDR` lets any number of programs on a box receive each datagram; `SO_REUSEPORT`
+//!   would give it to the wrong sockets.
+//! - A socket bound to a group receives what *any* program joined on any interface, unless
+//!   `IP_MULTICAST_ALL` is off.
+//! - A socket can join 20 IPv4 groups at most, so each interface has its own.
+//! - Binding to a link-local IPv6 group takes a scope; then the socket receives from that
+//!   interface alone.
+//! - Each datagram names the interface that it leaves by (`IP_PKTINFO`, scope), as a route may be
+//!   missing or wrong.
+//! - `lo` carries IPv4 multicast if joined by index, although it lacks the flag; it carries no
+//!   IPv6 multicast.
 //! - Own datagrams come back while they are being sent, before `send` returns.
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -32,46 +39,54 @@ use crate::base::event::Interface;
 use crate::base::table::SortedSet;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
-/// The IPv6 group: link-local and transient (RFC 4291, 2.7), `7032:7063` is "p2pc". The port is that of the IPv4 group.
+/// The IPv6 group: link-local and transient (RFC 4291, 2.7); `7032:7063` is "p2pc". The port is
+/// that of the IPv4 group.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x7063);
-/// Longest datagram taken in, in bytes: the buffer to give to [`Datagrams::receive`]. Longer ones are dropped and counted.
+/// Longest datagram received, in bytes, and the size of the buffer for [`Multicast::receive`].
+/// Longer ones are dropped and counted.
 pub const DATAGRAM_MAX_BYTES: usize = 1500;
-/// Most sockets listening at a time, and so the tokens to set aside.
+/// Most listening sockets, and so the number of tokens that they need.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
-/// About a hundred beacons, each of which the kernel charges with about 1 KiB.
+/// Receive buffer of a listener: about a hundred beacons, of which each counts as about 1 KiB in
+/// the kernel.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// Most datagrams passed over in one [`Datagrams::receive`].
+/// Most datagrams read in one [`Multicast::receive`], which drops those that it cannot use.
 const RECEIVE_READS_MAX: usize = 64;
-/// The sending sockets listen to nobody.
+/// Receive buffer of the sending sockets, which receive nothing; the kernel raises it to its
+/// minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
-/// A datagram that came in: the first `length` bytes of the buffer.
+/// A received datagram: the first `length` bytes of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedDatagram {
-    /// Index of the interface that it came in on.
+    /// Index of the interface that received it.
     pub interface_index: u32,
-    /// An IPv6 source has the interface as its scope.
+    /// The sender. An IPv6 address has the interface as its scope.
     pub source: SocketAddr,
+    /// Its length in bytes.
     pub length: usize,
 }
 
-/// What went by, since the start.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MulticastCounters {
+    /// Datagrams that the kernel accepted.
     pub sent: u64,
-    /// No route, firewall, buffers full: the other ways remain, and the next beacon.
+    /// Datagrams that it refused: no route, a firewall, a full buffer. Other datagrams of the
+    /// beacon, and the next one, may pass.
     pub send_failures: u64,
+    /// Datagrams given to the caller.
     pub received: u64,
-    /// Longer than [`DATAGRAM_MAX`], or than the buffer.
+    /// Datagrams longer than [`DATAGRAM_MAX_BYTES`] or than the buffer.
     pub oversized: u64,
-    /// On an interface that is not used, or without a source that could be answered.
+    /// Datagrams from an interface that is not used, or from a source that cannot be answered.
     pub ignored: u64,
-    /// Sockets that could not be opened, or broke.
+    /// Sockets that could not be opened, and read errors.
     pub socket_failures: u64,
 }
 
-/// What one socket listens to.
+/// The destination of the datagrams that a listener receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ListenTarget {
     GroupV4 { interface: u32 },
@@ -82,17 +97,18 @@ enum ListenTarget {
 struct Listener {
     target: ListenTarget,
     socket: Socket,
-    /// The poll told of it, and it was not read to its end since.
+    /// Set by an event of the poll, cleared when the socket is read empty.
     is_readable: bool,
 }
 
-/// The sockets of the beacon. Nothing here fails: what cannot be had is counted, and tried again at the next [`Datagrams::update`].
+/// The sockets for beacons. No method fails: a socket that cannot be opened is counted, and tried
+/// again by the next [`Multicast::set_interfaces`].
 pub struct Multicast {
     group: Option<SocketAddrV4>,
     tokens: Range<usize>,
-    /// By token.
+    /// By token, less the first token; `None`: free.
     listeners: Vec<Option<Listener>>,
-    /// Whose turn it is to be read.
+    /// Index of the listener to read next, so that a flood on one does not starve the others.
     next_listener: usize,
     sender_v4: Option<Socket>,
     sender_v6: Option<Socket>,
@@ -102,8 +118,9 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Without a group there will be no sockets, and nothing is heard or said. `tokens`, ideally [`LISTENERS_MAX`] of them, are
-    /// the ones under which sockets are registered; where they end, no more sockets are opened.
+    /// Without a group no socket is opened, and nothing is sent or received. The listeners are
+    /// registered under `tokens`, of which there should be [`LISTENERS_MAX`]; with fewer tokens,
+    /// fewer listeners are opened.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -118,33 +135,35 @@ impl Multicast {
         }
     }
 
+    /// The counters since the start.
     pub fn counters(&self) -> MulticastCounters {
         self.counters
     }
 
-    /// Is this token one of ours? Then call [`Datagrams::ready`] with it.
+    /// Whether [`Multicast::mark_readable`] is to be called for events with this token.
     pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    /// Takes the interfaces that are usable now, the first [`INTERFACES_MAX`] of them: listens on new ones, and no more on those
-    /// that went. Gives the number of sockets that should be there and could not be had: if not 0, call it again in a while,
-    /// as an address may be too new.
+    /// Sets the interfaces to use, the first [`INTERFACES_MAX`] of `interfaces`: opens the
+    /// listeners that are missing, and closes those of other interfaces. Gives the number of
+    /// listeners that could not be opened. If it is not 0, call again later: an address may be
+    /// too new to be bound.
     pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
         self.interfaces = interfaces.iter().take(INTERFACES_MAX).cloned().collect();
-        let wanted = listen_targets(&self.interfaces);
+        let targets = listen_targets(&self.interfaces);
         for slot in &mut self.listeners {
-            if slot.as_ref().is_some_and(|l| !wanted.contains(&l.target)) {
+            if slot.as_ref().is_some_and(|l| !targets.contains(&l.target)) {
                 *slot = None;
             }
         }
         let mut missing = 0;
-        for ear in wanted {
-            if self.listeners.iter().flatten().any(|l| l.target == ear) {
+        for target in targets {
+            if self.listeners.iter().flatten().any(|l| l.target == target) {
                 continue;
             }
-            if self.add_listener(registry, group, ear).is_err() {
+            if self.add_listener(registry, group, target).is_err() {
                 self.counters.socket_failures += 1;
                 missing += 1;
             }
@@ -156,26 +175,26 @@ impl Multicast {
         &mut self,
         registry: &Registry,
         group: SocketAddrV4,
-        ear: ListenTarget,
+        target: ListenTarget,
     ) -> io::Result<()> {
         let free = self.listeners.iter().position(Option::is_none);
         let at = free.unwrap_or(self.listeners.len());
         if at >= self.tokens.len().min(LISTENERS_MAX) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let socket = open_listener(group, ear)?;
-        // Edge-triggered, as everything of this poll; a closed socket leaves it by itself.
+        let socket = open_listener(group, target)?;
+        // mio is edge-triggered. A closed socket leaves the poll by itself.
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Token(self.tokens.start + at),
             Interest::READABLE,
         )?;
         let listener = Some(Listener {
-            target: ear,
+            target,
             socket,
             is_readable: true,
         });
-        // No more slots than are used: each turn looks at all of them.
+        // Each turn looks at every slot, so there are no more than were used at a time.
         match self.listeners.get_mut(at) {
             Some(slot) => *slot = listener,
             None => self.listeners.push(listener),
@@ -183,7 +202,7 @@ impl Multicast {
         Ok(())
     }
 
-    /// The poll told of this token: [`Datagrams::receive`] will look there.
+    /// The poll reported an event for this token: [`Multicast::receive`] will read that socket.
     pub fn mark_readable(&mut self, token: Token) {
         let at = token.0.checked_sub(self.tokens.start);
         if let Some(Some(listener)) = at.and_then(|at| self.listeners.get_mut(at)) {
@@ -191,18 +210,19 @@ impl Multicast {
         }
     }
 
-    /// Does [`Datagrams::receive`] have something to look at? Ask before sleeping if it was not called to its end.
+    /// Whether [`Multicast::receive`] has sockets to read. If so, the loop must not sleep.
     pub fn has_readable(&self) -> bool {
         self.listeners.iter().flatten().any(|l| l.is_readable)
     }
 
-    /// The next datagram of the ready sockets, in turn, into `buffer`; `None`: all are read to their end, unless
-    /// [`Datagrams::pending`] says otherwise. A flood has no end, so callers take a limited number a turn.
+    /// Reads the next datagram into `buffer`, from the readable sockets in turn. `None`: all are
+    /// empty, or the read limit is reached; [`Multicast::has_readable`] tells which. A flood does
+    /// not end, so callers limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
-        let mut reads = RECEIVE_READS_MAX;
-        let mut asleep = 0;
-        while asleep < count && reads > 0 {
+        let mut reads_left = RECEIVE_READS_MAX;
+        let mut idle_listeners = 0;
+        while idle_listeners < count && reads_left > 0 {
             let at = self.next_listener;
             let Some(Some(listener)) = self
                 .listeners
@@ -210,22 +230,23 @@ impl Multicast {
                 .filter(|slot| is_slot_readable(slot))
             else {
                 self.next_listener = (at + 1) % count;
-                asleep += 1;
+                idle_listeners += 1;
                 continue;
             };
-            asleep = 0;
-            reads -= 1;
-            let ear = listener.target;
+            idle_listeners = 0;
+            reads_left -= 1;
+            let target = listener.target;
             match receive_datagram(&listener.socket, buffer, &mut self.control_buffer) {
                 Ok(raw) => {
-                    if let Some(received) = self.filter_datagram(ear, raw) {
+                    if let Some(received) = self.filter_datagram(target, raw) {
                         self.next_listener = (at + 1) % count;
                         return Some(received);
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => listener.is_readable = false,
-                // Read once, an error is cleared; whatever comes next makes the socket ready again.
+                // Reading an error clears it, and the next datagram makes the socket readable
+                // again.
                 Err(_) => {
                     listener.is_readable = false;
                     self.counters.socket_failures += 1;
@@ -235,20 +256,25 @@ impl Multicast {
         None
     }
 
-    fn filter_datagram(&mut self, ear: ListenTarget, raw: RawDatagram) -> Option<ReceivedDatagram> {
-        let interface = match ear {
+    fn filter_datagram(
+        &mut self,
+        target: ListenTarget,
+        raw: RawDatagram,
+    ) -> Option<ReceivedDatagram> {
+        let interface = match target {
             ListenTarget::GroupV4 { interface } | ListenTarget::GroupV6 { interface } => interface,
-            // Two interfaces of one network share the broadcast address.
+            // Two interfaces of one network share the broadcast address, so the datagram tells
+            // which one received it.
             ListenTarget::Broadcast(_) => raw.interface,
         };
         if raw.is_truncated || raw.length > DATAGRAM_MAX_BYTES {
             self.counters.oversized += 1;
             return None;
         }
-        let used = self.interfaces.iter().any(|i| i.index == interface);
+        let is_used = self.interfaces.iter().any(|i| i.index == interface);
         let Some(source) = raw
             .source
-            .filter(|source| used && source.port() != 0 && !source.ip().is_unspecified())
+            .filter(|source| is_used && source.port() != 0 && !source.ip().is_unspecified())
         else {
             self.counters.ignored += 1;
             return None;
@@ -261,9 +287,11 @@ impl Multicast {
         })
     }
 
-    /// Says it to both groups and as broadcast, on every interface. Gives the number of datagrams that left.
+    /// Sends `bytes` to both groups and as broadcast, on every interface. Gives the number of
+    /// datagrams sent.
     ///
-    /// The own copies are there when it returns: call [`Datagrams::receive`] right away, and they cost no wake-up.
+    /// Our own copies have arrived when it returns. All listeners are marked readable, so that
+    /// reading the copies costs no wake-up.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
@@ -280,24 +308,24 @@ impl Multicast {
     fn send_on(&mut self, interface: &Interface, group: SocketAddrV4, bytes: &[u8]) {
         if let Some(source) = addresses_v4(interface).next() {
             let to = *group.ip();
-            let done = self.send_v4(interface.index, source.0, to, group.port(), bytes);
-            self.count_send(done);
+            let result = self.send_v4(interface.index, source.0, to, group.port(), bytes);
+            self.count_send(result);
         }
-        let mut said = SortedSet::new();
+        let mut sent_to = SortedSet::new();
         for (source, broadcast) in broadcast_addresses(interface) {
-            if said.insert(broadcast) {
-                let done = self.send_v4(interface.index, source, broadcast, group.port(), bytes);
-                self.count_send(done);
+            if sent_to.insert(broadcast) {
+                let result = self.send_v4(interface.index, source, broadcast, group.port(), bytes);
+                self.count_send(result);
             }
         }
         if has_link_local(interface) {
-            let done = self.send_v6(interface.index, group.port(), bytes);
-            self.count_send(done);
+            let result = self.send_v6(interface.index, group.port(), bytes);
+            self.count_send(result);
         }
     }
 
-    fn count_send(&mut self, done: io::Result<()>) {
-        match done {
+    fn count_send(&mut self, result: io::Result<()>) {
+        match result {
             Ok(()) => self.counters.sent += 1,
             Err(_) => self.counters.send_failures += 1,
         }
@@ -313,21 +341,26 @@ impl Multicast {
     ) -> io::Result<()> {
         let socket = match &mut self.sender_v4 {
             Some(socket) => socket,
-            none => none.insert(open_sender_v4()?),
+            closed => closed.insert(open_sender_v4()?),
         };
-        let way = libc::in_pktinfo {
+        let packet_info = libc::in_pktinfo {
             ipi_ifindex: i32::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?,
             ipi_spec_dst: in_addr(from),
             ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
         };
         let to = SockaddrIn::from(SocketAddrV4::new(to, port));
-        send_datagram(socket, bytes, &[ControlMessage::Ipv4PacketInfo(&way)], &to)
+        send_datagram(
+            socket,
+            bytes,
+            &[ControlMessage::Ipv4PacketInfo(&packet_info)],
+            &to,
+        )
     }
 
     fn send_v6(&mut self, interface: u32, port: u16, bytes: &[u8]) -> io::Result<()> {
         let socket = match &mut self.sender_v6 {
             Some(socket) => socket,
-            none => none.insert(open_sender_v6()?),
+            closed => closed.insert(open_sender_v6()?),
         };
         let to = SockaddrIn6::from(SocketAddrV6::new(GROUP_V6, port, 0, interface));
         send_datagram(socket, bytes, &[], &to)
@@ -339,20 +372,20 @@ fn is_slot_readable(slot: &Option<Listener>) -> bool {
 }
 
 fn listen_targets(interfaces: &[Interface]) -> SortedSet<ListenTarget> {
-    let mut wanted = SortedSet::new();
+    let mut targets = SortedSet::new();
     for interface in interfaces {
         let index = interface.index;
         if addresses_v4(interface).next().is_some() {
-            wanted.insert(ListenTarget::GroupV4 { interface: index });
+            targets.insert(ListenTarget::GroupV4 { interface: index });
         }
         if has_link_local(interface) {
-            wanted.insert(ListenTarget::GroupV6 { interface: index });
+            targets.insert(ListenTarget::GroupV6 { interface: index });
         }
-        wanted.extend(
+        targets.extend(
             broadcast_addresses(interface).map(|(_, broadcast)| ListenTarget::Broadcast(broadcast)),
         );
     }
-    wanted
+    targets
 }
 
 fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
@@ -365,7 +398,8 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
         })
 }
 
-/// The own address and the broadcast address of each IPv4 network. Not on loopback, where multicast always works.
+/// The own address and the broadcast address of each IPv4 network; none of loopback, where
+/// multicast always works.
 fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     addresses_v4(interface)
         .filter(|_| !interface.is_loopback)
@@ -384,15 +418,15 @@ fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
     }
 }
 
-fn open_listener(group: SocketAddrV4, ear: ListenTarget) -> io::Result<Socket> {
-    let domain = match ear {
+fn open_listener(group: SocketAddrV4, target: ListenTarget) -> io::Result<Socket> {
+    let domain = match target {
         ListenTarget::GroupV6 { .. } => Domain::IPV6,
         ListenTarget::GroupV4 { .. } | ListenTarget::Broadcast(_) => Domain::IPV4,
     };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-    match ear {
+    match target {
         ListenTarget::GroupV4 { interface } => {
             socket.set_multicast_all_v4(false)?;
             socket.bind(&SockAddr::from(group))?;
@@ -441,16 +475,16 @@ fn send_datagram<A: SockaddrLike>(
     loop {
         match sendmsg(socket.as_raw_fd(), &parts, control, flags, Some(to)) {
             Err(Errno::EINTR) => {}
-            done => return Ok(done.map(drop)?),
+            result => return Ok(result.map(drop)?),
         }
     }
 }
 
-/// A datagram as the kernel hands it out.
+/// A datagram as the kernel returned it.
 struct RawDatagram {
     length: usize,
     is_truncated: bool,
-    /// 0 if the socket was not asked to tell.
+    /// Interface that received it; 0 if the socket does not report it (`IP_PKTINFO`).
     interface: u32,
     source: Option<SocketAddr>,
 }

@@ -1,4 +1,5 @@
-//! Names given by hand, looked up in a thread of their own: a name server that is silent holds up nobody.
+//! Resolves the host names of `--peer` in a helper thread, as a silent name server would block
+//! the event loop.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -8,68 +9,77 @@ use crate::base::identity::PeerId;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Between attempts at a name that is not found, at first and at last.
+/// Time to the first retry of names that were not found; each further retry doubles it, up to
+/// [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest time between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Addresses taken of one name.
+/// Most addresses used per name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
 
-/// An address where perhaps a peer is.
+/// A candidate: an address where a peer may be.
 pub struct Resolved {
+    /// Where to dial.
     pub address: SocketAddr,
+    /// The peer expected there, if `--peer` names it.
     pub peer: Option<PeerId>,
 }
 
-/// What was found and not yet taken; no more than a few for each name. Less code than another kind of channel.
+/// Addresses from the helper threads to the event loop, at most [`ADDRESSES_PER_NAME_MAX`] per
+/// name. A mutex, because it is less code than a channel.
 #[derive(Clone, Default)]
 pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
 impl ResolvedQueue {
+    /// Takes all addresses found since the last call.
     pub fn take(&self) -> Vec<Resolved> {
-        let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut finds)
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut queue)
     }
 
-    fn push(&self, found: Resolved) {
-        let mut finds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        finds.push(found);
+    fn push(&self, resolved: Resolved) {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push(resolved);
     }
 }
 
-/// Looks the names up until each was found once; `wake` is called after each that was.
+/// Starts a thread that resolves each endpoint until it has an address, and retries those that
+/// have none. `wake` is called after each that was resolved.
 pub fn spawn_resolver(
-    names: Vec<Endpoint>,
-    found: ResolvedQueue,
+    endpoints: Vec<Endpoint>,
+    resolved: ResolvedQueue,
     wake: impl Fn() + Send + 'static,
 ) {
-    if names.is_empty() {
+    if endpoints.is_empty() {
         return;
     }
     let work = move || {
-        let mut names = names;
+        let mut endpoints = endpoints;
         let mut wait = RETRY_MIN;
-        while !names.is_empty() {
-            names.retain(|name| {
-                let Ok(addresses) = (name.host.as_str(), name.port).to_socket_addrs() else {
+        while !endpoints.is_empty() {
+            endpoints.retain(|endpoint| {
+                let Ok(addresses) = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()
+                else {
                     return true;
                 };
-                let mut missing = true;
+                let mut is_missing = true;
                 for address in addresses.take(ADDRESSES_PER_NAME_MAX) {
-                    missing = false;
-                    found.push(Resolved {
+                    is_missing = false;
+                    resolved.push(Resolved {
                         address,
-                        peer: name.peer,
+                        peer: endpoint.peer,
                     });
                 }
                 wake();
-                missing
+                is_missing
             });
-            if !names.is_empty() {
+            if !endpoints.is_empty() {
                 sleep(wait);
                 wait = (wait * 2).min(RETRY_MAX);
             }
         }
     };
-    // Without a thread no name is found; addresses need none.
+    // Without a thread nothing is resolved, and the static peers are not dialed; beacons still
+    // find the others.
     let _ = thread::spawn_helper("resolver", Box::new(work));
 }

@@ -1,4 +1,5 @@
-//! Starts a run with a session: through the program that already runs in the directory, or as a program of its own.
+//! Starts a run with a session: through the program that already runs in the directory, or as a
+//! program of its own.
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -81,7 +82,8 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         id: identity.id(),
         nick: options.username.clone(),
     };
-    // A marker that cannot be read or removed counts as an unclean end, so the logs begin a new incarnation.
+    // A marker that cannot be read or removed counts as an unclean end, so the logs begin a new
+    // incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
     let (store, opened_folders) =
@@ -137,10 +139,11 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
     }
 }
 
-/// A function that looks names up in a thread of their own and puts what it finds into `resolved`.
+/// A function that looks names up in a thread of their own and puts what it finds into
+/// `resolved`.
 ///
-/// It owns the waker: the event loop keeps the function as long as it runs. If the last waker went earlier, a wake-up not yet
-/// seen would be lost.
+/// It owns the waker: the event loop keeps the function as long as it runs. If the last waker
+/// went earlier, a wake-up not yet seen would be lost.
 fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
@@ -148,8 +151,8 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
     })
 }
 
-/// Opens the store, and the folders that are open from the start: those of `rooms`, of direct messages and of carried lines,
-/// and of other rooms where own lines are not yet acknowledged.
+/// Opens the store, and the folders that are open from the start: those of `rooms`, of direct
+/// messages and of carried lines, and of other rooms where own lines are not yet acknowledged.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,

@@ -1,4 +1,5 @@
-//! The keys of the network that the options choose: those of `--secret-file`, or none for the open network.
+//! The keys of the network that the options choose: those of `--secret-file`, or none for the
+//! open network.
 use crate::base::identity::NetworkTag;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
