@@ -1,4 +1,4 @@
-//! `p2pchat`: ends with the status of the run.
+//! The program `p2pchat`.
 #![forbid(unsafe_code)]
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! The world: sockets, files, threads, the terminal, and the loop that joins them to the core.
+//! Everything that touches the system: sockets, files, threads, the terminal, and the event loop
+//! around the core.
 pub mod commands;
 pub mod config;
 pub mod ipc;

@@ -188,7 +188,7 @@ fn what_is_odd_at_a_start_is_told_with_what_to_do() {
     }
     let args = ["listen", "-W", "0", "--interface", "nope"];
     let ended = finish(lo.spawn("alice", &args), b"");
-    let told = "p2pchat: no interface nope now: it is used when it comes";
+    let told = "p2pchat: there is no interface nope now; it is used when it appears";
     assert_eq!((ended.code, ended.err[0].as_str()), (0, told), "{ended:?}");
     assert!(!ended.err[1].contains("no interface"), "{ended:?}");
 
@@ -196,7 +196,7 @@ fn what_is_odd_at_a_start_is_told_with_what_to_do() {
     command.args(["--bounding-set", "-net_bind_service"]);
     command.args([env!("CARGO_BIN_EXE_p2pchat"), "--ephemeral", "-p80"]);
     let ended = finish(Program::spawn("alice", command), b"");
-    let told = "p2pchat: port 80 is not for this user: choose another with -p";
+    let told = "p2pchat: port 80 is only for root: choose one from 1024 up with -p";
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(only_sentence(&ended).starts_with(told), "{ended:?}");
 }

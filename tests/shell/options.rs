@@ -289,7 +289,7 @@ fn a_wait_is_rounded_up_to_milliseconds() {
         "99999999999999999999",
     ] {
         assert!(
-            refused(&format!("peers --wait={wait}"), None).contains("takes seconds"),
+            refused(&format!("peers --wait={wait}"), None).contains("number of seconds"),
             "{wait}"
         );
     }

@@ -127,7 +127,7 @@ fn resolve_peer(
         (_, Some(own)) => Ok(own.id),
         _ => Err(Failure::new(
             ExitStatus::GeneralError,
-            format!("{selector} is nobody known"),
+            format!("{selector} is not a known peer"),
         )),
     }
 }

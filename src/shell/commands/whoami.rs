@@ -77,7 +77,7 @@ fn render_qr_code(text: &str) -> Result<String, Failure> {
     let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
         Failure::new(
             ExitStatus::GeneralError,
-            "the code is too long for a picture",
+            "the connection code is too long for a QR code",
         )
     })?;
     let (size, border) = (code.size(), QR_BORDER_MODULES);

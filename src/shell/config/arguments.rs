@@ -1,6 +1,7 @@
-//! The grammar of the command line and of the options file: which words are options, which is the command, where TEXT begins.
+//! The grammar of the command line and of the options file: which words are options, which is the
+//! command, where TEXT begins.
 //!
-//! What the values mean is told in [`crate::shell::config::options`].
+//! Values stay unparsed here; [`options`](crate::shell::config::options) gives them a meaning.
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -10,7 +11,7 @@ use crate::shell::config::option_specs::{
 };
 use crate::shell::config::subcommand::Subcommand;
 
-/// Commands that are yet to come.
+/// Commands that are planned but not built.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
 /// One option as it was given.
@@ -21,76 +22,81 @@ pub struct ParsedOption {
     pub value: Option<OsString>,
 }
 
-/// A command line, taken apart.
+/// A command line, split into its parts.
 pub struct ParsedArguments {
+    /// The command.
     pub subcommand: Subcommand,
+    /// All options, in their order.
     pub options: Vec<ParsedOption>,
     /// The words of TEXT.
     pub text: Vec<OsString>,
 }
 
-/// `args`: without the program's own name. At -h or -V reading ends.
+/// Splits the arguments, without the program's own name. -h and -V end it: what follows is
+/// ignored.
 ///
 /// # Errors
-/// What the grammar does not know, with a sentence that helps.
+/// 2: an unknown option or command, an option of another command, TEXT for a command without
+/// TEXT, a missing value.
 pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> {
-    let mut scanned = ParsedArguments {
+    let mut parsed = ParsedArguments {
         subcommand: Subcommand::Chat,
         options: Vec::new(),
         text: Vec::new(),
     };
-    let mut command = false;
+    let mut has_command = false;
     let mut words = args.into_iter();
     while let Some(word) = words.next() {
         if word == "--" {
-            scanned.text.extend(words.by_ref());
+            parsed.text.extend(words.by_ref());
         } else if is_option(&word) {
-            let before = scanned.options.len();
-            parse_option(&word, &mut words, &mut scanned.options)?;
-            for given in scanned.options.iter().skip(before) {
+            let known = parsed.options.len();
+            parse_option(&word, &mut words, &mut parsed.options)?;
+            for given in parsed.options.iter().skip(known) {
                 match given.id {
-                    OptionId::Help => scanned.subcommand = Subcommand::Help,
-                    OptionId::Version => scanned.subcommand = Subcommand::Version,
+                    OptionId::Help => parsed.subcommand = Subcommand::Help,
+                    OptionId::Version => parsed.subcommand = Subcommand::Version,
                     _ => continue,
                 }
-                return Ok(scanned);
+                return Ok(parsed);
             }
-        } else if command {
-            scanned.text.push(word);
-            scanned.text.extend(words.by_ref());
+        } else if has_command {
+            parsed.text.push(word);
+            parsed.text.extend(words.by_ref());
         } else {
-            scanned.subcommand = parse_subcommand(&word)?;
-            command = true;
+            parsed.subcommand = parse_subcommand(&word)?;
+            has_command = true;
         }
     }
-    if let Some(word) = scanned.text.first()
-        && scanned.subcommand != Subcommand::Send
+    if let Some(word) = parsed.text.first()
+        && parsed.subcommand != Subcommand::Send
     {
         return Err(Failure::usage(format!(
-            "{} takes no TEXT, and so not {}; to say something: p2pchat send hello",
-            scanned.subcommand.display_name(),
+            "{} takes no TEXT, but {} was given; to say something: p2pchat send hello",
+            parsed.subcommand.display_name(),
             quote_truncated(&word.to_string_lossy())
         )));
     }
-    for given in &scanned.options {
+    for given in &parsed.options {
         let subcommands = given.id.spec().subcommands;
-        if !subcommands.contains(&scanned.subcommand) {
+        if !subcommands.contains(&parsed.subcommand) {
             let names: Vec<&str> = subcommands.iter().map(|c| c.display_name()).collect();
             return Err(Failure::usage(format!(
                 "{} does not go with {}; it goes with {}",
                 given.id.long(),
-                scanned.subcommand.display_name(),
+                parsed.subcommand.display_name(),
                 names.join(", ")
             )));
         }
     }
-    Ok(scanned)
+    Ok(parsed)
 }
 
-/// The options file: one option a line, `-r ops` or `--room=ops` or `--room ops`; a value may be quoted. Empty lines and those that begin with `#` are skipped.
+/// Parses the options file: one option a line, `-r ops` or `--room=ops` or `--room ops`; a value
+/// may be quoted. Empty lines and those that begin with `#` are skipped.
 ///
 /// # Errors
-/// The first line that is no option, by its number.
+/// 2: a line is no option that may stand in the file. The sentence has its number.
 pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
     let mut given = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -99,8 +105,8 @@ pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
             continue;
         }
         parse_file_line(line, &mut given).map_err(|failure| {
-            let place = format!("options file, line {}: ", i + 1);
-            Failure::new(failure.exit_status, place + &failure.message)
+            let prefix = format!("options file, line {}: ", i + 1);
+            Failure::new(failure.exit_status, prefix + &failure.message)
         })?;
     }
     Ok(given)
@@ -118,27 +124,27 @@ fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Fail
     };
     if !is_option(OsStr::new(word)) {
         return Err(Failure::usage(format!(
-            "{} is no option: those begin with -",
+            "{} is no option, as it does not begin with -",
             quote_truncated(line)
         )));
     }
-    let before = given.len();
+    let known = given.len();
     let mut rest = value.map(OsString::from).into_iter();
     parse_option(OsStr::new(word), &mut rest, given)?;
     if let Some(rest) = rest.next() {
         let rest = rest.to_string_lossy();
         return Err(Failure::usage(format!(
-            "{word} takes no value, and so not {}",
+            "{word} takes no value, but {} was given",
             quote_truncated(&rest)
         )));
     }
     if given
         .iter()
-        .skip(before)
+        .skip(known)
         .any(|given| matches!(given.id, OptionId::Help | OptionId::Version))
     {
         return Err(Failure::usage(format!(
-            "{word} stands on the command line only"
+            "{word} belongs on the command line, not into the options file"
         )));
     }
     Ok(())
@@ -154,7 +160,7 @@ fn strip_quotes(value: &str) -> &str {
     value
 }
 
-/// A lone `-` is a word.
+/// Whether a word is an option: it begins with `-` and has more than that.
 fn is_option(word: &OsStr) -> bool {
     let bytes = word.as_bytes();
     bytes.len() > 1 && bytes.starts_with(b"-")
@@ -162,12 +168,11 @@ fn is_option(word: &OsStr) -> bool {
 
 fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     let text = word.to_string_lossy();
-    // What is typed for `ALL` without the one that has no name.
-    let named = ALL_COMMANDS
+    let subcommand = ALL_COMMANDS
         .iter()
-        .find(|verb| **verb != Subcommand::Chat && verb.as_str() == text);
-    if let Some(verb) = named {
-        return Ok(*verb);
+        .find(|subcommand| **subcommand != Subcommand::Chat && subcommand.as_str() == text);
+    if let Some(subcommand) = subcommand {
+        return Ok(*subcommand);
     }
     Err(Failure::usage(if PLANNED_COMMANDS.contains(&&*text) {
         format!("the command {text} is not built yet")
@@ -179,7 +184,7 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     }))
 }
 
-/// One word that begins with `-`, and, if its value is not part of it, the next.
+/// Parses a word that begins with `-`, and the next word if that is its value.
 fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
@@ -190,32 +195,33 @@ fn parse_option(
         Some(at) => (&bytes[..at], bytes.get(at + 1..)),
         None => (bytes, None),
     };
-    let old = LEGACY_SPELLINGS
+    let legacy = LEGACY_SPELLINGS
         .iter()
-        .find(|(old, _)| old.as_bytes() == name);
+        .find(|(spelling, _)| spelling.as_bytes() == name);
     let long = || {
         OPTION_SPECS
             .iter()
             .find(|spec| spec.long.as_bytes() == name)
     };
-    if let Some(spec) = old.map(|(_, id)| id.spec()).or_else(long) {
+    if let Some(spec) = legacy.map(|(_, id)| id.spec()).or_else(long) {
         return push_option(spec, attached, words, given);
     }
-    // `-room` would else be the room `oom`; `-qr` and `-to` are too short to be sure.
-    let meant = OPTION_SPECS
+    // `-room` would otherwise be `-r oom`. `-qr` and `-to` are too short to tell.
+    let misspelled = OPTION_SPECS
         .iter()
         .find(|spec| name.len() > 3 && &spec.long.as_bytes()[1..] == name);
-    if bytes.starts_with(b"--") || meant.is_some() {
-        let help = match meant {
+    if bytes.starts_with(b"--") || misspelled.is_some() {
+        let advice = match misspelled {
             Some(spec) => format!("it is {}", spec.long),
             None => "all options: p2pchat -h; TEXT that begins with - stands behind --".into(),
         };
-        return Err(unknown_option(&String::from_utf8_lossy(name), &help));
+        return Err(unknown_option(&String::from_utf8_lossy(name), &advice));
     }
     parse_short_cluster(&bytes[1..], words, given)
 }
 
-/// `-qd`, `-rops`, `-qrops`, `-r=ops`: flags, then perhaps one option with its value.
+/// Parses short options in one word: flags, then perhaps one option with its value, as in `-qd`,
+/// `-rops`, `-qrops`, `-r=ops`.
 fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,
@@ -244,14 +250,14 @@ fn parse_short_cluster(
     Ok(())
 }
 
-fn unknown_option(name: &str, help: &str) -> Failure {
+fn unknown_option(name: &str, advice: &str) -> Failure {
     Failure::usage(format!(
-        "there is no option {}; {help}",
+        "there is no option {}; {advice}",
         quote_truncated(name)
     ))
 }
 
-/// Notes the option; its value, if it takes one, is `attached` or the next word.
+/// Adds the option. Its value, if it takes one, is `attached` or the next word.
 fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
@@ -263,7 +269,7 @@ fn push_option(
         (None, Some(value)) => {
             let value = String::from_utf8_lossy(value);
             return Err(Failure::usage(format!(
-                "{} takes no value, and so not {}",
+                "{} takes no value, but {} was given",
                 spec.long,
                 quote_truncated(&value)
             )));
@@ -272,13 +278,13 @@ fn push_option(
         (Some(_), None) => words.next(),
     };
     if let Some(name) = spec.value_name {
-        let missing = value.as_deref().is_none_or(|value| {
+        let is_missing = value.as_deref().is_none_or(|value| {
             value.is_empty() || (attached.is_none() && is_option(value) && !is_negative(value))
         });
-        if missing {
-            let a = if name.starts_with('A') { "an" } else { "a" };
+        if is_missing {
+            let article = if name.starts_with('A') { "an" } else { "a" };
             return Err(Failure::usage(format!(
-                "{} needs {a} {name}: {}",
+                "{} needs {article} {name}: {}",
                 spec.long, spec.hint
             )));
         }
@@ -287,7 +293,8 @@ fn push_option(
     Ok(())
 }
 
-/// `-1` in a value's place is a number out of range rather than an option.
+/// Whether a word in the place of a value is a negative number, which is out of range, rather
+/// than an option.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])
 }

@@ -1,4 +1,4 @@
-//! Why the program cannot go on, as its user is told.
+//! A failure that ends the program.
 use std::fmt;
 use std::io;
 
@@ -8,13 +8,14 @@ use crate::ui::text::sanitize;
 /// One line for stderr, and the status to exit with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// The status to exit with.
     pub exit_status: ExitStatus,
-    /// Without `p2pchat: ` before it and without an end of line.
+    /// One sentence, without the prefix `p2pchat: ` and without an end of line.
     pub message: String,
 }
 
 impl Failure {
-    /// What in the sentence would act on a terminal, or end the line, is shown as a picture of itself.
+    /// Control characters in the sentence, line ends included, are replaced by visible ones.
     pub fn new(status: ExitStatus, sentence: impl AsRef<str>) -> Failure {
         Failure {
             exit_status: status,
@@ -22,15 +23,17 @@ impl Failure {
         }
     }
 
+    /// An option is unknown or has a bad value. Exit status 2.
     pub fn usage(sentence: impl AsRef<str>) -> Failure {
         Failure::new(ExitStatus::UsageError, sentence)
     }
 
-    /// A call of the system failed: `what` says which resource cannot be had. Exit status 1.
+    /// A system call failed; `what` says what could not be done. Exit status 1.
     pub fn io(what: &str, error: &io::Error) -> Failure {
         Failure::new(ExitStatus::GeneralError, format!("{what}: {error}"))
     }
 
+    /// A file or directory of the program cannot be used. Exit status 78.
     pub fn config(sentence: impl AsRef<str>) -> Failure {
         Failure::new(ExitStatus::ConfigError, sentence)
     }
@@ -42,10 +45,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A text of the user's as part of a sentence: not too long.
+/// Quotes a text of the user for a sentence, cut to 60 characters.
 pub fn quote_truncated(text: &str) -> String {
-    const MAX: usize = 60;
-    match text.char_indices().nth(MAX) {
+    const MAX_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("`{}…`", &text[..end]),
         None => format!("`{text}`"),
     }

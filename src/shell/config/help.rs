@@ -1,6 +1,6 @@
-//! What -h and -V print on stdout.
+//! The texts of -h and -V.
 
-/// One screen of 80 columns and 24 lines.
+/// The usage, which fits a screen of 80 columns and 24 lines.
 pub const USAGE_TEXT: &str = "\
 p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin; wait until it has arrived

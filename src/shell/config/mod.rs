@@ -1,4 +1,4 @@
-//! Command line, options file, and exit statuses.
+//! Command line, environment and options file, and the exit statuses.
 pub mod arguments;
 pub mod exit_status;
 pub mod failure;

@@ -1,4 +1,5 @@
-//! The table of all options: how each is spelled, whether it takes a value, and which commands it belongs to.
+//! The table of all options: how each is spelled, whether it takes a value, and which commands it
+//! belongs to.
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
     Chat, History, Keygen, Listen, Peers, Send, Whoami,
@@ -166,7 +167,8 @@ const _: () = {
     }
 };
 
-/// Long options of the first version, spelled with one dash. They are whole words and are looked for first.
+/// Long options of the first version, spelled with one dash. They are whole words and are looked
+/// for first.
 pub const LEGACY_SPELLINGS: &[(&str, OptionId)] = &[
     ("-username", OptionId::Username),
     ("-port", OptionId::Port),

@@ -1,6 +1,5 @@
-//! What the user wants: command line, environment and options file, made one.
-//!
-//! Command line before environment before file; what stands in none of them has a default.
+//! The options of a run, from the command line, the environment and the options file, in this
+//! order of precedence.
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,10 +21,10 @@ use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
 use crate::wire::code::Endpoint;
 
-/// The beacon's group if nothing else is said.
+/// The group of the beacon without `--multicast`.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
-/// Most rooms, interfaces and places to dial that may be given.
+/// Most rooms, interfaces and static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that a running program cannot change for those who act through it.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
@@ -35,13 +34,15 @@ const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Interface,
     OptionId::SecretFile,
 ];
-/// Longest options file, in bytes.
+/// Longest options file in bytes.
 const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 
-/// All that can be chosen.
+/// Everything that the user can choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// The command.
     pub subcommand: Subcommand,
+    /// The own nick.
     pub username: Nick,
     /// Options on the command line that a running program cannot change.
     pub explicit: Vec<OptionId>,
@@ -49,51 +50,56 @@ pub struct Options {
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
     pub multicast: Option<SocketAddrV4>,
-    /// At least one, each once; the first is spoken in. For `send --to` that is the target. For `history` only these are shown, and
-    /// none stands for all.
+    /// The rooms to join, at least one, each once; lines go to the first, which `send --to` sets.
+    /// `history` is limited to these rooms, and unlimited if there is none.
     pub rooms: Vec<Room>,
-    /// `send --to`, if that is a peer.
+    /// The peer of `--to`; `None` if that is a room, or missing.
     pub to_peer: Option<PeerSelector>,
-    /// To be dialed.
+    /// The peers to dial.
     pub static_peers: Vec<Endpoint>,
-    /// Only these; empty: all.
+    /// The interfaces to use; empty: all.
     pub interfaces: Vec<String>,
+    /// The file with the network secret; `None`: the open network.
     pub secret_file: Option<PathBuf>,
-    /// The state directory; `None`: --ephemeral.
+    /// The state directory; `None` with `--ephemeral`.
     pub directory: Option<PathBuf>,
+    /// JSON lines in and out.
     pub json: bool,
-    /// `listen`: chat lines after which to stop, at least 1. `history`: only the last so many.
+    /// `listen`: chat lines after which to stop. `history`: how many of the last lines to print.
+    /// At least 1.
     pub count: Option<u64>,
-    /// Milliseconds; `None`: what the command does by default.
+    /// Milliseconds to wait; `None`: the command's default.
     pub wait_ms: Option<u64>,
-    /// `send`: how many peers must hold it; `None`: everyone known to be in the room.
+    /// `send`: how many peers must acknowledge; `None`: all that are known to be in the room.
     pub need: Option<u64>,
-    /// Stored lines to be printed first.
+    /// How many stored lines to print first.
     pub backlog: u64,
-    /// Own lines are printed.
+    /// Whether own lines are printed.
     pub echo: bool,
-    /// Piped lines that begin with / are commands.
+    /// Whether piped lines that begin with / are commands.
     pub has_slash_commands: bool,
+    /// When the transcript is coloured.
     pub color: Color,
     /// How much goes to stderr; --debug outweighs --quiet.
     pub verbosity: Verbosity,
-    /// `whoami`: the connection code as a picture.
+    /// `whoami`: whether to print the connection code as a QR code, too.
     pub qr: bool,
-    /// `send`: TEXT, its words joined by one space; `None`: stdin. Not yet checked for UTF-8 and length: [`Options::lines`].
+    /// `send`: TEXT, its words joined by one space; `None`: stdin. Its UTF-8 and its length are
+    /// checked later, line by line ([`Options::text_lines`]).
     pub text: Option<Vec<u8>>,
-    /// `history`: by the author's time.
+    /// `history`: how old lines may be, by the author's time.
     pub since: Option<Since>,
-    /// `history`: only lines with this text.
+    /// `history`: text that the lines must contain.
     pub search: Option<String>,
 }
 
 impl Options {
-    /// Nothing goes to disk.
+    /// Whether nothing is written to disk: `--ephemeral`.
     pub fn is_ephemeral(&self) -> bool {
         self.directory.is_none()
     }
 
-    /// The lines of TEXT, without their ends: each is one message. Empty TEXT has none.
+    /// The lines of TEXT without their ends; each is one message. Empty TEXT has no lines.
     pub fn text_lines(&self) -> impl Iterator<Item = &[u8]> {
         let text = self.text.as_deref().unwrap_or_default();
         text.split_inclusive(|b| *b == b'\n')
@@ -101,13 +107,13 @@ impl Options {
     }
 }
 
-/// The environment, by name.
+/// Looks up an environment variable by name.
 pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Of this process: its arguments, its environment, its options file.
+/// The options of this process.
 ///
 /// # Errors
-/// As of [`parse`] and [`read_file`]; a bad options file keeps nobody from -h and -V.
+/// Those of [`parse`] and [`read_options_file`]. With -h or -V a bad options file is ignored.
 pub fn from_process() -> Result<Options, Failure> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let env: EnvLookup<'_> = &|name| std::env::var_os(name);
@@ -122,63 +128,64 @@ pub fn from_process() -> Result<Options, Failure> {
     }
 }
 
-/// The content of `$XDG_CONFIG_HOME/p2pchat/options`, else of `~/.config/p2pchat/options`; `None` if there is none.
+/// Reads `$XDG_CONFIG_HOME/p2pchat/options`, or `~/.config/p2pchat/options` without that
+/// variable; `None` if it is missing.
 ///
 /// # Errors
-/// 78: it cannot be read, is not UTF-8, or is longer than 64 KiB.
+/// 78: the file cannot be read, is not UTF-8, or is longer than 64 KiB.
 pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> {
     let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
         .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")));
     let Some(path) = config.map(|config| config.join("p2pchat/options")) else {
         return Ok(None);
     };
-    let bad = |why: &str| Failure::config(format!("options file {}: {why}", path.display()));
+    let unusable = |why: &str| Failure::config(format!("options file {}: {why}", path.display()));
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
-        Err(error) => return Err(bad(&error.to_string())),
+        Err(error) => return Err(unusable(&error.to_string())),
     };
     let mut text = String::new();
     file.take(OPTIONS_FILE_MAX_BYTES + 1)
         .read_to_string(&mut text)
-        .map_err(|error| bad(&error.to_string()))?;
+        .map_err(|error| unusable(&error.to_string()))?;
     if text.len() as u64 > OPTIONS_FILE_MAX_BYTES {
-        return Err(bad("longer than 64 KiB"));
+        return Err(unusable("longer than 64 KiB"));
     }
     Ok(Some(text))
 }
 
-/// `args`: without the program's own name. `options_file`: its content, if there is one.
-/// With -h or -V the rest has its defaults, whatever else was given.
+/// Parses arguments, without the program's own name, and the content of the options file. With -h
+/// or -V all other options keep their defaults.
 ///
 /// # Errors
-/// 2, with one sentence that helps.
+/// 2: an option is unknown, misplaced or has a bad value. The sentence names it.
 pub fn parse(
     args: Vec<OsString>,
     env: EnvLookup<'_>,
     options_file: Option<String>,
 ) -> Result<Options, Failure> {
     let ParsedArguments {
-        subcommand: verb,
-        options: given,
+        subcommand,
+        options: parsed,
         text,
     } = parse_arguments(args)?;
-    let asked = !matches!(verb, Subcommand::Help | Subcommand::Version);
+    let uses_options = !matches!(subcommand, Subcommand::Help | Subcommand::Version);
     let sources = OptionSources {
-        subcommand: verb,
-        command_line: if asked { given } else { Vec::new() },
+        subcommand,
+        command_line: if uses_options { parsed } else { Vec::new() },
         file: match options_file {
-            Some(text) if asked => parse_options_file(&text)?,
+            Some(text) if uses_options => parse_options_file(&text)?,
             _ => Vec::new(),
         },
     };
     let username = choose_username(&sources, env)?;
-    let (rooms, to) = choose_rooms(&sources)?;
+    let (rooms, to_peer) = choose_rooms(&sources)?;
     let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
     Ok(Options {
-        subcommand: verb,
+        subcommand,
         username,
         explicit: START_ONLY_OPTIONS
             .into_iter()
@@ -189,7 +196,7 @@ pub fn parse(
             .last_value(OptionId::Multicast, values::parse_multicast_group)?
             .unwrap_or(Some(DEFAULT_MULTICAST_GROUP)),
         rooms,
-        to_peer: to,
+        to_peer,
         static_peers: choose_static_peers(&sources)?,
         interfaces: check_repeats(
             OptionId::Interface,
@@ -217,25 +224,26 @@ pub fn parse(
     })
 }
 
-/// The same option from several places.
+/// The options by where they were given, not yet parsed.
 struct OptionSources {
     subcommand: Subcommand,
     command_line: Vec<ParsedOption>,
     file: Vec<ParsedOption>,
 }
 
-/// What a value means, or why it means nothing, as a sentence.
+/// Parses a value. The error is a sentence about the value.
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// From the command line, and from the file. What the file says of other commands' options is checked, and left out.
+    /// The values on the command line, and those in the file. Options in the file that belong to
+    /// other commands are checked and ignored.
     fn values_by_source<T>(
         &self,
         id: OptionId,
-        f: ValueParser<T>,
+        parse: ValueParser<T>,
     ) -> Result<(Vec<T>, Vec<T>), Failure> {
-        let line = parse_values(&self.command_line, id, f)?;
-        let mut file = parse_values(&self.file, id, f).map_err(|failure| {
+        let line = parse_values(&self.command_line, id, parse)?;
+        let mut file = parse_values(&self.file, id, parse).map_err(|failure| {
             Failure::new(
                 failure.exit_status,
                 format!("options file: {}", failure.message),
@@ -251,14 +259,14 @@ impl OptionSources {
         id.spec().subcommands.contains(&self.subcommand)
     }
 
-    fn all_values<T>(&self, id: OptionId, f: ValueParser<T>) -> Result<Vec<T>, Failure> {
-        let (line, file) = self.values_by_source(id, f)?;
+    fn all_values<T>(&self, id: OptionId, parse: ValueParser<T>) -> Result<Vec<T>, Failure> {
+        let (line, file) = self.values_by_source(id, parse)?;
         Ok(if line.is_empty() { file } else { line })
     }
 
-    /// Of several the last counts.
-    fn last_value<T>(&self, id: OptionId, f: ValueParser<T>) -> Result<Option<T>, Failure> {
-        Ok(self.all_values(id, f)?.pop())
+    /// The last value counts.
+    fn last_value<T>(&self, id: OptionId, parse: ValueParser<T>) -> Result<Option<T>, Failure> {
+        Ok(self.all_values(id, parse)?.pop())
     }
 
     fn path_value(
@@ -286,32 +294,37 @@ fn is_given(given: &[ParsedOption], id: OptionId) -> bool {
 fn parse_values<T>(
     given: &[ParsedOption],
     id: OptionId,
-    f: ValueParser<T>,
+    parse: ValueParser<T>,
 ) -> Result<Vec<T>, Failure> {
     let values = raw_values(given, id)?.into_iter();
-    values.map(|v| f(&v).map_err(Failure::usage)).collect()
+    let describe = |sentence| Failure::usage(format!("{}: {sentence}", id.long()));
+    values
+        .map(|value| parse(&value).map_err(describe))
+        .collect()
 }
 
-/// The option part was found by our own scan, as pico-args knows no end of options; the values are its own business. One copy for all
-/// types of value: it is large.
+/// The values as they were typed. Our grammar finds the options, because pico-args has no end of
+/// options; pico-args takes the values. Not generic, because a copy for each type of value would
+/// be large.
 fn raw_values(given: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for given in given.iter().filter(|given| given.id == id) {
         words.push(OsString::from(id.long()));
         words.extend(given.value.clone());
     }
-    let whole = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
+    let unparsed = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
     Arguments::from_vec(words)
-        .values_from_os_str(id.long(), whole)
+        .values_from_os_str(id.long(), unparsed)
         .map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// An empty variable is as good as none.
+/// A variable of the environment; an empty one counts as missing.
 fn non_empty_variable(env: EnvLookup<'_>, name: &str) -> Option<OsString> {
     env(name).filter(|value| !value.is_empty())
 }
 
-/// A relative path in these variables means nothing (XDG Base Directory Specification).
+/// A path from the environment; a relative one counts as missing (XDG Base Directory
+/// Specification).
 fn absolute_path_variable(env: EnvLookup<'_>, name: &str) -> Option<PathBuf> {
     non_empty_variable(env, name)
         .map(PathBuf::from)
@@ -323,35 +336,35 @@ fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, 
     if let Some(nick) = line.pop() {
         return Ok(nick);
     }
-    let cleaned = |text: OsString| {
+    let sanitize = |text: OsString| {
         let text = text.to_string_lossy().replace('\u{fffd}', "");
         Nick::sanitize(&text)
     };
     let user = || non_empty_variable(env, "USER").filter(|user| user != "root");
     let host = || nix::unistd::gethostname().ok();
     Ok(non_empty_variable(env, "P2PCHAT_USERNAME")
-        .and_then(cleaned)
+        .and_then(sanitize)
         .or(file.pop())
-        .or_else(|| user().and_then(cleaned))
-        .or_else(|| host().and_then(cleaned))
+        .or_else(|| user().and_then(sanitize))
+        .or_else(|| host().and_then(sanitize))
         .unwrap_or_else(|| Nick::new_or_placeholder("anonymous")))
 }
 
 fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelector>), Failure> {
     let mut rooms: Vec<Room> = Vec::new();
-    let (to, whom) = match sources.last_value(OptionId::To, values::parse_recipient)? {
+    let (to_room, to_peer) = match sources.last_value(OptionId::To, values::parse_recipient)? {
         Some(Recipient::Room(room)) => (Some(room), None),
-        Some(Recipient::Peer(whom)) => (None, Some(whom)),
+        Some(Recipient::Peer(selector)) => (None, Some(selector)),
         None => (None, None),
     };
     if sources.subcommand == Subcommand::History {
-        let only = sources.all_values(OptionId::Room, values::parse_room)?;
+        let rooms = sources.all_values(OptionId::Room, values::parse_room)?;
         return Ok((
-            check_repeats(OptionId::Room, to.map_or(only, |to| vec![to]))?,
-            whom,
+            check_repeats(OptionId::Room, to_room.map_or(rooms, |room| vec![room]))?,
+            to_peer,
         ));
     }
-    for room in to
+    for room in to_room
         .into_iter()
         .chain(sources.all_values(OptionId::Room, values::parse_room)?)
     {
@@ -362,12 +375,12 @@ fn choose_rooms(sources: &OptionSources) -> Result<(Vec<Room>, Option<PeerSelect
     if rooms.is_empty() {
         rooms.push(Room::general());
     }
-    Ok((check_repeats(OptionId::Room, rooms)?, whom))
+    Ok((check_repeats(OptionId::Room, rooms)?, to_peer))
 }
 
 fn choose_static_peers(sources: &OptionSources) -> Result<Vec<Endpoint>, Failure> {
-    let codes = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
-    check_repeats(OptionId::Peer, codes.into_iter().flatten().collect())
+    let endpoints = sources.all_values(OptionId::Peer, values::parse_static_peer)?;
+    check_repeats(OptionId::Peer, endpoints.into_iter().flatten().collect())
 }
 
 fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {
@@ -380,13 +393,13 @@ fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {
     Ok(list)
 }
 
-/// `None`: in memory only.
+/// The state directory; `None` with `--ephemeral`.
 fn choose_directory(
     sources: &OptionSources,
     env: EnvLookup<'_>,
 ) -> Result<Option<PathBuf>, Failure> {
     let (mut line, mut file) = sources.values_by_source(OptionId::Dir, values::parse_path)?;
-    let levels = [
+    let sources_by_rank = [
         (
             line.pop(),
             is_given(&sources.command_line, OptionId::Ephemeral),
@@ -397,8 +410,8 @@ fn choose_directory(
         ),
         (file.pop(), is_given(&sources.file, OptionId::Ephemeral)),
     ];
-    for level in levels {
-        match level {
+    for source in sources_by_rank {
+        match source {
             (Some(_), true) => {
                 return Err(Failure::usage(
                     "--dir keeps everything in a directory, --ephemeral keeps nothing: give one of them",

@@ -1,12 +1,12 @@
-//! What SIGHUP changes in a program that runs without a terminal: options as they stand now, against those it began with.
-//!
-//! Name, rooms and places to dial follow; whatever sockets and files were opened with needs a new start.
+//! Reloads options on SIGHUP: name, rooms and static peers are applied. Options of open sockets
+//! and files need a restart.
 use crate::base::event::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;
 use crate::wire::code::Endpoint;
 
-/// The commands that make the one of the other, and the places not yet dialed. Rooms joined by hand stay joined.
+/// The commands that lead from the old options to the new ones, and the static peers to dial.
+/// Rooms joined with /join stay joined.
 pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint>) {
     let mut commands = Vec::new();
     if old.username != new.username {
@@ -17,12 +17,12 @@ pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint
     let removed = old.rooms.iter().filter(|room| !new.rooms.contains(room));
     commands.extend(removed.cloned().map(|room| Command::Part(Some(room))));
     if old.rooms != new.rooms {
-        // Joining one moves the speaker there.
+        // Lines go to the room joined last.
         commands.extend(new.rooms.first().cloned().map(Command::Join));
     }
-    let places = new
+    let added_peers = new
         .static_peers
         .iter()
-        .filter(|place| !old.static_peers.contains(place));
-    (commands, places.cloned().collect())
+        .filter(|endpoint| !old.static_peers.contains(endpoint));
+    (commands, added_peers.cloned().collect())
 }

@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The word that stands for this command on the command line. [`Subcommand::Chat`], `Help` and `Version` have none;
-    /// theirs serves in sentences only.
+    /// The word that stands for this command on the command line. [`Subcommand::Chat`], `Help`
+    /// and `Version` have none; theirs serves in sentences only.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

@@ -1,4 +1,7 @@
-//! What the values of options mean. Each function takes a value as it was typed; its error is a sentence that helps.
+//! Parses the values of options.
+//!
+//! Each function takes a value as it was typed. Its error is a sentence about the value; the
+//! caller puts the option before it.
 use std::ffi::OsStr;
 use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt;
@@ -9,16 +12,22 @@ use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
 use crate::wire::code::{DEFAULT_PORT, Endpoint, parse_endpoints};
 
-/// Longest wait, in seconds: some thirty years.
+/// Longest wait in seconds, about 30 years, so that milliseconds do not overflow.
 const WAIT_MAX_SECONDS: u64 = 1_000_000_000;
-/// Longest name of an interface, in bytes (IFNAMSIZ − 1).
+/// Longest name of an interface in bytes (IFNAMSIZ − 1).
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
-/// When the transcript is coloured.
+/// Longest text repeated as an example, in bytes.
+const EXAMPLE_MAX_BYTES: usize = 40;
+
+/// When the transcript is coloured: `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
+    /// On a terminal.
     Auto,
+    /// On a pipe, too, which then has the form of a terminal.
     Always,
+    /// Nowhere.
     Never,
 }
 
@@ -27,17 +36,19 @@ pub enum Color {
 pub enum Verbosity {
     /// Failures only: `--quiet`.
     Quiet,
-    /// Failures, warnings and readiness.
+    /// Failures, warnings, and when the program is ready.
     Normal,
-    /// Connections, interfaces and errors that are retried, too, and counters at the end: `--debug`.
+    /// Connections, interfaces and errors that are retried, too, and counters at the end:
+    /// `--debug`.
     Debug,
 }
 
-/// From when on.
+/// The time of the oldest line to print: `--since`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
+    /// A point in time.
     At(WallTime),
-    /// Milliseconds before now.
+    /// Milliseconds before the command started.
     AgoMs(i64),
 }
 
@@ -46,67 +57,81 @@ fn require_utf8(value: &OsStr) -> Result<&str, String> {
     value.to_str().ok_or_else(lossy)
 }
 
+/// Any path.
+///
+/// # Errors
+/// None.
 pub fn parse_path(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
 
+/// A nick.
+///
+/// # Errors
+/// The rule that it breaks.
 pub fn parse_nick(value: &OsStr) -> Result<Nick, String> {
     let text = require_utf8(value)?;
-    Nick::new(text).map_err(|error| {
-        format!(
-            "--username: the name {} {error}; {NICK_RULE}",
-            quote_truncated(text)
-        )
-    })
+    Nick::new(text)
+        .map_err(|error| format!("the name {} {error}; {NICK_RULE}", quote_truncated(text)))
 }
 
+/// A room, with or without its `#`.
+///
+/// # Errors
+/// The rule that it breaks.
 pub fn parse_room(value: &OsStr) -> Result<Room, String> {
     let text = require_utf8(value)?;
     Room::new(text).map_err(|error| match error {
-        NameError::Empty => "--room needs a ROOM: quote '#ops', or write ops".into(),
-        error => format!(
-            "--room: the room {} {error}; {ROOM_RULE}",
-            quote_truncated(text)
-        ),
+        NameError::Empty => "the name of the room is empty: quote '#ops', or write ops".into(),
+        error => format!("the room {} {error}; {ROOM_RULE}", quote_truncated(text)),
     })
 }
 
-/// Where `send` says its lines.
+/// The target of `send`, or what `history` is limited to: `--to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
+    /// A room.
     Room(Room),
+    /// A peer, by name or id.
     Peer(PeerSelector),
 }
 
+/// A peer if it begins with `@`, else a room.
+///
+/// # Errors
+/// The rule that it breaks.
 pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
     if value.as_bytes().starts_with(b"@") {
         let text = require_utf8(value)?;
-        let whom = PeerSelector::parse(text);
-        return whom.map(Recipient::Peer).map_err(|error| {
+        let selector = PeerSelector::parse(text);
+        return selector.map(Recipient::Peer).map_err(|error| {
             let shown = quote_truncated(text);
             let why = match error {
-                // So long is an id, and nothing else.
                 NameError::TooLong if text.len() == 53 => "is no id".to_owned(),
                 error => error.to_string(),
             };
-            format!("--to: the peer {shown} {why}; it is @name, @name~abcd, or @ and an id")
+            format!("the peer {shown} {why}; it is @name, @name~abcd, or @ and an id")
         });
     }
-    let room = parse_room(value).map_err(|sentence| sentence.replacen("--room", "--to", 1));
-    room.map(Recipient::Room)
+    parse_room(value).map(Recipient::Room)
 }
 
+/// A TCP port, 0 included.
+///
+/// # Errors
+/// It is no such number.
 pub fn parse_port(value: &OsStr) -> Result<u16, String> {
     let text = require_utf8(value)?;
-    let no = |_| {
-        format!(
-            "--port takes a number from 0 to 65535, not {}",
-            quote_truncated(text)
-        )
-    };
-    text.parse().map_err(no)
+    text.parse().map_err(|_| {
+        let shown = quote_truncated(text);
+        format!("{shown} is no number from 0 to 65535")
+    })
 }
 
+/// An IPv4 multicast address, with a port or with the default one; `None` for `none`.
+///
+/// # Errors
+/// It is neither. As `-m hello` may be meant as a message, the sentence says how to send one.
 pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
     let text = require_utf8(value)?;
     if text == "none" {
@@ -118,81 +143,104 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     match address {
         Ok(address) if address.ip().is_multicast() && address.port() != 0 => Ok(Some(address)),
         Ok(_) => Err(format!(
-            "--multicast takes an IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without, or none, not {}",
+            "{} is no IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without; for no beacon: none",
             quote_truncated(text)
         )),
         Err(_) => Err(format!(
-            "--multicast takes an IPv4 multicast address or none, not {0}; to say {0}: p2pchat send {1}",
+            "{} is no IPv4 multicast address, nor none; to say it: p2pchat send {}",
             quote_truncated(text),
             example_text(text)
         )),
     }
 }
 
-/// As it would have to be typed.
+/// `text` as an argument to `p2pchat send`, if it needs no quotes; else TEXT.
 fn example_text(text: &str) -> &str {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
-    if text.len() <= 40 && text.chars().all(plain) {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
+    if text.len() <= EXAMPLE_MAX_BYTES && text.chars().all(is_plain) {
         text
     } else {
         "TEXT"
     }
 }
 
+/// A host, an address or a connection code, which may name several addresses.
+///
+/// # Errors
+/// What is wrong with it.
 pub fn parse_static_peer(value: &OsStr) -> Result<Vec<Endpoint>, String> {
     let text = require_utf8(value)?;
-    parse_endpoints(text)
-        .map_err(|error| format!("--peer: the address {} {error}", quote_truncated(text)))
+    parse_endpoints(text).map_err(|error| format!("the address {} {error}", quote_truncated(text)))
 }
 
+/// A name that an interface could have, whether it exists or not.
+///
+/// # Errors
+/// It is too long, or has a character that no such name has.
 pub fn parse_interface_name(value: &OsStr) -> Result<String, String> {
     let text = require_utf8(value)?;
-    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
-    if text.len() > INTERFACE_NAME_MAX_BYTES || text.contains(odd) {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if text.len() > INTERFACE_NAME_MAX_BYTES || text.contains(is_odd) {
         return Err(format!(
-            "--interface takes a name such as eth0, not {}",
+            "{} is no name of an interface, such as eth0",
             quote_truncated(text)
         ));
     }
     Ok(text.to_owned())
 }
 
-fn parse_number(value: &OsStr, long: &str, least: u64) -> Result<u64, String> {
+fn parse_number(value: &OsStr, least: u64) -> Result<u64, String> {
     let text = require_utf8(value)?;
     match text.parse() {
         Ok(number) if number >= least => Ok(number),
         _ => Err(format!(
-            "{long} takes a whole number from {least} up, not {}",
+            "{} is no whole number from {least} up",
             quote_truncated(text)
         )),
     }
 }
 
+/// A number of lines, at least 1.
+///
+/// # Errors
+/// It is no such number.
 pub fn parse_count(value: &OsStr) -> Result<u64, String> {
-    parse_number(value, "--count", 1)
+    parse_number(value, 1)
 }
 
+/// A number of peers.
+///
+/// # Errors
+/// It is no such number.
 pub fn parse_need(value: &OsStr) -> Result<u64, String> {
-    parse_number(value, "--need", 0)
+    parse_number(value, 0)
 }
 
+/// A number of lines.
+///
+/// # Errors
+/// It is no such number.
 pub fn parse_backlog(value: &OsStr) -> Result<u64, String> {
-    parse_number(value, "--backlog", 0)
+    parse_number(value, 0)
 }
 
+/// Seconds with or without a fraction, at most [`WAIT_MAX_SECONDS`]. Gives milliseconds.
+///
+/// # Errors
+/// It is no such number.
 pub fn parse_wait_ms(value: &OsStr) -> Result<u64, String> {
     let text = require_utf8(value)?;
     parse_seconds_as_ms(text)
         .filter(|ms| *ms <= WAIT_MAX_SECONDS * 1000)
         .ok_or_else(|| {
             format!(
-                "--wait takes seconds from 0 up, such as 2 or 0.5, not {}",
+                "{} is no number of seconds from 0 up, such as 2 or 0.5",
                 quote_truncated(text)
             )
         })
 }
 
-/// Seconds with or without a fraction, in milliseconds. Rounded up: a wait that was asked for is never none.
+/// Seconds as milliseconds, rounded up, so that a positive wait never becomes 0.
 fn parse_seconds_as_ms(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = || whole.bytes().chain(fraction.bytes());
@@ -201,14 +249,15 @@ fn parse_seconds_as_ms(text: &str) -> Option<u64> {
     }
     let seconds: u64 = format!("0{whole}").parse().ok()?;
     let ms: u64 = format!("{fraction:0<3.3}").parse().ok()?;
-    let finer = fraction.bytes().skip(3).any(|digit| digit != b'0');
+    let is_finer = fraction.bytes().skip(3).any(|digit| digit != b'0');
     seconds
         .checked_mul(1000)?
-        .checked_add(ms + u64::from(finer))
+        .checked_add(ms + u64::from(is_finer))
 }
 
 impl Since {
-    /// A date begins at midnight UTC, as the times on a pipe are UTC.
+    /// Parses a time (RFC 3339), a date, or an age such as `90s`. A date begins at midnight UTC,
+    /// as the times on a pipe are UTC.
     pub fn parse(text: &str) -> Option<Since> {
         let ago = || {
             let unit = text.chars().last()?;
@@ -229,29 +278,40 @@ impl Since {
     }
 }
 
-/// As it was typed: [`Since::parse`] understands it.
+/// Checks that [`Since::parse`] accepts the value, and gives it back as it was typed.
+///
+/// # Errors
+/// It does not.
 pub fn check_since(value: &OsStr) -> Result<String, String> {
     let text = require_utf8(value)?;
     match Since::parse(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!(
-            "--since takes 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d, not {}",
+            "{} is no time: give 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d",
             quote_truncated(text)
         )),
     }
 }
 
+/// Any UTF-8 text.
+///
+/// # Errors
+/// It is not UTF-8.
 pub fn parse_search(value: &OsStr) -> Result<String, String> {
     require_utf8(value).map(str::to_owned)
 }
 
+/// One of `auto`, `always`, `never`.
+///
+/// # Errors
+/// It is none of them.
 pub fn parse_color(value: &OsStr) -> Result<Color, String> {
     match require_utf8(value)? {
         "auto" => Ok(Color::Auto),
         "always" => Ok(Color::Always),
         "never" => Ok(Color::Never),
         other => Err(format!(
-            "--color takes auto, always or never, not {}",
+            "{} is none of auto, always, never",
             quote_truncated(other)
         )),
     }

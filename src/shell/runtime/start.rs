@@ -44,7 +44,8 @@ use crate::wire::message::ROOMS_MAX;
 /// With the status to exit with: the directory, the network or a file of the run is unusable.
 pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Failure> {
     let clock = Clock::start();
-    let (poll, waker) = create_poll().map_err(|error| Failure::io("no poll can be had", &error))?;
+    let (poll, waker) =
+        create_poll().map_err(|error| Failure::io("the event loop cannot be created", &error))?;
     let directory = options.directory.clone();
     let mut builder = SessionBuilder::new(options, mode, poll, waker, clock);
     let lock = match directory {
@@ -69,7 +70,9 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     } = StateDir::open_locked(options, lock)?;
     let keys = load_network_keys(options, &mut warnings)?;
     for name in interfaces::missing_names(&options.interfaces) {
-        warnings.push(format!("no interface {name} now: it is used when it comes"));
+        warnings.push(format!(
+            "there is no interface {name} now; it is used when it appears"
+        ));
     }
     if options.verbosity > Verbosity::Quiet {
         print_warnings(&warnings);
@@ -77,7 +80,7 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     let streams = open_listener(options, &builder.poll)?;
     let port = streams
         .port()
-        .map_err(|error| Failure::io("no port can be had", &error))?;
+        .map_err(|error| Failure::io("the listening port is unknown", &error))?;
     let own = Peer {
         id: identity.id(),
         nick: options.username.clone(),
@@ -127,10 +130,10 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         ipc_server,
         state,
     })
-    .map_err(|error| Failure::io("the loop cannot be started", &error))?;
+    .map_err(|error| Failure::io("the event loop cannot be started", &error))?;
     event_loop
         .run()
-        .map_err(|error| Failure::io("the run had to end", &error))
+        .map_err(|error| Failure::io("the run ended early", &error))
 }
 
 fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
@@ -206,9 +209,9 @@ fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> 
         Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
             ExitStatus::GeneralError,
             format!(
-                "port {port} is not for this user: choose another with -p, from 1024 up, or -p 0 for any free one"
+                "port {port} is only for root: choose one from 1024 up with -p, or -p 0 for any free one"
             ),
         ),
-        _ => Failure::io("nobody could dial us", &error),
+        _ => Failure::io("no TCP port can be opened", &error),
     })
 }
