@@ -12,6 +12,9 @@ use sha2::{Digest, Sha512_256};
 pub struct PeerId(pub [u8; 32]);
 
 impl PeerId {
+    /// Length of an id as text, in bytes.
+    pub const TEXT_BYTES: usize = 52;
+
     /// The first four characters of the id: they tell two peers of one name apart, and prove nothing.
     pub fn short(&self) -> String {
         self.to_string()[..4].to_owned()
@@ -60,7 +63,7 @@ pub struct ParsePeerIdError;
 impl FromStr for PeerId {
     type Err = ParsePeerIdError;
     fn from_str(text: &str) -> Result<PeerId, ParsePeerIdError> {
-        if text.len() != 52 || text.bytes().any(|b| b.is_ascii_uppercase()) {
+        if text.len() != PeerId::TEXT_BYTES || text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ParsePeerIdError);
         }
         let bytes = BASE32_NOPAD

@@ -42,6 +42,32 @@ impl Gap {
 }
 
 impl LogRange {
+    /// The empty range of a log whose first stored batch will be this one.
+    pub fn empty_before(batch: &Batch) -> LogRange {
+        LogRange {
+            log: batch.log.clone(),
+            low: batch.sequence,
+            high: batch.sequence.saturating_sub(1),
+            hash: batch.hash,
+            lamport: 0,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Adds a stored batch: one that fills a gap, the next one, or one beyond a new gap.
+    pub fn extend(&mut self, batch: &Batch) {
+        if batch.last_sequence() <= self.high {
+            self.fill_gap(batch);
+            return;
+        }
+        if batch.sequence > self.high + 1 {
+            self.skip_to(batch);
+        }
+        self.high = batch.last_sequence();
+        self.hash = batch.hash;
+        self.lamport = self.lamport.max(batch.lamport + batch.count - 1);
+    }
+
     /// Takes a batch beyond the head as the new one: what lies between is missing, if anything is held.
     pub fn skip_to(&mut self, batch: &Batch) {
         if let Some(after) = batch.previous.filter(|_| self.high > 0) {

@@ -2,7 +2,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use p2pchat::shell::store::folder;
+use p2pchat::shell::store::printed_position::read_printed_position;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
@@ -244,7 +244,7 @@ fn own_lines_that_are_not_shown_are_read_once() {
     assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
     // Else each run would go through all that was ever said here.
     let room = lo.host.folder("alice").join("history/open/#general");
-    let printed = folder::read_printed_position(&room)
+    let printed = read_printed_position(&room)
         .expect("a folder")
         .expect("a note");
     let end = fs::metadata(room.join("000001.ndjson")).expect("a segment");

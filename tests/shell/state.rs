@@ -12,10 +12,9 @@ use p2pchat::base::time::WallTime;
 use p2pchat::node::context::ResumeState;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
-use p2pchat::shell::state::state_dir::{
-    KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_PEERS_MAX, OpenedStateDir, StateDir, load_own_identity,
-    read_secret,
-};
+use p2pchat::shell::state::known_peers_file::{KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_PEERS_MAX};
+use p2pchat::shell::state::secret_file::read_secret;
+use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, load_own_identity};
 
 /// A directory of this test's own, gone when it is over.
 struct Folder(PathBuf);

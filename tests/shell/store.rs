@@ -16,8 +16,10 @@ use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName as Part, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
-use p2pchat::shell::store::quota::{ReplicationState, StoreLimits};
+use p2pchat::shell::store::eviction::EvictedLog;
+use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::read_only::ReadOnlyStore;
+use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::segment;
 use p2pchat::shell::store::store::Store;
 
@@ -126,13 +128,13 @@ impl ReplicationState for Told {
 
 impl Told {
     /// Saves, tells, and ends the turn.
-    fn save(&self, store: &mut Store, batch: &Batch) -> Vec<(LogId, u64)> {
+    fn save(&self, store: &mut Store, batch: &Batch) -> Vec<EvictedLog> {
         store.save(batch, LocalFields::default()).unwrap();
         self.note(batch);
         let dropped = store.enforce_limits(self).unwrap();
-        for (log, low) in &dropped {
+        for EvictedLog { log, first_kept } in &dropped {
             if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
-                range.evict_below(*low);
+                range.evict_below(*first_kept);
             }
         }
         dropped
@@ -635,7 +637,11 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
             }
             assert!(cursors.len() > 40);
         }
-        for (log, dropped) in told.save(&mut store, &flooder.say(&["x".repeat(100).as_str()])) {
+        for EvictedLog {
+            log,
+            first_kept: dropped,
+        } in told.save(&mut store, &flooder.say(&["x".repeat(100).as_str()]))
+        {
             assert_eq!(log, flooder.log());
             assert!(dropped > low);
             low = dropped;
@@ -676,7 +682,10 @@ fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
     told.floors.insert(own.log(), 5);
     let mut said = 0;
     while !store.is_full() {
-        for (_, low) in told.save(&mut store, &own.say(&["x".repeat(100).as_str()])) {
+        for EvictedLog {
+            first_kept: low, ..
+        } in told.save(&mut store, &own.say(&["x".repeat(100).as_str()]))
+        {
             assert!(low <= 5);
         }
         said += 1;
@@ -689,7 +698,7 @@ fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
     // The peer has caught up: there is room again.
     told.floors.insert(own.log(), said + 1);
     let dropped = store.enforce_limits(&told).unwrap();
-    assert!(dropped[0].1 > 5 && !store.is_full());
+    assert!(dropped[0].first_kept > 5 && !store.is_full());
 }
 
 #[test]
@@ -715,7 +724,7 @@ fn of_too_much_in_all_the_unknown_lose_first() {
             }
             let batch = authors[n].say(&["x".repeat(50).as_str()]);
             let dropped = told.save(&mut store, &batch);
-            let now: Vec<PeerId> = dropped.iter().map(|(log, _)| log.author).collect();
+            let now: Vec<PeerId> = dropped.iter().map(|evicted| evicted.log.author).collect();
             if lost.is_empty() && !now.is_empty() {
                 assert_eq!(now, [ids[3]], "the largest unknown one loses first");
             }
@@ -789,9 +798,9 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
         if i % 3 == 0 {
             told.save(&mut store, &own.say(&["ours"]));
         }
-        for (log, first) in told.save(&mut store, &bob.say(&["x".repeat(50).as_str()])) {
-            assert_eq!(log, bob.log());
-            low = first;
+        for evicted in told.save(&mut store, &bob.say(&["x".repeat(50).as_str()])) {
+            assert_eq!(evicted.log, bob.log());
+            low = evicted.first_kept;
         }
     }
     assert!(low > 10 && !store.is_full());

@@ -18,9 +18,9 @@ use crate::shell::session::builder;
 use crate::shell::session::history_query;
 use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::session::renderer::Renderer;
-use crate::shell::state::identity_file::read_identity;
+use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
-use crate::shell::state::state_dir::StateDir;
+use crate::shell::state::state_dir::{StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 
@@ -48,7 +48,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
         Some(welcome) => (welcome.network, &welcome.me.nick),
         None => (network_tag(keys.as_ref()), &options.username),
     };
-    let own = read_identity(&directory.join("identity"), &mut warnings);
+    let own = read_identity(&identity_path(directory), &mut warnings);
     let own = own.ok().flatten().map(|identity| Peer {
         id: identity.id(),
         nick: nick.clone(),
@@ -56,7 +56,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let now = Clock::start().now().wall;
     let query = build_query(options, &known_peers, own.as_ref(), now)?;
     let mut renderer = create_renderer(options, &known_peers, own.as_ref());
-    let source = HistorySource::Disk(directory.join("history").join(network.dir_name()));
+    let source = HistorySource::on_disk(&history_dir(directory), network);
     let mut stdout = Ok(());
     let queried =
         history_query::run_query(&source, network, &query, &mut renderer, now, &mut |out| {

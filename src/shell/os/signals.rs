@@ -1,36 +1,40 @@
-//! Signals as events of the loop.
+//! Delivers signals as readiness events of the event loop.
 use std::io;
 
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook_mio::v1_0::Signals as Source;
 
+/// A signal, by what the program does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT: Ctrl-C at a terminal that is not in raw mode, or a supervisor.
     Interrupt,
     /// SIGTERM: a supervisor ends the program.
     Terminate,
-    /// SIGHUP: the terminal is gone, or, without one, options are to be read again.
+    /// SIGHUP: the terminal is gone; without a terminal, a request to reload the options.
     HangUp,
     /// SIGWINCH: the terminal's size changed.
     Resize,
-    /// SIGCONT: the program was stopped, and others may have changed the terminal's modes.
+    /// SIGCONT: while the program was stopped, another may have changed the terminal's modes.
     Resume,
 }
 
+/// The signals this program handles, registered with the poll.
 pub struct Signals(Source);
 
 impl Signals {
+    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT; `token` becomes readable for them.
+    ///
     /// # Errors
-    /// The system refuses the pipe behind it.
+    /// The pipe to the signal handler can't be created or registered.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
         let mut source = Source::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Signals(source))
     }
 
-    /// Those that came since the last call.
+    /// The signals received since the last call.
     pub fn take_pending(&mut self) -> Vec<Signal> {
         let signal = |number| match number {
             SIGINT => Signal::Interrupt,

@@ -1,12 +1,15 @@
-//! Helper threads, all started in one place of the program: each kind of closure would bring its own copy of what starts a thread.
+//! Starts helper threads. All go through one function that is not inlined: a generic spawn would be
+//! compiled once for each closure and grow the binary.
 use std::io;
 use std::thread::Builder;
 
-/// Stack of a helper thread, in bytes; it is taken only as far as it is used.
+/// Stack of a helper thread, in bytes. The kernel backs only the pages that are touched.
 const STACK_BYTES: usize = 512 * 1024;
 
+/// Runs `work` in a detached thread of this name.
+///
 /// # Errors
-/// No thread can be had.
+/// The system can't start another thread.
 #[inline(never)]
 pub fn spawn_helper(name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let builder = Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);

@@ -1,4 +1,5 @@
 //! The event loop and the sources that it polls.
 pub mod event_loop;
 pub mod poll_sources;
+pub mod replication_state;
 pub mod start;

@@ -31,7 +31,7 @@ use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::renderer::Renderer;
 use crate::shell::state::identity_file::random_bytes;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
-use crate::shell::state::state_dir::{OpenedStateDir, StateDir};
+use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::store::Store;
@@ -163,7 +163,7 @@ fn open_store(
     rooms: &[Room],
     clean: bool,
 ) -> Result<(Store, OpenedFolders), Failure> {
-    let dir = state.directory().map(|dir| dir.join("history"));
+    let dir = state.directory().map(history_dir);
     let open = || {
         let mut store = match &dir {
             Some(dir) => Store::open(dir, network, own, clean, StoreLimits::default())?,

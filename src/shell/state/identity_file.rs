@@ -1,21 +1,33 @@
-//! The file `identity`: the own secret key, written whole or not at all, and never replaced.
+//! The file `identity`: the own secret key. It is written whole or not at all, and never replaced.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
 use crate::base::identity::{Identity, PeerId};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
+use crate::shell::os::file::PRIVATE_FILE_MODE;
 use crate::wire::secret::zeroize;
 
-/// First word of an identity file. Then come the secret and, as a check, the id, both in base32.
+const IDENTITY_FILE: &str = "identity";
+/// First word of an identity file. The secret and, as a check, the id follow, both in base32.
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
+/// Most bytes of the file that are read.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
+/// Spare capacity, so that reading to the end never reallocates.
+const SPARE_BYTES: usize = 64;
+/// Permission of group and others to read.
+const READABLE_BY_OTHERS: u32 = 0o044;
 
-/// 32 bytes of the kernel's randomness.
+/// The path of the identity in a state directory.
+pub fn identity_path(directory: &Path) -> PathBuf {
+    directory.join(IDENTITY_FILE)
+}
+
+/// 32 random bytes from the kernel.
 ///
 /// # Errors
 /// 1: the kernel gives none.
@@ -27,13 +39,13 @@ pub fn random_bytes() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-/// Of a regular file: may its group or the world read it?
+/// Whether group or others may read this file; false for a pipe or a device.
 pub fn is_readable_by_others(file: &File) -> bool {
     file.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o044 != 0)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
-/// An identity that is nowhere but in memory.
+/// A new identity that exists in memory only.
 ///
 /// # Errors
 /// 1: the kernel gives no randomness.
@@ -44,15 +56,15 @@ pub fn generate_identity() -> Result<Identity, Failure> {
     Ok(identity)
 }
 
-/// The identity of a directory; made if there is none. Warned of if others can read it.
+/// The identity of a state directory; a missing one is created. Warns if others can read it.
 ///
 /// # Errors
-/// 78: it can't be read or made, or is damaged; it is never replaced.
+/// 78: the file can't be read or created, or is damaged; it is never replaced.
 pub fn load_or_create_identity(
     directory: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<Identity, Failure> {
-    let path = directory.join("identity");
+    let path = identity_path(directory);
     if let Some(identity) = read_identity(&path, warnings)? {
         return Ok(identity);
     }
@@ -63,14 +75,14 @@ pub fn load_or_create_identity(
         ))
     };
     create_identity_file(directory, &path).map_err(bad)?;
-    // Read back: if two programs started at once, one of them made it, for both.
+    // Two programs may start at once: both use the file that one of them created.
     read_identity(&path, warnings)?.ok_or_else(|| bad(ErrorKind::NotFound.into()))
 }
 
-/// `None`: there is none.
+/// Reads an identity; `None` if the file is missing.
 ///
 /// # Errors
-/// 78: it can't be read, or is none.
+/// 78: the file is unreadable, damaged, not a regular file, or a dangling symbolic link.
 pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Identity>, Failure> {
     let bad = |why: &str| Failure::config(format!("identity file {}: {why}", path.display()));
     match fs::metadata(path) {
@@ -78,9 +90,9 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
         Ok(meta) if !meta.is_file() => return Err(bad("not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A link to a file that is away, on a stick perhaps, is not a first start. Anything else was made just now.
-            let link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
-            return if link {
+            // The link's target may be on a removable medium: creating a new identity would be wrong.
+            let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+            return if is_link {
                 Err(bad("a link that leads nowhere"))
             } else {
                 Ok(None)
@@ -95,7 +107,8 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
             path.display()
         ));
     }
-    let mut text = Vec::with_capacity(IDENTITY_FILE_MAX_BYTES as usize + 64);
+    // A growing buffer would leave copies of the secret in freed memory.
+    let mut text = Vec::with_capacity(IDENTITY_FILE_MAX_BYTES as usize + SPARE_BYTES);
     let read = file.take(IDENTITY_FILE_MAX_BYTES).read_to_end(&mut text);
     let identity = parse_identity(&text);
     zeroize(&mut text);
@@ -108,8 +121,8 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
 fn parse_identity(text: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.strip_suffix('\n')?.split(' ');
-    let (mark, secret, id) = (words.next()?, words.next()?, words.next()?);
-    if mark != IDENTITY_MAGIC || words.next().is_some() {
+    let (magic, secret, id) = (words.next()?, words.next()?, words.next()?);
+    if magic != IDENTITY_MAGIC || words.next().is_some() {
         return None;
     }
     let mut upper = secret.as_bytes().to_ascii_uppercase();
@@ -123,7 +136,8 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     identity.filter(|identity| Ok(identity.id()) == id.parse::<PeerId>())
 }
 
-/// Makes the file whole under another name first; an identity that is there by then stays.
+/// Writes the whole file under a random name, then links it to `path`; an identity that exists by
+/// then stays.
 fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -133,9 +147,9 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     secret.make_ascii_lowercase();
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-    let new = directory.join(format!("identity.{}", HEXLOWER.encode(&nonce)));
+    let draft = directory.join(format!("{IDENTITY_FILE}.{}", HEXLOWER.encode(&nonce)));
     let linked = write_new_file(
-        &new,
+        &draft,
         &[
             IDENTITY_MAGIC.as_bytes(),
             b" ",
@@ -145,9 +159,9 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
             b"\n",
         ],
     )
-    .and_then(|()| fs::hard_link(&new, path));
+    .and_then(|()| fs::hard_link(&draft, path));
     zeroize(&mut secret);
-    let removed = fs::remove_file(&new);
+    let removed = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return removed,
         other => other?,
@@ -156,11 +170,12 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// In parts: joining them would leave a copy of the secret in memory.
 fn write_new_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(PRIVATE_FILE_MODE)
         .open(path)?;
     for part in parts {
         file.write_all(part)?;

@@ -1,4 +1,8 @@
-//! The state directory and the identity in it.
+//! The state directory and the files in it, one module for each.
+pub mod clean_marker;
 pub mod identity_file;
+pub mod known_peers_file;
 pub mod network_keys;
+pub mod receipts_file;
+pub mod secret_file;
 pub mod state_dir;

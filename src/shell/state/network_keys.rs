@@ -3,7 +3,7 @@
 use crate::base::identity::NetworkTag;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
-use crate::shell::state::state_dir::read_secret;
+use crate::shell::state::secret_file::read_secret;
 use crate::wire::secret::NetworkKeys;
 
 /// `None`: the open network.

@@ -1,4 +1,5 @@
-//! The history of all joined rooms on disk, and what it may take there.
+//! The history of all open folders on disk, and the space it may take.
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,52 +10,60 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
-use crate::shell::store::folder;
+use crate::shell::os::file;
+use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
 use crate::shell::store::fsync::Fsync;
-use crate::shell::store::quota;
-use crate::shell::store::quota::{ReplicationState, StoreLimits};
+use crate::shell::store::quota::{AuthorUsage, EvictionRank, StoreLimits, bytes_over_quota};
+use crate::shell::store::recovery::VerifyMode;
+use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment;
+use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// The buffer for a line is given back beyond this size, in bytes.
+/// Capacity in bytes beyond which the line buffer is shrunk after a save.
 const SCRATCH_MAX_BYTES: usize = 128 * 1024;
-/// A full disk is taken for one again that has room when this much is free, in bytes.
+/// Free bytes from which on a disk that was full takes lines again.
 const FREE_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024;
 
+/// A store on disk.
 pub struct DiskStore {
-    /// The network's folder.
+    /// The network's directory.
     pub dir: PathBuf,
+    /// The network.
     pub network: NetworkTag,
     own_id: PeerId,
-    /// The last run ended well.
     was_clean_shutdown: bool,
     limits: StoreLimits,
-    /// Bytes that all rooms together may take.
+    /// Most bytes of all folders.
     total_max_bytes: u64,
-    /// Bytes of folders that are not open.
+    /// Bytes of the folders that are not open.
     closed_folders_bytes: u64,
     folders: SortedMap<FolderName, Folder>,
     fsync: Fsync,
+    /// The line that is saved; kept for its capacity.
     scratch: Vec<u8>,
-    /// The last write found no room.
+    /// Whether the last save failed for lack of space.
     is_out_of_space: bool,
 }
 
 impl DiskStore {
+    /// The history in `dir`, without an open folder. After an unclean end of the previous run,
+    /// opening a folder verifies signatures.
+    ///
     /// # Errors
-    /// A folder cannot be read.
+    /// A folder can't be read.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
-        own: PeerId,
-        clean: bool,
+        own_id: PeerId,
+        was_clean_shutdown: bool,
         limits: StoreLimits,
     ) -> io::Result<DiskStore> {
         let mut disk = DiskStore {
             dir: dir.join(network.dir_name()),
             network,
-            own_id: own,
-            was_clean_shutdown: clean,
+            own_id,
+            was_clean_shutdown,
             total_max_bytes: u64::MAX,
             closed_folders_bytes: 0,
             folders: SortedMap::new(),
@@ -67,85 +76,101 @@ impl DiskStore {
         Ok(disk)
     }
 
-    /// What is taken by others, and how much there may be in all.
+    /// Measures the folders and derives the total limit.
     fn measure_usage(&mut self) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            entries => Some(entries?),
-        };
-        let mut all = 0;
+        let entries = file::if_exists(fs::read_dir(&self.dir))?;
+        let mut used_bytes = 0;
         for entry in entries.into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
-                all += folder::folder_bytes(&path)?;
+                used_bytes += segment::folder_bytes(&path)?;
             }
         }
-        self.closed_folders_bytes = all;
+        self.closed_folders_bytes = used_bytes;
         self.total_max_bytes = match self.limits.total_bytes {
-            Some(total) => total,
-            // As if we were not there, so that it stays the same from start to start.
-            None => available_bytes(&self.dir).map_or(u64::MAX, |free| (free + all) / 2),
+            Some(total_bytes) => total_bytes,
+            // Our own bytes count as free, so that the limit is the same at every start.
+            None => available_bytes(&self.dir)
+                .map_or(u64::MAX, |free_bytes| (free_bytes + used_bytes) / 2),
         };
         Ok(())
     }
 
     fn open_folders_bytes(&self) -> u64 {
-        self.folders.values().map(|shelf| shelf.total_bytes).sum()
+        self.folders.values().map(|folder| folder.total_bytes).sum()
     }
 
-    pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
-        let dir = self.dir.join(folder.as_str());
-        let before = self
-            .folders
-            .remove(folder)
-            .map(|shelf| shelf.existed_before);
-        let had = match before {
+    fn folder_name(&self, log: &LogId) -> FolderName {
+        FolderName::for_log(&log.target, &log.author, &self.own_id)
+    }
+
+    /// Opens a folder and gives the ranges it stores. An open one is closed and read again.
+    ///
+    /// # Errors
+    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is no
+    /// error.
+    pub fn open_folder(&mut self, name: &FolderName) -> io::Result<Vec<LogRange>> {
+        let dir = self.dir.join(name.as_str());
+        let reopened = self.folders.remove(name);
+        let closed_bytes = match reopened {
             Some(_) => 0,
-            None => folder::folder_bytes(&dir)?,
+            None => segment::folder_bytes(&dir)?,
         };
-        // This run leaves the mark of its end when it ends.
-        let clean = self.was_clean_shutdown && before.is_none();
-        let (mut shelf, ranges) =
-            Folder::open(dir, folder, self.network, clean, self.limits.segment_bytes)?;
-        shelf.existed_before = before.unwrap_or(shelf.existed_before);
-        self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(had);
-        self.folders.insert(folder.clone(), shelf);
+        // The end of the previous run says nothing about the lines of this one.
+        let verify = if self.was_clean_shutdown && reopened.is_none() {
+            VerifyMode::ChainOnly
+        } else {
+            VerifyMode::ChainAndHeads
+        };
+        let segment_bytes = self.limits.segment_bytes;
+        let (mut folder, ranges) = Folder::open(dir, name, self.network, verify, segment_bytes)?;
+        if let Some(reopened) = reopened {
+            folder.existed_before = reopened.existed_before;
+        }
+        self.closed_folders_bytes = self.closed_folders_bytes.saturating_sub(closed_bytes);
+        self.folders.insert(name.clone(), folder);
         Ok(ranges)
     }
 
-    /// Rooms in which lines of our own wait for somebody to hold them.
+    /// The rooms with own lines that no other peer may store yet, open or not.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let waiting = entries.filter(|entry| folder::is_marked_unacknowledged(&entry.path()));
+        let marked = entries.filter(|entry| UnacknowledgedMarker::is_set_in(&entry.path()));
         let room = |name: &str| FolderName::parse(name)?.room();
-        waiting
+        marked
             .filter_map(|entry| entry.file_name().to_str().and_then(room))
             .collect()
     }
 
-    pub fn folder(&self, folder: &FolderName) -> Option<&Folder> {
-        self.folders.get(folder)
+    /// An open folder.
+    pub fn folder(&self, name: &FolderName) -> Option<&Folder> {
+        self.folders.get(name)
     }
 
-    pub fn save(
-        &mut self,
-        folder: &FolderName,
-        batch: &Batch,
-        local: LocalFields,
-    ) -> io::Result<()> {
-        let Some(shelf) = self.folders.get_mut(folder) else {
+    /// The open folder that stores a log.
+    pub fn folder_of_log(&self, log: &LogId) -> Option<&Folder> {
+        self.folders.get(&self.folder_name(log))
+    }
+
+    /// Appends a batch to its folder. All or nothing.
+    ///
+    /// # Errors
+    /// The folder is not open (`NotFound`), or the disk is full or broken.
+    pub fn save(&mut self, batch: &Batch, local: LocalFields) -> io::Result<()> {
+        let name = self.folder_name(&batch.log);
+        let Some(folder) = self.folders.get_mut(&name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         batch.write_stored(local, &mut self.scratch);
-        let (author, segment) = (batch.log.author, self.limits.segment_bytes);
-        let said = author == self.own_id && folder.room().is_some();
-        let noted = if said {
-            shelf.mark_unacknowledged()
+        let author = batch.log.author;
+        let marked = if author == self.own_id && name.room().is_some() {
+            folder.unacknowledged.set()
         } else {
             Ok(())
         };
-        let fsync = &mut self.fsync;
-        let saved = noted.and_then(|()| shelf.append(&self.scratch, author, segment, fsync));
+        let (segment_bytes, fsync) = (self.limits.segment_bytes, &mut self.fsync);
+        let saved =
+            marked.and_then(|()| folder.append(&self.scratch, author, segment_bytes, fsync));
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_MAX_BYTES);
         match &saved {
@@ -160,102 +185,96 @@ impl DiskStore {
         saved
     }
 
+    /// Records up to where this directory printed a folder.
+    ///
+    /// # Errors
+    /// The folder is not open (`NotFound`), or the disk is full or broken.
     pub fn set_printed_position(
         &mut self,
-        folder: &FolderName,
+        name: &FolderName,
         position: Position,
     ) -> io::Result<()> {
-        match self.folders.get_mut(folder) {
-            Some(shelf) => shelf.set_printed_position(position, &mut self.fsync),
+        match self.folders.get_mut(name) {
+            Some(folder) => folder.set_printed_position(position, &mut self.fsync),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<(LogId, u64)>> {
-        let due = |shelf: &Folder| {
-            let moved = shelf.quota_blocked_by.as_ref();
-            shelf.is_rotation_due()
-                || moved.is_some_and(|(log, last)| core.retention_floor(log) > *last)
+    /// Starts new segments and evicts: see [`crate::shell::store::store::Store::enforce_limits`].
+    ///
+    /// # Errors
+    /// The disk is full or broken, and nothing was evicted.
+    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<EvictedLog>> {
+        let is_due = |folder: &Folder| {
+            let is_unblocked = folder
+                .quota_block
+                .as_ref()
+                .is_some_and(|block| core.retention_floor(&block.log) > block.last_sequence);
+            folder.is_rotation_due() || is_unblocked
         };
-        if !self.folders.values().any(due) {
+        if !self.folders.values().any(is_due) {
             return Ok(Vec::new());
         }
         let mut over = self.bytes_over_quota(core);
-        let mut dropped = Vec::new();
+        let mut evicted = Vec::new();
         let mut result = Ok(());
-        for (folder, shelf) in self.folders.iter_mut() {
-            let due = due(shelf);
-            let over = over.remove(folder).unwrap_or_default();
-            if !due && over.is_empty() {
+        for (name, folder) in self.folders.iter_mut() {
+            let over = over.remove(name).unwrap_or_default();
+            if !is_due(folder) && over.is_empty() {
                 continue;
             }
-            let turn = Rotation {
-                folder,
+            let rotation = Rotation {
+                folder_name: name,
                 segment_bytes: self.limits.segment_bytes,
                 core,
             };
-            match turn.apply(shelf, over) {
-                Ok(mut lows) => {
-                    shelf.request_dir_sync(&mut self.fsync);
-                    dropped.append(&mut lows);
+            match rotation.apply(folder, over) {
+                Ok(mut logs) => {
+                    folder.request_dir_sync(&mut self.fsync);
+                    evicted.append(&mut logs);
                 }
                 Err(e) => {
-                    shelf.postpone_rotation();
+                    folder.postpone_rotation();
                     result = Err(e);
                 }
             }
         }
-        // What was dropped must be known whatever else failed: a later turn fails again and says so then.
-        if dropped.is_empty() {
+        // The core must learn of evictions even if another folder failed; a later turn retries
+        // that folder and reports its error.
+        if evicted.is_empty() {
             result?;
         }
-        Ok(dropped)
+        Ok(evicted)
     }
 
-    /// Bytes that each author has to lose in each room: what is over its own quota, and of what is over the total the unknown authors'
-    /// first, then the other authors', then our own; of the same kind the largest first.
     fn bytes_over_quota(
         &self,
         core: &dyn ReplicationState,
     ) -> SortedMap<FolderName, SortedMap<PeerId, u64>> {
-        let mut over: SortedMap<FolderName, SortedMap<PeerId, u64>> = SortedMap::new();
-        let mut rest = Vec::new();
-        let mut excess = (self.open_folders_bytes() + self.closed_folders_bytes)
-            .saturating_sub(self.total_max_bytes);
-        for (folder, shelf) in &self.folders {
-            for (author, bytes) in &shelf.author_bytes {
-                let own = *author == self.own_id;
-                let quota = if own {
-                    self.limits.own_bytes
+        let mut usages = Vec::new();
+        for (name, folder) in &self.folders {
+            for (author, bytes) in &folder.author_bytes {
+                let rank = if *author == self.own_id {
+                    EvictionRank::Own
+                } else if core.is_known(author) {
+                    EvictionRank::KnownAuthor
                 } else {
-                    self.limits.author_bytes
+                    EvictionRank::UnknownAuthor
                 };
-                let loses = bytes.saturating_sub(quota);
-                if loses > 0 {
-                    over.get_or_default(folder.clone()).insert(*author, loses);
-                    excess = excess.saturating_sub(loses);
-                }
-                let rank = if own {
-                    2
-                } else {
-                    u8::from(core.is_known(author))
-                };
-                rest.push((rank, u64::MAX - (bytes - loses), folder, *author));
+                usages.push(AuthorUsage {
+                    rank,
+                    bytes: Reverse(*bytes),
+                    folder: name,
+                    author: *author,
+                });
             }
         }
-        rest.sort_unstable();
-        for (_, order, folder, author) in rest {
-            let loses = excess.min(u64::MAX - order);
-            if loses == 0 {
-                break;
-            }
-            excess -= loses;
-            let authors = over.get_or_default(folder.clone());
-            *authors.get_or_default(author) += loses;
-        }
-        over
+        let used_bytes = self.open_folders_bytes() + self.closed_folders_bytes;
+        let excess_bytes = used_bytes.saturating_sub(self.total_max_bytes);
+        bytes_over_quota(usages, &self.limits, excess_bytes)
     }
 
+    /// Whether no own line can be stored: see [`crate::shell::store::store::Store::is_full`].
     pub fn is_full(&mut self) -> bool {
         if self.is_out_of_space
             && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)
@@ -266,23 +285,32 @@ impl DiskStore {
             || self
                 .folders
                 .values()
-                .any(|shelf| shelf.quota_blocked_by.is_some())
+                .any(|folder| folder.quota_block.is_some())
     }
 
+    /// Syncs all open folders and waits for the disk.
+    ///
+    /// # Errors
+    /// The disk reports an error.
     pub fn sync(&self) -> io::Result<()> {
         self.folders.values().try_for_each(Folder::sync)
     }
 
+    /// Ends cleanly: see [`crate::shell::store::store::Store::close`].
+    ///
+    /// # Errors
+    /// The disk is full or broken.
     pub fn close(&mut self, core: &dyn ReplicationState) -> io::Result<()> {
-        for (folder, shelf) in self.folders.iter_mut() {
-            shelf.write_checkpoint(core.frontier(folder))?;
-            if core.is_acknowledged(folder) {
-                shelf.clear_unacknowledged();
+        for (name, folder) in self.folders.iter_mut() {
+            folder.write_checkpoint(core.frontier(name))?;
+            if core.is_acknowledged(name) {
+                folder.unacknowledged.clear();
             }
         }
         self.sync()
     }
 
+    /// Whether a sync in the background failed since the last call.
     pub fn take_sync_failed(&self) -> bool {
         self.fsync.take_failed()
     }
@@ -292,86 +320,4 @@ impl DiskStore {
 fn available_bytes(dir: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
-}
-
-/// One folder's change of segments.
-struct Rotation<'a> {
-    folder: &'a FolderName,
-    segment_bytes: u64,
-    core: &'a dyn ReplicationState,
-}
-
-impl Rotation<'_> {
-    /// First the new segment, which says what will be gone, then the old ones: a death between them leaves lines that nobody counts on.
-    fn apply(
-        &self,
-        shelf: &mut Folder,
-        over: SortedMap<PeerId, u64>,
-    ) -> io::Result<Vec<(LogId, u64)>> {
-        let plan = self.plan_eviction(shelf, over)?;
-        shelf.quota_blocked_by = plan.blocked_by;
-        if !shelf.is_rotation_due() && plan.first_kept.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut ranges = self.core.frontier(self.folder);
-        for range in &mut ranges {
-            if let Some(low) = plan.first_kept.get(&range.log) {
-                range.evict_below(*low);
-            }
-        }
-        let authors = shelf.author_bytes.clone();
-        for (author, bytes) in &plan.freed_bytes {
-            if let Some(size) = shelf.author_bytes.get_mut(author) {
-                *size = size.saturating_sub(*bytes);
-            }
-        }
-        shelf.author_bytes.retain(|_, bytes| *bytes > 0);
-        if let Err(e) = shelf.start_segment(&ranges, self.segment_bytes) {
-            shelf.author_bytes = authors;
-            return Err(e);
-        }
-        for (number, all) in plan.affected_segments {
-            let path = segment::path(&shelf.dir, number);
-            let old = path.metadata().map_or(0, |meta| meta.len());
-            let left = if all {
-                fs::remove_file(&path).map(|()| 0)
-            } else {
-                quota::rewrite_segment(&shelf.dir, number, &plan.first_kept)
-            };
-            // One that cannot be rewritten keeps lines that are no longer counted as held; they do no harm but to the space they take.
-            if let Ok(new) = left {
-                shelf.total_bytes = (shelf.total_bytes + new).saturating_sub(old);
-                if new == 0 {
-                    shelf.segment_numbers.retain(|n| *n != number);
-                }
-            }
-        }
-        Ok(plan.first_kept.into_iter().collect())
-    }
-
-    fn plan_eviction(
-        &self,
-        shelf: &mut Folder,
-        over: SortedMap<PeerId, u64>,
-    ) -> io::Result<quota::EvictionPlan> {
-        if over.is_empty() {
-            return Ok(quota::EvictionPlan::default());
-        }
-        let oldest = |author| shelf.first_segments.get(author).copied().unwrap_or(0);
-        let first = over.keys().map(oldest).min().unwrap_or(0);
-        let first = shelf
-            .segment_numbers
-            .partition_point(|number| *number < first);
-        let authors: Vec<PeerId> = over.keys().copied().collect();
-        let floor = |log: &LogId| self.core.retention_floor(log);
-        let plan = quota::plan_eviction(&shelf.dir, &shelf.segment_numbers[first..], over, &floor)?;
-        if plan.blocked_by.is_none() {
-            for author in authors {
-                shelf
-                    .first_segments
-                    .insert(author, plan.last_scanned_segment);
-            }
-        }
-        Ok(plan)
-    }
 }

@@ -1,4 +1,5 @@
-//! The thread that brings to the medium what the loop wrote: five seconds after the first change, and asleep while nothing changes.
+//! Syncs written files in a helper thread: at most five seconds after the first write, and asleep
+//! while nothing is written.
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,20 +7,24 @@ use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
 
-/// What a power cut may take at most.
+/// How much of the latest writes a power cut may take.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
-/// Files waiting at a time; with more, the delay is cut short.
+/// Most files that wait at a time; when they are reached, the delay is cut short.
 const PENDING_FILES_MAX: usize = 64;
+
+/// Whether a sync of one file is requested and has not begun.
+#[derive(Clone, Default)]
+pub struct SyncPending(Arc<AtomicBool>);
 
 struct SyncRequest {
     file: File,
-    pending: Arc<AtomicBool>,
+    pending: SyncPending,
 }
 
 #[derive(Default)]
 struct SyncQueue {
     requests: Vec<SyncRequest>,
-    /// No more will come.
+    /// No further request will come.
     is_closed: bool,
 }
 
@@ -36,7 +41,7 @@ impl Shared {
     }
 }
 
-/// The loop's side.
+/// The event loop's handle on the helper thread, which the first request starts.
 #[derive(Default)]
 pub struct Fsync {
     shared: Arc<Shared>,
@@ -44,36 +49,37 @@ pub struct Fsync {
 }
 
 impl Fsync {
-    /// Something was written to the file. `pending` says that this is known already, and is cleared before the file is synced.
-    /// Never blocks: if the helper is behind, the next change asks again.
-    pub fn request_sync(&mut self, file: &File, pending: &Arc<AtomicBool>) {
-        if pending.swap(true, Ordering::AcqRel) {
+    /// Requests a sync of a file that was written. Does nothing if one is `pending`, a flag that is
+    /// cleared before the sync begins. Never blocks: if too many files wait, the file's next write
+    /// requests again.
+    pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
+        if pending.0.swap(true, Ordering::AcqRel) {
             return;
         }
         self.is_running = self.is_running || spawn_sync_thread(Arc::clone(&self.shared));
         if !self.is_running || !self.enqueue(file, pending) {
-            pending.store(false, Ordering::Release);
+            pending.0.store(false, Ordering::Release);
         }
     }
 
-    fn enqueue(&self, file: &File, pending: &Arc<AtomicBool>) -> bool {
-        let mut waiting = self.shared.lock();
-        let Some(file) = (waiting.requests.len() < PENDING_FILES_MAX)
+    fn enqueue(&self, file: &File, pending: &SyncPending) -> bool {
+        let mut queue = self.shared.lock();
+        let Some(file) = (queue.requests.len() < PENDING_FILES_MAX)
             .then(|| file.try_clone().ok())
             .flatten()
         else {
             return false;
         };
-        let pending = Arc::clone(pending);
-        waiting.requests.push(SyncRequest { file, pending });
-        // Between the first and the last that it takes it sleeps.
-        if [1, PENDING_FILES_MAX].contains(&waiting.requests.len()) {
+        let pending = pending.clone();
+        queue.requests.push(SyncRequest { file, pending });
+        // The first request starts the delay and the last ends it; the thread sleeps in between.
+        if [1, PENDING_FILES_MAX].contains(&queue.requests.len()) {
             self.shared.wakeup.notify_one();
         }
         true
     }
 
-    /// Did the medium refuse something since this was last asked?
+    /// Whether a sync failed since the last call.
     pub fn take_failed(&self) -> bool {
         self.shared.failed.swap(false, Ordering::Relaxed)
     }
@@ -86,35 +92,35 @@ impl Drop for Fsync {
     }
 }
 
-/// False if no thread can be had: then only the end syncs.
+/// False if the system starts no thread: then files are synced at a clean end only.
 fn spawn_sync_thread(shared: Arc<Shared>) -> bool {
     thread::spawn_helper("fsync", Box::new(move || sync_loop(&shared))).is_ok()
 }
 
 fn sync_loop(shared: &Shared) {
     loop {
-        let batch = {
-            let idle = |waiting: &mut SyncQueue| waiting.requests.is_empty() && !waiting.is_closed;
-            let waiting = shared.wakeup.wait_while(shared.lock(), idle);
-            let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-            let due = Instant::now() + SYNC_DELAY;
-            while !waiting.is_closed && waiting.requests.len() < PENDING_FILES_MAX {
-                let left = due.saturating_duration_since(Instant::now());
+        let requests = {
+            let is_idle = |queue: &mut SyncQueue| queue.requests.is_empty() && !queue.is_closed;
+            let queue = shared.wakeup.wait_while(shared.lock(), is_idle);
+            let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
+            let deadline = Instant::now() + SYNC_DELAY;
+            while !queue.is_closed && queue.requests.len() < PENDING_FILES_MAX {
+                let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
                 }
-                waiting = match shared.wakeup.wait_timeout(waiting, left) {
-                    Ok((waiting, _)) => waiting,
+                queue = match shared.wakeup.wait_timeout(queue, left) {
+                    Ok((queue, _)) => queue,
                     Err(poisoned) => poisoned.into_inner().0,
                 };
             }
-            if waiting.requests.is_empty() {
+            if queue.requests.is_empty() {
                 return;
             }
-            std::mem::take(&mut waiting.requests)
+            std::mem::take(&mut queue.requests)
         };
-        for SyncRequest { file, pending } in batch {
-            pending.store(false, Ordering::Release);
+        for SyncRequest { file, pending } in requests {
+            pending.0.store(false, Ordering::Release);
             if file.sync_data().is_err() {
                 shared.failed.store(true, Ordering::Relaxed);
             }

@@ -1,4 +1,4 @@
-//! The history of a program that leaves no trace: in memory, and little of it.
+//! The history of a program that leaves no trace on disk: a bounded number of bytes in memory.
 use std::collections::BTreeMap;
 use std::io;
 
@@ -8,45 +8,60 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
-use crate::shell::store::quota::ReplicationState;
-use crate::shell::store::recovery::{empty_range_before, extend_range};
+use crate::shell::store::eviction::EvictedLog;
+use crate::shell::store::log_collector::LogCollector;
+use crate::shell::store::replication_state::ReplicationState;
 
-/// One batch as it would stand in a file.
+/// An eviction frees this part of the limit beyond what it must, so that not every turn evicts.
+const EVICTION_SLACK_DIVISOR: usize = 8;
+/// Capacity reserved for the local fields of a stored batch.
+const LOCAL_FIELDS_BYTES: usize = 128;
+
+/// One batch.
 struct Record {
     log: LogId,
-    /// Its last line.
     last_sequence: u64,
+    /// The line as a segment would have it, without its end.
     line: Box<[u8]>,
 }
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// By number of arrival.
+    /// By order of arrival.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
-    /// It was joined before, in this run.
+    /// Whether it was opened a second time in this run.
     existed_before: bool,
     printed_position: Option<Position>,
 }
 
+/// Whose batches an eviction takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EvictedAuthors {
+    Others,
+    Own,
+}
+
+/// A store in memory.
 pub struct MemoryStore {
+    /// The network.
     pub network: NetworkTag,
     own_id: PeerId,
     limit_bytes: usize,
     total_bytes: usize,
     own_bytes: usize,
-    /// Of all rooms together: the number of the next batch.
+    /// The number of the next batch, counted over all folders.
     next_number: u64,
     folders: SortedMap<FolderName, MemoryFolder>,
 }
 
 impl MemoryStore {
-    /// `limit`: bytes kept of all rooms together.
-    pub fn new(own: PeerId, network: NetworkTag, limit: usize) -> MemoryStore {
+    /// An empty store for at most `limit_bytes` in all folders together.
+    pub fn new(own_id: PeerId, network: NetworkTag, limit_bytes: usize) -> MemoryStore {
         MemoryStore {
             network,
-            own_id: own,
-            limit_bytes: limit,
+            own_id,
+            limit_bytes,
             total_bytes: 0,
             own_bytes: 0,
             next_number: 0,
@@ -54,188 +69,194 @@ impl MemoryStore {
         }
     }
 
-    pub fn open_folder(&mut self, folder: &FolderName) -> Vec<LogRange> {
-        match self.folders.get_mut(folder) {
-            Some(pile) => {
-                pile.existed_before = true;
-                pile.ranges.values().cloned().collect()
+    fn folder_name(&self, log: &LogId) -> FolderName {
+        FolderName::for_log(&log.target, &log.author, &self.own_id)
+    }
+
+    /// Opens a folder and gives the ranges it stores, if it was open before.
+    pub fn open_folder(&mut self, name: &FolderName) -> Vec<LogRange> {
+        match self.folders.get_mut(name) {
+            Some(folder) => {
+                folder.existed_before = true;
+                folder.ranges.values().cloned().collect()
             }
             None => {
-                self.folders.insert(folder.clone(), MemoryFolder::default());
+                self.folders.insert(name.clone(), MemoryFolder::default());
                 Vec::new()
             }
         }
     }
 
-    pub fn existed_before(&self, folder: &FolderName) -> bool {
+    /// Whether the folder was opened earlier in this run.
+    pub fn existed_before(&self, name: &FolderName) -> bool {
         self.folders
-            .get(folder)
-            .is_some_and(|pile| pile.existed_before)
+            .get(name)
+            .is_some_and(|folder| folder.existed_before)
     }
 
-    pub fn save(
-        &mut self,
-        folder: &FolderName,
-        batch: &Batch,
-        local: LocalFields,
-    ) -> io::Result<()> {
-        let Some(pile) = self.folders.get_mut(folder) else {
+    /// Appends a batch to its folder.
+    ///
+    /// # Errors
+    /// The folder is not open (`NotFound`).
+    pub fn save(&mut self, batch: &Batch, local: LocalFields) -> io::Result<()> {
+        let name = self.folder_name(&batch.log);
+        let Some(folder) = self.folders.get_mut(&name) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let mut line = Vec::with_capacity(batch.as_bytes().len() + 128);
+        let mut line = Vec::with_capacity(batch.as_bytes().len() + LOCAL_FIELDS_BYTES);
         batch.write_stored(local, &mut line);
-        // What is kept is a line without its end.
+        // The end of line.
         line.pop();
         self.total_bytes += line.len();
         if batch.log.author == self.own_id {
             self.own_bytes += line.len();
         }
-        let log = batch.log.clone();
-        let range = pile
+        let range = folder
             .ranges
-            .get_or_insert_with(log, || empty_range_before(batch));
-        extend_range(range, batch);
-        let entry = Record {
+            .get_or_insert_with(batch.log.clone(), || LogRange::empty_before(batch));
+        range.extend(batch);
+        let record = Record {
             log: batch.log.clone(),
             last_sequence: batch.last_sequence(),
             line: line.into_boxed_slice(),
         };
-        pile.records.insert(self.next_number, entry);
+        folder.records.insert(self.next_number, record);
         self.next_number += 1;
         Ok(())
     }
 
-    /// Over the limit the oldest foreign batches go, then the oldest own ones that nobody lacks, and an eighth more, so that it isn't done every turn.
-    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<(LogId, u64)> {
-        let mut lows: SortedMap<LogId, u64> = SortedMap::new();
+    /// Evicts, over the limit, the oldest batches of others, then the oldest of our own that no
+    /// peer lacks.
+    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<EvictedLog> {
+        let mut first_kept: SortedMap<LogId, u64> = SortedMap::new();
         if self.total_bytes > self.limit_bytes {
-            let goal = self.limit_bytes - self.limit_bytes / 8;
-            self.evict_down_to(goal, false, core, &mut lows);
-            self.evict_down_to(goal, true, core, &mut lows);
+            let goal_bytes = self.limit_bytes - self.limit_bytes / EVICTION_SLACK_DIVISOR;
+            for authors in [EvictedAuthors::Others, EvictedAuthors::Own] {
+                self.evict_down_to(goal_bytes, authors, core, &mut first_kept);
+            }
         }
-        lows.into_iter().collect()
+        first_kept
+            .into_iter()
+            .map(|(log, first_kept)| EvictedLog { log, first_kept })
+            .collect()
     }
 
     fn evict_down_to(
         &mut self,
-        goal: usize,
-        own: bool,
+        goal_bytes: usize,
+        authors: EvictedAuthors,
         core: &dyn ReplicationState,
-        lows: &mut SortedMap<LogId, u64>,
+        first_kept: &mut SortedMap<LogId, u64>,
     ) {
+        let evicts_own = authors == EvictedAuthors::Own;
         let mut candidates: Vec<(u64, &FolderName, &Record)> = Vec::new();
-        for (folder, pile) in &self.folders {
-            let entries = pile.records.iter();
-            let theirs = entries.filter(|(_, entry)| (entry.log.author == self.own_id) == own);
-            candidates.extend(theirs.map(|(number, entry)| (*number, folder, entry)));
+        for (name, folder) in &self.folders {
+            let records = folder.records.iter();
+            let records =
+                records.filter(|(_, record)| (record.log.author == self.own_id) == evicts_own);
+            candidates.extend(records.map(|(number, record)| (*number, name, record)));
         }
         candidates.sort_unstable_by_key(|(number, _, _)| *number);
         let mut floors: SortedMap<LogId, u64> = SortedMap::new();
-        let (mut over, mut gone) = (self.total_bytes.saturating_sub(goal), Vec::new());
-        for (number, folder, entry) in candidates {
-            if over == 0 {
+        let mut over_bytes = self.total_bytes.saturating_sub(goal_bytes);
+        let mut evicted = Vec::new();
+        for (number, name, record) in candidates {
+            if over_bytes == 0 {
                 break;
             }
-            let floor = || {
-                if own {
-                    core.retention_floor(&entry.log)
-                } else {
-                    u64::MAX
-                }
+            let floor = || match authors {
+                EvictedAuthors::Own => core.retention_floor(&record.log),
+                EvictedAuthors::Others => u64::MAX,
             };
-            if entry.last_sequence >= *floors.get_or_insert_with(entry.log.clone(), floor) {
+            if record.last_sequence >= *floors.get_or_insert_with(record.log.clone(), floor) {
                 continue;
             }
-            let low = lows.get_or_default(entry.log.clone());
-            *low = (*low).max(entry.last_sequence + 1);
-            over = over.saturating_sub(entry.line.len());
-            gone.push((number, folder.clone()));
+            let first_kept = first_kept.get_or_default(record.log.clone());
+            *first_kept = (*first_kept).max(record.last_sequence + 1);
+            over_bytes = over_bytes.saturating_sub(record.line.len());
+            evicted.push((number, name.clone()));
         }
-        for (number, folder) in gone {
-            let Some(pile) = self.folders.get_mut(&folder) else {
+        for (number, name) in evicted {
+            let Some(folder) = self.folders.get_mut(&name) else {
                 continue;
             };
-            if let Some(entry) = pile.records.remove(&number) {
-                if let Some(range) = pile.ranges.get_mut(&entry.log) {
-                    range.evict_below(entry.last_sequence + 1);
+            if let Some(record) = folder.records.remove(&number) {
+                if let Some(range) = folder.ranges.get_mut(&record.log) {
+                    range.evict_below(record.last_sequence + 1);
                 }
-                self.total_bytes -= entry.line.len();
-                self.own_bytes -= if own { entry.line.len() } else { 0 };
+                self.total_bytes -= record.line.len();
+                if evicts_own {
+                    self.own_bytes -= record.line.len();
+                }
             }
         }
     }
 
+    /// Whether our own batches alone exceed the limit.
     pub fn is_full(&self) -> bool {
         self.own_bytes > self.limit_bytes
     }
 
+    /// Reads batches of one log: see [`crate::shell::store::store::Store::load`].
     pub fn load(
         &self,
         log: &LogId,
-        mut from: u64,
+        from: u64,
         at: &mut Option<Position>,
-        budget: usize,
+        budget_bytes: usize,
     ) -> Vec<Batch> {
-        let mut batches = Vec::new();
         let next = at.get_or_insert_default();
-        let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
-        let pile = self.folders.get(&folder);
-        let mut taken = 0;
+        let folder = self.folders.get(&self.folder_name(log));
+        let mut collector = LogCollector::new(log, from, budget_bytes);
         let first = next.offset;
-        // As on disk: what stands before lines that filled a hole later.
-        let (mut beyond, mut back) = (u64::MAX, None);
-        for (number, entry) in pile.iter().flat_map(|p| p.records.range(first..)) {
+        for (number, record) in folder.iter().flat_map(|f| f.records.range(first..)) {
             next.offset = number + 1;
-            if entry.log != *log || entry.last_sequence < from {
+            if !collector.is_wanted(&record.log, record.last_sequence) {
                 continue;
             }
-            let Ok((batch, _)) = Batch::parse_stored(&entry.line, &self.network) else {
-                continue;
+            let position = Position {
+                offset: *number,
+                ..*next
             };
-            if batch.sequence > from {
-                beyond = beyond.min(batch.sequence);
-                back = back.or(Some(*number));
-                continue;
-            }
-            from = entry.last_sequence + 1;
-            taken += entry.line.len();
-            batches.push(batch);
-            if taken >= budget || from >= beyond {
+            if let Ok((batch, _)) = Batch::parse_stored(&record.line, &self.network)
+                && !collector.add(batch, position)
+            {
                 break;
             }
         }
-        if let Some(back) = back {
-            next.offset = back;
-            if batches.is_empty() {
-                return self.load(log, beyond, at, budget);
-            }
+        if let Some(resume_at) = collector.resume_at() {
+            *next = resume_at;
         }
-        batches
+        match collector.sequence_above_gap() {
+            Some(from) => self.load(log, from, at, budget_bytes),
+            None => collector.into_batches(),
+        }
     }
 
+    /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.
     pub fn read_from(
         &self,
-        folder: &FolderName,
+        name: &FolderName,
         at: &mut Position,
-        budget: usize,
+        budget_bytes: usize,
     ) -> Vec<StoredBatch> {
         let mut batches = Vec::new();
-        let mut taken = 0;
-        let pile = self.folders.get(folder);
+        let mut read_bytes = 0;
+        let folder = self.folders.get(name);
         let first = at.offset;
-        for (number, entry) in pile.iter().flat_map(|p| p.records.range(first..)) {
-            if taken >= budget {
+        for (number, record) in folder.iter().flat_map(|f| f.records.range(first..)) {
+            if read_bytes >= budget_bytes {
                 break;
             }
             at.offset = number + 1;
-            if let Ok((batch, local)) = Batch::parse_stored(&entry.line, &self.network) {
-                taken += entry.line.len();
-                let at = Position {
+            if let Ok((batch, local)) = Batch::parse_stored(&record.line, &self.network) {
+                read_bytes += record.line.len();
+                let position = Position {
                     offset: *number,
                     ..*at
                 };
                 batches.push(StoredBatch {
-                    position: at,
+                    position,
                     batch,
                     local,
                 });
@@ -244,22 +265,26 @@ impl MemoryStore {
         batches
     }
 
+    /// The names of all folders that were opened.
     pub fn folders(&self) -> impl Iterator<Item = &FolderName> {
         self.folders.keys()
     }
 
-    /// What is kept in a folder, in order of arrival: lines without their ends.
-    pub fn records(&self, folder: &FolderName) -> impl Iterator<Item = (u64, &[u8])> {
-        let pile = self.folders.get(folder).into_iter();
-        pile.flat_map(|pile| pile.records.iter())
-            .map(|(number, entry)| (*number, &*entry.line))
+    /// A folder's records in order of arrival: number, and line without its end.
+    pub fn records(&self, name: &FolderName) -> impl Iterator<Item = (u64, &[u8])> {
+        let folder = self.folders.get(name).into_iter();
+        folder
+            .flat_map(|folder| folder.records.iter())
+            .map(|(number, record)| (*number, &*record.line))
     }
 
-    pub fn record(&self, folder: &FolderName, number: u64) -> Option<&[u8]> {
-        let entry = self.folders.get(folder)?.records.get(&number)?;
-        Some(&entry.line)
+    /// The line of one record, without its end.
+    pub fn record(&self, name: &FolderName, number: u64) -> Option<&[u8]> {
+        let record = self.folders.get(name)?.records.get(&number)?;
+        Some(&record.line)
     }
 
+    /// The position after everything stored, in any folder.
     pub fn end(&self) -> Position {
         Position {
             offset: self.next_number,
@@ -267,13 +292,15 @@ impl MemoryStore {
         }
     }
 
-    pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
-        self.folders.get(folder)?.printed_position
+    /// Up to where the folder was printed; `None` if it never was.
+    pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
+        self.folders.get(name)?.printed_position
     }
 
-    pub fn set_printed_position(&mut self, folder: &FolderName, position: Position) {
-        if let Some(pile) = self.folders.get_mut(folder) {
-            pile.printed_position = Some(position);
+    /// Records up to where the folder was printed.
+    pub fn set_printed_position(&mut self, name: &FolderName, position: Position) {
+        if let Some(folder) = self.folders.get_mut(name) {
+            folder.printed_position = Some(position);
         }
     }
 }

@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::identity::NetworkTag;
+use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::table::{SortedMap, SortedSet};
-use crate::shell::store::recovery::VerifyingKeyCache;
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
+use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
 /// Files that are open at a time.
 const OPEN_FILES_MAX: usize = 32;
@@ -21,7 +21,7 @@ const OPEN_FILES_MAX: usize = 32;
 struct SortKey([u8; KEY_BYTES]);
 
 const SENDER_OFFSET: usize = 8;
-const INCARNATION_OFFSET: usize = SENDER_OFFSET + 52;
+const INCARNATION_OFFSET: usize = SENDER_OFFSET + PeerId::TEXT_BYTES;
 const SEQUENCE_OFFSET: usize = INCARNATION_OFFSET + 8;
 const ROOM_OFFSET: usize = SEQUENCE_OFFSET + 8;
 const KEY_BYTES: usize = ROOM_OFFSET + 8;
@@ -267,7 +267,7 @@ impl<'a> Merge<'a> {
         };
         let of_room = folder.room();
         let doubtful = self.source.is_unverified();
-        let mut heads: SortedMap<LogId, Batch> = SortedMap::new();
+        let mut chains = ChainVerifier::default();
         self.source
             .for_each_line(folder, summary.segment_number, &mut |at, line| {
                 let Ok((batch, _)) = Batch::parse_stored(line, &self.network) else {
@@ -288,18 +288,11 @@ impl<'a> Merge<'a> {
                         length,
                     },
                 );
-                if !doubtful {
-                    return;
+                if doubtful {
+                    sound &= chains.add(batch, &mut self.keys);
                 }
-                let (sequence, previous) = (batch.sequence, batch.previous);
-                let before = heads.insert(batch.log.clone(), batch);
-                let skipped = before.filter(|before| {
-                    before.last_sequence() + 1 != sequence || previous != Some(before.hash)
-                });
-                sound &= skipped.is_none_or(|before| self.keys.verify(&before));
             })?;
-        // As at a start: a batch that the next one names holds if that one does, so one signature of each log covers all.
-        if !(sound && heads.values().all(|batch| self.keys.verify(batch))) {
+        if !(sound && chains.verify_ends(&mut self.keys)) {
             entries = self.retain_verified(segment, entries)?;
         }
         if let Some(last) = &self.last_key {

@@ -1,4 +1,4 @@
-//! The history as one reads it beside the program that writes it: whole lines, up to where that program says it goes.
+//! The history of another running program, read from its files up to the end that it reports.
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -6,84 +6,89 @@ use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
-use crate::shell::store::folder;
+use crate::shell::store::printed_position::PrintedPosition;
 use crate::shell::store::segment;
+use crate::shell::store::segment_reader::{read_segments, resolve_position};
 
-/// One room's history.
 struct ReadOnlyFolder {
+    /// The end of the folder, as the writing program reported it last.
     end: Position,
-    printed_position: Option<Position>,
+    printed_position: PrintedPosition,
 }
 
+/// The folders that an IPC client reads.
 pub struct ReadOnlyStore {
-    /// The network's folder.
+    /// The network's directory.
     pub dir: PathBuf,
+    /// The network.
     pub network: NetworkTag,
-    /// The program that writes prints nothing: how far it is printed is noted here.
+    /// Whether the printed position is written here, since the running program prints nothing.
     records_printed: bool,
     folders: SortedMap<FolderName, ReadOnlyFolder>,
 }
 
 impl ReadOnlyStore {
-    pub fn new(dir: &Path, network: NetworkTag, notes: bool) -> ReadOnlyStore {
+    /// The history in `dir`, without an open folder.
+    pub fn new(dir: &Path, network: NetworkTag, records_printed: bool) -> ReadOnlyStore {
         ReadOnlyStore {
             dir: dir.join(network.dir_name()),
             network,
-            records_printed: notes,
+            records_printed,
             folders: SortedMap::new(),
         }
     }
 
-    fn folder_path(&self, part: &FolderName) -> PathBuf {
-        self.dir.join(part.as_str())
+    fn folder_path(&self, name: &FolderName) -> PathBuf {
+        self.dir.join(name.as_str())
     }
 
-    /// The room's history goes as far as this now.
-    pub fn set_end(&mut self, part: &FolderName, end: Position) {
-        if let Some(seen) = self.folders.get_mut(part) {
-            seen.end = end;
+    /// Moves the end of an open folder.
+    pub fn set_end(&mut self, name: &FolderName, end: Position) {
+        if let Some(folder) = self.folders.get_mut(name) {
+            folder.end = end;
         }
     }
 
-    /// The room stands open.
-    pub fn open_folder(&mut self, part: &FolderName, end: Position) {
-        // What the other program prints is not printed once more; a note that cannot be read is as if nothing was.
-        let printed = match self.records_printed {
-            true => folder::read_printed_position(&self.folder_path(part)).unwrap_or_default(),
-            false => Some(end),
+    /// Opens a folder that goes up to `end`.
+    pub fn open_folder(&mut self, name: &FolderName, end: Position) {
+        let dir = self.folder_path(name);
+        let printed_position = if self.records_printed {
+            // An unreadable file counts as a folder that was never printed.
+            PrintedPosition::load(&dir).unwrap_or_else(|_| PrintedPosition::new(&dir, None))
+        } else {
+            // The running program printed everything so far.
+            PrintedPosition::new(&dir, Some(end))
         };
-        self.folders.insert(
-            part.clone(),
-            ReadOnlyFolder {
-                end,
-                printed_position: printed,
-            },
-        );
+        let folder = ReadOnlyFolder {
+            end,
+            printed_position,
+        };
+        self.folders.insert(name.clone(), folder);
     }
 
-    pub fn end(&self, part: &FolderName) -> Position {
+    /// The end of a folder; the beginning if the folder is not open.
+    pub fn end(&self, name: &FolderName) -> Position {
         self.folders
-            .get(part)
-            .map_or_else(Position::default, |seen| seen.end)
+            .get(name)
+            .map_or_else(Position::default, |folder| folder.end)
     }
 
-    pub fn printed_position(&self, part: &FolderName) -> Option<Position> {
-        self.folders.get(part)?.printed_position
+    /// Up to where the folder was printed; `None` if it never was.
+    pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
+        self.folders.get(name)?.printed_position.get()
     }
 
+    /// Records up to where the folder was printed, unless the running program does.
+    ///
     /// # Errors
     /// The disk is full or broken.
     pub fn set_printed_position(
         &mut self,
-        part: &FolderName,
+        name: &FolderName,
         position: Position,
     ) -> io::Result<()> {
-        let folder = self.folder_path(part);
-        match self.folders.get_mut(part) {
-            Some(seen) if self.records_printed && seen.printed_position != Some(position) => {
-                seen.printed_position = Some(position);
-                folder::write_printed_position(&folder::open_printed_file(&folder)?, position)
-            }
+        match self.folders.get_mut(name) {
+            Some(folder) if self.records_printed => folder.printed_position.set(position).map(drop),
             _ => Ok(()),
         }
     }
@@ -91,27 +96,26 @@ impl ReadOnlyStore {
     /// The numbers of a folder's segments, upwards.
     ///
     /// # Errors
-    /// The folder cannot be read.
-    pub fn segment_numbers(&self, part: &FolderName) -> io::Result<Vec<u64>> {
-        let files = segment::list(&self.folder_path(part))?;
-        Ok(files.into_iter().map(|(number, _)| number).collect())
+    /// The folder can't be read.
+    pub fn segment_numbers(&self, name: &FolderName) -> io::Result<Vec<u64>> {
+        segment::list_numbers(&self.folder_path(name))
     }
 
+    /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.
+    ///
     /// # Errors
-    /// As `Store::read_on`.
+    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
     pub fn read_from(
         &self,
-        part: &FolderName,
+        name: &FolderName,
         at: &mut Position,
-        budget: usize,
+        budget_bytes: usize,
     ) -> io::Result<Vec<StoredBatch>> {
-        let dir = self.folder_path(part);
-        let segments = self.segment_numbers(part)?;
-        let index = segments.partition_point(|n| *n < at.segment);
-        let offset = match segments.get(index) {
-            Some(number) if *number == at.segment => at.offset,
-            _ => 0,
-        };
-        folder::read_segments(&dir, &self.network, &segments, (index, offset), at, budget)
+        let dir = self.folder_path(name);
+        let numbers = self.segment_numbers(name)?;
+        match resolve_position(&numbers, *at) {
+            Some(start) => read_segments(&dir, &self.network, &numbers, start, at, budget_bytes),
+            None => Ok(Vec::new()),
+        }
     }
 }

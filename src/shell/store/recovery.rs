@@ -1,101 +1,90 @@
-//! What a room's history holds, at start: the last frontier line is believed, what follows it is checked, and what does not hold is cut off.
+//! Recovers what a folder stores at start: takes the last frontier line as true, verifies the
+//! batches after it, and cuts the last segment back to the last valid batch.
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
-
-use ed25519_dalek::VerifyingKey;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::shell::os::file;
+use crate::shell::store::frontier::{FRONTIER_PREFIX, Frontier};
 use crate::shell::store::segment;
-use crate::shell::store::segment::{Frontier, SegmentReader};
+use crate::shell::store::segment::SegmentFile;
+use crate::shell::store::segment_reader::SegmentReader;
+use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// What a room was found to hold.
+/// What a folder stores.
 #[derive(Default)]
 pub struct Recovered {
-    /// Numbers, upwards.
+    /// The segments' numbers, upwards.
     pub segment_numbers: Vec<u64>,
     /// Bytes of all segments.
     pub total_bytes: u64,
     /// Bytes of the last segment.
     pub last_segment_bytes: u64,
+    /// The range of each log.
     pub ranges: BTreeMap<LogId, LogRange>,
+    /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// The last segment begins with a frontier that holds, and was never rewritten: it can be appended to.
+    /// Whether the last segment may be appended to: it begins with a valid frontier line and was
+    /// never rewritten.
     pub is_appendable: bool,
-    /// Bytes behind the last frontier line.
+    /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
 }
 
-/// How the batches behind a frontier are checked.
-#[derive(Clone, Copy, PartialEq)]
-enum VerifyMode {
-    /// Each against the batch before it, and the last of each log against its signature, which so covers all.
-    Chain { signatures: bool },
-    /// Each against its signature: finds where the damage is.
+/// How the batches after the frontier are verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyMode {
+    /// Hash chains only: enough after a clean end.
+    ChainOnly,
+    /// Hash chains, and the signature at the end of each chain, which covers the chain.
+    ChainAndHeads,
+    /// Every signature: finds the damaged batch once another mode has found damage.
     EveryBatch,
 }
 
-/// Reads the last segment, and an older one only if the last has lost its frontier line. After a clean end no signature is checked.
+/// Recovers a folder. Reads the last segment, and older ones only if it has no valid frontier line.
 ///
 /// # Errors
-/// A file or the folder cannot be read, cut or removed; never for what a file holds.
+/// The folder or a file in it can't be read, cut or removed. Damaged content is no error.
 pub fn recover_folder(
     dir: &Path,
     folder: &FolderName,
     network: &NetworkTag,
-    clean: bool,
+    mode: VerifyMode,
 ) -> io::Result<Recovered> {
     let mut files = segment::list(dir)?;
-    for (number, _) in &files {
-        match fs::remove_file(segment::temporary_path(dir, *number)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-    }
-    // A power cut can leave a new segment's name without its first line.
-    while let Some((number, _)) = files.last() {
-        if SegmentReader::open(dir, *number)?.advance()? {
-            break;
-        }
-        fs::remove_file(segment::path(dir, *number))?;
-        files.pop();
-    }
-    let Some(&(last, size)) = files.last() else {
+    remove_leftovers(dir, &mut files)?;
+    let Some(last) = files.last().copied() else {
         return Ok(Recovered::default());
     };
-    let mut base = None;
-    for (i, (number, _)) in files.iter().enumerate().rev() {
-        if let Some((frontier, end)) = find_last_frontier(dir, *number, folder)? {
-            base = Some((i, frontier, end));
-            break;
-        }
-    }
-    let (first, frontier, begin) = base.unwrap_or_default();
+    let (base, frontier, frontier_end) = find_base(dir, &files, folder)?.unwrap_or_default();
+    let begin_of = |index: usize| if index == base { frontier_end } else { 0 };
     let mut state = RecoveryState::new(frontier, network);
-    for (number, _) in &files[first..files.len() - 1] {
-        let begin = if *number == files[first].0 { begin } else { 0 };
-        state.scan_older_segment(dir, *number, begin)?;
+    let last_index = files.len() - 1;
+    for (index, file) in files.iter().enumerate().take(last_index).skip(base) {
+        state.scan_older_segment(dir, file.number, begin_of(index))?;
     }
-    let begin = if first + 1 == files.len() { begin } else { 0 };
-    let end = state.verify_last_segment(dir, last, begin, clean)?;
-    if end < size {
+    let begin = begin_of(last_index);
+    let end = state.verify_last_segment(dir, last.number, begin, mode)?;
+    if end < last.bytes {
         let file = OpenOptions::new()
             .write(true)
-            .open(segment::path(dir, last))?;
+            .open(segment::path(dir, last.number))?;
         file.set_len(end)?;
     }
-    let others: u64 = files[..files.len() - 1].iter().map(|(_, size)| size).sum();
+    let older_bytes: u64 = files[..last_index].iter().map(|file| file.bytes).sum();
     Ok(Recovered {
-        is_appendable: first + 1 == files.len()
-            && starts_with_frontier(dir, last, folder)?
-            && SegmentReader::open(dir, last)?.generation() == 0,
-        segment_numbers: files.iter().map(|(number, _)| *number).collect(),
-        total_bytes: others + end,
+        is_appendable: base == last_index
+            && starts_with_frontier(dir, last.number, folder)?
+            && SegmentReader::open(dir, last.number)?.generation() == 0,
+        segment_numbers: files.iter().map(|file| file.number).collect(),
+        total_bytes: older_bytes + end,
         last_segment_bytes: end,
         bytes_after_frontier: end - begin.min(end),
         ranges: state.ranges,
@@ -103,29 +92,62 @@ pub fn recover_folder(
     })
 }
 
+/// Removes what an interrupted rotation left: temporary files, and last segments without a line,
+/// of which a power cut kept only the name.
+fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
+    for file in &*files {
+        let draft = segment::temporary_path(dir, file.number);
+        file::if_exists(fs::remove_file(draft))?;
+    }
+    while let Some(last) = files.last() {
+        if SegmentReader::open(dir, last.number)?.advance()? {
+            break;
+        }
+        fs::remove_file(segment::path(dir, last.number))?;
+        files.pop();
+    }
+    Ok(())
+}
+
+/// The last valid frontier line of the folder: the index of its segment, its content, and where it
+/// ends in the file. `None`: every frontier line is damaged.
+fn find_base(
+    dir: &Path,
+    files: &[SegmentFile],
+    folder: &FolderName,
+) -> io::Result<Option<(usize, Frontier, u64)>> {
+    for (index, file) in files.iter().enumerate().rev() {
+        if let Some((frontier, end)) = find_last_frontier(dir, file.number, folder)? {
+            return Ok(Some((index, frontier, end)));
+        }
+    }
+    Ok(None)
+}
+
 fn starts_with_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Result<bool> {
     let mut reader = SegmentReader::open(dir, number)?;
     Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
 }
 
-/// The last frontier line of a segment that holds, and where it ends in the file. There may be more than one: a clean end leaves one, too.
+/// The last valid frontier line of a segment, and where it ends in the file.
 fn find_last_frontier(
     dir: &Path,
     number: u64,
     folder: &FolderName,
 ) -> io::Result<Option<(Frontier, u64)>> {
     let mut reader = SegmentReader::open(dir, number)?;
-    let mut latest = None;
+    let mut last = None;
     while reader.advance()? {
-        if reader.line().starts_with(segment::FRONTIER_PREFIX)
+        if reader.line().starts_with(FRONTIER_PREFIX)
             && let Some(frontier) = Frontier::parse(reader.line(), folder)
         {
-            latest = Some((frontier, reader.next_file_offset()));
+            last = Some((frontier, reader.next_file_offset()));
         }
     }
-    Ok(latest)
+    Ok(last)
 }
 
+/// The ranges recovered so far.
 #[derive(Clone)]
 struct RecoveryState<'a> {
     network: &'a NetworkTag,
@@ -143,7 +165,8 @@ impl<'a> RecoveryState<'a> {
         }
     }
 
-    /// An older segment: what does not hold is passed over, for what follows may be good.
+    /// Adds the batches of an older segment from the physical offset `begin` on. Skips invalid
+    /// ones: the segment is not cut, so batches after them still count.
     fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
         let mut keys = VerifyingKeyCache::default();
         let mut reader = SegmentReader::open(dir, number)?;
@@ -160,45 +183,44 @@ impl<'a> RecoveryState<'a> {
         Ok(())
     }
 
-    /// The last segment from `begin` on; gives back where to cut it.
+    /// Adds the batches of the last segment from the physical offset `begin` on; gives the offset
+    /// at which to cut the file.
     fn verify_last_segment(
         &mut self,
         dir: &Path,
         number: u64,
         begin: u64,
-        clean: bool,
+        mode: VerifyMode,
     ) -> io::Result<u64> {
         let mut state = self.clone();
-        let mut check = VerifyMode::Chain { signatures: !clean };
-        let mut checked = state.verify_segment(dir, number, begin, check)?;
-        if checked.is_none() {
+        let mut end = state.verify_segment(dir, number, begin, mode)?;
+        if end.is_none() {
             state = self.clone();
-            check = VerifyMode::EveryBatch;
-            checked = state.verify_segment(dir, number, begin, check)?;
+            end = state.verify_segment(dir, number, begin, VerifyMode::EveryBatch)?;
         }
         *self = state;
-        Ok(checked.unwrap_or(begin))
+        Ok(end.unwrap_or(begin))
     }
 
-    /// The end of the last line that holds. `None`: a batch that was taken for good turned out not to be.
+    /// The physical offset after the last valid line. `None`: a batch added before turned out to be
+    /// invalid, so every signature must be verified.
     fn verify_segment(
         &mut self,
         dir: &Path,
         number: u64,
         begin: u64,
-        check: VerifyMode,
+        mode: VerifyMode,
     ) -> io::Result<Option<u64>> {
         let mut keys = VerifyingKeyCache::default();
-        let mut heads: SortedMap<LogId, Batch> = SortedMap::new();
-        let mut good = begin;
+        let mut chains = ChainVerifier::default();
+        let mut valid_end = begin;
         let mut reader = SegmentReader::open(dir, number)?;
         while reader.advance()? {
-            let first = reader.line_offset() == 0;
             if reader.next_file_offset() <= begin {
                 continue;
             }
-            if first || reader.line().starts_with(segment::FRONTIER_PREFIX) {
-                good = reader.next_file_offset();
+            if reader.line_offset() == 0 || reader.line().starts_with(FRONTIER_PREFIX) {
+                valid_end = reader.next_file_offset();
                 continue;
             }
             let Ok((batch, _)) = Batch::parse_stored(reader.line(), self.network) else {
@@ -206,35 +228,29 @@ impl<'a> RecoveryState<'a> {
             };
             let bytes = reader.line().len() as u64 + 1;
             if self.try_fill_gap(&batch, bytes, &mut keys) {
-                good = reader.next_file_offset();
+                valid_end = reader.next_file_offset();
                 continue;
             }
             if !self.extends_chain(&batch) {
-                // Either of the two may be the damaged one.
-                if check != VerifyMode::EveryBatch {
+                // This batch or its predecessor may be the damaged one.
+                if mode != VerifyMode::EveryBatch {
                     return Ok(None);
                 }
                 break;
             }
-            if check == VerifyMode::EveryBatch && !keys.verify(&batch) {
+            if mode == VerifyMode::EveryBatch && !keys.verify(&batch) {
                 break;
             }
             self.add_batch(&batch, bytes);
-            good = reader.next_file_offset();
-            if check == (VerifyMode::Chain { signatures: true }) {
-                let (sequence, log) = (batch.sequence, batch.log.clone());
-                let before = heads.insert(log, batch);
-                let skipped = before.filter(|before| before.last_sequence() + 1 != sequence);
-                if skipped.is_some_and(|before| !keys.verify(&before)) {
-                    return Ok(None);
-                }
+            valid_end = reader.next_file_offset();
+            if mode == VerifyMode::ChainAndHeads && !chains.add(batch, &mut keys) {
+                return Ok(None);
             }
         }
-        let hold = heads.values().all(|batch| keys.verify(batch));
-        Ok(hold.then_some(good))
+        Ok(chains.verify_ends(&mut keys).then_some(valid_end))
     }
 
-    /// Lines may be missing between two batches of a log, but what follows directly must name what it follows.
+    /// Whether the batch may follow the log's head: directly, naming its hash, or after a gap.
     fn extends_chain(&self, batch: &Batch) -> bool {
         self.ranges.get(&batch.log).is_none_or(|range| {
             batch.sequence > range.high + 1
@@ -242,7 +258,8 @@ impl<'a> RecoveryState<'a> {
         })
     }
 
-    /// What fills a gap stands behind what it lies before: no chain holds it, so its own signature must.
+    /// Adds a batch below the log's head. No later batch names its hash, so its own signature is
+    /// verified.
     fn try_fill_gap(&mut self, batch: &Batch, bytes: u64, keys: &mut VerifyingKeyCache) -> bool {
         let range = self.ranges.get_mut(&batch.log);
         let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));
@@ -257,45 +274,8 @@ impl<'a> RecoveryState<'a> {
     fn add_batch(&mut self, batch: &Batch, bytes: u64) {
         *self.author_bytes.get_or_default(batch.log.author) += bytes;
         let range = self.ranges.entry(batch.log.clone());
-        extend_range(range.or_insert_with(|| empty_range_before(batch)), batch);
-    }
-}
-
-/// What is held of a log when this batch is to be the first of it.
-pub fn empty_range_before(batch: &Batch) -> LogRange {
-    LogRange {
-        log: batch.log.clone(),
-        low: batch.sequence,
-        high: batch.sequence.saturating_sub(1),
-        hash: batch.hash,
-        lamport: 0,
-        gaps: Vec::new(),
-    }
-}
-
-/// This batch is held, too: what comes next, or fills a hole.
-pub fn extend_range(range: &mut LogRange, batch: &Batch) {
-    if batch.last_sequence() <= range.high {
-        range.fill_gap(batch);
-        return;
-    }
-    if batch.sequence > range.high + 1 {
-        range.skip_to(batch);
-    }
-    range.high = batch.last_sequence();
-    range.hash = batch.hash;
-    range.lamport = range.lamport.max(batch.lamport + batch.count - 1);
-}
-
-/// Keys ready to verify with.
-#[derive(Default)]
-pub struct VerifyingKeyCache(SortedMap<PeerId, Option<VerifyingKey>>);
-
-impl VerifyingKeyCache {
-    /// Is the batch's signature its author's?
-    pub fn verify(&mut self, batch: &Batch) -> bool {
-        let author = batch.log.author;
-        let key = self.0.get_or_insert_with(author, || author.verifying_key());
-        key.as_ref().is_some_and(|key| batch.verify(key))
+        range
+            .or_insert_with(|| LogRange::empty_before(batch))
+            .extend(batch);
     }
 }

@@ -4,14 +4,16 @@
 //! between being listed and being read held what a quota took.
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::batch::{Batch, LogId};
+use crate::base::identity::NetworkTag;
 use crate::base::name::FolderName;
 use crate::base::table::{SortedMap, SortedSet};
+use crate::shell::os::file;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment;
-use crate::shell::store::segment::SegmentReader;
+use crate::shell::store::segment_reader::SegmentReader;
 
 /// What is stored of one network.
 pub enum HistorySource<'a> {
@@ -22,17 +24,18 @@ pub enum HistorySource<'a> {
 }
 
 impl HistorySource<'_> {
+    /// The history of one network in a history directory.
+    pub fn on_disk(history_dir: &Path, network: NetworkTag) -> HistorySource<'static> {
+        HistorySource::Disk(history_dir.join(network.dir_name()))
+    }
+
     fn folders(&self) -> io::Result<SortedSet<FolderName>> {
         let dir = match self {
             HistorySource::Disk(dir) => dir,
             HistorySource::Memory(memory) => return Ok(memory.folders().cloned().collect()),
         };
-        let entries = match fs::read_dir(dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(SortedSet::new()),
-            entries => entries?,
-        };
         let mut folders = SortedSet::new();
-        for entry in entries {
+        for entry in file::if_exists(fs::read_dir(dir))?.into_iter().flatten() {
             let name = entry?.file_name();
             folders.extend(name.to_str().and_then(FolderName::parse));
         }
@@ -43,11 +46,10 @@ impl HistorySource<'_> {
         let HistorySource::Disk(dir) = self else {
             return Ok(vec![0]);
         };
-        let files = match segment::list(&dir.join(folder.as_str())) {
-            Err(e) if e.kind() == ErrorKind::NotADirectory => Vec::new(),
-            files => files?,
-        };
-        Ok(files.into_iter().map(|(number, _)| number).collect())
+        match segment::list_numbers(&dir.join(folder.as_str())) {
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(Vec::new()),
+            numbers => numbers,
+        }
     }
 
     /// The whole lines of a segment, without their ends, each with the place where it begins: an offset in the file, or its number in memory.
@@ -62,9 +64,9 @@ impl HistorySource<'_> {
     ) -> io::Result<()> {
         match self {
             HistorySource::Disk(dir) => {
-                let mut reader = match SegmentReader::open(&dir.join(folder.as_str()), number) {
-                    Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-                    reader => reader?,
+                let reader = SegmentReader::open(&dir.join(folder.as_str()), number);
+                let Some(mut reader) = file::if_exists(reader)? else {
+                    return Ok(());
                 };
                 while reader.advance()? {
                     let line = reader.line();
@@ -86,10 +88,10 @@ impl HistorySource<'_> {
         let HistorySource::Disk(dir) = self else {
             return Ok(None);
         };
-        match File::open(segment::path(&dir.join(folder.as_str()), number)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            file => file.map(Some),
-        }
+        file::if_exists(File::open(segment::path(
+            &dir.join(folder.as_str()),
+            number,
+        )))
     }
 
     /// A signature was perhaps never checked: files may be damaged, memory is not.

@@ -1,7 +1,8 @@
-//! What was said, kept: on disk, or in memory for a program that leaves no trace. The core decides, the store keeps.
+//! The history, behind one interface: on disk, in memory, or in the files of another program. The
+//! core decides what is stored; the store keeps it.
 //!
-//! One writer, the loop; everything is written in the turn, to the page cache, so that it survives the death of the process. A helper
-//! thread brings it to the medium every five seconds, and [`Store::close`] at the end.
+//! The event loop is the only writer. A save is in the page cache when it returns, so it survives
+//! the death of the process. A helper thread syncs within five seconds, [`Store::close`] at the end.
 use std::io;
 use std::path::Path;
 
@@ -11,14 +12,15 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::shell::store::disk::DiskStore;
+use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::memory::MemoryStore;
-use crate::shell::store::quota::{ReplicationState, StoreLimits};
+use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::read_only::ReadOnlyStore;
+use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 
-/// The history of all joined rooms, and the direct messages.
+/// The history of all open folders: rooms, direct messages, and messages carried for others.
 pub struct Store {
-    own_id: PeerId,
     backend: Backend,
 }
 
@@ -29,65 +31,59 @@ enum Backend {
 }
 
 impl Store {
-    /// The history in `dir`; each folder of it is still to be joined. `clean`: the last run ended well, so signatures need not be checked.
+    /// The history in `dir`, without an open folder. After an unclean end of the previous run,
+    /// opening a folder verifies signatures.
     ///
     /// # Errors
-    /// What is there cannot be measured.
+    /// The folders can't be measured.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
-        own: PeerId,
-        clean: bool,
+        own_id: PeerId,
+        was_clean_shutdown: bool,
         limits: StoreLimits,
     ) -> io::Result<Store> {
-        let disk = DiskStore::open(dir, network, own, clean, limits)?;
-        let kind = Backend::Disk(Box::new(disk));
+        let disk = DiskStore::open(dir, network, own_id, was_clean_shutdown, limits)?;
         Ok(Store {
-            own_id: own,
-            backend: kind,
+            backend: Backend::Disk(Box::new(disk)),
         })
     }
 
-    /// A store that ends with the process. Of the limits only `memory` counts.
-    pub fn in_memory(own: PeerId, network: NetworkTag, limits: StoreLimits) -> Store {
-        let kind = Backend::Memory(MemoryStore::new(own, network, limits.memory_bytes));
+    /// A store that ends with the process. Only the limit `memory_bytes` applies.
+    pub fn in_memory(own_id: PeerId, network: NetworkTag, limits: StoreLimits) -> Store {
+        let memory = MemoryStore::new(own_id, network, limits.memory_bytes);
         Store {
-            own_id: own,
-            backend: kind,
+            backend: Backend::Memory(memory),
         }
     }
 
-    /// Another program's store, to be read alone.
-    pub fn read_only(view: ReadOnlyStore) -> Store {
-        let kind = Backend::ReadOnly(Box::new(view));
+    /// The store of another running program, only to be read.
+    pub fn read_only(store: ReadOnlyStore) -> Store {
         Store {
-            own_id: PeerId([0; 32]),
-            backend: kind,
+            backend: Backend::ReadOnly(Box::new(store)),
         }
     }
 
-    /// Of a [`Store::view`]: the folder stands open, and goes as far as this.
+    /// Opens a folder of a [`Store::read_only`] up to `end`; other stores ignore it.
     pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
-        if let Backend::ReadOnly(view) = &mut self.backend {
-            view.open_folder(folder, end);
+        if let Backend::ReadOnly(store) = &mut self.backend {
+            store.open_folder(folder, end);
         }
     }
 
-    /// Of a [`Store::view`]: it goes as far as this now.
+    /// Moves the end of a folder of a [`Store::read_only`]; other stores ignore it.
     pub fn set_end(&mut self, folder: &FolderName, end: Position) {
-        if let Backend::ReadOnly(view) = &mut self.backend {
-            view.set_end(folder, end);
+        if let Backend::ReadOnly(store) = &mut self.backend {
+            store.set_end(folder, end);
         }
     }
 
-    fn folder_name(&self, log: &LogId) -> FolderName {
-        FolderName::for_log(&log.target, &log.author, &self.own_id)
-    }
-
-    /// Opens a folder, and gives back what it holds. One that is open is read anew. Lines that a crash left half-written are cut off.
+    /// Opens a folder and gives the ranges it stores. An open one is read again. Cuts off lines
+    /// that a crash left incomplete.
     ///
     /// # Errors
-    /// A folder or a file cannot be made, read, cut or removed; never for what a file holds.
+    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is no
+    /// error.
     pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.open_folder(folder),
@@ -96,7 +92,7 @@ impl Store {
         }
     }
 
-    /// Rooms in which lines of our own wait for somebody to hold them: of this or of earlier runs.
+    /// The rooms with own lines of this or an earlier run that no other peer may store yet.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
             Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
@@ -104,12 +100,12 @@ impl Store {
         }
     }
 
-    /// Was this directory in the folder in an earlier run, or, in memory, this run before?
+    /// Whether an earlier run opened the folder; in memory, whether this run opened it twice.
     pub fn existed_before(&self, folder: &FolderName) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk
                 .folder(folder)
-                .is_some_and(|shelf| shelf.existed_before),
+                .is_some_and(|folder| folder.existed_before),
             Backend::Memory(memory) => memory.existed_before(folder),
             Backend::ReadOnly(_) => false,
         }
@@ -118,22 +114,23 @@ impl Store {
     /// Appends a batch to its folder. All or nothing.
     ///
     /// # Errors
-    /// The folder is not open (`NotFound`), or the disk is full or broken.
+    /// The folder is not open (`NotFound`), the disk is full or broken, or the store is read-only
+    /// (`Unsupported`).
     pub fn save(&mut self, batch: &Batch, local: LocalFields) -> io::Result<()> {
-        let folder = &self.folder_name(&batch.log);
         match &mut self.backend {
-            Backend::Disk(disk) => disk.save(folder, batch, local),
-            Backend::Memory(memory) => memory.save(folder, batch, local),
+            Backend::Disk(disk) => disk.save(batch, local),
+            Backend::Memory(memory) => memory.save(batch, local),
             Backend::ReadOnly(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// To be called once the core's outputs are carried out, and failed saves were told to it. Begins new segments where the last is
-    /// full, and drops what is over a quota: each log with the first line that stays, for the core to be told.
+    /// Starts new segments where the last is full, and evicts what exceeds a quota; gives the logs
+    /// that lost lines, for the core. Call it at the end of a turn, when the core's outputs are
+    /// executed and failed saves reported to the core.
     ///
     /// # Errors
-    /// The disk is full or broken. Nothing is lost: the old segments go on, and a later turn tries again.
-    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<(LogId, u64)>> {
+    /// The disk is full or broken. No line is lost, and a later turn retries.
+    pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<EvictedLog>> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.enforce_limits(core),
             Backend::Memory(memory) => Ok(memory.enforce_limits(core)),
@@ -141,8 +138,8 @@ impl Store {
         }
     }
 
-    /// No more of our own can be kept, for the disk is full, or peers lack too much of it: stdin must wait. May become false without
-    /// anything said to the store, so it is to be asked again, once a second is enough.
+    /// Whether no more own lines can be stored, because the disk is full or peers lack too many of
+    /// them: stdin must wait. The answer changes as space is freed, so ask again every second.
     pub fn is_full(&mut self) -> bool {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
@@ -151,82 +148,86 @@ impl Store {
         }
     }
 
-    /// Whole batches of one log upwards: first the one that holds `from`, or the next that is there. About `budget` bytes, but at least
-    /// one batch; none: that is all for now. Behind `at` a later call goes on, also with what is stored after this one.
+    /// Reads whole batches of one log upwards, from the batch that contains `from`, or the next
+    /// stored one: about `budget_bytes`, at least one batch. None: there are no more for now.
+    /// A later call continues at `at`, also with batches stored meanwhile.
     ///
     /// # Errors
-    /// A segment cannot be read: `at` is behind it, but stays if a later call may do better.
+    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
     pub fn load(
         &self,
         log: &LogId,
         from: u64,
         at: &mut Option<Position>,
-        budget: usize,
+        budget_bytes: usize,
     ) -> io::Result<Vec<Batch>> {
         match &self.backend {
-            Backend::Disk(disk) => match disk.folder(&self.folder_name(log)) {
-                Some(shelf) => shelf.load(log, from, at, budget),
+            Backend::Disk(disk) => match disk.folder_of_log(log) {
+                Some(folder) => folder.load(log, from, at, budget_bytes),
                 None => Ok(Vec::new()),
             },
-            Backend::Memory(memory) => Ok(memory.load(log, from, at, budget)),
+            Backend::Memory(memory) => Ok(memory.load(log, from, at, budget_bytes)),
             Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
-    /// What came into a folder after `at`, in order of arrival, about `budget` bytes but at least one batch; `at` goes on behind it.
-    /// Empty: that is all for now. [`Position::default`] is the beginning.
+    /// Reads the batches that arrived in a folder at `at` or later, in order of arrival: about
+    /// `budget_bytes`, at least one batch; `at` follows. None: there are no more for now.
+    /// [`Position::default`] is the beginning.
     ///
     /// # Errors
-    /// A segment cannot be read: `at` is behind it, but stays if a later call may do better.
+    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
     pub fn read_from(
         &self,
         folder: &FolderName,
         at: &mut Position,
-        budget: usize,
+        budget_bytes: usize,
     ) -> io::Result<Vec<StoredBatch>> {
         match &self.backend {
             Backend::Disk(disk) => match disk.folder(folder) {
-                Some(shelf) => shelf.read_from(at, budget),
+                Some(folder) => folder.read_from(at, budget_bytes),
                 None => Ok(Vec::new()),
             },
-            Backend::Memory(memory) => Ok(memory.read_from(folder, at, budget)),
-            Backend::ReadOnly(view) => view.read_from(folder, at, budget),
+            Backend::Memory(memory) => Ok(memory.read_from(folder, at, budget_bytes)),
+            Backend::ReadOnly(store) => store.read_from(folder, at, budget_bytes),
         }
     }
 
-    /// The numbers of a folder's segments, upwards. Those of a folder that cannot be read are none.
+    /// The numbers of a folder's segments, upwards; none if the folder can't be read.
     pub fn segment_numbers(&self, folder: &FolderName) -> Vec<u64> {
         match &self.backend {
             Backend::Disk(disk) => disk
                 .folder(folder)
-                .map(|shelf| shelf.segment_numbers.clone())
+                .map(|folder| folder.segment_numbers.clone())
                 .unwrap_or_default(),
             Backend::Memory(_) => vec![Position::default().segment],
-            Backend::ReadOnly(view) => view.segment_numbers(folder).unwrap_or_default(),
+            Backend::ReadOnly(store) => store.segment_numbers(folder).unwrap_or_default(),
         }
     }
 
-    /// Behind all that is stored in a folder.
+    /// The position after everything stored in a folder.
     pub fn end(&self, folder: &FolderName) -> Position {
         match &self.backend {
             Backend::Disk(disk) => disk
                 .folder(folder)
-                .map(|shelf| shelf.end())
+                .map(|folder| folder.end())
                 .unwrap_or_default(),
             Backend::Memory(memory) => memory.end(),
-            Backend::ReadOnly(view) => view.end(folder),
+            Backend::ReadOnly(store) => store.end(folder),
         }
     }
 
-    /// Up to where this directory last printed a folder; `None`: it never did.
+    /// Up to where this directory printed a folder; `None` if it never did.
     pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
         match &self.backend {
-            Backend::Disk(disk) => disk.folder(folder)?.printed_position(),
+            Backend::Disk(disk) => disk.folder(folder)?.printed_position.get(),
             Backend::Memory(memory) => memory.printed_position(folder),
-            Backend::ReadOnly(view) => view.printed_position(folder),
+            Backend::ReadOnly(store) => store.printed_position(folder),
         }
     }
 
+    /// Records up to where this directory printed a folder.
+    ///
     /// # Errors
     /// The disk is full or broken, or the folder is not open.
     pub fn set_printed_position(
@@ -240,23 +241,23 @@ impl Store {
                 memory.set_printed_position(folder, position);
                 Ok(())
             }
-            Backend::ReadOnly(view) => view.set_printed_position(folder, position),
+            Backend::ReadOnly(store) => store.set_printed_position(folder, position),
         }
     }
 
-    /// All that is stored, for one who looks back: rooms that are not joined, too.
+    /// All stored lines for a history query, folders that are not open included.
     pub fn history_source(&self) -> (HistorySource<'_>, NetworkTag) {
         match &self.backend {
             Backend::Disk(disk) => (HistorySource::Disk(disk.dir.clone()), disk.network),
             Backend::Memory(memory) => (HistorySource::Memory(memory), memory.network),
-            Backend::ReadOnly(view) => (HistorySource::Disk(view.dir.clone()), view.network),
+            Backend::ReadOnly(store) => (HistorySource::Disk(store.dir.clone()), store.network),
         }
     }
 
-    /// Waits until all is on the medium.
+    /// Syncs all open folders and waits for the disk.
     ///
     /// # Errors
-    /// The medium refuses.
+    /// The disk reports an error.
     pub fn sync(&self) -> io::Result<()> {
         match &self.backend {
             Backend::Disk(disk) => disk.sync(),
@@ -264,10 +265,10 @@ impl Store {
         }
     }
 
-    /// A clean end: notes what is held, so that the next start is quick, and waits until all is on the medium.
+    /// Ends cleanly: writes frontier lines, so that the next start is quick, and syncs.
     ///
     /// # Errors
-    /// The disk is full or broken: the end is not to be marked as clean.
+    /// The disk is full or broken: the run must not leave the marker of a clean end.
     pub fn close(mut self, core: &dyn ReplicationState) -> io::Result<()> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
@@ -275,7 +276,7 @@ impl Store {
         }
     }
 
-    /// Did the medium refuse something in the background since this was last asked?
+    /// Whether a sync in the background failed since the last call.
     pub fn take_sync_failed(&self) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk.take_sync_failed(),

@@ -9,7 +9,7 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name;
 use p2pchat::base::range::LogRange;
-use p2pchat::shell::store::quota::ReplicationState;
+use p2pchat::shell::store::replication_state::ReplicationState;
 
 /// A folder that is gone after the test.
 pub struct Folder(pub PathBuf);

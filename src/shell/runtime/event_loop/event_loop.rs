@@ -25,6 +25,7 @@ use crate::shell::os::signals::Signals;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
+use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::store::Store;
 use crate::wire::code::Endpoint;
 
@@ -245,9 +246,12 @@ impl EventLoop {
         self.leave_drained_rooms();
         // An error here is a full disk, which the next save reports.
         let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
-        for (log, low) in evicted {
-            self.session.transcript.record_evicted(&log, low);
-            self.handle_input(Input::Evicted { log, low });
+        for EvictedLog { log, first_kept } in evicted {
+            self.session.transcript.record_evicted(&log, first_kept);
+            self.handle_input(Input::Evicted {
+                log,
+                low: first_kept,
+            });
         }
         if self.store.take_sync_failed() {
             self.session.warn(

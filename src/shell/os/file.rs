@@ -1,0 +1,66 @@
+//! Files and directories for this user alone, and files that may be missing.
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// Mode of every file this program creates for itself.
+pub const PRIVATE_FILE_MODE: u32 = 0o600;
+const PRIVATE_DIR_MODE: u32 = 0o700;
+
+/// Turns `NotFound` into `None`; every other error stays.
+///
+/// # Errors
+/// The given error, unless it is `NotFound`.
+pub fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Creates a directory and its missing parents, mode 0700. An existing one keeps its mode.
+///
+/// # Errors
+/// The directory is missing and can't be created.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIR_MODE)
+        .create(dir)
+}
+
+/// Creates an empty file for writing, mode 0600. An existing one is emptied.
+///
+/// # Errors
+/// The file can't be created or emptied.
+pub fn create_private_file(path: &Path) -> io::Result<File> {
+    write_options().truncate(true).open(path)
+}
+
+/// Opens a file for writing and keeps its content. A missing one is created, mode 0600.
+///
+/// # Errors
+/// The file can't be opened or created.
+pub fn open_private_file(path: &Path) -> io::Result<File> {
+    write_options().truncate(false).open(path)
+}
+
+fn write_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(PRIVATE_FILE_MODE);
+    options
+}
+
+/// Replaces a file whole: `write` fills `path` with `.new` added, which is then renamed to `path`.
+///
+/// # Errors
+/// The new file can't be created, written or renamed; the old one stays.
+pub fn replace_file(
+    path: &Path,
+    write: &mut dyn FnMut(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let draft = path.with_added_extension("new");
+    write(&mut File::create(&draft)?)?;
+    fs::rename(draft, path)
+}

@@ -1,0 +1,22 @@
+//! Connects the store to the core: [`ReplicationState`] for [`Node`].
+use crate::base::batch::LogId;
+use crate::base::identity::PeerId;
+use crate::base::name::FolderName;
+use crate::base::range::LogRange;
+use crate::node::node::Node;
+use crate::shell::store::replication_state::ReplicationState;
+
+impl ReplicationState for Node {
+    fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
+        Node::frontier(self, folder)
+    }
+    fn retention_floor(&self, log: &LogId) -> u64 {
+        Node::retention_floor(self, log)
+    }
+    fn is_acknowledged(&self, folder: &FolderName) -> bool {
+        Node::is_acknowledged(self, folder)
+    }
+    fn is_known(&self, peer: &PeerId) -> bool {
+        Node::is_known(self, peer)
+    }
+}

@@ -1,0 +1,91 @@
+//! The file `clean`: present only between a clean end and the next start, with the incarnation and
+//! the own log heads that the next run resumes from.
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+
+use crate::base::identity::Hash;
+use crate::base::name::Target;
+use crate::base::table::SortedMap;
+use crate::node::context::ResumeState;
+use crate::shell::os::file;
+
+const CLEAN_FILE: &str = "clean";
+/// Longest file that is accepted, in bytes: one line for each room and peer ever written to.
+const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
+/// Most seconds between the last write and the last inode change of an original file. A copy keeps
+/// the time of the write at most, never that of the inode.
+const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
+/// The last line, so that a truncated file is recognised.
+const END_LINE: &str = "end\n";
+const INCARNATION_DIGITS: usize = 16;
+
+/// Reads and removes the marker; the removal is on the disk before this returns, so before anything
+/// is signed. `None`: it is missing, malformed, or a copy that a backup restored.
+///
+/// # Errors
+/// The marker can't be read or removed; the run must begin a new incarnation.
+pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
+    let path = directory.join(CLEAN_FILE);
+    let Some(file) = file::if_exists(File::open(&path))? else {
+        return Ok(None);
+    };
+    let meta = file.metadata()?;
+    let is_copy = meta.ctime().abs_diff(meta.mtime()) > CLEAN_CTIME_SKEW_MAX_SECS;
+    let mut text = Vec::new();
+    file.take(CLEAN_FILE_MAX_BYTES + 1).read_to_end(&mut text)?;
+    fs::remove_file(&path)?;
+    File::open(directory)?.sync_all()?;
+    let text = std::str::from_utf8(&text).ok().filter(|_| !is_copy);
+    Ok(text.and_then(|text| parse_clean_marker(text, created_ns(&meta))))
+}
+
+/// Writes the marker of a clean end. Every published line must be on the disk before.
+///
+/// # Errors
+/// The marker can't be written; the next run begins a new incarnation.
+pub fn write_clean_marker(directory: &Path, resume: &ResumeState) -> io::Result<()> {
+    file::replace_file(&directory.join(CLEAN_FILE), &mut |file| {
+        let mut text = format!(
+            "{:0width$x}\n{}\n",
+            resume.incarnation,
+            created_ns(&file.metadata()?),
+            width = INCARNATION_DIGITS
+        );
+        for (target, (sequence, hash)) in &resume.heads {
+            text += &format!("{target} {sequence} {hash}\n");
+        }
+        text += END_LINE;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+}
+
+/// When this file was created, in nanoseconds since 1970; 0 if the file system does not record it.
+fn created_ns(meta: &Metadata) -> u64 {
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
+    let since = meta.created().ok().and_then(since);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// `created_ns` of the file must be the time written in it: another file is a copy.
+fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
+    let mut lines = text.strip_suffix(END_LINE)?.lines();
+    let digits = lines
+        .next()
+        .filter(|digits| digits.len() == INCARNATION_DIGITS)?;
+    let incarnation = u64::from_be_bytes(HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok()?);
+    lines.next().filter(|line| line.parse() == Ok(created_ns))?;
+    let mut heads = SortedMap::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        let target = Target::parse(words.next()?)?;
+        let sequence = words.next()?.parse().ok()?;
+        heads.insert(target, (sequence, Hash::parse(words.next()?)?));
+    }
+    Some(ResumeState { incarnation, heads })
+}

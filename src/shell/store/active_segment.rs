@@ -1,0 +1,149 @@
+//! The last segment of a folder, which new batches are appended to.
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::shell::os::file;
+use crate::shell::store::fsync::{Fsync, SyncPending};
+use crate::shell::store::segment;
+
+/// Fewest bytes after the last frontier line for which a clean end writes another: reading them at
+/// the next start takes longer than reading a frontier.
+const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
+/// Bytes to be written after a failed rotation before the next attempt.
+const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
+
+/// The segment that is written, open for appending.
+pub struct ActiveSegment {
+    file: File,
+    /// Length in bytes, whole lines only.
+    bytes: u64,
+    /// Bytes after the last frontier line.
+    bytes_after_frontier: u64,
+    /// Length from which on a new segment is due.
+    rotate_at_bytes: u64,
+    /// A failed write left bytes that could not be cut off; the next write cuts them first.
+    has_torn_tail: bool,
+    sync_pending: SyncPending,
+}
+
+impl ActiveSegment {
+    /// Opens an existing segment of `bytes`, with `bytes_after_frontier` behind its last frontier
+    /// line. It is full at `segment_bytes`, or where that line ends if that is later.
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub fn open(
+        dir: &Path,
+        number: u64,
+        bytes: u64,
+        bytes_after_frontier: u64,
+        segment_bytes: u64,
+    ) -> io::Result<ActiveSegment> {
+        Ok(ActiveSegment {
+            file: open_for_append(&segment::path(dir, number))?,
+            bytes,
+            bytes_after_frontier,
+            rotate_at_bytes: segment_bytes.max(bytes - bytes_after_frontier),
+            has_torn_tail: false,
+            sync_pending: SyncPending::default(),
+        })
+    }
+
+    /// Creates a segment that begins with `frontier`, a line with its end. It gets its name by a
+    /// rename once that line is written, so a crash leaves no segment without a frontier.
+    ///
+    /// # Errors
+    /// The disk is full or broken; no segment was created.
+    pub fn create(
+        dir: &Path,
+        number: u64,
+        frontier: &[u8],
+        segment_bytes: u64,
+    ) -> io::Result<ActiveSegment> {
+        let draft = segment::temporary_path(dir, number);
+        let path = segment::path(dir, number);
+        let created = file::create_private_dir(dir)
+            .and_then(|()| file::create_private_file(&draft))
+            .and_then(|mut file| file.write_all(frontier))
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| open_for_append(&path));
+        let file = created.inspect_err(|_| {
+            let _ = fs::remove_file(&draft);
+        })?;
+        let bytes = frontier.len() as u64;
+        Ok(ActiveSegment {
+            file,
+            bytes,
+            bytes_after_frontier: 0,
+            rotate_at_bytes: segment_bytes.max(bytes) + bytes,
+            has_torn_tail: false,
+            sync_pending: SyncPending::default(),
+        })
+    }
+
+    /// Length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the segment is full.
+    pub fn is_rotation_due(&self) -> bool {
+        self.bytes >= self.rotate_at_bytes
+    }
+
+    /// Delays the next rotation after one that failed.
+    pub fn postpone_rotation(&mut self) {
+        self.rotate_at_bytes = self.bytes + ROTATION_RETRY_BYTES;
+    }
+
+    /// Appends whole lines. All or nothing: what a failed write left is cut off.
+    ///
+    /// # Errors
+    /// The disk is full or broken; nothing was appended.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.has_torn_tail {
+            self.file.set_len(self.bytes)?;
+            self.has_torn_tail = false;
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            self.has_torn_tail = self.file.set_len(self.bytes).is_err();
+            return Err(error);
+        }
+        self.bytes += lines.len() as u64;
+        self.bytes_after_frontier += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Appends a frontier line if that makes the next start quicker. Gives the bytes written, 0 if
+    /// none was worth it.
+    ///
+    /// # Errors
+    /// The disk is full or broken; the history is complete without the line.
+    pub fn append_checkpoint(&mut self, frontier: &[u8]) -> io::Result<u64> {
+        let bytes = frontier.len() as u64;
+        if self.bytes_after_frontier <= CHECKPOINT_MIN_BYTES.max(bytes) {
+            return Ok(0);
+        }
+        self.append(frontier)?;
+        self.bytes_after_frontier = 0;
+        Ok(bytes)
+    }
+
+    /// Lets the helper thread sync the file.
+    pub fn request_sync(&self, fsync: &mut Fsync) {
+        fsync.request_sync(&self.file, &self.sync_pending);
+    }
+
+    /// Syncs the file and waits for the disk.
+    ///
+    /// # Errors
+    /// The disk reports an error.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn open_for_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).open(path)
+}

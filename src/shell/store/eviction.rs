@@ -1,0 +1,294 @@
+//! Evicts the oldest batches of authors over their quota: plans which, starts a segment whose
+//! frontier no longer counts them, and then removes or rewrites the old segments.
+use std::fs;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use crate::base::batch::{Batch, LogId};
+use crate::base::identity::PeerId;
+use crate::base::name::FolderName;
+use crate::base::table::SortedMap;
+use crate::shell::os::file;
+use crate::shell::store::folder::{Folder, QuotaBlock};
+use crate::shell::store::frontier::{FRONTIER_PREFIX, with_next_generation};
+use crate::shell::store::replication_state::ReplicationState;
+use crate::shell::store::segment;
+use crate::shell::store::segment_reader::SegmentReader;
+
+/// A log that lost its oldest lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvictedLog {
+    /// The log.
+    pub log: LogId,
+    /// The lowest sequence that stays.
+    pub first_kept: u64,
+}
+
+/// How a segment loses evicted batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SegmentEviction {
+    /// The segment with this number has no other batches: the file is removed.
+    Remove(u64),
+    /// The segment with this number is rewritten without them.
+    Rewrite(u64),
+}
+
+/// What a folder is to lose.
+#[derive(Default)]
+struct EvictionPlan {
+    /// The lowest sequence that stays, of each log that loses lines.
+    first_kept: SortedMap<LogId, u64>,
+    /// Bytes that each author loses.
+    freed_bytes: SortedMap<PeerId, u64>,
+    /// The segments that lose batches, upwards.
+    segments: Vec<SegmentEviction>,
+    /// The last segment that was read.
+    last_scanned_segment: u64,
+    /// A log that may lose no more although its author is still over quota.
+    block: Option<QuotaBlock>,
+}
+
+/// The change of segments of one folder: rotation, and eviction with it.
+pub struct Rotation<'a> {
+    /// The folder's name.
+    pub folder_name: &'a FolderName,
+    /// Size at which a segment is full.
+    pub segment_bytes: u64,
+    /// What replication needs to keep.
+    pub core: &'a dyn ReplicationState,
+}
+
+impl Rotation<'_> {
+    /// Evicts `over` bytes of each author and starts a new segment if one is due. The new segment
+    /// comes first: a crash before the old ones change leaves lines that nobody counts on.
+    ///
+    /// # Errors
+    /// The disk is full or broken; nothing was evicted.
+    pub fn apply(
+        &self,
+        folder: &mut Folder,
+        over: SortedMap<PeerId, u64>,
+    ) -> io::Result<Vec<EvictedLog>> {
+        let plan = self.plan_eviction(folder, over)?;
+        folder.quota_block = plan.block;
+        if !folder.is_rotation_due() && plan.first_kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ranges = self.core.frontier(self.folder_name);
+        for range in &mut ranges {
+            if let Some(first_kept) = plan.first_kept.get(&range.log) {
+                range.evict_below(*first_kept);
+            }
+        }
+        let author_bytes_before = folder.author_bytes.clone();
+        for (author, freed) in &plan.freed_bytes {
+            if let Some(bytes) = folder.author_bytes.get_mut(author) {
+                *bytes = bytes.saturating_sub(*freed);
+            }
+        }
+        folder.author_bytes.retain(|_, bytes| *bytes > 0);
+        if let Err(error) = folder.start_segment(&ranges, self.segment_bytes) {
+            folder.author_bytes = author_bytes_before;
+            return Err(error);
+        }
+        for eviction in plan.segments {
+            evict_from_segment(folder, eviction, &plan.first_kept);
+        }
+        let evicted = plan.first_kept.into_iter();
+        Ok(evicted
+            .map(|(log, first_kept)| EvictedLog { log, first_kept })
+            .collect())
+    }
+
+    fn plan_eviction(
+        &self,
+        folder: &mut Folder,
+        over: SortedMap<PeerId, u64>,
+    ) -> io::Result<EvictionPlan> {
+        if over.is_empty() {
+            return Ok(EvictionPlan::default());
+        }
+        let first_segment = |author| folder.first_segments.get(author).copied().unwrap_or(0);
+        let first_segment = over.keys().map(first_segment).min().unwrap_or(0);
+        let first_index = folder
+            .segment_numbers
+            .partition_point(|number| *number < first_segment);
+        let authors: Vec<PeerId> = over.keys().copied().collect();
+        let floor = |log: &LogId| self.core.retention_floor(log);
+        let segment_numbers = &folder.segment_numbers[first_index..];
+        let plan = plan_eviction(&folder.dir, segment_numbers, over, &floor)?;
+        if plan.block.is_none() {
+            for author in authors {
+                folder
+                    .first_segments
+                    .insert(author, plan.last_scanned_segment);
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Picks the oldest batches of the authors in `over` until each has lost that many bytes, and on to
+/// the end of that segment, so that a segment of these authors alone need not be rewritten. Batches
+/// at or above `floor` of their log stay.
+///
+/// # Errors
+/// A segment can't be read.
+fn plan_eviction(
+    dir: &Path,
+    segment_numbers: &[u64],
+    mut over: SortedMap<PeerId, u64>,
+    floor: &dyn Fn(&LogId) -> u64,
+) -> io::Result<EvictionPlan> {
+    let mut plan = EvictionPlan::default();
+    // Logs that reached their floor, with the last sequence of the batch that stays.
+    let mut blocked: SortedMap<LogId, u64> = SortedMap::new();
+    for number in segment_numbers {
+        plan.last_scanned_segment = *number;
+        let authors: Vec<String> = over.keys().map(PeerId::to_string).collect();
+        let mut reader = SegmentReader::open(dir, *number)?;
+        let (mut loses_batches, mut keeps_batches) = (false, false);
+        while reader.advance()? {
+            let Some((log, last)) = parse_outline(reader.line(), &authors) else {
+                keeps_batches |= !reader.line().starts_with(FRONTIER_PREFIX);
+                continue;
+            };
+            let is_over = over.contains_key(&log.author) && !blocked.contains_key(&log);
+            if !is_over || last >= floor(&log) {
+                keeps_batches = true;
+                if is_over {
+                    blocked.insert(log, last);
+                }
+                continue;
+            }
+            loses_batches = true;
+            let bytes = reader.line().len() as u64 + 1;
+            *plan.freed_bytes.get_or_default(log.author) += bytes;
+            let over_bytes = over.get_or_default(log.author);
+            *over_bytes = over_bytes.saturating_sub(bytes);
+            // A batch that filled a gap has a lower sequence than batches before it.
+            let first_kept = plan.first_kept.get_or_default(log);
+            *first_kept = (*first_kept).max(last + 1);
+        }
+        if loses_batches {
+            plan.segments.push(if keeps_batches {
+                SegmentEviction::Rewrite(*number)
+            } else {
+                SegmentEviction::Remove(*number)
+            });
+        }
+        over.retain(|_, bytes| *bytes > 0);
+        if over.is_empty() {
+            break;
+        }
+    }
+    let block = blocked
+        .into_iter()
+        .find(|(log, _)| over.contains_key(&log.author));
+    plan.block = block.map(|(log, last_sequence)| QuotaBlock { log, last_sequence });
+    Ok(plan)
+}
+
+/// The log and the last sequence of the batch in this line, if one of these authors may have
+/// signed it.
+fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
+    let may_be_theirs = segment::peek_author(line)
+        .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
+    let header = may_be_theirs.then(|| Batch::parse_header(line)).flatten()?;
+    Some((header.log, header.last_sequence))
+}
+
+/// A segment that can't be changed keeps lines that the frontier no longer counts; they only take
+/// space.
+fn evict_from_segment(
+    folder: &mut Folder,
+    eviction: SegmentEviction,
+    first_kept: &SortedMap<LogId, u64>,
+) {
+    let (SegmentEviction::Remove(number) | SegmentEviction::Rewrite(number)) = eviction;
+    let path = segment::path(&folder.dir, number);
+    let old_bytes = path.metadata().map_or(0, |meta| meta.len());
+    let new_bytes = match eviction {
+        SegmentEviction::Remove(_) => fs::remove_file(&path).map(|()| 0),
+        SegmentEviction::Rewrite(_) => rewrite_segment(&folder.dir, number, first_kept),
+    };
+    if let Ok(new_bytes) = new_bytes {
+        folder.total_bytes = (folder.total_bytes + new_bytes).saturating_sub(old_bytes);
+        if new_bytes == 0 {
+            folder.segment_numbers.retain(|n| *n != number);
+        }
+    }
+}
+
+/// Rewrites a segment without the batches below `first_kept` of their log; one left without a
+/// batch is removed. Gives its new size in bytes, 0 if it was removed.
+///
+/// # Errors
+/// The segment can't be read, or its replacement not written; the segment is unchanged.
+fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
+    let draft = segment::temporary_path(dir, number);
+    let kept_count = write_kept_batches(dir, number, first_kept).inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })?;
+    let path = segment::path(dir, number);
+    if kept_count == 0 {
+        let _ = fs::remove_file(&draft);
+        fs::remove_file(&path)?;
+        return Ok(0);
+    }
+    fs::rename(&draft, &path)?;
+    Ok(path.metadata()?.len())
+}
+
+/// Writes the segment's replacement under its temporary name; gives the number of batches kept.
+fn write_kept_batches(
+    dir: &Path,
+    number: u64,
+    first_kept: &SortedMap<LogId, u64>,
+) -> io::Result<u64> {
+    let authors: Vec<String> = first_kept
+        .keys()
+        .map(|log| log.author.to_string())
+        .collect();
+    let draft = segment::temporary_path(dir, number);
+    let mut out = BufWriter::new(file::create_private_file(&draft)?);
+    let mut reader = SegmentReader::open(dir, number)?;
+    let mut kept_count = 0;
+    // The logical offset up to which the replacement is written.
+    let mut written_to = 0;
+    while reader.advance()? {
+        let line = reader.line();
+        if reader.line_offset() == 0 {
+            // Without a generation, readers would take physical offsets for logical ones.
+            let frontier =
+                with_next_generation(line).ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
+            out.write_all(&frontier)?;
+            out.write_all(b"\n")?;
+            written_to = reader.next_position().offset;
+            continue;
+        }
+        let is_evicted = |(log, last): (LogId, u64)| {
+            let first_kept = first_kept.get(&log);
+            first_kept.is_some_and(|first_kept| last < *first_kept)
+        };
+        if line.starts_with(FRONTIER_PREFIX)
+            || parse_outline(line, &authors).is_some_and(is_evicted)
+        {
+            continue;
+        }
+        if reader.line_offset() > written_to {
+            let dropped = segment::dropped_line(reader.line_offset() - written_to);
+            out.write_all(dropped.as_bytes())?;
+        }
+        out.write_all(line)?;
+        out.write_all(b"\n")?;
+        written_to = reader.next_position().offset;
+        kept_count += 1;
+    }
+    let end = reader.next_position().offset;
+    if end > written_to {
+        out.write_all(segment::dropped_line(end - written_to).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(kept_count)
+}

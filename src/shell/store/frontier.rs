@@ -1,0 +1,222 @@
+//! The frontier line: every log's range at the time of writing, so that a start need not read
+//! older segments. Each segment begins with one; a clean end may append another.
+use std::io::{BufRead as _, Write as _};
+
+use serde::Deserialize;
+
+use crate::base::batch::LogId;
+use crate::base::identity::{Hash, PeerId};
+use crate::base::name::{FolderName, Target};
+use crate::base::range::{Gap, LogRange};
+use crate::base::table::SortedMap;
+
+/// How every frontier line begins.
+pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",";
+/// How a frontier line begins up to the digits of its generation.
+const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
+const GENERATION_DIGITS: usize = 8;
+/// The highest generation; further rewrites keep it.
+const GENERATION_MAX: u64 = 99_999_999;
+/// Bytes at the beginning of a segment that [`parse_generation`] reads.
+pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
+const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
+/// A checksum is this many hex digits of a hash: it detects damage, not forgery.
+const CHECKSUM_DIGITS: usize = 16;
+const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
+/// What follows the checksum.
+const CHECKSUM_SUFFIX: &[u8] = b"\"}";
+
+/// The content of a frontier line: all that the folder stored when it was written.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    /// The range of each log.
+    pub ranges: Vec<LogRange>,
+    /// Bytes stored of each author, all incarnations together.
+    pub author_bytes: SortedMap<PeerId, u64>,
+}
+
+#[derive(Deserialize)]
+struct FrontierFields<'a> {
+    #[serde(borrow)]
+    logs: Vec<LogFields<'a>>,
+    authors: SortedMap<PeerId, u64>,
+}
+
+/// One range of a log without gaps. Ranges below gaps follow the log's first entry, downwards.
+#[derive(Deserialize)]
+struct LogFields<'a> {
+    sender: PeerId,
+    incarnation: &'a str,
+    /// The recipient of direct messages; left out in a room's folder.
+    target: Option<&'a str>,
+    low: u64,
+    high: u64,
+    hash: Hash,
+    lamport: u64,
+    /// Only below a gap: the hash of the last missing batch, as the batch above the gap names it.
+    #[serde(default)]
+    after: Option<Hash>,
+}
+
+impl Frontier {
+    /// Appends the line, its end included.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(GENERATION_PREFIX);
+        // Writing to a `Vec` cannot fail, here and below.
+        let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
+        for range in &self.ranges {
+            let mut entry = |low, high, hash: &Hash, after: Option<&Hash>| {
+                let _ = write!(
+                    out,
+                    "{{{}\"low\":{low},\"high\":{high},\"hash\":\"{hash}\",\"lamport\":{}",
+                    log_entry_prefix(&range.log),
+                    range.lamport
+                );
+                if let Some(after) = after {
+                    let _ = write!(out, ",\"after\":\"{after}\"");
+                }
+                out.extend_from_slice(b"},");
+            };
+            entry(range.low, range.high, &range.hash, None);
+            for gap in range.gaps.iter().rev() {
+                entry(
+                    gap.stored_from,
+                    gap.from - 1,
+                    &gap.previous_hash,
+                    Some(&gap.last_hash),
+                );
+            }
+        }
+        // The comma after the last entry.
+        out.pop_if(|last| *last == b',');
+        out.extend_from_slice(b"],\"authors\":{");
+        for (i, (author, bytes)) in self.author_bytes.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let _ = write!(out, "{comma}\"{author}\":{bytes}");
+        }
+        out.push(b'}');
+        let checksum = checksum(&out[start..]);
+        out.extend_from_slice(CHECKSUM_PREFIX);
+        out.extend_from_slice(&checksum);
+        out.extend_from_slice(CHECKSUM_SUFFIX);
+        out.push(b'\n');
+    }
+
+    /// Parses a line without its end. `None` unless the checksum matches.
+    pub fn parse(line: &[u8], folder: &FolderName) -> Option<Frontier> {
+        has_valid_checksum(line).then_some(())?;
+        let room = folder.room().map(Target::Room);
+        let fields: FrontierFields = serde_json::from_slice(line).ok()?;
+        let mut ranges: Vec<LogRange> = Vec::new();
+        for fields in &fields.logs {
+            let log = LogId {
+                target: match &room {
+                    Some(room) => room.clone(),
+                    None => Target::parse(fields.target?)?,
+                },
+                author: fields.sender,
+                incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+            };
+            if let Some(after) = fields.after {
+                let range = ranges.last_mut().filter(|range| range.log == log)?;
+                let stored_above = range.gaps.first().map_or(range.low, |gap| gap.stored_from);
+                let gap = Gap {
+                    stored_from: fields.low,
+                    from: fields.high.saturating_add(1),
+                    to: stored_above.saturating_sub(1),
+                    previous_hash: fields.hash,
+                    last_hash: after,
+                };
+                range.gaps.insert(0, gap);
+                continue;
+            }
+            ranges.push(LogRange {
+                log,
+                low: fields.low,
+                high: fields.high,
+                hash: fields.hash,
+                lamport: fields.lamport,
+                gaps: Vec::new(),
+            });
+        }
+        Some(Frontier {
+            ranges,
+            author_bytes: fields.authors,
+        })
+    }
+
+    /// The head of one log by a frontier line without its end, 0 if the line does not name the log.
+    /// `None` unless the checksum matches. Parses no JSON, which would take longer.
+    pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
+        has_valid_checksum(line).then_some(())?;
+        let entry = log_entry_prefix(log);
+        let mut rest = line;
+        while rest.skip_until(b'{').is_ok_and(|n| n > 0) {
+            if rest.starts_with(entry.as_bytes()) {
+                let end = rest.iter().position(|b| *b == b'}')?;
+                let fields = std::str::from_utf8(&rest[..end]).ok()?;
+                let (_, high) = fields.split_once("\"high\":")?;
+                return high.split(',').next()?.parse().ok();
+            }
+        }
+        Some(0)
+    }
+}
+
+/// How an entry of this log begins, and no other log's.
+fn log_entry_prefix(log: &LogId) -> String {
+    let (author, incarnation) = (log.author, log.incarnation);
+    let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");
+    match &log.target {
+        Target::Room(_) => entry,
+        recipient => format!("{entry}\"target\":\"{recipient}\","),
+    }
+}
+
+/// The part of a frontier line that the checksum covers: all before it.
+fn checksummed_part(line: &[u8]) -> Option<&[u8]> {
+    let end = line
+        .len()
+        .checked_sub(CHECKSUM_PREFIX.len() + CHECKSUM_DIGITS + CHECKSUM_SUFFIX.len())?;
+    let is_whole = line.starts_with(GENERATION_PREFIX) && line[end..].starts_with(CHECKSUM_PREFIX);
+    is_whole.then(|| &line[..end])
+}
+
+fn has_valid_checksum(line: &[u8]) -> bool {
+    checksummed_part(line)
+        .is_some_and(|body| line[body.len() + CHECKSUM_PREFIX.len()..].starts_with(&checksum(body)))
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
+    let mut digits = [0; CHECKSUM_DIGITS];
+    let hash = Hash::of(&[CHECKSUM_DOMAIN, body]).to_string();
+    digits.copy_from_slice(&hash.as_bytes()[..CHECKSUM_DIGITS]);
+    digits
+}
+
+/// The same frontier line with the next generation, which marks that the segment was rewritten.
+/// `None`: the line is no frontier line.
+pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
+    let body = checksummed_part(line)?.len();
+    let next = parse_generation(line)
+        .wrapping_add(1)
+        .clamp(1, GENERATION_MAX);
+    let mut line = line.to_vec();
+    let digits = format!("{next:0width$}", width = GENERATION_DIGITS);
+    line[GENERATION_PREFIX.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
+    let checksum = checksum(&line[..body]);
+    line[body + CHECKSUM_PREFIX.len()..][..CHECKSUM_DIGITS].copy_from_slice(&checksum);
+    Some(line)
+}
+
+/// The generation by the first bytes of a segment: how often it was rewritten. 0 if it does not
+/// begin with a frontier line.
+pub fn parse_generation(head: &[u8]) -> u64 {
+    let digits = head
+        .strip_prefix(GENERATION_PREFIX)
+        .and_then(|rest| rest.get(..GENERATION_DIGITS));
+    digits
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,301 @@
+//! Reads segments: the lines of one, and the batches of a folder's segments in order of arrival.
+//!
+//! Offsets are *logical*: they count the bytes written to the segment originally. A rewritten
+//! segment has a `dropped` line in place of evicted lines, which says how many bytes they had; so
+//! a position stays valid.
+use std::fs::File;
+use std::io::{self, BufRead as _};
+use std::ops::Range as Span;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::base::batch::{BATCH_MAX_BYTES, Batch};
+use crate::base::event::{Position, StoredBatch};
+use crate::base::identity::NetworkTag;
+use crate::shell::os::file;
+use crate::shell::store::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
+use crate::shell::store::segment;
+
+/// Longest frontier line that is read, in bytes: about 80 000 logs and gaps.
+const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that the local fields add to a batch, at most.
+const LOCAL_FIELDS_MAX_BYTES: usize = 1024;
+/// Longest line of any other kind, in bytes.
+const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Reads the whole lines of one segment, with a buffer of 64 KiB that grows only for a longer line.
+pub struct SegmentReader {
+    file: File,
+    segment_number: u64,
+    generation: u64,
+    buffer: Vec<u8>,
+    /// The current line in the buffer.
+    line: Span<usize>,
+    /// Where the next line begins in the buffer.
+    next_line: usize,
+    /// Where the bytes read into the buffer end.
+    buffered_end: usize,
+    /// Where the buffer's first byte lies in the file.
+    buffer_offset: u64,
+    /// Logical less physical offset: bytes of evicted lines less those of their `dropped` lines.
+    dropped_bytes: u64,
+}
+
+impl SegmentReader {
+    /// A reader before the first line, which is the frontier.
+    ///
+    /// # Errors
+    /// The file can't be opened or read.
+    pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
+        let file = File::open(segment::path(dir, number))?;
+        let mut head = [0; GENERATION_END];
+        let n = file.read_at(&mut head, 0)?;
+        Ok(SegmentReader {
+            file,
+            segment_number: number,
+            generation: parse_generation(&head[..n]),
+            buffer: vec![0; BUFFER_BYTES],
+            line: 0..0,
+            next_line: 0,
+            buffered_end: 0,
+            buffer_offset: 0,
+            dropped_bytes: 0,
+        })
+    }
+
+    /// A reader before the first line that begins at this logical offset or later.
+    ///
+    /// # Errors
+    /// The file can't be opened or read.
+    pub fn open_at(dir: &Path, number: u64, offset: u64) -> io::Result<SegmentReader> {
+        let mut reader = SegmentReader::open(dir, number)?;
+        if reader.generation == 0 {
+            reader.buffer_offset = offset;
+            return Ok(reader);
+        }
+        while reader.next_position().offset < offset && reader.advance()? {
+            if reader.line_offset() >= offset {
+                reader.next_line = reader.line.start;
+                break;
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Goes to the next line; false at the end of the last whole line. A line that is too long
+    /// reads as an empty one.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn advance(&mut self) -> io::Result<bool> {
+        while self.advance_raw()? {
+            let Some(rest) = self.line().strip_prefix(segment::DROPPED_PREFIX) else {
+                return Ok(true);
+            };
+            let digits = rest.strip_suffix(b"}").unwrap_or_default();
+            let evicted_bytes = std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok());
+            let own_bytes = (self.next_line - self.line.start) as u64;
+            self.dropped_bytes += evicted_bytes.unwrap_or(own_bytes).saturating_sub(own_bytes);
+        }
+        Ok(false)
+    }
+
+    /// As `advance`, with `dropped` lines.
+    fn advance_raw(&mut self) -> io::Result<bool> {
+        let mut searched = self.next_line;
+        let mut is_overlong = false;
+        loop {
+            let mut rest = &self.buffer[searched..self.buffered_end];
+            let n = rest.skip_until(b'\n')?;
+            if n > 0 && self.buffer[searched + n - 1] == b'\n' {
+                self.line = self.next_line..searched + n - 1;
+                if is_overlong {
+                    self.line.start = self.line.end;
+                }
+                self.next_line = searched + n;
+                return Ok(true);
+            }
+            let begun = &self.buffer[self.next_line..self.buffered_end];
+            let max_bytes = if begun.starts_with(FRONTIER_PREFIX) {
+                FRONTIER_MAX_BYTES
+            } else {
+                LINE_MAX_BYTES
+            };
+            if is_overlong || begun.len() > max_bytes {
+                is_overlong = true;
+                self.next_line = self.buffered_end;
+            }
+            self.buffer
+                .copy_within(self.next_line..self.buffered_end, 0);
+            self.buffer_offset += self.next_line as u64;
+            self.buffered_end -= self.next_line;
+            self.next_line = 0;
+            self.line = 0..0;
+            searched = self.buffered_end;
+            if self.buffered_end == self.buffer.len() {
+                self.buffer.resize(self.buffered_end * 2, 0);
+            }
+            let at = self.buffer_offset + self.buffered_end as u64;
+            match self.file.read_at(&mut self.buffer[self.buffered_end..], at) {
+                Ok(0) => return Ok(false),
+                Ok(n) => self.buffered_end += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The line, without its end.
+    pub fn line(&self) -> &[u8] {
+        &self.buffer[self.line.clone()]
+    }
+
+    /// The logical offset where the line begins.
+    pub fn line_offset(&self) -> u64 {
+        self.buffer_offset + self.line.start as u64 + self.dropped_bytes
+    }
+
+    /// The position where the line begins.
+    pub fn line_position(&self) -> Position {
+        Position {
+            offset: self.line_offset(),
+            ..self.next_position()
+        }
+    }
+
+    /// The position after the line.
+    pub fn next_position(&self) -> Position {
+        Position {
+            segment: self.segment_number,
+            offset: self.next_file_offset() + self.dropped_bytes,
+            generation: self.generation,
+        }
+    }
+
+    /// The physical offset after the line, where the file could be cut.
+    pub fn next_file_offset(&self) -> u64 {
+        self.buffer_offset + self.next_line as u64
+    }
+
+    /// How often the segment was rewritten.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// How a scan of a segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanEnd {
+    /// After the last whole line.
+    EndOfSegment,
+    /// The visitor wanted no further line.
+    Stopped,
+}
+
+/// Visits a segment's lines from `start` on until `visit` returns false; `at` follows.
+///
+/// # Errors
+/// The segment can't be read from `at` on. A missing one has no lines.
+pub fn scan_segment(
+    dir: &Path,
+    start: Position,
+    at: &mut Position,
+    visit: &mut dyn FnMut(&SegmentReader) -> bool,
+) -> io::Result<ScanEnd> {
+    *at = Position {
+        generation: 0,
+        ..start
+    };
+    let reader = SegmentReader::open_at(dir, start.segment, start.offset);
+    // Missing: the program that writes has evicted the segment meanwhile.
+    let Some(mut reader) = file::if_exists(reader)? else {
+        return Ok(ScanEnd::EndOfSegment);
+    };
+    let ended = loop {
+        match reader.advance() {
+            Ok(true) if visit(&reader) => {}
+            Ok(true) => break Ok(ScanEnd::Stopped),
+            Ok(false) => break Ok(ScanEnd::EndOfSegment),
+            Err(error) => break Err(error),
+        }
+    };
+    *at = reader.next_position();
+    ended
+}
+
+/// The position after a segment that can't be read. `None` if a later attempt may succeed, because
+/// the system lacked file descriptors or memory.
+pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
+    let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
+    (!scarce.contains(&error.raw_os_error())).then(|| Position {
+        segment: number + 1,
+        ..Position::default()
+    })
+}
+
+/// The first position at `position` or later that lies in one of the segments, given by their
+/// numbers, upwards. `None`: it is beyond the last segment.
+pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<Position> {
+    let index = segment_numbers.partition_point(|n| *n < position.segment);
+    let number = *segment_numbers.get(index)?;
+    Some(Position {
+        segment: number,
+        offset: if number == position.segment {
+            position.offset
+        } else {
+            0
+        },
+        generation: 0,
+    })
+}
+
+/// Reads the batches that arrived at `start` or later, across segments, about `budget_bytes`, at
+/// least one; `at` follows. `start` comes from [`resolve_position`].
+///
+/// # Errors
+/// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+pub fn read_segments(
+    dir: &Path,
+    network: &NetworkTag,
+    segment_numbers: &[u64],
+    start: Position,
+    at: &mut Position,
+    budget_bytes: usize,
+) -> io::Result<Vec<StoredBatch>> {
+    let mut batches = Vec::new();
+    let mut offset = start.offset;
+    let mut read_bytes = 0;
+    let first = segment_numbers.partition_point(|n| *n < start.segment);
+    for number in &segment_numbers[first..] {
+        let start = Position {
+            segment: *number,
+            offset,
+            generation: 0,
+        };
+        let ended = scan_segment(dir, start, at, &mut |reader| {
+            if let Ok((batch, local)) = Batch::parse_stored(reader.line(), network) {
+                read_bytes += reader.line().len();
+                batches.push(StoredBatch {
+                    position: reader.line_position(),
+                    batch,
+                    local,
+                });
+            }
+            read_bytes < budget_bytes
+        });
+        match ended {
+            Err(error) if batches.is_empty() => {
+                *at = skip_unreadable(&error, *number).unwrap_or(*at);
+                return Err(error);
+            }
+            Ok(ScanEnd::EndOfSegment) => offset = 0,
+            _ => break,
+        }
+    }
+    Ok(batches)
+}
