@@ -20,7 +20,7 @@ use p2pchat::shell::store::eviction::EvictedLog;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::read_only::ReadOnlyStore;
 use p2pchat::shell::store::replication_state::ReplicationState;
-use p2pchat::shell::store::segment;
+use p2pchat::shell::store::segment::segment_file;
 use p2pchat::shell::store::store::Store;
 
 use crate::folders::Folder;
@@ -599,7 +599,7 @@ fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
     assert!(numbers.len() < 30 && numbers.last() == Some(&(Author::new(2).id(), 30)));
     // It goes between being listed and being looked at.
     let room = folder.room(GENERAL);
-    let taken = segment::path(&room, 99);
+    let taken = segment_file::path(&room, 99);
     let quota = thread::spawn(move || {
         for _ in 0..5_000 {
             fs::write(&taken, "").unwrap();
@@ -607,7 +607,7 @@ fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
         }
     });
     while !quota.is_finished() {
-        segment::list(&room).unwrap();
+        segment_file::list(&room).unwrap();
     }
     quota.join().unwrap();
 }

@@ -17,7 +17,7 @@ use crate::shell::store::fsync::Fsync;
 use crate::shell::store::quota::{AuthorUsage, EvictionRank, StoreLimits, bytes_over_quota};
 use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::replication_state::ReplicationState;
-use crate::shell::store::segment;
+use crate::shell::store::segment::segment_file;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
 /// Capacity in bytes beyond which the line buffer is shrunk after a save.
@@ -83,7 +83,7 @@ impl DiskStore {
         for entry in entries.into_iter().flatten() {
             let path = entry?.path();
             if path.is_dir() {
-                used_bytes += segment::folder_bytes(&path)?;
+                used_bytes += segment_file::folder_bytes(&path)?;
             }
         }
         self.closed_folders_bytes = used_bytes;
@@ -114,7 +114,7 @@ impl DiskStore {
         let reopened = self.folders.remove(name);
         let closed_bytes = match reopened {
             Some(_) => 0,
-            None => segment::folder_bytes(&dir)?,
+            None => segment_file::folder_bytes(&dir)?,
         };
         // The end of the previous run says nothing about the lines of this one.
         let verify = if self.was_clean_shutdown && reopened.is_none() {

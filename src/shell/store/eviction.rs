@@ -10,10 +10,10 @@ use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::os::file;
 use crate::shell::store::folder::{Folder, QuotaBlock};
-use crate::shell::store::frontier::{FRONTIER_PREFIX, with_next_generation};
 use crate::shell::store::replication_state::ReplicationState;
-use crate::shell::store::segment;
-use crate::shell::store::segment_reader::SegmentReader;
+use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, with_next_generation};
+use crate::shell::store::segment::segment_file;
+use crate::shell::store::segment::segment_reader::SegmentReader;
 
 /// A log that lost its oldest lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +192,7 @@ fn plan_eviction(
 /// The log and the last sequence of the batch in this line, if one of these authors may have
 /// signed it.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
-    let may_be_theirs = segment::peek_author(line)
+    let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
     let header = may_be_theirs.then(|| Batch::parse_header(line)).flatten()?;
     Some((header.log, header.last_sequence))
@@ -206,7 +206,7 @@ fn evict_from_segment(
     first_kept: &SortedMap<LogId, u64>,
 ) {
     let (SegmentEviction::Remove(number) | SegmentEviction::Rewrite(number)) = eviction;
-    let path = segment::path(&folder.dir, number);
+    let path = segment_file::path(&folder.dir, number);
     let old_bytes = path.metadata().map_or(0, |meta| meta.len());
     let new_bytes = match eviction {
         SegmentEviction::Remove(_) => fs::remove_file(&path).map(|()| 0),
@@ -226,11 +226,11 @@ fn evict_from_segment(
 /// # Errors
 /// The segment can't be read, or its replacement not written; the segment is unchanged.
 fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
-    let draft = segment::temporary_path(dir, number);
+    let draft = segment_file::temporary_path(dir, number);
     let kept_count = write_kept_batches(dir, number, first_kept).inspect_err(|_| {
         let _ = fs::remove_file(&draft);
     })?;
-    let path = segment::path(dir, number);
+    let path = segment_file::path(dir, number);
     if kept_count == 0 {
         let _ = fs::remove_file(&draft);
         fs::remove_file(&path)?;
@@ -250,7 +250,7 @@ fn write_kept_batches(
         .keys()
         .map(|log| log.author.to_string())
         .collect();
-    let draft = segment::temporary_path(dir, number);
+    let draft = segment_file::temporary_path(dir, number);
     let mut out = BufWriter::new(file::create_private_file(&draft)?);
     let mut reader = SegmentReader::open(dir, number)?;
     let mut kept_count = 0;
@@ -277,7 +277,7 @@ fn write_kept_batches(
             continue;
         }
         if reader.line_offset() > written_to {
-            let dropped = segment::dropped_line(reader.line_offset() - written_to);
+            let dropped = segment_file::dropped_line(reader.line_offset() - written_to);
             out.write_all(dropped.as_bytes())?;
         }
         out.write_all(line)?;
@@ -287,7 +287,7 @@ fn write_kept_batches(
     }
     let end = reader.next_position().offset;
     if end > written_to {
-        out.write_all(segment::dropped_line(end - written_to).as_bytes())?;
+        out.write_all(segment_file::dropped_line(end - written_to).as_bytes())?;
     }
     out.flush()?;
     Ok(kept_count)

@@ -10,15 +10,15 @@ use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::file;
-use crate::shell::store::active_segment::ActiveSegment;
-use crate::shell::store::frontier::Frontier;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::printed_position::PrintedPosition;
 use crate::shell::store::recovery;
 use crate::shell::store::recovery::VerifyMode;
-use crate::shell::store::segment;
-use crate::shell::store::segment_reader::{
+use crate::shell::store::segment::active_segment::ActiveSegment;
+use crate::shell::store::segment::frontier::Frontier;
+use crate::shell::store::segment::segment_file;
+use crate::shell::store::segment::segment_reader::{
     ScanEnd, SegmentReader, read_segments, resolve_position, scan_segment, skip_unreadable,
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
@@ -238,8 +238,9 @@ impl Folder {
                 let line = reader.line();
                 let next = collector.next_sequence();
                 // Parsing a line takes much longer than a look at its first bytes.
-                if segment::peek_author(line).is_some_and(|id| id != author.as_bytes())
-                    || segment::peek_single_sequence(line).is_some_and(|sequence| sequence < next)
+                if segment_file::peek_author(line).is_some_and(|id| id != author.as_bytes())
+                    || segment_file::peek_single_sequence(line)
+                        .is_some_and(|sequence| sequence < next)
                 {
                     return true;
                 }

@@ -1,9 +1,7 @@
 //! The history: on disk, in memory, or read from the files of another program.
-pub mod active_segment;
 pub mod disk;
 pub mod eviction;
 pub mod folder;
-pub mod frontier;
 pub mod fsync;
 pub mod log_collector;
 pub mod memory;
@@ -15,7 +13,6 @@ pub mod recovery;
 pub mod replication_state;
 pub mod scan;
 pub mod segment;
-pub mod segment_reader;
 #[allow(clippy::module_inception)]
 pub mod store;
 pub mod unacknowledged_marker;

@@ -7,8 +7,8 @@ use crate::base::identity::NetworkTag;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::store::printed_position::PrintedPosition;
-use crate::shell::store::segment;
-use crate::shell::store::segment_reader::{read_segments, resolve_position};
+use crate::shell::store::segment::segment_file;
+use crate::shell::store::segment::segment_reader::{read_segments, resolve_position};
 
 struct ReadOnlyFolder {
     /// The end of the folder, as the writing program reported it last.
@@ -98,7 +98,7 @@ impl ReadOnlyStore {
     /// # Errors
     /// The folder can't be read.
     pub fn segment_numbers(&self, name: &FolderName) -> io::Result<Vec<u64>> {
-        segment::list_numbers(&self.folder_path(name))
+        segment_file::list_numbers(&self.folder_path(name))
     }
 
     /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.

@@ -11,10 +11,10 @@ use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::shell::os::file;
-use crate::shell::store::frontier::{FRONTIER_PREFIX, Frontier};
-use crate::shell::store::segment;
-use crate::shell::store::segment::SegmentFile;
-use crate::shell::store::segment_reader::SegmentReader;
+use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, Frontier};
+use crate::shell::store::segment::segment_file;
+use crate::shell::store::segment::segment_file::SegmentFile;
+use crate::shell::store::segment::segment_reader::SegmentReader;
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
 /// What a folder stores.
@@ -58,7 +58,7 @@ pub fn recover_folder(
     network: &NetworkTag,
     mode: VerifyMode,
 ) -> io::Result<Recovered> {
-    let mut files = segment::list(dir)?;
+    let mut files = segment_file::list(dir)?;
     remove_leftovers(dir, &mut files)?;
     let Some(last) = files.last().copied() else {
         return Ok(Recovered::default());
@@ -75,7 +75,7 @@ pub fn recover_folder(
     if end < last.bytes {
         let file = OpenOptions::new()
             .write(true)
-            .open(segment::path(dir, last.number))?;
+            .open(segment_file::path(dir, last.number))?;
         file.set_len(end)?;
     }
     let older_bytes: u64 = files[..last_index].iter().map(|file| file.bytes).sum();
@@ -96,14 +96,14 @@ pub fn recover_folder(
 /// of which a power cut kept only the name.
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
-        let draft = segment::temporary_path(dir, file.number);
+        let draft = segment_file::temporary_path(dir, file.number);
         file::if_exists(fs::remove_file(draft))?;
     }
     while let Some(last) = files.last() {
         if SegmentReader::open(dir, last.number)?.advance()? {
             break;
         }
-        fs::remove_file(segment::path(dir, last.number))?;
+        fs::remove_file(segment_file::path(dir, last.number))?;
         files.pop();
     }
     Ok(())

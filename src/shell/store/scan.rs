@@ -12,8 +12,8 @@ use crate::base::name::FolderName;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::os::file;
 use crate::shell::store::memory::MemoryStore;
-use crate::shell::store::segment;
-use crate::shell::store::segment_reader::SegmentReader;
+use crate::shell::store::segment::segment_file;
+use crate::shell::store::segment::segment_reader::SegmentReader;
 
 /// What is stored of one network.
 pub enum HistorySource<'a> {
@@ -46,7 +46,7 @@ impl HistorySource<'_> {
         let HistorySource::Disk(dir) = self else {
             return Ok(vec![0]);
         };
-        match segment::list_numbers(&dir.join(folder.as_str())) {
+        match segment_file::list_numbers(&dir.join(folder.as_str())) {
             Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(Vec::new()),
             numbers => numbers,
         }
@@ -88,7 +88,7 @@ impl HistorySource<'_> {
         let HistorySource::Disk(dir) = self else {
             return Ok(None);
         };
-        file::if_exists(File::open(segment::path(
+        file::if_exists(File::open(segment_file::path(
             &dir.join(folder.as_str()),
             number,
         )))

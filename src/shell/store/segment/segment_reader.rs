@@ -15,8 +15,8 @@ use crate::base::batch::{BATCH_MAX_BYTES, Batch};
 use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::shell::os::file;
-use crate::shell::store::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
-use crate::shell::store::segment;
+use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
+use crate::shell::store::segment::segment_file;
 
 /// Longest frontier line that is read, in bytes: about 80 000 logs and gaps.
 const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -50,7 +50,7 @@ impl SegmentReader {
     /// # Errors
     /// The file can't be opened or read.
     pub fn open(dir: &Path, number: u64) -> io::Result<SegmentReader> {
-        let file = File::open(segment::path(dir, number))?;
+        let file = File::open(segment_file::path(dir, number))?;
         let mut head = [0; GENERATION_END];
         let n = file.read_at(&mut head, 0)?;
         Ok(SegmentReader {
@@ -92,7 +92,7 @@ impl SegmentReader {
     /// The file can't be read.
     pub fn advance(&mut self) -> io::Result<bool> {
         while self.advance_raw()? {
-            let Some(rest) = self.line().strip_prefix(segment::DROPPED_PREFIX) else {
+            let Some(rest) = self.line().strip_prefix(segment_file::DROPPED_PREFIX) else {
                 return Ok(true);
             };
             let digits = rest.strip_suffix(b"}").unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
-use crate::shell::store::segment;
+use crate::shell::store::segment::segment_file;
 
 /// Fewest bytes after the last frontier line for which a clean end writes another: reading them at
 /// the next start takes longer than reading a frontier.
@@ -41,7 +41,7 @@ impl ActiveSegment {
         segment_bytes: u64,
     ) -> io::Result<ActiveSegment> {
         Ok(ActiveSegment {
-            file: open_for_append(&segment::path(dir, number))?,
+            file: open_for_append(&segment_file::path(dir, number))?,
             bytes,
             bytes_after_frontier,
             rotate_at_bytes: segment_bytes.max(bytes - bytes_after_frontier),
@@ -61,8 +61,8 @@ impl ActiveSegment {
         frontier: &[u8],
         segment_bytes: u64,
     ) -> io::Result<ActiveSegment> {
-        let draft = segment::temporary_path(dir, number);
-        let path = segment::path(dir, number);
+        let draft = segment_file::temporary_path(dir, number);
+        let path = segment_file::path(dir, number);
         let created = file::create_private_dir(dir)
             .and_then(|()| file::create_private_file(&draft))
             .and_then(|mut file| file.write_all(frontier))

@@ -1,0 +1,5 @@
+//! Segments, the files of a folder: their names, their lines, reading and appending.
+pub mod active_segment;
+pub mod frontier;
+pub mod segment_file;
+pub mod segment_reader;
