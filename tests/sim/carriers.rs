@@ -2,8 +2,10 @@
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::numbered_lines;
 
+/// A direct message to an absent recipient is sealed to a carrier, which reads and acknowledges
+/// nothing itself, and arrives once when author and recipient never meet.
 #[test]
-fn it_comes_through_a_carrier_when_its_author_is_gone() {
+fn a_carrier_delivers_for_an_author_that_is_gone() {
     let mut lan = Lan::new(2);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start_all([alice, bob, carol]);
@@ -52,8 +54,10 @@ fn it_comes_through_a_carrier_when_its_author_is_gone() {
     lan.check_lines();
 }
 
+/// Two peers without a path to each other exchange direct messages and receipts through a common
+/// neighbour within half a second, and once only when the path is back.
 #[test]
-fn a_neighbour_hands_it_on_at_once() {
+fn a_neighbour_forwards_direct_messages_at_once() {
     let mut lan = Lan::new(3);
     let [alice, carol, bob] = lan.add_peers(["alice", "carol", "bob"]);
     lan.start_all([alice, carol, bob]);
@@ -83,8 +87,10 @@ fn a_neighbour_hands_it_on_at_once() {
     lan.check_lines();
 }
 
+/// Carriers are bounded: three peers store at most 1000 lines each for an absent recipient. The
+/// rest comes from the author.
 #[test]
-fn at_most_three_carry_and_a_thousand_lines() {
+fn at_most_three_peers_carry_a_thousand_lines_each() {
     let mut lan = Lan::new(4);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     let others = lan.add_peers(["c1", "c2", "c3", "c4", "c5"]);
@@ -113,8 +119,10 @@ fn at_most_three_carry_and_a_thousand_lines() {
     lan.check_lines();
 }
 
+/// Only lines the recipient lacks are given to carriers; what it acknowledged in an earlier run
+/// of the author counts.
 #[test]
-fn what_the_reader_has_is_not_carried() {
+fn delivered_direct_messages_are_not_carried() {
     let mut lan = Lan::new(10);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start_all([alice, bob, carol]);
@@ -140,8 +148,10 @@ fn what_the_reader_has_is_not_carried() {
     lan.check_lines();
 }
 
+/// A carrier drops lines after 7 days of its own running time, summed over runs; neither wall
+/// time nor days switched off count.
 #[test]
-fn it_is_carried_for_seven_days_of_running() {
+fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
     const DAY: u64 = 24 * 3_600_000;
     for (days, arrives) in [(6, true), (8, false)] {
         let mut lan = Lan::new(11);
@@ -175,8 +185,10 @@ fn it_is_carried_for_seven_days_of_running() {
     }
 }
 
+/// Exit status 0 means that the recipient holds the line: a carrier that stores it does not
+/// settle the send.
 #[test]
-fn a_carrier_is_not_who_a_send_waits_for() {
+fn a_carrier_does_not_settle_a_send() {
     let mut lan = Lan::new(7);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start_all([alice, bob, carol]);
@@ -191,8 +203,9 @@ fn a_carrier_is_not_who_a_send_waits_for() {
     assert!(!lan.peers[alice].is_settled());
 }
 
+/// A receipt that arrives after the author's run has ended is reported by the next run, once.
 #[test]
-fn its_receipt_comes_to_a_later_run() {
+fn a_carried_receipt_is_reported_by_one_later_run() {
     let mut lan = Lan::new(13);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start_all([alice, bob, carol]);
@@ -262,8 +275,10 @@ fn receipt_through_the_one_between(away: u64) {
     lan.check_lines();
 }
 
+/// A signed receipt comes back through the neighbour, while it still carries the line and after
+/// it has dropped it.
 #[test]
-fn its_receipt_comes_through_the_one_between_to_a_later_run() {
+fn a_receipt_crosses_a_neighbour_to_a_later_run() {
     // While it is still carried, and when it is not any more.
     for away in [300, 5_000] {
         receipt_through_the_one_between(away);

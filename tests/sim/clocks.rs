@@ -39,8 +39,10 @@ fn history(lan: &Lan, who: PeerIndex) -> Vec<String> {
     lines
 }
 
+/// History is ordered by the logical clock: boxes set to 1970 and 2040 show a conversation as it
+/// went. Sorted by timestamps it would fall apart.
 #[test]
-fn a_conversation_of_1970_and_2040_is_in_order() {
+fn wrong_wall_clocks_keep_a_conversation_in_order() {
     let mut lan = Lan::new(1);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.peers[alice].wall_skew_ms = -WALL_START_MS;
@@ -68,8 +70,9 @@ fn a_conversation_of_1970_and_2040_is_in_order() {
     assert_eq!(history(&lan, dan), said);
 }
 
+/// A wall clock that jumps back and forth reorders no line, ends no link and opens no gap.
 #[test]
-fn a_wall_clock_that_jumps_changes_nothing() {
+fn a_jumping_wall_clock_changes_neither_order_nor_links() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     start_and_link(&mut lan, &[alice, bob]);
@@ -104,15 +107,19 @@ fn a_wall_clock_that_jumps_changes_nothing() {
     assert_eq!(lan.peers[bob].gap_count(), 0);
 }
 
+/// The core decides nothing by wall time: a seed gives the same run, event by event, with right
+/// and with wrong wall clocks.
 #[test]
-fn what_wall_clocks_show_decides_nothing() {
+fn wall_clocks_decide_nothing() {
     for seed in 0..12 {
         assert_eq!(swarm::run(seed, true), swarm::run(seed, false));
     }
 }
 
+/// A suspended box is reported as gone, and within 11 s of waking it is linked and has the lines
+/// it missed; whether or not its monotonic clock counted the sleep.
 #[test]
-fn a_box_that_slept_is_gone_meanwhile_and_back_at_once() {
+fn a_suspended_box_leaves_and_is_back_within_seconds() {
     for ran in [true, false] {
         let mut lan = Lan::new(3);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -146,8 +153,9 @@ fn a_box_that_slept_is_gone_meanwhile_and_back_at_once() {
     }
 }
 
+/// A suspend of 8 s, shorter than every timeout, ends no link and loses no line.
 #[test]
-fn a_nap_is_not_seen() {
+fn an_eight_second_suspend_ends_no_link() {
     for ran in [true, false] {
         let mut lan = Lan::new(4);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -166,8 +174,10 @@ fn a_nap_is_not_seen() {
     }
 }
 
+/// A monotonic clock that leaps an hour makes every timer due at once; a link whose peer still
+/// answers stays.
 #[test]
-fn a_clock_that_leaps_ends_no_link_that_lives() {
+fn a_clock_leap_ends_no_live_link() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -187,8 +197,10 @@ fn a_clock_that_leaps_ends_no_link_that_lives() {
     }
 }
 
+/// When all boxes sleep and wake together, links go on, lines arrive, and the wake-up causes no
+/// lasting traffic.
 #[test]
-fn all_that_slept_together_go_on_together() {
+fn peers_that_sleep_together_stay_linked() {
     let mut lan = Lan::new(5);
     let people = lan.add_peers(["alice", "bob", "carol"]);
     start_and_link(&mut lan, &people);

@@ -4,8 +4,10 @@ use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, chain};
 
+/// `send` settles when every known room member holds the line, also the one reached only through
+/// a neighbour.
 #[test]
-fn a_send_waits_for_who_is_reached_through_others() {
+fn a_send_waits_for_peers_reached_through_others() {
     let (mut lan, [alice, bob, carol]) = chain(9, ["alice", "bob", "carol"]);
     lan.say(alice, "hello");
     lan.finish(alice, None);
@@ -22,8 +24,10 @@ fn a_send_waits_for_who_is_reached_through_others() {
     assert!(delivered.contains(&lan.id(bob)) && delivered.contains(&lan.id(carol)));
 }
 
+/// A transient sender linked to one neighbour settles once the receipt of the peer behind that
+/// neighbour has come.
 #[test]
-fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
+fn a_transient_sender_gets_forwarded_receipts() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -40,8 +44,10 @@ fn one_that_comes_and_goes_hears_of_all_who_hold_its_line() {
     }
 }
 
+/// A forwarded receipt may overtake the announcement of its signer; it is kept and counted.
+/// Dropped, the send would wait forever.
 #[test]
-fn a_receipt_that_comes_before_its_holder_is_known_counts() {
+fn a_receipt_from_a_peer_not_yet_known_counts() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -59,8 +65,10 @@ fn a_receipt_that_comes_before_its_holder_is_known_counts() {
     }
 }
 
+/// `--wait-peers` beyond the peers present neither settles nor polls: the simulator fails a
+/// program that wakes more than 200 times a second.
 #[test]
-fn a_send_that_needs_more_than_there_are_waits_asleep() {
+fn a_send_short_of_peers_waits_without_waking() {
     let mut lan = Lan::new(4);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -74,8 +82,10 @@ fn a_send_that_needs_more_than_there_are_waits_asleep() {
     assert!(!lan.peers[alice].is_settled());
 }
 
+/// `send` settles within 40 ms of meeting the required number of peers, all of them by default,
+/// only with the line stored there, and is never announced as joined.
 #[test]
-fn a_send_settles_when_it_is_held() {
+fn a_send_settles_once_the_required_peers_hold_it() {
     for (seed, need) in [(0, None), (1, Some(2)), (2, Some(1)), (3, Some(0))] {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -106,8 +116,10 @@ fn a_send_settles_when_it_is_held() {
     }
 }
 
+/// Exit status 0 needs a holder for each line: a room in which nobody else is keeps the send
+/// unsettled, also after the room is left.
 #[test]
-fn each_line_must_have_somebody_who_holds_it() {
+fn a_send_settles_only_when_every_line_is_held() {
     let ops = Room::new("ops").expect("a room");
     for part in [false, true] {
         let mut lan = Lan::new(31);

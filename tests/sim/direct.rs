@@ -5,8 +5,10 @@ use p2pchat::base::name::{FolderName, Room};
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::PeerIndex;
 
+/// A direct message needs no shared room, arrives once and is acknowledged; a bystander neither
+/// shows nor carries it while the recipient is linked.
 #[test]
-fn it_arrives_once_is_receipted_and_nobody_else_sees_it() {
+fn a_direct_message_is_delivered_once_and_only_to_its_recipient() {
     let mut lan = Lan::new(1);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     // No room is shared: a direct message needs none.
@@ -32,8 +34,10 @@ fn it_arrives_once_is_receipted_and_nobody_else_sees_it() {
     lan.check_lines();
 }
 
+/// A direct message stored for an absent recipient is sent by the author's next run, after a
+/// clean end under the same incarnation, after a kill beside a new one.
 #[test]
-fn what_waits_for_its_reader_goes_out_with_the_next_run() {
+fn an_undelivered_direct_message_is_sent_by_the_next_run() {
     for clean in [true, false] {
         let mut lan = Lan::new(5);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -61,8 +65,10 @@ fn what_waits_for_its_reader_goes_out_with_the_next_run() {
     }
 }
 
+/// `send` to a name that nobody bears yet waits for it, and settles once the recipient stores the
+/// line; other peers do not count.
 #[test]
-fn a_send_settles_when_its_reader_holds_it() {
+fn a_direct_send_settles_when_the_recipient_holds_it() {
     let mut lan = Lan::new(6);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.peers[alice].transient = true;
@@ -86,8 +92,10 @@ fn a_send_settles_when_its_reader_holds_it() {
     );
 }
 
+/// Truthful errors: a name that no peer or more than one bears is an error, at once or when the
+/// time allowed has passed, and nothing is stored. `name~abcd` and `@id` select one.
 #[test]
-fn an_unknown_or_ambiguous_name_is_refused() {
+fn an_unknown_or_ambiguous_recipient_is_refused() {
     let mut lan = Lan::new(8);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "bob"]);
     lan.start(alice);
@@ -118,8 +126,10 @@ fn an_unknown_or_ambiguous_name_is_refused() {
     lan.check_lines();
 }
 
+/// Nobody speaks for you: a direct message to a bound name is never sealed for, or sent to,
+/// another key that uses the name.
 #[test]
-fn a_name_whose_bound_key_changed_is_refused() {
+fn a_recipient_whose_bound_key_changed_is_refused() {
     let mut lan = Lan::new(9);
     let [alice, bob, mallory] = lan.add_peers(["alice", "bob", "bob"]);
     lan.start(alice);
@@ -162,8 +172,10 @@ fn read_sequences(lan: &Lan, who: PeerIndex) -> Vec<u64> {
     shown.collect()
 }
 
+/// Marking a direct message as read notifies its author, now or when it is back, and nobody else;
+/// never twice, backwards or beyond the stored lines.
 #[test]
-fn who_reads_it_on_a_terminal_says_so_to_its_author_alone() {
+fn a_read_receipt_reaches_the_author_alone() {
     let mut lan = Lan::new(41);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start_all([alice, bob, carol]);
@@ -198,8 +210,10 @@ fn who_reads_it_on_a_terminal_says_so_to_its_author_alone() {
     assert_eq!(read_sequences(&lan, carol), [0; 0]);
 }
 
+/// While a handshake is pending, another peer with the recipient's name might appear; a direct
+/// send waits for it for half of its time, then goes to the one linked.
 #[test]
-fn one_who_is_there_is_spoken_to_in_half_of_the_time() {
+fn an_unfinished_dial_delays_a_direct_send_by_half_its_time() {
     let mut lan = Lan::new(12);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.start(alice);

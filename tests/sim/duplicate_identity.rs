@@ -3,8 +3,10 @@ use std::net::SocketAddr;
 
 use crate::support::lan::Lan;
 
+/// Two programs with one key that do not see each other are both notified, once, by the neighbour
+/// that sees both; the first keeps its link. A replayed beacon is no proof of life.
 #[test]
-fn two_programs_with_one_key_are_told_so() {
+fn a_common_neighbour_reveals_a_duplicate_identity() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
         lan.invariants.allows_duplicate_identity = true;
@@ -45,8 +47,10 @@ fn two_programs_with_one_key_are_told_so() {
     }
 }
 
+/// Two programs with one key that receive each other's beacons are both notified once and form no
+/// link.
 #[test]
-fn twins_that_hear_each_other_are_told_so() {
+fn duplicate_identities_in_reach_notify_each_other() {
     let mut lan = Lan::new(6);
     lan.invariants.allows_duplicate_identity = true;
     let [bob, clone] = lan.add_peers(["bob", "clone"]);

@@ -2,8 +2,9 @@
 use crate::support::lan::Lan;
 use crate::support::peer::numbered_lines;
 
+/// Lines whose author died while a peer was away are fetched from another member of the room.
 #[test]
-fn the_last_words_of_who_is_gone_come_from_others() {
+fn lines_of_a_dead_author_come_from_a_neighbour() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -24,8 +25,10 @@ fn the_last_words_of_who_is_gone_come_from_others() {
     }
 }
 
+/// A line that reached a single peer before its author died reaches all: peers compare what they
+/// hold also about logs of absent authors.
 #[test]
-fn what_only_one_got_before_the_author_died_comes_to_all() {
+fn a_line_that_reached_one_peer_reaches_all() {
     let mut lan = Lan::new(3);
     let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
     let [alice, bob, carol, dave] = people;
@@ -50,8 +53,10 @@ fn what_only_one_got_before_the_author_died_comes_to_all() {
     lan.check_lines();
 }
 
+/// When the neighbour that a log is fetched from stops getting it, another that is ahead takes
+/// over within 4 s.
 #[test]
-fn another_neighbour_helps_when_the_first_falls_behind() {
+fn a_stalled_source_is_replaced() {
     let mut lan = Lan::new(5);
     let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
     let [alice, bob, carol, dave] = people;
@@ -80,8 +85,10 @@ fn another_neighbour_helps_when_the_first_falls_behind() {
     lan.check_lines();
 }
 
+/// With all links direct, no batch arrives twice or unrequested: each log comes from its author
+/// alone.
 #[test]
-fn a_full_mesh_sends_nothing_twice() {
+fn a_full_mesh_fetches_nothing_twice() {
     let mut lan = Lan::new(6);
     let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
     lan.start_all(people);
@@ -106,8 +113,10 @@ fn a_full_mesh_sends_nothing_twice() {
     assert_eq!(twice, 0);
 }
 
+/// A neighbour that helps out for a slow author and lacks the newest lines does not end the
+/// fetch: the author brings the rest.
 #[test]
-fn the_author_brings_what_the_one_that_helped_lacks() {
+fn the_author_completes_a_log_fetched_from_a_neighbour() {
     for seed in 0..8 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);

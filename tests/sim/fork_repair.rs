@@ -59,8 +59,10 @@ fn restored_story(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, PeerI
     (lan, alice, bob)
 }
 
+/// Nothing is lost: lines that a restored directory stored under numbers already used are
+/// republished, once, also over further runs.
 #[test]
-fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
+fn lines_under_reused_sequences_are_republished_once() {
     for (seed, lost, alone) in [(1, 5, 3), (2, 3, 3), (3, 3, 5), (4, 40, 30), (5, 1, 1)] {
         for killed in [false, true] {
             for talks in [false, true] {
@@ -99,8 +101,10 @@ fn lines_of_an_earlier_run_under_used_numbers_are_said_again() {
     }
 }
 
+/// Lines that come back from others together with their republished copies are recognised; a
+/// second restore adds no third copy.
 #[test]
-fn a_backup_that_is_restored_twice_says_nothing_three_times() {
+fn restoring_a_backup_twice_republishes_nothing_twice() {
     for (lost, alone) in [(5, 3), (3, 5), (40, 2)] {
         let (mut lan, alice, bob) = restored_story(1, lost, alone, false);
         lan.start(alice);
@@ -125,8 +129,10 @@ fn a_backup_that_is_restored_twice_says_nothing_three_times() {
     }
 }
 
+/// Republishing that is interrupted, by a kill or by failing saves, continues where it stopped:
+/// each line once.
 #[test]
-fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
+fn republishing_survives_a_kill_and_failing_saves() {
     for (seed, full) in [(1, false), (2, false), (3, true)] {
         let (mut lan, alice, bob) = restored_story(seed, 3, 600, true);
         lan.network.conditions.stream_delay_max_ms = 5;
@@ -159,8 +165,10 @@ fn what_is_said_again_goes_on_after_a_kill_or_a_full_disk() {
     }
 }
 
+/// Only lines that no peer holds are republished: a third peer that got them keeps its history
+/// unchanged.
 #[test]
-fn what_somebody_holds_is_not_said_again() {
+fn lines_that_a_peer_holds_are_not_republished() {
     let (mut lan, alice, bob) = restored_story(6, 5, 3, false);
     let carol = lan.add_peer("carol");
     lan.cut(alice, bob);
@@ -177,8 +185,10 @@ fn what_somebody_holds_is_not_said_again() {
     assert_eq!(lines_held(&lan, carol, alice), before);
 }
 
+/// A restored directory that published nothing of its own fetches what it lost and republishes
+/// nothing.
 #[test]
-fn a_copy_that_said_nothing_else_says_nothing_again() {
+fn a_restored_directory_without_own_lines_republishes_nothing() {
     for killed in [false, true] {
         let (mut lan, alice, bob) = restored_story(7, 5, 0, killed);
         lan.start(alice);
@@ -193,8 +203,10 @@ fn a_copy_that_said_nothing_else_says_nothing_again() {
     }
 }
 
+/// A peer that missed the whole fork ends with the lines of both branches, as the peer that saw
+/// it does.
 #[test]
-fn who_was_away_gets_what_both_copies_said() {
+fn a_peer_that_was_away_gets_the_lines_of_both_copies() {
     // Alice is started again before carol comes, or not; with bob there, or without him at first.
     for (seed, again, without) in [(1, false, false), (2, true, false), (3, true, true)] {
         let mut lan = Lan::new(seed);
@@ -246,8 +258,10 @@ fn who_was_away_gets_what_both_copies_said() {
     }
 }
 
+/// Two running copies of one directory each take an incarnation of their own, and all lines of
+/// both reach others once.
 #[test]
-fn twins_go_on_under_numbers_of_their_own() {
+fn duplicate_identities_continue_under_separate_incarnations() {
     for seed in 0..10 {
         let mut lan = Lan::new(seed);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -311,8 +325,10 @@ fn twins_go_on_under_numbers_of_their_own() {
     }
 }
 
+/// A restored directory that runs beside its peers fetches its lost lines before new ones take
+/// their numbers.
 #[test]
-fn own_lines_come_back_to_a_restored_directory() {
+fn a_restored_directory_fetches_its_own_lost_lines() {
     let mut lan = Lan::new(10);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -341,8 +357,10 @@ fn own_lines_come_back_to_a_restored_directory() {
     assert_eq!(lan.peers[bob].received().len(), 7);
 }
 
+/// A restored directory that published while alone notices the fork once, and its next lines get
+/// unused numbers, whether its log is shorter or longer than the other.
 #[test]
-fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
+fn a_restored_directory_continues_in_a_new_incarnation() {
     for (seed, more) in [(6, 1), (7, 10)] {
         let mut lan = Lan::new(seed);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -397,9 +415,10 @@ fn an_old_copy_of_the_directory_goes_on_under_new_numbers() {
     }
 }
 
-/// What a peer says to hold comes while more is on its way to it: the one does not pass for a receipt of a part of the other.
+/// Lines published while the heads are still being compared are not lost: a `have` of older lines
+/// is no acknowledgement of newer ones with the same numbers.
 #[test]
-fn an_old_copy_that_speaks_as_it_meets_goes_on_under_new_numbers() {
+fn lines_said_during_the_first_exchange_survive_a_restore() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);

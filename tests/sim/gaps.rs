@@ -61,8 +61,10 @@ fn shown_lines(lan: &Lan, who: PeerIndex) -> Vec<(u64, bool)> {
     chats.collect()
 }
 
+/// What can't be had is a gap, and a gap is filled when a peer with the lines appears: shown
+/// late, once each, with no batch twice.
 #[test]
-fn a_gap_heals_when_its_lines_turn_up() {
+fn a_gap_is_filled_when_its_lines_turn_up() {
     for seed in 0..10 {
         let (mut lan, [ann, bob, carol, _], log) = peers_with_gap(seed);
         lan.cut(bob, carol);
@@ -98,9 +100,10 @@ fn a_gap_heals_when_its_lines_turn_up() {
     }
 }
 
-/// What fills a gap is passed on to one who has it from there, and through a restart the gap is known as one.
+/// A gap is known as one after a restart, and filled later. Lines that fill it are offered to a
+/// peer that has the log from there on.
 #[test]
-fn a_gap_heals_through_others_and_after_a_restart() {
+fn a_gap_is_filled_after_a_restart() {
     for seed in 0..5 {
         let (mut lan, [ann, bob, carol, dora], log) = peers_with_gap(seed);
         let eve = lan.add_peer("eve");
@@ -148,9 +151,9 @@ fn a_gap_heals_through_others_and_after_a_restart() {
     }
 }
 
-/// Ann has the same gap as bob, and meets nobody but him.
+/// A peer with the same gap that reaches only us gets the lines that filled ours.
 #[test]
-fn what_filled_a_gap_is_passed_on() {
+fn lines_that_fill_a_gap_are_forwarded() {
     for seed in 0..5 {
         let mut lan = Lan::new(seed);
         let [ann, bob, carol, dora, eve] = lan.add_peers(["ann", "bob", "carol", "dora", "eve"]);
@@ -185,8 +188,10 @@ fn what_filled_a_gap_is_passed_on() {
     }
 }
 
+/// Saves that fail while a gap is being filled delay it; afterwards each missing line is stored
+/// and shown once.
 #[test]
-fn a_full_disk_and_a_cut_hold_a_heal_up_and_no_more() {
+fn a_full_disk_only_delays_filling_a_gap() {
     for seed in 0..10 {
         let (mut lan, [_, bob, carol, _], log) = peers_with_gap(seed);
         lan.cut(bob, carol);
@@ -212,9 +217,10 @@ fn a_full_disk_and_a_cut_hold_a_heal_up_and_no_more() {
     }
 }
 
-/// Alice told bob nine things, and has the last three still; carol carries the three that he lacks. They come to him in any order.
+/// Direct lines that the author has evicted and a carrier still stores reach the recipient, in
+/// whatever order the two come.
 #[test]
-fn a_gap_in_direct_messages_heals_through_who_carries() {
+fn a_carrier_fills_a_gap_in_direct_messages() {
     let mut gaps = 0;
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
@@ -287,8 +293,10 @@ fn received_wants(lan: &mut Lan, stranger: &mut ScriptedPeer) -> Vec<WantEntry> 
     wants.flatten().filter(|want| want.to > 0).collect()
 }
 
+/// A peer that claims a gap's lines and never sends them is asked once, and blocks no honest
+/// source.
 #[test]
-fn who_brings_nothing_of_a_gap_is_asked_once_and_holds_up_nobody() {
+fn a_peer_that_cannot_fill_a_gap_is_asked_once() {
     let (mut lan, [_, bob, carol, _], log) = peers_with_gap(3);
     lan.cut(bob, carol);
     lan.start(bob);
@@ -311,9 +319,10 @@ fn who_brings_nothing_of_a_gap_is_asked_once_and_holds_up_nobody() {
     });
 }
 
-/// What is answered is as long as all that is held.
+/// An author that makes gap after gap causes one request for a full digest, not one each: the
+/// answer is as long as the whole frontier. At most `GAPS_MAX` gaps are kept.
 #[test]
-fn an_author_of_gap_after_gap_makes_nobody_ask_all_the_time() {
+fn many_gaps_cause_one_digest_request() {
     let (mut lan, [_, bob, _, _], _) = peers_with_gap(5);
     lan.start(bob);
     lan.run_for(2_000);
@@ -347,8 +356,10 @@ fn an_author_of_gap_after_gap_makes_nobody_ask_all_the_time() {
     assert_eq!(asks.count(), 1);
 }
 
+/// Lines that do not chain to the lines around a gap are rejected and reported; their source is
+/// not asked again, and unrequested lines do not fill a gap.
 #[test]
-fn a_fork_in_a_gap_is_kept_out() {
+fn a_fork_does_not_fill_a_gap() {
     let (mut lan, [_, bob, _, _], _) = peers_with_gap(4);
     lan.start(bob);
     lan.run_for(2_000);
@@ -386,9 +397,10 @@ fn a_fork_in_a_gap_is_kept_out() {
     assert_eq!((known.low, known.high, known.gaps.len()), (3, 3, 1));
 }
 
-/// Whoever comes, goes, is cut off, has a full or slow disk, or gives up what is old: with one who holds all, nobody keeps a hole.
+/// Under random stops, cuts, full disks and evictions, a gap whose lines some reachable peer
+/// holds is filled in the end.
 #[test]
-fn in_any_weather_no_hole_stays_that_somebody_can_fill() {
+fn random_faults_leave_no_gap_that_a_peer_can_fill() {
     let (mut holes, mut healed) = (0, 0);
     for seed in 0..20 {
         let mut lan = Lan::new(seed);

@@ -28,8 +28,10 @@ fn running_alone(seed: u64) -> (Lan, PeerIndex) {
     (lan, alice)
 }
 
+/// The scripted peer speaks the real protocol: its line is stored and acknowledged. Otherwise the
+/// tests below would pass for the wrong reason.
 #[test]
-fn a_stranger_who_keeps_the_rules_is_heard() {
+fn a_conforming_scripted_peer_is_accepted() {
     let (mut lan, alice) = running_alone(1);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     assert_eq!(link_count(&lan, alice), 1);
@@ -44,8 +46,10 @@ fn a_stranger_who_keeps_the_rules_is_heard() {
     assert!(receipt.into_iter().any(held), "a receipt");
 }
 
+/// At most 64 streams wait for a handshake, 5 s each; a real peer gets through while 200 silent
+/// ones are open.
 #[test]
-fn a_flood_of_handshakes_keeps_nobody_out() {
+fn idle_streams_do_not_keep_peers_out() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -73,8 +77,10 @@ fn a_flood_of_handshakes_keeps_nobody_out() {
     );
 }
 
+/// 64 links, and 16 more for transient peers; a peer beyond that gets `bye` with the reason
+/// `full` before any hello.
 #[test]
-fn a_flood_of_links_is_bounded() {
+fn the_number_of_links_is_bounded() {
     let (mut lan, alice) = running_alone(13);
     for n in 0..600 {
         ScriptedPeer::connect(&mut lan, alice, n);
@@ -96,8 +102,9 @@ fn a_flood_of_links_is_bounded() {
     assert!(matches!(&words[..], [Message::Bye { reason }] if *reason == ByeReason::Full));
 }
 
+/// Bytes that are no handshake close their stream at once and do not panic.
 #[test]
-fn garbage_ends_a_stream_and_nothing_else() {
+fn garbage_before_the_handshake_closes_the_stream() {
     let (mut lan, alice) = running_alone(3);
     for (n, garbage) in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
@@ -124,8 +131,10 @@ fn garbage_ends_a_stream_and_nothing_else() {
     }
 }
 
+/// A link begins with a hello that names the key of the handshake and a bounded number of rooms;
+/// anything else ends it.
 #[test]
-fn the_first_word_must_be_the_true_hello() {
+fn the_first_message_must_be_a_valid_hello() {
     let (mut lan, alice) = running_alone(4);
     let mut early = ScriptedPeer::handshake(&mut lan, alice, 1);
     early.send(&mut lan, &Message::Ping { nonce: 1 });
@@ -150,8 +159,10 @@ fn the_first_word_must_be_the_true_hello() {
     assert_eq!(link_count(&lan, alice), 0);
 }
 
+/// An oversized frame, a batch whose text was changed after signing, and a batch that is no batch
+/// each end the link; nothing is shown.
 #[test]
-fn broken_frames_end_a_link() {
+fn malformed_frames_end_the_link() {
     let (mut lan, alice) = running_alone(5);
     let mut huge = ScriptedPeer::connect(&mut lan, alice, 1);
     huge.send_plaintext(&mut lan, &[2, 0xff, 0xff, 0xff, 0xff]);
@@ -175,8 +186,10 @@ fn broken_frames_end_a_link() {
     assert!(lan.peers[alice].received().is_empty());
 }
 
+/// A batch of another author that was not requested from this peer is neither stored nor shown,
+/// though its signature is valid.
 #[test]
-fn nobody_speaks_for_another() {
+fn an_unrequested_batch_of_another_author_is_rejected() {
     let (mut lan, alice) = running_alone(6);
     let bob = ScriptedPeer::connect(&mut lan, alice, 1);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 2);
@@ -189,8 +202,9 @@ fn nobody_speaks_for_another() {
     assert_eq!(lan.peers[alice].disk.entries().count(), 0);
 }
 
+/// A second batch with a used number, and what is chained to it, is kept out and reported.
 #[test]
-fn a_fork_is_kept_out_and_named() {
+fn a_fork_is_rejected_and_reported() {
     let (mut lan, alice) = running_alone(7);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let one = mallory.batch(1, None, "one");
@@ -204,8 +218,10 @@ fn a_fork_is_kept_out_and_named() {
     assert!(lan.peers[alice].error_count("fork") >= 1);
 }
 
+/// A peer that claims more of our log than we published makes us continue in a new incarnation,
+/// reported once for each log; nothing is republished.
 #[test]
-fn a_receipt_above_the_head_is_a_doubt() {
+fn a_claim_above_our_head_changes_the_incarnation() {
     let (mut lan, alice) = running_alone(8);
     lan.say(alice, "one");
     let old = lan.first_log(alice);
@@ -232,8 +248,10 @@ fn a_receipt_above_the_head_is_a_doubt() {
     assert_eq!(lan.peers[alice].disk.ranges(&Room::general()).len(), 3);
 }
 
+/// The store keeps one batch a line: correctly signed JSON with a line break between fields is no
+/// batch.
 #[test]
-fn a_batch_is_one_line_of_the_store() {
+fn a_batch_with_a_line_break_is_rejected() {
     let (mut lan, alice) = running_alone(16);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     // JSON all the same, and signed by its author.
@@ -252,8 +270,10 @@ fn a_batch_is_one_line_of_the_store() {
     assert_eq!(link_count(&lan, alice), 0, "that is no batch");
 }
 
+/// A line whose logical clock is near 2^53 is shown, and moves our clock by a bounded step only:
+/// it cannot use up the numbers of later lines.
 #[test]
-fn a_clock_far_ahead_uses_up_nobodys_numbers() {
+fn a_lamport_clock_far_ahead_is_followed_in_bounded_steps() {
     let mut lan = Lan::new(17);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -282,8 +302,9 @@ fn a_clock_far_ahead_uses_up_nobodys_numbers() {
     assert!(own.is_some_and(|range| range.lamport < 1 << 22), "{own:?}");
 }
 
+/// `have` entries with impossible numbers cause no request and no overflow.
 #[test]
-fn numbers_out_of_range_are_no_offer() {
+fn out_of_range_have_entries_are_ignored() {
     let (mut lan, alice) = running_alone(18);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let other = Identity::from_seed(&[9; 32]).id();
@@ -315,8 +336,9 @@ fn numbers_out_of_range_are_no_offer() {
     assert_eq!(asked.count(), 0);
 }
 
+/// Messages queue for a peer that offers logs and does not read; at the bound its link ends.
 #[test]
-fn endless_words_are_bounded() {
+fn a_peer_that_never_reads_is_closed() {
     let (mut lan, alice) = running_alone(9);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     for round in 0..300 {
@@ -353,6 +375,7 @@ fn mutate(lan: &mut Lan, model: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Foreign bytes never panic: mutated beacons are ignored, and the real one is still found.
 #[test]
 fn random_datagrams_do_no_harm() {
     let mut lan = Lan::new(10);
@@ -387,8 +410,10 @@ fn random_datagrams_do_no_harm() {
     lan.run_until_linked(alice, bob, 90_000);
 }
 
+/// Foreign bytes never panic: mutated handshakes, in pieces of any size, end their stream and
+/// form no link.
 #[test]
-fn random_streams_do_no_harm() {
+fn random_handshakes_do_no_harm() {
     let (mut lan, alice) = running_alone(11);
     let identity = Identity::from_seed(&[9; 32]);
     for n in 0..1_000 {
@@ -411,8 +436,10 @@ fn random_streams_do_no_harm() {
     assert_eq!(link_count(&lan, alice), 0);
 }
 
+/// Foreign bytes never panic: mutated messages and batches inside the cipher end their link at
+/// most, and the node stays able to publish.
 #[test]
-fn random_words_inside_the_cipher_do_no_harm() {
+fn random_encrypted_messages_do_no_harm() {
     let (mut lan, alice) = running_alone(12);
     lan.say(alice, "a line");
     let own = lan.peers[alice].disk.ranges(&Room::general())[0].clone();
@@ -454,9 +481,10 @@ fn random_words_inside_the_cipher_do_no_harm() {
     assert!(lan.peers[alice].disk.entries().count() >= 3);
 }
 
-/// What is said differs from what is held, time and again: each answer is as long as all that is held.
+/// A digest that never matches is answered at most about once a second: each answer is as long as
+/// the whole frontier.
 #[test]
-fn who_asks_again_and_again_what_is_held_is_told_once_a_second() {
+fn full_digests_are_answered_once_a_second() {
     let (mut lan, alice) = running_alone(15);
     let mut author = ScriptedPeer::connect(&mut lan, alice, 1);
     let batch = author.batch(1, None, "good day");

@@ -14,8 +14,9 @@ use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
 
+/// A hundred silent streams from others leave room for our own dials.
 #[test]
-fn silent_streams_do_not_keep_us_from_dialing() {
+fn idle_streams_do_not_keep_us_from_dialing() {
     let mut lan = Lan::new(1);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.peers[bob].beacons_enabled = false;
@@ -29,8 +30,9 @@ fn silent_streams_do_not_keep_us_from_dialing() {
     lan.run_until_linked(alice, bob, 100);
 }
 
+/// A send does not wait for an incoming stream that never shakes hands.
 #[test]
-fn a_silent_stream_is_not_waited_for() {
+fn a_send_ignores_idle_incoming_streams() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -42,8 +44,10 @@ fn a_silent_stream_is_not_waited_for() {
     lan.run_until("it is settled", 100, |lan| lan.peers[alice].is_settled());
 }
 
+/// A send waits more than 1 s for a static peer that may still answer, and less than 2.5 s for
+/// one that does not.
 #[test]
-fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
+fn a_send_waits_a_bounded_time_for_an_unanswered_dial() {
     let mut lan = Lan::new(3);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -57,8 +61,10 @@ fn an_address_where_nobody_answers_is_not_waited_for_without_end() {
     lan.run_until("it is settled", 1_500, |lan| lan.peers[alice].is_settled());
 }
 
+/// `--peer ID@HOST` admits only that key: another peer at the address is reported once and gets
+/// no link, and the right one is found at its own address.
 #[test]
-fn who_answers_in_anothers_place_is_named_and_not_linked() {
+fn a_wrong_key_at_a_static_peer_is_reported_and_not_linked() {
     let mut lan = Lan::new(4);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     for who in [alice, bob, carol] {
@@ -95,8 +101,10 @@ fn key_mismatches(lan: &Lan, who: PeerIndex) -> usize {
     lan.peers[who].notices_of_run().filter(other).count()
 }
 
+/// A peer that tries a thousand names, or a thousand keys with a name each, does not push known
+/// names out: taking one is still reported, once.
 #[test]
-fn a_thousand_names_do_not_switch_the_warning_off() {
+fn many_names_do_not_evict_a_bound_name() {
     let mut lan = Lan::new(5);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -134,8 +142,10 @@ fn a_thousand_names_do_not_switch_the_warning_off() {
     assert_eq!(key_mismatches(&lan, alice), before + 1);
 }
 
+/// A peer that cycles through the names of others causes at most 8 warnings, then is shown
+/// without a name.
 #[test]
-fn who_bears_the_names_of_many_has_none() {
+fn a_peer_that_takes_many_names_gets_a_placeholder() {
     let mut lan = Lan::new(6);
     let alice = lan.add_peer("alice");
     lan.start(alice);
@@ -185,8 +195,10 @@ fn begin_log(lan: &mut Lan, liar: &mut ScriptedPeer, incarnation: u64, lamport: 
     liar.send_frame(lan, FrameKind::Batch, batch.as_bytes());
 }
 
+/// Logs of one author in a room are bounded: the 64 newest are kept, older ones do not come back,
+/// and other authors lose nothing.
 #[test]
-fn of_many_logs_of_one_author_the_newest_are_held() {
+fn the_64_newest_logs_of_an_author_are_kept() {
     let mut lan = Lan::new(7);
     let alice = lan.add_peer("alice");
     lan.start(alice);
@@ -207,8 +219,10 @@ fn of_many_logs_of_one_author_the_newest_are_held() {
     assert_eq!(frontier(&lan, alice).len(), 65);
 }
 
+/// A room at the bound of its log table, filled by one author or by many, still accepts and shows
+/// a line of a new author.
 #[test]
-fn a_room_full_of_logs_is_not_deaf() {
+fn a_full_log_table_still_accepts_new_lines() {
     for many in [false, true] {
         let mut lan = Lan::new(8);
         let alice = lan.add_peer("alice");
@@ -243,8 +257,10 @@ fn a_room_full_of_logs_is_not_deaf() {
     }
 }
 
+/// Exit statuses are truthful: five thousand receipts signed by invented keys do not settle a
+/// send, nor displace the true receipt.
 #[test]
-fn keys_that_nobody_saw_hold_nothing() {
+fn receipts_of_unseen_keys_do_not_count() {
     let mut lan = Lan::new(9);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.peers[alice].transient = true;
@@ -298,8 +314,10 @@ fn send_have(lan: &mut Lan, holder: &mut ScriptedPeer, range: &LogRange) {
     holder.send(lan, &have);
 }
 
+/// Claims are not facts: a foreign hash in a `have` accuses nobody; the batch is requested, and
+/// only one signed by the author is reported as a fork.
 #[test]
-fn only_what_he_signed_accuses_an_author() {
+fn a_fork_is_reported_only_on_proof() {
     let mut lan = Lan::new(10);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -348,8 +366,10 @@ fn only_what_he_signed_accuses_an_author() {
     assert_eq!(lan.peers[alice].error_count("fork"), 1);
 }
 
+/// A `bye` that falsely reports a duplicate identity is shown once with its sender, and costs one
+/// change of incarnation at most.
 #[test]
-fn who_cries_twin_is_named_and_does_no_harm() {
+fn a_false_duplicate_report_is_attributed() {
     let mut lan = Lan::new(11);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.invariants.allows_duplicate_identity = true;
@@ -381,8 +401,10 @@ fn who_cries_twin_is_named_and_does_no_harm() {
     assert!(own.count() <= 2, "the numbers change once");
 }
 
+/// Twenty thousand offered logs that never come do not keep another peer's offer from being
+/// requested and stored.
 #[test]
-fn endless_offers_stop_nobody_elses() {
+fn bogus_offers_do_not_block_real_ones() {
     let mut lan = Lan::new(12);
     let alice = lan.add_peer("alice");
     lan.start(alice);

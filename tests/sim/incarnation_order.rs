@@ -62,8 +62,10 @@ fn check_order(lan: &mut Lan, seed: u64, author: PeerIndex, reader: PeerIndex) {
     assert_eq!(at, None, "seed {seed}: out of order from this line on");
 }
 
+/// Lines are shown in the order they were said: after a crash of the author, a reader that was
+/// frozen gets the rest of the old incarnation before the new one.
 #[test]
-fn a_reader_that_stood_still_gets_the_old_incarnation_before_the_new() {
+fn a_frozen_reader_gets_the_old_incarnation_first() {
     for seed in 0..20 {
         let (mut lan, alice, bob) = linked_pair(seed);
         die_during_bulk(&mut lan, alice, bob);
@@ -82,8 +84,10 @@ fn a_reader_that_stood_still_gets_the_old_incarnation_before_the_new() {
     }
 }
 
+/// Lines said the moment a link stands are held back until the reader has requested and got the
+/// rest of the old incarnation.
 #[test]
-fn what_is_said_as_soon_as_the_link_stands_waits_for_what_the_reader_lacks() {
+fn new_lines_wait_for_the_rest_of_the_old_incarnation() {
     for seed in 0..40 {
         let (mut lan, alice, bob) = linked_pair(seed);
         lan.network.conditions.stream_delay_max_ms = 5;
@@ -109,8 +113,10 @@ fn what_is_said_as_soon_as_the_link_stands_waits_for_what_the_reader_lacks() {
     }
 }
 
+/// Four incarnations fetched from a neighbour, with their author gone, arrive in the order they
+/// were said.
 #[test]
-fn a_neighbour_brings_the_old_incarnation_before_the_new() {
+fn a_neighbour_sends_incarnations_in_order() {
     for seed in 0..10 {
         let (mut lan, alice, bob) = linked_pair(seed);
         let carol = lan.add_peer("carol");
@@ -135,8 +141,10 @@ fn a_neighbour_brings_the_old_incarnation_before_the_new() {
     }
 }
 
+/// A reader frozen while the author crashed, came back and left gets both incarnations in order
+/// from a neighbour.
 #[test]
-fn who_stood_still_while_the_author_came_and_went_gets_it_from_a_neighbour() {
+fn a_frozen_reader_gets_both_incarnations_from_a_neighbour() {
     for seed in 0..20 {
         let (mut lan, alice, bob) = linked_pair(seed);
         let carol = lan.add_peer("carol");
@@ -170,8 +178,9 @@ fn who_stood_still_while_the_author_came_and_went_gets_it_from_a_neighbour() {
     }
 }
 
+/// Direct messages are shown in the order they were said, also across a crash of their author.
 #[test]
-fn what_is_said_to_one_alone_keeps_its_order() {
+fn direct_messages_keep_their_order_across_a_crash() {
     for seed in 0..20 {
         let (mut lan, alice, bob) = linked_pair(seed);
         lan.network.conditions.stream_delay_max_ms = 5;
@@ -210,9 +219,10 @@ fn what_is_said_to_one_alone_keeps_its_order() {
     }
 }
 
-/// A log that begins while nothing is missing is not held up.
+/// With nothing missing of the old incarnation, the first line of the new one arrives within 10
+/// ms.
 #[test]
-fn what_follows_an_unclean_end_arrives_at_once() {
+fn a_new_incarnation_is_not_delayed_when_nothing_is_missing() {
     for seed in 0..20 {
         let (mut lan, alice, bob) = linked_pair(seed);
         lan.say(alice, "before");
@@ -229,9 +239,10 @@ fn what_follows_an_unclean_end_arrives_at_once() {
     }
 }
 
-/// The lines of one author's logs are sent to somebody who does not ask for the old ones: it gets the new ones all the same.
+/// A reader that declines the old incarnation, or never requests it, is sent the new one: at
+/// once, or after a time limit.
 #[test]
-fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
+fn a_reader_that_wants_no_old_lines_gets_the_new_ones() {
     for declines in [true, false] {
         let mut lan = Lan::new(1);
         let [alice] = lan.add_peers(["alice"]);
@@ -270,8 +281,10 @@ fn who_never_asks_for_an_old_incarnation_gets_the_new_one() {
     }
 }
 
+/// An old incarnation whose rest cannot be read from disk any more does not hold back the new
+/// one.
 #[test]
-fn what_the_author_gave_up_holds_nothing_up() {
+fn evicted_lines_do_not_block_the_new_incarnation() {
     for seed in 0..10 {
         let (mut lan, alice, bob) = linked_pair(seed);
         die_during_bulk(&mut lan, alice, bob);

@@ -1,8 +1,10 @@
 //! Links: how they come to stand, stay, and end.
 use crate::support::lan::{Lan, REDIAL_MS};
 
+/// A dead path is closed within 15 s on both sides, and the first beacon after it heals leads to
+/// a link.
 #[test]
-fn a_silent_cut_is_noticed_and_heals() {
+fn a_silent_cut_is_reported_within_15_s() {
     let mut lan = Lan::new(1);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -24,8 +26,9 @@ fn a_silent_cut_is_noticed_and_heals() {
     assert_eq!(lan.peers[alice].joined_count(lan.id(bob)), 2);
 }
 
+/// A cut of 5 s, which TCP survives, ends no link; the line said meanwhile arrives.
 #[test]
-fn a_short_cut_is_not_seen() {
+fn a_five_second_cut_is_not_reported() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -40,6 +43,7 @@ fn a_short_cut_is_not_seen() {
     assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0);
 }
 
+/// The kernel closes the streams of a killed process, and its peers report it within 50 ms.
 #[test]
 fn a_killed_process_is_gone_at_once() {
     let mut lan = Lan::new(3);
@@ -53,6 +57,7 @@ fn a_killed_process_is_gone_at_once() {
     });
 }
 
+/// A host that loses power is reported within 15 s, although nothing closes its streams.
 #[test]
 fn a_dead_host_is_gone_within_15_s() {
     let mut lan = Lan::new(4);
@@ -66,6 +71,8 @@ fn a_dead_host_is_gone_within_15_s() {
     });
 }
 
+/// A process that handles nothing while its kernel acknowledges is reported within 30 s, does not
+/// flap, and is linked again once it runs.
 #[test]
 fn a_frozen_process_is_gone_within_30_s() {
     for seed in 0..10 {
@@ -95,6 +102,7 @@ fn a_frozen_process_is_gone_within_30_s() {
     }
 }
 
+/// A clean restart shows one leave and one join, and the link is back within 1 s.
 #[test]
 fn a_restarted_program_is_back_within_a_second() {
     let mut lan = Lan::new(5);
@@ -112,8 +120,10 @@ fn a_restarted_program_is_back_within_a_second() {
     assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 1);
 }
 
+/// A restart after a power cut replaces the dead link, which its peer still believes in, within 1
+/// s.
 #[test]
-fn a_new_run_takes_the_place_of_a_dead_one() {
+fn a_new_run_replaces_the_link_of_a_dead_one() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -134,6 +144,8 @@ fn a_new_run_takes_the_place_of_a_dead_one() {
     }
 }
 
+/// An idle box sleeps: in a minute without events ten linked peers write nothing to links and
+/// send 4 to 7 beacons each.
 #[test]
 fn idle_links_are_silent() {
     let mut lan = Lan::new(7);
@@ -158,8 +170,10 @@ fn idle_links_are_silent() {
     }
 }
 
+/// A clean leave is reported once by those who stay, never by the one who leaves, and a peer that
+/// left is not dialed.
 #[test]
-fn a_goodbye_is_not_answered_by_goodbyes() {
+fn a_clean_leave_is_reported_once_and_not_redialed() {
     let mut lan = Lan::new(8);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);

@@ -26,35 +26,39 @@ fn say_lines(lan: &mut Lan, who: PeerIndex) {
     }
 }
 
+/// Rule broken: every fifth save reports success and stores nothing.
 #[test]
 #[should_panic(expected = "shows what it did not store")]
-fn a_disk_that_forgets_is_caught() {
+fn a_store_that_drops_a_batch_is_caught() {
     let (mut lan, alice, bob) = linked_pair(1);
     lan.peers[bob].disk.forgets_every = Some(5);
     say_lines(&mut lan, alice);
 }
 
+/// Rule broken: TCP delivers bytes twice, so that every link ends.
 #[test]
 #[should_panic(expected = "between")]
-fn an_air_that_stutters_is_caught() {
+fn repeated_stream_bytes_are_caught() {
     let (mut lan, alice, _) = linked_pair(2);
     lan.network.conditions.repeated_bytes_per_mille = 1000;
     say_lines(&mut lan, alice);
     lan.check_links();
 }
 
+/// Rule broken: bob's program stops reading its sockets.
 #[test]
 #[should_panic(expected = "nothing is held by bob")]
-fn lines_that_never_arrive_are_caught() {
+fn undelivered_lines_are_caught() {
     let (mut lan, alice, bob) = linked_pair(3);
     lan.peers[bob].stopped_reading = true;
     say_lines(&mut lan, alice);
     lan.check_lines();
 }
 
+/// Rule broken: alice's disk stays full.
 #[test]
 #[should_panic(expected = "did not store 20 lines")]
-fn lines_that_are_never_stored_are_caught() {
+fn unstored_lines_are_caught() {
     let (mut lan, alice, _) = linked_pair(4);
     lan.peers[alice].disk.full = true;
     say_lines(&mut lan, alice);
@@ -62,6 +66,7 @@ fn lines_that_are_never_stored_are_caught() {
     lan.check_lines();
 }
 
+/// Rule broken: a line is shown a second time.
 #[test]
 #[should_panic(expected = "twice")]
 fn a_line_shown_twice_is_caught() {
@@ -74,9 +79,10 @@ fn a_line_shown_twice_is_caught() {
     lan.check_notice(bob, &chat.expect("a line"));
 }
 
+/// Rule broken: bob no longer stores the lines that he acknowledged.
 #[test]
 #[should_panic(expected = "is held, and it is not")]
-fn a_false_receipt_is_caught() {
+fn a_false_acknowledgement_is_caught() {
     let (mut lan, alice, bob) = linked_pair(6);
     say_lines(&mut lan, alice);
     let receipt = lan.peers[alice]
@@ -88,6 +94,7 @@ fn a_false_receipt_is_caught() {
     lan.check_notice(alice, &receipt.expect("a receipt"));
 }
 
+/// Rule broken: a batch is saved a second time.
 #[test]
 #[should_panic(expected = "behind line 20")]
 fn a_line_stored_twice_is_caught() {
@@ -101,9 +108,10 @@ fn a_line_stored_twice_is_caught() {
     lan.check_save(bob, &batch.expect("a line"), false);
 }
 
+/// Rule broken: two programs run with one key where the story has none.
 #[test]
 #[should_panic(expected = "sees a twin")]
-fn an_unexpected_twin_is_caught() {
+fn an_unexpected_duplicate_identity_is_caught() {
     let (mut lan, alice, bob) = linked_pair(8);
     lan.peers[bob].identity_seed = lan.peers[alice].identity_seed;
     lan.kill(bob);
@@ -111,6 +119,7 @@ fn an_unexpected_twin_is_caught() {
     lan.run_for(1_000);
 }
 
+/// Rule broken: the shell writes to the network and skips every save.
 #[test]
 #[should_panic(expected = "that their author did not store")]
 fn a_write_before_its_save_is_caught() {
@@ -121,9 +130,10 @@ fn a_write_before_its_save_is_caught() {
     say_lines(&mut lan, alice);
 }
 
+/// Rule broken: the notice of a changed key is swallowed.
 #[test]
 #[should_panic(expected = "in silence")]
-fn a_changed_key_without_a_word_is_caught() {
+fn a_changed_key_without_a_notice_is_caught() {
     let (mut lan, alice, bob) = linked_pair(10);
     lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::KeyMismatch { .. }));
     lan.kill(bob);
@@ -134,9 +144,10 @@ fn a_changed_key_without_a_word_is_caught() {
     lan.run_for(1_000);
 }
 
+/// Rule broken: the store forgets how far the room's logical clock had gone.
 #[test]
 #[should_panic(expected = "before what it had seen")]
-fn a_line_that_is_older_than_what_it_answers_is_caught() {
+fn a_line_dated_before_its_cause_is_caught() {
     let (mut lan, alice, bob) = linked_pair(11);
     say_lines(&mut lan, alice);
     // The store forgets how far the clock of the room had gone.
@@ -147,6 +158,7 @@ fn a_line_that_is_older_than_what_it_answers_is_caught() {
     lan.say(bob, "an answer");
 }
 
+/// Rule broken: the core publishes a line that the story did not say.
 #[test]
 #[should_panic(expected = "stored what was not said")]
 fn a_line_that_nobody_said_is_caught() {
@@ -159,9 +171,10 @@ fn a_line_that_nobody_said_is_caught() {
     lan.feed(alice, Input::Command(say));
 }
 
+/// Rule broken: leaving a room drops unsaved lines and the error is swallowed.
 #[test]
 #[should_panic(expected = "lost in silence")]
-fn lines_given_up_with_a_room_in_silence_are_caught() {
+fn lines_dropped_with_a_room_without_a_notice_are_caught() {
     let (mut lan, alice, _) = linked_pair(13);
     lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::Error { .. }));
     lan.peers[alice].disk.full = true;
@@ -169,6 +182,7 @@ fn lines_given_up_with_a_room_in_silence_are_caught() {
     lan.part(alice, "general");
 }
 
+/// Rule broken: bob's program shows no line.
 #[test]
 #[should_panic(expected = "never showed line")]
 fn a_line_that_is_not_shown_is_caught() {
@@ -178,18 +192,20 @@ fn a_line_that_is_not_shown_is_caught() {
     lan.check_lines();
 }
 
+/// Rule broken: bob's disk loses three batches behind the program's back.
 #[test]
 #[should_panic(expected = "has another transcript")]
-fn another_transcript_is_caught() {
+fn a_different_history_is_caught() {
     let (mut lan, alice, bob) = linked_pair(15);
     say_lines(&mut lan, alice);
     lan.peers[bob].disk.cut_tail(3);
     lan.check_histories();
 }
 
+/// Rule broken: after a restore of alice's directory, bob's disk loses her newest line.
 #[test]
 #[should_panic(expected = "nobody but alice holds")]
-fn lines_lost_with_an_old_copy_are_caught() {
+fn lines_lost_after_a_restore_are_caught() {
     let (mut lan, alice, bob) = linked_pair(16);
     say_lines(&mut lan, alice);
     lan.stop(alice);
@@ -203,9 +219,10 @@ fn lines_lost_with_an_old_copy_are_caught() {
     lan.check_copied_lines();
 }
 
+/// Rule broken: alice changes her name ten times a second, for ever.
 #[test]
 #[should_panic(expected = "in a quiet minute")]
-fn talk_that_never_ends_is_caught() {
+fn endless_traffic_is_caught() {
     let (mut lan, alice, bob) = linked_pair(17);
     for number in 1..=500 {
         let nick = Nick::new(&format!("alice{number}")).expect("a name");
@@ -220,6 +237,7 @@ fn talk_that_never_ends_is_caught() {
     lan.check_idle_traffic();
 }
 
+/// Rule broken: a timer fires a thousand times in one instant.
 #[test]
 #[should_panic(expected = "spins")]
 fn a_program_that_never_sleeps_is_caught() {
@@ -230,6 +248,7 @@ fn a_program_that_never_sleeps_is_caught() {
     }
 }
 
+/// Rule broken: the shell never reports that a socket is blocked.
 #[test]
 #[should_panic(expected = "bytes for one link")]
 fn memory_that_grows_with_a_slow_reader_is_caught() {
@@ -244,9 +263,10 @@ fn memory_that_grows_with_a_slow_reader_is_caught() {
     }
 }
 
+/// Rule broken: a gap is reported that has no lines.
 #[test]
 #[should_panic(expected = "names an empty gap")]
-fn a_gap_of_nothing_is_caught() {
+fn an_empty_gap_is_caught() {
     let (mut lan, alice, bob) = linked_pair(20);
     let gap = Notice::Gap {
         target: Target::Room(Room::general()),
@@ -259,9 +279,10 @@ fn a_gap_of_nothing_is_caught() {
     lan.check_notice(alice, &gap);
 }
 
+/// Rule broken: a node reports its own peer as joined.
 #[test]
 #[should_panic(expected = "met itself")]
-fn a_program_that_meets_itself_is_caught() {
+fn a_peer_that_meets_itself_is_caught() {
     let (mut lan, alice, _) = linked_pair(21);
     let joined = Notice::Joined {
         room: Room::general(),
@@ -271,9 +292,10 @@ fn a_program_that_meets_itself_is_caught() {
     lan.check_notice(alice, &joined);
 }
 
+/// Rule broken: bob's disk loses the last three lines.
 #[test]
 #[should_panic(expected = "17 of 20 held by bob")]
-fn lines_that_went_lost_at_the_reader_are_caught() {
+fn lines_lost_at_the_reader_are_caught() {
     let (mut lan, alice, bob) = linked_pair(22);
     say_lines(&mut lan, alice);
     lan.peers[bob].disk.cut_tail(3);

@@ -4,8 +4,10 @@ use p2pchat::base::name::Room;
 use crate::support::lan::{Lan, REDIAL_MS, chain};
 use crate::support::peer::{PeerIndex, numbered_lines};
 
+/// Lines said while the link to a peer already met was cut are shown once it is back, also to the
+/// younger of the two programs.
 #[test]
-fn what_is_said_during_a_cut_is_news_to_a_newcomer_too() {
+fn lines_said_during_a_cut_are_news() {
     let mut lan = Lan::new(20);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(bob);
@@ -86,8 +88,10 @@ fn lines_said_while_isolated(seed: u64, count: u64, meets_bob: bool) {
     lan.check_lines();
 }
 
+/// Lines that a peer we met said while isolated, in another incarnation, are shown when a
+/// neighbour brings them, each once.
 #[test]
-fn what_one_that_we_met_said_alone_is_news_through_others() {
+fn lines_of_a_met_peer_are_news_through_a_neighbour() {
     for seed in 0..4 {
         for count in [3, 3_000] {
             lines_said_while_isolated(seed, count, true);
@@ -96,8 +100,9 @@ fn what_one_that_we_met_said_alone_is_news_through_others() {
     }
 }
 
+/// The same for a peer known only through others: its lines said alone are shown.
 #[test]
-fn what_one_whom_others_reach_said_alone_is_news() {
+fn lines_of_a_routed_peer_are_news() {
     for seed in 0..4 {
         for count in [3, 3_000] {
             let (mut lan, [carol, _, alice]) = chain(seed, ["carol", "bob", "alice"]);
@@ -119,8 +124,10 @@ fn what_one_whom_others_reach_said_alone_is_news() {
     }
 }
 
+/// Lines said before the reader first came are backfill, not news, whoever brings them; at most
+/// 1000 of each log.
 #[test]
-fn what_was_said_before_one_came_is_no_news_through_others() {
+fn lines_older_than_the_reader_are_no_news_through_a_neighbour() {
     for seed in 0..4 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -161,8 +168,10 @@ fn what_was_said_before_one_came_is_no_news_through_others() {
     }
 }
 
+/// Lines of the author's previous run, a moment before the reader came, are backfill also through
+/// a neighbour.
 #[test]
-fn what_an_earlier_run_said_a_moment_before_one_came_is_no_news() {
+fn lines_said_just_before_the_reader_came_are_no_news() {
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -185,8 +194,10 @@ fn what_an_earlier_run_said_a_moment_before_one_came_is_no_news() {
     }
 }
 
+/// Lines of several runs of a transient peer, all during the reader's own run, are shown in
+/// order, each once.
 #[test]
-fn what_several_runs_said_during_ours_is_news_through_others() {
+fn lines_of_several_short_runs_are_news_through_a_neighbour() {
     for seed in 0..8 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);

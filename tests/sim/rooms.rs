@@ -8,6 +8,7 @@ fn room(name: &str) -> Room {
     Room::new(name).expect("a room")
 }
 
+/// A line reaches the members of its room and no other peer.
 #[test]
 fn lines_go_to_members_only() {
     let mut lan = Lan::new(1);
@@ -24,8 +25,10 @@ fn lines_go_to_members_only() {
     lan.check_lines();
 }
 
+/// Joining shows lines said since, leaving stops them, joining again brings those missed; each is
+/// announced to the other members, and not to the one who leaves.
 #[test]
-fn a_room_is_joined_and_left_mid_run() {
+fn a_room_can_be_joined_and_left_during_a_run() {
     let mut lan = Lan::new(2);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.peers[alice].startup_rooms.push(room("#ops"));
@@ -61,8 +64,9 @@ fn a_room_is_joined_and_left_mid_run() {
     assert_eq!(seen, 0, "who leaves a room sees nobody leave it");
 }
 
+/// Leaving and joining a room, and a clean restart, continue the same log.
 #[test]
-fn numbers_go_on_after_part_and_join() {
+fn sequences_continue_after_part_and_join() {
     let mut lan = Lan::new(3);
     let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
@@ -79,8 +83,9 @@ fn numbers_go_on_after_part_and_join() {
     assert_eq!(ranges[0].high, 3);
 }
 
+/// A changed name is announced to linked peers and signed into the next line.
 #[test]
-fn a_new_name_is_told() {
+fn a_rename_reaches_linked_peers() {
     let mut lan = Lan::new(4);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -102,8 +107,10 @@ fn a_new_name_is_told() {
     );
 }
 
+/// A name or room changed at any moment of the handshake is known to the peer afterwards: what
+/// the hello already said is amended.
 #[test]
-fn a_name_changed_during_the_handshake_is_told() {
+fn a_rename_during_the_handshake_is_not_lost() {
     for wait in 0..40 {
         let mut lan = Lan::new(wait);
         lan.network.conditions.stream_delay_max_ms = 8;

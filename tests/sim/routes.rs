@@ -4,8 +4,10 @@ use p2pchat::base::event::{Command, Input, Notice, PeerState};
 use crate::support::lan::{Lan, chain};
 use crate::support::peer::PeerIndex;
 
+/// Lines cross a chain of four peers in both directions, live after the first, with no batch sent
+/// twice.
 #[test]
-fn a_chain_talks_both_ways() {
+fn lines_cross_a_chain_of_peers() {
     for seed in 0..5 {
         let (mut lan, [alice, bob, carol, dave]) = chain(seed, ["alice", "bob", "carol", "dave"]);
         assert!(!lan.are_linked(alice, carol) && !lan.are_linked(bob, dave));
@@ -33,8 +35,10 @@ fn a_chain_talks_both_ways() {
     }
 }
 
+/// A peer reachable through others is shown as known via its route, and leaves when it stops or
+/// when the neighbour on the route dies.
 #[test]
-fn who_is_reached_through_others_is_there_and_goes() {
+fn presence_of_routed_peers_follows_their_route() {
     let (mut lan, [alice, bob, carol, dave]) = chain(7, ["alice", "bob", "carol", "dave"]);
     for other in [bob, carol, dave] {
         assert_eq!(lan.peers[alice].joined_count(lan.id(other)), 1);
@@ -76,8 +80,10 @@ fn who_is_reached_through_others_is_there_and_goes() {
     assert_eq!(lan.peers[carol].left_count(lan.id(dave)), 1);
 }
 
+/// No count to infinity (RFC 1058): in a ring, the routes to a dead peer do not keep each other
+/// alive.
 #[test]
-fn a_ring_forgets_who_is_gone() {
+fn a_ring_forgets_a_dead_peer() {
     let mut lan = Lan::new(8);
     let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve"]);
     // A ring of four, and one more who hangs on it.

@@ -6,6 +6,8 @@ use p2pchat::base::name::Room;
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
 
+/// While the author's disk is full nothing is accepted or sent, the error is shown once, and
+/// afterwards every line goes out in order.
 #[test]
 fn a_full_disk_at_the_author_loses_no_line() {
     for seed in 0..20 {
@@ -39,6 +41,8 @@ fn a_full_disk_at_the_author_loses_no_line() {
     }
 }
 
+/// A reader whose disk is full acknowledges nothing, and gets every line once there is space,
+/// without a gap.
 #[test]
 fn a_full_disk_at_the_reader_loses_no_line() {
     for seed in 0..20 {
@@ -85,8 +89,9 @@ fn given_up(seed: u64) -> (Lan, PeerIndex) {
     (lan, bob)
 }
 
+/// Lines that their only holder evicted are shown as one gap, and the lines behind it arrive.
 #[test]
-fn what_the_author_gave_up_is_a_gap() {
+fn evicted_lines_are_a_gap() {
     let (mut lan, bob) = given_up(3);
     lan.start(bob);
     lan.run_for(2_000);
@@ -94,8 +99,10 @@ fn what_the_author_gave_up_is_a_gap() {
     assert_eq!(lan.peers[bob].gap_count(), 1);
 }
 
+/// Lines that the author believes to hold and cannot read from disk become one gap, not a stalled
+/// log.
 #[test]
-fn a_hole_in_the_store_is_a_gap() {
+fn unreadable_lines_are_a_gap() {
     let mut lan = Lan::new(4);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -119,8 +126,10 @@ fn a_hole_in_the_store_is_a_gap() {
     assert_eq!(lan.peers[bob].received(), numbered_lines("line", 6, 10));
 }
 
+/// A line that was news when its save failed is still shown after the link was renewed, and older
+/// ones are not.
 #[test]
-fn news_stay_news_through_a_full_disk_and_a_new_link() {
+fn a_full_disk_and_a_new_link_keep_news_news() {
     let mut lan = Lan::new(5);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -140,8 +149,10 @@ fn news_stay_news_through_a_full_disk_and_a_new_link() {
     lan.check_lines();
 }
 
+/// A store that lost lines since the clean end is noticed at start; numbers of lost lines are not
+/// used again.
 #[test]
-fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
+fn a_store_changed_after_a_clean_end_starts_an_incarnation() {
     let mut lan = Lan::new(6);
     let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
@@ -160,8 +171,10 @@ fn a_store_that_is_not_what_a_clean_end_left_begins_new_numbers() {
     assert_eq!(heads, [1, 3]);
 }
 
+/// Lines that wait for a full disk are dropped, and reported, when their room is left; later
+/// lines do not bring them back.
 #[test]
-fn lines_that_wait_are_not_said_in_a_room_that_was_left() {
+fn unsaved_lines_are_dropped_with_their_room() {
     let mut lan = Lan::new(7);
     let [alice] = lan.add_peers(["alice"]);
     lan.start(alice);
@@ -177,8 +190,10 @@ fn lines_that_wait_are_not_said_in_a_room_that_was_left() {
     assert_eq!((ranges.len(), ranges[0].high), (1, 2));
 }
 
+/// Own lines that return from a peer while the disk is full are stored later, not republished:
+/// one log, five lines.
 #[test]
-fn own_lines_that_come_back_to_a_full_disk_are_not_said_again() {
+fn own_lines_returning_to_a_full_disk_are_not_republished() {
     let mut lan = Lan::new(8);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -202,8 +217,10 @@ fn own_lines_that_come_back_to_a_full_disk_are_not_said_again() {
     assert_eq!((ranges.len(), ranges[0].high), (1, 5));
 }
 
+/// Reads that take 12 s and saves that fail at random delay lines and lose none; neither looks
+/// like a gap or a fork.
 #[test]
-fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
+fn slow_and_failing_disks_lose_no_line() {
     for seed in 0..6 {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -235,8 +252,10 @@ fn a_disk_that_is_slow_and_one_that_fails_lose_no_line() {
     }
 }
 
+/// When the save above a gap fails, the frontier still names the lines below it; nothing is
+/// forgotten.
 #[test]
-fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
+fn a_failed_save_above_a_gap_keeps_the_lines_below() {
     let (mut lan, bob) = given_up(9);
     lan.peers[bob].disk.full = true;
     lan.start(bob);
@@ -254,8 +273,9 @@ fn what_is_held_below_a_gap_stays_held_when_the_disk_is_full() {
     assert_eq!(lan.peers[bob].disk.ranges(&Room::general())[0].high, 9);
 }
 
+/// The retention floor keeps the own lines of this run that no peer holds yet, and no others.
 #[test]
-fn what_nobody_has_yet_may_not_be_dropped() {
+fn unacknowledged_lines_are_not_evicted() {
     let mut lan = Lan::new(8);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
