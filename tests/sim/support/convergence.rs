@@ -1,4 +1,5 @@
-//! What must hold at quiet: after the last fault is healed, and time has passed.
+//! Convergence: checks for the time after the last fault is healed and the peers have had time to
+//! exchange everything.
 use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat::base::batch::LogId;
@@ -8,16 +9,17 @@ use p2pchat::base::name::{FolderName, Room, Target};
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
-/// Most bytes that a program writes to one link in a minute in which nothing is said; and so many to those that it is not to be linked with.
+/// Most bytes a program writes in an idle minute, for each link; as many once more for dials that
+/// do not lead to a link.
 const IDLE_BYTES_PER_LINK_MAX: u64 = 2_048;
-/// Most beacons of one program in such a minute.
+/// Most beacons of one program in an idle minute.
 const IDLE_BEACONS_MAX: u64 = 13;
 
-/// A line's place in the one order, and what tells it from others there.
+/// One batch in the order of the history, with its hash.
 pub type Place = (u64, LogId, u64, Hash);
 
 impl Lan {
-    /// Everybody who can reach another has exactly one link to it, and nobody has one to itself.
+    /// Two peers of one network with a path between them have exactly one link; others have none.
     pub fn check_links(&mut self) {
         let mut standing: BTreeMap<(PeerIndex, PeerIndex), usize> = BTreeMap::new();
         for (a, b) in self.network.open_connections() {
@@ -37,7 +39,8 @@ impl Lan {
         }
     }
 
-    /// Everybody holds all that the others of a room said, and showed it once; nothing that was said is lost.
+    /// Members of a room with a path between them store all lines of each other and have shown
+    /// them; no line said is still unsaved.
     pub fn check_lines(&self) {
         for a in (0..self.peers.len()).filter(|w| self.is_running(*w)) {
             let author = &self.peers[a];
@@ -77,6 +80,8 @@ impl Lan {
         }
     }
 
+    /// The reader `b` stores the author's lines of this room from the same low, up to at least
+    /// the same head.
     fn check_room(&self, a: PeerIndex, b: PeerIndex, room: &Room) {
         let (author, reader) = (&self.peers[a], &self.peers[b]);
         for range in author
@@ -108,7 +113,7 @@ impl Lan {
         }
     }
 
-    /// The reader holds all that this author said to it alone.
+    /// The recipient `b` stores all direct messages of the author `a`.
     fn check_direct(&self, a: PeerIndex, b: PeerIndex) {
         let (author, reader) = (&self.peers[a], &self.peers[b]);
         let ranges = author.disk.ranges_in(&FolderName::direct());
@@ -122,7 +127,8 @@ impl Lan {
             let held = held.into_iter().find(|r| r.log == range.log);
             let what = format!("from {} to {}", author.name, reader.name);
             let held = held.unwrap_or_else(|| panic!("nothing is held {what}"));
-            // Who lost power has less of its own than it said, and cannot read what is sealed.
+            // An author that lost power may store fewer lines than it sent, and cannot open
+            // sealed ones.
             assert!(held.high >= range.high, "{} held {what}", held.high);
             if held.high == range.high {
                 assert_eq!(held.hash, range.hash, "other lines held {what}");
@@ -130,13 +136,14 @@ impl Lan {
         }
     }
 
-    /// Lost lines, or said others under the same numbers: what it says to hold is not all that there is under its key.
+    /// Whether the log's author lost stored lines or forked: others may then store lines of it
+    /// that it does not.
     fn author_lost_lines(&self, log: &LogId) -> bool {
         (0..self.peers.len())
             .any(|w| self.id(w) == log.author && self.invariants.observations[w].lost_lines)
     }
 
-    /// Members of a room that are linked with each other through members.
+    /// The members of a room, grouped by which are connected through links of members.
     fn linked_groups(&self, room: &Room) -> Vec<BTreeSet<PeerIndex>> {
         let is_in = |w: &PeerIndex| {
             let node = self.peers[*w].node.as_ref();
@@ -161,7 +168,8 @@ impl Lan {
         groups
     }
 
-    /// Members of a room that are linked, through others perhaps, hold the same lines in the same order.
+    /// Connected members of a room have the same history. Lines below any member's oldest, and
+    /// lines of authors that are absent or lost some, are left out.
     pub fn check_histories(&self) {
         let rooms: BTreeSet<Room> = self.peers.iter().flat_map(|p| p.joined_rooms()).collect();
         for room in &rooms {
@@ -196,7 +204,7 @@ impl Lan {
         }
     }
 
-    /// What this directory holds of a room, in the one order.
+    /// The history of a room as this peer stores it, in the common order.
     pub fn history(&self, who: PeerIndex, room: &Room) -> Vec<Place> {
         let entries = self.peers[who].disk.entries();
         let mut places: Vec<Place> = entries
@@ -210,8 +218,9 @@ impl Lan {
         places
     }
 
-    /// What an author said whose numbers came into doubt is held by another, under whatever numbers: what nobody holds is said again.
-    /// But who got a log from a copy that had no place any more for its oldest lines has no others.
+    /// Every line of a copied or restored directory is stored by some other peer, under whatever
+    /// sequence: fork repair republishes the lines that no peer holds. Lines that a copy evicted
+    /// are left out.
     pub fn check_copied_lines(&self) {
         let rooms: BTreeSet<Room> = self.peers.iter().flat_map(|p| p.joined_rooms()).collect();
         for room in &rooms {
@@ -238,7 +247,7 @@ impl Lan {
         }
     }
 
-    /// What this directory holds of an author.
+    /// The lines of an author that this peer stores, without those the author evicted.
     fn lines_of(&self, who: PeerIndex, author: PeerIndex, room: &Room) -> BTreeSet<String> {
         let mut texts = BTreeSet::new();
         let entries = self.peers[who].disk.entries();
@@ -259,7 +268,7 @@ impl Lan {
         texts
     }
 
-    /// A minute in which nobody says anything costs little.
+    /// Runs one idle minute, in which each program sends little.
     pub fn check_idle_traffic(&mut self) {
         let before: Vec<(u64, u64)> = self
             .peers
@@ -282,6 +291,7 @@ impl Lan {
         }
     }
 
+    /// Every stored line that is neither backfill nor carried was shown.
     fn check_shown(&self, who: PeerIndex) {
         let (person, ledger) = (&self.peers[who], &self.invariants.observations[who]);
         if ledger.ended_abruptly {

@@ -1,4 +1,5 @@
-//! A store in memory that does what the shell's does: keeps batches in order of arrival, reads them back, fails when it is full.
+//! The store of one directory, in memory: keeps batches in order of arrival as the shell's store
+//! does, parses them when read, and fails on command.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,10 +9,11 @@ use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::LogRange;
 
-/// Milliseconds between two fsyncs.
+/// Milliseconds between two fsyncs, as in the shell.
 pub const FSYNC_INTERVAL_MS: u64 = 5_000;
 
 #[derive(Clone)]
+/// A stored batch, its local fields, and when it was stored.
 pub struct Entry {
     pub batch: Arc<Batch>,
     pub local: LocalFields,
@@ -19,24 +21,26 @@ pub struct Entry {
 }
 
 #[derive(Clone, Default)]
+/// The store of one directory.
 pub struct Disk {
     folders: BTreeMap<FolderName, Vec<Entry>>,
-    /// Whose it is.
+    /// The peer whose directory this is.
     owner: Option<PeerId>,
-    /// Saves fail.
+    /// All saves fail.
     pub full: bool,
-    /// So many saves of a thousand fail.
+    /// Saves that fail at random, in thousandths.
     pub failed_saves_per_mille: u64,
-    /// Longest time until what was asked for is read, in milliseconds.
+    /// Longest delay of a read, in milliseconds.
     pub read_delay_max_ms: u64,
-    /// Mutation: every so many batches, one is said to be stored and is not.
+    /// Broken on purpose: every n-th save reports success and stores nothing.
     pub forgets_every: Option<u64>,
     saves: u64,
-    /// Counts the changes after which entries lie elsewhere.
+    /// Counts the changes that move entries; positions of an older generation are void.
     generation: u64,
 }
 
 impl Disk {
+    /// An empty store.
     pub fn new(own: PeerId) -> Disk {
         Disk {
             owner: Some(own),
@@ -44,7 +48,7 @@ impl Disk {
         }
     }
 
-    /// `false`: the disk is full.
+    /// Stores a batch; false when the disk is full.
     pub fn save(&mut self, batch: &Arc<Batch>, local: LocalFields, at: u64) -> bool {
         if self.full {
             return false;
@@ -68,16 +72,18 @@ impl Disk {
         true
     }
 
+    /// The folder that a log belongs to.
     fn folder(&self, log: &LogId) -> FolderName {
         let own = self.owner.expect("it is somebody's");
         FolderName::for_log(&log.target, &log.author, &own)
     }
 
+    /// All stored batches, by folder in order of arrival.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.folders.values().flatten()
     }
 
-    /// The batch that holds this line.
+    /// The newest stored batch that contains this line.
     pub fn find(&self, log: &LogId, sequence: u64) -> Option<&Entry> {
         let room = self.folders.get(&self.folder(log));
         let mut entries = room
@@ -88,7 +94,8 @@ impl Disk {
         entries.find(|e| e.batch.sequence <= sequence && sequence <= e.batch.last_sequence())
     }
 
-    /// Batches upwards from the one that holds `from`, through the bytes in which they would lie on a real disk.
+    /// Batches upwards from the one that contains `from`, until `budget` bytes are exceeded, and
+    /// the position behind them. Each is parsed from the bytes that a real disk would store.
     pub fn load(
         &self,
         log: &LogId,
@@ -108,7 +115,8 @@ impl Disk {
             .skip(skip)
             .filter(|(_, entry)| entry.batch.log == *log && entry.batch.last_sequence() >= from)
             .collect();
-        // Lines that filled a hole stand behind what they come before; then there is no place to go on from.
+        // Batches that filled a gap are stored behind later ones; such a log has no position to
+        // continue from.
         let in_order = entries.is_sorted_by_key(|(_, entry)| entry.batch.sequence);
         entries.sort_by_key(|(_, entry)| entry.batch.sequence);
         for (i, entry) in entries {
@@ -132,14 +140,16 @@ impl Disk {
         (out, next)
     }
 
-    /// What a start finds of a room.
+    /// The ranges that a start finds in a room's folder.
     pub fn ranges(&self, room: &Room) -> Vec<LogRange> {
         self.ranges_in(&room.into())
     }
 
+    /// The ranges that a start finds in a folder.
     pub fn ranges_in(&self, folder: &FolderName) -> Vec<LogRange> {
         let mut ranges: BTreeMap<LogId, LogRange> = BTreeMap::new();
-        // The frontier line of a real one says where each log begins, and what filled a hole stands behind what it comes before.
+        // Batches that filled a gap are stored behind later ones, so that order of arrival is not
+        // order of sequence.
         let entries = self.folders.get(folder).into_iter().flatten();
         let mut entries: Vec<&Entry> = entries.collect();
         entries.sort_by_key(|entry| entry.batch.sequence);
@@ -162,7 +172,7 @@ impl Disk {
         ranges.into_values().collect()
     }
 
-    /// Drops what is below this line.
+    /// Drops the batches of a log that end below `low`.
     pub fn evict(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
         for entries in self.folders.values_mut() {
@@ -170,7 +180,7 @@ impl Disk {
         }
     }
 
-    /// The newest batches are gone.
+    /// Drops the newest batches of every folder.
     pub fn cut_tail(&mut self, count: usize) {
         self.generation += 1;
         for entries in self.folders.values_mut() {
@@ -178,15 +188,17 @@ impl Disk {
         }
     }
 
+    /// Whether the room's folder exists.
     pub fn has_folder(&self, room: &Room) -> bool {
         self.folders.contains_key(&room.into())
     }
 
+    /// Creates the room's folder if it is missing.
     pub fn create_folder(&mut self, room: &Room) {
         self.folders.entry(room.into()).or_default();
     }
 
-    /// A power cut: what came after the last fsync is gone, or a part of it.
+    /// A power cut: drops a random number of the batches stored since the last fsync.
     pub fn lose_unsynced(&mut self, now: u64, mut random: impl FnMut(u64) -> u64) {
         let synced = now - now % FSYNC_INTERVAL_MS;
         for entries in self.folders.values_mut() {

@@ -1,4 +1,5 @@
-//! The one way into a node, and how what it wants is carried out.
+//! Drives the nodes: hands inputs to [`Node::handle`], executes every output, and checks the
+//! invariants after each.
 use std::collections::VecDeque;
 
 use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Output, PeerState};
@@ -8,10 +9,12 @@ use p2pchat::node::save_barrier::SaveBarrier;
 use crate::support::lan::{Event, Lan};
 use crate::support::peer::PeerIndex;
 
-/// Most wake-ups of one node in a virtual second.
+/// Most timer wake-ups of one node in a second; more means that it spins.
 const WAKEUPS_PER_SECOND_MAX: u64 = 200;
 
 impl Lan {
+    /// Lets one event happen. Events for an ended run are dropped, those for a frozen program
+    /// deferred.
     pub fn dispatch(&mut self, event: Event) {
         let (who, run) = match &event {
             Event::Wake(who, run)
@@ -50,6 +53,7 @@ impl Lan {
         }
     }
 
+    /// Hands in [`Input::Timeout`] if the timer was not moved meanwhile.
     fn fire_timer(&mut self, who: PeerIndex) {
         let second = self.now_ms / 1000;
         let person = &mut self.peers[who];
@@ -69,7 +73,8 @@ impl Lan {
         self.feed(who, Input::Timeout);
     }
 
-    /// The one way into a node: handles the input, carries out what it wants, and hands in what comes of that at once.
+    /// The only way into a node: handles the input, executes the outputs, and hands in the inputs
+    /// that follow at once.
     pub fn feed(&mut self, who: PeerIndex, input: Input<'_>) {
         let mut todo = VecDeque::new();
         self.handle_input(who, input, &mut todo);
@@ -93,6 +98,7 @@ impl Lan {
         }
     }
 
+    /// Handles one input. Inputs that its outputs cause go to `todo`.
     fn handle_input(
         &mut self,
         who: PeerIndex,
@@ -174,6 +180,7 @@ impl Lan {
         save_barrier.finish(todo, |stream| self.close_stream(who, stream));
     }
 
+    /// The disk's answer to a load.
     fn read_disk(&self, who: PeerIndex, request: LoadRequest) -> Input<'static> {
         let person = &self.peers[who];
         let network = person.network_tag();
@@ -193,13 +200,14 @@ impl Lan {
         })
     }
 
+    /// Checks and keeps a notice.
     fn record_notice(&mut self, who: PeerIndex, notice: Notice) {
         self.check_notice(who, &notice);
         let run = self.peers[who].run;
         self.peers[who].notices.push((self.now_ms, run, notice));
     }
 
-    /// Those to whom this one is linked, as it says itself.
+    /// The peers that this node reports as linked.
     pub fn linked_peers(&mut self, who: PeerIndex) -> Vec<PeerId> {
         self.feed(who, Input::Command(Command::Peers));
         let Some((_, _, Notice::Peers(rows))) = self.peers[who].notices.pop() else {
@@ -211,7 +219,7 @@ impl Lan {
         linked.map(|row| row.peer.id).collect()
     }
 
-    /// Each has a link to the other.
+    /// Whether both nodes run and report a link to each other.
     pub fn are_linked(&mut self, a: PeerIndex, b: PeerIndex) -> bool {
         let (x, y) = (self.id(a), self.id(b));
         self.is_running(a)
@@ -221,6 +229,7 @@ impl Lan {
     }
 }
 
+/// The first 200 characters of a debug form, for the trace.
 fn summary(thing: &impl std::fmt::Debug) -> String {
     format!("{thing:?}").chars().take(200).collect()
 }

@@ -1,30 +1,31 @@
-//! What a script, or the swarm, does to cables, boxes, programs and directories.
+//! Faults that a story or the swarm causes: in cables, hosts, programs, clocks and directories.
 use p2pchat::base::event::Input;
 
 use crate::support::lan::{Event, Lan, TCP_TIMEOUT_MS};
 use crate::support::peer::PeerIndex;
 
 impl Lan {
-    /// Nothing passes between these two any more, and nobody is told.
+    /// Cuts the path between two hosts in both directions; no stream is closed.
     pub fn cut(&mut self, a: PeerIndex, b: PeerIndex) {
         self.cut_one_way(a, b);
         self.cut_one_way(b, a);
     }
 
-    /// Nothing passes from the first to the second any more.
+    /// Cuts the path from the first host to the second; the other direction works.
     pub fn cut_one_way(&mut self, from: PeerIndex, to: PeerIndex) {
         let way = (self.peers[from].host, self.peers[to].host);
         self.network.cut_paths.insert(way);
         self.interrupt_connections();
     }
 
-    /// These two never have a path to each other.
+    /// Removes the path between two hosts for good: [`Lan::heal`] does not restore it.
     pub fn remove_path(&mut self, a: PeerIndex, b: PeerIndex) {
         let (a, b) = (self.peers[a].host, self.peers[b].host);
         self.network.missing_paths.extend([(a, b), (b, a)]);
         self.interrupt_connections();
     }
 
+    /// Cuts the paths between this host and all others.
     pub fn isolate(&mut self, who: PeerIndex) {
         for other in 0..self.peers.len() {
             if self.peers[other].host != self.peers[who].host {
@@ -33,7 +34,7 @@ impl Lan {
         }
     }
 
-    /// Nothing passes between the hosts up to this one and the others any more.
+    /// Partitions the LAN: hosts below `first` on one side, the others on the other side.
     pub fn partition_hosts(&mut self, first: usize) {
         for a in 0..first {
             for b in first..self.hosts.len() {
@@ -43,6 +44,7 @@ impl Lan {
         self.interrupt_connections();
     }
 
+    /// Schedules the timeout of every connection whose path is cut.
     fn interrupt_connections(&mut self) {
         for number in self.network.connections.keys().copied().collect::<Vec<_>>() {
             if !(self.can_deliver(number, 0) && self.can_deliver(number, 1)) {
@@ -55,12 +57,13 @@ impl Lan {
         }
     }
 
+    /// Restores all cut paths.
     pub fn heal(&mut self) {
         self.network.cut_paths.clear();
         self.resume_connections();
     }
 
-    /// Connections whose path is whole again go on, if their kernels have not given them up.
+    /// Resumes connections whose path is whole again, unless a kernel has closed them.
     fn resume_connections(&mut self) {
         for number in self.network.connections.keys().copied().collect::<Vec<_>>() {
             if !(self.can_deliver(number, 0) && self.can_deliver(number, 1)) {
@@ -78,7 +81,7 @@ impl Lan {
         }
     }
 
-    /// All cables of the host are pulled, or plugged in.
+    /// Pulls all cables of the host, or plugs them in; its programs see the interfaces change.
     pub fn set_plugged(&mut self, who: PeerIndex, plugged: bool) {
         let host = self.peers[who].host;
         self.hosts[host].plugged = plugged;
@@ -95,18 +98,18 @@ impl Lan {
         }
     }
 
-    /// Handles nothing any more, while its kernel goes on.
+    /// Freezes the program: it handles nothing, while its kernel acknowledges packets.
     pub fn freeze(&mut self, who: PeerIndex) {
         self.peers[who].frozen = true;
     }
 
-    /// Stands still for so long, as behind a disk that is slow to write.
+    /// Freezes the program for `ms` milliseconds, as a slow disk does.
     pub fn freeze_for(&mut self, who: PeerIndex, ms: u64) {
         self.freeze(who);
         self.schedule(ms, Event::Thaw(who, self.peers[who].run));
     }
 
-    /// Goes on where it was frozen, or listens to its streams again.
+    /// Ends [`Lan::freeze`] and `stopped_reading`; deferred events happen now.
     pub fn thaw(&mut self, who: PeerIndex) {
         if self.hosts[self.peers[who].host]
             .suspended_since_ms
@@ -120,7 +123,7 @@ impl Lan {
         }
     }
 
-    /// The box sleeps: none of its programs runs, and nothing reaches it.
+    /// Suspends the host: its programs are frozen and no packet reaches it.
     pub fn suspend(&mut self, who: PeerIndex) {
         let host = self.peers[who].host;
         if self.hosts[host].suspended_since_ms.is_none() {
@@ -132,7 +135,8 @@ impl Lan {
         }
     }
 
-    /// The box goes on. `ran`: its clocks counted the time; otherwise it was paused together with them, as a virtual machine is.
+    /// Resumes the host. `ran`: its clocks counted the sleep. Otherwise they stood still, as in a
+    /// paused virtual machine.
     pub fn resume(&mut self, who: PeerIndex, ran: bool) {
         let host = self.peers[who].host;
         let Some(since) = self.hosts[host].suspended_since_ms.take() else {
@@ -152,13 +156,13 @@ impl Lan {
         self.resume_connections();
     }
 
-    /// Its clock leaps ahead, as when all were asleep together.
+    /// Advances a peer's clock, as if all had slept together.
     pub fn advance_clock(&mut self, who: PeerIndex, ms: u64) {
         self.peers[who].clock_lag_ms -= ms as i64;
         self.feed(who, Input::Timeout);
     }
 
-    /// Both ends are told, and what was under way is lost.
+    /// Resets a connection: both ends are closed, and bytes under way are lost.
     pub fn reset_connection(&mut self, number: u64) {
         let cuts = self
             .network
@@ -168,14 +172,15 @@ impl Lan {
         self.time_out(number, cuts);
     }
 
-    /// Copies the directory; a running program has taken the mark of a clean end away.
+    /// Copies the directory. While a program runs, the copy has no resume state: it looks like an
+    /// unclean end.
     pub fn back_up(&mut self, who: PeerIndex) {
         let person = &mut self.peers[who];
         let resume = person.resume_state.clone();
         person.backup = Some((person.disk.clone(), resume));
     }
 
-    /// The copy takes the directory's place. Nothing runs in it.
+    /// Replaces the directory by its backup. No program may run in it.
     pub fn restore(&mut self, who: PeerIndex) {
         assert!(!self.is_running(who), "a program runs there");
         let person = &mut self.peers[who];
@@ -195,7 +200,7 @@ impl Lan {
         }
     }
 
-    /// A box of its own with a copy of the directory: from now on two programs may use one identity.
+    /// Adds a host with a copy of the directory. From now on two programs may run with one key.
     pub fn clone_peer(&mut self, who: PeerIndex) -> PeerIndex {
         let twin = self.add_peer(&self.peers[who].name.clone());
         self.invariants.allows_duplicate_identity = true;
@@ -228,7 +233,7 @@ impl Lan {
         twin
     }
 
-    /// Do packets get from this host to that one?
+    /// Whether packets get from one host to another.
     pub fn has_path(&self, from: usize, to: usize) -> bool {
         let (x, y) = (&self.hosts[from], &self.hosts[to]);
         let meet = || x.networks.iter().any(|n| y.networks.contains(n));
@@ -240,12 +245,12 @@ impl Lan {
         from == to || (awake && x.plugged && y.plugged && meet() && open())
     }
 
-    /// Both ways.
+    /// Whether packets get from each of two hosts to the other.
     pub fn has_path_both_ways(&self, a: usize, b: usize) -> bool {
         self.has_path(a, b) && self.has_path(b, a)
     }
 
-    /// Does what this side of the connection writes arrive?
+    /// Whether bytes that this side of a connection writes can arrive.
     pub fn can_deliver(&self, number: u64, side: usize) -> bool {
         let Some(conn) = self.network.connections.get(&number) else {
             return false;

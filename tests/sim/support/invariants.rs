@@ -1,4 +1,5 @@
-//! What must hold always. A breach panics with a sentence. What must hold at quiet is in [`crate::support::convergence`].
+//! Invariants: checked at every save, notice and step. A violation panics with a sentence. The
+//! checks for the time after all faults are in [`crate::support::convergence`].
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -11,37 +12,38 @@ use crate::support::disk::Disk;
 use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
-/// Most bytes that may wait for one link, in the core and in the shell: a write is at most two batches.
+/// Most bytes that may wait for one link, in the core and in the shell together.
 const UNSENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// What one directory was seen to do.
+/// What the checks have observed of one directory.
 #[derive(Default)]
 pub struct Observations {
+    /// Highest line and its hash, by log.
     heads: BTreeMap<LogId, (u64, Hash)>,
-    /// Up to where each log's lines were shown.
+    /// The highest line shown, by log.
     pub shown: BTreeMap<LogId, u64>,
-    /// Missing lines that were named.
+    /// Ranges reported as gaps.
     gaps: BTreeSet<(LogId, u64, u64)>,
-    /// Of these, lines that turned up and were stored; and those that were shown.
+    /// Lines of reported gaps that were stored later; and those of them that were shown.
     filled_lines: BTreeSet<(LogId, u64)>,
     shown_filled_lines: BTreeSet<(LogId, u64)>,
-    /// Said, and not stored yet.
+    /// Lines said in the story and not saved yet.
     pub unstored: BTreeMap<Room, VecDeque<String>>,
-    /// Said and stored; in an old copy it may be said again.
+    /// Own lines saved; a copied directory may republish them.
     stored_lines: BTreeSet<String>,
-    /// Stored batches that its end kept it from showing.
+    /// A run ended uncleanly: stored batches may never have been shown.
     pub ended_abruptly: bool,
-    /// It lost stored lines in a power cut, or to an old copy.
+    /// It lost stored lines, in a power cut or by a restore.
     pub lost_lines: bool,
-    /// It is an old copy, or there is one: lines may bear the numbers of others.
+    /// It is a copy or was copied: different lines may have equal sequences.
     pub has_copy: bool,
-    /// Up to where the clock of each room was seen to go.
+    /// The highest logical clock seen in each room.
     room_clocks: BTreeMap<Room, u64>,
-    /// Keys that were said to come under a name known with another.
+    /// Names and keys reported as a [`Notice::KeyMismatch`].
     reported_keys: Vec<(Nick, PeerId)>,
 }
 
-/// A batch that a directory stored once.
+/// A batch that a directory has stored at some time.
 struct StoredBatch {
     who: PeerIndex,
     hash: Hash,
@@ -49,19 +51,22 @@ struct StoredBatch {
 }
 
 #[derive(Default)]
+/// The observations and allowances of one test.
 pub struct Invariants {
+    /// One for each peer.
     pub observations: Vec<Observations>,
-    /// Batches that each directory ever stored, by log and number.
+    /// All batches that directories ever stored, by log and first sequence.
     stored: BTreeMap<(LogId, u64), Vec<StoredBatch>>,
-    /// Links that may lead out of the LAN.
+    /// Links that may be held with scripted peers, besides those among the peers.
     pub external_links: usize,
-    /// Two programs share a key on purpose.
+    /// The story runs two programs with one key.
     pub allows_duplicate_identity: bool,
-    /// What lies below these lines, a directory of their author had no place for any more.
+    /// The lowest line that the author still stores, by log from which it evicted lines.
     pub evicted_below: BTreeMap<LogId, u64>,
 }
 
 impl Invariants {
+    /// Notes lines that the story says; each must be saved, in this order.
     pub fn record_said(&mut self, who: PeerIndex, room: &Room, texts: &[String]) {
         let queue = self.observations[who]
             .unstored
@@ -70,7 +75,7 @@ impl Invariants {
         queue.extend(texts.iter().cloned());
     }
 
-    /// Lines that wait for a full disk are given up with the room, and that is said.
+    /// Leaving a room drops its unsaved lines; that must be `told` to the user.
     pub fn record_part(&mut self, who: PeerIndex, room: &Room, told: bool) {
         let lost = self.observations[who]
             .unstored
@@ -83,23 +88,25 @@ impl Invariants {
         );
     }
 
-    /// Nothing that was not stored counts as said.
+    /// A killed program loses its unsaved lines.
     pub fn record_crash(&mut self, who: PeerIndex) {
         self.observations[who].unstored.clear();
         self.observations[who].ended_abruptly = true;
     }
 
+    /// A new run begins without unsaved lines.
     pub fn record_start(&mut self, who: PeerIndex) {
         self.observations[who].unstored.clear();
     }
 
-    /// An old copy of the directory took its place.
+    /// The directory was replaced by an older copy.
     pub fn record_restore(&mut self, who: PeerIndex, disk: &Disk) {
         self.observations[who].ended_abruptly = true;
         self.observations[who].has_copy = true;
         self.record_lost_tail(who, disk);
     }
 
+    /// The directory lost stored lines: later saves and notices are judged by what is left.
     pub fn record_lost_tail(&mut self, who: PeerIndex, disk: &Disk) {
         let ledger = &mut self.observations[who];
         ledger.lost_lines = true;
@@ -108,7 +115,7 @@ impl Invariants {
         for entry in disk.entries() {
             let batch = &entry.batch;
             advance_room_clock(&mut ledger.room_clocks, batch);
-            // What filled a gap stands behind what it comes before.
+            // Batches that filled a gap are stored behind later ones.
             let last = ledger.heads.get(&batch.log).map_or(0, |(last, _)| *last);
             if batch.last_sequence() > last {
                 let head = (batch.last_sequence(), batch.hash);
@@ -125,6 +132,7 @@ impl Invariants {
         }
     }
 
+    /// Bounds the links, handshakes and waiting bytes of a node.
     pub fn check_bounds(&self, who: PeerIndex, lan: &Lan) {
         let Some(node) = &lan.peers[who].node else {
             return;
@@ -144,7 +152,7 @@ impl Invariants {
         }
     }
 
-    /// What waits for one link; it grows with what waits in the core, and with a write.
+    /// Bounds the bytes that wait for one link; called when the core or a socket buffer grows.
     pub fn check_unsent_bytes(&self, who: PeerIndex, lan: &Lan) {
         let pending = lan.peers[who]
             .node
@@ -159,14 +167,14 @@ impl Invariants {
     }
 }
 
-/// Takes a batch's clock in; tells how far it went before.
+/// Advances the room's logical clock by a batch; returns its value before.
 fn advance_room_clock(clocks: &mut BTreeMap<Room, u64>, batch: &Batch) -> u64 {
     let Some(room) = batch.log.target.room() else {
         return 0;
     };
     let clock = clocks.entry(room.clone()).or_default();
     let before = *clock;
-    // No clock of a run goes so far by itself: a liar's need not be followed.
+    // No honest run gets this far; a hostile clock is not followed.
     if batch.lamport < 1 << 40 {
         *clock = before.max(batch.lamport + batch.count - 1);
     }
@@ -174,8 +182,9 @@ fn advance_room_clock(clocks: &mut BTreeMap<Room, u64>, batch: &Batch) -> u64 {
 }
 
 impl Lan {
-    /// No gap and no double in a log; what comes from another was stored by its author before it was sent.
-    /// Own lines that come back (`returned`), as the disk lost them, were said once.
+    /// Checks a save: a log grows without holes and repeats, lines of others were stored by their
+    /// author before, and own lines were said in the story. `returned`: an own line that the disk
+    /// had lost and a peer sent back.
     pub fn check_save(&mut self, who: PeerIndex, batch: &Arc<Batch>, returned: bool) {
         let name = self.peers[who].name.clone();
         let own = batch.log.author == self.id(who);
@@ -211,7 +220,7 @@ impl Lan {
             batch.sequence,
             batch.lamport
         );
-        // Who carries forgets what the reader has, and may be given it once more.
+        // A carrier forgets delivered lines and may receive them once more.
         let reader = batch.log.target.recipient();
         let carried = !own && reader.is_some_and(|reader| reader != self.peers[who].id);
         if let Some((last, _)) = ledger.heads.get(&batch.log)
@@ -267,7 +276,7 @@ impl Lan {
         }
     }
 
-    /// A key that comes under a name known with another is noted only after that was said.
+    /// A second key for a known name is saved only after the user was warned.
     pub fn check_known_peer(&self, who: PeerIndex, new: &KnownPeer) {
         let known = &self.peers[who].known_peers;
         let noted = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
@@ -281,6 +290,7 @@ impl Lan {
         );
     }
 
+    /// Checks what a notice claims against stores and observations.
     pub fn check_notice(&mut self, who: PeerIndex, notice: &Notice) {
         let name = self.peers[who].name.clone();
         match notice {
@@ -347,7 +357,8 @@ impl Lan {
         }
     }
 
-    /// A receipt is true: the peer's store holds this line, and it is ours.
+    /// Checks an acknowledgement: the peer stores this line, with the hash that the author
+    /// stored.
     fn check_receipt(&self, who: PeerIndex, log: &LogId, sequence: u64, peer: PeerId) {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
         let said = self.invariants.stored.range(range).filter(|(_, stored)| {
@@ -361,7 +372,7 @@ impl Lan {
             .any(|w| {
                 let now = self.peers[w].disk.find(log, sequence);
                 let now = now.map(|entry| entry.batch.hash);
-                // What a power cut took since then, it held when it said so.
+                // A peer that lost lines later had stored this one when it acknowledged.
                 let lost = self.invariants.observations[w].lost_lines;
                 said.iter().any(|stored| {
                     let own = stored.iter().filter(|by| self.id(by.who) == log.author);

@@ -1,4 +1,5 @@
-//! One clock, one queue of events ordered by time and number, one seed; and what a script does to the people on the LAN.
+//! The LAN of one test: one virtual clock, one queue of events ordered by time, one random
+//! generator, and the steps of a story (start, say, stop). A seed determines the whole run.
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,29 +16,38 @@ use crate::support::invariants::Invariants;
 use crate::support::network::Network;
 use crate::support::peer::{Host, PeerIndex, SimPeer, lines};
 
-/// Milliseconds after which the kernel gives up a path that is dead.
+/// Milliseconds after which the kernel closes a connection whose path is dead.
 pub const TCP_TIMEOUT_MS: u64 = 14_000;
 
-/// Longest wait for a new link once the path is whole: a dial is repeated after at most 64 s.
+/// Longest wait for a link once its path is whole, in milliseconds: dials are repeated after at
+/// most 64 s.
 pub const REDIAL_MS: u64 = 70_000;
 
+/// Something that happens at a time. `run` names the run of a program it is meant for; later runs
+/// ignore it.
 pub enum Event {
+    /// The node's next timer is due.
     Wake(PeerIndex, u64),
+    /// A datagram arrives on an interface.
     Datagram(PeerIndex, u64, u32, SocketAddr, Arc<[u8]>),
+    /// An input reaches the node.
     Input(PeerIndex, u64, Input<'static>),
-    /// A dial arrives.
+    /// A dial reaches its address.
     CompleteDial(u64),
-    /// Bytes of a connection arrive that this side wrote.
+    /// Bytes arrive that the endpoint `side` wrote.
     Deliver(u64, usize),
-    /// The kernel gives up a connection that was cut for the n-th time.
+    /// The kernel closes a dead connection, unless the path healed since: then `cut_count`
+    /// differs.
     TimeOut(u64, u64),
-    /// The disk comes to what was to be read.
+    /// The disk answers an [`Output::Load`].
     ReadDisk(PeerIndex, u64, LoadRequest),
-    /// A program that stood still goes on.
+    /// A frozen program continues.
     Thaw(PeerIndex, u64),
 }
 
+/// The simulated LAN of one test.
 pub struct Lan {
+    /// Virtual time since the simulation began.
     pub now_ms: u64,
     events: BTreeMap<(u64, u64), Event>,
     events_scheduled: u64,
@@ -46,20 +56,22 @@ pub struct Lan {
     pub hosts: Vec<Host>,
     pub network: Network,
     pub invariants: Invariants,
-    /// Wall clocks are right, whatever happens.
+    /// All wall clocks are right, whatever the seed draws.
     pub wall_clocks_right: bool,
-    /// Of everything that happened, in order.
+    /// Hash over all events and outputs in order: equal for equal runs.
     pub trace_hash: u64,
-    /// What nodes wrote to streams that lead out of the LAN.
+    /// Bytes that nodes wrote to streams of scripted peers, since last taken.
     pub external_writes: BTreeMap<(PeerIndex, StreamId), Vec<u8>>,
-    /// Such streams that they closed.
+    /// Streams of scripted peers that the nodes closed.
     pub closed_external_streams: BTreeSet<(PeerIndex, StreamId)>,
+    /// The newest beacon that any node sent.
     pub last_beacon: Vec<u8>,
-    /// Print it: `P2PCHAT_TRACE=1`.
+    /// Print every input and output: set by the variable `P2PCHAT_TRACE`.
     pub trace_enabled: bool,
 }
 
 impl Lan {
+    /// An empty LAN whose every random choice follows from `seed`.
     pub fn new(seed: u64) -> Lan {
         Lan {
             now_ms: 1_000,
@@ -79,11 +91,12 @@ impl Lan {
         }
     }
 
-    /// Each on a host of its own, all on one network; none runs yet.
+    /// Adds peers, each on a host of its own, all on network 0. None runs yet.
     pub fn add_peers<const N: usize>(&mut self, names: [&str; N]) -> [PeerIndex; N] {
         names.map(|name| self.add_peer(name))
     }
 
+    /// Adds a peer on a host of its own, on network 0. It does not run yet.
     pub fn add_peer(&mut self, name: &str) -> PeerIndex {
         self.hosts.push(Host {
             networks: vec![0],
@@ -93,6 +106,7 @@ impl Lan {
         self.add_peer_on(name, self.hosts.len() - 1)
     }
 
+    /// Adds a peer on an existing host, on the next free port.
     pub fn add_peer_on(&mut self, name: &str, host: usize) -> PeerIndex {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
@@ -104,23 +118,27 @@ impl Lan {
         self.peers.len() - 1
     }
 
-    /// Below `n`.
+    /// A random number below `n`.
     pub fn random(&mut self, n: u64) -> u64 {
         self.rng.next_u64() % n.max(1)
     }
 
+    /// True with this probability, in thousandths.
     pub fn chance(&mut self, per_mille: u64) -> bool {
         per_mille > 0 && self.random(1000) < per_mille
     }
 
+    /// The id of this peer's key.
     pub fn id(&self, who: PeerIndex) -> PeerId {
         self.peers[who].id
     }
 
+    /// Whether a program runs in this peer's directory.
     pub fn is_running(&self, who: PeerIndex) -> bool {
         self.peers[who].node.is_some()
     }
 
+    /// Starts a program in this peer's directory, as the shell does: open rooms, then interfaces.
     pub fn start(&mut self, who: PeerIndex) {
         assert!(!self.is_running(who), "started twice");
         let mut seed = [0; 32];
@@ -146,11 +164,12 @@ impl Lan {
         self.feed(who, Input::InterfacesChanged(interfaces));
     }
 
-    /// Says a line to one peer, who must be known.
+    /// Sends a direct message; the recipient must be known already.
     pub fn send_direct(&mut self, who: PeerIndex, whom: &str, text: &str) {
         self.send_direct_within(who, whom, text, 0);
     }
 
+    /// Sends a direct message; waits up to `within` milliseconds for the recipient to be known.
     pub fn send_direct_within(&mut self, who: PeerIndex, whom: &str, text: &str, within: u64) {
         let tell = Command::SendToPeer {
             selector: PeerSelector::parse(whom).expect("a fit name"),
@@ -161,7 +180,7 @@ impl Lan {
         self.feed(who, Input::Command(tell));
     }
 
-    /// Opens a room's history, as the shell does at a start and at /join.
+    /// Opens a room's folder, as the shell does at start and at `/join`.
     pub fn open_folder(&mut self, who: PeerIndex, room: &Room) {
         let disk = &mut self.peers[who].disk;
         let before = disk.has_folder(room);
@@ -178,12 +197,14 @@ impl Lan {
         );
     }
 
+    /// Joins a room as `/join` does.
     pub fn join(&mut self, who: PeerIndex, room: &str) {
         let room = Room::new(room).expect("a fit room");
         self.open_folder(who, &room);
         self.feed(who, Input::Command(Command::Join(room)));
     }
 
+    /// Leaves a room. Lines that were not saved yet are dropped, which must be reported.
     pub fn part(&mut self, who: PeerIndex, room: &str) {
         let room = Room::new(room).expect("a fit room");
         let errors = self.peers[who].error_count("store");
@@ -192,15 +213,17 @@ impl Lan {
         self.invariants.record_part(who, &room, told);
     }
 
+    /// Says a line in the current room.
     pub fn say(&mut self, who: PeerIndex, text: &str) {
         self.say_all(who, None, &[text.to_owned()]);
     }
 
+    /// Says a line in this room.
     pub fn say_in(&mut self, who: PeerIndex, room: &str, text: &str) {
         self.say_all(who, Room::new(room).ok(), &[text.to_owned()]);
     }
 
-    /// Several lines at once, as from a pipe.
+    /// Says several lines in one command, as from a pipe.
     pub fn say_all(&mut self, who: PeerIndex, room: Option<Room>, texts: &[String]) {
         let Some(node) = &self.peers[who].node else {
             return;
@@ -218,7 +241,7 @@ impl Lan {
         self.feed(who, Input::Command(say));
     }
 
-    /// A goodbye; the next start goes on with the same numbers.
+    /// Ends the program cleanly: the next start continues its logs.
     pub fn stop(&mut self, who: PeerIndex) {
         self.feed(who, Input::Command(Command::Leave));
         self.peers[who].resume_state = self.peers[who]
@@ -228,13 +251,14 @@ impl Lan {
         self.end_process(who, true);
     }
 
-    /// The process dies; its kernel lives, and so does what it stored.
+    /// Kills the process. Its kernel closes the streams, and saved lines survive.
     pub fn kill(&mut self, who: PeerIndex) {
         self.end_process(who, true);
         self.invariants.record_crash(who);
     }
 
-    /// The host dies: nobody is told, and what was not synced is lost in part.
+    /// Cuts the host's power: no stream is closed, and a random part of the lines saved since the
+    /// last fsync is lost.
     pub fn power_off(&mut self, who: PeerIndex) {
         self.end_process(who, false);
         self.invariants.record_crash(who);
@@ -244,6 +268,8 @@ impl Lan {
         self.invariants.record_lost_tail(who, &self.peers[who].disk);
     }
 
+    /// Ends the process. `told`: the kernel closes its streams; otherwise peers wait for a
+    /// timeout.
     fn end_process(&mut self, who: PeerIndex, told: bool) {
         self.peers[who].node = None;
         self.peers[who].deferred.clear();
@@ -268,18 +294,19 @@ impl Lan {
         }
     }
 
+    /// Where this peer's program listens, on its host's first network.
     pub fn address(&self, who: PeerIndex) -> SocketAddr {
         let person = &self.peers[who];
         let network = self.hosts[person.host].networks[0];
         SocketAddr::new(Host::address(person.host, network), person.port)
     }
 
-    /// `--peer HOST`.
+    /// Gives the option `--peer HOST`.
     pub fn add_static_peer(&mut self, who: PeerIndex, address: SocketAddr) {
         self.add_candidate(who, address, None);
     }
 
-    /// `--peer ID@HOST`.
+    /// Gives the option `--peer ID@HOST`; without an id, `--peer HOST`.
     pub fn add_candidate(&mut self, who: PeerIndex, address: SocketAddr, peer: Option<PeerId>) {
         let found = FoundVia::Static;
         self.feed(
@@ -292,12 +319,14 @@ impl Lan {
         );
     }
 
+    /// Queues an event for `wait` milliseconds from now.
     pub fn schedule(&mut self, wait: u64, event: Event) {
         self.events_scheduled += 1;
         self.events
             .insert((self.now_ms + wait, self.events_scheduled), event);
     }
 
+    /// Adds values to the hash over the run.
     pub fn extend_trace(&mut self, words: &[u64]) {
         for word in words {
             self.trace_hash = (self.trace_hash ^ word)
@@ -306,7 +335,7 @@ impl Lan {
         }
     }
 
-    /// Lets everything happen that is due within this time.
+    /// Dispatches all events that are due within `ms` milliseconds.
     pub fn run_for(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some((&(at, number), _)) = self.events.first_key_value()
@@ -347,7 +376,7 @@ impl Lan {
         self.run_until("they are linked", within_ms, |lan| lan.are_linked(a, b))
     }
 
-    /// What this node wrote to a stream that leads out of the LAN, since last asked.
+    /// Takes the bytes that this node wrote to a scripted peer's stream since the last call.
     pub fn take_external_writes(&mut self, who: PeerIndex, stream: StreamId) -> Vec<u8> {
         self.external_writes
             .get_mut(&(who, stream))
@@ -355,7 +384,8 @@ impl Lan {
             .unwrap_or_default()
     }
 
-    /// Runs until this holds; tells how long it took.
+    /// Runs until the condition holds; returns the milliseconds that took. Panics after `within`
+    /// milliseconds, naming the condition.
     pub fn run_until(
         &mut self,
         what: &str,
@@ -374,7 +404,7 @@ impl Lan {
     }
 }
 
-/// Each is linked with the next, and with nobody else.
+/// Peers of which each is linked with its neighbours in the list, and with no other.
 pub fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [PeerIndex; N]) {
     let mut lan = Lan::new(seed);
     let people = lan.add_peers(names);

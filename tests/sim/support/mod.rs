@@ -1,4 +1,5 @@
-//! The simulated LAN: what its peers, disks and networks are, what a test does to them, and what must hold meanwhile.
+//! The simulated LAN: peers, disks and the network between them; the steps and faults of a story;
+//! and the invariants checked meanwhile.
 pub mod convergence;
 pub mod disk;
 pub mod driver;

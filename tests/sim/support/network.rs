@@ -1,4 +1,4 @@
-//! What lies between hosts: datagrams that get lost, and streams of bytes that clog, stall and break.
+//! The network between hosts: its conditions, its open connections, and the paths that are cut.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -6,29 +6,32 @@ use p2pchat::base::event::StreamId;
 
 use crate::support::peer::PeerIndex;
 
-/// How the air is. Chances are per mille, times in milliseconds.
+/// How well the network works. Probabilities are in thousandths, times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Conditions {
+    /// Datagrams that are lost.
     pub datagram_loss_per_mille: u64,
+    /// Datagrams that arrive twice.
     pub datagram_duplication_per_mille: u64,
-    /// Longest way of a datagram; they overtake each other.
+    /// Longest delay of a datagram. Datagrams overtake each other.
     pub datagram_delay_max_ms: u64,
-    /// Longest way of a piece of a stream.
+    /// Longest delay of a piece of a stream. Pieces keep their order.
     pub stream_delay_max_ms: u64,
-    /// Streams arrive in pieces of any size.
+    /// Streams arrive in pieces of random sizes.
     pub splits_streams: bool,
-    /// Bytes that a socket takes before it is clogged.
+    /// Bytes that a socket buffers before it is blocked.
     pub socket_buffer_bytes: usize,
+    /// Dials that are refused.
     pub dial_refusal_per_mille: u64,
-    /// A dial takes this much longer at most.
+    /// Longest additional delay of a dial.
     pub dial_delay_max_ms: u64,
-    /// Who closes takes what had not arrived with it.
+    /// Closes that lose the bytes still under way.
     pub lossy_close_per_mille: u64,
-    /// A piece of a stream brings a reset instead: both ends lose what is under way.
+    /// Deliveries that become a reset: both ends lose the bytes under way.
     pub stream_reset_per_mille: u64,
-    /// Mutation: a piece of a stream comes twice.
+    /// Broken on purpose: deliveries that repeat their bytes.
     pub repeated_bytes_per_mille: u64,
-    /// Mutation: nobody is told that a socket takes no more.
+    /// Broken on purpose: the core never learns that a socket is blocked.
     pub hides_back_pressure: bool,
 }
 
@@ -52,6 +55,7 @@ impl Default for Conditions {
 }
 
 #[derive(Clone, Copy)]
+/// One end of a connection: a stream of one run of a peer.
 pub struct Endpoint {
     pub who: PeerIndex,
     pub run: u64,
@@ -59,31 +63,34 @@ pub struct Endpoint {
     pub open: bool,
 }
 
-/// One way of a stream: what was written and has not arrived.
+/// One direction of a connection: bytes written that have not arrived.
 #[derive(Default)]
 pub struct HalfStream {
     pub bytes: VecDeque<u8>,
+    /// The writer was told that the socket buffer is full.
     pub blocked: bool,
-    /// An arrival is in the queue of events.
+    /// A delivery is in the event queue.
     pub delivery_scheduled: bool,
-    /// The writer closed: the end follows the bytes.
+    /// The writer closed: the reader sees the close behind the bytes.
     pub fin: bool,
 }
 
-/// A TCP connection. End 0 dialed.
+/// A TCP connection. Endpoint 0 dialed, endpoint 1 accepted.
 pub struct Connection {
     pub address: SocketAddr,
     pub ends: [Option<Endpoint>; 2],
     pub halves: [HalfStream; 2],
-    /// Counts the cuts of it, so that a time-out meant for an earlier one is known.
+    /// How often its path was cut or healed: a timeout scheduled before such a change is stale.
     pub cut_count: u64,
 }
 
 impl Connection {
+    /// This end, if it is still open.
     pub fn open_end(&self, side: usize) -> Option<Endpoint> {
         self.ends[side].filter(|end| end.open)
     }
 
+    /// Marks this end as closed.
     pub fn close_end(&mut self, side: usize) {
         if let Some(end) = &mut self.ends[side] {
             end.open = false;
@@ -92,18 +99,23 @@ impl Connection {
 }
 
 #[derive(Default)]
+/// All connections and cut paths of the LAN.
 pub struct Network {
     pub conditions: Conditions,
     pub connections: BTreeMap<u64, Connection>,
+    /// Which connection and side a peer's stream is.
     pub streams: BTreeMap<(PeerIndex, StreamId), (u64, usize)>,
-    /// From the first host to the second nothing passes.
+    /// Cut paths: no packet gets from the first host to the second until
+    /// [`crate::support::lan::Lan::heal`].
     pub cut_paths: BTreeSet<(usize, usize)>,
-    /// So it is for good: the two are on one network, and have no path.
+    /// Paths that never exist, though both hosts are on one network. Healing keeps them.
     pub missing_paths: BTreeSet<(usize, usize)>,
+    /// Dials so far, also the number of the newest connection.
     pub dial_count: u64,
 }
 
 impl Network {
+    /// Adds a connection that is being dialed; returns its number.
     pub fn add_connection(&mut self, end: Endpoint, address: SocketAddr) -> u64 {
         self.dial_count += 1;
         let conn = Connection {
@@ -118,11 +130,12 @@ impl Network {
         self.dial_count
     }
 
+    /// Forgets a connection and the streams of its ends.
     pub fn remove_connection(&mut self, number: u64) {
         if let Some(conn) = self.connections.remove(&number) {
             for end in conn.ends.into_iter().flatten() {
                 let key = (end.who, end.stream);
-                // A later run of the same program may have the number again.
+                // A later run of the same program may reuse the stream id.
                 if self.streams.get(&key).is_some_and(|(n, _)| *n == number) {
                     self.streams.remove(&key);
                 }
@@ -130,14 +143,14 @@ impl Network {
         }
     }
 
-    /// Streams on which both ends are open, and between whom.
+    /// The two peers of each connection whose ends are both open.
     pub fn open_connections(&self) -> impl Iterator<Item = (PeerIndex, PeerIndex)> {
         self.connections
             .values()
             .filter_map(|conn| Some((conn.open_end(0)?.who, conn.open_end(1)?.who)))
     }
 
-    /// Bytes that wait in the shell of this writer, on its worst stream.
+    /// Bytes that wait beyond the socket buffer, on the fullest stream of this peer.
     pub fn max_unsent_bytes(&self, who: PeerIndex) -> usize {
         let of_who = self
             .streams

@@ -1,4 +1,5 @@
-//! Who takes part: a directory (identity, history), the host it lies on, and the program that runs there now, if one does.
+//! Peers and hosts: a peer is a directory (identity, history) on a host, and the program that
+//! runs in it, if one does.
 use std::net::{IpAddr, Ipv4Addr};
 
 use p2pchat::base::event::{Interface, KnownPeer, Notice, Output};
@@ -12,20 +13,24 @@ use p2pchat::node::node::Node;
 use crate::support::disk::Disk;
 use crate::support::lan::Event;
 
+/// A peer's index in `Lan::peers`.
 pub type PeerIndex = usize;
 
-/// What wall clocks show when the simulator begins, in milliseconds since 1970.
+/// Wall time when the simulation begins (November 2023), in milliseconds since 1970.
 pub const WALL_START_MS: i64 = 1_700_000_000_000;
 
-/// A box with one interface for each network it is on.
+/// A host with one interface for each network that it is on.
 pub struct Host {
+    /// Numbers of the networks it is on.
     pub networks: Vec<u8>,
+    /// Whether its cables are plugged in.
     pub plugged: bool,
-    /// Since when it is suspended.
+    /// When it was suspended; none while it is awake.
     pub suspended_since_ms: Option<u64>,
 }
 
 impl Host {
+    /// The address of a host in a network: 10.network.host.
     pub fn address(host: usize, network: u8) -> IpAddr {
         let number = host as u16 + 1;
         IpAddr::V4(Ipv4Addr::from([
@@ -36,6 +41,7 @@ impl Host {
         ]))
     }
 
+    /// Its interfaces; none while unplugged.
     pub fn interfaces(&self, host: usize) -> Vec<Interface> {
         let networks = self.networks.iter().filter(|_| self.plugged);
         networks
@@ -49,52 +55,59 @@ impl Host {
     }
 }
 
+/// A directory, its host, and the program that runs in it.
 pub struct SimPeer {
     pub name: String,
     pub host: usize,
+    /// Determines its key.
     pub identity_seed: [u8; 32],
     pub id: PeerId,
     pub port: u16,
-    /// Of a closed network.
+    /// The secret of a closed network.
     pub psk: Option<[u8; 32]>,
     pub beacons_enabled: bool,
+    /// It announces itself as transient, as `send` does.
     pub transient: bool,
-    /// Joined at a start.
+    /// The rooms joined at every start.
     pub startup_rooms: Vec<Room>,
     pub disk: Disk,
+    /// Left by a clean end.
     pub resume_state: Option<ResumeState>,
     pub known_peers: Vec<KnownPeer>,
     pub receipts: String,
     pub node: Option<Node>,
-    /// Runs so far.
+    /// Number of the current or last run, from 1.
     pub run: u64,
+    /// When the current run began.
     pub started_at_ms: u64,
-    /// How far its clock, which never jumps back, has fallen behind ours; less than nothing: has leapt ahead.
+    /// How far its monotonic clock is behind the simulation's; negative if it leapt ahead.
     pub clock_lag_ms: i64,
-    /// How far its wall clock is from ours.
+    /// How far its wall clock is ahead of the right time.
     pub wall_skew_ms: i64,
-    /// An old copy of its directory.
+    /// A copy of its store and resume state, made by `Lan::back_up`.
     pub backup: Option<(Disk, Option<ResumeState>)>,
-    /// Handles nothing; what comes waits in `held`.
+    /// The program handles nothing; its events wait in `deferred`.
     pub frozen: bool,
-    /// Nothing of its streams arrives, though the path is alive.
+    /// The program reads none of its streams, while the paths work.
     pub stopped_reading: bool,
     pub deferred: Vec<Event>,
     pub accepted_streams: u64,
+    /// When the node's next timer is scheduled.
     pub wake_at_ms: Option<u64>,
-    /// Wake-ups in the second that began then.
+    /// The current second, and the wake-ups counted in it.
     pub wakeups: (u64, u64),
-    /// Time, run, and what was shown.
+    /// Time, run and notice, in order.
     pub notices: Vec<(u64, u64, Notice)>,
     pub beacons_sent: u64,
     pub bytes_sent: u64,
-    /// The program dies after so many further outputs.
+    /// The program is killed after so many further outputs.
     pub dies_after_outputs: Option<u64>,
-    /// Mutation: only these outputs are carried out.
+    /// Broken on purpose: only these outputs are executed.
     pub executes: fn(&Output) -> bool,
 }
 
 impl SimPeer {
+    /// A peer that has never run.
     pub fn new(name: &str, host: usize, seed: [u8; 32]) -> SimPeer {
         SimPeer {
             name: name.into(),
@@ -130,14 +143,17 @@ impl SimPeer {
         }
     }
 
+    /// The tag of its network.
     pub fn network_tag(&self) -> NetworkTag {
         self.psk.map_or(NetworkTag::OPEN, NetworkTag)
     }
 
+    /// Its name.
     pub fn nick(&self) -> Nick {
         Nick::new(&self.name).expect("a fit name")
     }
 
+    /// Its program's clocks at this time of the simulation.
     pub fn now(&self, clock: u64) -> Now {
         Now {
             time: Time((clock - self.started_at_ms).saturating_add_signed(-self.clock_lag_ms)),
@@ -145,12 +161,12 @@ impl SimPeer {
         }
     }
 
-    /// When its program's clock will show this.
+    /// The simulation's time at which the program's clock shows `time`.
     pub fn sim_time_of(&self, time: Time) -> u64 {
         (self.started_at_ms + time.0).saturating_add_signed(self.clock_lag_ms)
     }
 
-    /// A new process. What a clean end left is used up.
+    /// Starts a new process, which uses up the resume state of a clean end.
     pub fn start_process(&mut self, clock: u64, seed: [u8; 32]) {
         self.run += 1;
         (self.started_at_ms, self.clock_lag_ms) = (clock, 0);
@@ -173,7 +189,7 @@ impl SimPeer {
         self.node = Some(Node::new(setup, self.now(clock)));
     }
 
-    /// The rooms that its program is in.
+    /// The rooms that its program has joined.
     pub fn joined_rooms(&self) -> Vec<Room> {
         let node = self.node.as_ref();
         node.map_or(Vec::new(), |node| node.joined_rooms().to_vec())
@@ -200,24 +216,25 @@ impl SimPeer {
         lines
     }
 
-    /// How often this peer was shown to come.
+    /// How often the present run reported this peer as joined.
     pub fn joined_count(&self, id: PeerId) -> usize {
         let joined = |n: &&Notice| matches!(n, Notice::Joined { peer, .. } if peer.id == id);
         self.notices_of_run().filter(joined).count()
     }
 
-    /// How often this peer was shown to go.
+    /// How often the present run reported this peer as left.
     pub fn left_count(&self, id: PeerId) -> usize {
         let left = |n: &&Notice| matches!(n, Notice::Left { peer, .. } if peer.id == id);
         self.notices_of_run().filter(left).count()
     }
 
+    /// How often the present run reported a duplicate identity.
     pub fn duplicate_identity_count(&self) -> usize {
         let twin = |n: &&Notice| matches!(n, Notice::DuplicateIdentity { .. });
         self.notices_of_run().filter(twin).count()
     }
 
-    /// Errors of this code shown by the present run.
+    /// Errors with this code that the present run reported.
     pub fn error_count(&self, code: &str) -> usize {
         let error = |n: &&Notice| matches!(n, Notice::Error { code: c, .. } if c.as_str() == code);
         self.notices_of_run().filter(error).count()
@@ -229,7 +246,8 @@ impl SimPeer {
         self.notices_of_run().filter(delivered).count()
     }
 
-    /// The highest line of this peer's direct messages that the present run reported as held by `recipient`.
+    /// The highest direct line to `recipient` that the present run reported as acknowledged by
+    /// it.
     pub fn acked_sequence(&self, recipient: PeerId) -> u64 {
         let acked = self.notices_of_run().filter_map(|notice| match notice {
             Notice::Delivered {
@@ -245,7 +263,7 @@ impl SimPeer {
         acked.max().unwrap_or(0)
     }
 
-    /// Direct lines that this peer stores for others.
+    /// Direct lines that this peer carries for others.
     pub fn carried_line_count(&self) -> u64 {
         let ranges = self.disk.ranges_in(&FolderName::carried());
         ranges.iter().map(|range| range.high + 1 - range.low).sum()
@@ -256,12 +274,14 @@ impl SimPeer {
         self.notices_of_run().any(|n| matches!(n, Notice::Settled))
     }
 
+    /// Gaps that the present run reported.
     pub fn gap_count(&self) -> usize {
         let gap = |n: &&Notice| matches!(n, Notice::Gap { .. });
         self.notices_of_run().filter(gap).count()
     }
 }
 
+/// Lines as a command takes them.
 pub fn lines(texts: &[&str]) -> Lines {
     let mut lines = Lines::default();
     for text in texts {
@@ -270,6 +290,7 @@ pub fn lines(texts: &[&str]) -> Lines {
     lines
 }
 
+/// The lines `prefix from` to `prefix to`.
 pub fn numbered_lines(prefix: &str, from: u64, to: u64) -> Vec<String> {
     (from..=to).map(|n| format!("{prefix} {n}")).collect()
 }

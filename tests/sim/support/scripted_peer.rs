@@ -1,4 +1,4 @@
-//! A peer by hand, on a stream that leads out of the LAN.
+//! Scripted peers: a test speaks the protocol itself to one node, well or badly.
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -15,11 +15,13 @@ use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
 
+/// Where scripted peers seem to come from.
 fn source_address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 200], 5000))
 }
 
-/// A peer by hand: it knows the ciphers, and says what it likes.
+/// A peer whose every message the test chooses. Its stream leads out of the LAN; the handshake
+/// and cipher are real.
 pub struct ScriptedPeer {
     pub identity: Identity,
     target: PeerIndex,
@@ -28,6 +30,7 @@ pub struct ScriptedPeer {
     decoder: FrameDecoder,
 }
 
+/// Opens a stream to the node, without any bytes.
 pub fn open_stream(lan: &mut Lan, victim: PeerIndex, n: u64) -> StreamId {
     let stream = StreamId::accepted(10_000 + n);
     lan.external_writes.insert((victim, stream), Vec::new());
@@ -37,7 +40,8 @@ pub fn open_stream(lan: &mut Lan, victim: PeerIndex, n: u64) -> StreamId {
 }
 
 impl ScriptedPeer {
-    /// Through the handshake, without a hello.
+    /// Completes the Noise handshake with the node `target`, and sends no hello. `n` determines
+    /// key and stream.
     pub fn handshake(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
         lan.invariants.external_links += 1;
         let identity = Identity::from_seed(
@@ -83,6 +87,7 @@ impl ScriptedPeer {
         }
     }
 
+    /// Completes the handshake and sends a valid hello.
     pub fn connect(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
         let mut stranger = ScriptedPeer::handshake(lan, victim, n);
         let hello = stranger.hello();
@@ -90,6 +95,7 @@ impl ScriptedPeer {
         stranger
     }
 
+    /// A valid hello for this link.
     pub fn hello(&self) -> Message {
         Message::Hello(Hello {
             sender: self.identity.id(),
@@ -102,6 +108,7 @@ impl ScriptedPeer {
         })
     }
 
+    /// Encrypts these bytes and sends them, whether or not they are frames.
     pub fn send_plaintext(&mut self, lan: &mut Lan, plain: &[u8]) {
         let mut bytes = Vec::new();
         self.transport.seal(plain, &mut bytes).expect("sealed");
@@ -115,16 +122,19 @@ impl ScriptedPeer {
         );
     }
 
+    /// Sends a frame of this kind.
     pub fn send_frame(&mut self, lan: &mut Lan, kind: FrameKind, payload: &[u8]) {
         let mut plain = Vec::new();
         frame::write_frame(kind, payload, &mut plain);
         self.send_plaintext(lan, &plain);
     }
 
+    /// Sends a message.
     pub fn send(&mut self, lan: &mut Lan, message: &Message) {
         self.send_frame(lan, FrameKind::Message, &message.encode());
     }
 
+    /// Its own log in #general.
     pub fn log(&self) -> LogId {
         LogId {
             target: Target::Room(Room::general()),
@@ -133,6 +143,7 @@ impl ScriptedPeer {
         }
     }
 
+    /// A batch of its own log, to be signed.
     pub fn unsigned_batch<'a>(
         &self,
         sequence: u64,
@@ -152,13 +163,14 @@ impl ScriptedPeer {
         }
     }
 
+    /// A signed batch of one line of its own log.
     pub fn batch(&self, sequence: u64, previous: Option<Hash>, text: &str) -> Batch {
         let lines = lines(&[text]);
         let draft = self.unsigned_batch(sequence, previous, &lines);
         Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
     }
 
-    /// What the victim said so far.
+    /// The frames that the node sent since the last call.
     pub fn receive(&mut self, lan: &mut Lan) -> Vec<Frame> {
         let bytes = lan.take_external_writes(self.target, self.stream);
         let (mut frames, mut scratch) = (Vec::new(), Vec::new());

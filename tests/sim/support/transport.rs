@@ -1,4 +1,4 @@
-//! How datagrams and bytes get from one to the other: the LAN's side of [`crate::support::network`].
+//! Moves datagrams and bytes between peers, under the conditions of [`crate::support::network`].
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use crate::support::lan::{Event, Lan};
 use crate::support::network::Endpoint;
 use crate::support::peer::{Host, PeerIndex};
 
-/// Milliseconds after which the kernel gives up a dial that nobody answers.
+/// Milliseconds after which the kernel gives up an unanswered dial.
 const DIAL_TIMEOUT_MS: u64 = 20_000;
 
 impl Lan {
+    /// Broadcasts a beacon on all networks of the sender's host.
     pub fn broadcast_beacon(&mut self, who: PeerIndex, bytes: &[u8]) {
         self.peers[who].beacons_sent += 1;
         self.last_beacon = bytes.to_vec();
@@ -33,7 +34,7 @@ impl Lan {
         }
     }
 
-    /// A datagram on its way to someone.
+    /// Sends a forged or replayed datagram to one peer.
     pub fn inject_datagram(
         &mut self,
         to: PeerIndex,
@@ -44,6 +45,7 @@ impl Lan {
         self.schedule_datagram(to, interface, source, &bytes.into());
     }
 
+    /// Loses, repeats and delays a datagram as the conditions say.
     fn schedule_datagram(
         &mut self,
         to: PeerIndex,
@@ -66,6 +68,7 @@ impl Lan {
         }
     }
 
+    /// Starts a dial; it reaches its address after a random delay.
     pub fn dial(&mut self, who: PeerIndex, stream: StreamId, address: SocketAddr) {
         self.extend_trace(&[who as u64, 3, stream.0]);
         let end = Endpoint {
@@ -80,6 +83,7 @@ impl Lan {
         self.schedule(wait, Event::CompleteDial(number));
     }
 
+    /// The host at this address, and the peer that listens on the port if one runs.
     fn listener_at(&self, address: SocketAddr) -> Option<(usize, Option<PeerIndex>)> {
         let host = (0..self.hosts.len()).find(|h| {
             let networks = &self.hosts[*h].networks;
@@ -95,6 +99,7 @@ impl Lan {
         Some((host, who))
     }
 
+    /// Accepts or refuses a dial at its address; where no path leads, it times out.
     pub fn complete_dial(&mut self, number: u64) {
         let Some(conn) = self.network.connections.get(&number) else {
             return;
@@ -135,6 +140,7 @@ impl Lan {
         self.schedule(wait, Event::Input(dialer.who, dialer.run, connected));
     }
 
+    /// Adds the accepting end to a connection; returns its stream.
     pub fn accept_connection(&mut self, number: u64, who: PeerIndex) -> StreamId {
         let person = &mut self.peers[who];
         person.accepted_streams += 1;
@@ -152,6 +158,7 @@ impl Lan {
         stream
     }
 
+    /// Queues bytes on a stream; reports it blocked when the socket buffer is full.
     pub fn write(
         &mut self,
         who: PeerIndex,
@@ -186,7 +193,7 @@ impl Lan {
         self.schedule_delivery(number, side);
     }
 
-    /// The core is done with a stream: what was written still goes out.
+    /// Closes a stream for the core; bytes written before still arrive.
     pub fn close_stream(&mut self, who: PeerIndex, stream: StreamId) {
         self.extend_trace(&[who as u64, 5, stream.0]);
         if self.external_writes.contains_key(&(who, stream)) {
@@ -197,6 +204,7 @@ impl Lan {
         }
     }
 
+    /// Closes one end. `lossy_close_per_mille` of the closes lose the bytes still under way.
     pub fn close_end(&mut self, number: u64, side: usize) {
         let torn = self.chance(self.network.conditions.lossy_close_per_mille);
         let Some(conn) = self.network.connections.get_mut(&number) else {
@@ -217,7 +225,7 @@ impl Lan {
         }
     }
 
-    /// Something is on its way, if there is something.
+    /// Schedules the next delivery if bytes or a close wait and none is scheduled.
     pub fn schedule_delivery(&mut self, number: u64, side: usize) {
         if !self.can_deliver(number, side) {
             return;
@@ -236,6 +244,7 @@ impl Lan {
         }
     }
 
+    /// Delivers some of the waiting bytes, or the close behind them, to the reader.
     pub fn deliver(&mut self, number: u64, side: usize) {
         let passes = self.can_deliver(number, side);
         let reset = self.chance(self.network.conditions.stream_reset_per_mille);
@@ -243,7 +252,7 @@ impl Lan {
             return;
         };
         let Some(reader) = conn.open_end(1 - side) else {
-            // The reader is gone without a word: its kernel would answer with a reset, were it alive.
+            // The reader's host lost power; a living kernel would answer with a reset.
             conn.halves[side].delivery_scheduled = false;
             return;
         };
@@ -304,7 +313,7 @@ impl Lan {
         );
     }
 
-    /// The kernel gives up: whoever is still there is told.
+    /// Closes a dead connection: both ends that are still open get [`Input::Closed`].
     pub fn time_out(&mut self, number: u64, cuts: u64) {
         let Some(conn) = self.network.connections.get(&number) else {
             return;
