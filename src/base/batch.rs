@@ -445,6 +445,11 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
+    /// Whether the line with this number is one of the batch's.
+    pub fn contains_line(&self, line: u64) -> bool {
+        self.sequence <= line && line <= self.last_sequence()
+    }
+
     /// The lines in order, without a copy where the text needs none. A direct message that this box cannot read has none to show.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {

@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;
 
-use crate::base::event::Peer;
+use crate::base::batch::LogId;
+use crate::base::event::{Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
@@ -123,5 +124,25 @@ impl Link {
         let mut sealed = Vec::with_capacity(frames.len() + 64);
         self.channel.seal(&frames, &mut sealed).ok()?;
         Some(sealed)
+    }
+}
+
+/// One log over one link: the key of everything that replication keeps per link and log. Sorted by
+/// link first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkLog {
+    /// The link.
+    pub stream: StreamId,
+    /// The log.
+    pub log: LogId,
+}
+
+impl LinkLog {
+    /// The key of this log over this link.
+    pub fn new(stream: StreamId, log: &LogId) -> LinkLog {
+        LinkLog {
+            stream,
+            log: log.clone(),
+        }
     }
 }

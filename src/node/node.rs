@@ -19,8 +19,6 @@ use crate::node::membership::roster;
 use crate::node::membership::routes::Routes;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::fork_repair;
-use crate::node::replication::ingest::IngestOutcome;
 use crate::node::replication::logs::Logs;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
@@ -289,14 +287,10 @@ impl Node {
 
     /// Joins the room of an opened folder, once its logs are restored.
     fn handle_folder_opened(&mut self, folder: &FolderName, ranges: Vec<LogRange>, existed: bool) {
-        let ctx = &mut self.ctx;
-        let room = folder.room();
-        if room.as_ref().is_some_and(|room| self.rooms.is_joined(room)) {
-            return;
-        }
-        self.logs.restore_ranges(ctx, folder, ranges);
-        let has_joined = room.is_some_and(|room| self.rooms.join(ctx, &room, existed));
-        fork_repair::resume_folder(ctx, &mut self.logs, folder);
+        let (ctx, logs, rooms) = (&mut self.ctx, &mut self.logs, &mut self.rooms);
+        let has_joined = self
+            .replication
+            .handle_folder_opened(ctx, logs, rooms, folder, ranges, existed);
         if has_joined {
             self.handle_rooms_changed();
         }
@@ -327,7 +321,7 @@ impl Node {
                         let outcome = self
                             .replication
                             .handle_batch(ctx, logs, receipts, stream, bytes);
-                        if outcome == IngestOutcome::ProtocolViolation {
+                        if outcome.is_err() {
                             liveness::close_violation(&mut self.ctx, stream, &mut events);
                         }
                     }

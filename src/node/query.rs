@@ -75,7 +75,7 @@ impl Node {
             .replication
             .first_unacked(&self.ctx, &self.delivery_tracker, log);
         let unheld = self.delivery_tracker.first_unacked_of_run(&self.logs, log);
-        lacked.map_or(unheld, |lacked| lacked.min(unheld))
+        lacked.into_iter().chain(unheld).min().unwrap_or(u64::MAX)
     }
 
     /// Does somebody hold our last line in this folder, as far as this run was told? Also if we never said one.
@@ -97,7 +97,9 @@ impl Node {
         let mut said = self.logs.run_logs().filter(|(log, _)| here(log));
         said.any(|(log, _)| {
             let head = self.logs.head(log).unwrap_or(0);
-            self.delivery_tracker.first_unacked_of_run(&self.logs, log) <= head
+            self.delivery_tracker
+                .first_unacked_of_run(&self.logs, log)
+                .is_some_and(|first| first <= head)
         })
     }
 

@@ -1,102 +1,111 @@
-//! What is due to be said of what is held: receipts, and offers of others' lines.
+//! Schedules acknowledgements and offers, and sends them in `have` messages, rate-limited per link.
+//! Offers are the notes of EBT by which a neighbour learns that it could get lines here.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
-use crate::base::identity::{Hash, PeerId};
-use crate::base::name::{Room, Target};
+use crate::base::name::Target;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::link::Link;
+use crate::node::link::{Link, LinkLog};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fetch::Fetcher;
+use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::{have_entry, send_have};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
-/// Milliseconds from one receipt on a link to the next: receipts are cumulative, and each costs both sides about what a line does.
+/// Milliseconds between two acknowledgements on a link. They are cumulative, and each costs both
+/// sides about as much as a line.
 const ACK_INTERVAL_MS: u64 = 5;
-/// As much within a stream: then nobody waits for the receipt of the line that came last.
+/// The same during a bulk transfer, in which no user waits for the acknowledgement of one line.
 const BULK_ACK_INTERVAL_MS: u64 = 20;
-/// Batches of one log without a receipt that make a stream.
+/// Unacknowledged batches of one log that make a bulk transfer.
 const BULK_BATCHES_MIN: u32 = 8;
-/// Milliseconds from one offer of others' lines on a link to the next.
+/// Milliseconds between two offers on a link.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
+/// Why a log is offered, and so how soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum OfferKind {
+    /// The log grew, or its author left: offered at most once per [`OFFER_INTERVAL_MS`].
+    Update,
+    /// The log was stored before the link, or the room on it, stood: offered at once.
+    Initial,
+}
+
+/// Acknowledgements and offers to be sent.
 #[derive(Default)]
 pub struct Acks {
-    /// How many batches each receipt is for.
-    pending_acks: SortedMap<(StreamId, LogId), u32>,
-    /// Others' logs to be offered; true: it was held when the room was first shared.
-    pending_offers: SortedMap<(StreamId, LogId), bool>,
-    /// The last line that was shown of what was said to us alone.
+    /// How many batches each acknowledgement is for.
+    pending_acks: SortedMap<LinkLog, u32>,
+    pending_offers: SortedMap<LinkLog, OfferKind>,
+    /// The last line of each direct log to us that a terminal has shown.
     read_up_to: SortedMap<LogId, u64>,
 }
 
 impl Acks {
-    pub fn retain(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
-        self.pending_offers.retain(|key, _| which(key));
-        self.pending_acks.retain(|key, _| which(key));
+    /// Forgets what is scheduled where `keeps` is false.
+    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
+        let keeps = |key: &LinkLog| keeps(key.stream, &key.log);
+        self.pending_offers.retain(|key, _| keeps(key));
+        self.pending_acks.retain(|key, _| keeps(key));
     }
 
-    /// How far this log is held is to be said to who waits for it.
-    pub fn schedule_ack(&mut self, key: (StreamId, LogId)) {
+    /// Schedules an acknowledgement for one more batch.
+    pub fn schedule_ack(&mut self, key: LinkLog) {
         let batches = self.pending_acks.get_or_default(key);
         *batches = batches.saturating_add(1);
     }
 
-    /// It was shown: its author is told.
+    /// Records that a terminal has shown a direct log up to `sequence`, and tells its author.
     pub fn mark_read(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if let Some(author) = ctx.stream_by_peer.get(&log.author) {
-            self.pending_acks.get_or_default((*author, log.clone()));
+            self.pending_acks
+                .get_or_default(LinkLog::new(*author, &log));
         }
         let read = self.read_up_to.get_or_default(log);
         *read = sequence.max(*read);
     }
 
-    /// The log grew, or its author went.
-    pub fn schedule_offer(&mut self, key: (StreamId, LogId)) {
-        self.pending_offers.get_or_insert_with(key, || false);
+    /// Schedules an offer, at most once per [`OFFER_INTERVAL_MS`] and link.
+    pub fn schedule_offer(&mut self, key: LinkLog) {
+        self.pending_offers
+            .get_or_insert_with(key, || OfferKind::Update);
     }
 
-    /// The digests differ.
-    pub fn schedule_immediate_offer(&mut self, stream: StreamId, log: &LogId) {
-        self.pending_offers.insert((stream, log.clone()), true);
+    /// Schedules an offer for the end of this turn.
+    pub fn schedule_immediate_offer(&mut self, key: LinkLog) {
+        self.pending_offers.insert(key, OfferKind::Initial);
     }
 
-    /// Receipts go out, each link's no more often than `RECEIPTS_EVERY`, and offers.
+    /// Sends the acknowledgements and offers that are due.
     pub fn send_due(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        sources: &Fetcher,
-        receipts: &DeliveryTracker,
+        fetcher: &Fetcher,
+        delivery: &DeliveryTracker,
     ) {
+        self.send_due_acks(ctx, logs);
+        self.send_due_offers(ctx, logs, fetcher, delivery);
+    }
+
+    fn send_due_acks(&mut self, ctx: &mut Context, logs: &Logs) {
         let now = ctx.now.time;
         let mut due: SortedMap<(StreamId, Target), Vec<HaveEntry>> = SortedMap::new();
-        self.pending_acks.retain(|(stream, log), batches| {
-            let waits = |link: &Link| {
-                link.is_blocked || next_ack_at(link, *batches).is_some_and(|at| now < at)
-            };
-            let Some(link) = ctx.links.get(stream) else {
+        self.pending_acks.retain(|key, batches| {
+            let Some(link) = ctx.links.get(&key.stream) else {
                 return false;
             };
-            if waits(link) {
+            if link.is_blocked || next_ack_at(link, *batches).is_some_and(|at| now < at) {
                 return true;
             }
-            if let Some(range) = logs.get(log) {
-                let far =
-                    link.peer.id != log.author && !ctx.stream_by_peer.contains_key(&log.author);
-                let mut held = have_entry(range, 0);
-                held.read = self.read_up_to.get(log).copied().unwrap_or(0);
-                // Its author may be one that nobody names, because it comes and goes.
-                if far {
-                    let signed = receipt(&ctx.network, log, range.high, &range.hash);
-                    held.signature = Some(BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0)));
-                }
-                due.get_or_default((*stream, log.target.clone())).push(held);
+            if let Some(range) = logs.get(&key.log) {
+                let entries = due.get_or_default((key.stream, key.log.target.clone()));
+                let read_up_to = self.read_up_to.get(&key.log).copied().unwrap_or(0);
+                entries.push(ack_entry(ctx, link, range, read_up_to));
             }
             false
         });
@@ -105,141 +114,139 @@ impl Acks {
                 link.last_receipt_sent = Some(now);
             }
         }
-        for ((stream, target), held) in due.iter() {
-            send_entries(ctx, *stream, target, held, false);
+        for ((stream, target), entries) in due.iter() {
+            send_entries(ctx, *stream, target, entries, OfferKind::Update);
         }
-        self.send_due_offers(ctx, logs, sources, receipts);
     }
 
-    /// What was held before is answered at once, as much as goes out in one turn; the rest at most once a second.
+    /// Sends every initial offer at once, one message per target and turn, and the others at most
+    /// once per [`OFFER_INTERVAL_MS`] and link.
     fn send_due_offers(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        sources: &Fetcher,
-        receipts: &DeliveryTracker,
+        fetcher: &Fetcher,
+        delivery: &DeliveryTracker,
     ) {
         let now = ctx.now.time;
-        let mut due: SortedMap<(StreamId, Target, bool), Vec<HaveEntry>> = SortedMap::new();
-        self.pending_offers.retain(|(stream, log), before| {
-            let Some(link) = ctx.links.get(stream) else {
+        let mut due: SortedMap<(StreamId, Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
+        self.pending_offers.retain(|key, kind| {
+            let Some(link) = ctx.links.get(&key.stream) else {
                 return false;
             };
-            if link.is_blocked
-                || !*before
-                    && link
-                        .last_offer_sent
-                        .is_some_and(|at| now < at + OFFER_INTERVAL_MS)
-            {
+            if link.is_blocked || next_offer_at(link, *kind).is_some_and(|at| now < at) {
                 return true;
             }
-            let Some(range) = logs.get(log) else {
+            let Some(range) = logs.get(&key.log) else {
                 return false;
             };
-            let part = due.get_or_default((*stream, log.target.clone(), *before));
-            if part.len() >= LOGS_PER_MESSAGE_MAX {
+            let entries = due.get_or_default((key.stream, key.log.target.clone(), *kind));
+            if entries.len() >= LOGS_PER_MESSAGE_MAX {
                 return true;
             }
-            let (start, age) = match logs.run_start(log) {
-                Some(start) => (start, 0),
-                None => sources.run_start(ctx, log, link.start_offset_ms),
-            };
-            let mut held = HaveEntry {
-                start,
-                age,
-                read: self.read_up_to.get(log).copied().unwrap_or(0),
-                ..have_entry(range, 0)
-            };
-            // Who carries need not have what the reader has.
-            if let Some(reader) = log
-                .target
-                .recipient()
-                .filter(|_| !link.is_recipient_of(&log.target))
-            {
-                held.low = held.low.max(receipts.acked_up_to(&reader, log) + 1);
-            }
-            part.push(held);
+            let mut entry = offer_entry(ctx, logs, fetcher, delivery, link, range);
+            entry.read = self.read_up_to.get(&key.log).copied().unwrap_or(0);
+            entries.push(entry);
             false
         });
-        for ((stream, _, before), _) in due.iter() {
+        for ((stream, _, kind), _) in due.iter() {
             if let Some(link) = ctx.links.get_mut(stream)
-                && !before
+                && *kind == OfferKind::Update
             {
                 link.last_offer_sent = Some(now);
             }
         }
-        for ((stream, target, before), held) in due.iter() {
-            send_entries(ctx, *stream, target, held, *before);
+        for ((stream, target, kind), entries) in due.iter() {
+            send_entries(ctx, *stream, target, entries, *kind);
         }
     }
 
+    /// When the next acknowledgement or offer is due. A blocked link has none: its
+    /// [`Writable`](crate::base::event::Input::Writable) begins a turn.
     pub fn deadline(&self, ctx: &Context) -> Option<Time> {
-        let open = |stream: &StreamId| ctx.links.get(stream).filter(|link| !link.is_blocked);
-        let receipts = self
-            .pending_acks
-            .iter()
-            .filter_map(|((stream, _), batches)| {
-                let link = open(stream)?;
-                next_ack_at(link, *batches)
-            });
-        let offers = self
-            .pending_offers
-            .iter()
-            .filter_map(|((stream, _), before)| {
-                let link = open(stream)?;
-                Some(match before {
-                    true => ctx.now.time,
-                    false => link
-                        .last_offer_sent
-                        .map_or(ctx.now.time, |at| at + OFFER_INTERVAL_MS),
-                })
-            });
-        receipts.chain(offers).min()
+        let now = ctx.now.time;
+        let writable = |stream: &StreamId| ctx.links.get(stream).filter(|link| !link.is_blocked);
+        let acks = self.pending_acks.iter().filter_map(|(key, batches)| {
+            let link = writable(&key.stream)?;
+            next_ack_at(link, *batches)
+        });
+        let offers = self.pending_offers.iter().filter_map(|(key, kind)| {
+            let link = writable(&key.stream)?;
+            Some(next_offer_at(link, *kind).unwrap_or(now))
+        });
+        acks.chain(offers).min()
     }
 }
 
-/// `None`: at once.
+/// When an acknowledgement for so many batches may be sent; `None`: at once.
 fn next_ack_at(link: &Link, batches: u32) -> Option<Time> {
-    let every = match batches < BULK_BATCHES_MIN {
+    let interval = match batches < BULK_BATCHES_MIN {
         true => ACK_INTERVAL_MS,
         false => BULK_ACK_INTERVAL_MS,
     };
-    link.last_receipt_sent.map(|last| last + every)
+    link.last_receipt_sent.map(|last| last + interval)
+}
+
+/// When an offer may be sent; `None`: at once.
+fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
+    match kind {
+        OfferKind::Initial => None,
+        OfferKind::Update => link.last_offer_sent.map(|last| last + OFFER_INTERVAL_MS),
+    }
+}
+
+/// An acknowledgement for this link. One that has to reach the author through others is signed: the
+/// author may be a transient peer, which no peer lists as reachable.
+fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
+    let log = &range.log;
+    let is_author_away =
+        link.peer.id != log.author && !ctx.stream_by_peer.contains_key(&log.author);
+    let signature = is_author_away.then(|| {
+        let signed = receipt(&ctx.network, log, range.high, &range.hash);
+        BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0))
+    });
+    HaveEntry {
+        read: read_up_to,
+        signature,
+        ..have_entry(range, 0)
+    }
+}
+
+/// An offer for this link.
+fn offer_entry(
+    ctx: &Context,
+    logs: &Logs,
+    fetcher: &Fetcher,
+    delivery: &DeliveryTracker,
+    link: &Link,
+    range: &LogRange,
+) -> HaveEntry {
+    let log = &range.log;
+    let mut entry = have_entry(range, 0);
+    if let Some(run_start) = logs.run_start(log) {
+        entry.start = run_start;
+    } else if let Some(run) = fetcher.runs().first_during(log, link.start_offset_ms) {
+        entry.start = run.first_line;
+        entry.age = run.age_ms(ctx.now.time);
+    }
+    // A carrier need not store what the recipient has.
+    if let Some(recipient) = log.target.recipient()
+        && !link.is_recipient_of(&log.target)
+    {
+        entry.low = entry.low.max(delivery.acked_up_to(&recipient, log) + 1);
+    }
+    entry
 }
 
 fn send_entries(
     ctx: &mut Context,
     stream: StreamId,
     target: &Target,
-    held: &[HaveEntry],
-    before: bool,
+    entries: &[HaveEntry],
+    kind: OfferKind,
 ) {
-    for part in held.chunks(LOGS_PER_MESSAGE_MAX) {
-        send_have(ctx, stream, target, part.to_vec(), None, before);
+    let is_initial = kind == OfferKind::Initial;
+    for part in entries.chunks(LOGS_PER_MESSAGE_MAX) {
+        send_have(ctx, stream, target, part.to_vec(), None, is_initial);
     }
-}
-
-/// What is held of authors other than us and `peer`.
-pub fn third_party_ranges<'a>(
-    ctx: &'a Context,
-    logs: &'a Logs,
-    room: &'a Room,
-    peer: &'a PeerId,
-) -> impl Iterator<Item = &'a LogRange> {
-    let of_room = logs.ranges_of_room(room);
-    of_room.filter(move |range| range.log.author != ctx.own_id() && range.log.author != *peer)
-}
-
-/// Of all that is held here of authors other than us and `peer`.
-pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId) -> String {
-    let mut all = Vec::new();
-    for range in third_party_ranges(ctx, logs, room, peer) {
-        all.extend_from_slice(&range.log.author.0);
-        all.extend_from_slice(&range.log.incarnation.to_be_bytes());
-        all.extend_from_slice(&range.high.to_be_bytes());
-        all.extend_from_slice(&range.hash.0);
-    }
-    let mut digest = Hash::of(&[b"p2pchat heads\0", &all]).to_string();
-    digest.truncate(32);
-    digest
 }

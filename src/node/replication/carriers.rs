@@ -1,6 +1,6 @@
-//! Who gets what was said to one reader: the reader, if it is linked, else carriers, who cannot read it.
-//!
-//! A direct log travels as a room's does: what one has is offered, what one lacks is asked for. Only the reader's own word is a receipt.
+//! Decides which links a log travels over, and what this peer carries. A direct log goes to its
+//! recipient while that is linked; otherwise its author hands it to carriers, who store sealed
+//! lines that they cannot read. Only the recipient's own acknowledgement is a receipt.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -11,21 +11,22 @@ use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::Logs;
 
-/// Peers that carry a log whose reader is not linked.
+/// Most carriers of a log whose recipient is not linked.
 const CARRIERS_PER_LOG_MAX: usize = 3;
-/// Most lines carried for one reader.
-pub const CARRIED_LINES_PER_READER_MAX: u64 = 1000;
-/// Most lines carried in all.
+/// Most lines that this peer carries for one recipient.
+const CARRIED_LINES_PER_RECIPIENT_MAX: u64 = 1000;
+/// Most lines that this peer carries in all.
 const CARRIED_LINES_MAX: u64 = 20_000;
-/// Most logs of which something is carried.
+/// Most logs of which this peer carries lines.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The linked peers that carry for this reader, those whose ids follow its own: all authors would choose the same, so that few boxes hold
-/// much and the reader finds it soon.
-fn select_carriers(ctx: &Context, reader: &PeerId) -> Vec<StreamId> {
-    let behind = ctx.stream_by_peer.iter().filter(|(id, _)| *id > reader);
+/// The linked peers that carry for this recipient: those whose ids follow its own, cyclically. All
+/// authors choose the same ones, so that few peers store much and the recipient finds it soon.
+fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
+    let peers = ctx.stream_by_peer.iter();
+    let behind = peers.clone().filter(|(id, _)| *id > recipient);
     let mut carriers = Vec::new();
-    for (_, stream) in behind.chain(ctx.stream_by_peer.iter()) {
+    for (_, stream) in behind.chain(peers) {
         let stays = ctx.links.get(stream).is_some_and(|link| !link.transient);
         if stays && carriers.len() < CARRIERS_PER_LOG_MAX && !carriers.contains(stream) {
             carriers.push(*stream);
@@ -34,66 +35,77 @@ fn select_carriers(ctx: &Context, reader: &PeerId) -> Vec<StreamId> {
     carriers
 }
 
-/// The links to which this log goes: a room's to all who share it, a direct one to its reader, or from its author to carriers.
-pub fn recipients(ctx: &Context, log: &LogId) -> Vec<StreamId> {
+/// The links to which this log is sent: a room's log to every member; a direct log to its
+/// recipient, or from its author to carriers.
+pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     match &log.target {
         Target::Room(room) => ctx.links_in_room(room).map(|(stream, _)| stream).collect(),
-        Target::Peer(reader) => match ctx.stream_by_peer.get(reader) {
+        Target::Peer(recipient) => match ctx.stream_by_peer.get(recipient) {
             Some(stream) => vec![*stream],
-            None if log.author == ctx.own_id() => select_carriers(ctx, reader),
+            None if log.author == ctx.own_id() => select_carriers(ctx, recipient),
             None => Vec::new(),
         },
     }
 }
 
-/// Its reader, as long as that is not linked and was not seen to hold all of it.
-pub fn needs_carriers(ctx: &Context, receipts: &DeliveryTracker, range: &LogRange) -> bool {
-    let reader = range.log.target.recipient();
-    reader.is_some_and(|reader| {
-        !ctx.stream_by_peer.contains_key(&reader)
-            && receipts.acked_up_to(&reader, &range.log) < range.high
+/// Whether lines to this target are for us: a room's, or direct messages to us.
+pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
+    target
+        .recipient()
+        .is_none_or(|recipient| recipient == ctx.own_id())
+}
+
+/// Whether a direct log must be carried: its recipient is neither linked nor known to store it all.
+pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRange) -> bool {
+    let recipient = range.log.target.recipient();
+    recipient.is_some_and(|recipient| {
+        !ctx.stream_by_peer.contains_key(&recipient)
+            && delivery.acked_up_to(&recipient, &range.log) < range.high
     })
 }
 
-/// May this log come over this link? A direct one that is for us may come from everybody; one to be carried from its author alone.
+/// Whether this log may come over this link. A direct log to us may come from anybody, a log to be
+/// carried only from its author.
 pub fn can_receive_over(
     ctx: &Context,
     logs: &Logs,
-    receipts: &DeliveryTracker,
+    delivery: &DeliveryTracker,
     link: &Link,
     log: &LogId,
 ) -> bool {
     match log.target {
         Target::Room(_) => link.is_recipient_of(&log.target),
-        Target::Peer(reader) if reader == ctx.own_id() => log.author != reader,
-        Target::Peer(reader) => {
+        Target::Peer(recipient) if recipient == ctx.own_id() => log.author != recipient,
+        Target::Peer(recipient) => {
             log.author == link.peer.id
                 && !ctx.transient
-                && can_carry(ctx, logs, receipts, log, reader)
+                && can_carry(ctx, logs, delivery, log, recipient)
         }
     }
 }
 
-/// May more of this log be carried?
+/// Whether the bounds on carried lines and logs leave place for more of this log.
 fn can_carry(
     ctx: &Context,
     logs: &Logs,
-    receipts: &DeliveryTracker,
+    delivery: &DeliveryTracker,
     log: &LogId,
-    reader: PeerId,
+    recipient: PeerId,
 ) -> bool {
     let own = ctx.own_id();
-    let (mut of_reader, mut all, mut count) = (0, 0, 0);
+    let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
     for range in logs.direct_ranges().filter(|range| range.log.author != own) {
         let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
             continue;
         };
-        let from = range.low.max(receipts.acked_up_to(&to, &range.log) + 1);
-        let lines = (range.high + 1).saturating_sub(from);
-        of_reader += if to == reader { lines } else { 0 };
-        all += lines;
-        count += usize::from(lines > 0);
+        let first_unacked = delivery.acked_up_to(&to, &range.log) + 1;
+        let lines = (range.high + 1).saturating_sub(range.low.max(first_unacked));
+        lines_for_recipient += if to == recipient { lines } else { 0 };
+        all_lines += lines;
+        carried_logs += usize::from(lines > 0);
     }
-    let known = logs.get(log).is_some() || count < CARRIED_LOGS_MAX;
-    known && of_reader < CARRIED_LINES_PER_READER_MAX && all < CARRIED_LINES_MAX
+    let has_place = logs.get(log).is_some() || carried_logs < CARRIED_LOGS_MAX;
+    has_place
+        && lines_for_recipient < CARRIED_LINES_PER_RECIPIENT_MAX
+        && all_lines < CARRIED_LINES_MAX
 }

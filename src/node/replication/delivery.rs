@@ -1,75 +1,101 @@
-//! How far what was said has come: who holds it, who is still to be waited for.
-
+//! Tracks how far each peer stores our lines, and decides when they count as delivered. As raft's
+//! `match_index`, an acknowledgement is cumulative and never goes back while the link stands.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Notice, Output, StreamId};
 use crate::base::identity::{PeerId, verify_signature};
-use crate::base::name::Target;
+use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
+use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::wire::message::{HaveEntry, receipt};
 
-/// Milliseconds without news after which nobody else is expected: a peer that hears a beacon dials within this time.
-const QUIET_PERIOD_MS: u64 = 8;
-/// Milliseconds from a reader's receipt to its note.
+/// Milliseconds from a change to its persistence.
 const PERSIST_DELAY_MS: u64 = 1_000;
-/// Milliseconds from one note to the next while something is carried.
+/// Milliseconds between two writes while something is carried.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
-/// Milliseconds of running time for which a log is carried: 7 days.
-const CARRY_DURATION_MS: i64 = 7 * 24 * 3_600_000;
-/// Most peers whose receipts are kept.
+/// Most peers whose acknowledgements are kept.
 const TRACKED_PEERS_MAX: usize = 4096;
-/// Most receipts of keys that nobody saw yet.
+/// Most receipts of holders that nobody has seen yet.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
+/// What the user waits for at the end of the input. `required_peers`: how many peers must store
+/// everything; `None`: everyone known in the rooms.
+#[derive(Clone, Copy, Debug, Default)]
+enum Wait {
+    /// For nothing: more lines may come.
+    #[default]
+    Idle,
+    /// For the lines of this run to be delivered.
+    Waiting { required_peers: Option<u64> },
+    /// They were delivered, and [`Notice::Settled`] said so.
+    Settled { required_peers: Option<u64> },
+}
+
+/// Who acknowledged what, and which logs are carried.
 #[derive(Default)]
 pub struct DeliveryTracker {
-    /// What each peer was seen to hold of our logs. A peer that comes again may hold less: its new link begins with nothing.
-    /// Of what was said to one reader, others' that we carry too: only what that reader holds.
+    /// The last line of each log that each peer acknowledged: own logs, and direct logs that are
+    /// carried, of which only the recipient's acknowledgement counts. A new link begins with
+    /// nothing, for the peer may have lost lines.
     acked: SortedMap<PeerId, SortedMap<LogId, u64>>,
-    /// How far readers hold what was said to them alone, as it was told. A run that only hears of it tells it, too.
+    /// The last line of each own direct log that was reported as delivered, in any run. A run that
+    /// learns more of an earlier run's log reports it.
     reported: SortedMap<LogId, u64>,
-    /// Until when, by the own clock, the logs are carried that their readers lack; kept for as long again, for the disk may still hold them.
+    /// When carrying each log ends, in milliseconds on the clock of [`Time`]. An entry outlives
+    /// that time by as much again, because the disk may still hold the log.
     carried_until: SortedMap<LogId, i64>,
-    /// How far each reader was shown what was said to it alone.
+    /// The last line of each own direct log that the recipient's terminal has shown.
     read_up_to: SortedMap<LogId, u64>,
-    /// When that of readers, and what is carried, is to be noted.
+    /// When to persist the recipients' acknowledgements and the carried logs.
     persist_at: Option<Time>,
-    /// Who was linked in this run.
+    /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Receipts of keys that nobody saw yet: they may come before news of their holder.
+    /// Forwarded receipts of peers that are not known to exist yet: a receipt may overtake the
+    /// routes to its holder.
     unverified: SortedMap<(PeerId, LogId), u64>,
-    /// Peers whose programs come and go unannounced: they may be gone with the lines before anybody else has them.
+    /// Transient peers: they may leave with the lines before another peer stores them.
     transient_peers: SortedSet<PeerId>,
-    required_holders: Option<Option<u64>>,
-    is_settled: bool,
+    wait: Wait,
+}
+
+/// How far one own room log was delivered.
+struct RoomLogDelivery {
+    acked_peers: u64,
+    required_peers: u64,
+    /// A peer that stays stores all of it.
+    has_lasting_holder: bool,
+    /// Nobody stores all of it, or a peer that is present lacks some.
+    has_undelivered: bool,
 }
 
 impl DeliveryTracker {
-    /// `noted`: the last that [`Output::Receipts`] told.
-    pub fn new(ctx: &Context, noted: &str) -> DeliveryTracker {
-        let mut receipts = DeliveryTracker::default();
-        for (log, held, left) in noted.lines().filter_map(parse_record) {
-            if left != 0 {
-                receipts.start_carrying(ctx, &log);
-                receipts
-                    .carried_until
-                    .insert(log.clone(), ctx.now.time.0 as i64 + left);
+    /// Restores the tracker from the text of the last [`Output::SaveReceipts`].
+    pub fn new(ctx: &Context, saved: &str) -> DeliveryTracker {
+        let mut tracker = DeliveryTracker::default();
+        for record in saved.lines().filter_map(ReceiptRecord::parse) {
+            let (log, acked) = (record.log, record.acked_up_to);
+            if record.carry_left_ms != 0 {
+                tracker.schedule_persist(ctx);
+                let until = ctx.now.time.0 as i64 + record.carry_left_ms;
+                tracker.carried_until.insert(log.clone(), until);
             }
-            if let Some(reader) = log.target.recipient() {
+            if let Some(recipient) = log.target.recipient() {
                 if log.author == ctx.own_id() {
-                    receipts.reported.insert(log.clone(), held);
+                    tracker.reported.insert(log.clone(), acked);
                 }
-                receipts.acked.get_or_default(reader).insert(log, held);
+                let acked_logs = tracker.acked.get_or_default(recipient);
+                acked_logs.insert(log, acked);
             }
         }
-        receipts
+        tracker
     }
 
-    /// A line came in that is to be carried.
+    /// A line of a log to be carried arrived: carries the log for [`CARRY_DURATION_MS`], unless
+    /// that time runs already.
     pub fn start_carrying(&mut self, ctx: &Context, log: &LogId) {
         let now = ctx.now.time.0 as i64;
         let until = self.carried_until.get_or_default(log.clone());
@@ -84,32 +110,43 @@ impl DeliveryTracker {
         self.persist_at = Some(self.persist_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Has noted what readers hold, so that the next run need not have it carried again, and for how long yet it carries what.
+    /// Persists what recipients acknowledged, so that the next run need not hand it to carriers
+    /// again, and the carried logs. Drops carried logs that were delivered or whose time is over.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
         }
         let now = ctx.now.time.0 as i64;
         let mut text = String::new();
-        for (log, held) in self.acked.values().flat_map(SortedMap::iter) {
+        for (log, acked) in self.acked.values().flat_map(SortedMap::iter) {
             if log.target.recipient().is_some() && !self.carried_until.contains_key(log) {
-                text += &format_record(log, *held, 0);
+                let record = ReceiptRecord {
+                    log: log.clone(),
+                    acked_up_to: *acked,
+                    carry_left_ms: 0,
+                };
+                record.write(&mut text);
             }
         }
         let mut carried = std::mem::take(&mut self.carried_until);
         carried.retain(|log, until| {
-            let reader = log.target.recipient();
-            let held = reader.map_or(0, |reader| self.acked_up_to(&reader, log));
-            if logs.get(log).is_some_and(|range| held >= range.high) {
+            let recipient = log.target.recipient();
+            let acked = recipient.map_or(0, |recipient| self.acked_up_to(&recipient, log));
+            if logs.get(log).is_some_and(|range| acked >= range.high) {
                 *until = now + CARRY_DURATION_MS;
-                // An author that is there goes on from where we are.
+                // A linked author continues the log at our head.
                 if !ctx.stream_by_peer.contains_key(&log.author) {
                     logs.remove(log);
                 }
             } else if *until <= now {
                 logs.remove(log);
             }
-            text += &format_record(log, held, *until - now);
+            let record = ReceiptRecord {
+                log: log.clone(),
+                acked_up_to: acked,
+                carry_left_ms: *until - now,
+            };
+            record.write(&mut text);
             self.persist_at
                 .get_or_insert(ctx.now.time + PERSIST_INTERVAL_MS);
             logs.get(log).is_some() || *until <= now && *until + CARRY_DURATION_MS > now
@@ -118,36 +155,38 @@ impl DeliveryTracker {
         ctx.emit(Output::SaveReceipts(text));
     }
 
-    /// At a turn's end.
+    /// Persists at the end of a turn if that is due.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.is_some_and(|at| at <= ctx.now.time) {
             self.persist(ctx, logs);
         }
     }
 
+    /// A link stands: forgets what its peer acknowledged over an earlier one.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
-        if let Some(link) = ctx.links.get(&stream) {
-            self.acked.remove(&link.peer.id);
-            self.unverified.retain(|(peer, _), _| *peer != link.peer.id);
-            self.transient_peers.remove(&link.peer.id);
-            if self.acked.len() >= TRACKED_PEERS_MAX
-                || self.linked_before.len() >= TRACKED_PEERS_MAX
-            {
-                self.acked
-                    .retain(|peer, _| ctx.stream_by_peer.contains_key(peer));
-                self.linked_before
-                    .retain(|peer| ctx.stream_by_peer.contains_key(peer));
-                self.transient_peers
-                    .retain(|peer| ctx.stream_by_peer.contains_key(peer));
-            }
-            self.linked_before.insert(link.peer.id);
-            if link.transient {
-                self.transient_peers.insert(link.peer.id);
-            }
+        let Some(link) = ctx.links.get(&stream) else {
+            return;
+        };
+        let peer = link.peer.id;
+        self.acked.remove(&peer);
+        self.unverified.retain(|(holder, _), _| *holder != peer);
+        self.transient_peers.remove(&peer);
+        let is_full =
+            self.acked.len() >= TRACKED_PEERS_MAX || self.linked_before.len() >= TRACKED_PEERS_MAX;
+        if is_full {
+            let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
+            self.acked.retain(|peer, _| is_linked(peer));
+            self.linked_before.retain(is_linked);
+            self.transient_peers.retain(is_linked);
+        }
+        self.linked_before.insert(peer);
+        if link.transient {
+            self.transient_peers.insert(peer);
         }
     }
 
-    /// The peer holds our lines up to `sequence`, and they are ours. A carrier's copy is not the reader's.
+    /// Records that a peer stores a log up to `sequence`, with our hash there. A carrier's
+    /// acknowledgement of a direct log is ignored.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
@@ -156,41 +195,44 @@ impl DeliveryTracker {
         log: &LogId,
         sequence: u64,
     ) {
-        let reader = log.target.recipient();
-        let full = !self.acked.contains_key(&peer) && self.acked.len() >= TRACKED_PEERS_MAX;
-        if full && !ctx.stream_by_peer.contains_key(&peer)
-            || reader.is_some_and(|reader| reader != peer)
-        {
+        let recipient = log.target.recipient();
+        let has_place = self.acked.contains_key(&peer)
+            || self.acked.len() < TRACKED_PEERS_MAX
+            || ctx.stream_by_peer.contains_key(&peer);
+        let is_carrier = recipient.is_some_and(|recipient| recipient != peer);
+        if !has_place || is_carrier {
             return;
         }
-        let held = self.acked.get_or_default(peer).get_or_default(log.clone());
-        if *held < sequence {
-            *held = sequence;
-            let mut news = logs.run_start(log).is_some_and(|start| start <= sequence);
-            if reader.is_some() {
-                self.schedule_persist(ctx);
-                if log.author == ctx.own_id() {
-                    let told = self.reported.get_or_default(log.clone());
-                    news |= *told < sequence;
-                    *told = sequence.max(*told);
-                }
+        let acked = self.acked.get_or_default(peer).get_or_default(log.clone());
+        if *acked >= sequence {
+            return;
+        }
+        *acked = sequence;
+        let mut is_news = logs.run_start(log).is_some_and(|start| start <= sequence);
+        if recipient.is_some() {
+            self.schedule_persist(ctx);
+            if log.author == ctx.own_id() {
+                let reported = self.reported.get_or_default(log.clone());
+                is_news |= *reported < sequence;
+                *reported = sequence.max(*reported);
             }
-            if news {
-                ctx.notify(Notice::Delivered {
-                    log: log.clone(),
-                    sequence,
-                    peer: ctx.display_peer(&peer),
-                });
-            }
+        }
+        if is_news {
+            ctx.notify(Notice::Delivered {
+                log: log.clone(),
+                sequence,
+                peer: ctx.display_peer(&peer),
+            });
         }
     }
 
-    /// A reader was shown our lines up to `sequence`, it says.
+    /// Records that the recipient of an own direct log says its terminal has shown the log up to
+    /// `sequence`.
     pub fn mark_read_by(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        reader: PeerId,
+        recipient: PeerId,
         log: &LogId,
         sequence: u64,
     ) {
@@ -203,206 +245,225 @@ impl DeliveryTracker {
             ctx.notify(Notice::Read {
                 log: log.clone(),
                 sequence: *read,
-                peer: ctx.display_peer(&reader),
+                peer: ctx.display_peer(&recipient),
                 at: ctx.now.wall,
             });
         }
     }
 
-    /// A receipt came through others: it counts if the holder is somebody, signed it, and what it holds is ours. Anybody can make up keys that
-    /// sign: who was never linked must be reached now, or be the reader.
+    /// Takes a receipt that other peers forwarded. It counts if the holder signed it and stores
+    /// what we store. Anybody can make up keys that sign: a holder that was never linked must be
+    /// reachable now, or be the recipient.
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
         holder: PeerId,
         log: &LogId,
-        held: &HaveEntry,
+        entry: &HaveEntry,
     ) {
-        let signed = receipt(&ctx.network, log, held.high, &held.hash);
-        let signature = held.signature.as_deref().map(str::as_bytes);
+        let signed = receipt(&ctx.network, log, entry.high, &entry.hash);
+        let signature = entry.signature.as_deref().map(str::as_bytes);
         let signature = signature.and_then(|text| BASE64URL_NOPAD.decode(text).ok());
         let signature = signature.and_then(|bytes| <[u8; 64]>::try_from(bytes).ok());
-        if logs.head_hash_at(log, held.high) == Some(held.hash)
+        if logs.head_hash_at(log, entry.high) == Some(entry.hash)
             && let (Some(key), Some(signature)) = (holder.verifying_key(), signature)
             && verify_signature(&key, &signed.0, &signature)
         {
-            let met =
+            let is_known =
                 self.linked_before.contains(&holder) || log.target.recipient() == Some(holder);
-            if met || ctx.has_route(log.target.room(), &holder) {
-                return self.confirm(ctx, logs, holder, log, held.high);
+            if is_known || ctx.has_route(log.target.room(), &holder) {
+                return self.confirm(ctx, logs, holder, log, entry.high);
             }
             if self.unverified.len() >= UNVERIFIED_RECEIPTS_MAX {
                 self.unverified.clear();
             }
-            self.unverified.insert((holder, log.clone()), held.high);
+            self.unverified.insert((holder, log.clone()), entry.high);
         }
     }
 
-    /// This peer may be within reach now: what it said before counts.
+    /// A peer may have become reachable: counts its earlier receipts if it has.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &Logs, peer: &PeerId) {
-        let mut seen = Vec::new();
+        let mut verified = Vec::new();
         self.unverified.retain(|(holder, log), high| {
-            let is_here = holder == peer && ctx.has_route(log.target.room(), holder);
-            if is_here {
-                seen.push((log.clone(), *high));
+            let is_reachable = holder == peer && ctx.has_route(log.target.room(), holder);
+            if is_reachable {
+                verified.push((log.clone(), *high));
             }
-            !is_here
+            !is_reachable
         });
-        for (log, high) in seen {
+        for (log, high) in verified {
             self.confirm(ctx, logs, *peer, &log, high);
         }
     }
 
-    /// The most that any peer holds of an own log; 0: nobody holds any of it.
+    /// The last line of an own log that any peer acknowledged; 0: none.
     pub fn max_acked(&self, log: &LogId) -> u64 {
-        let held = self.acked.values().filter_map(|logs| logs.get(log));
-        held.copied().max().unwrap_or(0)
+        let acked = self.acked.values().filter_map(|logs| logs.get(log));
+        acked.copied().max().unwrap_or(0)
     }
 
-    /// The first own line of this run that nobody has yet; `u64::MAX`: this run said nothing there.
-    pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> u64 {
-        let start = logs.run_start(log);
-        start.map_or(u64::MAX, |start| start.max(self.max_acked(log) + 1))
+    /// The first line of this run in an own log that no peer has acknowledged, or the line behind
+    /// the log's head; `None`: this run published nothing there.
+    pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
+        let start = logs.run_start(log)?;
+        Some(start.max(self.max_acked(log) + 1))
     }
 
-    /// How far this peer holds one of our logs.
+    /// The last line of a log that this peer acknowledged; 0: none.
     pub fn acked_up_to(&self, peer: &PeerId, log: &LogId) -> u64 {
-        self.acked
-            .get(peer)
-            .and_then(|logs| logs.get(log))
-            .copied()
-            .unwrap_or(0)
+        let acked = self.acked.get(peer).and_then(|logs| logs.get(log));
+        acked.copied().unwrap_or(0)
     }
 
-    pub fn await_delivery(&mut self, need: Option<u64>) {
-        self.required_holders = Some(need);
+    /// No more lines will be published: notifies [`Notice::Settled`] once this run's lines are
+    /// delivered. `required_peers`: as in [`Command::Finish`](crate::base::event::Command::Finish).
+    pub fn await_delivery(&mut self, required_peers: Option<u64>) {
+        self.wait = match self.wait {
+            Wait::Settled { .. } => Wait::Settled { required_peers },
+            Wait::Idle | Wait::Waiting { .. } => Wait::Waiting { required_peers },
+        };
     }
 
-    /// `coming`: dials, handshakes and sightings that may yet become links.
-    pub fn delivery(&self, ctx: &Context, logs: &Logs, coming: bool) -> Delivery {
-        let heads: Vec<(&LogId, u64)> = logs
-            .run_logs()
-            .filter_map(|(log, _)| Some((log, logs.head(log)?)))
-            .collect();
-        self.delivery_of(ctx, &heads, self.required_holders.flatten(), coming)
+    /// How far the lines of this run were delivered. `is_expecting_link`: a dial, handshake or
+    /// beacon may yet lead to a link.
+    pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
+        let own_logs = logs.run_logs();
+        let heads = own_logs.filter_map(|(log, _)| Some((log, logs.head(log)?)));
+        let heads: Vec<(&LogId, u64)> = heads.collect();
+        let required_peers = match self.wait {
+            Wait::Idle => None,
+            Wait::Waiting { required_peers } | Wait::Settled { required_peers } => required_peers,
+        };
+        self.delivery_of(ctx, &heads, required_peers, is_expecting_link)
     }
 
-    /// How far these of our logs have come, each up to the line beside it.
+    /// How far own logs were delivered, each up to the line beside it.
     pub fn delivery_of(
         &self,
         ctx: &Context,
         heads: &[(&LogId, u64)],
-        need: Option<u64>,
-        coming: bool,
+        required_peers: Option<u64>,
+        is_expecting_link: bool,
     ) -> Delivery {
-        let mut members = SortedSet::new();
-        // Of what stands in several rooms, the line that the fewest hold decides.
-        let mut least: Option<(u64, u64)> = None;
-        let (mut stays, mut lacking) = (true, false);
+        let mut delivery = self.room_delivery(ctx, heads, required_peers, is_expecting_link);
+        // A direct message has one peer that must store it, whoever else does.
         for (log, high) in heads {
-            let Some(room) = log.target.room() else {
+            let Some(recipient) = log.target.recipient() else {
                 continue;
             };
-            let mut lack = SortedSet::new();
-            for (_, link) in ctx.links_in_room(room) {
-                members.insert(link.peer.id);
-                if self.acked_up_to(&link.peer.id, log) < *high {
-                    lack.insert(link.peer.id);
-                }
-            }
-            // Who is there through others is waited for: it gets it through others, or will be linked.
-            for (_, peer, _) in ctx.routes_in_room(room) {
-                if !ctx.stream_by_peer.contains_key(peer) && self.acked_up_to(peer, log) < *high {
-                    lack.insert(*peer);
-                }
-            }
-            // Who held it and has left has done its part.
-            let holders = self.acked.iter();
-            let holders =
-                holders.filter(|(_, logs)| logs.get(log).is_some_and(|held| held >= high));
-            let (mut count, mut staying) = (0, false);
-            for (peer, _) in holders {
-                count += 1;
-                staying |= !self.transient_peers.contains(peer);
-            }
-            let needed = need.unwrap_or((count + lack.len() as u64).max(1));
-            if least.is_none_or(|(fewest, _)| count < fewest) {
-                least = Some((count, needed));
-            }
-            stays &= staying;
-            lacking |= count == 0 || !lack.is_empty();
-        }
-        let quiet_at = ctx.last_peer_event + QUIET_PERIOD_MS;
-        let everyone = stays && !lacking && !coming;
-        let settled = match (least, need) {
-            (None, _) => true,
-            (Some((holding, _)), Some(need)) => holding >= need,
-            (Some(_), None) => everyone && ctx.now.time >= quiet_at,
-        };
-        let (holding, needed) = least.unwrap_or_default();
-        let mut delivery = Delivery {
-            linked_peers: members.len() as u64,
-            acked_peers: holding,
-            required_peers: needed,
-            has_undelivered: lacking,
-            is_settled: settled,
-            recheck_at: (need.is_none() && everyone && !settled).then_some(quiet_at),
-        };
-        // A direct message has one who must hold it, whoever else does.
-        for (log, high) in heads {
-            let Some(reader) = log.target.recipient() else {
-                continue;
-            };
-            let holds = self.acked_up_to(&reader, log) >= *high;
-            delivery.linked_peers += u64::from(ctx.stream_by_peer.contains_key(&reader));
-            delivery.acked_peers += u64::from(holds);
+            let is_acked = self.acked_up_to(&recipient, log) >= *high;
+            let is_linked = ctx.stream_by_peer.contains_key(&recipient);
+            delivery.linked_peers += u64::from(is_linked);
+            delivery.acked_peers += u64::from(is_acked);
             delivery.required_peers += 1;
-            delivery.has_undelivered |= !holds;
-            delivery.is_settled &= holds || need == Some(0);
+            delivery.has_undelivered |= !is_acked;
+            delivery.is_settled &= is_acked || required_peers == Some(0);
         }
         delivery
     }
 
-    /// Tells once that everything has arrived.
+    /// The part of [`DeliveryTracker::delivery_of`] that concerns rooms.
+    fn room_delivery(
+        &self,
+        ctx: &Context,
+        heads: &[(&LogId, u64)],
+        required_peers: Option<u64>,
+        is_expecting_link: bool,
+    ) -> Delivery {
+        let mut members = SortedSet::new();
+        // Over several rooms, the log that the fewest peers store decides.
+        let mut least: Option<RoomLogDelivery> = None;
+        let (mut have_lasting_holders, mut has_undelivered) = (true, false);
+        for (log, high) in heads {
+            let Some(room) = log.target.room() else {
+                continue;
+            };
+            for (_, link) in ctx.links_in_room(room) {
+                members.insert(link.peer.id);
+            }
+            let of_log = self.room_log_delivery(ctx, log, room, *high, required_peers);
+            have_lasting_holders &= of_log.has_lasting_holder;
+            has_undelivered |= of_log.has_undelivered;
+            let fewest = least.as_ref().map(|least| least.acked_peers);
+            if fewest.is_none_or(|fewest| of_log.acked_peers < fewest) {
+                least = Some(of_log);
+            }
+        }
+        let quiet_at = ctx.quiet_at();
+        let is_with_everyone = have_lasting_holders && !has_undelivered && !is_expecting_link;
+        let is_settled = match (&least, required_peers) {
+            (None, _) => true,
+            (Some(least), Some(required)) => least.acked_peers >= required,
+            (Some(_), None) => is_with_everyone && ctx.now.time >= quiet_at,
+        };
+        let waits_for_quiet = required_peers.is_none() && is_with_everyone && !is_settled;
+        Delivery {
+            linked_peers: members.len() as u64,
+            acked_peers: least.as_ref().map_or(0, |least| least.acked_peers),
+            required_peers: least.as_ref().map_or(0, |least| least.required_peers),
+            has_undelivered,
+            is_settled,
+            recheck_at: waits_for_quiet.then_some(quiet_at),
+        }
+    }
+
+    fn room_log_delivery(
+        &self,
+        ctx: &Context,
+        log: &LogId,
+        room: &Room,
+        high: u64,
+        required_peers: Option<u64>,
+    ) -> RoomLogDelivery {
+        let mut lacking = SortedSet::new();
+        for (_, link) in ctx.links_in_room(room) {
+            if self.acked_up_to(&link.peer.id, log) < high {
+                lacking.insert(link.peer.id);
+            }
+        }
+        // A peer with a route but no link gets the lines through others, or will be linked.
+        for (_, peer, _) in ctx.routes_in_room(room) {
+            if !ctx.stream_by_peer.contains_key(peer) && self.acked_up_to(peer, log) < high {
+                lacking.insert(*peer);
+            }
+        }
+        // Peers that acknowledged all of it and left count, too.
+        let (mut acked_peers, mut has_lasting_holder) = (0, false);
+        for (peer, logs) in self.acked.iter() {
+            if logs.get(log).is_some_and(|acked| *acked >= high) {
+                acked_peers += 1;
+                has_lasting_holder |= !self.transient_peers.contains(peer);
+            }
+        }
+        let everyone = (acked_peers + lacking.len() as u64).max(1);
+        RoomLogDelivery {
+            acked_peers,
+            required_peers: required_peers.unwrap_or(everyone),
+            has_lasting_holder,
+            has_undelivered: acked_peers == 0 || !lacking.is_empty(),
+        }
+    }
+
+    /// Notifies [`Notice::Settled`] once, when everything awaited was delivered.
     pub fn notify_if_settled(&mut self, ctx: &mut Context, delivery: &Delivery) {
-        if delivery.is_settled && self.required_holders.is_some() && !self.is_settled {
-            self.is_settled = true;
+        if let Wait::Waiting { required_peers } = self.wait
+            && delivery.is_settled
+        {
+            self.wait = Wait::Settled { required_peers };
             ctx.notify(Notice::Settled);
         }
     }
 
+    /// Whether [`Notice::Settled`] is still to come.
     pub fn is_awaiting_delivery(&self) -> bool {
-        self.required_holders.is_some() && !self.is_settled
+        matches!(self.wait, Wait::Waiting { .. })
     }
 
+    /// When the next turn has to come: to check delivery again, or to persist.
     pub fn deadline(&self, delivery: Option<&Delivery>) -> Option<Time> {
-        let again = delivery.filter(|_| self.is_awaiting_delivery());
-        let again = again.and_then(|delivery| delivery.recheck_at);
-        match (again, self.persist_at) {
-            (Some(again), Some(note)) => Some(again.min(note)),
-            (again, note) => again.or(note),
-        }
+        let delivery = delivery.filter(|_| self.is_awaiting_delivery());
+        let recheck_at = delivery.and_then(|delivery| delivery.recheck_at);
+        recheck_at.into_iter().chain(self.persist_at).min()
     }
-}
-
-/// A line of the note: a direct log, how far its reader holds it, and for how many milliseconds more it is carried; 0: it is not.
-fn format_record(log: &LogId, held: u64, left: i64) -> String {
-    let incarnation = log.incarnation;
-    format!(
-        "{} {} {incarnation:016x} {held} {left}\n",
-        log.target, log.author
-    )
-}
-
-fn parse_record(line: &str) -> Option<(LogId, u64, i64)> {
-    let mut words = line.split(' ');
-    let log = LogId {
-        target: Target::parse(words.next()?)?,
-        author: words.next()?.parse().ok()?,
-        incarnation: u64::from_str_radix(words.next()?, 16).ok()?,
-    };
-    let held = words.next()?.parse().ok()?;
-    let left: i64 = words.next()?.parse().ok()?;
-    Some((log, held, left.clamp(-CARRY_DURATION_MS, CARRY_DURATION_MS)))
 }

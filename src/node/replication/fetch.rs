@@ -1,326 +1,270 @@
-//! From whom each log comes: its author, if that is linked, else one neighbour that is ahead of us; another when that one stays behind.
-use ed25519_dalek::VerifyingKey;
-
+//! Decides from which neighbour each log is requested: from its author while that is linked,
+//! otherwise from one neighbour that is ahead of us, and from another when that one stalls.
+//!
+//! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007): one
+//! source per log sends lines, all others only offer them, and a stalled source is replaced.
 use crate::base::batch::{Batch, LogId};
-use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, StreamId};
-use crate::base::identity::PeerId;
+use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
+use crate::node::replication::author_runs::{AuthorRun, AuthorRuns};
 use crate::node::replication::logs::Logs;
 use crate::node::replication::news::{News, START_OFFSET_SLACK_MS};
-use crate::wire::message::{
-    HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry, format_incarnation,
-};
+use crate::node::replication::offers::{Offer, Offers, ReceivedEntry};
+use crate::node::replication::want::{WantRange, want_entry};
+use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 
-/// Lines of each log that one new to a room asks for.
+/// Lines of each log that a peer new to a room requests.
 pub const BACKFILL_LINES: u64 = 1000;
-/// Milliseconds for which another must have been ahead before the log is asked of it, while the present source brings nothing.
+/// How long a neighbour must stay ahead of a stalled source before we switch to it, in
+/// milliseconds.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// How often that time is doubled for one that was asked in vain.
+/// How often that time doubles for a neighbour from which nothing came.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
-/// Most logs asked for over one link.
+/// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
-/// Most logs offered over one link: no liar takes the places of others.
-const OFFERS_PER_LINK_MAX: usize = 2_048;
-/// Most logs of which it is kept where the backfill ends, and the like.
+/// Most logs for which the end of the backfill is remembered.
 const TRACKED_LOGS_MAX: usize = 16_384;
-/// Most batches that were asked for only to see whether their author said two things.
-const FORK_PROBES_MAX: usize = 256;
-/// Most runs of an author that are kept for each log.
-const RUNS_PER_LOG_MAX: usize = 8;
-/// Most authors without a link of whom the key is kept ready.
-const CACHED_KEYS_MAX: usize = 256;
 
-/// What we asked for, or mean to ask for when the store takes lines again.
+/// A request for one log over one link.
 struct Fetch {
+    /// The first line requested.
     from: u64,
-    /// Lines up to this one were said before the link stood.
+    /// Lines up to this one were published before the link stood.
     late_until: u64,
-    /// Lines from this one on were said while our program ran.
+    /// Lines from this one on were published during our run.
     news_from: u64,
+    /// `false`: the request waits until the store takes lines again.
     is_sent: bool,
-    /// When it last brought something.
+    /// When the request was made, or last brought a batch.
     progress_at: Time,
 }
 
-/// What a neighbour says to hold beyond what we do.
-struct Offer {
-    entry: HaveEntry,
-    /// Milliseconds by which the author's program is older than ours.
-    start_offset_ms: i64,
-    is_initial: bool,
-    offered_at: Time,
-    /// How often it was asked in vain.
-    tries: u32,
-}
-
-/// How a batch that comes in stands to what was asked for.
+/// What a request says about a batch that came over its link.
 #[derive(Clone, Copy)]
 pub struct FetchMatch {
+    /// The first line requested.
     pub from: u64,
+    /// The batch was published before the link stood.
     pub is_late: bool,
+    /// The batch was published during our run.
     pub is_during_run: bool,
 }
 
+/// A `want` to be sent at the end of the turn.
+struct QueuedWant {
+    key: LinkLog,
+    range: WantRange,
+}
+
+/// The requests of this peer, and the offers from which it chooses.
 #[derive(Default)]
 pub struct Fetcher {
+    /// Sorted by log first, to find the source of a log.
     fetches: SortedMap<(LogId, StreamId), Fetch>,
-    offers: SortedMap<LogId, SortedMap<StreamId, Offer>>,
-    /// How many of them came over each link.
-    offer_counts: SortedMap<StreamId, usize>,
-    /// When another neighbour is to be asked, at the earliest, as it was at the end of the last turn in which that changed.
+    offers: Offers,
+    /// The earliest time at which another neighbour may become a source; updated by
+    /// [`Fetcher::send_wants`] while `is_stale`.
     next_switch_at: Option<Time>,
-    /// It may have changed.
+    /// `next_switch_at` may be wrong.
     is_stale: bool,
-    /// Lines below this were said before we first came into the room.
+    /// The first line of each log that is not backfill: earlier lines were published before we
+    /// first came into the room.
     backfill_ends: SortedMap<LogId, u64>,
     news: News,
-    /// The first lines of the author's last runs, and the milliseconds by which each program is older than ours.
-    run_starts: SortedMap<LogId, Vec<(u64, i64)>>,
-    cached_keys: SortedMap<PeerId, VerifyingKey>,
-    /// Logs of which others hold something else than we do: each is reported once.
-    reported_forks: SortedSet<LogId>,
-    /// Lines that others say to hold otherwise than we do: what they hold is asked for, for only what its author signed accuses him.
-    fork_probes: SortedMap<(StreamId, LogId), u64>,
-    /// Logs that are asked of their author beside another.
+    runs: AuthorRuns,
+    /// Logs that are requested from their author and from another neighbour at once.
     dual_sourced: SortedSet<LogId>,
-    /// Who holds something else than we do is not asked for it again.
-    rejected: SortedSet<(StreamId, LogId)>,
-    queued_wants: Vec<(StreamId, LogId, u64)>,
+    queued_wants: Vec<QueuedWant>,
 }
 
 impl Fetcher {
-    pub fn retain(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
-        self.fetches
-            .retain(|(log, stream), _| which(&(*stream, log.clone())));
-        self.rejected.retain(|key| which(key));
-        self.fork_probes.retain(|key, _| which(key));
-        self.retain_offers(|stream, log, _| which(&(stream, log.clone())));
-    }
-
-    fn retain_offers(&mut self, which: impl Fn(StreamId, &LogId, &Offer) -> bool) {
+    /// Forgets the requests and offers for which `keeps` is false.
+    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
+        self.fetches.retain(|(log, stream), _| keeps(*stream, log));
+        self.offers.retain(|stream, log, _| keeps(stream, log));
         self.is_stale = true;
-        self.offer_counts.clear();
-        let shares = &mut self.offer_counts;
-        self.offers.retain(|log, offers| {
-            offers.retain(|stream, offer| {
-                let keeps = which(*stream, log, offer);
-                if keeps {
-                    *shares.get_or_default(*stream) += 1;
-                }
-                keeps
-            });
-            !offers.is_empty()
-        });
     }
 
-    fn remove_offer(&mut self, (stream, log): (StreamId, &LogId)) {
-        let offers = self.offers.get_mut(log);
-        if offers.and_then(|offers| offers.remove(&stream)).is_some() {
-            *self.offer_counts.get_or_default(stream) -= 1;
-            self.is_stale = true;
-        }
-    }
-
+    /// When this run first met each member of its rooms.
     pub fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }
 
-    /// What we lack of this log was said after we had met its author. An offer that a full disk kept us from taking stays what it was.
-    fn is_news(
-        &self,
-        logs: &Logs,
-        (stream, log): (StreamId, &LogId),
-        (lead, first): (i64, bool),
-    ) -> bool {
-        let taken = logs.get(log).is_some() || !self.backfill_ends.contains_key(log);
-        taken && self.news.is_news(stream, log, lead, first)
+    /// Where the runs of each author begin.
+    pub fn runs(&self) -> &AuthorRuns {
+        &self.runs
     }
 
-    /// The author itself says what it holds: it is the source from now on.
-    #[allow(clippy::too_many_arguments)]
+    /// Records where a run of the log's author begins.
+    pub fn record_run(&mut self, log: &LogId, run: AuthorRun) {
+        self.runs.record(log, run);
+    }
+
+    /// Takes the offer of a log's author: the author is the source from now on.
     pub fn handle_author_offer(
         &mut self,
         ctx: &Context,
         logs: &Logs,
         rooms: &Rooms,
-        stream: StreamId,
-        log: LogId,
-        held: &HaveEntry,
-        before: bool,
+        received: &ReceivedEntry,
     ) {
-        let lead = ctx
-            .links
-            .get(&stream)
-            .map_or(0, |link| link.start_offset_ms);
-        // What it has not said yet will be of this run.
-        let start = if held.start > 0 {
-            held.start
-        } else {
-            held.high + 1
+        let ReceivedEntry { key, entry, .. } = received;
+        let link = ctx.links.get(&key.stream);
+        let start_offset_ms = link.map_or(0, |link| link.start_offset_ms);
+        // A run without a line yet begins with the next line.
+        let first_line = match entry.start {
+            0 => entry.high + 1,
+            start => start,
         };
-        self.record_run_start(&log, start, lead);
-        self.cancel_fetches(ctx, &log, Some(stream));
-        let news = self.is_news(logs, (stream, &log), (lead, false));
-        let lead = (!news).then_some(lead);
-        self.start_fetch(ctx, logs, rooms, (stream, log), held, (lead, before));
+        let run = AuthorRun {
+            first_line,
+            start_offset_ms,
+        };
+        self.runs.record(&key.log, run);
+        self.cancel_fetches(ctx, &key.log, Some(key.stream));
+        let offset = Some(start_offset_ms);
+        let news_from = self.news_from(logs, received, offset, false);
+        self.start_fetch(ctx, logs, rooms, received, news_from);
     }
 
-    /// A neighbour says what it holds of somebody else's log, or of one of ours that we go on with no more.
-    pub fn handle_offer(
+    /// Records a neighbour's offer of another author's log, or of an own log of an earlier
+    /// incarnation.
+    pub fn handle_offer(&mut self, ctx: &Context, received: &ReceivedEntry) {
+        if self.offers.record(ctx.now.time, received) {
+            self.is_stale = true;
+        }
+    }
+
+    /// Removes a neighbour's offer.
+    pub fn remove_offer(&mut self, key: &LinkLog) {
+        if self.offers.remove(key) {
+            self.is_stale = true;
+        }
+    }
+
+    /// Whether this log is requested over this link.
+    pub fn is_fetching(&self, key: &LinkLog) -> bool {
+        self.fetches.contains_key(&fetch_key(key))
+    }
+
+    /// Forgets all that was requested of this source, or offered by it, for this log.
+    pub fn drop_source(&mut self, key: &LinkLog) {
+        self.remove_offer(key);
+        self.fetches.remove(&fetch_key(key));
+        self.queued_wants.retain(|want| want.key != *key);
+    }
+
+    /// Requests what is offered, from one neighbour for each log. `store_failed`: requests nothing
+    /// now.
+    pub fn select_sources(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        stream: StreamId,
-        log: LogId,
-        held: &HaveEntry,
-        before: bool,
+        rooms: &Rooms,
+        store_failed: bool,
     ) {
-        if let Some(range) = logs.get(&log)
-            && range.high >= held.high
-        {
-            self.remove_offer((stream, &log));
-            let own = held.sender == ctx.own_id();
-            if range.high == held.high && range.hash != held.hash && !own {
-                self.probe_fork(ctx, (stream, log), held.high);
-            }
-            return;
-        }
-        let offered = self.offers.get(&log);
-        let known = offered.is_some_and(|offers| offers.contains_key(&stream));
-        let share = self.offer_counts.get_or_default(stream);
-        if !known && *share >= OFFERS_PER_LINK_MAX || self.rejected.contains(&(stream, log.clone()))
-        {
-            return;
-        }
-        *share += usize::from(!known);
-        self.is_stale = true;
-        let now = ctx.now.time;
-        let offers = self.offers.get_or_default(log);
-        let offer = offers.get_or_insert_with(stream, || Offer {
-            entry: held.clone(),
-            start_offset_ms: 0,
-            is_initial: before,
-            offered_at: now,
-            tries: 0,
-        });
-        offer.entry = held.clone();
-        offer.start_offset_ms = match held.start {
-            0 => i64::MAX,
-            _ => i64::try_from(held.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
-        };
-    }
-
-    /// What came over this link does not go on where we stand, and what follows it will not either.
-    pub fn reject_source(&mut self, ctx: &mut Context, key: &(StreamId, LogId)) {
-        self.remove_offer((key.0, &key.1));
-        self.fetches.remove(&fetch_key(key));
-        self.queued_wants
-            .retain(|ask| ask.0 != key.0 || ask.1 != key.1);
-        if self.rejected.len() < TRACKED_LOGS_MAX {
-            self.rejected.insert(key.clone());
-        }
-        send_want(ctx, key, (0, 0));
-    }
-
-    fn probe_fork(&mut self, ctx: &mut Context, key: (StreamId, LogId), line: u64) {
-        let known = self.reported_forks.contains(&key.1) || self.fork_probes.contains_key(&key);
-        let asked = self.fetches.contains_key(&fetch_key(&key));
-        if !known && !asked && self.fork_probes.len() < FORK_PROBES_MAX {
-            send_want(ctx, &key, (line, 0));
-            self.fork_probes.insert(key, line);
-        }
-    }
-
-    /// Is this what was asked for to see what its author said? Nothing more of it is wanted.
-    pub fn take_fork_probe(
-        &mut self,
-        ctx: &mut Context,
-        key: &(StreamId, LogId),
-        batch: &Batch,
-    ) -> bool {
-        let line = self.fork_probes.get(key);
-        let is = line.is_some_and(|line| batch.sequence <= *line && *line <= batch.last_sequence());
-        if is {
-            self.fork_probes.remove(key);
-            send_want(ctx, key, (0, 0));
-        }
-        is
-    }
-
-    /// Somebody's log has two ends. Said once for each log.
-    pub fn report_fork(&mut self, ctx: &mut Context, log: &LogId, line: u64) {
-        if self.reported_forks.len() >= TRACKED_LOGS_MAX || !self.reported_forks.insert(log.clone())
-        {
-            return;
-        }
-        let author = ctx.display_peer(&log.author);
-        let content = format!(
-            "{author} said two different things as line {line} in {}: the second is left out",
-            log.target
-        );
-        ctx.notify(Notice::Error {
-            code: ErrorCode::Fork,
-            content,
-        });
-    }
-
-    /// Asks for what is offered, of one neighbour for each log. `stalled`: the store takes nothing now.
-    pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms, stalled: bool) {
         let now = ctx.now.time;
         if !self.is_stale && self.next_switch_at.is_none_or(|at| at > now) {
             return;
         }
-        let held = |log: &LogId| logs.get(log).map_or(0, |range| range.high);
-        self.retain_offers(|_, log, offer| offer.entry.high > held(log));
-        if stalled {
+        let is_ahead = |log: &LogId, offer: &Offer| offer.entry.high > logs.high(log);
+        self.offers.retain(|_, log, offer| is_ahead(log, offer));
+        self.is_stale = true;
+        if store_failed {
             return;
         }
-        let mut due = Vec::new();
-        for (log, offers) in &self.offers {
-            let source = self.source(ctx, log);
-            let ready = offers.iter().filter(|(stream, offer)| {
-                source.is_none_or(|(of, _)| of != **stream)
-                    && ready_at(ctx, log, offer, source.map(|(_, at)| at)) <= now
-            });
-            // Who has most; of these the one that was asked least in vain.
-            let best = ready.max_by_key(|(_, offer)| (offer.entry.high, u32::MAX - offer.tries));
-            if let Some((stream, _)) = best {
-                due.push((*stream, log.clone()));
-            }
-        }
-        for (stream, log) in due {
-            self.cancel_fetches(ctx, &log, None);
-            let Some(offer) = self
-                .offers
-                .get_mut(&log)
-                .and_then(|offers| offers.get_mut(&stream))
-            else {
-                continue;
-            };
-            offer.offered_at = now;
-            offer.tries = (offer.tries + 1).min(BACKOFF_DOUBLINGS_MAX);
-            let (held, lead, before) =
-                (offer.entry.clone(), offer.start_offset_ms, offer.is_initial);
-            if held.start > 0 {
-                self.record_run_start(&log, held.start, lead);
-            }
-            let first = before && self.news.is_first_link(ctx, stream, &log);
-            let news = self.is_news(logs, (stream, &log), (lead, first));
-            // Who said something in our run was there then, though nobody who stays may have reached it.
-            if let Some(room) = log.target.room().filter(|_| lead <= START_OFFSET_SLACK_MS) {
-                self.news.record_contact(room, log.author, None, now);
-            }
-            let lead = (!news).then_some(lead);
-            self.start_fetch(ctx, logs, rooms, (stream, log), &held, (lead, before));
+        for key in self.due_sources(ctx) {
+            self.take_up_offer(ctx, logs, rooms, key);
         }
     }
 
-    /// Another than the author brought a line. When that was the last one that is offered, the author is asked again beside it: the other may be
-    /// behind, and nobody offers what the author can bring.
+    /// The best neighbour of each log whose time to be requested has come.
+    fn due_sources(&self, ctx: &Context) -> Vec<LinkLog> {
+        let mut due = Vec::new();
+        for log in self.offers.logs() {
+            let source = self.source(ctx, log);
+            let ready = self.offers.of_log(log).filter(|(stream, offer)| {
+                source.is_none_or(|(of, _)| of != *stream)
+                    && ready_at(ctx, log, offer, source.map(|(_, at)| at)) <= ctx.now.time
+            });
+            // The neighbour with most lines; among equals the one with the fewest tries.
+            let best = ready.max_by_key(|(_, offer)| (offer.entry.high, u32::MAX - offer.tries));
+            if let Some((stream, _)) = best {
+                due.push(LinkLog::new(stream, log));
+            }
+        }
+        due
+    }
+
+    /// Makes a neighbour that offers a log the source of that log.
+    fn take_up_offer(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms, key: LinkLog) {
+        self.cancel_fetches(ctx, &key.log, None);
+        let Some(offer) = self.offers.get_mut(&key) else {
+            return;
+        };
+        offer.offered_at = ctx.now.time;
+        offer.tries = (offer.tries + 1).min(BACKOFF_DOUBLINGS_MAX);
+        let (entry, offset) = (offer.entry.clone(), offer.start_offset_ms);
+        let received = ReceivedEntry {
+            is_initial: offer.is_initial,
+            entry: &entry,
+            key,
+        };
+        let key = &received.key;
+        if let Some(start_offset_ms) = offset {
+            let run = AuthorRun {
+                first_line: entry.start,
+                start_offset_ms,
+            };
+            self.runs.record(&key.log, run);
+        }
+        let is_first_contact =
+            received.is_initial && self.news.is_first_link(ctx, key.stream, &key.log);
+        let news_from = self.news_from(logs, &received, offset, is_first_contact);
+        // An author that published during our run was in the room, even if no route led to it.
+        if let Some(room) = key.log.target.room()
+            && is_within_run(offset)
+        {
+            self.news
+                .record_contact(room, key.log.author, None, ctx.now.time);
+        }
+        self.start_fetch(ctx, logs, rooms, &received, news_from);
+    }
+
+    /// The first line of the offered log that was published during our run. `start_offset_ms`: by
+    /// how much the author's program started earlier than ours, if known. `is_first_contact`: the
+    /// offering neighbour has just been met, and may store lines that the author has lost.
+    fn news_from(
+        &self,
+        logs: &Logs,
+        received: &ReceivedEntry,
+        start_offset_ms: Option<i64>,
+        is_first_contact: bool,
+    ) -> u64 {
+        let ReceivedEntry { key, entry, .. } = received;
+        // A log whose backfill is known but not stored was refused by a full disk: its old lines
+        // stay old.
+        let was_refused = logs.get(&key.log).is_none() && self.backfill_ends.contains_key(&key.log);
+        let is_news = !was_refused
+            && self
+                .news
+                .is_news(key.stream, &key.log, start_offset_ms, is_first_contact);
+        if is_news {
+            let next = logs.get(&key.log).map(|range| range.high + 1);
+            next.unwrap_or(entry.low.max(1))
+        } else if is_within_run(start_offset_ms) && entry.start > 0 {
+            entry.start
+        } else {
+            entry.high + 1
+        }
+    }
+
+    /// Requests the log in addition from its author, when another neighbour brought its last
+    /// offered line: that neighbour may fall behind, and nobody offers what only the author has.
     pub fn add_author_source(
         &mut self,
         logs: &Logs,
@@ -328,139 +272,140 @@ impl Fetcher {
         author: StreamId,
         log: &LogId,
     ) {
-        let held = logs.get(log).map_or(0, |range| range.high);
-        let mut offers = self.offers.get(log).into_iter().flat_map(SortedMap::values);
-        if self.dual_sourced.contains(log) || offers.any(|offer| offer.entry.high > held) {
+        let high = logs.high(log);
+        let is_ahead = |(_, offer): (StreamId, &Offer)| offer.entry.high > high;
+        if self.dual_sourced.contains(log) || self.offers.of_log(log).any(is_ahead) {
             return;
         }
-        let Some(wanted) = self.fetches.get(&(log.clone(), other)) else {
+        let Some(fetch) = self.fetches.get(&(log.clone(), other)) else {
             return;
         };
-        let wanted = Fetch {
-            from: held + 1,
-            ..*wanted
+        let fetch = Fetch {
+            from: high + 1,
+            ..*fetch
         };
         self.dual_sourced.insert(log.clone());
-        self.queued_wants.push((author, log.clone(), held + 1));
-        self.fetches.insert((log.clone(), author), wanted);
+        self.queue_want(LinkLog::new(author, log), WantRange::From(high + 1));
+        self.fetches.insert((log.clone(), author), fetch);
     }
 
-    /// The author brought a line: it alone is the source again.
+    /// The author brought a line: makes it the only source again.
     pub fn prefer_author(&mut self, ctx: &Context, author: StreamId, log: &LogId) {
         if self.dual_sourced.contains(log) {
             self.cancel_fetches(ctx, log, Some(author));
         }
     }
 
-    /// When another neighbour is to be asked, at the earliest.
+    /// When to call [`Fetcher::select_sources`] next.
     pub fn deadline(&self) -> Option<Time> {
         self.next_switch_at
     }
 
     fn next_ready_at(&self, ctx: &Context) -> Option<Time> {
-        let waits = self.offers.iter().flat_map(|(log, offers)| {
+        let waits = self.offers.logs().flat_map(|log| {
             let source = self.source(ctx, log);
-            offers
-                .iter()
-                .filter(move |(stream, _)| source.is_none_or(|(of, _)| of != **stream))
+            self.offers
+                .of_log(log)
+                .filter(move |(stream, _)| source.is_none_or(|(of, _)| of != *stream))
                 .map(move |(_, offer)| ready_at(ctx, log, offer, source.map(|(_, at)| at)))
         });
         waits.min()
     }
 
-    /// The link over which a log is to come, and when it last brought something.
+    /// The link over which a log is requested, and when it last brought a batch.
     fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, Time)> {
         let of_log = self.fetches.iter_from(&(log.clone(), StreamId(0)));
         let mut of_log = of_log.take_while(|((other, _), _)| other == log);
         let linked = of_log.find(|((_, stream), _)| ctx.links.contains_key(stream));
-        linked.map(|((_, stream), wanted)| (*stream, wanted.progress_at))
+        linked.map(|((_, stream), fetch)| (*stream, fetch.progress_at))
     }
 
-    /// The log is asked of nobody any more, but for `keep`.
+    /// The link over which a log is requested.
+    pub fn upstream(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
+        self.source(ctx, log).map(|(stream, _)| stream)
+    }
+
+    /// Cancels the requests for a log on every link but `keep`.
     fn cancel_fetches(&mut self, ctx: &Context, log: &LogId, keep: Option<StreamId>) {
         self.dual_sourced.remove(log);
         self.is_stale = true;
         for stream in ctx.links.keys().filter(|stream| Some(**stream) != keep) {
             if self.fetches.remove(&(log.clone(), *stream)).is_some() {
-                self.queued_wants.push((*stream, log.clone(), 0));
+                self.queue_want(LinkLog::new(*stream, log), WantRange::Cancel);
             }
         }
     }
 
-    /// `lead`: milliseconds by which the author's program is older than ours. `None`: all that we lack is news.
     fn start_fetch(
         &mut self,
         ctx: &Context,
         logs: &Logs,
         rooms: &Rooms,
-        key: (StreamId, LogId),
-        held: &HaveEntry,
-        (lead, before): (Option<i64>, bool),
+        received: &ReceivedEntry,
+        news_from: u64,
     ) {
-        if self.fetch_count(key.0) >= FETCHES_PER_LINK_MAX {
+        let ReceivedEntry { key, entry, .. } = received;
+        if self.fetch_count(key.stream) >= FETCHES_PER_LINK_MAX {
             return;
         }
-        // A reader is in from the beginning.
-        let was_there = |room| rooms.was_joined_before(room);
-        let low = held.low.max(1);
-        let news = match (lead, held.start) {
-            (None, _) => logs.get(&key.1).map_or(low, |range| range.high + 1),
-            (Some(lead), start) if lead <= START_OFFSET_SLACK_MS && start > 0 => start,
-            _ => held.high + 1,
-        };
-        let from = match logs.get(&key.1) {
+        let low = entry.low.max(1);
+        let was_member = |room| rooms.was_joined_before(room);
+        let from = match logs.get(&key.log) {
             Some(range) => low.max(range.high + 1),
-            None if key.1.target.room().is_none_or(was_there) => low,
-            None => {
-                // One new to a room: the newest lines, as backfill; and as news what was said while this program ran.
-                let newest = low.max((held.high + 1).saturating_sub(BACKFILL_LINES));
-                // What was news when we first met is news still, if nothing of it has come yet.
-                let news = self
-                    .backfill_ends
-                    .get(&key.1)
-                    .map_or(news, |old| news.min(*old));
-                if self.backfill_ends.len() < TRACKED_LOGS_MAX {
-                    self.backfill_ends.insert(key.1.clone(), news);
-                }
-                newest.min(news).max(low)
-            }
+            // The recipient of a direct message is a member from the beginning.
+            None if key.log.target.room().is_none_or(was_member) => low,
+            None => self.start_backfill(&key.log, entry, news_from),
         };
-        let late = self
-            .fetches
-            .get(&fetch_key(&key))
-            .map_or(0, |wanted| wanted.late_until);
-        let wanted = Fetch {
+        let earlier = self.fetches.get(&fetch_key(key));
+        let late_until = match received.is_initial {
+            true => entry.high,
+            false => earlier.map_or(0, |fetch| fetch.late_until),
+        };
+        let fetch = Fetch {
             from,
-            late_until: if before { held.high } else { late },
-            news_from: news,
+            late_until,
+            news_from,
             is_sent: true,
             progress_at: ctx.now.time,
         };
-        self.queued_wants.push((key.0, key.1.clone(), from));
-        self.fetches.insert(fetch_key(&key), wanted);
+        self.queue_want(key.clone(), WantRange::From(from));
+        self.fetches.insert(fetch_key(key), fetch);
     }
 
-    /// At a turn's end: what is to be asked for goes out.
-    pub fn send_wants(&mut self, ctx: &mut Context, stalled: bool) {
+    /// The first line that a peer new to the room requests: the newest lines as backfill, and in
+    /// any case the lines of its own run, from `news_from` on.
+    fn start_backfill(&mut self, log: &LogId, entry: &HaveEntry, news_from: u64) -> u64 {
+        let low = entry.low.max(1);
+        let newest = low.max((entry.high + 1).saturating_sub(BACKFILL_LINES));
+        // Lines that were news at an earlier offer stay news while none of them has arrived.
+        let earlier = self.backfill_ends.get(log);
+        let news_from = earlier.map_or(news_from, |earlier| news_from.min(*earlier));
+        if self.backfill_ends.len() < TRACKED_LOGS_MAX {
+            self.backfill_ends.insert(log.clone(), news_from);
+        }
+        newest.min(news_from).max(low)
+    }
+
+    fn queue_want(&mut self, key: LinkLog, range: WantRange) {
+        self.queued_wants.push(QueuedWant { key, range });
+    }
+
+    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations, and
+    /// postpones the rest to [`Fetcher::resume`].
+    pub fn send_wants(&mut self, ctx: &mut Context, store_failed: bool) {
         if std::mem::take(&mut self.is_stale) {
             self.next_switch_at = self.next_ready_at(ctx);
         }
         let mut messages: SortedMap<(StreamId, String), Vec<WantEntry>> = SortedMap::new();
-        for (stream, log, from) in std::mem::take(&mut self.queued_wants) {
-            if stalled && from > 0 {
-                if let Some(wanted) = self.fetches.get_mut(&(log, stream)) {
-                    wanted.is_sent = false;
+        for QueuedWant { key, range } in std::mem::take(&mut self.queued_wants) {
+            if store_failed && range != WantRange::Cancel {
+                if let Some(fetch) = self.fetches.get_mut(&fetch_key(&key)) {
+                    fetch.is_sent = false;
                 }
                 continue;
             }
-            let want = WantEntry {
-                sender: log.author,
-                incarnation: format_incarnation(log.incarnation),
-                from,
-                to: 0,
-            };
-            let key = (stream, log.target.to_string());
-            messages.get_or_default(key).push(want);
+            let message = messages.get_or_default((key.stream, key.log.target.to_string()));
+            message.push(want_entry(&key.log, range));
         }
         for ((stream, target), wants) in messages.iter() {
             for part in wants.chunks(LOGS_PER_MESSAGE_MAX) {
@@ -470,125 +415,81 @@ impl Fetcher {
         }
     }
 
-    /// How this batch stands to what was asked for of this link; `None`: it was not.
-    pub fn match_fetch(
-        &mut self,
-        now: Time,
-        key: &(StreamId, LogId),
-        batch: &Batch,
-    ) -> Option<FetchMatch> {
-        let wanted = self.fetches.get_mut(&fetch_key(key))?;
-        wanted.progress_at = now;
+    /// The request that this batch answers, if any; notes that its source brings lines.
+    pub fn match_fetch(&mut self, now: Time, key: &LinkLog, batch: &Batch) -> Option<FetchMatch> {
+        let fetch = self.fetches.get_mut(&fetch_key(key))?;
+        fetch.progress_at = now;
         Some(FetchMatch {
-            from: wanted.from,
-            is_late: batch.last_sequence() <= wanted.late_until,
-            is_during_run: batch.sequence >= wanted.news_from,
+            from: fetch.from,
+            is_late: batch.last_sequence() <= fetch.late_until,
+            is_during_run: batch.sequence >= fetch.news_from,
         })
     }
 
-    /// Said before we first came into the room.
+    /// Whether the batch was published before we first came into its room.
     pub fn is_backfill(&self, batch: &Batch) -> bool {
-        let news = self.backfill_ends.get(&batch.log);
-        news.is_some_and(|news| batch.sequence < *news)
-    }
-
-    /// The first line of the author's first run that began no earlier than the program for which this is (older than ours by `lead` milliseconds),
-    /// else of its last one; and how old that run is. To be passed on with an offer. (0, 0): not known.
-    pub fn run_start(&self, ctx: &Context, log: &LogId, lead: i64) -> (u64, u64) {
-        let runs = self.run_starts.get(log).map_or(&[][..], Vec::as_slice);
-        // No slack: what an earlier run said a moment before is no news to one that has just come.
-        let during = runs.iter().find(|(_, of)| *of <= lead);
-        match during.or(runs.last()) {
-            Some((start, of)) => {
-                let age = (ctx.now.time.0 as i64).saturating_add(*of);
-                (*start, u64::try_from(age).unwrap_or(0))
-            }
-            None => (0, 0),
-        }
-    }
-
-    /// Where a run of the author's begins, as it said, or as we saw.
-    pub fn record_run_start(&mut self, log: &LogId, start: u64, lead: i64) {
-        if self.run_starts.len() < TRACKED_LOGS_MAX || self.run_starts.contains_key(log) {
-            let runs = self.run_starts.get_or_default(log.clone());
-            runs.retain(|(earlier, _)| *earlier < start);
-            runs.push((start, lead));
-            if runs.len() > RUNS_PER_LOG_MAX {
-                runs.remove(1);
-            }
-        }
-    }
-
-    /// The link over which a log is to come.
-    pub fn upstream(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
-        self.source(ctx, log).map(|(stream, _)| stream)
-    }
-
-    /// The key of an author, ready to verify with. `None`: no key, or a weak one.
-    pub fn author_key(&mut self, author: &PeerId) -> Option<VerifyingKey> {
-        if let Some(key) = self.cached_keys.get(author) {
-            return Some(*key);
-        }
-        let key = author.verifying_key()?;
-        if self.cached_keys.len() >= CACHED_KEYS_MAX {
-            self.cached_keys.clear();
-        }
-        self.cached_keys.insert(*author, key);
-        Some(key)
+        let end = self.backfill_ends.get(&batch.log);
+        end.is_some_and(|end| batch.sequence < *end)
     }
 
     fn fetch_count(&self, stream: StreamId) -> usize {
-        // Counted only when there can be so many.
-        let many = self.fetches.len() >= FETCHES_PER_LINK_MAX;
-        let wanted = self.fetches.keys().filter(|_| many);
-        wanted.filter(|(_, of)| *of == stream).count()
+        // The table is scanned only when one link could have reached the bound.
+        let is_large = self.fetches.len() >= FETCHES_PER_LINK_MAX;
+        let scanned = self.fetches.keys().filter(|_| is_large);
+        scanned.filter(|(_, of)| *of == stream).count()
     }
 
-    /// The store takes nothing now: what was left out is asked for when it does.
+    /// The store refused this batch: requests it again when the store takes lines.
     pub fn postpone_fetch(&mut self, ctx: &Context, logs: &Logs, stream: StreamId, batch: &Batch) {
-        let key = (stream, batch.log.clone());
-        let room = self.fetch_count(stream) < FETCHES_PER_LINK_MAX;
-        let held = logs.get(&batch.log).map(|range| range.high + 1);
-        match self.fetches.get_mut(&fetch_key(&key)) {
-            Some(wanted) => wanted.is_sent = false,
-            // It came unasked, as the next line of a log that began on this link.
-            None if room && (held.is_some() || batch.sequence == 1) => {
-                let wanted = Fetch {
-                    from: held.unwrap_or(1),
+        let key = (batch.log.clone(), stream);
+        let has_place = self.fetch_count(stream) < FETCHES_PER_LINK_MAX;
+        let next = logs.get(&batch.log).map(|range| range.high + 1);
+        match self.fetches.get_mut(&key) {
+            Some(fetch) => fetch.is_sent = false,
+            // The batch continues a log that the author began to send without a request.
+            None if has_place && (next.is_some() || batch.sequence == 1) => {
+                let fetch = Fetch {
+                    from: next.unwrap_or(1),
                     late_until: 0,
                     news_from: 1,
                     is_sent: false,
                     progress_at: ctx.now.time,
                 };
-                self.fetches.insert(fetch_key(&key), wanted);
+                self.fetches.insert(key, fetch);
             }
             None => {}
         }
     }
 
-    /// The store takes lines again.
+    /// The store takes lines again: sends the postponed requests.
     pub fn resume(&mut self, logs: &Logs) {
-        for ((log, stream), wanted) in self
-            .fetches
-            .iter_mut()
-            .filter(|(_, wanted)| !wanted.is_sent)
-        {
-            wanted.is_sent = true;
+        let fetches = self.fetches.iter_mut();
+        for ((log, stream), fetch) in fetches.filter(|(_, fetch)| !fetch.is_sent) {
+            fetch.is_sent = true;
             if let Some(range) = logs.get(log) {
-                wanted.from = wanted.from.max(range.high + 1);
+                fetch.from = fetch.from.max(range.high + 1);
             }
-            self.queued_wants.push((*stream, log.clone(), wanted.from));
+            self.queued_wants.push(QueuedWant {
+                key: LinkLog::new(*stream, log),
+                range: WantRange::From(fetch.from),
+            });
         }
     }
 }
 
-/// When this neighbour may be asked. With a source: when it has been ahead for a while, and the source brought nothing meanwhile.
-/// Without one: at once, unless the author may be about to be linked itself.
-fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress: Option<Time>) -> Time {
+/// Whether a program with this start offset started about when ours did, or later.
+fn is_within_run(start_offset_ms: Option<i64>) -> bool {
+    start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
+}
+
+/// When a neighbour may be requested that offers a log. `progress_at`: when the present source last
+/// brought a batch, if there is a source.
+fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress_at: Option<Time>) -> Time {
     let patience = SOURCE_SWITCH_MS << offer.tries.saturating_sub(1);
-    match progress {
-        Some(progress) => offer.offered_at.max(progress) + patience,
+    match progress_at {
+        Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,
+        // The author is near, and may be linked in a moment.
         None if offer.is_initial && ctx.has_route_to_author(log) => {
             offer.offered_at + SOURCE_SWITCH_MS
         }
@@ -596,19 +497,6 @@ fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress: Option<Time>) -
     }
 }
 
-/// As the links of one log stand together.
-fn fetch_key((stream, log): &(StreamId, LogId)) -> (LogId, StreamId) {
-    (log.clone(), *stream)
-}
-
-/// Asks for one log at once.
-pub fn send_want(ctx: &mut Context, (stream, log): &(StreamId, LogId), (from, to): (u64, u64)) {
-    let want = WantEntry {
-        sender: log.author,
-        incarnation: format_incarnation(log.incarnation),
-        from,
-        to,
-    };
-    let (target, logs) = (log.target.to_string(), vec![want]);
-    ctx.send(*stream, &Message::Want { target, logs });
+fn fetch_key(key: &LinkLog) -> (LogId, StreamId) {
+    (key.log.clone(), key.stream)
 }

@@ -1,4 +1,5 @@
-//! Missing lines in the middle of a log: they are asked for when somebody turns up who holds them.
+//! Requests missing lines in the middle of logs from any peer that offers them, one gap at a time:
+//! gaps are rare, and nobody waits for them.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::name::{Room, Target};
@@ -6,159 +7,171 @@ use crate::base::range::Gap;
 use crate::base::table::SortedSet;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::replication::fetch::send_want;
+use crate::node::link::LinkLog;
+use crate::node::replication::have::{send_have, unequal_digest};
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::send_have;
+use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
 
-/// Milliseconds without a line after which one that was asked has none.
+/// Milliseconds without a batch after which a requested peer counts as unable to fill the gap.
 const GAP_REQUEST_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds from one time that all are asked what they hold to the next: each answer is as long as that is.
+/// Milliseconds between two queries for offers. Each answer lists everything that a peer stores.
 const GAP_QUERY_INTERVAL_MS: u64 = 30_000;
-/// Most offers that wait.
+/// Most offers kept.
 const GAP_OFFERS_MAX: usize = 1024;
 
-/// A peer says that it holds what is missing.
+/// A peer stores lines of a log in which we have a gap: `low` to `high`.
 struct GapOffer {
-    key: (StreamId, LogId),
+    key: LinkLog,
     low: u64,
     high: u64,
 }
 
+/// The offers that can fill our gaps, and the request under way.
 #[derive(Default)]
 pub struct Gaps {
-    /// Taken one after the other: a hole is rare, and nobody waits for it.
+    /// Taken up one after the other, from the first.
     offers: Vec<GapOffer>,
-    /// The first of them was asked for; when it last brought something.
+    /// When the first offer was requested, or last brought a batch; `None`: no request is under
+    /// way.
     requested_at: Option<Time>,
-    /// Links over which nothing came that was asked for: they are not asked again.
+    /// Links over which a request failed; never asked again.
     failed_streams: SortedSet<StreamId>,
-    /// Others are to be asked what they hold.
+    /// A query for offers is to be sent.
     is_query_pending: bool,
-    /// When they last were.
+    /// When the last query was sent.
     queried_at: Option<Time>,
 }
 
 impl Gaps {
-    pub fn retain(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
-        if self.offers.first().is_some_and(|offer| !which(&offer.key)) {
+    /// Forgets the offers for which `keeps` is false, and a request to one of them.
+    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
+        let keeps = |offer: &GapOffer| keeps(offer.key.stream, &offer.key.log);
+        if self.offers.first().is_some_and(|offer| !keeps(offer)) {
             self.requested_at = None;
         }
-        self.offers.retain(|offer| which(&offer.key));
+        self.offers.retain(keeps);
     }
 
-    /// Lines are missing from now on: somebody who is linked may hold them.
+    /// A gap appeared: asks all linked peers at the end of a turn what they store.
     pub fn schedule_query(&mut self) {
         self.is_query_pending = true;
     }
 
-    /// A peer says what it holds of a log.
-    pub fn handle_offer(&mut self, logs: &Logs, key: (StreamId, LogId), held: &HaveEntry) {
-        let known = self.offers.iter().position(|offer| offer.key == key);
-        let (low, high) = (held.low, held.high);
-        let offer = GapOffer { key, low, high };
-        let covers = offer.first_covered_gap(logs).is_some();
+    /// Records the entry if it covers a gap of ours, or updates an earlier offer.
+    pub fn handle_offer(&mut self, logs: &Logs, key: &LinkLog, entry: &HaveEntry) {
+        let known = self.offers.iter().position(|offer| offer.key == *key);
+        let offer = GapOffer {
+            key: key.clone(),
+            low: entry.low,
+            high: entry.high,
+        };
+        let covers_gap = offer.first_covered_gap(logs).is_some();
         if let Some(at) = known {
             self.offers[at] = offer;
-            if at == 0 && !covers {
+            if at == 0 && !covers_gap {
                 self.requested_at = None;
             }
-        } else if covers
+        } else if covers_gap
             && self.offers.len() < GAP_OFFERS_MAX
-            && !self.failed_streams.contains(&offer.key.0)
+            && !self.failed_streams.contains(&offer.key.stream)
         {
             self.offers.push(offer);
         }
     }
 
-    /// Missing lines of this log are to come over this link.
-    pub fn is_expected(&self, key: &(StreamId, LogId)) -> bool {
+    /// Whether missing lines of this log are requested over this link.
+    pub fn is_expected(&self, key: &LinkLog) -> bool {
         self.requested_at.is_some() && self.offers.first().is_some_and(|offer| offer.key == *key)
     }
 
-    /// What was asked for comes. `closed`: that was all.
+    /// A requested batch arrived. `closed`: it was the last of its gap.
     pub fn record_progress(&mut self, ctx: &Context, closed: bool) {
         self.requested_at = (!closed).then_some(ctx.now.time);
     }
 
-    /// What was asked for does not come over this link.
+    /// The peer of this link failed to fill a gap: drops its offers, also future ones.
     pub fn exclude_source(&mut self, ctx: &Context, stream: StreamId) {
         self.failed_streams
             .retain(|stream| ctx.links.contains_key(stream));
         self.failed_streams.insert(stream);
-        self.offers.retain(|offer| offer.key.0 != stream);
+        self.offers.retain(|offer| offer.key.stream != stream);
         self.requested_at = None;
     }
 
-    /// The store takes lines again: what it did not take is asked for once more.
+    /// The store takes lines again: requests again what it refused.
     pub fn resume(&mut self) {
         self.requested_at = None;
         self.is_query_pending = true;
     }
 
-    /// What is due to be asked for is.
+    /// At the end of a turn: gives up a request that timed out, sends the next one, and queries all
+    /// peers if a query is due.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
-        if self
-            .request_expires_at()
-            .is_some_and(|at| at <= ctx.now.time)
-            && let Some(stream) = self.offers.first().map(|offer| offer.key.0)
+        let expires_at = self.request_expires_at();
+        if expires_at.is_some_and(|at| at <= ctx.now.time)
+            && let Some(stream) = self.offers.first().map(|offer| offer.key.stream)
         {
             self.exclude_source(ctx, stream);
         }
         while self.requested_at.is_none()
             && let Some(offer) = self.offers.first()
         {
-            let Some(hole) = offer.first_covered_gap(logs) else {
+            let Some(gap) = offer.first_covered_gap(logs) else {
                 self.offers.remove(0);
                 continue;
             };
-            send_want(ctx, &offer.key, (hole.from, hole.to));
+            let (from, to) = (gap.from, gap.to);
+            send_want(ctx, &offer.key, WantRange::Gap { from, to });
             self.requested_at = Some(ctx.now.time);
         }
-        if self.next_query_at().is_none_or(|at| ctx.now.time < at) {
-            return;
+        if self.next_query_at().is_some_and(|at| at <= ctx.now.time) {
+            self.send_query(ctx, logs, rooms);
         }
-        (self.is_query_pending, self.queried_at) = (false, Some(ctx.now.time));
+    }
+
+    /// Asks every peer for its entries, of each room and of direct messages to us if they have gaps.
+    fn send_query(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
+        self.is_query_pending = false;
+        self.queried_at = Some(ctx.now.time);
         let rooms = rooms.iter().cloned().map(Target::Room);
         for target in rooms.chain([Target::Peer(ctx.own_id())]) {
             if !logs.has_gaps(&target) {
                 continue;
             }
             let links = ctx.links.iter();
-            let asked =
+            // Anybody may carry direct messages to us.
+            let queried =
                 links.filter(|(_, link)| target.room().is_none() || link.is_recipient_of(&target));
-            let asked: Vec<StreamId> = asked.map(|(stream, _)| *stream).collect();
-            for stream in asked {
-                send_have(ctx, stream, &target, Vec::new(), Some(String::new()), false);
+            let queried: Vec<StreamId> = queried.map(|(stream, _)| *stream).collect();
+            for stream in queried {
+                let digest = Some(unequal_digest());
+                send_have(ctx, stream, &target, Vec::new(), digest, false);
             }
         }
     }
 
+    /// When [`Gaps::end_turn`] has to be called next.
     pub fn deadline(&self) -> Option<Time> {
-        self.request_expires_at()
-            .into_iter()
-            .chain(self.next_query_at())
-            .min()
+        let deadlines = [self.request_expires_at(), self.next_query_at()];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// When nothing more is waited for that was asked for.
     fn request_expires_at(&self) -> Option<Time> {
         self.requested_at.map(|at| at + GAP_REQUEST_TIMEOUT_MS)
     }
 
-    /// When others are to be asked what they hold, at the earliest.
     fn next_query_at(&self) -> Option<Time> {
-        let next = self
-            .queried_at
-            .map_or(Time::default(), |at| at + GAP_QUERY_INTERVAL_MS);
-        self.is_query_pending.then_some(next)
+        let earliest = self.queried_at.map(|at| at + GAP_QUERY_INTERVAL_MS);
+        self.is_query_pending
+            .then_some(earliest.unwrap_or_default())
     }
 }
 
 impl GapOffer {
-    /// The first hole of this log of which the peer holds all.
+    /// The first of our gaps in this log that the offer covers whole.
     fn first_covered_gap<'a>(&self, logs: &'a Logs) -> Option<&'a Gap> {
-        let mut holes = logs.get(&self.key.1)?.gaps.iter();
-        holes.find(|hole| self.low <= hole.from && hole.to <= self.high)
+        let mut gaps = logs.get(&self.key.log)?.gaps.iter();
+        gaps.find(|gap| self.low <= gap.from && gap.to <= self.high)
     }
 }

@@ -1,186 +1,257 @@
-//! What becomes of a batch that comes in.
+//! Incoming batches: classifies each one, verifies its signature, and then stores it, passes it on
+//! and shows it. An unverified batch changes nothing but counters.
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Chat, Notice, Output, Peer, StreamId};
 use crate::node::context::Context;
-use crate::node::replication::carriers::can_receive_over;
+use crate::node::link::LinkLog;
+use crate::node::replication::author_runs::AuthorRun;
+use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
+use crate::node::replication::fetch::FetchMatch;
 use crate::node::replication::logs::{BatchPlacement, Logs};
 use crate::wire::sealed;
 
-/// What became of foreign bytes.
+/// The peer broke the protocol: its link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IngestOutcome {
-    Handled,
-    /// The peer breaks the protocol: its link must end.
-    ProtocolViolation,
+pub struct ProtocolViolation;
+
+/// What to do with an incoming batch.
+enum BatchAction {
+    /// Nobody requested it, or it does not belong on this link.
+    Drop,
+    /// The store fails: request it again later, unless it fills a gap.
+    Postpone { fills_gap: bool },
+    /// Its lines are stored: acknowledge them again.
+    Acknowledge,
+    /// Store it in a gap of its log.
+    FillGap,
+    /// Report that its author signed two different batches.
+    ReportFork,
+    /// Make it the head of its log; the lines of `gap` are missing before it.
+    Append { gap: Option<RangeInclusive<u64>> },
 }
 
 impl Replication {
-    /// A batch came in: verified before anything else is done with it.
+    /// Takes the bytes of a batch that came over a link.
     pub fn handle_batch(
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
-        receipts: &mut DeliveryTracker,
+        delivery: &mut DeliveryTracker,
         stream: StreamId,
         bytes: Vec<u8>,
-    ) -> IngestOutcome {
-        let Some(link) = ctx.links.get(&stream) else {
-            return IngestOutcome::Handled;
-        };
+    ) -> Result<(), ProtocolViolation> {
+        if !ctx.links.contains_key(&stream) {
+            return Ok(());
+        }
         ctx.counters.batches_received += 1;
-        let Ok(batch) = Batch::parse(bytes, &ctx.network) else {
-            return IngestOutcome::ProtocolViolation;
+        let batch = Batch::parse(bytes, &ctx.network).map_err(|_| ProtocolViolation)?;
+        let key = LinkLog::new(stream, &batch.log);
+        if self.take_fork_evidence(ctx, logs, &key, &batch)? {
+            return Ok(());
+        }
+        let is_receivable = can_receive(ctx, logs, delivery, &key);
+        let fetch = match is_receivable {
+            true => self.fetcher.match_fetch(ctx.now.time, &key, &batch),
+            false => None,
         };
-        let by_peer = batch.log.author == link.peer.id;
-        let key = (stream, batch.log.clone());
-        let verifying = if by_peer {
-            Some(link.verifying_key)
-        } else {
-            None
-        };
-        let shared = can_receive_over(ctx, logs, receipts, link, &batch.log);
-        let reader = batch.log.target.recipient();
-        let ours = reader.is_none_or(|reader| reader == ctx.own_id());
-        if self.fork_repair.is_expected(&key, &batch) {
-            let own = batch.log.author.verifying_key();
-            if !own.is_some_and(|key| batch.verify(&key)) {
-                return IngestOutcome::ProtocolViolation;
-            }
-            self.fork_repair.handle_their_batch(ctx, &key, &batch);
-            return IngestOutcome::Handled;
-        }
-        if self.fetcher.take_fork_probe(ctx, &key, &batch) {
-            let author = self.fetcher.author_key(&batch.log.author);
-            if !author.is_some_and(|author| batch.verify(&author)) {
-                return IngestOutcome::ProtocolViolation;
-            }
-            if logs.classify(&batch, None) == BatchPlacement::Fork {
-                self.fetcher.report_fork(ctx, &batch.log, batch.sequence);
-            }
-            return IngestOutcome::Handled;
-        }
-        let fills = shared && self.gaps.is_expected(&key);
-        let mut standing = None;
-        if shared {
-            standing = self.fetcher.match_fetch(ctx.now.time, &key, &batch);
-        }
-        let asked = standing.is_some() || by_peer;
-        if !shared || logs.is_current(ctx, &batch.log) || !(asked || fills) {
-            ctx.counters.unwanted_batches += 1;
-            return IngestOutcome::Handled;
-        }
-        // Of whom only missing lines were asked nothing else is taken, and they of nobody else.
-        let fit = match logs.classify(&batch, standing.map(|standing| standing.from)) {
-            BatchPlacement::FillsGap if !fills => BatchPlacement::Duplicate,
-            BatchPlacement::Next | BatchPlacement::AfterGap { .. } if !asked => {
-                BatchPlacement::Unrequested
-            }
-            fit => fit,
-        };
-        if self.store_retry_at.is_some() {
-            if fit != BatchPlacement::FillsGap {
+        match self.choose_action(ctx, logs, &key, &batch, is_receivable, fetch) {
+            BatchAction::Drop => ctx.counters.unwanted_batches += 1,
+            BatchAction::Postpone { fills_gap: true } => {}
+            BatchAction::Postpone { fills_gap: false } => {
                 self.fetcher.postpone_fetch(ctx, logs, stream, &batch);
             }
-            return IngestOutcome::Handled;
-        }
-        match fit {
-            BatchPlacement::Unrequested => {
-                ctx.counters.unwanted_batches += 1;
-                return IngestOutcome::Handled;
-            }
-            BatchPlacement::Duplicate => {
+            BatchAction::Acknowledge => {
                 ctx.counters.duplicate_batches += 1;
                 self.acks.schedule_ack(key);
-                return IngestOutcome::Handled;
             }
-            BatchPlacement::Next
-            | BatchPlacement::AfterGap { .. }
-            | BatchPlacement::FillsGap
-            | BatchPlacement::Fork => {}
-        }
-        let verifying = verifying.or_else(|| self.fetcher.author_key(&batch.log.author));
-        if !verifying.is_some_and(|key| batch.verify(&key)) {
-            return IngestOutcome::ProtocolViolation;
-        }
-        if fit == BatchPlacement::FillsGap {
-            self.fill_gap(ctx, logs, stream, batch);
-            return IngestOutcome::Handled;
-        }
-        if fit == BatchPlacement::Fork {
-            self.fetcher.report_fork(ctx, &batch.log, batch.sequence);
-            self.fetcher.reject_source(ctx, &key);
-            if batch.log.author == ctx.own_id() {
-                self.fork_repair
-                    .bisect(ctx, logs, &key, (1, batch.last_sequence()));
+            BatchAction::FillGap => {
+                self.verify(ctx, stream, &batch)?;
+                self.fill_gap(ctx, logs, stream, batch);
             }
-            return IngestOutcome::Handled;
+            BatchAction::ReportFork => {
+                self.verify(ctx, stream, &batch)?;
+                self.handle_fork(ctx, logs, &key, &batch);
+            }
+            BatchAction::Append { gap } => {
+                self.verify(ctx, stream, &batch)?;
+                if !logs.admit(ctx, &batch) {
+                    self.reject_source(ctx, &key);
+                    return Ok(());
+                }
+                if let Some(gap) = gap
+                    && is_for_us(ctx, &batch.log.target)
+                {
+                    self.gaps.schedule_query();
+                    notify_gap(ctx, &batch, gap);
+                }
+                self.append(ctx, logs, delivery, stream, batch, fetch);
+            }
         }
-        if !logs.admit(ctx, &batch) {
-            self.fetcher.reject_source(ctx, &key);
-            return IngestOutcome::Handled;
+        Ok(())
+    }
+
+    /// Takes a batch that was requested only to compare it with ours: for the repair of an own
+    /// forked log, or as the proof of another author's fork. `false`: it is no such batch.
+    fn take_fork_evidence(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        key: &LinkLog,
+        batch: &Batch,
+    ) -> Result<bool, ProtocolViolation> {
+        if self.fork_repair.is_expected(key, batch) {
+            self.verify(ctx, key.stream, batch)?;
+            self.fork_repair.handle_their_batch(ctx, key, batch);
+            return Ok(true);
         }
-        if let BatchPlacement::AfterGap { from, to } = fit
-            && ours
-        {
-            self.gaps.schedule_query();
-            notify_gap(ctx, &batch, from, to);
+        if self.fork_detector.take_probe(ctx, key, batch) {
+            self.verify(ctx, key.stream, batch)?;
+            if logs.classify(batch, None) == BatchPlacement::Fork {
+                self.fork_detector.report(ctx, &batch.log, batch.sequence);
+            }
+            return Ok(true);
         }
-        if standing.is_none() && batch.sequence == 1 {
-            let lead = ctx
-                .links
-                .get(&stream)
-                .map_or(0, |link| link.start_offset_ms);
-            self.fetcher.record_run_start(&batch.log, 1, lead);
+        Ok(false)
+    }
+
+    /// Chooses by the batch's numbers and hashes alone; its signature is still to be verified.
+    /// `fetch`: the request that it answers, if any.
+    fn choose_action(
+        &self,
+        ctx: &Context,
+        logs: &Logs,
+        key: &LinkLog,
+        batch: &Batch,
+        is_receivable: bool,
+        fetch: Option<FetchMatch>,
+    ) -> BatchAction {
+        let fills_gap = is_receivable && self.gaps.is_expected(key);
+        // An author may send a log that it begins without a request.
+        let is_requested = fetch.is_some() || is_by_peer(ctx, key);
+        if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
+            return BatchAction::Drop;
         }
-        let own = batch.log.author == ctx.own_id();
-        let backfill = own || self.fetcher.is_backfill(&batch);
+        let placement = logs.classify(batch, fetch.map(|fetch| fetch.from));
+        if !self.can_accept() {
+            let fills_gap = fills_gap && placement == BatchPlacement::FillsGap;
+            return BatchAction::Postpone { fills_gap };
+        }
+        // A link of which only a gap was requested serves nothing else, and no other link serves
+        // the gap.
+        match placement {
+            BatchPlacement::FillsGap if fills_gap => BatchAction::FillGap,
+            BatchPlacement::FillsGap | BatchPlacement::Duplicate => BatchAction::Acknowledge,
+            BatchPlacement::Next if is_requested => BatchAction::Append { gap: None },
+            BatchPlacement::AfterGap(gap) if is_requested => BatchAction::Append { gap: Some(gap) },
+            BatchPlacement::Next | BatchPlacement::AfterGap(_) | BatchPlacement::Unrequested => {
+                BatchAction::Drop
+            }
+            BatchPlacement::Fork => BatchAction::ReportFork,
+        }
+    }
+
+    /// Verifies the signature of a batch; the link's peer has its key ready.
+    fn verify(
+        &mut self,
+        ctx: &Context,
+        stream: StreamId,
+        batch: &Batch,
+    ) -> Result<(), ProtocolViolation> {
+        let link = ctx.links.get(&stream);
+        let is_signed = match link.filter(|link| link.peer.id == batch.log.author) {
+            Some(link) => batch.verify(&link.verifying_key),
+            None => self.author_keys.verify(batch),
+        };
+        is_signed.then_some(()).ok_or(ProtocolViolation)
+    }
+
+    /// A verified batch differs from ours: keeps the batch that arrived first, and rejects this
+    /// source. An own log is repaired.
+    fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
+        self.fork_detector.report(ctx, &batch.log, batch.sequence);
+        self.reject_source(ctx, key);
+        if batch.log.author == ctx.own_id() {
+            let last = batch.last_sequence();
+            self.fork_repair.bisect(ctx, logs, key, 1, last);
+        }
+    }
+
+    /// Stores a verified batch as the head of its log, passes it on, acknowledges it and shows it.
+    fn append(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        delivery: &mut DeliveryTracker,
+        stream: StreamId,
+        batch: Batch,
+        fetch: Option<FetchMatch>,
+    ) {
+        let key = LinkLog::new(stream, &batch.log);
+        let is_by_peer = is_by_peer(ctx, &key);
+        let is_for_us = is_for_us(ctx, &batch.log.target);
+        if fetch.is_none() && batch.sequence == 1 {
+            let link = ctx.links.get(&stream);
+            let run = AuthorRun {
+                first_line: 1,
+                start_offset_ms: link.map_or(0, |link| link.start_offset_ms),
+            };
+            self.fetcher.record_run(&batch.log, run);
+        }
+        // An own batch that others bring was published before this run.
+        let backfill = batch.log.author == ctx.own_id() || self.fetcher.is_backfill(&batch);
         logs.advance(&batch);
-        if !ours {
-            receipts.start_carrying(ctx, &batch.log);
-            // Carried before, and dropped when its reader had it.
-            if reader.is_some_and(|reader| {
-                receipts.acked_up_to(&reader, &batch.log) >= batch.last_sequence()
-            }) {
-                self.request_reader_ack(ctx, &batch.log);
-            }
+        if !is_for_us {
+            self.carry(ctx, delivery, &batch);
         }
-        let during = standing.is_none_or(|standing| standing.is_during_run);
+        let since_start = fetch.is_none_or(|fetch| fetch.is_during_run);
         let local = LocalFields {
             received: ctx.now.wall,
-            late: standing.is_some_and(|standing| standing.is_late),
-            before_start: !during,
+            late: fetch.is_some_and(|fetch| fetch.is_late),
+            before_start: !since_start,
             backfill,
         };
         let batch = store_batch(ctx, batch, local);
-        let strangers = self.progress.send_live(ctx, &batch, Some(stream));
+        let unrequested = self.progress.send_live(ctx, &batch, Some(stream));
         self.acks.schedule_ack(key);
-        if by_peer {
+        if is_by_peer {
             self.fetcher.prefer_author(ctx, stream, &batch.log);
         } else if let Some(author) = ctx.stream_by_peer.get(&batch.log.author) {
-            self.acks.schedule_ack((*author, batch.log.clone()));
+            self.acks.schedule_ack(LinkLog::new(*author, &batch.log));
             self.fetcher
                 .add_author_source(logs, stream, *author, &batch.log);
         }
-        self.offer_to_unrequested(ctx, &strangers, &batch.log);
-        if ours && !backfill {
+        self.offer_to_unrequested(ctx, &unrequested, &batch.log);
+        if is_for_us && !backfill {
             ctx.notify(Notice::Chat(Chat {
                 batch,
                 local,
                 is_own: false,
-                since_start: during,
+                since_start,
             }));
         }
-        IngestOutcome::Handled
     }
 
-    /// Lines that were missing turned up: they are late, and news to whom they are missing, too.
+    /// Notes that the log of this batch is carried. A batch that was carried before, and dropped
+    /// once its recipient had it, only needs the recipient's acknowledgement again.
+    fn carry(&mut self, ctx: &Context, delivery: &mut DeliveryTracker, batch: &Batch) {
+        delivery.start_carrying(ctx, &batch.log);
+        let recipient = batch.log.target.recipient();
+        let acked = recipient.map(|recipient| delivery.acked_up_to(&recipient, &batch.log));
+        if acked.is_some_and(|acked| acked >= batch.last_sequence()) {
+            self.request_recipient_ack(ctx, &batch.log);
+        }
+    }
+
+    /// Stores a verified batch in a gap of its log. Its lines are late, and may be missing at other
+    /// peers, too.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
-            self.fetcher.report_fork(ctx, &batch.log, batch.sequence);
+            self.fork_detector.report(ctx, &batch.log, batch.sequence);
             return self.gaps.exclude_source(ctx, stream);
         };
         self.gaps.record_progress(ctx, closed);
@@ -196,7 +267,7 @@ impl Replication {
         if let Some(room) = batch.log.target.room().filter(|_| closed) {
             for (other, link) in ctx.links_in_room(room) {
                 if other != stream && !link.transient && link.peer.id != author {
-                    self.acks.schedule_offer((other, batch.log.clone()));
+                    self.acks.schedule_offer(LinkLog::new(other, &batch.log));
                 }
             }
         }
@@ -211,6 +282,18 @@ impl Replication {
     }
 }
 
+fn can_receive(ctx: &Context, logs: &Logs, delivery: &DeliveryTracker, key: &LinkLog) -> bool {
+    let link = ctx.links.get(&key.stream);
+    link.is_some_and(|link| can_receive_over(ctx, logs, delivery, link, &key.log))
+}
+
+/// Whether the link's peer is the log's author.
+fn is_by_peer(ctx: &Context, key: &LinkLog) -> bool {
+    let link = ctx.links.get(&key.stream);
+    link.is_some_and(|link| link.peer.id == key.log.author)
+}
+
+/// Stores a batch. Lines sealed for us are opened first, so that the store gets them in the clear.
 fn store_batch(ctx: &mut Context, mut batch: Batch, local: LocalFields) -> Arc<Batch> {
     if let Some(lines) = sealed::open(&ctx.identity, &ctx.network, &batch) {
         batch.set_plaintext(lines);
@@ -223,7 +306,7 @@ fn store_batch(ctx: &mut Context, mut batch: Batch, local: LocalFields) -> Arc<B
     batch
 }
 
-fn notify_gap(ctx: &mut Context, batch: &Batch, from: u64, to: u64) {
+fn notify_gap(ctx: &mut Context, batch: &Batch, gap: RangeInclusive<u64>) {
     let author = Peer {
         id: batch.log.author,
         nick: batch.username.clone(),
@@ -232,8 +315,8 @@ fn notify_gap(ctx: &mut Context, batch: &Batch, from: u64, to: u64) {
         target: batch.log.target.clone(),
         author,
         incarnation: batch.log.incarnation,
-        from,
-        to,
+        from: *gap.start(),
+        to: *gap.end(),
         at: ctx.now.wall,
     });
 }

@@ -1,6 +1,8 @@
-//! What is held of each log, the own clock, and the next number to be given.
+//! The stored range of each log, the own Lamport clock, and the next own number. Decides how a
+//! batch fits into its log, and which logs are kept at the bounds.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
@@ -14,53 +16,67 @@ use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
 
-/// A foreign clock moves ours by at most this much at a time: one liar cannot use up the numbers.
+/// The most by which one batch of another author advances our clock, so that one liar cannot use up
+/// the numbers.
 const CLOCK_STEP_MAX: u64 = 1 << 20;
-/// Most logs of one room, and of all direct messages.
+/// Most logs of one room, and of all direct messages together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
-/// Most logs of one author to one target: a program begins a new one after each unclean end.
+/// Most logs of one author to one target. A program begins a new log after each unclean end.
 const LOGS_PER_AUTHOR_MAX: usize = 64;
 
-/// What a batch is to what we hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a batch fits into the stored range of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchPlacement {
-    /// It goes on where we stand, or begins what we asked for.
+    /// It continues the log at its head, or begins a log as requested.
     Next,
-    /// It goes on after lines that its author no longer has: `from` to `to` are missing.
-    AfterGap { from: u64, to: u64 },
-    /// It begins where lines are missing.
+    /// It continues the log after these lines, which its author no longer has.
+    AfterGap(RangeInclusive<u64>),
+    /// It begins where a gap begins.
     FillsGap,
-    /// We hold these lines.
+    /// Its lines are stored.
     Duplicate,
-    /// Other lines than ours have these numbers.
+    /// Its numbers are those of stored lines that differ.
     Fork,
-    /// Nobody asked for it.
+    /// It begins a log, or leaves lines out, without a request for that.
     Unrequested,
 }
 
+/// What taking back an unsaved batch changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolledBack {
+    /// The log ends before the batch again.
+    Head,
+    /// The batch's lines are a gap again.
+    Gap,
+}
+
+/// The stored logs of all authors, and the state of the own ones.
 #[derive(Default)]
 pub struct Logs {
     ranges: BTreeMap<LogId, LogRange>,
+    /// The own clock: the highest Lamport time seen or given.
     lamport: u64,
+    /// The incarnation of the next own line.
     incarnation: u64,
-    /// What this run said first in each own log.
+    /// The first line of this run in each own log that it published to.
     run_starts: SortedMap<LogId, u64>,
-    /// The last line of each such log in rooms that were left.
+    /// The last line of such logs in rooms that were left.
     left_heads: SortedMap<LogId, u64>,
+    /// What the last run left at its clean end.
     resume: ResumeState,
-    /// Own logs of which others hold something else: from which line on they are said again in another.
+    /// Forked own logs, each with the line from which on it is republished.
     republished_from: SortedMap<LogId, u64>,
-    /// It was said that logs are forgotten.
+    /// The user was told that logs are refused or evicted.
     eviction_reported: bool,
 }
 
 impl Logs {
+    /// No logs yet. Without a clean end of the last run, own lines get a new incarnation.
     pub fn new(ctx: &mut Context, resume: Option<ResumeState>) -> Logs {
         let resume = resume.unwrap_or_default();
-        let incarnation = if resume.incarnation != 0 {
-            resume.incarnation
-        } else {
-            ctx.random_u64()
+        let incarnation = match resume.incarnation {
+            0 => ctx.random_u64(),
+            incarnation => incarnation,
         };
         Logs {
             incarnation,
@@ -69,7 +85,8 @@ impl Logs {
         }
     }
 
-    /// A part of the history was opened. If it is not what the last run left of the own logs there, the numbers begin anew.
+    /// Takes the ranges of a folder that was opened. If they do not end where the last run left the
+    /// own logs, the own lines get a new incarnation.
     pub fn restore_ranges(
         &mut self,
         ctx: &mut Context,
@@ -77,44 +94,54 @@ impl Logs {
         mut ranges: Vec<LogRange>,
     ) {
         for range in &ranges {
-            // The own clock was sound when it was signed.
+            // The own clock kept its bounds when it gave this number.
             if range.log.author == ctx.own_id() {
                 self.observe_clock(range.lamport, MAX_SAFE_INTEGER);
             }
         }
         ranges.sort_by_key(|range| range.lamport);
         for range in ranges {
-            // A clock goes up by one a line: one that is far beyond the lines that were said is a liar's.
+            // A Lamport clock advances by one a line: only a liar's is far beyond its lines.
             self.observe_clock(range.lamport, CLOCK_STEP_MAX.saturating_add(range.high));
             self.ranges.insert(range.log.clone(), range);
         }
         let own = ctx.own_id();
-        let found = self.ranges_in_folder(folder, &own);
-        let found = found
+        let stored = self.ranges_in_folder(folder, &own);
+        let stored = stored
             .iter()
             .filter(|range| self.is_current(ctx, &range.log))
             .map(|range| (&range.log.target, (range.high, range.hash)));
         let left = self.resume.heads.iter();
         let left = left.filter(|(target, _)| FolderName::for_log(target, &own, &own) == *folder);
-        if !found.eq(left.map(|(target, head)| (target, *head))) {
-            // What the store holds is not what was left: nothing was said yet, and no peer is to blame.
-            self.incarnation = ctx.random_u64();
-            self.resume = ResumeState::default();
+        if !stored.eq(left.map(|(target, head)| (target, *head))) {
+            // No peer is to blame, and nothing was published yet: no notice.
+            self.renew_incarnation(ctx);
         }
     }
 
-    /// The own numbers are in doubt: go on in a new incarnation.
+    /// Continues the own lines in a new incarnation, because the own numbers are in doubt.
     pub fn renew_incarnation(&mut self, ctx: &mut Context) {
         self.incarnation = ctx.random_u64();
         self.resume = ResumeState::default();
     }
 
-    /// What is said next is said in this incarnation; gives the one before.
+    /// Renews the incarnation because a peer stores other lines under own numbers, and says so.
+    pub fn renew_after_conflict(&mut self, ctx: &mut Context) {
+        self.renew_incarnation(ctx);
+        let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
+        ctx.notify(Notice::Error {
+            code: ErrorCode::Incarnation,
+            content,
+        });
+    }
+
+    /// Sets the incarnation of the next own lines; returns the one before.
     pub fn replace_incarnation(&mut self, incarnation: u64) -> u64 {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// From this line on an own log is said again in another: it does not count as said in this run, and is given to nobody.
+    /// Marks an own log as republished from a line on: these lines are sent to nobody and do not
+    /// count as lines of this run.
     pub fn mark_republished(&mut self, log: &LogId, from: u64) {
         self.republished_from.insert(log.clone(), from);
         if self.run_starts.get(log).is_some_and(|start| from <= *start) {
@@ -122,29 +149,30 @@ impl Logs {
         }
     }
 
-    /// The own logs that were given up, each from a line on.
+    /// The forked own logs, each with the line from which on it is republished.
     pub fn republished_logs(&self) -> &SortedMap<LogId, u64> {
         &self.republished_from
     }
 
-    /// The last line that others are given of this log.
+    /// The last line of this log that other peers may get.
     pub fn last_served(&self, range: &LogRange) -> u64 {
         let from = self.republished_from.get(&range.log);
         from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
-    /// Own lines of an earlier run, up to `sequence`, count as said in this one.
+    /// Counts own lines that another program of this directory stored as lines of this run, from
+    /// `sequence` on unless this run began earlier.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.run_starts.get_or_insert_with(log, || sequence);
         }
     }
 
-    /// What to leave at a clean end.
+    /// What the next run needs to continue the own logs after a clean end.
     pub fn resume_state(&self, ctx: &Context) -> ResumeState {
         let mut heads = self.resume.heads.clone();
         for (log, range) in &self.ranges {
-            if log.author == ctx.own_id() && log.incarnation == self.incarnation {
+            if self.is_current(ctx, log) {
                 heads.insert(log.target.clone(), (range.high, range.hash));
             }
         }
@@ -154,7 +182,7 @@ impl Logs {
         }
     }
 
-    /// The log in which we speak to this target.
+    /// The own log to this target, in the present incarnation.
     pub fn own_log(&self, ctx: &Context, target: &Target) -> LogId {
         LogId {
             target: target.clone(),
@@ -163,16 +191,22 @@ impl Logs {
         }
     }
 
-    /// One of our own, and the one we go on with.
+    /// Whether this is an own log in the present incarnation.
     pub fn is_current(&self, ctx: &Context, log: &LogId) -> bool {
         log.author == ctx.own_id() && log.incarnation == self.incarnation
     }
 
+    /// The stored range of a log.
     pub fn get(&self, log: &LogId) -> Option<&LogRange> {
         self.ranges.get(log)
     }
 
-    /// What is held of all that was said to this target and to those behind it, in order. Rooms come first.
+    /// The last stored line of a log; 0: none.
+    pub fn high(&self, log: &LogId) -> u64 {
+        self.get(log).map_or(0, |range| range.high)
+    }
+
+    /// The ranges of this target and of those that sort behind it. Rooms sort before peers.
     fn ranges_from(&self, target: Target) -> impl Iterator<Item = &LogRange> {
         let first = LogId {
             target,
@@ -182,47 +216,45 @@ impl Logs {
         self.ranges.range(first..).map(|(_, range)| range)
     }
 
-    /// What is held of all that was said to this target, in order.
+    /// The ranges of one target, sorted by log.
     pub fn ranges_to(&self, target: Target) -> impl Iterator<Item = &LogRange> {
         let all = self.ranges_from(target.clone());
         all.take_while(move |range| range.log.target == target)
     }
 
-    /// The logs of a room, in order.
+    /// The ranges of a room, sorted by log.
     pub fn ranges_of_room(&self, room: &Room) -> impl Iterator<Item = &LogRange> + use<'_> {
         self.ranges_to(Target::Room(room.clone()))
     }
 
-    /// What is held of all direct messages, in order of their readers.
+    /// The ranges of all direct logs, sorted by recipient.
     pub fn direct_ranges(&self) -> impl Iterator<Item = &LogRange> {
         self.ranges_from(Target::Peer(PeerId([0; 32])))
     }
 
-    /// What is held in a folder of the history of `own`, in order.
+    /// The ranges in a folder of the store of peer `own`, sorted by log.
     pub fn ranges_in_folder(&self, folder: &FolderName, own: &PeerId) -> Vec<LogRange> {
-        let here = |log: &LogId| FolderName::for_log(&log.target, &log.author, own) == *folder;
-        let ranges = self.ranges.values().filter(|range| here(&range.log));
+        let is_in = |log: &LogId| FolderName::for_log(&log.target, &log.author, own) == *folder;
+        let ranges = self.ranges.values().filter(|range| is_in(&range.log));
         ranges.cloned().collect()
     }
 
-    /// Lines that were said to this target are missing, and may still turn up.
+    /// Whether lines to this target are missing that may still be fetched.
     pub fn has_gaps(&self, target: &Target) -> bool {
         self.ranges_to(target.clone())
             .any(|range| !range.gaps.is_empty())
     }
 
-    /// The room was left; the own head is kept, so that its numbers go on when it is joined again.
+    /// Forgets the logs of a room that was left, but for the own head: when the room is joined
+    /// again, the own log continues.
     pub fn forget_room(&mut self, ctx: &Context, room: &Room) {
         let target = Target::Room(room.clone());
         if let Some(range) = self.ranges.get(&self.own_log(ctx, &target)) {
             let head = (range.high, range.hash);
             self.resume.heads.insert(target, head);
         }
-        for log in self
-            .run_starts
-            .keys()
-            .filter(|log| log.target.room() == Some(room))
-        {
+        let own_logs = self.run_starts.keys();
+        for log in own_logs.filter(|log| log.target.room() == Some(room)) {
             if let Some(range) = self.ranges.get(log) {
                 self.left_heads.insert(log.clone(), range.high);
             }
@@ -230,23 +262,24 @@ impl Logs {
         self.ranges.retain(|log, _| log.target.room() != Some(room));
     }
 
-    /// The last line of an own log, also of a room that was left.
+    /// The last line of an own log, also in a room that was left.
     pub fn head(&self, log: &LogId) -> Option<u64> {
-        let held = self.ranges.get(log).map(|range| range.high);
-        held.or_else(|| self.left_heads.get(log).copied())
+        let stored = self.ranges.get(log).map(|range| range.high);
+        stored.or_else(|| self.left_heads.get(log).copied())
     }
 
-    /// The first line of this run, if it said any.
+    /// The first line that this run published in an own log.
     pub fn run_start(&self, log: &LogId) -> Option<u64> {
         self.run_starts.get(log).copied()
     }
 
-    /// The own logs that this run spoke in, with their first line of it.
+    /// The own logs that this run published to, each with its first line of this run.
     pub fn run_logs(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.run_starts.iter().map(|(log, start)| (log, *start))
     }
 
-    /// The next batch of the own log of this target. `None`: it is a reader whose id is no key.
+    /// Signs these lines as the next batch of the own log to this target; seals them for a peer.
+    /// `None`: the peer's id is no key that they could be sealed for.
     pub fn append(
         &mut self,
         ctx: &mut Context,
@@ -264,7 +297,7 @@ impl Logs {
                 Some(sealed::seal(seed, &ctx.network, &log, sequence, lines)?)
             }
         };
-        let draft = UnsignedBatch {
+        let unsigned = UnsignedBatch {
             log: log.clone(),
             username: ctx.nick.clone(),
             sequence,
@@ -275,18 +308,19 @@ impl Logs {
             lines,
             sealed: sealed.as_deref(),
         };
-        let batch = Arc::new(Batch::sign(&ctx.identity, &ctx.network, draft));
+        let batch = Arc::new(Batch::sign(&ctx.identity, &ctx.network, unsigned));
         self.run_starts.get_or_insert_with(log, || sequence);
         self.advance(&batch);
         Some(batch)
     }
 
-    /// See [`Range::fill`].
+    /// See [`LogRange::fill_gap`].
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         self.ranges.get_mut(&batch.log)?.fill_gap(batch)
     }
 
-    /// Takes a batch that fits in as the new head.
+    /// Makes a batch the head of its log. It must be placed [`BatchPlacement::Next`] or
+    /// [`BatchPlacement::AfterGap`].
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
         self.observe_clock(lamport, CLOCK_STEP_MAX);
@@ -307,7 +341,8 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Somebody's clock stands there: ours follows, by a step of at most `step`, and never so far that no number is left to be given.
+    /// Advances our clock to an observed one, by at most `step`. Leaves a margin below the highest
+    /// number, so that a number for the next own line always remains.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self
@@ -316,86 +351,57 @@ impl Logs {
             .min(MAX_SAFE_INTEGER - CLOCK_STEP_MAX);
     }
 
-    /// `wanted`: from where we asked for this log, if we did.
-    pub fn classify(&self, batch: &Batch, wanted: Option<u64>) -> BatchPlacement {
+    /// How a batch fits into its log. `requested`: the first line that was requested of the link
+    /// over which it came.
+    pub fn classify(&self, batch: &Batch, requested: Option<u64>) -> BatchPlacement {
+        let answers_request = requested.is_some_and(|from| batch.contains_line(from));
         let Some(range) = self.ranges.get(&batch.log) else {
-            return match batch.sequence == 1 || covers_requested_line(batch, wanted) {
+            return match batch.sequence == 1 || answers_request {
                 true => BatchPlacement::Next,
                 false => BatchPlacement::Unrequested,
             };
         };
-        if batch.sequence == range.high + 1 {
-            return if batch.previous == Some(range.hash) {
-                BatchPlacement::Next
-            } else {
-                BatchPlacement::Fork
+        let next = range.high + 1;
+        if batch.sequence == next {
+            return match batch.previous == Some(range.hash) {
+                true => BatchPlacement::Next,
+                false => BatchPlacement::Fork,
             };
         }
-        if batch.sequence > range.high + 1 {
-            // One that was on its way when we asked again is no gap: what we asked for follows it.
-            return match covers_requested_line(batch, wanted) {
-                true => BatchPlacement::AfterGap {
-                    from: range.high + 1,
-                    to: batch.sequence - 1,
-                },
+        if batch.sequence > next {
+            // A batch that was on its way when we requested the log again leaves no gap: the
+            // requested lines follow.
+            return match answers_request {
+                true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
                 false => BatchPlacement::Unrequested,
             };
         }
         if range.has_gap_at(batch) {
             return BatchPlacement::FillsGap;
         }
-        let forked = batch.last_sequence() > range.high
-            || (batch.last_sequence() == range.high && batch.hash != range.hash);
-        if forked {
-            BatchPlacement::Fork
-        } else {
-            BatchPlacement::Duplicate
+        let differs_at_head = batch.last_sequence() == range.high && batch.hash != range.hash;
+        match batch.last_sequence() > range.high || differs_at_head {
+            true => BatchPlacement::Fork,
+            false => BatchPlacement::Duplicate,
         }
     }
 
-    /// Makes a place for a log that begins with this batch, where there is none. One author's oldest logs go first, then those of whoever has most, and
-    /// who is linked is heard rather than who is not: no liar makes us deaf to others. `false`: there is no place.
+    /// Makes place for a log that begins with this batch, by forgetting another at a bound; `false`:
+    /// there is no place.
     pub fn admit(&mut self, ctx: &mut Context, batch: &Batch) -> bool {
-        let (log, own) = (&batch.log, ctx.own_id());
-        if log.author == own || self.ranges.contains_key(log) {
+        let log = &batch.log;
+        if log.author == ctx.own_id() || self.ranges.contains_key(log) {
             return true;
         }
-        let of_author = |incarnation| LogId {
-            incarnation,
-            ..log.clone()
-        };
-        let same = self.ranges.range(of_author(0)..=of_author(u64::MAX));
-        let goes = if same.clone().count() >= LOGS_PER_AUTHOR_MAX {
-            let oldest = same.map(|(_, range)| range).min_by_key(|r| r.lamport);
-            oldest.filter(|oldest| oldest.lamport < batch.lamport)
-        } else {
-            let all: Vec<&LogRange> = match log.target.room() {
-                Some(room) => self.ranges_of_room(room).collect(),
-                None => self.direct_ranges().collect(),
-            };
-            if all.len() < LOGS_PER_ROOM_MAX {
-                return true;
-            }
-            let mut counts: SortedMap<PeerId, usize> = SortedMap::new();
-            for range in &all {
-                *counts.get_or_default(range.log.author) += 1;
-            }
-            let count = |author: &PeerId| counts.get(author).copied().unwrap_or(0);
-            let linked = |author: &PeerId| ctx.stream_by_peer.contains_key(author);
-            let others = all.into_iter().filter(|range| range.log.author != own);
-            let most = others.max_by_key(|range| {
-                let author = &range.log.author;
-                (count(author), !linked(author), Reverse(range.lamport))
-            });
-            most.filter(|range| {
-                let author = &range.log.author;
-                count(author) > count(&log.author) + 1 || linked(&log.author) && !linked(author)
-            })
-        };
-        let goes = goes.map(|range| range.log.clone());
+        let has_place = self.logs_of_author(log).count() < LOGS_PER_AUTHOR_MAX
+            && self.logs_beside(log).count() < LOGS_PER_ROOM_MAX;
+        if has_place {
+            return true;
+        }
+        let evicted = self.eviction_candidate(ctx, batch);
         ctx.counters.logs_over_bound += 1;
         if !std::mem::replace(&mut self.eviction_reported, true) {
-            let author = ctx.display_peer(&goes.as_ref().unwrap_or(log).author);
+            let author = ctx.display_peer(&evicted.as_ref().unwrap_or(log).author);
             let content = format!(
                 "too many logs in {}: some, as of {author}, are not taken or passed on any more",
                 log.target
@@ -403,30 +409,76 @@ impl Logs {
             let code = ErrorCode::TooManyLogs;
             ctx.notify(Notice::Error { code, content });
         }
-        let Some(goes) = goes else {
-            return false;
-        };
-        self.ranges.remove(&goes);
-        true
+        if let Some(evicted) = &evicted {
+            self.ranges.remove(evicted);
+        }
+        evicted.is_some()
     }
 
-    /// A batch could not be stored: it is as if it had never been, for it was neither sent nor acknowledged. False: it filled a hole.
-    pub fn roll_back(&mut self, batch: &Batch) -> bool {
+    /// The log to forget in favour of the one that begins with this batch; `None`: that one has the
+    /// least claim. Of one author's logs the oldest goes. Of all authors the one with most logs
+    /// loses its oldest, and one without a link before a linked one, so that a liar with many keys
+    /// cannot displace the linked peers.
+    fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
+        let log = &batch.log;
+        if self.logs_of_author(log).count() >= LOGS_PER_AUTHOR_MAX {
+            let oldest = self.logs_of_author(log).min_by_key(|range| range.lamport)?;
+            return (oldest.lamport < batch.lamport).then(|| oldest.log.clone());
+        }
+        let mut counts: SortedMap<PeerId, usize> = SortedMap::new();
+        for range in self.logs_beside(log) {
+            *counts.get_or_default(range.log.author) += 1;
+        }
+        let count = |author: &PeerId| counts.get(author).copied().unwrap_or(0);
+        let is_linked = |author: &PeerId| ctx.stream_by_peer.contains_key(author);
+        let others = self.logs_beside(log);
+        let others = others.filter(|range| range.log.author != ctx.own_id());
+        let candidate = others.max_by_key(|range| {
+            let author = &range.log.author;
+            (count(author), !is_linked(author), Reverse(range.lamport))
+        })?;
+        let author = &candidate.log.author;
+        let yields =
+            count(author) > count(&log.author) + 1 || is_linked(&log.author) && !is_linked(author);
+        yields.then(|| candidate.log.clone())
+    }
+
+    /// The logs of this log's author to its target.
+    fn logs_of_author(&self, log: &LogId) -> impl Iterator<Item = &LogRange> {
+        let of_author = |incarnation| LogId {
+            incarnation,
+            ..log.clone()
+        };
+        let logs = self.ranges.range(of_author(0)..=of_author(u64::MAX));
+        logs.map(|(_, range)| range)
+    }
+
+    /// The logs that share a bound with this one: those of its room, or all direct logs.
+    fn logs_beside(&self, log: &LogId) -> Box<dyn Iterator<Item = &LogRange> + '_> {
+        match log.target.room() {
+            Some(room) => Box::new(self.ranges_of_room(room)),
+            None => Box::new(self.direct_ranges()),
+        }
+    }
+
+    /// Takes back a batch that could not be stored. Nothing refers to it yet: it was neither sent
+    /// nor acknowledged.
+    pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
         let Some(range) = self.ranges.get_mut(&batch.log) else {
-            return true;
+            return RolledBack::Head;
         };
         if range.high != batch.last_sequence() {
             range.reopen_gap(batch);
-            return false;
+            return RolledBack::Gap;
         }
         match batch.previous {
             Some(previous) if batch.sequence > range.low => {
                 (range.high, range.hash) = (batch.sequence - 1, previous)
             }
-            _ => match range.gaps.pop_if(|hole| hole.to + 1 == batch.sequence) {
-                Some(hole) => {
+            _ => match range.gaps.pop_if(|gap| gap.to + 1 == batch.sequence) {
+                Some(gap) => {
                     (range.low, range.high, range.hash) =
-                        (hole.stored_from, hole.from - 1, hole.previous_hash)
+                        (gap.stored_from, gap.from - 1, gap.previous_hash)
                 }
                 None => {
                     self.ranges.remove(&batch.log);
@@ -436,31 +488,24 @@ impl Logs {
         if self.run_starts.get(&batch.log) == Some(&batch.sequence) {
             self.run_starts.remove(&batch.log);
         }
-        true
+        RolledBack::Head
     }
 
-    /// The store gave up what is below `low`.
+    /// The store evicted the lines below `low`.
     pub fn raise_low(&mut self, log: &LogId, low: u64) {
         if let Some(range) = self.ranges.get_mut(log) {
             range.evict_below(low.min(range.high));
         }
     }
 
-    /// It is carried no more.
+    /// Forgets a log that is carried no longer.
     pub fn remove(&mut self, log: &LogId) {
-        self.ranges.retain(|other, _| other != log);
+        self.ranges.remove(log);
     }
 
-    /// The hash of the head, if the head has this number.
+    /// The hash of the batch that ends at this line, if the line is the head.
     pub fn head_hash_at(&self, log: &LogId, sequence: u64) -> Option<Hash> {
-        self.ranges
-            .get(log)
-            .filter(|range| range.high == sequence)
-            .map(|range| range.hash)
+        let range = self.ranges.get(log)?;
+        (range.high == sequence).then_some(range.hash)
     }
-}
-
-/// It holds the line from which on we asked for this log.
-fn covers_requested_line(batch: &Batch, wanted: Option<u64>) -> bool {
-    wanted.is_some_and(|from| batch.sequence <= from && from <= batch.last_sequence())
 }

@@ -1,12 +1,23 @@
-//! How lines travel: what a peer holds, what it lacks, and who sends what to whom.
+//! Replication: how lines travel between linked peers.
+//!
+//! `engine` holds the state of every link and log. `have` and `want` are its messages, `logs` is
+//! what this peer stores; the other files each own one table or one decision.
 pub mod acks;
+pub mod author_keys;
+pub mod author_runs;
 pub mod carriers;
 pub mod delivery;
 pub mod engine;
 pub mod fetch;
+pub mod fork_detector;
 pub mod fork_repair;
 pub mod gaps;
+pub mod have;
 pub mod ingest;
+pub mod ingest_have;
 pub mod logs;
 pub mod news;
+pub mod offers;
 pub mod progress;
+pub mod receipt_record;
+pub mod want;

@@ -1,213 +1,245 @@
-//! How far each log has been sent over each link.
+//! How far each log was sent over each link: the sending half of replication.
+//!
+//! As raft's `Progress` (raft-rs), one record per link and log keeps the next line to send and a
+//! bounded window of unacknowledged batches. A link at the head of a log gets new batches at once;
+//! a link that lags is served from the store whenever its socket is writable, so nothing queues.
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::error_code::ErrorCode;
-use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, Position, StreamId};
+use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, Position, StreamId};
 use crate::base::identity::Hash;
-use crate::base::name::Target;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::link::Link;
-use crate::node::replication::carriers::recipients;
+use crate::node::link::{Link, LinkLog};
+use crate::node::replication::carriers::destinations;
 use crate::node::replication::delivery::DeliveryTracker;
+use crate::node::replication::have::{correct_offer, parse_shared_target};
 use crate::node::replication::logs::Logs;
-use crate::wire::message::{
-    Have, HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry, format_incarnation, parse_log_id,
-};
+use crate::node::replication::want::WantRange;
+use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log_id};
 
-/// Batches that may be under way on one link of one log without a receipt.
+/// Most batches of one log in flight over one link; a full window waits for an acknowledgement.
 const UNACKED_BATCHES_MAX: usize = 1024;
-/// Most cursors over all links.
+/// Most records over all links.
 const PROGRESS_MAX: usize = 65_536;
-/// What is read from the store at a time for a link that lags, in bytes.
+/// How much one read of the store brings for a lagging link, in bytes.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// Milliseconds after which a peer that was offered a log of ours, and lives, is not about to ask for it any more.
+/// How long an offered own log delays later logs, in milliseconds. A live peer that has not
+/// requested it by then does not lack any of it.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
-/// How far a log has been sent over one link.
+/// How far a log was sent over one link.
 #[derive(Default)]
 struct Progress {
-    /// The line asked for first.
+    /// The first line that the peer requested.
     requested_from: u64,
-    /// The line to be sent next.
+    /// The line to send next.
     next: u64,
+    /// Where the store holds `next`, as far as it is known.
     position: Option<Position>,
-    /// From which line on the store is reading; what it read for an earlier wish is no answer.
+    /// The first line of the read under way. A reply to an earlier request differs and is dropped.
     loading_from: Option<u64>,
-    /// What has been sent and not been receipted: each batch's last line and hash.
-    unacked: VecDeque<(u64, Hash)>,
+    /// Batches sent and not acknowledged yet, in order.
+    unacked: VecDeque<BatchEnd>,
 }
 
-/// Lines that are missing elsewhere, from the cursor up to `to`.
+/// The last line of a batch, and the batch's hash: what an acknowledgement names.
+#[derive(Clone, Copy)]
+struct BatchEnd {
+    last: u64,
+    hash: Hash,
+}
+
+/// Sends one gap of a log: the lines from `progress.next` to `to`.
 struct GapSend {
     log: LogId,
     to: u64,
     progress: Progress,
 }
 
+/// What an acknowledgement of an own log revealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// The peer stores our lines, as far as we can tell yet.
+    Consistent,
+    /// The peer stores other lines under our numbers.
+    Conflict,
+}
+
+/// How far every log was sent over every link.
 #[derive(Default)]
 pub struct SendProgress {
-    table: SortedMap<(StreamId, LogId), Progress>,
-    /// Logs of which something is still to be sent. Without a cursor: an own one that was offered then, of which the peer has yet to say what it lacks.
-    /// Of one author's logs to one target each link gets the one that ends first, whole, before the next: a reader is shown them in this order.
-    lagging: SortedMap<(StreamId, LogId), Option<Time>>,
-    /// Missing lines that were asked for, of one log at a time over each link.
+    /// One record for each log that a peer requested, or that we began while it was linked.
+    table: SortedMap<LinkLog, Progress>,
+    /// Logs with lines still to send. A log without a record in `table` is an own one that was
+    /// offered at this time and has not been requested yet.
+    ///
+    /// Of one author's logs to one target, each link gets the log that ends first whole before the
+    /// next one: the transcript shows lines in the order of arrival.
+    lagging: SortedMap<LinkLog, Option<Time>>,
+    /// The gap requested over each link, one at a time.
     gap_sends: SortedMap<StreamId, GapSend>,
-    /// What a peer says to hold of an own log below our head: to be compared with what the store has there.
-    claims: SortedMap<(StreamId, LogId), (u64, Hash)>,
+    /// Acknowledgements of an own log below our head, to be verified when the store has read the
+    /// batch behind it.
+    claims: SortedMap<LinkLog, BatchEnd>,
 }
 
 impl SendProgress {
-    pub fn retain(&mut self, which: &dyn Fn(&(StreamId, LogId)) -> bool) {
-        self.table.retain(|key, _| which(key));
-        self.lagging.retain(|key, _| which(key));
+    /// Forgets the records for which `keeps` is false.
+    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
+        self.table.retain(|key, _| keeps(key.stream, &key.log));
+        self.lagging.retain(|key, _| keeps(key.stream, &key.log));
         self.gap_sends
-            .retain(|stream, fill| which(&(*stream, fill.log.clone())));
-        self.claims.retain(|key, _| which(key));
+            .retain(|stream, gap| keeps(*stream, &gap.log));
+        self.claims.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// A log is offered to a peer for whom it is. One of ours: what is said in a later one waits until the peer has asked for what it lacks of this one.
+    /// Notes that a log was offered to its recipient. Later own logs to the same target wait until
+    /// the peer has requested what it lacks of this one.
     pub fn mark_offered(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         if log.author == ctx.own_id() && self.lagging.len() < PROGRESS_MAX {
             let now = Some(ctx.now.time);
-            self.lagging.insert((stream, log.clone()), now);
+            self.lagging.insert(LinkLog::new(stream, log), now);
         }
     }
 
-    /// A log grew by this batch: it goes to all that stand at the head; the others find it in the store.
-    /// One of our own that begins goes to every member, unasked. `from`: the link over which it came.
-    /// Gives those that are to have it and have not asked for this log.
+    /// Sends a new batch over every link that stands at its log's head; the others read it from the
+    /// store later. An own log's first batch goes to every member without a request. `source`: the
+    /// link over which the batch came.
+    ///
+    /// Returns the destinations that have not requested this log.
     pub fn send_live(
         &mut self,
         ctx: &mut Context,
         batch: &Batch,
-        from: Option<StreamId>,
+        source: Option<StreamId>,
     ) -> Vec<StreamId> {
-        let begins = from.is_none() && batch.sequence == 1;
-        let mut streams = recipients(ctx, &batch.log);
-        streams.retain(|stream| Some(*stream) != from);
-        if let Some(from) = from {
-            self.advance_acked(from, &batch.log, batch.last_sequence());
+        let begins_own_log = source.is_none() && batch.sequence == 1;
+        let mut streams = destinations(ctx, &batch.log);
+        streams.retain(|stream| Some(*stream) != source);
+        if let Some(source) = source {
+            self.advance_acked(&LinkLog::new(source, &batch.log), batch.last_sequence());
         }
-        let mut strangers = Vec::new();
+        let mut unrequested = Vec::new();
         for stream in streams {
-            let key = (stream, batch.log.clone());
-            let shares = |link: &Link| link.is_recipient_of(&batch.log.target);
-            if begins && ctx.links.get(&stream).is_some_and(shares) {
+            let key = LinkLog::new(stream, &batch.log);
+            let is_recipient = |link: &Link| link.is_recipient_of(&batch.log.target);
+            if begins_own_log && ctx.links.get(&stream).is_some_and(is_recipient) {
                 self.table.get_or_insert_with(key.clone(), || Progress {
                     next: 1,
                     ..Progress::default()
                 });
             }
-            // Without a cursor the peer has not said yet where to begin: it will, and finds this line in the store.
-            let Some(cursor) = self.table.get_mut(&key) else {
-                strangers.push(stream);
+            // The peer will say from which line on it lacks this log, and get this batch then.
+            let Some(progress) = self.table.get_mut(&key) else {
+                unrequested.push(stream);
                 continue;
             };
-            let clogged = ctx.links.get(&stream).is_none_or(|link| link.is_blocked);
-            if cursor.next == batch.sequence
-                && cursor.loading_from.is_none()
-                && !clogged
-                && cursor.unacked.len() < UNACKED_BATCHES_MAX
+            if progress.next == batch.sequence
+                && progress.can_send()
+                && is_writable(ctx, stream)
                 && !has_lagging_sibling(&self.lagging, &key)
             {
-                send_and_track(ctx, stream, cursor, batch);
+                send_and_track(ctx, stream, progress, batch);
             } else {
                 self.lagging.insert(key, None);
             }
         }
-        strangers
+        unrequested
     }
 
-    /// A peer says how far it holds somebody else's log, which it gets from us.
-    pub fn advance_acked(&mut self, stream: StreamId, log: &LogId, high: u64) {
-        if let Some(cursor) = self.table.get_mut(&(stream, log.clone())) {
-            while cursor
-                .unacked
-                .front()
-                .is_some_and(|(last, _)| *last <= high)
-            {
-                cursor.unacked.pop_front();
+    /// Takes an acknowledgement of another author's log, which the peer gets from us.
+    pub fn advance_acked(&mut self, key: &LinkLog, high: u64) {
+        if let Some(progress) = self.table.get_mut(key) {
+            while progress.unacked.front().is_some_and(|end| end.last <= high) {
+                progress.unacked.pop_front();
             }
-            cursor.next = cursor.next.max(high + 1);
+            progress.next = progress.next.max(high + 1);
         }
     }
 
-    /// A peer says how far it holds one of our logs: a receipt, if what it holds is ours. `true`: it is not.
-    #[allow(clippy::too_many_arguments)]
+    /// Takes an acknowledgement of an own log. It counts if its hash is that of our batch; if we
+    /// cannot tell yet, it is verified when the store has read that batch.
     pub fn handle_ack(
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
-        receipts: &mut DeliveryTracker,
-        stream: StreamId,
-        log: &LogId,
+        delivery: &mut DeliveryTracker,
+        key: &LinkLog,
         entry: &HaveEntry,
-    ) -> bool {
-        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
-            return false;
+    ) -> AckOutcome {
+        let log = &key.log;
+        let Some(peer) = ctx.links.get(&key.stream).map(|link| link.peer.id) else {
+            return AckOutcome::Consistent;
         };
-        let current = logs.is_current(ctx, log);
-        let head = logs.get(log).map_or(0, |range| range.high);
-        let mut ours = logs.head_hash_at(log, entry.high);
-        let mut sent = false;
-        if let Some(cursor) = self.table.get_mut(&(stream, log.clone())) {
-            sent = (cursor.requested_from..cursor.next).contains(&entry.high);
-            while let Some((last, hash)) = cursor.unacked.front().copied()
-                && last <= entry.high
+        let mut our_hash = logs.head_hash_at(log, entry.high);
+        let mut was_sent = false;
+        if let Some(progress) = self.table.get_mut(key) {
+            was_sent = (progress.requested_from..progress.next).contains(&entry.high);
+            while let Some(end) = progress.unacked.front().copied()
+                && end.last <= entry.high
             {
-                cursor.unacked.pop_front();
-                if last == entry.high {
-                    ours = Some(hash);
+                progress.unacked.pop_front();
+                if end.last == entry.high {
+                    our_hash = Some(end.hash);
                 }
             }
         }
-        match ours {
-            Some(hash) if hash == entry.hash => receipts.confirm(ctx, logs, peer, log, entry.high),
-            Some(_) => return true,
-            // What was sent is known until it is receipted: within it, no batch of ours ends there.
-            None if sent && entry.high > receipts.acked_up_to(&peer, log) => return true,
-            // Above our head: this directory is an old copy, or has a twin. What was said there tells whether ours is something else.
-            None if entry.high > head && current => renew_after_conflict(ctx, logs),
-            None if entry.high < head => {
-                let claim = (entry.high, entry.hash);
-                self.claims.insert((stream, log.clone()), claim);
+        match our_hash {
+            Some(hash) if hash == entry.hash => {
+                delivery.confirm(ctx, logs, peer, log, entry.high);
+            }
+            Some(_) => return AckOutcome::Conflict,
+            // Every batch in flight is known, and none of them ends at this line.
+            None if was_sent && entry.high > delivery.acked_up_to(&peer, log) => {
+                return AckOutcome::Conflict;
+            }
+            // The peer has more of our log than we do: this directory is an old copy, or has a
+            // clone. A bisection follows when the peer's lines are compared with ours.
+            None if entry.high > logs.high(log) && logs.is_current(ctx, log) => {
+                logs.renew_after_conflict(ctx);
+            }
+            None if entry.high < logs.high(log) => {
+                let claim = BatchEnd {
+                    last: entry.high,
+                    hash: entry.hash,
+                };
+                self.claims.insert(key.clone(), claim);
             }
             None => {}
         }
-        false
+        AckOutcome::Consistent
     }
 
-    /// The peer asked for this log.
-    pub fn is_requested(&self, key: &(StreamId, LogId)) -> bool {
+    /// Whether the peer requested this log, or gets it from its beginning.
+    pub fn is_requested(&self, key: &LinkLog) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The first line of an own log that some linked peer for whom it is may still lack; `None`: nobody lacks any.
-    /// What a peer did not ask for it does not lack.
+    /// The first line of an own log that a linked recipient may still lack; `None`: no recipient is
+    /// linked, or the log is not ours. Lines below its first request a peer does not lack.
     pub fn first_unacked(
         &self,
         ctx: &Context,
-        receipts: &DeliveryTracker,
+        delivery: &DeliveryTracker,
         log: &LogId,
     ) -> Option<u64> {
         if log.author != ctx.own_id() {
             return None;
         }
         let links = ctx.links.iter();
-        let members = links.filter(|(_, link)| link.is_recipient_of(&log.target));
-        let lacked = members.map(|(stream, link)| {
-            let cursor = self.table.get(&(*stream, log.clone()));
-            let held = receipts.acked_up_to(&link.peer.id, log) + 1;
-            held.max(cursor.map_or(0, |cursor| cursor.requested_from))
+        let recipients = links.filter(|(_, link)| link.is_recipient_of(&log.target));
+        let first_lacked = recipients.map(|(stream, link)| {
+            let progress = self.table.get(&LinkLog::new(*stream, log));
+            let next = delivery.acked_up_to(&link.peer.id, log) + 1;
+            next.max(progress.map_or(0, |progress| progress.requested_from))
         });
-        lacked.min()
+        first_lacked.min()
     }
 
-    /// The peer asks for a log, from a line on; what comes later follows by itself. From 0: it asks no more.
+    /// Takes a `want`: requests for logs of one target.
     pub fn handle_want(
         &mut self,
         ctx: &mut Context,
@@ -223,115 +255,132 @@ impl SendProgress {
             let Some(log) = parse_log_id(&target, want.sender, &want.incarnation) else {
                 continue;
             };
-            if target.recipient().is_some() && !recipients(ctx, &log).contains(&stream) {
+            if target.recipient().is_some() && !destinations(ctx, &log).contains(&stream) {
                 continue;
             }
-            let key = (stream, log);
-            let Some(range) = logs.get(&key.1).filter(|_| want.from > 0) else {
-                self.table.remove(&key);
-                self.lagging.remove(&key);
-                continue;
-            };
-            if want.to > 0 {
-                let lines = want.from..=want.to;
-                let held = range.low..=logs.last_served(range);
-                if lines.is_empty() || !held.contains(&want.from) || !held.contains(&want.to) {
-                    correct_offer(ctx, logs, stream, range, range.low);
-                } else {
-                    let fill = GapSend {
-                        log: key.1,
-                        to: want.to,
-                        progress: Progress {
-                            next: want.from,
-                            ..Progress::default()
-                        },
-                    };
-                    self.gap_sends.insert(stream, fill);
+            let key = LinkLog { stream, log };
+            match (WantRange::from_entry(want), logs.get(&key.log)) {
+                (WantRange::Cancel, _) | (_, None) => {
+                    self.table.remove(&key);
+                    self.lagging.remove(&key);
                 }
-                continue;
+                (WantRange::Gap { from, to }, Some(range)) => {
+                    self.start_gap_send(ctx, logs, stream, range, from, to);
+                }
+                (WantRange::From(from), Some(range)) if from < range.low => {
+                    correct_offer(ctx, logs, stream, range, range.low);
+                }
+                (WantRange::From(from), Some(range)) => {
+                    self.start_send(key, from, logs.last_served(range));
+                }
             }
-            if want.from < range.low {
-                correct_offer(ctx, logs, stream, range, range.low);
-                continue;
-            }
-            let high = logs.last_served(range);
-            let next = want.from.min(high + 1);
-            if self.table.len() >= PROGRESS_MAX && !self.table.contains_key(&key) {
-                continue;
-            }
-            if next <= high {
-                self.lagging.insert(key.clone(), None);
-            }
-            self.table.insert(
-                key,
-                Progress {
-                    requested_from: next,
-                    next,
-                    ..Progress::default()
-                },
-            );
         }
     }
 
-    /// What the store read for a link that lags. Gives the last line that the peer holds, if that is another than ours.
+    /// Sends a log from a line on, up to `high` now and as it grows later.
+    fn start_send(&mut self, key: LinkLog, from: u64, high: u64) {
+        if self.table.len() >= PROGRESS_MAX && !self.table.contains_key(&key) {
+            return;
+        }
+        let next = from.min(high + 1);
+        if next <= high {
+            self.lagging.insert(key.clone(), None);
+        }
+        let progress = Progress {
+            requested_from: next,
+            next,
+            ..Progress::default()
+        };
+        self.table.insert(key, progress);
+    }
+
+    fn start_gap_send(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        stream: StreamId,
+        range: &LogRange,
+        from: u64,
+        to: u64,
+    ) {
+        let stored = range.low..=logs.last_served(range);
+        if from > to || !stored.contains(&from) || !stored.contains(&to) {
+            return correct_offer(ctx, logs, stream, range, range.low);
+        }
+        let gap = GapSend {
+            log: range.log.clone(),
+            to,
+            progress: Progress {
+                next: from,
+                ..Progress::default()
+            },
+        };
+        self.gap_sends.insert(stream, gap);
+    }
+
+    /// Sends what the store read for a lagging link. Returns the last line of the peer's copy if
+    /// the batch behind it proves that this copy of an own log differs from ours.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        receipts: &mut DeliveryTracker,
+        delivery: &mut DeliveryTracker,
         stream: StreamId,
         reply: &LoadReply,
     ) -> Option<u64> {
-        if self.handle_gap_loaded(ctx, logs, stream, reply) {
+        if self.send_loaded_gap(ctx, logs, stream, reply) {
             return None;
         }
-        let key = (stream, reply.log.clone());
-        let batches = &reply.batches;
-        let cursor = self.table.get_mut(&key)?;
-        if cursor.loading_from != Some(reply.from) {
+        let key = LinkLog::new(stream, &reply.log);
+        let progress = self.table.get_mut(&key)?;
+        if progress.loading_from != Some(reply.from) {
             return None;
         }
-        cursor.loading_from = None;
-        // Batches do not wait in memory: what a clogged link cannot take is read again.
-        let link = ctx.links.get(&key.0).filter(|link| !link.is_blocked);
+        progress.loading_from = None;
+        // Batches never wait in memory: what a blocked link cannot take is read again.
+        let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
         let peer = link?.peer.id;
-        let Some(first) = batches.first() else {
+        let Some(first) = reply.batches.first() else {
             self.lagging.remove(&key);
             return None;
         };
-        if first.sequence > cursor.next {
+        if first.sequence > progress.next {
             self.table.remove(&key);
-            if let Some(range) = logs.get(&key.1) {
-                correct_offer(ctx, logs, key.0, range, first.sequence);
-                self.mark_offered(ctx, key.0, &key.1);
+            if let Some(range) = logs.get(&key.log) {
+                correct_offer(ctx, logs, stream, range, first.sequence);
+                self.mark_offered(ctx, stream, &key.log);
             }
             return None;
         }
-        if let Some((last, hash)) = self.claims.remove(&key)
-            && cursor.next == last + 1
+        if let Some(claim) = self.claims.remove(&key)
+            && progress.next == claim.last + 1
         {
-            // The line that follows it may not be the first that was read: others brought some meanwhile.
-            let next = batches.iter().find(|batch| batch.last_sequence() > last);
-            if next.is_some_and(|next| next.sequence <= last || next.previous != Some(hash)) {
-                self.table.remove(&key);
-                return Some(last);
-            }
-            if next.is_some() {
-                receipts.confirm(ctx, logs, peer, &key.1, last);
+            // The batch behind the claim may not be the first one read: the peer may have received
+            // some from others meanwhile.
+            let mut batches = reply.batches.iter();
+            let behind = batches.find(|batch| batch.last_sequence() > claim.last);
+            if let Some(behind) = behind {
+                if behind.sequence <= claim.last || behind.previous != Some(claim.hash) {
+                    self.table.remove(&key);
+                    return Some(claim.last);
+                }
+                delivery.confirm(ctx, logs, peer, &key.log, claim.last);
             }
         }
-        cursor.position = reply.next_position;
-        let high = logs.get(&key.1).map_or(0, |range| logs.last_served(range));
-        for batch in batches {
-            if batch.last_sequence() >= cursor.next && batch.last_sequence() <= high {
-                send_and_track(ctx, key.0, cursor, batch);
+        progress.position = reply.next_position;
+        let high = logs
+            .get(&key.log)
+            .map_or(0, |range| logs.last_served(range));
+        for batch in &reply.batches {
+            if batch.last_sequence() >= progress.next && batch.last_sequence() <= high {
+                send_and_track(ctx, stream, progress, batch);
             }
         }
         None
     }
 
-    /// What the store read for missing lines that were asked for, if it is that.
-    fn handle_gap_loaded(
+    /// Sends what the store read of a gap; `false` if the reply is not for a gap.
+    fn send_loaded_gap(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
@@ -339,53 +388,70 @@ impl SendProgress {
         reply: &LoadReply,
     ) -> bool {
         let LoadReply { log, from, .. } = reply;
-        let fill = self.gap_sends.get_mut(&stream);
-        let read =
-            |fill: &&mut GapSend| fill.log == *log && fill.progress.loading_from == Some(*from);
-        let Some(GapSend {
-            to,
-            progress: cursor,
-            ..
-        }) = fill.filter(read)
+        let gap = self.gap_sends.get_mut(&stream);
+        let Some(gap) =
+            gap.filter(|gap| gap.log == *log && gap.progress.loading_from == Some(*from))
         else {
             return false;
         };
-        cursor.loading_from = None;
-        if ctx.links.get(&stream).is_none_or(|link| link.is_blocked) {
+        let progress = &mut gap.progress;
+        progress.loading_from = None;
+        if !is_writable(ctx, stream) {
             return true;
         }
-        cursor.position = reply.next_position;
-        let last = logs
-            .get(log)
-            .map_or(0, |range| logs.last_served(range))
-            .min(*to);
+        progress.position = reply.next_position;
+        let high = logs.get(log).map_or(0, |range| logs.last_served(range));
+        let last = high.min(gap.to);
         for batch in &reply.batches {
-            if batch.sequence <= cursor.next && batch.last_sequence() <= last {
+            if batch.sequence <= progress.next && batch.last_sequence() <= last {
                 ctx.send_batch(stream, batch);
-                cursor.next = batch.last_sequence() + 1;
+                progress.next = batch.last_sequence() + 1;
             }
         }
-        // That was all, or the store has no more of it.
-        if cursor.next > last || cursor.next == *from {
+        let has_progressed = progress.next > *from;
+        if progress.next > last || !has_progressed {
             self.gap_sends.remove(&stream);
         }
         true
     }
 
-    /// Links that lag and can take more get more, of each author and target from the log that ends first.
+    /// Requests batches from the store for every lagging link that can take more: of each author
+    /// and target, from the log that ends first.
     pub fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
-        self.lagging.retain(|key, offered| {
-            let Some(range) = logs.get(&key.1) else {
+        self.remove_caught_up(ctx, logs);
+        for (stream, log) in self.first_lagging_logs(logs) {
+            let Some(progress) = self.table.get_mut(&LinkLog::new(stream, log)) else {
+                continue;
+            };
+            if is_writable(ctx, stream) && progress.can_send() {
+                load_next(ctx, stream, log, progress);
+            }
+        }
+        for (stream, gap) in self.gap_sends.iter_mut() {
+            if is_writable(ctx, *stream) && gap.progress.loading_from.is_none() {
+                load_next(ctx, *stream, &gap.log, &mut gap.progress);
+            }
+        }
+    }
+
+    /// Removes from `lagging` what was sent to the head, and offers that went unanswered.
+    fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs) {
+        self.lagging.retain(|key, offered_at| {
+            let Some(range) = logs.get(&key.log) else {
                 return false;
             };
-            if let Some(cursor) = self.table.get(key) {
-                return cursor.next <= logs.last_served(range);
+            if let Some(progress) = self.table.get(key) {
+                return progress.next <= logs.last_served(range);
             }
-            let link = ctx.links.get(&key.0).zip(*offered);
-            link.is_some_and(|(link, offered)| link.last_activity < offered + OFFER_TIMEOUT_MS)
+            let link = ctx.links.get(&key.stream).zip(*offered_at);
+            link.is_some_and(|(link, at)| link.last_activity < at + OFFER_TIMEOUT_MS)
         });
+    }
+
+    /// Of each link, author and target, the lagging log that ends first.
+    fn first_lagging_logs<'a>(&self, logs: &'a Logs) -> Vec<(StreamId, &'a LogId)> {
         let mut firsts: Vec<(StreamId, &LogRange)> = Vec::new();
-        for ((stream, log), _) in self.lagging.iter() {
+        for LinkLog { stream, log } in self.lagging.keys() {
             let Some(range) = logs.get(log) else {
                 continue;
             };
@@ -398,125 +464,60 @@ impl SendProgress {
                 _ => firsts.push((*stream, range)),
             }
         }
-        for (stream, LogRange { log, .. }) in firsts {
-            let Some(cursor) = self.table.get_mut(&(stream, log.clone())) else {
-                continue;
-            };
-            let clogged = ctx.links.get(&stream).is_none_or(|link| link.is_blocked);
-            if !clogged
-                && cursor.loading_from.is_none()
-                && cursor.unacked.len() < UNACKED_BATCHES_MAX
-            {
-                load_next(ctx, stream, log, cursor);
-            }
-        }
-        for (stream, fill) in self.gap_sends.iter_mut() {
-            let clogged = ctx.links.get(stream).is_none_or(|link| link.is_blocked);
-            if !clogged && fill.progress.loading_from.is_none() {
-                load_next(ctx, *stream, &fill.log, &mut fill.progress);
-            }
-        }
+        let firsts = firsts.into_iter();
+        firsts.map(|(stream, range)| (stream, &range.log)).collect()
     }
 }
 
-/// Another log of this author may have to go over this link before.
-fn has_lagging_sibling(
-    lagging: &SortedMap<(StreamId, LogId), Option<Time>>,
-    key: &(StreamId, LogId),
-) -> bool {
+impl Progress {
+    /// Whether no read is under way and the window has a place.
+    fn can_send(&self) -> bool {
+        self.loading_from.is_none() && self.unacked.len() < UNACKED_BATCHES_MAX
+    }
+}
+
+fn is_writable(ctx: &Context, stream: StreamId) -> bool {
+    ctx.links.get(&stream).is_some_and(|link| !link.is_blocked)
+}
+
+/// Whether another log of the same author to the same target may have to go over this link first.
+fn has_lagging_sibling(lagging: &SortedMap<LinkLog, Option<Time>>, key: &LinkLog) -> bool {
     if lagging.is_empty() {
         return false;
     }
-    let (stream, log) = key;
-    let first = LogId {
-        incarnation: 0,
-        ..log.clone()
+    let first = LinkLog {
+        stream: key.stream,
+        log: LogId {
+            incarnation: 0,
+            ..key.log.clone()
+        },
     };
-    let rest = lagging.iter_from(&(*stream, first));
-    let mut same = rest.take_while(|((of, other), _)| of == stream && is_sibling(other, log));
-    same.any(|((_, other), _)| other != log)
+    let rest = lagging.iter_from(&first).map(|(other, _)| other);
+    let is_near = |other: &&LinkLog| other.stream == key.stream && is_sibling(&other.log, &key.log);
+    rest.take_while(is_near).any(|other| other.log != key.log)
 }
 
-/// Of one author, to one target.
+/// Whether both logs are of one author to one target.
 fn is_sibling(a: &LogId, b: &LogId) -> bool {
     a.author == b.author && a.target == b.target
 }
 
-fn send_and_track(ctx: &mut Context, stream: StreamId, cursor: &mut Progress, batch: &Batch) {
+fn send_and_track(ctx: &mut Context, stream: StreamId, progress: &mut Progress, batch: &Batch) {
     ctx.send_batch(stream, batch);
-    cursor.next = batch.last_sequence() + 1;
-    cursor
-        .unacked
-        .push_back((batch.last_sequence(), batch.hash));
-}
-
-/// What is held of a log, as it is said to a peer. `start`: the first line of this run, of an own log.
-pub fn have_entry(range: &LogRange, start: u64) -> HaveEntry {
-    HaveEntry {
-        sender: range.log.author,
-        incarnation: format_incarnation(range.log.incarnation),
-        low: range.low,
-        high: range.high,
-        hash: range.hash,
-        start,
-        age: 0,
-        read: 0,
-        holder: None,
-        signature: None,
-    }
-}
-
-/// The store has not all that was asked for: the peer is to ask for what there is, and knows what is missing.
-fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &LogRange, low: u64) {
-    let held = HaveEntry {
-        low,
-        ..have_entry(range, logs.run_start(&range.log).unwrap_or(0))
-    };
-    send_have(ctx, stream, &range.log.target, vec![held], None, false);
-}
-
-/// What is held of a room is said. `digest`, `before`: as in [`Have`].
-pub fn send_have(
-    ctx: &mut Context,
-    stream: StreamId,
-    target: &Target,
-    logs: Vec<HaveEntry>,
-    digest: Option<String>,
-    before: bool,
-) {
-    let have = Have {
-        target: target.to_string(),
-        logs,
-        digest,
-        before,
-    };
-    ctx.send(stream, &Message::Have(have));
-}
-
-/// The target, if it is a reader, or a room that is shared with this link.
-pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Option<Target> {
-    let target = Target::parse(target)?;
-    let link = ctx.links.get(&stream)?;
-    (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
-}
-
-/// Others hold something else under our numbers: go on under new ones.
-pub fn renew_after_conflict(ctx: &mut Context, logs: &mut Logs) {
-    logs.renew_incarnation(ctx);
-    let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
-    ctx.notify(Notice::Error {
-        code: ErrorCode::Incarnation,
-        content,
+    progress.next = batch.last_sequence() + 1;
+    progress.unacked.push_back(BatchEnd {
+        last: batch.last_sequence(),
+        hash: batch.hash,
     });
 }
 
-fn load_next(ctx: &mut Context, stream: StreamId, log: &LogId, cursor: &mut Progress) {
-    cursor.loading_from = Some(cursor.next);
+fn load_next(ctx: &mut Context, stream: StreamId, log: &LogId, progress: &mut Progress) {
+    progress.loading_from = Some(progress.next);
     ctx.emit(Output::Load(LoadRequest {
         purpose: LoadPurpose::Send(stream),
         log: log.clone(),
-        from: cursor.next,
-        position: cursor.position,
+        from: progress.next,
+        position: progress.position,
         budget_bytes: LOAD_BUDGET_BYTES,
     }));
 }

@@ -1,0 +1,238 @@
+//! Incoming `have` messages: an entry of an own log is an acknowledgement, one of the peer's own
+//! log or of a third peer's log is an offer, and one with a holder is a forwarded receipt.
+use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
+use crate::base::event::StreamId;
+use crate::base::identity::PeerId;
+use crate::base::name::Room;
+use crate::node::context::Context;
+use crate::node::link::LinkLog;
+use crate::node::membership::rooms::Rooms;
+use crate::node::replication::carriers::{can_receive_over, is_for_us};
+use crate::node::replication::delivery::DeliveryTracker;
+use crate::node::replication::engine::Replication;
+use crate::node::replication::have::{
+    parse_shared_target, send_have, third_party_digest, third_party_ranges,
+};
+use crate::node::replication::logs::Logs;
+use crate::node::replication::offers::ReceivedEntry;
+use crate::node::replication::progress::AckOutcome;
+use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
+
+impl Replication {
+    /// Takes a `have` message that came over a link.
+    pub fn handle_have(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        rooms: &Rooms,
+        delivery: &mut DeliveryTracker,
+        stream: StreamId,
+        have: Have,
+    ) {
+        let Some(target) = parse_shared_target(ctx, stream, &have.target) else {
+            return;
+        };
+        let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
+            return;
+        };
+        if let Some(room) = target.room() {
+            if let Some(digest) = &have.digest {
+                self.answer_digest(ctx, logs, room, stream, &peer, digest);
+            }
+            self.fetcher
+                .news_mut()
+                .record_contact(room, peer, Some(stream), ctx.now.time);
+        } else if have.digest.is_some() && target.recipient() == Some(peer) {
+            // The peer has gaps in its direct messages.
+            for range in logs.ranges_to(target.clone()) {
+                self.acks.schedule_offer(LinkLog::new(stream, &range.log));
+            }
+        }
+        for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX) {
+            let log = parse_log_id(&target, entry.sender, &entry.incarnation);
+            let Some(log) = log.filter(|_| is_sound(entry)) else {
+                continue;
+            };
+            let received = ReceivedEntry {
+                key: LinkLog { stream, log },
+                entry,
+                is_initial: have.before,
+            };
+            self.handle_entry(ctx, logs, rooms, delivery, &peer, &received);
+        }
+        self.select_sources(ctx, logs, rooms);
+    }
+
+    /// Offers all third-party logs of a room to a peer whose digest differs: at once the first time,
+    /// later no more often than other offers, because a peer can make up digests.
+    fn answer_digest(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        room: &Room,
+        stream: StreamId,
+        peer: &PeerId,
+        digest: &str,
+    ) {
+        if digest == third_party_digest(ctx, logs, room, peer) {
+            return;
+        }
+        let link = ctx.links.get_mut(&stream);
+        let is_first = link.is_some_and(|link| link.digest_answered.insert(room.clone()));
+        for range in third_party_ranges(ctx, logs, room, peer) {
+            let key = LinkLog::new(stream, &range.log);
+            match is_first {
+                true => self.acks.schedule_immediate_offer(key),
+                false => self.acks.schedule_offer(key),
+            }
+        }
+    }
+
+    fn handle_entry(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        rooms: &Rooms,
+        delivery: &mut DeliveryTracker,
+        peer: &PeerId,
+        received: &ReceivedEntry,
+    ) {
+        let ReceivedEntry { key, entry, .. } = received;
+        let log = &key.log;
+        let is_own = log.author == ctx.own_id();
+        if is_own && log.target.recipient() == Some(*peer) && entry.read > 0 {
+            delivery.mark_read_by(ctx, logs, *peer, log, entry.read);
+        }
+        if let Some(holder) = entry.holder {
+            match is_own {
+                true => delivery.handle_forwarded_receipt(ctx, logs, holder, log, entry),
+                false => self.forward_receipt(ctx, logs, key, entry),
+            }
+            return;
+        }
+        if can_fetch(ctx, logs, log) {
+            self.gaps.handle_offer(logs, key, entry);
+        }
+        if is_own && (logs.is_current(ctx, log) || stores_entry(logs, log, entry)) {
+            let outcome = self.progress.handle_ack(ctx, logs, delivery, key, entry);
+            if outcome == AckOutcome::Conflict {
+                self.repair_fork(ctx, logs, key, entry.low, entry.high);
+            }
+        } else if log.author == *peer {
+            return self.handle_author_entry(ctx, logs, rooms, delivery, received);
+        } else {
+            self.handle_third_party_entry(ctx, logs, delivery, peer, received);
+        }
+        if is_own && self.fork_repair.has_bisection(key) {
+            self.fork_repair
+                .bisect(ctx, logs, key, entry.low, entry.high);
+        }
+        // Lines of an own log of an earlier incarnation that we lack, the disk has lost.
+        if can_fetch(ctx, logs, log) {
+            self.handle_offer(ctx, logs, received);
+        }
+    }
+
+    /// Takes the offer of a log's author.
+    fn handle_author_entry(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        rooms: &Rooms,
+        delivery: &DeliveryTracker,
+        received: &ReceivedEntry,
+    ) {
+        let key = &received.key;
+        let link = ctx.links.get(&key.stream);
+        if link.is_some_and(|link| can_receive_over(ctx, logs, delivery, link, &key.log)) {
+            self.request_recipient_ack(ctx, &key.log);
+            self.fetcher.handle_author_offer(ctx, logs, rooms, received);
+        }
+    }
+
+    /// Takes what an entry of another author's log acknowledges: lines sent by us, a direct message
+    /// that its recipient stores, or, with a signature, lines whose author must be told.
+    fn handle_third_party_entry(
+        &mut self,
+        ctx: &mut Context,
+        logs: &Logs,
+        delivery: &mut DeliveryTracker,
+        peer: &PeerId,
+        received: &ReceivedEntry,
+    ) {
+        let ReceivedEntry { key, entry, .. } = received;
+        let log = &key.log;
+        self.progress.advance_acked(key, entry.high);
+        if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
+            match is_for_us(ctx, &log.target) {
+                true => self.acks.schedule_ack(key.clone()),
+                false => delivery.confirm(ctx, logs, *peer, log, entry.high),
+            }
+        }
+        if entry.signature.is_some() {
+            let receipt = HaveEntry {
+                holder: Some(*peer),
+                ..(*entry).clone()
+            };
+            self.forward_receipt(ctx, logs, key, &receipt);
+        }
+    }
+
+    /// Takes an offer of a log that is not the peer's own. A head that differs from ours is probed
+    /// for a fork.
+    fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
+        let ReceivedEntry { key, entry, .. } = received;
+        let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
+            if !self.fork_detector.is_rejected(key) {
+                self.fetcher.handle_offer(ctx, received);
+            }
+            return;
+        };
+        self.fetcher.remove_offer(key);
+        let differs = range.high == entry.high && range.hash != entry.hash;
+        let is_own = key.log.author == ctx.own_id();
+        if differs && !is_own && !self.fetcher.is_fetching(key) {
+            self.fork_detector.probe(ctx, key, entry.high);
+        }
+    }
+
+    /// Makes the recipient of a carried log acknowledge it again: it may have got lines while the
+    /// log's author was away.
+    pub(super) fn request_recipient_ack(&mut self, ctx: &Context, log: &LogId) {
+        let recipient = log.target.recipient();
+        if let Some(stream) = recipient.and_then(|peer| ctx.stream_by_peer.get(&peer)) {
+            self.acks
+                .schedule_immediate_offer(LinkLog::new(*stream, log));
+        }
+    }
+
+    /// Forwards a receipt to the log's author, or to the link over which the log comes. Only for
+    /// our head, with our hash: of many receipts the last one is enough.
+    fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
+        let log = &key.log;
+        let author = ctx.stream_by_peer.get(&log.author).copied();
+        let next_hop = author.or_else(|| self.fetcher.upstream(ctx, log));
+        if let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != key.stream)
+            && logs.head_hash_at(log, receipt.high) == Some(receipt.hash)
+        {
+            let entries = vec![receipt.clone()];
+            send_have(ctx, next_hop, &log.target, entries, None, false);
+        }
+    }
+}
+
+/// Whether the numbers of an entry are possible.
+fn is_sound(entry: &HaveEntry) -> bool {
+    entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
+}
+
+/// Whether we may request lines of this log from any peer: of a room's log, or of a direct log to
+/// us. The own log that we still write is never requested.
+fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
+    is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
+}
+
+/// Whether we store this log as far as the entry says.
+fn stores_entry(logs: &Logs, log: &LogId, entry: &HaveEntry) -> bool {
+    logs.get(log).is_some_and(|range| range.high >= entry.high)
+}

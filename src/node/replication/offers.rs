@@ -1,0 +1,113 @@
+//! Offers of neighbours: who has lines of a log that we lack. The table only stores them;
+//! `fetch` decides which offer to take up.
+use crate::base::batch::LogId;
+use crate::base::event::StreamId;
+use crate::base::table::SortedMap;
+use crate::base::time::Time;
+use crate::node::link::LinkLog;
+use crate::wire::message::HaveEntry;
+
+/// Most offers over one link, so that one peer cannot crowd out the offers of others.
+const OFFERS_PER_LINK_MAX: usize = 2_048;
+
+/// A have entry as it was received.
+pub struct ReceivedEntry<'a> {
+    /// The log, and the link over which the entry came.
+    pub key: LinkLog,
+    /// The entry.
+    pub entry: &'a HaveEntry,
+    /// The sender stored these lines before the room was first shared over this link.
+    pub is_initial: bool,
+}
+
+/// A neighbour has lines of a log that we lack.
+pub struct Offer {
+    /// The entry received last.
+    pub entry: HaveEntry,
+    /// Milliseconds by which the author's program started earlier than ours; `None`: unknown.
+    pub start_offset_ms: Option<i64>,
+    /// As in [`ReceivedEntry`], of the first entry.
+    pub is_initial: bool,
+    /// When the offer was made, or last taken up.
+    pub offered_at: Time,
+    /// How often this offer was taken up, while the neighbour stayed ahead of us.
+    pub tries: u32,
+}
+
+/// All offers, by log and link.
+#[derive(Default)]
+pub struct Offers {
+    by_log: SortedMap<LogId, SortedMap<StreamId, Offer>>,
+    /// How many offers came over each link.
+    counts: SortedMap<StreamId, usize>,
+}
+
+impl Offers {
+    /// Removes the offers for which `keeps` is false.
+    pub fn retain(&mut self, keeps: impl Fn(StreamId, &LogId, &Offer) -> bool) {
+        self.counts.clear();
+        let counts = &mut self.counts;
+        self.by_log.retain(|log, offers| {
+            offers.retain(|stream, offer| {
+                let keep = keeps(*stream, log, offer);
+                if keep {
+                    *counts.get_or_default(*stream) += 1;
+                }
+                keep
+            });
+            !offers.is_empty()
+        });
+    }
+
+    /// Removes an offer; `true` if there was one.
+    pub fn remove(&mut self, key: &LinkLog) -> bool {
+        let offers = self.by_log.get_mut(&key.log);
+        let removed = offers.and_then(|offers| offers.remove(&key.stream));
+        if removed.is_some() {
+            *self.counts.get_or_default(key.stream) -= 1;
+        }
+        removed.is_some()
+    }
+
+    /// Records or updates an offer; `false` if the link has too many.
+    pub fn record(&mut self, now: Time, received: &ReceivedEntry) -> bool {
+        let ReceivedEntry { key, entry, .. } = received;
+        let offers = self.by_log.get(&key.log);
+        let is_known = offers.is_some_and(|offers| offers.contains_key(&key.stream));
+        let count = self.counts.get_or_default(key.stream);
+        if !is_known && *count >= OFFERS_PER_LINK_MAX {
+            return false;
+        }
+        *count += usize::from(!is_known);
+        let offers = self.by_log.get_or_default(key.log.clone());
+        let offer = offers.get_or_insert_with(key.stream, || Offer {
+            entry: (*entry).clone(),
+            start_offset_ms: None,
+            is_initial: received.is_initial,
+            offered_at: now,
+            tries: 0,
+        });
+        offer.entry = (*entry).clone();
+        offer.start_offset_ms = (entry.start > 0).then(|| {
+            let age = i64::try_from(entry.age).unwrap_or(i64::MAX);
+            age.saturating_sub(now.0 as i64)
+        });
+        true
+    }
+
+    /// The offers of one log, in order of links.
+    pub fn of_log(&self, log: &LogId) -> impl Iterator<Item = (StreamId, &Offer)> {
+        let offers = self.by_log.get(log).into_iter().flat_map(SortedMap::iter);
+        offers.map(|(stream, offer)| (*stream, offer))
+    }
+
+    /// One offer.
+    pub fn get_mut(&mut self, key: &LinkLog) -> Option<&mut Offer> {
+        self.by_log.get_mut(&key.log)?.get_mut(&key.stream)
+    }
+
+    /// The logs of which anything is offered.
+    pub fn logs(&self) -> impl Iterator<Item = &LogId> {
+        self.by_log.keys()
+    }
+}
