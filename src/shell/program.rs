@@ -15,7 +15,7 @@ use crate::shell::config::subcommand::Subcommand;
 use crate::shell::runtime::start::run_session;
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::stdio::terminal;
-use crate::ui::text;
+use crate::ui::diagnostic;
 
 /// Freeing a block of this many bytes at the start raises glibc's dynamic mmap threshold, and
 /// with it the trim threshold, which becomes twice as large (mallopt(3)). Otherwise glibc returns
@@ -33,7 +33,7 @@ pub fn main() -> ExitStatus {
             let _ = writeln!(
                 io::stderr(),
                 "{}",
-                text::format_diagnostic(&failure.message)
+                diagnostic::format_diagnostic(&failure.message)
             );
             failure.exit_status
         }

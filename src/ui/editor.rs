@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use termion::event::Key;
 use unicode_width::UnicodeWidthChar;
 
-use super::text::replace_control;
+use super::sanitize::replace_control;
 use crate::base::lines::LINE_MAX_BYTES;
 
 /// Most lines kept to go back to.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use serde::Deserialize;
 
 use super::command::{self, UserCommand};
-use super::text;
+use super::{diagnostic, sanitize};
 use crate::base::batch::Batch;
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
@@ -115,7 +115,7 @@ pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
 }
 
 fn append_warning(code: ErrorCode, notice: &Notice, out: &mut Vec<u8>) {
-    if let Some(sentence) = text::notice_warning(notice) {
+    if let Some(sentence) = diagnostic::notice_warning(notice) {
         append_error(code, &sentence, out);
     }
 }
@@ -261,12 +261,7 @@ impl JsonLine<'_> {
 fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let special = |byte: u8| {
-        (byte < 0x20)
-            | (byte == b'"')
-            | (byte == b'\\')
-            | (byte == 0x7f)
-            | (byte == 0xc2)
-            | (byte == 0xe2)
+        sanitize::may_need_replacing(byte) | (byte == b'\t') | (byte == b'"') | (byte == b'\\')
     };
     if !text
         .bytes()
@@ -278,7 +273,7 @@ fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
             let _ = match c {
                 '"' | '\\' => write!(out, "\\{c}"),
                 '\t' => write!(out, "\\t"),
-                _ if text::is_control(c) => write!(out, "\\u{:04x}", c as u32),
+                _ if sanitize::is_control(c) => write!(out, "\\u{:04x}", c as u32),
                 _ => write!(out, "{c}"),
             };
         }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 use super::editor::LineEditor;
-use super::text::sanitize;
+use super::sanitize::sanitize;
 
 /// Columns taken to be there when nobody knows.
 const DEFAULT_COLUMNS: u16 = 80;

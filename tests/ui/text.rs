@@ -10,8 +10,12 @@ use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::ui::command::{self, UserCommand};
+use p2pchat::ui::diagnostic;
+use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;
-use p2pchat::ui::text::{self, DisplayNames, TextRenderer};
+use p2pchat::ui::sanitize;
+use p2pchat::ui::tables;
+use p2pchat::ui::text::TextRenderer;
 
 fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
@@ -256,24 +260,24 @@ fn the_past_bears_what_was_signed() {
 #[test]
 fn control_characters_are_shown_not_obeyed() {
     let harmless = "a\tb é 日本 \u{2026}";
-    assert_eq!(text::sanitize(harmless), harmless);
+    assert_eq!(sanitize::sanitize(harmless), harmless);
     assert_eq!(
-        text::sanitize("\0\u{8}\u{a}\u{d}\u{1b}\u{1f}"),
+        sanitize::sanitize("\0\u{8}\u{a}\u{d}\u{1b}\u{1f}"),
         "\u{2400}\u{2408}\u{240a}\u{240d}\u{241b}\u{241f}"
     );
     for c in "\u{7f}\u{80}\u{9f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
-        assert_eq!(text::sanitize(&format!("x{c}")), "x\u{fffd}", "{c:?}");
+        assert_eq!(sanitize::sanitize(&format!("x{c}")), "x\u{fffd}", "{c:?}");
     }
     for c in "\u{a0}\u{2027}\u{202f}\u{2065}\u{206a}".chars() {
-        assert_eq!(text::sanitize(&c.to_string()), c.to_string(), "{c:?}");
+        assert_eq!(sanitize::sanitize(&c.to_string()), c.to_string(), "{c:?}");
     }
     // Lines are looked at by eight bytes: wherever it stands, what is beside it changes nothing.
-    for c in ('\0'..'\u{2100}').filter(|c| text::is_control(*c) || *c < '\u{100}') {
+    for c in ('\0'..'\u{2100}').filter(|c| sanitize::is_control(*c) || *c < '\u{100}') {
         for place in 0..18 {
             let (before, after) = ("~".repeat(place), " ".repeat(17 - place));
-            let line = format!("{before}{}{after}", text::replace_control(c));
+            let line = format!("{before}{}{after}", sanitize::replace_control(c));
             assert_eq!(
-                text::sanitize(&format!("{before}{c}{after}")),
+                sanitize::sanitize(&format!("{before}{c}{after}")),
                 line,
                 "{c:?}"
             );
@@ -283,7 +287,7 @@ fn control_characters_are_shown_not_obeyed() {
     let line = shown(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
     assert!(line.ends_with(": \u{241b}]0;owned\u{2407}\n"));
     assert_eq!(
-        text::format_diagnostic("no \u{1b}[2J"),
+        diagnostic::format_diagnostic("no \u{1b}[2J"),
         "p2pchat: no \u{241b}[2J"
     );
 }
@@ -297,11 +301,11 @@ fn stderr_says_what_happened_to_a_name() {
     };
     let (b, c) = (short(2), short(3));
     assert_eq!(
-        text::notice_diagnostic(&notice).unwrap(),
+        diagnostic::notice_diagnostic(&notice).unwrap(),
         format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
     );
     let (address, by) = (None, None);
-    let twin = text::notice_diagnostic(&Notice::DuplicateIdentity {
+    let twin = diagnostic::notice_diagnostic(&Notice::DuplicateIdentity {
         address,
         reported_by: by,
     })
@@ -311,9 +315,12 @@ fn stderr_says_what_happened_to_a_name() {
         code: ErrorCode::Store,
         content: "the disk is full".into(),
     };
-    let sentence = text::notice_diagnostic(&error);
+    let sentence = diagnostic::notice_diagnostic(&error);
     assert_eq!(sentence.as_deref(), Some("p2pchat: the disk is full"));
-    assert_eq!(text::notice_diagnostic(&chat(bob_says(&["hi"]))), None);
+    assert_eq!(
+        diagnostic::notice_diagnostic(&chat(bob_says(&["hi"]))),
+        None
+    );
 }
 
 fn view() -> PeerInfo {
@@ -338,17 +345,17 @@ fn tables() {
         ..view()
     };
     assert_eq!(
-        text::format_peer_rows(&[view(), bare]),
+        tables::format_peer_rows(&[view(), bare]),
         format!(
             "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
              bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
         )
     );
     assert_eq!(
-        text::format_users(&[view()]),
+        tables::format_users(&[view()]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
     );
-    let rooms = text::format_room_list(&view().rooms);
+    let rooms = tables::format_room_list(&view().rooms);
     assert_eq!(rooms, "#general  (spoken in)\n#ops\n");
 }
 
@@ -471,14 +478,14 @@ fn json_loses_nothing_and_holds_no_control_character() {
         .collect();
     let line = as_json(&chat(bob_says(&[&all])));
     let body = line.strip_suffix('\n').unwrap();
-    assert!(!body.chars().any(|c| c == '\t' || text::is_control(c)));
+    assert!(!body.chars().any(|c| c == '\t' || sanitize::is_control(c)));
     let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(parsed["content"].as_str().unwrap(), all);
     for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
         assert!(line.contains(escape), "{escape}");
     }
     // Each alone, too: one that is overlooked must not hide behind another.
-    for c in all.chars().filter(|c| text::is_control(*c)) {
+    for c in all.chars().filter(|c| sanitize::is_control(*c)) {
         let line = as_json(&chat(bob_says(&[&format!("x{c}y")])));
         let escape = format!("\"content\":\"x\\u{:04x}y\"", c as u32);
         assert!(line.contains(&escape), "{line:?}");

@@ -3,7 +3,7 @@ use std::fmt;
 use std::io;
 
 use crate::shell::config::exit_status::ExitStatus;
-use crate::ui::text::sanitize;
+use crate::ui::sanitize::sanitize;
 
 /// One line for stderr, and the status to exit with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::shell::ipc::message::message;
 use crate::shell::ipc::message::message::{IpcMessage, REQUEST_BODY_MAX_BYTES, Request, Welcome};
 use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::store::store::Store;
-use crate::ui::{json, text};
+use crate::ui::{json, tables};
 
 /// Most clients at a time; others wait for their turn.
 const CLIENTS_MAX: usize = 32;
@@ -327,10 +327,10 @@ impl Server {
                 let mut rows = Vec::new();
                 match form {
                     ReplyFormat::Rows => {
-                        rows.extend_from_slice(text::format_peer_rows(views).as_bytes())
+                        rows.extend_from_slice(tables::format_peer_rows(views).as_bytes())
                     }
                     ReplyFormat::Table => {
-                        rows.extend_from_slice(text::format_users(views).as_bytes())
+                        rows.extend_from_slice(tables::format_users(views).as_bytes())
                     }
                     ReplyFormat::Json => json::append_notice(&notice, &mut rows),
                 }
@@ -342,7 +342,7 @@ impl Server {
                 let mut lines = Vec::new();
                 match form {
                     ReplyFormat::Json => json::append_notice(&notice, &mut lines),
-                    _ => lines.extend_from_slice(text::format_stats(stats).as_bytes()),
+                    _ => lines.extend_from_slice(tables::format_stats(stats).as_bytes()),
                 }
                 message::encode_with_body(
                     &mut client.connection.output,

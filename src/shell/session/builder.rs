@@ -24,7 +24,7 @@ use crate::shell::stdio::stdin;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
-use crate::ui::text;
+use crate::ui::diagnostic;
 
 /// A session and the signals that it handles.
 pub struct ActiveSession {
@@ -206,7 +206,7 @@ fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> 
     for (i, line) in options.text_lines().enumerate() {
         if let Err(error) = lines.push(line) {
             exit_policy.record_refusal();
-            let message = text::format_diagnostic(&format!("line {}: {error}", i + 1));
+            let message = diagnostic::format_diagnostic(&format!("line {}: {error}", i + 1));
             let _ = writeln!(io::stderr(), "{message}");
         }
     }

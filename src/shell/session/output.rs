@@ -6,7 +6,7 @@ use crate::base::event::Command;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::session::session::Session;
 use crate::shell::store::store::Store;
-use crate::ui::{json, text};
+use crate::ui::{diagnostic, json};
 
 impl Session {
     /// Prints lines that are no part of the transcript. Those that stdout has no room for wait.
@@ -31,7 +31,7 @@ impl Session {
 
     /// Prints one sentence to stderr, after the program's name.
     pub fn warn(&mut self, sentence: &str) {
-        self.print_diagnostic(&text::format_diagnostic(sentence));
+        self.print_diagnostic(&diagnostic::format_diagnostic(sentence));
     }
 
     /// Prints formatted lines to stderr; above the editor's line if they would disturb it.
@@ -56,7 +56,7 @@ impl Session {
             if self.renderer.is_json() {
                 json::append_error(code, &message, &mut replies);
             }
-            diagnostics.push(text::format_diagnostic(&message));
+            diagnostics.push(diagnostic::format_diagnostic(&message));
         }
         if diagnostics.is_empty() {
             return;

@@ -9,7 +9,7 @@ use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::ui::editor::{EditOutcome, LineEditor};
 use crate::ui::terminal::Terminal;
-use crate::ui::{json, text};
+use crate::ui::{json, tables, text};
 
 #[derive(Clone)]
 enum Format {
@@ -148,9 +148,9 @@ impl Renderer {
             return json::append_notice(notice, out);
         }
         let table = match notice {
-            Notice::Peers(views) => text::format_users(views),
-            Notice::Rooms(rooms) => text::format_room_list(rooms),
-            Notice::Stats(stats) => text::format_stats(stats),
+            Notice::Peers(views) => tables::format_users(views),
+            Notice::Rooms(rooms) => tables::format_room_list(rooms),
+            Notice::Stats(stats) => tables::format_stats(stats),
             _ => return,
         };
         out.extend_from_slice(table.as_bytes());

@@ -3,7 +3,7 @@ use crate::base::event::{Notice, count_present};
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::session::session::Session;
-use crate::ui::{json, text};
+use crate::ui::{json, tables};
 
 impl Session {
     /// Shows the reply to /users, /rooms or /stats, or the rows of `peers`.
@@ -14,7 +14,7 @@ impl Session {
                 match self.reply_format() {
                     ReplyFormat::Json => json::append_notice(notice, &mut out),
                     ReplyFormat::Rows => {
-                        out.extend_from_slice(text::format_peer_rows(views).as_bytes());
+                        out.extend_from_slice(tables::format_peer_rows(views).as_bytes());
                     }
                     ReplyFormat::Table => self.renderer.append_reply(notice, &mut out),
                 }

@@ -23,7 +23,7 @@ use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 use crate::ui::command::UserCommand;
-use crate::ui::{json, text};
+use crate::ui::{diagnostic, json};
 
 /// How lines of stdin are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +256,7 @@ impl Session {
                 .report_line_errors(ErrorCode::Room, lines.map(|line| (line, content.clone())));
         }
         self.record_outcome(&notice);
-        if let Some(warning) = text::notice_diagnostic(&notice) {
+        if let Some(warning) = diagnostic::notice_diagnostic(&notice) {
             self.print_diagnostic(&warning);
         }
         if let Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_) = notice {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::shell::config::values::Verbosity;
 use crate::shell::stdio::output_writer::OutputWriter;
-use crate::ui::text;
+use crate::ui::diagnostic;
 
 /// How long the last sentences may take to go out.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
@@ -47,7 +47,10 @@ impl Stderr {
     /// For --debug alone. `sentence` is not made for nothing.
     pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
         if self.is_enabled(Verbosity::Debug) {
-            self.write_line(&text::format_diagnostic(&format!("debug: {}", sentence())));
+            self.write_line(&diagnostic::format_diagnostic(&format!(
+                "debug: {}",
+                sentence()
+            )));
         }
     }
 
@@ -62,6 +65,6 @@ impl Stderr {
 pub fn print_warnings(warnings: &[String]) {
     for warning in warnings {
         // Nobody is left to be told that stderr is closed.
-        let _ = writeln!(io::stderr(), "{}", text::format_diagnostic(warning));
+        let _ = writeln!(io::stderr(), "{}", diagnostic::format_diagnostic(warning));
     }
 }

@@ -18,7 +18,7 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
 use crate::base::time::WallTime;
 use crate::shell::session::reply_format::ReplyFormat;
-use crate::ui::text;
+use crate::ui::diagnostic;
 use crate::wire::code::Endpoint;
 
 /// Longest line of words, in bytes.
@@ -252,7 +252,7 @@ pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
             ),
         ),
         Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
-            let sentence = text::notice_warning(notice).unwrap_or_default();
+            let sentence = diagnostic::notice_warning(notice).unwrap_or_default();
             encode_with_body(out, "error warning", sentence.as_bytes());
         }
         Notice::Error { code, content } => {
