@@ -5,24 +5,26 @@
 //!
 //! The content of a direct message is one string: its lines sealed for the reader. Author and reader keep the lines themselves as `plain`.
 use std::borrow::Cow;
-use std::fmt;
 use std::io::Write as _;
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
+use super::batch_content::{
+    count_lines, for_each_json_line, parse_plaintext, write_json_lines, write_json_string,
+};
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
-use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
+use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::time::WallTime;
 
 /// Longest batch from outside, in bytes. An own one stays below: at worst every byte of its text becomes a six-byte escape.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
-/// Longest sealed content, in characters: one Noise message in base64.
-pub const SEALED_MAX_BYTES: usize = 65_535 * 4 / 3 + 1;
+/// Digits of an incarnation, in hexadecimal.
+pub const INCARNATION_DIGITS: usize = 16;
 /// Longest direct message from outside, in bytes: with its lines beside it, it still is a line that the store reads.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
 /// Largest sequence and Lamport number: what a JSON number holds exactly everywhere (2^53 − 1).
@@ -58,12 +60,7 @@ pub struct UnsignedBatch<'a> {
 
 /// Why bytes are no batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchError {
-    /// Not the JSON of a batch, or a field out of its range.
-    Malformed,
-    /// The signature is not that of the author it names, in this network.
-    BadSignature,
-}
+pub struct MalformedBatch;
 
 /// What a box notes of a batch for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,20 +128,31 @@ struct BatchFields<'a> {
     #[serde(borrow)]
     content: &'a RawValue,
     signature: &'a str,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "required_value")]
     received: Option<&'a str>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "required_value")]
     late: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "required_value")]
     before: Option<bool>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "required_value")]
     backfill: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "required_value")]
     plain: Option<&'a RawValue>,
 }
 
+/// The values of the fields that are text in JSON.
+struct BatchValues {
+    log: LogId,
+    timestamp: WallTime,
+    previous: Option<Hash>,
+    /// Number of lines.
+    count: u64,
+}
+
 /// A field that is there has a value: a signed `null` would be overlooked, and stand twice in the store.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(json: D) -> Result<Option<T>, D::Error> {
+fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    json: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(json).map(Some)
 }
 
@@ -157,7 +165,7 @@ impl<'a> BatchFields<'a> {
 
     fn log_id(&self) -> Option<LogId> {
         let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if self.incarnation.len() != 16 || !self.incarnation.bytes().all(digit) {
+        if self.incarnation.len() != INCARNATION_DIGITS || !self.incarnation.bytes().all(digit) {
             return None;
         }
         Some(LogId {
@@ -167,28 +175,6 @@ impl<'a> BatchFields<'a> {
         })
     }
 
-    /// Number of lines, if each is one that may be said.
-    fn count_lines(&self, log: &LogId) -> Option<u64> {
-        let (mut count, mut longest) = (0, 0);
-        let mut fits = true;
-        // In JSON an end of line within a text is escaped.
-        let escapes = self.content.get().as_bytes().contains(&b'\\');
-        for_each_json_line(self.content.get(), &mut |line| {
-            count += 1;
-            longest = longest.max(line.len());
-            fits &= !(escapes && line.contains('\n'));
-        })
-        .ok()?;
-        let (count, longest_max) = match log.target {
-            Target::Room(_) => (count, LINE_MAX_BYTES),
-            // The lines cannot be seen: the author says how many they are, and the reader checks it.
-            Target::Peer(_) if count == 1 => (self.count.max(1), SEALED_MAX_BYTES),
-            Target::Peer(_) => return None,
-        };
-        let fits = fits && longest <= longest_max && (1..=BATCH_LINES_MAX as u64).contains(&count);
-        fits.then_some(count)
-    }
-
     /// Whatever stands behind the signature.
     fn has_local_fields(&self) -> bool {
         self.received.is_some()
@@ -196,6 +182,39 @@ impl<'a> BatchFields<'a> {
             || self.before.is_some()
             || self.backfill.is_some()
             || self.plain.is_some()
+    }
+
+    /// The fields that are text in JSON, as values; `None` if one is malformed.
+    fn values(&self) -> Option<BatchValues> {
+        let log = self.log_id()?;
+        Some(BatchValues {
+            count: count_lines(self.content.get(), &log.target, self.count)?,
+            log,
+            timestamp: WallTime::parse(self.timestamp)?,
+            previous: match self.previous {
+                Some(hash) => Some(Hash::parse(hash)?),
+                None => None,
+            },
+        })
+    }
+
+    /// Are the fields that need no parsing within their bounds?
+    fn is_valid(&self) -> bool {
+        let is_number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
+        self.kind == "chat"
+            && is_number(self.sequence)
+            && is_number(self.lamport)
+            && self.previous.is_some() == (self.sequence > 1)
+            && self.signature.len() == SIGNATURE_CHARS
+    }
+
+    fn local(&self) -> LocalFields {
+        LocalFields {
+            received: self.received.and_then(WallTime::parse).unwrap_or_default(),
+            late: self.late.unwrap_or(false),
+            before_start: self.before.unwrap_or(false),
+            backfill: self.backfill.unwrap_or(false),
+        }
     }
 }
 
@@ -262,17 +281,17 @@ impl Batch {
     /// From the wire: the bytes must be exactly one batch without local fields, on one line as the store has it. The signature is not checked yet: see [`Batch::verify`].
     ///
     /// # Errors
-    /// [`BatchError::Malformed`].
-    pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, BatchError> {
+    /// [`MalformedBatch`].
+    pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
         let end = bytes
             .len()
             .checked_sub(SIGNATURE_FIELD_BYTES)
-            .ok_or(BatchError::Malformed)?;
+            .ok_or(MalformedBatch)?;
         let fits =
             bytes.len() <= BATCH_MAX_BYTES && bytes[end..].starts_with(SIGNATURE_FIELD.as_bytes());
         // JSON allows it between its tokens; in the store a line would become several, of which one could be anybody's.
         if !fits || bytes.contains(&b'\n') {
-            return Err(BatchError::Malformed);
+            return Err(MalformedBatch);
         }
         Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
     }
@@ -280,16 +299,16 @@ impl Batch {
     /// From a line of the store, without its end of line.
     ///
     /// # Errors
-    /// [`BatchError::Malformed`].
+    /// [`MalformedBatch`].
     pub fn parse_stored(
         line: &[u8],
         network: &NetworkTag,
-    ) -> Result<(Batch, LocalFields), BatchError> {
+    ) -> Result<(Batch, LocalFields), MalformedBatch> {
         // Local fields are few, mostly short, and no text in them or before them can hold the mark unescaped.
         let at = line
             .windows(SIGNATURE_FIELD.len())
             .rposition(|w| w == SIGNATURE_FIELD.as_bytes())
-            .ok_or(BatchError::Malformed)?;
+            .ok_or(MalformedBatch)?;
         let (mut batch, local) = Batch::decode(line.to_vec(), at, true, network)?;
         batch.bytes.truncate(at + SIGNATURE_FIELD_BYTES - 1);
         batch.bytes.push(b'}');
@@ -300,7 +319,7 @@ impl Batch {
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         let log = fields.log_id()?;
-        let count = fields.count_lines(&log)?;
+        let count = count_lines(fields.content.get(), &log.target, fields.count)?;
         Some(BatchHeader {
             log,
             sequence: fields.sequence,
@@ -309,83 +328,49 @@ impl Batch {
         })
     }
 
+    /// `end`: where the signature field begins. `stored`: local fields may follow it.
     fn decode(
         bytes: Vec<u8>,
         end: usize,
         stored: bool,
         network: &NetworkTag,
-    ) -> Result<(Batch, LocalFields), BatchError> {
-        let text = std::str::from_utf8(&bytes).map_err(|_| BatchError::Malformed)?;
-        let fields = BatchFields::parse(text).ok_or(BatchError::Malformed)?;
-        let hash = Hash::of(&[HASH_DOMAIN, &network.0, &bytes[..end]]);
+    ) -> Result<(Batch, LocalFields), MalformedBatch> {
+        let text = std::str::from_utf8(&bytes).map_err(|_| MalformedBatch)?;
+        let fields = BatchFields::parse(text).ok_or(MalformedBatch)?;
+        let values = fields.values().ok_or(MalformedBatch)?;
+        let direct_fits =
+            values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
+        // Signed fields with the names of local ones would stand twice in the store's line, and make it unreadable.
+        let foreign_fits = !fields.has_local_fields() && direct_fits;
+        if !fields.is_valid() || !(stored || foreign_fits) {
+            return Err(MalformedBatch);
+        }
+        let signature = end + SIGNATURE_FIELD.len();
+        if bytes.get(signature..signature + SIGNATURE_CHARS) != Some(fields.signature.as_bytes()) {
+            return Err(MalformedBatch);
+        }
         let raw = fields.content.get();
         let at = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let local = LocalFields {
-            received: fields
-                .received
-                .and_then(WallTime::parse)
-                .unwrap_or_default(),
-            late: fields.late.unwrap_or(false),
-            before_start: fields.before.unwrap_or(false),
-            backfill: fields.backfill.unwrap_or(false),
-        };
-        let header = (|| {
-            let log = fields.log_id()?;
-            Some((
-                fields.count_lines(&log)?,
-                log,
-                WallTime::parse(fields.timestamp)?,
-                match fields.previous {
-                    Some(hash) => Some(Hash::parse(hash)?),
-                    None => None,
-                },
-            ))
-        })();
-        let Some((count, log, timestamp, previous)) = header else {
-            return Err(BatchError::Malformed);
-        };
-        let number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
-        // Signed fields of these names would stand twice in the store's line, and make it unreadable.
-        let valid = fields.kind == "chat"
-            && (stored || !fields.has_local_fields())
-            && (stored || log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES)
-            && number(fields.sequence)
-            && number(fields.lamport)
-            && previous.is_some() == (fields.sequence > 1)
-            && fields.signature.len() == SIGNATURE_CHARS
-            && bytes
-                .get(end + SIGNATURE_FIELD.len()..end + SIGNATURE_FIELD.len() + SIGNATURE_CHARS)
-                == Some(fields.signature.as_bytes());
-        if !valid {
-            return Err(BatchError::Malformed);
-        }
-        let (username, sequence, lamport, action) = (
-            Nick::new_or_placeholder(&fields.username),
-            fields.sequence,
-            fields.lamport,
-            fields.action,
-        );
         let content = at..at + raw.len();
-        let plain = fields
+        let plaintext = fields
             .plain
-            .and_then(|raw| parse_plaintext(raw.get(), count));
-        Ok((
-            Batch {
-                log,
-                username,
-                sequence,
-                lamport,
-                timestamp,
-                previous,
-                action,
-                count,
-                hash,
-                bytes,
-                content,
-                plaintext: plain,
-            },
-            local,
-        ))
+            .and_then(|raw| parse_plaintext(raw.get(), values.count));
+        let local = fields.local();
+        let batch = Batch {
+            log: values.log,
+            username: Nick::new_or_placeholder(&fields.username),
+            sequence: fields.sequence,
+            lamport: fields.lamport,
+            timestamp: values.timestamp,
+            previous: values.previous,
+            action: fields.action,
+            count: values.count,
+            hash: Hash::of(&[HASH_DOMAIN, &network.0, &bytes[..end]]),
+            content,
+            plaintext,
+            bytes,
+        };
+        Ok((batch, local))
     }
 
     /// Is this the author's signature? `key` must be that of `log.author`.
@@ -458,78 +443,4 @@ impl Batch {
             let _ = for_each_json_line(raw, &mut each);
         }
     }
-}
-
-/// The local copy of a direct message, if it has as many lines as the message.
-fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
-    let (mut lines, mut fits) = (Lines::default(), true);
-    for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
-    (fits && lines.iter().count() as u64 == count).then_some(lines)
-}
-
-/// A string, or an array of strings if the lines are not one. Gives their number.
-fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
-    let many = lines.iter().nth(1).is_some();
-    let mut count = 0;
-    for (i, line) in lines.iter().enumerate() {
-        if many {
-            out.push(if i == 0 { b'[' } else { b',' });
-        }
-        write_json_string(out, line);
-        count += 1;
-    }
-    if many {
-        out.push(b']');
-    }
-    count
-}
-
-fn write_json_string(out: &mut Vec<u8>, text: &str) {
-    let _ = serde_json::to_writer(out, text);
-}
-
-/// A string, or an array of strings, each handed on as it is read. Once in the program, as this is much code.
-#[inline(never)]
-fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
-    struct Content<'f>(&'f mut dyn FnMut(&str));
-    struct Line<'f>(&'f mut dyn FnMut(&str));
-    impl<'de> DeserializeSeed<'de> for Line<'_> {
-        type Value = ();
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-            deserializer.deserialize_str(self)
-        }
-    }
-    impl Visitor<'_> for Line<'_> {
-        type Value = ();
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a line")
-        }
-        fn visit_str<E>(self, line: &str) -> Result<(), E> {
-            (self.0)(line);
-            Ok(())
-        }
-    }
-    impl<'de> Visitor<'de> for Content<'_> {
-        type Value = ();
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a line or lines")
-        }
-        fn visit_str<E>(self, line: &str) -> Result<(), E> {
-            (self.0)(line);
-            Ok(())
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-            let mut count = 0;
-            while seq.next_element_seed(Line(&mut *self.0))?.is_some() {
-                count += 1;
-                if count > BATCH_LINES_MAX {
-                    return Err(A::Error::custom("too many lines"));
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut json = serde_json::Deserializer::from_str(raw);
-    json.deserialize_any(Content(each))?;
-    json.end()
 }

@@ -87,13 +87,19 @@ pub struct StoredBatch {
     pub local: LocalFields,
 }
 
+/// An address of an interface with its prefix length in bits: 0–32 for IPv4, 0–128 for IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    pub ip: IpAddr,
+    pub prefix_bits: u8,
+}
+
 /// A network interface that can be used: up, with at least one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
     pub name: String,
-    /// Each with its prefix length in bits.
-    pub addresses: Vec<(IpAddr, u8)>,
+    pub addresses: Vec<InterfaceAddress>,
     pub is_loopback: bool,
 }
 

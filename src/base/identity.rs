@@ -7,6 +7,9 @@ use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha512_256};
 
+/// Characters of a [`PeerId`] as text: 32 bytes in unpadded base32.
+pub const PEER_ID_CHARS: usize = 52;
+
 /// An Ed25519 public key: the one name that cannot be claimed by another. Shown in RFC 4648 base32, lower case, unpadded, 52 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);

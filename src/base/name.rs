@@ -2,7 +2,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::identity::PeerId;
+use super::identity::{PEER_ID_CHARS, PeerId};
 
 /// Longest name, in characters.
 pub const NICK_MAX_CHARS: usize = 32;
@@ -157,7 +157,7 @@ const ID_PREFIX_MIN_CHARS: usize = 4;
 /// May an id begin so?
 fn is_id_prefix(text: &str) -> bool {
     let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
-    (ID_PREFIX_MIN_CHARS..=52).contains(&text.len()) && text.bytes().all(digit)
+    (ID_PREFIX_MIN_CHARS..=PEER_ID_CHARS).contains(&text.len()) && text.bytes().all(digit)
 }
 
 impl PeerSelector {

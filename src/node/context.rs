@@ -394,7 +394,7 @@ impl Context {
             .any(|i| {
                 i.addresses
                     .iter()
-                    .any(|(own, prefix)| is_same_subnet(*own, address, *prefix))
+                    .any(|own| is_same_subnet(own.ip, address, own.prefix_bits))
             })
     }
 }

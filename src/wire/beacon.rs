@@ -69,13 +69,13 @@ struct BeaconFields {
     /// Eight hex digits each.
     #[serde(default)]
     rooms: String,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     more: bool,
     #[serde(default)]
     passing: bool,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 

@@ -14,6 +14,23 @@ pub enum FrameKind {
     Batch,
 }
 
+impl FrameKind {
+    fn to_byte(self) -> u8 {
+        match self {
+            FrameKind::Message => 1,
+            FrameKind::Batch => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<FrameKind> {
+        match byte {
+            1 => Some(FrameKind::Message),
+            2 => Some(FrameKind::Batch),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     pub kind: FrameKind,
@@ -26,10 +43,7 @@ pub struct FrameTooLong;
 
 pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(HEADER_BYTES + payload.len());
-    out.push(match kind {
-        FrameKind::Message => 1,
-        FrameKind::Batch => 2,
-    });
+    out.push(kind.to_byte());
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes());
     out.extend_from_slice(payload);
 }
@@ -71,18 +85,10 @@ impl FrameDecoder {
                 break;
             }
             let mut payload = std::mem::take(&mut self.partial);
-            let kind = payload[0];
+            let kind = FrameKind::from_byte(payload[0]);
             payload.drain(..HEADER_BYTES);
-            match kind {
-                1 => out.push(Frame {
-                    kind: FrameKind::Message,
-                    payload,
-                }),
-                2 => out.push(Frame {
-                    kind: FrameKind::Batch,
-                    payload,
-                }),
-                _ => {}
+            if let Some(kind) = kind {
+                out.push(Frame { kind, payload });
             }
         }
         Ok(())

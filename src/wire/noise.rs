@@ -13,11 +13,14 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 
-/// Longest Noise message, in bytes.
-const MESSAGE_MAX_BYTES: usize = 65535;
-const TAG_BYTES: usize = 16;
+use crate::base::batch_content::NOISE_MESSAGE_MAX_BYTES;
+
+/// Bytes of the authentication tag at the end of an encrypted payload (ChaCha20-Poly1305).
+pub(super) const TAG_BYTES: usize = 16;
+/// Bytes of an X25519 key.
+pub(super) const KEY_BYTES: usize = 32;
 /// Longest plaintext of one Noise message.
-pub const PLAINTEXT_MAX_BYTES: usize = MESSAGE_MAX_BYTES - TAG_BYTES;
+pub const PLAINTEXT_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - TAG_BYTES;
 /// A handshake message carries no payload: ephemeral, static and two tags, and some room.
 const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
 const PROTOCOL_VERSION: u8 = 1;
@@ -31,6 +34,15 @@ pub enum NoiseError {
     NetworkMismatch,
     /// A message that does not open: another secret, or not our protocol.
     Crypto,
+}
+
+/// The side of a Noise handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends the first message: the dialer of a link, the author of a direct message.
+    Initiator,
+    /// Receives the first message.
+    Responder,
 }
 
 struct SeededRng(ChaCha20Rng);
@@ -180,7 +192,7 @@ impl Handshake {
     /// # Errors
     /// [`NoiseError::Refused`] if the library refuses these keys.
     pub fn new(
-        dialer: bool,
+        role: Role,
         secret: &[u8; 32],
         psk: Option<&[u8; 32]>,
         seed: [u8; 32],
@@ -198,11 +210,11 @@ impl Handshake {
             local_private_key: Some(secret),
             remote_public_key: None,
             prologue: &expected,
-            initiator: dialer,
+            role,
         };
         let mut state = Box::new(opening.build(seed).ok_or(NoiseError::Crypto)?);
         let mut preamble = Vec::new();
-        if dialer {
+        if role == Role::Initiator {
             preamble.extend_from_slice(&expected);
             out.extend_from_slice(&expected);
             write_handshake_message(&mut state, out)?;
@@ -267,7 +279,7 @@ pub struct HandshakeConfig<'a> {
     /// The other's key, if it is known.
     pub remote_public_key: Option<&'a [u8; 32]>,
     pub prologue: &'a [u8],
-    pub initiator: bool,
+    pub role: Role,
 }
 
 impl HandshakeConfig<'_> {
@@ -299,9 +311,9 @@ impl HandshakeConfig<'_> {
         if let Some(psk) = self.psk {
             builder = builder.psk(0, psk).ok()?;
         }
-        let state = match self.initiator {
-            true => builder.build_initiator(),
-            false => builder.build_responder(),
+        let state = match self.role {
+            Role::Initiator => builder.build_initiator(),
+            Role::Responder => builder.build_responder(),
         };
         state.ok()
     }
@@ -371,16 +383,17 @@ impl Transport {
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), NoiseError> {
         let state = &mut self.state;
-        self.decoder.feed(bytes, MESSAGE_MAX_BYTES, |message| {
-            if scratch.len() < message.len() {
-                scratch.resize(message.len(), 0);
-            }
-            let n = state
-                .read_message(message, scratch)
-                .map_err(|_| NoiseError::Crypto)?;
-            each(&scratch[..n]);
-            Ok(true)
-        })?;
+        self.decoder
+            .feed(bytes, NOISE_MESSAGE_MAX_BYTES, |message| {
+                if scratch.len() < message.len() {
+                    scratch.resize(message.len(), 0);
+                }
+                let n = state
+                    .read_message(message, scratch)
+                    .map_err(|_| NoiseError::Crypto)?;
+                each(&scratch[..n]);
+                Ok(true)
+            })?;
         Ok(())
     }
 }

@@ -5,8 +5,9 @@
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
-use super::noise::HandshakeConfig;
-use crate::base::batch::{Batch, LogId, SEALED_MAX_BYTES};
+use super::noise::{HandshakeConfig, KEY_BYTES, Role, TAG_BYTES};
+use crate::base::batch::{Batch, LogId};
+use crate::base::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
 use crate::base::identity::{Identity, NetworkTag, PeerId};
 use crate::base::lines::{BATCH_LINES_MAX, Lines};
 use crate::base::name::Target;
@@ -14,9 +15,7 @@ use crate::base::name::Target;
 const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE_DOMAIN: &[u8] = b"p2pchat sealed 1\0";
 /// The sender's ephemeral key and the tag.
-const OVERHEAD_BYTES: usize = 32 + 16;
-/// Longest Noise message, in bytes.
-const MESSAGE_MAX_BYTES: usize = 65_535;
+const OVERHEAD_BYTES: usize = KEY_BYTES + TAG_BYTES;
 
 fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId) -> Vec<u8> {
     let mut bytes = PROLOGUE_DOMAIN.to_vec();
@@ -41,7 +40,10 @@ fn handshake_config<'a>(
         local_private_key: secret,
         remote_public_key: remote,
         prologue,
-        initiator: remote.is_some(),
+        role: match remote {
+            Some(_) => Role::Initiator,
+            None => Role::Responder,
+        },
     }
 }
 
@@ -74,7 +76,7 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     }
     let sealed = BASE64URL_NOPAD.decode(batch.sealed_content()).ok()?;
     let length = sealed.len().checked_sub(OVERHEAD_BYTES)?;
-    if sealed.len() > MESSAGE_MAX_BYTES {
+    if sealed.len() > NOISE_MESSAGE_MAX_BYTES {
         return None;
     }
     let prologue = prologue(network, &batch.log, batch.sequence, &own);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hosts::{Host, Lan, Loopback, wait_until};
 use mio::{Events, Interest, Poll, Token};
-use p2pchat::base::event::Interface;
+use p2pchat::base::event::{Interface, InterfaceAddress};
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};
 use p2pchat::shell::net::multicast::{
     DATAGRAM_MAX_BYTES, LISTENERS_MAX, Multicast, ReceivedDatagram,
@@ -13,6 +13,13 @@ use p2pchat::shell::net::multicast::{
 
 const LIMIT: Duration = Duration::from_secs(10);
 const FIRST: usize = 10;
+
+fn network(ip: &str, prefix_bits: u8) -> InterfaceAddress {
+    InterfaceAddress {
+        ip: ip.parse().expect("an address"),
+        prefix_bits,
+    }
+}
 
 fn group() -> SocketAddrV4 {
     "224.0.0.1:9999".parse().expect("an address")
@@ -225,8 +232,11 @@ fn loopback_gives_way_to_a_network() {
     assert!(Party::on(host, &["eth7"]).names().is_empty());
     let party = Party::on(host, &[]);
     let addresses = &party.interfaces[0].addresses;
-    assert!(addresses.contains(&(ip("10.77.0.1"), 24)), "{addresses:?}");
-    let link_local = |(a, prefix): &(IpAddr, u8)| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local() && *prefix == 64);
+    assert!(
+        addresses.contains(&network("10.77.0.1", 24)),
+        "{addresses:?}"
+    );
+    let link_local = |a: &InterfaceAddress| matches!(a.ip, IpAddr::V6(ip) if ip.is_unicast_link_local() && a.prefix_bits == 64);
     assert!(addresses.iter().any(link_local), "{addresses:?}");
     // An address with a label of its own is still one of the interface.
     host.namespace
@@ -235,7 +245,10 @@ fn loopback_gives_way_to_a_network() {
         let party = Party::on(host, only);
         assert_eq!(party.names(), ["eth0"]);
         let addresses = &party.interfaces[0].addresses;
-        assert!(addresses.contains(&(ip("10.9.9.1"), 28)), "{addresses:?}");
+        assert!(
+            addresses.contains(&network("10.9.9.1", 28)),
+            "{addresses:?}"
+        );
     }
 }
 

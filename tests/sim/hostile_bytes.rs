@@ -8,7 +8,7 @@ use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::name::Room;
 use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation};
-use p2pchat::wire::noise::Handshake;
+use p2pchat::wire::noise::{Handshake, Role};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
@@ -419,8 +419,14 @@ fn random_handshakes_do_no_harm() {
     for n in 0..1_000 {
         let stream = open_stream(&mut lan, alice, n);
         let mut model = Vec::new();
-        Handshake::new(true, &identity.noise_secret(), None, [1; 32], &mut model)
-            .expect("a handshake");
+        Handshake::new(
+            Role::Initiator,
+            &identity.noise_secret(),
+            None,
+            [1; 32],
+            &mut model,
+        )
+        .expect("a handshake");
         let bytes = mutate(&mut lan, &model);
         for piece in bytes.chunks(1 + n as usize % 50) {
             lan.feed(

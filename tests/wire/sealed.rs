@@ -1,6 +1,6 @@
 //! Messages for one reader: what the reader alone can open, and what all others make of it.
 use p2pchat::base::batch::{
-    Batch, BatchError, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, UnsignedBatch,
+    Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch, UnsignedBatch,
 };
 use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::{BATCH_TEXT_MAX_BYTES, LINE_MAX_BYTES, Lines};
@@ -181,7 +181,7 @@ fn the_largest_fits_and_a_larger_one_is_refused() {
     let long = "A".repeat(DIRECT_BATCH_MAX_BYTES);
     let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &lines(&["x"]), &long));
     let parsed = Batch::parse(batch.as_bytes().to_vec(), &NETWORK);
-    assert_eq!(parsed.map(|_| ()), Err(BatchError::Malformed));
+    assert_eq!(parsed.map(|_| ()), Err(MalformedBatch));
 }
 
 /// A signed field that stands in the store's line a second time would make the line unreadable, and cut off all that follows it.

@@ -19,7 +19,7 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
-use crate::wire::noise::{Handshake, HandshakeStatus};
+use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 
 /// Most unfinished handshakes on accepted streams, and as many on dialed ones: strangers who dial
 /// us cannot keep us from dialing.
@@ -137,9 +137,13 @@ impl Handshakes {
         events: &mut Vec<LinkEvent>,
     ) {
         let is_dialed = stream.is_dialed();
+        let role = match is_dialed {
+            true => Role::Initiator,
+            false => Role::Responder,
+        };
         let (secret, psk, seed) = (ctx.identity.noise_secret(), ctx.psk, ctx.random_bytes());
         let mut bytes = Vec::new();
-        match Handshake::new(is_dialed, &secret, psk.as_ref(), seed, &mut bytes) {
+        match Handshake::new(role, &secret, psk.as_ref(), seed, &mut bytes) {
             Ok(handshake) => {
                 let stage = HandshakeStage::Noise {
                     handshake,

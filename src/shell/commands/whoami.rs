@@ -68,7 +68,7 @@ fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Fa
         .iter()
         .filter(|interface| !interface.is_loopback)
         .flat_map(|interface| &interface.addresses)
-        .map(|(ip, _)| (*ip, port).into());
+        .map(|address| (address.ip, port).into());
     Ok(addresses.collect())
 }
 

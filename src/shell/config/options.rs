@@ -19,11 +19,11 @@ use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
-use crate::wire::code::Endpoint;
+use crate::wire::code::{DEFAULT_PORT, Endpoint};
 
 /// The group of the beacon without `--multicast`.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
-    SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9999);
+    SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Most rooms, interfaces and static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that a running program cannot change for those who act through it.

@@ -84,7 +84,7 @@ impl InterfaceWatch {
 
     /// Whether peers may connect to this own address: it is one of the interfaces to use.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
-        let has = |i: &Interface| i.addresses.iter().any(|(address, _)| *address == own);
+        let has = |i: &Interface| i.addresses.iter().any(|address| address.ip == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 

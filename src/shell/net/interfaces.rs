@@ -8,7 +8,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::ifaddrs::{self, getifaddrs};
 use nix::libc;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::{
@@ -16,7 +16,7 @@ use nix::sys::socket::{
     recv, socket,
 };
 
-use crate::base::event::Interface;
+use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedMap;
 
 /// Most interfaces used at a time, the lowest indices first.
@@ -51,7 +51,7 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
         let Some(address) = address_with_prefix(&entry) else {
             continue;
         };
-        if matches!(address.0, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
+        if matches!(address.ip, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
             continue;
         }
         // The interface may have gone since getifaddrs listed it.
@@ -91,15 +91,18 @@ fn is_usable(flags: InterfaceFlags) -> bool {
         )
 }
 
-fn address_with_prefix(entry: &InterfaceAddress) -> Option<(IpAddr, u8)> {
+fn address_with_prefix(entry: &ifaddrs::InterfaceAddress) -> Option<InterfaceAddress> {
     let ip = unicast_ip(entry.address.as_ref()?)?;
-    let prefix = match (ip, entry.netmask.as_ref().and_then(socket_ip)) {
+    let prefix_bits = match (ip, entry.netmask.as_ref().and_then(socket_ip)) {
         (IpAddr::V4(_), Some(IpAddr::V4(mask))) => mask.to_bits().leading_ones(),
         (IpAddr::V6(_), Some(IpAddr::V6(mask))) => mask.to_bits().leading_ones(),
         (IpAddr::V4(_), _) => 32,
         (IpAddr::V6(_), _) => 128,
     };
-    Some((ip, u8::try_from(prefix).ok()?))
+    Some(InterfaceAddress {
+        ip,
+        prefix_bits: u8::try_from(prefix_bits).ok()?,
+    })
 }
 
 fn unicast_ip(address: &SockaddrStorage) -> Option<IpAddr> {

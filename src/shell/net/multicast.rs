@@ -35,7 +35,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use crate::base::event::Interface;
+use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
@@ -392,8 +392,8 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
     interface
         .addresses
         .iter()
-        .filter_map(|(ip, prefix)| match ip {
-            IpAddr::V4(v4) => Some((*v4, *prefix)),
+        .filter_map(|address| match address.ip {
+            IpAddr::V4(v4) => Some((v4, address.prefix_bits)),
             IpAddr::V6(_) => None,
         })
 }
@@ -407,8 +407,7 @@ fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr,
 }
 
 fn has_link_local(interface: &Interface) -> bool {
-    let link_local =
-        |(ip, _): &(IpAddr, u8)| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let link_local = |address: &InterfaceAddress| matches!(address.ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
     interface.addresses.iter().any(link_local)
 }
 

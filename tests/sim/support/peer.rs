@@ -2,7 +2,7 @@
 //! runs in it, if one does.
 use std::net::{IpAddr, Ipv4Addr};
 
-use p2pchat::base::event::{Interface, KnownPeer, Notice, Output};
+use p2pchat::base::event::{Interface, InterfaceAddress, KnownPeer, Notice, Output};
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
@@ -48,7 +48,10 @@ impl Host {
             .map(|network| Interface {
                 index: u32::from(*network) + 1,
                 name: format!("eth{network}"),
-                addresses: vec![(Host::address(host, *network), 16)],
+                addresses: vec![InterfaceAddress {
+                    ip: Host::address(host, *network),
+                    prefix_bits: 16,
+                }],
                 is_loopback: false,
             })
             .collect()

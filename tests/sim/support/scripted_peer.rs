@@ -10,7 +10,7 @@ use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::frame::{self, Frame, FrameDecoder, FrameKind};
 use p2pchat::wire::message::{Have, HaveEntry, Hello, Message, format_incarnation, room_hash};
-use p2pchat::wire::noise::{Handshake, HandshakeStatus, Transport};
+use p2pchat::wire::noise::{Handshake, HandshakeStatus, Role, Transport};
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
@@ -53,8 +53,8 @@ impl ScriptedPeer {
         let stream = open_stream(lan, victim, n);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
-        let mut handshake =
-            Handshake::new(true, &secret, None, [n as u8; 32], &mut out).expect("a handshake");
+        let mut handshake = Handshake::new(Role::Initiator, &secret, None, [n as u8; 32], &mut out)
+            .expect("a handshake");
         lan.feed(
             victim,
             Input::Bytes {

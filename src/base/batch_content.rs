@@ -1,0 +1,108 @@
+//! The content of a batch in JSON: one line as a string, several as an array of strings.
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+
+use super::lines::{BATCH_LINES_MAX, LINE_MAX_BYTES, Lines};
+use super::name::Target;
+
+/// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
+pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
+/// Longest sealed content, in characters: one Noise message in unpadded base64.
+pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
+
+/// Number of lines, if each is one that may be said. `declared`: what the author of a direct message says it is.
+pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
+    let (mut count, mut longest) = (0, 0);
+    let mut fits = true;
+    // In JSON an end of line within a text is escaped.
+    let escapes = raw.as_bytes().contains(&b'\\');
+    for_each_json_line(raw, &mut |line| {
+        count += 1;
+        longest = longest.max(line.len());
+        fits &= !(escapes && line.contains('\n'));
+    })
+    .ok()?;
+    let (count, longest_max) = match target {
+        Target::Room(_) => (count, LINE_MAX_BYTES),
+        // The lines cannot be seen: the author says how many they are, and the reader checks it.
+        Target::Peer(_) if count == 1 => (declared.max(1), SEALED_MAX_BYTES),
+        Target::Peer(_) => return None,
+    };
+    let fits = fits && longest <= longest_max && (1..=BATCH_LINES_MAX as u64).contains(&count);
+    fits.then_some(count)
+}
+
+/// The local copy of a direct message, if it has as many lines as the message.
+pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
+    let (mut lines, mut fits) = (Lines::default(), true);
+    for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
+    (fits && lines.iter().count() as u64 == count).then_some(lines)
+}
+
+/// A string, or an array of strings if the lines are not one. Gives their number.
+pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
+    let many = lines.iter().nth(1).is_some();
+    let mut count = 0;
+    for (i, line) in lines.iter().enumerate() {
+        if many {
+            out.push(if i == 0 { b'[' } else { b',' });
+        }
+        write_json_string(out, line);
+        count += 1;
+    }
+    if many {
+        out.push(b']');
+    }
+    count
+}
+
+pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// A string, or an array of strings, each handed on as it is read. Once in the program, as this is much code.
+#[inline(never)]
+pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
+    struct Content<'f>(&'f mut dyn FnMut(&str));
+    struct Line<'f>(&'f mut dyn FnMut(&str));
+    impl<'de> DeserializeSeed<'de> for Line<'_> {
+        type Value = ();
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_str(self)
+        }
+    }
+    impl Visitor<'_> for Line<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a line")
+        }
+        fn visit_str<E>(self, line: &str) -> Result<(), E> {
+            (self.0)(line);
+            Ok(())
+        }
+    }
+    impl<'de> Visitor<'de> for Content<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a line or lines")
+        }
+        fn visit_str<E>(self, line: &str) -> Result<(), E> {
+            (self.0)(line);
+            Ok(())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            let mut count = 0;
+            while seq.next_element_seed(Line(&mut *self.0))?.is_some() {
+                count += 1;
+                if count > BATCH_LINES_MAX {
+                    return Err(A::Error::custom("too many lines"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut json = serde_json::Deserializer::from_str(raw);
+    json.deserialize_any(Content(each))?;
+    json.end()
+}
