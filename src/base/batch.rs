@@ -1,9 +1,11 @@
-//! Signed lines: the unit of signing, sending and storing.
+//! Batches: signed consecutive lines of one log, the unit of signing, sending and storing.
 //!
-//! A batch is one line of JSON, the same bytes on the wire and in the store. Its author signs everything before
-//! `,"signature":`; what a box adds for itself (`received`, `late`, `before`, `backfill`, `plain`) stands after the signature, and is never sent.
+//! A batch is one line of JSON, the same bytes on the wire and in the store. The signature covers
+//! all bytes before `,"signature":`. In the store, local fields (`received`, `late`, `before`,
+//! `backfill`, `plain`) follow the signature; they are never sent.
 //!
-//! The content of a direct message is one string: its lines sealed for the reader. Author and reader keep the lines themselves as `plain`.
+//! The content of a direct message is one string: its lines, sealed for the recipient. Author and
+//! recipient store the readable lines beside it as `plain`.
 use std::borrow::Cow;
 use std::io::Write as _;
 
@@ -21,88 +23,114 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::time::WallTime;
 
-/// Longest batch from outside, in bytes. An own one stays below: at worst every byte of its text becomes a six-byte escape.
+/// Longest batch accepted from a peer, in bytes. Own batches stay below it even if JSON escapes
+/// each byte of 48 KiB of text as six.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Digits of an incarnation, in hexadecimal.
 pub const INCARNATION_DIGITS: usize = 16;
-/// Longest direct message from outside, in bytes: with its lines beside it, it still is a line that the store reads.
+/// Longest batch of direct messages accepted from a peer, in bytes. With its readable lines
+/// beside it, it still is a line that the store can read.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
-/// Largest sequence and Lamport number: what a JSON number holds exactly everywhere (2^53 − 1).
+/// Largest sequence and Lamport number: 2^53 − 1, the largest integer that every JSON parser
+/// represents exactly (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
 const SIGNATURE_FIELD: &str = ",\"signature\":\"";
 const SIGNATURE_CHARS: usize = 86;
-/// `,"signature":"` … `"}`
+/// Bytes of `,"signature":"…"}`.
 const SIGNATURE_FIELD_BYTES: usize = SIGNATURE_FIELD.len() + SIGNATURE_CHARS + 2;
 
-/// What one author said to one target in one incarnation.
+/// A log: all lines of one author to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogId {
+    /// Where the lines are sent.
     pub target: Target,
+    /// The peer that signs the lines.
     pub author: PeerId,
+    /// Random number that the author draws anew whenever it cannot continue its sequences safely.
     pub incarnation: u64,
 }
 
-/// What its author puts into a batch, but for the signature.
+/// The fields of a batch to be signed.
 pub struct UnsignedBatch<'a> {
+    /// The log that the batch continues.
     pub log: LogId,
+    /// The author's present name.
     pub username: Nick,
+    /// Sequence of the first line.
     pub sequence: u64,
+    /// Lamport number of the first line.
     pub lamport: u64,
+    /// The author's wall clock.
     pub timestamp: WallTime,
+    /// Hash of the previous batch of the log; `None` if the first line is line 1.
     pub previous: Option<Hash>,
+    /// Are the lines actions, as by `/me`?
     pub action: bool,
+    /// The lines, at least one.
     pub lines: &'a Lines,
-    /// For one reader: the lines, sealed for it, in base64.
+    /// For a direct message: the lines sealed for the recipient, in base64.
     pub sealed: Option<&'a str>,
 }
 
-/// Why bytes are no batch.
+/// The bytes are not the JSON of a batch, or a field is outside its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedBatch;
 
-/// What a box notes of a batch for itself.
+/// What a peer stores beside a batch for itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LocalFields {
-    /// When it came in, by the own wall clock.
+    /// When this peer received the batch, by its own wall clock.
     pub received: WallTime,
-    /// Said before the link over which it came stood.
+    /// The batch was published before the link that brought it was established.
     pub late: bool,
-    /// Said before this program ran.
+    /// The batch was published before this program started.
     pub before_start: bool,
-    /// What was said before this box first came into the room: stored, not printed as news.
+    /// The batch was published before this directory first joined the room: stored, but not news.
     pub backfill: bool,
 }
 
-/// One or more consecutive lines of one log. Line i has `sequence + i` and `lamport + i`.
+/// One or more consecutive lines of one log under one signature. Line i, counted from 0, has
+/// sequence `sequence + i` and Lamport number `lamport + i`.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// The log that the batch belongs to.
     pub log: LogId,
+    /// The name that the author claimed.
     pub username: Nick,
+    /// Sequence of the first line, from 1.
     pub sequence: u64,
+    /// Lamport number of the first line, from 1.
     pub lamport: u64,
+    /// The author's wall clock when it signed.
     pub timestamp: WallTime,
+    /// Hash of the previous batch of the log; `None` exactly if `sequence` is 1.
     pub previous: Option<Hash>,
+    /// Are the lines actions, as by `/me`?
     pub action: bool,
-    /// Number of lines, 1 to [`LINES_MAX`].
+    /// Number of lines, 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
-    /// Of the author's exact bytes and the network; the next batch of the log names it as `previous`.
+    /// Hash of the network tag and the signed bytes; the next batch of the log names it as
+    /// `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
+    /// Where the JSON of the content stands in `bytes`.
     content: std::ops::Range<usize>,
-    /// Of a direct message: its lines, as far as this box can read them.
+    /// The lines of a direct message that this peer wrote or has opened.
     plaintext: Option<Lines>,
 }
 
-/// What a batch says of itself.
+/// The unverified place of a batch in its log.
 #[derive(Clone, Debug)]
 pub struct BatchHeader {
+    /// The log that the batch belongs to.
     pub log: LogId,
-    /// Numbers of the first and of the last line.
+    /// Sequence of the first line.
     pub sequence: u64,
+    /// Sequence of the last line.
     pub last_sequence: u64,
-    /// Of the first line.
+    /// Lamport number of the first line.
     pub lamport: u64,
 }
 
@@ -122,7 +150,7 @@ struct BatchFields<'a> {
     previous: Option<&'a str>,
     #[serde(default)]
     action: bool,
-    /// Of a direct message with more than one line: how many are sealed in it.
+    /// Number of lines sealed in a direct message, if it has more than one.
     #[serde(default)]
     count: u64,
     #[serde(borrow)]
@@ -140,7 +168,7 @@ struct BatchFields<'a> {
     plain: Option<&'a RawValue>,
 }
 
-/// The values of the fields that are text in JSON.
+/// The parsed values of the fields that are text in JSON.
 struct BatchValues {
     log: LogId,
     timestamp: WallTime,
@@ -149,7 +177,8 @@ struct BatchValues {
     count: u64,
 }
 
-/// A field that is there has a value: a signed `null` would be overlooked, and stand twice in the store.
+/// Rejects `null`: as an absent field, a signed one would pass, and stand twice in the stored
+/// line.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {
@@ -157,15 +186,15 @@ fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 impl<'a> BatchFields<'a> {
-    /// The one place where they are read, as this is much code.
+    /// Not inlined, as the generated parser is large.
     #[inline(never)]
     fn parse(text: &'a str) -> Option<BatchFields<'a>> {
         serde_json::from_str(text).ok()
     }
 
     fn log_id(&self) -> Option<LogId> {
-        let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if self.incarnation.len() != INCARNATION_DIGITS || !self.incarnation.bytes().all(digit) {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if self.incarnation.len() != INCARNATION_DIGITS || !self.incarnation.bytes().all(is_digit) {
             return None;
         }
         Some(LogId {
@@ -175,7 +204,7 @@ impl<'a> BatchFields<'a> {
         })
     }
 
-    /// Whatever stands behind the signature.
+    /// Is there any field that belongs behind the signature?
     fn has_local_fields(&self) -> bool {
         self.received.is_some()
             || self.late.is_some()
@@ -184,7 +213,7 @@ impl<'a> BatchFields<'a> {
             || self.plain.is_some()
     }
 
-    /// The fields that are text in JSON, as values; `None` if one is malformed.
+    /// `None` if one of the fields is malformed.
     fn values(&self) -> Option<BatchValues> {
         let log = self.log_id()?;
         Some(BatchValues {
@@ -219,7 +248,7 @@ impl<'a> BatchFields<'a> {
 }
 
 impl Batch {
-    /// The next batch of an own log. The lines must be at least one.
+    /// Signs the next batch of an own log. `draft.lines` must hold at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
         // Writing to a `Vec` cannot fail.
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
@@ -278,10 +307,11 @@ impl Batch {
         }
     }
 
-    /// From the wire: the bytes must be exactly one batch without local fields, on one line as the store has it. The signature is not checked yet: see [`Batch::verify`].
+    /// Parses a batch from the wire: exactly one batch on one line, without local fields. The
+    /// signature is not verified: see [`Batch::verify`].
     ///
     /// # Errors
-    /// [`MalformedBatch`].
+    /// The bytes are malformed, or longer than [`BATCH_MAX_BYTES`] or [`DIRECT_BATCH_MAX_BYTES`].
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
         let end = bytes
             .len()
@@ -289,22 +319,24 @@ impl Batch {
             .ok_or(MalformedBatch)?;
         let fits =
             bytes.len() <= BATCH_MAX_BYTES && bytes[end..].starts_with(SIGNATURE_FIELD.as_bytes());
-        // JSON allows it between its tokens; in the store a line would become several, of which one could be anybody's.
+        // JSON allows an end of line between tokens. In the store it would split the batch into
+        // several lines, one of which could then pass as a batch of another author.
         if !fits || bytes.contains(&b'\n') {
             return Err(MalformedBatch);
         }
         Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
     }
 
-    /// From a line of the store, without its end of line.
+    /// Parses a line of the store, given without `\n`. The signature is not verified.
     ///
     /// # Errors
-    /// [`MalformedBatch`].
+    /// The line is malformed.
     pub fn parse_stored(
         line: &[u8],
         network: &NetworkTag,
     ) -> Result<(Batch, LocalFields), MalformedBatch> {
-        // Local fields are few, mostly short, and no text in them or before them can hold the mark unescaped.
+        // Searched from the end, as local fields are short. No string can contain the field name
+        // unescaped.
         let at = line
             .windows(SIGNATURE_FIELD.len())
             .rposition(|w| w == SIGNATURE_FIELD.as_bytes())
@@ -315,7 +347,8 @@ impl Batch {
         Ok((batch, local))
     }
 
-    /// Of a line of the store. Nothing is checked, so it is cheap.
+    /// Parses the place of a stored batch and verifies neither signature nor bounds, so it is
+    /// cheap.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         let log = fields.log_id()?;
@@ -328,7 +361,7 @@ impl Batch {
         })
     }
 
-    /// `end`: where the signature field begins. `stored`: local fields may follow it.
+    /// `end`: where the signature field begins. `stored`: whether local fields may follow it.
     fn decode(
         bytes: Vec<u8>,
         end: usize,
@@ -340,7 +373,8 @@ impl Batch {
         let values = fields.values().ok_or(MalformedBatch)?;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
-        // Signed fields with the names of local ones would stand twice in the store's line, and make it unreadable.
+        // A signed field with the name of a local one would stand twice in the stored line and
+        // make it unreadable.
         let foreign_fits = !fields.has_local_fields() && direct_fits;
         if !fields.is_valid() || !(stored || foreign_fits) {
             return Err(MalformedBatch);
@@ -373,7 +407,7 @@ impl Batch {
         Ok((batch, local))
     }
 
-    /// Is this the author's signature? `key` must be that of `log.author`.
+    /// Did the author sign the batch? `key` must be the verifying key of `log.author`.
     pub fn verify(&self, key: &VerifyingKey) -> bool {
         let at = self.bytes.len() - 2 - SIGNATURE_CHARS;
         let mut signature = [0; 64];
@@ -383,12 +417,12 @@ impl Batch {
         }
     }
 
-    /// As it goes over the wire.
+    /// The bytes that are sent, without local fields.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// As it goes into the store: the local fields behind the signature, and an end of line.
+    /// Appends the stored form: the local fields follow the signature, and `\n` ends the line.
     pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);
@@ -409,23 +443,24 @@ impl Batch {
         out.extend_from_slice(b"}\n");
     }
 
-    /// What a direct message carries, in base64; of another batch its text as it stands in the JSON.
+    /// The sealed lines of a direct message, in base64. For a room: the JSON of the content.
     pub fn sealed_content(&self) -> &[u8] {
         let content = self.bytes.get(self.content.clone()).unwrap_or_default();
         let content = content.strip_prefix(b"\"").unwrap_or(content);
         content.strip_suffix(b"\"").unwrap_or(content)
     }
 
-    /// The lines of a direct message, opened. False: not as many as its author said; they stay sealed.
+    /// Attaches the opened lines of a direct message. `false`, and nothing is attached, if their
+    /// number is not `count`.
     pub fn set_plaintext(&mut self, lines: Lines) -> bool {
-        let right = lines.iter().count() as u64 == self.count;
-        if right {
+        let matches = lines.iter().count() as u64 == self.count;
+        if matches {
             self.plaintext = Some(lines);
         }
-        right
+        matches
     }
 
-    /// The number of the last line.
+    /// Sequence of the last line.
     pub fn last_sequence(&self) -> u64 {
         self.sequence + self.count - 1
     }

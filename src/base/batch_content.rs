@@ -1,4 +1,4 @@
-//! The content of a batch in JSON: one line as a string, several as an array of strings.
+//! The content of a batch in JSON: one line is a string, several lines are an array of strings.
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
@@ -11,11 +11,12 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in characters: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Number of lines, if each is one that may be said. `declared`: what the author of a direct message says it is.
+/// Counts the lines of a content. `None` if it is malformed or a line exceeds its bound.
+/// `declared` is the author's count for a direct message.
 pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
     let (mut count, mut longest) = (0, 0);
     let mut fits = true;
-    // In JSON an end of line within a text is escaped.
+    // In JSON an end of line within a string is always escaped.
     let escapes = raw.as_bytes().contains(&b'\\');
     for_each_json_line(raw, &mut |line| {
         count += 1;
@@ -25,7 +26,7 @@ pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u
     .ok()?;
     let (count, longest_max) = match target {
         Target::Room(_) => (count, LINE_MAX_BYTES),
-        // The lines cannot be seen: the author says how many they are, and the reader checks it.
+        // The lines are sealed: the recipient checks the count when it opens them.
         Target::Peer(_) if count == 1 => (declared.max(1), SEALED_MAX_BYTES),
         Target::Peer(_) => return None,
     };
@@ -33,14 +34,14 @@ pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u
     fits.then_some(count)
 }
 
-/// The local copy of a direct message, if it has as many lines as the message.
+/// Parses the readable copy of a direct message; `None` unless it has `count` lines.
 pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     let (mut lines, mut fits) = (Lines::default(), true);
     for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
-/// A string, or an array of strings if the lines are not one. Gives their number.
+/// Appends the lines as JSON and returns their number.
 pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     let many = lines.iter().nth(1).is_some();
     let mut count = 0;
@@ -61,7 +62,8 @@ pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// A string, or an array of strings, each handed on as it is read. Once in the program, as this is much code.
+/// Calls `each` with every line of the JSON as it is parsed. Not inlined, as the generated parser
+/// is large.
 #[inline(never)]
 pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));

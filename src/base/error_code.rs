@@ -1,4 +1,4 @@
-//! The kinds of failures and refusals, as scripts see them.
+//! The codes of errors, which scripts rely on.
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ pub enum ErrorCode {
     OtherKey,
     /// `twin`: two programs use this identity.
     DuplicateIdentity,
-    /// `fork`: an author signed two different batches with one sequence.
+    /// `fork`: an author signed two different batches with the same sequence.
     Fork,
     /// `incarnation`: peers hold other lines under our sequences, so a new incarnation begins.
     Incarnation,

@@ -1,4 +1,4 @@
-//! Keys: who speaks, and how that is checked.
+//! Keys, ids, hashes and signatures: who wrote a batch, and how that is verified.
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +10,8 @@ use sha2::{Digest, Sha512_256};
 /// Characters of a [`PeerId`] as text: 32 bytes in unpadded base32.
 pub const PEER_ID_CHARS: usize = 52;
 
-/// An Ed25519 public key: the one name that cannot be claimed by another. Shown in RFC 4648 base32, lower case, unpadded, 52 characters.
+/// An Ed25519 public key (RFC 8032), which identifies a peer. Its text is lower-case unpadded
+/// base32 (RFC 4648) of [`PEER_ID_CHARS`] characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);
 
@@ -23,20 +24,23 @@ impl PeerId {
         self.to_string()[..4].to_owned()
     }
 
-    /// The X25519 form of this key (RFC 7748's map), which is its owner's static key on a link. `None` if the bytes are no point, or a weak one.
+    /// The X25519 form of this key (the birational map of RFC 7748, 4.1): the peer's static key
+    /// in Noise handshakes. `None` if the bytes encode no curve point or one of small order.
     pub fn noise_key(&self) -> Option<[u8; 32]> {
         self.verifying_key()
             .map(|key| key.to_montgomery().to_bytes())
     }
 
-    /// Ready to verify with; worth keeping, as the decompression costs a tenth of a verification.
+    /// The decompressed key, or `None` if the bytes encode no curve point or one of small order.
+    /// Callers cache it: decompression costs about a tenth of a verification.
     pub fn verifying_key(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(&self.0)
             .ok()
             .filter(|key| !key.is_weak())
     }
 
-    /// For two people to compare: 160 bits of the key's hash, in ten groups of four hex digits.
+    /// The fingerprint that two users compare: 160 bits of the key's hash, as ten groups of four
+    /// hex digits.
     pub fn fingerprint(&self) -> String {
         let hash = Hash::of(&[b"p2pchat fingerprint\0", &self.0]);
         let hex = HEXLOWER.encode(&hash.0[..20]);
@@ -59,7 +63,7 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// The text is not 52 characters of lower-case base32.
+/// The text is not [`PEER_ID_CHARS`] characters of lower-case base32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsePeerIdError;
 
@@ -90,12 +94,13 @@ impl<'de> Deserialize<'de> for PeerId {
     }
 }
 
-/// SHA-512/256 (FIPS 180-4).
+/// A SHA-512/256 hash (FIPS 180-4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// Of the parts, one after the other; callers put a domain with a final zero first.
+    /// Hashes the concatenation of the parts. The first part is a domain that ends in a zero
+    /// byte, so that hashes made for different purposes never coincide.
     pub fn of(parts: &[&[u8]]) -> Hash {
         let mut hasher = Sha512_256::new();
         for part in parts {
@@ -104,7 +109,7 @@ impl Hash {
         Hash(hasher.finalize().into())
     }
 
-    /// 64 lower-case hex digits.
+    /// Parses 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Hash> {
         HEXLOWER
             .decode(text.as_bytes())
@@ -140,14 +145,17 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// A network's public mark, derived from its secret; zeros for the open network. Signed with every batch.
+/// The public tag of a network, derived from its secret; zeros for the open network. Every
+/// signature covers it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkTag(pub [u8; 32]);
 
 impl NetworkTag {
+    /// The network of programs without a secret.
     pub const OPEN: NetworkTag = NetworkTag([0; 32]);
 
-    /// The folder of this network's history: `open`, or 16 hex digits of the tag.
+    /// The directory name of this network's history: `open`, or the first 16 hex digits of the
+    /// tag.
     pub fn dir_name(&self) -> String {
         if *self == NetworkTag::OPEN {
             "open".into()
@@ -163,14 +171,14 @@ impl fmt::Display for NetworkTag {
     }
 }
 
-/// The own key pair. Its bytes are overwritten when it is dropped.
+/// The own Ed25519 key pair. The secret is overwritten when it is dropped.
 pub struct Identity {
     signing_key: SigningKey,
     id: PeerId,
 }
 
 impl Identity {
-    /// `seed`: the 32 secret bytes of RFC 8032.
+    /// Derives the key pair from the 32 secret bytes of RFC 8032, 5.1.5.
     pub fn from_seed(seed: &[u8; 32]) -> Identity {
         let key = SigningKey::from_bytes(seed);
         let id = PeerId(key.verifying_key().to_bytes());
@@ -180,22 +188,25 @@ impl Identity {
         }
     }
 
+    /// The public key.
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// The X25519 secret that belongs to [`PeerId::noise_key`].
+    /// The X25519 secret key for [`PeerId::noise_key`].
     pub fn noise_secret(&self) -> [u8; 32] {
         self.signing_key.to_scalar_bytes()
     }
 
+    /// Signs a message with Ed25519.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.signing_key.sign(message).to_bytes()
     }
 }
 
-/// Verification without cofactor (RFC 8032, 5.1.7), `S` and `R` in their canonical form. With no weak keys let in (see [`PeerId::key`]),
-/// one message, one key and one signature have one verdict on every box; a small-order `R` could only be made by the key's owner.
+/// Verifies without cofactor (RFC 8032, 5.1.7) and requires canonical `S` and `R`. As
+/// [`PeerId::verifying_key`] excludes weak keys, all peers reach the same verdict. Only the key's
+/// owner can make a signature with a small-order `R`.
 pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()

@@ -1,38 +1,40 @@
-//! Lines of text: what is said, before it is signed.
+//! Lines of text before they are signed, and their bounds.
 use std::fmt;
 
 /// Longest line, in bytes of UTF-8 without its end of line.
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
-/// Most lines of one batch.
+/// Most lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
-/// Text after which an own batch is closed, in bytes.
+/// An own batch takes no further line once its text would exceed this, in bytes.
 pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
-/// Lines of text, each ended by `\n`, none longer than [`LINE_MAX`]: one block instead of a string a line.
+/// Lines of text, each ended by `\n` and at most [`LINE_MAX_BYTES`] long, in one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(String);
 
-/// Why a piped line is not said.
+/// Why a line is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
+    /// The line is longer than [`LINE_MAX_BYTES`].
     TooLong,
+    /// The line is not UTF-8.
     NotUtf8,
 }
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LineError::TooLong => write!(f, "longer than 16 KiB, not sent"),
+            LineError::TooLong => write!(f, "longer than {} KiB, not sent", LINE_MAX_BYTES / 1024),
             LineError::NotUtf8 => write!(f, "not UTF-8, not sent"),
         }
     }
 }
 
 impl Lines {
-    /// One line, without its end; a `\r` at its end belongs to the line's end.
+    /// Appends one line, given without `\n`; a final `\r` is dropped.
     ///
     /// # Errors
-    /// The line is too long or not UTF-8; nothing was added.
+    /// The line is too long or not UTF-8. Nothing is appended then.
     pub fn push(&mut self, line: &[u8]) -> Result<(), LineError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > LINE_MAX_BYTES {
@@ -44,7 +46,8 @@ impl Lines {
         Ok(())
     }
 
-    /// As [`Lines::as_str`] gave it. `None`: not lines that may be said.
+    /// Parses text as [`Lines::as_str`] returns it. `None` if a line is too long, not UTF-8, or
+    /// not ended by `\n`.
     pub fn parse(text: &[u8]) -> Option<Lines> {
         let text = std::str::from_utf8(text).ok()?;
         let fits =
@@ -52,29 +55,32 @@ impl Lines {
         fits.then(|| Lines(text.to_owned()))
     }
 
-    /// Each line ended by `\n`.
+    /// The text, each line ended by `\n`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Are there no lines?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes of text, ends of line included.
+    /// Bytes of text, each `\n` included.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// The lines in order, without `\n`.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split_terminator('\n')
     }
 
+    /// Appends all lines of `other`.
     pub fn append(&mut self, other: &Lines) {
         self.0.push_str(&other.0);
     }
 
-    /// Takes as many lines from the front as one batch may hold; at least one, if there is one.
+    /// Removes as many lines from the front as fit one batch: at least one unless there are none.
     pub fn take_batch(&mut self) -> Lines {
         let (mut end, mut count) = (0, 0);
         for line in self.0.split_inclusive('\n') {

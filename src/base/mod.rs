@@ -1,4 +1,5 @@
-//! Nouns: keys, names, signed lines, time, and the vocabulary in which the core and the world speak.
+//! Nouns: keys, names, signed lines, time, and the vocabulary in which the core and the world
+//! speak.
 pub mod batch;
 pub mod batch_content;
 pub mod error_code;

@@ -1,26 +1,32 @@
-//! Names that people give: of themselves and of rooms. Validated where they are made, so that every `Nick` and `Room` is fit to show.
+//! Names of peers, rooms, folders and targets. Constructors validate, so every `Nick` and `Room`
+//! can be shown as it is.
 use std::fmt;
 use std::sync::Arc;
 
 use super::identity::{PEER_ID_CHARS, PeerId};
 
-/// Longest name, in characters.
+/// Longest name of a peer, in characters.
 pub const NICK_MAX_CHARS: usize = 32;
 /// Longest room name without its `#`, in characters.
 pub const ROOM_MAX_CHARS: usize = 50;
 
-/// What a name may be, as a sentence's end.
+/// The rule for names of peers, as the end of a sentence; the bound is [`NICK_MAX_CHARS`].
 pub const NICK_RULE: &str =
     "a name has 1 to 32 characters, no white space, and none of ~ @ # : / *";
+/// The rule for room names, as the end of a sentence; the bound is [`ROOM_MAX_CHARS`].
 pub const ROOM_RULE: &str =
     "a room has 1 to 50 characters, no white space, and none of ~ @ # : / *";
 
-/// Why a name is no name, as a sentence's end: "a name …".
+/// Why a name is invalid. Its text ends a sentence that begins with "the name …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
+    /// The name has no characters.
     Empty,
+    /// The name is longer than [`NICK_MAX_CHARS`] or [`ROOM_MAX_CHARS`].
     TooLong,
+    /// The name begins with `-`, so that a command line would take it for an option.
     LeadingDash,
+    /// The first character that names may not contain.
     InvalidCharacter(char),
 }
 
@@ -31,15 +37,15 @@ impl fmt::Display for NameError {
             NameError::TooLong => write!(f, "is too long"),
             NameError::LeadingDash => write!(f, "begins with -"),
             NameError::InvalidCharacter(c) => {
-                // What cannot be seen is told by its number alone.
-                let picture = match c {
+                // Invisible characters are shown by their code point alone.
+                let visible = match c {
                     ' ' => "a space, ".to_owned(),
                     _ if c.is_ascii_graphic() => format!("{c}, "),
                     _ => String::new(),
                 };
                 write!(
                     f,
-                    "holds {picture}U+{:04X}, which a name may not",
+                    "contains {visible}U+{:04X}, which names may not",
                     *c as u32
                 )
             }
@@ -47,11 +53,16 @@ impl fmt::Display for NameError {
     }
 }
 
-/// Invisible or direction-changing characters: a name with one could pass for another name.
+/// Is the character invisible or direction-changing? A name with one could pass for another name.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 fn is_allowed(c: char) -> bool {
@@ -78,23 +89,27 @@ fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     }
 }
 
-/// What a peer calls itself: 1–32 characters, none of them white, control or invisible, none of `~ @ # : / *`, no leading `-`. A claim, not a proof.
+/// The name that a peer claims: 1 to [`NICK_MAX_CHARS`] characters, none of them white space,
+/// control, invisible or one of `~ @ # : / *`, and no leading `-`. It proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nick(Arc<str>);
 
 impl Nick {
+    /// Validates a name.
+    ///
     /// # Errors
-    /// What breaks the rule.
+    /// The first rule that the name breaks.
     pub fn new(text: &str) -> Result<Nick, NameError> {
         check_name(text, NICK_MAX_CHARS).map(|()| Nick(text.into()))
     }
 
-    /// A name that came from outside: one that breaks the rule is `?`.
+    /// A name received from a peer; an invalid one becomes `?`.
     pub fn new_or_placeholder(text: &str) -> Nick {
         Nick::new(text).unwrap_or_else(|_| Nick("?".into()))
     }
 
-    /// A default, made to fit: what may not stand in a name is left out. `None` if nothing remains.
+    /// Makes a default name valid by dropping characters that names may not contain. `None` if
+    /// none remain.
     pub fn sanitize(text: &str) -> Option<Nick> {
         let fit: String = text.chars().filter(|c| is_allowed(*c)).collect();
         let fit: String = fit
@@ -105,6 +120,7 @@ impl Nick {
         Nick::new(&fit).ok()
     }
 
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -116,25 +132,27 @@ impl fmt::Display for Nick {
     }
 }
 
-/// A room's name, `#` included, lower-cased: `#` and 1–50 characters by the rule of [`Nick`].
+/// The name of a room in lower case: `#`, then 1 to [`ROOM_MAX_CHARS`] characters by the rule of
+/// [`Nick`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
 
 impl Room {
-    /// A missing `#` is added.
+    /// Validates a room name, adds a missing `#` and converts it to lower case.
     ///
     /// # Errors
-    /// What breaks the rule.
+    /// The first rule that the name breaks.
     pub fn new(text: &str) -> Result<Room, NameError> {
         let bare = text.strip_prefix('#').unwrap_or(text).to_lowercase();
         check_name(&bare, ROOM_MAX_CHARS).map(|()| Room(format!("#{bare}").into()))
     }
 
-    /// The room that everybody starts in.
+    /// `#general`, the default room.
     pub fn general() -> Room {
         Room("#general".into())
     }
 
+    /// The name with its `#`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -146,23 +164,28 @@ impl fmt::Display for Room {
     }
 }
 
-/// A peer as a person names it: `@name`, `@name~abcd`, `@~abcd` or `@id`; the `@` may be left out.
-/// Kept as `name~abcd` in lower case, either of which may be empty: whatever its name, or its id.
+/// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`; the `@` is optional.
+///
+/// It is stored as `name~prefix` in lower case. An empty name matches every name, an empty prefix
+/// every id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
-/// Fewest characters of an id that stand for it: those shown behind a name's `~`.
+/// Fewest characters of an id prefix: as many as [`PeerId::short`] shows.
 const ID_PREFIX_MIN_CHARS: usize = 4;
 
-/// May an id begin so?
+/// Can the text be the beginning of an id?
 fn is_id_prefix(text: &str) -> bool {
     let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
     (ID_PREFIX_MIN_CHARS..=PEER_ID_CHARS).contains(&text.len()) && text.bytes().all(digit)
 }
 
 impl PeerSelector {
+    /// Parses any of the four forms.
+    ///
     /// # Errors
-    /// What breaks the rule of a name; of what stands behind a `~`, its first character that no id has.
+    /// The first rule that the name breaks; `InvalidCharacter('~')` if no id can begin with the
+    /// text after the `~`.
     pub fn parse(text: &str) -> Result<PeerSelector, NameError> {
         let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
         let (name, prefix) = match text.split_once('~') {
@@ -181,11 +204,12 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
-    /// The peer, if its whole id was given.
+    /// The id, if the user gave all of it.
     pub fn full_id(&self) -> Option<PeerId> {
         self.parts().1.parse().ok()
     }
 
+    /// Do the name, compared in lower case, and the id match?
     pub fn matches(&self, nick: &Nick, id: &PeerId) -> bool {
         let (name, prefix) = self.parts();
         let named = name.is_empty() || nick.0.to_lowercase() == name;
@@ -193,14 +217,14 @@ impl PeerSelector {
     }
 }
 
-/// By its whole id.
+/// Selects a peer by its whole id.
 impl From<&PeerId> for PeerSelector {
     fn from(id: &PeerId) -> PeerSelector {
         PeerSelector(format!("~{id}"))
     }
 }
 
-/// `@name~abcd`
+/// `@name`, `@name~abcd` or `@abcd`.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, prefix) = self.parts();
@@ -209,21 +233,23 @@ impl fmt::Display for PeerSelector {
     }
 }
 
-/// Where a history keeps lines together: one for each room, one for the direct messages that we wrote or may read, one for those that
-/// we carry for others.
+/// The name of a folder of the history. There is one for each room, one for direct messages that
+/// this identity wrote or received, and one for those it carries for others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FolderName(Arc<str>);
 
 impl FolderName {
+    /// `@`: direct messages of which this identity is the author or the recipient.
     pub fn direct() -> FolderName {
         FolderName("@".into())
     }
 
+    /// `@carried`: sealed direct messages carried for absent recipients.
     pub fn carried() -> FolderName {
         FolderName("@carried".into())
     }
 
-    /// By its name on disk.
+    /// Parses the name of a directory on disk. Only the canonical spelling is accepted.
     pub fn parse(name: &str) -> Option<FolderName> {
         if name.starts_with('@') {
             let known = [FolderName::direct(), FolderName::carried()];
@@ -233,7 +259,7 @@ impl FolderName {
         (room.as_str() == name).then(|| FolderName::from(&room))
     }
 
-    /// Of what `author` said to `target`, in the history of `own`.
+    /// The folder for lines of `author` to `target`, in the history of the identity `own`.
     pub fn for_log(target: &Target, author: &PeerId, own: &PeerId) -> FolderName {
         match target {
             Target::Room(room) => room.into(),
@@ -242,12 +268,12 @@ impl FolderName {
         }
     }
 
-    /// The room whose folder it is.
+    /// The room, if this is the folder of one.
     pub fn room(&self) -> Option<Room> {
         self.0.starts_with('#').then(|| Room(self.0.clone()))
     }
 
-    /// Its name on disk: no room's begins with `@`.
+    /// The name of the directory on disk. Names of rooms begin with `#`, the others with `@`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -259,15 +285,18 @@ impl From<&Room> for FolderName {
     }
 }
 
-/// To whom a line is said.
+/// Where a line is sent: to a room or to one peer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
+    /// Every member of the room.
     Room(Room),
+    /// The recipient of a direct message.
     Peer(PeerId),
 }
 
 impl Target {
-    /// As it stands in a batch: `#room` or `@id`. Only the canonical spelling is taken: one target, one spelling.
+    /// Parses `#room` or `@id`. Only the canonical spelling is accepted, so that equal targets
+    /// are equal bytes in a batch.
     pub fn parse(text: &str) -> Option<Target> {
         if let Some(id) = text.strip_prefix('@') {
             return id.parse().ok().map(Target::Peer);
@@ -276,6 +305,7 @@ impl Target {
         (room.as_str() == text).then_some(Target::Room(room))
     }
 
+    /// The room; `None` for a direct message.
     pub fn room(&self) -> Option<&Room> {
         match self {
             Target::Room(room) => Some(room),

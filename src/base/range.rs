@@ -1,39 +1,45 @@
-//! What is held of a log, and what is missing in its middle.
+//! The stored lines of one log: a range with at most [`GAPS_MAX`] gaps.
 use super::batch::{Batch, LogId};
 use super::identity::Hash;
 
-/// Most holes of one log that may still be filled.
+/// Most gaps tracked in one log. Lines below an older gap are forgotten.
 pub const GAPS_MAX: usize = 4;
 
-/// What is held of a log: the lines `low` to `high`, in whole batches.
+/// The stored lines of one log: the segment `low` to `high`, and below each gap one more segment.
+/// Segments and gaps consist of whole batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRange {
+    /// The log.
     pub log: LogId,
+    /// Sequence of the first line of the uppermost segment.
     pub low: u64,
+    /// The head: the highest stored sequence; 0 if no line is stored.
     pub high: u64,
-    /// Of the batch that ends at `high`.
+    /// Hash of the batch that ends at `high`.
     pub hash: Hash,
-    /// Of the line `high`.
+    /// Lamport number of the line `high`.
     pub lamport: u64,
-    /// What is missing below `low`, upwards; older ones are forgotten beyond [`HOLES_MAX`].
+    /// The gaps below `low`, in ascending order: at most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
 
-/// Lines that are missing between such as are held: `from` to `to`.
+/// The missing lines `from` to `to` between stored ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The lines from here to the hole are held.
+    /// Sequence of the first line of the stored segment below the gap.
     pub stored_from: u64,
+    /// Sequence of the first missing line.
     pub from: u64,
+    /// Sequence of the last missing line.
     pub to: u64,
-    /// Of the batch before it.
+    /// Hash of the batch before the gap.
     pub previous_hash: Hash,
-    /// Of the last batch in it, as the one behind it names it.
+    /// Hash of the last missing batch, which the batch above the gap names as its previous one.
     pub last_hash: Hash,
 }
 
 impl Gap {
-    /// This batch is what the lines around the hole say it to be.
+    /// Does the batch fit the hash chain at both ends of the gap?
     fn accepts(&self, batch: &Batch) -> bool {
         batch.previous == Some(self.previous_hash)
             && batch.last_sequence() <= self.to
@@ -70,7 +76,7 @@ impl LogRange {
 
     /// Takes a batch beyond the head as the new one: what lies between is missing, if anything is held.
     pub fn skip_to(&mut self, batch: &Batch) {
-        if let Some(after) = batch.previous.filter(|_| self.high > 0) {
+        if let Some(last_hash) = batch.previous.filter(|_| self.high > 0) {
             if self.gaps.len() >= GAPS_MAX {
                 self.gaps.remove(0);
             }
@@ -79,68 +85,71 @@ impl LogRange {
                 from: self.high + 1,
                 to: batch.sequence - 1,
                 previous_hash: self.hash,
-                last_hash: after,
+                last_hash,
             });
         }
         self.low = batch.sequence;
     }
 
-    /// Does a hole begin where this batch does?
+    /// Does a gap begin at the first line of this batch?
     pub fn has_gap_at(&self, batch: &Batch) -> bool {
-        self.gaps.iter().any(|hole| hole.from == batch.sequence)
+        self.gaps.iter().any(|gap| gap.from == batch.sequence)
     }
 
-    /// Takes a batch with which a hole begins. True: that was all that it lacked. `None`: it is not what is missing there.
+    /// Narrows the gap that begins with this batch. `Some(true)` if the gap is closed now. `None`
+    /// if no gap begins there, or the batch does not fit the hash chain.
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
-        let mut holes = self.gaps.iter();
-        let at = holes.position(|hole| hole.from == batch.sequence && hole.accepts(batch))?;
-        let hole = &mut self.gaps[at];
-        (hole.from, hole.previous_hash) = (batch.last_sequence() + 1, batch.hash);
-        let closed = hole.from > hole.to;
+        let mut gaps = self.gaps.iter();
+        let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
+        let gap = &mut self.gaps[at];
+        (gap.from, gap.previous_hash) = (batch.last_sequence() + 1, batch.hash);
+        let closed = gap.from > gap.to;
         if closed {
-            let low = self.gaps.remove(at).stored_from;
-            *self.stored_from_above(at) = low;
+            let stored_from = self.gaps.remove(at).stored_from;
+            *self.stored_from_above(at) = stored_from;
         }
         Some(closed)
     }
 
-    /// A batch that filled a hole is not held after all; none that came after it is.
+    /// Reverts [`LogRange::fill_gap`] for a batch that could not be stored. Batches that filled
+    /// the same gap later must be reverted first.
     pub fn reopen_gap(&mut self, batch: &Batch) {
-        let lowest = self.gaps.first().map_or(self.low, |hole| hole.stored_from);
+        let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
-        let Some(before) = batch.previous.filter(|_| inside) else {
+        let Some(previous_hash) = batch.previous.filter(|_| inside) else {
             return;
         };
-        let mut holes = self.gaps.iter_mut();
-        if let Some(hole) = holes.find(|hole| hole.from == batch.last_sequence() + 1) {
-            (hole.from, hole.previous_hash) = (batch.sequence, before);
+        let mut gaps = self.gaps.iter_mut();
+        if let Some(gap) = gaps.find(|gap| gap.from == batch.last_sequence() + 1) {
+            (gap.from, gap.previous_hash) = (batch.sequence, previous_hash);
             return;
         }
-        let at = self.gaps.partition_point(|hole| hole.to < batch.sequence);
-        let low = std::mem::replace(self.stored_from_above(at), batch.last_sequence() + 1);
-        let hole = Gap {
-            stored_from: low,
+        let at = self.gaps.partition_point(|gap| gap.to < batch.sequence);
+        let stored_from = std::mem::replace(self.stored_from_above(at), batch.last_sequence() + 1);
+        let gap = Gap {
+            stored_from,
             from: batch.sequence,
             to: batch.last_sequence(),
-            previous_hash: before,
+            previous_hash,
             last_hash: batch.hash,
         };
-        self.gaps.insert(at, hole);
+        self.gaps.insert(at, gap);
     }
 
-    /// What is below `low` is given up.
+    /// Forgets all lines below `low`.
     pub fn evict_below(&mut self, low: u64) {
         self.low = self.low.max(low);
-        self.gaps.retain_mut(|hole| {
-            hole.stored_from = hole.stored_from.max(low);
-            hole.stored_from < hole.from
+        self.gaps.retain_mut(|gap| {
+            gap.stored_from = gap.stored_from.max(low);
+            gap.stored_from < gap.from
         });
     }
 
-    /// Where that begins which is held above the hole before this place.
+    /// The first sequence of the stored segment that ends below gap `at`; `low` for the uppermost
+    /// one.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
-            Some(hole) => &mut hole.stored_from,
+            Some(gap) => &mut gap.stored_from,
             None => &mut self.low,
         }
     }

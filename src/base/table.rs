@@ -1,12 +1,13 @@
-//! Small ordered tables: sorted vectors. For tens to thousands of entries they are as fast as trees, take less memory, and each costs a
-//! tenth of a tree's code.
+//! Ordered maps and sets as sorted vectors. For tens to thousands of entries they are as fast as
+//! B-trees, take less memory, and each instantiation needs about a tenth of the code.
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::{fmt, iter, slice, vec};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A map in the order of its keys. An insertion moves what lies behind it.
+/// A map in the order of its keys. Look-up takes O(log n); insertion and removal move the entries
+/// behind the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortedMap<K, V>(Vec<(K, V)>);
 
@@ -17,14 +18,17 @@ impl<K, V> Default for SortedMap<K, V> {
 }
 
 impl<K: Ord, V> SortedMap<K, V> {
+    /// Creates an empty map.
     pub fn new() -> SortedMap<K, V> {
         SortedMap::default()
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Are there no entries?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,6 +41,7 @@ impl<K: Ord, V> SortedMap<K, V> {
             .binary_search_by(|(other, _)| other.borrow().cmp(key))
     }
 
+    /// Does the map have this key?
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -44,6 +49,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.search(key).is_ok()
     }
 
+    /// The value of this key.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -52,6 +58,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get(at).map(|(_, value)| value)
     }
 
+    /// The value of this key, to be changed.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -60,7 +67,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    /// The value of this key; a new one is put there first if there is none.
+    /// The value of this key, after inserting the result of `new` if there is none.
     pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         let at = self.search(&key).unwrap_or_else(|at| {
             self.0.insert(at, (key, new()));
@@ -69,6 +76,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         &mut self.0[at].1
     }
 
+    /// The value of this key, after inserting the default value if there is none.
     pub fn get_or_default(&mut self, key: K) -> &mut V
     where
         V: Default,
@@ -76,7 +84,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.get_or_insert_with(key, V::default)
     }
 
-    /// Puts the value in the place of the one that it returns.
+    /// Inserts the value and returns the one it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
@@ -87,6 +95,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         }
     }
 
+    /// Removes the entry of this key and returns its value.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -95,23 +104,27 @@ impl<K: Ord, V> SortedMap<K, V> {
         Some(self.0.remove(at).1)
     }
 
+    /// Keeps the entries for which `keep` returns `true`.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
     }
 
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
+    /// The entries in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
+    /// The entries in order, their values to be changed.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&K, &mut V)> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
-    /// From this key on, in order.
+    /// The entries from this key on, in order.
     pub fn iter_from<'a>(
         &'a self,
         key: &K,
@@ -121,18 +134,22 @@ impl<K: Ord, V> SortedMap<K, V> {
         rest.iter().map(|(key, value)| (key, value))
     }
 
+    /// The keys in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, _)| key)
     }
 
+    /// The values in the order of their keys.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> + ExactSizeIterator + Clone {
         self.0.iter().map(|(_, value)| value)
     }
 
+    /// The values in the order of their keys, to be changed.
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
+    /// The values in the order of their keys.
     pub fn into_values(self) -> impl DoubleEndedIterator<Item = V> {
         self.0.into_iter().map(|(_, value)| value)
     }
@@ -184,7 +201,7 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for S
     }
 }
 
-/// A set in order.
+/// A set in the order of its items, with the costs of [`SortedMap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortedSet<T>(Vec<T>);
 
@@ -195,23 +212,27 @@ impl<T> Default for SortedSet<T> {
 }
 
 impl<T: Ord> SortedSet<T> {
+    /// Creates an empty set.
     pub fn new() -> SortedSet<T> {
         SortedSet::default()
     }
 
+    /// Number of items.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Are there no items?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Does the set contain the item?
     pub fn contains(&self, item: &T) -> bool {
         self.0.binary_search(item).is_ok()
     }
 
-    /// Was it not there before?
+    /// Inserts the item. `true` if the set did not contain it.
     pub fn insert(&mut self, item: T) -> bool {
         let place = self.0.binary_search(&item);
         if let Err(at) = place {
@@ -220,7 +241,7 @@ impl<T: Ord> SortedSet<T> {
         place.is_err()
     }
 
-    /// Was it there?
+    /// Removes the item. `true` if the set contained it.
     pub fn remove(&mut self, item: &T) -> bool {
         let place = self.0.binary_search(item);
         if let Ok(at) = place {
@@ -229,14 +250,17 @@ impl<T: Ord> SortedSet<T> {
         place.is_ok()
     }
 
+    /// Keeps the items for which `keep` returns `true`.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.0.retain(keep);
     }
 
+    /// Removes all items.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
+    /// The items in order.
     pub fn iter(&self) -> slice::Iter<'_, T> {
         self.0.iter()
     }

@@ -1,4 +1,4 @@
-//! Time as the core sees it, and the wall clock as a mere stamp.
+//! The monotonic time that the core decides by, and the wall clock that stamps lines.
 use std::fmt;
 use std::ops::Add;
 
@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-/// Milliseconds since the program started, from a clock that runs on in suspend and never jumps.
+/// Milliseconds since the program started, by a monotonic clock that includes suspend
+/// (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// Milliseconds since `earlier`; 0 if that lies ahead.
+    /// Milliseconds since `earlier`; 0 if `earlier` is later.
     pub fn ms_since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -24,7 +25,7 @@ impl Add<u64> for Time {
     }
 }
 
-/// A short time, in tenths of a millisecond; shown in milliseconds, as `0.3`.
+/// A duration in tenths of a millisecond, shown in milliseconds: `0.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenthsMs(pub u64);
 
@@ -34,12 +35,14 @@ impl fmt::Display for TenthsMs {
     }
 }
 
-/// A wall clock's reading: milliseconds since 1970-01-01 UTC. It stamps lines and decides nothing.
+/// A reading of a wall clock: milliseconds since 1970-01-01T00:00:00Z. It is shown and stored,
+/// and no decision depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub i64);
 
 impl WallTime {
-    /// RFC 3339 with any offset; `None` if it is not such a time. What is finer than a millisecond is cut off.
+    /// Parses RFC 3339 with any offset; `None` if the text is another. Digits below a millisecond
+    /// are cut off.
     pub fn parse(text: &str) -> Option<WallTime> {
         let mut rest = text.as_bytes();
         let year = take_digits(&mut rest, 4)? as i16;
@@ -47,7 +50,7 @@ impl WallTime {
         let day = take_separated_digits(&mut rest, b"-", 2)? as i8;
         let hour = take_separated_digits(&mut rest, b"Tt ", 2)? as i8;
         let minute = take_separated_digits(&mut rest, b":", 2)? as i8;
-        // A leap second is shown by no clock here.
+        // jiff has no leap seconds.
         let second = match take_separated_digits(&mut rest, b":", 2)? {
             60 => 59,
             second => second as i8,
@@ -62,7 +65,7 @@ impl WallTime {
                 ms = ms * 10 + i64::from(digit);
             }
         }
-        let ahead = match take_one_of(&mut rest, b"Zz+-")? {
+        let offset_minutes = match take_one_of(&mut rest, b"Zz+-")? {
             b'Z' | b'z' => 0,
             sign => {
                 let minutes =
@@ -72,20 +75,20 @@ impl WallTime {
         };
         let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
         let at = Offset::UTC.to_timestamp(at).ok()?;
-        let whole = at.as_second() - i64::from(ahead) * 60;
-        rest.is_empty().then_some(WallTime(whole * 1000 + ms))
+        let seconds = at.as_second() - i64::from(offset_minutes) * 60;
+        rest.is_empty().then_some(WallTime(seconds * 1000 + ms))
     }
 
-    /// What a calendar and a clock show of it there; of a reading that no calendar holds, the epoch.
+    /// Date and time of day in `zone`; those of the epoch if jiff cannot represent the reading.
     pub fn civil(self, zone: &TimeZone) -> DateTime {
         zone.to_datetime(Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 
-/// So many digits at the front.
+/// Takes `count` decimal digits from the front.
 fn take_digits(rest: &mut &[u8], count: usize) -> Option<i32> {
-    let (digits, behind) = rest.split_at_checked(count)?;
-    *rest = behind;
+    let (digits, remainder) = rest.split_at_checked(count)?;
+    *rest = remainder;
     digits.iter().try_fold(0, |number, digit| {
         digit
             .is_ascii_digit()
@@ -98,13 +101,13 @@ fn take_separated_digits(rest: &mut &[u8], separators: &[u8], count: usize) -> O
     take_digits(rest, count)
 }
 
-fn take_one_of(rest: &mut &[u8], which: &[u8]) -> Option<u8> {
-    let (first, behind) = rest.split_first()?;
-    *rest = behind;
-    which.contains(first).then_some(*first)
+fn take_one_of(rest: &mut &[u8], allowed: &[u8]) -> Option<u8> {
+    let (first, remainder) = rest.split_first()?;
+    *rest = remainder;
+    allowed.contains(first).then_some(*first)
 }
 
-/// RFC 3339 in UTC with milliseconds. A reading that RFC 3339 cannot name is shown as the epoch.
+/// RFC 3339 in UTC with milliseconds. Readings before year 0 are shown as the epoch.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.civil(&TimeZone::UTC);
@@ -125,9 +128,11 @@ impl fmt::Display for WallTime {
     }
 }
 
-/// Both clocks, read once at the beginning of a turn.
+/// Both clocks, read once at the beginning of each turn of the event loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
+    /// The monotonic time.
     pub time: Time,
+    /// The wall clock.
     pub wall: WallTime,
 }

@@ -1,46 +1,47 @@
-//! What is typed, as what is wanted.
+//! Typed lines as commands.
 use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 
-/// What a typed line asks for.
+/// What a typed line requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserCommand {
-    /// For the core.
+    /// A command for the core.
     Core(Command),
-    /// Show the last so many stored lines of the room spoken in.
+    /// Show the last stored lines of the current room: this many, at least one.
     History(u64),
-    /// Show stored lines with this text, of all rooms.
+    /// Show stored lines of all rooms that contain this text.
     Search(String),
     /// Show [`HELP`].
     Help,
-    /// Say goodbye and end.
+    /// Leave and end the program.
     Quit,
 }
 
-/// Lines that /history shows if nothing else is said.
+/// Number of lines that /history shows by default; [`HELP`] names it.
 const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// The answer to /help.
 pub const HELP: &str = "\
 /users            who is here (also /who, /names, /list)
-/join #ROOM       join a room, and speak there
-/part [#ROOM]     leave a room; without a name the one spoken in
+/join #ROOM       join a room and speak there
+/part [#ROOM]     leave a room (the current one)
 /rooms            the rooms you are in
 /nick NAME        change your name
 /me TEXT          say what you do
 /history [N]      the last N stored lines of this room (20)
-/search TEXT      stored lines with this text, of all rooms
-/stats            how far your lines have come, and what was counted
+/search TEXT      stored lines of all rooms with this text
+/stats            delivery of your lines, and counters
 /msg NAME TEXT    say a line to one peer, or to a #ROOM (also /dm, /w)
 /quit             leave
 //TEXT            say a line that begins with /
 ";
 
-/// A line of the terminal, or of a pipe with --commands. What does not begin with `/` is said; `//x` says `/x`.
+/// Parses a line of the terminal, or of a pipe with `--commands`. A line that does not begin with
+/// `/` is text to send; `//x` sends `/x`.
 ///
 /// # Errors
-/// A sentence that says what is wrong. Nothing is to be said then: a mistyped command must not land in the room.
+/// A sentence for the user. The line must not be sent then: it is a mistyped command.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
     let Some(rest) = line.strip_prefix('/') else {
         return build_room_message(None, line, false);
@@ -92,10 +93,10 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
     }
 }
 
-/// Text to be said; an end of line within it makes two lines.
+/// Sends text to a room; without `room` to the current one. Each line of the text is a message.
 ///
 /// # Errors
-/// A sentence: the text is too long.
+/// A sentence for the user: the text is too long.
 pub fn build_room_message(
     room: Option<Room>,
     text: &str,
@@ -109,15 +110,15 @@ pub fn build_room_message(
     }))
 }
 
-/// Text for one peer, who must be known when it is said.
+/// Sends text to one peer, which must be known at once.
 ///
 /// # Errors
-/// A sentence: this is no name, or the text is too long.
+/// A sentence for the user: the name is invalid, or the text is too long.
 pub fn build_direct_message(name: &str, text: &str, action: bool) -> Result<UserCommand, String> {
-    let whom = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
+    let selector = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
     let lines = parse_lines(text)?;
     Ok(UserCommand::Core(Command::SendToPeer {
-        selector: whom,
+        selector,
         lines,
         action,
         timeout_ms: 0,
@@ -131,10 +132,10 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
     Ok(lines)
 }
 
-/// A room's name as a person types it.
+/// Parses the name of a room as a user types it.
 ///
 /// # Errors
-/// A sentence that says what is wrong with it.
+/// A sentence for the user that names the broken rule.
 pub fn parse_room(text: &str) -> Result<Room, String> {
     Room::new(text).map_err(|error| {
         let blank = if text.is_empty() { "" } else { " " };

@@ -1,40 +1,40 @@
-//! The sentences of stderr.
+//! The sentences of stderr and of `error` lines.
 use super::sanitize::sanitize;
 use crate::base::event::Notice;
 
-/// A sentence as it stands on stderr, without its end of line.
+/// A sanitized line for stderr, without `\n`.
 pub fn format_diagnostic(sentence: &str) -> String {
     format!("p2pchat: {}", sanitize(sentence))
 }
 
-/// What of a notice belongs on stderr: one sentence, without `p2pchat:` before it, as people and the `error` lines of --json say it.
+/// The sentence for a notice that is a warning or an error; `None` for all others.
 pub fn notice_warning(notice: &Notice) -> Option<String> {
     match notice {
         Notice::KeyMismatch {
             peer,
-            known_id: known,
-            first_seen: since,
+            known_id,
+            first_seen,
         } => {
-            let since = since.to_string();
-            // The day, up to the `T`: of a known key no one asks for the millisecond.
+            let since = first_seen.to_string();
+            // The date, up to the `T`.
             let day = since.split('T').next().unwrap_or(&since);
             Some(format!(
                 "{peer} is not the {}~{} known since {day}: another key",
                 peer.nick,
-                known.short()
+                known_id.short()
             ))
         }
         Notice::DuplicateIdentity {
             address,
-            reported_by: by,
+            reported_by,
         } => {
-            let place = match (address, by) {
+            let source = match (address, reported_by) {
                 (Some(address), _) => format!(" (the other one at {address})"),
-                (None, Some(peer)) => format!(" (so says {peer})"),
+                (None, Some(peer)) => format!(" (reported by {peer})"),
                 (None, None) => String::new(),
             };
             Some(format!(
-                "WARNING: two programs use this identity{place}; give each its own with --dir or --ephemeral"
+                "WARNING: two programs use this identity{source}; give each its own with --dir or --ephemeral"
             ))
         }
         Notice::Error { content, .. } => Some(content.clone()),
@@ -42,7 +42,7 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
     }
 }
 
-/// A notice's line for stderr, cleaned, without its end of line.
+/// The line of [`notice_warning`] for stderr, without `\n`.
 pub fn notice_diagnostic(notice: &Notice) -> Option<String> {
     notice_warning(notice).map(|sentence| format_diagnostic(&sentence))
 }

@@ -1,23 +1,24 @@
-//! Which name shows a peer.
+//! Which names are unambiguous, and how peers and targets are shown.
 use crate::base::event::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
-/// Most peers, and most names, that a [`Names`] remembers.
+/// Most peers, and most names, that [`DisplayNames`] records.
 const NAMES_MAX: usize = 4096;
 
-/// Who bears which name, as far as this run has seen it. Bounded: beyond `NAMES_MAX` a name counts as borne by several.
+/// The names that peers claimed in this run. Beyond `NAMES_MAX` a new name counts as ambiguous.
 #[derive(Clone, Debug, Default)]
 pub struct DisplayNames {
     by_id: SortedMap<PeerId, Nick>,
-    /// Of earlier runs, perhaps.
+    /// Names from `known_peers`, perhaps of earlier runs.
     known: SortedMap<PeerId, Nick>,
-    /// Names in lower case, with their first bearer; `None` once there was a second.
+    /// The peer that claimed each name, in lower case; `None` once a second peer claimed it.
     by_name: SortedMap<String, Option<PeerId>>,
 }
 
 impl DisplayNames {
+    /// Records that the peer claims its name.
     pub fn record(&mut self, peer: &Peer) {
         if self.by_id.get(&peer.id) == Some(&peer.nick) {
             return;
@@ -26,34 +27,34 @@ impl DisplayNames {
             self.by_id.insert(peer.id, peer.nick.clone());
         }
         let folded = peer.nick.as_str().to_lowercase();
-        if let Some(bearer) = self.by_name.get_mut(&folded) {
-            if *bearer != Some(peer.id) {
-                *bearer = None;
+        if let Some(claimant) = self.by_name.get_mut(&folded) {
+            if *claimant != Some(peer.id) {
+                *claimant = None;
             }
         } else if self.by_name.len() < NAMES_MAX {
             self.by_name.insert(folded, Some(peer.id));
         }
     }
 
-    /// A name by which this peer was known, whoever else may bear it now.
+    /// Records a name from `known_peers`. It does not make the name unambiguous.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());
         }
     }
 
-    /// The last name seen of this peer.
+    /// The name that the peer claimed last, else its known name.
     pub fn nick(&self, id: &PeerId) -> Option<&Nick> {
         self.by_id.get(id).or_else(|| self.known.get(id))
     }
 
-    /// Does the name, alone, say who this is?
+    /// Has no other peer claimed the name?
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
         peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))
     }
 
-    /// The name alone where it tells, else with its `~abcd`.
+    /// The name, with `~abcd` if it is ambiguous.
     pub fn display_name(&self, peer: &Peer) -> String {
         if self.is_unambiguous(peer) {
             peer.nick.to_string()
@@ -62,7 +63,7 @@ impl DisplayNames {
         }
     }
 
-    /// `#room`, or `@alice~x2fe`; a reader of unknown name is `@?~x2fe`.
+    /// `#room` or `@alice~x2fe`; a recipient without a recorded name is `@?~x2fe`.
     pub fn display_target(&self, target: &Target) -> String {
         match target {
             Target::Room(room) => room.to_string(),

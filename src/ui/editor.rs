@@ -1,4 +1,4 @@
-//! The line being typed: keys in, lines out.
+//! The line editor: takes keys, returns lines.
 use std::collections::VecDeque;
 
 use termion::event::Key;
@@ -7,53 +7,53 @@ use unicode_width::UnicodeWidthChar;
 use super::sanitize::replace_control;
 use crate::base::lines::LINE_MAX_BYTES;
 
-/// Most lines kept to go back to.
+/// Most lines in the history of typed lines.
 const HISTORY_MAX: usize = 100;
 
-/// What a key led to.
+/// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditOutcome {
-    /// At most the line changed.
+    /// The line or the cursor may have changed.
     Edited,
-    /// Enter: a line, never empty, at most [`LINE_MAX`] bytes.
+    /// Enter: the line, never empty, at most [`LINE_MAX_BYTES`] long.
     Line(String),
     /// Ctrl-C on an empty line.
     Interrupt,
     /// Ctrl-D on an empty line.
     EndOfInput,
-    /// The line takes no more, or the key has nothing to act on.
+    /// The line is full, or the key has nothing to act on.
     Rejected,
 }
 
 /// The part of the line that fits the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VisibleLine {
-    /// Fit to show.
+    /// Without control characters.
     pub text: String,
-    /// Columns that the text takes.
+    /// Columns of the text.
     pub width: usize,
     /// Columns before the cursor.
     pub cursor: usize,
 }
 
-/// One line, its cursor, and the lines before it.
+/// The edited line, its cursor, and the lines typed before.
 #[derive(Debug, Default)]
 pub struct LineEditor {
     line: Vec<char>,
     cursor: usize,
-    /// Of the line, in UTF-8.
+    /// Length of the line in UTF-8.
     line_bytes: usize,
-    /// First character on the screen.
+    /// Index of the first character on the screen.
     first_visible: usize,
     history: VecDeque<Vec<char>>,
-    /// Index into the history while going through it.
+    /// Index of the shown line of the history; `None` while a new line is edited.
     history_index: Option<usize>,
-    /// What was being typed when going through the history began.
+    /// The new line, kept while a line of the history is shown.
     draft: Vec<char>,
 }
 
 fn char_width(c: char) -> usize {
-    // A TAB is shown as its picture: a line that is edited must have the width it seems to have.
+    // The picture of a TAB has a fixed width, unlike the TAB.
     UnicodeWidthChar::width(display_char(c)).unwrap_or(1)
 }
 
@@ -66,10 +66,12 @@ fn display_char(c: char) -> char {
 }
 
 impl LineEditor {
+    /// Is the line empty?
     pub fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
 
+    /// Applies a key.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         match key {
             Key::Char('\n') => return self.enter(),
@@ -97,14 +99,14 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// What of the line is seen in so many columns; the cursor is always within.
+    /// The part of the line that fits `width` columns (at least 2) and contains the cursor.
     pub fn visible_line(&mut self, width: usize) -> VisibleLine {
         let width = width.max(2);
         if self.cursor <= self.first_visible {
-            // Some of what stands before the cursor is to be seen, too.
+            // Scrolls by half the width, so that text before the cursor stays visible.
             self.first_visible = self.cursor.saturating_sub(width / 2);
         }
-        // The cursor takes a column even behind the end.
+        // The cursor takes a column even at the end of the line.
         let mut after = 1;
         for c in self.line.iter().skip(self.cursor) {
             if after > width {
@@ -116,7 +118,7 @@ impl LineEditor {
         let mut first = self.cursor;
         while first > 0 {
             let more = self.line.get(first - 1).map_or(0, |c| char_width(*c));
-            // What stood on the screen stays; what did not comes only if it pushes nothing out.
+            // Visible text stays visible; text before it appears only if it displaces nothing.
             let right = if first > self.first_visible { 1 } else { after };
             if before + more + right > width {
                 break;
@@ -168,7 +170,7 @@ impl LineEditor {
         EditOutcome::Line(text)
     }
 
-    /// Puts another line in this one's place, the cursor at its end; going through the history is over.
+    /// Replaces the line, puts the cursor at its end, and leaves the history.
     fn replace(&mut self, line: Vec<char>) {
         self.line_bytes = line.iter().map(|c| c.len_utf8()).sum();
         self.cursor = line.len();
@@ -216,23 +218,24 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// Before the character left of the cursor and all that is drawn over it.
+    /// Index of the character left of the cursor, with its combining characters.
     fn previous_char(&self) -> usize {
-        let base = |c: &char| char_width(*c) > 0;
+        let is_base = |c: &char| char_width(*c) > 0;
         let before = self.line.get(..self.cursor).unwrap_or_default();
-        before.iter().rposition(base).unwrap_or(0)
+        before.iter().rposition(is_base).unwrap_or(0)
     }
 
+    /// Index behind the character at the cursor and its combining characters.
     fn next_char(&self) -> usize {
         let after = self.line.get(self.cursor + 1..).unwrap_or_default();
-        let base = |c: &char| char_width(*c) > 0;
-        match after.iter().position(base) {
+        let is_base = |c: &char| char_width(*c) > 0;
+        match after.iter().position(is_base) {
             Some(next) => self.cursor + 1 + next,
             None => self.line.len(),
         }
     }
 
-    /// The beginning of the word at or before the cursor.
+    /// Index of the start of the word at or before the cursor.
     fn previous_word_start(&self) -> usize {
         let before = self.line.get(..self.cursor).unwrap_or_default();
         let end = before
@@ -245,7 +248,7 @@ impl LineEditor {
             .map_or(0, |i| i + 1)
     }
 
-    /// The end of the word at or behind the cursor.
+    /// Index behind the word at or after the cursor.
     fn next_word_end(&self) -> usize {
         let after = self.line.get(self.cursor..).unwrap_or_default();
         let start = after.iter().position(|c| !c.is_whitespace()).unwrap_or(0);

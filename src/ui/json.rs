@@ -1,6 +1,7 @@
-//! Notices as JSON lines, and JSON lines as requests.
+//! The JSON renderer, and the parser of JSON lines on stdin.
 //!
-//! What [`text`] shows in another's place is an escape here: nothing is lost, and no line acts on a terminal.
+//! Control characters that [`sanitize`] replaces are escaped here: nothing is lost, and no line
+//! acts on a terminal.
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -16,7 +17,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// How far what was said has come with a peer.
+/// `delivered` or `read`, up to a line.
 fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
     let mut line = JsonLine::new(kind, out);
     line.string("target", &log.target.to_string());
@@ -26,7 +27,8 @@ fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut
     line.finish();
 }
 
-/// Appends the notice as JSON lines, a batch as one for each of its lines. [`Notice::Settled`] and [`Notice::Found`] add nothing.
+/// Appends a notice as JSON lines; a batch becomes one for each of its lines. [`Notice::Settled`]
+/// and [`Notice::Resolved`] append nothing.
 pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
         Notice::Chat(chat) => append_chat(chat, out),
@@ -87,7 +89,7 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     }
 }
 
-/// The first line of a run.
+/// Appends the `ready` line, the first of a run.
 pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("ready", out);
     line.peer(own);
@@ -95,7 +97,7 @@ pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// The answer of `whoami`; without a `code`, that field is left out.
+/// Appends the answer of `whoami`; `code` is the connection code, if known.
 pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("self", out);
     line.peer(own);
@@ -106,7 +108,7 @@ pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// `code` is for scripts, `content` one sentence for people.
+/// Appends an `error` line; `content` is one sentence for the user.
 pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("error", out);
     line.string("code", code.as_str());
@@ -150,7 +152,8 @@ fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     });
 }
 
-/// Lines of a batch, from its line `first` (from 0) on, each ended by `\n`: what was signed, without the fields that are this box's own.
+/// Appends stored lines of a batch, beginning with its line `first` (from 0). The objects hold
+/// signed fields only.
 pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(batch, None);
     for (i, content) in lines.split_terminator('\n').enumerate() {
@@ -158,7 +161,7 @@ pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>)
     }
 }
 
-/// What is the same in all lines of a batch is made once.
+/// The JSON before and after the fields that differ between the lines of a batch.
 fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,
@@ -211,7 +214,7 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// One line being written: `{"type":…` already stands.
+/// A JSON object being written, of which `{"type":…` is written.
 struct JsonLine<'a>(&'a mut Vec<u8>);
 
 impl JsonLine<'_> {
@@ -226,7 +229,7 @@ impl JsonLine<'_> {
         write_escaped_string(self.0, value);
     }
 
-    /// A value that needs no escape: a number, `null`, or a string that brings its quotes.
+    /// Writes a value that needs no escapes: a number, `null`, or a string with its quotes.
     fn raw(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.0, ",\"{name}\":{value}");
     }
@@ -257,15 +260,15 @@ impl JsonLine<'_> {
     }
 }
 
-/// A JSON string. `serde_json` would leave DEL, C1 and the bidi controls as they are.
+/// Writes a JSON string. `serde_json` would not escape DEL, C1 and bidi controls.
 fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    let special = |byte: u8| {
+    let needs_escape = |byte: u8| {
         sanitize::may_need_replacing(byte) | (byte == b'\t') | (byte == b'"') | (byte == b'\\')
     };
     if !text
         .bytes()
-        .fold(false, |found, byte| found | special(byte))
+        .fold(false, |found, byte| found | needs_escape(byte))
     {
         out.extend_from_slice(text.as_bytes());
     } else {
@@ -291,18 +294,18 @@ struct InputLine {
     action: bool,
 }
 
-/// A line of stdin with --json. Unknown fields are ignored.
+/// Parses a line of stdin with `--json`. Unknown fields are ignored.
 ///
 /// # Errors
-/// A sentence for an `error` line: the line is to be counted and skipped.
+/// A sentence for an `error` line. The caller counts and skips the line.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
-    // Of an array a struct could be made, too.
+    // serde would accept an array for a struct, too.
     if !line.trim_start().starts_with('{') {
         return Err(r#"a line must be an object such as {"type":"chat","content":"text"}"#.into());
     }
     let typed: InputLine = serde_json::from_str(line).map_err(|error| {
         let what = error.to_string();
-        // The place is always line 1, and the number of the line stands before the sentence anyway.
+        // Drops serde's position: its line is always 1, and the caller names the line of stdin.
         let what = what.split(" at line ").next().unwrap_or_default();
         format!("not a JSON line that is understood here: {what}")
     })?;

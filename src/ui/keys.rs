@@ -1,32 +1,36 @@
-//! Bytes of a terminal as keys.
+//! Decodes the bytes of a terminal into keys.
 //!
-//! A terminal's bytes are foreign input: a paste may hold any sequence. termion's parser panics at numbers and mouse reports that it does not expect,
-//! so only sequences of the shape it knows are shown to it.
+//! A paste may contain any bytes, and termion's parser panics at some numbers and mouse reports.
+//! So the decoder passes it only sequences of a form that it parses.
 use termion::event::{Event, Key, parse_event};
 
-/// Longest control sequence that is looked at, in bytes; the rest of a longer one is swallowed.
+/// Longest control sequence that is parsed, in bytes; a longer one is dropped.
 const SEQUENCE_MAX_BYTES: usize = 16;
 
-/// Keeps what a read cut in two.
+/// Decodes keys, and keeps a sequence that a read cut in two.
 #[derive(Debug, Default)]
 pub struct KeyDecoder {
     pending: Vec<u8>,
 }
 
+/// What the pending bytes are.
 enum KeyStep {
+    /// A complete key.
     Key(Key),
-    /// Complete, and of no use here.
+    /// A complete sequence that is no key.
     Ignored,
+    /// The beginning of a sequence.
     Incomplete,
-    /// The bytes before the last were a key of their own; the last begins anew.
+    /// The bytes before the last are this key; the last one begins a new sequence.
     Restart(Key),
 }
 
 impl KeyDecoder {
-    /// The keys of what one read of the terminal gave.
+    /// Calls `each` with the keys in the bytes of one read of the terminal.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Key)) {
         for (i, byte) in bytes.iter().enumerate() {
-            // A bare Esc ends a read; a sequence goes on in the same one, or at least with a bracket.
+            // The Esc key arrives as the last byte of a read. A sequence that a read cut in two
+            // continues with a bracket.
             if i == 0 && self.pending == [0x1b] && !matches!(byte, b'[' | b'O') {
                 self.pending.clear();
                 each(Key::Esc);
@@ -58,14 +62,14 @@ fn decode_step(pending: &[u8]) -> KeyStep {
     match pending {
         [0x1b] | [0x1b, b'[' | b'O'] | [0x1b, b'[', b'['] => KeyStep::Incomplete,
         [0x1b, 0x1b] => KeyStep::Restart(Key::Esc),
-        // The cursor keys of a terminal in application mode.
+        // Cursor keys of a terminal in application mode.
         [0x1b, b'O', key @ (b'A'..=b'D' | b'F' | b'H')] => parse_sequence(&[0x1b, b'[', *key]),
         [0x1b, b'O', _] | [0x1b, b'[', b'[', _] => parse_sequence(pending),
         [0x1b, b'[', middle @ .., last] => match last {
             b'@'..=b'~' if has_byte_parameters(middle) && *last != b'M' => parse_sequence(pending),
             b'@'..=b'~' => KeyStep::Ignored,
             b' '..=b'?' => KeyStep::Incomplete,
-            // Not a sequence after all.
+            // This byte cannot stand in a sequence.
             _ => KeyStep::Restart(Key::Esc),
         },
         [0x1b, _] => parse_sequence(pending),
@@ -82,7 +86,8 @@ fn decode_step(pending: &[u8]) -> KeyStep {
     }
 }
 
-/// None at all, or numbers up to 255 between semicolons.
+/// Are there no parameters, or only numbers up to 255 between semicolons? termion panics at
+/// others.
 fn has_byte_parameters(text: &[u8]) -> bool {
     text.is_empty()
         || text.split(|b| *b == b';').all(|part| {

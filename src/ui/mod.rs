@@ -1,4 +1,4 @@
-//! Faces: what a person or a script sees and says. Pure but for the terminal's writer.
+//! Presentation: notices as text and JSON, keys and lines as commands. Only the terminal writes.
 pub mod command;
 pub mod diagnostic;
 pub mod display_names;

@@ -1,6 +1,7 @@
-//! The screen: the transcript scrolls, and its last line is the prompt with the half-typed line.
+//! The screen: a scrolling transcript, and the prompt with the edited line below it.
 //!
-//! No alternate screen and no scroll region: the transcript stays in the terminal's own scrollback, and what the terminal can't do is not asked of it.
+//! It uses neither the alternate screen nor a scroll region, so the transcript stays in the
+//! terminal's scrollback and simple terminals suffice.
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
@@ -8,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::editor::LineEditor;
 use super::sanitize::sanitize;
 
-/// Columns taken to be there when nobody knows.
+/// Columns assumed if the width is unknown.
 const DEFAULT_COLUMNS: u16 = 80;
 
 /// Draws on a terminal in raw mode.
@@ -19,7 +20,7 @@ pub struct Terminal<W> {
 }
 
 impl<W: Write> Terminal<W> {
-    /// `columns`: 0 if unknown.
+    /// `columns` is 0 if the width is unknown.
     pub fn new(writer: W, columns: u16) -> Terminal<W> {
         let mut terminal = Terminal {
             writer,
@@ -30,7 +31,7 @@ impl<W: Write> Terminal<W> {
         terminal
     }
 
-    /// The screen has this width now; [`Terminal::update`] draws by it.
+    /// Sets the width in columns, 0 if unknown; [`Terminal::redraw`] uses it.
     pub fn resize(&mut self, columns: u16) {
         self.columns = usize::from(if columns == 0 {
             DEFAULT_COLUMNS
@@ -39,20 +40,21 @@ impl<W: Write> Terminal<W> {
         });
     }
 
-    /// What stands before the half-typed line, such as `#ops> `.
+    /// Sets the text before the edited line, such as `#ops> `.
     pub fn set_prompt(&mut self, prompt: &str) {
         self.prompt = sanitize(prompt).into_owned();
     }
 
-    /// Where it draws.
+    /// The writer that it draws on.
     pub fn writer_mut(&mut self) -> &mut W {
         &mut self.writer
     }
 
-    /// Puts transcript lines (each ended by `\n`, fit to show) above the prompt and draws the prompt anew: one write.
+    /// Inserts transcript lines above the prompt and draws the prompt again, in one write. Each
+    /// line must be sanitized and ended by `\n`.
     ///
     /// # Errors
-    /// The writer's.
+    /// The error of the writer.
     pub fn redraw(&mut self, transcript: &[u8], editor: &mut LineEditor) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + transcript.len() / 32 + 256);
         write_transcript(transcript, &mut out);
@@ -62,22 +64,24 @@ impl<W: Write> Terminal<W> {
         } else {
             &self.prompt
         };
-        let taken = prompt.width();
-        // The last column stays free: a terminal that has written there may or may not be on the next line.
-        let view = editor.visible_line(self.columns.saturating_sub(taken + 1));
+        let prompt_width = prompt.width();
+        // The last column stays free: terminals differ in where the cursor is after writing
+        // there.
+        let view = editor.visible_line(self.columns.saturating_sub(prompt_width + 1));
         out.extend_from_slice(prompt.as_bytes());
         out.extend_from_slice(view.text.as_bytes());
         if view.cursor < view.width {
-            out.extend_from_slice(format!("\r\x1b[{}C", taken + view.cursor).as_bytes());
+            out.extend_from_slice(format!("\r\x1b[{}C", prompt_width + view.cursor).as_bytes());
         }
         self.writer.write_all(&out)?;
         self.writer.flush()
     }
 
-    /// The last update of a run: the prompt goes, the transcript stays, and the shell's own prompt comes on a clean line.
+    /// Removes the prompt and writes the last transcript lines, so that the shell's prompt
+    /// follows on a line of its own.
     ///
     /// # Errors
-    /// The writer's.
+    /// The error of the writer.
     pub fn close(&mut self, transcript: &[u8]) -> io::Result<()> {
         let mut out = Vec::with_capacity(transcript.len() + 64);
         write_transcript(transcript, &mut out);
@@ -86,7 +90,7 @@ impl<W: Write> Terminal<W> {
     }
 }
 
-/// Clears the prompt's line and writes the transcript from there. Raw mode makes no line ends of its own.
+/// Clears the prompt and writes the transcript in its place. In raw mode a line needs `\r\n`.
 fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\x1b[J");
     for line in transcript.split_inclusive(|b| *b == b'\n') {

@@ -1,4 +1,4 @@
-//! Notices as lines of text: the transcript on a pipe and at a terminal, the sentences of stderr, and the tables.
+//! The text renderer: notices as lines of the transcript, for a pipe or a terminal.
 use std::io::Write as _;
 
 use jiff::tz::TimeZone;
@@ -17,53 +17,56 @@ enum TextFormat {
     Terminal { zone: TimeZone, color: bool },
 }
 
-/// Makes transcript lines of notices.
+/// Renders notices as lines of the transcript.
 #[derive(Clone)]
 pub struct TextRenderer {
     format: TextFormat,
     names: DisplayNames,
-    /// At a terminal its name is left out.
+    /// Lines of this room are shown without its name at a terminal.
     current_room: Option<Room>,
+    /// What precedes each line of the batch being rendered.
     prefix: Vec<u8>,
 }
 
 impl TextRenderer {
-    /// Lines for scripts: UTC, targets and full names, no colour.
+    /// Renders lines for scripts: time in UTC, target, and full name, without colour.
     pub fn for_pipe(own: &Peer) -> TextRenderer {
         TextRenderer::new(TextFormat::Pipe, own)
     }
 
-    /// Lines for people: `[10:31] bob: Hey there!` in the zone's time.
+    /// Renders lines for people: `[10:31] bob: Hey there!`, in local time.
     pub fn for_terminal(own: &Peer, zone: TimeZone, color: bool) -> TextRenderer {
         TextRenderer::new(TextFormat::Terminal { zone, color }, own)
     }
 
-    fn new(form: TextFormat, own: &Peer) -> TextRenderer {
+    fn new(format: TextFormat, own: &Peer) -> TextRenderer {
         let mut names = DisplayNames::default();
         names.record(own);
         TextRenderer {
-            format: form,
+            format,
             names,
             current_room: None,
             prefix: Vec::new(),
         }
     }
 
-    /// At a terminal lines of this room stand without its name; those of other rooms bear theirs.
+    /// Sets the room whose lines are shown without its name at a terminal.
     pub fn set_current_room(&mut self, room: Option<Room>) {
         self.current_room = room;
     }
 
+    /// The names recorded so far.
     pub fn names(&self) -> &DisplayNames {
         &self.names
     }
 
-    /// See [`Names::know`].
+    /// See [`DisplayNames::record_known`].
     pub fn record_known_name(&mut self, id: PeerId, nick: &Nick) {
         self.names.record_known(id, nick);
     }
 
-    /// Appends the notice's lines, each ended by `\n`. Notices that are no part of a transcript add nothing.
+    /// Appends the lines of a notice, each ended by `\n`. Notices that do not belong to the
+    /// transcript append nothing.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
             Notice::Chat(chat) => self.append_chat(chat, out),
@@ -80,18 +83,7 @@ impl TextRenderer {
                 peer,
                 old,
                 at,
-            } => {
-                let before = Peer {
-                    id: peer.id,
-                    nick: old.clone(),
-                };
-                self.names.record(&before);
-                let shown_before = self.display_name(&before);
-                self.names.record(peer);
-                let what = format!("is now known as {}", self.display_name(peer));
-                let target = Target::Room(room.clone());
-                self.append_status_line(&target, *at, &format!("* {shown_before} {what}"), out);
-            }
+            } => self.append_rename(room, peer, old, *at, out),
             Notice::Gap {
                 target,
                 author,
@@ -100,22 +92,12 @@ impl TextRenderer {
                 at,
                 ..
             } => {
-                self.names.record(author);
                 let count = to.saturating_sub(*from).saturating_add(1);
-                let (lines, are) = if count == 1 {
-                    ("line", "is")
-                } else {
-                    ("lines", "are")
-                };
-                let what = format!(
-                    "- {count} {lines} of {} {are} missing",
-                    self.display_name(author)
-                );
-                self.append_status_line(target, *at, &what, out);
+                self.append_gap(target, author, count, *at, out);
             }
             Notice::Read { log, peer, at, .. } => {
                 self.names.record(peer);
-                // Scripts have JSON for it.
+                // Scripts get read marks with --json only.
                 if matches!(self.format, TextFormat::Terminal { .. }) {
                     let what = format!("* {} has read it", self.display_name(peer));
                     self.append_status_line(&log.target, *at, &what, out);
@@ -143,7 +125,8 @@ impl TextRenderer {
         batch.for_each_line(|line| self.push_line(line, out));
     }
 
-    /// Lines of a batch, each ended by `\n`, with the name and time that were signed. `today`: what day it is.
+    /// Appends stored lines of a batch with the signed name and time. The date is shown, too,
+    /// unless it is that of `today`.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -163,7 +146,7 @@ impl TextRenderer {
         out.push(b'\n');
     }
 
-    /// Makes what stands before each line of a batch: the time `at`, with the day if `today` is another one.
+    /// Makes the prefix of each line of a batch, for the time `at`.
     fn build_prefix(&mut self, batch: &Batch, at: WallTime, today: Option<WallTime>) {
         let peer = Peer {
             id: batch.log.author,
@@ -195,14 +178,52 @@ impl TextRenderer {
         room: &Room,
         peer: &Peer,
         at: WallTime,
-        what: &str,
+        change: &str,
         out: &mut Vec<u8>,
     ) {
-        let sentence = format!("* {} {what}", self.display_name(peer));
+        let sentence = format!("* {} {change}", self.display_name(peer));
         self.append_status_line(&Target::Room(room.clone()), at, &sentence, out);
     }
 
-    /// A line that is not chat: dim where there are colours.
+    fn append_rename(
+        &mut self,
+        room: &Room,
+        peer: &Peer,
+        old: &Nick,
+        at: WallTime,
+        out: &mut Vec<u8>,
+    ) {
+        let before = Peer {
+            id: peer.id,
+            nick: old.clone(),
+        };
+        self.names.record(&before);
+        let old_name = self.display_name(&before);
+        self.names.record(peer);
+        let sentence = format!("* {old_name} is now known as {}", self.display_name(peer));
+        self.append_status_line(&Target::Room(room.clone()), at, &sentence, out);
+    }
+
+    fn append_gap(
+        &mut self,
+        target: &Target,
+        author: &Peer,
+        count: u64,
+        at: WallTime,
+        out: &mut Vec<u8>,
+    ) {
+        self.names.record(author);
+        let (lines, are) = if count == 1 {
+            ("line", "is")
+        } else {
+            ("lines", "are")
+        };
+        let name = self.display_name(author);
+        let sentence = format!("- {count} {lines} of {name} {are} missing");
+        self.append_status_line(target, at, &sentence, out);
+    }
+
+    /// A line that is not chat, dim if colours are on.
     fn append_status_line(&self, target: &Target, at: WallTime, sentence: &str, out: &mut Vec<u8>) {
         self.push_time_and_target(at, None, target, out);
         let _ = match self.format {
@@ -218,7 +239,8 @@ impl TextRenderer {
         }
     }
 
-    /// Time and target. At a terminal the day is shown if `today` is another one.
+    /// Appends time and target. At a terminal the date is shown if `today` is given and is
+    /// another day.
     fn push_time_and_target(
         &self,
         at: WallTime,

@@ -1,4 +1,5 @@
-//! The datagram by which a program is found. Unsigned: it leads to a dial, and only the handshake proves who is there.
+//! The beacon: the datagram by which peers discover each other. It is unsigned; it makes
+//! receivers dial, and only the handshake proves who listens there.
 use chacha20poly1305::aead::Aead;
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -8,41 +9,51 @@ use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// Longest beacon, in bytes; longer datagrams are foreign.
+/// Longest beacon, in bytes, so that it fits one Ethernet frame. Longer datagrams are ignored.
 pub const BEACON_MAX_BYTES: usize = 1200;
-/// Most rooms that one names: with the longest name, and sealed, they still fit.
+/// Most rooms in one beacon. With the longest name and sealed, it still fits
+/// [`BEACON_MAX_BYTES`].
 pub const BEACON_ROOMS_MAX: usize = 40;
 const NONCE_BYTES: usize = 24;
 
+/// What a beacon announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BeaconKind {
-    /// Here I am.
+    /// The sender listens and is in these rooms.
     Discover,
-    /// I am gone: withdraws the sighting, never a link.
+    /// The sender ends. Receivers forget the candidate; established links stay, as beacons are
+    /// unsigned.
     Leave,
 }
 
+/// A beacon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beacon {
+    /// What it announces.
     pub kind: BeaconKind,
+    /// The sender's claimed key.
     pub peer: PeerId,
+    /// The sender's claimed name.
     pub nick: Nick,
-    /// Where the program listens, at the address the datagram comes from.
+    /// The TCP port on which the sender listens, at the datagram's source address.
     pub port: u16,
+    /// A random number that identifies the sender's process.
     pub run: u64,
-    /// Milliseconds to the next one.
+    /// Milliseconds until the sender's next beacon.
     pub interval_ms: u64,
+    /// The sender's wall clock.
     pub timestamp: WallTime,
-    /// A program that comes and goes unannounced.
+    /// Is the sender a transient peer?
     pub transient: bool,
-    /// The sender's rooms, see [`room_mark`]; at most [`ROOMS_NAMED`].
+    /// One [`room_hash`] for each of the sender's rooms, at most [`BEACON_ROOMS_MAX`].
     pub room_hashes: Vec<u32>,
-    /// It is in more rooms than these, or does not say in which.
+    /// Is the sender in more rooms than these, or does it not list them?
     pub has_more_rooms: bool,
 }
 
-/// How a room is named in a beacon: 32 bits of a hash, other ones in each run. Who knows the room's name sees who may be in it; only the link tells for sure.
+/// The hash that stands for a room in a beacon: 32 bits, different in each run. Peers that know
+/// the name see that the sender may be in the room; only the hello of a link is certain.
 pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
     let Hash(hash) = Hash::of(&[
@@ -66,7 +77,7 @@ struct BeaconFields {
     network: String,
     run: String,
     interval: u64,
-    /// Eight hex digits each.
+    /// The concatenated hashes, eight hex digits each.
     #[serde(default)]
     rooms: String,
     #[serde(default = "default_true")]
@@ -88,7 +99,8 @@ struct SealedBeacon {
 }
 
 impl Beacon {
-    /// `key`: of a closed network, in which everything but the tag is sealed under `nonce`, 24 fresh random bytes.
+    /// Encodes the beacon as JSON. With the `key` of a closed network everything but the network
+    /// tag is sealed (XChaCha20-Poly1305) under `nonce`, 24 fresh random bytes.
     pub fn encode(
         &self,
         network: &NetworkTag,
@@ -129,7 +141,8 @@ impl Beacon {
         serde_json::to_vec(&sealed).unwrap_or_default()
     }
 
-    /// `None`: foreign, forged, or of another network.
+    /// Parses a datagram. `None` if it is no beacon, belongs to another network, or was not
+    /// sealed with `key`. An invalid timestamp or list of rooms does not matter: both are hints.
     pub fn parse(bytes: &[u8], network: &NetworkTag, key: Option<&[u8; 32]>) -> Option<Beacon> {
         if bytes.len() > BEACON_MAX_BYTES {
             return None;
@@ -168,7 +181,7 @@ impl Beacon {
 
 fn parse_room_hashes(hex: &str) -> Vec<u32> {
     let bytes = HEXLOWER.decode(hex.as_bytes()).unwrap_or_default();
-    let (marks, _) = bytes.as_chunks::<4>();
-    let named = marks.iter().take(BEACON_ROOMS_MAX);
-    named.map(|mark| u32::from_be_bytes(*mark)).collect()
+    let (hashes, _) = bytes.as_chunks::<4>();
+    let hashes = hashes.iter().take(BEACON_ROOMS_MAX);
+    hashes.map(|hash| u32::from_be_bytes(*hash)).collect()
 }

@@ -1,27 +1,33 @@
-//! Connection codes (`ID@ADDRESS[,ADDRESS…]`), and whatever else names a peer to dial.
+//! Connection codes (`ID@ADDRESS[,ADDRESS…]`) and the other texts that name a peer to dial.
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::base::identity::PeerId;
+use crate::base::identity::{PEER_ID_CHARS, PeerId};
 
-/// Where a peer listens if nothing else is said.
+/// The TCP port of a peer and the UDP port of the beacon, unless others are given.
 pub const DEFAULT_PORT: u16 = 9999;
-/// Most addresses of one code.
+/// Most addresses in one connection code.
 pub const ADDRESSES_MAX: usize = 8;
-/// Longest host name, in bytes (RFC 1035).
+/// Longest host name, in bytes (RFC 1035, 2.3.4).
 const HOST_MAX_BYTES: usize = 253;
 
-/// Why a text names no peer to dial; shown as a sentence's end: "the address …".
+/// Why a text names no peer to dial. Its text ends a sentence that begins with "the address …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointError {
+    /// No address is given.
     Empty,
+    /// The text before the `@` is no id.
     InvalidId,
+    /// The host is neither a host name nor an IP address.
     InvalidHost,
+    /// The port is not a number from 1 to 65535.
     InvalidPort,
+    /// The brackets do not enclose an IPv6 address.
     InvalidBrackets,
+    /// More than [`ADDRESSES_MAX`] addresses are given.
     TooManyAddresses,
-    /// Several addresses, but no id to tell that one peer is behind them all.
+    /// Several addresses are given without the id of the peer that is expected at all of them.
     MissingId,
 }
 
@@ -31,46 +37,50 @@ impl fmt::Display for EndpointError {
             EndpointError::Empty => write!(f, "is empty"),
             EndpointError::InvalidId => write!(
                 f,
-                "has before its @ no id of 52 characters a–z and 2–7, as `p2pchat whoami` shows it"
+                "has no id of {PEER_ID_CHARS} characters a–z and 2–7 before its @: see `p2pchat whoami`"
             ),
             EndpointError::InvalidHost => write!(f, "has no host name or IP address"),
             EndpointError::InvalidPort => write!(f, "has a port that is not 1 to 65535"),
             EndpointError::InvalidBrackets => {
-                write!(
-                    f,
-                    "has brackets that are not those of [IPv6] or [IPv6]:port"
-                )
+                write!(f, "has brackets, but is not [IPv6] or [IPv6]:port")
             }
             EndpointError::TooManyAddresses => {
-                write!(f, "holds more than {ADDRESSES_MAX} addresses")
+                write!(f, "has more than {ADDRESSES_MAX} addresses")
             }
-            EndpointError::MissingId => write!(f, "holds several addresses, but no id before an @"),
+            EndpointError::MissingId => {
+                write!(f, "has several addresses, but no id and @ before them")
+            }
         }
     }
 }
 
-/// Who a peer is and where it may be found, as one text to be pasted.
+/// A connection code: the id of a peer and addresses where it may listen, as one text to be
+/// pasted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionCode {
+    /// The key that is expected at each address.
     pub id: PeerId,
-    /// 1 to [`ADDRESSES_MAX`] in a code that was read; perhaps none in one that was made.
+    /// At most [`ADDRESSES_MAX`]; at least one if the code was parsed.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl ConnectionCode {
-    /// Of the addresses those that mean something on another box, each once, and no more than [`ADDRESSES_MAX`].
+    /// Makes a code of the first [`ADDRESSES_MAX`] distinct addresses that other hosts can dial.
     pub fn new(id: PeerId, addresses: &[SocketAddr]) -> ConnectionCode {
-        let mut kept: Vec<SocketAddr> = Vec::new();
+        let mut routable: Vec<SocketAddr> = Vec::new();
         for address in addresses {
-            // A zone means something on this box only.
+            // Drops the zone, which has no meaning on another host.
             let address = SocketAddr::new(address.ip(), address.port());
-            if is_routable(&address) && !kept.contains(&address) && kept.len() < ADDRESSES_MAX {
-                kept.push(address);
+            if is_routable(&address)
+                && !routable.contains(&address)
+                && routable.len() < ADDRESSES_MAX
+            {
+                routable.push(address);
             }
         }
         ConnectionCode {
             id,
-            addresses: kept,
+            addresses: routable,
         }
     }
 }
@@ -93,7 +103,7 @@ impl fmt::Display for ConnectionCode {
 
 impl FromStr for ConnectionCode {
     type Err = EndpointError;
-    /// Addresses only, each with its port: nothing to be looked up.
+    /// Accepts IP addresses with ports only, so that nothing needs to be resolved.
     fn from_str(text: &str) -> Result<ConnectionCode, EndpointError> {
         let (id, list) = text
             .trim()
@@ -112,21 +122,23 @@ impl FromStr for ConnectionCode {
     }
 }
 
-/// One place where a peer may be: a name to be looked up, or a literal address.
+/// A host and port to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Who is expected there, if that was said.
+    /// The key that is expected there, if one was given.
     pub peer: Option<PeerId>,
-    /// A host name, or an IP address without brackets, a zone (`%eth0`) included.
+    /// A host name to resolve, or an IP address without brackets, with its zone (`%eth0`) if any.
     pub host: String,
+    /// The TCP port, from 1.
     pub port: u16,
 }
 
-/// What `--peer` takes: `HOST[:PORT]`, `ID@HOST[:PORT]`, or a code; a HOST is a name, an IPv4 address, or an IPv6
-/// address, in brackets if a port follows. 1 to [`ADDRESSES_MAX`] places.
+/// Parses the value of `--peer`: `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is
+/// a host name, an IPv4 address, or an IPv6 address (in brackets if a port follows). Returns 1 to
+/// [`ADDRESSES_MAX`] endpoints.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The first rule that the text breaks.
 pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
     let (peer, list) = match text.trim().split_once('@') {
         Some((id, list)) => (
@@ -135,19 +147,19 @@ pub fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
         ),
         None => (None, text.trim()),
     };
-    let mut places = Vec::new();
+    let mut endpoints = Vec::new();
     for part in split_addresses(list)? {
         let (host, port) = parse_host_port(part)?;
-        places.push(Endpoint {
+        endpoints.push(Endpoint {
             peer,
             host: host.to_owned(),
             port,
         });
     }
-    if peer.is_none() && places.len() > 1 {
+    if peer.is_none() && endpoints.len() > 1 {
         return Err(EndpointError::MissingId);
     }
-    Ok(places)
+    Ok(endpoints)
 }
 
 fn split_addresses(list: &str) -> Result<std::str::Split<'_, char>, EndpointError> {
@@ -196,29 +208,29 @@ fn parse_port(digits: &str) -> Result<u16, EndpointError> {
     }
 }
 
-/// With a zone or without.
+/// Is this an IPv6 address, with a zone or without?
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "-"));
     let named = !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_graphic());
     named && address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// A name that a resolver may be asked for, or an IPv4 address in its usual form.
+/// Is this a host name that a resolver accepts, or an IPv4 address of four decimal numbers?
 fn is_host(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
-    let label = |label: &str| {
+    let is_label = |label: &str| {
         let plain = label
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         plain && (1..=63).contains(&label.len()) && !label.starts_with('-')
     };
-    // Resolvers take `1.2` or `300` for IPv4 addresses of an older spelling, which nobody means.
-    let numeric = name
+    // Resolvers take `1.2` and `300` for IPv4 addresses in the notation of inet_aton(3).
+    let is_numeric = name
         .rsplit('.')
         .next()
         .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    if numeric {
+    if is_numeric {
         return text.parse::<Ipv4Addr>().is_ok();
     }
-    name.len() <= HOST_MAX_BYTES && name.split('.').all(label)
+    name.len() <= HOST_MAX_BYTES && name.split('.').all(is_label)
 }

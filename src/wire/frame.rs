@@ -1,16 +1,18 @@
-//! Frames inside the cipher: kind (1 byte), length (4 bytes, big endian), payload. They run across Noise messages.
+//! Frames of the decrypted stream: kind (1 byte), length of the payload (4 bytes, big endian),
+//! payload. Their bounds are independent of those of Noise messages.
 use crate::base::batch::BATCH_MAX_BYTES;
 
-/// Bytes before a payload.
+/// Bytes of kind and length before each payload.
 pub const HEADER_BYTES: usize = 5;
 /// Longest payload, in bytes.
 pub const PAYLOAD_MAX_BYTES: usize = BATCH_MAX_BYTES;
 
+/// What the payload of a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
-    /// A `message::Message` in JSON.
+    /// A [`Message`](super::message::Message) in JSON.
     Message,
-    /// A batch, its author's exact bytes.
+    /// A batch: the exact bytes that its author made.
     Batch,
 }
 
@@ -31,16 +33,20 @@ impl FrameKind {
     }
 }
 
+/// A decoded frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
+    /// What the payload is.
     pub kind: FrameKind,
+    /// At most [`PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
 }
 
-/// A payload longer than [`PAYLOAD_MAX`]: nothing behind it can be understood.
+/// A frame announces a payload longer than [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameTooLong;
 
+/// Appends a frame to `out`. The payload must not exceed [`PAYLOAD_MAX_BYTES`].
 pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(HEADER_BYTES + payload.len());
     out.push(kind.to_byte());
@@ -48,17 +54,18 @@ pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Puts frames together from pieces of any size. Holds at most one unfinished frame, and only what of it has come.
+/// Assembles frames from pieces of any size. It buffers the received bytes of at most one frame.
 #[derive(Default)]
 pub struct FrameDecoder {
     partial: Vec<u8>,
 }
 
 impl FrameDecoder {
-    /// Finished frames are added to `out`; kinds that are not known are left out, so that the protocol can grow.
+    /// Appends complete frames to `out`. Frames of unknown kinds are skipped, so that the
+    /// protocol can grow.
     ///
     /// # Errors
-    /// [`TooLong`]: the stream is of no more use.
+    /// A frame is too long. The rest of the stream cannot be decoded.
     pub fn feed(&mut self, mut plain: &[u8], out: &mut Vec<Frame>) -> Result<(), FrameTooLong> {
         while !plain.is_empty() || self.partial.len() == HEADER_BYTES {
             if self.partial.len() < HEADER_BYTES {

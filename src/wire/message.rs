@@ -1,4 +1,5 @@
-//! All that one peer says to another inside the cipher, but for batches. JSON; unknown fields and types are ignored, so that the protocol can grow.
+//! The messages of a link except batches: JSON objects. Unknown fields and types are ignored, so
+//! that the protocol can grow.
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -7,43 +8,57 @@ use crate::base::batch::LogId;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
-/// Most logs in one `have` or `want`; more go in several.
+/// Most logs in one `have` or `want`. A peer with more sends several messages.
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
-/// Most rooms one peer may be in.
+/// Most rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
-/// Most links on the way to a member of a room: who is farther away is taken for gone, so that a lost one's fame dies out.
+/// Most links on a route to a member of a room. Farther members count as unreachable, so that
+/// routes to a lost peer cannot grow without end (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
 
+/// A message of a link.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Message {
+    /// The first message of either side.
     Hello(Hello),
-    /// The rooms one is in now, instead of those of the hello.
+    /// The rooms that the sender is in now; they replace those of its hello.
     Rooms {
+        /// One hash for each room: see [`room_hash`].
         rooms: Vec<String>,
     },
+    /// Logs that the sender stores: offers and acknowledgements.
     Have(Have),
-    /// Whom the sender can reach in a room, beside the reader.
+    /// Changes in the members of a room that the sender can reach.
     Members(Members),
-    /// Send these logs, from these lines on, and go on as they grow; from 0: no more.
+    /// Requests logs from the given sequences on, and everything that is appended to them later.
     Want {
+        /// The room `#name` or the peer `@id` to which the logs belong.
         target: String,
+        /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
         logs: Vec<WantEntry>,
     },
+    /// Asks for a [`Message::Pong`] with the same nonce.
     Ping {
+        /// Any number.
         nonce: u64,
     },
+    /// Answers a [`Message::Ping`].
     Pong {
+        /// The nonce of the ping.
         nonce: u64,
     },
-    /// A new name.
+    /// The sender changed its name.
     Profile {
+        /// The new name.
         username: String,
     },
     /// The sender closes the link.
     Bye {
+        /// Why it does so.
         reason: ByeReason,
     },
+    /// A type that this version does not know.
     Unknown,
 }
 
@@ -110,78 +125,98 @@ impl Serialize for ByeReason {
 /// The first message of either side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
+    /// The sender's key.
     pub sender: PeerId,
+    /// The sender's name.
     pub username: String,
-    /// Random, one for each process.
+    /// A random number that identifies the sender's process.
     pub run: u64,
-    /// Milliseconds since the process started.
+    /// Milliseconds since the sender's process started.
     pub age: u64,
-    /// See [`room_mark`].
+    /// One hash for each room that the sender is in, at most [`ROOMS_MAX`]: see [`room_hash`].
     pub rooms: Vec<String>,
-    /// Where the sender listens.
+    /// The TCP port on which the sender listens.
     pub port: u16,
-    /// A program that comes and goes unannounced, such as `send`.
+    /// Is the sender a transient peer, such as `send`?
     #[serde(default, skip_serializing_if = "is_false")]
     pub passing: bool,
 }
 
-/// What the sender holds in a room.
+/// Logs of one target that the sender stores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
+    /// The room `#name` or the peer `@id` to which the logs belong.
     pub target: String,
+    /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Of all that the sender holds here of authors other than these two: who has another answers with what he holds of them.
+    /// Digest of the heads that the sender stores of authors other than the two linked peers. A
+    /// receiver with another digest answers with its heads of those authors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// It was held when the room was first shared over this link.
+    /// Was all this stored when the room was first shared over this link?
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
 
-/// What changed in whom the sender can reach in a room; all of it at first.
+/// Changes in the members of a room that the sender can reach; the first message lists all of
+/// them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
+    /// The room `#name`.
     pub target: String,
+    /// Members that became reachable, or whose entry changed.
     pub here: Vec<Member>,
+    /// Members that are no longer reachable through the sender.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<PeerId>,
 }
 
-/// Somebody who can be reached through the sender.
+/// A member of a room that is reachable through the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
+    /// The member's key.
     pub peer: PeerId,
+    /// The member's name.
     pub username: String,
+    /// The random number of the member's process.
     pub run: u64,
-    /// Links from the sender to it: 1 to [`HOPS_MAX`].
+    /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
-    /// The sender's next on the way, if it is not the peer itself.
+    /// The sender's next hop, unless that is the member itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PeerId>,
 }
 
-/// What one holds of one log: of the reader's own it is the receipt, of one's own it is the offer.
+/// What a peer stores of one log. It acknowledges lines of the receiver and offers all others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HaveEntry {
+    /// The author of the log.
     pub sender: PeerId,
+    /// The incarnation: see [`format_incarnation`].
     pub incarnation: String,
+    /// Sequence of the first stored line.
     #[serde(default)]
     pub low: u64,
+    /// Sequence of the last stored line.
     pub high: u64,
+    /// Hash of the batch that ends at `high`. The entry counts only if the receiver stores it,
+    /// too.
     pub hash: Hash,
-    /// The first line of the author's present run; 0: none, or not known.
+    /// Sequence of the first line of the author's present run; 0 if none or unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
-    /// With `start`, if the sender is not the author: milliseconds since the author's program started.
+    /// Milliseconds since the author's program started. Present with `start` if the sender is not
+    /// the author.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age: u64,
-    /// The last line that was shown on a terminal, of what was said to the sender alone; 0: none in this run.
+    /// Sequence of the last line of a direct log that the sender showed on a terminal; 0 if none
+    /// in this run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub read: u64,
-    /// Who holds it, if not the sender: a receipt on its way to the author.
+    /// The peer that stores the lines, if this entry forwards its receipt to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// The holder's, for an author that it has no link to.
+    /// The holder's signature of [`receipt`], in base64, for an author that it has no link to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -194,22 +229,26 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// The lines requested of one log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WantEntry {
+    /// The author of the log.
     pub sender: PeerId,
+    /// The incarnation: see [`format_incarnation`].
     pub incarnation: String,
+    /// Sequence of the first line; 0 ends the request.
     pub from: u64,
-    /// The last line asked for, of lines that are missing between others; 0: whatever comes.
+    /// Sequence of the last line, if the request fills a gap; 0 for an open end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub to: u64,
 }
 
-/// An incarnation in 16 hex digits.
+/// An incarnation as 16 hex digits.
 pub fn format_incarnation(number: u64) -> String {
     format!("{number:016x}")
 }
 
-/// What a holder signs when its receipt goes to the author through others.
+/// The hash that a holder signs when other peers forward its receipt to the author.
 pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
     let target = log.target.to_string();
     let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
@@ -225,7 +264,7 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
     Hash::of(&parts)
 }
 
-/// The log that a `have` or a `want` means; `None` if its incarnation is no number.
+/// The log of an entry of a `have` or `want`; `None` if the incarnation is not hexadecimal.
 pub fn parse_log_id(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
     let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
     Some(LogId {
@@ -241,7 +280,7 @@ struct TypeTag<'a> {
     name: Cow<'a, str>,
 }
 
-/// The fields of all the small messages: each takes its own.
+/// The fields of all small messages. One struct parses them, which saves code.
 #[derive(Deserialize)]
 struct MessageFields {
     rooms: Option<Vec<String>>,
@@ -278,7 +317,7 @@ fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 }
 
 impl Message {
-    /// `None`: not a message.
+    /// Parses a payload; `None` if it is no JSON object with a type and the fields of that type.
     pub fn parse(bytes: &[u8]) -> Option<Message> {
         let kind: TypeTag = parse_json(bytes)?;
         Some(match &*kind.name {
@@ -289,14 +328,17 @@ impl Message {
         })
     }
 
+    /// The message as JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-/// How a room is named in a hello: a hash keyed with the handshake's, so that only who knows the name sees it, and none can be replayed.
+/// The hash that stands for a room in `hello` and `rooms`: 128 bits in hex, keyed with the hash
+/// of the link's handshake. Only a peer that knows the name recognises it, and no other link can
+/// replay it.
 pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
-    let mut mark = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
-    mark.truncate(32);
-    mark
+    let mut hash = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
+    hash.truncate(32);
+    hash
 }

@@ -1,4 +1,5 @@
-//! Bytes: how the nouns travel. Pure functions and small state machines; no I/O, clock or randomness of their own.
+//! Encodings on the wire: pure functions and small state machines without I/O, clock or
+//! randomness of their own.
 pub mod beacon;
 pub mod channel;
 pub mod code;

@@ -1,7 +1,9 @@
-//! The encrypted link: Noise XX (Noise specification, revision 34) over a stream, each Noise message behind its length in two bytes, big endian.
+//! The encrypted link: Noise XX (Noise specification, revision 34) over a stream. The length of
+//! each Noise message precedes it as two bytes, big endian.
 //!
-//! The dialer sends four clear bytes first, which are also the prologue: `P2`, the protocol's version, and the mode of the network.
-//! In a closed network the pattern is `XXpsk0`, so that one without the secret cannot read even the first message.
+//! The dialer first sends four clear bytes, which are also the prologue: `P2`, the version of the
+//! protocol, and 1 for a closed network, else 0. Closed networks use `XXpsk0`, so that a peer
+//! without the secret cannot read even the first message.
 use blake2::digest::{Digest, FixedOutputReset};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -19,20 +21,22 @@ use crate::base::batch_content::NOISE_MESSAGE_MAX_BYTES;
 pub(super) const TAG_BYTES: usize = 16;
 /// Bytes of an X25519 key.
 pub(super) const KEY_BYTES: usize = 32;
-/// Longest plaintext of one Noise message.
+/// Longest plaintext of one Noise message, in bytes.
 pub const PLAINTEXT_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - TAG_BYTES;
-/// A handshake message carries no payload: ephemeral, static and two tags, and some room.
+/// Longest handshake message accepted, in bytes. The longest that a peer sends has 96: two keys
+/// and two tags, and no payload.
 const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
 const PROTOCOL_VERSION: u8 = 1;
 
-/// Why a link cannot go on.
+/// Why a link must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoiseError {
-    /// The first four bytes are not this protocol's.
+    /// The first bytes are not those of this version of the protocol.
     UnknownProtocol,
-    /// A closed network met an open one.
+    /// One peer is in a closed network, the other is not.
     NetworkMismatch,
-    /// A message that does not open: another secret, or not our protocol.
+    /// A message is too long or cannot be decrypted (another secret, or altered bytes), or the
+    /// library refuses a key.
     Crypto,
 }
 
@@ -54,7 +58,7 @@ impl Random for SeededRng {
     }
 }
 
-/// The one hash of our patterns. The default resolver would bring along the others of its kind.
+/// BLAKE2s for snow. Its default resolver would link the other hash functions, too.
 struct Blake2s(blake2::Blake2s256);
 
 impl Hash for Blake2s {
@@ -81,7 +85,8 @@ impl Hash for Blake2s {
     }
 }
 
-/// Everything as by default, but the hash, and the randomness, which comes from the core: all of it of this seed.
+/// snow's default algorithms, except for the hash and for randomness, all of which comes from
+/// this seed: the core draws it.
 struct SeededResolver([u8; 32]);
 
 impl CryptoResolver for SeededResolver {
@@ -102,12 +107,16 @@ impl CryptoResolver for SeededResolver {
     }
 }
 
-/// Bytes of a stream, cut into Noise messages. Holds at most one unfinished message.
+/// Cuts a stream into Noise messages. It buffers at most one unfinished message.
 #[derive(Default)]
 struct MessageDecoder(Vec<u8>);
 
 impl MessageDecoder {
-    /// Gives each whole message of at most `longest` bytes to `each`, which may end it.
+    /// Calls `each` with every complete message until it returns `false`. Returns the number of
+    /// bytes consumed; those of an unfinished message are buffered.
+    ///
+    /// # Errors
+    /// A message is longer than `longest` bytes, or the error of `each`.
     fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -166,31 +175,35 @@ fn read_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A link before both know each other's key.
+/// An unfinished handshake.
 pub struct Handshake {
-    /// Gone when the session stands.
+    /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// Clear bytes still to come; the dialer awaits none.
+    /// The clear bytes received so far; the dialer expects none and begins with all four.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }
 
-/// What a piece of a handshake led to.
+/// The state of a handshake after some bytes.
 pub enum HandshakeStatus {
+    /// More bytes are needed.
     Incomplete,
-    /// Both are known to each other. The rest of the bytes, if any, belongs to the session.
+    /// Both peers have proved their keys. Bytes behind `consumed_bytes` belong to the transport.
     Complete {
+        /// The ciphers of the link.
         transport: Box<Transport>,
+        /// How many of the bytes belonged to the handshake.
         consumed_bytes: usize,
     },
 }
 
 impl Handshake {
-    /// `secret`: the own X25519 key. `psk`: of the closed network. `seed`: fresh randomness. The dialer's first bytes are put into `out`.
+    /// Begins a handshake. `secret` is the own X25519 key, `psk` the key of a closed network,
+    /// `seed` fresh randomness. The initiator's first bytes are appended to `out`.
     ///
     /// # Errors
-    /// [`NoiseError::Refused`] if the library refuses these keys.
+    /// [`NoiseError::Crypto`] if the library refuses these keys.
     pub fn new(
         role: Role,
         secret: &[u8; 32],
@@ -199,12 +212,12 @@ impl Handshake {
         out: &mut Vec<u8>,
     ) -> Result<Handshake, NoiseError> {
         let expected = [b'P', b'2', PROTOCOL_VERSION, psk.is_some() as u8];
-        let name = match psk {
+        let protocol_name = match psk {
             Some(_) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
             None => "Noise_XX_25519_ChaChaPoly_BLAKE2s",
         };
-        let opening = HandshakeConfig {
-            protocol_name: name,
+        let config = HandshakeConfig {
+            protocol_name,
             pattern: HandshakePattern::XX,
             psk,
             local_private_key: Some(secret),
@@ -212,7 +225,7 @@ impl Handshake {
             prologue: &expected,
             role,
         };
-        let mut state = Box::new(opening.build(seed).ok_or(NoiseError::Crypto)?);
+        let mut state = Box::new(config.build(seed).ok_or(NoiseError::Crypto)?);
         let mut preamble = Vec::new();
         if role == Role::Initiator {
             preamble.extend_from_slice(&expected);
@@ -227,8 +240,10 @@ impl Handshake {
         })
     }
 
+    /// Takes received bytes and appends the answer to `out`.
+    ///
     /// # Errors
-    /// Why this handshake cannot succeed. The stream must be closed.
+    /// The handshake cannot succeed. The stream must be closed.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<HandshakeStatus, NoiseError> {
         let clear = (4 - self.preamble.len()).min(bytes.len());
         self.preamble.extend_from_slice(&bytes[..clear]);
@@ -241,49 +256,55 @@ impl Handshake {
         }
         let state = self.state.as_mut().ok_or(NoiseError::Crypto)?;
         let mut done = false;
-        let used = self
-            .decoder
-            .feed(&bytes[clear..], HANDSHAKE_MESSAGE_MAX_BYTES, |message| {
-                let mut payload = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
-                state
-                    .read_message(message, &mut payload)
-                    .map_err(|_| NoiseError::Crypto)?;
-                if !state.is_handshake_finished() {
-                    write_handshake_message(state, out)?;
-                }
-                done = state.is_handshake_finished();
-                Ok(!done)
-            })?;
+        let consumed =
+            self.decoder
+                .feed(&bytes[clear..], HANDSHAKE_MESSAGE_MAX_BYTES, |message| {
+                    let mut payload = [0; HANDSHAKE_MESSAGE_MAX_BYTES];
+                    state
+                        .read_message(message, &mut payload)
+                        .map_err(|_| NoiseError::Crypto)?;
+                    if !state.is_handshake_finished() {
+                        write_handshake_message(state, out)?;
+                    }
+                    done = state.is_handshake_finished();
+                    Ok(!done)
+                })?;
         if !done {
             return Ok(HandshakeStatus::Incomplete);
         }
-        let session = self
+        let transport = self
             .state
             .take()
             .and_then(|state| Transport::new(*state))
             .ok_or(NoiseError::Crypto)?;
         Ok(HandshakeStatus::Complete {
-            transport: Box::new(session),
-            consumed_bytes: clear + used,
+            transport: Box::new(transport),
+            consumed_bytes: clear + consumed,
         })
     }
 }
 
-/// What a pattern is begun with.
+/// The parameters of a Noise handshake.
 pub struct HandshakeConfig<'a> {
+    /// The full protocol name, such as `Noise_XX_25519_ChaChaPoly_BLAKE2s`.
     pub protocol_name: &'a str,
+    /// The pattern of that name.
     pub pattern: HandshakePattern,
+    /// The pre-shared key of `psk0`, if the pattern has that modifier.
     pub psk: Option<&'a [u8; 32]>,
-    /// The own key.
+    /// The own X25519 secret key, if the pattern needs it.
     pub local_private_key: Option<&'a [u8; 32]>,
-    /// The other's key, if it is known.
+    /// The peer's X25519 public key, if the pattern needs it in advance.
     pub remote_public_key: Option<&'a [u8; 32]>,
+    /// Bytes that both sides must agree on.
     pub prologue: &'a [u8],
+    /// The own side.
     pub role: Role,
 }
 
 impl HandshakeConfig<'_> {
-    /// `seed`: all the randomness there is. `None`: the keys do not fit the pattern.
+    /// Begins the handshake; all its randomness is derived from `seed`. `None` if the keys do not
+    /// fit the pattern.
     #[inline(never)]
     pub fn build(&self, seed: [u8; 32]) -> Option<HandshakeState> {
         let psk = self.psk.map(|_| HandshakeModifier::Psk(0));
@@ -332,13 +353,13 @@ fn write_handshake_message(
     Ok(())
 }
 
-/// A link's cipher, both ways.
+/// The ciphers of an established link, one for each direction.
 pub struct Transport {
     state: TransportState,
     decoder: MessageDecoder,
-    /// The other's X25519 key, proven by the handshake.
+    /// The peer's X25519 key, proved by the handshake.
     pub remote_static_key: [u8; 32],
-    /// The same on both sides of this link, and on no other.
+    /// Channel binding: the same on both sides of this link, and different on every other link.
     pub handshake_hash: [u8; 32],
 }
 
@@ -358,7 +379,7 @@ impl Transport {
     /// Appends the plaintext as Noise messages to `out`.
     ///
     /// # Errors
-    /// [`NoiseError::Refused`] when 2^64 messages are used up.
+    /// [`NoiseError::Crypto`] after 2^64 − 1 messages, when the nonces are exhausted.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         for chunk in plain.chunks(PLAINTEXT_MAX_BYTES) {
             let at = out.len();
@@ -372,10 +393,12 @@ impl Transport {
         Ok(())
     }
 
-    /// Gives the plaintext of each whole message to `each`; `scratch` holds it meanwhile and grows to at most 64 KiB.
+    /// Decrypts received bytes and calls `each` with the plaintext of every complete message.
+    /// `scratch` buffers one plaintext and grows to at most 64 KiB.
     ///
     /// # Errors
-    /// [`NoiseError::Refused`]: not from the one whom the handshake proved. The stream must be closed.
+    /// [`NoiseError::Crypto`]: a message does not come from the peer of the handshake. The stream
+    /// must be closed.
     pub fn open(
         &mut self,
         bytes: &[u8],

@@ -1,7 +1,8 @@
-//! Messages for one recipient: Noise's one-way pattern N (Noise specification, revision 34, 7.4) to the X25519 form of the recipient's key.
+//! Sealing of direct messages: the one-way pattern N (Noise specification, revision 34, 7.4) to
+//! the X25519 form of the recipient's key.
 //!
-//! What the seal is bound to, its prologue, is the place of the lines: network, author, incarnation, sequence, recipient. So a seal that was
-//! copied into another batch does not open. The author is told by the batch's signature, not by the seal.
+//! The prologue binds the sealed lines to network, author, incarnation, sequence and recipient,
+//! so a copy in another batch cannot be opened. The signature of the batch proves the author.
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
@@ -14,7 +15,7 @@ use crate::base::name::Target;
 
 const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE_DOMAIN: &[u8] = b"p2pchat sealed 1\0";
-/// The sender's ephemeral key and the tag.
+/// Bytes of the ephemeral key and the tag.
 const OVERHEAD_BYTES: usize = KEY_BYTES + TAG_BYTES;
 
 fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId) -> Vec<u8> {
@@ -27,7 +28,7 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
     bytes
 }
 
-/// The recipient has a key of its own, the author has the recipient's.
+/// `secret` is given to open, `remote` to seal.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
@@ -47,8 +48,11 @@ fn handshake_config<'a>(
     }
 }
 
-/// Seals lines for the recipient of `log`, in base64. `sequence`: of the first of them. `seed`: fresh randomness, used for nothing else.
-/// `None`: the log has no recipient, its id is no key, or the text is over 65 487 bytes; a batch's never is.
+/// Seals lines for the recipient of `log` and returns them in base64. `sequence` is that of the
+/// first line. `seed` must be fresh randomness, used for nothing else.
+///
+/// `None` if the target is a room, if its id is no valid key, or if the text exceeds the 65 487
+/// bytes that fit one Noise message, which the text of a batch never does.
 pub fn seal(
     seed: [u8; 32],
     network: &NetworkTag,
@@ -68,7 +72,8 @@ pub fn seal(
     Some(BASE64URL_NOPAD.encode(&sealed))
 }
 
-/// Opens a direct message for us. `None`: it is for somebody else, or sealed otherwise, or does not hold the lines that it should.
+/// Opens a direct message to `identity`. `None` if it has another recipient, was not sealed for
+/// this batch and key, or does not contain valid lines.
 pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<Lines> {
     let own = identity.id();
     if batch.log.target != Target::Peer(own) || batch.sealed_content().len() > SEALED_MAX_BYTES {
@@ -82,7 +87,7 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     let prologue = prologue(network, &batch.log, batch.sequence, &own);
     let secret = identity.noise_secret();
     let mut text = vec![0; length];
-    // A responder of this pattern draws nothing at random.
+    // The responder of this pattern needs no randomness.
     let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;

@@ -1,4 +1,4 @@
-//! A closed network's secret, and the keys that come of it.
+//! The secret of a closed network and the keys derived from it.
 use std::fmt;
 use std::hint::black_box;
 
@@ -6,22 +6,25 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::base::identity::{Hash, NetworkTag};
 
-/// Shortest secret, in bytes without its end of line: what is shorter can be guessed from a beacon.
+/// Shortest secret, in bytes without its end of line. Whoever receives a beacon can try to guess
+/// a shorter one offline.
 pub const SECRET_MIN_BYTES: usize = 16;
 /// Longest secret, in bytes without its end of line.
 pub const SECRET_MAX_BYTES: usize = 4096;
 
-/// What a network's secret opens; the secret itself is not kept. Overwritten when it is dropped.
+/// The keys of a closed network. They are overwritten when dropped; the secret is not kept.
 pub struct NetworkKeys {
     network: NetworkTag,
     psk: [u8; 32],
     beacon_key: [u8; 32],
 }
 
-/// Why bytes are no secret.
+/// Why the content of a secret file is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkSecretError {
+    /// The secret is shorter than [`SECRET_MIN_BYTES`].
     TooShort,
+    /// The secret is longer than [`SECRET_MAX_BYTES`].
     TooLong,
 }
 
@@ -40,10 +43,11 @@ impl fmt::Display for NetworkSecretError {
 }
 
 impl NetworkKeys {
-    /// Of the content of a secret file. One end of line at its end does not belong to the secret.
+    /// Derives the keys from the content of a secret file. One final end of line does not belong
+    /// to the secret.
     ///
     /// # Errors
-    /// Too short or too long.
+    /// The secret is too short or too long.
     pub fn derive(content: &[u8]) -> Result<NetworkKeys, NetworkSecretError> {
         let secret = content.strip_suffix(b"\n").unwrap_or(content);
         let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
@@ -60,17 +64,17 @@ impl NetworkKeys {
         })
     }
 
-    /// The network's public mark.
+    /// The public tag of the network.
     pub fn network(&self) -> NetworkTag {
         self.network
     }
 
-    /// For the handshakes.
+    /// The pre-shared key of the handshakes.
     pub fn psk(&self) -> &[u8; 32] {
         &self.psk
     }
 
-    /// For the beacons.
+    /// The key that seals the beacons.
     pub fn beacon_key(&self) -> &[u8; 32] {
         &self.beacon_key
     }
@@ -83,21 +87,21 @@ impl Drop for NetworkKeys {
     }
 }
 
-/// Names the network, whose mark is public, and nothing of the secret.
+/// Shows the public tag only.
 impl fmt::Debug for NetworkKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret(of network {})", self.network.dir_name())
+        write!(f, "NetworkKeys({})", self.network.dir_name())
     }
 }
 
-/// Overwrites secret bytes that are no longer needed.
+/// Overwrites secret bytes with zeros.
 pub fn zeroize(bytes: &mut [u8]) {
     bytes.fill(0);
-    // Else the compiler may leave out writes that nobody reads.
+    // Without this the compiler may remove writes that are never read.
     black_box(bytes);
 }
 
-/// A new secret as text, made of 32 random bytes: 52 characters of lower-case base32.
+/// A new secret as text: 32 random bytes as 52 characters of lower-case base32.
 pub fn generate_secret(random: &[u8; 32]) -> String {
     let mut text = BASE32_NOPAD.encode(random);
     text.make_ascii_lowercase();

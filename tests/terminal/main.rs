@@ -240,7 +240,7 @@ fn commands_do_what_they_say_and_an_unknown_one_is_never_said() {
     pty.keys("/join ops\r");
     pty.see_last("#ops>", 6);
     pty.keys("/rooms\r");
-    row("#ops  (spoken in)");
+    row("#ops  (current)");
     row("#general");
     pty.keys("only here\r");
     row("] alice: only here");

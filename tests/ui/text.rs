@@ -356,7 +356,7 @@ fn tables() {
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
     );
     let rooms = tables::format_room_list(&view().rooms);
-    assert_eq!(rooms, "#general  (spoken in)\n#ops\n");
+    assert_eq!(rooms, "#general  (current)\n#ops\n");
 }
 
 fn as_json(notice: &Notice) -> String {
