@@ -6,18 +6,15 @@
 //!
 //! The content of a direct message is one string: its lines, sealed for the recipient. Author and
 //! recipient store the readable lines beside it as `plain`.
-use std::borrow::Cow;
 use std::io::Write as _;
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
-use serde::Deserialize;
-use serde::de::Deserializer;
-use serde_json::value::RawValue;
 
 use super::batch_content::{
     count_lines, for_each_json_line, parse_plaintext, write_json_lines, write_json_string,
 };
+use super::batch_fields::BatchFields;
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
 use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
@@ -134,40 +131,6 @@ pub struct BatchHeader {
     pub lamport: u64,
 }
 
-#[derive(Deserialize)]
-struct BatchFields<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    sender: &'a str,
-    #[serde(borrow)]
-    username: Cow<'a, str>,
-    #[serde(borrow)]
-    target: Cow<'a, str>,
-    incarnation: &'a str,
-    sequence: u64,
-    lamport: u64,
-    timestamp: &'a str,
-    previous: Option<&'a str>,
-    #[serde(default)]
-    action: bool,
-    /// Number of lines sealed in a direct message, if it has more than one.
-    #[serde(default)]
-    count: u64,
-    #[serde(borrow)]
-    content: &'a RawValue,
-    signature: &'a str,
-    #[serde(default, deserialize_with = "required_value")]
-    received: Option<&'a str>,
-    #[serde(default, deserialize_with = "required_value")]
-    late: Option<bool>,
-    #[serde(default, deserialize_with = "required_value")]
-    before: Option<bool>,
-    #[serde(default, deserialize_with = "required_value")]
-    backfill: Option<bool>,
-    #[serde(borrow, default, deserialize_with = "required_value")]
-    plain: Option<&'a RawValue>,
-}
-
 /// The parsed values of the fields that are text in JSON.
 struct BatchValues {
     log: LogId,
@@ -175,76 +138,6 @@ struct BatchValues {
     previous: Option<Hash>,
     /// Number of lines.
     count: u64,
-}
-
-/// Rejects `null`: as an absent field, a signed one would pass, and stand twice in the stored
-/// line.
-fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    json: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(json).map(Some)
-}
-
-impl<'a> BatchFields<'a> {
-    /// Not inlined, as the generated parser is large.
-    #[inline(never)]
-    fn parse(text: &'a str) -> Option<BatchFields<'a>> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn log_id(&self) -> Option<LogId> {
-        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if self.incarnation.len() != INCARNATION_DIGITS || !self.incarnation.bytes().all(is_digit) {
-            return None;
-        }
-        Some(LogId {
-            author: self.sender.parse().ok()?,
-            incarnation: u64::from_str_radix(self.incarnation, 16).ok()?,
-            target: Target::parse(&self.target)?,
-        })
-    }
-
-    /// Is there any field that belongs behind the signature?
-    fn has_local_fields(&self) -> bool {
-        self.received.is_some()
-            || self.late.is_some()
-            || self.before.is_some()
-            || self.backfill.is_some()
-            || self.plain.is_some()
-    }
-
-    /// `None` if one of the fields is malformed.
-    fn values(&self) -> Option<BatchValues> {
-        let log = self.log_id()?;
-        Some(BatchValues {
-            count: count_lines(self.content.get(), &log.target, self.count)?,
-            log,
-            timestamp: WallTime::parse(self.timestamp)?,
-            previous: match self.previous {
-                Some(hash) => Some(Hash::parse(hash)?),
-                None => None,
-            },
-        })
-    }
-
-    /// Are the fields that need no parsing within their bounds?
-    fn is_valid(&self) -> bool {
-        let is_number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
-        self.kind == "chat"
-            && is_number(self.sequence)
-            && is_number(self.lamport)
-            && self.previous.is_some() == (self.sequence > 1)
-            && self.signature.len() == SIGNATURE_CHARS
-    }
-
-    fn local(&self) -> LocalFields {
-        LocalFields {
-            received: self.received.and_then(WallTime::parse).unwrap_or_default(),
-            late: self.late.unwrap_or(false),
-            before_start: self.before.unwrap_or(false),
-            backfill: self.backfill.unwrap_or(false),
-        }
-    }
 }
 
 impl Batch {
@@ -351,7 +244,7 @@ impl Batch {
     /// cheap.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
-        let log = fields.log_id()?;
+        let log = parse_log_id(&fields)?;
         let count = count_lines(fields.content.get(), &log.target, fields.count)?;
         Some(BatchHeader {
             log,
@@ -370,13 +263,13 @@ impl Batch {
     ) -> Result<(Batch, LocalFields), MalformedBatch> {
         let text = std::str::from_utf8(&bytes).map_err(|_| MalformedBatch)?;
         let fields = BatchFields::parse(text).ok_or(MalformedBatch)?;
-        let values = fields.values().ok_or(MalformedBatch)?;
+        let values = parse_values(&fields).ok_or(MalformedBatch)?;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
         // A signed field with the name of a local one would stand twice in the stored line and
         // make it unreadable.
         let foreign_fits = !fields.has_local_fields() && direct_fits;
-        if !fields.is_valid() || !(stored || foreign_fits) {
+        if !has_valid_fields(&fields) || !(stored || foreign_fits) {
             return Err(MalformedBatch);
         }
         let signature = end + SIGNATURE_FIELD.len();
@@ -389,7 +282,7 @@ impl Batch {
         let plaintext = fields
             .plain
             .and_then(|raw| parse_plaintext(raw.get(), values.count));
-        let local = fields.local();
+        let local = local_fields(&fields);
         let batch = Batch {
             log: values.log,
             username: Nick::new_or_placeholder(&fields.username),
@@ -477,5 +370,53 @@ impl Batch {
         } else if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
             let _ = for_each_json_line(raw, &mut each);
         }
+    }
+}
+
+fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if fields.incarnation.len() != INCARNATION_DIGITS || !fields.incarnation.bytes().all(is_digit) {
+        return None;
+    }
+    Some(LogId {
+        author: fields.sender.parse().ok()?,
+        incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+        target: Target::parse(&fields.target)?,
+    })
+}
+
+/// Parses the fields that are text; `None` if one of them is malformed.
+fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
+    let log = parse_log_id(fields)?;
+    Some(BatchValues {
+        count: count_lines(fields.content.get(), &log.target, fields.count)?,
+        log,
+        timestamp: WallTime::parse(fields.timestamp)?,
+        previous: match fields.previous {
+            Some(hash) => Some(Hash::parse(hash)?),
+            None => None,
+        },
+    })
+}
+
+/// Are the fields that need no parsing within their bounds?
+fn has_valid_fields(fields: &BatchFields) -> bool {
+    let is_number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
+    fields.kind == "chat"
+        && is_number(fields.sequence)
+        && is_number(fields.lamport)
+        && fields.previous.is_some() == (fields.sequence > 1)
+        && fields.signature.len() == SIGNATURE_CHARS
+}
+
+fn local_fields(fields: &BatchFields) -> LocalFields {
+    LocalFields {
+        received: fields
+            .received
+            .and_then(WallTime::parse)
+            .unwrap_or_default(),
+        late: fields.late.unwrap_or(false),
+        before_start: fields.before.unwrap_or(false),
+        backfill: fields.backfill.unwrap_or(false),
     }
 }

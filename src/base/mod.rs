@@ -2,6 +2,7 @@
 //! speak.
 pub mod batch;
 pub mod batch_content;
+pub mod batch_fields;
 pub mod error_code;
 pub mod event;
 pub mod identity;

@@ -1,0 +1,66 @@
+//! The JSON fields of a batch, unchecked.
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+use serde_json::value::RawValue;
+
+/// The fields of a batch as they stand in its JSON. The last five are local fields.
+#[derive(Deserialize)]
+pub(super) struct BatchFields<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'a str,
+    pub(super) sender: &'a str,
+    #[serde(borrow)]
+    pub(super) username: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) target: Cow<'a, str>,
+    pub(super) incarnation: &'a str,
+    pub(super) sequence: u64,
+    pub(super) lamport: u64,
+    pub(super) timestamp: &'a str,
+    pub(super) previous: Option<&'a str>,
+    #[serde(default)]
+    pub(super) action: bool,
+    /// Number of lines sealed in a direct message, if it has more than one.
+    #[serde(default)]
+    pub(super) count: u64,
+    #[serde(borrow)]
+    pub(super) content: &'a RawValue,
+    pub(super) signature: &'a str,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) received: Option<&'a str>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) late: Option<bool>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) before: Option<bool>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) backfill: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "required_value")]
+    pub(super) plain: Option<&'a RawValue>,
+}
+
+/// Rejects `null`: as an absent field, a signed one would pass, and stand twice in the stored
+/// line.
+fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    json: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(json).map(Some)
+}
+
+impl<'a> BatchFields<'a> {
+    /// Not inlined, as the generated parser is large.
+    #[inline(never)]
+    pub(super) fn parse(text: &'a str) -> Option<BatchFields<'a>> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Is there any field that belongs behind the signature?
+    pub(super) fn has_local_fields(&self) -> bool {
+        self.received.is_some()
+            || self.late.is_some()
+            || self.before.is_some()
+            || self.backfill.is_some()
+            || self.plain.is_some()
+    }
+}
