@@ -1,2 +1,3 @@
 //! Wire formats of `src/wire`.
+mod message;
 mod sealed;

@@ -1,0 +1,26 @@
+//! The words of error codes, which scripts rely on.
+use p2pchat::base::error_code::{ErrorCode, ParseErrorCodeError};
+
+#[test]
+fn error_codes_keep_their_words() {
+    for (code, word) in [
+        (ErrorCode::Room, "room"),
+        (ErrorCode::TooManyRooms, "rooms"),
+        (ErrorCode::Target, "target"),
+        (ErrorCode::WrongKey, "key"),
+        (ErrorCode::BoundName, "bound"),
+        (ErrorCode::OtherKey, "other-key"),
+        (ErrorCode::DuplicateIdentity, "twin"),
+        (ErrorCode::Fork, "fork"),
+        (ErrorCode::Incarnation, "incarnation"),
+        (ErrorCode::TooManyLogs, "logs"),
+        (ErrorCode::Store, "store"),
+        (ErrorCode::InvalidLine, "line"),
+        (ErrorCode::Warning, "warning"),
+        (ErrorCode::Failed, "failed"),
+    ] {
+        assert_eq!(code.as_str(), word);
+        assert_eq!(word.parse(), Ok(code));
+    }
+    assert_eq!("disk".parse::<ErrorCode>(), Err(ParseErrorCodeError));
+}
