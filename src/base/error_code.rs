@@ -21,7 +21,7 @@ pub enum ErrorCode {
     DuplicateIdentity,
     /// `fork`: an author signed two different batches with the same sequence.
     Fork,
-    /// `incarnation`: peers hold other lines under our sequences, so a new incarnation begins.
+    /// `incarnation`: peers store other lines under our sequences, so a new incarnation begins.
     Incarnation,
     /// `logs`: a room has more logs than this program tracks.
     TooManyLogs,

@@ -415,7 +415,7 @@ pub enum PeerState {
     Linked,
     /// Its beacon is recent, or a linked peer has a route to it.
     Known,
-    /// Its beacon has expired, and nobody is linked to it.
+    /// Its beacon has expired, and there is no link or route to it.
     Gone,
 }
 
@@ -525,9 +525,9 @@ pub enum Notice {
     },
     /// Another program uses this identity.
     DuplicateIdentity {
-        /// Its address, if this program met it.
+        /// Its address, if it dialed this program or was dialed by it.
         address: Option<SocketAddr>,
-        /// The peer that reported it, if this program did not meet it.
+        /// The peer that reported it, if another link revealed it.
         reported_by: Option<Peer>,
     },
     /// Something failed or was refused.

@@ -234,20 +234,20 @@ impl<T: Ord> SortedSet<T> {
 
     /// Inserts the item. `true` if the set did not contain it.
     pub fn insert(&mut self, item: T) -> bool {
-        let place = self.0.binary_search(&item);
-        if let Err(at) = place {
+        let found = self.0.binary_search(&item);
+        if let Err(at) = found {
             self.0.insert(at, item);
         }
-        place.is_err()
+        found.is_err()
     }
 
     /// Removes the item. `true` if the set contained it.
     pub fn remove(&mut self, item: &T) -> bool {
-        let place = self.0.binary_search(item);
-        if let Ok(at) = place {
+        let found = self.0.binary_search(item);
+        if let Ok(at) = found {
             self.0.remove(at);
         }
-        place.is_ok()
+        found.is_ok()
     }
 
     /// Keeps the items for which `keep` returns `true`.
