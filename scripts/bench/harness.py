@@ -1,7 +1,7 @@
-"""Start programs, feed them lines, and account for every line that comes out again.
+"""Starts programs, feeds them lines, and accounts for every line that they print.
 
-Every line sent carries `@0000000123@`, wherever that stands in the line that comes out, so a time or a name before it is no matter.
-Only programs started here are ever signalled.
+Every line sent contains its number, as `@0000000123@`. It is found anywhere in a printed line. Signals
+go only to programs started here.
 """
 import os
 import re
@@ -31,7 +31,7 @@ def lines(count, first=0, size=64):
 
 
 def account(data, count, first=0):
-    """What of the numbers first … first + count - 1 came, and how."""
+    """Counts which of `count` numbers from `first` on arrived, how often, and in which order."""
     seen = bytearray(count)
     result = dict(got=0, doubled=0, disordered=0, foreign=0)
     previous = -1
@@ -53,12 +53,12 @@ def account(data, count, first=0):
 
 
 class Child:
-    """A program with pipes. It keeps what it printed in `chunks` (stdout) and `errors` (the end of stderr)."""
+    """A program with pipes. `chunks` has its whole stdout, `errors` the end of its stderr."""
 
     def __init__(self, command, role, stdin=True):
         self.role = role
         self.started = time.monotonic()
-        # A session of its own: Ctrl-C reaches the harness alone, which then ends its children in order.
+        # In its own session, so that Ctrl-C reaches the harness alone, which ends its children.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True)
@@ -68,7 +68,7 @@ class Child:
         try:
             fcntl(self.stdout, F_SETPIPE_SZ, 1 << 20)
         except OSError:
-            pass        # smaller pipes cost time, nothing else
+            pass        # a smaller pipe is slower, but works
         self.chunks, self.newlines, self.last = [], 0, None
         self.errors = b""
         self.usage = None
@@ -94,7 +94,7 @@ class Child:
         return self.usage is not None
 
     def wait_end(self, seconds):
-        """Sleeps until the program has ended, without polling; false when it has not in time."""
+        """Waits without polling until the program has ended. False: it has not within `seconds`."""
         handle = os.pidfd_open(self.pid)
         try:
             select.select([handle], [], [], seconds)
@@ -103,7 +103,7 @@ class Child:
         return self.ended()
 
     def cpu(self):
-        """User and system seconds; exact once it has ended, before that to a tick."""
+        """User and system seconds; exact after the end, rounded to ticks before."""
         if not self.ended():
             try:
                 fields = stat_fields(self.pid)
@@ -113,7 +113,10 @@ class Child:
         return self.usage.ru_utime + self.usage.ru_stime if self.usage else 0.0
 
     def sample_memory(self):
-        """Notes the highest resident size so far, in KiB. (The rusage of an ended child would count the harness's own, before exec.)"""
+        """Records the highest resident size so far, in KiB.
+
+        The rusage of an ended child does not serve: it includes the harness's own size before exec.
+        """
         try:
             with open(f"/proc/{self.pid}/status") as status:
                 match = re.search(r"^VmHWM:\s+(\d+)", status.read(), re.M)
@@ -124,13 +127,13 @@ class Child:
 
 
 def stat_fields(pid):
-    """The fields of /proc/PID/stat behind the name, which may itself hold anything."""
+    """The fields of /proc/PID/stat after the name, which may contain spaces and parentheses."""
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rsplit(")", 1)[1].split()
 
 
 class Reader(threading.Thread):
-    """Drains stdout and stderr of all children; does no more than count newlines, so as not to be what is measured."""
+    """Drains stdout and stderr of all children; only counts newlines, so as not to slow them."""
 
     def __init__(self, hook):
         super().__init__(daemon=True)
@@ -163,7 +166,7 @@ class Reader(threading.Thread):
 
 
 class Group:
-    """The programs of one run of one rival: a service perhaps, receivers, one sender. To be used in a `with`."""
+    """The programs of one run: perhaps a service, receivers, one sender. A context manager."""
 
     def __init__(self, rival, hook=None):
         self.rival, self.children, self.receivers, self.sender = rival, [], [], None
@@ -182,33 +185,36 @@ class Group:
         return child
 
     def wait_text(self, child, pattern, count=1, seconds=60):
-        """Waits until the child has printed the pattern `count` times; says what it printed instead when it does not."""
+        """Waits until the child has printed the pattern `count` times; raises after `seconds`."""
         compiled = re.compile(pattern.encode(), re.M)
         deadline = time.monotonic() + seconds
         while True:
             over = time.monotonic() > deadline
             if child.ended():
-                time.sleep(0.2)     # for the reader, which may be behind
+                time.sleep(0.2)     # the reader may be behind
                 over = True
             if len(compiled.findall(child.text())) >= count:
                 return
             if over:
                 printed = child.text().decode(errors="replace")[-300:]
-                raise RuntimeError(f"{self.rival.name}: the {child.role} did not print {pattern} × {count}, but: {printed}")
+                who = f"{self.rival.name}: the {child.role}"
+                raise RuntimeError(f"{who} did not print {pattern} × {count}, but: {printed}")
             time.sleep(0.01)
 
     def start_service(self):
         if self.rival.service:
-            self.wait_text(self.spawn(self.rival.service, "service", stdin=False), self.rival.service_ready)
+            service = self.spawn(self.rival.service, "service", stdin=False)
+            self.wait_text(service, self.rival.service_ready)
 
     def start_receivers(self, count):
-        self.receivers += [self.spawn(self.rival.receiver(number), "receiver") for number in range(1, count + 1)]
+        for number in range(1, count + 1):
+            self.receivers.append(self.spawn(self.rival.receiver(number), "receiver"))
 
     def start_sender(self, receivers):
         self.sender = self.spawn(self.rival.sender(receivers), "sender")
 
     def start(self, receivers):
-        """Starts all and returns when they know each other."""
+        """Starts all programs and returns when they are linked."""
         self.start_service()
         if self.rival.sender_first:
             self.start_sender(receivers)
@@ -218,18 +224,20 @@ class Group:
             time.sleep(0.3)
             self.start_sender(receivers)
         if self.rival.sender_ready:
-            self.wait_text(self.sender, self.rival.sender_ready, receivers if self.rival.ready_per_peer else 1)
+            count = receivers if self.rival.ready_per_peer else 1
+            self.wait_text(self.sender, self.rival.sender_ready, count)
 
     def probe(self, seconds=60):
-        """Says uncounted lines until every receiver has printed one, then lets stragglers through."""
+        """Sends uncounted lines until every receiver has printed one, then waits for late ones."""
         deadline = time.monotonic() + seconds
         number = 0
         while True:
             os.write(self.sender.stdin, b"@P%09d@probe\n" % number)
             number += 1
-            again = time.monotonic() + 0.2
-            while time.monotonic() < again:
-                if all(any(b"probe" in chunk for chunk in child.chunks) for child in self.receivers):
+            resend_at = time.monotonic() + 0.2
+            while time.monotonic() < resend_at:
+                printed = [child.chunks for child in self.receivers]
+                if all(any(b"probe" in chunk for chunk in chunks) for chunks in printed):
                     time.sleep(0.4)
                     for child in self.receivers:
                         child.chunks.clear()
@@ -244,7 +252,7 @@ class Group:
             child.sample_memory()
 
     def cpu(self):
-        """CPU seconds of all, whatever their role."""
+        """CPU seconds of all programs."""
         return sum(child.cpu() for child in self.children)
 
     def __exit__(self, *_):
@@ -255,7 +263,9 @@ class Group:
                 if not child.ended():
                     os.kill(child.pid, number)
             deadline = time.monotonic() + seconds
-            while not all([child.ended() for child in self.children]) and time.monotonic() < deadline:
+            while not all([child.ended() for child in self.children]):
+                if time.monotonic() >= deadline:
+                    break
                 time.sleep(0.01)
         self.reader.stopped = True
         self.reader.join(2)

@@ -1,4 +1,4 @@
-"""The programs that are compared, each as the commands of its receivers and its sender. All run in one namespace."""
+"""The programs that are compared, each as the commands of its receivers and its sender."""
 from __future__ import annotations
 
 import os
@@ -10,16 +10,16 @@ from typing import Callable
 class Rival:
     name: str
     receiver: Callable[[int], list[str]]    # the command of receiver number i, counted from 1
-    sender: Callable[[int], list[str]]      # the command of a sender to n receivers: it says what it reads on stdin
-    service: list[str] | None = None        # what has to run beside them
-    service_ready: str = ""                 # what that prints when it does
+    sender: Callable[[int], list[str]]      # the command that sends stdin to n receivers
+    service: list[str] | None = None        # a program that must run first
+    service_ready: str = ""                 # what it prints when it accepts clients
     sender_first: bool = False
-    sender_ready: str = ""                  # what the sender prints when it knows the receivers
-    ready_per_peer: bool = False            # once for each of them
-    first: list[str] | None = None          # start-up: the one that is there already
-    second: list[str] | None = None         # and the one whose exec is timed
-    met: str = ""                           # what each of them prints when it knows the other
-    oneshot: list[str] | None = None        # says one line from stdin, and ends
+    sender_ready: str = ""                  # what the sender prints when it is linked
+    ready_per_peer: bool = False            # whether it prints that once per receiver
+    first: list[str] | None = None          # startup: the program that runs already
+    second: list[str] | None = None         # startup: the program whose exec is timed
+    met: str = ""                           # what each of both prints when it is linked
+    oneshot: list[str] | None = None        # sends one line of stdin, and ends
 
 
 def p2pchat():
@@ -46,7 +46,7 @@ def mosquitto():
     at = ["-h", "127.0.0.1", "-p", "18830", "-t", "x", "-q", "0"]
     return Rival(
         name="mosquitto",
-        # Without a configuration file it listens on loopback only, and lets everyone in.
+        # Without a configuration file it listens on loopback only, and accepts everyone.
         service=["mosquitto", "-p", "18830"], service_ready="running",
         receiver=lambda _: ["mosquitto_sub", *at],
         sender=lambda _: ["mosquitto_pub", "-l", *at],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Does the harness count? A filter that drops every 100th line and repeats every 250th must be caught exactly."""
+"""Checks the harness by a filter that drops every 100th line and repeats every 250th."""
 import os
 import sys
 import tempfile
@@ -18,9 +18,9 @@ def main():
             name="filter",
             receiver=lambda _: ["cat", pipe],
             sender=lambda _: ["sh", "-c", 'exec awk "$1" > "$2"', "sh", FILTER, pipe]), 1, 10_000, 0, quiet=1)
-    wanted = dict(lost=100, doubled=40, foreign=0, disordered=0)
-    if any(figures[key] != value for key, value in wanted.items()):
-        return f"the harness does not count right: {figures}, wanted {wanted}"
+    expected = dict(lost=100, doubled=40, foreign=0, disordered=0)
+    if any(figures[key] != value for key, value in expected.items()):
+        return f"the harness counts wrong: {figures}, expected {expected}"
 
 
 if __name__ == "__main__":

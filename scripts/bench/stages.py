@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""stages.py STAGE: measures one stage and appends a JSON line for each run of each rival to $BENCH_RESULTS.
+"""stages.py STAGE: measures one stage. Each run of each rival is a JSON line in $BENCH_RESULTS.
 
-Rivals take turns within each round, so that a ratio compares runs a few seconds apart. `run` starts this inside a namespace.
+Rivals take turns within each round, so that a ratio compares runs a few seconds apart. `run`
+starts this inside a namespace.
 """
 import json
 import os
@@ -29,7 +30,7 @@ def result(stage, rival, **figures):
 
 
 def rounds(stage, names, count, measure):
-    """`measure(rival, round)` → figures, for each rival in each round. A run that fails is a result too."""
+    """Records `measure(rival, round)` for each rival and round. A failed run is a result, too."""
     for number in range(count):
         for name in names:
             try:
@@ -45,12 +46,12 @@ def feed(child, data):
         while rest:
             rest = rest[os.write(child.stdin, rest[:65_536]):]
     except OSError:
-        pass            # it ended; the account will show what that cost
+        pass            # it ended; the account shows what was lost
     child.close_stdin()
 
 
 def feed_on(child, data):
-    """Feeds it from a thread, and leaves its stdin open."""
+    """Feeds the child from a thread, and leaves its stdin open."""
     def write(rest=memoryview(data)):
         while rest:
             rest = rest[os.write(child.stdin, rest[:65_536]):]
@@ -67,7 +68,7 @@ def until(holds, seconds, what):
 
 
 def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
-    """Pipes `count` lines through a sender to so many receivers, as fast as the pipe takes them."""
+    """Pipes `count` lines through a sender to so many receivers, as fast as the pipe can."""
     data = lines(count, first, SIZE)
     with Group(rival) as group:
         group.start(receivers)
@@ -85,7 +86,7 @@ def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
             if now - start > limit or (not feeder.is_alive() and now - last > quiet):
                 break
         sender_ended = group.sender.wait_end(10)
-        time.sleep(0.3)     # what comes twice may come late
+        time.sleep(0.3)     # duplicates may arrive late
         end = max(child.last or start for child in group.receivers)
         cpu = group.cpu() - cpu
         accounts = [account(b"".join(child.chunks), count, first) for child in group.receivers]
@@ -100,22 +101,24 @@ def pour(rival, receivers, count, first, quiet=5.0, limit=120.0):
 def bulk():
     """A million lines from one stdin to one stdout."""
     count = 1_000_000
-    rounds("bulk", ["raw", "mosquitto", "p2pchat"], 5, lambda rival, number: pour(rival, 1, count, number * count))
+    rounds("bulk", ["raw", "mosquitto", "p2pchat"], 5,
+           lambda rival, number: pour(rival, 1, count, number * count))
 
 
 def fanout():
     """20 000 lines from one stdin to 50 stdouts."""
     count = 20_000
-    rounds("fanout", ["raw", "mosquitto", "p2pchat"], 3, lambda rival, number: pour(rival, 50, count, number * count))
+    rounds("fanout", ["raw", "mosquitto", "p2pchat"], 3,
+           lambda rival, number: pour(rival, 50, count, number * count))
 
 
 def ping_pong(rival, first, count=2000, timeout=2.0):
-    """One line at a time: from write() to the sender's stdin until it is read from the receiver's stdout."""
+    """Times each line, from write() to the sender until read() from the receiver."""
     with Group(rival) as group:
         group.start(1)
         group.probe()
         receiver = group.receivers[0]
-        # Read here, not in the reader's thread: no hand-over between threads is measured.
+        # Read here, not in the reader's thread, so that no hand-over between threads is measured.
         group.reader.selector.unregister(receiver.stdout)
         time.sleep(0.2)
         times, tail, printed = [], b"", []
@@ -139,13 +142,14 @@ def ping_pong(rival, first, count=2000, timeout=2.0):
 
 
 def latency():
-    """All of it on one core: otherwise the scheduler's choice of cores is most of what one sees."""
+    """One line at a time, on one core, as the scheduler's choice of cores would dominate."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rounds("latency", ["raw", "mosquitto", "p2pchat"], 5, lambda rival, number: ping_pong(rival, number * 2000))
+    rounds("latency", ["raw", "mosquitto", "p2pchat"], 5,
+           lambda rival, number: ping_pong(rival, number * 2000))
 
 
 def meet(rival, number):
-    """From exec of the second until both have printed that they know the other; a broker's client says so alone."""
+    """Times from exec of the second until both report the link; a client of a broker alone."""
     pattern, printed, seen = re.compile(rival.met.encode(), re.M), {}, {}
 
     def hook(child, data, now):
@@ -158,7 +162,7 @@ def meet(rival, number):
         needed = []
         if rival.first:
             needed.append(group.spawn(rival.first, "receiver"))
-            # Not always at the same point of the first one's own rhythm.
+            # Varied, so that the second starts at different phases of the first one's timers.
             time.sleep(2.0 + number * 0.137)
         second = group.spawn(rival.second, "sender")
         needed.append(second)
@@ -171,15 +175,15 @@ def meet(rival, number):
 
 
 def startup():
-    """Two that did not know of each other."""
+    """Two programs that find each other."""
     rounds("startup", ["raw", "mosquitto", "p2pchat"], 11, meet)
 
 
 def miss(rival, number, count=100_000):
-    """Says so many lines while the other is away: from its exec until it has printed the last of them."""
+    """Sends `count` lines to an absent receiver; times from its exec until it printed all."""
     first = number * count
     with Group(rival) as group:
-        # It was in the room before: what it misses is no newcomer's past.
+        # The receiver joins once before, because lines from before a first start are not printed.
         reader = group.spawn(rival.first, "receiver")
         author = group.spawn([word for word in rival.sender(1) if word != "--no-echo"], "sender")
         group.wait_text(author, rival.met)
@@ -188,22 +192,22 @@ def miss(rival, number, count=100_000):
             raise RuntimeError(f"{rival.name}: the receiver did not end within 10 s")
         before = author.newlines
         feed_on(author, lines(count, first, SIZE))
-        until(lambda: author.newlines >= before + count, 60, "the sender has taken all lines")
+        until(lambda: author.newlines >= before + count, 60, "the sender has read all lines")
         time.sleep(1)
         reader = group.spawn(rival.first, "receiver")
-        until(lambda: reader.newlines >= count, 60, "all that was missed has come")
+        until(lambda: reader.newlines >= count, 60, "all missed lines have arrived")
         took = reader.last - reader.started
         time.sleep(0.3)
         return dict(catchup_s=round(took, 3), **account(b"".join(reader.chunks), count, first))
 
 
 def catchup():
-    """100 000 missed lines."""
+    """100 000 lines sent while the receiver was away."""
     rounds("catchup", ["p2pchat"], 3, miss)
 
 
 def gather(rival, _, count=50):
-    """Starts so many at once: from the first one's exec until each has seen all others."""
+    """Starts `count` programs; times from the first exec until each has reported all others."""
     pattern, tails, met, done = re.compile(rival.met.encode(), re.M), {}, {}, {}
 
     def hook(child, data, now):
@@ -242,14 +246,14 @@ def say_one(group, rival, number):
 
 
 def oneshot():
-    """`echo hi | p2pchat send`, exec to exit, a listener being there."""
+    """`echo hi | p2pchat send` beside a listener, from exec to exit."""
     for name in ("mosquitto", "p2pchat"):
         rival = rivals.ALL[name]()
         with Group(rival) as group:
             group.start_service()
             group.start_receivers(1)
             time.sleep(2)
-            # The first one only warms up: it makes its identity.
+            # Not counted: the first run creates its identity.
             say_one(group, rival, 0)
             rounds("oneshot", [name], 20, lambda rival, number: say_one(group, rival, number + 1))
 
@@ -260,7 +264,7 @@ def resident_mb(pid):
 
 
 def wakeups(pid):
-    """How often its threads have gone to sleep so far, which is how often they were woken."""
+    """How often the threads of the process have slept, and so how often they were woken."""
     total = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/status") as status:
@@ -274,7 +278,7 @@ def ticks(pid):
 
 
 def rest(rival, receivers, settle, window):
-    """Lets them meet, and then looks at each that idles: the worst of them counts."""
+    """Links all programs, lets them idle, and reports the worst of them."""
     with Group(rival) as group:
         group.start(receivers)
         if rival.ready_per_peer:
@@ -295,7 +299,7 @@ def rest(rival, receivers, settle, window):
 
 
 def idle():
-    """10 peers that have nothing to say; one window of 30 s, which begins 20 s after they met."""
+    """10 silent peers in a window of 30 s, which begins 20 s after the last link."""
     for name, settle in (("raw", 2), ("mosquitto", 2), ("p2pchat", 20)):
         rounds("idle", [name], 1, lambda rival, _, settle=settle: rest(rival, 10, settle, 30))
 
@@ -311,14 +315,14 @@ def alone(rival, _):
 
 
 def memory():
-    """Alone, and with 50 peers. (With 10: the stage `idle`.)"""
+    """Resident size alone and with 50 peers; the stage `idle` measures it with 10."""
     rounds("memory-alone", ["mosquitto", "p2pchat"], 3, alone)
     for name, settle in (("raw", 2), ("mosquitto", 2), ("p2pchat", 20)):
         rounds("memory-50", [name], 1, lambda rival, _, settle=settle: rest(rival, 50, settle, 1))
 
 
 def size():
-    """The stripped program."""
+    """The size of the stripped program."""
     for name, path in (("p2pchat", os.environ["P2PCHAT_SMALL"]), ("raw", os.environ["RAWPIPE"]),
                        ("mosquitto", shutil.which("mosquitto"))):
         with tempfile.NamedTemporaryFile(dir=os.environ["BENCH_STATE"]) as copy:
@@ -327,8 +331,8 @@ def size():
             result("size", name, mb=round(os.path.getsize(copy.name) / 1e6, 3))
 
 
-STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle, memory=memory, size=size, oneshot=oneshot, catchup=catchup,
-              mesh=mesh)
+STAGES = dict(startup=startup, latency=latency, bulk=bulk, fanout=fanout, idle=idle,
+              memory=memory, size=size, oneshot=oneshot, catchup=catchup, mesh=mesh)
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:

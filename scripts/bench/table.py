@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""table.py RESULTS: the Markdown table of what was measured beside its bounds; ends with 1 when a bound is missed.
+"""table.py RESULTS: prints a Markdown table of the figures and their bounds.
 
-A figure is the median of its runs. A run that failed counts as missed, whatever the others say.
+Exit status 1 if a bound is missed. A figure is the median of its runs. One failed run
+counts as a missed bound.
 """
 import json
 import statistics
 import sys
 
 AT_MOST, AT_LEAST = "≤", "≥"
-# stage, what it is, figure, unit, direction, bound. A ratio's bound is one of the same round: see `ratio`.
+# Stage, description, figure, unit, direction, bound. `ratio` is computed within each round.
 BOUNDS = [
     ("startup", "both know each other, from exec of the second", "both_ms", "ms", AT_MOST, 15),
     ("latency", "p50, stdin to stdout, all on one core", "p50_us", "µs", None, None),
@@ -36,7 +37,7 @@ def values(runs, rival, figure):
 
 
 def ratio(runs, rival):
-    """Each round's p50 over that of mosquitto in the same round."""
+    """The rival's p50 divided by mosquitto's, for each round."""
     own = [run for run in runs if run["rival"] == rival]
     other = [run for run in runs if run["rival"] == "mosquitto"]
     return [a["p50_us"] / b["p50_us"] for a, b in zip(own, other) if "p50_us" in a and "p50_us" in b]

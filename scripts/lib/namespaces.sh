@@ -1,21 +1,23 @@
 # shellcheck shell=bash
-# Hosts in network namespaces. Sourced. Names carry the script's process id; only what was made here is ever ended or deleted.
+# Hosts in network namespaces; sourced. Names contain the script's process id, so that only own
+# namespaces and their processes are ended.
 
 namespaces=()
 
-# Whether this user may make namespaces here at all.
+# namespaces_possible: whether this user may create namespaces here.
 namespaces_possible() {
     [ "$(id -u)" -eq 0 ] && ip netns add "p2p-try-$$" 2>/dev/null && ip netns del "p2p-try-$$"
 }
 
-# namespace NAME: an empty one with loopback up.
+# namespace NAME: creates a namespace with loopback up.
 namespace() {
     ip netns add "$1"
     namespaces+=("$1")
     ip -n "$1" link set lo up
 }
 
-# lone_host NAME ADDRESS/BITS: one host with an interface eth0 whose cable leads nowhere; many programs on it hear each other.
+# lone_host NAME ADDRESS/BITS: creates a host whose eth0 leads nowhere; programs on it reach each
+# other.
 lone_host() {
     namespace "$1"
     ip link add eth0 netns "$1" type veth peer name cable netns "$1"
@@ -24,14 +26,15 @@ lone_host() {
     ip -n "$1" link set cable up
 }
 
-# switch NAME: a bridge, to plug hosts into.
+# switch NAME: creates a bridge to connect hosts to.
 switch() {
     namespace "$1"
     ip -n "$1" link add br0 type bridge mcast_snooping 0
     ip -n "$1" link set br0 up
 }
 
-# host NAME ADDRESS/BITS SWITCH PORT: a host whose eth0 is plugged into the switch; PORT names the switch's end.
+# host NAME ADDRESS/BITS SWITCH PORT: creates a host whose eth0 is connected to the switch; PORT
+# names the switch's interface.
 host() {
     namespace "$1"
     ip link add eth0 netns "$1" type veth peer name "$4" netns "$3"
@@ -40,7 +43,8 @@ host() {
     ip -n "$1" link set eth0 up
 }
 
-# Ends the processes that still run in the namespaces, by pid, and deletes the namespaces. Safe to call twice.
+# namespaces_down: ends the processes that still run in the namespaces, by pid, and deletes the
+# namespaces. Safe to call twice.
 namespaces_down() {
     local name pids signal
     for name in "${namespaces[@]}"; do
@@ -48,7 +52,7 @@ namespaces_down() {
             for _ in $(seq 30); do
                 pids=$(ip netns pids "$name" 2>/dev/null) || pids=
                 [ -n "$pids" ] || break 2
-                # shellcheck disable=SC2086  # one word a pid
+                # shellcheck disable=SC2086  # each word is a pid
                 kill -s "$signal" $pids 2>/dev/null || true
                 sleep 0.1
             done

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# Tools from Debian's packages, installed when missing. Sourced.
+# Installs missing tools from Debian's packages; sourced.
 
-# Not everyone has these in PATH, and ip, nft and mosquitto live there.
+# ip, nft and mosquitto are here, and not every user has these in PATH.
 PATH="$PATH:/usr/sbin:/sbin"
 
-# need COMMAND:PACKAGE…: installs the packages of the commands that are not there; returns 1, and says why, when that fails.
+# need COMMAND:PACKAGE…: installs the packages of missing commands; returns 1 with the reason on
+# stderr if that fails.
 need() {
     local pair packages=() as_root=()
     for pair in "$@"; do

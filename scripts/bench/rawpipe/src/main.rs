@@ -1,7 +1,9 @@
-//! The raw limit: stdin, one Noise link over TCP, stdout. No discovery, no signature, no store, no second room.
+//! The raw limit: stdin, one Noise link over TCP, stdout. No discovery, no signatures, no store,
+//! no rooms.
 //!
-//! `rawpipe send ADDR PEERS` listens, prints `ready` on stderr when PEERS have come, and sends them what it reads;
-//! `rawpipe recv ADDR` connects, prints `ready` on stderr, and prints what comes. Each read becomes one write.
+//! `rawpipe send ADDR PEERS` listens, prints `ready` on stderr when PEERS are connected, and
+//! sends its stdin to them. `rawpipe recv ADDR` connects, prints `ready` on stderr, and prints
+//! what it receives. Each read becomes one write.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -15,13 +17,13 @@ use std::time::Duration;
 use snow::{Builder, TransportState};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
-/// Longest text of one Noise message, in bytes: its length field holds 65535, and 16 of them are the tag.
-const TEXT_MAX: usize = 65_535 - 16;
+/// Longest plaintext of one Noise message in bytes: 65535 less the 16 of the tag.
+const TEXT_MAX_BYTES: usize = 65_535 - 16;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
+    let result = match arguments[..] {
         ["send", address, peers] => match peers.parse() {
             Ok(peers) => send(address, peers),
             Err(_) => Err(io::Error::other("PEERS must be a number")),
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
             "usage: rawpipe send ADDR PEERS | rawpipe recv ADDR",
         )),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rawpipe: {error}");
@@ -50,7 +52,7 @@ fn send(address: &str, peers: usize) -> io::Result<()> {
         links.push((stream, cipher));
     }
     eprintln!("ready");
-    // A file, because std's Stdin would put a buffer and a lock in between.
+    // A file, because std's Stdin has a buffer and a lock.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut text = vec![0; 65_536];
     let mut sealed = Vec::with_capacity(1 << 17);
@@ -61,7 +63,7 @@ fn send(address: &str, peers: usize) -> io::Result<()> {
         }
         for (stream, cipher) in &mut links {
             sealed.clear();
-            for part in text[..length].chunks(TEXT_MAX) {
+            for part in text[..length].chunks(TEXT_MAX_BYTES) {
                 seal(cipher, part, &mut sealed)?;
             }
             stream.write_all(&sealed)?;
@@ -82,17 +84,17 @@ fn receive(address: &str) -> io::Result<()> {
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut sealed = vec![0; 1 << 17];
     let mut text = vec![0; 1 << 17];
-    let mut held = 0;
+    let mut filled = 0;
     loop {
-        let length = stream.read(&mut sealed[held..])?;
+        let length = stream.read(&mut sealed[filled..])?;
         if length == 0 {
             return Ok(());
         }
-        held += length;
+        filled += length;
         let (mut at, mut opened) = (0, 0);
-        while held - at >= 2 {
+        while filled - at >= 2 {
             let size = usize::from(u16::from_be_bytes([sealed[at], sealed[at + 1]]));
-            if held - at < 2 + size {
+            if filled - at < 2 + size {
                 break;
             }
             let message = &sealed[at + 2..at + 2 + size];
@@ -102,8 +104,8 @@ fn receive(address: &str) -> io::Result<()> {
             at += 2 + size;
         }
         output.write_all(&text[..opened])?;
-        sealed.copy_within(at..held, 0);
-        held -= at;
+        sealed.copy_within(at..filled, 0);
+        filled -= at;
     }
 }
 
