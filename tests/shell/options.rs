@@ -319,7 +319,7 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
         ("-r a·b", "U+0020"),
         (&long_room, "too long"),
         (&long_room, "1 to 50 characters"),
-        (&no_id, "is no id"),
+        (&no_id, "is not an id"),
         (&long_name, "is too long"),
         (&many, "64"),
         ("-u", "NAME"),

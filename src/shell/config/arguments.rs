@@ -124,7 +124,7 @@ fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Fail
     };
     if !is_option(OsStr::new(word)) {
         return Err(Failure::usage(format!(
-            "{} is no option, as it does not begin with -",
+            "{} is not an option: options begin with -",
             quote_truncated(line)
         )));
     }

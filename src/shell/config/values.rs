@@ -60,7 +60,7 @@ fn require_utf8(value: &OsStr) -> Result<&str, String> {
 /// Any path.
 ///
 /// # Errors
-/// None.
+/// Never; the signature is that of all parsers.
 pub fn parse_path(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
@@ -107,7 +107,7 @@ pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
         return selector.map(Recipient::Peer).map_err(|error| {
             let shown = quote_truncated(text);
             let why = match error {
-                NameError::TooLong if text.len() == 53 => "is no id".to_owned(),
+                NameError::TooLong if text.len() == 53 => "is not an id".to_owned(),
                 error => error.to_string(),
             };
             format!("the peer {shown} {why}; it is @name, @name~abcd, or @ and an id")
@@ -119,12 +119,12 @@ pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
 /// A TCP port, 0 included.
 ///
 /// # Errors
-/// It is no such number.
+/// It is not such a number.
 pub fn parse_port(value: &OsStr) -> Result<u16, String> {
     let text = require_utf8(value)?;
     text.parse().map_err(|_| {
         let shown = quote_truncated(text);
-        format!("{shown} is no number from 0 to 65535")
+        format!("{shown} is not a number from 0 to 65535")
     })
 }
 
@@ -143,11 +143,11 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     match address {
         Ok(address) if address.ip().is_multicast() && address.port() != 0 => Ok(Some(address)),
         Ok(_) => Err(format!(
-            "{} is no IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without; for no beacon: none",
+            "{} is not an IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without; for no beacon: none",
             quote_truncated(text)
         )),
         Err(_) => Err(format!(
-            "{} is no IPv4 multicast address, nor none; to say it: p2pchat send {}",
+            "{} is neither an IPv4 multicast address nor none; to say it: p2pchat send {}",
             quote_truncated(text),
             example_text(text)
         )),
@@ -182,7 +182,7 @@ pub fn parse_interface_name(value: &OsStr) -> Result<String, String> {
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
     if text.len() > INTERFACE_NAME_MAX_BYTES || text.contains(is_odd) {
         return Err(format!(
-            "{} is no name of an interface, such as eth0",
+            "{} is not the name of an interface, such as eth0",
             quote_truncated(text)
         ));
     }
@@ -194,7 +194,7 @@ fn parse_number(value: &OsStr, least: u64) -> Result<u64, String> {
     match text.parse() {
         Ok(number) if number >= least => Ok(number),
         _ => Err(format!(
-            "{} is no whole number from {least} up",
+            "{} is not a whole number from {least} up",
             quote_truncated(text)
         )),
     }
@@ -203,7 +203,7 @@ fn parse_number(value: &OsStr, least: u64) -> Result<u64, String> {
 /// A number of lines, at least 1.
 ///
 /// # Errors
-/// It is no such number.
+/// It is not such a number.
 pub fn parse_count(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 1)
 }
@@ -211,7 +211,7 @@ pub fn parse_count(value: &OsStr) -> Result<u64, String> {
 /// A number of peers.
 ///
 /// # Errors
-/// It is no such number.
+/// It is not such a number.
 pub fn parse_need(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 0)
 }
@@ -219,22 +219,22 @@ pub fn parse_need(value: &OsStr) -> Result<u64, String> {
 /// A number of lines.
 ///
 /// # Errors
-/// It is no such number.
+/// It is not such a number.
 pub fn parse_backlog(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 0)
 }
 
-/// Seconds with or without a fraction, at most [`WAIT_MAX_SECONDS`]. Gives milliseconds.
+/// Seconds with or without a fraction, at most 10^9. Gives milliseconds.
 ///
 /// # Errors
-/// It is no such number.
+/// It is not such a number.
 pub fn parse_wait_ms(value: &OsStr) -> Result<u64, String> {
     let text = require_utf8(value)?;
     parse_seconds_as_ms(text)
         .filter(|ms| *ms <= WAIT_MAX_SECONDS * 1000)
         .ok_or_else(|| {
             format!(
-                "{} is no number of seconds from 0 up, such as 2 or 0.5",
+                "{} is not a number of seconds from 0 up, such as 2 or 0.5",
                 quote_truncated(text)
             )
         })
@@ -287,7 +287,7 @@ pub fn check_since(value: &OsStr) -> Result<String, String> {
     match Since::parse(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!(
-            "{} is no time: give 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d",
+            "{} is not a time: give 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d",
             quote_truncated(text)
         )),
     }
@@ -311,7 +311,7 @@ pub fn parse_color(value: &OsStr) -> Result<Color, String> {
         "always" => Ok(Color::Always),
         "never" => Ok(Color::Never),
         other => Err(format!(
-            "{} is none of auto, always, never",
+            "{} is not auto, always or never",
             quote_truncated(other)
         )),
     }

@@ -25,8 +25,8 @@ pub struct Resolved {
     pub peer: Option<PeerId>,
 }
 
-/// Addresses from the helper threads to the event loop, at most [`ADDRESSES_PER_NAME_MAX`] per
-/// name. A mutex, because it is less code than a channel.
+/// Addresses from the helper threads to the event loop, at most 4 per name. A mutex, because it
+/// is less code than a channel.
 #[derive(Clone, Default)]
 pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
