@@ -9,8 +9,8 @@ use crate::swarm;
 const MINUTE: u64 = 60_000;
 const YEAR_2040: i64 = 2_208_988_800_000;
 
-fn start_and_link(lan: &mut Lan, people: &[PeerIndex]) {
-    for who in people {
+fn start_and_link(lan: &mut Lan, peers: &[PeerIndex]) {
+    for who in peers {
         lan.start(*who);
     }
     lan.run_for(500);
@@ -30,7 +30,11 @@ fn conversation(lan: &Lan, who: PeerIndex) -> Vec<String> {
 /// The history of the room, in the one order.
 fn history(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
-    for hash in lan.history(who, &Room::general()).iter().map(|p| p.3) {
+    for hash in lan
+        .history(who, &Room::general())
+        .iter()
+        .map(|batch| batch.hash)
+    {
         let mut entries = lan.peers[who].disk.entries();
         let entry = entries.find(|e| e.batch.hash == hash);
         let batch = &entry.expect("a batch of the transcript").batch;
@@ -202,16 +206,16 @@ fn a_clock_leap_ends_no_live_link() {
 #[test]
 fn peers_that_sleep_together_stay_linked() {
     let mut lan = Lan::new(5);
-    let people = lan.add_peers(["alice", "bob", "carol"]);
-    start_and_link(&mut lan, &people);
+    let peers = lan.add_peers(["alice", "bob", "carol"]);
+    start_and_link(&mut lan, &peers);
     for n in 1..=5 {
-        for who in people {
+        for who in peers {
             lan.advance_clock(who, 8 * 60 * MINUTE);
         }
-        lan.say(people[n % 3], &format!("line {n}"));
+        lan.say(peers[n % 3], &format!("line {n}"));
         lan.run_for(20_000);
     }
-    for who in people {
+    for who in peers {
         assert_eq!(conversation(&lan, who), numbered_lines("line", 1, 5));
     }
     lan.check_links();

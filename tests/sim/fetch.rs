@@ -30,9 +30,9 @@ fn lines_of_a_dead_author_come_from_a_neighbour() {
 #[test]
 fn a_line_that_reached_one_peer_reaches_all() {
     let mut lan = Lan::new(3);
-    let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
-    let [alice, bob, carol, dave] = people;
-    lan.start_all(people);
+    let peers = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = peers;
+    lan.start_all(peers);
     lan.run_for(5_000);
     // To all but one the last line gets lost on the way.
     lan.peers[carol].stopped_reading = true;
@@ -58,10 +58,10 @@ fn a_line_that_reached_one_peer_reaches_all() {
 #[test]
 fn a_stalled_source_is_replaced() {
     let mut lan = Lan::new(5);
-    let people = lan.add_peers(["alice", "bob", "carol", "dave"]);
-    let [alice, bob, carol, dave] = people;
+    let peers = lan.add_peers(["alice", "bob", "carol", "dave"]);
+    let [alice, bob, carol, dave] = peers;
     lan.cut(alice, dave);
-    lan.start_all(people);
+    lan.start_all(peers);
     lan.run_for(5_000);
     lan.say(alice, "one");
     lan.run_until("dave has it", 3_000, |lan| {
@@ -90,11 +90,11 @@ fn a_stalled_source_is_replaced() {
 #[test]
 fn a_full_mesh_fetches_nothing_twice() {
     let mut lan = Lan::new(6);
-    let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
-    lan.start_all(people);
+    let peers = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
+    lan.start_all(peers);
     lan.run_for(5_000);
     for round in 0..20 {
-        for who in people {
+        for who in peers {
             lan.say_all(
                 who,
                 None,
@@ -105,7 +105,7 @@ fn a_full_mesh_fetches_nothing_twice() {
     }
     lan.run_for(5_000);
     lan.check_lines();
-    let counters = people.map(|who| lan.node(who).counters());
+    let counters = peers.map(|who| lan.node(who).counters());
     let twice: u64 = counters
         .iter()
         .map(|c| c.duplicate_batches + c.unwanted_batches)

@@ -1,6 +1,7 @@
 //! Old copies of a directory, and two programs with one: what was said under used numbers is said again, once, and only what nobody else holds.
 use p2pchat::base::name::Room;
 
+use crate::support::convergence::HistoryBatch;
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, numbered_lines};
 
@@ -12,7 +13,7 @@ fn link_and_sync(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
 /// All that this directory holds of an author, in the one order.
 fn lines_held(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
-    for (_, log, sequence, _) in lan.history(who, &Room::general()) {
+    for HistoryBatch { log, sequence, .. } in lan.history(who, &Room::general()) {
         if log.author == lan.id(author) {
             let entry = lan.peers[who].disk.find(&log, sequence);
             let batch = &entry.expect("what the transcript names").batch;

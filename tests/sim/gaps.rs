@@ -15,16 +15,16 @@ use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 /// and bob is not up.
 fn peers_with_gap(seed: u64) -> (Lan, [PeerIndex; 4], LogId) {
     let mut lan = Lan::new(seed);
-    let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
-    let [ann, bob, _, dora] = people;
-    lan.start_all(people);
+    let peers = lan.add_peers(["ann", "bob", "carol", "dora"]);
+    let [ann, bob, _, dora] = peers;
+    lan.start_all(peers);
     lan.run_for(500);
     let log = say(&mut lan, dora, 1, 3);
     lan.stop(bob);
     say(&mut lan, dora, 4, 9);
     lan.stop(dora);
     evict(&mut lan, ann, &log, 7);
-    (lan, people, log)
+    (lan, peers, log)
 }
 
 fn say(lan: &mut Lan, who: PeerIndex, from: u64, to: u64) -> LogId {
@@ -404,9 +404,9 @@ fn random_faults_leave_no_gap_that_a_peer_can_fill() {
     let (mut holes, mut healed) = (0, 0);
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
-        let people = lan.add_peers(["ann", "bob", "carol", "dora"]);
-        let [ann, bob, carol, dora] = people;
-        lan.start_all(people);
+        let peers = lan.add_peers(["ann", "bob", "carol", "dora"]);
+        let [ann, bob, carol, dora] = peers;
+        lan.start_all(peers);
         lan.run_for(1_000);
         let log = say(&mut lan, dora, 1, 1);
         for step in 0..60 {

@@ -10,10 +10,10 @@ use crate::support::scripted_peer::ScriptedPeer;
 
 /// What this one said and stored in the room, in order.
 fn own_lines(lan: &Lan, who: PeerIndex) -> Vec<String> {
-    let person = &lan.peers[who];
-    let own = |log: &LogId| log.author == person.id;
+    let peer = &lan.peers[who];
+    let own = |log: &LogId| log.author == peer.id;
     let mut lines = Vec::new();
-    for entry in person.disk.entries().filter(|e| own(&e.batch.log)) {
+    for entry in peer.disk.entries().filter(|e| own(&e.batch.log)) {
         entry
             .batch
             .for_each_line(|line| lines.push(line.to_owned()));

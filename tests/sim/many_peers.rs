@@ -13,8 +13,8 @@ fn room(number: u64) -> Room {
 
 /// So many people, of whom some share rooms.
 fn add_crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<PeerIndex> {
-    let people: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
-    for who in &people {
+    let peers: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for who in &peers {
         let mut joined = vec![room(1 + lan.random(rooms))];
         if lan.chance(600) {
             joined.insert(0, Room::general());
@@ -25,7 +25,7 @@ fn add_crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<PeerIndex> {
         }
         lan.peers[*who].startup_rooms = joined;
     }
-    people
+    peers
 }
 
 /// Of each that runs: to whom it is linked, and in which rooms.
@@ -88,7 +88,7 @@ fn check_graph(lan: &mut Lan, hops: usize) {
     }
     let all: usize = links.values().map(Vec::len).sum();
     println!(
-        "{} people, {} links each, {most} at most; {farthest} hops; {} dials",
+        "{} peers, {} links each, {most} at most; {farthest} hops; {} dials",
         links.len(),
         all / links.len().max(1),
         lan.network.dial_count
@@ -105,8 +105,8 @@ fn beacons_sent(lan: &mut Lan, ms: u64) -> u64 {
 }
 
 /// Somebody goes or comes, one way or another.
-fn churn(lan: &mut Lan, people: &[PeerIndex]) {
-    let who = people[lan.random(people.len() as u64) as usize];
+fn churn(lan: &mut Lan, peers: &[PeerIndex]) {
+    let who = peers[lan.random(peers.len() as u64) as usize];
     match (lan.random(3), lan.is_running(who)) {
         (_, false) => lan.start(who),
         (0, true) => lan.kill(who),
@@ -116,8 +116,8 @@ fn churn(lan: &mut Lan, people: &[PeerIndex]) {
 }
 
 /// Some who run say something in one of their rooms.
-fn talk(lan: &mut Lan, people: &[PeerIndex], said: &mut u64) {
-    let who = people[lan.random(people.len() as u64) as usize];
+fn talk(lan: &mut Lan, peers: &[PeerIndex], said: &mut u64) {
+    let who = peers[lan.random(peers.len() as u64) as usize];
     if lan.is_running(who) {
         let rooms = &lan.peers[who].startup_rooms;
         let room = rooms[*said as usize % rooms.len()].to_string();
@@ -127,13 +127,13 @@ fn talk(lan: &mut Lan, people: &[PeerIndex], said: &mut u64) {
 }
 
 /// Everybody holds all that was said in its rooms.
-fn check_lines(lan: &Lan, people: &[PeerIndex]) {
+fn check_lines(lan: &Lan, peers: &[PeerIndex]) {
     let mut lines = 0;
-    for reader in people.iter().filter(|who| lan.is_running(**who)) {
+    for reader in peers.iter().filter(|who| lan.is_running(**who)) {
         for room in &lan.peers[*reader].startup_rooms {
             let held = lan.peers[*reader].disk.ranges(room);
             let held: BTreeMap<_, u64> = held.into_iter().map(|r| (r.log, r.high)).collect();
-            let authors = people.iter().map(|who| &lan.peers[*who]);
+            let authors = peers.iter().map(|who| &lan.peers[*who]);
             for author in authors.filter(|author| author.startup_rooms.contains(room)) {
                 let own = author.disk.ranges(room).into_iter();
                 for range in own.filter(|range| range.log.author == author.id) {
@@ -156,9 +156,9 @@ fn check_lines(lan: &Lan, people: &[PeerIndex]) {
 /// Loss, people who come and go, a partition: all are linked as they should be, and every line reaches every member that stays.
 fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
     lan.network.conditions.datagram_loss_per_mille = 100;
-    let people = add_crowd(lan, count, rooms);
+    let peers = add_crowd(lan, count, rooms);
     let mut said = 0;
-    for who in &people {
+    for who in &peers {
         lan.start(*who);
         let wait = lan.random(2);
         lan.run_for(wait);
@@ -168,8 +168,8 @@ fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
     let sent = beacons_sent(lan, 20_000);
     assert!(sent <= 200, "{sent} beacons in 20 s");
     for _ in 0..count / 5 {
-        churn(lan, &people);
-        talk(lan, &people, &mut said);
+        churn(lan, &peers);
+        talk(lan, &peers, &mut said);
         let wait = lan.random(600);
         lan.run_for(wait);
     }
@@ -177,18 +177,18 @@ fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
     check_graph(lan, 6);
     lan.partition_hosts(count * 2 / 5);
     for _ in 0..10 {
-        talk(lan, &people, &mut said);
+        talk(lan, &peers, &mut said);
         lan.run_for(4_000);
     }
     lan.heal();
-    for who in &people {
+    for who in &peers {
         if !lan.is_running(*who) {
             lan.start(*who);
         }
     }
     lan.run_for(60_000);
     check_graph(lan, 6);
-    check_lines(lan, &people);
+    check_lines(lan, &peers);
 }
 
 /// Beyond 64 links the mesh becomes rings and fingers: rooms stay connected, within 6 hops,
@@ -212,9 +212,9 @@ fn two_hundred_peers() {
 fn a_thousand_peers() {
     let mut lan = Lan::new(2);
     lan.network.conditions.datagram_loss_per_mille = 100;
-    let people = add_crowd(&mut lan, 1000, 20);
+    let peers = add_crowd(&mut lan, 1000, 20);
     // All at once: a power cut is over.
-    for who in &people {
+    for who in &peers {
         lan.start(*who);
     }
     let sent = beacons_sent(&mut lan, 20_000);

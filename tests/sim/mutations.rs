@@ -7,7 +7,7 @@ use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 
 use crate::support::disk::Disk;
-use crate::support::lan::{Event, Lan};
+use crate::support::lan::{Event, Lan, RunEvent};
 use crate::support::peer::{PeerIndex, lines, numbered_lines};
 
 fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
@@ -194,7 +194,7 @@ fn a_line_that_is_not_shown_is_caught() {
 
 /// Rule broken: bob's disk loses three batches behind the program's back.
 #[test]
-#[should_panic(expected = "has another transcript")]
+#[should_panic(expected = "has another history")]
 fn a_different_history_is_caught() {
     let (mut lan, alice, bob) = linked_pair(15);
     say_lines(&mut lan, alice);
@@ -227,10 +227,7 @@ fn endless_traffic_is_caught() {
     for number in 1..=500 {
         let nick = Nick::new(&format!("alice{number}")).expect("a name");
         let input = Input::Command(Command::Nick(nick));
-        lan.schedule(
-            number * 100,
-            Event::Input(alice, lan.peers[alice].run, input),
-        );
+        lan.schedule_for_run(alice, number * 100, RunEvent::Input(input));
     }
     lan.run_for(100);
     assert!(lan.are_linked(alice, bob));
@@ -244,7 +241,9 @@ fn a_program_that_never_sleeps_is_caught() {
     let (mut lan, alice, _) = linked_pair(18);
     for _ in 0..1_000 {
         lan.peers[alice].wake_at_ms = Some(lan.now_ms);
-        lan.dispatch(Event::Wake(alice, lan.peers[alice].run));
+        let (who, run) = (alice, lan.peers[alice].run);
+        let event = RunEvent::Wake;
+        lan.dispatch(Event::ForRun { who, run, event });
     }
 }
 

@@ -145,7 +145,7 @@ fn lines_older_than_the_reader_are_no_news_through_a_neighbour() {
         }
         // Her first log is too old for her own disk, and not for bob's.
         let general = Room::general();
-        let first = lan.history(alice, &general)[0].1.clone();
+        let first = lan.history(alice, &general)[0].log.clone();
         lan.peers[alice].disk.evict(&first, 1_501);
         lan.invariants.record_restore(alice, &lan.peers[alice].disk);
         lan.remove_path(alice, bob);

@@ -233,35 +233,35 @@ fn a_power_cut_reuses_no_sequence() {
 fn a_full_mesh_sends_at_most_one_percent_twice() {
     for seed in 0..4 {
         let mut lan = Lan::new(seed);
-        let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
+        let peers = lan.add_peers(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"]);
         lan.network.conditions.stream_delay_max_ms = 1 + seed * 20;
-        for who in people {
+        for who in peers {
             lan.start(who);
             let wait = lan.random(300);
             lan.run_for(wait);
         }
         lan.run_for(2_000);
         for n in 0..400 {
-            let who = people[lan.random(8) as usize];
+            let who = peers[lan.random(8) as usize];
             lan.say(who, &format!("line {n}"));
             let wait = lan.random(40);
             lan.run_for(wait);
         }
         // One that was away gets it from its authors.
-        lan.stop(people[0]);
+        lan.stop(peers[0]);
         for n in 0..100 {
-            lan.say(people[1 + n % 7], &format!("more {n}"));
+            lan.say(peers[1 + n % 7], &format!("more {n}"));
             lan.run_for(5);
         }
-        lan.start(people[0]);
+        lan.start(peers[0]);
         lan.run_for(10_000);
         lan.check_lines();
         lan.check_histories();
-        let batches: usize = people
+        let batches: usize = peers
             .iter()
             .map(|w| lan.peers[*w].disk.entries().count())
             .sum();
-        let counters = people.map(|w| lan.peers[w].node.as_ref().map(|node| node.counters()));
+        let counters = peers.map(|w| lan.peers[w].node.as_ref().map(|node| node.counters()));
         let doubled: u64 = counters.iter().flatten().map(|c| c.duplicate_batches).sum();
         assert!(batches >= 8 * 500, "{batches} batches");
         assert!(doubled * 100 <= batches as u64, "{doubled} of {batches}");

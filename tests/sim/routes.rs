@@ -85,24 +85,24 @@ fn presence_of_routed_peers_follows_their_route() {
 #[test]
 fn a_ring_forgets_a_dead_peer() {
     let mut lan = Lan::new(8);
-    let people = lan.add_peers(["ann", "bob", "cid", "dan", "eve"]);
+    let peers = lan.add_peers(["ann", "bob", "cid", "dan", "eve"]);
     // A ring of four, and one more who hangs on it.
     for (i, j) in [(0, 2), (1, 3), (4, 1), (4, 2), (4, 3)] {
-        lan.cut(people[i], people[j]);
+        lan.cut(peers[i], peers[j]);
     }
-    lan.start_all(people);
+    lan.start_all(peers);
     lan.run_for(5_000);
-    assert_eq!(lan.peers[people[2]].joined_count(lan.id(people[4])), 1);
-    lan.kill(people[4]);
-    for who in &people[..4] {
+    assert_eq!(lan.peers[peers[2]].joined_count(lan.id(peers[4])), 1);
+    lan.kill(peers[4]);
+    for who in &peers[..4] {
         lan.run_until("she is gone", 8_000, |lan| {
-            lan.peers[*who].left_count(lan.id(people[4])) == 1
+            lan.peers[*who].left_count(lan.id(peers[4])) == 1
         });
     }
     lan.run_for(10_000);
-    for who in &people[..4] {
+    for who in &peers[..4] {
         assert_eq!(
-            lan.peers[*who].joined_count(lan.id(people[4])),
+            lan.peers[*who].joined_count(lan.id(peers[4])),
             1,
             "and stays gone"
         );

@@ -17,9 +17,9 @@ const YEAR_2040: i64 = 2_208_988_800_000;
 fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
     let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
     let count = 2 + lan.random(5) as usize;
-    let mut people = Vec::new();
+    let mut peers = Vec::new();
     for name in &names[..count] {
-        let same_host = !people.is_empty() && lan.chance(150);
+        let same_host = !peers.is_empty() && lan.chance(150);
         let who = match same_host {
             true => {
                 let host = lan.random(lan.hosts.len() as u64) as usize;
@@ -34,15 +34,15 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
                     .push(Room::new(room).expect("a room"));
             }
         }
-        people.push(who);
+        peers.push(who);
     }
     // Now and then a closed network, with somebody who is not in it.
     if lan.chance(200) {
-        for who in &people {
+        for who in &peers {
             lan.peers[*who].psk = lan.chance(800).then_some([7; 32]);
         }
     }
-    for who in &people {
+    for who in &peers {
         lan.peers[*who].beacons_enabled = !lan.chance(100);
     }
     for host in 0..lan.hosts.len() {
@@ -52,16 +52,16 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
     }
     // Now and then some have no path to each other, and all are joined through others.
     if lan.chance(300) {
-        for other in 1..people.len() {
+        for other in 1..peers.len() {
             let joined = lan.random(other as u64) as usize;
             for one in (0..other).filter(|one| *one != joined) {
                 if lan.chance(500) {
-                    lan.remove_path(people[one], people[other]);
+                    lan.remove_path(peers[one], peers[other]);
                 }
             }
         }
     }
-    for who in &people {
+    for who in &peers {
         lan.peers[*who].wall_skew_ms = draw_wall_skew(lan);
         lan.peers[*who].disk.read_delay_max_ms = [0, 0, 20, 2_000][lan.random(4) as usize];
     }
@@ -77,7 +77,7 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
         stream_reset_per_mille: [0, 0, 1, 10][lan.random(4) as usize],
         ..Conditions::default()
     };
-    people
+    peers
 }
 
 /// How far a wall clock is from the right time: not at all, by years, or by anything up to a day.
@@ -151,9 +151,9 @@ fn rename(lan: &mut Lan, who: PeerIndex) {
 }
 
 /// One thing that happens to somebody.
-fn inject_fault(lan: &mut Lan, people: &mut Vec<PeerIndex>, said: &mut u64) {
-    let who = people[lan.random(people.len() as u64) as usize];
-    let other = people[lan.random(people.len() as u64) as usize];
+fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
+    let who = peers[lan.random(peers.len() as u64) as usize];
+    let other = peers[lan.random(peers.len() as u64) as usize];
     let apart = lan.peers[who].host != lan.peers[other].host;
     let what = lan.random(1000);
     if lan.is_running(who) && !lan.peers[who].frozen {
@@ -221,7 +221,7 @@ fn inject_fault(lan: &mut Lan, people: &mut Vec<PeerIndex>, said: &mut u64) {
         }
         (984..988, _) if !lan.invariants.allows_duplicate_identity => {
             let twin = lan.clone_peer(who);
-            people.push(twin);
+            peers.push(twin);
             start_peer(lan, twin);
         }
         (988..995, _) => evict(lan, who),
@@ -262,10 +262,10 @@ fn join_or_part(lan: &mut Lan, who: PeerIndex) {
     }
 }
 
-fn heal_and_check(lan: &mut Lan, people: &[PeerIndex]) {
+fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
     lan.network.conditions = Conditions::default();
     lan.heal();
-    for who in people.iter().copied() {
+    for who in peers.iter().copied() {
         lan.peers[who].dies_after_outputs = None;
         let disk = &mut lan.peers[who].disk;
         (
@@ -281,7 +281,7 @@ fn heal_and_check(lan: &mut Lan, people: &[PeerIndex]) {
         }
     }
     lan.run_for(90_000);
-    stop_one_duplicate(lan, people);
+    stop_one_duplicate(lan, peers);
     lan.check_links();
     lan.check_lines();
     lan.check_histories();
@@ -290,9 +290,9 @@ fn heal_and_check(lan: &mut Lan, people: &[PeerIndex]) {
 }
 
 /// Two programs with one identity have been told so. One goes, and what only the other knows gets its turn.
-fn stop_one_duplicate(lan: &mut Lan, people: &[PeerIndex]) {
-    for twin in people.iter().copied() {
-        let first = people.iter().copied().find(|w| lan.id(*w) == lan.id(twin));
+fn stop_one_duplicate(lan: &mut Lan, peers: &[PeerIndex]) {
+    for twin in peers.iter().copied() {
+        let first = peers.iter().copied().find(|w| lan.id(*w) == lan.id(twin));
         let Some(first) = first.filter(|first| *first != twin) else {
             continue;
         };
@@ -310,15 +310,15 @@ fn stop_one_duplicate(lan: &mut Lan, people: &[PeerIndex]) {
 pub fn run(seed: u64, right: bool) -> u64 {
     let mut lan = Lan::new(seed);
     lan.wall_clocks_right = right;
-    let mut people = draw_setup(&mut lan);
+    let mut peers = draw_setup(&mut lan);
     let mut said = 0;
-    for who in &people {
+    for who in &peers {
         start_peer(&mut lan, *who);
         let wait = lan.random(400);
         lan.run_for(wait);
     }
     for _ in 0..60 {
-        inject_fault(&mut lan, &mut people, &mut said);
+        inject_fault(&mut lan, &mut peers, &mut said);
         let wait = match lan.random(10) {
             0 => lan.random(20_000),
             1..4 => lan.random(1_000),
@@ -326,7 +326,7 @@ pub fn run(seed: u64, right: bool) -> u64 {
         };
         lan.run_for(wait);
     }
-    heal_and_check(&mut lan, &people);
+    heal_and_check(&mut lan, &peers);
     lan.trace_hash
 }
 

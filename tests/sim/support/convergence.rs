@@ -16,7 +16,13 @@ const IDLE_BYTES_PER_LINK_MAX: u64 = 2_048;
 const IDLE_BEACONS_MAX: u64 = 13;
 
 /// One batch in the order of the history, with its hash.
-pub type Place = (u64, LogId, u64, Hash);
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryBatch {
+    pub lamport: u64,
+    pub log: LogId,
+    pub sequence: u64,
+    pub hash: Hash,
+}
 
 impl Lan {
     /// Two peers of one network with a path between them have exactly one link; others have none.
@@ -180,42 +186,47 @@ impl Lan {
                     let low = lows.entry(range.log).or_default();
                     *low = range.low.max(*low);
                 }
-                let transcripts: Vec<Vec<Place>> = group
+                let histories: Vec<Vec<HistoryBatch>> = group
                     .iter()
                     .map(|w| {
-                        let mut places = self.history(*w, room);
-                        places.retain(|(_, log, sequence, _)| {
+                        let mut history = self.history(*w, room);
+                        history.retain(|HistoryBatch { log, sequence, .. }| {
                             let there = lows.get(log).is_some_and(|low| low <= sequence);
                             there && ids.contains(&log.author) && !self.author_lost_lines(log)
                         });
-                        places
+                        history
                     })
                     .collect();
-                for (who, transcript) in group.iter().zip(&transcripts) {
-                    let one_sided = |place: &&Place| {
-                        transcript.contains(place) != transcripts[0].contains(place)
+                for (who, history) in group.iter().zip(&histories) {
+                    let one_sided = |batch: &&HistoryBatch| {
+                        history.contains(batch) != histories[0].contains(batch)
                     };
-                    let odd = transcript.iter().chain(&transcripts[0]).find(one_sided);
+                    let odd = history.iter().chain(&histories[0]).find(one_sided);
                     let name = &self.peers[*who].name;
-                    let same = *transcript == transcripts[0];
-                    assert!(same, "{name} has another transcript of {room}: {odd:?}");
+                    let same = *history == histories[0];
+                    assert!(same, "{name} has another history of {room}: {odd:?}");
                 }
             }
         }
     }
 
     /// The history of a room as this peer stores it, in the common order.
-    pub fn history(&self, who: PeerIndex, room: &Room) -> Vec<Place> {
+    pub fn history(&self, who: PeerIndex, room: &Room) -> Vec<HistoryBatch> {
         let entries = self.peers[who].disk.entries();
-        let mut places: Vec<Place> = entries
+        let mut history: Vec<HistoryBatch> = entries
             .filter(|e| e.batch.log.target.room() == Some(room))
             .map(|e| {
                 let batch = &e.batch;
-                (batch.lamport, batch.log.clone(), batch.sequence, batch.hash)
+                HistoryBatch {
+                    lamport: batch.lamport,
+                    log: batch.log.clone(),
+                    sequence: batch.sequence,
+                    hash: batch.hash,
+                }
             })
             .collect();
-        places.sort_by_key(order);
-        places
+        history.sort_by_key(order);
+        history
     }
 
     /// Every line of a copied or restored directory is stored by some other peer, under whatever
@@ -276,10 +287,10 @@ impl Lan {
             .map(|p| (p.bytes_sent, p.beacons_sent))
             .collect();
         self.run_for(60_000);
-        for (person, (bytes, beacons)) in self.peers.iter().zip(before) {
-            let links = person.node.as_ref().map_or(0, |node| node.link_count()) as u64;
-            let (bytes, beacons) = (person.bytes_sent - bytes, person.beacons_sent - beacons);
-            let name = &person.name;
+        for (peer, (bytes, beacons)) in self.peers.iter().zip(before) {
+            let links = peer.node.as_ref().map_or(0, |node| node.link_count()) as u64;
+            let (bytes, beacons) = (peer.bytes_sent - bytes, peer.beacons_sent - beacons);
+            let name = &peer.name;
             assert!(
                 bytes <= IDLE_BYTES_PER_LINK_MAX * (links + 1),
                 "{name} writes {bytes} bytes to {links} links in a quiet minute"
@@ -293,26 +304,27 @@ impl Lan {
 
     /// Every stored line that is neither backfill nor carried was shown.
     fn check_shown(&self, who: PeerIndex) {
-        let (person, ledger) = (&self.peers[who], &self.invariants.observations[who]);
-        if ledger.ended_abruptly {
+        let (peer, observed) = (&self.peers[who], &self.invariants.observations[who]);
+        if observed.ended_abruptly {
             return;
         }
-        for entry in person.disk.entries().filter(|e| !e.local.backfill) {
-            let shown = ledger.shown.get(&entry.batch.log).copied().unwrap_or(0);
+        for entry in peer.disk.entries().filter(|e| !e.local.backfill) {
+            let shown = observed.shown.get(&entry.batch.log).copied().unwrap_or(0);
             let log = &entry.batch.log;
             let carried =
-                FolderName::for_log(&log.target, &log.author, &person.id) == FolderName::carried();
+                FolderName::for_log(&log.target, &log.author, &peer.id) == FolderName::carried();
             assert!(
                 carried || shown >= entry.batch.last_sequence(),
                 "{} never showed line {}",
-                person.name,
+                peer.name,
                 entry.batch.last_sequence()
             );
         }
     }
 }
 
-fn order(place: &Place) -> (u64, [u8; 32], u64, u64) {
-    let (lamport, log, sequence, _) = place;
-    (*lamport, log.author.0, log.incarnation, *sequence)
+/// The key by which histories are sorted.
+fn order(batch: &HistoryBatch) -> (u64, [u8; 32], u64, u64) {
+    let log = &batch.log;
+    (batch.lamport, log.author.0, log.incarnation, batch.sequence)
 }

@@ -6,7 +6,7 @@ use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Outpu
 use p2pchat::base::identity::PeerId;
 use p2pchat::node::save_barrier::SaveBarrier;
 
-use crate::support::lan::{Event, Lan};
+use crate::support::lan::{Event, Lan, RunEvent};
 use crate::support::peer::PeerIndex;
 
 /// Most timer wake-ups of one node in a second; more means that it spins.
@@ -16,27 +16,38 @@ impl Lan {
     /// Lets one event happen. Events for an ended run are dropped, those for a frozen program
     /// deferred.
     pub fn dispatch(&mut self, event: Event) {
-        let (who, run) = match &event {
-            Event::Wake(who, run)
-            | Event::Datagram(who, run, ..)
-            | Event::Input(who, run, _)
-            | Event::ReadDisk(who, run, _) => (*who, *run),
-            Event::Thaw(who, run) if self.peers[*who].run == *run => return self.thaw(*who),
-            Event::Thaw(..) => return,
-            Event::CompleteDial(number) => return self.complete_dial(*number),
-            Event::Deliver(number, side) => return self.deliver(*number, *side),
-            Event::TimeOut(number, cuts) => return self.time_out(*number, *cuts),
+        let (who, run, event) = match event {
+            Event::CompleteDial { connection_id } => return self.complete_dial(connection_id),
+            Event::Deliver {
+                connection_id,
+                side,
+            } => return self.deliver(connection_id, side),
+            Event::TimeOut {
+                connection_id,
+                cut_count,
+            } => return self.time_out(connection_id, cut_count),
+            Event::ForRun { who, run, event } => (who, run, event),
         };
-        let person = &mut self.peers[who];
-        if person.run != run || person.node.is_none() {
+        let peer = &mut self.peers[who];
+        if peer.run != run {
             return;
         }
-        if person.frozen {
-            return person.deferred.push(event);
+        if let RunEvent::Thaw = event {
+            return self.thaw(who);
+        }
+        if peer.node.is_none() {
+            return;
+        }
+        if peer.frozen {
+            return peer.deferred.push(Event::ForRun { who, run, event });
         }
         match event {
-            Event::Wake(..) => self.fire_timer(who),
-            Event::Datagram(_, _, interface, source, bytes) => self.feed(
+            RunEvent::Wake => self.fire_timer(who),
+            RunEvent::Datagram {
+                interface,
+                source,
+                bytes,
+            } => self.feed(
                 who,
                 Input::Datagram {
                     interface,
@@ -44,31 +55,31 @@ impl Lan {
                     bytes: &bytes,
                 },
             ),
-            Event::Input(_, _, input) => self.feed(who, input),
-            Event::ReadDisk(_, _, load) => {
-                let loaded = self.read_disk(who, load);
+            RunEvent::Input(input) => self.feed(who, input),
+            RunEvent::ReadDisk(request) => {
+                let loaded = self.read_disk(who, request);
                 self.feed(who, loaded);
             }
-            _ => {}
+            RunEvent::Thaw => {}
         }
     }
 
     /// Hands in [`Input::Timeout`] if the timer was not moved meanwhile.
     fn fire_timer(&mut self, who: PeerIndex) {
         let second = self.now_ms / 1000;
-        let person = &mut self.peers[who];
-        if person.wake_at_ms.is_none_or(|at| at > self.now_ms) {
+        let peer = &mut self.peers[who];
+        if peer.wake_at_ms.is_none_or(|at| at > self.now_ms) {
             return;
         }
-        person.wake_at_ms = None;
-        person.wakeups = match person.wakeups {
+        peer.wake_at_ms = None;
+        peer.wakeups = match peer.wakeups {
             (s, n) if s == second => (s, n + 1),
             _ => (second, 1),
         };
         assert!(
-            person.wakeups.1 <= WAKEUPS_PER_SECOND_MAX,
+            peer.wakeups.1 <= WAKEUPS_PER_SECOND_MAX,
             "{} spins",
-            person.name
+            peer.name
         );
         self.feed(who, Input::Timeout);
     }
@@ -86,15 +97,14 @@ impl Lan {
         }
         self.invariants.check_bounds(who, self);
         let clock = self.now_ms;
-        let person = &mut self.peers[who];
-        let Some(at) = person.node.as_ref().and_then(|node| node.next_timeout()) else {
+        let peer = &mut self.peers[who];
+        let Some(at) = peer.node.as_ref().and_then(|node| node.next_timeout()) else {
             return;
         };
-        let at = person.sim_time_of(at).max(clock);
-        if person.wake_at_ms.is_none_or(|old| old < clock || at != old) {
-            person.wake_at_ms = Some(at);
-            let wake = Event::Wake(who, person.run);
-            self.schedule(at - clock, wake);
+        let at = peer.sim_time_of(at).max(clock);
+        if peer.wake_at_ms.is_none_or(|old| old < clock || at != old) {
+            peer.wake_at_ms = Some(at);
+            self.schedule_for_run(who, at - clock, RunEvent::Wake);
         }
     }
 
@@ -105,13 +115,13 @@ impl Lan {
         input: Input<'_>,
         todo: &mut VecDeque<Input<'static>>,
     ) {
-        let person = &mut self.peers[who];
-        let now = person.now(self.now_ms);
-        let Some(node) = person.node.as_mut() else {
+        let peer = &mut self.peers[who];
+        let now = peer.now(self.now_ms);
+        let Some(node) = peer.node.as_mut() else {
             return;
         };
         if self.trace_enabled && !matches!(input, Input::Timeout) {
-            println!("{:7} {:5} <- {}", self.now_ms, person.name, summary(&input));
+            println!("{:7} {:5} <- {}", self.now_ms, peer.name, summary(&input));
         }
         node.handle(now, input);
         let mut save_barrier = SaveBarrier::default();
@@ -139,57 +149,66 @@ impl Lan {
             let Some(output) = save_barrier.admit(output) else {
                 continue;
             };
-            match output {
-                Output::Save { batch, local } => {
-                    let clock = self.now_ms;
-                    let fails = self.chance(self.peers[who].disk.failed_saves_per_mille);
-                    let disk = &mut self.peers[who].disk;
-                    let stored = !fails && disk.save(&batch, local, clock);
-                    self.extend_trace(&[
-                        who as u64,
-                        1,
-                        batch.sequence,
-                        u64::from(stored),
-                        batch.count,
-                    ]);
-                    match stored {
-                        true => self.check_save(who, &batch, local.backfill),
-                        false => save_barrier.record_failure(batch),
-                    }
-                }
-                Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
-                Output::Close { stream } => self.close_stream(who, stream),
-                Output::SendBeacon { bytes } => self.broadcast_beacon(who, &bytes),
-                Output::Dial { stream, address } => self.dial(who, stream, address),
-                Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
-                    0 => todo.push_back(self.read_disk(who, request)),
-                    slow => {
-                        let wait = self.random(slow + 1);
-                        let run = self.peers[who].run;
-                        self.schedule(wait, Event::ReadDisk(who, run, request));
-                    }
-                },
-                Output::SaveKnownPeer(known) => {
-                    self.check_known_peer(who, &known);
-                    self.peers[who].known_peers.push(known);
-                }
-                Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
-                Output::Notice(notice) => self.record_notice(who, notice),
-            }
+            self.execute(who, output, &mut save_barrier, todo);
         }
         save_barrier.finish(todo, |stream| self.close_stream(who, stream));
     }
 
+    /// Executes one output, as the shell does.
+    fn execute(
+        &mut self,
+        who: PeerIndex,
+        output: Output,
+        save_barrier: &mut SaveBarrier,
+        todo: &mut VecDeque<Input<'static>>,
+    ) {
+        match output {
+            Output::Save { batch, local } => {
+                let clock = self.now_ms;
+                let fails = self.chance(self.peers[who].disk.failed_saves_per_mille);
+                let disk = &mut self.peers[who].disk;
+                let stored = !fails && disk.save(&batch, local, clock);
+                self.extend_trace(&[
+                    who as u64,
+                    1,
+                    batch.sequence,
+                    u64::from(stored),
+                    batch.count,
+                ]);
+                match stored {
+                    true => self.check_save(who, &batch, local.backfill),
+                    false => save_barrier.record_failure(batch),
+                }
+            }
+            Output::Write { stream, bytes } => self.write(who, stream, &bytes, todo),
+            Output::Close { stream } => self.close_stream(who, stream),
+            Output::SendBeacon { bytes } => self.broadcast_beacon(who, &bytes),
+            Output::Dial { stream, address } => self.dial(who, stream, address),
+            Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
+                0 => todo.push_back(self.read_disk(who, request)),
+                slow => {
+                    let wait = self.random(slow + 1);
+                    self.schedule_for_run(who, wait, RunEvent::ReadDisk(request));
+                }
+            },
+            Output::SaveKnownPeer(known) => {
+                self.check_known_peer(who, &known);
+                self.peers[who].known_peers.push(known);
+            }
+            Output::SaveReceipts(receipts) => self.peers[who].receipts = receipts,
+            Output::Notice(notice) => self.record_notice(who, notice),
+        }
+    }
+
     /// The disk's answer to a load.
     fn read_disk(&self, who: PeerIndex, request: LoadRequest) -> Input<'static> {
-        let person = &self.peers[who];
-        let network = person.network_tag();
+        let peer = &self.peers[who];
+        let network = peer.network_tag();
         let LoadRequest {
             purpose, log, from, ..
         } = request;
         let (batches, next_position) =
-            person
-                .disk
+            peer.disk
                 .load(&log, from, request.position, request.budget_bytes, &network);
         Input::Loaded(LoadReply {
             purpose,

@@ -1,7 +1,7 @@
 //! Faults that a story or the swarm causes: in cables, hosts, programs, clocks and directories.
 use p2pchat::base::event::Input;
 
-use crate::support::lan::{Event, Lan, TCP_TIMEOUT_MS};
+use crate::support::lan::{Event, Lan, RunEvent, TCP_TIMEOUT_MS};
 use crate::support::peer::PeerIndex;
 
 impl Lan {
@@ -46,13 +46,23 @@ impl Lan {
 
     /// Schedules the timeout of every connection whose path is cut.
     fn interrupt_connections(&mut self) {
-        for number in self.network.connections.keys().copied().collect::<Vec<_>>() {
-            if !(self.can_deliver(number, 0) && self.can_deliver(number, 1)) {
-                let cuts = self.network.connections.get_mut(&number).map(|conn| {
-                    conn.cut_count += 1;
-                    conn.cut_count
-                });
-                self.schedule(TCP_TIMEOUT_MS, Event::TimeOut(number, cuts.unwrap_or(0)));
+        for connection_id in self.network.connections.keys().copied().collect::<Vec<_>>() {
+            if !(self.can_deliver(connection_id, 0) && self.can_deliver(connection_id, 1)) {
+                let cuts = self
+                    .network
+                    .connections
+                    .get_mut(&connection_id)
+                    .map(|connection| {
+                        connection.cut_count += 1;
+                        connection.cut_count
+                    });
+                self.schedule(
+                    TCP_TIMEOUT_MS,
+                    Event::TimeOut {
+                        connection_id,
+                        cut_count: cuts.unwrap_or(0),
+                    },
+                );
             }
         }
     }
@@ -65,18 +75,24 @@ impl Lan {
 
     /// Resumes connections whose path is whole again, unless a kernel has closed them.
     fn resume_connections(&mut self) {
-        for number in self.network.connections.keys().copied().collect::<Vec<_>>() {
-            if !(self.can_deliver(number, 0) && self.can_deliver(number, 1)) {
+        for connection_id in self.network.connections.keys().copied().collect::<Vec<_>>() {
+            if !(self.can_deliver(connection_id, 0) && self.can_deliver(connection_id, 1)) {
                 continue;
             }
-            let both = self.network.connections.get_mut(&number).filter(|conn| {
-                let dead =
-                    |end: &Option<crate::support::network::Endpoint>| end.is_some_and(|e| !e.open);
-                !conn.ends.iter().any(dead) || conn.halves.iter().any(|pipe| pipe.fin)
-            });
-            if let Some(conn) = both {
-                conn.cut_count += 1;
-                (0..2).for_each(|side| self.schedule_delivery(number, side));
+            let both = self
+                .network
+                .connections
+                .get_mut(&connection_id)
+                .filter(|connection| {
+                    let dead = |end: &Option<crate::support::network::Endpoint>| {
+                        end.is_some_and(|e| !e.open)
+                    };
+                    !connection.ends.iter().any(dead)
+                        || connection.halves.iter().any(|pipe| pipe.fin)
+                });
+            if let Some(connection) = both {
+                connection.cut_count += 1;
+                (0..2).for_each(|side| self.schedule_delivery(connection_id, side));
             }
         }
     }
@@ -89,7 +105,7 @@ impl Lan {
         for other in 0..self.peers.len() {
             if self.peers[other].host == host {
                 let input = Input::InterfacesChanged(interfaces.clone());
-                self.schedule(0, Event::Input(other, self.peers[other].run, input));
+                self.schedule_for_run(other, 0, RunEvent::Input(input));
             }
         }
         match plugged {
@@ -106,7 +122,7 @@ impl Lan {
     /// Freezes the program for `ms` milliseconds, as a slow disk does.
     pub fn freeze_for(&mut self, who: PeerIndex, ms: u64) {
         self.freeze(who);
-        self.schedule(ms, Event::Thaw(who, self.peers[who].run));
+        self.schedule_for_run(who, ms, RunEvent::Thaw);
     }
 
     /// Ends [`Lan::freeze`] and `stopped_reading`; deferred events happen now.
@@ -163,38 +179,38 @@ impl Lan {
     }
 
     /// Resets a connection: both ends are closed, and bytes under way are lost.
-    pub fn reset_connection(&mut self, number: u64) {
+    pub fn reset_connection(&mut self, connection_id: u64) {
         let cuts = self
             .network
             .connections
-            .get(&number)
-            .map_or(0, |conn| conn.cut_count);
-        self.time_out(number, cuts);
+            .get(&connection_id)
+            .map_or(0, |connection| connection.cut_count);
+        self.time_out(connection_id, cuts);
     }
 
     /// Copies the directory. While a program runs, the copy has no resume state: it looks like an
     /// unclean end.
     pub fn back_up(&mut self, who: PeerIndex) {
-        let person = &mut self.peers[who];
-        let resume = person.resume_state.clone();
-        person.backup = Some((person.disk.clone(), resume));
+        let peer = &mut self.peers[who];
+        let resume = peer.resume_state.clone();
+        peer.backup = Some((peer.disk.clone(), resume));
     }
 
     /// Replaces the directory by its backup. No program may run in it.
     pub fn restore(&mut self, who: PeerIndex) {
         assert!(!self.is_running(who), "a program runs there");
-        let person = &mut self.peers[who];
-        if let Some((disk, resume)) = person.backup.clone() {
+        let peer = &mut self.peers[who];
+        if let Some((disk, resume)) = peer.backup.clone() {
             let (full, flaky, slow) = (
-                person.disk.full,
-                person.disk.failed_saves_per_mille,
-                person.disk.read_delay_max_ms,
+                peer.disk.full,
+                peer.disk.failed_saves_per_mille,
+                peer.disk.read_delay_max_ms,
             );
-            (person.disk, person.resume_state) = (disk, resume);
+            (peer.disk, peer.resume_state) = (disk, resume);
             (
-                person.disk.full,
-                person.disk.failed_saves_per_mille,
-                person.disk.read_delay_max_ms,
+                peer.disk.full,
+                peer.disk.failed_saves_per_mille,
+                peer.disk.read_delay_max_ms,
             ) = (full, flaky, slow);
             self.invariants.record_restore(who, &self.peers[who].disk);
         }
@@ -222,11 +238,11 @@ impl Lan {
             self.peers[who].disk.clone(),
             self.peers[who].resume_state.clone(),
         );
-        let person = &mut self.peers[twin];
-        (person.identity_seed, person.id, person.port) = (seed, id, port);
-        (person.psk, person.beacons_enabled, person.wall_skew_ms) = (psk, beacons, skew);
-        (person.startup_rooms, person.known_peers) = (rooms, known);
-        (person.disk, person.resume_state) = copy;
+        let peer = &mut self.peers[twin];
+        (peer.identity_seed, peer.id, peer.port) = (seed, id, port);
+        (peer.psk, peer.beacons_enabled, peer.wall_skew_ms) = (psk, beacons, skew);
+        (peer.startup_rooms, peer.known_peers) = (rooms, known);
+        (peer.disk, peer.resume_state) = copy;
         self.invariants.record_restore(twin, &self.peers[twin].disk);
         self.invariants.observations[who].has_copy = true;
         self.invariants.observations[who].lost_lines = true;
@@ -251,11 +267,11 @@ impl Lan {
     }
 
     /// Whether bytes that this side of a connection writes can arrive.
-    pub fn can_deliver(&self, number: u64, side: usize) -> bool {
-        let Some(conn) = self.network.connections.get(&number) else {
+    pub fn can_deliver(&self, connection_id: u64, side: usize) -> bool {
+        let Some(connection) = self.network.connections.get(&connection_id) else {
             return false;
         };
-        match (conn.ends[side], conn.ends[1 - side]) {
+        match (connection.ends[side], connection.ends[1 - side]) {
             (Some(a), Some(b)) => self.has_path(self.peers[a.who].host, self.peers[b.who].host),
             _ => true,
         }

@@ -108,26 +108,26 @@ impl Invariants {
 
     /// The directory lost stored lines: later saves and notices are judged by what is left.
     pub fn record_lost_tail(&mut self, who: PeerIndex, disk: &Disk) {
-        let ledger = &mut self.observations[who];
-        ledger.lost_lines = true;
-        ledger.heads.clear();
-        ledger.room_clocks.clear();
+        let observed = &mut self.observations[who];
+        observed.lost_lines = true;
+        observed.heads.clear();
+        observed.room_clocks.clear();
         for entry in disk.entries() {
             let batch = &entry.batch;
-            advance_room_clock(&mut ledger.room_clocks, batch);
+            advance_room_clock(&mut observed.room_clocks, batch);
             // Batches that filled a gap are stored behind later ones.
-            let last = ledger.heads.get(&batch.log).map_or(0, |(last, _)| *last);
+            let last = observed.heads.get(&batch.log).map_or(0, |(last, _)| *last);
             if batch.last_sequence() > last {
                 let head = (batch.last_sequence(), batch.hash);
-                ledger.heads.insert(batch.log.clone(), head);
+                observed.heads.insert(batch.log.clone(), head);
             }
         }
         let held = |(log, line): &(LogId, u64)| disk.find(log, *line).is_some();
-        ledger.filled_lines.retain(held);
-        ledger.shown_filled_lines.retain(held);
-        let heads = &ledger.heads;
-        ledger.shown.retain(|log, _| heads.contains_key(log));
-        for (log, shown) in &mut ledger.shown {
+        observed.filled_lines.retain(held);
+        observed.shown_filled_lines.retain(held);
+        let heads = &observed.heads;
+        observed.shown.retain(|log, _| heads.contains_key(log));
+        for (log, shown) in &mut observed.shown {
             *shown = (*shown).min(heads[log].0);
         }
     }
@@ -212,8 +212,8 @@ impl Lan {
             hash: batch.hash,
             last_sequence: batch.last_sequence(),
         });
-        let ledger = &mut self.invariants.observations[who];
-        let seen = advance_room_clock(&mut ledger.room_clocks, batch);
+        let observed = &mut self.invariants.observations[who];
+        let seen = advance_room_clock(&mut observed.room_clocks, batch);
         assert!(
             !own || returned || seen < batch.lamport,
             "{name} said line {} before what it had seen: {} is not above {seen}",
@@ -223,11 +223,11 @@ impl Lan {
         // A carrier forgets delivered lines and may receive them once more.
         let reader = batch.log.target.recipient();
         let carried = !own && reader.is_some_and(|reader| reader != self.peers[who].id);
-        if let Some((last, _)) = ledger.heads.get(&batch.log)
+        if let Some((last, _)) = observed.heads.get(&batch.log)
             && batch.last_sequence() <= *last
             && !carried
         {
-            let named = ledger.gaps.iter().any(|(log, from, to)| {
+            let named = observed.gaps.iter().any(|(log, from, to)| {
                 *log == batch.log && *from <= batch.sequence && batch.last_sequence() <= *to
             });
             assert!(
@@ -236,18 +236,18 @@ impl Lan {
                 batch.sequence, batch.log
             );
             let twice = (batch.sequence..=batch.last_sequence())
-                .any(|n| !ledger.filled_lines.insert((batch.log.clone(), n)));
+                .any(|n| !observed.filled_lines.insert((batch.log.clone(), n)));
             assert!(!twice, "{name} stored line {} twice", batch.sequence);
             return;
         }
-        if let Some((last, hash)) = ledger.heads.get(&batch.log) {
+        if let Some((last, hash)) = observed.heads.get(&batch.log) {
             let gap = (
                 batch.log.clone(),
                 last + 1,
                 batch.sequence.saturating_sub(1),
             );
             let follows = batch.sequence == last + 1 && batch.previous == Some(*hash);
-            let named = batch.sequence > last + 1 && ledger.gaps.contains(&gap);
+            let named = batch.sequence > last + 1 && observed.gaps.contains(&gap);
             assert!(
                 follows || named || carried,
                 "{name} stored line {} of {:?} behind line {last}",
@@ -255,17 +255,17 @@ impl Lan {
                 batch.log
             );
         }
-        ledger
+        observed
             .heads
             .insert(batch.log.clone(), (batch.last_sequence(), batch.hash));
         if let Some(room) = batch.log.target.room().filter(|_| own && !returned) {
-            let queue = ledger.unstored.entry(room.clone()).or_default();
+            let queue = observed.unstored.entry(room.clone()).or_default();
             batch.for_each_line(|line| {
                 if queue.front().is_some_and(|said| said == line) {
                     queue.pop_front();
-                    ledger.stored_lines.insert(line.to_owned());
+                    observed.stored_lines.insert(line.to_owned());
                 } else {
-                    let again = ledger.has_copy && ledger.stored_lines.contains(line);
+                    let again = observed.has_copy && observed.stored_lines.contains(line);
                     assert!(
                         again,
                         "{name} stored what was not said: {line}, not {:?}",
@@ -305,15 +305,15 @@ impl Lan {
                     held.is_some_and(|e| e.batch.hash == batch.hash),
                     "{name} shows what it did not store"
                 );
-                let ledger = &mut self.invariants.observations[who];
+                let observed = &mut self.invariants.observations[who];
                 let first = (batch.log.clone(), batch.sequence);
-                if ledger.filled_lines.contains(&first) {
+                if observed.filled_lines.contains(&first) {
                     assert!(chat.local.late, "{name} shows what was missing as new");
-                    let news = ledger.shown_filled_lines.insert(first);
+                    let news = observed.shown_filled_lines.insert(first);
                     assert!(news, "{name} shows line {} twice", batch.sequence);
                     return;
                 }
-                let shown = ledger.shown.entry(batch.log.clone()).or_default();
+                let shown = observed.shown.entry(batch.log.clone()).or_default();
                 assert!(
                     *shown < batch.sequence,
                     "{name} shows line {} twice",

@@ -23,26 +23,38 @@ pub const TCP_TIMEOUT_MS: u64 = 14_000;
 /// most 64 s.
 pub const REDIAL_MS: u64 = 70_000;
 
-/// Something that happens at a time. `run` names the run of a program it is meant for; later runs
-/// ignore it.
+/// Something that happens at a time.
 pub enum Event {
-    /// The node's next timer is due.
-    Wake(PeerIndex, u64),
-    /// A datagram arrives on an interface.
-    Datagram(PeerIndex, u64, u32, SocketAddr, Arc<[u8]>),
-    /// An input reaches the node.
-    Input(PeerIndex, u64, Input<'static>),
+    /// For one run of a peer's program: deferred while it is frozen, dropped when it has ended.
+    ForRun {
+        who: PeerIndex,
+        run: u64,
+        event: RunEvent,
+    },
     /// A dial reaches its address.
-    CompleteDial(u64),
+    CompleteDial { connection_id: u64 },
     /// Bytes arrive that the endpoint `side` wrote.
-    Deliver(u64, usize),
-    /// The kernel closes a dead connection, unless the path healed since: then `cut_count`
-    /// differs.
-    TimeOut(u64, u64),
+    Deliver { connection_id: u64, side: usize },
+    /// The kernel closes a dead connection, unless the path healed since: then `cut_count` differs.
+    TimeOut { connection_id: u64, cut_count: u64 },
+}
+
+/// What reaches one run of a program.
+pub enum RunEvent {
+    /// The node's next timer is due.
+    Wake,
+    /// A datagram arrives on an interface.
+    Datagram {
+        interface: u32,
+        source: SocketAddr,
+        bytes: Arc<[u8]>,
+    },
+    /// Any other input that owns its bytes.
+    Input(Input<'static>),
     /// The disk answers an [`Output::Load`].
-    ReadDisk(PeerIndex, u64, LoadRequest),
-    /// A frozen program continues.
-    Thaw(PeerIndex, u64),
+    ReadDisk(LoadRequest),
+    /// [`Lan::freeze_for`] ends.
+    Thaw,
 }
 
 /// The simulated LAN of one test.
@@ -110,10 +122,10 @@ impl Lan {
     pub fn add_peer_on(&mut self, name: &str, host: usize) -> PeerIndex {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut person = SimPeer::new(name, host, seed);
+        let mut peer = SimPeer::new(name, host, seed);
         let neighbours = self.peers.iter().filter(|p| p.host == host).count();
-        person.port += neighbours as u16;
-        self.peers.push(person);
+        peer.port += neighbours as u16;
+        self.peers.push(peer);
         self.invariants.observations.push(Default::default());
         self.peers.len() - 1
     }
@@ -279,16 +291,21 @@ impl Lan {
             .range((who, StreamId(0))..=(who, StreamId(u64::MAX)))
             .map(|(_, at)| *at)
             .collect();
-        for (number, side) in streams {
+        for (connection_id, side) in streams {
             if told {
-                self.close_end(number, side);
+                self.close_end(connection_id, side);
                 continue;
             }
-            self.network.streams.retain(|_, at| *at != (number, side));
-            if let Some(conn) = self.network.connections.get_mut(&number) {
-                conn.close_end(side);
-                conn.cut_count += 1;
-                let dead = Event::TimeOut(number, conn.cut_count);
+            self.network
+                .streams
+                .retain(|_, at| *at != (connection_id, side));
+            if let Some(connection) = self.network.connections.get_mut(&connection_id) {
+                connection.close_end(side);
+                connection.cut_count += 1;
+                let dead = Event::TimeOut {
+                    connection_id,
+                    cut_count: connection.cut_count,
+                };
                 self.schedule(TCP_TIMEOUT_MS, dead);
             }
         }
@@ -296,9 +313,9 @@ impl Lan {
 
     /// Where this peer's program listens, on its host's first network.
     pub fn address(&self, who: PeerIndex) -> SocketAddr {
-        let person = &self.peers[who];
-        let network = self.hosts[person.host].networks[0];
-        SocketAddr::new(Host::address(person.host, network), person.port)
+        let peer = &self.peers[who];
+        let network = self.hosts[peer.host].networks[0];
+        SocketAddr::new(Host::address(peer.host, network), peer.port)
     }
 
     /// Gives the option `--peer HOST`.
@@ -324,6 +341,12 @@ impl Lan {
         self.events_scheduled += 1;
         self.events
             .insert((self.now_ms + wait, self.events_scheduled), event);
+    }
+
+    /// Queues an event for the peer's current run.
+    pub fn schedule_for_run(&mut self, who: PeerIndex, wait: u64, event: RunEvent) {
+        let run = self.peers[who].run;
+        self.schedule(wait, Event::ForRun { who, run, event });
     }
 
     /// Adds values to the hash over the run.
@@ -407,18 +430,18 @@ impl Lan {
 /// Peers of which each is linked with its neighbours in the list, and with no other.
 pub fn chain<const N: usize>(seed: u64, names: [&str; N]) -> (Lan, [PeerIndex; N]) {
     let mut lan = Lan::new(seed);
-    let people = lan.add_peers(names);
-    for (i, a) in people.iter().enumerate() {
-        for b in people.iter().skip(i + 2) {
+    let peers = lan.add_peers(names);
+    for (i, a) in peers.iter().enumerate() {
+        for b in peers.iter().skip(i + 2) {
             lan.cut(*a, *b);
         }
     }
-    lan.start_all(people);
-    for pair in people.windows(2) {
+    lan.start_all(peers);
+    for pair in peers.windows(2) {
         lan.run_until("neighbours are linked", 5_000, |lan| {
             lan.are_linked(pair[0], pair[1])
         });
     }
     lan.run_for(1_000);
-    (lan, people)
+    (lan, peers)
 }

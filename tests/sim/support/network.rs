@@ -115,28 +115,32 @@ pub struct Network {
 }
 
 impl Network {
-    /// Adds a connection that is being dialed; returns its number.
+    /// Adds a connection that is being dialed; returns its connection_id.
     pub fn add_connection(&mut self, end: Endpoint, address: SocketAddr) -> u64 {
         self.dial_count += 1;
-        let conn = Connection {
+        let connection = Connection {
             address,
             ends: [Some(end), None],
             halves: Default::default(),
             cut_count: 0,
         };
-        self.connections.insert(self.dial_count, conn);
+        self.connections.insert(self.dial_count, connection);
         self.streams
             .insert((end.who, end.stream), (self.dial_count, 0));
         self.dial_count
     }
 
     /// Forgets a connection and the streams of its ends.
-    pub fn remove_connection(&mut self, number: u64) {
-        if let Some(conn) = self.connections.remove(&number) {
-            for end in conn.ends.into_iter().flatten() {
+    pub fn remove_connection(&mut self, connection_id: u64) {
+        if let Some(connection) = self.connections.remove(&connection_id) {
+            for end in connection.ends.into_iter().flatten() {
                 let key = (end.who, end.stream);
                 // A later run of the same program may reuse the stream id.
-                if self.streams.get(&key).is_some_and(|(n, _)| *n == number) {
+                if self
+                    .streams
+                    .get(&key)
+                    .is_some_and(|(n, _)| *n == connection_id)
+                {
                     self.streams.remove(&key);
                 }
             }
@@ -145,9 +149,9 @@ impl Network {
 
     /// The two peers of each connection whose ends are both open.
     pub fn open_connections(&self) -> impl Iterator<Item = (PeerIndex, PeerIndex)> {
-        self.connections
-            .values()
-            .filter_map(|conn| Some((conn.open_end(0)?.who, conn.open_end(1)?.who)))
+        self.connections.values().filter_map(|connection| {
+            Some((connection.open_end(0)?.who, connection.open_end(1)?.who))
+        })
     }
 
     /// Bytes that wait beyond the socket buffer, on the fullest stream of this peer.
@@ -155,8 +159,8 @@ impl Network {
         let of_who = self
             .streams
             .range((who, StreamId(0))..=(who, StreamId(u64::MAX)));
-        let waiting = of_who.filter_map(|(_, (number, side))| {
-            let pipe = &self.connections.get(number)?.halves[*side];
+        let waiting = of_who.filter_map(|(_, (connection_id, side))| {
+            let pipe = &self.connections.get(connection_id)?.halves[*side];
             Some(
                 pipe.bytes
                     .len()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use p2pchat::base::event::{Input, StreamId};
 
-use crate::support::lan::{Event, Lan};
+use crate::support::lan::{Event, Lan, RunEvent};
 use crate::support::network::Endpoint;
 use crate::support::peer::{Host, PeerIndex};
 
@@ -60,11 +60,12 @@ impl Lan {
             1 + u64::from(self.chance(self.network.conditions.datagram_duplication_per_mille));
         for _ in 0..copies {
             let wait = self.random(self.network.conditions.datagram_delay_max_ms + 1);
-            let run = self.peers[to].run;
-            self.schedule(
-                wait,
-                Event::Datagram(to, run, interface, source, bytes.clone()),
-            );
+            let datagram = RunEvent::Datagram {
+                interface,
+                source,
+                bytes: bytes.clone(),
+            };
+            self.schedule_for_run(to, wait, datagram);
         }
     }
 
@@ -77,10 +78,20 @@ impl Lan {
             stream,
             open: true,
         };
-        let number = self.network.add_connection(end, address);
+        let connection_id = self.network.add_connection(end, address);
         let wait = self.random(self.network.conditions.stream_delay_max_ms + 1)
             + self.random(self.network.conditions.dial_delay_max_ms + 1);
-        self.schedule(wait, Event::CompleteDial(number));
+        self.schedule(wait, Event::CompleteDial { connection_id });
+    }
+
+    /// Queues an input for the run that holds this end.
+    fn schedule_for_end(&mut self, end: Endpoint, wait: u64, input: Input<'static>) {
+        let event = Event::ForRun {
+            who: end.who,
+            run: end.run,
+            event: RunEvent::Input(input),
+        };
+        self.schedule(wait, event);
     }
 
     /// The host at this address, and the peer that listens on the port if one runs.
@@ -100,61 +111,63 @@ impl Lan {
     }
 
     /// Accepts or refuses a dial at its address; where no path leads, it times out.
-    pub fn complete_dial(&mut self, number: u64) {
-        let Some(conn) = self.network.connections.get(&number) else {
+    pub fn complete_dial(&mut self, connection_id: u64) {
+        let Some(connection) = self.network.connections.get(&connection_id) else {
             return;
         };
-        let Some(dialer) = conn.open_end(0) else {
-            return self.network.remove_connection(number);
+        let Some(dialer) = connection.open_end(0) else {
+            return self.network.remove_connection(connection_id);
         };
-        let (address, host) = (conn.address, self.peers[dialer.who].host);
+        let (address, host) = (connection.address, self.peers[dialer.who].host);
         let there = self
             .listener_at(address)
             .filter(|(there, _)| self.has_path_both_ways(host, *there));
         let refused = self.chance(self.network.conditions.dial_refusal_per_mille);
         let Some((there, who)) = there else {
-            return self.schedule(DIAL_TIMEOUT_MS, Event::TimeOut(number, 0));
+            return self.schedule(
+                DIAL_TIMEOUT_MS,
+                Event::TimeOut {
+                    connection_id,
+                    cut_count: 0,
+                },
+            );
         };
         let Some(who) = who.filter(|_| !refused) else {
-            return self.time_out(number, 0);
+            return self.time_out(connection_id, 0);
         };
-        let stream = self.accept_connection(number, who);
+        let stream = self.accept_connection(connection_id, who);
         let shared = self.hosts[host]
             .networks
             .iter()
             .find(|n| self.hosts[there].networks.contains(n));
         let from = Host::address(host, shared.copied().unwrap_or(0));
-        let address = SocketAddr::new(from, 30_000 + (number % 30_000) as u16);
-        self.schedule(
-            0,
-            Event::Input(
-                who,
-                self.peers[who].run,
-                Input::Accepted { stream, address },
-            ),
-        );
+        let address = SocketAddr::new(from, 30_000 + (connection_id % 30_000) as u16);
+        let accepted = Input::Accepted { stream, address };
+        self.schedule_for_run(who, 0, RunEvent::Input(accepted));
         let wait = self.random(self.network.conditions.stream_delay_max_ms + 1);
         let connected = Input::Connected {
             stream: dialer.stream,
         };
-        self.schedule(wait, Event::Input(dialer.who, dialer.run, connected));
+        self.schedule_for_end(dialer, wait, connected);
     }
 
     /// Adds the accepting end to a connection; returns its stream.
-    pub fn accept_connection(&mut self, number: u64, who: PeerIndex) -> StreamId {
-        let person = &mut self.peers[who];
-        person.accepted_streams += 1;
-        let stream = StreamId::accepted(person.accepted_streams);
-        let run = person.run;
-        if let Some(conn) = self.network.connections.get_mut(&number) {
-            conn.ends[1] = Some(Endpoint {
+    pub fn accept_connection(&mut self, connection_id: u64, who: PeerIndex) -> StreamId {
+        let peer = &mut self.peers[who];
+        peer.accepted_streams += 1;
+        let stream = StreamId::accepted(peer.accepted_streams);
+        let run = peer.run;
+        if let Some(connection) = self.network.connections.get_mut(&connection_id) {
+            connection.ends[1] = Some(Endpoint {
                 who,
                 run,
                 stream,
                 open: true,
             });
         }
-        self.network.streams.insert((who, stream), (number, 1));
+        self.network
+            .streams
+            .insert((who, stream), (connection_id, 1));
         stream
     }
 
@@ -171,15 +184,15 @@ impl Lan {
         if let Some(tap) = self.external_writes.get_mut(&(who, stream)) {
             tap.extend_from_slice(bytes);
         }
-        let Some(&(number, side)) = self.network.streams.get(&(who, stream)) else {
+        let Some(&(connection_id, side)) = self.network.streams.get(&(who, stream)) else {
             return;
         };
         let (buffer, silent) = (
             self.network.conditions.socket_buffer_bytes,
             self.network.conditions.hides_back_pressure,
         );
-        if let Some(conn) = self.network.connections.get_mut(&number) {
-            let pipe = &mut conn.halves[side];
+        if let Some(connection) = self.network.connections.get_mut(&connection_id) {
+            let pipe = &mut connection.halves[side];
             pipe.bytes.extend(bytes);
             let held = pipe.bytes.len() > buffer;
             if held && !pipe.blocked && !silent {
@@ -190,7 +203,7 @@ impl Lan {
                 self.invariants.check_unsent_bytes(who, self);
             }
         }
-        self.schedule_delivery(number, side);
+        self.schedule_delivery(connection_id, side);
     }
 
     /// Closes a stream for the core; bytes written before still arrive.
@@ -199,77 +212,86 @@ impl Lan {
         if self.external_writes.contains_key(&(who, stream)) {
             self.closed_external_streams.insert((who, stream));
         }
-        if let Some(&(number, side)) = self.network.streams.get(&(who, stream)) {
-            self.close_end(number, side);
+        if let Some(&(connection_id, side)) = self.network.streams.get(&(who, stream)) {
+            self.close_end(connection_id, side);
         }
     }
 
     /// Closes one end. `lossy_close_per_mille` of the closes lose the bytes still under way.
-    pub fn close_end(&mut self, number: u64, side: usize) {
+    pub fn close_end(&mut self, connection_id: u64, side: usize) {
         let torn = self.chance(self.network.conditions.lossy_close_per_mille);
-        let Some(conn) = self.network.connections.get_mut(&number) else {
+        let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        if let Some(end) = conn.ends[side] {
+        if let Some(end) = connection.ends[side] {
             self.network.streams.remove(&(end.who, end.stream));
         }
-        conn.close_end(side);
-        conn.halves[side].fin = true;
+        connection.close_end(side);
+        connection.halves[side].fin = true;
         if torn {
-            conn.halves[side].bytes.clear();
+            connection.halves[side].bytes.clear();
         }
-        match conn.open_end(1 - side) {
-            Some(_) => self.schedule_delivery(number, side),
-            None if conn.ends[1].is_some() => self.network.remove_connection(number),
+        match connection.open_end(1 - side) {
+            Some(_) => self.schedule_delivery(connection_id, side),
+            None if connection.ends[1].is_some() => self.network.remove_connection(connection_id),
             None => {}
         }
     }
 
     /// Schedules the next delivery if bytes or a close wait and none is scheduled.
-    pub fn schedule_delivery(&mut self, number: u64, side: usize) {
-        if !self.can_deliver(number, side) {
+    pub fn schedule_delivery(&mut self, connection_id: u64, side: usize) {
+        if !self.can_deliver(connection_id, side) {
             return;
         }
         let wait = self.random(self.network.conditions.stream_delay_max_ms + 1);
-        let Some(conn) = self.network.connections.get_mut(&number) else {
+        let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        let pipe = &mut conn.halves[side];
-        if conn.ends[1].is_some()
+        let pipe = &mut connection.halves[side];
+        if connection.ends[1].is_some()
             && !pipe.delivery_scheduled
             && (pipe.fin || !pipe.bytes.is_empty())
         {
             pipe.delivery_scheduled = true;
-            self.schedule(wait, Event::Deliver(number, side));
+            self.schedule(
+                wait,
+                Event::Deliver {
+                    connection_id,
+                    side,
+                },
+            );
         }
     }
 
     /// Delivers some of the waiting bytes, or the close behind them, to the reader.
-    pub fn deliver(&mut self, number: u64, side: usize) {
-        let passes = self.can_deliver(number, side);
+    pub fn deliver(&mut self, connection_id: u64, side: usize) {
+        let passes = self.can_deliver(connection_id, side);
         let reset = self.chance(self.network.conditions.stream_reset_per_mille);
-        let Some(conn) = self.network.connections.get_mut(&number) else {
+        let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        let Some(reader) = conn.open_end(1 - side) else {
+        let Some(reader) = connection.open_end(1 - side) else {
             // The reader's host lost power; a living kernel would answer with a reset.
-            conn.halves[side].delivery_scheduled = false;
+            connection.halves[side].delivery_scheduled = false;
             return;
         };
-        let person = &mut self.peers[reader.who];
-        if person.frozen || person.stopped_reading {
-            return person.deferred.push(Event::Deliver(number, side));
+        let peer = &mut self.peers[reader.who];
+        if peer.frozen || peer.stopped_reading {
+            return peer.deferred.push(Event::Deliver {
+                connection_id,
+                side,
+            });
         }
-        let waiting = conn.halves[side].bytes.len();
-        conn.halves[side].delivery_scheduled = false;
+        let waiting = connection.halves[side].bytes.len();
+        connection.halves[side].delivery_scheduled = false;
         if !passes {
             return;
         }
         if reset {
-            return self.reset_connection(number);
+            return self.reset_connection(connection_id);
         }
-        if waiting == 0 && conn.halves[side].fin {
-            self.network.remove_connection(number);
+        if waiting == 0 && connection.halves[side].fin {
+            self.network.remove_connection(connection_id);
             return self.feed(
                 reader.who,
                 Input::Closed {
@@ -285,24 +307,24 @@ impl Lan {
         };
         let take = take.min(waiting);
         let stutter = self.chance(self.network.conditions.repeated_bytes_per_mille);
-        let Some(conn) = self.network.connections.get_mut(&number) else {
+        let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        let pipe = &mut conn.halves[side];
+        let pipe = &mut connection.halves[side];
         let mut bytes: Vec<u8> = pipe.bytes.drain(..take).collect();
         if stutter {
             bytes.extend(bytes.clone());
         }
         let eased = pipe.blocked && pipe.bytes.len() <= self.network.conditions.socket_buffer_bytes;
         pipe.blocked &= !eased;
-        let writer = conn.open_end(side).filter(|_| eased);
+        let writer = connection.open_end(side).filter(|_| eased);
         if let Some(writer) = writer {
             let drained = Input::Writable {
                 stream: writer.stream,
             };
-            self.schedule(0, Event::Input(writer.who, writer.run, drained));
+            self.schedule_for_end(writer, 0, drained);
         }
-        self.schedule_delivery(number, side);
+        self.schedule_delivery(connection_id, side);
         let stream = reader.stream;
         self.feed(
             reader.who,
@@ -314,18 +336,18 @@ impl Lan {
     }
 
     /// Closes a dead connection: both ends that are still open get [`Input::Closed`].
-    pub fn time_out(&mut self, number: u64, cuts: u64) {
-        let Some(conn) = self.network.connections.get(&number) else {
+    pub fn time_out(&mut self, connection_id: u64, cuts: u64) {
+        let Some(connection) = self.network.connections.get(&connection_id) else {
             return;
         };
-        if conn.cut_count != cuts {
+        if connection.cut_count != cuts {
             return;
         }
-        let ends = [conn.open_end(0), conn.open_end(1)];
-        self.network.remove_connection(number);
+        let ends = [connection.open_end(0), connection.open_end(1)];
+        self.network.remove_connection(connection_id);
         for end in ends.into_iter().flatten() {
             let closed = Input::Closed { stream: end.stream };
-            self.schedule(0, Event::Input(end.who, end.run, closed));
+            self.schedule_for_end(end, 0, closed);
         }
     }
 }
