@@ -19,7 +19,7 @@ fn a_carrier_delivers_for_an_author_that_is_gone() {
     assert_eq!(lan.peers[carol].carried_line_count(), 5);
     assert!(
         lan.peers[carol].received().is_empty(),
-        "who carries reads nothing"
+        "a carrier shows nothing"
     );
     let reads = |lan: &Lan| {
         let mut texts = 0;
@@ -32,7 +32,7 @@ fn a_carrier_delivers_for_an_author_that_is_gone() {
     assert_eq!(
         lan.peers[alice].acked_sequence(id),
         0,
-        "a carrier's copy is not the reader's"
+        "a carrier's copy is no receipt"
     );
     lan.stop(alice);
     lan.run_for(60_000);
@@ -42,7 +42,7 @@ fn a_carrier_delivers_for_an_author_that_is_gone() {
     lan.run_until_linked(bob, carol, REDIAL_MS);
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), numbered_lines("psst", 1, 5));
-    // The author comes back with all of it, and is told; nothing is shown again.
+    // The author returns with the whole log and gets the receipt; nothing is shown again.
     lan.start(alice);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(1_000);
@@ -78,7 +78,7 @@ fn a_neighbour_forwards_direct_messages_at_once() {
     assert_eq!(
         lan.peers[alice].acked_sequence(id),
         1,
-        "the reader's own word, handed on"
+        "the forwarded receipt of the recipient"
     );
     lan.heal();
     lan.run_until_linked(alice, bob, REDIAL_MS);
@@ -111,7 +111,7 @@ fn at_most_three_peers_carry_a_thousand_lines_each() {
     let held = others.map(|who| lan.peers[who].carried_line_count());
     assert_eq!(held.iter().filter(|n| **n > 0).count(), 3, "{held:?}");
     assert!(held.iter().all(|n| [0, 1_000].contains(n)), "{held:?}");
-    // What they could not take, the author has.
+    // The author delivers the lines beyond the carriers' bound.
     lan.start(bob);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(5_000);
@@ -133,7 +133,7 @@ fn delivered_direct_messages_are_not_carried() {
     }
     lan.run_for(3_000);
     lan.stop(bob);
-    // What was seen in an earlier run counts too.
+    // A receipt from an earlier run counts too.
     lan.stop(alice);
     lan.start(alice);
     lan.run_until_linked(alice, carol, REDIAL_MS);
@@ -156,7 +156,7 @@ fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
     for (days, arrives) in [(6, true), (8, false)] {
         let mut lan = Lan::new(11);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-        // Days of silence are no work for the simulator.
+        // Without beacons, days pass quickly in the simulator.
         lan.peers[carol].beacons_enabled = false;
         lan.start_all([alice, bob, carol]);
         lan.run_until_linked(alice, bob, REDIAL_MS);
@@ -167,7 +167,7 @@ fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
         lan.run_for(2_000);
         assert_eq!(lan.peers[carol].carried_line_count(), 1);
         lan.stop(alice);
-        // Days of the carrier's own clock, over all its runs, whatever the wall clock says; away does not count.
+        // The ten days during which the carrier does not run do not count.
         lan.run_for(days * DAY / 2);
         lan.stop(carol);
         lan.run_for(10 * DAY);
@@ -221,7 +221,7 @@ fn a_carried_receipt_is_reported_by_one_later_run() {
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), ["psst"]);
     let id = lan.id(bob);
-    // The run that hears of it says so, and no other one.
+    // The run that gets the receipt reports it, and later runs do not.
     lan.start(alice);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(2_000);
@@ -245,8 +245,9 @@ fn a_carried_receipt_is_reported_by_one_later_run() {
     lan.check_lines();
 }
 
-/// `away`: how long the author still is when the reader has it, in milliseconds.
-fn receipt_through_the_one_between(away: u64) {
+/// The receipt of a carried line comes back through the neighbour when the author returns, `away`
+/// milliseconds after the recipient did.
+fn receipt_through_a_neighbour(away: u64) {
     let mut lan = Lan::new(14);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.cut(alice, bob);
@@ -279,8 +280,8 @@ fn receipt_through_the_one_between(away: u64) {
 /// it has dropped it.
 #[test]
 fn a_receipt_crosses_a_neighbour_to_a_later_run() {
-    // While it is still carried, and when it is not any more.
+    // While the neighbour still carries the line, and after it has dropped it.
     for away in [300, 5_000] {
-        receipt_through_the_one_between(away);
+        receipt_through_a_neighbour(away);
     }
 }

@@ -1,4 +1,5 @@
-//! Clocks that are wrong, clocks that jump, and boxes that sleep: a wall clock stamps lines, and decides nothing.
+//! Wrong clocks, jumping clocks and suspended boxes: a wall clock stamps lines and decides
+//! nothing.
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
@@ -16,7 +17,7 @@ fn start_and_link(lan: &mut Lan, peers: &[PeerIndex]) {
     lan.run_for(500);
 }
 
-/// All lines that the present run showed, own ones too.
+/// All lines that the present run showed, its own included.
 fn conversation(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
     for notice in lan.peers[who].notices_of_run() {
@@ -27,7 +28,7 @@ fn conversation(lan: &Lan, who: PeerIndex) -> Vec<String> {
     lines
 }
 
-/// The history of the room, in the one order.
+/// The lines of the room in the order of its history.
 fn history(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
     for hash in lan
@@ -37,7 +38,7 @@ fn history(lan: &Lan, who: PeerIndex) -> Vec<String> {
     {
         let mut entries = lan.peers[who].disk.entries();
         let entry = entries.find(|e| e.batch.hash == hash);
-        let batch = &entry.expect("a batch of the transcript").batch;
+        let batch = &entry.expect("a batch of the history").batch;
         batch.for_each_line(|line| lines.push(line.to_owned()));
     }
     lines
@@ -67,7 +68,7 @@ fn wrong_wall_clocks_keep_a_conversation_in_order() {
     let stamps: Vec<i64> = stamps.map(|e| e.batch.timestamp.0).collect();
     assert!(stamps.iter().any(|at| *at < 1_000_000));
     assert!(stamps.iter().any(|at| *at >= YEAR_2040));
-    // A newcomer finds the same.
+    // A newcomer gets the same history.
     let dan = lan.add_peer("dan");
     lan.start(dan);
     lan.run_for(2_000);
@@ -100,7 +101,7 @@ fn a_jumping_wall_clock_changes_neither_order_nor_links() {
         assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
         assert_eq!(lan.peers[who].left_count(lan.id(other)), 0);
     }
-    // The box starts again, long before it was last there.
+    // The program restarts with a wall clock decades in the past.
     lan.stop(alice);
     lan.peers[alice].wall_skew_ms = -WALL_START_MS;
     lan.start(alice);

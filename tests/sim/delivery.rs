@@ -1,4 +1,4 @@
-//! When a send is settled: enough peers hold what it said.
+//! Delivery: a send is settled when enough peers hold its lines.
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
@@ -77,7 +77,7 @@ fn a_send_short_of_peers_waits_without_waking() {
     lan.say(alice, "hello");
     let need = Some(2);
     lan.finish(alice, need);
-    // The simulator counts how often a program wakes.
+    // The simulator fails a program that wakes too often.
     lan.run_for(10_000);
     assert!(!lan.peers[alice].is_settled());
 }
@@ -111,7 +111,7 @@ fn a_send_settles_once_the_required_peers_hold_it() {
         assert_eq!(
             lan.peers[bob].joined_count(lan.id(alice)),
             0,
-            "send comes and goes unannounced"
+            "a transient peer is not announced"
         );
     }
 }
@@ -140,7 +140,7 @@ fn a_send_settles_only_when_every_line_is_held() {
             let delivery = node.delivery();
             (delivery.acked_peers, delivery.is_settled)
         };
-        assert_eq!(delivery(&lan), (0, false), "bob holds one of both");
+        assert_eq!(delivery(&lan), (0, false), "bob holds one of the two lines");
         if part {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Direct messages: alice writes to bob, carol carries.
+//! Direct messages between two peers: recipients by name, delivery, receipts and read receipts.
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::name::{FolderName, Room};
 
@@ -11,7 +11,7 @@ use crate::support::peer::PeerIndex;
 fn a_direct_message_is_delivered_once_and_only_to_its_recipient() {
     let mut lan = Lan::new(1);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
-    // No room is shared: a direct message needs none.
+    // Alice and bob share no room: a direct message needs none.
     lan.peers[bob].startup_rooms = vec![Room::new("ops").expect("a room")];
     lan.start_all([alice, bob, carol]);
     lan.run_until_linked(alice, bob, REDIAL_MS);
@@ -27,7 +27,7 @@ fn a_direct_message_is_delivered_once_and_only_to_its_recipient() {
     assert_eq!(
         lan.peers[carol].carried_line_count(),
         0,
-        "the reader is here"
+        "the recipient is linked"
     );
     let id = lan.id(bob);
     assert_eq!(lan.peers[alice].acked_sequence(id), 2);
@@ -75,7 +75,7 @@ fn a_direct_send_settles_when_the_recipient_holds_it() {
     lan.start(carol);
     lan.run_for(3_000);
     lan.start(alice);
-    // Nobody of this name is known yet.
+    // Nobody with this name is known yet.
     lan.send_direct_within(alice, "@bob", "psst", 10_000);
     lan.run_for(2_000);
     assert_eq!(lan.peers[carol].carried_line_count(), 0);
@@ -151,7 +151,7 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
         0,
         "nothing is stored"
     );
-    // With the key that is meant there, the name means it.
+    // Once the bound key is present, the name selects it.
     lan.start(bob);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.send_direct(alice, "@bob", "secret");
@@ -161,7 +161,7 @@ fn a_recipient_whose_bound_key_changed_is_refused() {
     lan.check_lines();
 }
 
-/// Up to which line of each author's this one was told that it was read.
+/// The lines up to which this peer's direct messages were reported as read, in order.
 fn read_sequences(lan: &Lan, who: PeerIndex) -> Vec<u64> {
     let shown = lan.peers[who]
         .notices_of_run()
@@ -197,14 +197,14 @@ fn a_read_receipt_reaches_the_author_alone() {
     shown(&mut lan, 1);
     shown(&mut lan, 2);
     shown(&mut lan, 1);
-    // Nothing that it does not hold.
+    // A line that bob does not store cannot be marked.
     shown(&mut lan, 7);
     assert_eq!(read_sequences(&lan, alice), [1, 2]);
 
-    // What was read while she was away she is told when she is back.
+    // Lines read while alice is away are reported once she is back.
     lan.stop(alice);
     lan.start(alice);
-    lan.run_until("she is told", 70_000, |lan| {
+    lan.run_until("the read receipt arrives", 70_000, |lan| {
         read_sequences(lan, alice) == [2]
     });
     assert_eq!(read_sequences(&lan, carol), [0; 0]);
@@ -219,13 +219,16 @@ fn an_unfinished_dial_delays_a_direct_send_by_half_its_time() {
     lan.start(alice);
     lan.start(bob);
     lan.run_until_linked(alice, bob, REDIAL_MS);
-    // Somebody is about to be linked all the while, and could be another of that name.
+    // Carol's dial stays pending, and she could turn out to be another bob.
     lan.network.conditions.dial_delay_max_ms = 100_000;
     lan.start(carol);
     lan.run_for(100);
     lan.send_direct_within(alice, "@bob", "psst", 500);
     lan.run_for(200);
-    assert!(lan.peers[bob].received().is_empty(), "others may come");
+    assert!(
+        lan.peers[bob].received().is_empty(),
+        "another bob may appear"
+    );
     lan.run_for(100);
     assert_eq!(lan.peers[bob].received(), ["psst"]);
     lan.check_lines();

@@ -1,4 +1,4 @@
-//! Discovery: who is heard, who is dialed, and when.
+//! Discovery: which peers are found, which addresses are dialed, and how soon a link stands.
 use std::net::SocketAddr;
 
 use crate::support::lan::{Lan, REDIAL_MS};
@@ -194,7 +194,7 @@ fn crossed_dials_end_in_one_link() {
         assert_eq!(
             lan.peers[alice].notices_of_run().count(),
             1,
-            "a word for each peer"
+            "one notice for each peer"
         );
     }
 }
@@ -228,7 +228,7 @@ fn an_unreachable_peer_is_dialed_with_backoff() {
     let mut lan = Lan::new(30);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.remove_path(alice, carol);
-    // Carol hears alice, and her dials come to nothing.
+    // Packets get from alice to carol only, so that every dial between them fails.
     let (a, c) = (lan.peers[alice].host, lan.peers[carol].host);
     lan.network.missing_paths.remove(&(a, c));
     lan.start_all([alice, bob, carol]);

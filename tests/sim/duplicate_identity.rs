@@ -1,4 +1,4 @@
-//! Two programs that run with one key.
+//! Duplicate identities: two programs that run with one key.
 use std::net::SocketAddr;
 
 use crate::support::lan::Lan;
@@ -13,7 +13,7 @@ fn a_common_neighbour_reveals_a_duplicate_identity() {
         let [alice, bob, clone] = lan.add_peers(["alice", "bob", "clone"]);
         lan.peers[clone].identity_seed = lan.peers[bob].identity_seed;
         lan.peers[clone].id = lan.peers[bob].id;
-        // They do not hear each other: alice alone sees both.
+        // Bob and his clone have no path to each other: alice alone sees both.
         lan.cut(bob, clone);
         lan.start(alice);
         lan.start(bob);
@@ -21,7 +21,7 @@ fn a_common_neighbour_reveals_a_duplicate_identity() {
         lan.run_until_linked(alice, bob, 2_000);
         lan.run_for(5_000);
         lan.start(clone);
-        // A beacon must not pass for the answer by which a twin is known.
+        // A replayed beacon must not pass for the answer that proves a second program.
         lan.network.conditions.stream_delay_max_ms = 20;
         for _ in 0..600 {
             let source = SocketAddr::from(([10, 0, 0, 2], 40_000));
@@ -29,13 +29,21 @@ fn a_common_neighbour_reveals_a_duplicate_identity() {
             lan.run_for(1);
         }
         lan.network.conditions.stream_delay_max_ms = 1;
-        lan.run_until("both are told", 3_000, |lan| {
+        lan.run_until("both are notified", 3_000, |lan| {
             lan.peers[bob].duplicate_identity_count() == 1
                 && lan.peers[clone].duplicate_identity_count() == 1
         });
         lan.run_for(120_000);
-        assert_eq!(lan.peers[bob].duplicate_identity_count(), 1, "told once");
-        assert_eq!(lan.peers[clone].duplicate_identity_count(), 1, "told once");
+        assert_eq!(
+            lan.peers[bob].duplicate_identity_count(),
+            1,
+            "notified once"
+        );
+        assert_eq!(
+            lan.peers[clone].duplicate_identity_count(),
+            1,
+            "notified once"
+        );
         assert_eq!(
             lan.peers[alice].left_count(lan.id(bob)),
             0,

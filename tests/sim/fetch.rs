@@ -1,4 +1,4 @@
-//! Whom a log is fetched from when its author is gone, slow or out of reach.
+//! Fetching a log from a neighbour when its author is gone, slow or out of reach.
 use crate::support::lan::Lan;
 use crate::support::peer::numbered_lines;
 
@@ -34,7 +34,7 @@ fn a_line_that_reached_one_peer_reaches_all() {
     let [alice, bob, carol, dave] = peers;
     lan.start_all(peers);
     lan.run_for(5_000);
-    // To all but one the last line gets lost on the way.
+    // The last line reaches bob only.
     lan.peers[carol].stopped_reading = true;
     lan.peers[dave].stopped_reading = true;
     lan.say(alice, "last");
@@ -67,7 +67,7 @@ fn a_stalled_source_is_replaced() {
     lan.run_until("dave has it", 3_000, |lan| {
         lan.peers[dave].received().len() == 1
     });
-    // Whoever brought it hears alice no more; the other still does.
+    // Whichever neighbour brought the lines loses its path to alice; the other keeps it.
     for first in [bob, carol] {
         lan.heal();
         lan.run_for(70_000);
@@ -128,7 +128,7 @@ fn the_author_completes_a_log_fetched_from_a_neighbour() {
         lan.remove_path(alice, bob);
         lan.run_for(20_000);
         lan.say_all(alice, None, &numbered_lines("alice alone", 1, 10));
-        // Bob is asked, as alice's disk takes its time.
+        // Bob becomes the source, because alice's disk is slow.
         lan.peers[alice].disk.read_delay_max_ms = 20_000;
         lan.start(carol);
         lan.run_for(60_000);

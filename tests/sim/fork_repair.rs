@@ -1,4 +1,5 @@
-//! Old copies of a directory, and two programs with one: what was said under used numbers is said again, once, and only what nobody else holds.
+//! Fork repair: a restored or cloned directory publishes lines under used sequences. The lines
+//! that no peer holds are republished in a new incarnation, once.
 use p2pchat::base::name::Room;
 
 use crate::support::convergence::HistoryBatch;
@@ -10,13 +11,13 @@ fn link_and_sync(lan: &mut Lan, a: PeerIndex, b: PeerIndex) {
     lan.run_for(2_000);
 }
 
-/// All that this directory holds of an author, in the one order.
+/// The author's lines that this peer stores, in the order of the history.
 fn lines_held(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<String> {
     let mut lines = Vec::new();
     for HistoryBatch { log, sequence, .. } in lan.history(who, &Room::general()) {
         if log.author == lan.id(author) {
             let entry = lan.peers[who].disk.find(&log, sequence);
-            let batch = &entry.expect("what the transcript names").batch;
+            let batch = &entry.expect("a stored batch").batch;
             batch.for_each_line(|line| lines.push(line.to_owned()));
         }
     }
@@ -30,12 +31,14 @@ fn say_each(lan: &mut Lan, who: PeerIndex, texts: &[String]) {
     }
 }
 
-fn joined_lists(first: &[String], then: &[String]) -> Vec<String> {
+fn concatenated(first: &[String], then: &[String]) -> Vec<String> {
     [first, then].concat()
 }
 
-/// Bob holds `kept` lines of alice's and then `lost` ones, of which her restored directory knows nothing; and it was alone then, and said `alone` lines.
-fn restored_story(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, PeerIndex, PeerIndex) {
+/// Alice's directory was restored: bob stores 5 "kept" and `lost` "lost" lines of hers, of which
+/// the backup contains the kept ones only. Restored, she said `alone` lines while cut off, then
+/// ended or was killed. The path is whole again.
+fn restored_alice(seed: u64, lost: u64, alone: u64, killed: bool) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(bob);
@@ -67,13 +70,13 @@ fn lines_under_reused_sequences_are_republished_once() {
     for (seed, lost, alone) in [(1, 5, 3), (2, 3, 3), (3, 3, 5), (4, 40, 30), (5, 1, 1)] {
         for killed in [false, true] {
             for talks in [false, true] {
-                let (mut lan, alice, bob) = restored_story(seed, lost, alone, killed);
+                let (mut lan, alice, bob) = restored_alice(seed, lost, alone, killed);
                 lan.start(alice);
                 if talks {
                     lan.say(alice, "news");
                 }
                 link_and_sync(&mut lan, alice, bob);
-                let mut said = joined_lists(
+                let mut said = concatenated(
                     &numbered_lines("kept", 1, 5),
                     &numbered_lines("lost", 1, lost),
                 );
@@ -86,7 +89,7 @@ fn lines_under_reused_sequences_are_republished_once() {
                 assert_eq!(heard, said, "{lost} lost, {alone} alone, killed: {killed}");
                 assert!(lan.peers[alice].error_count("fork") <= 1);
                 lan.check_copied_lines();
-                // Later runs know that it was said.
+                // Later runs republish nothing again.
                 for _ in 0..3 {
                     match killed {
                         true => lan.kill(alice),
@@ -107,18 +110,22 @@ fn lines_under_reused_sequences_are_republished_once() {
 #[test]
 fn restoring_a_backup_twice_republishes_nothing_twice() {
     for (lost, alone) in [(5, 3), (3, 5), (40, 2)] {
-        let (mut lan, alice, bob) = restored_story(1, lost, alone, false);
+        let (mut lan, alice, bob) = restored_alice(1, lost, alone, false);
         lan.start(alice);
         link_and_sync(&mut lan, alice, bob);
         let said = 5 + lost as usize + alone as usize;
         assert_eq!(lines_held(&lan, bob, alice).len(), said);
         lan.stop(alice);
         lan.restore(alice);
-        // Now what others hold comes back under the old numbers, and what was said again beside it.
+        // Bob now returns both the lines under their old sequences and the republished ones.
         for _ in 0..2 {
             lan.start(alice);
             link_and_sync(&mut lan, alice, bob);
-            assert_eq!(lines_held(&lan, alice, alice).len(), said, "all came back");
+            assert_eq!(
+                lines_held(&lan, alice, alice).len(),
+                said,
+                "all lines came back"
+            );
             lan.run_for(100_000);
             lan.kill(alice);
         }
@@ -135,7 +142,7 @@ fn restoring_a_backup_twice_republishes_nothing_twice() {
 #[test]
 fn republishing_survives_a_kill_and_failing_saves() {
     for (seed, full) in [(1, false), (2, false), (3, true)] {
-        let (mut lan, alice, bob) = restored_story(seed, 3, 600, true);
+        let (mut lan, alice, bob) = restored_alice(seed, 3, 600, true);
         lan.network.conditions.stream_delay_max_ms = 5;
         lan.start(alice);
         lan.run_until_linked(alice, bob, REDIAL_MS);
@@ -147,13 +154,16 @@ fn republishing_survives_a_kill_and_failing_saves() {
         match full {
             true => lan.run_for(40_000),
             false => {
-                lan.run_until("some is said again", 20_000, begun);
+                lan.run_until("some lines are republished", 20_000, begun);
                 lan.run_for(1_000);
                 lan.peers[alice].dies_after_outputs = None;
                 if lan.is_running(alice) {
                     lan.kill(alice);
                 }
-                assert!(stored(&lan) < before + 600, "not all was said");
+                assert!(
+                    stored(&lan) < before + 600,
+                    "some lines are not republished yet"
+                );
                 lan.start(alice);
             }
         }
@@ -170,7 +180,7 @@ fn republishing_survives_a_kill_and_failing_saves() {
 /// unchanged.
 #[test]
 fn lines_that_a_peer_holds_are_not_republished() {
-    let (mut lan, alice, bob) = restored_story(6, 5, 3, false);
+    let (mut lan, alice, bob) = restored_alice(6, 5, 3, false);
     let carol = lan.add_peer("carol");
     lan.cut(alice, bob);
     lan.cut(carol, bob);
@@ -191,15 +201,15 @@ fn lines_that_a_peer_holds_are_not_republished() {
 #[test]
 fn a_restored_directory_without_own_lines_republishes_nothing() {
     for killed in [false, true] {
-        let (mut lan, alice, bob) = restored_story(7, 5, 0, killed);
+        let (mut lan, alice, bob) = restored_alice(7, 5, 0, killed);
         lan.start(alice);
         link_and_sync(&mut lan, alice, bob);
-        let all = joined_lists(&numbered_lines("kept", 1, 5), &numbered_lines("lost", 1, 5));
+        let all = concatenated(&numbered_lines("kept", 1, 5), &numbered_lines("lost", 1, 5));
         assert_eq!(lines_held(&lan, bob, alice), all);
         assert_eq!(
             lines_held(&lan, alice, alice),
             all,
-            "what the disk lost is back"
+            "the lost lines are back"
         );
     }
 }
@@ -208,7 +218,7 @@ fn a_restored_directory_without_own_lines_republishes_nothing() {
 /// it does.
 #[test]
 fn a_peer_that_was_away_gets_the_lines_of_both_copies() {
-    // Alice is started again before carol comes, or not; with bob there, or without him at first.
+    // Carol comes after alice restarted or not, and with bob present or absent at first.
     for (seed, again, without) in [(1, false, false), (2, true, false), (3, true, true)] {
         let mut lan = Lan::new(seed);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -276,10 +286,10 @@ fn duplicate_identities_continue_under_separate_incarnations() {
         lan.start(alice);
         link_and_sync(&mut lan, alice, bob);
         lan.start(clone);
-        // Both go on where they were, before they know of each other.
+        // Both continue the same log before they know of each other.
         say_each(&mut lan, alice, &numbered_lines("of one", 1, 3));
         say_each(&mut lan, clone, &numbered_lines("of the other", 1, 2));
-        lan.run_until("both are told", 60_000, |lan| {
+        lan.run_until("both are notified", 60_000, |lan| {
             lan.peers[alice].duplicate_identity_count() == 1
                 && lan.peers[clone].duplicate_identity_count() == 1
         });
@@ -305,8 +315,11 @@ fn duplicate_identities_continue_under_separate_incarnations() {
             logs(&lan, clone, "the other, then"),
         );
         assert_eq!((one.len(), other.len()), (1, 1));
-        assert_ne!(one, other, "seed {seed}: each has numbers of its own");
-        // One goes, and the other's lines get their turn: each once.
+        assert_ne!(
+            one, other,
+            "seed {seed}: each has an incarnation of its own"
+        );
+        // One ends, so that the lines of the other reach bob: each once.
         let goes = if seed % 2 == 0 { alice } else { clone };
         lan.stop(goes);
         lan.run_for(70_000);
@@ -380,7 +393,7 @@ fn a_restored_directory_continues_in_a_new_incarnation() {
         }
         lan.run_for(1_000);
         lan.stop(alice);
-        // The backup comes back.
+        // The directory is restored.
         (lan.peers[alice].disk, lan.peers[alice].resume_state) = (disk, resume);
         lan.invariants.record_restore(alice, &lan.peers[alice].disk);
         lan.cut(alice, bob);

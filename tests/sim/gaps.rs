@@ -1,4 +1,4 @@
-//! Lines that could not be had, and turn up.
+//! Gaps: lines that no reachable peer had, and that turn up later.
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::{Input, Notice};
 use p2pchat::base::identity::Hash;
@@ -11,8 +11,8 @@ use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, numbered_lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry};
 
-/// Dora said nine lines, of which bob holds the first three. Ann holds the last three of those that he lacks, and carol all. Dora is gone,
-/// and bob is not up.
+/// Dora said nine lines and is gone. Bob, who is not running, stores lines 1 to 3; ann has
+/// evicted all below 7, and carol stores all.
 fn peers_with_gap(seed: u64) -> (Lan, [PeerIndex; 4], LogId) {
     let mut lan = Lan::new(seed);
     let peers = lan.add_peers(["ann", "bob", "carol", "dora"]);
@@ -27,6 +27,7 @@ fn peers_with_gap(seed: u64) -> (Lan, [PeerIndex; 4], LogId) {
     (lan, peers, log)
 }
 
+/// Says `line from` to `line to`; returns the log.
 fn say(lan: &mut Lan, who: PeerIndex, from: u64, to: u64) -> LogId {
     for text in numbered_lines("line", from, to) {
         lan.say(who, &text);
@@ -35,13 +36,14 @@ fn say(lan: &mut Lan, who: PeerIndex, from: u64, to: u64) -> LogId {
     lan.first_log(who)
 }
 
+/// Drops the lines of a log below `low`, for want of space.
 fn evict(lan: &mut Lan, who: PeerIndex, log: &LogId, low: u64) {
     lan.peers[who].disk.evict(log, low);
     let log = log.clone();
     lan.feed(who, Input::Evicted { log, low });
 }
 
-/// What is held of a log: as the node knows it, and as a start would find it.
+/// The range that a node holds of a log, checked against its disk.
 fn checked_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let of = |ranges: Vec<LogRange>| ranges.into_iter().find(|range| range.log == *log);
     let node = lan.node(who);
@@ -51,6 +53,7 @@ fn checked_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     known
 }
 
+/// The first line of every batch shown, and whether it was marked late.
 fn shown_lines(lan: &Lan, who: PeerIndex) -> Vec<(u64, bool)> {
     let chats = lan.peers[who]
         .notices_of_run()
@@ -76,7 +79,7 @@ fn a_gap_is_filled_when_its_lines_turn_up() {
         assert_eq!(checked_range(&lan, bob, &log).low, 7);
         lan.start(carol);
         lan.heal();
-        lan.run_until("it has healed", 10_000, |lan| {
+        lan.run_until("the gap is filled", 10_000, |lan| {
             checked_range(lan, bob, &log).low == 1
         });
         let lines: Vec<(u64, bool)> = [7, 8, 9, 4, 5, 6].map(|n| (n, true)).to_vec();
@@ -94,7 +97,7 @@ fn a_gap_is_filled_when_its_lines_turn_up() {
             ),
             (3, 0, 0)
         );
-        // Ann asks for what she gave up no more.
+        // Ann does not fetch the lines that she evicted.
         lan.run_for(5_000);
         assert_eq!(checked_range(&lan, ann, &log).low, 7);
     }
@@ -121,7 +124,7 @@ fn a_gap_is_filled_after_a_restart() {
         });
         lan.start(eve);
         lan.run_for(3_000);
-        // She asked for all from where bob's lines begin: there is older, and no gap.
+        // Eve fetched from where bob's lines begin: older lines exist, and are no gap.
         assert_eq!(checked_range(&lan, eve, &log).low, 7);
         lan.stop(bob);
         lan.start(bob);
@@ -131,10 +134,10 @@ fn a_gap_is_filled_after_a_restart() {
         for other in [ann, eve] {
             lan.cut(carol, other);
         }
-        lan.run_until("it has healed", 20_000, |lan| {
+        lan.run_until("the gap is filled", 20_000, |lan| {
             checked_range(lan, bob, &log).low == 1
         });
-        // One who was there before wants all that there is, and gets it in order.
+        // Fay's directory is older than the lines: she fetches all of them, in order.
         let fay = lan.add_peer("fay");
         for other in [ann, carol, dora, eve] {
             lan.cut(fay, other);
@@ -175,7 +178,7 @@ fn lines_that_fill_a_gap_are_forwarded() {
         lan.stop(eve);
         lan.cut(carol, ann);
         lan.start(carol);
-        lan.run_until("both have healed", 20_000, |lan| {
+        lan.run_until("both gaps are filled", 20_000, |lan| {
             [ann, bob]
                 .iter()
                 .all(|who| checked_range(lan, *who, &log).low == 1)
@@ -208,7 +211,7 @@ fn a_full_disk_only_delays_filling_a_gap() {
             lan.run_for(20_000);
             lan.peers[bob].disk.failed_saves_per_mille = 0;
         }
-        lan.run_until("it has healed", 30_000, |lan| {
+        lan.run_until("the gap is filled", 30_000, |lan| {
             checked_range(lan, bob, &log).low == 1
         });
         let mut heard = lan.peers[bob].received();
@@ -255,7 +258,7 @@ fn a_carrier_fills_a_gap_in_direct_messages() {
             lan.start(bob);
             lan.start(carol);
         }
-        lan.run_until("it has healed", 40_000, |lan| {
+        lan.run_until("the gap is filled", 40_000, |lan| {
             let ranges = lan.peers[bob].disk.ranges_in(&FolderName::direct());
             ranges[0].low == 1 && ranges[0].high == 9
         });
@@ -273,6 +276,7 @@ fn a_carrier_fills_a_gap_in_direct_messages() {
     assert!(gaps >= 10, "{gaps} of 20");
 }
 
+/// A claim to hold the lines of a log from `low` to 9.
 fn have_message(log: &LogId, low: u64, hash: Hash) -> Message {
     Message::Have(general_have(vec![have_entry(
         log.author,
@@ -282,6 +286,7 @@ fn have_message(log: &LogId, low: u64, hash: Hash) -> Message {
     )]))
 }
 
+/// The requests for a bounded range, as for a gap, that a scripted peer received.
 fn received_wants(lan: &mut Lan, stranger: &mut ScriptedPeer) -> Vec<WantEntry> {
     let words = stranger.receive(lan).into_iter();
     let words = words.filter(|frame| frame.kind == FrameKind::Message);
@@ -314,7 +319,7 @@ fn a_peer_that_cannot_fill_a_gap_is_asked_once() {
     lan.heal();
     let mut other = ScriptedPeer::connect(&mut lan, bob, 6);
     other.send(&mut lan, &have_message(&log, 1, hash));
-    lan.run_until("it has healed", 90_000, |lan| {
+    lan.run_until("the gap is filled", 90_000, |lan| {
         checked_range(lan, bob, &log).low == 1
     });
 }
@@ -380,14 +385,14 @@ fn a_fork_does_not_fill_a_gap() {
     mallory.send(&mut lan, &have(3, &three));
     mallory.send_frame(&mut lan, FrameKind::Batch, three.as_bytes());
     assert_eq!(checked_range(&lan, bob, &log).gaps.len(), 1);
-    // Unasked it is taken from nobody.
+    // An unrequested batch does not fill a gap.
     mallory.send_frame(&mut lan, FrameKind::Batch, two.as_bytes());
     assert_eq!(checked_range(&lan, bob, &log).gaps.len(), 1);
     mallory.send(&mut lan, &have(1, &three));
     assert_eq!(received_wants(&mut lan, &mut mallory).len(), 1);
     mallory.send_frame(&mut lan, FrameKind::Batch, other.as_bytes());
     assert_eq!(lan.peers[bob].error_count("fork"), 1);
-    // Who brings something else is asked for it no more.
+    // A source that sent a fork is not asked again.
     mallory.send_frame(&mut lan, FrameKind::Batch, two.as_bytes());
     mallory.send(&mut lan, &have(1, &three));
     assert_eq!(received_wants(&mut lan, &mut mallory).len(), 0);
@@ -401,7 +406,7 @@ fn a_fork_does_not_fill_a_gap() {
 /// holds is filled in the end.
 #[test]
 fn random_faults_leave_no_gap_that_a_peer_can_fill() {
-    let (mut holes, mut healed) = (0, 0);
+    let (mut gaps_max, mut filled) = (0, 0);
     for seed in 0..20 {
         let mut lan = Lan::new(seed);
         let peers = lan.add_peers(["ann", "bob", "carol", "dora"]);
@@ -436,7 +441,7 @@ fn random_faults_leave_no_gap_that_a_peer_can_fill() {
             let wait = lan.random(3_000);
             lan.run_for(wait);
             for who in [ann, bob].into_iter().filter(|who| lan.is_running(*who)) {
-                holes = holes.max(node_range(&lan, who, &log).gaps.len());
+                gaps_max = gaps_max.max(node_range(&lan, who, &log).gaps.len());
             }
         }
         for who in [ann, bob] {
@@ -455,12 +460,16 @@ fn random_faults_leave_no_gap_that_a_peer_can_fill() {
             let range = checked_range(&lan, who, &log);
             assert_eq!((range.high, &range.gaps), (61, &Vec::new()), "seed {seed}");
             let node = lan.node(who);
-            healed += node.counters().healed_lines;
+            filled += node.counters().healed_lines;
         }
     }
-    assert!(holes > 1 && healed > 0, "{holes} holes, {healed} lines");
+    assert!(
+        gaps_max > 1 && filled > 0,
+        "{gaps_max} gaps, {filled} lines"
+    );
 }
 
+/// The range that a node holds of a log.
 fn node_range(lan: &Lan, who: PeerIndex, log: &LogId) -> LogRange {
     let node = lan.node(who);
     let ranges = node.frontier(&(&Room::general()).into());

@@ -1,4 +1,4 @@
-//! Liars: peers that keep the protocol, or nearly, and mean harm to others.
+//! Hostile peers: they complete the handshake, keep the protocol or nearly, and mean harm.
 use std::net::SocketAddr;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -57,7 +57,10 @@ fn a_send_waits_a_bounded_time_for_an_unanswered_dial() {
     lan.say(alice, "hello");
     lan.finish(alice, None);
     lan.run_for(1_000);
-    assert!(!lan.peers[alice].is_settled(), "it may yet be linked");
+    assert!(
+        !lan.peers[alice].is_settled(),
+        "the address may still answer"
+    );
     lan.run_until("it is settled", 1_500, |lan| lan.peers[alice].is_settled());
 }
 
@@ -72,7 +75,7 @@ fn a_wrong_key_at_a_static_peer_is_reported_and_not_linked() {
         lan.start(who);
     }
     let (bobs, carols) = (lan.address(bob), lan.address(carol));
-    // Of the addresses that a code holds, some may be anybody's.
+    // Of the addresses in a peer code, some may belong to others.
     let id = lan.id(carol);
     lan.add_candidate(alice, bobs, Some(id));
     lan.add_candidate(alice, carols, Some(id));
@@ -85,17 +88,21 @@ fn a_wrong_key_at_a_static_peer_is_reported_and_not_linked() {
     lan.run_for(200_000);
     assert_eq!(lan.peers[alice].error_count("key"), 1, "once");
     assert!(!lan.are_linked(alice, bob));
-    assert!(lan.peers[bob].notices_of_run().count() == 0, "nobody came");
+    assert!(
+        lan.peers[bob].notices_of_run().count() == 0,
+        "bob saw nobody"
+    );
     lan.start(carol);
     lan.run_until_linked(alice, carol, REDIAL_MS);
 }
 
+/// Announces another name.
 fn rename(lan: &mut Lan, liar: &mut ScriptedPeer, name: &str) {
     let username = name.into();
     liar.send(lan, &Message::Profile { username });
 }
 
-/// How often it was said that a known name came with another key.
+/// How often another key for a known name was reported.
 fn key_mismatches(lan: &Lan, who: PeerIndex) -> usize {
     let other = |n: &&Notice| matches!(n, Notice::KeyMismatch { .. });
     lan.peers[who].notices_of_run().filter(other).count()
@@ -124,7 +131,7 @@ fn many_names_do_not_evict_a_bound_name() {
         assert_eq!(key_mismatches(&lan, alice), 1, "once");
         rename(&mut lan, &mut liar, "harmless");
     }
-    // A thousand keys, each with a name.
+    // A thousand keys, each with a name of its own.
     for n in 2..1_200 {
         let mut other = ScriptedPeer::handshake(&mut lan, alice, n);
         let Message::Hello(mut hello) = other.hello() else {
@@ -166,10 +173,11 @@ fn a_peer_that_takes_many_names_gets_a_placeholder() {
     assert_eq!(
         peer.nick,
         Nick::new_or_placeholder(""),
-        "it is none of those"
+        "it bears none of the names"
     );
 }
 
+/// A log in #general.
 fn room_log(author: PeerId, incarnation: u64) -> LogId {
     LogId {
         target: Target::Room(Room::general()),
@@ -178,12 +186,13 @@ fn room_log(author: PeerId, incarnation: u64) -> LogId {
     }
 }
 
+/// The logs of #general that the node holds.
 fn frontier(lan: &Lan, who: PeerIndex) -> Vec<LogRange> {
     let node = lan.node(who);
     node.frontier(&FolderName::from(&Room::general()))
 }
 
-/// Begins a log.
+/// Publishes the first line of a log of the scripted peer.
 fn begin_log(lan: &mut Lan, liar: &mut ScriptedPeer, incarnation: u64, lamport: u64) {
     let text = lines(&[&format!("log {incarnation}")]);
     let draft = UnsignedBatch {
@@ -209,7 +218,7 @@ fn the_64_newest_logs_of_an_author_are_kept() {
     }
     assert_eq!(frontier(&lan, alice).len(), 64);
     assert_eq!(lan.peers[alice].received().len(), 100);
-    // What was forgotten does not come again.
+    // Forgotten logs do not come back.
     for n in 1..=36 {
         begin_log(&mut lan, &mut liar, n, n);
     }
@@ -291,7 +300,7 @@ fn receipts_of_unseen_keys_do_not_count() {
         let have = Message::Have(general_have(vec![held]));
         liar.send(&mut lan, &have);
     }
-    assert!(!lan.peers[alice].is_settled(), "nobody holds it but a liar");
+    assert!(!lan.peers[alice].is_settled(), "no peer holds the line");
     lan.start(bob);
     lan.run_for(1_000);
     let delivered =
@@ -302,7 +311,7 @@ fn receipts_of_unseen_keys_do_not_count() {
     );
 }
 
-/// `holder` says that it holds this range.
+/// The scripted peer claims to hold this range.
 fn send_have(lan: &mut Lan, holder: &mut ScriptedPeer, range: &LogRange) {
     let held = have_entry(
         range.log.author,
@@ -333,7 +342,8 @@ fn a_fork_is_reported_only_on_proof() {
     send_have(&mut lan, &mut liar, &range);
     assert_eq!(lan.peers[alice].error_count("fork"), 0);
 
-    // The liar himself has said two things; who holds the other one shows it when asked.
+    // The liar has signed two batches with one number; the peer that holds the other one sends it
+    // on request.
     let (one, other) = (liar.batch(1, None, "one"), liar.batch(1, None, "other"));
     liar.send_frame(&mut lan, FrameKind::Batch, one.as_bytes());
     let mut carol = ScriptedPeer::connect(&mut lan, alice, 2);
@@ -349,10 +359,10 @@ fn a_fork_is_reported_only_on_proof() {
     let words = carol.receive(&mut lan).into_iter();
     let mut words = words.filter_map(|frame| Message::parse(&frame.payload));
     let asked = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
-    assert!(words.any(asked), "what it holds is asked for");
+    assert!(words.any(asked), "the other batch is requested");
     carol.send_frame(&mut lan, FrameKind::Batch, other.as_bytes());
     assert_eq!(lan.peers[alice].error_count("fork"), 1);
-    // What is not signed by him ends the link.
+    // A batch with a wrong signature ends the link.
     let Some(at) = other.as_bytes().windows(5).position(|w| w == b"other") else {
         panic!("the text");
     };
@@ -383,22 +393,22 @@ fn a_false_duplicate_report_is_attributed() {
         liar.send(&mut lan, &Message::Bye { reason });
         lan.say(alice, &format!("line {n}"));
     }
-    let twins = lan.peers[alice].notices_of_run().filter_map(|n| match n {
+    let reports = lan.peers[alice].notices_of_run().filter_map(|n| match n {
         Notice::DuplicateIdentity {
             address,
             reported_by: by,
         } => Some((*address, by.clone().map(|by| by.id))),
         _ => None,
     });
-    let said: Vec<_> = twins.collect();
-    assert_eq!(said, [(None, Some(liar.identity.id()))]);
+    let reports: Vec<_> = reports.collect();
+    assert_eq!(reports, [(None, Some(liar.identity.id()))]);
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received().len(), 11);
     let own = lan.id(alice);
     let own = frontier(&lan, bob)
         .into_iter()
         .filter(|r| r.log.author == own);
-    assert!(own.count() <= 2, "the numbers change once");
+    assert!(own.count() <= 2, "the incarnation changes once");
 }
 
 /// Twenty thousand offered logs that never come do not keep another peer's offer from being
@@ -440,5 +450,9 @@ fn bogus_offers_do_not_block_real_ones() {
     };
     send_have(&mut lan, &mut bob, &range);
     bob.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
-    assert_eq!(frontier(&lan, alice), [range], "it is asked for, and taken");
+    assert_eq!(
+        frontier(&lan, alice),
+        [range],
+        "the offer is requested and stored"
+    );
 }

@@ -1,4 +1,5 @@
-//! In which order a reader is shown what one author said in several incarnations: as it was said.
+//! Order of incarnations: lines of one author are shown in the order they were said, also when a
+//! crash began a new incarnation.
 use p2pchat::base::batch::LogId;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::wire::frame::FrameKind;
@@ -8,7 +9,7 @@ use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::{PeerIndex, numbered_lines};
 use crate::support::scripted_peer::ScriptedPeer;
 
-/// What this one said and stored in the room, in order.
+/// The own lines that this peer stored, in order.
 fn own_lines(lan: &Lan, who: PeerIndex) -> Vec<String> {
     let peer = &lan.peers[who];
     let own = |log: &LogId| log.author == peer.id;
@@ -21,7 +22,7 @@ fn own_lines(lan: &Lan, who: PeerIndex) -> Vec<String> {
     lines
 }
 
-/// Says much, and dies before the reader has all of it.
+/// The author says 2000 lines and is killed before the reader has all of them.
 fn die_during_bulk(lan: &mut Lan, author: PeerIndex, reader: PeerIndex) {
     for n in 0..20 {
         let texts = numbered_lines(&format!("bulk {n} {}", "x".repeat(200)), 1, 100);
@@ -38,6 +39,7 @@ fn die_during_bulk(lan: &mut Lan, author: PeerIndex, reader: PeerIndex) {
     assert!(held < 2000);
 }
 
+/// Bob, then alice, linked over sockets with small buffers.
 fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -50,6 +52,7 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
 }
 
 #[track_caller]
+/// The reader has shown all lines of the author, in the order they were said.
 fn check_order(lan: &mut Lan, seed: u64, author: PeerIndex, reader: PeerIndex) {
     lan.run_for(20_000);
     lan.check_lines();
@@ -260,7 +263,11 @@ fn a_reader_that_wants_no_old_lines_gets_the_new_ones() {
             let batches = frames.iter().filter(|f| matches!(f.kind, FrameKind::Batch));
             batches.count()
         };
-        assert_eq!(batches(&mut lan, &mut reader), 0, "it may ask yet");
+        assert_eq!(
+            batches(&mut lan, &mut reader),
+            0,
+            "the reader may still request the old log"
+        );
         if declines {
             let want = WantEntry {
                 sender: lan.id(alice),
@@ -292,7 +299,7 @@ fn evicted_lines_do_not_block_the_new_incarnation() {
         lan.start(alice);
         let texts = numbered_lines("again", 1, 300);
         lan.say_all(alice, None, &texts);
-        // Nobody was told: lines of the file do not read any more.
+        // No eviction is reported: the lines have become unreadable on disk.
         let old = lan.peers[alice].disk.ranges(&Room::general());
         let old = old.into_iter().find(|range| range.high == 2_000);
         let log = old.expect("the old log").log;

@@ -1,4 +1,5 @@
-//! Links: how they come to stand, stay, and end.
+//! Liveness: how soon a dead, frozen, restarted or leaving peer is noticed, and when a link must
+//! survive.
 use crate::support::lan::{Lan, REDIAL_MS};
 
 /// A dead path is closed within 15 s on both sides, and the first beacon after it heals leads to
@@ -94,10 +95,10 @@ fn a_frozen_process_is_gone_within_30_s() {
         assert_eq!(
             lan.peers[alice].joined_count(lan.id(bob)),
             1,
-            "a frozen one is not back"
+            "a frozen peer does not come back"
         );
         lan.thaw(bob);
-        // Without a beacon it is alice's next dial that finds him.
+        // Without beacons, alice's next dial finds him.
         lan.run_until_linked(alice, bob, REDIAL_MS);
     }
 }
@@ -183,7 +184,7 @@ fn a_clean_leave_is_reported_once_and_not_redialed() {
     assert_eq!(
         lan.peers[alice].left_count(lan.id(bob)),
         0,
-        "who leaves does not see the others leave"
+        "the leaving peer sees nobody leave"
     );
     lan.run_for(100);
     assert_eq!(lan.peers[bob].left_count(lan.id(alice)), 1);
@@ -191,6 +192,6 @@ fn a_clean_leave_is_reported_once_and_not_redialed() {
     lan.run_for(100_000);
     assert_eq!(
         lan.network.dial_count, dials,
-        "who said goodbye is not dialed"
+        "a peer that left is not dialed"
     );
 }

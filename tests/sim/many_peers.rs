@@ -1,4 +1,5 @@
-//! Many peers: more than a full mesh takes. Who is linked with whom, how far lines have to go, and what it costs the LAN.
+//! More peers than a full mesh allows: the link topology, the distance lines travel, and the rate
+//! of beacons.
 use std::collections::{BTreeMap, VecDeque};
 
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
@@ -11,7 +12,7 @@ fn room(number: u64) -> Room {
     Room::new(&format!("#room{number}")).expect("a fit room")
 }
 
-/// So many people, of whom some share rooms.
+/// Adds `count` peers that join one or two of `rooms` rooms, and most of them #general.
 fn add_crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<PeerIndex> {
     let peers: Vec<PeerIndex> = (0..count).map(|n| lan.add_peer(&format!("p{n}"))).collect();
     for who in &peers {
@@ -28,7 +29,7 @@ fn add_crowd(lan: &mut Lan, count: usize, rooms: u64) -> Vec<PeerIndex> {
     peers
 }
 
-/// Of each that runs: to whom it is linked, and in which rooms.
+/// The links of every running peer, and the rooms shared over each.
 fn links_of_all(lan: &mut Lan) -> BTreeMap<PeerIndex, Vec<(PeerIndex, Vec<Room>)>> {
     let ids: BTreeMap<_, PeerIndex> = (0..lan.peers.len()).map(|w| (lan.id(w), w)).collect();
     let up: Vec<PeerIndex> = (0..lan.peers.len())
@@ -49,7 +50,8 @@ fn links_of_all(lan: &mut Lan) -> BTreeMap<PeerIndex, Vec<(PeerIndex, Vec<Room>)
     all
 }
 
-/// Each room is connected through its members alone, nobody is farther than `hops`, and nobody has more links than it may.
+/// Each room is connected through links between its members, over at most `hops` links, and no
+/// peer has more than 64 links.
 fn check_graph(lan: &mut Lan, hops: usize) {
     let links = links_of_all(lan);
     let most = links.values().map(Vec::len).max().unwrap_or(0);
@@ -96,7 +98,7 @@ fn check_graph(lan: &mut Lan, hops: usize) {
     assert!(farthest <= hops, "{farthest} hops");
 }
 
-/// Beacons that all together send within this time, in milliseconds.
+/// Beacons that all peers together send within `ms` milliseconds.
 fn beacons_sent(lan: &mut Lan, ms: u64) -> u64 {
     let sent = |lan: &Lan| lan.peers.iter().map(|p| p.beacons_sent).sum::<u64>();
     let before = sent(lan);
@@ -104,7 +106,7 @@ fn beacons_sent(lan: &mut Lan, ms: u64) -> u64 {
     sent(lan) - before
 }
 
-/// Somebody goes or comes, one way or another.
+/// A random peer starts, ends, is killed or loses power.
 fn churn(lan: &mut Lan, peers: &[PeerIndex]) {
     let who = peers[lan.random(peers.len() as u64) as usize];
     match (lan.random(3), lan.is_running(who)) {
@@ -115,7 +117,7 @@ fn churn(lan: &mut Lan, peers: &[PeerIndex]) {
     }
 }
 
-/// Some who run say something in one of their rooms.
+/// A random peer, if it runs, says a line in one of its rooms.
 fn talk(lan: &mut Lan, peers: &[PeerIndex], said: &mut u64) {
     let who = peers[lan.random(peers.len() as u64) as usize];
     if lan.is_running(who) {
@@ -126,7 +128,7 @@ fn talk(lan: &mut Lan, peers: &[PeerIndex], said: &mut u64) {
     }
 }
 
-/// Everybody holds all that was said in its rooms.
+/// Every running peer holds all lines of its rooms.
 fn check_lines(lan: &Lan, peers: &[PeerIndex]) {
     let mut lines = 0;
     for reader in peers.iter().filter(|who| lan.is_running(**who)) {
@@ -153,7 +155,8 @@ fn check_lines(lan: &Lan, peers: &[PeerIndex]) {
     assert!(lines > 0);
 }
 
-/// Loss, people who come and go, a partition: all are linked as they should be, and every line reaches every member that stays.
+/// Datagram loss, churn and a partition. The topology holds in every phase, and in the end every
+/// line has reached every member.
 fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
     lan.network.conditions.datagram_loss_per_mille = 100;
     let peers = add_crowd(lan, count, rooms);
@@ -213,7 +216,7 @@ fn a_thousand_peers() {
     let mut lan = Lan::new(2);
     lan.network.conditions.datagram_loss_per_mille = 100;
     let peers = add_crowd(&mut lan, 1000, 20);
-    // All at once: a power cut is over.
+    // All start at once, as after a power cut.
     for who in &peers {
         lan.start(*who);
     }
@@ -221,7 +224,7 @@ fn a_thousand_peers() {
     assert!(sent <= 1_200, "{sent} beacons at the start");
     check_graph(&mut lan, 6);
     let sent = beacons_sent(&mut lan, 200_000);
-    // Eight a second are aimed at; who hears only nine in ten sends a little more.
+    // The target is 8 beacons a second. A peer that receives nine in ten sends slightly more.
     assert!(sent <= 2_400, "{sent} beacons in 200 s");
     check_graph(&mut lan, 6);
 }

@@ -1,4 +1,5 @@
-//! A check that cannot fail shows nothing: each of these worlds is broken in one way, and must be caught.
+//! Mutation tests: each breaks one rule on purpose, in the shell, the disk, the network or a
+//! notice, and the named check must fail. A check that cannot fail shows nothing.
 use std::sync::Arc;
 
 use p2pchat::base::event::{Command, Input, Notice, Output};
@@ -10,6 +11,7 @@ use crate::support::disk::Disk;
 use crate::support::lan::{Event, Lan, RunEvent};
 use crate::support::peer::{PeerIndex, lines, numbered_lines};
 
+/// Alice and bob, linked.
 fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     let mut lan = Lan::new(seed);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
@@ -19,6 +21,7 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
     (lan, alice, bob)
 }
 
+/// Says 20 lines, 20 ms apart.
 fn say_lines(lan: &mut Lan, who: PeerIndex) {
     for text in numbered_lines("line", 1, 20) {
         lan.say(who, &text);
@@ -110,7 +113,7 @@ fn a_line_stored_twice_is_caught() {
 
 /// Rule broken: two programs run with one key where the story has none.
 #[test]
-#[should_panic(expected = "sees a twin")]
+#[should_panic(expected = "sees a duplicate identity")]
 fn an_unexpected_duplicate_identity_is_caught() {
     let (mut lan, alice, bob) = linked_pair(8);
     lan.peers[bob].identity_seed = lan.peers[alice].identity_seed;
@@ -124,7 +127,7 @@ fn an_unexpected_duplicate_identity_is_caught() {
 #[should_panic(expected = "that their author did not store")]
 fn a_write_before_its_save_is_caught() {
     let (mut lan, alice, _) = linked_pair(9);
-    // A shell that carries writes out, and saves not at all.
+    // This shell executes writes and skips saves.
     lan.peers[alice].executes =
         |o| !matches!(o, Output::Save { .. } | Output::Notice(Notice::Chat(_)));
     say_lines(&mut lan, alice);
@@ -132,12 +135,12 @@ fn a_write_before_its_save_is_caught() {
 
 /// Rule broken: the notice of a changed key is swallowed.
 #[test]
-#[should_panic(expected = "in silence")]
+#[should_panic(expected = "takes another key for bob without a notice")]
 fn a_changed_key_without_a_notice_is_caught() {
     let (mut lan, alice, bob) = linked_pair(10);
     lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::KeyMismatch { .. }));
     lan.kill(bob);
-    // Bob's box was set up anew, or it is not bob.
+    // Bob's box was set up anew, or somebody else uses his name.
     lan.peers[bob].identity_seed = [9; 32];
     lan.peers[bob].id = Identity::from_seed(&[9; 32]).id();
     lan.start(bob);
@@ -150,7 +153,7 @@ fn a_changed_key_without_a_notice_is_caught() {
 fn a_line_dated_before_its_cause_is_caught() {
     let (mut lan, alice, bob) = linked_pair(11);
     say_lines(&mut lan, alice);
-    // The store forgets how far the clock of the room had gone.
+    // An empty store has forgotten the room's logical clock.
     lan.kill(bob);
     lan.peers[bob].disk = Disk::new(lan.id(bob));
     lan.start(bob);
@@ -173,7 +176,7 @@ fn a_line_that_nobody_said_is_caught() {
 
 /// Rule broken: leaving a room drops unsaved lines and the error is swallowed.
 #[test]
-#[should_panic(expected = "lost in silence")]
+#[should_panic(expected = "lost without a notice")]
 fn lines_dropped_with_a_room_without_a_notice_are_caught() {
     let (mut lan, alice, _) = linked_pair(13);
     lan.peers[alice].executes = |o| !matches!(o, Output::Notice(Notice::Error { .. }));
@@ -221,7 +224,7 @@ fn lines_lost_after_a_restore_are_caught() {
 
 /// Rule broken: alice changes her name ten times a second, for ever.
 #[test]
-#[should_panic(expected = "in a quiet minute")]
+#[should_panic(expected = "in an idle minute")]
 fn endless_traffic_is_caught() {
     let (mut lan, alice, bob) = linked_pair(17);
     for number in 1..=500 {
@@ -253,7 +256,7 @@ fn a_program_that_never_sleeps_is_caught() {
 fn memory_that_grows_with_a_slow_reader_is_caught() {
     let (mut lan, alice, bob) = linked_pair(19);
     lan.peers[bob].stopped_reading = true;
-    // A shell that never tells the core that a socket takes no more.
+    // This shell never reports [`Input::Blocked`].
     lan.network.conditions.hides_back_pressure = true;
     for _ in 0..300 {
         let texts: Vec<String> = (0..10).map(|_| "x".repeat(1_000)).collect();

@@ -1,4 +1,5 @@
-//! Which lines are news: said after the reader came, whoever brings them.
+//! News: a line said after the reader first came is shown, whoever brings it and whenever; older
+//! lines are history.
 use p2pchat::base::name::Room;
 
 use crate::support::lan::{Lan, REDIAL_MS, chain};
@@ -12,7 +13,7 @@ fn lines_said_during_a_cut_are_news() {
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(bob);
     lan.run_for(2_000);
-    // Bob's program is the older one, and has said nothing yet.
+    // Bob's program is older than alice's, and has said nothing yet.
     lan.start(alice);
     lan.run_until_linked(alice, bob, REDIAL_MS);
     lan.run_for(500);
@@ -26,7 +27,7 @@ fn lines_said_during_a_cut_are_news() {
     assert_eq!(lan.peers[alice].received(), numbered_lines("during", 1, 3));
 }
 
-/// What this one holds of another's lines in general.
+/// The ranges of the author's logs in #general that this peer stores.
 fn held_ranges(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<(u64, u64)> {
     let ranges = lan.peers[who].disk.ranges(&Room::general()).into_iter();
     let id = lan.id(author);
@@ -36,7 +37,9 @@ fn held_ranges(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<(u64, u64)> 
     held
 }
 
-/// Lines that somebody whom we met says alone, in another incarnation, and that only a neighbour brings.
+/// Carol meets alice. Alice is killed, says `count` lines while isolated, in another incarnation,
+/// and never reaches carol again: bob brings the lines. `meets_bob`: carol knows bob from the
+/// start.
 fn lines_said_while_isolated(seed: u64, count: u64, meets_bob: bool) {
     let mut lan = Lan::new(seed);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -66,7 +69,7 @@ fn lines_said_while_isolated(seed: u64, count: u64, meets_bob: bool) {
         held_ranges(lan, bob, alice).contains(&(1, count))
     });
     if !meets_bob {
-        // Who brings them is met only now, and their author is gone.
+        // Carol meets bob only now, and alice is gone.
         lan.stop(alice);
         lan.heal();
         lan.cut(alice, carol);
@@ -143,7 +146,7 @@ fn lines_older_than_the_reader_are_no_news_through_a_neighbour() {
             lan.run_for(2_000);
             lan.kill(alice);
         }
-        // Her first log is too old for her own disk, and not for bob's.
+        // Alice has evicted most of her first log; bob has all of it.
         let general = Room::general();
         let first = lan.history(alice, &general)[0].log.clone();
         lan.peers[alice].disk.evict(&first, 1_501);
@@ -184,7 +187,7 @@ fn lines_said_just_before_the_reader_came_are_no_news() {
         lan.stop(alice);
         lan.start(alice);
         lan.run_for(20);
-        // She has no link to alice, and takes bob's word.
+        // Carol has no path to alice, and learns the age of her lines from bob.
         lan.remove_path(alice, carol);
         lan.start(carol);
         lan.run_for(10_000);
@@ -219,7 +222,7 @@ fn lines_of_several_short_runs_are_news_through_a_neighbour() {
         lan.run_for(70_000);
         let heard = ["one", "two", "three", "four", "five"];
         assert_eq!(lan.peers[carol].received(), heard[..4], "seed {seed}");
-        // It dies, says more while nobody hears it, and none of those who stay saw it.
+        // Alice is killed and says a line while isolated; no peer saw that run.
         lan.start(alice);
         lan.kill(alice);
         lan.isolate(alice);

@@ -1,4 +1,5 @@
-//! How lines travel: live, after an absence, to a newcomer, to a slow reader, and out of a crash.
+//! Replication: lines reach a peer live, after an absence, on first contact, through a full
+//! socket, and after a crash of their author.
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
@@ -122,7 +123,7 @@ fn a_slow_reader_blocks_nobody() {
     assert_eq!(
         lan.peers[alice].left_count(lan.id(slow)),
         0,
-        "not cut off for being slow"
+        "a slow peer keeps its link"
     );
     lan.thaw(slow);
     lan.run_for(30_000);
@@ -147,7 +148,11 @@ fn escaped_lines_pass_a_full_socket_buffer() {
     }
     lan.run_for(60_000);
     assert_eq!(lan.peers[bob].received(), texts);
-    assert_eq!(lan.peers[alice].left_count(lan.id(bob)), 0, "the link held");
+    assert_eq!(
+        lan.peers[alice].left_count(lan.id(bob)),
+        0,
+        "the link stayed up"
+    );
 }
 
 /// Killed after any output, a program has lost no line that it stored, and goes on in a new
@@ -247,7 +252,7 @@ fn a_full_mesh_sends_at_most_one_percent_twice() {
             let wait = lan.random(40);
             lan.run_for(wait);
         }
-        // One that was away gets it from its authors.
+        // A peer that was away fetches each log from its author.
         lan.stop(peers[0]);
         for n in 0..100 {
             lan.say(peers[1 + n % 7], &format!("more {n}"));

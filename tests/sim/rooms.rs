@@ -1,4 +1,4 @@
-//! Rooms: lines go to their members, and to nobody else.
+//! Rooms: membership, joins and leaves, and the names that members see.
 use p2pchat::base::event::{Command, Input, Notice};
 use p2pchat::base::name::{Nick, Room};
 
@@ -50,7 +50,7 @@ fn a_room_can_be_joined_and_left_during_a_run() {
     assert_eq!(
         lan.peers[bob].received(),
         ["while"],
-        "bob is younger than what was said before"
+        "the first line is older than bob"
     );
     lan.join(bob, "ops");
     lan.run_for(100);
@@ -61,7 +61,7 @@ fn a_room_can_be_joined_and_left_during_a_run() {
     let gone = |n: &&Notice| matches!(n, Notice::Left { .. });
     assert_eq!(lan.peers[alice].notices_of_run().filter(gone).count(), 1);
     let seen = lan.peers[bob].notices_of_run().filter(gone).count();
-    assert_eq!(seen, 0, "who leaves a room sees nobody leave it");
+    assert_eq!(seen, 0, "the leaving member sees nobody leave");
 }
 
 /// Leaving and joining a room, and a clean restart, continue the same log.
@@ -95,7 +95,12 @@ fn a_rename_reaches_linked_peers() {
     lan.feed(alice, Input::Command(Command::Nick(nick)));
     lan.say(alice, "it is me");
     lan.run_for(100);
-    let renamed = |n: &&Notice| matches!(n, Notice::Renamed { peer, old, .. } if peer.nick.as_str() == "alicia" && old.as_str() == "alice");
+    let renamed = |n: &&Notice| match n {
+        Notice::Renamed { peer, old, .. } => {
+            peer.nick.as_str() == "alicia" && old.as_str() == "alice"
+        }
+        _ => false,
+    };
     assert_eq!(lan.peers[bob].notices_of_run().filter(renamed).count(), 1);
     let signed = |n: &Notice| match n {
         Notice::Chat(chat) => Some(chat.batch.username.to_string()),

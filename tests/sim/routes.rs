@@ -1,4 +1,4 @@
-//! Lines that come through others: who has no link to the author, or comes when it is gone.
+//! Routes: peers that are reachable only through others, and the lines that cross them.
 use p2pchat::base::event::{Command, Input, Notice, PeerState};
 
 use crate::support::lan::{Lan, chain};
@@ -15,7 +15,7 @@ fn lines_cross_a_chain_of_peers() {
         lan.run_until("dave has it", 3_500, |lan| {
             lan.peers[dave].received() == ["one"]
         });
-        // From then on they travel live.
+        // From now on lines travel live.
         for text in ["two", "three"] {
             lan.say(alice, text);
             lan.run_for(20);
@@ -59,7 +59,7 @@ fn presence_of_routed_peers_follows_their_route() {
     assert_eq!(of(dave).state, PeerState::Known);
     let via = of(dave).via.as_ref().map(|peer| peer.id);
     assert_eq!(via, Some(lan.id(bob)));
-    // It leaves, and comes again as another program.
+    // Dave leaves, and returns with a new run.
     lan.stop(dave);
     lan.run_until("dave is gone", 3_000, |lan| {
         lan.peers[alice].left_count(lan.id(dave)) == 1
@@ -68,7 +68,8 @@ fn presence_of_routed_peers_follows_their_route() {
     lan.run_until("dave is back", 5_000, |lan| {
         lan.peers[alice].joined_count(lan.id(dave)) == 2
     });
-    // The one between dies: both behind it are gone, and no talk between the others keeps them alive.
+    // Bob dies, and with him the route to both peers behind him; their gossip about each other
+    // does not keep the route alive.
     lan.kill(bob);
     lan.run_until("all are gone", 8_000, |lan| {
         [bob, carol]
@@ -86,7 +87,7 @@ fn presence_of_routed_peers_follows_their_route() {
 fn a_ring_forgets_a_dead_peer() {
     let mut lan = Lan::new(8);
     let peers = lan.add_peers(["ann", "bob", "cid", "dan", "eve"]);
-    // A ring of four, and one more who hangs on it.
+    // A ring of four, and a fifth peer linked to one of them.
     for (i, j) in [(0, 2), (1, 3), (4, 1), (4, 2), (4, 3)] {
         lan.cut(peers[i], peers[j]);
     }
@@ -95,7 +96,7 @@ fn a_ring_forgets_a_dead_peer() {
     assert_eq!(lan.peers[peers[2]].joined_count(lan.id(peers[4])), 1);
     lan.kill(peers[4]);
     for who in &peers[..4] {
-        lan.run_until("she is gone", 8_000, |lan| {
+        lan.run_until("eve is gone", 8_000, |lan| {
             lan.peers[*who].left_count(lan.id(peers[4])) == 1
         });
     }
@@ -104,7 +105,7 @@ fn a_ring_forgets_a_dead_peer() {
         assert_eq!(
             lan.peers[*who].joined_count(lan.id(peers[4])),
             1,
-            "and stays gone"
+            "eve stays gone"
         );
     }
 }

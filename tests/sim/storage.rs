@@ -1,4 +1,4 @@
-//! A disk that is full, at the author and at the reader.
+//! Storage: full, slow, failing and damaged disks, at the author and at the reader.
 use p2pchat::base::batch::LogId;
 use p2pchat::base::event::Input;
 use p2pchat::base::name::Room;
@@ -28,7 +28,7 @@ fn a_full_disk_at_the_author_loses_no_line() {
                 .is_some_and(|n| n.can_accept())
         );
         lan.run_for(12_000);
-        assert_eq!(lan.peers[alice].error_count("store"), 1, "said once");
+        assert_eq!(lan.peers[alice].error_count("store"), 1, "reported once");
         assert_eq!(lan.peers[bob].received(), ["before"]);
         lan.peers[alice].disk.full = false;
         lan.run_for(12_000);
@@ -65,13 +65,14 @@ fn a_full_disk_at_the_reader_loses_no_line() {
         let mut all = vec!["before".to_owned()];
         all.extend(numbered_lines("line", 1, 120));
         assert_eq!(lan.peers[bob].received(), all);
-        assert_eq!(lan.peers[bob].gap_count(), 0, "nothing was missing");
+        assert_eq!(lan.peers[bob].gap_count(), 0, "no line was missing");
         lan.check_lines();
     }
 }
 
-/// Bob holds line 1 of alice's, and was away when she said 2 to 9, of which she has given up all below 6.
-fn given_up(seed: u64) -> (Lan, PeerIndex) {
+/// Bob stores alice's line 1 and is not running. She has said lines 2 to 9 since and evicted all
+/// below 6.
+fn pair_with_evicted_lines(seed: u64) -> (Lan, PeerIndex) {
     let mut lan = Lan::new(seed);
     let [alice, bob] = lan.add_peers(["alice", "bob"]);
     lan.start(alice);
@@ -92,7 +93,7 @@ fn given_up(seed: u64) -> (Lan, PeerIndex) {
 /// Lines that their only holder evicted are shown as one gap, and the lines behind it arrive.
 #[test]
 fn evicted_lines_are_a_gap() {
-    let (mut lan, bob) = given_up(3);
+    let (mut lan, bob) = pair_with_evicted_lines(3);
     lan.start(bob);
     lan.run_for(2_000);
     assert_eq!(lan.peers[bob].received(), numbered_lines("line", 6, 9));
@@ -115,7 +116,7 @@ fn unreadable_lines_are_a_gap() {
         lan.say(alice, &text);
     }
     let log: LogId = lan.first_log(alice);
-    // Nobody was told: lines of the file do not read any more.
+    // No eviction is reported: the lines have become unreadable on disk.
     lan.peers[alice].disk.evict(&log, 6);
     lan.start(bob);
     lan.run_for(2_000);
@@ -256,7 +257,7 @@ fn slow_and_failing_disks_lose_no_line() {
 /// forgotten.
 #[test]
 fn a_failed_save_above_a_gap_keeps_the_lines_below() {
-    let (mut lan, bob) = given_up(9);
+    let (mut lan, bob) = pair_with_evicted_lines(9);
     lan.peers[bob].disk.full = true;
     lan.start(bob);
     lan.run_for(2_000);
@@ -296,8 +297,12 @@ fn unacknowledged_lines_are_not_evicted() {
     lan.stop(bob);
     lan.run_for(500);
     lan.say(alice, "three");
-    assert_eq!(floor(&lan), Some(3), "what bob took with him is his");
+    assert_eq!(floor(&lan), Some(3), "bob stores lines 1 and 2");
     lan.stop(alice);
     lan.start(alice);
-    assert_eq!(floor(&lan), Some(u64::MAX), "of this run there is nothing");
+    assert_eq!(
+        floor(&lan),
+        Some(u64::MAX),
+        "this run has published nothing"
+    );
 }

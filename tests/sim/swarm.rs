@@ -1,4 +1,5 @@
-//! Everything at once, drawn from a seed: first faults, under which nothing wrong may happen; then quiet, in which all must come right.
+//! The swarm: a seed draws the set-up and sixty faults, during which no invariant may break. Then
+//! everything heals, and all peers must converge.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use p2pchat::base::event::{Command, Input};
@@ -10,10 +11,11 @@ use crate::support::peer::{PeerIndex, WALL_START_MS};
 
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
 const DAY: u64 = 86_400_000;
-/// Seeds that once showed a fault which the first thousands did not.
+/// Seeds that once failed where thousands of others did not.
 const REGRESSION_SEEDS: [u64; 3] = [4_486, 7_643, 8_630];
 const YEAR_2040: i64 = 2_208_988_800_000;
 
+/// Draws peers, hosts, networks, clocks and network conditions.
 fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
     let names = ["ann", "bob", "cid", "dan", "eve", "fay"];
     let count = 2 + lan.random(5) as usize;
@@ -36,7 +38,7 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
         }
         peers.push(who);
     }
-    // Now and then a closed network, with somebody who is not in it.
+    // Sometimes a closed network, with peers outside it.
     if lan.chance(200) {
         for who in &peers {
             lan.peers[*who].psk = lan.chance(800).then_some([7; 32]);
@@ -50,7 +52,7 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
             lan.hosts[host].networks = vec![0, 1];
         }
     }
-    // Now and then some have no path to each other, and all are joined through others.
+    // Sometimes peers without a path to each other; a random tree of paths connects all.
     if lan.chance(300) {
         for other in 1..peers.len() {
             let joined = lan.random(other as u64) as usize;
@@ -80,7 +82,7 @@ fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
     peers
 }
 
-/// How far a wall clock is from the right time: not at all, by years, or by anything up to a day.
+/// Error of a wall clock, in milliseconds: none, decades, or up to a day.
 fn draw_wall_skew(lan: &mut Lan) -> i64 {
     let skew = match lan.random(4) {
         0 => 0,
@@ -91,6 +93,7 @@ fn draw_wall_skew(lan: &mut Lan) -> i64 {
     if lan.wall_clocks_right { 0 } else { skew }
 }
 
+/// Says some lines in a room, or directly to a peer.
 fn talk(lan: &mut Lan, who: PeerIndex, said: &mut u64) {
     let count = match lan.random(10) {
         0 => 50 + lan.random(100),
@@ -124,7 +127,7 @@ fn talk(lan: &mut Lan, who: PeerIndex, said: &mut u64) {
     }
 }
 
-/// Who does not call out is given an address, if only its own.
+/// Starts a peer. One without beacons gets the address of every peer, its own included.
 fn start_peer(lan: &mut Lan, who: PeerIndex) {
     if lan.hosts[lan.peers[who].host].suspended_since_ms.is_some() {
         return;
@@ -138,11 +141,12 @@ fn start_peer(lan: &mut Lan, who: PeerIndex) {
     }
 }
 
+/// Changes the name, sometimes to that of another peer.
 fn rename(lan: &mut Lan, who: PeerIndex) {
     let number = lan.random(9);
     let other = lan.random(lan.peers.len() as u64) as usize;
     let name = match number {
-        // Somebody else's.
+        // The name of another peer.
         0..3 => lan.peers[other].name.clone(),
         _ => format!("{}{number}", lan.peers[who].name),
     };
@@ -150,7 +154,7 @@ fn rename(lan: &mut Lan, who: PeerIndex) {
     lan.feed(who, Input::Command(Command::Nick(nick)));
 }
 
-/// One thing that happens to somebody.
+/// Lets one random thing happen to a random peer.
 fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
     let who = peers[lan.random(peers.len() as u64) as usize];
     let other = peers[lan.random(peers.len() as u64) as usize];
@@ -220,9 +224,9 @@ fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
             start_peer(lan, who);
         }
         (984..988, _) if !lan.invariants.allows_duplicate_identity => {
-            let twin = lan.clone_peer(who);
-            peers.push(twin);
-            start_peer(lan, twin);
+            let clone = lan.clone_peer(who);
+            peers.push(clone);
+            start_peer(lan, clone);
         }
         (988..995, _) => evict(lan, who),
         (_, false) => start_peer(lan, who),
@@ -230,14 +234,14 @@ fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
     }
 }
 
-/// Its disk has no place any more for its oldest lines.
+/// Evicts some of the peer's own oldest lines in #general, for want of space.
 fn evict(lan: &mut Lan, who: PeerIndex) {
     let (general, id) = (Room::general(), lan.id(who));
     for range in lan.peers[who].disk.ranges(&general) {
         if range.log.author != id {
             continue;
         }
-        // What a linked peer lacks is kept.
+        // The retention floor keeps lines that a linked peer lacks.
         let node = lan.peers[who].node.as_ref();
         let floor = node.map_or(range.high, |node| node.retention_floor(&range.log));
         let low = range.low + lan.random(range.high - range.low + 1);
@@ -253,6 +257,7 @@ fn evict(lan: &mut Lan, who: PeerIndex) {
     }
 }
 
+/// Joins or leaves a room.
 fn join_or_part(lan: &mut Lan, who: PeerIndex) {
     let room = ROOMS[1 + lan.random(2) as usize];
     match lan.chance(700) {
@@ -262,6 +267,7 @@ fn join_or_part(lan: &mut Lan, who: PeerIndex) {
     }
 }
 
+/// Ends all faults, waits, and checks convergence.
 fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
     lan.network.conditions = Conditions::default();
     lan.heal();
@@ -289,24 +295,29 @@ fn heal_and_check(lan: &mut Lan, peers: &[PeerIndex]) {
     lan.check_idle_traffic();
 }
 
-/// Two programs with one identity have been told so. One goes, and what only the other knows gets its turn.
+/// Duplicate identities have been notified. One of them ends, so that the lines of the other can
+/// spread.
 fn stop_one_duplicate(lan: &mut Lan, peers: &[PeerIndex]) {
-    for twin in peers.iter().copied() {
-        let first = peers.iter().copied().find(|w| lan.id(*w) == lan.id(twin));
-        let Some(first) = first.filter(|first| *first != twin) else {
+    for clone in peers.iter().copied() {
+        let first = peers.iter().copied().find(|w| lan.id(*w) == lan.id(clone));
+        let Some(first) = first.filter(|first| *first != clone) else {
             continue;
         };
-        for who in [first, twin] {
-            let told = lan.peers[who].duplicate_identity_count() > 0;
-            assert!(told, "{} was not told of its twin", lan.peers[who].name);
+        for who in [first, clone] {
+            let notified = lan.peers[who].duplicate_identity_count() > 0;
+            assert!(
+                notified,
+                "{} was not notified of its duplicate",
+                lan.peers[who].name
+            );
         }
-        let goes = if lan.chance(500) { first } else { twin };
+        let goes = if lan.chance(500) { first } else { clone };
         lan.stop(goes);
         lan.run_for(90_000);
     }
 }
 
-/// The trace of a run. `right`: all wall clocks are.
+/// Runs a seed; returns its trace hash. `right`: all wall clocks are right.
 pub fn run(seed: u64, right: bool) -> u64 {
     let mut lan = Lan::new(seed);
     lan.wall_clocks_right = right;

@@ -293,11 +293,11 @@ impl Lan {
             let name = &peer.name;
             assert!(
                 bytes <= IDLE_BYTES_PER_LINK_MAX * (links + 1),
-                "{name} writes {bytes} bytes to {links} links in a quiet minute"
+                "{name} writes {bytes} bytes to {links} links in an idle minute"
             );
             assert!(
                 beacons <= IDLE_BEACONS_MAX,
-                "{name} sends {beacons} beacons in a quiet minute"
+                "{name} sends {beacons} beacons in an idle minute"
             );
         }
     }

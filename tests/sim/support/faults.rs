@@ -218,7 +218,7 @@ impl Lan {
 
     /// Adds a host with a copy of the directory. From now on two programs may run with one key.
     pub fn clone_peer(&mut self, who: PeerIndex) -> PeerIndex {
-        let twin = self.add_peer(&self.peers[who].name.clone());
+        let clone = self.add_peer(&self.peers[who].name.clone());
         self.invariants.allows_duplicate_identity = true;
         let (seed, id, port) = (
             self.peers[who].identity_seed,
@@ -238,15 +238,16 @@ impl Lan {
             self.peers[who].disk.clone(),
             self.peers[who].resume_state.clone(),
         );
-        let peer = &mut self.peers[twin];
+        let peer = &mut self.peers[clone];
         (peer.identity_seed, peer.id, peer.port) = (seed, id, port);
         (peer.psk, peer.beacons_enabled, peer.wall_skew_ms) = (psk, beacons, skew);
         (peer.startup_rooms, peer.known_peers) = (rooms, known);
         (peer.disk, peer.resume_state) = copy;
-        self.invariants.record_restore(twin, &self.peers[twin].disk);
+        self.invariants
+            .record_restore(clone, &self.peers[clone].disk);
         self.invariants.observations[who].has_copy = true;
         self.invariants.observations[who].lost_lines = true;
-        twin
+        clone
     }
 
     /// Whether packets get from one host to another.

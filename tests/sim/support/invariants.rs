@@ -83,7 +83,7 @@ impl Invariants {
             .unwrap_or_default();
         assert!(
             lost.is_empty() || told,
-            "{} lines are lost in silence",
+            "{} lines are lost without a notice",
             lost.len()
         );
     }
@@ -284,7 +284,7 @@ impl Lan {
         let said = &self.invariants.observations[who].reported_keys;
         assert!(
             !other || said.contains(&(new.nick.clone(), new.id)),
-            "{} takes another key for {} in silence",
+            "{} takes another key for {} without a notice",
             self.peers[who].name,
             new.nick
         );
@@ -347,7 +347,7 @@ impl Lan {
             Notice::DuplicateIdentity { .. } => {
                 assert!(
                     self.invariants.allows_duplicate_identity,
-                    "{name} sees a twin where none is"
+                    "{name} sees a duplicate identity where none is"
                 )
             }
             Notice::Joined { peer, .. } | Notice::Left { peer, .. } => {

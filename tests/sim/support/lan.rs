@@ -407,6 +407,11 @@ impl Lan {
             .unwrap_or_default()
     }
 
+    /// Whether this node closed a scripted peer's stream.
+    pub fn has_closed(&self, who: PeerIndex, stream: StreamId) -> bool {
+        self.closed_external_streams.contains(&(who, stream))
+    }
+
     /// Runs until the condition holds; returns the milliseconds that took. Panics after `within`
     /// milliseconds, naming the condition.
     pub fn run_until(

@@ -233,8 +233,8 @@ impl SimPeer {
 
     /// How often the present run reported a duplicate identity.
     pub fn duplicate_identity_count(&self) -> usize {
-        let twin = |n: &&Notice| matches!(n, Notice::DuplicateIdentity { .. });
-        self.notices_of_run().filter(twin).count()
+        let duplicate = |n: &&Notice| matches!(n, Notice::DuplicateIdentity { .. });
+        self.notices_of_run().filter(duplicate).count()
     }
 
     /// Errors with this code that the present run reported.
