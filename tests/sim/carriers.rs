@@ -108,9 +108,12 @@ fn at_most_three_peers_carry_a_thousand_lines_each() {
         lan.run_for(1);
     }
     lan.run_for(2_000);
-    let held = others.map(|who| lan.peers[who].carried_line_count());
-    assert_eq!(held.iter().filter(|n| **n > 0).count(), 3, "{held:?}");
-    assert!(held.iter().all(|n| [0, 1_000].contains(n)), "{held:?}");
+    let carried = others.map(|who| lan.peers[who].carried_line_count());
+    assert_eq!(carried.iter().filter(|n| **n > 0).count(), 3, "{carried:?}");
+    assert!(
+        carried.iter().all(|n| [0, 1_000].contains(n)),
+        "{carried:?}"
+    );
     // The author delivers the lines beyond the carriers' bound.
     lan.start(bob);
     lan.run_until_linked(alice, bob, REDIAL_MS);
@@ -179,8 +182,8 @@ fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
         lan.start(bob);
         lan.run_until_linked(bob, carol, REDIAL_MS);
         lan.run_for(2_000);
-        let heard = lan.peers[bob].received();
-        assert_eq!(heard == ["psst"], arrives, "{days} days: {heard:?}");
+        let received = lan.peers[bob].received();
+        assert_eq!(received == ["psst"], arrives, "{days} days: {received:?}");
         lan.check_lines();
     }
 }

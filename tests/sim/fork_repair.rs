@@ -81,12 +81,15 @@ fn lines_under_reused_sequences_are_republished_once() {
                     &numbered_lines("lost", 1, lost),
                 );
                 let again = numbered_lines("alone", 1, alone);
-                let mut heard = lines_held(&lan, bob, alice);
-                heard.sort();
+                let mut received = lines_held(&lan, bob, alice);
+                received.sort();
                 said.extend(again);
                 said.extend(talks.then(|| "news".to_owned()));
                 said.sort();
-                assert_eq!(heard, said, "{lost} lost, {alone} alone, killed: {killed}");
+                assert_eq!(
+                    received, said,
+                    "{lost} lost, {alone} alone, killed: {killed}"
+                );
                 assert!(lan.peers[alice].error_count("fork") <= 1);
                 lan.check_copied_lines();
                 // Later runs republish nothing again.
@@ -261,10 +264,10 @@ fn a_peer_that_was_away_gets_the_lines_of_both_copies() {
         all.extend(numbered_lines("lost", 1, 5));
         all.extend(numbered_lines("alone", 1, 3));
         all.sort();
-        let mut heard = lines_held(&lan, carol, alice);
-        assert_eq!(heard, lines_held(&lan, bob, alice), "seed {seed}");
-        heard.sort();
-        assert_eq!(heard, all, "seed {seed}");
+        let mut received = lines_held(&lan, carol, alice);
+        assert_eq!(received, lines_held(&lan, bob, alice), "seed {seed}");
+        received.sort();
+        assert_eq!(received, all, "seed {seed}");
         lan.check_copied_lines();
     }
 }
@@ -330,11 +333,14 @@ fn duplicate_identities_continue_under_separate_incarnations() {
         lan.stop(if goes == alice { clone } else { alice });
         lan.start(goes);
         lan.run_for(70_000);
-        let heard = lines_held(&lan, bob, alice);
+        let received = lines_held(&lan, bob, alice);
         for text in gone.iter().chain(&stays) {
-            let count = heard.iter().filter(|line| line.starts_with(text)).count();
+            let count = received
+                .iter()
+                .filter(|line| line.starts_with(text))
+                .count();
             let said = if *text == "of the other" { 2 } else { 3 };
-            assert_eq!(count, said, "seed {seed}: {text}: {heard:?}");
+            assert_eq!(count, said, "seed {seed}: {text}: {received:?}");
         }
     }
 }
@@ -454,7 +460,7 @@ fn lines_said_during_the_first_exchange_survive_a_restore() {
         });
         lan.say_all(alice, None, &numbered_lines("new", 1, 3));
         lan.run_for(10_000);
-        let heard = lan.peers[bob].received();
-        assert_eq!(heard, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
+        let received = lan.peers[bob].received();
+        assert_eq!(received, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
     }
 }

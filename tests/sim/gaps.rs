@@ -214,9 +214,9 @@ fn a_full_disk_only_delays_filling_a_gap() {
         lan.run_until("the gap is filled", 30_000, |lan| {
             checked_range(lan, bob, &log).low == 1
         });
-        let mut heard = lan.peers[bob].received();
-        heard.sort();
-        assert_eq!(heard, numbered_lines("line", 4, 9), "seed {seed}");
+        let mut received = lan.peers[bob].received();
+        received.sort();
+        assert_eq!(received, numbered_lines("line", 4, 9), "seed {seed}");
     }
 }
 
@@ -287,11 +287,9 @@ fn have_message(log: &LogId, low: u64, hash: Hash) -> Message {
 }
 
 /// The requests for a bounded range, as for a gap, that a scripted peer received.
-fn received_wants(lan: &mut Lan, stranger: &mut ScriptedPeer) -> Vec<WantEntry> {
-    let words = stranger.receive(lan).into_iter();
-    let words = words.filter(|frame| frame.kind == FrameKind::Message);
-    let words = words.filter_map(|frame| Message::parse(&frame.payload));
-    let wants = words.filter_map(|word| match word {
+fn received_wants(lan: &mut Lan, peer: &mut ScriptedPeer) -> Vec<WantEntry> {
+    let messages = peer.receive_messages(lan).into_iter();
+    let wants = messages.filter_map(|message| match message {
         Message::Want { logs, .. } => Some(logs),
         _ => None,
     });
@@ -312,9 +310,9 @@ fn a_peer_that_cannot_fill_a_gap_is_asked_once() {
         liar.send(&mut lan, &have_message(&log, 1, hash));
         lan.run_for(300);
     }
-    let asked = received_wants(&mut lan, &mut liar);
-    assert_eq!(asked.len(), 1);
-    assert_eq!((asked[0].from, asked[0].to), (4, 6));
+    let requested = received_wants(&mut lan, &mut liar);
+    assert_eq!(requested.len(), 1);
+    assert_eq!((requested[0].from, requested[0].to), (4, 6));
     assert_eq!(checked_range(&lan, bob, &log).low, 7);
     lan.heal();
     let mut other = ScriptedPeer::connect(&mut lan, bob, 6);
@@ -350,15 +348,14 @@ fn many_gaps_cause_one_digest_request() {
         lan.run_for(100);
     }
     assert_eq!(lan.peers[bob].gap_count(), 19);
-    let held = checked_range(&lan, bob, &mallory.log());
-    assert_eq!((held.low, held.gaps.len()), (39, GAPS_MAX));
-    let words = other.receive(&mut lan).into_iter();
-    let words = words.filter_map(|frame| Message::parse(&frame.payload));
-    let asks = words.filter(|word| match word {
+    let range = checked_range(&lan, bob, &mallory.log());
+    assert_eq!((range.low, range.gaps.len()), (39, GAPS_MAX));
+    let messages = other.receive_messages(&mut lan).into_iter();
+    let requests = messages.filter(|message| match message {
         Message::Have(have) => have.digest.as_deref() == Some(""),
         _ => false,
     });
-    assert_eq!(asks.count(), 1);
+    assert_eq!(requests.count(), 1);
 }
 
 /// Lines that do not chain to the lines around a gap are rejected and reported; their source is
@@ -429,8 +426,8 @@ fn random_faults_leave_no_gap_that_a_peer_can_fill() {
                 }
                 5 if lan.chance(300) => lan.heal(),
                 6 if lan.is_running(who) => {
-                    let held = node_range(&lan, who, &log);
-                    let low = held.low + lan.random(held.high - held.low + 1);
+                    let range = node_range(&lan, who, &log);
+                    let low = range.low + lan.random(range.high - range.low + 1);
                     evict(&mut lan, who, &log, low);
                 }
                 7 => lan.peers[who].disk.full = lan.random(2) == 0,

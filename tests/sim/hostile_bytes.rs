@@ -41,18 +41,15 @@ fn a_conforming_scripted_peer_is_accepted() {
     let batch = mallory.batch(1, None, "good day");
     mallory.send_frame(&mut lan, FrameKind::Batch, batch.as_bytes());
     assert_eq!(lan.peers[alice].received(), ["good day"]);
-    let receipt = mallory
-        .receive(&mut lan)
-        .into_iter()
-        .filter_map(|f| Message::parse(&f.payload));
-    let held = |m: Message| match m {
+    let mut messages = mallory.receive_messages(&mut lan).into_iter();
+    let acknowledged = |m: Message| match m {
         Message::Have(have) => have
             .logs
             .iter()
             .any(|l| l.high == 1 && l.hash == batch.hash),
         _ => false,
     };
-    assert!(receipt.into_iter().any(held), "a receipt");
+    assert!(messages.any(acknowledged), "an acknowledgement");
 }
 
 /// At most 64 streams wait for a handshake, 5 s each; a real peer gets through while 200 silent
@@ -107,9 +104,8 @@ fn the_number_of_links_is_bounded() {
     }
     assert_eq!(link_count(&lan, alice), 80);
     let mut last = ScriptedPeer::connect(&mut lan, alice, 700);
-    let words = last.receive(&mut lan).into_iter();
-    let words: Vec<_> = words.filter_map(|f| Message::parse(&f.payload)).collect();
-    assert!(matches!(&words[..], [Message::Bye { reason }] if *reason == ByeReason::Full));
+    let messages = last.receive_messages(&mut lan);
+    assert!(matches!(&messages[..], [Message::Bye { reason }] if *reason == ByeReason::Full));
 }
 
 /// Bytes that are no handshake close their stream at once and do not panic.
@@ -157,8 +153,8 @@ fn the_first_message_must_be_a_valid_hello() {
     };
     hello.rooms = (0..100).map(|n| n.to_string()).collect();
     crowd.send(&mut lan, &Message::Hello(hello));
-    for stranger in [early, liar, crowd] {
-        assert!(lan.has_closed(alice, stranger.stream));
+    for peer in [early, liar, crowd] {
+        assert!(lan.has_closed(alice, peer.stream));
     }
     assert_eq!(link_count(&lan, alice), 0);
 }
@@ -180,8 +176,8 @@ fn malformed_frames_end_the_link() {
     forger.send_frame(&mut lan, FrameKind::Batch, &bytes);
     let mut noise = ScriptedPeer::connect(&mut lan, alice, 3);
     noise.send_frame(&mut lan, FrameKind::Batch, b"{}");
-    for stranger in [huge, forger, noise] {
-        assert!(lan.has_closed(alice, stranger.stream));
+    for peer in [huge, forger, noise] {
+        assert!(lan.has_closed(alice, peer.stream));
     }
     assert_eq!(link_count(&lan, alice), 0);
     assert!(lan.peers[alice].received().is_empty());
@@ -228,8 +224,8 @@ fn a_claim_above_our_head_changes_the_incarnation() {
     let old = lan.first_log(alice);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     let claim = |log: &LogId| {
-        let held = have_entry(log.author, log.incarnation, 1..=50, Hash([3; 32]));
-        Message::Have(general_have(vec![held]))
+        let entry = have_entry(log.author, log.incarnation, 1..=50, Hash([3; 32]));
+        Message::Have(general_have(vec![entry]))
     };
     // A false claim changes the incarnation and republishes nothing.
     mallory.send(&mut lan, &claim(&old));
@@ -315,7 +311,7 @@ fn out_of_range_have_entries_are_ignored() {
         (other, 0, u64::MAX, u64::MAX),
         (other, 7, 6, 0),
     ] {
-        let held = HaveEntry {
+        let entry = HaveEntry {
             sender,
             incarnation: format_incarnation(7),
             low,
@@ -327,14 +323,13 @@ fn out_of_range_have_entries_are_ignored() {
             holder: None,
             signature: None,
         };
-        let have = Message::Have(general_have(vec![held]));
+        let have = Message::Have(general_have(vec![entry]));
         mallory.send(&mut lan, &have);
     }
     lan.run_for(1_000);
-    let asked = mallory.receive(&mut lan).into_iter();
-    let asked = asked.filter_map(|frame| Message::parse(&frame.payload));
-    let asked = asked.filter(|message| matches!(message, Message::Want { .. }));
-    assert_eq!(asked.count(), 0);
+    let messages = mallory.receive_messages(&mut lan).into_iter();
+    let requested = messages.filter(|message| matches!(message, Message::Want { .. }));
+    assert_eq!(requested.count(), 0);
 }
 
 /// Messages queue for a peer that offers logs and does not read; at the bound its link ends.
@@ -457,7 +452,7 @@ fn random_encrypted_messages_do_no_harm() {
             mallory = ScriptedPeer::connect(&mut lan, alice, 1 + broken % 100);
             lan.closed_external_streams.remove(&(alice, mallory.stream));
         }
-        let held = format!(
+        let entry = format!(
             "{{\"type\":\"have\",\"target\":\"#general\",\"logs\":[\
              {{\"sender\":\"{}\",\"incarnation\":\"{:016x}\",\"high\":{n},\"hash\":\"{}\"}}]}}",
             own.log.author, own.log.incarnation, own.hash
@@ -470,7 +465,7 @@ fn random_encrypted_messages_do_no_harm() {
         let hello = mallory.hello().encode();
         let batch = mallory.batch(1 + n % 7, (n % 7 > 0).then_some(own.hash), "x");
         let (kind, model) = match lan.random(4) {
-            0 => (FrameKind::Message, held.as_bytes()),
+            0 => (FrameKind::Message, entry.as_bytes()),
             1 => (FrameKind::Message, want.as_bytes()),
             2 => (FrameKind::Message, &hello[..]),
             _ => (FrameKind::Batch, batch.as_bytes()),
@@ -502,13 +497,12 @@ fn full_digests_are_answered_once_a_second() {
         ..Have::default()
     });
     let answers = |lan: &mut Lan, mallory: &mut ScriptedPeer| {
-        let words = mallory.receive(lan).into_iter();
-        let words = words.filter_map(|frame| Message::parse(&frame.payload));
-        let held = |word: &Message| match word {
+        let messages = mallory.receive_messages(lan).into_iter();
+        let answers = |message: &Message| match message {
             Message::Have(have) => have.logs.iter().any(|log| log.hash == batch.hash),
             _ => false,
         };
-        words.filter(held).count()
+        messages.filter(answers).count()
     };
     mallory.send(&mut lan, &ask);
     assert_eq!(answers(&mut lan, &mut mallory), 1, "at once");

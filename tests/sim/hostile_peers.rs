@@ -285,7 +285,7 @@ fn receipts_of_unseen_keys_do_not_count() {
         let holder = Identity::from_seed(&seed);
         let signed = receipt(&NetworkTag::OPEN, &own.log, own.high, &own.hash);
         let signature = BASE64URL_NOPAD.encode(&holder.sign(&signed.0));
-        let held = HaveEntry {
+        let entry = HaveEntry {
             sender: own.log.author,
             incarnation: format_incarnation(own.log.incarnation),
             low: 1,
@@ -297,7 +297,7 @@ fn receipts_of_unseen_keys_do_not_count() {
             holder: Some(holder.id()),
             signature: Some(signature),
         };
-        let have = Message::Have(general_have(vec![held]));
+        let have = Message::Have(general_have(vec![entry]));
         liar.send(&mut lan, &have);
     }
     assert!(!lan.peers[alice].is_settled(), "no peer holds the line");
@@ -313,13 +313,13 @@ fn receipts_of_unseen_keys_do_not_count() {
 
 /// The scripted peer claims to hold this range.
 fn send_have(lan: &mut Lan, holder: &mut ScriptedPeer, range: &LogRange) {
-    let held = have_entry(
+    let entry = have_entry(
         range.log.author,
         range.log.incarnation,
         range.low..=range.high,
         range.hash,
     );
-    let have = Message::Have(general_have(vec![held]));
+    let have = Message::Have(general_have(vec![entry]));
     holder.send(lan, &have);
 }
 
@@ -356,10 +356,9 @@ fn a_fork_is_reported_only_on_proof() {
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut carol, &range);
-    let words = carol.receive(&mut lan).into_iter();
-    let mut words = words.filter_map(|frame| Message::parse(&frame.payload));
-    let asked = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
-    assert!(words.any(asked), "the other batch is requested");
+    let mut messages = carol.receive_messages(&mut lan).into_iter();
+    let requested = |m: Message| matches!(m, Message::Want { logs, .. } if logs[0].from == 1);
+    assert!(messages.any(requested), "the other batch is requested");
     carol.send_frame(&mut lan, FrameKind::Batch, other.as_bytes());
     assert_eq!(lan.peers[alice].error_count("fork"), 1);
     // A batch with a wrong signature ends the link.

@@ -56,12 +56,12 @@ fn linked_pair(seed: u64) -> (Lan, PeerIndex, PeerIndex) {
 fn check_order(lan: &mut Lan, seed: u64, author: PeerIndex, reader: PeerIndex) {
     lan.run_for(20_000);
     lan.check_lines();
-    let (said, heard) = (own_lines(lan, author), lan.peers[reader].received());
-    assert_eq!(heard.len(), said.len(), "seed {seed}");
-    let at = heard
+    let (said, received) = (own_lines(lan, author), lan.peers[reader].received());
+    assert_eq!(received.len(), said.len(), "seed {seed}");
+    let at = received
         .iter()
         .zip(&said)
-        .position(|(heard, said)| heard != said);
+        .position(|(received, said)| received != said);
     assert_eq!(at, None, "seed {seed}: out of order from this line on");
 }
 
@@ -138,9 +138,9 @@ fn a_neighbour_sends_incarnations_in_order() {
         lan.stop(alice);
         lan.start(bob);
         lan.run_for(20_000);
-        let heard = lan.peers[bob].received();
-        assert_eq!(heard.len() + 1, all.len(), "seed {seed}");
-        assert!(heard == all[1..], "seed {seed}: out of order");
+        let received = lan.peers[bob].received();
+        assert_eq!(received.len() + 1, all.len(), "seed {seed}");
+        assert!(received == all[1..], "seed {seed}: out of order");
     }
 }
 
@@ -175,9 +175,9 @@ fn a_frozen_reader_gets_both_incarnations_from_a_neighbour() {
         lan.run_for(wait);
         lan.thaw(bob);
         lan.run_for(20_000);
-        let (said, heard) = (own_lines(&lan, alice), lan.peers[bob].received());
-        assert_eq!(heard.len(), said.len(), "seed {seed}");
-        assert!(heard == said, "seed {seed}: out of order");
+        let (said, received) = (own_lines(&lan, alice), lan.peers[bob].received());
+        assert_eq!(received.len(), said.len(), "seed {seed}");
+        assert!(received == said, "seed {seed}: out of order");
     }
 }
 
@@ -208,7 +208,7 @@ fn direct_messages_keep_their_order_across_a_crash() {
             lan.run_for(wait);
         }
         lan.run_for(20_000);
-        let heard = lan.peers[bob].received();
+        let received = lan.peers[bob].received();
         let number = |line: &String| {
             let mut words = line.split(' ');
             let base = u64::from(words.next() == Some("again")) * 1_000;
@@ -216,7 +216,7 @@ fn direct_messages_keep_their_order_across_a_crash() {
                 .next()
                 .map_or(0, |n| base + n.parse::<u64>().expect("a number"))
         };
-        let numbers: Vec<u64> = heard.iter().map(number).collect();
+        let numbers: Vec<u64> = received.iter().map(number).collect();
         assert_eq!(numbers.len(), 430, "seed {seed}");
         assert!(numbers.is_sorted(), "seed {seed}: {numbers:?}");
     }
@@ -306,7 +306,11 @@ fn evicted_lines_do_not_block_the_new_incarnation() {
         lan.peers[alice].disk.evict(&log, 1_990 + 20 * (seed % 2));
         lan.thaw(bob);
         lan.run_for(20_000);
-        let heard = lan.peers[bob].received();
-        assert!(heard.ends_with(&texts), "seed {seed}: {:?}", heard.last());
+        let received = lan.peers[bob].received();
+        assert!(
+            received.ends_with(&texts),
+            "seed {seed}: {:?}",
+            received.last()
+        );
     }
 }

@@ -131,16 +131,16 @@ fn talk(lan: &mut Lan, peers: &[PeerIndex], said: &mut u64) {
 /// Every running peer holds all lines of its rooms.
 fn check_lines(lan: &Lan, peers: &[PeerIndex]) {
     let mut lines = 0;
-    for reader in peers.iter().filter(|who| lan.is_running(**who)) {
-        for room in &lan.peers[*reader].startup_rooms {
-            let held = lan.peers[*reader].disk.ranges(room);
-            let held: BTreeMap<_, u64> = held.into_iter().map(|r| (r.log, r.high)).collect();
+    for member in peers.iter().filter(|who| lan.is_running(**who)) {
+        for room in &lan.peers[*member].startup_rooms {
+            let stored = lan.peers[*member].disk.ranges(room);
+            let stored: BTreeMap<_, u64> = stored.into_iter().map(|r| (r.log, r.high)).collect();
             let authors = peers.iter().map(|who| &lan.peers[*who]);
             for author in authors.filter(|author| author.startup_rooms.contains(room)) {
                 let own = author.disk.ranges(room).into_iter();
                 for range in own.filter(|range| range.log.author == author.id) {
-                    let high = held.get(&range.log).copied().unwrap_or(0);
-                    let name = &lan.peers[*reader].name;
+                    let high = stored.get(&range.log).copied().unwrap_or(0);
+                    let name = &lan.peers[*member].name;
                     assert!(
                         high >= range.high,
                         "{name} holds {high} of {}'s {} lines in {room}",

@@ -32,9 +32,9 @@ fn held_ranges(lan: &Lan, who: PeerIndex, author: PeerIndex) -> Vec<(u64, u64)> 
     let ranges = lan.peers[who].disk.ranges(&Room::general()).into_iter();
     let id = lan.id(author);
     let of = ranges.filter(|range| range.log.author == id);
-    let mut held: Vec<_> = of.map(|range| (range.low, range.high)).collect();
-    held.sort_unstable();
-    held
+    let mut ranges: Vec<_> = of.map(|range| (range.low, range.high)).collect();
+    ranges.sort_unstable();
+    ranges
 }
 
 /// Carol meets alice. Alice is killed, says `count` lines while isolated, in another incarnation,
@@ -119,9 +119,9 @@ fn lines_of_a_routed_peer_are_news() {
             lan.cut(alice, carol);
             lan.start(alice);
             lan.run_for(30_000);
-            let heard = lan.peers[carol].received();
-            assert_eq!(heard.len() as u64, count, "seed {seed}");
-            assert_eq!(heard, numbered_lines("alone", 1, count));
+            let received = lan.peers[carol].received();
+            assert_eq!(received.len() as u64, count, "seed {seed}");
+            assert_eq!(received, numbered_lines("alone", 1, count));
             lan.check_lines();
         }
     }
@@ -220,8 +220,8 @@ fn lines_of_several_short_runs_are_news_through_a_neighbour() {
         }
         lan.heal();
         lan.run_for(70_000);
-        let heard = ["one", "two", "three", "four", "five"];
-        assert_eq!(lan.peers[carol].received(), heard[..4], "seed {seed}");
+        let said = ["one", "two", "three", "four", "five"];
+        assert_eq!(lan.peers[carol].received(), said[..4], "seed {seed}");
         // Alice is killed and says a line while isolated; no peer saw that run.
         lan.start(alice);
         lan.kill(alice);
@@ -234,6 +234,6 @@ fn lines_of_several_short_runs_are_news_through_a_neighbour() {
         lan.run_for(3_000);
         lan.stop(alice);
         lan.run_for(5_000);
-        assert_eq!(lan.peers[carol].received(), heard, "seed {seed}");
+        assert_eq!(lan.peers[carol].received(), said, "seed {seed}");
     }
 }

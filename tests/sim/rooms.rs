@@ -58,9 +58,9 @@ fn a_room_can_be_joined_and_left_during_a_run() {
     lan.check_lines();
     let of_ops = |n: &&Notice| matches!(n, Notice::Joined { room, .. } if room.as_str() == "#ops");
     assert_eq!(lan.peers[alice].notices_of_run().filter(of_ops).count(), 2);
-    let gone = |n: &&Notice| matches!(n, Notice::Left { .. });
-    assert_eq!(lan.peers[alice].notices_of_run().filter(gone).count(), 1);
-    let seen = lan.peers[bob].notices_of_run().filter(gone).count();
+    let left = |n: &&Notice| matches!(n, Notice::Left { .. });
+    assert_eq!(lan.peers[alice].notices_of_run().filter(left).count(), 1);
+    let seen = lan.peers[bob].notices_of_run().filter(left).count();
     assert_eq!(seen, 0, "the leaving member sees nobody leave");
 }
 

@@ -242,8 +242,12 @@ fn slow_and_failing_disks_lose_no_line() {
         lan.run_for(60_000);
         lan.peers[bob].disk.failed_saves_per_mille = 0;
         lan.run_for(180_000);
-        let heard = lan.peers[bob].received();
-        assert_eq!(heard, (2..=40).map(long).collect::<Vec<_>>(), "seed {seed}");
+        let received = lan.peers[bob].received();
+        assert_eq!(
+            received,
+            (2..=40).map(long).collect::<Vec<_>>(),
+            "seed {seed}"
+        );
         assert_eq!(lan.peers[bob].gap_count(), 0, "seed {seed}");
         assert_eq!(
             lan.peers[alice].error_count("incarnation"),
@@ -263,12 +267,12 @@ fn a_failed_save_above_a_gap_keeps_the_lines_below() {
     lan.run_for(2_000);
     assert_eq!(lan.peers[bob].error_count("store"), 1);
     let node = lan.node(bob);
-    let held: Vec<(u64, u64)> = node
+    let ranges: Vec<(u64, u64)> = node
         .frontier(&(&Room::general()).into())
         .iter()
         .map(|range| (range.low, range.high))
         .collect();
-    assert_eq!(held, [(1, 1)]);
+    assert_eq!(ranges, [(1, 1)]);
     lan.peers[bob].disk.full = false;
     lan.run_for(10_000);
     assert_eq!(lan.peers[bob].disk.ranges(&Room::general())[0].high, 9);

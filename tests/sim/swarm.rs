@@ -109,11 +109,11 @@ fn talk(lan: &mut Lan, who: PeerIndex, said: &mut u64) {
         .collect();
     if lan.chance(200) {
         let other = lan.random(lan.peers.len() as u64) as usize;
-        let reader = lan.id(other);
-        if reader != lan.id(who) {
+        let recipient = lan.id(other);
+        if recipient != lan.id(who) {
             texts
                 .iter()
-                .for_each(|text| lan.send_direct(who, &format!("@{reader}"), text));
+                .for_each(|text| lan.send_direct(who, &format!("@{recipient}"), text));
         }
         return;
     }
@@ -158,10 +158,10 @@ fn rename(lan: &mut Lan, who: PeerIndex) {
 fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
     let who = peers[lan.random(peers.len() as u64) as usize];
     let other = peers[lan.random(peers.len() as u64) as usize];
-    let apart = lan.peers[who].host != lan.peers[other].host;
-    let what = lan.random(1000);
+    let on_different_hosts = lan.peers[who].host != lan.peers[other].host;
+    let choice = lan.random(1000);
     if lan.is_running(who) && !lan.peers[who].frozen {
-        match what {
+        match choice {
             0..500 => return talk(lan, who, said),
             500..530 => return join_or_part(lan, who),
             530..550 => {
@@ -183,15 +183,15 @@ fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
             _ => {}
         }
     }
-    match (what, lan.is_running(who)) {
+    match (choice, lan.is_running(who)) {
         (610..640, true) => lan.kill(who),
         (640..660, true) => lan.peers[who].dies_after_outputs = Some(lan.random(40)),
         (660..670, true) => lan.power_off(who),
         (670..690, true) => lan.freeze(who),
         (690..710, true) => lan.peers[who].stopped_reading = true,
         (710..740, true) => lan.thaw(who),
-        (740..760, _) if apart => lan.cut(who, other),
-        (760..785, _) if apart => lan.cut_one_way(who, other),
+        (740..760, _) if on_different_hosts => lan.cut(who, other),
+        (760..785, _) if on_different_hosts => lan.cut_one_way(who, other),
         (785..815, _) => lan.heal(),
         (815..835, _) => {
             let plugged = lan.hosts[lan.peers[who].host].plugged;

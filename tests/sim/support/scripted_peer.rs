@@ -170,6 +170,14 @@ impl ScriptedPeer {
         Batch::sign(&self.identity, &NetworkTag::OPEN, draft)
     }
 
+    /// The messages that the node sent since the last call.
+    pub fn receive_messages(&mut self, lan: &mut Lan) -> Vec<Message> {
+        let frames = self.receive(lan).into_iter();
+        frames
+            .filter_map(|frame| Message::parse(&frame.payload))
+            .collect()
+    }
+
     /// The frames that the node sent since the last call.
     pub fn receive(&mut self, lan: &mut Lan) -> Vec<Frame> {
         let bytes = lan.take_external_writes(self.target, self.stream);
