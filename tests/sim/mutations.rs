@@ -84,7 +84,7 @@ fn a_line_shown_twice_is_caught() {
 
 /// Rule broken: bob no longer stores the lines that he acknowledged.
 #[test]
-#[should_panic(expected = "is held, and it is not")]
+#[should_panic(expected = "which the peer does not store")]
 fn a_false_acknowledgement_is_caught() {
     let (mut lan, alice, bob) = linked_pair(6);
     say_lines(&mut lan, alice);
@@ -267,7 +267,7 @@ fn memory_that_grows_with_a_slow_reader_is_caught() {
 
 /// Rule broken: a gap is reported that has no lines.
 #[test]
-#[should_panic(expected = "names an empty gap")]
+#[should_panic(expected = "reports an empty gap")]
 fn an_empty_gap_is_caught() {
     let (mut lan, alice, bob) = linked_pair(20);
     let gap = Notice::Gap {

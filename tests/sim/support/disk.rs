@@ -12,16 +12,16 @@ use p2pchat::base::range::LogRange;
 /// Milliseconds between two fsyncs, as in the shell.
 pub const FSYNC_INTERVAL_MS: u64 = 5_000;
 
-#[derive(Clone)]
 /// A stored batch, its local fields, and when it was stored.
+#[derive(Clone)]
 pub struct Entry {
     pub batch: Arc<Batch>,
     pub local: LocalFields,
     pub stored_at_ms: u64,
 }
 
-#[derive(Clone, Default)]
 /// The store of one directory.
+#[derive(Clone, Default)]
 pub struct Disk {
     folders: BTreeMap<FolderName, Vec<Entry>>,
     /// The peer whose directory this is.

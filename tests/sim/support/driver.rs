@@ -187,8 +187,8 @@ impl Lan {
             Output::Load(request) => match self.peers[who].disk.read_delay_max_ms {
                 0 => todo.push_back(self.read_disk(who, request)),
                 slow => {
-                    let wait = self.random(slow + 1);
-                    self.schedule_for_run(who, wait, RunEvent::ReadDisk(request));
+                    let wait_ms = self.random(slow + 1);
+                    self.schedule_for_run(who, wait_ms, RunEvent::ReadDisk(request));
                 }
             },
             Output::SaveKnownPeer(known) => {

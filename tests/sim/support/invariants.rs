@@ -43,6 +43,71 @@ pub struct Observations {
     reported_keys: Vec<(Nick, PeerId)>,
 }
 
+impl Observations {
+    /// Checks that a batch continues its log, or fills a reported gap. True unless it fills a gap.
+    /// `carried`: a carrier may store lines again that it has dropped.
+    fn check_growth(&mut self, name: &str, batch: &Batch, carried: bool) -> bool {
+        let head = self.heads.get(&batch.log).copied();
+        if let Some((last, _)) = head
+            && batch.last_sequence() <= last
+            && !carried
+        {
+            let reported = self.gaps.iter().any(|(log, from, to)| {
+                *log == batch.log && *from <= batch.sequence && batch.last_sequence() <= *to
+            });
+            assert!(
+                reported,
+                "{name} stored line {} of {:?} behind line {last}",
+                batch.sequence, batch.log
+            );
+            let twice = (batch.sequence..=batch.last_sequence())
+                .any(|n| !self.filled_lines.insert((batch.log.clone(), n)));
+            assert!(!twice, "{name} stored line {} twice", batch.sequence);
+            return false;
+        }
+        if let Some((last, hash)) = head {
+            let gap = (
+                batch.log.clone(),
+                last + 1,
+                batch.sequence.saturating_sub(1),
+            );
+            let follows = batch.sequence == last + 1 && batch.previous == Some(hash);
+            let reported = batch.sequence > last + 1 && self.gaps.contains(&gap);
+            assert!(
+                follows || reported || carried,
+                "{name} stored line {} of {:?} behind line {last}",
+                batch.sequence,
+                batch.log
+            );
+        }
+        let head = (batch.last_sequence(), batch.hash);
+        self.heads.insert(batch.log.clone(), head);
+        true
+    }
+
+    /// Checks that the story said these lines of a room, and in this order. A copied directory may
+    /// republish lines.
+    fn check_said(&mut self, name: &str, batch: &Batch) {
+        let Some(room) = batch.log.target.room() else {
+            return;
+        };
+        let queue = self.unstored.entry(room.clone()).or_default();
+        batch.for_each_line(|line| {
+            if queue.front().is_some_and(|said| said == line) {
+                queue.pop_front();
+                self.stored_lines.insert(line.to_owned());
+            } else {
+                let republished = self.has_copy && self.stored_lines.contains(line);
+                assert!(
+                    republished,
+                    "{name} stored what was not said: {line}, not {:?}",
+                    queue.front()
+                );
+            }
+        });
+    }
+}
+
 /// A batch that a directory has stored at some time.
 struct StoredBatch {
     who: PeerIndex,
@@ -50,8 +115,8 @@ struct StoredBatch {
     last_sequence: u64,
 }
 
-#[derive(Default)]
 /// The observations and allowances of one test.
+#[derive(Default)]
 pub struct Invariants {
     /// One for each peer.
     pub observations: Vec<Observations>,
@@ -75,14 +140,14 @@ impl Invariants {
         queue.extend(texts.iter().cloned());
     }
 
-    /// Leaving a room drops its unsaved lines; that must be `told` to the user.
-    pub fn record_part(&mut self, who: PeerIndex, room: &Room, told: bool) {
+    /// Leaving a room drops its unsaved lines; that must be `reported`.
+    pub fn record_part(&mut self, who: PeerIndex, room: &Room, reported: bool) {
         let lost = self.observations[who]
             .unstored
             .remove(room)
             .unwrap_or_default();
         assert!(
-            lost.is_empty() || told,
+            lost.is_empty() || reported,
             "{} lines are lost without a notice",
             lost.len()
         );
@@ -122,9 +187,9 @@ impl Invariants {
                 observed.heads.insert(batch.log.clone(), head);
             }
         }
-        let held = |(log, line): &(LogId, u64)| disk.find(log, *line).is_some();
-        observed.filled_lines.retain(held);
-        observed.shown_filled_lines.retain(held);
+        let is_stored = |(log, line): &(LogId, u64)| disk.find(log, *line).is_some();
+        observed.filled_lines.retain(is_stored);
+        observed.shown_filled_lines.retain(is_stored);
         let heads = &observed.heads;
         observed.shown.retain(|log, _| heads.contains_key(log));
         for (log, shown) in &mut observed.shown {
@@ -186,32 +251,20 @@ impl Lan {
     /// author before, and own lines were said in the story. `returned`: an own line that the disk
     /// had lost and a peer sent back.
     pub fn check_save(&mut self, who: PeerIndex, batch: &Arc<Batch>, returned: bool) {
-        let name = self.peers[who].name.clone();
         let own = batch.log.author == self.id(who);
-        let ever = (batch.log.clone(), batch.sequence);
-        let stored = self
-            .invariants
-            .stored
-            .get(&ever)
-            .map_or(&[][..], Vec::as_slice);
-        let stored = |author: PeerIndex| {
-            let by = |by: &StoredBatch| by.who == author && by.hash == batch.hash;
-            stored.iter().any(by)
-        };
-        let mut authors = (0..self.peers.len())
-            .filter(|w| self.id(*w) == batch.log.author)
-            .peekable();
-        assert!(
-            own || authors.peek().is_none() || authors.any(stored),
-            "{name} got lines {}.. that their author did not store",
-            batch.sequence
-        );
-        let entries = self.invariants.stored.entry(ever).or_default();
-        entries.push(StoredBatch {
+        self.check_author_stored(who, batch);
+        let stored = StoredBatch {
             who,
             hash: batch.hash,
             last_sequence: batch.last_sequence(),
-        });
+        };
+        let position = (batch.log.clone(), batch.sequence);
+        let entries = self.invariants.stored.entry(position).or_default();
+        entries.push(stored);
+        // A carrier forgets delivered lines and may receive them once more.
+        let recipient = batch.log.target.recipient();
+        let carried = !own && recipient.is_some_and(|recipient| recipient != self.id(who));
+        let name = &self.peers[who].name;
         let observed = &mut self.invariants.observations[who];
         let seen = advance_room_clock(&mut observed.room_clocks, batch);
         assert!(
@@ -220,70 +273,40 @@ impl Lan {
             batch.sequence,
             batch.lamport
         );
-        // A carrier forgets delivered lines and may receive them once more.
-        let reader = batch.log.target.recipient();
-        let carried = !own && reader.is_some_and(|reader| reader != self.peers[who].id);
-        if let Some((last, _)) = observed.heads.get(&batch.log)
-            && batch.last_sequence() <= *last
-            && !carried
-        {
-            let named = observed.gaps.iter().any(|(log, from, to)| {
-                *log == batch.log && *from <= batch.sequence && batch.last_sequence() <= *to
-            });
-            assert!(
-                named,
-                "{name} stored line {} of {:?} behind line {last}",
-                batch.sequence, batch.log
-            );
-            let twice = (batch.sequence..=batch.last_sequence())
-                .any(|n| !observed.filled_lines.insert((batch.log.clone(), n)));
-            assert!(!twice, "{name} stored line {} twice", batch.sequence);
-            return;
+        if observed.check_growth(name, batch, carried) && own && !returned {
+            observed.check_said(name, batch);
         }
-        if let Some((last, hash)) = observed.heads.get(&batch.log) {
-            let gap = (
-                batch.log.clone(),
-                last + 1,
-                batch.sequence.saturating_sub(1),
-            );
-            let follows = batch.sequence == last + 1 && batch.previous == Some(*hash);
-            let named = batch.sequence > last + 1 && observed.gaps.contains(&gap);
-            assert!(
-                follows || named || carried,
-                "{name} stored line {} of {:?} behind line {last}",
-                batch.sequence,
-                batch.log
-            );
-        }
-        observed
-            .heads
-            .insert(batch.log.clone(), (batch.last_sequence(), batch.hash));
-        if let Some(room) = batch.log.target.room().filter(|_| own && !returned) {
-            let queue = observed.unstored.entry(room.clone()).or_default();
-            batch.for_each_line(|line| {
-                if queue.front().is_some_and(|said| said == line) {
-                    queue.pop_front();
-                    observed.stored_lines.insert(line.to_owned());
-                } else {
-                    let again = observed.has_copy && observed.stored_lines.contains(line);
-                    assert!(
-                        again,
-                        "{name} stored what was not said: {line}, not {:?}",
-                        queue.front()
-                    );
-                }
-            });
-        }
+    }
+
+    /// A batch of another peer of the story was stored by its author before.
+    fn check_author_stored(&self, who: PeerIndex, batch: &Batch) {
+        let position = (batch.log.clone(), batch.sequence);
+        let stored = self.invariants.stored.get(&position);
+        let stored = stored.map_or(&[][..], Vec::as_slice);
+        let has_stored = |author: PeerIndex| {
+            let by_author = |by: &StoredBatch| by.who == author && by.hash == batch.hash;
+            stored.iter().any(by_author)
+        };
+        let mut authors = (0..self.peers.len())
+            .filter(|w| self.id(*w) == batch.log.author)
+            .peekable();
+        let own = batch.log.author == self.id(who);
+        assert!(
+            own || authors.peek().is_none() || authors.any(has_stored),
+            "{} got lines {}.. that their author did not store",
+            self.peers[who].name,
+            batch.sequence
+        );
     }
 
     /// A second key for a known name is saved only after the user was warned.
     pub fn check_known_peer(&self, who: PeerIndex, new: &KnownPeer) {
         let known = &self.peers[who].known_peers;
-        let noted = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
-        let other = !noted && known.iter().any(|k| k.nick == new.nick);
-        let said = &self.invariants.observations[who].reported_keys;
+        let is_saved = known.iter().any(|k| k.nick == new.nick && k.id == new.id);
+        let is_mismatch = !is_saved && known.iter().any(|k| k.nick == new.nick);
+        let reported = &self.invariants.observations[who].reported_keys;
         assert!(
-            !other || said.contains(&(new.nick.clone(), new.id)),
+            !is_mismatch || reported.contains(&(new.nick.clone(), new.id)),
             "{} takes another key for {} without a notice",
             self.peers[who].name,
             new.nick
@@ -295,22 +318,26 @@ impl Lan {
         let name = self.peers[who].name.clone();
         match notice {
             Notice::KeyMismatch { peer, .. } => {
-                let said = &mut self.invariants.observations[who].reported_keys;
-                said.push((peer.nick.clone(), peer.id));
+                let reported = &mut self.invariants.observations[who].reported_keys;
+                reported.push((peer.nick.clone(), peer.id));
             }
             Notice::Chat(chat) => {
                 let batch = &chat.batch;
-                let held = self.peers[who].disk.find(&batch.log, batch.sequence);
+                let stored = self.peers[who].disk.find(&batch.log, batch.sequence);
                 assert!(
-                    held.is_some_and(|e| e.batch.hash == batch.hash),
+                    stored.is_some_and(|e| e.batch.hash == batch.hash),
                     "{name} shows what it did not store"
                 );
                 let observed = &mut self.invariants.observations[who];
                 let first = (batch.log.clone(), batch.sequence);
                 if observed.filled_lines.contains(&first) {
-                    assert!(chat.local.late, "{name} shows what was missing as new");
-                    let news = observed.shown_filled_lines.insert(first);
-                    assert!(news, "{name} shows line {} twice", batch.sequence);
+                    assert!(
+                        chat.local.late,
+                        "{name} does not mark line {} of a gap as late",
+                        batch.sequence
+                    );
+                    let first_time = observed.shown_filled_lines.insert(first);
+                    assert!(first_time, "{name} shows line {} twice", batch.sequence);
                     return;
                 }
                 let shown = observed.shown.entry(batch.log.clone()).or_default();
@@ -334,7 +361,7 @@ impl Lan {
                     author: author.id,
                     incarnation: *incarnation,
                 };
-                assert!(from <= to, "{name} names an empty gap");
+                assert!(from <= to, "{name} reports an empty gap");
                 self.invariants.observations[who]
                     .gaps
                     .insert((log, *from, *to));
@@ -361,12 +388,12 @@ impl Lan {
     /// stored.
     fn check_receipt(&self, who: PeerIndex, log: &LogId, sequence: u64, peer: PeerId) {
         let range = (log.clone(), 0)..=(log.clone(), sequence);
-        let said = self.invariants.stored.range(range).filter(|(_, stored)| {
-            let own =
-                |by: &&StoredBatch| self.id(by.who) == log.author && sequence <= by.last_sequence;
-            stored.iter().any(|by| own(&by))
+        let published = self.invariants.stored.range(range).filter(|(_, stored)| {
+            stored
+                .iter()
+                .any(|by| self.id(by.who) == log.author && sequence <= by.last_sequence)
         });
-        let said: Vec<&Vec<StoredBatch>> = said.map(|(_, stored)| stored).collect();
+        let published: Vec<&Vec<StoredBatch>> = published.map(|(_, stored)| stored).collect();
         let holds = (0..self.peers.len())
             .filter(|w| self.id(*w) == peer)
             .any(|w| {
@@ -374,19 +401,19 @@ impl Lan {
                 let now = now.map(|entry| entry.batch.hash);
                 // A peer that lost lines later had stored this one when it acknowledged.
                 let lost = self.invariants.observations[w].lost_lines;
-                said.iter().any(|stored| {
+                published.iter().any(|stored| {
                     let own = stored.iter().filter(|by| self.id(by.who) == log.author);
-                    let held = |own: &StoredBatch| {
+                    let had_stored = |own: &StoredBatch| {
                         stored.iter().any(|by| by.who == w && by.hash == own.hash)
                     };
                     own.clone()
-                        .any(|own| now == Some(own.hash) || (lost && held(own)))
+                        .any(|own| now == Some(own.hash) || (lost && had_stored(own)))
                 })
             });
         let name = &self.peers[who].name;
         assert!(
             holds,
-            "{name} was told that line {sequence} is held, and it is not"
+            "{name} got an acknowledgement of line {sequence}, which the peer does not store"
         );
     }
 }

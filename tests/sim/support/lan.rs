@@ -164,11 +164,10 @@ impl Lan {
         }
         for folder in [FolderName::direct(), FolderName::carried()] {
             let ranges = self.peers[who].disk.ranges_in(&folder);
-            let before = false;
             let opened = Input::FolderOpened {
                 folder,
                 ranges,
-                existed: before,
+                existed: false,
             };
             self.feed(who, opened);
         }
@@ -177,25 +176,31 @@ impl Lan {
     }
 
     /// Sends a direct message; the recipient must be known already.
-    pub fn send_direct(&mut self, who: PeerIndex, whom: &str, text: &str) {
-        self.send_direct_within(who, whom, text, 0);
+    pub fn send_direct(&mut self, who: PeerIndex, selector: &str, text: &str) {
+        self.send_direct_within(who, selector, text, 0);
     }
 
-    /// Sends a direct message; waits up to `within` milliseconds for the recipient to be known.
-    pub fn send_direct_within(&mut self, who: PeerIndex, whom: &str, text: &str, within: u64) {
-        let tell = Command::SendToPeer {
-            selector: PeerSelector::parse(whom).expect("a fit name"),
+    /// Sends a direct message; waits up to `within_ms` milliseconds for the recipient to be known.
+    pub fn send_direct_within(
+        &mut self,
+        who: PeerIndex,
+        selector: &str,
+        text: &str,
+        within_ms: u64,
+    ) {
+        let send = Command::SendToPeer {
+            selector: PeerSelector::parse(selector).expect("a fit name"),
             lines: lines(&[text]),
             action: false,
-            timeout_ms: within,
+            timeout_ms: within_ms,
         };
-        self.feed(who, Input::Command(tell));
+        self.feed(who, Input::Command(send));
     }
 
     /// Opens a room's folder, as the shell does at start and at `/join`.
     pub fn open_folder(&mut self, who: PeerIndex, room: &Room) {
         let disk = &mut self.peers[who].disk;
-        let before = disk.has_folder(room);
+        let existed = disk.has_folder(room);
         disk.create_folder(room);
         let ranges = disk.ranges(room);
         let folder = room.into();
@@ -204,7 +209,7 @@ impl Lan {
             Input::FolderOpened {
                 folder,
                 ranges,
-                existed: before,
+                existed,
             },
         );
     }
@@ -221,8 +226,8 @@ impl Lan {
         let room = Room::new(room).expect("a fit room");
         let errors = self.peers[who].error_count("store");
         self.feed(who, Input::Command(Command::Part(Some(room.clone()))));
-        let told = self.peers[who].error_count("store") > errors;
-        self.invariants.record_part(who, &room, told);
+        let reported = self.peers[who].error_count("store") > errors;
+        self.invariants.record_part(who, &room, reported);
     }
 
     /// Says a line in the current room.
@@ -280,9 +285,9 @@ impl Lan {
         self.invariants.record_lost_tail(who, &self.peers[who].disk);
     }
 
-    /// Ends the process. `told`: the kernel closes its streams; otherwise peers wait for a
-    /// timeout.
-    fn end_process(&mut self, who: PeerIndex, told: bool) {
+    /// Ends the process. `closes_streams`: its kernel is alive and closes them; otherwise peers
+    /// wait for a timeout.
+    fn end_process(&mut self, who: PeerIndex, closes_streams: bool) {
         self.peers[who].node = None;
         self.peers[who].deferred.clear();
         let streams: Vec<(u64, usize)> = self
@@ -292,7 +297,7 @@ impl Lan {
             .map(|(_, at)| *at)
             .collect();
         for (connection_id, side) in streams {
-            if told {
+            if closes_streams {
                 self.close_end(connection_id, side);
                 continue;
             }
@@ -325,28 +330,27 @@ impl Lan {
 
     /// Gives the option `--peer ID@HOST`; without an id, `--peer HOST`.
     pub fn add_candidate(&mut self, who: PeerIndex, address: SocketAddr, peer: Option<PeerId>) {
-        let found = FoundVia::Static;
         self.feed(
             who,
             Input::Candidate {
                 address,
                 peer,
-                found_via: found,
+                found_via: FoundVia::Static,
             },
         );
     }
 
-    /// Queues an event for `wait` milliseconds from now.
-    pub fn schedule(&mut self, wait: u64, event: Event) {
+    /// Queues an event for `wait_ms` milliseconds from now.
+    pub fn schedule(&mut self, wait_ms: u64, event: Event) {
         self.events_scheduled += 1;
         self.events
-            .insert((self.now_ms + wait, self.events_scheduled), event);
+            .insert((self.now_ms + wait_ms, self.events_scheduled), event);
     }
 
     /// Queues an event for the peer's current run.
-    pub fn schedule_for_run(&mut self, who: PeerIndex, wait: u64, event: RunEvent) {
+    pub fn schedule_for_run(&mut self, who: PeerIndex, wait_ms: u64, event: RunEvent) {
         let run = self.peers[who].run;
-        self.schedule(wait, Event::ForRun { who, run, event });
+        self.schedule(wait_ms, Event::ForRun { who, run, event });
     }
 
     /// Adds values to the hash over the run.
@@ -412,19 +416,19 @@ impl Lan {
         self.closed_external_streams.contains(&(who, stream))
     }
 
-    /// Runs until the condition holds; returns the milliseconds that took. Panics after `within`
+    /// Runs until the condition holds; returns the milliseconds that took. Panics after `within_ms`
     /// milliseconds, naming the condition.
     pub fn run_until(
         &mut self,
         what: &str,
-        within: u64,
+        within_ms: u64,
         mut holds: impl FnMut(&mut Lan) -> bool,
     ) -> u64 {
         let start = self.now_ms;
         while !holds(self) {
             assert!(
-                self.now_ms - start < within,
-                "not within {within} ms: {what}"
+                self.now_ms - start < within_ms,
+                "not within {within_ms} ms: {what}"
             );
             self.run_for(1);
         }

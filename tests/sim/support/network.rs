@@ -54,8 +54,8 @@ impl Default for Conditions {
     }
 }
 
-#[derive(Clone, Copy)]
 /// One end of a connection: a stream of one run of a peer.
+#[derive(Clone, Copy)]
 pub struct Endpoint {
     pub who: PeerIndex,
     pub run: u64,
@@ -98,8 +98,8 @@ impl Connection {
     }
 }
 
-#[derive(Default)]
 /// All connections and cut paths of the LAN.
+#[derive(Default)]
 pub struct Network {
     pub conditions: Conditions,
     pub connections: BTreeMap<u64, Connection>,

@@ -59,13 +59,13 @@ impl Lan {
         let copies =
             1 + u64::from(self.chance(self.network.conditions.datagram_duplication_per_mille));
         for _ in 0..copies {
-            let wait = self.random(self.network.conditions.datagram_delay_max_ms + 1);
+            let wait_ms = self.random(self.network.conditions.datagram_delay_max_ms + 1);
             let datagram = RunEvent::Datagram {
                 interface,
                 source,
                 bytes: bytes.clone(),
             };
-            self.schedule_for_run(to, wait, datagram);
+            self.schedule_for_run(to, wait_ms, datagram);
         }
     }
 
@@ -79,19 +79,19 @@ impl Lan {
             open: true,
         };
         let connection_id = self.network.add_connection(end, address);
-        let wait = self.random(self.network.conditions.stream_delay_max_ms + 1)
+        let wait_ms = self.random(self.network.conditions.stream_delay_max_ms + 1)
             + self.random(self.network.conditions.dial_delay_max_ms + 1);
-        self.schedule(wait, Event::CompleteDial { connection_id });
+        self.schedule(wait_ms, Event::CompleteDial { connection_id });
     }
 
     /// Queues an input for the run that holds this end.
-    fn schedule_for_end(&mut self, end: Endpoint, wait: u64, input: Input<'static>) {
+    fn schedule_for_end(&mut self, end: Endpoint, wait_ms: u64, input: Input<'static>) {
         let event = Event::ForRun {
             who: end.who,
             run: end.run,
             event: RunEvent::Input(input),
         };
-        self.schedule(wait, event);
+        self.schedule(wait_ms, event);
     }
 
     /// The host at this address, and the peer that listens on the port if one runs.
@@ -144,11 +144,11 @@ impl Lan {
         let address = SocketAddr::new(from, 30_000 + (connection_id % 30_000) as u16);
         let accepted = Input::Accepted { stream, address };
         self.schedule_for_run(who, 0, RunEvent::Input(accepted));
-        let wait = self.random(self.network.conditions.stream_delay_max_ms + 1);
+        let wait_ms = self.random(self.network.conditions.stream_delay_max_ms + 1);
         let connected = Input::Connected {
             stream: dialer.stream,
         };
-        self.schedule_for_end(dialer, wait, connected);
+        self.schedule_for_end(dialer, wait_ms, connected);
     }
 
     /// Adds the accepting end to a connection; returns its stream.
@@ -243,7 +243,7 @@ impl Lan {
         if !self.can_deliver(connection_id, side) {
             return;
         }
-        let wait = self.random(self.network.conditions.stream_delay_max_ms + 1);
+        let wait_ms = self.random(self.network.conditions.stream_delay_max_ms + 1);
         let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
@@ -254,7 +254,7 @@ impl Lan {
         {
             pipe.delivery_scheduled = true;
             self.schedule(
-                wait,
+                wait_ms,
                 Event::Deliver {
                     connection_id,
                     side,
