@@ -9,7 +9,7 @@ use crate::support::lan::Lan;
 use crate::support::peer::PeerIndex;
 
 fn room(number: u64) -> Room {
-    Room::new(&format!("#room{number}")).expect("a fit room")
+    Room::new(&format!("#room{number}")).expect("a valid room")
 }
 
 /// Adds `count` peers that join one or two of `rooms` rooms, and most of them #general.

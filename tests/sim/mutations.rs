@@ -50,7 +50,7 @@ fn repeated_stream_bytes_are_caught() {
 
 /// Rule broken: bob's program stops reading its sockets.
 #[test]
-#[should_panic(expected = "nothing is held by bob")]
+#[should_panic(expected = "bob stores no line")]
 fn undelivered_lines_are_caught() {
     let (mut lan, alice, bob) = linked_pair(3);
     lan.peers[bob].stopped_reading = true;
@@ -296,7 +296,7 @@ fn a_peer_that_meets_itself_is_caught() {
 
 /// Rule broken: bob's disk loses the last three lines.
 #[test]
-#[should_panic(expected = "17 of 20 held by bob")]
+#[should_panic(expected = "bob stores 17 of 20 lines")]
 fn lines_lost_at_the_reader_are_caught() {
     let (mut lan, alice, bob) = linked_pair(22);
     say_lines(&mut lan, alice);

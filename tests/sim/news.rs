@@ -146,7 +146,7 @@ fn lines_older_than_the_reader_are_no_news_through_a_neighbour() {
             lan.run_for(2_000);
             lan.kill(alice);
         }
-        // Alice has evicted most of her first log; bob has all of it.
+        // Alice has evicted her first log; bob has all of it.
         let general = Room::general();
         let first = lan.history(alice, &general)[0].log.clone();
         lan.peers[alice].disk.evict(&first, 1_501);

@@ -27,18 +27,18 @@ pub struct HistoryBatch {
 impl Lan {
     /// Two peers of one network with a path between them have exactly one link; others have none.
     pub fn check_links(&mut self) {
-        let mut standing: BTreeMap<(PeerIndex, PeerIndex), usize> = BTreeMap::new();
+        let mut connections: BTreeMap<(PeerIndex, PeerIndex), usize> = BTreeMap::new();
         for (a, b) in self.network.open_connections() {
-            *standing.entry((a.min(b), a.max(b))).or_default() += 1;
+            *connections.entry((a.min(b), a.max(b))).or_default() += 1;
         }
         for a in 0..self.peers.len() {
             for b in 0..a {
                 let (x, y) = (&self.peers[a], &self.peers[b]);
-                let meet =
+                let may_link =
                     x.psk == y.psk && x.id != y.id && self.has_path_both_ways(x.host, y.host);
-                let up = self.is_running(a) && self.is_running(b) && meet;
+                let up = self.is_running(a) && self.is_running(b) && may_link;
                 let names = format!("{} and {}", x.name, y.name);
-                let links = standing.get(&(b, a)).copied().unwrap_or(0);
+                let links = connections.get(&(b, a)).copied().unwrap_or(0);
                 assert_eq!(links, usize::from(up), "streams between {names}");
                 assert_eq!(self.are_linked(a, b), up, "links between {names}");
             }
@@ -67,13 +67,13 @@ impl Lan {
                 self.peers[*b].id != author.id
                     && self.has_path_both_ways(author.host, self.peers[*b].host)
             }) {
-                let both = self.peers[b]
+                let joined = self.peers[b]
                     .node
                     .as_ref()
                     .map_or(&[][..], |node| node.joined_rooms());
                 for room in rooms
                     .iter()
-                    .filter(|room| both.contains(room) && author.psk == self.peers[b].psk)
+                    .filter(|room| joined.contains(room) && author.psk == self.peers[b].psk)
                 {
                     self.check_room(a, b, room);
                 }
@@ -86,58 +86,55 @@ impl Lan {
         }
     }
 
-    /// The reader `b` stores the author's lines of this room from the same low, up to at least
-    /// the same head.
+    /// The member `b` stores the author's lines of this room, from the same line or an earlier one
+    /// up to at least the same head.
     fn check_room(&self, a: PeerIndex, b: PeerIndex, room: &Room) {
-        let (author, reader) = (&self.peers[a], &self.peers[b]);
+        let (author, member) = (&self.peers[a], &self.peers[b]);
         for range in author
             .disk
             .ranges(room)
             .into_iter()
             .filter(|r| r.log.author == author.id && !self.invariants.observations[a].has_copy)
         {
-            let what = format!(
-                "{} of {}'s {:x} in {room}",
-                reader.name, author.name, range.log.incarnation
-            );
-            let held = reader
-                .disk
-                .ranges(room)
-                .into_iter()
-                .find(|r| r.log == range.log);
-            let held = held.unwrap_or_else(|| panic!("nothing is held by {what}"));
+            let (name, incarnation) = (&member.name, range.log.incarnation);
+            let log = format!("{}'s log {incarnation:x} in {room}", author.name);
+            let mut ranges = member.disk.ranges(room).into_iter();
+            let stored = ranges.find(|r| r.log == range.log);
+            let stored = stored.unwrap_or_else(|| panic!("{name} stores no line of {log}"));
+            let (high, low) = (stored.high, stored.low);
             assert!(
-                held.high >= range.high,
-                "{} of {} held by {what}",
-                held.high,
+                high >= range.high,
+                "{name} stores {high} of {} lines of {log}",
                 range.high
             );
-            if held.high == range.high {
-                assert_eq!(held.hash, range.hash, "other lines held by {what}");
+            if high == range.high {
+                assert_eq!(stored.hash, range.hash, "{name} stores a fork of {log}");
             }
-            assert!(held.low <= range.low, "from {} held by {what}", held.low);
+            assert!(low <= range.low, "{name} stores {log} from line {low} only");
         }
     }
 
     /// The recipient `b` stores all direct messages of the author `a`.
     fn check_direct(&self, a: PeerIndex, b: PeerIndex) {
-        let (author, reader) = (&self.peers[a], &self.peers[b]);
+        let (author, recipient) = (&self.peers[a], &self.peers[b]);
         let ranges = author.disk.ranges_in(&FolderName::direct());
-        let target = Target::Peer(reader.id);
+        let target = Target::Peer(recipient.id);
         let copied = self.invariants.observations[a].has_copy;
         for range in ranges
             .into_iter()
             .filter(|r| r.log.target == target && !copied)
         {
-            let held = reader.disk.ranges_in(&FolderName::direct());
-            let held = held.into_iter().find(|r| r.log == range.log);
-            let what = format!("from {} to {}", author.name, reader.name);
-            let held = held.unwrap_or_else(|| panic!("nothing is held {what}"));
+            let name = &recipient.name;
+            let log = format!("{}'s direct log", author.name);
+            let mut ranges = recipient.disk.ranges_in(&FolderName::direct()).into_iter();
+            let stored = ranges.find(|r| r.log == range.log);
+            let stored = stored.unwrap_or_else(|| panic!("{name} stores no line of {log}"));
             // An author that lost power may store fewer lines than it sent, and cannot open
             // sealed ones.
-            assert!(held.high >= range.high, "{} held {what}", held.high);
-            if held.high == range.high {
-                assert_eq!(held.hash, range.hash, "other lines held {what}");
+            let high = stored.high;
+            assert!(high >= range.high, "{name} stores {high} lines of {log}");
+            if high == range.high {
+                assert_eq!(stored.hash, range.hash, "{name} stores a fork of {log}");
             }
         }
     }
@@ -151,17 +148,17 @@ impl Lan {
 
     /// The members of a room, grouped by which are connected through links of members.
     fn linked_groups(&self, room: &Room) -> Vec<BTreeSet<PeerIndex>> {
-        let is_in = |w: &PeerIndex| {
+        let is_member = |w: &PeerIndex| {
             let node = self.peers[*w].node.as_ref();
             node.is_some_and(|node| node.joined_rooms().contains(room))
         };
-        let standing: Vec<(PeerIndex, PeerIndex)> = self.network.open_connections().collect();
-        let mut left: BTreeSet<PeerIndex> = (0..self.peers.len()).filter(is_in).collect();
+        let connections: Vec<(PeerIndex, PeerIndex)> = self.network.open_connections().collect();
+        let mut left: BTreeSet<PeerIndex> = (0..self.peers.len()).filter(is_member).collect();
         let mut groups = Vec::new();
         while let Some(first) = left.pop_first() {
             let (mut group, mut todo) = (BTreeSet::from([first]), vec![first]);
             while let Some(who) = todo.pop() {
-                for (a, b) in &standing {
+                for (a, b) in &connections {
                     let other = [(a, b), (b, a)].into_iter().find(|(x, _)| **x == who);
                     if let Some((_, other)) = other.filter(|(_, other)| left.remove(other)) {
                         group.insert(*other);
@@ -245,12 +242,12 @@ impl Lan {
                     .filter(|a| self.invariants.observations[**a].has_copy)
                 {
                     let others = (0..self.peers.len()).filter(|w| self.id(*w) != self.id(*a));
-                    let held: BTreeSet<String> =
+                    let stored: BTreeSet<String> =
                         others.flat_map(|w| self.lines_of(w, *a, room)).collect();
                     let lost = self
                         .lines_of(*a, *a, room)
                         .into_iter()
-                        .find(|t| !held.contains(t));
+                        .find(|t| !stored.contains(t));
                     let author = &self.peers[*a].name;
                     assert!(lost.is_none(), "nobody but {author} holds {lost:?}");
                 }

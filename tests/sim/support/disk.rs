@@ -48,6 +48,16 @@ impl Disk {
         }
     }
 
+    /// Replaces the contents by a copy's; the disk keeps its faults.
+    pub fn replace_contents(&mut self, copy: Disk) {
+        *self = Disk {
+            full: self.full,
+            failed_saves_per_mille: self.failed_saves_per_mille,
+            read_delay_max_ms: self.read_delay_max_ms,
+            ..copy
+        };
+    }
+
     /// Stores a batch; false when the disk is full.
     pub fn save(&mut self, batch: &Arc<Batch>, local: LocalFields, at: u64) -> bool {
         if self.full {
@@ -74,7 +84,7 @@ impl Disk {
 
     /// The folder that a log belongs to.
     fn folder(&self, log: &LogId) -> FolderName {
-        let own = self.owner.expect("it is somebody's");
+        let own = self.owner.expect("an owner");
         FolderName::for_log(&log.target, &log.author, &own)
     }
 

@@ -6,7 +6,7 @@ use p2pchat::base::event::{Command, Input, LoadReply, LoadRequest, Notice, Outpu
 use p2pchat::base::identity::PeerId;
 use p2pchat::node::save_barrier::SaveBarrier;
 
-use crate::support::lan::{Event, Lan, RunEvent};
+use crate::support::lan::{Event, Lan, RunEvent, TRACE_SAVE};
 use crate::support::peer::PeerIndex;
 
 /// Most timer wake-ups of one node in a second; more means that it spins.
@@ -170,7 +170,7 @@ impl Lan {
                 let stored = !fails && disk.save(&batch, local, clock);
                 self.extend_trace(&[
                     who as u64,
-                    1,
+                    TRACE_SAVE,
                     batch.sequence,
                     u64::from(stored),
                     batch.count,

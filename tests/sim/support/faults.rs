@@ -2,6 +2,7 @@
 use p2pchat::base::event::Input;
 
 use crate::support::lan::{Event, Lan, RunEvent, TCP_TIMEOUT_MS};
+use crate::support::network::Endpoint;
 use crate::support::peer::PeerIndex;
 
 impl Lan {
@@ -13,8 +14,8 @@ impl Lan {
 
     /// Cuts the path from the first host to the second; the other direction works.
     pub fn cut_one_way(&mut self, from: PeerIndex, to: PeerIndex) {
-        let way = (self.peers[from].host, self.peers[to].host);
-        self.network.cut_paths.insert(way);
+        let path = (self.peers[from].host, self.peers[to].host);
+        self.network.cut_paths.insert(path);
         self.interrupt_connections();
     }
 
@@ -79,18 +80,16 @@ impl Lan {
             if !(self.can_deliver(connection_id, 0) && self.can_deliver(connection_id, 1)) {
                 continue;
             }
-            let both = self
+            let resumable = self
                 .network
                 .connections
                 .get_mut(&connection_id)
                 .filter(|connection| {
-                    let dead = |end: &Option<crate::support::network::Endpoint>| {
-                        end.is_some_and(|e| !e.open)
-                    };
-                    !connection.ends.iter().any(dead)
-                        || connection.halves.iter().any(|pipe| pipe.fin)
+                    let is_closed = |end: &Option<Endpoint>| end.is_some_and(|e| !e.open);
+                    !connection.ends.iter().any(is_closed)
+                        || connection.halves.iter().any(|half| half.fin)
                 });
-            if let Some(connection) = both {
+            if let Some(connection) = resumable {
                 connection.cut_count += 1;
                 (0..2).for_each(|side| self.schedule_delivery(connection_id, side));
             }
@@ -201,17 +200,8 @@ impl Lan {
         assert!(!self.is_running(who), "a program runs there");
         let peer = &mut self.peers[who];
         if let Some((disk, resume)) = peer.backup.clone() {
-            let (full, flaky, slow) = (
-                peer.disk.full,
-                peer.disk.failed_saves_per_mille,
-                peer.disk.read_delay_max_ms,
-            );
-            (peer.disk, peer.resume_state) = (disk, resume);
-            (
-                peer.disk.full,
-                peer.disk.failed_saves_per_mille,
-                peer.disk.read_delay_max_ms,
-            ) = (full, flaky, slow);
+            peer.disk.replace_contents(disk);
+            peer.resume_state = resume;
             self.invariants.record_restore(who, &self.peers[who].disk);
         }
     }
@@ -220,29 +210,18 @@ impl Lan {
     pub fn clone_peer(&mut self, who: PeerIndex) -> PeerIndex {
         let clone = self.add_peer(&self.peers[who].name.clone());
         self.invariants.allows_duplicate_identity = true;
-        let (seed, id, port) = (
-            self.peers[who].identity_seed,
-            self.peers[who].id,
-            self.peers[who].port,
-        );
-        let (psk, beacons, skew) = (
-            self.peers[who].psk,
-            self.peers[who].beacons_enabled,
-            self.peers[who].wall_skew_ms,
-        );
-        let (rooms, known) = (
-            self.peers[who].startup_rooms.clone(),
-            self.peers[who].known_peers.clone(),
-        );
-        let copy = (
-            self.peers[who].disk.clone(),
-            self.peers[who].resume_state.clone(),
-        );
-        let peer = &mut self.peers[clone];
-        (peer.identity_seed, peer.id, peer.port) = (seed, id, port);
-        (peer.psk, peer.beacons_enabled, peer.wall_skew_ms) = (psk, beacons, skew);
-        (peer.startup_rooms, peer.known_peers) = (rooms, known);
-        (peer.disk, peer.resume_state) = copy;
+        let peers = self.peers.get_disjoint_mut([who, clone]);
+        let [original, copy] = peers.expect("two peers");
+        copy.identity_seed = original.identity_seed;
+        copy.id = original.id;
+        copy.port = original.port;
+        copy.psk = original.psk;
+        copy.beacons_enabled = original.beacons_enabled;
+        copy.wall_skew_ms = original.wall_skew_ms;
+        copy.startup_rooms = original.startup_rooms.clone();
+        copy.known_peers = original.known_peers.clone();
+        copy.disk = original.disk.clone();
+        copy.resume_state = original.resume_state.clone();
         self.invariants
             .record_restore(clone, &self.peers[clone].disk);
         self.invariants.observations[who].has_copy = true;
@@ -253,13 +232,13 @@ impl Lan {
     /// Whether packets get from one host to another.
     pub fn has_path(&self, from: usize, to: usize) -> bool {
         let (x, y) = (&self.hosts[from], &self.hosts[to]);
-        let meet = || x.networks.iter().any(|n| y.networks.contains(n));
+        let share_network = || x.networks.iter().any(|n| y.networks.contains(n));
         let awake = x.suspended_since_ms.is_none() && y.suspended_since_ms.is_none();
-        let open = || {
+        let is_open = || {
             !self.network.cut_paths.contains(&(from, to))
                 && !self.network.missing_paths.contains(&(from, to))
         };
-        from == to || (awake && x.plugged && y.plugged && meet() && open())
+        from == to || (awake && x.plugged && y.plugged && share_network() && is_open())
     }
 
     /// Whether packets get from each of two hosts to the other.

@@ -23,6 +23,17 @@ pub const TCP_TIMEOUT_MS: u64 = 14_000;
 /// most 64 s.
 pub const REDIAL_MS: u64 = 70_000;
 
+/// Words that tell kinds of outputs apart in the trace hash.
+pub const TRACE_SAVE: u64 = 1;
+/// See [`TRACE_SAVE`].
+pub const TRACE_BEACON: u64 = 2;
+/// See [`TRACE_SAVE`].
+pub const TRACE_DIAL: u64 = 3;
+/// See [`TRACE_SAVE`].
+pub const TRACE_WRITE: u64 = 4;
+/// See [`TRACE_SAVE`].
+pub const TRACE_CLOSE: u64 = 5;
+
 /// Something that happens at a time.
 pub enum Event {
     /// For one run of a peer's program: deferred while it is frozen, dropped when it has ended.
@@ -189,7 +200,7 @@ impl Lan {
         within_ms: u64,
     ) {
         let send = Command::SendToPeer {
-            selector: PeerSelector::parse(selector).expect("a fit name"),
+            selector: PeerSelector::parse(selector).expect("a valid name"),
             lines: lines(&[text]),
             action: false,
             timeout_ms: within_ms,
@@ -216,14 +227,14 @@ impl Lan {
 
     /// Joins a room as `/join` does.
     pub fn join(&mut self, who: PeerIndex, room: &str) {
-        let room = Room::new(room).expect("a fit room");
+        let room = Room::new(room).expect("a valid room");
         self.open_folder(who, &room);
         self.feed(who, Input::Command(Command::Join(room)));
     }
 
     /// Leaves a room. Lines that were not saved yet are dropped, which must be reported.
     pub fn part(&mut self, who: PeerIndex, room: &str) {
-        let room = Room::new(room).expect("a fit room");
+        let room = Room::new(room).expect("a valid room");
         let errors = self.peers[who].error_count("store");
         self.feed(who, Input::Command(Command::Part(Some(room.clone()))));
         let reported = self.peers[who].error_count("store") > errors;

@@ -160,9 +160,9 @@ impl Network {
             .streams
             .range((who, StreamId(0))..=(who, StreamId(u64::MAX)));
         let waiting = of_who.filter_map(|(_, (connection_id, side))| {
-            let pipe = &self.connections.get(connection_id)?.halves[*side];
+            let half = &self.connections.get(connection_id)?.halves[*side];
             Some(
-                pipe.bytes
+                half.bytes
                     .len()
                     .saturating_sub(self.conditions.socket_buffer_bytes),
             )

@@ -153,7 +153,7 @@ impl SimPeer {
 
     /// Its name.
     pub fn nick(&self) -> Nick {
-        Nick::new(&self.name).expect("a fit name")
+        Nick::new(&self.name).expect("a valid name")
     }
 
     /// Its program's clocks at this time of the simulation.
@@ -258,7 +258,7 @@ impl SimPeer {
                 sequence,
                 peer,
             } if log.target == Target::Peer(recipient) => {
-                assert_eq!(peer.id, recipient, "a receipt of somebody else");
+                assert_eq!(peer.id, recipient, "a receipt by another peer");
                 Some(*sequence)
             }
             _ => None,
@@ -288,7 +288,7 @@ impl SimPeer {
 pub fn lines(texts: &[&str]) -> Lines {
     let mut lines = Lines::default();
     for text in texts {
-        lines.push(text.as_bytes()).expect("a fit line");
+        lines.push(text.as_bytes()).expect("a valid line");
     }
     lines
 }

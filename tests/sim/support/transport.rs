@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use p2pchat::base::event::{Input, StreamId};
 
-use crate::support::lan::{Event, Lan, RunEvent};
+use crate::support::lan::{
+    Event, Lan, RunEvent, TRACE_BEACON, TRACE_CLOSE, TRACE_DIAL, TRACE_WRITE,
+};
 use crate::support::network::Endpoint;
 use crate::support::peer::{Host, PeerIndex};
 
@@ -17,7 +19,7 @@ impl Lan {
     pub fn broadcast_beacon(&mut self, who: PeerIndex, bytes: &[u8]) {
         self.peers[who].beacons_sent += 1;
         self.last_beacon = bytes.to_vec();
-        self.extend_trace(&[who as u64, 2]);
+        self.extend_trace(&[who as u64, TRACE_BEACON]);
         let host = self.peers[who].host;
         let bytes: Arc<[u8]> = bytes.into();
         for network in self.hosts[host].networks.clone() {
@@ -71,7 +73,7 @@ impl Lan {
 
     /// Starts a dial; it reaches its address after a random delay.
     pub fn dial(&mut self, who: PeerIndex, stream: StreamId, address: SocketAddr) {
-        self.extend_trace(&[who as u64, 3, stream.0]);
+        self.extend_trace(&[who as u64, TRACE_DIAL, stream.0]);
         let end = Endpoint {
             who,
             run: self.peers[who].run,
@@ -179,27 +181,27 @@ impl Lan {
         bytes: &[u8],
         todo: &mut VecDeque<Input<'static>>,
     ) {
-        self.extend_trace(&[who as u64, 4, stream.0, bytes.len() as u64]);
+        self.extend_trace(&[who as u64, TRACE_WRITE, stream.0, bytes.len() as u64]);
         self.peers[who].bytes_sent += bytes.len() as u64;
-        if let Some(tap) = self.external_writes.get_mut(&(who, stream)) {
-            tap.extend_from_slice(bytes);
+        if let Some(written) = self.external_writes.get_mut(&(who, stream)) {
+            written.extend_from_slice(bytes);
         }
         let Some(&(connection_id, side)) = self.network.streams.get(&(who, stream)) else {
             return;
         };
-        let (buffer, silent) = (
+        let (buffer_bytes, hides_back_pressure) = (
             self.network.conditions.socket_buffer_bytes,
             self.network.conditions.hides_back_pressure,
         );
         if let Some(connection) = self.network.connections.get_mut(&connection_id) {
-            let pipe = &mut connection.halves[side];
-            pipe.bytes.extend(bytes);
-            let held = pipe.bytes.len() > buffer;
-            if held && !pipe.blocked && !silent {
-                pipe.blocked = true;
+            let half = &mut connection.halves[side];
+            half.bytes.extend(bytes);
+            let is_full = half.bytes.len() > buffer_bytes;
+            if is_full && !half.blocked && !hides_back_pressure {
+                half.blocked = true;
                 todo.push_back(Input::Blocked { stream });
             }
-            if held {
+            if is_full {
                 self.invariants.check_unsent_bytes(who, self);
             }
         }
@@ -208,7 +210,7 @@ impl Lan {
 
     /// Closes a stream for the core; bytes written before still arrive.
     pub fn close_stream(&mut self, who: PeerIndex, stream: StreamId) {
-        self.extend_trace(&[who as u64, 5, stream.0]);
+        self.extend_trace(&[who as u64, TRACE_CLOSE, stream.0]);
         if self.external_writes.contains_key(&(who, stream)) {
             self.closed_external_streams.insert((who, stream));
         }
@@ -219,7 +221,7 @@ impl Lan {
 
     /// Closes one end. `lossy_close_per_mille` of the closes lose the bytes still under way.
     pub fn close_end(&mut self, connection_id: u64, side: usize) {
-        let torn = self.chance(self.network.conditions.lossy_close_per_mille);
+        let loses_bytes = self.chance(self.network.conditions.lossy_close_per_mille);
         let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
@@ -228,7 +230,7 @@ impl Lan {
         }
         connection.close_end(side);
         connection.halves[side].fin = true;
-        if torn {
+        if loses_bytes {
             connection.halves[side].bytes.clear();
         }
         match connection.open_end(1 - side) {
@@ -247,12 +249,12 @@ impl Lan {
         let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        let pipe = &mut connection.halves[side];
+        let half = &mut connection.halves[side];
         if connection.ends[1].is_some()
-            && !pipe.delivery_scheduled
-            && (pipe.fin || !pipe.bytes.is_empty())
+            && !half.delivery_scheduled
+            && (half.fin || !half.bytes.is_empty())
         {
-            pipe.delivery_scheduled = true;
+            half.delivery_scheduled = true;
             self.schedule(
                 wait_ms,
                 Event::Deliver {
@@ -263,9 +265,20 @@ impl Lan {
         }
     }
 
+    /// How many of the waiting bytes arrive at once: all, or a random piece of them.
+    fn draw_piece_bytes(&mut self, waiting: usize) -> usize {
+        let few = self.chance(300);
+        let piece = match (self.network.conditions.splits_streams, few) {
+            (true, true) => 1 + self.random(40) as usize,
+            (true, false) => 1 + self.random(64 * 1024) as usize,
+            (false, _) => waiting,
+        };
+        piece.min(waiting)
+    }
+
     /// Delivers some of the waiting bytes, or the close behind them, to the reader.
     pub fn deliver(&mut self, connection_id: u64, side: usize) {
-        let passes = self.can_deliver(connection_id, side);
+        let path_open = self.can_deliver(connection_id, side);
         let reset = self.chance(self.network.conditions.stream_reset_per_mille);
         let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
@@ -284,7 +297,7 @@ impl Lan {
         }
         let waiting = connection.halves[side].bytes.len();
         connection.halves[side].delivery_scheduled = false;
-        if !passes {
+        if !path_open {
             return;
         }
         if reset {
@@ -299,25 +312,20 @@ impl Lan {
                 },
             );
         }
-        let few = self.chance(300);
-        let take = match (self.network.conditions.splits_streams, few) {
-            (true, true) => 1 + self.random(40) as usize,
-            (true, false) => 1 + self.random(64 * 1024) as usize,
-            (false, _) => waiting,
-        };
-        let take = take.min(waiting);
-        let stutter = self.chance(self.network.conditions.repeated_bytes_per_mille);
+        let take = self.draw_piece_bytes(waiting);
+        let repeats = self.chance(self.network.conditions.repeated_bytes_per_mille);
         let Some(connection) = self.network.connections.get_mut(&connection_id) else {
             return;
         };
-        let pipe = &mut connection.halves[side];
-        let mut bytes: Vec<u8> = pipe.bytes.drain(..take).collect();
-        if stutter {
+        let half = &mut connection.halves[side];
+        let mut bytes: Vec<u8> = half.bytes.drain(..take).collect();
+        if repeats {
             bytes.extend(bytes.clone());
         }
-        let eased = pipe.blocked && pipe.bytes.len() <= self.network.conditions.socket_buffer_bytes;
-        pipe.blocked &= !eased;
-        let writer = connection.open_end(side).filter(|_| eased);
+        let unblocked =
+            half.blocked && half.bytes.len() <= self.network.conditions.socket_buffer_bytes;
+        half.blocked &= !unblocked;
+        let writer = connection.open_end(side).filter(|_| unblocked);
         if let Some(writer) = writer {
             let drained = Input::Writable {
                 stream: writer.stream,
