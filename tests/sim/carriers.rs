@@ -155,7 +155,7 @@ fn delivered_direct_messages_are_not_carried() {
 /// time nor days switched off count.
 #[test]
 fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
-    const DAY: u64 = 24 * 3_600_000;
+    const DAY_MS: u64 = 24 * 3_600_000;
     for (days, arrives) in [(6, true), (8, false)] {
         let mut lan = Lan::new(11);
         let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
@@ -171,11 +171,11 @@ fn a_carrier_keeps_lines_for_seven_days_of_running_time() {
         assert_eq!(lan.peers[carol].carried_line_count(), 1);
         lan.stop(alice);
         // The ten days during which the carrier does not run do not count.
-        lan.run_for(days * DAY / 2);
+        lan.run_for(days * DAY_MS / 2);
         lan.stop(carol);
-        lan.run_for(10 * DAY);
+        lan.run_for(10 * DAY_MS);
         lan.start(carol);
-        lan.run_for(days * DAY / 2);
+        lan.run_for(days * DAY_MS / 2);
         lan.kill(carol);
         lan.start(carol);
         lan.run_for(2_000);

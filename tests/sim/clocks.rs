@@ -4,11 +4,10 @@ use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
-use crate::support::peer::{PeerIndex, WALL_START_MS, numbered_lines};
+use crate::support::peer::{PeerIndex, WALL_START_MS, YEAR_2040_MS, numbered_lines};
 use crate::swarm;
 
-const MINUTE: u64 = 60_000;
-const YEAR_2040: i64 = 2_208_988_800_000;
+const MINUTE_MS: u64 = 60_000;
 
 fn start_and_link(lan: &mut Lan, peers: &[PeerIndex]) {
     for who in peers {
@@ -51,7 +50,7 @@ fn wrong_wall_clocks_keep_a_conversation_in_order() {
     let mut lan = Lan::new(1);
     let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
     lan.peers[alice].wall_skew_ms = -WALL_START_MS;
-    lan.peers[bob].wall_skew_ms = YEAR_2040 - WALL_START_MS;
+    lan.peers[bob].wall_skew_ms = YEAR_2040_MS - WALL_START_MS;
     start_and_link(&mut lan, &[alice, bob, carol]);
     let mut said = Vec::new();
     for n in 1..=30 {
@@ -67,7 +66,7 @@ fn wrong_wall_clocks_keep_a_conversation_in_order() {
     let stamps = lan.peers[carol].disk.entries();
     let stamps: Vec<i64> = stamps.map(|e| e.batch.timestamp.0).collect();
     assert!(stamps.iter().any(|at| *at < 1_000_000));
-    assert!(stamps.iter().any(|at| *at >= YEAR_2040));
+    assert!(stamps.iter().any(|at| *at >= YEAR_2040_MS));
     // A newcomer gets the same history.
     let dan = lan.add_peer("dan");
     lan.start(dan);
@@ -83,7 +82,7 @@ fn a_jumping_wall_clock_changes_neither_order_nor_links() {
     start_and_link(&mut lan, &[alice, bob]);
     let jumps = [
         -WALL_START_MS,
-        YEAR_2040 - WALL_START_MS,
+        YEAR_2040_MS - WALL_START_MS,
         -3_600_000,
         3_600_000,
         -1,
@@ -138,7 +137,7 @@ fn a_suspended_box_leaves_and_is_back_within_seconds() {
         for text in numbered_lines("missed", 1, 20) {
             lan.say(bob, &text);
         }
-        lan.run_for(10 * MINUTE);
+        lan.run_for(10 * MINUTE_MS);
         lan.resume(alice, ran);
         lan.run_until("they are linked again", 11_000, |lan| {
             lan.are_linked(alice, bob) && lan.are_linked(alice, carol)
@@ -151,7 +150,7 @@ fn a_suspended_box_leaves_and_is_back_within_seconds() {
             assert_eq!(lan.peers[who].joined_count(lan.id(alice)), 2);
             assert_eq!(lan.peers[who].left_count(lan.id(alice)), 1);
         }
-        lan.run_for(MINUTE);
+        lan.run_for(MINUTE_MS);
         lan.check_lines();
         lan.check_histories();
         lan.check_links();
@@ -165,12 +164,12 @@ fn an_eight_second_suspend_ends_no_link() {
         let mut lan = Lan::new(4);
         let [alice, bob] = lan.add_peers(["alice", "bob"]);
         start_and_link(&mut lan, &[alice, bob]);
-        lan.run_for(MINUTE);
+        lan.run_for(MINUTE_MS);
         lan.suspend(alice);
         lan.say(bob, "while you nap");
         lan.run_for(8_000);
         lan.resume(alice, ran);
-        lan.run_for(MINUTE);
+        lan.run_for(MINUTE_MS);
         assert_eq!(lan.peers[alice].received(), ["while you nap"]);
         for (who, other) in [(alice, bob), (bob, alice)] {
             assert_eq!(lan.peers[who].joined_count(lan.id(other)), 1);
@@ -189,11 +188,11 @@ fn a_clock_leap_ends_no_live_link() {
         lan.peers[bob].beacons_enabled = seed % 2 == 0;
         start_and_link(&mut lan, &[alice, bob]);
         lan.run_for(seed * 1_700);
-        lan.advance_clock(alice, 60 * MINUTE);
+        lan.advance_clock(alice, 60 * MINUTE_MS);
         lan.say(alice, "line 1");
         lan.run_for(2_000);
         lan.say(bob, "line 2");
-        lan.run_for(MINUTE);
+        lan.run_for(MINUTE_MS);
         for (who, other) in [(alice, bob), (bob, alice)] {
             assert_eq!(conversation(&lan, who), numbered_lines("line", 1, 2));
             assert_eq!(lan.peers[who].left_count(lan.id(other)), 0, "seed {seed}");
@@ -211,7 +210,7 @@ fn peers_that_sleep_together_stay_linked() {
     start_and_link(&mut lan, &peers);
     for n in 1..=5 {
         for who in peers {
-            lan.advance_clock(who, 8 * 60 * MINUTE);
+            lan.advance_clock(who, 8 * 60 * MINUTE_MS);
         }
         lan.say(peers[n % 3], &format!("line {n}"));
         lan.run_for(20_000);

@@ -157,7 +157,7 @@ fn check_lines(lan: &Lan, peers: &[PeerIndex]) {
 
 /// Datagram loss, churn and a partition. The topology holds in every phase, and in the end every
 /// line has reached every member.
-fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
+fn check_through_faults(lan: &mut Lan, count: usize, rooms: u64) {
     lan.network.conditions.datagram_loss_per_mille = 100;
     let peers = add_crowd(lan, count, rooms);
     let mut said = 0;
@@ -198,14 +198,14 @@ fn fault_story(lan: &mut Lan, count: usize, rooms: u64) {
 /// through loss, churn and a partition, and every line reaches every member.
 #[test]
 fn seventy_peers_stay_connected_through_faults() {
-    fault_story(&mut Lan::new(1), 70, 4);
+    check_through_faults(&mut Lan::new(1), 70, 4);
 }
 
 /// As with seventy peers. Takes minutes: `scripts/soak many`.
 #[test]
 #[ignore = "a soak"]
 fn two_hundred_peers() {
-    fault_story(&mut Lan::new(2), 200, 8);
+    check_through_faults(&mut Lan::new(2), 200, 8);
 }
 
 /// A thousand boxes that start at once find each other with a bounded rate of beacons. Takes

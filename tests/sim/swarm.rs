@@ -7,13 +7,12 @@ use p2pchat::base::name::{Nick, Room};
 
 use crate::support::lan::Lan;
 use crate::support::network::Conditions;
-use crate::support::peer::{PeerIndex, WALL_START_MS};
+use crate::support::peer::{PeerIndex, WALL_START_MS, YEAR_2040_MS};
 
 const ROOMS: [&str; 3] = ["#general", "#ops", "#tea"];
-const DAY: u64 = 86_400_000;
+const DAY_MS: u64 = 86_400_000;
 /// Seeds that once failed where thousands of others did not.
 const REGRESSION_SEEDS: [u64; 3] = [4_486, 7_643, 8_630];
-const YEAR_2040: i64 = 2_208_988_800_000;
 
 /// Draws peers, hosts, networks, clocks and network conditions.
 fn draw_setup(lan: &mut Lan) -> Vec<PeerIndex> {
@@ -87,8 +86,8 @@ fn draw_wall_skew(lan: &mut Lan) -> i64 {
     let skew = match lan.random(4) {
         0 => 0,
         1 => -WALL_START_MS,
-        2 => YEAR_2040 - WALL_START_MS,
-        _ => lan.random(2 * DAY) as i64 - DAY as i64,
+        2 => YEAR_2040_MS - WALL_START_MS,
+        _ => lan.random(2 * DAY_MS) as i64 - DAY_MS as i64,
     };
     if lan.wall_clocks_right { 0 } else { skew }
 }

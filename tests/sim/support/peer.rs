@@ -18,6 +18,8 @@ pub type PeerIndex = usize;
 
 /// Wall time when the simulation begins (November 2023), in milliseconds since 1970.
 pub const WALL_START_MS: i64 = 1_700_000_000_000;
+/// The wall time 2040-01-01, in milliseconds since 1970.
+pub const YEAR_2040_MS: i64 = 2_208_988_800_000;
 
 /// A host with one interface for each network that it is on.
 pub struct Host {
