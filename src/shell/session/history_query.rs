@@ -129,7 +129,7 @@ fn for_each_match(
 
 /// The time and the name are those of the batch behind the gap.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
-    let (from, to) = run.missing_before?;
+    let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;
     Some(Notice::Gap {
         target: batch.log.target.clone(),

@@ -34,7 +34,10 @@ pub fn identity_path(directory: &Path) -> PathBuf {
 pub fn random_bytes() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| {
-        Failure::new(ExitStatus::GeneralError, format!("no randomness: {error}"))
+        Failure::new(
+            ExitStatus::GeneralError,
+            format!("the kernel gives no randomness: {error}"),
+        )
     })?;
     Ok(bytes)
 }
@@ -70,7 +73,7 @@ pub fn load_or_create_identity(
     }
     let bad = |error: io::Error| {
         Failure::config(format!(
-            "{} can't be made: {error}; see --dir and --ephemeral",
+            "{} can't be created ({error}): see --dir and --ephemeral",
             path.display()
         ))
     };
@@ -90,10 +93,10 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
         Ok(meta) if !meta.is_file() => return Err(bad("not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // The link's target may be on a removable medium: creating a new identity would be wrong.
+            // The target may be on a removable medium: a new identity would be wrong.
             let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
             return if is_link {
-                Err(bad("a link that leads nowhere"))
+                Err(bad("a symbolic link that leads nowhere"))
             } else {
                 Ok(None)
             };
@@ -114,7 +117,7 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
     zeroize(&mut text);
     read.map_err(|error| bad(&error.to_string()))?;
     identity.map(Some).ok_or_else(|| {
-        bad("damaged, and not replaced: bring it back from a backup, or move it away to become somebody new")
+        bad("damaged and not replaced: restore it from a backup, or move it away for a new identity")
     })
 }
 

@@ -1,12 +1,12 @@
-//! The keys of the network that the options choose: those of `--secret-file`, or none for the
-//! open network.
+//! The keys of the network that the options choose: those of `--secret-file`, or none for the open
+//! network.
 use crate::base::identity::NetworkTag;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::state::secret_file::read_secret;
 use crate::wire::secret::NetworkKeys;
 
-/// `None`: the open network.
+/// Reads the keys of a closed network; `None` for the open network.
 ///
 /// # Errors
 /// 78: the secret file is unusable.

@@ -61,7 +61,7 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// As [`StateDir::open`], with the lock of [`lock_directory`]; without one, nothing goes to disk.
+    /// As [`StateDir::open`], with the lock of [`lock_directory`]; without one, as with --ephemeral.
     ///
     /// # Errors
     /// 78: a file in the directory can't be used.
@@ -104,7 +104,7 @@ impl StateDir {
         self.directory.as_deref()
     }
 
-    /// Reads `known_peers`, at start and again at SIGHUP: see [`known_peers_file::read_known_peers`].
+    /// Reads `known_peers`, at start and at SIGHUP: see [`known_peers_file::read_known_peers`].
     ///
     /// # Errors
     /// 78: the file exists and can't be read.

@@ -1,9 +1,11 @@
-//! The one order of all lines: (lamport, sender, incarnation, sequence), the sender as its id is written. It is the same wherever the
-//! same lines are held, whenever they came.
+//! Merges the segments of any folders into the total order of all lines: by (lamport, sender,
+//! incarnation, sequence), the sender as its id in text. Peers that store the same lines get the
+//! same order, whenever the lines arrived.
 //!
-//! Segments are merged, and each is in memory, as the places of its batches, only while it overlaps others.
+//! Of the segments that overlap in the order, the offsets of their batches are in memory.
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 
 use crate::base::batch::{Batch, LogId};
@@ -12,23 +14,23 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// Files that are open at a time.
+/// Most segment files open at a time.
 const OPEN_FILES_MAX: usize = 32;
 
-/// Where a line stands in the order, as bytes that compare so: lamport, sender, incarnation, sequence, room. The room comes last, for only
-/// an author that breaks the rules has one number in two of them.
+/// A line's place in the order, as bytes that compare in that order: lamport, sender, incarnation,
+/// sequence, folder. The folder is last: only a misbehaving author has one number in two rooms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey([u8; KEY_BYTES]);
 
 const SENDER_OFFSET: usize = 8;
 const INCARNATION_OFFSET: usize = SENDER_OFFSET + PeerId::TEXT_BYTES;
 const SEQUENCE_OFFSET: usize = INCARNATION_OFFSET + 8;
-const ROOM_OFFSET: usize = SEQUENCE_OFFSET + 8;
-const KEY_BYTES: usize = ROOM_OFFSET + 8;
+const FOLDER_OFFSET: usize = SEQUENCE_OFFSET + 8;
+const KEY_BYTES: usize = FOLDER_OFFSET + 8;
 
 impl SortKey {
-    /// Of a batch's first line.
-    fn new(batch: &Batch, room: usize) -> SortKey {
+    /// The key of a batch's first line.
+    fn new(batch: &Batch, folder_index: usize) -> SortKey {
         let mut key = SortKey([0; KEY_BYTES]);
         key.write_u64(0, batch.lamport);
         let id = batch.log.author.to_string();
@@ -37,7 +39,7 @@ impl SortKey {
         }
         key.write_u64(INCARNATION_OFFSET, batch.log.incarnation);
         key.write_u64(SEQUENCE_OFFSET, batch.sequence);
-        key.write_u64(ROOM_OFFSET, room as u64);
+        key.write_u64(FOLDER_OFFSET, folder_index as u64);
         key
     }
 
@@ -54,7 +56,7 @@ impl SortKey {
         self.read_u64(0)
     }
 
-    /// Of the line so many further on in the batch.
+    /// The key of the line that is `lines` further on in the batch.
     fn advanced_by(mut self, lines: u64) -> SortKey {
         self.write_u64(0, self.lamport().saturating_add(lines));
         self.write_u64(
@@ -64,113 +66,120 @@ impl SortKey {
         self
     }
 
-    /// How many lines from this one on, one after the other, stand before that one.
+    /// How many consecutive lines, from this key's line on, precede the line of `other`.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
     }
 }
 
-/// A stored batch that was not yet read for good.
+/// A stored batch that is not open yet.
 struct BatchEntry {
+    /// The key of its first line.
     key: SortKey,
+    /// Physical offset of its line in the segment; the record's number in memory.
     offset: u64,
+    /// Bytes of its line, without the end.
     length: usize,
 }
 
-/// A segment whose turn it is.
-struct ActiveSegment {
-    /// Its place in the index.
+/// A segment that overlaps the current place in the order.
+struct OpenSegment {
+    /// Its index in [`HistoryIndex::segments`].
     segment_index: usize,
-    /// From the last in the order to the first.
+    /// Its remaining batches, the last in the order first.
     entries: Vec<BatchEntry>,
 }
 
-/// A batch whose turn it is.
+/// A batch whose lines are being returned.
 struct OpenBatch {
-    /// Of the next line.
+    /// The key of the next line.
     key: SortKey,
     batch: Batch,
-    /// All lines, each ended by `\n`.
+    /// The content of all lines, each ended by `\n`.
     text: String,
     /// Where the next line begins in the text.
     text_offset: usize,
-    missing_before: Option<(u64, u64)>,
+    /// See [`LineRun::missing_before`]; taken with the first run.
+    missing_before: Option<RangeInclusive<u64>>,
 }
 
 /// Consecutive lines of one batch.
 pub struct LineRun<'a> {
+    /// The batch.
     pub batch: &'a Batch,
-    /// Number of the first of them in the batch, from 0.
+    /// Index of the first line in the batch, from 0.
     pub first_index: u64,
+    /// How many lines, at least one.
     pub line_count: u64,
-    /// Each ended by `\n`.
+    /// Their content, each ended by `\n`.
     pub text: &'a str,
-    /// Lines of the log that are missing right before: from the first to the last.
-    pub missing_before: Option<(u64, u64)>,
+    /// Sequences of the log that are missing directly before the batch.
+    pub missing_before: Option<RangeInclusive<u64>>,
 }
 
-/// Goes over all lines in the one order.
+/// Iterates over all lines in the total order.
 pub struct Merge<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
     network: NetworkTag,
-    /// Segments whose turn is yet to come, by their least Lamport numbers.
+    /// Segments not opened yet, by their least Lamport numbers.
     pending_segments: SortedSet<(u64, usize)>,
-    active_segments: Vec<ActiveSegment>,
+    open_segments: Vec<OpenSegment>,
     open_batches: Vec<OpenBatch>,
-    /// The last line of each log so far.
+    /// The highest sequence returned of each log.
     log_heads: SortedMap<LogId, u64>,
+    /// The key of the batch opened last.
     last_key: Option<SortKey>,
-    /// Segments and their files, the least lately used first.
+    /// Segment indexes and files, the least recently used first.
     open_files: Vec<(usize, File)>,
     keys: VerifyingKeyCache,
 }
 
 impl<'a> Merge<'a> {
-    /// From the Lamport number `cut` on; some lines before it come, too, but not all.
+    /// Merges from the Lamport number `lamport_cutoff` on; some lines below it come, too.
     pub fn new(
-        archive: &'a HistorySource<'a>,
+        source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
         network: NetworkTag,
-        cut: u64,
+        lamport_cutoff: u64,
     ) -> Merge<'a> {
         Merge {
-            source: archive,
+            source,
             index,
             network,
-            pending_segments: index.segments_by_min_lamport(cut),
-            active_segments: Vec::new(),
+            pending_segments: index.segments_by_min_lamport(lamport_cutoff),
+            open_segments: Vec::new(),
             open_batches: Vec::new(),
-            log_heads: index.log_heads_below(cut),
+            log_heads: index.log_heads_below(lamport_cutoff),
             last_key: None,
             open_files: Vec::new(),
             keys: VerifyingKeyCache::default(),
         }
     }
 
-    /// The next lines.
+    /// The next lines; `None` at the end.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A segment can't be read.
     pub fn next_run(&mut self) -> io::Result<Option<LineRun<'_>>> {
         self.open_batches
             .retain(|open| open.text_offset < open.text.len());
-        self.active_segments
+        self.open_segments
             .retain(|active| !active.entries.is_empty());
         loop {
             let batch = min_key(
-                self.active_segments
+                self.open_segments
                     .iter()
                     .map(|a| a.entries.last().map(|e| &e.key)),
             );
             let open = min_key(self.open_batches.iter().map(|open| Some(&open.key)));
             let least = batch.into_iter().chain(open).map(|(_, key)| key).min();
-            if let Some(waiting) = self.pending_segments.iter().next().copied()
-                && least.is_none_or(|key| waiting.0 <= key.lamport())
+            if let Some(pending) = self.pending_segments.iter().next().copied()
+                && least.is_none_or(|key| pending.0 <= key.lamport())
             {
-                self.pending_segments.remove(&waiting);
-                self.activate_segment(waiting.1)?;
+                self.pending_segments.remove(&pending);
+                self.open_segment(pending.1)?;
                 continue;
             }
             match (batch, open) {
@@ -183,12 +192,12 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// As many lines of an open batch, which is the first in the order, as stand before everything else.
+    /// Takes the lines of the first batch in the order that precede every other line.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
         let others = others.filter(|(i, _)| *i != open).map(|(_, o)| &o.key);
-        let entries = self.active_segments.iter().filter_map(|a| a.entries.last());
+        let entries = self.open_segments.iter().filter_map(|a| a.entries.last());
         let mut count = others
             .chain(entries.map(|entry| &entry.key))
             .map(|other| key.lines_before(other))
@@ -199,7 +208,7 @@ impl<'a> Merge<'a> {
         }
         let open = &mut self.open_batches[open];
         let first = open.key.read_u64(SEQUENCE_OFFSET) - open.batch.sequence;
-        // Two logs with one key cannot be; if they were, each would wait for the other.
+        // With two equal keys, which no rule-abiding author creates, each would wait for the other.
         let count = count.clamp(1, open.batch.count - first);
         let rest = &open.text[open.text_offset..];
         let length = if count == open.batch.count - first {
@@ -221,109 +230,109 @@ impl<'a> Merge<'a> {
     }
 
     fn open_batch(&mut self, active: usize) -> io::Result<()> {
-        let Some(entry) = self.active_segments[active].entries.pop() else {
+        let Some(entry) = self.open_segments[active].entries.pop() else {
             return Ok(());
         };
-        // What lay below a gap once may have been stored a second time.
+        // A batch below a former gap may have been stored twice.
         if self.last_key.as_ref() == Some(&entry.key) {
             return Ok(());
         }
-        let segment = self.active_segments[active].segment_index;
+        let segment = self.open_segments[active].segment_index;
         let Some(batch) = self.read_batch(segment, &entry)? else {
-            // The file was replaced by one without its oldest lines.
+            // An eviction rewrote the file meanwhile.
             self.open_files.retain(|(of, _)| *of != segment);
-            self.active_segments.remove(active);
-            return self.activate_segment(segment);
+            self.open_segments.remove(active);
+            return self.open_segment(segment);
         };
         let mut text = String::with_capacity(batch.as_bytes().len());
         batch.for_each_line(|line| {
             text.push_str(line);
             text.push('\n');
         });
-        let seen = self.log_heads.get_or_default(batch.log.clone());
-        let missing =
-            (*seen > 0 && batch.sequence > *seen + 1).then(|| (*seen + 1, batch.sequence - 1));
-        *seen = (*seen).max(batch.last_sequence());
+        let head = self.log_heads.get_or_default(batch.log.clone());
+        let missing_before =
+            (*head > 0 && batch.sequence > *head + 1).then(|| *head + 1..=batch.sequence - 1);
+        *head = (*head).max(batch.last_sequence());
         self.last_key = Some(entry.key);
         self.open_batches.push(OpenBatch {
             key: entry.key,
             batch,
             text,
             text_offset: 0,
-            missing_before: missing,
+            missing_before,
         });
         Ok(())
     }
 
-    /// Sorts what a segment holds and was not yet handed out.
-    fn activate_segment(&mut self, segment: usize) -> io::Result<()> {
+    /// Opens a segment: verifies it, and sorts the batches that were not returned yet.
+    fn open_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
-        let mut sound = true;
+        let mut is_valid = true;
         let Some(summary) = self.index.segments.get(segment) else {
             return Ok(());
         };
         let Some(folder) = self.index.folders.get(summary.folder_index) else {
             return Ok(());
         };
-        let of_room = folder.room();
-        let doubtful = self.source.is_unverified();
+        let folder_room = folder.room();
+        let is_unverified = self.source.is_unverified();
         let mut chains = ChainVerifier::default();
         self.source
             .for_each_line(folder, summary.segment_number, &mut |at, line| {
                 let Ok((batch, _)) = Batch::parse_stored(line, &self.network) else {
                     return;
                 };
-                if batch.log.target.room() != of_room.as_ref() {
+                if batch.log.target.room() != folder_room.as_ref() {
                     return;
                 }
                 let key = SortKey::new(&batch, summary.folder_index);
-                // Nearly always the last place: what comes is mostly newer than what came.
-                let place = entries.partition_point(|entry| entry.key < key);
+                // Nearly always at the end: most batches arrive in order.
+                let index = entries.partition_point(|entry| entry.key < key);
                 let length = line.len();
                 entries.insert(
-                    place,
+                    index,
                     BatchEntry {
                         key,
                         offset: at,
                         length,
                     },
                 );
-                if doubtful {
-                    sound &= chains.add(batch, &mut self.keys);
+                if is_unverified {
+                    is_valid &= chains.add(batch, &mut self.keys);
                 }
             })?;
-        if !(sound && chains.verify_ends(&mut self.keys)) {
+        if !(is_valid && chains.verify_ends(&mut self.keys)) {
             entries = self.retain_verified(segment, entries)?;
         }
         if let Some(last) = &self.last_key {
             entries.retain(|entry| entry.key > *last);
         }
         entries.reverse();
-        self.active_segments.push(ActiveSegment {
+        self.open_segments.push(OpenSegment {
             segment_index: segment,
             entries,
         });
         Ok(())
     }
 
-    /// Those whose own signature holds: somewhere in the segment is damage.
+    /// Keeps the batches with a valid signature of their own, in a segment with some damage.
     fn retain_verified(
         &mut self,
         segment: usize,
         entries: Vec<BatchEntry>,
     ) -> io::Result<Vec<BatchEntry>> {
-        let mut sound = Vec::new();
+        let mut valid = Vec::new();
         for entry in entries {
             if let Some(batch) = self.read_batch(segment, &entry)?
                 && self.keys.verify(&batch)
             {
-                sound.push(entry);
+                valid.push(entry);
             }
         }
-        Ok(sound)
+        Ok(valid)
     }
 
-    /// `None`: it is no more where it was.
+    /// Reads a batch; `None` if it is no longer at its offset.
     fn read_batch(&mut self, segment: usize, entry: &BatchEntry) -> io::Result<Option<Batch>> {
         let summary = &self.index.segments[segment];
         let folder = &self.index.folders[summary.folder_index];
@@ -356,7 +365,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The least key, and which one has it.
+/// The least key and its index.
 fn min_key<'k>(keys: impl Iterator<Item = Option<&'k SortKey>>) -> Option<(usize, &'k SortKey)> {
     let keys = keys.enumerate();
     keys.filter_map(|(i, key)| Some((i, key?)))

@@ -1,7 +1,8 @@
-//! All that is stored of a network, for those who only read: no lock is needed, and a program may write meanwhile.
+//! Scans all stored lines of a network for history queries. Needs no lock: a program may write
+//! meanwhile.
 //!
-//! Segments are only appended to, and replaced whole. So what is read is always good up to the last whole line; one that is gone
-//! between being listed and being read held what a quota took.
+//! Segments are appended to or replaced whole, so a reader sees whole lines up to the last end of
+//! line. A segment that vanishes between listing and reading was evicted.
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -15,11 +16,11 @@ use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
-/// What is stored of one network.
+/// The stored lines of one network.
 pub enum HistorySource<'a> {
-    /// The network's folder; one that is not there holds nothing.
+    /// The network's directory; a missing one has no folders.
     Disk(PathBuf),
-    /// Each folder's pile counts as one segment.
+    /// A store in memory; each folder counts as one segment.
     Memory(&'a MemoryStore),
 }
 
@@ -52,15 +53,16 @@ impl HistorySource<'_> {
         }
     }
 
-    /// The whole lines of a segment, without their ends, each with the place where it begins: an offset in the file, or its number in memory.
+    /// Visits the whole lines of a segment, without their ends, each with its physical offset in
+    /// the file, or its record number in memory.
     ///
     /// # Errors
-    /// A file cannot be read; one that is gone is empty.
+    /// The segment can't be read. A missing one has no lines.
     pub fn for_each_line(
         &self,
         folder: &FolderName,
         number: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
+        visit: &mut dyn FnMut(u64, &[u8]),
     ) -> io::Result<()> {
         match self {
             HistorySource::Disk(dir) => {
@@ -70,20 +72,20 @@ impl HistorySource<'_> {
                 };
                 while reader.advance()? {
                     let line = reader.line();
-                    each(reader.next_file_offset() - line.len() as u64 - 1, line);
+                    visit(reader.next_file_offset() - line.len() as u64 - 1, line);
                 }
             }
             HistorySource::Memory(memory) => memory
                 .records(folder)
-                .for_each(|(number, line)| each(number, line)),
+                .for_each(|(number, line)| visit(number, line)),
         }
         Ok(())
     }
 
-    /// The file of a segment. `None`: it is gone, or there is none.
+    /// The file of a segment. `None`: it is missing, or the store is in memory.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The file can't be opened.
     pub fn open_segment(&self, folder: &FolderName, number: u64) -> io::Result<Option<File>> {
         let HistorySource::Disk(dir) = self else {
             return Ok(None);
@@ -94,52 +96,57 @@ impl HistorySource<'_> {
         )))
     }
 
-    /// A signature was perhaps never checked: files may be damaged, memory is not.
+    /// Whether signatures must be verified: files may be damaged, memory is not.
     pub fn is_unverified(&self) -> bool {
         matches!(self, HistorySource::Disk(_))
     }
 }
 
-/// What a segment holds, as far as it tells without being checked.
+/// What the unverified headers of a segment's batches tell.
 pub struct SegmentSummary {
-    /// Its place in [`Index::folders`].
+    /// Its folder's index in [`HistoryIndex::folders`].
     pub folder_index: usize,
+    /// Its number in the folder.
     pub segment_number: u64,
-    /// Least and greatest Lamport number.
+    /// The least Lamport number of a line.
     pub min_lamport: u64,
+    /// The greatest Lamport number of a line.
     pub max_lamport: u64,
+    /// How many lines.
     pub line_count: u64,
-    /// The last line of each log, which is named by its place in [`Index::logs`].
+    /// The highest sequence of each log, by the log's index in [`HistoryIndex::logs`].
     log_heads: SortedMap<usize, u64>,
 }
 
-/// All segments at a glance: the one thing that grows with the history, by some hundred bytes for each MiB of it.
+/// Summaries of all segments. Grows with the history, by some hundred bytes for each MiB.
 #[derive(Default)]
 pub struct HistoryIndex {
-    /// In the order of their names.
+    /// The folders, by name.
     pub folders: Vec<FolderName>,
+    /// The segments that have lines.
     pub segments: Vec<SegmentSummary>,
+    /// Every log, with its index.
     logs: SortedMap<LogId, usize>,
 }
 
 impl HistoryIndex {
-    /// Of these folders; of none: of all that there are.
+    /// Scans these folders; all folders if `only` is empty.
     ///
     /// # Errors
-    /// A folder or a file cannot be read.
-    pub fn scan(archive: &HistorySource<'_>, only: &[FolderName]) -> io::Result<HistoryIndex> {
-        let mut folders = archive.folders()?;
-        // What is carried for others is nobody's to look at.
+    /// A folder or a segment can't be read.
+    pub fn scan(source: &HistorySource<'_>, only: &[FolderName]) -> io::Result<HistoryIndex> {
+        let mut folders = source.folders()?;
+        // Messages carried for others are sealed for their recipients.
         let carried = FolderName::carried();
         folders.retain(|f| *f != carried && (only.is_empty() || only.contains(f)));
         let mut index = HistoryIndex {
             folders: folders.into_iter().collect(),
             ..HistoryIndex::default()
         };
-        for (folder, name) in index.folders.iter().enumerate() {
-            for number in archive.segment_numbers(name)? {
+        for (folder_index, name) in index.folders.iter().enumerate() {
+            for number in source.segment_numbers(name)? {
                 let mut summary = SegmentSummary {
-                    folder_index: folder,
+                    folder_index,
                     segment_number: number,
                     min_lamport: u64::MAX,
                     max_lamport: 0,
@@ -147,7 +154,7 @@ impl HistoryIndex {
                     log_heads: SortedMap::new(),
                 };
                 let logs = &mut index.logs;
-                archive.for_each_line(name, number, &mut |_, line| summary.add_line(line, logs))?;
+                source.for_each_line(name, number, &mut |_, line| summary.add_line(line, logs))?;
                 if summary.line_count > 0 {
                     index.segments.push(summary);
                 }
@@ -156,7 +163,7 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// A Lamport number from which on there are probably at least so many lines, and not many more.
+    /// A Lamport number from which on there are probably at least `lines` lines, and not many more.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
@@ -168,47 +175,47 @@ impl HistoryIndex {
         0
     }
 
-    /// Segments that reach the cut, by their least Lamport numbers.
-    pub fn segments_by_min_lamport(&self, cut: u64) -> SortedSet<(u64, usize)> {
+    /// The indexes of the segments that reach the cutoff, by their least Lamport numbers.
+    pub fn segments_by_min_lamport(&self, lamport_cutoff: u64) -> SortedSet<(u64, usize)> {
         let segments = self.segments.iter().enumerate();
-        let reaching = segments.filter(|(_, segment)| segment.max_lamport >= cut);
+        let reaching = segments.filter(|(_, segment)| segment.max_lamport >= lamport_cutoff);
         reaching
             .map(|(i, segment)| (segment.min_lamport, i))
             .collect()
     }
 
-    /// The last line of each log in the segments that lie wholly below the cut.
-    pub fn log_heads_below(&self, cut: u64) -> SortedMap<LogId, u64> {
-        let mut highs: SortedMap<LogId, u64> = SortedMap::new();
+    /// The highest sequence of each log in the segments that lie wholly below the cutoff.
+    pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
+        let mut heads: SortedMap<LogId, u64> = SortedMap::new();
         for segment in self
             .segments
             .iter()
-            .filter(|segment| segment.max_lamport < cut)
+            .filter(|segment| segment.max_lamport < lamport_cutoff)
         {
-            for (log, place) in &self.logs {
-                if let Some(high) = segment.log_heads.get(place) {
-                    let known = highs.get_or_default(log.clone());
-                    *known = (*known).max(*high);
+            for (log, log_index) in &self.logs {
+                if let Some(segment_head) = segment.log_heads.get(log_index) {
+                    let head = heads.get_or_default(log.clone());
+                    *head = (*head).max(*segment_head);
                 }
             }
         }
-        highs
+        heads
     }
 }
 
 impl SegmentSummary {
     fn add_line(&mut self, line: &[u8], logs: &mut SortedMap<LogId, usize>) {
-        let Some(outline) = Batch::parse_header(line) else {
+        let Some(header) = Batch::parse_header(line) else {
             return;
         };
-        let count = (outline.last_sequence + 1).saturating_sub(outline.sequence);
-        let end = outline.lamport.saturating_add(count.saturating_sub(1));
-        self.min_lamport = self.min_lamport.min(outline.lamport);
+        let count = (header.last_sequence + 1).saturating_sub(header.sequence);
+        let end = header.lamport.saturating_add(count.saturating_sub(1));
+        self.min_lamport = self.min_lamport.min(header.lamport);
         self.max_lamport = self.max_lamport.max(end);
         self.line_count = self.line_count.saturating_add(count);
-        let next = logs.len();
-        let log = *logs.get_or_insert_with(outline.log, || next);
-        let high = self.log_heads.get_or_default(log);
-        *high = (*high).max(outline.last_sequence);
+        let next_index = logs.len();
+        let log_index = *logs.get_or_insert_with(header.log, || next_index);
+        let head = self.log_heads.get_or_default(log_index);
+        *head = (*head).max(header.last_sequence);
     }
 }

@@ -2,7 +2,7 @@
 //! core decides what is stored; the store keeps it.
 //!
 //! The event loop is the only writer. A save is in the page cache when it returns, so it survives
-//! the death of the process. A helper thread syncs within five seconds, [`Store::close`] at the end.
+//! the death of the process. A helper thread syncs within five seconds; [`Store::close`] syncs too.
 use std::io;
 use std::path::Path;
 
