@@ -1,5 +1,5 @@
-//! Schedules acknowledgements and offers, and sends them in `have` messages, rate-limited per link.
-//! Offers are the notes of EBT by which a neighbour learns that it could get lines here.
+//! Schedules acknowledgements and offers, and sends them in `have` messages, rate-limited per
+//! link. Offers are the notes of EBT by which a neighbour learns that it could get lines here.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -69,7 +69,7 @@ impl Acks {
         *read = sequence.max(*read);
     }
 
-    /// Schedules an offer, at most once per [`OFFER_INTERVAL_MS`] and link.
+    /// Schedules an offer, at most one a second and link.
     pub fn schedule_offer(&mut self, key: LinkLog) {
         self.pending_offers
             .get_or_insert_with(key, || OfferKind::Update);
@@ -195,8 +195,8 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
     }
 }
 
-/// An acknowledgement for this link. One that has to reach the author through others is signed: the
-/// author may be a transient peer, which no peer lists as reachable.
+/// An acknowledgement for this link. One that has to reach the author through others is signed:
+/// the author may be a transient peer, which no peer lists as reachable.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =

@@ -14,7 +14,8 @@ const CACHED_KEYS_MAX: usize = 256;
 pub struct AuthorKeys(SortedMap<PeerId, VerifyingKey>);
 
 impl AuthorKeys {
-    /// Whether the batch's author signed it. `false` also for an id that is no key, or a weak one.
+    /// Whether the batch's author signed it. `false` also for an id that is no key, or a weak
+    /// one.
     pub fn verify(&mut self, batch: &Batch) -> bool {
         self.get(&batch.log.author)
             .is_some_and(|key| batch.verify(&key))

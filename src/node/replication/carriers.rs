@@ -20,8 +20,9 @@ const CARRIED_LINES_MAX: u64 = 20_000;
 /// Most logs of which this peer carries lines.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The linked peers that carry for this recipient: those whose ids follow its own, cyclically. All
-/// authors choose the same ones, so that few peers store much and the recipient finds it soon.
+/// The linked peers that carry for this recipient: those whose ids follow its own, cyclically.
+/// All authors choose the same ones, so that few peers store much and the recipient finds it
+/// soon.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
@@ -55,7 +56,8 @@ pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
         .is_none_or(|recipient| recipient == ctx.own_id())
 }
 
-/// Whether a direct log must be carried: its recipient is neither linked nor known to store it all.
+/// Whether a direct log must be carried: its recipient is neither linked nor known to store it
+/// all.
 pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRange) -> bool {
     let recipient = range.log.target.recipient();
     recipient.is_some_and(|recipient| {
@@ -64,8 +66,8 @@ pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRang
     })
 }
 
-/// Whether this log may come over this link. A direct log to us may come from anybody, a log to be
-/// carried only from its author.
+/// Whether this log may come over this link. A direct log to us may come from anybody, a log to
+/// be carried only from its author.
 pub fn can_receive_over(
     ctx: &Context,
     logs: &Logs,

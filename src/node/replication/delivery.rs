@@ -42,8 +42,8 @@ pub struct DeliveryTracker {
     /// carried, of which only the recipient's acknowledgement counts. A new link begins with
     /// nothing, for the peer may have lost lines.
     acked: SortedMap<PeerId, SortedMap<LogId, u64>>,
-    /// The last line of each own direct log that was reported as delivered, in any run. A run that
-    /// learns more of an earlier run's log reports it.
+    /// The last line of each own direct log that was reported as delivered, in any run. A run
+    /// that learns more of an earlier run's log reports it.
     reported: SortedMap<LogId, u64>,
     /// When carrying each log ends, in milliseconds on the clock of [`Time`]. An entry outlives
     /// that time by as much again, because the disk may still hold the log.
@@ -317,7 +317,8 @@ impl DeliveryTracker {
     }
 
     /// No more lines will be published: notifies [`Notice::Settled`] once this run's lines are
-    /// delivered. `required_peers`: as in [`Command::Finish`](crate::base::event::Command::Finish).
+    /// delivered. `required_peers`: as in
+    /// [`Command::Finish`](crate::base::event::Command::Finish).
     pub fn await_delivery(&mut self, required_peers: Option<u64>) {
         self.wait = match self.wait {
             Wait::Settled { .. } => Wait::Settled { required_peers },

@@ -1,6 +1,7 @@
 //! Replication of logs between linked peers: publishes own lines, passes others' lines on, and
 //! reacts to links, rooms and the store. The protocol is EBT (epidemic broadcast trees): peers
-//! advertise what they store (`have`), request what they lack (`want`), and then get new lines live.
+//! advertise what they store (`have`), request what they lack (`want`), and then get new lines
+//! live.
 //!
 //! `impl Replication` continues in `ingest.rs` (incoming batches) and `ingest_have.rs` (incoming
 //! `have` messages).
@@ -141,7 +142,8 @@ impl Replication {
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
             return;
         };
-        // Lines never wait in memory: when the store fails, they are read again after it recovers.
+        // Lines never wait in memory: when the store fails, they are read again after it
+        // recovers.
         let next = fork_repair::next_republish(logs, &log);
         let Some((republication, _)) = next.filter(|next| next.1 == from && self.can_accept())
         else {
@@ -178,8 +180,8 @@ impl Replication {
         self.fork_repair.bisect(ctx, logs, key, low, high);
     }
 
-    /// Publishes own lines: signs them in batches, and stores, shows and sends these. `action`: as
-    /// of /me.
+    /// Publishes own lines: signs them in batches, and stores, shows and sends these. `action`:
+    /// as of /me.
     pub fn publish(
         &mut self,
         ctx: &mut Context,
@@ -198,7 +200,7 @@ impl Replication {
         while !lines.is_empty() {
             let part = lines.take_batch();
             let Some(batch) = logs.append(ctx, target, action, &part) else {
-                let content = format!("{target} is no key that a message could be sealed for");
+                let content = format!("{target} is not a usable key: the message was not sent");
                 let code = ErrorCode::Target;
                 return ctx.notify(Notice::Error { code, content });
             };
@@ -260,8 +262,8 @@ impl Replication {
         }
     }
 
-    /// A room is shared with this link from now on: advertises our logs and the peer's one by one,
-    /// and all others by a digest.
+    /// A room is shared with this link from now on: advertises our logs and the peer's one by
+    /// one, and all others by a digest.
     pub fn room_shared(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId, room: &Room) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -330,7 +332,8 @@ impl Replication {
         self.fetcher.select_sources(ctx, logs, rooms, store_failed);
     }
 
-    /// Never requests this log over this link again: it serves a fork, or there is no place for it.
+    /// Never requests this log over this link again: it serves a fork, or there is no place for
+    /// it.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.fetcher.drop_source(key);
         self.fork_detector.reject(key);
@@ -362,8 +365,8 @@ impl Replication {
         }
     }
 
-    /// An author says which peers it reaches. If it has no link to `other` and we have, offers its
-    /// logs to `other`.
+    /// An author says which peers it reaches. If it has no link to `other` and we have, offers
+    /// its logs to `other`.
     pub fn offer_to_unreached(
         &mut self,
         ctx: &Context,
@@ -470,7 +473,9 @@ impl Replication {
         let is_new = failed_at
             .is_none_or(|failed_at| ctx.now.time.ms_since(failed_at) > STORE_REPORT_INTERVAL_MS);
         if is_new {
-            let content = "the history cannot be written: nothing more is taken in until it can; make room on its disk".to_owned();
+            let content = "the history cannot be written: no new line is sent or \
+                received until it can; free space on its disk"
+                .to_owned();
             ctx.notify(Notice::Error {
                 code: ErrorCode::Store,
                 content,

@@ -1,8 +1,8 @@
 //! Decides from which neighbour each log is requested: from its author while that is linked,
 //! otherwise from one neighbour that is ahead of us, and from another when that one stalls.
 //!
-//! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007): one
-//! source per log sends lines, all others only offer them, and a stalled source is replaced.
+//! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007):
+//! one source per log sends lines, all others only offer them, and a stalled source is replaced.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
@@ -158,8 +158,8 @@ impl Fetcher {
         self.queued_wants.retain(|want| want.key != *key);
     }
 
-    /// Requests what is offered, from one neighbour for each log. `store_failed`: requests nothing
-    /// now.
+    /// Requests what is offered, from one neighbour for each log. `store_failed`: requests
+    /// nothing now.
     pub fn select_sources(
         &mut self,
         ctx: &mut Context,
@@ -390,8 +390,8 @@ impl Fetcher {
         self.queued_wants.push(QueuedWant { key, range });
     }
 
-    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations, and
-    /// postpones the rest to [`Fetcher::resume`].
+    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations,
+    /// and postpones the rest to [`Fetcher::resume`].
     pub fn send_wants(&mut self, ctx: &mut Context, store_failed: bool) {
         if std::mem::take(&mut self.is_stale) {
             self.next_switch_at = self.next_ready_at(ctx);
@@ -482,8 +482,8 @@ fn is_within_run(start_offset_ms: Option<i64>) -> bool {
     start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
 }
 
-/// When a neighbour may be requested that offers a log. `progress_at`: when the present source last
-/// brought a batch, if there is a source.
+/// When a neighbour may be requested that offers a log. `progress_at`: when the present source
+/// last brought a batch, if there is a source.
 fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress_at: Option<Time>) -> Time {
     let patience = SOURCE_SWITCH_MS << offer.tries.saturating_sub(1);
     match progress_at {

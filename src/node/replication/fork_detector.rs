@@ -18,7 +18,8 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 pub struct ForkDetector {
     /// Forked logs; each is reported to the user once.
     reported: SortedSet<LogId>,
-    /// The line requested as proof, by the log and the link whose `have` claims another batch there.
+    /// The line requested as proof, by the log and the link whose `have` claims another batch
+    /// there.
     probes: SortedMap<LinkLog, u64>,
     /// Links that served a fork of this log; never asked for it again.
     rejected: SortedSet<LinkLog>,
@@ -70,7 +71,7 @@ impl ForkDetector {
         }
         let author = ctx.display_peer(&log.author);
         let content = format!(
-            "{author} said two different things as line {line} in {}: the second is left out",
+            "{author} published two different lines {line} in {}: the second is ignored",
             log.target
         );
         ctx.notify(Notice::Error {

@@ -130,8 +130,8 @@ impl ForkRepair {
         }
     }
 
-    /// Compares our batch with the peers' ones. Returns the first line that differs, if a bisection
-    /// has found it.
+    /// Compares our batch with the peers' ones. Returns the first line that differs, if a
+    /// bisection has found it.
     pub fn handle_our_batch(&mut self, ctx: &mut Context, reply: &LoadReply) -> Option<u64> {
         let ours = reply.batches.first()?;
         let mut found = None;
@@ -157,8 +157,8 @@ impl ForkRepair {
 
 /// Republishes the lines of a forked own log that no peer has acknowledged, from `line` on.
 ///
-/// Idempotent over runs: the republishing log's incarnation is derived from the forked log, and its
-/// length tells how many lines were republished.
+/// Idempotent over runs: the republishing log's incarnation is derived from the forked log, and
+/// its length tells how many lines were republished.
 pub fn start_republish(
     ctx: &mut Context,
     logs: &mut Logs,
@@ -250,10 +250,10 @@ pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogI
     (line >= from).then(|| (republication, line - from + 1))
 }
 
-/// The incarnation in which a forked log is republished from line `from` on: a hash of the log and
-/// its head, XORed with `from`. No other program draws it, and a later run can find it again with
-/// the line in its low bits. A log with another head gives another incarnation: the directory is
-/// an even older copy then, and the rest of that log came back from other peers.
+/// The incarnation in which a forked log is republished from line `from` on: a hash of the log
+/// and its head, XORed with `from`. No other program draws it, and a later run can find it again
+/// with the line in its low bits. A log with another head gives another incarnation: the
+/// directory is an even older copy then, and the rest of that log came back from other peers.
 fn republish_incarnation(range: &LogRange, from: u64) -> u64 {
     let incarnation = range.log.incarnation.to_be_bytes();
     let hash = Hash::of(&[INCARNATION_PREFIX, &incarnation, &range.hash.0]);

@@ -1,5 +1,5 @@
-//! Requests missing lines in the middle of logs from any peer that offers them, one gap at a time:
-//! gaps are rare, and nobody waits for them.
+//! Requests missing lines in the middle of logs from any peer that offers them, one gap at a
+//! time: gaps are rare, and nobody waits for them.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::name::{Room, Target};
@@ -105,8 +105,8 @@ impl Gaps {
         self.is_query_pending = true;
     }
 
-    /// At the end of a turn: gives up a request that timed out, sends the next one, and queries all
-    /// peers if a query is due.
+    /// At the end of a turn: gives up a request that timed out, sends the next one, and queries
+    /// all peers if a query is due.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         let expires_at = self.request_expires_at();
         if expires_at.is_some_and(|at| at <= ctx.now.time)
@@ -130,7 +130,8 @@ impl Gaps {
         }
     }
 
-    /// Asks every peer for its entries, of each room and of direct messages to us if they have gaps.
+    /// Asks every peer for its entries, of each room and of direct messages to us if they have
+    /// gaps.
     fn send_query(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         self.is_query_pending = false;
         self.queried_at = Some(ctx.now.time);

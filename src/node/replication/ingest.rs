@@ -1,5 +1,5 @@
-//! Incoming batches: classifies each one, verifies its signature, and then stores it, passes it on
-//! and shows it. An unverified batch changes nothing but counters.
+//! Incoming batches: classifies each one, verifies its signature, and then stores it, passes it
+//! on and shows it. An unverified batch changes no log.
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -181,7 +181,8 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch as the head of its log, passes it on, acknowledges it and shows it.
+    /// Stores a verified batch as the head of its log, passes it on, acknowledges it and shows
+    /// it.
     fn append(
         &mut self,
         ctx: &mut Context,
@@ -247,8 +248,8 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log. Its lines are late, and may be missing at other
-    /// peers, too.
+    /// Stores a verified batch in a gap of its log. Its lines are late, and may be missing at
+    /// other peers, too.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
             self.fork_detector.report(ctx, &batch.log, batch.sequence);
@@ -293,7 +294,8 @@ fn is_by_peer(ctx: &Context, key: &LinkLog) -> bool {
     link.is_some_and(|link| link.peer.id == key.log.author)
 }
 
-/// Stores a batch. Lines sealed for us are opened first, so that the store gets them in the clear.
+/// Stores a batch. Lines sealed for us are opened first, so that the store gets them in the
+/// clear.
 fn store_batch(ctx: &mut Context, mut batch: Batch, local: LocalFields) -> Arc<Batch> {
     if let Some(lines) = sealed::open(&ctx.identity, &ctx.network, &batch) {
         batch.set_plaintext(lines);

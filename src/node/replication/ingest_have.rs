@@ -63,8 +63,8 @@ impl Replication {
         self.select_sources(ctx, logs, rooms);
     }
 
-    /// Offers all third-party logs of a room to a peer whose digest differs: at once the first time,
-    /// later no more often than other offers, because a peer can make up digests.
+    /// Offers all third-party logs of a room to a peer whose digest differs: at once the first
+    /// time, later no more often than other offers, because a peer can make up digests.
     fn answer_digest(
         &mut self,
         ctx: &mut Context,
@@ -150,8 +150,8 @@ impl Replication {
         }
     }
 
-    /// Takes what an entry of another author's log acknowledges: lines sent by us, a direct message
-    /// that its recipient stores, or, with a signature, lines whose author must be told.
+    /// Takes what an entry of another author's log acknowledges: lines sent by us, a direct
+    /// message that its recipient stores, or, with a signature, lines whose author must be told.
     fn handle_third_party_entry(
         &mut self,
         ctx: &mut Context,
@@ -178,8 +178,8 @@ impl Replication {
         }
     }
 
-    /// Takes an offer of a log that is not the peer's own. A head that differs from ours is probed
-    /// for a fork.
+    /// Takes an offer of a log that is not the peer's own. A head that differs from ours is
+    /// probed for a fork.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry, .. } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {

@@ -16,8 +16,8 @@ use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
 
-/// The most by which one batch of another author advances our clock, so that one liar cannot use up
-/// the numbers.
+/// The most by which one batch of another author advances our clock, so that one liar cannot use
+/// up the numbers.
 const CLOCK_STEP_MAX: u64 = 1 << 20;
 /// Most logs of one room, and of all direct messages together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
@@ -85,8 +85,8 @@ impl Logs {
         }
     }
 
-    /// Takes the ranges of a folder that was opened. If they do not end where the last run left the
-    /// own logs, the own lines get a new incarnation.
+    /// Takes the ranges of a folder that was opened. If they do not end where the last run left
+    /// the own logs, the own lines get a new incarnation.
     pub fn restore_ranges(
         &mut self,
         ctx: &mut Context,
@@ -128,7 +128,9 @@ impl Logs {
     /// Renews the incarnation because a peer stores other lines under own numbers, and says so.
     pub fn renew_after_conflict(&mut self, ctx: &mut Context) {
         self.renew_incarnation(ctx);
-        let content = "a peer holds other lines under the own numbers: this directory is an old copy, or used twice; going on under new numbers".to_owned();
+        let content = "a peer stores other lines under our numbers: this directory is an old \
+            copy, or used twice; new lines get new numbers"
+            .to_owned();
         ctx.notify(Notice::Error {
             code: ErrorCode::Incarnation,
             content,
@@ -341,8 +343,8 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Advances our clock to an observed one, by at most `step`. Leaves a margin below the highest
-    /// number, so that a number for the next own line always remains.
+    /// Advances our clock to an observed one, by at most `step`. Leaves a margin below the
+    /// highest number, so that a number for the next own line always remains.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self
@@ -386,8 +388,8 @@ impl Logs {
         }
     }
 
-    /// Makes place for a log that begins with this batch, by forgetting another at a bound; `false`:
-    /// there is no place.
+    /// Makes place for a log that begins with this batch, by forgetting another at a bound;
+    /// `false`: there is no place.
     pub fn admit(&mut self, ctx: &mut Context, batch: &Batch) -> bool {
         let log = &batch.log;
         if log.author == ctx.own_id() || self.ranges.contains_key(log) {
@@ -403,7 +405,8 @@ impl Logs {
         if !std::mem::replace(&mut self.eviction_reported, true) {
             let author = ctx.display_peer(&evicted.as_ref().unwrap_or(log).author);
             let content = format!(
-                "too many logs in {}: some, as of {author}, are not taken or passed on any more",
+                "too many logs in {}: some, as those of {author}, are no longer stored or \
+                 forwarded",
                 log.target
             );
             let code = ErrorCode::TooManyLogs;
@@ -415,10 +418,10 @@ impl Logs {
         evicted.is_some()
     }
 
-    /// The log to forget in favour of the one that begins with this batch; `None`: that one has the
-    /// least claim. Of one author's logs the oldest goes. Of all authors the one with most logs
-    /// loses its oldest, and one without a link before a linked one, so that a liar with many keys
-    /// cannot displace the linked peers.
+    /// The log to forget in favour of the one that begins with this batch; `None`: that one has
+    /// the least claim. Of one author's logs the oldest goes. Of all authors the one with most
+    /// logs loses its oldest, and one without a link before a linked one, so that a liar with
+    /// many keys cannot displace the linked peers.
     fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
         let log = &batch.log;
         if self.logs_of_author(log).count() >= LOGS_PER_AUTHOR_MAX {

@@ -1,5 +1,5 @@
-//! Remembers when this run first met each member of its rooms. Lines that a member publishes after
-//! that are news, whoever brings them.
+//! Remembers when this run first met each member of its rooms. Lines that a member publishes
+//! after that are news, whoever brings them.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -8,8 +8,8 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 
-/// Most members of all rooms together. Members that were never linked may take half of the places,
-/// so that peers which others merely name cannot crowd out linked ones.
+/// Most members of all rooms together. Members that were never linked may take half of the
+/// places, so that peers which others merely name cannot crowd out linked ones.
 const CONTACTS_MAX: usize = 16_384;
 /// Programs whose starts differ by at most this many milliseconds count as started together.
 pub const START_OFFSET_SLACK_MS: i64 = 250;
@@ -27,8 +27,8 @@ struct FirstContact {
 pub struct News(SortedMap<(Room, PeerId), FirstContact>);
 
 impl News {
-    /// Records that a peer advertised its lines of a room over the link `stream`, or, with `None`,
-    /// that it is reachable there through others. Later contacts change nothing.
+    /// Records that a peer advertised its lines of a room over the link `stream`, or, with
+    /// `None`, that it is reachable there through others. Later contacts change nothing.
     pub fn record_contact(
         &mut self,
         room: &Room,

@@ -1,8 +1,9 @@
 //! How far each log was sent over each link: the sending half of replication.
 //!
 //! As raft's `Progress` (raft-rs), one record per link and log keeps the next line to send and a
-//! bounded window of unacknowledged batches. A link at the head of a log gets new batches at once;
-//! a link that lags is served from the store whenever its socket is writable, so nothing queues.
+//! bounded window of unacknowledged batches. A link at the head of a log gets new batches at
+//! once; a link that lags is served from the store whenever its socket is writable, so nothing
+//! queues.
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
@@ -39,7 +40,8 @@ struct Progress {
     next: u64,
     /// Where the store holds `next`, as far as it is known.
     position: Option<Position>,
-    /// The first line of the read under way. A reply to an earlier request differs and is dropped.
+    /// The first line of the read under way. A reply to an earlier request differs and is
+    /// dropped.
     loading_from: Option<u64>,
     /// Batches sent and not acknowledged yet, in order.
     unacked: VecDeque<BatchEnd>,
@@ -76,8 +78,8 @@ pub struct SendProgress {
     /// Logs with lines still to send. A log without a record in `table` is an own one that was
     /// offered at this time and has not been requested yet.
     ///
-    /// Of one author's logs to one target, each link gets the log that ends first whole before the
-    /// next one: the transcript shows lines in the order of arrival.
+    /// Of one author's logs to one target, each link gets the log that ends first whole before
+    /// the next one: the transcript shows lines in the order of arrival.
     lagging: SortedMap<LinkLog, Option<Time>>,
     /// The gap requested over each link, one at a time.
     gap_sends: SortedMap<StreamId, GapSend>,
@@ -96,8 +98,8 @@ impl SendProgress {
         self.claims.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// Notes that a log was offered to its recipient. Later own logs to the same target wait until
-    /// the peer has requested what it lacks of this one.
+    /// Notes that a log was offered to its recipient. Later own logs to the same target wait
+    /// until the peer has requested what it lacks of this one.
     pub fn mark_offered(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         if log.author == ctx.own_id() && self.lagging.len() < PROGRESS_MAX {
             let now = Some(ctx.now.time);
@@ -105,9 +107,9 @@ impl SendProgress {
         }
     }
 
-    /// Sends a new batch over every link that stands at its log's head; the others read it from the
-    /// store later. An own log's first batch goes to every member without a request. `source`: the
-    /// link over which the batch came.
+    /// Sends a new batch over every link that stands at its log's head; the others read it from
+    /// the store later. An own log's first batch goes to every member without a request.
+    /// `source`: the link over which the batch came.
     ///
     /// Returns the destinations that have not requested this log.
     pub fn send_live(
@@ -197,7 +199,7 @@ impl SendProgress {
                 return AckOutcome::Conflict;
             }
             // The peer has more of our log than we do: this directory is an old copy, or has a
-            // clone. A bisection follows when the peer's lines are compared with ours.
+            // clone. The lines that we now fetch from it show whether ours differ.
             None if entry.high > logs.high(log) && logs.is_current(ctx, log) => {
                 logs.renew_after_conflict(ctx);
             }
@@ -218,8 +220,8 @@ impl SendProgress {
         self.table.contains_key(key)
     }
 
-    /// The first line of an own log that a linked recipient may still lack; `None`: no recipient is
-    /// linked, or the log is not ours. Lines below its first request a peer does not lack.
+    /// The first line of an own log that a linked recipient may still lack; `None`: no recipient
+    /// is linked, or the log is not ours. Lines below its first request a peer does not lack.
     pub fn first_unacked(
         &self,
         ctx: &Context,
@@ -355,8 +357,8 @@ impl SendProgress {
         if let Some(claim) = self.claims.remove(&key)
             && progress.next == claim.last + 1
         {
-            // The batch behind the claim may not be the first one read: the peer may have received
-            // some from others meanwhile.
+            // The batch behind the claim may not be the first one read: the peer may have
+            // received some from others meanwhile.
             let mut batches = reply.batches.iter();
             let behind = batches.find(|batch| batch.last_sequence() > claim.last);
             if let Some(behind) = behind {
