@@ -358,12 +358,13 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
-    /// Whether the line with this number is one of the batch's.
+    /// Does the batch contain the line of this sequence?
     pub fn contains_line(&self, line: u64) -> bool {
         self.sequence <= line && line <= self.last_sequence()
     }
 
-    /// The lines in order, without a copy where the text needs none. A direct message that this box cannot read has none to show.
+    /// Calls `each` with the lines in order, copying only lines that JSON escapes. A direct
+    /// message that is still sealed has no lines.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);

@@ -7,19 +7,17 @@ use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha512_256};
 
-/// Characters of a [`PeerId`] as text: 32 bytes in unpadded base32.
-pub const PEER_ID_CHARS: usize = 52;
-
 /// An Ed25519 public key (RFC 8032), which identifies a peer. Its text is lower-case unpadded
-/// base32 (RFC 4648) of [`PEER_ID_CHARS`] characters.
+/// base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);
 
 impl PeerId {
-    /// Length of an id as text, in bytes.
+    /// Length of an id as text, in bytes: 32 bytes in unpadded base32.
     pub const TEXT_BYTES: usize = 52;
 
-    /// The first four characters of the id: they tell two peers of one name apart, and prove nothing.
+    /// The first four characters of the text. They distinguish peers of one name and prove
+    /// nothing.
     pub fn short(&self) -> String {
         self.to_string()[..4].to_owned()
     }
@@ -63,7 +61,7 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// The text is not [`PEER_ID_CHARS`] characters of lower-case base32.
+/// The text is not [`PeerId::TEXT_BYTES`] characters of lower-case base32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsePeerIdError;
 

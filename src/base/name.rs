@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::identity::{PEER_ID_CHARS, PeerId};
+use super::identity::PeerId;
 
 /// Longest name of a peer, in characters.
 pub const NICK_MAX_CHARS: usize = 32;
@@ -177,7 +177,7 @@ const ID_PREFIX_MIN_CHARS: usize = 4;
 /// Can the text be the beginning of an id?
 fn is_id_prefix(text: &str) -> bool {
     let digit = |b: u8| matches!(b, b'a'..=b'z' | b'2'..=b'7');
-    (ID_PREFIX_MIN_CHARS..=PEER_ID_CHARS).contains(&text.len()) && text.bytes().all(digit)
+    (ID_PREFIX_MIN_CHARS..=PeerId::TEXT_BYTES).contains(&text.len()) && text.bytes().all(digit)
 }
 
 impl PeerSelector {

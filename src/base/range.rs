@@ -48,7 +48,7 @@ impl Gap {
 }
 
 impl LogRange {
-    /// The empty range of a log whose first stored batch will be this one.
+    /// An empty range of the log of this batch, which is the first to be stored.
     pub fn empty_before(batch: &Batch) -> LogRange {
         LogRange {
             log: batch.log.clone(),
@@ -60,7 +60,7 @@ impl LogRange {
         }
     }
 
-    /// Adds a stored batch: one that fills a gap, the next one, or one beyond a new gap.
+    /// Adds a stored batch: it fills a gap, follows the head, or leaves a new gap below it.
     pub fn extend(&mut self, batch: &Batch) {
         if batch.last_sequence() <= self.high {
             self.fill_gap(batch);
@@ -74,7 +74,8 @@ impl LogRange {
         self.lamport = self.lamport.max(batch.lamport + batch.count - 1);
     }
 
-    /// Takes a batch beyond the head as the new one: what lies between is missing, if anything is held.
+    /// Begins a new uppermost segment with a batch beyond the head; the lines between become a
+    /// gap if any line is stored. The caller sets `high`, `hash` and `lamport`.
     pub fn skip_to(&mut self, batch: &Batch) {
         if let Some(last_hash) = batch.previous.filter(|_| self.high > 0) {
             if self.gaps.len() >= GAPS_MAX {

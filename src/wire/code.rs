@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::base::identity::{PEER_ID_CHARS, PeerId};
+use crate::base::identity::PeerId;
 
 /// The TCP port of a peer and the UDP port of the beacon, unless others are given.
 pub const DEFAULT_PORT: u16 = 9999;
@@ -37,7 +37,8 @@ impl fmt::Display for EndpointError {
             EndpointError::Empty => write!(f, "is empty"),
             EndpointError::InvalidId => write!(
                 f,
-                "has no id of {PEER_ID_CHARS} characters a–z and 2–7 before its @: see `p2pchat whoami`"
+                "has no id of {} characters a–z and 2–7 before its @: see `p2pchat whoami`",
+                PeerId::TEXT_BYTES
             ),
             EndpointError::InvalidHost => write!(f, "has no host name or IP address"),
             EndpointError::InvalidPort => write!(f, "has a port that is not 1 to 65535"),
