@@ -1,4 +1,4 @@
-//! Looking back: which of the stored lines are asked for, and how they come out, the last ones or all of them, in the one order.
+//! Selects stored lines and renders them in the order of the history: all of them, or the last.
 use std::io;
 
 use crate::base::event::{Notice, Peer};
@@ -9,113 +9,169 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 
-/// Bytes handed on at a time.
+/// Rendered bytes after which a chunk is handed on.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Which lines.
+
+/// Which lines are selected: those that satisfy every condition.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
-    /// Only of these folders; none: of all.
+    /// Lines of these folders; empty: of all.
     pub folders: Vec<FolderName>,
-    /// Only direct messages with this peer.
+    /// Direct messages from or to this peer.
     pub peer: Option<PeerId>,
-    /// Only those stamped so or later by their authors.
+    /// Lines that their authors stamped at this time or later.
     pub since: Option<WallTime>,
-    /// Only those that contain this text, in either case of letters.
+    /// Lines that contain this text, whatever the case of its letters.
     pub search: Option<String>,
-    /// Of all these only so many, the last ones in the order.
+    /// Of the selected lines the last so many.
     pub limit: Option<u64>,
 }
 
-/// Shows what is asked for, in the one order, in pieces of some 64 KiB. `today`: what day it is, for a terminal.
+/// Renders the selected lines, and hands them to `write` in chunks of about 64 KiB. `today`: the
+/// current time; a terminal shows the date of lines of other days.
 ///
 /// # Errors
-/// The history cannot be read, or what `take` says.
+/// The history cannot be read, or the error of `write`.
 pub fn run_query(
-    archive: &HistorySource<'_>,
+    source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
-    face: &mut Renderer,
+    renderer: &mut Renderer,
     today: WallTime,
-    take: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+    write: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let index = HistoryIndex::scan(archive, &query.folders)?;
-    let search = query.search.as_ref().map(|text| text.to_lowercase());
-    let walk = |cut: u64, each: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>| {
-        let mut merge = Merge::new(archive, &index, network, cut);
+    let index = HistoryIndex::scan(source, &query.folders)?;
+    let selection = Selection {
+        source,
+        index: &index,
+        network,
+        query,
+        search: query.search.as_ref().map(|text| text.to_lowercase()),
+    };
+    let start = match query.limit {
+        Some(limit) => selection.find_start(limit)?,
+        None => SelectionStart::default(),
+    };
+    selection.render_from(start, renderer, today, write)
+}
+
+/// Where the last lines of a selection begin.
+#[derive(Clone, Copy, Debug, Default)]
+struct SelectionStart {
+    /// Segments whose lines all lie below this time are not read.
+    lamport_cutoff: u64,
+    /// Selected lines to leave out from there on.
+    skipped_lines: u64,
+}
+
+/// A query over the scanned history.
+struct Selection<'a> {
+    source: &'a HistorySource<'a>,
+    index: &'a HistoryIndex,
+    network: NetworkTag,
+    query: &'a HistoryQuery,
+    /// The search text in lower case.
+    search: Option<String>,
+}
+
+impl Selection<'_> {
+    /// Calls `visit` for the selected lines from the cutoff on, in order.
+    fn for_each_run(
+        &self,
+        lamport_cutoff: u64,
+        visit: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let query = self.query;
+        let mut merge = Merge::new(self.source, self.index, self.network, lamport_cutoff);
         while let Some(run) = merge.next_run()? {
             let log = &run.batch.log;
-            let with = |peer| log.author == peer || log.target == Target::Peer(peer);
+            let is_with = |peer| log.author == peer || log.target == Target::Peer(peer);
             if query.since.is_some_and(|since| run.batch.timestamp < since)
-                || query.peer.is_some_and(|peer| !with(peer))
+                || query.peer.is_some_and(|peer| !is_with(peer))
             {
                 continue;
             }
-            match &search {
-                None => each(run)?,
-                Some(text) => for_each_match(&run, text, each)?,
+            match &self.search {
+                None => visit(run)?,
+                Some(text) => for_each_match(&run, text, visit)?,
             }
         }
-        io::Result::Ok(())
-    };
-    let (mut cut, mut skip) = (0, 0);
-    if let Some(last) = query.limit {
-        // What is filtered must be counted from the beginning; else the last segments are enough.
-        if query.since.is_none() && search.is_none() && query.peer.is_none() {
-            cut = index.lamport_cutoff(last);
-        }
+        Ok(())
+    }
+
+    /// Counts the selected lines to find where the last `limit` begin.
+    fn find_start(&self, limit: u64) -> io::Result<SelectionStart> {
+        let query = self.query;
+        // Only without conditions is it known which segments hold the last lines.
+        let mut lamport_cutoff = match (query.since, &self.search, query.peer) {
+            (None, None, None) => self.index.lamport_cutoff(limit),
+            _ => 0,
+        };
         loop {
-            let (mut all, mut above) = (0, 0);
-            walk(cut, &mut |run| {
+            let (mut total, mut above_cutoff) = (0, 0);
+            self.for_each_run(lamport_cutoff, &mut |run| {
                 let end = run.batch.lamport + run.first_index + run.line_count;
-                all += run.line_count;
-                above += end.saturating_sub(cut).min(run.line_count);
+                total += run.line_count;
+                above_cutoff += end.saturating_sub(lamport_cutoff).min(run.line_count);
                 Ok(())
             })?;
-            skip = all - last.min(all);
-            // Fewer than the segments promised: some were there twice, or damaged.
-            if cut == 0 || above >= last {
-                break;
+            if lamport_cutoff == 0 || above_cutoff >= limit {
+                return Ok(SelectionStart {
+                    lamport_cutoff,
+                    skipped_lines: total - limit.min(total),
+                });
             }
-            cut = 0;
+            // Duplicate or damaged batches: the segments have fewer lines than the index says.
+            lamport_cutoff = 0;
         }
     }
-    let mut out = Vec::new();
-    // A gap right before the first line shown is not between two of them.
-    let mut between = query.limit.is_none();
-    walk(cut, &mut |run| {
-        if skip >= run.line_count {
-            skip -= run.line_count;
-            return Ok(());
-        }
-        if let Some(gap) = gap_notice(&run).filter(|_| between) {
-            face.append_notice(&gap, &mut out);
-        }
-        between = true;
-        let hidden = run.text.split_inclusive('\n').take(skip as usize);
-        let hidden = hidden.map(str::len).sum::<usize>();
-        let lines = &run.text[hidden..];
-        face.append_history(run.batch, run.first_index + skip, lines, today, &mut out);
-        skip = 0;
-        if out.len() >= CHUNK_BYTES {
-            take(&mut out)
-        } else {
-            Ok(())
-        }
-    })?;
-    take(&mut out)
+
+    fn render_from(
+        &self,
+        start: SelectionStart,
+        renderer: &mut Renderer,
+        today: WallTime,
+        write: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut skip = start.skipped_lines;
+        let mut out = Vec::new();
+        // A gap right before the first of the last lines does not lie between two shown lines.
+        let mut shows_gap = self.query.limit.is_none();
+        self.for_each_run(start.lamport_cutoff, &mut |run| {
+            if skip >= run.line_count {
+                skip -= run.line_count;
+                return Ok(());
+            }
+            if let Some(gap) = gap_notice(&run).filter(|_| shows_gap) {
+                renderer.append_notice(&gap, &mut out);
+            }
+            shows_gap = true;
+            let skipped = run.text.split_inclusive('\n').take(skip as usize);
+            let skipped_bytes = skipped.map(str::len).sum::<usize>();
+            let lines = &run.text[skipped_bytes..];
+            renderer.append_history(run.batch, run.first_index + skip, lines, today, &mut out);
+            skip = 0;
+            if out.len() >= CHUNK_BYTES {
+                write(&mut out)
+            } else {
+                Ok(())
+            }
+        })?;
+        write(&mut out)
+    }
 }
 
-/// Of a run the lines that contain this text, which is in lower case.
+/// Calls `visit` for each line of a run that contains `text`, which is in lower case.
 fn for_each_match(
     run: &LineRun<'_>,
     text: &str,
-    each: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
+    visit: &mut dyn FnMut(LineRun<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     for (i, line) in (0..).zip(run.text.split_inclusive('\n')) {
         let lower = line.to_lowercase();
         let mut parts = lower.as_bytes().windows(text.len().max(1));
         if parts.any(|part| part == text.as_bytes()) {
-            each(LineRun {
+            visit(LineRun {
                 batch: run.batch,
                 first_index: run.first_index + i,
                 line_count: 1,
@@ -127,7 +183,7 @@ fn for_each_match(
     Ok(())
 }
 
-/// The time and the name are those of the batch behind the gap.
+/// The gap before a run, with the time and the name of the batch behind it.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
     let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;

@@ -1,4 +1,4 @@
-//! Answers /history and /search beside the main loop.
+//! Answers history queries beside the main loop, which must not wait for a disk.
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,12 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::scan::HistorySource;
 use crate::shell::store::store::Store;
 
-/// Longest answer to a command, in bytes: beyond it the oldest lines are left out.
+/// Longest reply to a query, in bytes; the oldest lines beyond it are left out.
 const REPLY_MAX_BYTES: usize = 256 * 1024;
 
 type QueryResult = io::Result<Vec<u8>>;
 
-/// Answers the commands that look back, beside the loop.
+/// Runs one query at a time.
 pub struct HistoryWorker {
     wake: Arc<dyn Fn() + Send + Sync>,
     result: Arc<Mutex<Option<QueryResult>>>,
@@ -23,7 +23,7 @@ pub struct HistoryWorker {
 }
 
 impl HistoryWorker {
-    /// `wake` is called when an answer is there, from a thread of its own.
+    /// An idle worker. It calls `wake`, perhaps from another thread, when a result is there.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> HistoryWorker {
         HistoryWorker {
             wake,
@@ -32,70 +32,77 @@ impl HistoryWorker {
         }
     }
 
-    /// A disk is read on a thread of its own; what is in memory is little. To be called when nothing else was asked, or is answered.
-    pub fn submit(&mut self, store: &Store, query: HistoryQuery, face: Renderer, today: WallTime) {
+    /// Starts a query, which the worker must be idle for. A disk is read by a helper thread; the
+    /// store in memory is small, and read at once.
+    pub fn submit(
+        &mut self,
+        store: &Store,
+        query: HistoryQuery,
+        renderer: Renderer,
+        today: WallTime,
+    ) {
         self.is_busy = true;
-        let (archive, network) = store.history_source();
-        let HistorySource::Disk(dir) = archive else {
-            return self.complete(collect_lines(&archive, network, &query, face, today));
+        let (source, network) = store.history_source();
+        let HistorySource::Disk(dir) = source else {
+            return self.complete(collect_lines(&source, network, &query, renderer, today));
         };
-        let (wake, answer) = (Arc::clone(&self.wake), Arc::clone(&self.result));
+        let (wake, result) = (Arc::clone(&self.wake), Arc::clone(&self.result));
         let work = move || {
+            let source = HistorySource::Disk(dir);
             store_result(
-                &answer,
-                collect_lines(&HistorySource::Disk(dir), network, &query, face, today),
+                &result,
+                collect_lines(&source, network, &query, renderer, today),
             );
             wake();
         };
-        let thread = thread::spawn_helper("history", Box::new(work));
-        if let Err(error) = thread {
+        if let Err(error) = thread::spawn_helper("history", Box::new(work)) {
             self.complete(Err(error));
         }
     }
 
-    fn complete(&self, answer: QueryResult) {
-        store_result(&self.result, answer);
+    fn complete(&self, result: QueryResult) {
+        store_result(&self.result, result);
         (self.wake)();
     }
 
-    /// A question was asked, and its answer not yet taken.
+    /// A query was submitted, and its result is not taken yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }
 
-    /// `None`: it is not there yet.
+    /// Takes the rendered lines of the last query, once they are there.
     ///
     /// # Errors
     /// The history cannot be read.
     pub fn take_result(&mut self) -> Option<QueryResult> {
-        let answer = self.result.lock();
-        let answer = answer.unwrap_or_else(PoisonError::into_inner).take();
-        self.is_busy &= answer.is_none();
-        answer
+        let result = self.result.lock();
+        let result = result.unwrap_or_else(PoisonError::into_inner).take();
+        self.is_busy &= result.is_none();
+        result
     }
 }
 
-fn store_result(to: &Mutex<Option<QueryResult>>, answer: QueryResult) {
-    *to.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+fn store_result(slot: &Mutex<Option<QueryResult>>, result: QueryResult) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
 }
 
 fn collect_lines(
-    archive: &HistorySource<'_>,
+    source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
-    mut face: Renderer,
+    mut renderer: Renderer,
     today: WallTime,
 ) -> QueryResult {
     let mut all = Vec::new();
-    run_query(archive, network, query, &mut face, today, &mut |out| {
+    run_query(source, network, query, &mut renderer, today, &mut |out| {
         all.append(out);
-        if let Some(over) = all.len().checked_sub(REPLY_MAX_BYTES) {
-            let end = all[over..].iter().position(|b| *b == b'\n');
-            all.drain(..end.map_or(all.len(), |end| over + end + 1));
+        if let Some(excess) = all.len().checked_sub(REPLY_MAX_BYTES) {
+            let end = all[excess..].iter().position(|b| *b == b'\n');
+            all.drain(..end.map_or(all.len(), |end| excess + end + 1));
         }
         Ok(())
     })?;
-    if all.is_empty() && !face.is_json() {
+    if all.is_empty() && !renderer.is_json() {
         all.extend_from_slice(b"nothing was found\n");
     }
     Ok(all)
