@@ -223,7 +223,7 @@ fn debug_says_what_goes_on() {
     let ended = finish(lo.spawn("bob", &["-d", "listen", "-W", "0.1"]), b"");
     assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
     let debug = |what| format!("p2pchat: debug: {what}");
-    for what in ["interfaces: ", "Counters "] {
+    for what in ["interfaces: ", "NodeCounters "] {
         let said = ended.err.iter().any(|line| line.starts_with(&debug(what)));
         assert!(said, "{what}: {ended:?}");
     }

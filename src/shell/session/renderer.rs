@@ -1,4 +1,4 @@
-//! The face of this run: text or JSON, on a pipe or around the editor's line.
+//! Renders events as text or JSON, for a pipe, or above the editor's line of a terminal.
 use jiff::tz::TimeZone;
 use termion::event::Key;
 
@@ -13,22 +13,25 @@ use crate::ui::{json, tables, text};
 
 #[derive(Clone)]
 enum Format {
+    /// Text, with what it remembers of names and rooms.
     Text(Box<text::TextRenderer>),
     Json,
 }
 
-/// The half-typed line below the transcript.
+/// The line that is being typed, below the transcript.
 struct EditorLine {
     terminal: Terminal<Vec<u8>>,
     editor: LineEditor,
 }
 
+/// The renderer of one output.
 pub struct Renderer {
     format: Format,
     editor_line: Option<Box<EditorLine>>,
 }
 
 impl Renderer {
+    /// Renders each event as one line of JSON.
     pub fn json() -> Renderer {
         Renderer {
             format: Format::Json,
@@ -36,6 +39,7 @@ impl Renderer {
         }
     }
 
+    /// Renders text for scripts: UTC times, no colours.
     pub fn for_pipe(own: &Peer) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_pipe(own))),
@@ -43,7 +47,7 @@ impl Renderer {
         }
     }
 
-    /// For a person who reads at a terminal.
+    /// Renders text for a person at a terminal: local times, and colours if `color`.
     pub fn for_terminal(own: &Peer, color: bool) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_terminal(
@@ -55,7 +59,7 @@ impl Renderer {
         }
     }
 
-    /// The person types there, too: the editor's line stands below the transcript.
+    /// Adds an editor whose line stands below the transcript, on a terminal of this width.
     pub fn with_editor(mut self, columns: u16) -> Renderer {
         self.editor_line = Some(Box::new(EditorLine {
             terminal: Terminal::new(Vec::new(), columns),
@@ -64,54 +68,57 @@ impl Renderer {
         self
     }
 
+    /// There is an editor's line.
     pub fn has_editor(&self) -> bool {
         self.editor_line.is_some()
     }
 
+    /// It renders JSON.
     pub fn is_json(&self) -> bool {
         matches!(self.format, Format::Json)
     }
 
-    /// A name by which a peer was met at some time.
+    /// Notes a name of a peer that may appear in the lines: a name of two peers is shown with its
+    /// `~abcd`.
     pub fn record_known_name(&mut self, id: PeerId, nick: &Nick) {
-        if let Format::Text(transcript) = &mut self.format {
-            transcript.record_known_name(id, nick);
+        if let Format::Text(renderer) = &mut self.format {
+            renderer.record_known_name(id, nick);
         }
     }
 
-    /// A batch as lines; only the first `lines` of it.
+    /// Appends the first `lines` lines of a batch.
     pub fn append_chat(&mut self, chat: &Chat, lines: u64, out: &mut Vec<u8>) {
-        let at = out.len();
+        let start = out.len();
         self.append_notice(&Notice::Chat(chat.clone()), out);
         if lines < chat.batch.count {
-            out.truncate(at + prefix_len_bytes(&out[at..], lines));
+            out.truncate(start + prefix_len_bytes(&out[start..], lines));
         }
     }
 
-    /// A batch as the history holds it, without its first `skip` lines; of the others only the first `lines`.
+    /// Appends a batch read from the store: `lines` lines after the first `skip`.
     pub fn append_stored(
         &mut self,
         entry: StoredBatch,
-        own: bool,
+        is_own: bool,
         skip: u64,
         lines: u64,
         out: &mut Vec<u8>,
     ) {
-        let at = out.len();
+        let start = out.len();
         let chat = Chat {
             batch: entry.batch.into(),
             local: entry.local,
-            is_own: own,
+            is_own,
             since_start: false,
         };
         self.append_chat(&chat, skip.saturating_add(lines), out);
         if skip > 0 {
-            let gone = prefix_len_bytes(&out[at..], skip);
-            out.drain(at..at + gone);
+            let skipped_bytes = prefix_len_bytes(&out[start..], skip);
+            out.drain(start..start + skipped_bytes);
         }
     }
 
-    /// The same form without the editor's line, for lines that are made elsewhere.
+    /// A renderer of the same format without an editor, for another thread.
     pub fn clone_without_editor(&self) -> Renderer {
         Renderer {
             format: self.format.clone(),
@@ -119,7 +126,9 @@ impl Renderer {
         }
     }
 
-    /// Lines of the history, from the batch's line `first` on, each ended by `\n`: as their author signed them.
+    /// Appends lines of a history query as their author signed them: those of the batch from its
+    /// line `first` on, each ended by `\n`. `today`: see
+    /// [`run_query`](crate::shell::session::history_query::run_query).
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -129,20 +138,20 @@ impl Renderer {
         out: &mut Vec<u8>,
     ) {
         match &mut self.format {
-            Format::Text(transcript) => transcript.append_history(batch, lines, today, out),
+            Format::Text(renderer) => renderer.append_history(batch, lines, today, out),
             Format::Json => json::append_history(batch, first, lines, out),
         }
     }
 
-    /// Appends what the transcript shows of a notice, without the editor's line.
+    /// Appends what the transcript shows of a notice; of many notices that is nothing.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match &mut self.format {
-            Format::Text(transcript) => transcript.append_notice(notice, out),
+            Format::Text(renderer) => renderer.append_notice(notice, out),
             Format::Json => json::append_notice(notice, out),
         }
     }
 
-    /// The tables that answer /users and /rooms; on a pipe the rows of `peers`.
+    /// Appends the table that answers /users, /rooms or /stats.
     pub fn append_reply(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         if self.is_json() {
             return json::append_notice(notice, out);
@@ -156,53 +165,53 @@ impl Renderer {
         out.extend_from_slice(table.as_bytes());
     }
 
-    /// The room spoken in is now this one.
+    /// Notes the current room: the prompt shows it, and lines of other rooms name theirs.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
-        if let Format::Text(transcript) = &mut self.format {
-            transcript.set_current_room(room.cloned());
+        if let Format::Text(renderer) = &mut self.format {
+            renderer.set_current_room(room.cloned());
         }
-        if let Some(screen) = &mut self.editor_line {
+        if let Some(line) = &mut self.editor_line {
             let prompt = room.map_or("> ".to_owned(), |room| format!("{room}> "));
-            screen.terminal.set_prompt(&prompt);
+            line.terminal.set_prompt(&prompt);
         }
     }
 
+    /// Notes the width of the terminal.
     pub fn resize(&mut self, columns: u16) {
-        if let Some(screen) = &mut self.editor_line {
-            screen.terminal.resize(columns);
+        if let Some(line) = &mut self.editor_line {
+            line.terminal.resize(columns);
         }
     }
 
+    /// Gives a key to the editor. Without an editor it is rejected.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         self.editor_line
             .as_mut()
-            .map_or(EditOutcome::Rejected, |screen| {
-                screen.editor.handle_key(key)
-            })
+            .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
     }
 
-    /// Lines as they go to the output: with an editor, above its line.
+    /// The bytes that show these lines: with an editor, above its line, which is drawn again.
     pub fn compose_output(&mut self, lines: Vec<u8>) -> Vec<u8> {
-        let Some(screen) = &mut self.editor_line else {
+        let Some(line) = &mut self.editor_line else {
             return lines;
         };
         // Writing to a `Vec` cannot fail.
-        let _ = screen.terminal.redraw(&lines, &mut screen.editor);
-        std::mem::take(screen.terminal.writer_mut())
+        let _ = line.terminal.redraw(&lines, &mut line.editor);
+        std::mem::take(line.terminal.writer_mut())
     }
 
-    /// The editor's line goes.
+    /// Removes the editor; the bytes clear its line.
     pub fn close_editor(&mut self) -> Vec<u8> {
-        let Some(mut screen) = self.editor_line.take() else {
+        let Some(mut line) = self.editor_line.take() else {
             return Vec::new();
         };
-        let _ = screen.terminal.close(&[]);
-        std::mem::take(screen.terminal.writer_mut())
+        let _ = line.terminal.close(&[]);
+        std::mem::take(line.terminal.writer_mut())
     }
 }
 
-/// Bytes of the first `lines` lines, their ends included.
-fn prefix_len_bytes(text: &[u8], lines: u64) -> usize {
-    let all = text.split_inclusive(|b| *b == b'\n');
-    all.take(lines as usize).map(<[u8]>::len).sum()
+/// Bytes of the first `count` lines, with their ends.
+fn prefix_len_bytes(text: &[u8], count: u64) -> usize {
+    let lines = text.split_inclusive(|b| *b == b'\n');
+    lines.take(count as usize).map(<[u8]>::len).sum()
 }

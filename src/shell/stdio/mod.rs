@@ -1,4 +1,4 @@
-//! The threads at stdin, stdout and stderr.
+//! stdin, stdout and stderr, each with a thread of its own, and the terminal's modes.
 pub mod line_splitter;
 pub mod output_writer;
 pub mod stderr;

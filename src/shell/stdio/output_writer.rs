@@ -1,4 +1,4 @@
-//! The output thread: what stdout does not take at once waits here, never in the loop.
+//! A bounded queue and a thread before stdout or stderr: the main loop never waits for a reader.
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -13,39 +13,49 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shell::os::thread;
 
-/// Bytes that may wait. The chunk that crosses the bound is still taken, so that one of any size can pass.
+/// Bytes that may wait. The chunk that crosses the bound is accepted, so that one of any size
+/// can pass.
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
-/// Up to this many bytes are added to the chunk that waits last: one write instead of many.
+/// Up to this size the last waiting chunk is extended by the next: one write instead of many.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// A pipe takes so many bytes whole or not at all.
+/// A pipe takes a write of up to so many bytes whole or not at all (pipe(7)). A slow reader gets
+/// pieces of this size, so that each of its reads shows as progress.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
-/// Written at a time, in bytes, as long as no write took longer than `SLOW`.
+/// Bytes of one write, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
+/// A write that takes longer shows a slow reader.
 const SLOW_WRITE_MIN: Duration = Duration::from_millis(50);
-/// Emptied buffers kept for use again, and the largest such.
+/// Emptied buffers that are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = 2;
+/// The largest capacity of a buffer that is kept.
 const SPARE_BUFFER_MAX_BYTES: usize = 256 * 1024;
+
+/// Bytes to be written, and the caller's number for their end.
+struct Chunk {
+    bytes: Vec<u8>,
+    token: u64,
+}
 
 #[derive(Default)]
 struct QueueState {
-    waiting: VecDeque<(Vec<u8>, u64)>,
-    /// Bytes in `waiting`, and in the chunk that is being written.
-    bytes: usize,
+    waiting: VecDeque<Chunk>,
+    /// Bytes in `waiting` and in the chunk that is being written.
+    queued_bytes: usize,
     is_writing: bool,
     written_token: u64,
-    /// Somebody was told that there is no room.
+    /// A chunk was refused since the thread last called `wake` for room.
     has_refused: bool,
     error: Option<ErrorKind>,
-    spares: Vec<Vec<u8>>,
+    spare_buffers: Vec<Vec<u8>>,
 }
 
 struct WriterShared {
     state: Mutex<QueueState>,
-    /// Bytes that the thread has written.
+    /// Bytes that the thread has written, parts of chunks included.
     written_bytes: AtomicU64,
-    /// There is something to write.
+    /// Notified when a chunk waits.
     work: Condvar,
-    /// Everything is written, or never will be.
+    /// Notified when all is written, and when writing fails.
     idle: Condvar,
 }
 
@@ -55,28 +65,28 @@ impl WriterShared {
     }
 }
 
-/// A bounded queue in front of stdout. No call but [`Printer::finish`] waits for it.
+/// Writes chunks in order. No call but [`OutputWriter::flush`] waits.
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
-    /// The same pipe once more, with a non-blocking mode of its own: a short chunk goes out without waking the thread.
+    /// The same pipe, opened as non-blocking: a short chunk is written without waking the thread.
     direct: Option<File>,
 }
 
 impl OutputWriter {
-    /// Prints to stdout. `wake` is called, from the output thread, when there is room again after a refusal, when all it was
-    /// given is written, and when stdout broke.
+    /// Writes to stdout. The thread calls `wake` when there is room again after a refusal, when all
+    /// is written, and when writing fails.
     ///
     /// # Errors
-    /// stdout cannot be duplicated, or no thread can be had.
+    /// stdout cannot be duplicated, or the system starts no thread.
     pub fn for_stdout(wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         OutputWriter::with_file(file, wake)
     }
 
-    /// Prints to any file as [`Printer::stdout`] does.
+    /// Writes to any file as [`OutputWriter::for_stdout`] does to stdout.
     ///
     /// # Errors
-    /// No thread can be had.
+    /// The system starts no thread.
     pub fn with_file(file: File, wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let shared = Arc::new(WriterShared {
             state: Mutex::default(),
@@ -85,85 +95,87 @@ impl OutputWriter {
             idle: Condvar::new(),
         });
         let direct = reopen_nonblocking(&file);
-        let theirs = Arc::clone(&shared);
+        let thread_shared = Arc::clone(&shared);
         thread::spawn_helper(
-            "printer",
-            Box::new(move || run_writer(&file, &theirs, wake)),
+            "output",
+            Box::new(move || run_writer(&file, &thread_shared, wake)),
         )?;
         Ok(OutputWriter { shared, direct })
     }
 
-    /// An empty buffer to fill and send, perhaps one that was sent before.
+    /// An empty buffer for the next chunk, reused if possible.
     pub fn take_buffer(&self) -> Vec<u8> {
-        self.shared.lock().spares.pop().unwrap_or_default()
+        self.shared.lock().spare_buffers.pop().unwrap_or_default()
     }
 
-    /// Is there room for one more chunk? If not, `wake` will be called when there is.
+    /// One more chunk is accepted. If not, the thread calls `wake` when there is room.
     pub fn can_accept(&self) -> bool {
         let mut state = self.shared.lock();
-        let room = state.can_accept();
-        state.has_refused |= !room;
-        room
+        let can_accept = state.can_accept();
+        state.has_refused |= !can_accept;
+        can_accept
     }
 
-    /// Hands a chunk on. `token`: [`Printer::printed`] will be this once all of it is written; tokens go upwards.
+    /// Queues a chunk. [`OutputWriter::written_token`] is `token` once all of it is written, so
+    /// tokens must ascend.
     ///
     /// # Errors
-    /// The chunk itself: there is no room (then as [`Printer::room`]), or stdout is broken.
-    pub fn try_send(&self, chunk: Vec<u8>, token: u64) -> Result<(), Vec<u8>> {
+    /// Gives the chunk back: there is no room (see [`OutputWriter::can_accept`]), or writing has
+    /// failed.
+    pub fn try_send(&self, bytes: Vec<u8>, token: u64) -> Result<(), Vec<u8>> {
         let mut state = self.shared.lock();
         if !state.can_accept() {
             state.has_refused = true;
-            return Err(chunk);
+            return Err(bytes);
         }
-        if state.is_idle() && chunk.len() <= ATOMIC_WRITE_BYTES && self.try_write_direct(&chunk) {
+        if state.is_idle() && bytes.len() <= ATOMIC_WRITE_BYTES && self.try_write_direct(&bytes) {
             state.written_token = token;
-            state.recycle(chunk);
+            state.recycle(bytes);
             return Ok(());
         }
-        state.bytes += chunk.len();
+        state.queued_bytes += bytes.len();
         match state.waiting.back_mut() {
-            Some((last, last_token)) if last.len() + chunk.len() <= COALESCE_MAX_BYTES => {
-                last.extend_from_slice(&chunk);
-                *last_token = token;
-                state.recycle(chunk);
+            Some(last) if last.bytes.len() + bytes.len() <= COALESCE_MAX_BYTES => {
+                last.bytes.extend_from_slice(&bytes);
+                last.token = token;
+                state.recycle(bytes);
             }
-            _ => state.waiting.push_back((chunk, token)),
+            _ => state.waiting.push_back(Chunk { bytes, token }),
         }
         drop(state);
         self.shared.work.notify_one();
         Ok(())
     }
 
-    fn try_write_direct(&self, chunk: &[u8]) -> bool {
-        // An error is the thread's to find again: it knows what to do about it.
-        let wrote = self.direct.as_ref().map(|mut pipe| pipe.write(chunk));
-        matches!(wrote, Some(Ok(n)) if n == chunk.len())
+    fn try_write_direct(&self, bytes: &[u8]) -> bool {
+        // The thread meets an error again, and handles it.
+        let written = self.direct.as_ref().map(|mut pipe| pipe.write(bytes));
+        matches!(written, Some(Ok(n)) if n == bytes.len())
     }
 
-    /// The token of the last chunk that is written whole.
+    /// The token of the last chunk that is completely written.
     pub fn written_token(&self) -> u64 {
         self.shared.lock().written_token
     }
 
-    /// Is all written that was handed on?
+    /// All chunks are written.
     pub fn is_idle(&self) -> bool {
         self.shared.lock().is_idle()
     }
 
-    /// Changes as long as the reader takes what waits here, be it a part of a chunk.
+    /// Bytes that the thread has written. It grows as long as the reader takes parts of chunks.
     pub fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why nothing more can be printed; `BrokenPipe`: the reader is gone. What waited then is dropped, unprinted.
+    /// Why writing failed; `BrokenPipe`: the reader is gone. The chunks that waited are dropped.
     pub fn error(&self) -> Option<ErrorKind> {
         self.shared.lock().error
     }
 
-    /// Waits until all is written. False: stdout broke, or `patience` ran out first.
-    pub fn flush(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    /// Waits until all is written. False: writing failed, or `timeout` passed.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut state = self.shared.lock();
         loop {
             if state.error.is_some() {
@@ -172,11 +184,11 @@ impl OutputWriter {
             if state.is_idle() {
                 return true;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
                 return false;
             }
-            state = match self.shared.idle.wait_timeout(state, left) {
+            state = match self.shared.idle.wait_timeout(state, remaining) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -186,7 +198,7 @@ impl OutputWriter {
 
 impl QueueState {
     fn can_accept(&self) -> bool {
-        self.bytes < QUEUE_MAX_BYTES && self.error.is_none()
+        self.queued_bytes < QUEUE_MAX_BYTES && self.error.is_none()
     }
 
     fn is_idle(&self) -> bool {
@@ -194,17 +206,17 @@ impl QueueState {
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spares.len() < SPARE_BUFFERS_MAX
+        if self.spare_buffers.len() < SPARE_BUFFERS_MAX
             && (1..=SPARE_BUFFER_MAX_BYTES).contains(&buffer.capacity())
         {
             buffer.clear();
-            self.spares.push(buffer);
+            self.spare_buffers.push(buffer);
         }
     }
 }
 
-/// Opening a pipe anew makes a description of its own, so that non-blocking mode does not reach those who share ours. Nothing but a pipe: a file
-/// would begin at its start again.
+/// Opens a pipe again, as non-blocking. The new open file description keeps that mode from other
+/// programs that share ours. Only a pipe: a file would be written from its beginning again.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     if !file.metadata().ok()?.file_type().is_fifo() {
         return None;
@@ -215,12 +227,12 @@ fn reopen_nonblocking(file: &File) -> Option<File> {
     options.open(path).ok()
 }
 
-/// The thread: one chunk after the other, until stdout breaks.
+/// The thread: writes one chunk after the other, until writing fails.
 fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
-    let mut piece = WRITE_PIECE_BYTES;
+    let mut piece_len = WRITE_PIECE_BYTES;
     loop {
         let mut state = shared.lock();
-        let (chunk, token) = loop {
+        let chunk = loop {
             match state.waiting.pop_front() {
                 Some(next) => break next,
                 None => {
@@ -233,63 +245,65 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
         };
         state.is_writing = true;
         drop(state);
-        let result = write_in_pieces(file, &chunk, &mut piece, &shared.written_bytes);
+        let result = write_in_pieces(file, &chunk.bytes, &mut piece_len, &shared.written_bytes);
         let mut state = shared.lock();
         state.is_writing = false;
         match result {
             Ok(()) => {
-                state.bytes = state.bytes.saturating_sub(chunk.len());
-                state.written_token = token;
-                state.recycle(chunk);
+                state.queued_bytes = state.queued_bytes.saturating_sub(chunk.bytes.len());
+                state.written_token = chunk.token;
+                state.recycle(chunk.bytes);
             }
             Err(error) => {
                 state.error = Some(error.kind());
                 state.waiting.clear();
-                state.bytes = 0;
+                state.queued_bytes = 0;
             }
         }
-        let broken = state.error.is_some();
-        let roomy = state.has_refused && state.bytes <= QUEUE_MAX_BYTES / 2;
-        if roomy {
+        let has_failed = state.error.is_some();
+        // Half the queue: the next wake-up then finds room for more than one chunk.
+        let has_room_again = state.has_refused && state.queued_bytes <= QUEUE_MAX_BYTES / 2;
+        if has_room_again {
             state.has_refused = false;
         }
-        let idle = state.waiting.is_empty();
-        if idle {
+        let is_idle = state.waiting.is_empty();
+        if is_idle {
             shared.idle.notify_all();
         }
         drop(state);
-        if roomy || broken || idle {
+        if has_room_again || has_failed || is_idle {
             wake();
         }
-        if broken {
+        if has_failed {
             return;
         }
     }
 }
 
-/// In pieces, small ones once the reader was slow, so that it shows that it reads. A descriptor that somebody made non-blocking is waited for.
+/// Writes in pieces; in small ones once the reader was slow, so that `written_bytes` shows each
+/// of its reads. Waits also if another program has made the descriptor non-blocking.
 fn write_in_pieces(
     mut file: &File,
     mut bytes: &[u8],
-    piece: &mut usize,
-    written: &AtomicU64,
+    piece_len: &mut usize,
+    written_bytes: &AtomicU64,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
-        let begun = Instant::now();
-        let done = file.write(bytes.get(..*piece).unwrap_or(bytes));
-        if begun.elapsed() > SLOW_WRITE_MIN {
-            *piece = ATOMIC_WRITE_BYTES;
+        let start = Instant::now();
+        let written = file.write(bytes.get(..*piece_len).unwrap_or(bytes));
+        if start.elapsed() > SLOW_WRITE_MIN {
+            *piece_len = ATOMIC_WRITE_BYTES;
         }
-        match done {
+        match written {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(n) => {
                 bytes = bytes.get(n..).unwrap_or_default();
-                written.fetch_add(n as u64, Ordering::Relaxed);
+                written_bytes.fetch_add(n as u64, Ordering::Relaxed);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-                // An interrupted wait is only a wait that was shorter.
+                // After an interrupt, the next write decides whether to wait again.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
             Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! stderr: short sentences, behind a queue like stdout's, so that a pipe that nobody reads holds up nobody.
+//! Diagnostics on stderr, through a queue as for stdout: a pipe that is not read blocks nobody.
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
@@ -8,9 +8,10 @@ use crate::shell::config::values::Verbosity;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::diagnostic;
 
-/// How long the last sentences may take to go out.
+/// How long the last lines may take to be written at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The writer of diagnostics. Its thread is started with the first line.
 pub struct Stderr {
     verbosity: Verbosity,
     writer: Option<OutputWriter>,
@@ -18,6 +19,7 @@ pub struct Stderr {
 }
 
 impl Stderr {
+    /// Reports as much as `verbosity` asks for.
     pub fn new(verbosity: Verbosity) -> Stderr {
         Stderr {
             verbosity,
@@ -26,11 +28,13 @@ impl Stderr {
         }
     }
 
+    /// Diagnostics of this level are reported.
     pub fn is_enabled(&self, verbosity: Verbosity) -> bool {
         self.verbosity >= verbosity
     }
 
-    /// One line, already fit to show. What finds no room is lost: whoever does not read stderr does not miss it.
+    /// Writes one line, which must be safe for a terminal. A line that finds no room is dropped:
+    /// nobody reads stderr then.
     pub fn write_line(&mut self, line: &str) {
         if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
@@ -38,13 +42,13 @@ impl Stderr {
                 .and_then(|file| OutputWriter::with_file(file, || {}))
                 .ok();
         }
-        if let Some(printer) = &self.writer {
+        if let Some(writer) = &self.writer {
             self.last_token += 1;
-            let _ = printer.try_send(format!("{line}\n").into_bytes(), self.last_token);
+            let _ = writer.try_send(format!("{line}\n").into_bytes(), self.last_token);
         }
     }
 
-    /// For --debug alone. `sentence` is not made for nothing.
+    /// Writes a sentence for --debug; it is composed only then.
     pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
         if self.is_enabled(Verbosity::Debug) {
             self.write_line(&diagnostic::format_diagnostic(&format!(
@@ -54,9 +58,10 @@ impl Stderr {
         }
     }
 
+    /// Waits up to 500 ms until all lines are written.
     pub fn flush(&self) {
-        if let Some(printer) = &self.writer {
-            printer.flush(FLUSH_TIMEOUT);
+        if let Some(writer) = &self.writer {
+            writer.flush(FLUSH_TIMEOUT);
         }
     }
 }
@@ -64,7 +69,7 @@ impl Stderr {
 /// Writes warnings to stderr at once, for a program that has no session yet.
 pub fn print_warnings(warnings: &[String]) {
     for warning in warnings {
-        // Nobody is left to be told that stderr is closed.
+        // A closed stderr has no reader to report its error to.
         let _ = writeln!(io::stderr(), "{}", diagnostic::format_diagnostic(warning));
     }
 }

@@ -1,7 +1,7 @@
-//! The input thread: stdin as blocks of lines, or as keys.
+//! Reads stdin on a thread of its own, as blocks of lines or as keys.
 //!
-//! Reading blocks, so it has a thread of its own, which nobody waits for at exit. The channel to the loop is short: a loop that takes nothing
-//! stops the reading, and so whoever writes to the pipe.
+//! Reading blocks, and the thread may hang in it at exit, so nobody joins it. The channel to the
+//! main loop is short: a loop that takes nothing stops the reading, and so the writer of the pipe.
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -19,173 +19,201 @@ use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
 
-/// Most bytes of one read, and so, but for the rest of a line, of one block.
-const BLOCK_MAX_BYTES: usize = 64 * 1024;
-/// Blocks of lines on their way to the loop.
+/// Bytes of one read. A block of lines is at most this long, plus the line begun before.
+const READ_MAX_BYTES: usize = 64 * 1024;
+/// Bytes of one read of keys; people type and paste less.
+const KEY_READ_MAX_BYTES: usize = 1024;
+/// Blocks of lines in the channel to the main loop.
 const QUEUED_BLOCKS_MAX: usize = 2;
-/// Keys on their way to the loop.
+/// Keys in the channel to the main loop.
 const QUEUED_KEYS_MAX: usize = 256;
-/// How long a read that has begun is waited for at the end.
+/// How long [`Stdin::stop`] waits for a read that has begun.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// The time between two looks at such a read.
+const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the thread has in hand: nothing; what it takes and hands on at this moment; the beginning of a line.
-const IDLE: u8 = 0;
-const READING: u8 = 1;
-const PARTIAL_LINE: u8 = 2;
-
-/// What came in.
+/// What the thread reports.
 #[derive(Debug)]
 pub enum StdinEvent {
+    /// The lines that one read completed.
     Lines(LineBlock),
-    /// Of a terminal in raw mode.
+    /// A key of a terminal in raw mode.
     Key(Key),
-    /// It cannot be read any further: what was read before is the last, and the end follows.
+    /// stdin cannot be read any further. [`StdinEvent::End`] follows.
     Failed(ErrorKind),
-    /// The end of the input. Nothing follows.
+    /// The end of stdin; the last event.
     End,
 }
 
-/// The loop's end of the input thread.
-#[derive(Debug)]
-pub struct Stdin {
-    pub events: Receiver<StdinEvent>,
-    shared: Arc<ReadState>,
+/// What the thread has taken from stdin and not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum ReadState {
+    /// Nothing.
+    Idle,
+    /// A read has begun, or its lines are being sent.
+    Reading,
+    /// The beginning of a line.
+    PartialLine,
 }
 
-/// The thread says that it takes before it looks whether it may, and the loop says that it may not before it looks whether it takes: so
-/// nothing is taken that neither knows of.
+/// What the thread and the main loop tell each other when the run ends.
+///
+/// The thread sets `Reading` before it looks at `is_stopped`, and the loop sets `is_stopped`
+/// before it looks at the state. So one of them sees the other, and no line is lost unnoticed.
 #[derive(Debug, Default)]
-struct ReadState {
-    state: AtomicU8,
+struct SharedState {
+    /// A [`ReadState`].
+    read_state: AtomicU8,
     is_stopped: AtomicBool,
+}
+
+impl SharedState {
+    fn read_state(&self) -> ReadState {
+        match self.read_state.load(Ordering::SeqCst) {
+            0 => ReadState::Idle,
+            1 => ReadState::Reading,
+            _ => ReadState::PartialLine,
+        }
+    }
+
+    fn set_read_state(&self, state: ReadState) {
+        self.read_state.store(state as u8, Ordering::SeqCst);
+    }
+}
+
+/// The main loop's end of the thread.
+#[derive(Debug)]
+pub struct Stdin {
+    /// The events, in order.
+    pub events: Receiver<StdinEvent>,
+    shared: Arc<SharedState>,
 }
 
 impl Stdin {
     fn spawn(
-        room: usize,
+        queue_len: usize,
         read: impl FnOnce(&EventSender) + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> io::Result<Stdin> {
-        let (sender, typed) = bounded(room);
-        let taking = Arc::<ReadState>::default();
-        let hand = EventSender {
+        let (sender, events) = bounded(queue_len);
+        let shared = Arc::<SharedState>::default();
+        let sender = EventSender {
             sender,
             wake: Box::new(wake),
-            shared: Arc::clone(&taking),
+            shared: Arc::clone(&shared),
         };
         let work = move || {
-            read(&hand);
-            hand.set_state(IDLE);
-            hand.send(StdinEvent::End);
+            read(&sender);
+            sender.shared.set_read_state(ReadState::Idle);
+            sender.send(StdinEvent::End);
         };
-        thread::spawn_helper("keyboard", Box::new(work))?;
-        Ok(Stdin {
-            events: typed,
-            shared: taking,
-        })
+        thread::spawn_helper("stdin", Box::new(work))?;
+        Ok(Stdin { events, shared })
     }
 
-    /// Takes nothing more from stdin. True: lines, or the beginning of one, were taken from it that the loop has not got, or it may be so: a
-    /// read that hangs is not waited for long.
+    /// Stops the reading. True: the thread has taken lines from stdin, or the beginning of one,
+    /// that the loop has not got; also if a read that has begun takes longer than 100 ms.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
-        let until = Instant::now() + FINAL_READ_TIMEOUT;
+        let deadline = Instant::now() + FINAL_READ_TIMEOUT;
         loop {
-            // Before the channel: what left the hand lies there.
-            let hand = self.shared.state.load(Ordering::SeqCst);
+            // Loaded before the channel is read: what the thread had taken until now is there.
+            let state = self.shared.read_state();
             if self
                 .events
                 .try_iter()
-                .any(|typed| matches!(typed, StdinEvent::Lines(_)))
+                .any(|event| matches!(event, StdinEvent::Lines(_)))
             {
                 return true;
             }
-            if hand != READING || Instant::now() >= until {
-                return hand != IDLE;
+            if state != ReadState::Reading || Instant::now() >= deadline {
+                return state != ReadState::Idle;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(FINAL_READ_POLL_INTERVAL);
         }
     }
 }
 
-/// Reads stdin as lines. `wake` is called, from the input thread, after each block.
+/// Reads stdin as lines. The thread calls `wake` after each event.
 ///
 /// # Errors
-/// stdin cannot be duplicated, or no thread can be had.
+/// stdin cannot be duplicated, or the system starts no thread.
 pub fn spawn_line_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     spawn_line_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`lines`] does stdin.
+/// Reads any file as [`spawn_line_reader`] does stdin.
 ///
 /// # Errors
-/// No thread can be had.
+/// The system starts no thread.
 pub fn spawn_line_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     Stdin::spawn(
         QUEUED_BLOCKS_MAX,
-        move |hand| run_line_reader(&file, hand),
+        move |sender| run_line_reader(&file, sender),
         wake,
     )
 }
 
-/// Reads the keys of the terminal that stdin is; it should be in raw mode ([`RawMode`]). `wake` as for [`lines`].
+/// Reads the keys of the terminal at stdin, which should be in raw mode: see
+/// [`RawMode`](crate::shell::stdio::terminal::RawMode). The thread calls `wake` after each event.
 ///
 /// # Errors
-/// As [`lines`].
+/// As [`spawn_line_reader`].
 pub fn spawn_key_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     spawn_key_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`keys`] does stdin.
+/// Reads any file as [`spawn_key_reader`] does stdin.
 ///
 /// # Errors
-/// No thread can be had.
+/// The system starts no thread.
 pub fn spawn_key_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     Stdin::spawn(
         QUEUED_KEYS_MAX,
-        move |hand| run_key_reader(&file, hand),
+        move |sender| run_key_reader(&file, sender),
         wake,
     )
 }
 
-/// The descriptor itself: std's own buffer would copy, and its lock could be held by somebody else.
+/// A descriptor of its own: std's buffer would copy, and another thread may hold its lock.
 fn duplicate_stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
+/// The thread's end of the channel.
 struct EventSender {
     sender: Sender<StdinEvent>,
     wake: Box<dyn Fn() + Send>,
-    shared: Arc<ReadState>,
+    shared: Arc<SharedState>,
 }
 
 impl EventSender {
-    /// Waits until the loop has room. False: the loop is gone.
-    fn send(&self, typed: StdinEvent) -> bool {
-        let taken = self.sender.send(typed).is_ok();
-        if taken {
+    /// Waits until the channel has room. False: the main loop is gone.
+    fn send(&self, event: StdinEvent) -> bool {
+        let is_sent = self.sender.send(event).is_ok();
+        if is_sent {
             (self.wake)();
         }
-        taken
-    }
-
-    fn set_state(&self, what: u8) {
-        self.shared.state.store(what, Ordering::SeqCst);
+        is_sent
     }
 }
 
-/// 0: the end, or the loop wants no more; if an error made it, that was told of. Nothing is taken while it waits, so that a loop that ends can stop it then.
-fn read_when_ready(mut file: &File, buffer: &mut [u8], hand: &EventSender) -> usize {
-    let before = hand.shared.state.load(Ordering::SeqCst);
+/// Waits for bytes and reads them. 0: stdin is at its end or failed, which is reported here, or
+/// the main loop has stopped the reading. Nothing is taken from stdin during the wait, so that
+/// the loop can stop it then.
+fn read_when_ready(mut file: &File, buffer: &mut [u8], sender: &EventSender) -> usize {
+    let shared = &sender.shared;
+    let state_before = shared.read_state();
     loop {
         let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        // An interrupted wait is only a wait that was shorter; what cannot be waited for is read at once.
+        // After other errors than an interrupt the read decides: some files cannot be polled.
         if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
             continue;
         }
-        hand.set_state(READING);
-        if hand.shared.is_stopped.load(Ordering::SeqCst) {
-            hand.set_state(before);
+        shared.set_read_state(ReadState::Reading);
+        if shared.is_stopped.load(Ordering::SeqCst) {
+            shared.set_read_state(state_before);
             return 0;
         }
         match file.read(buffer) {
@@ -193,56 +221,60 @@ fn read_when_ready(mut file: &File, buffer: &mut [u8], hand: &EventSender) -> us
             Err(error)
                 if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
             {
-                hand.set_state(before)
+                shared.set_read_state(state_before);
             }
             Err(error) => {
-                hand.send(StdinEvent::Failed(error.kind()));
+                sender.send(StdinEvent::Failed(error.kind()));
                 return 0;
             }
         }
     }
 }
 
-fn run_key_reader(file: &File, hand: &EventSender) {
+fn run_key_reader(file: &File, sender: &EventSender) {
     let mut decoder = KeyDecoder::default();
-    let mut buffer = [0; 1024];
-    let mut open = true;
-    while open {
-        let n = read_when_ready(file, &mut buffer, hand);
+    let mut buffer = [0; KEY_READ_MAX_BYTES];
+    let mut is_open = true;
+    while is_open {
+        let n = read_when_ready(file, &mut buffer, sender);
         if n == 0 {
             return;
         }
         decoder.feed(buffer.get(..n).unwrap_or_default(), |key| {
-            open = open && hand.send(StdinEvent::Key(key));
+            is_open = is_open && sender.send(StdinEvent::Key(key));
         });
-        hand.set_state(IDLE);
+        sender.shared.set_read_state(ReadState::Idle);
     }
 }
 
-fn run_line_reader(file: &File, hand: &EventSender) {
-    let mut buffer = vec![0; BLOCK_MAX_BYTES + LINE_MAX_BYTES + 2];
+fn run_line_reader(file: &File, sender: &EventSender) {
+    // The splitter leaves at most LINE_MAX_BYTES + 1 bytes.
+    let mut buffer = vec![0; READ_MAX_BYTES + LINE_MAX_BYTES + 2];
     let mut splitter = LineSplitter::default();
-    // The beginning of a line whose end has not come yet.
-    let mut kept = 0;
+    // Bytes at the front of the buffer: the beginning of an incomplete line.
+    let mut partial_len = 0;
     loop {
-        let end = buffer.len().min(kept + BLOCK_MAX_BYTES);
-        let Some(space) = buffer.get_mut(kept..end) else {
+        let end = buffer.len().min(partial_len + READ_MAX_BYTES);
+        let Some(space) = buffer.get_mut(partial_len..end) else {
             return;
         };
-        let n = read_when_ready(file, space, hand);
-        let filled = kept + n;
+        let n = read_when_ready(file, space, sender);
+        let filled = partial_len + n;
         let bytes = buffer.get(..filled).unwrap_or_default();
-        let (block, used) = splitter.split(bytes, n == 0);
+        let (block, consumed) = splitter.split(bytes, n == 0);
         if let Some(block) = block
-            && !hand.send(StdinEvent::Lines(block))
+            && !sender.send(StdinEvent::Lines(block))
         {
             return;
         }
         if n == 0 {
             return;
         }
-        buffer.copy_within(used..filled, 0);
-        kept = filled - used;
-        hand.set_state(if kept > 0 { PARTIAL_LINE } else { IDLE });
+        buffer.copy_within(consumed..filled, 0);
+        partial_len = filled - consumed;
+        sender.shared.set_read_state(match partial_len {
+            0 => ReadState::Idle,
+            _ => ReadState::PartialLine,
+        });
     }
 }

@@ -6,30 +6,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-/// What the terminal was like before [`RawMode`].
+/// The modes before [`RawMode`].
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
+/// The terminal is in raw mode.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// The terminal in raw mode, until this is dropped, [`restore`] is called, or the program panics.
+/// Keeps the terminal in raw mode until it is dropped, [`restore`] is called, or the program
+/// panics.
 #[derive(Debug)]
 pub struct RawMode(());
 
 impl RawMode {
-    /// Takes stdin's terminal into raw mode: every key comes at once, Ctrl-C included, and nothing is echoed.
+    /// Sets the terminal at stdin to raw mode: keys arrive one by one, Ctrl-C included, and
+    /// nothing is echoed.
     ///
     /// # Errors
-    /// stdin is no terminal, or it refuses.
+    /// stdin is no terminal, or the terminal refuses its modes.
     pub fn enter() -> io::Result<RawMode> {
         let mut raw = tcgetattr(io::stdin())?;
         if ORIGINAL_TERMIOS.set(raw.clone().into()).is_ok() {
-            let before = std::panic::take_hook();
+            let previous_hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
                 restore();
-                before(info);
+                previous_hook(info);
             }));
         }
         make_raw(&mut raw);
-        // Said before it is done: a signal in between then restores what needs none.
+        // Set before the modes: a `restore` in between only sets the original modes again.
         IS_RAW.store(true, Ordering::SeqCst);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
         Ok(RawMode(()))
@@ -37,20 +40,20 @@ impl RawMode {
 }
 
 fn make_raw(modes: &mut Termios) {
-    let output = modes.output_flags;
+    let output_flags = modes.output_flags;
     cfmakeraw(modes);
-    // A sentence that others write to the terminal still begins at the left.
-    modes.output_flags = output;
+    // Lines that other programs write to the terminal still begin in the first column.
+    modes.output_flags = output_flags;
 }
 
-/// Takes raw mode again, if it was taken and not given back: after a stop somebody else may have changed the modes.
+/// Sets raw mode again if the program is in it: after a stop the shell has changed the modes.
 pub fn reenter_raw_mode() {
     if IS_RAW.load(Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()
     {
         let mut raw = Termios::from(*original);
         make_raw(&mut raw);
-        // A terminal that is gone ends the run by other ways.
+        // If the terminal is gone, reading stdin ends the run.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &raw);
     }
 }
@@ -61,7 +64,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Gives the terminal back as it was. May be called at any time, from any thread, and more than once.
+/// Restores the modes before [`RawMode`]. Safe to call at any time, from any thread, and twice.
 pub fn restore() {
     if IS_RAW.swap(false, Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()
