@@ -141,7 +141,7 @@ fn a_room_too_many_is_refused_and_leaves_no_folder() {
     let joins: String = (1..=70).map(|n| format!("/join r{n}\n")).collect();
     let ended = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
     assert_eq!(ended.code, 0, "{ended:?}");
-    let refused = |line: &&String| line.ends_with(": 64 rooms are the most");
+    let refused = |line: &&String| line.ends_with(": in 64 rooms already, /part one first");
     assert_eq!(ended.err.iter().filter(refused).count(), 7, "{ended:?}");
     let history = lo.host.folder("alice").join("history");
     let network = fs::read_dir(history).expect("a folder").next();

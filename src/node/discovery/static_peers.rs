@@ -138,7 +138,7 @@ pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
         if let Mismatch::Seen(peer) = &static_peers[i].mismatch {
             let (address, short) = (static_peers[i].candidate.address, pinned.short());
             let content =
-                format!("WARNING: {address} IS NOT ~{short}, who was named: {peer} answers there");
+                format!("WARNING: {address} IS NOT ~{short}: {peer} answers there; check --peer");
             let code = ErrorCode::WrongKey;
             ctx.notify(Notice::Error { code, content });
             static_peers[i].mismatch = Mismatch::Reported;

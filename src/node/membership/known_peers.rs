@@ -1,4 +1,5 @@
-//! Known peers: which key came with which name, and which key the user means by it.
+//! Known peers: which keys came with which name, and which key the user has bound to a name (trust
+//! on first use).
 use std::fmt::Write as _;
 
 use crate::base::error_code::ErrorCode;
@@ -8,63 +9,71 @@ use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::context::Context;
 
-/// New names that one run may note: whoever makes up keys by the thousand fills neither disk nor memory.
+/// Most new names recorded in one run: made-up keys fill neither disk nor memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// New names of one key that one run notes, and names of others that it says once each are not this key's.
+/// Most new names recorded of one key in one run, and most warnings about names that others had first.
 const NAMES_PER_KEY_MAX: usize = 8;
-/// Keys of which such is kept, beside those that are linked.
+/// Keys whose claims are remembered; above this number those of unlinked peers are forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
 
-/// Who is meant.
+/// The peer that a selector means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolvedPeer {
+    /// Exactly this one.
     Unique(Peer),
+    /// None is known.
     NotFound,
-    /// It could be each of these.
+    /// Any of these.
     Ambiguous(Vec<Peer>),
-    /// The name is bound to the key `bound`, and `peer` bears it instead.
+    /// The key bound to the name is absent, and another key uses the name.
     KeyMismatch {
+        /// The peer that uses the name.
         peer: Peer,
+        /// The key that the user bound to it.
         bound: PeerId,
     },
 }
 
-/// What one key did in this run.
+/// The names that one key claimed in this run.
 #[derive(Default)]
 struct NameClaims {
-    /// New names that were noted.
+    /// New names recorded in `known_peers`.
     recorded_count: usize,
-    /// Names of others that it bore: each was said once.
+    /// Names of other keys that it claimed; each was reported once.
     reported_names: SortedSet<Nick>,
 }
 
+/// The contents of `known_peers`, and what the keys of this run claim.
 #[derive(Default)]
 pub struct KnownPeers {
     by_nick: SortedMap<Nick, Vec<KnownPeer>>,
+    /// New names recorded in this run.
     new_count: usize,
     claims: SortedMap<PeerId, NameClaims>,
 }
 
 impl KnownPeers {
+    /// The known peers of earlier runs, in the order in which they were first seen.
     pub fn new(list: Vec<KnownPeer>) -> KnownPeers {
-        let mut trust = KnownPeers::default();
+        let mut known_peers = KnownPeers::default();
         for known in list {
-            let of_name = trust.by_nick.get_or_default(known.nick.clone());
+            let of_name = known_peers.by_nick.get_or_default(known.nick.clone());
             match of_name.iter_mut().find(|other| other.id == known.id) {
                 Some(other) => other.is_bound |= known.is_bound,
                 None => of_name.push(known),
             }
         }
-        trust
+        known_peers
     }
 
-    /// The list was edited, perhaps.
+    /// Takes over the file, which the user may have edited.
     pub fn reload(&mut self, list: Vec<KnownPeer>) {
         self.by_nick = KnownPeers::new(list).by_nick;
     }
 
-    /// A peer came by this name. Another key under a known name is a second peer, and said once. One that bears the names of many is believed
-    /// none of them any more: the name by which it is to be shown is given.
+    /// Records that a peer claims a name, and returns the name under which to show it. A second key
+    /// under a known name is notified once. A key that claimed the names of more than eight others
+    /// is shown with a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);
@@ -109,32 +118,33 @@ impl KnownPeers {
         peer.nick.clone()
     }
 
-    /// From now on this key is meant by that name.
+    /// Binds the name to the key: from now on the user means this key by it.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
-        let bound = known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound));
-        if !bound && peer.nick.as_str() != "?" {
-            // It may be known, or linked, under another name.
+        let is_bound =
+            known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound));
+        if !is_bound && peer.nick.as_str() != "?" {
+            // The key may be known, or linked, under another name.
             self.observe(ctx, peer);
             self.record(ctx, peer, true);
-            // Whoever else bears it is warned of anew, and louder.
+            // Other keys with this name are reported again, now as a warning.
             for claims in self.claims.values_mut() {
                 claims.reported_names.remove(&peer.nick);
             }
         }
     }
 
-    fn record(&mut self, ctx: &mut Context, peer: &Peer, bound: bool) {
+    fn record(&mut self, ctx: &mut Context, peer: &Peer, is_bound: bool) {
         let known = self.by_nick.get_or_default(peer.nick.clone());
         let mut entry = KnownPeer {
             nick: peer.nick.clone(),
             id: peer.id,
             first_seen: ctx.now.wall,
-            is_bound: bound,
+            is_bound,
         };
         match known.iter_mut().find(|other| other.id == peer.id) {
             Some(other) => {
-                other.is_bound |= bound;
+                other.is_bound |= is_bound;
                 entry.first_seen = other.first_seen;
             }
             None => known.push(entry.clone()),
@@ -142,27 +152,28 @@ impl KnownPeers {
         ctx.emit(Output::SaveKnownPeer(entry));
     }
 
-    /// Who is meant, of the known and of those present under their present names. A bound key that is present is meant before all others.
-    pub fn resolve(&self, whom: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
+    /// The peer that the selector means, among the known peers and the present ones with the names
+    /// that they claim now. A bound key has precedence. A full id needs no known peer.
+    pub fn resolve(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
         let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
         for peer in present
             .iter()
-            .filter(|peer| whom.matches(&peer.nick, &peer.id))
+            .filter(|peer| selector.matches(&peer.nick, &peer.id))
         {
             found.push((&peer.id, &peer.nick, false));
         }
         let known = self.by_nick.values().flatten();
-        for known in known.filter(|known| whom.matches(&known.nick, &known.id)) {
+        for known in known.filter(|known| selector.matches(&known.nick, &known.id)) {
             match found.iter_mut().find(|(id, ..)| **id == known.id) {
                 Some((.., bound)) => *bound |= known.is_bound,
-                // Who is here under another name bears the old one no more, unless the user said so.
+                // A present peer that claims another name has lost the old one, unless it is bound.
                 None if known.is_bound || !is_present(present, &known.id) => {
                     found.push((&known.id, &known.nick, known.is_bound));
                 }
                 None => {}
             }
         }
-        let (id, unknown) = (whom.full_id(), Nick::new_or_placeholder(""));
+        let (id, unknown) = (selector.full_id(), Nick::new_or_placeholder(""));
         if let Some(id) = id.as_ref().filter(|_| found.is_empty()) {
             found.push((id, &unknown, false));
         }
@@ -186,6 +197,7 @@ impl KnownPeers {
         }
     }
 
+    /// Whether this key is known under any name.
     pub fn is_known(&self, id: &PeerId) -> bool {
         self.by_nick.values().flatten().any(|known| known.id == *id)
     }
@@ -202,7 +214,7 @@ fn to_peer((id, nick, _): (&PeerId, &Nick, bool)) -> Peer {
     }
 }
 
-/// How a sentence about a name that fits several ends.
+/// The end of a sentence about a name that several peers have: `could be @a~k7mq or @b~2x5w`.
 pub fn ambiguity_message(peers: &[Peer]) -> String {
     let mut text = "could be".to_owned();
     for (i, peer) in peers.iter().enumerate() {
@@ -213,10 +225,10 @@ pub fn ambiguity_message(peers: &[Peer]) -> String {
     text
 }
 
-/// The sentence for a name whose key is another than the bound one.
+/// The warning about a peer whose name is bound to another key.
 pub fn key_mismatch_message(peer: &Peer, bound: &PeerId) -> String {
     format!(
-        "WARNING: {peer} IS NOT the {}~{} that you know: another key bears this name",
+        "WARNING: {peer} IS NOT the {}~{} that you know: another key uses this name",
         peer.nick,
         bound.short()
     )

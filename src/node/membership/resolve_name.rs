@@ -1,5 +1,4 @@
-//! To whom a direct message is said: a name becomes a key, now or when its bearer comes.
-
+//! Finds the recipient of a direct message: resolves a name to a key, at once or when its peer comes.
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
@@ -12,23 +11,25 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Longest time in milliseconds before lines are said to one that is known, at most half of the time that there is: another may bear its name now.
+/// Most milliseconds before a known peer that fits is accepted, and at most half of the time-out:
+/// until then another peer with that name may come.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most questions for readers that wait: whoever asked the oldest is gone, as no more programs can ask at a time.
+/// Most pending queries. No more programs can be attached at a time, so the oldest query has no
+/// client any more.
 const QUERIES_MAX: usize = 64;
 
-/// What is done when the reader is known.
+/// What to do with the recipient.
 enum OnResolved {
-    /// Lines are said.
-    Send { lines: Lines, action: bool },
-    /// Who asked is told: see [`Command::Find`](crate::base::event::Command::Find).
-    Reply { serial: u64 },
+    /// Publish lines to it.
+    Send { lines: Lines, is_action: bool },
+    /// Answer a query: see [`Command::Resolve`](crate::base::event::Command::Resolve).
+    Reply { request_id: u64 },
 }
 
-/// A reader who is not known yet.
+/// A selector without a recipient yet.
 struct PendingResolution {
     selector: PeerSelector,
     on_resolved: OnResolved,
@@ -53,58 +54,77 @@ pub struct ResolvedMessage {
     pub is_action: bool,
 }
 
+/// The selectors that wait for their recipient, in the order of their commands.
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,
 }
 
 impl NameResolution {
-    /// `within`: see `Command::Tell`.
+    /// Keeps lines until their recipient is decided: see
+    /// [`Command::SendToPeer`](crate::base::event::Command::SendToPeer).
     pub fn resolve_and_send(
         &mut self,
         ctx: &Context,
-        whom: PeerSelector,
+        selector: PeerSelector,
         lines: Lines,
-        action: bool,
-        within: u64,
+        is_action: bool,
+        timeout_ms: u64,
     ) {
-        self.enqueue(ctx, whom, OnResolved::Send { lines, action }, within);
+        let on_resolved = OnResolved::Send { lines, is_action };
+        self.enqueue(ctx, selector, on_resolved, timeout_ms);
     }
 
-    /// See `Command::Find`.
-    pub fn resolve(&mut self, ctx: &Context, serial: u64, whom: PeerSelector, within: u64) {
-        let asks =
+    /// Keeps a query until its recipient is decided: see
+    /// [`Command::Resolve`](crate::base::event::Command::Resolve).
+    pub fn resolve(
+        &mut self,
+        ctx: &Context,
+        request_id: u64,
+        selector: PeerSelector,
+        timeout_ms: u64,
+    ) {
+        let is_query =
             |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Reply { .. });
-        if self.pending.iter().filter(|pending| asks(pending)).count() >= QUERIES_MAX
-            && let Some(oldest) = self.pending.iter().position(asks)
+        let queries = self.pending.iter().filter(|pending| is_query(pending));
+        if queries.count() >= QUERIES_MAX
+            && let Some(oldest) = self.pending.iter().position(is_query)
         {
             self.pending.remove(oldest);
         }
-        self.enqueue(ctx, whom, OnResolved::Reply { serial }, within);
+        self.enqueue(ctx, selector, OnResolved::Reply { request_id }, timeout_ms);
     }
 
-    fn enqueue(&mut self, ctx: &Context, whom: PeerSelector, then: OnResolved, within: u64) {
+    fn enqueue(
+        &mut self,
+        ctx: &Context,
+        selector: PeerSelector,
+        on_resolved: OnResolved,
+        timeout_ms: u64,
+    ) {
         self.pending.push(PendingResolution {
-            selector: whom,
-            on_resolved: then,
+            selector,
+            on_resolved,
             started_at: ctx.now.time,
-            timeout_ms: within,
+            timeout_ms,
         });
     }
 
-    /// All that was said has found its reader, or was refused.
+    /// No lines wait for a recipient; queries may.
     pub fn has_resolved_all(&self) -> bool {
-        let says =
+        let has_lines =
             |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Send { .. });
-        !self.pending.iter().any(says)
+        !self.pending.iter().any(has_lines)
     }
 
-    /// Lines whose reader is known now; its name is bound to its key from now on. `coming`: others may be linked in a moment.
+    /// Decides the selectors that can be decided now. Binds each name to its key, notifies refusals
+    /// and answers to queries, and returns the lines that have a recipient. `is_expecting_link`: a
+    /// further peer may be linked in a moment.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,
-        trust: &mut KnownPeers,
-        coming: bool,
+        known_peers: &mut KnownPeers,
+        is_expecting_link: bool,
     ) -> Vec<ResolvedMessage> {
         let mut ready = Vec::new();
         if self.pending.is_empty() {
@@ -113,18 +133,18 @@ impl NameResolution {
         let present = ctx.reachable_peers();
         for pending in std::mem::take(&mut self.pending) {
             let waited = ctx.now.time.ms_since(pending.started_at);
-            let quiet = !coming && ctx.is_quiet();
-            let meant = trust.resolve(&pending.selector, &present);
-            let here = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
-            let look = pending.settle_ms();
-            let decided = match &meant {
+            let is_complete = !is_expecting_link && ctx.is_quiet();
+            let resolved = known_peers.resolve(&pending.selector, &present);
+            let is_present = |peer: &Peer| present.iter().any(|other| other.id == peer.id);
+            let has_settled = waited >= pending.settle_ms();
+            let is_decided = match &resolved {
                 _ if waited >= pending.timeout_ms => true,
                 ResolvedPeer::NotFound => false,
                 ResolvedPeer::Unique(_) if pending.selector.full_id().is_some() => true,
-                ResolvedPeer::Unique(peer) if !here(peer) => waited >= look,
-                _ => quiet || waited >= look,
+                ResolvedPeer::Unique(peer) if !is_present(peer) => has_settled,
+                _ => is_complete || has_settled,
             };
-            if !decided {
+            if !is_decided {
                 self.pending.push(pending);
                 continue;
             }
@@ -135,10 +155,10 @@ impl NameResolution {
                 })
             };
             let is_you = || refuse(ErrorCode::Target, "that is you".to_owned());
-            let reader = match meant {
+            let recipient = match resolved {
                 ResolvedPeer::Unique(peer) if peer.id == ctx.own_id() => is_you(),
                 ResolvedPeer::Unique(peer) => {
-                    trust.bind(ctx, &peer);
+                    known_peers.bind(ctx, &peer);
                     Ok(peer.id)
                 }
                 ResolvedPeer::NotFound if pending.selector.matches(&ctx.nick, &ctx.own_id()) => {
@@ -152,19 +172,20 @@ impl NameResolution {
                     refuse(ErrorCode::WrongKey, key_mismatch_message(&peer, &bound))
                 }
             };
-            match (pending.on_resolved, reader) {
-                (OnResolved::Send { lines, action }, Ok(reader)) => ready.push(ResolvedMessage {
-                    recipient: reader,
-                    lines,
-                    is_action: action,
-                }),
+            match (pending.on_resolved, recipient) {
+                (OnResolved::Send { lines, is_action }, Ok(recipient)) => {
+                    ready.push(ResolvedMessage {
+                        recipient,
+                        lines,
+                        is_action,
+                    })
+                }
                 (OnResolved::Send { .. }, Err(Refusal { code, content })) => {
                     ctx.notify(Notice::Error { code, content });
                 }
-                (OnResolved::Reply { serial }, reader) => ctx.notify(Notice::Resolved {
-                    request_id: serial,
-                    result: reader,
-                }),
+                (OnResolved::Reply { request_id }, result) => {
+                    ctx.notify(Notice::Resolved { request_id, result })
+                }
             }
         }
         ready

@@ -77,7 +77,8 @@ impl Rooms {
             return false;
         }
         if self.joined.len() >= ROOMS_MAX {
-            let refusal = format!("not joined {room}: {ROOMS_MAX} rooms are the most");
+            let refusal =
+                format!("not joined {room}: in {ROOMS_MAX} rooms already, /part one first");
             notify_error(ctx, ErrorCode::TooManyRooms, refusal);
             return false;
         }

@@ -1,4 +1,4 @@
-//! Who is out there, as rows for people and scripts.
+//! The rows of `peers` and `/users`.
 use crate::base::event::{FoundVia, Peer, PeerInfo, PeerState};
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
@@ -6,33 +6,37 @@ use crate::base::time::TenthsMs;
 use crate::node::context::Context;
 use crate::node::discovery::dialer::Dialer;
 
-/// Linked, reached through others, heard of.
-pub fn list_peers(ctx: &Context, discovery: &Dialer) -> Vec<PeerInfo> {
+/// All peers, each once: first the linked ones, then those only discovered, then those reachable
+/// through others.
+pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
     let mut rows: Vec<PeerInfo> = Vec::new();
     for (stream, link) in &ctx.links {
         rows.push(PeerInfo {
             peer: link.peer.clone(),
             address: Some(link.address),
-            found_via: discovery.found_via(*stream, &link.peer.id),
+            found_via: dialer.found_via(*stream, &link.peer.id),
             via: None,
             state: PeerState::Linked,
             rtt: link.rtt_ms.map(|ms| TenthsMs(ms.saturating_mul(10))),
             rooms: link.shared_rooms.iter().cloned().collect(),
         });
     }
-    let reached = routed_peers(ctx);
-    for (sighting, fresh) in discovery.discovered_peers(ctx) {
-        let id = &sighting.peer.id;
-        if ctx.stream_by_peer.contains_key(id) || *id == ctx.own_id() || reached.contains_key(id) {
+    let routed = routed_peers(ctx);
+    for (discovered, is_fresh) in dialer.discovered_peers(ctx) {
+        let id = &discovered.peer.id;
+        if ctx.stream_by_peer.contains_key(id) || *id == ctx.own_id() || routed.contains_key(id) {
             continue;
         }
-        let state = match fresh {
+        let state = match is_fresh {
             true => PeerState::Known,
             false => PeerState::Gone,
         };
         rows.push(PeerInfo {
-            peer: sighting.peer.clone(),
-            address: sighting.candidates.last().map(|place| place.address),
+            peer: discovered.peer.clone(),
+            address: discovered
+                .candidates
+                .last()
+                .map(|candidate| candidate.address),
             found_via: FoundVia::Multicast,
             via: None,
             state,
@@ -40,23 +44,24 @@ pub fn list_peers(ctx: &Context, discovery: &Dialer) -> Vec<PeerInfo> {
             rooms: Vec::new(),
         });
     }
-    rows.extend(reached.into_values().map(|(_, view)| view));
+    rows.extend(routed.into_values().map(|(_, row)| row));
     rows
 }
 
-/// Who is there through others: how many links on, and by the nearest of them.
+/// The unlinked peers that are reachable through others: the number of hops and the row, by the
+/// nearest neighbour. Routes in hold-down count.
 fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
     let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
     for link in ctx.links.values() {
-        for (room, there) in link.routes.iter() {
-            for (id, reach) in there
+        for (room, routes) in link.routes.iter() {
+            for (id, route) in routes
                 .iter()
                 .filter(|(id, _)| !ctx.stream_by_peer.contains_key(id))
             {
-                let fresh = || PeerInfo {
+                let new_row = || PeerInfo {
                     peer: Peer {
                         id: *id,
-                        nick: reach.nick.clone(),
+                        nick: route.nick.clone(),
                     },
                     address: None,
                     found_via: FoundVia::Neighbour,
@@ -65,12 +70,12 @@ fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
                     rtt: None,
                     rooms: Vec::new(),
                 };
-                let (hops, view) = nearest.get_or_insert_with(*id, || (reach.hops, fresh()));
-                if reach.hops < *hops {
-                    (*hops, view.via) = (reach.hops, Some(link.peer.clone()));
+                let (hops, row) = nearest.get_or_insert_with(*id, || (route.hops, new_row()));
+                if route.hops < *hops {
+                    (*hops, row.via) = (route.hops, Some(link.peer.clone()));
                 }
-                if !view.rooms.contains(room) {
-                    view.rooms.push(room.clone());
+                if !row.rooms.contains(room) {
+                    row.rooms.push(room.clone());
                 }
             }
         }
