@@ -23,6 +23,7 @@ use crate::node::replication::logs::Logs;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
 
+/// One peer of the network, without I/O: everything happens in [`Node::handle`].
 pub struct Node {
     pub(super) ctx: Context,
     pub(super) handshakes: Handshakes,
@@ -66,7 +67,8 @@ impl Node {
         }
     }
 
-    /// Takes in what happened. Never fails; afterwards [`Node::poll_output`] must be drained before the next call.
+    /// Runs one turn: takes an input, and all timers that are due at `now`. Never fails. Afterwards
+    /// [`Node::poll_output`] must be called until it returns `None`.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         debug_assert!(
             self.ctx.is_drained(),
@@ -94,7 +96,7 @@ impl Node {
         self.ctx.flush();
     }
 
-    /// What is to be done next; `None`: nothing more, until the next input.
+    /// Takes the next output; they are to be executed in order. `None`: the turn is over.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.ctx.poll_output()
     }
@@ -193,9 +195,9 @@ impl Node {
             Input::Candidate {
                 address,
                 peer,
-                found_via: found,
+                found_via,
             } => {
-                self.dialer.handle_candidate(ctx, address, peer, found);
+                self.dialer.handle_candidate(ctx, address, peer, found_via);
                 self.dialer.handle_timeout(ctx, &mut self.handshakes);
             }
             Input::FolderOpened {

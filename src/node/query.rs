@@ -1,4 +1,4 @@
-//! What the shell asks of the core.
+//! Questions that the shell asks the core; none of them changes anything.
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -9,45 +9,52 @@ use crate::node::node::Node;
 use crate::node::replication::fork_repair;
 
 impl Node {
-    /// How far what was said in this run has come.
+    /// How far the lines published in this run are acknowledged.
     pub fn delivery(&self) -> Delivery {
         let mut delivery =
             self.delivery_tracker
                 .delivery(&self.ctx, &self.logs, self.is_expecting_link());
-        // Who is meant by a name is yet to be seen.
+        // Lines to a name without a recipient are not published yet.
         delivery.is_settled &= self.name_resolution.has_resolved_all();
         delivery
     }
 
-    /// How far these own logs have come, each up to the line beside it. `need`: as of `Command::Finish`.
-    pub fn delivery_of(&self, heads: &[(&LogId, u64)], need: Option<u64>) -> Delivery {
-        self.delivery_tracker
-            .delivery_of(&self.ctx, heads, need, self.is_expecting_link())
+    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers`: as
+    /// in [`Command::Finish`](crate::base::event::Command::Finish).
+    pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
+        self.delivery_tracker.delivery_of(
+            &self.ctx,
+            heads,
+            required_peers,
+            self.is_expecting_link(),
+        )
     }
 
-    /// Others may be linked in a moment.
+    /// A link to another peer may stand in a moment.
     pub(super) fn is_expecting_link(&self) -> bool {
         self.handshakes.is_expecting_link(self.ctx.now.time)
             || self.dialer.is_expecting_link(&self.ctx)
     }
 
+    /// The network to which this node belongs.
     pub fn network(&self) -> NetworkTag {
         self.ctx.network
     }
 
-    /// Where an own line stands that was said again, as its number came into doubt.
-    pub fn republished_position(&self, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-        fork_repair::republished_position(&self.logs, log, line)
+    /// The log and sequence under which fork repair published an own line again; `None` if it did
+    /// not.
+    pub fn republished_position(&self, log: &LogId, sequence: u64) -> Option<(LogId, u64)> {
+        fork_repair::republished_position(&self.logs, log, sequence)
     }
 
-    /// The log in which we speak to this target, and its last line.
+    /// The own log to this target and its head; `None` if it is empty.
     pub fn own_head(&self, target: &Target) -> Option<(LogId, u64)> {
         let log = self.logs.own_log(&self.ctx, target);
         let high = self.logs.get(&log)?.high;
         Some((log, high))
     }
 
-    /// What /stats tells, each with its name.
+    /// The values of `/stats`, each with its name.
     pub(super) fn stats(&self) -> Vec<(&'static str, u64)> {
         let delivery = self.delivery();
         let mut stats = vec![
@@ -59,43 +66,45 @@ impl Node {
         stats
     }
 
-    /// More may be said: the store takes lines.
+    /// Lines may be published: the store works, and no line to a name waits for its recipient.
     pub fn can_accept(&self) -> bool {
         self.replication.can_accept() && self.name_resolution.has_resolved_all()
     }
 
-    /// What is held in a folder, for the store's frontier.
+    /// The ranges of all logs in a folder, for the store's frontier line.
     pub fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// What must not be dropped of an own log: what a linked peer lacks, and what this run said and nobody has. `u64::MAX`: all may be.
+    /// The first line of an own log that the store must not evict: a linked peer lacks it, or it was
+    /// published in this run and nobody acknowledged it. `u64::MAX`: all may be evicted.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
-        let lacked = self
+        let of_links = self
             .replication
             .first_unacked(&self.ctx, &self.delivery_tracker, log);
-        let unheld = self.delivery_tracker.first_unacked_of_run(&self.logs, log);
-        lacked.into_iter().chain(unheld).min().unwrap_or(u64::MAX)
+        let of_run = self.delivery_tracker.first_unacked_of_run(&self.logs, log);
+        of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
-    /// Does somebody hold our last line in this folder, as far as this run was told? Also if we never said one.
+    /// Whether a peer acknowledged in this run our last line in this folder; also if there is none.
+    /// `false` for a room that we left.
     pub fn is_acknowledged(&self, folder: &FolderName) -> bool {
-        let left = |room: Room| !self.rooms.is_joined(&room);
+        let has_left = |room: Room| !self.rooms.is_joined(&room);
         let ranges = self.logs.ranges_in_folder(folder, &self.ctx.own_id());
         let own = ranges
             .iter()
             .filter(|range| range.log.author == self.ctx.own_id());
         let newest = own.max_by_key(|range| range.lamport);
-        let held =
+        let is_acked =
             newest.is_none_or(|range| self.delivery_tracker.max_acked(&range.log) >= range.high);
-        held && !folder.room().is_some_and(left)
+        is_acked && !folder.room().is_some_and(has_left)
     }
 
-    /// Was something said in this room in this run that nobody holds yet?
+    /// Whether a line was published in this room in this run that nobody acknowledged yet.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
-        let here = |log: &LogId| log.target.room() == Some(room);
-        let mut said = self.logs.run_logs().filter(|(log, _)| here(log));
-        said.any(|(log, _)| {
+        let is_in_room = |log: &LogId| log.target.room() == Some(room);
+        let mut logs = self.logs.run_logs().filter(|(log, _)| is_in_room(log));
+        logs.any(|(log, _)| {
             let head = self.logs.head(log).unwrap_or(0);
             self.delivery_tracker
                 .first_unacked_of_run(&self.logs, log)
@@ -103,34 +112,37 @@ impl Node {
         })
     }
 
-    /// Has this peer been linked, in this run or before?
+    /// Whether this key is among the known peers: it was linked, in this run or an earlier one.
     pub fn is_known(&self, peer: &PeerId) -> bool {
         self.known_peers.is_known(peer)
     }
 
-    /// What to leave for the next run at a clean end.
+    /// What the next run needs to continue with the same numbers after a clean end.
     pub fn resume_state(&self) -> ResumeState {
         self.logs.resume_state(&self.ctx)
     }
 
+    /// Our key and the name that we claim.
     pub fn own_peer(&self) -> Peer {
         self.ctx.own_peer()
     }
 
+    /// The joined rooms, in the order of joining.
     pub fn joined_rooms(&self) -> &[Room] {
         self.rooms.joined()
     }
 
-    /// The room spoken in.
+    /// The room to which lines without a target go.
     pub fn current_room(&self) -> Option<&Room> {
         self.rooms.current()
     }
 
+    /// Events that are counted instead of reported.
     pub fn counters(&self) -> NodeCounters {
         self.ctx.counters
     }
 
-    /// Number of links that stand.
+    /// Number of established links.
     pub fn link_count(&self) -> usize {
         self.ctx.links.len()
     }
@@ -140,9 +152,9 @@ impl Node {
         self.handshakes.pending_count()
     }
 
-    /// Bytes that wait for a clogged link, of that for which most do.
+    /// Bytes in the longest send buffer of all links.
     pub fn max_send_buffer_bytes(&self) -> usize {
-        let waiting = self.ctx.links.values().map(|link| link.send_buffer.len());
-        waiting.max().unwrap_or(0)
+        let buffers = self.ctx.links.values().map(|link| link.send_buffer.len());
+        buffers.max().unwrap_or(0)
     }
 }
