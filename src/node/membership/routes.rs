@@ -1,5 +1,6 @@
-//! Who can be reached in each room through others: told to neighbours as what changed, a distance for each member
-//! (a distance vector, as in RFC 1058, with the next hop named so that nobody is told his own word, and a bound on hops).
+//! Routes: which members of each room are reachable through others. A distance-vector protocol as
+//! in RFC 1058: changes are sent to the neighbours with the hops to each member. The next hop is
+//! named, so that no route is sent back to it (split horizon), and hops are bounded.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -8,54 +9,57 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Route;
 use crate::node::timer::{Deadlines, Timer};
-use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members as Told, Message};
+use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
-/// Milliseconds in which changes are gathered before they are told.
+/// Shortest time for which changes are collected before they are sent, in milliseconds.
 const UPDATE_DELAY_MS: u64 = 200;
-/// As much for each link, where there are many: what each says costs the more, the more listen.
+/// The time grows by this many milliseconds for each link, as the cost of an update does.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
-/// Most members of all rooms that are taken from one link.
+/// Most routes of all rooms accepted from one link.
 const ROUTES_PER_LINK_MAX: usize = 2048;
-/// Milliseconds for which nobody is believed who still reaches one that was lost: such news goes in circles (the hold-down of RFC 1058's kin).
+/// Milliseconds for which new routes to a lost member are ignored: they may be its own old route,
+/// come back in a circle (hold-down, as in Cisco's IGRP).
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Most that are held down.
+/// Most hold-downs; members lost beyond have none.
 const HOLD_DOWNS_MAX: usize = 4096;
 
+/// The routes that we advertise; those that we receive are in
+/// [`Link::routes`](crate::node::link::Link::routes).
 #[derive(Default)]
 pub struct Routes {
-    /// What all neighbours in a room were told.
+    /// The routes last sent to all neighbours in each room.
     advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// Who was lost: its run, and until when.
+    /// The lost members of each room: the run, and the end of the hold-down.
     hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
     next_update: Option<Time>,
 }
 
 impl Routes {
-    /// A room is shared with this link from now on: all there is.
+    /// A room is shared with a link from now on: sends it the advertised routes of the room.
     pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
         self.schedule_update(ctx, room);
-        // Whatever changed since it was last told goes to all, this one included.
-        let now = best_routes(ctx, room);
-        let here = self
+        // Routes that changed since are left out: the scheduled update brings them to all links.
+        let current = best_routes(ctx, room);
+        let members = self
             .advertised
             .get(room)
             .into_iter()
             .flat_map(SortedMap::values);
-        let here = here.filter(|member| now.get(&member.peer) == Some(member));
+        let members = members.filter(|member| current.get(&member.peer) == Some(member));
         let peer = ctx.links.get(&stream).map(|link| link.peer.id);
-        let here: Vec<Member> = here
+        let here: Vec<Member> = members
             .filter(|member| Some(member.peer) != peer && member.via != peer)
             .cloned()
             .collect();
         send_update(ctx, stream, room, &here, &[]);
     }
 
-    /// Who can be reached in this room may have changed.
+    /// The routes of a room may have changed: schedules an update to its neighbours.
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
-        let wait = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
-        self.next_update.get_or_insert(ctx.now.time + wait);
+        let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
+        self.next_update.get_or_insert(ctx.now.time + delay_ms);
     }
 
     /// These rooms are no longer shared with a link: removes its routes there. Returns the peers to
@@ -85,93 +89,94 @@ impl Routes {
         self.changed_rooms.remove(room);
     }
 
-    /// A neighbour tells whom it can reach. Gives the peers that this concerns.
+    /// Takes over the changed routes of a neighbour. Returns the peers to which they lead or led.
     pub fn handle_update(
         &mut self,
         ctx: &mut Context,
         stream: StreamId,
-        told: Told,
+        update: Members,
     ) -> Vec<PeerId> {
-        let mut concerned = Vec::new();
+        let mut changed = Vec::new();
         let own = ctx.own_id();
-        let Ok(room) = Room::new(&told.target) else {
-            return concerned;
+        let Ok(room) = Room::new(&update.target) else {
+            return changed;
         };
         let Some(link) = ctx
             .links
             .get_mut(&stream)
             .filter(|link| link.shared_rooms.contains(&room))
         else {
-            return concerned;
+            return changed;
         };
         let neighbour = link.peer.id;
         let now = ctx.now.time;
-        let known: usize = link.routes.values().map(SortedMap::len).sum();
-        let there = link.routes.get_or_default(room.clone());
-        let others = known - there.len();
-        for peer in told.gone {
-            if there.remove(&peer).is_some() {
-                concerned.push(peer);
+        let route_count: usize = link.routes.values().map(SortedMap::len).sum();
+        let routes = link.routes.get_or_default(room.clone());
+        let other_rooms_count = route_count - routes.len();
+        for peer in update.gone {
+            if routes.remove(&peer).is_some() {
+                changed.push(peer);
             }
         }
-        for member in told.here {
-            // What leads back to us leads nowhere.
-            let usable = (1..HOPS_MAX).contains(&member.hops)
+        for member in update.here {
+            // Split horizon: a route through us leads nowhere.
+            let is_usable = (1..HOPS_MAX).contains(&member.hops)
                 && member.via != Some(own)
-                && others + there.len() < ROUTES_PER_LINK_MAX;
+                && other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
             if member.peer == own || member.peer == neighbour {
                 continue;
             }
-            concerned.push(member.peer);
-            if usable {
-                let held = self.hold_downs.get(&(room.clone(), member.peer));
-                let held = held.filter(|(run, _)| *run == member.run);
-                let reach = Route {
+            changed.push(member.peer);
+            if is_usable {
+                let hold_down = self.hold_downs.get(&(room.clone(), member.peer));
+                let hold_down = hold_down.filter(|(run, _)| *run == member.run);
+                let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
                     hops: member.hops,
-                    valid_from: held.map_or(now, |(_, until)| *until),
+                    valid_from: hold_down.map_or(now, |(_, until)| *until),
                 };
-                there.insert(member.peer, reach);
+                routes.insert(member.peer, route);
             } else {
-                there.remove(&member.peer);
+                routes.remove(&member.peer);
             }
         }
-        if !concerned.is_empty() {
+        if !changed.is_empty() {
             self.schedule_update(ctx, &room);
         }
-        for peer in &concerned {
+        for peer in &changed {
             self.start_hold_down(ctx, peer);
         }
-        concerned
+        changed
     }
 
-    /// A way to this peer is gone, perhaps the last one.
+    /// A link or route to this peer was lost. If it was the last one in a room where we advertised
+    /// the peer, new routes to its run are ignored for 4 s.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
         }
         let until = ctx.now.time + HOLD_DOWN_MS;
-        for (room, told) in self.advertised.iter() {
-            let Some(member) = told.get(peer) else {
+        for (room, members) in self.advertised.iter() {
+            let Some(member) = members.get(peer) else {
                 continue;
             };
             let key = (room.clone(), *peer);
-            let fresh =
+            let is_new =
                 !self.hold_downs.contains_key(&key) && self.hold_downs.len() < HOLD_DOWNS_MAX;
-            if fresh && !ctx.has_route(Some(room), peer) {
+            if is_new && !ctx.has_route(Some(room), peer) {
                 self.hold_downs.insert(key, (member.run, until));
             }
         }
     }
 
-    /// The peer's program said goodbye: whoever else names it has not heard yet.
+    /// A run of this peer said goodbye: removes all routes to it, whose senders do not know yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
         let mut rooms = SortedSet::new();
         for link in ctx.links.values_mut() {
-            for (room, there) in link.routes.iter_mut() {
-                if there.get(peer).is_some_and(|reach| reach.run == run) {
-                    there.remove(peer);
+            for (room, routes) in link.routes.iter_mut() {
+                if routes.get(peer).is_some_and(|route| route.run == run) {
+                    routes.remove(peer);
                     rooms.insert(room.clone());
                 }
             }
@@ -181,45 +186,46 @@ impl Routes {
         }
     }
 
-    /// Gives those who are to be looked at again.
+    /// Ends hold-downs and sends the scheduled update. Returns the peers whose hold-down ended, to
+    /// which routes may have become valid.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
         let now = ctx.now.time;
-        let mut again = SortedSet::new();
+        let mut released = SortedSet::new();
         let mut rooms = SortedSet::new();
         self.hold_downs.retain(|(room, peer), (_, until)| {
-            let holds = *until > now;
-            if !holds {
-                again.insert(*peer);
+            let is_held = *until > now;
+            if !is_held {
+                released.insert(*peer);
                 rooms.insert(room.clone());
             }
-            holds
+            is_held
         });
         for room in rooms {
             self.schedule_update(ctx, &room);
         }
         self.advertise_changes(ctx);
-        again
+        released
     }
 
     fn advertise_changes(&mut self, ctx: &mut Context) {
-        if self.next_update.is_none_or(|due| due > ctx.now.time) {
+        if self.next_update.is_none_or(|at| at > ctx.now.time) {
             return;
         }
         self.next_update = None;
         for room in std::mem::take(&mut self.changed_rooms) {
-            let now = best_routes(ctx, &room);
-            let before = self.advertised.get_or_default(room.clone());
-            let here: Vec<Member> = now
+            let current = best_routes(ctx, &room);
+            let advertised = self.advertised.get_or_default(room.clone());
+            let here: Vec<Member> = current
                 .iter()
-                .filter(|(peer, member)| before.get(peer) != Some(member))
+                .filter(|(peer, member)| advertised.get(peer) != Some(member))
                 .map(|(_, member)| member.clone())
                 .collect();
-            let gone: Vec<PeerId> = before
+            let gone: Vec<PeerId> = advertised
                 .keys()
-                .filter(|peer| !now.contains_key(*peer))
+                .filter(|peer| !current.contains_key(*peer))
                 .copied()
                 .collect();
-            *before = now;
+            *advertised = current;
             if here.is_empty() && gone.is_empty() {
                 continue;
             }
@@ -240,9 +246,9 @@ impl Routes {
     }
 }
 
-/// The nearest way to each member, but for programs that come and go.
+/// The shortest route to each member of a room. Linked transient peers are not advertised.
 fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
-    let mut all: SortedMap<PeerId, Member> = SortedMap::new();
+    let mut best: SortedMap<PeerId, Member> = SortedMap::new();
     for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
         let member = Member {
             peer: link.peer.id,
@@ -251,25 +257,26 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
             hops: 1,
             via: None,
         };
-        all.insert(link.peer.id, member);
+        best.insert(link.peer.id, member);
     }
-    for (stream, peer, reach) in ctx.routes_in_room(room) {
-        let hops = reach.hops + 1;
-        if *peer == ctx.own_id() || all.get(peer).is_some_and(|known| known.hops <= hops) {
+    for (stream, peer, route) in ctx.routes_in_room(room) {
+        let hops = route.hops + 1;
+        if *peer == ctx.own_id() || best.get(peer).is_some_and(|known| known.hops <= hops) {
             continue;
         }
         let member = Member {
             peer: *peer,
-            username: reach.nick.to_string(),
-            run: reach.run,
+            username: route.nick.to_string(),
+            run: route.run,
             hops,
             via: ctx.links.get(&stream).map(|link| link.peer.id),
         };
-        all.insert(*peer, member);
+        best.insert(*peer, member);
     }
-    all
+    best
 }
 
+/// Sends changed and vanished routes of a room in as many messages as needed.
 fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member], gone: &[PeerId]) {
     let pieces = here
         .chunks(LOGS_PER_MESSAGE_MAX)
@@ -278,11 +285,11 @@ fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member]
         gone.chunks(LOGS_PER_MESSAGE_MAX)
             .map(|gone| (&[][..], gone)),
     ) {
-        let told = Told {
+        let update = Members {
             target: room.to_string(),
             here: here.to_vec(),
             gone: gone.to_vec(),
         };
-        ctx.send(stream, &Message::Members(told));
+        ctx.send(stream, &Message::Members(update));
     }
 }
