@@ -121,13 +121,13 @@ impl Node {
         self.dialer
             .state_deadlines(ctx, &self.handshakes, &mut deadlines);
         self.name_resolution.state_deadlines(ctx, &mut deadlines);
-        deadlines.add_some(Timer::Replicate, self.replication.deadline(ctx));
+        self.replication.state_deadlines(ctx, &mut deadlines);
         let delivery = self
             .delivery_tracker
             .is_awaiting_delivery()
             .then(|| self.delivery());
-        let delivery_deadline = self.delivery_tracker.deadline(delivery.as_ref());
-        deadlines.add_some(Timer::Delivery, delivery_deadline);
+        self.delivery_tracker
+            .state_deadlines(delivery.as_ref(), &mut deadlines);
         deadlines.next()
     }
 

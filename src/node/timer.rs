@@ -27,10 +27,18 @@ pub enum Timer {
     UpdateTopology,
     /// When to decide which peer a name means.
     ResolveName,
-    /// When to send acknowledgements, requests and offers, or to store again after a failure.
-    Replicate,
-    /// When to note receipts, or to look again whether all is delivered.
-    Delivery,
+    /// When to send the next acknowledgement or offer.
+    SendAcks,
+    /// When to request a log from another source.
+    SwitchSource,
+    /// When to query for missing lines, or to give up a request for them.
+    RequestGap,
+    /// When to store again after the store failed.
+    RetryStore,
+    /// When to look again whether all lines are delivered.
+    RecheckDelivery,
+    /// When to persist the receipts.
+    PersistReceipts,
 }
 
 /// Collects the features' deadlines and keeps the earliest.

@@ -11,6 +11,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
 use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
+use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, receipt};
 
 /// Milliseconds from a change to its persistence.
@@ -461,10 +462,11 @@ impl DeliveryTracker {
         matches!(self.wait, Wait::Waiting { .. })
     }
 
-    /// When the next turn has to come: to check delivery again, or to persist.
-    pub fn deadline(&self, delivery: Option<&Delivery>) -> Option<Time> {
+    /// States when to check delivery again and when to persist the receipts.
+    pub fn state_deadlines(&self, delivery: Option<&Delivery>, deadlines: &mut Deadlines) {
         let delivery = delivery.filter(|_| self.is_awaiting_delivery());
         let recheck_at = delivery.and_then(|delivery| delivery.recheck_at);
-        recheck_at.into_iter().chain(self.persist_at).min()
+        deadlines.add_some(Timer::RecheckDelivery, recheck_at);
+        deadlines.add_some(Timer::PersistReceipts, self.persist_at);
     }
 }

@@ -33,6 +33,7 @@ use crate::node::replication::have::{have_entry, send_have, third_party_digest, 
 use crate::node::replication::logs::{Logs, RolledBack};
 use crate::node::replication::progress::{LOAD_BUDGET_BYTES, SendProgress};
 use crate::node::replication::want::{WantRange, send_want};
+use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 
 /// Milliseconds after which a store that failed is tried again.
@@ -506,15 +507,15 @@ impl Replication {
         }
     }
 
-    /// When [`Replication::wake`], or the end of a turn, has something to do next.
-    pub fn deadline(&self, ctx: &Context) -> Option<Time> {
-        let requests_at = || {
-            let deadlines = [self.fetcher.deadline(), self.gaps.deadline()];
-            deadlines.into_iter().flatten().min()
-        };
+    /// States when [`Replication::wake`], or the end of a turn, has something to do next.
+    pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
+        deadlines.add_some(Timer::SendAcks, self.acks.deadline(ctx));
         // Nothing is requested while the store fails.
-        let requests_at = self.store_retry_at.or_else(requests_at);
-        self.acks.deadline(ctx).into_iter().chain(requests_at).min()
+        if let Some(at) = self.store_retry_at {
+            return deadlines.add(Timer::RetryStore, at);
+        }
+        deadlines.add_some(Timer::SwitchSource, self.fetcher.deadline());
+        deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
     }
 }
 
