@@ -12,7 +12,8 @@ use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options::Options;
 use crate::shell::ipc::client::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::ipc::connection::is_same_user;
-use crate::shell::ipc::message::message::{IpcMessage, RESPONSE_BODY_MAX_BYTES, Response, Welcome};
+use crate::shell::ipc::message::message::IpcMessage;
+use crate::shell::ipc::message::response::{RESPONSE_BODY_MAX_BYTES, Response, Welcome};
 use crate::shell::ipc::server;
 use crate::shell::session::builder::SessionBuilder;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
@@ -125,7 +126,7 @@ fn read_welcome(
     }
     loop {
         match IpcMessage::decode(&mut input, RESPONSE_BODY_MAX_BYTES)
-            .map(|message| message.map(IpcMessage::into_response))
+            .map(|message| message.map(Response::decode))
         {
             Ok(Some(Some(Response::Welcome(welcome)))) if input.is_empty() => {
                 let ready = stream.set_nonblocking(true).is_ok();

@@ -1,5 +1,6 @@
-//! The local socket by which other programs of the user act through the running one.
+//! Inter-process communication over `control.sock`: other programs of the user act through the running one.
 pub mod attach;
+pub mod attached_client;
 pub mod client;
 pub mod connection;
 pub mod message;

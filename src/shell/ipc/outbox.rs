@@ -1,4 +1,4 @@
-//! What a run that acts through another program has said, until that told it to be stored.
+//! The lines that a client has sent and the server has not accepted yet.
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
@@ -8,83 +8,94 @@ use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
-use crate::shell::ipc::message::message;
-use crate::shell::ipc::message::message::LogIdWords;
+use crate::shell::ipc::message::request::{Request, encode_send};
 use crate::shell::store::store::Store;
 
-/// Bytes, and pieces, that may be said and not yet stored; then stdin waits.
+/// At this many bytes of unconfirmed lines stdin waits.
 const UNCONFIRMED_MAX_BYTES: usize = 256 * 1024;
+/// At this many unconfirmed sends stdin waits.
 const UNCONFIRMED_MAX: usize = 1024;
 /// Bytes read from the history at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Said, and not yet told to be stored.
+/// A sent [`Request::Send`] that the server has not answered: the lines of one batch.
 struct UnconfirmedSend {
     target: Target,
     lines: Lines,
     action: bool,
-    /// It lies behind this in its part of the history, if anywhere.
+    /// If the server stored the batch, it lies behind this position of its folder.
     stored_after: Position,
 }
 
-/// To be said once it is known who is meant.
+/// Lines to a peer that the server is still looking for.
 pub struct UnresolvedSend {
+    /// The peer, as the user named it.
     pub selector: PeerSelector,
+    /// What is to be sent.
     pub lines: Lines,
+    /// As of /me.
     pub action: bool,
-    /// Milliseconds in which the reader may yet come.
+    /// Milliseconds within which the peer may still appear.
     pub timeout_ms: u64,
-    /// When an answer must be there.
+    /// When the server must have answered.
     pub deadline: Time,
 }
 
+/// The last line that the server stored for a target.
+struct StoredHead {
+    log: LogId,
+    sequence: u64,
+}
+
+/// The lines on their way to the server, oldest first. It outlives the server: the next one gets again what the last one
+/// did not store.
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
-    /// The reader who is looked for; nothing else is said meanwhile.
+    /// While a peer is looked for, nothing else is sent.
     unresolved: Option<UnresolvedSend>,
-    /// Stored last for each target.
-    stored_heads: SortedMap<Target, (LogId, u64)>,
+    stored_heads: SortedMap<Target, StoredHead>,
 }
 
 impl Outbox {
-    /// All that was said is stored, or was refused.
+    /// Whether the server has stored or rejected every line.
     pub fn is_empty(&self) -> bool {
         self.unconfirmed.is_empty() && self.unresolved.is_none()
     }
 
-    /// Nothing was stored either.
+    /// Whether it is empty, and the server has stored no line either.
     pub fn is_unused(&self) -> bool {
         self.is_empty() && self.stored_heads.is_empty()
     }
 
-    /// More may be said.
+    /// Whether more lines can be sent.
     pub fn can_accept(&self) -> bool {
-        let bytes: usize = self.unconfirmed.iter().map(|said| said.lines.len()).sum();
+        let bytes: usize = self.unconfirmed.iter().map(|send| send.lines.len()).sum();
         self.unresolved.is_none()
             && bytes < UNCONFIRMED_MAX_BYTES
             && self.unconfirmed.len() < UNCONFIRMED_MAX
     }
 
-    /// Who is looked for.
+    /// The lines whose peer is being looked for.
     pub fn unresolved(&self) -> Option<&UnresolvedSend> {
         self.unresolved.as_ref()
     }
 
-    /// Another program is told all of it again.
+    /// Sends everything to a new server.
     pub fn resend_all(&self, out: &mut Vec<u8>) {
-        for (log, sequence) in self.stored_heads.values() {
-            message::encode_header(out, format_args!("await {} {sequence}", LogIdWords(log)));
+        for StoredHead { log, sequence } in self.stored_heads.values() {
+            let (log, sequence) = (log.clone(), *sequence);
+            Request::AwaitDelivery { log, sequence }.encode(out);
         }
-        for said in &self.unconfirmed {
-            message::encode_send(out, &said.target, &said.lines, said.action);
+        for send in &self.unconfirmed {
+            encode_send(out, &send.target, &send.lines, send.action);
         }
-        if let Some(asked) = &self.unresolved {
-            message::encode_resolve(out, &asked.selector, asked.timeout_ms);
+        if let Some(unresolved) = &self.unresolved {
+            unresolved.request().encode(out);
         }
     }
 
-    /// In pieces that are one batch each: so it can be told from the history which of them are stored.
+    /// Sends lines, one request a batch: so the history shows which requests a server that died had executed.
     pub fn send(
         &mut self,
         out: &mut Vec<u8>,
@@ -93,130 +104,148 @@ impl Outbox {
         mut lines: Lines,
         action: bool,
     ) {
-        let folder = folder_of(&target);
+        let folder = own_folder(&target);
         while !lines.is_empty() {
-            let said = UnconfirmedSend {
+            let send = UnconfirmedSend {
                 target: target.clone(),
                 lines: lines.take_batch(),
                 action,
                 stored_after: store.end(&folder),
             };
-            message::encode_send(out, &said.target, &said.lines, action);
-            self.unconfirmed.push_back(said);
+            encode_send(out, &send.target, &send.lines, action);
+            self.unconfirmed.push_back(send);
         }
     }
 
-    pub fn resolve_and_send(&mut self, out: &mut Vec<u8>, asked: UnresolvedSend) {
-        message::encode_resolve(out, &asked.selector, asked.timeout_ms);
-        self.unresolved = Some(asked);
+    /// Asks the server for the peer; its lines are sent once it is found.
+    pub fn resolve_and_send(&mut self, out: &mut Vec<u8>, unresolved: UnresolvedSend) {
+        unresolved.request().encode(out);
+        self.unresolved = Some(unresolved);
     }
 
-    /// Who is meant is known.
-    pub fn complete_resolve(&mut self, out: &mut Vec<u8>, store: &Store, reader: PeerId) {
-        if let Some(asked) = self.unresolved.take() {
-            let target = Target::Peer(reader);
-            self.send(out, store, target, asked.lines, asked.action);
+    /// The peer is found: sends its lines.
+    pub fn complete_resolve(&mut self, out: &mut Vec<u8>, store: &Store, recipient: PeerId) {
+        if let Some(unresolved) = self.unresolved.take() {
+            let target = Target::Peer(recipient);
+            self.send(out, store, target, unresolved.lines, unresolved.action);
         }
     }
 
-    /// Nobody is meant, or nobody is looked for any more: what was to be said is not.
+    /// Gives up the lines whose peer is looked for: it is not found, or the run ends.
     pub fn cancel_resolve(&mut self) -> Option<UnresolvedSend> {
         self.unresolved.take()
     }
 
-    /// The oldest is stored, up to this line.
+    /// The server has stored the oldest unconfirmed send; `sequence` is its last line.
     pub fn confirm_oldest(&mut self, log: LogId, sequence: u64) {
-        if let Some(said) = self.unconfirmed.pop_front() {
-            self.stored_heads.insert(said.target, (log, sequence));
+        if let Some(send) = self.unconfirmed.pop_front() {
+            self.stored_heads
+                .insert(send.target, StoredHead { log, sequence });
         }
     }
 
-    /// The oldest never will be.
+    /// The server has rejected the oldest unconfirmed send.
     pub fn reject_oldest(&mut self) {
         self.unconfirmed.pop_front();
     }
 
-    /// None of it is waited for any more.
+    /// Gives up every line that is not stored.
     pub fn clear(&mut self) {
         self.unconfirmed.clear();
         self.unresolved = None;
     }
 
-    /// The program that was to store it died, perhaps between that and telling of it: what is stored is not said again.
-    pub fn drop_stored(&mut self, store: &Store, me: &PeerId) {
-        while let Some(said) = self.unconfirmed.front() {
-            let Some(found) = self.find_stored(store, me, said) else {
+    /// Confirms the sends that a server stored before it died without an answer, so that no line is published twice.
+    pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
+        while let Some(send) = self.unconfirmed.front() {
+            let Some(head) = self.find_stored(store, own, send) else {
                 return;
             };
-            let target = said.target.clone();
-            self.stored_heads.insert(target, found);
-            self.unconfirmed.pop_front();
+            self.confirm_oldest(head.log, head.sequence);
         }
     }
 
     fn find_stored(
         &self,
         store: &Store,
-        me: &PeerId,
-        said: &UnconfirmedSend,
-    ) -> Option<(LogId, u64)> {
-        let head = self.stored_heads.get(&said.target);
-        let mut at = said.stored_after;
-        let folder = folder_of(&said.target);
+        own: &PeerId,
+        send: &UnconfirmedSend,
+    ) -> Option<StoredHead> {
+        let head = self.stored_heads.get(&send.target);
+        let is_earlier = |batch: &Batch| {
+            head.is_some_and(|head| head.log == batch.log && batch.last_sequence() <= head.sequence)
+        };
+        let mut position = send.stored_after;
+        let folder = own_folder(&send.target);
         loop {
-            let batches = store.read_from(&folder, &mut at, READ_BYTES);
-            // What cannot be read counts as not there: said twice is better than lost.
+            let batches = store.read_from(&folder, &mut position, READ_BYTES);
+            // A batch that cannot be read counts as not stored: a line sent twice is better than one lost.
             let batches = batches.ok().filter(|batches| !batches.is_empty())?;
             for entry in batches {
                 let batch = entry.batch;
-                let before = head
-                    .is_some_and(|(log, last)| *log == batch.log && batch.last_sequence() <= *last);
-                if batch.log.author == *me && !before && is_same_content(&batch, said) {
-                    return Some((batch.log.clone(), batch.last_sequence()));
+                if batch.log.author == *own && !is_earlier(&batch) && is_same_content(&batch, send)
+                {
+                    return Some(StoredHead {
+                        log: batch.log.clone(),
+                        sequence: batch.last_sequence(),
+                    });
                 }
             }
         }
     }
 
-    /// All of it, to be done by this run itself.
+    /// Empties the outbox into commands, for a run that publishes its lines itself from now on.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let heads = std::mem::take(&mut self.stored_heads).into_values();
         let mut commands: Vec<Command> = heads
-            .map(|(log, sequence)| Command::AwaitDelivery { log, sequence })
+            .map(|StoredHead { log, sequence }| Command::AwaitDelivery { log, sequence })
             .collect();
-        commands.extend(self.unconfirmed.drain(..).map(|said| match said.target {
+        commands.extend(self.unconfirmed.drain(..).map(|send| match send.target {
             Target::Room(room) => Command::SendToRoom {
                 room: Some(room),
-                lines: said.lines,
-                action: said.action,
+                lines: send.lines,
+                action: send.action,
             },
             Target::Peer(id) => Command::SendToPeer {
                 selector: PeerSelector::from(&id),
-                lines: said.lines,
-                action: said.action,
+                lines: send.lines,
+                action: send.action,
                 timeout_ms: 0,
             },
         }));
-        commands.extend(self.unresolved.take().map(|asked| Command::SendToPeer {
-            selector: asked.selector,
-            lines: asked.lines,
-            action: asked.action,
-            timeout_ms: asked.timeout_ms,
-        }));
+        commands.extend(
+            self.unresolved
+                .take()
+                .map(|unresolved| Command::SendToPeer {
+                    selector: unresolved.selector,
+                    lines: unresolved.lines,
+                    action: unresolved.action,
+                    timeout_ms: unresolved.timeout_ms,
+                }),
+        );
         commands
     }
 }
 
-/// Where the history keeps what we say there.
-fn folder_of(target: &Target) -> FolderName {
+impl UnresolvedSend {
+    fn request(&self) -> Request {
+        Request::Resolve {
+            selector: self.selector.clone(),
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}
+
+/// The folder in which the own lines to this target are stored.
+fn own_folder(target: &Target) -> FolderName {
     target
         .room()
         .map_or_else(FolderName::direct, FolderName::from)
 }
 
-fn is_same_content(batch: &Batch, said: &UnconfirmedSend) -> bool {
-    let (mut lines, mut same) = (said.lines.iter(), batch.action == said.action);
-    same &= batch.log.target == said.target;
-    batch.for_each_line(|line| same &= lines.next() == Some(line));
-    same && lines.next().is_none()
+fn is_same_content(batch: &Batch, send: &UnconfirmedSend) -> bool {
+    let mut lines = send.lines.iter();
+    let mut is_same = batch.action == send.action && batch.log.target == send.target;
+    batch.for_each_line(|line| is_same &= lines.next() == Some(line));
+    is_same && lines.next().is_none()
 }

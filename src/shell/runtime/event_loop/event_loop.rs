@@ -139,7 +139,7 @@ impl EventLoop {
 
     fn run_turns(&mut self, events: &mut Events) -> io::Result<ExitStatus> {
         loop {
-            self.end_turn()?;
+            self.end_turn();
             if let Some(status) = self.poll_exit_status() {
                 return Ok(status);
             }
@@ -242,7 +242,7 @@ impl EventLoop {
         }
     }
 
-    fn end_turn(&mut self) -> io::Result<()> {
+    fn end_turn(&mut self) {
         self.leave_drained_rooms();
         // An error here is a full disk, which the next save reports.
         let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
@@ -260,7 +260,6 @@ impl EventLoop {
         }
         self.ipc_server.end_turn(&self.store, &self.node);
         self.session.end_turn(&mut self.store);
-        Ok(())
     }
 
     /// One input, and everything that follows from it.

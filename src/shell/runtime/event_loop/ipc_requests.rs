@@ -1,17 +1,17 @@
-//! What is asked for over the local socket, done by the loop.
+//! Executes the requests of attached clients.
 use crate::base::event::{Command, Input};
 use crate::base::lines::Lines;
-use crate::base::name::{FolderName, PeerSelector, Target};
+use crate::base::name::{FolderName, PeerSelector, Room, Target};
 use crate::shell::config::options::OPTION_REPEATS_MAX;
-use crate::shell::ipc::message::message::{Request, Welcome};
+use crate::shell::ipc::message::request::Request;
+use crate::shell::ipc::message::response::Welcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::code::Endpoint;
 
-/// Longest time that a reader is looked for, in milliseconds: a day.
+/// Longest time for which a peer is looked for on behalf of a client, in milliseconds: a day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
 impl EventLoop {
-    /// What others want who act through this program.
     pub(super) fn handle_ipc_requests(&mut self) {
         self.ipc_server
             .accept_and_read(self.poll.registry(), || Welcome {
@@ -24,45 +24,56 @@ impl EventLoop {
                 multicast: self.options.multicast,
                 interfaces: self.options.interfaces.clone(),
             });
-        let mut takes = self.can_accept();
-        while let Some(request) = self.ipc_server.next_request(takes) {
-            match request {
-                Request::Join(room) => {
-                    self.open_room_or_notify(&room, false);
-                    if self.node.joined_rooms().contains(&room) {
-                        self.ipc_server.send_joined((&room).into(), &self.store);
-                    } else {
-                        self.ipc_server.send_join_refused(&room);
-                    }
-                }
-                Request::FollowDirect => self
-                    .ipc_server
-                    .send_joined(FolderName::direct(), &self.store),
-                Request::Part(room) => self.ipc_server.send_parted(&room, &self.store),
-                Request::Send {
-                    target,
-                    lines,
-                    action,
-                } => self.handle_send(target, lines, action),
-                Request::Resolve(whom, within) => {
-                    let serial = self.ipc_server.start_resolve();
-                    self.handle_input(Input::Command(Command::Resolve {
-                        request_id: serial,
-                        selector: whom,
-                        timeout_ms: within.min(RESOLVE_TIMEOUT_MAX_MS),
-                    }));
-                }
-                Request::SetNick(nick) => self.handle_input(Input::Command(Command::Nick(nick))),
-                Request::Dial(endpoint) => self.add_static_peer(endpoint),
-                Request::ListPeers(_) => self.handle_input(Input::Command(Command::Peers)),
-                Request::GetStats(_) => self.handle_input(Input::Command(Command::Stats)),
-                Request::MarkRead(log, sequence) => {
-                    self.handle_input(Input::Command(Command::MarkRead { log, sequence }));
-                }
-                Request::AwaitDelivery(log, sequence) => self.ipc_server.track_head(log, sequence),
-                Request::FollowNotices | Request::Finish(_) => {}
+        let mut can_accept = self.can_accept();
+        while let Some(request) = self.ipc_server.next_request(can_accept) {
+            self.handle_ipc_request(request);
+            can_accept = self.can_accept();
+        }
+    }
+
+    fn handle_ipc_request(&mut self, request: Request) {
+        match request {
+            Request::Join(room) => self.handle_join(room),
+            Request::FollowDirect => self
+                .ipc_server
+                .send_joined(FolderName::direct(), &self.store),
+            Request::Part(room) => self.ipc_server.send_parted(room, &self.store),
+            Request::Send {
+                target,
+                lines,
+                action,
+            } => self.handle_send(target, lines, action),
+            Request::Resolve {
+                selector,
+                timeout_ms,
+            } => {
+                let request_id = self.ipc_server.start_resolve();
+                self.handle_input(Input::Command(Command::Resolve {
+                    request_id,
+                    selector,
+                    timeout_ms: timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
+                }));
             }
-            takes = self.can_accept();
+            Request::SetNick(nick) => self.handle_input(Input::Command(Command::Nick(nick))),
+            Request::Dial(endpoint) => self.add_static_peer(endpoint),
+            Request::ListPeers(_) => self.handle_input(Input::Command(Command::Peers)),
+            Request::GetStats(_) => self.handle_input(Input::Command(Command::Stats)),
+            Request::MarkRead { log, sequence } => {
+                self.handle_input(Input::Command(Command::MarkRead { log, sequence }));
+            }
+            Request::AwaitDelivery { log, sequence } => self.ipc_server.track_head(log, sequence),
+            // The server executes these itself.
+            Request::FollowNotices | Request::Finish(_) => {}
+        }
+    }
+
+    fn handle_join(&mut self, room: Room) {
+        self.open_room_or_notify(&room, false);
+        if self.node.joined_rooms().contains(&room) {
+            let folder = FolderName::from(&room);
+            self.ipc_server.send_joined(folder, &self.store);
+        } else {
+            self.ipc_server.send_join_refused(room);
         }
     }
 
@@ -75,7 +86,7 @@ impl EventLoop {
     }
 
     fn handle_send(&mut self, target: Target, lines: Lines, action: bool) {
-        let before = self.node.own_head(&target);
+        let head_before = self.node.own_head(&target);
         self.handle_input(Input::Command(match &target {
             Target::Room(room) => Command::SendToRoom {
                 room: Some(room.clone()),
@@ -89,10 +100,12 @@ impl EventLoop {
                 timeout_ms: 0,
             },
         }));
-        let taken = match &target {
+        // The core does not say whether it took the lines. In a joined room it always does; to a peer it does if our log
+        // has a new head.
+        let is_published = match &target {
             Target::Room(room) => self.node.joined_rooms().contains(room),
-            Target::Peer(_) => self.node.own_head(&target) != before,
+            Target::Peer(_) => self.node.own_head(&target) != head_before,
         };
-        self.ipc_server.track_send(target, taken);
+        self.ipc_server.track_send(target, is_published);
     }
 }

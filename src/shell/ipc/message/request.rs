@@ -1,0 +1,204 @@
+//! What a client asks of the server.
+use crate::base::batch::LogId;
+use crate::base::lines::Lines;
+use crate::base::name::{Nick, PeerSelector, Room, Target};
+use crate::shell::ipc::message::message::{IpcMessage, encode_header, encode_with_body};
+use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
+use crate::shell::session::reply_format::ReplyFormat;
+use crate::wire::code::Endpoint;
+
+/// Longest body of a request, in bytes; a batch of lines is shorter.
+pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
+
+/// How many peers must hold the lines of a client before its run is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequiredPeers {
+    /// Everyone known to be in the rooms, at least one.
+    All,
+    /// This many.
+    Count(u64),
+}
+
+impl RequiredPeers {
+    /// From the option `--need`.
+    pub fn from_count(count: Option<u64>) -> RequiredPeers {
+        count.map_or(RequiredPeers::All, RequiredPeers::Count)
+    }
+
+    /// The number, if there is one.
+    pub fn count(self) -> Option<u64> {
+        match self {
+            RequiredPeers::All => None,
+            RequiredPeers::Count(count) => Some(count),
+        }
+    }
+}
+
+/// A request of a client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Join the room if needed, and follow its folder. Answered by
+    /// [`FolderOpened`](super::response::Response::FolderOpened) or
+    /// [`JoinRefused`](super::response::Response::JoinRefused).
+    Join(Room),
+    /// Follow the folder of direct messages. Answered by
+    /// [`FolderOpened`](super::response::Response::FolderOpened).
+    FollowDirect,
+    /// Follow the room's folder no longer; the server stays in the room. Answered by
+    /// [`Parted`](super::response::Response::Parted).
+    Part(Room),
+    /// Send notices too, not only the ends of folders.
+    FollowNotices,
+    /// Add a static peer.
+    Dial(Endpoint),
+    /// Publish lines. Answered by [`Accepted`](super::response::Response::Accepted) or
+    /// [`Rejected`](super::response::Response::Rejected).
+    Send {
+        /// To whom.
+        target: Target,
+        /// At most one batch.
+        lines: Lines,
+        /// As of /me.
+        action: bool,
+    },
+    /// Find the peer that a selector means. Answered by
+    /// [`Resolved`](super::response::Response::Resolved) or
+    /// [`ResolveFailed`](super::response::Response::ResolveFailed).
+    Resolve {
+        /// As the user typed it.
+        selector: PeerSelector,
+        /// Milliseconds within which the peer may still appear.
+        timeout_ms: u64,
+    },
+    /// Change the own nick.
+    SetNick(Nick),
+    /// List the peers. Answered by [`Peers`](super::response::Response::Peers).
+    ListPeers(ReplyFormat),
+    /// List the counters. Answered by [`Stats`](super::response::Response::Stats).
+    GetStats(ReplyFormat),
+    /// Direct messages were shown on a terminal.
+    MarkRead {
+        /// The author's log.
+        log: LogId,
+        /// Up to this line.
+        sequence: u64,
+    },
+    /// Count lines that an earlier server accepted from this client as its lines.
+    AwaitDelivery {
+        /// The own log.
+        log: LogId,
+        /// Up to this line.
+        sequence: u64,
+    },
+    /// No more lines come: send [`Delivery`](super::response::Response::Delivery) now and at each change.
+    Finish(RequiredPeers),
+}
+
+/// Whether the next message in `buffer` is a [`Request::Send`].
+pub fn is_send_next(buffer: &[u8]) -> bool {
+    buffer.starts_with(b"say ")
+}
+
+/// Appends a [`Request::Send`].
+pub fn encode_send(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
+    let mut text = Vec::with_capacity(lines.len());
+    for line in lines.iter() {
+        text.extend_from_slice(line.as_bytes());
+        // The reader strips one `\r` as part of the line end: it must not be the line's own.
+        text.extend_from_slice(b"\r\n");
+    }
+    encode_with_body(out, format_args!("say {target} {action}"), &text);
+}
+
+impl Request {
+    /// Appends the request.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Request::Join(room) => encode_header(out, format_args!("join {room}")),
+            Request::FollowDirect => encode_header(out, format_args!("direct")),
+            Request::Part(room) => encode_header(out, format_args!("part {room}")),
+            Request::FollowNotices => encode_header(out, format_args!("follow")),
+            Request::Dial(endpoint) => {
+                let peer = endpoint.peer.map(|peer| peer.to_string());
+                let peer = peer.as_deref().unwrap_or("-");
+                let words = format_args!("dial {} {peer}", endpoint.port);
+                encode_with_body(out, words, endpoint.host.as_bytes());
+            }
+            Request::Send {
+                target,
+                lines,
+                action,
+            } => encode_send(out, target, lines, *action),
+            Request::Resolve {
+                selector,
+                timeout_ms,
+            } => encode_header(out, format_args!("find {timeout_ms} {selector}")),
+            Request::SetNick(nick) => encode_header(out, format_args!("nick {nick}")),
+            Request::ListPeers(format) => {
+                encode_header(out, format_args!("peers {}", format.as_str()));
+            }
+            Request::GetStats(format) => {
+                encode_header(out, format_args!("stats {}", format.as_str()));
+            }
+            Request::MarkRead { log, sequence } => {
+                encode_header(out, format_args!("shown {} {sequence}", LogIdWords(log)));
+            }
+            Request::AwaitDelivery { log, sequence } => {
+                encode_header(out, format_args!("await {} {sequence}", LogIdWords(log)));
+            }
+            Request::Finish(RequiredPeers::Count(count)) => {
+                encode_header(out, format_args!("finish {count}"));
+            }
+            Request::Finish(RequiredPeers::All) => encode_header(out, format_args!("finish all")),
+        }
+    }
+
+    /// Interprets a message from a client; `None`: it is no request.
+    pub fn decode(message: IpcMessage) -> Option<Request> {
+        let mut words = WordParser::new(&message.header);
+        Some(match words.next_word()? {
+            "join" => Request::Join(words.room()?),
+            "direct" => Request::FollowDirect,
+            "part" => Request::Part(words.room()?),
+            "follow" => Request::FollowNotices,
+            "say" => {
+                let (target, action) = (words.target()?, words.parse_next()?);
+                let mut lines = Lines::default();
+                for line in message.body.strip_suffix(b"\n")?.split(|b| *b == b'\n') {
+                    lines.push(line).ok()?;
+                }
+                Request::Send {
+                    target,
+                    lines,
+                    action,
+                }
+            }
+            "find" => {
+                let timeout_ms = words.parse_next()?;
+                let selector = PeerSelector::parse(words.next_word()?).ok()?;
+                Request::Resolve {
+                    selector,
+                    timeout_ms,
+                }
+            }
+            "dial" => Request::Dial(Endpoint {
+                port: words.parse_next()?,
+                peer: words.parse_next(),
+                host: String::from_utf8(message.body).ok()?,
+            }),
+            "nick" => Request::SetNick(Nick::new(words.next_word()?).ok()?),
+            "peers" => Request::ListPeers(words.reply_format()?),
+            "stats" => Request::GetStats(words.reply_format()?),
+            "shown" => Request::MarkRead {
+                log: words.log()?,
+                sequence: words.parse_next()?,
+            },
+            "await" => Request::AwaitDelivery {
+                log: words.log()?,
+                sequence: words.parse_next()?,
+            },
+            "finish" => Request::Finish(RequiredPeers::from_count(words.parse_next())),
+            _ => return None,
+        })
+    }
+}

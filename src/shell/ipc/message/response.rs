@@ -1,0 +1,231 @@
+//! What the server sends to a client.
+use std::net::SocketAddrV4;
+
+use data_encoding::HEXLOWER;
+
+use crate::base::batch::LogId;
+use crate::base::error_code::Refusal;
+use crate::base::event::{Delivery, Notice, Peer, Position};
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::name::{FolderName, Room};
+use crate::shell::ipc::message::message::{IpcMessage, encode_header, encode_with_body};
+use crate::shell::ipc::message::notice::{decode_notice, encode_notice};
+use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
+
+/// Longest body of a response, in bytes: a table of thousands of peers.
+pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// The first response on a connection: what the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The server's identity, which the client shares.
+    pub me: Peer,
+    /// The TCP port on which the server listens; 0: none.
+    pub port: u16,
+    /// Milliseconds since the server started.
+    pub uptime_ms: u64,
+    /// Whether the server prints the transcript itself.
+    pub is_printing_transcript: bool,
+    /// Whether a peer is linked to the server.
+    pub has_linked_peer: bool,
+    /// The network that its secret names.
+    pub network: NetworkTag,
+    /// The group of its beacons; `None`: it sends none.
+    pub multicast: Option<SocketAddrV4>,
+    /// The interfaces to which it is confined; empty: all.
+    pub interfaces: Vec<String>,
+}
+
+/// How far the lines of a client have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// Whether a peer is linked to the server.
+    pub has_linked_peer: bool,
+    /// `recheck_at` does not travel: the server itself sends the next report then.
+    pub delivery: Delivery,
+}
+
+/// A response or an event of the server.
+#[derive(Debug)]
+pub enum Response {
+    /// The first response on a connection.
+    Welcome(Box<Welcome>),
+    /// The client follows this folder, which reaches up to the position.
+    FolderOpened(FolderName, Position),
+    /// The room could not be joined; an error notice that says why came before.
+    JoinRefused(Room),
+    /// The client follows this room's folder no longer; its end was sent before.
+    Parted(Room),
+    /// A folder that the client follows now ends here.
+    FolderEnd(FolderName, Position),
+    /// The nick under which a peer was met.
+    PeerNick(Peer),
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the peer that is meant.
+    Resolved(PeerId),
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): no peer is meant, or several.
+    ResolveFailed(Refusal),
+    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are stored.
+    Accepted {
+        /// The log that got the lines.
+        log: LogId,
+        /// The sequence of the last line.
+        sequence: u64,
+    },
+    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are not stored, and never will be.
+    Rejected,
+    /// How far the lines of this client have come, after its [`Request::Finish`](super::request::Request::Finish).
+    Delivery(DeliveryReport),
+    /// The list of peers.
+    Peers {
+        /// How many of them are present.
+        count: u64,
+        /// In the format of the request.
+        list: Vec<u8>,
+    },
+    /// The counters, in the format of the request.
+    Stats(Vec<u8>),
+    /// An event that the session renders.
+    Notice(Notice),
+}
+
+impl Response {
+    /// Appends the response. A notice that clients do not show appends nothing.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Response::Welcome(welcome) => welcome.encode(out),
+            Response::FolderOpened(folder, end) => encode_position(out, "joined", folder, *end),
+            Response::JoinRefused(room) => encode_header(out, format_args!("unjoined {room}")),
+            Response::Parted(room) => encode_header(out, format_args!("parted {room}")),
+            Response::FolderEnd(folder, end) => encode_position(out, "end", folder, *end),
+            Response::PeerNick(peer) => {
+                encode_header(out, format_args!("known {} {}", peer.id, peer.nick));
+            }
+            Response::Resolved(peer) => encode_header(out, format_args!("found {peer}")),
+            Response::ResolveFailed(Refusal { code, content }) => {
+                encode_with_body(out, format_args!("lost {code}"), content.as_bytes());
+            }
+            Response::Accepted { log, sequence } => {
+                encode_header(out, format_args!("accepted {} {sequence}", LogIdWords(log)));
+            }
+            Response::Rejected => encode_header(out, format_args!("refused")),
+            Response::Delivery(report) => report.encode(out),
+            Response::Peers { count, list } => {
+                encode_with_body(out, format_args!("peers {count}"), list);
+            }
+            Response::Stats(list) => encode_with_body(out, "stats", list),
+            Response::Notice(notice) => {
+                encode_notice(out, notice);
+            }
+        }
+    }
+
+    /// Interprets a message from the server; `None`: it is no response.
+    pub fn decode(message: IpcMessage) -> Option<Response> {
+        let mut words = WordParser::new(&message.header);
+        Some(match words.next_word()? {
+            "welcome" => Response::Welcome(Box::new(Welcome::decode(&mut words)?)),
+            "joined" => Response::FolderOpened(words.folder()?, words.position()?),
+            "unjoined" => Response::JoinRefused(words.room()?),
+            "parted" => Response::Parted(words.room()?),
+            "end" => Response::FolderEnd(words.folder()?, words.position()?),
+            "known" => Response::PeerNick(words.peer()?),
+            "accepted" => Response::Accepted {
+                log: words.log()?,
+                sequence: words.parse_next()?,
+            },
+            "refused" => Response::Rejected,
+            "found" => Response::Resolved(words.parse_next()?),
+            "lost" => Response::ResolveFailed(Refusal {
+                code: words.error_code()?,
+                content: String::from_utf8(message.body).ok()?,
+            }),
+            "delivery" => Response::Delivery(DeliveryReport::decode(&mut words)?),
+            "peers" => Response::Peers {
+                count: words.parse_next()?,
+                list: message.body,
+            },
+            "stats" => Response::Stats(message.body),
+            word => Response::Notice(decode_notice(word, &mut words, message.body)?),
+        })
+    }
+}
+
+fn encode_position(out: &mut Vec<u8>, word: &str, folder: &FolderName, at: Position) {
+    let (segment, offset, generation) = (at.segment, at.offset, at.generation);
+    let folder = folder.as_str();
+    encode_header(
+        out,
+        format_args!("{word} {folder} {segment} {offset} {generation}"),
+    );
+}
+
+impl Welcome {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let multicast = self.multicast.map(|group| group.to_string());
+        encode_header(
+            out,
+            format_args!(
+                "welcome {} {} {} {} {} {} {} {} {}",
+                self.me.id,
+                self.me.nick,
+                self.port,
+                self.uptime_ms,
+                self.is_printing_transcript,
+                self.has_linked_peer,
+                self.network,
+                multicast.as_deref().unwrap_or("none"),
+                self.interfaces.join(" ")
+            ),
+        );
+    }
+
+    fn decode(words: &mut WordParser<'_>) -> Option<Welcome> {
+        Some(Welcome {
+            me: words.peer()?,
+            port: words.parse_next()?,
+            uptime_ms: words.parse_next()?,
+            is_printing_transcript: words.parse_next()?,
+            has_linked_peer: words.parse_next()?,
+            network: {
+                let tag = HEXLOWER.decode(words.next_word()?.as_bytes()).ok()?;
+                NetworkTag(tag.try_into().ok()?)
+            },
+            multicast: words.parse_next(),
+            interfaces: words.rest(),
+        })
+    }
+}
+
+impl DeliveryReport {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Delivery {
+            linked_peers,
+            acked_peers,
+            required_peers,
+            has_undelivered,
+            is_settled,
+            recheck_at: _,
+        } = self.delivery;
+        let has_linked_peer = self.has_linked_peer;
+        encode_header(
+            out,
+            format_args!(
+                "delivery {has_linked_peer} {linked_peers} {acked_peers} {required_peers} {has_undelivered} {is_settled}"
+            ),
+        );
+    }
+
+    fn decode(words: &mut WordParser<'_>) -> Option<DeliveryReport> {
+        Some(DeliveryReport {
+            has_linked_peer: words.parse_next()?,
+            delivery: Delivery {
+                linked_peers: words.parse_next()?,
+                acked_peers: words.parse_next()?,
+                required_peers: words.parse_next()?,
+                has_undelivered: words.parse_next()?,
+                is_settled: words.parse_next()?,
+                recheck_at: None,
+            },
+        })
+    }
+}
