@@ -1,4 +1,5 @@
-//! Keeps the order "stored before sent" when a store fails: which outputs a failed save cancels, and what the core hears of it.
+//! Keeps the order "stored before sent" when a store fails: which outputs a failed save cancels,
+//! and what the core hears of it.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use crate::base::table::SortedSet;
 
 /// Filters the outputs of one input for whoever executes them.
 ///
-/// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that depends on it. After a failed
-/// save this drops the saves, the writes and the notices about unsaved batches that follow in the same queue. The core then
-/// gets [`Input::SaveFailed`], and [`Input::Closed`] for each stream of a dropped write, whose cipher state has a hole.
+/// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that
+/// depends on it. After a failed save this drops the saves, the writes and the notices about
+/// unsaved batches that follow in the same queue. The core then gets [`Input::SaveFailed`], and
+/// [`Input::Closed`] for each stream of a dropped write, whose cipher state has a hole.
 #[derive(Debug, Default)]
 pub struct SaveBarrier {
     unsaved_batches: Vec<Arc<Batch>>,
@@ -50,8 +52,9 @@ impl SaveBarrier {
         self.unsaved_batches.push(batch);
     }
 
-    /// Ends the queue of outputs: calls `abort` for each stream of a dropped write, and puts what the core is to hear of the
-    /// failed saves before the other pending inputs, so that the core sends nothing more that depends on them.
+    /// Ends the queue of outputs: calls `abort` for each stream of a dropped write, and puts what
+    /// the core is to hear of the failed saves before the other pending inputs, so that the core
+    /// sends nothing more that depends on them.
     pub fn finish(
         &mut self,
         pending_inputs: &mut VecDeque<Input<'static>>,

@@ -102,7 +102,8 @@ fn a_failed_save_drops_the_writes_behind_it() {
         barrier.admit(chat(&batch(3))).is_some(),
         "another save's notice"
     );
-    // The core hears of it before all else: what it sends next does not depend on lines that are not stored.
+    // The core hears of it before all else: what it sends next does not depend on lines that are
+    // not stored.
     assert_eq!(
         finish(&mut barrier),
         (

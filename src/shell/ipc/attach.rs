@@ -1,4 +1,5 @@
-//! Coming into a directory: through the program that runs there, or, once there is none, with its lock.
+//! Enters a state directory: attaches to the program that runs in it, or takes its lock if none
+//! runs.
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixStream;
@@ -19,106 +20,109 @@ use crate::shell::session::builder::SessionBuilder;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::lock_directory;
 
-/// The least for which a program that does not answer is waited for, in milliseconds.
+/// Shortest time that a server gets to answer, in milliseconds, however short -W is.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
-/// How coming into a directory ended.
+/// How [`attach_or_lock`] ended.
 pub enum AttachOutcome {
-    /// The run is over, with this status.
+    /// The run is over: it acted through a server to its end.
     Exited(ExitStatus),
-    /// Nobody runs there any more: the directory's lock.
+    /// No program runs in the directory; this is its lock.
     Locked(File),
 }
 
-/// Acts through the program that runs in the directory; gives its lock once there is none.
+/// Acts through the program that runs in the directory. When that ends, attaches to the next one,
+/// or gives the directory's lock.
 ///
 /// # Errors
-/// 78: the directory can't be used. 2: options that are not those of the program that runs there. 1: it does not answer.
+/// 78: the directory cannot be used. 2: an option differs from the running program's. 1: the
+/// running program does not answer.
 pub fn attach_or_lock(
-    desk: &mut SessionBuilder,
+    builder: &mut SessionBuilder,
     directory: &Path,
 ) -> Result<AttachOutcome, Failure> {
     let path = server::socket_path(directory)?;
-    let mut guest = Client::new(&desk.options);
-    let patience = desk
+    let mut client = Client::new(&builder.options);
+    let timeout_ms = builder
         .options
         .wait_ms
         .unwrap_or(RESPONSE_TIMEOUT_MS)
         .max(RESPONSE_TIMEOUT_MIN_MS);
-    let mut until = desk.clock.now().time + RESPONSE_TIMEOUT_MS;
+    let mut deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
     loop {
-        if let Some((stream, welcome)) = connect(&path, directory, patience)? {
-            check_compatible(&desk.options, directory, &welcome)?;
-            let stayed = guest.run(desk, directory, stream, welcome);
-            if let Some(status) = stayed? {
+        if let Some((stream, welcome)) = connect(&path, directory, timeout_ms)? {
+            check_compatible(&builder.options, directory, &welcome)?;
+            if let Some(status) = client.run(builder, directory, stream, welcome)? {
                 return Ok(AttachOutcome::Exited(status));
             }
-            until = desk.clock.now().time + RESPONSE_TIMEOUT_MS;
+            deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
         }
         if let Some(lock) = lock_directory(directory)? {
-            if guest.was_attached() {
-                let network = configured_network(&desk.options)?;
-                guest.hand_over_commands(desk, network)?;
+            if client.was_attached() {
+                let network = configured_network(&builder.options)?;
+                client.hand_over_commands(builder, network)?;
             }
             return Ok(AttachOutcome::Locked(lock));
         }
-        if desk.clock.now().time >= until {
+        if builder.clock.now().time >= deadline {
             return Err(unresponsive_failure(directory));
         }
-        if let Some(status) = guest.wait_to_reconnect(desk)? {
+        if let Some(status) = client.wait_to_reconnect(builder)? {
             return Ok(AttachOutcome::Exited(status));
         }
     }
 }
 
 fn unresponsive_failure(directory: &Path) -> Failure {
-    let sentence = format!(
-        "the p2pchat that runs in {} does not answer: end it, or give this one its own directory with --dir, or --ephemeral",
-        directory.display()
-    );
-    Failure::new(ExitStatus::GeneralError, sentence)
+    Failure::new(
+        ExitStatus::GeneralError,
+        format!(
+            "the p2pchat that runs in {} does not answer: end it, or choose another directory with --dir, or --ephemeral",
+            directory.display()
+        ),
+    )
 }
 
-/// Connects, and hears who is there. `None`: nobody.
+/// Connects to the socket, and reads the welcome; `None`: no program runs there.
 fn connect(
     path: &Path,
     directory: &Path,
-    patience: u64,
+    timeout_ms: u64,
 ) -> Result<Option<(UnixStream, Welcome)>, Failure> {
     let Ok(stream) = UnixStream::connect(path) else {
         return Ok(None);
     };
     if !is_same_user(&stream) {
-        let sentence = format!(
-            "another user's p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
+        return Err(Failure::config(format!(
+            "another user's p2pchat runs in {}: choose another directory with --dir, or --ephemeral",
             directory.display()
-        );
-        return Err(Failure::config(sentence));
+        )));
     }
-    read_welcome(stream, directory, patience)
+    read_welcome(stream, directory, timeout_ms)
 }
 
-/// The program that runs in the directory, for those who only want to know of it: another user's is none.
+/// The welcome of the program that runs in the directory; `None`: none of this user does.
 ///
 /// # Errors
-/// 1: it does not answer.
+/// 1: the running program does not answer.
 pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
     let stream = server::socket_path(directory).map(UnixStream::connect);
     match stream {
         Ok(Ok(stream)) if is_same_user(&stream) => {
-            let met = read_welcome(stream, directory, RESPONSE_TIMEOUT_MS)?;
-            Ok(met.map(|(_, welcome)| welcome))
+            let welcome = read_welcome(stream, directory, RESPONSE_TIMEOUT_MS)?;
+            Ok(welcome.map(|(_, welcome)| welcome))
         }
         _ => Ok(None),
     }
 }
 
+/// Reads the first response. Afterwards the stream is non-blocking.
 fn read_welcome(
     mut stream: UnixStream,
     directory: &Path,
-    patience: u64,
+    timeout_ms: u64,
 ) -> Result<Option<(UnixStream, Welcome)>, Failure> {
-    let timeout = Some(Duration::from_millis(patience));
+    let timeout = Some(Duration::from_millis(timeout_ms));
     let mut input = Vec::new();
     let mut buffer = [0; 4096];
     if stream.set_read_timeout(timeout).is_err() {
@@ -147,17 +151,18 @@ fn read_welcome(
     }
 }
 
-/// The network that this run's own options name.
+/// The network that the options of this run name.
 fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
     Ok(network_tag(
         load_network_keys(options, &mut Vec::new())?.as_ref(),
     ))
 }
 
-/// What was given by hand must be as it is with the program that runs, and a secret wherever it is named: it tells who may hear what is said.
+/// Checks that the options given on the command line are those of the running program. The secret
+/// must match wherever it was given: it decides who may read the lines.
 ///
 /// # Errors
-/// 2: it is not. 78: a secret cannot be read.
+/// 2: an option differs. 78: the secret file cannot be read.
 pub fn check_compatible(
     options: &Options,
     directory: &Path,
@@ -165,7 +170,7 @@ pub fn check_compatible(
 ) -> Result<(), Failure> {
     let secret = options.secret_file.as_ref().map(|_| OptionId::SecretFile);
     for option in options.explicit.iter().copied().chain(secret) {
-        let same = match option {
+        let is_same = match option {
             OptionId::Username => options.username == welcome.me.nick,
             OptionId::Port => options.port == Some(welcome.port),
             OptionId::Multicast => options.multicast == welcome.multicast,
@@ -173,11 +178,11 @@ pub fn check_compatible(
             OptionId::SecretFile => configured_network(options)? == welcome.network,
             _ => true,
         };
-        if !same {
+        if !is_same {
             return Err(Failure::usage(format!(
-                "a p2pchat runs in {} with another {}, and this one would act through it: give it its own directory with --dir, or --ephemeral",
-                directory.display(),
-                option.long()
+                "a p2pchat with another {} runs in {}: choose another directory with --dir, or --ephemeral",
+                option.long(),
+                directory.display()
             )));
         }
     }

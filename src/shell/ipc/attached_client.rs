@@ -16,7 +16,8 @@ use crate::shell::store::store::Store;
 
 /// Most bytes of a client's requests that wait to be executed.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
-/// Above this many unread bytes of responses, a client's requests are not read, and it gets no events.
+/// Above this many unread bytes of responses, a client's requests are not read, and it gets no
+/// events.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 /// Most targets for which a client awaits delivery of lines that an earlier server stored.
 const TRACKED_HEADS_MAX: usize = 1024;
@@ -29,8 +30,8 @@ struct TrackedHead {
 
 /// One client of the server.
 ///
-/// A client that does not read delays nobody: the lines that it misses are in the history, and the ends of the folders are
-/// sent when its output has room again.
+/// A client that does not read delays nobody: the lines that it misses are in the history, and
+/// the ends of the folders are sent when its output has room again.
 pub struct AttachedClient {
     connection: Connection,
     /// Its next request is a send, and no lines can be stored now.
@@ -92,8 +93,8 @@ impl AttachedClient {
         self.connection.output.len() >= OUTPUT_MAX_BYTES
     }
 
-    /// Takes its next request for the event loop; `None`: it is incomplete, or has to wait. Requests that concern the
-    /// client's own state are executed at once.
+    /// Takes its next request for the event loop; `None`: it is incomplete, or has to wait.
+    /// Requests that concern the client's own state are executed at once.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         loop {
             self.is_send_blocked = !can_accept && request::is_send_next(&self.connection.input);
@@ -154,7 +155,8 @@ impl AttachedClient {
         self.send(&Response::Parted(room));
     }
 
-    /// Notes that its oldest unanswered send went to the core. `is_published`: the core took the lines.
+    /// Notes that its oldest unanswered send went to the core. `is_published`: the core took the
+    /// lines.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         match is_published {
             true => self.unconfirmed.push_back(target),

@@ -1,4 +1,4 @@
-//! One end of the local socket: what came in, and what waits to go out.
+//! One end of a connection over `control.sock`, with its buffers.
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 
@@ -7,28 +7,33 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// Bytes read at a time.
+/// Bytes read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 
+/// A non-blocking socket. Its owner reads from `input` and appends to `output`, and bounds both.
 pub struct Connection {
     stream: UnixStream,
-    /// Something may have come.
+    /// The socket may have bytes to read.
     pub is_readable: bool,
-    /// Nothing more will come.
+    /// No more bytes will come, or no more are wanted.
     pub is_closed: bool,
+    /// Bytes that came and are not decoded yet.
     pub input: Vec<u8>,
+    /// Bytes that the socket has not taken yet.
     pub output: Vec<u8>,
 }
 
-/// Is who is at the other end a process of this user?
+/// Whether the process at the other end belongs to this user (`SO_PEERCRED`, unix(7)).
 pub fn is_same_user(stream: &impl AsFd) -> bool {
     getsockopt(stream, PeerCredentials)
         .is_ok_and(|other| other.uid() == nix::unistd::geteuid().as_raw())
 }
 
 impl Connection {
+    /// Registers a connected socket with the poll.
+    ///
     /// # Errors
-    /// The poll takes no more.
+    /// The system refuses to poll the socket.
     pub fn new(
         mut stream: UnixStream,
         registry: &Registry,
@@ -44,17 +49,19 @@ impl Connection {
         })
     }
 
+    /// Notes that the socket is readable, and writes what it takes.
     pub fn handle_event(&mut self, event: &Event) {
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.flush();
     }
 
-    /// Reads once.
+    /// Reads once, at most 64 KiB, to the end of `input`.
     pub fn read(&mut self) {
-        let at = self.input.len();
-        self.input.resize(at + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.input[at..]);
-        self.input.truncate(at + *read.as_ref().unwrap_or(&0));
+        let old_length = self.input.len();
+        self.input.resize(old_length + READ_BYTES, 0);
+        let read = self.stream.read(&mut self.input[old_length..]);
+        self.input
+            .truncate(old_length + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => self.mark_closed(),
             Ok(_) => {}
@@ -64,23 +71,23 @@ impl Connection {
         }
     }
 
-    /// Nothing more is wanted from the other side.
+    /// Ceases to read: the other side has closed, or has sent bytes that are no message.
     pub fn mark_closed(&mut self) {
         (self.is_closed, self.is_readable) = (true, false);
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much of `output` as the socket takes.
     pub fn flush(&mut self) {
-        let mut at = 0;
-        while at < self.output.len() {
-            match self.stream.write(&self.output[at..]) {
-                Ok(n) if n > 0 => at += n,
+        let mut written = 0;
+        while written < self.output.len() {
+            match self.stream.write(&self.output[written..]) {
+                Ok(n) if n > 0 => written += n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // Reading finds out that the other side is gone.
-                _ => at = self.output.len(),
+                // The next read notices that the other side is gone.
+                _ => written = self.output.len(),
             }
         }
-        self.output.drain(..at);
+        self.output.drain(..written);
     }
 }

@@ -47,8 +47,8 @@ struct StoredHead {
     sequence: u64,
 }
 
-/// The lines on their way to the server, oldest first. It outlives the server: the next one gets again what the last one
-/// did not store.
+/// The lines on their way to the server, oldest first. It outlives the server: the next one gets
+/// again what the last one did not store.
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
@@ -95,7 +95,8 @@ impl Outbox {
         }
     }
 
-    /// Sends lines, one request a batch: so the history shows which requests a server that died had executed.
+    /// Sends lines, one request a batch: so the history shows which requests a server that died
+    /// had executed.
     pub fn send(
         &mut self,
         out: &mut Vec<u8>,
@@ -155,7 +156,8 @@ impl Outbox {
         self.unresolved = None;
     }
 
-    /// Confirms the sends that a server stored before it died without an answer, so that no line is published twice.
+    /// Confirms the sends that a server stored before it died without an answer, so that no line
+    /// is published twice.
     pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
         while let Some(send) = self.unconfirmed.front() {
             let Some(head) = self.find_stored(store, own, send) else {
@@ -179,7 +181,8 @@ impl Outbox {
         let folder = own_folder(&send.target);
         loop {
             let batches = store.read_from(&folder, &mut position, READ_BYTES);
-            // A batch that cannot be read counts as not stored: a line sent twice is better than one lost.
+            // A batch that cannot be read counts as not stored: a line sent twice is better than
+            // one lost.
             let batches = batches.ok().filter(|batches| !batches.is_empty())?;
             for entry in batches {
                 let batch = entry.batch;

@@ -79,7 +79,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the socket of a directory that this program has locked. It replaces the socket that a killed program left.
+    /// Opens the socket of a directory that this program has locked. It replaces the socket that
+    /// a killed program left.
     ///
     /// # Errors
     /// 78: the path is too long, or the socket cannot be created.
@@ -151,7 +152,8 @@ impl Server {
         self.recheck_at
     }
 
-    /// Accepts the clients that connect, and reads the requests of the others. `welcome` is called only if one connects.
+    /// Accepts the clients that connect, and reads the requests of the others. `welcome` is
+    /// called only if one connects.
     pub fn accept_and_read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
         if self.can_connect() {
             self.accept_clients(registry, welcome());
@@ -190,8 +192,8 @@ impl Server {
         }
     }
 
-    /// The next request for the event loop. Until the next call, what is sent without a client goes to the one that sent
-    /// it. A [`Request::Send`] waits while lines cannot be stored.
+    /// The next request for the event loop. Until the next call, what is sent without a client
+    /// goes to the one that sent it. A [`Request::Send`] waits while lines cannot be stored.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         self.current = None;
         for (token, client) in self.clients.iter_mut() {
@@ -207,7 +209,8 @@ impl Server {
                 return Some(request);
             }
         }
-        // Only now: the requests of a client that left are executed by now, unless they have to wait.
+        // Only now: the requests of a client that left are executed by now, unless they have to
+        // wait.
         self.clients.retain(|_, client| !client.is_gone());
         None
     }
@@ -238,8 +241,8 @@ impl Server {
         }
     }
 
-    /// Lines of the current client went to the core. `is_published`: the core took them; whether they are stored is known
-    /// at the end of the turn.
+    /// Lines of the current client went to the core. `is_published`: the core took them; whether
+    /// they are stored is known at the end of the turn.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         if let Some(client) = self.current_client() {
             client.track_send(target, is_published);
@@ -276,7 +279,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice to the clients that it concerns. Gives it back unless it answers a client's request.
+    /// Sends a notice to the clients that it concerns. Gives it back unless it answers a client's
+    /// request.
     pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
         match &notice {
             Notice::Resolved { request_id, result } => {
@@ -305,7 +309,8 @@ impl Server {
         }
     }
 
-    /// Sends what the request of the current client led to; `false`: no request is being executed.
+    /// Sends what the request of the current client led to; `false`: no request is being
+    /// executed.
     fn answer_current(&mut self, notice: &Notice) -> bool {
         let Some(format) = self.current.as_ref().map(|current| current.format) else {
             return false;
@@ -368,8 +373,8 @@ impl Drop for Server {
     }
 }
 
-/// Binds under another name first: so the socket appears at its path only with its final permissions, and replaces the
-/// one that a killed program left.
+/// Binds under another name first: so the socket appears at its path only with its final
+/// permissions, and replaces the one that a killed program left.
 fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let draft = directory.join("control.new");
     match fs::remove_file(&draft) {

@@ -1,4 +1,5 @@
-//! The sources that the event loop polls besides waker and signals: their tokens, and how they are opened.
+//! The sources that the event loop polls besides waker and signals: their tokens, and how they
+//! are opened.
 use std::io;
 use std::net::SocketAddrV4;
 use std::ops::Range;

@@ -1,7 +1,9 @@
-//! A run while it acts through another program, the server, and what of the run outlives that program.
+//! A run while it acts through another program, the server, and what of the run outlives that
+//! program.
 //!
-//! The client prints from the history on disk, so its transcript continues without a seam when another program becomes the
-//! server. Its own lines stay in the outbox until the server has accepted them.
+//! The client prints from the history on disk, so its transcript continues without a seam when
+//! another program becomes the server. Its own lines stay in the outbox until the server has
+//! accepted them.
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -51,7 +53,8 @@ pub struct Client {
     pub(super) is_peers_pending: bool,
     /// When the last request that must be answered was sent.
     pub(super) last_request_at: Time,
-    /// When the server last answered about our lines; if it owes no such answer, the time of the last turn.
+    /// When the server last answered about our lines; if it owes no such answer, the time of the
+    /// last turn.
     pub(super) last_response_at: Time,
     /// The server owes a first delivery report.
     pub(super) is_finish_pending: bool,
@@ -90,7 +93,8 @@ impl Client {
     /// Acts through the server until the run or the server ends. `None`: the server ended.
     ///
     /// # Errors
-    /// 78: the server's network is not that of the last one. 1: the system refuses a socket or the terminal.
+    /// 78: the server's network is not that of the last one. 1: the system refuses a socket or
+    /// the terminal.
     pub fn run(
         &mut self,
         builder: &mut SessionBuilder,
@@ -144,7 +148,8 @@ impl Client {
         self.welcome.is_some()
     }
 
-    /// A secret says who may read the lines, so the run goes on only in the network in which it began.
+    /// A secret says who may read the lines, so the run goes on only in the network in which it
+    /// began.
     fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
@@ -155,7 +160,8 @@ impl Client {
         Ok(())
     }
 
-    /// Tells a new server what this run follows, and sends again what the last one has not accepted.
+    /// Tells a new server what this run follows, and sends again what the last one has not
+    /// accepted.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
@@ -243,7 +249,8 @@ impl Client {
         }
     }
 
-    /// Commands wait until the folders are open, and until the peer is found to whom the lines before them go.
+    /// Commands wait until the folders are open, and until the peer is found to whom the lines
+    /// before them go.
     fn can_take_commands(&self) -> bool {
         self.pending_opens == 0 && self.outbox.unresolved().is_none()
     }
@@ -258,7 +265,8 @@ impl Client {
         self.pending_opens == 0 && self.outbox.can_accept()
     }
 
-    /// Whether the server owes an answer about our lines: that it stored them, or how far they have come.
+    /// Whether the server owes an answer about our lines: that it stored them, or how far they
+    /// have come.
     pub(super) fn is_awaiting_delivery(&self) -> bool {
         self.is_finish_pending || !self.outbox.is_empty()
     }
@@ -300,7 +308,8 @@ impl Client {
         Ok(status)
     }
 
-    /// Hands the unfinished work to the run itself, which has become the program of the directory.
+    /// Hands the unfinished work to the run itself, which has become the program of the
+    /// directory.
     ///
     /// # Errors
     /// 78: the run's own network is not that of the last server.

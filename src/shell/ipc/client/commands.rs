@@ -58,7 +58,8 @@ impl Client {
         }
     }
 
-    /// The room of a command: the named one, or the one spoken in. Reports an error if this run is not in it.
+    /// The room of a command: the named one, or the one spoken in. Reports an error if this run
+    /// is not in it.
     fn find_room(&self, session: &mut Session, named: Option<Room>, verb: Verb) -> Option<Room> {
         let content = match named.or_else(|| self.rooms.first().cloned()) {
             Some(room) if self.rooms.contains(&room) => return Some(room),

@@ -1,4 +1,5 @@
-//! The client of `control.sock`: a run that acts through the program that already runs in its directory.
+//! The client of `control.sock`: a run that acts through the program that already runs in its
+//! directory.
 #[allow(clippy::module_inception)]
 pub mod client;
 pub mod commands;

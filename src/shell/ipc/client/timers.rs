@@ -55,8 +55,9 @@ impl Client {
             .is_some_and(|deadline| deadline <= now.time)
     }
 
-    /// The session's deadline. While the server owes an answer about our lines it gets at least [`RESPONSE_TIMEOUT_MS`]: it
-    /// may just be busy, and `-W` bounds the delivery, not its answer.
+    /// The session's deadline. While the server owes an answer about our lines it gets at least
+    /// [`RESPONSE_TIMEOUT_MS`]: it may just be busy, and `-W` bounds the delivery, not its
+    /// answer.
     fn session_deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline()?;
         if self.is_awaiting_delivery() && !session.exit_policy.has_ended() {
@@ -71,7 +72,8 @@ impl Client {
         session: &mut Session,
         now: Now,
     ) -> Option<ExitStatus> {
-        // A script that quits right behind its last line means to send that line: its peer is looked for a little longer.
+        // A script that quits right behind its last line means to send that line: its peer is
+        // looked for a little longer.
         if session.exit_policy.is_aborted() || self.is_due(ClientTimer::UnsentLines, session, now) {
             self.cancel_resolve(session);
         }

@@ -90,7 +90,8 @@ pub enum Request {
         /// Up to this line.
         sequence: u64,
     },
-    /// No more lines come: send [`Delivery`](super::response::Response::Delivery) now and at each change.
+    /// No more lines come: send [`Delivery`](super::response::Response::Delivery) now and at each
+    /// change.
     Finish(RequiredPeers),
 }
 

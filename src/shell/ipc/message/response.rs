@@ -62,18 +62,22 @@ pub enum Response {
     PeerNick(Peer),
     /// Answers [`Request::Resolve`](super::request::Request::Resolve): the peer that is meant.
     Resolved(PeerId),
-    /// Answers [`Request::Resolve`](super::request::Request::Resolve): no peer is meant, or several.
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): no peer is meant, or
+    /// several.
     ResolveFailed(Refusal),
-    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are stored.
+    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are
+    /// stored.
     Accepted {
         /// The log that got the lines.
         log: LogId,
         /// The sequence of the last line.
         sequence: u64,
     },
-    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are not stored, and never will be.
+    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are
+    /// not stored, and never will be.
     Rejected,
-    /// How far the lines of this client have come, after its [`Request::Finish`](super::request::Request::Finish).
+    /// How far the lines of this client have come, after its
+    /// [`Request::Finish`](super::request::Request::Finish).
     Delivery(DeliveryReport),
     /// The list of peers.
     Peers {

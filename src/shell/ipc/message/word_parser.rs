@@ -23,8 +23,8 @@ impl Display for LogIdWords<'_> {
     }
 }
 
-/// The words of a line that are still to be read. Each method takes its words, and gives `None` if they are missing or
-/// are no such thing.
+/// The words of a line that are still to be read. Each method takes its words, and gives `None`
+/// if they are missing or are no such thing.
 pub struct WordParser<'a>(Split<'a, char>);
 
 impl<'a> WordParser<'a> {

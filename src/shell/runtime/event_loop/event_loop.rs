@@ -1,4 +1,5 @@
-//! The one loop: polls sockets, threads and signals, feeds the core, and carries out what it wants.
+//! The event loop: polls sockets, helper threads and signals, and dispatches what it finds. It
+//! decides nothing.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -29,31 +30,47 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::store::Store;
 use crate::wire::code::Endpoint;
 
-/// The folders of the history that are open from the start, and what each holds.
+/// The folders that are open from the start, with the ranges of lines stored in each.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
-/// Everything the loop is made of.
+/// What an event loop consists of.
 pub struct EventLoopParts {
+    /// Waker and signals are registered.
     pub poll: Poll,
+    /// The clock that the core's time comes from.
     pub clock: Clock,
+    /// The core.
     pub node: Node,
+    /// The store of the directory, or in memory.
     pub store: Store,
+    /// The core does not know of these folders yet.
     pub opened_folders: OpenedFolders,
+    /// The TCP listener and streams.
     pub streams: TcpStreams,
+    /// The sockets of the beacons.
     pub multicast: Multicast,
+    /// Where the helper threads of `resolve_hosts` put the addresses that they find.
     pub resolved: ResolvedQueue,
-    /// Looks up names, for `found`.
+    /// Looks up the addresses of static peers in a helper thread.
     pub resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
+    /// The options of the run.
     pub options: Options,
+    /// The user's session.
     pub session: Session,
+    /// The signals of the process.
     pub signals: Signals,
+    /// The server of `control.sock`.
     pub ipc_server: Server,
+    /// The state directory, locked.
     pub state: StateDir,
 }
 
+/// One run of a program of its own. Input by input, it feeds the core and executes the core's
+/// outputs.
 pub struct EventLoop {
     pub(super) poll: Poll,
     pub(super) clock: Clock,
+    /// The time of the last poll: one turn has one time.
     pub(super) now: Now,
     pub(super) node: Node,
     pub(super) store: Store,
@@ -68,19 +85,22 @@ pub struct EventLoop {
     pub(super) session: Session,
     pub(super) ipc_server: Server,
     pub(super) state: StateDir,
-    /// Inputs that executed outputs led to.
+    /// Inputs that executed outputs led to; the core gets them before anything else.
     pub(super) pending_inputs: VecDeque<Input<'static>>,
     pub(super) save_barrier: SaveBarrier,
-    /// Executed one a turn, so that a link that lags does not delay the others.
+    /// Reads of the store, executed in the next turn: so a link that lags delays no other.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Rooms that are not shown any more, and left when somebody holds what was said there.
+    /// Hidden rooms, to be left as soon as their own lines are acknowledged.
     pub(super) rooms_to_leave: SortedSet<Room>,
+    /// Reused by every read of a stream.
     pub(super) read_buffer: Vec<u8>,
 }
 
 impl EventLoop {
+    /// Puts the parts together, and begins to watch the interfaces.
+    ///
     /// # Errors
-    /// The system refuses signals or a socket.
+    /// The system refuses the netlink socket.
     pub fn new(parts: EventLoopParts) -> io::Result<EventLoop> {
         let registry = parts.poll.registry();
         let now = parts.clock.now();
@@ -114,12 +134,12 @@ impl EventLoop {
     /// Runs until the session is over. Gives the exit status.
     ///
     /// # Errors
-    /// The history or the poll fails in a way that leaves nothing to do.
+    /// The poll fails, or the listener has no port.
     pub fn run(mut self) -> io::Result<ExitStatus> {
         for (folder, ranges) in std::mem::take(&mut self.opened_folders) {
             let room = folder.room();
-            let shown = room.is_none_or(|room| self.options.rooms.contains(&room));
-            self.register_folder(folder, ranges, shown);
+            let is_shown = room.is_none_or(|room| self.options.rooms.contains(&room));
+            self.register_folder(folder, ranges, is_shown);
         }
         self.refresh_interfaces();
         self.session.announce_ready(
@@ -129,7 +149,7 @@ impl EventLoop {
         );
         let mut events = Events::with_capacity(256);
         if self.session.exit_policy.has_ended() {
-            // What another program left to be said is said first.
+            // The run ended while it was attached: only the lines that the server left are sent.
             self.handle_user_input();
         }
         let ended = self.run_turns(&mut events);
@@ -226,12 +246,14 @@ impl EventLoop {
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
-        // The core's clock advances with its inputs only: whoever asks it at a deadline gets a fresh answer.
+        // The core's clock advances with its inputs only: whoever asks it at a deadline gets a
+        // fresh answer.
         if self.next_deadline() <= self.now.time {
             self.handle_input(Input::Timeout);
         }
     }
 
+    /// Gives the core the addresses that were found for static peers.
     fn add_resolved_candidates(&mut self) {
         for resolved in self.resolved.take() {
             self.handle_input(Input::Candidate {
@@ -242,6 +264,7 @@ impl EventLoop {
         }
     }
 
+    /// Flushes what the turn brought: evictions, responses to clients, and output to the user.
     fn end_turn(&mut self) {
         self.leave_drained_rooms();
         // An error here is a full disk, which the next save reports.
@@ -262,7 +285,7 @@ impl EventLoop {
         self.session.end_turn(&mut self.store);
     }
 
-    /// One input, and everything that follows from it.
+    /// Gives the core one input, and executes everything that follows from it.
     pub(super) fn handle_input(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.drain_outputs();
@@ -272,6 +295,7 @@ impl EventLoop {
         }
     }
 
+    /// Shows a notice: to the client that it answers, or to the session and the other clients.
     pub(super) fn notify(&mut self, notice: Notice) {
         if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
             self.session.handle_notice(notice, &self.store);

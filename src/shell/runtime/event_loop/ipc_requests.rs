@@ -100,8 +100,8 @@ impl EventLoop {
                 timeout_ms: 0,
             },
         }));
-        // The core does not say whether it took the lines. In a joined room it always does; to a peer it does if our log
-        // has a new head.
+        // The core does not say whether it took the lines. In a joined room it always does; to a
+        // peer it does if our log has a new head.
         let is_published = match &target {
             Target::Room(room) => self.node.joined_rooms().contains(room),
             Target::Peer(_) => self.node.own_head(&target) != head_before,

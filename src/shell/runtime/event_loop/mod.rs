@@ -1,4 +1,5 @@
-//! The event loop: one thread that polls every source, feeds the core, and executes the core's outputs.
+//! The event loop: one thread that polls every source, feeds the core, and executes the core's
+//! outputs.
 #[allow(clippy::module_inception)]
 pub mod event_loop;
 pub mod ipc_requests;

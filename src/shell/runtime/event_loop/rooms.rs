@@ -1,4 +1,4 @@
-//! What the loop does with the folders of the history: it opens them, and reads in them for links that lag.
+//! Opens and leaves rooms with their folders, and reads folders for links that lag.
 use std::io;
 
 use crate::base::error_code::ErrorCode;
@@ -9,10 +9,10 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
-    /// A room that is asked for later than at the start: one that cannot be opened stays unjoined, and who asked is told. One that is not
-    /// `shown` is there for those who act through this program: of it no more is printed than what is said by it.
-    pub(super) fn open_room_or_notify(&mut self, room: &Room, shown: bool) {
-        if let Err(error) = self.open_room(room, shown) {
+    /// Opens the folder of a room and joins the room; a failure becomes a notice. `is_shown`: the
+    /// session prints the room. A room that only clients joined is not shown.
+    pub(super) fn open_room_or_notify(&mut self, room: &Room, is_shown: bool) {
+        if let Err(error) = self.open_room(room, is_shown) {
             self.notify(Notice::Error {
                 code: ErrorCode::Room,
                 content: format!("{room} cannot be opened: {error}"),
@@ -20,18 +20,18 @@ impl EventLoop {
         }
     }
 
-    fn open_room(&mut self, room: &Room, shown: bool) -> io::Result<()> {
+    fn open_room(&mut self, room: &Room, is_shown: bool) -> io::Result<()> {
         let folder = FolderName::from(room);
         if self.node.joined_rooms().contains(room) {
-            if shown && !self.session.is_shown(&folder) {
+            if is_shown && !self.session.is_shown(&folder) {
                 self.session.open_folder(&self.store, &folder);
             }
             return Ok(());
         }
-        // One too many is refused by the core, and leaves no folder.
+        // The core refuses a room beyond the bound: no folder is created for it.
         if self.node.joined_rooms().len() < ROOMS_MAX {
             let ranges = self.store.open_folder(&folder)?;
-            self.register_folder(folder, ranges, shown);
+            self.register_folder(folder, ranges, is_shown);
             return Ok(());
         }
         self.handle_input(Input::FolderOpened {
@@ -42,13 +42,16 @@ impl EventLoop {
         Ok(())
     }
 
-    /// A room is left, or shown no more if something that was said there is still to go out.
+    /// Leaves a room; `None`: the current one. While peers still lack own lines of the room, it
+    /// is only hidden.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
-        let named = room.clone().or_else(|| self.node.current_room().cloned());
-        // Where nothing is shown, what is said next would still go there.
-        match named.filter(|room| {
+        let parted = room.clone().or_else(|| self.node.current_room().cloned());
+        // A session that prints no transcript would go on sending to a hidden room: it leaves at
+        // once.
+        let must_stay = |room: &Room| {
             self.session.is_shown(&FolderName::from(room)) && self.node.has_unacknowledged(room)
-        }) {
+        };
+        match parted.filter(must_stay) {
             Some(room) => {
                 self.session.transcript.close(&FolderName::from(&room));
                 self.rooms_to_leave.insert(room);
@@ -57,11 +60,11 @@ impl EventLoop {
         }
     }
 
-    /// Nothing keeps us any more in rooms that were to be left.
+    /// Leaves the hidden rooms whose own lines are all acknowledged.
     pub(super) fn leave_drained_rooms(&mut self) {
         for room in std::mem::take(&mut self.rooms_to_leave) {
-            let shown = self.session.is_shown(&FolderName::from(&room));
-            if shown || !self.node.joined_rooms().contains(&room) {
+            let is_shown_again = self.session.is_shown(&FolderName::from(&room));
+            if is_shown_again || !self.node.joined_rooms().contains(&room) {
                 continue;
             }
             if self.node.has_unacknowledged(&room) {
@@ -72,14 +75,15 @@ impl EventLoop {
         }
     }
 
-    /// Nobody is to speak unawares in a room that is not shown.
+    /// Makes a shown room the current one, or none: the user never sends to a room that is not
+    /// shown.
     pub(super) fn move_to_shown_room(&mut self) {
         while let Some(room) = self.node.current_room().cloned()
             && self.session.is_printing_transcript()
             && !self.session.is_shown(&FolderName::from(&room))
         {
-            let shown = |room: &&Room| self.session.is_shown(&FolderName::from(*room));
-            let next = self.node.joined_rooms().iter().find(shown).cloned();
+            let is_shown = |room: &&Room| self.session.is_shown(&FolderName::from(*room));
+            let next = self.node.joined_rooms().iter().find(is_shown).cloned();
             self.handle_input(Input::Command(match next {
                 Some(next) => Command::Join(next),
                 None => Command::Part(Some(room)),
@@ -87,21 +91,21 @@ impl EventLoop {
         }
     }
 
-    /// A folder stands open, with what it holds.
+    /// Tells session and core of a folder that the store has opened. `ranges`: the lines in it.
     pub(super) fn register_folder(
         &mut self,
         folder: FolderName,
         ranges: Vec<LogRange>,
-        shown: bool,
+        is_shown: bool,
     ) {
-        let before = self.store.existed_before(&folder);
-        if shown && folder != FolderName::carried() {
+        let existed = self.store.existed_before(&folder);
+        if is_shown && folder != FolderName::carried() {
             self.session.open_folder(&self.store, &folder);
         }
         self.handle_input(Input::FolderOpened {
             folder,
             ranges,
-            existed: before,
+            existed,
         });
     }
 
@@ -114,19 +118,23 @@ impl EventLoop {
         }
     }
 
-    /// What cannot be read ends nothing: whoever lacks it is offered what comes behind it.
+    /// Reads batches for a lagging link. Batches that cannot be read are skipped: the link gets
+    /// those behind them.
     fn load_batches(&mut self, request: LoadRequest) {
         let LoadRequest {
             purpose, log, from, ..
         } = request;
-        let mut next = request.position;
+        let mut next_position = request.position;
         let batches = loop {
-            let before = next;
-            match self.store.load(&log, from, &mut next, request.budget_bytes) {
+            let position_before = next_position;
+            match self
+                .store
+                .load(&log, from, &mut next_position, request.budget_bytes)
+            {
                 Ok(batches) => break batches,
                 Err(error) => self.session.report_read_error(&error),
             }
-            if next == before {
+            if next_position == position_before {
                 break Vec::new();
             }
         };
@@ -135,7 +143,7 @@ impl EventLoop {
             log,
             from,
             batches,
-            next_position: next,
+            next_position,
         }));
     }
 }

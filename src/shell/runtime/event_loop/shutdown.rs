@@ -9,7 +9,8 @@ use crate::shell::runtime::poll_sources;
 use crate::shell::session::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 
 impl EventLoop {
-    /// Says goodbye to the peers, and closes the session. If the run went well, also closes the store and marks the clean end.
+    /// Says goodbye to the peers, and closes the session. If the run went well, also closes the
+    /// store and marks the clean end.
     pub(super) fn shut_down(mut self, events: &mut Events, went_well: bool) -> io::Result<()> {
         let goodbye_deadline = self.now.time + GOODBYE_TIMEOUT_MS;
         let close_deadline = goodbye_deadline + CLOSE_TIMEOUT_MS;
@@ -32,7 +33,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Writes what the sockets take. The core has left: what they bring is read only to find the streams that ended.
+    /// Writes what the sockets take. The core has left: what they bring is read only to find the
+    /// streams that ended.
     fn flush_streams(&mut self, events: &Events) {
         let mut changes = Vec::new();
         for event in events

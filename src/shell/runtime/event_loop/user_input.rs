@@ -5,7 +5,8 @@ use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 impl EventLoop {
-    /// Reads the session's input, and executes its commands. The folder of a room is opened before the core joins the room.
+    /// Reads the session's input, and executes its commands. The folder of a room is opened
+    /// before the core joins the room.
     pub(super) fn handle_user_input(&mut self) {
         let can_accept = self.can_accept();
         self.session.read_input(self.now, can_accept);
