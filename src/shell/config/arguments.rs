@@ -14,7 +14,7 @@ use crate::shell::config::subcommand::Subcommand;
 /// Commands that are planned but not built.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
-/// One option as it was given.
+/// One option on the command line or in the options file.
 pub struct ParsedOption {
     /// Which option it is.
     pub id: OptionId,
@@ -50,10 +50,10 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
         if word == "--" {
             parsed.text.extend(words.by_ref());
         } else if is_option(&word) {
-            let known = parsed.options.len();
+            let first_new = parsed.options.len();
             parse_option(&word, &mut words, &mut parsed.options)?;
-            for given in parsed.options.iter().skip(known) {
-                match given.id {
+            for option in parsed.options.iter().skip(first_new) {
+                match option.id {
                     OptionId::Help => parsed.subcommand = Subcommand::Help,
                     OptionId::Version => parsed.subcommand = Subcommand::Version,
                     _ => continue,
@@ -77,13 +77,13 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             quote_truncated(&word.to_string_lossy())
         )));
     }
-    for given in &parsed.options {
-        let subcommands = given.id.spec().subcommands;
+    for option in &parsed.options {
+        let subcommands = option.id.spec().subcommands;
         if !subcommands.contains(&parsed.subcommand) {
-            let names: Vec<&str> = subcommands.iter().map(|c| c.display_name()).collect();
+            let names: Vec<&str> = subcommands.iter().map(|name| name.display_name()).collect();
             return Err(Failure::usage(format!(
                 "{} does not go with {}; it goes with {}",
-                given.id.long(),
+                option.id.long(),
                 parsed.subcommand.display_name(),
                 names.join(", ")
             )));
@@ -96,23 +96,23 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
 /// may be quoted. Empty lines and those that begin with `#` are skipped.
 ///
 /// # Errors
-/// 2: a line is no option that may stand in the file. The sentence has its number.
+/// 2: a line is not an option, or one that cannot stand in the file. The sentence has its number.
 pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
-    let mut given = Vec::new();
+    let mut options = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        parse_file_line(line, &mut given).map_err(|failure| {
+        parse_file_line(line, &mut options).map_err(|failure| {
             let prefix = format!("options file, line {}: ", i + 1);
             Failure::new(failure.exit_status, prefix + &failure.message)
         })?;
     }
-    Ok(given)
+    Ok(options)
 }
 
-fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Failure> {
+fn parse_file_line(line: &str, options: &mut Vec<ParsedOption>) -> Result<(), Failure> {
     let end = line.find(|c: char| c.is_whitespace() || c == '=');
     let (word, value) = match end.map(|end| line.split_at(end)) {
         Some((word, rest)) if is_option(OsStr::new(word)) => {
@@ -128,9 +128,9 @@ fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Fail
             quote_truncated(line)
         )));
     }
-    let known = given.len();
+    let first_new = options.len();
     let mut rest = value.map(OsString::from).into_iter();
-    parse_option(OsStr::new(word), &mut rest, given)?;
+    parse_option(OsStr::new(word), &mut rest, options)?;
     if let Some(rest) = rest.next() {
         let rest = rest.to_string_lossy();
         return Err(Failure::usage(format!(
@@ -138,10 +138,10 @@ fn parse_file_line(line: &str, given: &mut Vec<ParsedOption>) -> Result<(), Fail
             quote_truncated(&rest)
         )));
     }
-    if given
+    if options
         .iter()
-        .skip(known)
-        .any(|given| matches!(given.id, OptionId::Help | OptionId::Version))
+        .skip(first_new)
+        .any(|option| matches!(option.id, OptionId::Help | OptionId::Version))
     {
         return Err(Failure::usage(format!(
             "{word} belongs on the command line, not into the options file"
@@ -188,7 +188,7 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
 fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<ParsedOption>,
+    options: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
     let bytes = word.as_bytes();
     let (name, attached) = match bytes.iter().position(|b| *b == b'=') {
@@ -204,7 +204,7 @@ fn parse_option(
             .find(|spec| spec.long.as_bytes() == name)
     };
     if let Some(spec) = legacy.map(|(_, id)| id.spec()).or_else(long) {
-        return push_option(spec, attached, words, given);
+        return push_option(spec, attached, words, options);
     }
     // `-room` would otherwise be `-r oom`. `-qr` and `-to` are too short to tell.
     let misspelled = OPTION_SPECS
@@ -217,7 +217,7 @@ fn parse_option(
         };
         return Err(unknown_option(&String::from_utf8_lossy(name), &advice));
     }
-    parse_short_cluster(&bytes[1..], words, given)
+    parse_short_cluster(&bytes[1..], words, options)
 }
 
 /// Parses short options in one word: flags, then perhaps one option with its value, as in `-qd`,
@@ -225,7 +225,7 @@ fn parse_option(
 fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<ParsedOption>,
+    options: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
     let mut letters = letters;
     while let Some((letter, rest)) = letters.split_first() {
@@ -239,12 +239,12 @@ fn parse_short_cluster(
         };
         if spec.value_name.is_some() {
             let attached = rest.strip_prefix(b"=").unwrap_or(rest);
-            return push_option(spec, (!rest.is_empty()).then_some(attached), words, given);
+            return push_option(spec, (!rest.is_empty()).then_some(attached), words, options);
         }
         if let Some(value) = rest.strip_prefix(b"=") {
-            return push_option(spec, Some(value), words, given);
+            return push_option(spec, Some(value), words, options);
         }
-        push_option(spec, None, words, given)?;
+        push_option(spec, None, words, options)?;
         letters = rest;
     }
     Ok(())
@@ -262,7 +262,7 @@ fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
     words: &mut impl Iterator<Item = OsString>,
-    given: &mut Vec<ParsedOption>,
+    options: &mut Vec<ParsedOption>,
 ) -> Result<(), Failure> {
     let value = match (spec.value_name, attached) {
         (None, None) => None,
@@ -289,7 +289,7 @@ fn push_option(
             )));
         }
     }
-    given.push(ParsedOption { id: spec.id, value });
+    options.push(ParsedOption { id: spec.id, value });
     Ok(())
 }
 

@@ -23,7 +23,7 @@ p2pchat keygen                   print a new network secret
 -n, --count N            listen: stop after N lines; history: the last N
     --since T --search T history: since 2026-11-21, or 2h ago; with this text
 -W, --wait SECONDS       wait for delivery (10), listen, look for peers (2)
-    --backlog N          first print the last N lines  --need N  send to N peers
+    --backlog N          first print N old lines  --need N  N peers must hold it
     --no-echo            hide own lines    --commands  obey piped lines with /
 -q, --quiet   -d, --debug   -h, --help   -V, --version
 ";

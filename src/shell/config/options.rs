@@ -50,8 +50,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// `None`: no beacon of any kind.
     pub multicast: Option<SocketAddrV4>,
-    /// The rooms to join, at least one, each once; lines go to the first, which `send --to` sets.
-    /// `history` is limited to these rooms, and unlimited if there is none.
+    /// The rooms to join, at least one, each once. Lines go to the first, which is the room of
+    /// `send --to`. `history` is limited to these rooms; there may be none, which is no limit.
     pub rooms: Vec<Room>,
     /// The peer of `--to`; `None` if that is a room, or missing.
     pub to_peer: Option<PeerSelector>,
@@ -87,7 +87,7 @@ pub struct Options {
     /// `send`: TEXT, its words joined by one space; `None`: stdin. Its UTF-8 and its length are
     /// checked later, line by line ([`Options::text_lines`]).
     pub text: Option<Vec<u8>>,
-    /// `history`: how old lines may be, by the author's time.
+    /// `history`: the time from which on lines are printed, by the author's clock.
     pub since: Option<Since>,
     /// `history`: text that the lines must contain.
     pub search: Option<String>,
@@ -243,12 +243,8 @@ impl OptionSources {
         parse: ValueParser<T>,
     ) -> Result<(Vec<T>, Vec<T>), Failure> {
         let line = parse_values(&self.command_line, id, parse)?;
-        let mut file = parse_values(&self.file, id, parse).map_err(|failure| {
-            Failure::new(
-                failure.exit_status,
-                format!("options file: {}", failure.message),
-            )
-        })?;
+        let mut file = parse_values(&self.file, id, parse)
+            .map_err(|failure| options_file_failure(&failure))?;
         if !self.is_applicable(id) {
             file.clear();
         }
@@ -287,30 +283,42 @@ impl OptionSources {
     }
 }
 
-fn is_given(given: &[ParsedOption], id: OptionId) -> bool {
-    given.iter().any(|given| given.id == id)
+fn is_given(options: &[ParsedOption], id: OptionId) -> bool {
+    options.iter().any(|option| option.id == id)
 }
 
 fn parse_values<T>(
-    given: &[ParsedOption],
+    options: &[ParsedOption],
     id: OptionId,
     parse: ValueParser<T>,
 ) -> Result<Vec<T>, Failure> {
-    let values = raw_values(given, id)?.into_iter();
-    let describe = |sentence| Failure::usage(format!("{}: {sentence}", id.long()));
+    let values = raw_values(options, id)?.into_iter();
     values
-        .map(|value| parse(&value).map_err(describe))
+        .map(|value| parse(&value).map_err(|sentence| value_failure(id, &sentence)))
         .collect()
+}
+
+/// Names the option in the sentence about its value. Not generic, as [`raw_values`].
+fn value_failure(id: OptionId, sentence: &str) -> Failure {
+    Failure::usage(format!("{}: {sentence}", id.long()))
+}
+
+/// Names the options file in a failure. Not generic, as [`raw_values`].
+fn options_file_failure(failure: &Failure) -> Failure {
+    Failure::new(
+        failure.exit_status,
+        format!("options file: {}", failure.message),
+    )
 }
 
 /// The values as they were typed. Our grammar finds the options, because pico-args has no end of
 /// options; pico-args takes the values. Not generic, because a copy for each type of value would
 /// be large.
-fn raw_values(given: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
+fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
-    for given in given.iter().filter(|given| given.id == id) {
+    for option in options.iter().filter(|option| option.id == id) {
         words.push(OsString::from(id.long()));
-        words.extend(given.value.clone());
+        words.extend(option.value.clone());
     }
     let unparsed = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
     Arguments::from_vec(words)
