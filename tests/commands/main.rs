@@ -7,17 +7,17 @@ mod folders;
 #[path = "../support/hosts/mod.rs"]
 mod hosts;
 
+mod attach;
 mod chat;
-mod control;
+mod closed_network;
 mod direct;
 mod directory;
-mod ends;
-mod hangup;
+mod exit;
 mod history;
 mod json;
 mod listen;
-mod meet;
-mod network;
+mod peers;
+mod reload;
 mod restart;
 mod send;
 mod stalled_stdout;

@@ -3,11 +3,11 @@
 #[path = "../support/hosts/mod.rs"]
 mod hosts;
 
-mod copies;
-mod death;
+mod crash;
 mod direct;
 mod discovery;
 mod faults;
+mod fork;
 mod main_job;
 mod partition;
 mod stopped;
