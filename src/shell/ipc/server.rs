@@ -37,7 +37,7 @@ const SOCKET_PATH_MAX_BYTES: usize = 107;
 /// The path of a directory's socket.
 ///
 /// # Errors
-/// 78: the path is longer than [`SOCKET_PATH_MAX_BYTES`].
+/// 78: the path is longer than 107 bytes, the kernel's limit (unix(7)).
 pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("control.sock");
     if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX_BYTES {
