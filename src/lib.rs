@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod base;
 pub mod node;

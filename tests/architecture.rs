@@ -355,7 +355,7 @@ fn io_in_the_core_is_caught() {
 }
 
 #[test]
-fn unsafe_and_long_files_are_caught() {
+fn unsafe_code_long_files_and_wide_comments_are_caught() {
     for file in [
         "node/context.rs",
         "shell/program.rs",
@@ -371,6 +371,13 @@ fn unsafe_and_long_files_are_caught() {
     caught(
         "shell/program.rs",
         &"\n".repeat(FILE_LINES_MAX + 1),
-        "has 661 lines",
+        "has 601 lines",
+    );
+    let comment = |width: usize| format!("//! {}", "x".repeat(width - 4));
+    assert_eq!(with("shell/program.rs", &comment(100)), [""; 0]);
+    caught(
+        "shell/program.rs",
+        &comment(101),
+        "has a wide comment in line 1",
     );
 }

@@ -17,7 +17,8 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// Bytes in a send buffer above which a link is flushed before the end of the turn, to bound memory.
+/// Bytes in a send buffer above which a link is flushed before the end of the turn, to bound
+/// memory.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
 /// Milliseconds without a peer event after which no further peer is expected: a peer that hears a
 /// beacon dials within this time.

@@ -1,4 +1,5 @@
-//! An established link: the peer at its other end, its encrypted channel, and what is known of both.
+//! An established link: the peer at its other end, its encrypted channel, and what is known of
+//! both.
 use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;

@@ -76,8 +76,8 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// The first line of an own log that the store must not evict: a linked peer lacks it, or it was
-    /// published in this run and nobody acknowledged it. `u64::MAX`: all may be evicted.
+    /// The first line of an own log that the store must not evict: a linked peer lacks it, or it
+    /// was published in this run and nobody acknowledged it. `u64::MAX`: all may be evicted.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication

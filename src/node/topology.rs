@@ -1,12 +1,14 @@
-//! Selects the peers to be linked with: all in a full mesh, neighbours on rings in a larger network.
+//! Selects the peers to be linked with: all in a full mesh, neighbours on rings in a larger
+//! network.
 //!
-//! The members of a room lie on a ring, in the order of their ids. Members whose ids end in the same
-//! bits as ours lie on a further ring for each number of bits; the more bits, the fewer members and
-//! the farther apart. On each ring the two next members on either side are our neighbours: a skip
-//! graph (Aspnes and Shah, 2003). The relation is symmetric: two peers that know the same members
-//! agree without a message whether they are neighbours. A member that comes or goes changes the
-//! neighbours of a few others only. In a room of 1000 members each has about 20 neighbours, no
-//! member is more than 5 hops away, and the room stays connected when a fifth of it vanishes.
+//! The members of a room lie on a ring, in the order of their ids. Members whose ids end in the
+//! same bits as ours lie on a further ring for each number of bits; the more bits, the fewer
+//! members and the farther apart. On each ring the two next members on either side are our
+//! neighbours: a skip graph (Aspnes and Shah, 2003). The relation is symmetric: two peers that
+//! know the same members agree without a message whether they are neighbours. A member that comes
+//! or goes changes the neighbours of a few others only. In a room of 1000 members each has about
+//! 20 neighbours, no member is more than 5 hops away, and the room stays connected when a fifth
+//! of it vanishes.
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
@@ -35,8 +37,8 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Inserts a member on the rings where it is a neighbour; farther ones drop out. Returns whether
-    /// it is a neighbour on any.
+    /// Inserts a member on the rings where it is a neighbour; farther ones drop out. Returns
+    /// whether it is a neighbour on any.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -64,8 +66,8 @@ impl Rings {
     }
 }
 
-/// The index at which a member belongs among the neighbours of a ring. `None`: it is too far away, or
-/// on the ring already.
+/// The index at which a member belongs among the neighbours of a ring. `None`: it is too far
+/// away, or on the ring already.
 fn ring_position(ring: &[PeerId], own: &PeerId, peer: &PeerId) -> Option<usize> {
     // Behind the largest id the ring continues with the smallest.
     let order = |id: &PeerId| (id < own, *id);
@@ -136,8 +138,8 @@ impl Topology {
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers. At the bound the rings with fewer common
-    /// bits have precedence: the ring of all members keeps a room connected.
+    /// Adds the neighbours on all rings to the wanted peers. At the bound the rings with fewer
+    /// common bits have precedence: the ring of all members keeps a room connected.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {

@@ -1,6 +1,7 @@
 //! Reads one file of `src/`: its module path, its tokens, the paths it names, the types it defines.
 //!
 //! The lexer knows comments and string literals, so that neither is mistaken for code.
+use super::rules::COMMENT_COLUMNS_MAX;
 
 /// A file of `src/`.
 pub struct Source {
@@ -11,6 +12,8 @@ pub struct Source {
     /// A `mod.rs` or `lib.rs`, which may hold prose and `pub mod` only.
     pub is_index: bool,
     pub lines: usize,
+    /// Numbers of the comment lines that end beyond [`COMMENT_COLUMNS_MAX`].
+    pub wide_comments: Vec<usize>,
     pub tokens: Vec<String>,
 }
 
@@ -41,6 +44,7 @@ impl Source {
             module,
             is_index,
             lines: text.lines().count(),
+            wide_comments: wide_comments(text),
             tokens: tokenize(text),
         }
     }
@@ -121,6 +125,16 @@ pub fn ends_in_pub<T: AsRef<str>>(tokens: &[T]) -> bool {
             .is_some_and(|open| open > 0 && tokens[open - 1].as_ref() == "pub"),
         _ => false,
     }
+}
+
+fn wide_comments(text: &str) -> Vec<usize> {
+    let comments = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| line.trim_start().starts_with("//"));
+    comments
+        .filter(|(_, line)| line.chars().count() > COMMENT_COLUMNS_MAX)
+        .map(|(number, _)| number)
+        .collect()
 }
 
 /// Splits a text into words and punctuation. Comments and literals are left out; `::` is one token.

@@ -1,4 +1,5 @@
-//! Finds peers: sends and receives beacons, keeps candidate addresses, and decides whom to dial and when.
+//! Finds peers: sends and receives beacons, keeps candidate addresses, and decides whom to dial
+//! and when.
 pub mod beacon;
 pub mod candidates;
 pub mod dialer;

@@ -11,7 +11,8 @@ use crate::node::context::Context;
 
 /// Most new names recorded in one run: made-up keys fill neither disk nor memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded of one key in one run, and most warnings about names that others had first.
+/// Most new names recorded of one key in one run, and most warnings about names that others had
+/// first.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Keys whose claims are remembered; above this number those of unlinked peers are forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;

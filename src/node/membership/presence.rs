@@ -30,7 +30,8 @@ struct Location {
 pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
-    /// Compares where a peer can be found with where it was last shown, and notifies the difference.
+    /// Compares where a peer can be found with where it was last shown, and notifies the
+    /// difference.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
         if *id == ctx.own_id() {
             return;

@@ -1,4 +1,5 @@
-//! Finds the recipient of a direct message: resolves a name to a key, at once or when its peer comes.
+//! Finds the recipient of a direct message: resolves a name to a key, at once or when its peer
+//! comes.
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;

@@ -7,6 +7,9 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use crate::shell::ipc::message::message::IpcMessage;
+use crate::shell::ipc::message::response::{RESPONSE_BODY_MAX_BYTES, Response};
+
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -69,6 +72,19 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => self.mark_closed(),
         }
+    }
+
+    /// Takes the next response of a server. Bytes that are no response close the connection.
+    pub fn next_response(&mut self) -> Option<Response> {
+        let response = match IpcMessage::decode(&mut self.input, RESPONSE_BODY_MAX_BYTES) {
+            Ok(None) => return None,
+            Ok(Some(message)) => Response::decode(message),
+            Err(_) => None,
+        };
+        if response.is_none() {
+            self.mark_closed();
+        }
+        response
     }
 
     /// Ceases to read: the other side has closed, or has sent bytes that are no message.

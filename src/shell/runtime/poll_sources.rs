@@ -12,8 +12,9 @@ use crate::shell::ipc::server::Server;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
 
-// `os::poll` takes the tokens 0 and 1.
+/// The listening socket; `os::poll` takes the tokens 0 and 1.
 pub const LISTENER_TOKEN: Token = Token(2);
+/// Netlink's reports of changed interfaces.
 pub const NETLINK_TOKEN: Token = Token(3);
 const IPC_TOKENS: Range<usize> = 16..64;
 const MULTICAST_TOKENS: Range<usize> = 64..1024;

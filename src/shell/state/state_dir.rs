@@ -61,7 +61,8 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// As [`StateDir::open`], with the lock of [`lock_directory`]; without one, as with --ephemeral.
+    /// As [`StateDir::open`], with the lock of [`lock_directory`]; without one, as with
+    /// --ephemeral.
     ///
     /// # Errors
     /// 78: a file in the directory can't be used.

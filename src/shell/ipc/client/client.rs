@@ -18,7 +18,6 @@ use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
-use crate::shell::ipc::client::responses;
 use crate::shell::ipc::connection::Connection;
 use crate::shell::ipc::message::request::Request;
 use crate::shell::ipc::message::response::{Response, Welcome};
@@ -227,7 +226,7 @@ impl Client {
         if !self.is_awaiting_delivery() {
             self.last_response_at = now.time;
         }
-        while let Some(response) = responses::next_response(connection) {
+        while let Some(response) = connection.next_response() {
             if matches!(
                 response,
                 Response::Accepted { .. } | Response::Rejected | Response::Resolved(_)

@@ -3,23 +3,8 @@ use crate::base::error_code::Refusal;
 use crate::base::event::Notice;
 use crate::base::name::FolderName;
 use crate::shell::ipc::client::client::Client;
-use crate::shell::ipc::connection::Connection;
-use crate::shell::ipc::message::message::IpcMessage;
-use crate::shell::ipc::message::response::{DeliveryReport, RESPONSE_BODY_MAX_BYTES, Response};
+use crate::shell::ipc::message::response::{DeliveryReport, Response};
 use crate::shell::session::session::Session;
-
-/// Takes the next response. Bytes that are no response close the connection.
-pub(super) fn next_response(connection: &mut Connection) -> Option<Response> {
-    let response = match IpcMessage::decode(&mut connection.input, RESPONSE_BODY_MAX_BYTES) {
-        Ok(None) => return None,
-        Ok(Some(message)) => Response::decode(message),
-        Err(_) => None,
-    };
-    if response.is_none() {
-        connection.mark_closed();
-    }
-    response
-}
 
 impl Client {
     /// Handles one response; requests that follow from it go to `out`.
