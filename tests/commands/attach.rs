@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
+use super::{
+    TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
+};
 
 #[test]
 fn send_acts_through_the_program_that_runs() {
@@ -18,19 +20,22 @@ fn send_acts_through_the_program_that_runs() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
     wait_joined(&bob, "alice");
-    let ended = finish(lo.spawn("alice", &["send", "Hey", "there!"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.out.is_empty() && ended.err.is_empty(), "{ended:?}");
-    wait_said(&bob, &["Hey there!"]);
+    let outcome = run(&lo, "alice", &["send", "Hey", "there!"]);
+    outcome.assert_code(0);
+    assert!(
+        outcome.out.is_empty() && outcome.err.is_empty(),
+        "{outcome:?}"
+    );
+    wait_messages(&bob, &["Hey there!"]);
     // The running program says it as its own.
-    wait_said(&alice, &["Hey there!"]);
-    let line = unstamped(&alice.out.all().pop().expect("a line")).to_owned();
+    wait_messages(&alice, &["Hey there!"]);
+    let line = without_timestamp(&alice.out.all().pop().expect("a line")).to_owned();
     assert!(line.starts_with("#general alice~"), "{line}");
 
-    let ended = finish(lo.spawn("alice", &["send"]), b"one\ntwo\n\nfour\r\r\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["send"]), b"one\ntwo\n\nfour\r\r\n");
+    outcome.assert_code(0);
     // Of two the one is the line's own, and shown as a picture of itself.
-    wait_said(&bob, &["Hey there!", "one", "two", "", "four\u{240d}"]);
+    wait_messages(&bob, &["Hey there!", "one", "two", "", "four\u{240d}"]);
     let left = |line: &String| line.ends_with(" left");
     assert!(!bob.out.all().iter().any(left), "{:?}", bob.out.all());
 }
@@ -39,26 +44,29 @@ fn send_acts_through_the_program_that_runs() {
 fn send_through_another_tells_the_truth() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["send", "-W", "0.3", "alone"]), b"");
-    assert_eq!(ended.code, 69, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-W", "0.3", "alone"]);
+    outcome.assert_code(69);
     assert!(
-        ended.err[0].ends_with("sent by the p2pchat that runs here"),
-        "{ended:?}"
+        outcome.err[0].ends_with("sent by the p2pchat that runs here"),
+        "{outcome:?}"
     );
-    let ended = finish(lo.spawn("alice", &["send", "--need", "0", "zero"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "--need", "0", "zero"]);
+    outcome.assert_code(0);
     let bob = lo.start("bob", &["listen"]);
     wait_joined(&alice, "bob");
     let args = ["send", "--need", "2", "-W", "0.3", "two"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 75, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(75);
     assert!(
-        ended.err[0].contains("1 of 2 peers have received"),
-        "{ended:?}"
+        outcome.err[0].contains("1 of 2 peers have received"),
+        "{outcome:?}"
     );
-    let ended = finish(lo.spawn("alice", &["send"]), b"fine\n\xff\n");
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.err[0].starts_with("p2pchat: line 2: "), "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["send"]), b"fine\n\xff\n");
+    outcome.assert_code(1);
+    assert!(
+        outcome.err[0].starts_with("p2pchat: line 2: "),
+        "{outcome:?}"
+    );
     wait_line(&bob, ": fine");
 }
 
@@ -67,8 +75,8 @@ fn what_was_said_in_a_room_goes_out_before_it_is_left() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "general", "-r", "ops"]);
     let input = b"/join ops\nsaid in ops\n/part\nsaid in general\n";
-    let ended = finish(lo.spawn("alice", &["--commands"]), input);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["--commands"]), input);
+    outcome.assert_code(0);
     let line = wait_line(&bob, ": said in ops");
     assert!(line.contains(" #ops "), "{line}");
     let line = wait_line(&bob, ": said in general");
@@ -82,7 +90,7 @@ fn what_was_said_in_a_room_goes_out_before_it_is_left() {
     wait_line(&bob, ": once more");
     let left = |line: &&String| line.contains(" #ops * alice~") && line.ends_with(" left");
     bob.out
-        .wait_all(SOON, |lines| lines.iter().filter(left).count() == 2);
+        .wait_all(TIMEOUT, |lines| lines.iter().filter(left).count() == 2);
     // The other one, and there is no more.
     alice.say("/part");
     alice.say("/part");
@@ -99,11 +107,17 @@ fn where_nothing_is_shown_rooms_are_told_and_left_all_the_same() {
 {"type":"command","content":"/part"}
 {"type":"chat","content":"said in general"}
 "#;
-    let ended = finish(lo.spawn("alice", &["send", "--json", "-W", "1"]), input);
+    let outcome = finish(lo.spawn("alice", &["send", "--json", "-W", "1"]), input);
     let line = wait_line(&bob, ": said in general");
     assert!(line.contains(" #general "), "{line}");
-    let told = |room| ended.out.iter().chain(&ended.err).any(|l| l.contains(room));
-    assert!(told("#ops") && told("#general"), "{ended:?}");
+    let told = |room| {
+        outcome
+            .out
+            .iter()
+            .chain(&outcome.err)
+            .any(|l| l.contains(room))
+    };
+    assert!(told("#ops") && told("#general"), "{outcome:?}");
 }
 
 #[test]
@@ -111,12 +125,12 @@ fn of_a_room_for_others_only_what_they_say_is_printed() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--commands"]);
     let bob = lo.start("bob", &["listen", "-r", "ops"]);
-    let ended = finish(lo.spawn("alice", &["send", "-r", "ops", "through"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-r", "ops", "through"]);
+    outcome.assert_code(0);
     wait_line(&bob, ": through");
     wait_line(&alice, ": through");
-    let ended = finish(lo.spawn("carol", &["send", "-r", "ops", "foreign"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "carol", &["send", "-r", "ops", "foreign"]);
+    outcome.assert_code(0);
     alice.say("/rooms");
     alice.say("in general");
     wait_line(&alice, ": in general");
@@ -136,9 +150,9 @@ fn a_room_that_the_program_is_not_in_is_joined() {
     let Some(lo) = Loopback::new() else { return };
     let carol = lo.start("carol", &["listen", "-r", "ops"]);
     let _alice = lo.start("alice", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["send", "-t", "ops", "psst"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    wait_said(&carol, &["psst"]);
+    let outcome = run(&lo, "alice", &["send", "-t", "ops", "psst"]);
+    outcome.assert_code(0);
+    wait_messages(&carol, &["psst"]);
 }
 
 #[test]
@@ -147,14 +161,14 @@ fn a_room_that_cannot_be_opened_ends_nothing() {
     let mut alice = lo.start("alice", &["--commands"]);
     let folder = lo.host.folder("alice").join("history/open/#new");
     fs::write(folder, "no folder").expect("a file");
-    let ended = finish(lo.spawn("alice", &["send", "-t", "new", "psst"]), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "new", "psst"]);
+    outcome.assert_code(1);
     let why = "p2pchat: #new cannot be opened: ";
-    assert!(ended.err[0].starts_with(why), "{ended:?}");
+    assert!(outcome.err[0].starts_with(why), "{outcome:?}");
     alice.say("/join new");
-    alice.err.wait_for(SOON, |line| line.starts_with(why));
+    alice.err.wait_for(TIMEOUT, |line| line.starts_with(why));
     alice.say("still here");
-    wait_said(&alice, &["still here"]);
+    wait_messages(&alice, &["still here"]);
 }
 
 #[test]
@@ -165,10 +179,10 @@ fn much_that_is_piped_through_arrives_in_order() {
     wait_joined(&alice, "bob");
     let lines: Vec<String> = (0..30_000).map(|n| format!("line {n}")).collect();
     let input = lines.join("\n");
-    let ended = finish(lo.spawn("alice", &["send"]), input.as_bytes());
-    assert_eq!(ended.code, 0, "{ended:?}");
-    bob.out.wait_all(SOON, |all| all.len() > lines.len());
-    assert_eq!(said(&bob.out.all()), lines);
+    let outcome = finish(lo.spawn("alice", &["send"]), input.as_bytes());
+    outcome.assert_code(0);
+    bob.out.wait_all(TIMEOUT, |all| all.len() > lines.len());
+    assert_eq!(messages(&bob.out.all()), lines);
 }
 
 #[test]
@@ -179,14 +193,14 @@ fn only_the_owner_may_connect_and_a_clean_end_leaves_no_socket() {
     let mode = fs::metadata(&path).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     alice.signal(Signal::SIGTERM);
-    assert_eq!(alice.wait_code(SOON), 143);
+    assert_eq!(alice.wait_code(TIMEOUT), 143);
     assert!(!path.exists());
     // What a crash leaves is no obstacle.
     let mut alice = lo.start("alice", &["listen"]);
     alice.kill();
     assert!(path.exists());
-    let ended = finish(lo.spawn("alice", &["send", "--need", "0", "x"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "--need", "0", "x"]);
+    outcome.assert_code(0);
     assert!(!path.exists());
     lo.start("alice", &["listen", "--ephemeral"]);
     assert!(!path.exists());
@@ -198,13 +212,13 @@ fn a_directory_too_deep_for_a_socket_is_an_error() {
     let deep = lo.host.folder("deep").join("d".repeat(100));
     let dir = format!("--dir={}", deep.display());
     for verb in ["listen", "send", "peers"] {
-        let ended = finish(lo.spawn("alice", &[verb, &dir]), b"");
-        assert_eq!(ended.code, 78, "{ended:?}");
+        let outcome = run(&lo, "alice", &[verb, &dir]);
+        outcome.assert_code(78);
         assert!(
-            ended.err.len() == 1 && ended.err[0].contains("longer than 107 bytes"),
-            "{ended:?}"
+            outcome.err.len() == 1 && outcome.err[0].contains("longer than 107 bytes"),
+            "{outcome:?}"
         );
-        assert!(ended.err[0].contains("--dir"), "{ended:?}");
+        assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     }
 }
 
@@ -223,21 +237,18 @@ fn options_of_the_program_are_refused_if_they_are_others() {
         &secret,
     ] {
         for verb in ["listen", "send", "peers"] {
-            let ended = finish(lo.spawn("alice", &[verb, option]), b"");
-            assert_eq!(ended.code, 2, "{option}: {ended:?}");
-            let [sentence] = &ended.err[..] else {
-                panic!("{ended:?}");
+            let outcome = run(&lo, "alice", &[verb, option]);
+            assert_eq!(outcome.code, 2, "{option}: {outcome:?}");
+            let [sentence] = &outcome.err[..] else {
+                panic!("{outcome:?}");
             };
-            assert!(sentence.contains("--dir"), "{ended:?}");
-            assert!(sentence.contains("--ephemeral"), "{ended:?}");
+            assert!(sentence.contains("--dir"), "{outcome:?}");
+            assert!(sentence.contains("--ephemeral"), "{outcome:?}");
         }
     }
     // The same again is no other.
-    let ended = finish(
-        lo.spawn("alice", &["send", "-ualice", "--need=0", "x"]),
-        b"",
-    );
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-ualice", "--need=0", "x"]);
+    outcome.assert_code(0);
 }
 
 #[test]
@@ -252,18 +263,18 @@ fn a_send_that_is_cut_off_goes_on_by_itself() {
         let send = lo.spawn("alice", &["send", &text]);
         if knocks {
             // It is not heard: beside the socket that listens there is one that waits to be accepted.
-            wait_until("a knock", SOON, || {
+            wait_until("a knock", TIMEOUT, || {
                 let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
                 let all = sockets.expect("the sockets of a box");
                 all.lines().filter(|line| line.contains(&folder)).count() > 1
             });
         }
         alice.kill();
-        let ended = finish(send, b"");
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let outcome = finish(send, b"");
+        outcome.assert_code(0);
         wait_line(&bob, &format!(": {text}"));
     }
-    assert_eq!(said(&bob.out.all()), ["line false", "line true"]);
+    assert_eq!(messages(&bob.out.all()), ["line false", "line true"]);
 }
 
 #[test]
@@ -275,8 +286,8 @@ fn what_was_accepted_and_not_delivered_is_seen_to_by_whoever_said_it() {
     let mut alice = alice;
     alice.kill();
     let bob = lo.start("bob", &["listen", "--backlog", "9"]);
-    assert_eq!(send.wait_code(SOON), 0, "{:?}", send.err.all());
-    wait_said(&bob, &["late"]);
+    assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
+    wait_messages(&bob, &["late"]);
 }
 
 #[test]
@@ -288,7 +299,7 @@ fn what_is_taken_over_after_its_time_is_stored_and_told_of() {
         let mut alice = lo.start("alice", &["listen", "--no-echo"]);
         let mut send = lo.spawn("alice", &["send", "-W", "1"]);
         send.say("before");
-        wait_until("a line", SOON, || stored(&lo) == seen);
+        wait_until("a line", TIMEOUT, || stored(&lo) == seen);
         if !taken {
             alice.signal(Signal::SIGSTOP);
         }
@@ -297,7 +308,7 @@ fn what_is_taken_over_after_its_time_is_stored_and_told_of() {
         seen.push(line);
         send.close_stdin();
         if taken {
-            wait_until("a line", SOON, || stored(&lo) == seen);
+            wait_until("a line", TIMEOUT, || stored(&lo) == seen);
         } else {
             // It has read all, and its end; if it is slower than that, it has more time, and ends as it should.
             thread::sleep(Duration::from_millis(300));
@@ -306,7 +317,7 @@ fn what_is_taken_over_after_its_time_is_stored_and_told_of() {
         alice.kill();
         thread::sleep(Duration::from_millis(1_100));
         send.signal(Signal::SIGCONT);
-        assert_eq!(send.wait_code(SOON), 69, "{:?}", send.err.all());
+        assert_eq!(send.wait_code(TIMEOUT), 69, "{:?}", send.err.all());
         assert_eq!(stored(&lo), seen);
         seen.push("before".to_owned());
     }
@@ -314,22 +325,25 @@ fn what_is_taken_over_after_its_time_is_stored_and_told_of() {
 
 /// What the history of alice holds.
 fn stored(lo: &Loopback) -> Vec<String> {
-    said(&finish(lo.spawn("alice", &["history"]), b"").out)
+    messages(&run(lo, "alice", &["history"]).out)
 }
 
 #[test]
 fn peers_are_those_of_the_program_that_runs() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["peers", "-W", "0.2"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+    let outcome = run(&lo, "alice", &["peers", "-W", "0.2"]);
+    assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
     let _bob = lo.start("bob", &["listen"]);
     wait_joined(&alice, "bob");
-    let ended = finish(lo.spawn("alice", &["peers", "-W", "0.1"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
-    assert!(ended.out[0].starts_with("bob~"), "{ended:?}");
-    let ended = finish(lo.spawn("alice", &["peers", "--json", "-W", "0.1"]), b"");
-    assert!(ended.out[0].starts_with(r#"{"type":"peer","#), "{ended:?}");
+    let outcome = run(&lo, "alice", &["peers", "-W", "0.1"]);
+    assert_eq!((outcome.code, outcome.out.len()), (0, 1), "{outcome:?}");
+    assert!(outcome.out[0].starts_with("bob~"), "{outcome:?}");
+    let outcome = run(&lo, "alice", &["peers", "--json", "-W", "0.1"]);
+    assert!(
+        outcome.out[0].starts_with(r#"{"type":"peer","#),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -338,18 +352,18 @@ fn listen_prints_what_comes_and_takes_over() {
     let bob = lo.start("bob", &[]);
     let mut alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    finish(lo.spawn("bob", &["send", "before"]), b"");
-    wait_said(&alice, &["before"]);
+    run(&lo, "bob", &["send", "before"]);
+    wait_messages(&alice, &["before"]);
 
     let through = lo.start("alice", &["listen"]);
     let json = lo.start("alice", &["listen", "--json", "--no-echo"]);
     let backlog = lo.start("alice", &["listen", "--backlog", "1"]);
-    finish(lo.spawn("bob", &["send", "one"]), b"");
-    finish(lo.spawn("alice", &["send", "two"]), b"");
-    wait_said(&through, &["one", "two"]);
-    wait_said(&backlog, &["before", "one", "two"]);
-    wait_said(&alice, &["before", "one", "two"]);
-    let line = json.out.wait_for(SOON, |line| line.contains("\"one\""));
+    run(&lo, "bob", &["send", "one"]);
+    run(&lo, "alice", &["send", "two"]);
+    wait_messages(&through, &["one", "two"]);
+    wait_messages(&backlog, &["before", "one", "two"]);
+    wait_messages(&alice, &["before", "one", "two"]);
+    let line = json.out.wait_for(TIMEOUT, |line| line.contains("\"one\""));
     assert!(line.contains(r#""type":"chat""#), "{line}");
     let carol = lo.start("carol", &["listen"]);
     wait_joined(&through, "carol");
@@ -358,41 +372,42 @@ fn listen_prints_what_comes_and_takes_over() {
 
     // One of them goes on as the program, the others through it; nothing is lost, nothing comes twice.
     alice.kill();
-    let ended = finish(lo.spawn("bob", &["send", "three"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = finish(lo.spawn("alice", &["send", "four"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    wait_said(&through, &["one", "two", "three", "four"]);
-    wait_said(&backlog, &["before", "one", "two", "three", "four"]);
-    json.out.wait_for(SOON, |line| line.contains("\"three\""));
+    let outcome = run(&lo, "bob", &["send", "three"]);
+    outcome.assert_code(0);
+    let outcome = run(&lo, "alice", &["send", "four"]);
+    outcome.assert_code(0);
+    wait_messages(&through, &["one", "two", "three", "four"]);
+    wait_messages(&backlog, &["before", "one", "two", "three", "four"]);
+    json.out
+        .wait_for(TIMEOUT, |line| line.contains("\"three\""));
     let own = |line: &String| line.contains("\"two\"") || line.contains("\"four\"");
     assert!(!json.out.all().iter().any(own), "{:?}", json.out.all());
-    wait_said(&bob, &["before", "one", "two", "three", "four"]);
+    wait_messages(&bob, &["before", "one", "two", "three", "four"]);
 }
 
 fn wait_line_of_err(program: &Program, end: &str) {
-    program.err.wait_for(SOON, |line| line.ends_with(end));
+    program.err.wait_for(TIMEOUT, |line| line.ends_with(end));
 }
 
 #[test]
 fn listen_through_another_ends_when_it_was_told_to() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
-    finish(lo.spawn("alice", &["send", "--need", "0", "before"]), b"");
+    run(&lo, "alice", &["send", "--need", "0", "before"]);
     let through = lo.start("alice", &["listen", "-n", "2"]);
     finish(
         lo.spawn("alice", &["send", "--need", "0"]),
         b"one\ntwo\nthree\n",
     );
-    let ended = finish(through, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(said(&ended.out), ["one", "two"]);
-    let ended = finish(lo.spawn("alice", &["listen", "-n", "1", "-W", "0.1"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (124, 0), "{ended:?}");
+    let outcome = finish(through, b"");
+    outcome.assert_code(0);
+    assert_eq!(messages(&outcome.out), ["one", "two"]);
+    let outcome = run(&lo, "alice", &["listen", "-n", "1", "-W", "0.1"]);
+    assert_eq!((outcome.code, outcome.out.len()), (124, 0), "{outcome:?}");
     let through = lo.start("alice", &["listen"]);
     through.signal(Signal::SIGINT);
     assert_eq!(finish(through, b"").code, 130);
-    wait_said(&alice, &["before", "one", "two", "three"]);
+    wait_messages(&alice, &["before", "one", "two", "three"]);
 }
 
 #[test]
@@ -403,10 +418,10 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
     wait_joined(&alice, "bob");
     let mut chat = lo.start("alice", &["--commands", "-W", "3"]);
     chat.say("one");
-    wait_said(&chat, &["one"]);
-    wait_said(&alice, &["one"]);
+    wait_messages(&chat, &["one"]);
+    wait_messages(&alice, &["one"]);
     chat.say("/users");
-    chat.err.wait_for(SOON, |line| line.contains("bob"));
+    chat.err.wait_for(TIMEOUT, |line| line.contains("bob"));
     chat.say("/history 1");
     wait_line_of_err(&chat, ": one");
     chat.say("/join ops");
@@ -414,29 +429,31 @@ fn chat_through_another_says_and_is_shown_and_takes_over() {
     wait_line(&alice, ": hidden");
     chat.say("/part");
     chat.say("two");
-    wait_said(&bob, &["one", "two"]);
+    wait_messages(&bob, &["one", "two"]);
     alice.signal(Signal::SIGTERM);
     chat.say("three");
-    finish(lo.spawn("bob", &["send", "four"]), b"");
+    run(&lo, "bob", &["send", "four"]);
     wait_line(&chat, ": four");
     wait_line(&bob, ": three");
-    let ended = finish(chat, b"five");
-    assert_eq!(ended.code, 75, "nobody was in #ops: {ended:?}");
+    let outcome = finish(chat, b"five");
+    assert_eq!(outcome.code, 75, "nobody was in #ops: {outcome:?}");
     wait_line(&bob, ": five");
-    let mut all = said(&bob.out.all());
+    let mut all = messages(&bob.out.all());
     all.sort();
     assert_eq!(all, ["five", "four", "one", "three", "two"]);
-    let mut all = said(&ended.out);
+    let mut all = messages(&outcome.out);
     all.sort();
     assert_eq!(all, ["five", "four", "hidden", "one", "three", "two"]);
-    wait_until("alice is gone", SOON, || alice.out.wait_end(SOON).len() > 1);
+    wait_until("alice is gone", TIMEOUT, || {
+        alice.out.wait_end(TIMEOUT).len() > 1
+    });
 }
 
 /// A program that dies between storing and telling of it, at a moment that no kill can hit: played by the test.
 fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
     let folder = lo.host.folder("alice");
     let path = folder.join("control.sock");
-    let who = finish(lo.spawn("alice", &["whoami"]), b"");
+    let who = run(lo, "alice", &["whoami"]);
     let id = who.out[1].strip_prefix("id: ").expect("an id").to_owned();
     let listener = UnixListener::bind(&path).expect("a socket");
     let lock = File::create(folder.join("lock")).expect("a file");
@@ -462,8 +479,8 @@ fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
     wait("say #general");
     drop((reader, stream, listener));
     drop(lock);
-    let ended = finish(send, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(send, b"");
+    outcome.assert_code(0);
     let history = folder.join("history/open/#general/000001.ndjson");
     let lines = fs::read_to_string(history).expect("a history");
     let said = lines.lines().filter(|line| line.contains("\"hello\""));
@@ -473,7 +490,7 @@ fn dies_in_between(lo: &Loopback, mark: &str) -> Vec<String> {
 #[test]
 fn what_was_stored_and_not_told_of_is_not_said_twice() {
     let Some(lo) = Loopback::new() else { return };
-    finish(lo.spawn("alice", &["send", "--need", "0", "hello"]), b"");
+    run(&lo, "alice", &["send", "--need", "0", "hello"]);
     // All of the history came after the line was handed over.
     assert_eq!(dies_in_between(&lo, "0 0").len(), 1);
     // And none of it.
@@ -490,18 +507,18 @@ fn a_send_that_is_told_to_end_loses_nothing_that_was_handed_over() {
     let alice = lo.start("alice", &["listen"]);
     let mut send = lo.spawn("alice", &["send"]);
     send.say("one");
-    wait_said(&alice, &["one"]);
+    wait_messages(&alice, &["one"]);
     send.signal(Signal::SIGTERM);
-    assert_eq!(send.wait_code(SOON), 143);
+    assert_eq!(send.wait_code(TIMEOUT), 143);
     // A program that does not answer does not hold it for ever, and it says so.
     let mut send = lo.spawn("alice", &["send"]);
     send.say("two");
-    wait_said(&alice, &["one", "two"]);
+    wait_messages(&alice, &["one", "two"]);
     alice.signal(Signal::SIGSTOP);
     send.say("three");
     send.signal(Signal::SIGTERM);
-    let code = send.wait_code(SOON);
-    let err = send.err.wait_end(SOON);
+    let code = send.wait_code(TIMEOUT);
+    let err = send.err.wait_end(TIMEOUT);
     let tells =
         |line: &String| line.contains("does not answer") || line.contains("before all lines");
     // The signal may come before the line, or when it has been read and not handed over.
@@ -514,9 +531,9 @@ fn a_program_that_does_not_answer_is_told_of() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
     alice.signal(Signal::SIGSTOP);
-    let ended = finish(lo.spawn("alice", &["send", "-W", "0.1", "hello"]), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.err[0].contains("does not answer"), "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-W", "0.1", "hello"]);
+    outcome.assert_code(1);
+    assert!(outcome.err[0].contains("does not answer"), "{outcome:?}");
     alice.signal(Signal::SIGCONT);
 }
 
@@ -533,10 +550,10 @@ fn a_program_that_answers_late_is_waited_for_whatever_the_time_for_delivery() {
         send.close_stdin();
         thread::sleep(Duration::from_millis(300));
         alice.signal(Signal::SIGCONT);
-        assert_eq!(send.wait_code(SOON), status, "{:?}", send.err.all());
+        assert_eq!(send.wait_code(TIMEOUT), status, "{:?}", send.err.all());
         wait_line(&alice, &format!(": late {need}"));
     }
-    wait_said(&alice, &["before 1", "late 1", "before 0", "late 0"]);
+    wait_messages(&alice, &["before 1", "late 1", "before 0", "late 0"]);
 }
 
 #[test]
@@ -555,7 +572,7 @@ fn a_program_that_ends_amid_a_pipe_loses_no_line_and_doubles_none() {
         wait_line(&bob, ": line 500 of many");
         alice.signal(signal);
         writer.join().expect("a writer").expect("a reader");
-        assert_eq!(send.wait_code(SOON), 0, "{:?}", send.err.all());
+        assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
         // He holds it all; his transcript follows.
         wait_line(&bob, ": line 49999 of many");
         let name = format!(" {user}~");
@@ -564,7 +581,7 @@ fn a_program_that_ends_amid_a_pipe_loses_no_line_and_doubles_none() {
             .into_iter()
             .filter(|line| line.contains(&name))
             .collect();
-        let all = said(&all);
+        let all = messages(&all);
         let first = all.iter().zip(&lines).position(|(got, line)| got != line);
         assert_eq!((first, all.len()), (None, lines.len()), "{signal}");
     }

@@ -1,6 +1,8 @@
 //! Chat on pipes: rooms, commands, and own lines.
 use super::hosts::Loopback;
-use super::{SOON, finish, said, unstamped, wait_joined, wait_line, wait_said};
+use super::{
+    TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
+};
 
 #[test]
 fn own_lines_are_printed_unless_not_wanted() {
@@ -8,16 +10,20 @@ fn own_lines_are_printed_unless_not_wanted() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
     wait_joined(&alice, "bob");
-    let ended = finish(alice, b"one\ntwo\n");
+    let outcome = finish(alice, b"one\ntwo\n");
     assert_eq!(
-        (ended.code, said(&ended.out)),
+        (outcome.code, messages(&outcome.out)),
         (0, vec!["one".into(), "two".into()])
     );
     let alice = lo.start("alice", &["--no-echo"]);
     wait_joined(&alice, "bob");
-    let ended = finish(alice, b"three\n");
-    assert_eq!((ended.code, said(&ended.out)), (0, vec![]), "{ended:?}");
-    wait_said(&bob, &["one", "two", "three"]);
+    let outcome = finish(alice, b"three\n");
+    assert_eq!(
+        (outcome.code, messages(&outcome.out)),
+        (0, vec![]),
+        "{outcome:?}"
+    );
+    wait_messages(&bob, &["one", "two", "three"]);
 }
 
 #[test]
@@ -27,18 +33,18 @@ fn lines_of_a_room_reach_its_members_only() {
     let ops = lo.start("ops", &["-r", "#OPS", "listen"]);
     let general = lo.start("general", &["listen"]);
     for (room, text) in [("ops", "to ops"), ("general", "to general")] {
-        let ended = finish(lo.spawn("alice", &["-r", room, "send", text]), b"");
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let outcome = run(&lo, "alice", &["-r", room, "send", text]);
+        outcome.assert_code(0);
     }
     wait_line(&both, ": to ops");
     wait_line(&both, ": to general");
-    wait_said(&ops, &["to ops"]);
-    wait_said(&general, &["to general"]);
+    wait_messages(&ops, &["to ops"]);
+    wait_messages(&general, &["to general"]);
     // Once for each room shared.
     let joined = |lines: &[String], nick: &str| -> Vec<String> {
         let who = format!(" * {nick}~");
         let joins = lines.iter().filter(|line| line.contains(&who));
-        let rooms = joins.filter_map(|line| unstamped(line).split(' ').next());
+        let rooms = joins.filter_map(|line| without_timestamp(line).split(' ').next());
         rooms.map(str::to_owned).collect()
     };
     wait_joined(&ops, "both");
@@ -49,13 +55,16 @@ fn lines_of_a_room_reach_its_members_only() {
     wait_joined(&carol, "both");
     wait_joined(&carol, "ops");
     both.out
-        .wait_all(SOON, |lines| joined(lines, "carol").len() == 2);
-    let ended = finish(carol, b"first\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
+        .wait_all(TIMEOUT, |lines| joined(lines, "carol").len() == 2);
+    let outcome = finish(carol, b"first\n");
+    outcome.assert_code(0);
     let line = wait_line(&ops, ": first");
-    assert!(unstamped(&line).starts_with("#ops carol~"), "{line}");
+    assert!(
+        without_timestamp(&line).starts_with("#ops carol~"),
+        "{line}"
+    );
     wait_line(&both, ": first");
-    assert_eq!(said(&general.out.all()), ["to general"]);
+    assert_eq!(messages(&general.out.all()), ["to general"]);
 }
 
 #[test]
@@ -67,42 +76,53 @@ fn commands_on_a_pipe_act_if_asked_to() {
     alice.say("/join ops");
     alice.say("in ops");
     let line = wait_line(&bob, ": in ops");
-    assert!(unstamped(&line).starts_with("#ops alice~"), "{line}");
+    assert!(
+        without_timestamp(&line).starts_with("#ops alice~"),
+        "{line}"
+    );
     alice.say("/part");
     alice.say("in general");
     let line = wait_line(&bob, ": in general");
-    assert!(unstamped(&line).starts_with("#general alice~"), "{line}");
-    bob.out.wait_for(SOON, |line| {
+    assert!(
+        without_timestamp(&line).starts_with("#general alice~"),
+        "{line}"
+    );
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" #ops * alice~") && line.ends_with(" left")
     });
     alice.say("/me waves");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" #general ** alice~") && line.ends_with(" waves")
     });
     alice.say("/nick alicia");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" #general * alice~") && line.contains(" is now known as alicia~")
     });
     alice.say("//slash");
     let line = wait_line(&bob, ": /slash");
-    assert!(unstamped(&line).starts_with("#general alicia~"), "{line}");
+    assert!(
+        without_timestamp(&line).starts_with("#general alicia~"),
+        "{line}"
+    );
     alice.say("/users");
-    alice.err.wait_for(SOON, |line| line.contains("bob"));
+    alice.err.wait_for(TIMEOUT, |line| line.contains("bob"));
     alice.say("/rooms");
-    alice.err.wait_for(SOON, |line| line.contains("#general"));
+    alice
+        .err
+        .wait_for(TIMEOUT, |line| line.contains("#general"));
     alice.say("/help");
-    alice.err.wait_for(SOON, |line| line.contains("/join"));
+    alice.err.wait_for(TIMEOUT, |line| line.contains("/join"));
     // What is mistyped is never said.
-    let ended = finish(alice, b"/fly away\n/join\nfine\n");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = finish(alice, b"/fly away\n/join\nfine\n");
+    outcome.assert_code(1);
     wait_line(&bob, ": fine");
     let all = bob.out.all();
     assert!(!all.iter().any(|line| line.contains("fly")), "{all:?}");
-    let refused = ended
+    let refused = outcome
         .err
         .iter()
         .filter(|line| line.starts_with("p2pchat: line "));
-    assert_eq!(refused.count(), 2, "{ended:?}");
+    assert_eq!(refused.count(), 2, "{outcome:?}");
 }
 
 #[test]
@@ -111,20 +131,21 @@ fn without_being_asked_to_a_slash_is_text() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
     wait_joined(&alice, "bob");
-    let ended = finish(alice, b"/quit\n//x\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    wait_said(&bob, &["/quit", "//x"]);
+    let outcome = finish(alice, b"/quit\n//x\n");
+    outcome.assert_code(0);
+    wait_messages(&bob, &["/quit", "//x"]);
 }
 
 #[test]
 fn controls_are_shown_and_never_sent_to_the_terminal() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let ended = finish(
-        lo.spawn("alice", &["send", "a\tb\u{1b}[2J\u{7f}\u{9b}\u{202e}c"]),
-        b"",
+    let outcome = run(
+        &lo,
+        "alice",
+        &["send", "a\tb\u{1b}[2J\u{7f}\u{9b}\u{202e}c"],
     );
-    assert_eq!(ended.code, 0, "{ended:?}");
+    outcome.assert_code(0);
     wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
 }
 
@@ -140,7 +161,7 @@ fn who_comes_back_to_a_room_sees_nothing_twice() {
         bob.say("of bob");
         wait_line(&alice, ": of bob");
         bob.say("/part");
-        alice.out.wait_for(SOON, |line| line.ends_with(" left"));
+        alice.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
         alice.say("missed");
         bob.say("/join general");
         wait_line(&bob, ": missed");
@@ -150,7 +171,7 @@ fn who_comes_back_to_a_room_sees_nothing_twice() {
         wait_line(&bob, ": two");
         let heard = finish(bob, b"").out;
         let all = ["one", "of bob", "missed", "again", "two"];
-        assert_eq!(said(&heard), all, "{flags:?}");
-        assert_eq!(said(&finish(alice, b"").out), ["of bob", "again"]);
+        assert_eq!(messages(&heard), all, "{flags:?}");
+        assert_eq!(messages(&finish(alice, b"").out), ["of bob", "again"]);
     }
 }

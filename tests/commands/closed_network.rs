@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::hosts::Loopback;
 use super::hosts::program::Program;
-use super::{SOON, finish, said, wait_joined, wait_line};
+use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line};
 
 fn keygen(lo: &Loopback) -> String {
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.arg("keygen");
-    let ended = finish(Program::spawn("keygen", command), b"");
-    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
-    ended.out[0].clone()
+    let outcome = finish(Program::spawn("keygen", command), b"");
+    assert_eq!((outcome.code, outcome.out.len()), (0, 1), "{outcome:?}");
+    outcome.out[0].clone()
 }
 
 /// A fresh secret in a file that its owner alone can read; gives the option that names it.
@@ -34,8 +34,8 @@ fn those_who_know_the_secret_meet_and_no_others() {
     let bob = lo.start("bob", &[&ours, "listen"]);
     wait_joined(&alice, "bob");
     wait_joined(&bob, "alice");
-    let ended = finish(lo.spawn("carol", &[&ours, "send", "among us"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "carol", &[&ours, "send", "among us"]);
+    outcome.assert_code(0);
     wait_line(&alice, ": among us");
     wait_line(&bob, ": among us");
     // Those outside have met one of their own by then, and nobody else.
@@ -43,24 +43,24 @@ fn those_who_know_the_secret_meet_and_no_others() {
         (theirs.as_str(), "mallory", &mallory),
         ("-q", "oscar", &oscar),
     ] {
-        let ended = finish(lo.spawn("dave", &[option, "send", user]), b"");
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let outcome = run(&lo, "dave", &[option, "send", user]);
+        outcome.assert_code(0);
         wait_line(stranger, &format!(": {user}"));
         let all = stranger.out.all();
-        assert_eq!(said(&all), [user], "{all:?}");
+        assert_eq!(messages(&all), [user], "{all:?}");
         assert_eq!(all.len(), 1, "{all:?}");
     }
     // Nor by naming an address.
     let place = format!("127.0.0.1:{}", alice.wait_ready());
     for option in [theirs.as_str(), "-q"] {
         let args = [option, "-m", "none", "--peer", &place, "peers", "-W", "0.5"];
-        let ended = finish(lo.spawn("eve", &args), b"");
-        assert_eq!(ended.code, 69, "{option}: {ended:?}");
+        let outcome = run(&lo, "eve", &args);
+        assert_eq!(outcome.code, 69, "{option}: {outcome:?}");
     }
     // The same lines of the open network are another history.
     let args = ["-q", "listen", "--backlog", "9", "-W", "0.2"];
-    let ended = finish(lo.spawn("carol", &args), b"");
-    assert_eq!(said(&ended.out), Vec::<String>::new());
+    let outcome = run(&lo, "carol", &args);
+    assert_eq!(messages(&outcome.out), Vec::<String>::new());
 }
 
 #[test]
@@ -74,16 +74,16 @@ fn a_secret_that_others_can_read_is_a_warning() {
     let Some(lo) = Loopback::new() else { return };
     let option = secret(&lo, "ours");
     let args = [&option, "listen", "-W", "0"];
-    let ended = finish(lo.spawn("bob", &args), b"");
-    assert_eq!((ended.code, ended.err.len()), (0, 1), "{ended:?}");
+    let outcome = run(&lo, "bob", &args);
+    assert_eq!((outcome.code, outcome.err.len()), (0, 1), "{outcome:?}");
     let path = lo.host.folder("ours");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its mode");
-    let ended = finish(lo.spawn("bob", &args), b"");
-    assert_eq!((ended.code, ended.err.len()), (0, 2), "{ended:?}");
-    let warning = &ended.err[0];
+    let outcome = run(&lo, "bob", &args);
+    assert_eq!((outcome.code, outcome.err.len()), (0, 2), "{outcome:?}");
+    let warning = &outcome.err[0];
     assert!(
         warning.starts_with("p2pchat: secret file ") && warning.contains("readable by others"),
-        "{ended:?}"
+        "{outcome:?}"
     );
 }
 
@@ -94,11 +94,11 @@ fn a_secret_that_cannot_be_used_is_an_error() {
     fs::set_permissions(lo.host.folder("short"), fs::Permissions::from_mode(0o600)).expect("mode");
     for name in ["missing", "short"] {
         let option = format!("--secret-file={}", lo.host.folder(name).display());
-        let ended = finish(lo.spawn("bob", &[&option, "listen"]), b"");
-        assert_eq!((ended.code, ended.err.len()), (78, 1), "{ended:?}");
+        let outcome = run(&lo, "bob", &[&option, "listen"]);
+        assert_eq!((outcome.code, outcome.err.len()), (78, 1), "{outcome:?}");
         assert!(
-            ended.err[0].starts_with("p2pchat: secret file "),
-            "{ended:?}"
+            outcome.err[0].starts_with("p2pchat: secret file "),
+            "{outcome:?}"
         );
     }
 }
@@ -108,7 +108,7 @@ fn who_cannot_hear_beacons_is_told_why() {
     let Some(lo) = Loopback::new() else { return };
     let taken = lo.host.namespace.inside(|| UdpSocket::bind("0.0.0.0:9999"));
     let alice = lo.start("alice", &["listen"]);
-    alice.err.wait_for(SOON, |line| {
+    alice.err.wait_for(TIMEOUT, |line| {
         line.starts_with("p2pchat: not all beacons can be heard: ")
     });
     // Once the port is free, all goes by itself.
@@ -133,16 +133,16 @@ fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
         finish(Program::spawn("alice", command), b"")
     };
     let alice = lo.start("alice", &["listen"]);
-    let ended = send(Some(path));
-    assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.err[0].contains("--dir"), "{ended:?}");
+    let outcome = send(Some(path));
+    outcome.assert_code(2);
+    assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     alice.signal(nix::sys::signal::Signal::SIGTERM);
     finish(alice, b"");
     // None named at all is the one of the program that runs.
     let _alice = lo.start("alice", &[&option, "listen"]);
     for secret in [None, Some(path)] {
-        let ended = send(secret);
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let outcome = send(secret);
+        outcome.assert_code(0);
     }
 }
 
@@ -151,17 +151,20 @@ fn history_is_that_of_the_program_that_runs() {
     let Some(lo) = Loopback::new() else { return };
     let option = secret(&lo, "ours");
     let alice = lo.start("alice", &[&option, "listen"]);
-    finish(lo.spawn("alice", &["send", "--need", "0", "hush"]), b"");
-    let ended = finish(lo.spawn("alice", &["history"]), b"");
-    assert_eq!((ended.code, said(&ended.out)), (0, vec!["hush".to_owned()]));
+    run(&lo, "alice", &["send", "--need", "0", "hush"]);
+    let outcome = run(&lo, "alice", &["history"]);
+    assert_eq!(
+        (outcome.code, messages(&outcome.out)),
+        (0, vec!["hush".to_owned()])
+    );
     for other in ["-ucarol", "-mnone"] {
-        let ended = finish(lo.spawn("alice", &["history", other]), b"");
-        assert_eq!((ended.code, ended.out.len()), (2, 0), "{ended:?}");
-        assert!(ended.err[0].contains("--dir"), "{ended:?}");
+        let outcome = run(&lo, "alice", &["history", other]);
+        assert_eq!((outcome.code, outcome.out.len()), (2, 0), "{outcome:?}");
+        assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     }
     // Once nobody runs there, it goes by its own options.
     alice.signal(nix::sys::signal::Signal::SIGTERM);
     finish(alice, b"");
-    let ended = finish(lo.spawn("alice", &["history"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+    let outcome = run(&lo, "alice", &["history"]);
+    assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{finish, unstamped, wait_joined, wait_line};
+use super::{TIMEOUT, finish, run, wait_joined, wait_line, without_timestamp};
 
 #[test]
 fn a_direct_message_reaches_its_reader_alone() {
@@ -15,20 +16,23 @@ fn a_direct_message_reaches_its_reader_alone() {
     let mut dave = lo.start("dave", &["--commands"]);
     wait_joined(&carol, "bob");
     wait_joined(&dave, "bob");
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "psst"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.err.is_empty() && ended.out.is_empty(), "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "psst"]);
+    outcome.assert_code(0);
+    assert!(
+        outcome.err.is_empty() && outcome.out.is_empty(),
+        "{outcome:?}"
+    );
     let line = wait_line(&bob, ": psst");
-    let line = unstamped(&line);
+    let line = without_timestamp(&line);
     assert!(
         line.starts_with("@bob~") && line.contains(" alice~"),
         "{line}"
     );
     dave.say("/msg bob from dave");
     let line = wait_line(&bob, ": from dave");
-    assert!(unstamped(&line).contains(" dave~"), "{line}");
+    assert!(without_timestamp(&line).contains(" dave~"), "{line}");
     let echo = wait_line(&dave, ": from dave");
-    assert!(unstamped(&echo).starts_with("@bob~"), "{echo}");
+    assert!(without_timestamp(&echo).starts_with("@bob~"), "{echo}");
     dave.say("to all");
     wait_line(&carol, ": to all");
     let others = carol.out.all();
@@ -44,26 +48,26 @@ fn a_direct_message_reaches_its_reader_alone() {
     // It is in the history of author and reader, and in nobody else's.
     drop((bob, carol));
     for (who, lines) in [("alice", 1), ("bob", 2), ("carol", 0)] {
-        let ended = finish(lo.spawn(who, &["history"]), b"");
-        let direct = ended.out.iter().filter(|line| line.contains(" @bob~"));
-        assert_eq!(direct.count(), lines, "{who}: {ended:?}");
+        let outcome = run(&lo, who, &["history"]);
+        let direct = outcome.out.iter().filter(|line| line.contains(" @bob~"));
+        assert_eq!(direct.count(), lines, "{who}: {outcome:?}");
     }
-    let ended = finish(lo.spawn("bob", &["history", "-t", "@alice"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (0, 1), "{ended:?}");
-    let own = finish(lo.spawn("alice", &["history", "-t", "@bob"]), b"");
-    assert_eq!(own.out, ended.out, "author and reader print the same");
-    let ended = finish(lo.spawn("alice", &["history", "-t", "@nobody"]), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = run(&lo, "bob", &["history", "-t", "@alice"]);
+    assert_eq!((outcome.code, outcome.out.len()), (0, 1), "{outcome:?}");
+    let own = run(&lo, "alice", &["history", "-t", "@bob"]);
+    assert_eq!(own.out, outcome.out, "author and reader print the same");
+    let outcome = run(&lo, "alice", &["history", "-t", "@nobody"]);
+    outcome.assert_code(1);
     // By one's own name all that one wrote and read.
-    let line = unstamped(&own.out[0]);
+    let line = without_timestamp(&own.out[0]);
     let prefix = line.split([' ', '~']).nth(1).expect("@bob~abcd");
     for name in [
         "@bob".to_owned(),
         format!("@BOB~{prefix}"),
         format!("@~{prefix}"),
     ] {
-        let ended = finish(lo.spawn("bob", &["history", "-t", &name]), b"");
-        assert_eq!((ended.code, ended.out.len()), (0, 2), "{ended:?}");
+        let outcome = run(&lo, "bob", &["history", "-t", &name]);
+        assert_eq!((outcome.code, outcome.out.len()), (0, 2), "{outcome:?}");
     }
 }
 
@@ -71,17 +75,17 @@ fn a_direct_message_reaches_its_reader_alone() {
 fn a_reader_who_is_away_gets_it_from_the_next_run() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
+    outcome.assert_code(0);
     wait_line(&bob, ": one");
     drop(bob);
     let args = ["send", "-t", "@bob", "-W", "0.5", "two"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 69, "{ended:?}");
-    assert_eq!(ended.err.len(), 1, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(69);
+    assert_eq!(outcome.err.len(), 1, "{outcome:?}");
     assert!(
-        ended.err[0].ends_with("stored, and sent by the next run"),
-        "{ended:?}"
+        outcome.err[0].ends_with("stored, and sent by the next run"),
+        "{outcome:?}"
     );
     let bob = lo.start("bob", &["listen"]);
     let _alice = lo.start("alice", &[]);
@@ -92,14 +96,14 @@ fn a_reader_who_is_away_gets_it_from_the_next_run() {
 fn a_carrier_is_no_reader_and_hands_it_on() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
+    outcome.assert_code(0);
     wait_line(&bob, ": one");
     drop(bob);
     let carol = lo.start("carol", &["listen"]);
     let args = ["send", "-t", "@bob", "-W", "1.5", "two"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 75, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(75);
     // Alice is gone.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": two");
@@ -110,47 +114,47 @@ fn a_carrier_is_no_reader_and_hands_it_on() {
 fn who_is_not_known_or_is_two_gets_nothing() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["send", "-t", "@bob", "-W", "0.3", "psst"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(1);
     let why = "nobody known by that name; `p2pchat peers` lists who is there";
-    assert_eq!(ended.err, [format!("p2pchat: not sent to @bob: {why}")]);
+    assert_eq!(outcome.err, [format!("p2pchat: not sent to @bob: {why}")]);
     let args = ["send", "-t", "@alice", "-W", "0.3", "psst"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert_eq!(ended.err, ["p2pchat: not sent to @alice: that is you"]);
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(1);
+    assert_eq!(outcome.err, ["p2pchat: not sent to @alice: that is you"]);
     let one = lo.start("bob", &["listen"]);
     let two = lo.start("zoe", &["listen", "-u", "bob"]);
     wait_joined(&one, "bob");
     wait_joined(&two, "bob");
     let args = ["send", "-t", "@bob", "-W", "5", "psst"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let told = ended
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(1);
+    let told = outcome
         .err
         .iter()
         .find(|line| line.contains("could be @bob~"));
     assert!(
         told.is_some_and(|line| line.matches("@bob~").count() == 2),
-        "{ended:?}"
+        "{outcome:?}"
     );
-    let ended = finish(lo.spawn("alice", &["history"]), b"");
-    assert!(ended.out.is_empty(), "nothing is stored: {ended:?}");
+    let outcome = run(&lo, "alice", &["history"]);
+    assert!(outcome.out.is_empty(), "nothing is stored: {outcome:?}");
 }
 
 #[test]
 fn another_key_under_a_bound_name_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
+    outcome.assert_code(0);
     drop(bob);
     let mallory = lo.start("mallory", &["listen", "-u", "bob"]);
     let args = ["send", "-t", "@bob", "-W", "5", "secret"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 77, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(77);
     assert!(
-        ended.err.iter().any(|line| line.contains("WARNING")),
-        "{ended:?}"
+        outcome.err.iter().any(|line| line.contains("WARNING")),
+        "{outcome:?}"
     );
     assert!(
         mallory
@@ -159,8 +163,8 @@ fn another_key_under_a_bound_name_is_refused() {
             .iter()
             .all(|line| !line.contains("secret"))
     );
-    let ended = finish(lo.spawn("alice", &["history"]), b"");
-    assert_eq!(ended.out.len(), 1, "{ended:?}");
+    let outcome = run(&lo, "alice", &["history"]);
+    assert_eq!(outcome.out.len(), 1, "{outcome:?}");
 }
 
 #[test]
@@ -168,25 +172,24 @@ fn json_takes_and_shows_a_direct_message() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "--json"]);
     let mut alice = lo.start("alice", &["--json"]);
-    bob.out
-        .wait_for(super::SOON, |line| line.contains(r#""join""#));
+    bob.out.wait_for(TIMEOUT, |line| line.contains(r#""join""#));
     alice.say(r#"{"type":"chat","target":"@bob","content":"psst"}"#);
     let line = bob
         .out
-        .wait_for(super::SOON, |line| line.contains(r#""content":"psst""#));
+        .wait_for(TIMEOUT, |line| line.contains(r#""content":"psst""#));
     assert!(
         line.contains(r#""target":"@"#) && line.contains(r#""self":false"#),
         "{line}"
     );
     let line = alice
         .out
-        .wait_for(super::SOON, |line| line.contains(r#""type":"delivered""#));
+        .wait_for(TIMEOUT, |line| line.contains(r#""type":"delivered""#));
     assert!(line.contains(r#""target":"@"#), "{line}");
     alice.say(r#"{"type":"chat","target":"@nobody","content":"psst"}"#);
-    let ended = finish(alice, b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = finish(alice, b"");
+    outcome.assert_code(1);
     assert!(
-        ended
+        outcome
             .out
             .iter()
             .any(|line| line.starts_with(r#"{"type":"error","code":"target""#))
@@ -199,13 +202,16 @@ fn through_a_running_program_they_are_said_and_shown() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.err.is_empty() && ended.out.is_empty(), "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
+    outcome.assert_code(0);
+    assert!(
+        outcome.err.is_empty() && outcome.out.is_empty(),
+        "{outcome:?}"
+    );
     let line = wait_line(&bob, ": one");
-    assert!(unstamped(&line).contains(" alice~"), "{line}");
+    assert!(without_timestamp(&line).contains(" alice~"), "{line}");
     let own = wait_line(&alice, ": one");
-    assert_eq!(unstamped(&own), unstamped(&line));
+    assert_eq!(without_timestamp(&own), without_timestamp(&line));
 
     // One that speaks and one that listens beside it.
     let second = lo.start("alice", &["listen"]);
@@ -215,13 +221,13 @@ fn through_a_running_program_they_are_said_and_shown() {
         wait_line(program, ": two");
     }
     let delivered = |line: &str| line.contains(r#""delivered""#) && line.contains(r#""target":"@"#);
-    third.out.wait_for(super::SOON, delivered);
-    let back = finish(lo.spawn("bob", &["send", "-t", "@alice", "three"]), b"");
+    third.out.wait_for(TIMEOUT, delivered);
+    let back = run(&lo, "bob", &["send", "-t", "@alice", "three"]);
     assert_eq!(back.code, 0, "{back:?}");
     for program in [&bob, &alice, &second] {
         wait_line(program, ": three");
     }
-    let lines = |program: &super::Program| {
+    let lines = |program: &Program| {
         let said = |line: &String| line.contains(" @");
         program.out.all().into_iter().filter(said).count()
     };
@@ -235,18 +241,18 @@ fn through_a_running_program_nobody_is_told_at_once() {
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
     let args = ["send", "-t", "@nobody", "-W", "0.2", "psst"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    outcome.assert_code(1);
     let why = "p2pchat: not sent to @nobody: nobody known by that name; ";
     assert!(
-        ended.err.len() == 1 && ended.err[0].starts_with(why),
-        "{ended:?}"
+        outcome.err.len() == 1 && outcome.err[0].starts_with(why),
+        "{outcome:?}"
     );
     // Who waits for a reader holds up nobody else.
     let args = ["send", "-t", "@carol", "-W", "60", "psst"];
     let waiting = lo.spawn("alice", &args);
-    let ended = finish(lo.spawn("alice", &["send", "to all"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "to all"]);
+    outcome.assert_code(0);
     wait_line(&bob, ": to all");
     let carol = lo.start("carol", &["listen"]);
     wait_line(&carol, ": psst");
@@ -259,17 +265,17 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@bob", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
+    outcome.assert_code(0);
     drop(bob);
     let args = ["send", "-t", "@bob", "-W", "0.3", "two"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert!([69, 75].contains(&ended.code), "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    assert!([69, 75].contains(&outcome.code), "{outcome:?}");
     let goes_on = "sent by the p2pchat that runs here";
-    assert!(ended.err[0].ends_with(goes_on), "{ended:?}");
+    assert!(outcome.err[0].ends_with(goes_on), "{outcome:?}");
     let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
     let folder = lo.host.folder("alice").to_string_lossy().into_owned();
-    wait_until("it has come in", super::SOON, || {
+    wait_until("it has come in", TIMEOUT, || {
         let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
         let all = sockets.expect("the sockets of a box");
         all.lines().filter(|line| line.contains(&folder)).count() > 1
@@ -294,7 +300,7 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
     for (text, dies) in [("psst", false), ("hush", true)] {
         let args = ["send", "-t", "@bob", "-W", "0.5", text];
         let mut waiting = lo.spawn("alice", &args);
-        wait_until("it has come in", super::SOON, || {
+        wait_until("it has come in", TIMEOUT, || {
             let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
             let all = sockets.expect("the sockets of a box");
             all.lines().filter(|line| line.contains(&folder)).count() > 1
@@ -304,7 +310,7 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
         // The program through which it is said answers, or dies, when its time is over.
         alice.signal(Signal::SIGSTOP);
         let since = Instant::now();
-        wait_until("its time is over", super::SOON, || {
+        wait_until("its time is over", TIMEOUT, || {
             since.elapsed() > Duration::from_secs(1)
         });
         let fate = if dies {
@@ -314,11 +320,11 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
             alice.signal(Signal::SIGCONT);
             "sent by the p2pchat that runs here"
         };
-        let code = waiting.wait_code(super::SOON);
-        let err = waiting.err.wait_end(super::SOON);
+        let code = waiting.wait_code(TIMEOUT);
+        let err = waiting.err.wait_end(TIMEOUT);
         assert_eq!(code, 69, "{err:?}");
         assert!(err[0].ends_with(fate), "{err:?}");
-        let held = finish(lo.spawn("alice", &["history"]), b"").out;
+        let held = run(&lo, "alice", &["history"]).out;
         let line = format!(": {text}");
         assert!(held.iter().any(|held| held.ends_with(&line)), "{held:?}");
     }
@@ -332,15 +338,15 @@ fn a_script_that_quits_through_a_running_program_knows_what_was_not_said() {
     wait_joined(&alice, "bob");
     let quits = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
     // Who is there is found at once.
-    let ended = quits(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = quits(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
+    outcome.assert_code(0);
     for end in [": quick", ": again", ": to all"] {
         wait_line(&bob, end);
     }
-    let ended = quits(b"/msg nobody x\n/quit\n");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = quits(b"/msg nobody x\n/quit\n");
+    outcome.assert_code(1);
     let sentence = "p2pchat: not sent to @nobody: not found yet".to_owned();
-    assert!(ended.err.contains(&sentence), "{ended:?}");
+    assert!(outcome.err.contains(&sentence), "{outcome:?}");
 }
 
 #[test]
@@ -349,18 +355,18 @@ fn through_a_running_program_a_reader_bears_its_name() {
     let alice = lo.start("alice", &["listen"]);
     let early = lo.start("alice", &["listen"]);
     let zoe = lo.start("zoe", &["listen", "-r", "elsewhere"]);
-    let ended = finish(lo.spawn("alice", &["send", "-t", "@zoe", "one"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "alice", &["send", "-t", "@zoe", "one"]);
+    outcome.assert_code(0);
     let line = wait_line(&alice, ": one");
-    assert!(unstamped(&line).starts_with("@zoe~"), "{line}");
+    assert!(without_timestamp(&line).starts_with("@zoe~"), "{line}");
     wait_line(&zoe, ": one");
     // Also one that was there before its reader, and one that came later.
     let shown = wait_line(&early, ": one");
-    assert_eq!(unstamped(&shown), unstamped(&line));
+    assert_eq!(without_timestamp(&shown), without_timestamp(&line));
     let late = lo.start("alice", &["listen", "--backlog", "1"]);
     let shown = wait_line(&late, ": one");
-    assert_eq!(unstamped(&shown), unstamped(&line));
-    let ended = finish(lo.spawn("alice", &["--commands"]), b"/search one\n");
+    assert_eq!(without_timestamp(&shown), without_timestamp(&line));
+    let outcome = finish(lo.spawn("alice", &["--commands"]), b"/search one\n");
     let found = |line: &String| line.contains(" @zoe~") && line.ends_with(": one");
-    assert!(ended.err.iter().any(found), "{ended:?}");
+    assert!(outcome.err.iter().any(found), "{outcome:?}");
 }

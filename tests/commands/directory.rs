@@ -4,26 +4,30 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::hosts::Loopback;
 use super::hosts::program::Program;
-use super::{Ended, finish};
+use super::{Outcome, finish, run};
 
-fn only_sentence(ended: &Ended) -> &str {
-    assert_eq!((ended.out.len(), ended.err.len()), (0, 1), "{ended:?}");
-    assert!(ended.err[0].starts_with("p2pchat: "), "{ended:?}");
-    &ended.err[0]
+fn only_sentence(outcome: &Outcome) -> &str {
+    assert_eq!(
+        (outcome.out.len(), outcome.err.len()),
+        (0, 1),
+        "{outcome:?}"
+    );
+    assert!(outcome.err[0].starts_with("p2pchat: "), "{outcome:?}");
+    &outcome.err[0]
 }
 
 #[test]
 fn a_damaged_identity_is_an_error_and_stays() {
     let Some(lo) = Loopback::new() else { return };
     let path = lo.host.folder("bob").join("identity");
-    finish(lo.spawn("bob", &["whoami"]), b"");
+    run(&lo, "bob", &["whoami"]);
     let whole = fs::read(&path).expect("an identity");
     for damaged in [&b""[..], b"garbage\n", &whole[..whole.len() / 2]] {
         fs::write(&path, damaged).expect("a file");
         for verb in ["listen", "whoami"] {
-            let ended = finish(lo.spawn("bob", &[verb]), b"");
-            assert_eq!(ended.code, 78, "{ended:?}");
-            assert!(only_sentence(&ended).contains("identity"), "{ended:?}");
+            let outcome = run(&lo, "bob", &[verb]);
+            outcome.assert_code(78);
+            assert!(only_sentence(&outcome).contains("identity"), "{outcome:?}");
             assert_eq!(fs::read(&path).expect("the file"), damaged);
         }
     }
@@ -36,26 +40,26 @@ fn a_directory_that_cannot_be_made_is_an_error() {
     let path = lo.host.folder("file").join("below");
     let dir = format!("--dir={}", path.display());
     for verb in ["listen", "whoami", "send"] {
-        let ended = finish(lo.spawn("bob", &[verb, &dir]), b"");
-        assert_eq!(ended.code, 78, "{ended:?}");
-        assert!(only_sentence(&ended).contains("--dir"), "{ended:?}");
+        let outcome = run(&lo, "bob", &[verb, &dir]);
+        outcome.assert_code(78);
+        assert!(only_sentence(&outcome).contains("--dir"), "{outcome:?}");
     }
 }
 
 #[test]
 fn whoami_tells_who_one_is_and_stays_it() {
     let Some(lo) = Loopback::new() else { return };
-    let ended = finish(lo.spawn("bob", &["whoami"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.err.is_empty(), "{ended:?}");
+    let outcome = run(&lo, "bob", &["whoami"]);
+    outcome.assert_code(0);
+    assert!(outcome.err.is_empty(), "{outcome:?}");
     let values: Vec<&str> = ["name: ", "id: ", "fingerprint: ", "code: "]
         .iter()
-        .zip(&ended.out)
+        .zip(&outcome.out)
         .map(|(key, line)| line.strip_prefix(key).expect(line))
         .collect();
-    assert_eq!(ended.out.len(), 4);
+    assert_eq!(outcome.out.len(), 4);
     let [name, id, fingerprint, code] = values[..] else {
-        panic!("{ended:?}");
+        panic!("{outcome:?}");
     };
     assert_eq!(id.len(), 52);
     assert_eq!(name, format!("bob~{}", &id[..4]));
@@ -68,24 +72,21 @@ fn whoami_tells_who_one_is_and_stays_it() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let again = finish(lo.spawn("bob", &["whoami"]), b"");
-    assert_eq!(again.out, ended.out);
-    let json = finish(lo.spawn("bob", &["whoami", "--json"]), b"");
+    let again = run(&lo, "bob", &["whoami"]);
+    assert_eq!(again.out, outcome.out);
+    let json = run(&lo, "bob", &["whoami", "--json"]);
     let expected = format!(
         r#"{{"type":"self","sender":"{id}","username":"bob","name":"{name}","fingerprint":"{fingerprint}","code":"{code}"}}"#
     );
     assert_eq!(json.out, [expected]);
-    let picture = finish(lo.spawn("bob", &["whoami", "--qr"]), b"");
-    assert_eq!(picture.out[..4], ended.out);
+    let picture = run(&lo, "bob", &["whoami", "--qr"]);
+    assert_eq!(picture.out[..4], outcome.out);
     assert!(picture.out.len() > 15, "{picture:?}");
     let widths: Vec<usize> = picture.out[4..].iter().map(|l| l.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
 
     // The code is one to dial by.
-    let dialed = finish(
-        lo.spawn("alice", &["--peer", code, "peers", "-W", "0.1"]),
-        b"",
-    );
+    let dialed = run(&lo, "alice", &["--peer", code, "peers", "-W", "0.1"]);
     assert_ne!(dialed.code, 2, "{dialed:?}");
 }
 
@@ -103,15 +104,15 @@ fn whoami_tells_of_the_program_that_runs() {
         command.env("P2PCHAT_DIR", lo.host.folder("bob"));
         Program::spawn(user, command)
     };
-    let code = |ended: &Ended| ended.out[3].split_once('@').map(|(_, at)| at.to_owned());
-    let ended = finish(run("carol", &["whoami"]), b"");
-    assert!(ended.out[0].starts_with("name: carol~"), "{ended:?}");
-    assert!(code(&ended).is_some_and(|at| at.contains("10.1.2.3:9999")));
+    let code = |outcome: &Outcome| outcome.out[3].split_once('@').map(|(_, at)| at.to_owned());
+    let outcome = finish(run("carol", &["whoami"]), b"");
+    assert!(outcome.out[0].starts_with("name: carol~"), "{outcome:?}");
+    assert!(code(&outcome).is_some_and(|at| at.contains("10.1.2.3:9999")));
     let bob = run("bob", &["listen", "-p0", "--interface=d0"]);
     let port = bob.wait_ready();
-    let ended = finish(run("carol", &["whoami"]), b"");
-    assert!(ended.out[0].starts_with("name: bob~"), "{ended:?}");
-    assert_eq!(code(&ended), Some(format!("10.1.2.3:{port}")));
+    let outcome = finish(run("carol", &["whoami"]), b"");
+    assert!(outcome.out[0].starts_with("name: bob~"), "{outcome:?}");
+    assert_eq!(code(&outcome), Some(format!("10.1.2.3:{port}")));
     assert_eq!(finish(run("bob", &["whoami", "-p9"]), b"").code, 2);
 }
 
@@ -120,12 +121,12 @@ fn a_port_by_hand_is_that_or_none() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     assert_eq!(bob.wait_ready(), 9999);
-    let ended = finish(lo.spawn("alice", &["-p", "9999", "listen"]), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let sentence = only_sentence(&ended);
+    let outcome = run(&lo, "alice", &["-p", "9999", "listen"]);
+    outcome.assert_code(1);
+    let sentence = only_sentence(&outcome);
     assert!(
         sentence.contains("9999") && sentence.contains("taken"),
-        "{ended:?}"
+        "{outcome:?}"
     );
     let alice = lo.start("alice", &["listen"]);
     assert_ne!(alice.wait_ready(), 9999);
@@ -139,10 +140,10 @@ fn a_port_by_hand_is_that_or_none() {
 fn a_room_too_many_is_refused_and_leaves_no_folder() {
     let Some(lo) = Loopback::new() else { return };
     let joins: String = (1..=70).map(|n| format!("/join r{n}\n")).collect();
-    let ended = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
+    outcome.assert_code(0);
     let refused = |line: &&String| line.ends_with(": in 64 rooms already, /part one first");
-    assert_eq!(ended.err.iter().filter(refused).count(), 7, "{ended:?}");
+    assert_eq!(outcome.err.iter().filter(refused).count(), 7, "{outcome:?}");
     let history = lo.host.folder("alice").join("history");
     let network = fs::read_dir(history).expect("a folder").next();
     let network = network.expect("a network").expect("a folder").path();
@@ -152,19 +153,19 @@ fn a_room_too_many_is_refused_and_leaves_no_folder() {
 #[test]
 fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
     let Some(lo) = Loopback::new() else { return };
-    finish(lo.spawn("alice", &["listen", "-W", "0"]), b"");
+    run(&lo, "alice", &["listen", "-W", "0"]);
     let mut command = lo.host.command("sh");
     // No file may grow: as on a full disk.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --interface lo send -W 0.3 hello";
     command.args(["-c", script, env!("CARGO_BIN_EXE_p2pchat")]);
     command.env("P2PCHAT_DIR", lo.host.folder("alice"));
-    let ended = finish(Program::spawn("alice", command), b"");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = finish(Program::spawn("alice", command), b"");
+    outcome.assert_code(1);
     assert!(
-        ended.err.len() == 2
-            && ended.err[0].starts_with("p2pchat: the history cannot be written: ")
-            && ended.err[1].ends_with(" could not be stored, and are lost"),
-        "{ended:?}"
+        outcome.err.len() == 2
+            && outcome.err[0].starts_with("p2pchat: the history cannot be written: ")
+            && outcome.err[1].ends_with(" could not be stored, and are lost"),
+        "{outcome:?}"
     );
 }
 
@@ -172,7 +173,7 @@ fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
 fn what_is_odd_at_a_start_is_told_with_what_to_do() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["-W", "0", "listen", "-q"];
-    assert!(finish(lo.spawn("bob", &args), b"").err.is_empty());
+    assert!(run(&lo, "bob", &args).err.is_empty());
     let known = lo.host.folder("bob").join("known_peers");
     for (text, what) in [
         ("bad\n", "line 1 is not `name id since` and was skipped"),
@@ -182,21 +183,28 @@ fn what_is_odd_at_a_start_is_told_with_what_to_do() {
         ),
     ] {
         fs::write(&known, text).expect("a file");
-        let ended = finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
+        let outcome = run(&lo, "bob", &["listen", "-W", "0"]);
         let told = |line: &String| line.contains(&format!("known_peers: {what}"));
-        assert!(ended.code == 0 && ended.err.iter().any(told), "{ended:?}");
+        assert!(
+            outcome.code == 0 && outcome.err.iter().any(told),
+            "{outcome:?}"
+        );
     }
     let args = ["listen", "-W", "0", "--interface", "nope"];
-    let ended = finish(lo.spawn("alice", &args), b"");
+    let outcome = run(&lo, "alice", &args);
     let told = "p2pchat: there is no interface nope now; it is used when it appears";
-    assert_eq!((ended.code, ended.err[0].as_str()), (0, told), "{ended:?}");
-    assert!(!ended.err[1].contains("no interface"), "{ended:?}");
+    assert_eq!(
+        (outcome.code, outcome.err[0].as_str()),
+        (0, told),
+        "{outcome:?}"
+    );
+    assert!(!outcome.err[1].contains("no interface"), "{outcome:?}");
 
     let mut command = lo.host.command("setpriv");
     command.args(["--bounding-set", "-net_bind_service"]);
     command.args([env!("CARGO_BIN_EXE_p2pchat"), "--ephemeral", "-p80"]);
-    let ended = finish(Program::spawn("alice", command), b"");
+    let outcome = finish(Program::spawn("alice", command), b"");
     let told = "p2pchat: port 80 is only for root: choose one from 1024 up with -p";
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(only_sentence(&ended).starts_with(told), "{ended:?}");
+    outcome.assert_code(1);
+    assert!(only_sentence(&outcome).starts_with(told), "{outcome:?}");
 }

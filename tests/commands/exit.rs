@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
+use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 const LINES: usize = 20_000;
 
@@ -60,7 +60,7 @@ fn a_slow_reader_gets_all_at_the_end_of_input() {
             }
         }
         assert_eq!(lines, LINES, "{user}");
-        assert_eq!(code(&mut child, SOON), Some(0), "{user}");
+        assert_eq!(code(&mut child, TIMEOUT), Some(0), "{user}");
         writer.join().expect("a writer").expect("a reader");
     }
     drop(bob);
@@ -82,11 +82,11 @@ fn a_reader_that_stalls_at_the_end_is_told_of_and_a_signal_ends_that() {
         if let Some(signal) = signal {
             let pid = i32::try_from(child.id()).expect("a process id");
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a program");
-            assert_eq!(code(&mut child, SOON), Some(143));
+            assert_eq!(code(&mut child, TIMEOUT), Some(143));
             assert!(begin.elapsed() < Duration::from_millis(2_500));
             continue;
         }
-        assert_eq!(code(&mut child, SOON), Some(1));
+        assert_eq!(code(&mut child, TIMEOUT), Some(1));
         let mut err = String::new();
         let mut stderr = child.stderr.take().expect("piped");
         stderr.read_to_string(&mut err).expect("text");
@@ -102,12 +102,12 @@ fn a_count_through_another_program_ends_with_a_line_that_was_said_before_its_lin
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
     let listen = lo.start("alice", &["listen", "-n", "1", "-W", "15"]);
-    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    wait_said(&alice, &["hello"]);
-    let ended = finish(listen, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(said(&ended.out), ["hello"]);
+    let outcome = run(&lo, "bob", &["send", "hello"]);
+    outcome.assert_code(0);
+    wait_messages(&alice, &["hello"]);
+    let outcome = finish(listen, b"");
+    outcome.assert_code(0);
+    assert_eq!(messages(&outcome.out), ["hello"]);
 }
 
 #[test]
@@ -117,25 +117,25 @@ fn a_line_for_a_room_that_is_not_joined_counts_as_refused() {
     let input = "{\"type\":\"chat\",\"target\":\"#ops\",\"content\":\"x\"}\n{\"type\":\"chat\",\"content\":\"y\"}\n";
     for through in [false, true] {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
-        let ended = finish(lo.spawn("alice", &["--json"]), input.as_bytes());
-        assert_eq!(ended.code, 1, "{through}: {ended:?}");
+        let outcome = finish(lo.spawn("alice", &["--json"]), input.as_bytes());
+        assert_eq!(outcome.code, 1, "{through}: {outcome:?}");
         let form = r##"{"type":"error","code":"room","content":"line 1: not in #ops: "##;
         let error = |line: &String| line.starts_with(form);
-        assert!(ended.out.iter().any(error), "{through}: {ended:?}");
+        assert!(outcome.out.iter().any(error), "{through}: {outcome:?}");
     }
     // Each of them, also where several are said together.
     let input = "a\n/msg #ops b\n/msg #ops c\n".as_bytes();
     for through in [false, true] {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
-        let ended = finish(lo.spawn("alice", &["--commands"]), input);
-        assert_eq!(ended.code, 1, "{through}: {ended:?}");
+        let outcome = finish(lo.spawn("alice", &["--commands"]), input);
+        assert_eq!(outcome.code, 1, "{through}: {outcome:?}");
         for number in [2, 3] {
             let form = format!("p2pchat: line {number}: not in #ops: ");
-            let told = ended.err.iter().filter(|line| line.starts_with(&form));
-            assert_eq!(told.count(), 1, "{through}: {ended:?}");
+            let told = outcome.err.iter().filter(|line| line.starts_with(&form));
+            assert_eq!(told.count(), 1, "{through}: {outcome:?}");
         }
     }
-    wait_said(&bob, &["y", "y", "a", "a"]);
+    wait_messages(&bob, &["y", "y", "a", "a"]);
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "alice", "--ephemeral", "send"]);
     command.stdin(File::open("/").expect("a folder"));
-    let ended = command.output().expect("an end");
-    let err = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{err}");
+    let outcome = command.output().expect("an end");
+    let err = String::from_utf8_lossy(&outcome.stderr);
+    assert_eq!(outcome.status.code(), Some(1), "{err}");
     assert!(err.starts_with("p2pchat: stdin cannot be read: "), "{err}");
 }
 
@@ -158,25 +158,25 @@ fn a_quit_on_a_pipe_ends_the_run_and_hides_nothing() {
     for through in [false, true] {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
         let run = |input: &[u8]| finish(lo.spawn("alice", &["--commands"]), input);
-        let ended = run(b"a\n/nonsense\n/quit\nb\n");
-        assert_eq!(ended.code, 1, "{ended:?}");
-        assert_eq!(said(&ended.out), ["a"]);
-        assert!(ended.err.iter().any(told), "{ended:?}");
+        let outcome = run(b"a\n/nonsense\n/quit\nb\n");
+        outcome.assert_code(1);
+        assert_eq!(messages(&outcome.out), ["a"]);
+        assert!(outcome.err.iter().any(told), "{outcome:?}");
         // What a script says after it is told of, and no failure.
-        let ended = run(b"c\n/quit\nb\n");
+        let outcome = run(b"c\n/quit\nb\n");
         assert_eq!(
-            (ended.code, &said(&ended.out)[..]),
+            (outcome.code, &messages(&outcome.out)[..]),
             (0, &["c".to_owned()][..])
         );
-        assert!(ended.err.iter().any(told), "{ended:?}");
+        assert!(outcome.err.iter().any(told), "{outcome:?}");
         // Nothing is left over: nothing is told.
-        let ended = run(b"c\n/quit\n");
-        assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(!ended.err.iter().any(told), "{ended:?}");
+        let outcome = run(b"c\n/quit\n");
+        outcome.assert_code(0);
+        assert!(!outcome.err.iter().any(told), "{outcome:?}");
     }
     // Nobody is told who is not found in time.
-    let ended = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
+    outcome.assert_code(1);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
         io.lines().next().map(str::to_owned)
     };
     let (mut before, mut since) = (taken(), Instant::now());
-    wait_until("an input that waits", SOON, || {
+    wait_until("an input that waits", TIMEOUT, || {
         let now = taken();
         if now != before {
             (before, since) = (now, Instant::now());
@@ -203,8 +203,8 @@ fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
         since.elapsed() > Duration::from_millis(500)
     });
     alice.signal(Signal::SIGTERM);
-    assert_eq!(alice.wait_code(SOON), 143);
-    let err = alice.err.wait_end(SOON);
+    assert_eq!(alice.wait_code(TIMEOUT), 143);
+    let err = alice.err.wait_end(TIMEOUT);
     assert!(
         err.iter().any(|line| line.contains("before all lines")),
         "{err:?}"
@@ -225,10 +225,10 @@ fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
         .read_line(&mut String::new())
         .expect("ready");
     let input = flood().repeat(6);
-    let ended = finish(lo.spawn("bob", &["send", "-W", "30"]), &input);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = finish(lo.spawn("bob", &["send", "the last"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(lo.spawn("bob", &["send", "-W", "30"]), &input);
+    outcome.assert_code(0);
+    let outcome = run(&lo, "bob", &["send", "the last"]);
+    outcome.assert_code(0);
     let (mut lines, mut missing) = (0, 0);
     let out = BufReader::new(alice.stdout.take().expect("piped"));
     for line in out.lines().map(|line| line.expect("text")) {
@@ -254,34 +254,42 @@ fn what_is_gone_with_an_ephemeral_program_is_told() {
         lines.iter().filter(told).count()
     };
     let args = ["--ephemeral", "--commands"];
-    let ended = finish(lo.spawn("alice", &args), b"lost\n/quit\n");
-    assert_eq!((ended.code, gone(&ended.err)), (0, 1), "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &args), b"lost\n/quit\n");
+    assert_eq!((outcome.code, gone(&outcome.err)), (0, 1), "{outcome:?}");
     // Who said nothing loses nothing.
-    let ended = finish(lo.spawn("alice", &args), b"/quit\n");
-    assert_eq!((ended.code, gone(&ended.err)), (0, 0), "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &args), b"/quit\n");
+    assert_eq!((outcome.code, gone(&outcome.err)), (0, 0), "{outcome:?}");
     let mut alice = lo.start("alice", &args);
     alice.say("lost");
-    wait_said(&alice, &["lost"]);
+    wait_messages(&alice, &["lost"]);
     alice.signal(Signal::SIGTERM);
-    let ended = finish(alice, b"");
-    assert_eq!((ended.code, gone(&ended.err)), (143, 1), "{ended:?}");
+    let outcome = finish(alice, b"");
+    assert_eq!((outcome.code, gone(&outcome.err)), (143, 1), "{outcome:?}");
 
     // What another holds is not lost; what it does not hold is.
     let mut bob = lo.start("bob", &["listen"]);
     for lost in [0, 1] {
         let mut alice = lo.start("alice", &["--ephemeral", "--json"]);
-        alice.out.wait_for(SOON, |line| line.contains(r#""join""#));
+        alice
+            .out
+            .wait_for(TIMEOUT, |line| line.contains(r#""join""#));
         alice.say(r#"{"type":"chat","content":"kept"}"#);
         let delivered = |line: &str| line.contains(r#""delivered""#);
-        alice.out.wait_for(SOON, delivered);
+        alice.out.wait_for(TIMEOUT, delivered);
         if lost == 1 {
             bob.signal(Signal::SIGTERM);
-            bob.wait_code(SOON);
+            bob.wait_code(TIMEOUT);
             alice.say(r#"{"type":"chat","content":"lost"}"#);
-            alice.out.wait_for(SOON, |line| line.contains(r#""lost""#));
+            alice
+                .out
+                .wait_for(TIMEOUT, |line| line.contains(r#""lost""#));
         }
         alice.signal(Signal::SIGINT);
-        let ended = finish(alice, b"");
-        assert_eq!((ended.code, gone(&ended.err)), (130, lost), "{ended:?}");
+        let outcome = finish(alice, b"");
+        assert_eq!(
+            (outcome.code, gone(&outcome.err)),
+            (130, lost),
+            "{outcome:?}"
+        );
     }
 }

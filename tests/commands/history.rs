@@ -11,22 +11,26 @@ use p2pchat::base::time::WallTime;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
-use super::folders::NoCore;
+use super::folders::EmptyReplicationState;
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, unstamped, wait_joined, wait_line};
+use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, without_timestamp};
 
 /// The whole stdout of `history`, which must end well.
 fn history(lo: &Loopback, user: &str, arguments: &[&str]) -> Vec<String> {
-    let ended = finish(lo.spawn(user, &[&["history"], arguments].concat()), b"");
-    assert_eq!((ended.code, &ended.err[..]), (0, &[][..]), "{ended:?}");
-    ended.out
+    let outcome = run(lo, user, &[&["history"], arguments].concat());
+    assert_eq!(
+        (outcome.code, &outcome.err[..]),
+        (0, &[][..]),
+        "{outcome:?}"
+    );
+    outcome.out
 }
 
 /// Waits until both hold the same so many lines.
 fn wait_same(lo: &Loopback, lines: usize) -> Vec<String> {
     let mut same = Vec::new();
-    wait_until("the same lines on both sides", SOON, || {
+    wait_until("the same lines on both sides", TIMEOUT, || {
         same = history(lo, "alice", &[]);
         same.len() == lines && same == history(lo, "bob", &[])
     });
@@ -50,7 +54,10 @@ fn two_who_hold_the_same_lines_print_the_same_bytes() {
     bob.say("in ops");
     bob.say("/me waves");
     let lines = wait_same(&lo, 42);
-    assert_eq!(unstamped(&lines[41]).split('~').next(), Some("#ops ** bob"));
+    assert_eq!(
+        without_timestamp(&lines[41]).split('~').next(),
+        Some("#ops ** bob")
+    );
     let json: Vec<_> = [("alice", "bob"), ("bob", "alice")]
         .map(|(one, _)| history(&lo, one, &["--json"]))
         .into();
@@ -65,7 +72,7 @@ fn two_who_hold_the_same_lines_print_the_same_bytes() {
     assert_eq!(history(&lo, "bob", &["-r", "ops", "-r", "general"]), lines);
     assert_eq!(history(&lo, "alice", &["-r", "nowhere"]).len(), 0);
     let found = history(&lo, "alice", &["--search", "ALICE 1", "-n2"]);
-    assert_eq!(said(&found), ["alice 18", "alice 19"]);
+    assert_eq!(messages(&found), ["alice 18", "alice 19"]);
     assert_eq!(history(&lo, "alice", &["--since", "1h"]), lines);
     assert_eq!(history(&lo, "alice", &["--since", "2100-01-01"]).len(), 0);
     let time = &lines[41][..24];
@@ -84,8 +91,8 @@ fn what_comes_late_stands_where_it_was_said() {
     for user in ["alice", "bob"] {
         for text in ["one", "two"] {
             let text = format!("{text} of {user}");
-            let ended = finish(lo.spawn(user, &["send", "--need", "0", &text]), b"");
-            assert_eq!(ended.code, 0, "{ended:?}");
+            let outcome = run(&lo, user, &["send", "--need", "0", &text]);
+            outcome.assert_code(0);
         }
     }
     let alice = lo.start("alice", &[]);
@@ -106,10 +113,7 @@ fn what_comes_late_stands_where_it_was_said() {
 #[test]
 fn commands_look_back() {
     let Some(lo) = Loopback::new() else { return };
-    let said = finish(
-        lo.spawn("alice", &["-r", "ops", "send", "--need=0", "in ops"]),
-        b"",
-    );
+    let said = run(&lo, "alice", &["-r", "ops", "send", "--need=0", "in ops"]);
     assert_eq!(said.code, 0, "{said:?}");
     let mut alice = lo.start("alice", &["--commands", "--no-echo"]);
     for n in 0..25 {
@@ -132,7 +136,7 @@ fn commands_look_back() {
     let mut bob = lo.start("bob", &["--ephemeral", "--json"]);
     bob.say(r#"{"type":"chat","content":"kept for now"}"#);
     bob.say(r#"{"type":"command","content":"/history"}"#);
-    let line = bob.out.wait_for(SOON, |line| {
+    let line = bob.out.wait_for(TIMEOUT, |line| {
         line.starts_with(r#"{"type":"chat""#) && !line.contains(r#""received""#)
     });
     assert!(line.ends_with(r#""content":"kept for now"}"#), "{line}");
@@ -159,11 +163,11 @@ fn a_reader_that_goes_is_no_failure_and_an_empty_directory_none() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let broken = lo.host.folder("broken");
     fs::create_dir_all(broken.join("history/open/#general/000001.ndjson")).expect("a folder");
-    let ended = finish(lo.spawn("broken", &["history"]), b"");
-    assert_eq!(ended.code, 78, "{ended:?}");
+    let outcome = run(&lo, "broken", &["history"]);
+    outcome.assert_code(78);
     assert!(
-        ended.err[0].starts_with("p2pchat: the history in "),
-        "{ended:?}"
+        outcome.err[0].starts_with("p2pchat: the history in "),
+        "{outcome:?}"
     );
 }
 
@@ -182,11 +186,8 @@ fn a_backlog_is_the_last_stored_lines() {
     }
     assert_eq!(finish(bob, b"").code, 0);
     let listen = |arguments: &[&str]| {
-        let ended = finish(
-            lo.spawn("bob", &[&["listen", "-W0"], arguments].concat()),
-            b"",
-        );
-        said(&ended.out)
+        let outcome = run(&lo, "bob", &[&["listen", "-W0"], arguments].concat());
+        messages(&outcome.out)
     };
     assert_eq!(listen(&[]).len(), 0);
     assert_eq!(listen(&["--backlog=3"]), ["bob 2", "alice 3", "bob 3"]);
@@ -204,7 +205,7 @@ fn fill(lo: &Loopback, lines: u64) {
     store
         .open_folder(&(&Room::general()).into())
         .expect("a folder");
-    let mut said = |seed: u8, n: u64, head: &mut Option<Batch>| {
+    let mut publish = |seed: u8, n: u64, head: &mut Option<Batch>| {
         let identity = Identity::from_seed(&[seed; 32]);
         let mut text = Lines::default();
         for i in 0..BATCH {
@@ -228,17 +229,17 @@ fn fill(lo: &Loopback, lines: u64) {
         };
         let batch = Batch::sign(&identity, &network, draft);
         store.save(&batch, LocalFields::default()).expect("room");
-        store.enforce_limits(&NoCore).expect("room");
+        store.enforce_limits(&EmptyReplicationState).expect("room");
         *head = Some(batch);
     };
     // Two in turn, and then a third who said something all the time and came last.
     let heads = &mut [None, None, None];
     for n in (0..lines).step_by(BATCH as usize).filter(|n| n % 100 != 0) {
         let who = (n / BATCH) as usize % 2;
-        said(2 + who as u8, n, &mut heads[who]);
+        publish(2 + who as u8, n, &mut heads[who]);
     }
     for n in (0..lines).step_by(100) {
-        said(4, n, &mut heads[2]);
+        publish(4, n, &mut heads[2]);
     }
 }
 
@@ -253,9 +254,9 @@ fn memory_does_not_grow_with_the_history() {
         let mut command = lo.host.command("sh");
         command.args(["-c", &run, env!("CARGO_BIN_EXE_p2pchat")]);
         command.env("P2PCHAT_DIR", lo.host.folder("bob"));
-        let ended = finish(Program::spawn("bob", command), b"");
-        assert_eq!(ended.code, 0, "{:?}", ended.err);
-        ended.out
+        let outcome = finish(Program::spawn("bob", command), b"");
+        assert_eq!(outcome.code, 0, "{:?}", outcome.err);
+        outcome.out
     };
     fill(&lo, 200_000);
     let lines = limited("");

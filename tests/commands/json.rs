@@ -4,12 +4,14 @@ use std::process::Stdio;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, wait_joined, wait_line};
+use super::{Outcome, TIMEOUT, finish, wait_joined, wait_line, wait_messages};
 
 /// The first line of this type, with the values of these fields put in place of `{}`, one after the other.
 fn wait_form(program: &Program, kind: &str, form: &str, fields: &[&str]) {
     let head = format!(r#"{{"type":"{kind}""#);
-    let line = program.out.wait_for(SOON, |line| line.starts_with(&head));
+    let line = program
+        .out
+        .wait_for(TIMEOUT, |line| line.starts_with(&head));
     let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let mut expected = String::new();
     let mut fields = fields.iter();
@@ -54,7 +56,7 @@ fn what_happens_is_one_object_a_line() {
         &["timestamp", "received", "sender", "name", "incarnation"],
     );
     alice.say("/me waves");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.ends_with(r#""sequence":2,"lamport":2,"content":"waves","self":false,"late":false,"action":true}"#)
     });
     alice.say("/nick alicia");
@@ -80,7 +82,7 @@ fn stdin_takes_objects_and_tells_of_receipts() {
     let bob = lo.start("bob", &["-r", "general", "-r", "ops", "listen"]);
     let mut alice = lo.start("alice", &["--json"]);
     let join = |line: &str| line.starts_with(r#"{"type":"join""#);
-    alice.out.wait_for(SOON, join);
+    alice.out.wait_for(TIMEOUT, join);
     alice.say(r#"{"type":"chat","content":"to all"}"#);
     wait_line(&bob, ": to all");
     wait_form(
@@ -89,7 +91,7 @@ fn stdin_takes_objects_and_tells_of_receipts() {
         r##"{"type":"delivered","target":"#general","incarnation":"{}","sequence":1,"sender":"{}"}"##,
         &["incarnation", "sender"],
     );
-    alice.out.wait_for(SOON, |line| {
+    alice.out.wait_for(TIMEOUT, |line| {
         line.ends_with(r#""content":"to all","self":true,"late":false}"#)
     });
     alice.say(r#"{"type":"command","content":"/join #ops"}"#);
@@ -99,8 +101,8 @@ fn stdin_takes_objects_and_tells_of_receipts() {
     assert!(spoken.contains(" #ops alice~"), "{spoken}");
     let named = wait_line(&bob, ": named");
     assert!(named.contains(" #general alice~"), "{named}");
-    let ended = finish(alice, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(alice, b"");
+    outcome.assert_code(0);
 }
 
 #[test]
@@ -118,22 +120,24 @@ fn a_bad_object_is_answered_counted_and_skipped() {
         "\n",
     );
     let alice = lo.start("alice", &["--json"]);
-    alice.out.wait_for(SOON, |line| line.contains(r#""join""#));
-    let ended = finish(alice, input.as_bytes());
-    assert_eq!(ended.code, 1, "{ended:?}");
-    let errors: Vec<&String> = ended
+    alice
+        .out
+        .wait_for(TIMEOUT, |line| line.contains(r#""join""#));
+    let outcome = finish(alice, input.as_bytes());
+    outcome.assert_code(1);
+    let errors: Vec<&String> = outcome
         .out
         .iter()
         .filter(|line| line.starts_with(r#"{"type":"error","code":""#))
         .collect();
-    assert_eq!(errors.len(), 3, "{ended:?}");
+    assert_eq!(errors.len(), 3, "{outcome:?}");
     for (error, number) in errors.iter().zip(2..) {
         assert!(
             error.contains(&format!(r#""content":"line {number}: "#)),
             "{error}"
         );
     }
-    super::wait_said(&bob, &["good", "two", "lines"]);
+    wait_messages(&bob, &["good", "two", "lines"]);
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn a_reader_that_stalls_gets_every_answer() {
     // Nobody reads until it has done all that it does without a reader.
     let stat = format!("/proc/{}/stat", alice.id());
     let mut before = (String::new(), 0);
-    wait_until("a stall", SOON, || {
+    wait_until("a stall", TIMEOUT, || {
         let now = std::fs::read_to_string(&stat).expect("a process");
         let same = if now == before.0 { before.1 + 1 } else { 0 };
         before = (now, same);
@@ -179,14 +183,14 @@ fn answers_to_commands_are_objects_too() {
     }
     let line = alice
         .out
-        .wait_for(SOON, |line| line.starts_with(r#"{"type":"stats""#));
+        .wait_for(TIMEOUT, |line| line.starts_with(r#"{"type":"stats""#));
     for name in ["links", "duplicate_batches"] {
         assert!(line.contains(&format!("\"{name}\":0")), "{line}");
     }
     // Nothing was said.
-    let ended = finish(alice, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    for line in ended.out {
+    let outcome = finish(alice, b"");
+    outcome.assert_code(0);
+    for line in outcome.out {
         serde_json::from_str::<serde_json::Value>(&line).expect(&line);
     }
 }
@@ -197,31 +201,31 @@ fn send_answers_a_bad_line_and_says_nothing_else() {
     let bob = lo.start("bob", &["listen"]);
     let sends = |input: &[u8]| finish(lo.spawn("alice", &["send", "--json"]), input);
     let input = b"{bad\n{\"type\":\"chat\",\"content\":\"good\"}\n";
-    let told = |ended: &super::Ended| {
+    let told = |outcome: &Outcome| {
         let form = r#"{"type":"error","code":"line","content":"line 1: "#;
-        assert_eq!((ended.code, ended.out.len()), (1, 1), "{ended:?}");
-        assert!(ended.out[0].starts_with(form), "{ended:?}");
-        assert_eq!(ended.err.len(), 1, "{ended:?}");
+        assert_eq!((outcome.code, outcome.out.len()), (1, 1), "{outcome:?}");
+        assert!(outcome.out[0].starts_with(form), "{outcome:?}");
+        assert_eq!(outcome.err.len(), 1, "{outcome:?}");
     };
     told(&sends(input));
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
     told(&sends(input));
-    super::wait_said(&bob, &["good", "good"]);
-    let ended = sends(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
-    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+    wait_messages(&bob, &["good", "good"]);
+    let outcome = sends(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
+    assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
 }
 
 #[test]
 fn what_is_no_object_is_told_in_plain_words() {
     let Some(lo) = Loopback::new() else { return };
     let input = b"[]\nnull\n5\n\"x\"\n[\"chat\",null,\"x\",false]\n{\"type\":\"chat\",\"target\":\"\",\"content\":\"x\"}\n";
-    let ended = finish(lo.spawn("alice", &["send", "--json"]), input);
-    assert_eq!((ended.code, ended.err.len()), (1, 6), "{ended:?}");
-    for (i, line) in ended.err[..5].iter().enumerate() {
+    let outcome = finish(lo.spawn("alice", &["send", "--json"]), input);
+    assert_eq!((outcome.code, outcome.err.len()), (1, 6), "{outcome:?}");
+    for (i, line) in outcome.err[..5].iter().enumerate() {
         let form = format!("p2pchat: line {}: a line must be an object such as ", i + 1);
         assert!(line.starts_with(&form), "{line}");
     }
     let form = "p2pchat: line 6: the room name is empty; a room has 1 to 50 characters";
-    assert!(ended.err[5].starts_with(form), "{ended:?}");
+    assert!(outcome.err[5].starts_with(form), "{outcome:?}");
 }

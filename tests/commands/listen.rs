@@ -7,30 +7,30 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
+use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 #[test]
 fn a_count_of_lines_ends_it() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-n", "2"]);
-    let ended = finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = finish(bob, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(said(&ended.out), ["one", "two"]);
+    let outcome = finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n");
+    outcome.assert_code(0);
+    let outcome = finish(bob, b"");
+    outcome.assert_code(0);
+    assert_eq!(messages(&outcome.out), ["one", "two"]);
 }
 
 #[test]
 fn a_count_takes_only_what_is_said_while_it_runs() {
     let Some(lo) = Loopback::new() else { return };
-    finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
-    finish(lo.spawn("alice", &["send", "-W", "0.1", "before"]), b"");
+    run(&lo, "bob", &["listen", "-W", "0"]);
+    run(&lo, "alice", &["send", "-W", "0.1", "before"]);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
-    let ended = finish(lo.spawn("alice", &["send", "during"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = finish(bob, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(said(&ended.out), ["during"]);
+    let outcome = run(&lo, "alice", &["send", "during"]);
+    outcome.assert_code(0);
+    let outcome = finish(bob, b"");
+    outcome.assert_code(0);
+    assert_eq!(messages(&outcome.out), ["during"]);
     // What it left unprinted is the next run's.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": before");
@@ -49,8 +49,8 @@ fn a_count_holds_for_a_reader_that_stalled() {
     err.read_line(&mut String::new()).expect("ready");
     // More than pipe and queue hold, so that most of it is read from the history again.
     let line = "the quick brown fox ".repeat(6) + "\n";
-    let ended = finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes());
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes());
+    outcome.assert_code(0);
     let lines = BufReader::new(bob.stdout.take().expect("piped")).lines();
     assert_eq!(lines.count(), 9001);
     assert_eq!(bob.wait().expect("an end").code(), Some(0));
@@ -60,21 +60,21 @@ fn a_count_holds_for_a_reader_that_stalled() {
 fn a_count_ends_within_a_turn_and_loses_nothing() {
     let Some(lo) = Loopback::new() else { return };
     // It printed before, so that what follows is noted.
-    finish(lo.spawn("bob", &["listen", "-W", "0"]), b"");
+    run(&lo, "bob", &["listen", "-W", "0"]);
     let bob = lo.start("bob", &["listen", "-n", "3"]);
     let mut alice = lo.start("alice", &["--commands"]);
     wait_joined(&alice, "bob");
     // A batch at each change between the two kinds of lines, and all in one turn.
     alice.write(b"one\n/me two\nthree\nfour\n/me five\n");
-    let ended = finish(bob, b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(bob, b"");
+    outcome.assert_code(0);
     let chat = |line: &&String| !line.ends_with(" joined");
-    assert_eq!(ended.out.iter().filter(chat).count(), 3, "{ended:?}");
-    assert_eq!(said(&ended.out), ["one", "three"]);
+    assert_eq!(outcome.out.iter().filter(chat).count(), 3, "{outcome:?}");
+    assert_eq!(messages(&outcome.out), ["one", "three"]);
     // A batch that was printed in part is printed whole by the next run, and nothing else again.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, " five");
-    assert_eq!(said(&bob.out.all()), ["three", "four"]);
+    assert_eq!(messages(&bob.out.all()), ["three", "four"]);
 }
 
 #[test]
@@ -82,14 +82,17 @@ fn what_a_count_printed_is_not_printed_again() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     // Own lines that were never printed are none that a later run would print.
-    let ended = finish(lo.spawn("bob", &["send", "own"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "bob", &["send", "own"]);
+    outcome.assert_code(0);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
     alice.say("once");
-    let ended = finish(bob, b"");
-    assert_eq!((ended.code, said(&ended.out)), (0, vec!["once".to_owned()]));
-    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.2"]), b"");
-    assert_eq!(said(&ended.out), [""; 0], "{ended:?}");
+    let outcome = finish(bob, b"");
+    assert_eq!(
+        (outcome.code, messages(&outcome.out)),
+        (0, vec!["once".to_owned()])
+    );
+    let outcome = run(&lo, "bob", &["listen", "-W", "0.2"]);
+    assert_eq!(messages(&outcome.out), [""; 0], "{outcome:?}");
 }
 
 #[test]
@@ -97,24 +100,24 @@ fn a_count_takes_no_backlog() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     finish(lo.spawn("alice", &["send"]), b"one\ntwo\n");
-    wait_said(&bob, &["one", "two"]);
+    wait_messages(&bob, &["one", "two"]);
     bob.signal(Signal::SIGTERM);
     finish(bob, b"");
     let bob = lo.start("bob", &["listen", "-n", "1", "--backlog", "2"]);
-    finish(lo.spawn("alice", &["send", "three"]), b"");
-    let ended = finish(bob, b"");
-    assert_eq!(said(&ended.out), ["three"]);
+    run(&lo, "alice", &["send", "three"]);
+    let outcome = finish(bob, b"");
+    assert_eq!(messages(&outcome.out), ["three"]);
 }
 
 #[test]
 fn its_wait_ends_it() {
     let Some(lo) = Loopback::new() else { return };
-    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.3"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.took >= Duration::from_millis(250), "{ended:?}");
-    let ended = finish(lo.spawn("bob", &["listen", "-W", "0.5", "-n", "1"]), b"");
-    assert_eq!(ended.code, 124, "{ended:?}");
-    assert!(ended.out.is_empty(), "{ended:?}");
+    let outcome = run(&lo, "bob", &["listen", "-W", "0.3"]);
+    outcome.assert_code(0);
+    assert!(outcome.took >= Duration::from_millis(250), "{outcome:?}");
+    let outcome = run(&lo, "bob", &["listen", "-W", "0.5", "-n", "1"]);
+    outcome.assert_code(124);
+    assert!(outcome.out.is_empty(), "{outcome:?}");
 }
 
 #[test]
@@ -129,15 +132,15 @@ fn signals_end_it_with_a_goodbye() {
         wait_joined(&carol, user);
         wait_joined(&program, "carol");
         program.signal(signal);
-        let ended = finish(program, b"");
-        assert_eq!(ended.code, code, "{ended:?}");
-        assert!(ended.took < Duration::from_secs(2), "{ended:?}");
+        let outcome = finish(program, b"");
+        outcome.assert_code(code);
+        assert!(outcome.took < Duration::from_secs(2), "{outcome:?}");
         let left = |line: &str| line.contains(&format!(" * {user}~")) && line.ends_with(" left");
         carol.out.wait_for(Duration::from_secs(2), left);
     }
     // Without a terminal a hang-up is none.
     carol.signal(Signal::SIGHUP);
-    finish(lo.spawn("alice", &["send", "still there?"]), b"");
+    run(&lo, "alice", &["send", "still there?"]);
     wait_line(&carol, ": still there?");
 }
 
@@ -160,7 +163,7 @@ fn a_closed_stdout_ends_it_quietly() {
     drop(bob.stdout.take());
     let sent = lo.start("alice", &[]);
     let mut status = None;
-    wait_until("an end", SOON, || {
+    wait_until("an end", TIMEOUT, || {
         status = bob.try_wait().expect("a child");
         status.is_some()
     });
@@ -176,24 +179,24 @@ fn a_backlog_is_printed_first() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\nfour\n");
-    wait_said(&bob, &["one", "two", "three", "four"]);
+    wait_messages(&bob, &["one", "two", "three", "four"]);
     bob.signal(Signal::SIGTERM);
     finish(bob, b"");
     let bob = lo.start("bob", &["listen", "--backlog", "3"]);
-    wait_said(&bob, &["two", "three", "four"]);
-    finish(lo.spawn("alice", &["send", "five"]), b"");
-    wait_said(&bob, &["two", "three", "four", "five"]);
+    wait_messages(&bob, &["two", "three", "four"]);
+    run(&lo, "alice", &["send", "five"]);
+    wait_messages(&bob, &["two", "three", "four", "five"]);
 
     // A newcomer is sent what was said before he came, and prints it only if asked to.
     let _alice = lo.start("alice", &[]);
     let carol = lo.start("carol", &["listen"]);
     wait_joined(&carol, "alice");
-    finish(lo.spawn("dave", &["send", "six"]), b"");
-    wait_said(&carol, &["six"]);
+    run(&lo, "dave", &["send", "six"]);
+    wait_messages(&carol, &["six"]);
     carol.signal(Signal::SIGTERM);
     finish(carol, b"");
     let carol = lo.start("carol", &["listen", "--backlog", "99"]);
-    wait_said(&carol, &["one", "two", "three", "four", "five", "six"]);
+    wait_messages(&carol, &["one", "two", "three", "four", "five", "six"]);
 }
 
 #[test]
@@ -206,9 +209,9 @@ fn a_stdout_that_fails_is_told_of_and_the_end_is_clean() {
     command.stdin(Stdio::null()).stdout(full);
     let bob = command.stderr(Stdio::piped()).spawn().expect("bob");
     let alice = lo.start("alice", &[]);
-    let ended = bob.wait_with_output().expect("an end");
-    assert_eq!(ended.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&ended.stderr);
+    let outcome = bob.wait_with_output().expect("an end");
+    assert_eq!(outcome.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&outcome.stderr);
     assert!(
         said.starts_with("p2pchat: stdout cannot be written: ") && said.lines().count() == 1,
         "{said}"
@@ -220,11 +223,14 @@ fn a_stdout_that_fails_is_told_of_and_the_end_is_clean() {
 #[test]
 fn debug_says_what_goes_on() {
     let Some(lo) = Loopback::new() else { return };
-    let ended = finish(lo.spawn("bob", &["-d", "listen", "-W", "0.1"]), b"");
-    assert_eq!((ended.code, ended.out.len()), (0, 0), "{ended:?}");
+    let outcome = run(&lo, "bob", &["-d", "listen", "-W", "0.1"]);
+    assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
     let debug = |what| format!("p2pchat: debug: {what}");
     for what in ["interfaces: ", "NodeCounters "] {
-        let said = ended.err.iter().any(|line| line.starts_with(&debug(what)));
-        assert!(said, "{what}: {ended:?}");
+        let said = outcome
+            .err
+            .iter()
+            .any(|line| line.starts_with(&debug(what)));
+        assert!(said, "{what}: {outcome:?}");
     }
 }

@@ -25,11 +25,12 @@ mod stalled_stdout;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use hosts::program::{Program, SOON};
+use hosts::Loopback;
+use hosts::program::{Program, TIMEOUT};
 
-/// How a run ended, and all that it said.
+/// The exit status, the output and the duration of one run.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Outcome {
     pub code: i32,
     pub out: Vec<String>,
     pub err: Vec<String>,
@@ -37,21 +38,35 @@ pub struct Ended {
 }
 
 /// Gives the program all of its stdin, and waits for its end.
-pub fn finish(mut program: Program, input: &[u8]) -> Ended {
+pub fn finish(mut program: Program, input: &[u8]) -> Outcome {
     let begin = Instant::now();
     // A program that reads no stdin may be gone by now.
     let _ = program.take_stdin().write_all(input);
-    let code = program.wait_code(SOON);
-    Ended {
+    let code = program.wait_code(TIMEOUT);
+    Outcome {
         code,
-        out: program.out.wait_end(SOON),
-        err: program.err.wait_end(SOON),
+        out: program.out.wait_end(TIMEOUT),
+        err: program.err.wait_end(TIMEOUT),
         took: begin.elapsed(),
     }
 }
 
+impl Outcome {
+    /// # Panics
+    /// The exit status is another one; the message shows the whole output.
+    #[track_caller]
+    pub fn assert_code(&self, code: i32) {
+        assert_eq!(self.code, code, "{self:?}");
+    }
+}
+
+/// Runs the program without input, and waits for its end.
+pub fn run(lo: &Loopback, user: &str, arguments: &[&str]) -> Outcome {
+    finish(lo.spawn(user, arguments), b"")
+}
+
 /// The transcript line without its stamp, once the stamp is seen to be one: `2026-11-21T10:31:04.123Z `.
-pub fn unstamped(line: &str) -> &str {
+pub fn without_timestamp(line: &str) -> &str {
     let form: String = line
         .chars()
         .take(25)
@@ -62,30 +77,35 @@ pub fn unstamped(line: &str) -> &str {
 }
 
 /// What was said, in order: the content of the chat lines.
-pub fn said(lines: &[String]) -> Vec<String> {
+pub fn messages(lines: &[String]) -> Vec<String> {
     lines
         .iter()
-        .filter_map(|line| unstamped(line).split_once(": "))
+        .filter_map(|line| without_timestamp(line).split_once(": "))
         .map(|(_, content)| content.to_owned())
         .collect()
 }
 
 /// Waits until exactly these lines were said.
-pub fn wait_said(program: &Program, expected: &[&str]) {
+pub fn wait_messages(program: &Program, expected: &[&str]) {
     program
         .out
-        .wait_all(SOON, |lines| said(lines).len() >= expected.len());
-    assert_eq!(said(&program.out.all()), expected, "at {}", program.name);
+        .wait_all(TIMEOUT, |lines| messages(lines).len() >= expected.len());
+    assert_eq!(
+        messages(&program.out.all()),
+        expected,
+        "at {}",
+        program.name
+    );
 }
 
 /// Waits for a line that ends so.
 pub fn wait_line(program: &Program, end: &str) -> String {
-    program.out.wait_for(SOON, |line| line.ends_with(end))
+    program.out.wait_for(TIMEOUT, |line| line.ends_with(end))
 }
 
 /// Waits until this program shows somebody of this name as joined.
 pub fn wait_joined(program: &Program, nick: &str) {
-    program.out.wait_for(SOON, |line| {
+    program.out.wait_for(TIMEOUT, |line| {
         line.contains(&format!(" * {nick}~")) && line.ends_with(" joined")
     });
 }

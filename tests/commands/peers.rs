@@ -9,7 +9,7 @@ use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, wait_joined, wait_line};
+use super::{TIMEOUT, finish, run, wait_joined, wait_line};
 
 #[test]
 fn peers_are_rows_of_seven_columns() {
@@ -17,13 +17,13 @@ fn peers_are_rows_of_seven_columns() {
     let bob = lo.start("bob", &["listen", "-r", "ops", "-r", "general"]);
     let carol = lo.start("carol", &["listen"]);
     wait_joined(&bob, "carol");
-    let ended = finish(lo.spawn("alice", &["peers", "-W", "1"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.err.is_empty(), "{ended:?}");
-    assert_eq!(ended.out.len(), 2, "{ended:?}");
+    let outcome = run(&lo, "alice", &["peers", "-W", "1"]);
+    outcome.assert_code(0);
+    assert!(outcome.err.is_empty(), "{outcome:?}");
+    assert_eq!(outcome.out.len(), 2, "{outcome:?}");
     for (user, port) in [("bob", bob.wait_ready()), ("carol", carol.wait_ready())] {
-        let row = ended.out.iter().find(|row| row.starts_with(user));
-        let row = row.unwrap_or_else(|| panic!("{user}: {ended:?}"));
+        let row = outcome.out.iter().find(|row| row.starts_with(user));
+        let row = row.unwrap_or_else(|| panic!("{user}: {outcome:?}"));
         let columns: Vec<&str> = row.split('\t').collect();
         let [name, id, address, found, state, round_trip, rooms] = columns[..] else {
             panic!("{row}");
@@ -47,10 +47,10 @@ fn peers_are_rows_of_seven_columns() {
 fn peers_in_json() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let ended = finish(lo.spawn("alice", &["--json", "peers", "-W", "1"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.out.len(), 1, "{ended:?}");
-    let row: serde_json::Value = serde_json::from_str(&ended.out[0]).expect("JSON");
+    let outcome = run(&lo, "alice", &["--json", "peers", "-W", "1"]);
+    outcome.assert_code(0);
+    assert_eq!(outcome.out.len(), 1, "{outcome:?}");
+    let row: serde_json::Value = serde_json::from_str(&outcome.out[0]).expect("JSON");
     let id = row["sender"].as_str().expect("an id");
     let (short, trip) = (&id[..4], &row["rtt_ms"]);
     assert!(trip.as_f64().is_some_and(|ms| ms >= 0.0), "{row}");
@@ -58,7 +58,7 @@ fn peers_in_json() {
         r##"{{"type":"peer","sender":"{id}","username":"bob","name":"bob~{short}","address":"127.0.0.1:{}","found":"multicast","state":"linked","rtt_ms":{trip},"rooms":["#general"]}}"##,
         bob.wait_ready()
     );
-    assert_eq!(ended.out[0], expected);
+    assert_eq!(outcome.out[0], expected);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn nobody_there_is_a_status_of_its_own() {
         &["peers", "-W", "0.2"][..],
         &["peers", "-W", "0.2", "--json"],
     ] {
-        let ended = finish(lo.spawn("alice", args), b"");
-        assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+        let outcome = run(&lo, "alice", args);
+        assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
     }
 }
 
@@ -79,23 +79,20 @@ fn a_peer_named_by_hand_needs_no_beacon() {
     let bob = lo.start("bob", &["-m", "none", "listen"]);
     let port = bob.wait_ready();
     // Nobody is found without.
-    let ended = finish(
-        lo.spawn("alice", &["-m", "none", "peers", "-W", "0.3"]),
-        b"",
-    );
-    assert_eq!(ended.code, 69, "{ended:?}");
+    let outcome = run(&lo, "alice", &["-m", "none", "peers", "-W", "0.3"]);
+    outcome.assert_code(69);
     for host in ["127.0.0.1", "localhost", "[::1]"] {
         let place = format!("{host}:{port}");
         let text = format!("by {host}");
         let args = ["-m", "none", "--peer", &place, "send", &text];
-        let ended = finish(lo.spawn("alice", &args), b"");
-        assert_eq!(ended.code, 0, "{place}: {ended:?}");
+        let outcome = run(&lo, "alice", &args);
+        assert_eq!(outcome.code, 0, "{place}: {outcome:?}");
         wait_line(&bob, &format!(": {text}"));
     }
     let place = format!("localhost:{port}");
     let args = ["-m", "none", "--peer", &place, "peers", "-W", "1"];
-    let ended = finish(lo.spawn("alice", &args), b"");
-    assert!(ended.out[0].contains("\tgiven\tlinked\t"), "{ended:?}");
+    let outcome = run(&lo, "alice", &args);
+    assert!(outcome.out[0].contains("\tgiven\tlinked\t"), "{outcome:?}");
 
     // Who is not there yet is dialed until he is.
     let args = ["-m", "none", "--peer", "localhost:10888"];
@@ -109,8 +106,11 @@ fn a_peer_named_by_hand_needs_no_beacon() {
 fn who_is_named_by_his_key_is_meant_and_nobody_else() {
     let Some(lo) = Loopback::new() else { return };
     let id = |user: &str| {
-        let ended = finish(lo.spawn(user, &["whoami"]), b"");
-        let line = ended.out.iter().find_map(|line| line.strip_prefix("id: "));
+        let outcome = run(&lo, user, &["whoami"]);
+        let line = outcome
+            .out
+            .iter()
+            .find_map(|line| line.strip_prefix("id: "));
         line.expect("an id").to_owned()
     };
     let (bobs, carols) = (id("bob"), id("carol"));
@@ -124,10 +124,10 @@ fn who_is_named_by_his_key_is_meant_and_nobody_else() {
     ] {
         let place = format!("{id}@localhost:{port}");
         let args = [&["-m", "none", "--peer", &place][..], words].concat();
-        let ended = finish(lo.spawn("alice", &args), b"");
-        assert_eq!(ended.code, code, "{ended:?}");
-        let told = ended.err.iter().any(|line| line.contains("IS NOT"));
-        assert_eq!(told, code == 77, "{ended:?}");
+        let outcome = run(&lo, "alice", &args);
+        outcome.assert_code(code);
+        let told = outcome.err.iter().any(|line| line.contains("IS NOT"));
+        assert_eq!(told, code == 77, "{outcome:?}");
     }
 }
 
@@ -147,10 +147,10 @@ fn nobody_is_linked_to_himself() {
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
     let joined = |line: &str| line.starts_with(r#"{"type":"join""#);
-    bob.out.wait_for(SOON, joined);
-    let ended = finish(lo.spawn("carol", &["send", "hello"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    bob.out.wait_for(SOON, |line| line.contains("hello"));
+    bob.out.wait_for(TIMEOUT, joined);
+    let outcome = run(&lo, "carol", &["send", "hello"]);
+    outcome.assert_code(0);
+    bob.out.wait_for(TIMEOUT, |line| line.contains("hello"));
     let joins: Vec<String> = bob.out.all().into_iter().filter(|l| joined(l)).collect();
     assert_eq!(joins.len(), 1, "{joins:?}");
     assert!(joins[0].contains("\"alice\""), "{joins:?}");
@@ -185,14 +185,14 @@ fn who_is_gone_is_listed_and_is_nobody() {
     for through in [false, true] {
         let _alice = through.then(|| lo.start("alice", &["listen"]));
         let mut spoken = 10;
-        wait_until("one who is gone", SOON, || {
+        wait_until("one who is gone", TIMEOUT, || {
             let early = (!through).then(|| lo.spawn("alice", &["peers", "-W1"]));
             (0..spoken).for_each(|_| call());
             let late = || lo.spawn("alice", &["peers", "-W0.1"]);
-            let ended = finish(early.unwrap_or_else(late), b"");
-            let gone = ended.out.iter().any(|row| row.contains("\tgone\t"));
-            let known = ended.out.iter().any(|row| row.contains("\tknown\t"));
-            assert_eq!(ended.code, if known { 0 } else { 69 }, "{ended:?}");
+            let outcome = finish(early.unwrap_or_else(late), b"");
+            let gone = outcome.out.iter().any(|row| row.contains("\tgone\t"));
+            let known = outcome.out.iter().any(|row| row.contains("\tknown\t"));
+            assert_eq!(outcome.code, if known { 0 } else { 69 }, "{outcome:?}");
             // Through another it is still known at first; it is asked again, until it is gone or forgotten.
             spoken = if through && known { 0 } else { 10 };
             gone

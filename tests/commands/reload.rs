@@ -4,7 +4,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use super::hosts::Loopback;
-use super::{SOON, wait_line};
+use super::{TIMEOUT, wait_line};
 
 /// Somebody's id, who never comes.
 const STRANGER: &str = "k7mqaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -25,7 +25,7 @@ fn options_and_known_peers_are_read_again() {
     let bob = lo.start("bob", &["listen", "-r", "first", "-r", "second"]);
     let line = wait_line(&bob, " joined");
     assert!(line.contains(" #second * alice~"), "{line}");
-    alice.err.wait_for(SOON, |line| {
+    alice.err.wait_for(TIMEOUT, |line| {
         line.ends_with(" is not the bob~k7mq known since 2026-01-02: another key")
     });
     alice.say("here");
@@ -37,7 +37,7 @@ fn options_and_known_peers_are_read_again() {
     alice.signal(Signal::SIGHUP);
     alice
         .err
-        .wait_for(SOON, |line| line.contains("options file, line 1: "));
+        .wait_for(TIMEOUT, |line| line.contains("options file, line 1: "));
     alice.say("still here");
     wait_line(&bob, ": still here");
     assert!(!bob.out.all().iter().any(|line| line.contains(" left")));

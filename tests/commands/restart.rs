@@ -6,7 +6,7 @@ use p2pchat::shell::store::printed_position::read_printed_position;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{SOON, finish, said, wait_joined, wait_line, wait_said};
+use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 fn say_all(alice: &mut Program, numbers: std::ops::Range<u32>) -> Vec<String> {
     let lines: Vec<String> = numbers.map(|n| format!("line {n}")).collect();
@@ -18,13 +18,13 @@ fn say_all(alice: &mut Program, numbers: std::ops::Range<u32>) -> Vec<String> {
 
 /// All chat lines of several runs, one after the other.
 fn transcript(runs: &[Vec<String>]) -> Vec<String> {
-    runs.iter().flat_map(|run| said(run)).collect()
+    runs.iter().flat_map(|run| messages(run)).collect()
 }
 
 /// Waits until all that this user holds of #general is noted as printed: what is shown between a death and its note comes again.
 fn wait_noted(lo: &Loopback, user: &str) {
     let room = lo.host.folder(user).join("history/open/#general");
-    wait_until("the note of what was printed", SOON, || {
+    wait_until("the note of what was printed", TIMEOUT, || {
         let note = fs::read_to_string(room.join("printed")).unwrap_or_default();
         let mut numbers = note.split_ascii_whitespace().map(|n| n.parse::<u64>());
         let (Some(Ok(segment)), Some(Ok(offset))) = (numbers.next(), numbers.next()) else {
@@ -45,7 +45,7 @@ fn a_restarted_listener_prints_what_it_missed_once() {
     wait_line(&bob, ": line 2");
     bob.signal(Signal::SIGTERM);
     let mut runs = vec![finish(bob, b"").out];
-    alice.out.wait_for(SOON, |line| line.ends_with(" left"));
+    alice.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
     expected.extend(say_all(&mut alice, 3..6));
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": line 5");
@@ -54,26 +54,26 @@ fn a_restarted_listener_prints_what_it_missed_once() {
     bob.signal(Signal::SIGTERM);
     runs.push(finish(bob, b"").out);
     // A run that is over before it could meet anybody prints nothing twice.
-    runs.push(finish(lo.spawn("bob", &["listen", "-W", "0"]), b"").out);
+    runs.push(run(&lo, "bob", &["listen", "-W", "0"]).out);
     assert_eq!(transcript(&runs), expected);
     // What came while nothing was printed is the next listener's.
-    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "bob", &["send", "hello"]);
+    outcome.assert_code(0);
 }
 
 #[test]
 fn what_another_command_received_is_printed_by_the_next_listener() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
-    finish(lo.spawn("bob", &["listen", "-W", "0.1"]), b"");
+    run(&lo, "bob", &["listen", "-W", "0.1"]);
     alice.say("while away");
-    let ended = finish(lo.spawn("bob", &["send", "hello"]), b"");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = run(&lo, "bob", &["send", "hello"]);
+    outcome.assert_code(0);
     wait_line(&alice, ": hello");
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": while away");
     // Own lines of earlier runs are no news.
-    assert_eq!(said(&bob.out.all()), ["while away"]);
+    assert_eq!(messages(&bob.out.all()), ["while away"]);
 }
 
 #[test]
@@ -84,19 +84,19 @@ fn a_killed_listener_loses_nothing() {
     let mut runs = Vec::new();
     for round in 0..3 {
         let mut bob = lo.start("bob", &["listen"]);
-        bob.out.wait_for(SOON, |line| line.ends_with(" joined"));
+        bob.out.wait_for(TIMEOUT, |line| line.ends_with(" joined"));
         expected.extend(say_all(&mut alice, round * 10..round * 10 + 5));
         wait_line(&bob, &format!(": line {}", round * 10 + 4));
         wait_noted(&lo, "bob");
         bob.kill();
-        runs.push(bob.out.wait_end(SOON));
+        runs.push(bob.out.wait_end(TIMEOUT));
         expected.extend(say_all(&mut alice, round * 10 + 5..round * 10 + 10));
     }
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": line 29");
     runs.push(bob.out.all());
     assert_eq!(transcript(&runs), expected);
-    assert_eq!(said(&runs[3]), expected[25..]);
+    assert_eq!(messages(&runs[3]), expected[25..]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_killed_author_goes_on_in_the_same_voice() {
     let expected: Vec<String> = (0..3u32)
         .flat_map(|round| (round * 10..round * 10 + 5).map(|n| format!("line {n}")))
         .collect();
-    assert_eq!(said(&bob.out.all()), expected);
+    assert_eq!(messages(&bob.out.all()), expected);
     // As the same identity: nobody is told of another key.
     assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
 }
@@ -124,9 +124,9 @@ fn two_ephemeral_programs_of_one_box_meet() {
     let alice = lo.start("alice", &["--ephemeral"]);
     let bob = lo.start("bob", &["--ephemeral", "listen"]);
     wait_joined(&alice, "bob");
-    let ended = finish(alice, b"nothing is kept\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
-    wait_said(&bob, &["nothing is kept"]);
+    let outcome = finish(alice, b"nothing is kept\n");
+    outcome.assert_code(0);
+    wait_messages(&bob, &["nothing is kept"]);
     let kept = std::fs::read_dir(lo.host.folder("")).expect("the folder");
     assert_eq!(kept.count(), 0);
 }
@@ -147,16 +147,18 @@ fn another_key_under_a_known_name_is_said_once() {
         let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
         let bob = lo.start("bob", &[&dir]);
         wait_joined(&bob, "alice");
-        let ended = finish(bob, b"it is me\n");
-        assert_eq!(ended.code, 0, "{ended:?}");
+        let outcome = finish(bob, b"it is me\n");
+        outcome.assert_code(0);
     }
-    alice.out.wait_all(SOON, |lines| said(lines).len() == 2);
+    alice
+        .out
+        .wait_all(TIMEOUT, |lines| messages(lines).len() == 2);
     let sentences = told(&alice);
     assert_eq!(sentences.len(), 1, "{sentences:?}");
     let words: Vec<&str> = sentences[0].split(' ').collect();
-    let first = finish(lo.spawn("bob", &["whoami"]), b"").out[0].clone();
+    let first = run(&lo, "bob", &["whoami"]).out[0].clone();
     let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
-    let second = finish(lo.spawn("bob", &[&dir, "whoami"]), b"").out[0].clone();
+    let second = run(&lo, "bob", &[&dir, "whoami"]).out[0].clone();
     assert_eq!(words[0], "p2pchat:");
     assert_eq!(format!("name: {}", words[1]), second);
     assert_eq!(words[2..5], ["is", "not", "the"]);
@@ -173,8 +175,8 @@ fn another_key_under_a_known_name_is_said_once() {
     let alice = lo.start("alice", &["listen"]);
     let bob = lo.start("bob", &[&dir]);
     wait_joined(&alice, "bob");
-    let ended = finish(bob, b"it is still me\n");
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let outcome = finish(bob, b"it is still me\n");
+    outcome.assert_code(0);
     wait_line(&alice, ": it is still me");
     assert_eq!(told(&alice), Vec::<String>::new());
 }
@@ -183,14 +185,14 @@ fn another_key_under_a_known_name_is_said_once() {
 fn a_block_that_cannot_be_read_ends_nothing() {
     let Some(lo) = Loopback::new() else { return };
     // Both were there before: then all is wanted that was said since the other's start.
-    finish(lo.spawn("bob", &["listen", "-W", "0.1"]), b"");
+    run(&lo, "bob", &["listen", "-W", "0.1"]);
     let mut alice = lo.start("alice", &["--no-echo"]);
     let room = lo.host.folder("alice").join("history/open/#general");
     let second = room.join("000002.ndjson");
     for n in 1..=1500 {
         alice.say(&format!("{n} {}", "x".repeat(1000)));
     }
-    wait_until("the second segment", SOON, || {
+    wait_until("the second segment", TIMEOUT, || {
         fs::metadata(&second).is_ok_and(|file| file.len() > 100_000)
     });
     let first = room.join("000001.ndjson");
@@ -201,34 +203,31 @@ fn a_block_that_cannot_be_read_ends_nothing() {
     alice.say("still here");
     wait_line(&bob, ": still here");
     let why = "p2pchat: a part of the history cannot be read: ";
-    alice.err.wait_for(SOON, |line| line.starts_with(why));
+    alice.err.wait_for(TIMEOUT, |line| line.starts_with(why));
     let lines = bob.out.all();
-    let got = said(&lines);
+    let got = messages(&lines);
     assert!((100..1500).contains(&got.len()), "{}", got.len());
     let whole = |line: &&String| line.split(' ').next() == Some("1500");
     assert!(got.iter().any(|line| whole(&line)));
-    let ended = finish(alice, b"");
-    let told = ended
+    let outcome = finish(alice, b"");
+    let told = outcome
         .err
         .iter()
         .filter(|line| line.starts_with(why))
         .count();
-    assert_eq!((ended.code, told), (0, 1), "{ended:?}");
+    assert_eq!((outcome.code, told), (0, 1), "{outcome:?}");
     // As after a kill: what the run passed is not noted, and the next one goes over all of it.
     fs::remove_file(room.join("printed")).expect("a note");
     // A look back goes from the end towards the place, and no further. The first one goes over what was never printed.
     let last = |lines: &str, tells: usize| {
-        let ended = finish(
-            lo.spawn("alice", &["listen", "--backlog", lines, "-W", "0.1"]),
-            b"",
-        );
-        let told = ended
+        let outcome = run(&lo, "alice", &["listen", "--backlog", lines, "-W", "0.1"]);
+        let told = outcome
             .err
             .iter()
             .filter(|line| line.starts_with(why))
             .count();
-        assert_eq!((ended.code, told), (0, tells), "{:?}", ended.err);
-        said(&ended.out)
+        assert_eq!((outcome.code, told), (0, tells), "{:?}", outcome.err);
+        messages(&outcome.out)
     };
     let held = last("2000", 1);
     assert_eq!(held.last(), got.last());
@@ -240,8 +239,8 @@ fn a_block_that_cannot_be_read_ends_nothing() {
 fn own_lines_that_are_not_shown_are_read_once() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["--no-echo", "-W", "0"];
-    let ended = finish(lo.spawn("alice", &args), b"one\ntwo\n");
-    assert_eq!((ended.code, ended.out.len()), (69, 0), "{ended:?}");
+    let outcome = finish(lo.spawn("alice", &args), b"one\ntwo\n");
+    assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
     // Else each run would go through all that was ever said here.
     let room = lo.host.folder("alice").join("history/open/#general");
     let printed = read_printed_position(&room)

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::hosts::program::{SOON, peak};
+use crate::hosts::program::{TIMEOUT, peak};
 use crate::hosts::{Loopback, wait_until};
 
 const LINES: usize = 100_000;
@@ -39,10 +39,10 @@ fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
         writeln!(stdin, "{}", line(number)).expect("a program that reads");
     }
     drop(stdin);
-    assert_eq!(alice.wait_code(3 * SOON), 0, "{:?}", alice.err.all());
+    assert_eq!(alice.wait_code(3 * TIMEOUT), 0, "{:?}", alice.err.all());
     // He still answers.
     let mut alice = lo.spawn("alice", &["send", "-W", "5", "still there?"]);
-    assert_eq!(alice.wait_code(SOON), 0, "{:?}", alice.err.all());
+    assert_eq!(alice.wait_code(TIMEOUT), 0, "{:?}", alice.err.all());
     let peak = peak(bob.id());
     assert!(peak <= RSS_MAX, "{peak} kB");
 

@@ -3,8 +3,8 @@ use std::io::Write as _;
 use std::thread;
 
 use super::hosts::Lan;
-use super::hosts::program::{Program, SOON};
-use super::{said, wait_joined, wait_one_history};
+use super::hosts::program::{Program, TIMEOUT};
+use super::{messages, wait_joined, wait_same_history};
 
 const LINES: usize = 100_000;
 const USERS: [(usize, &str); 3] = [(0, "alice"), (1, "bob"), (2, "carol")];
@@ -36,26 +36,26 @@ fn an_author_that_dies_amid_a_flood() {
     wait_joined(&alice, "carol");
     let lines = flood();
     let feeding = feed(&mut alice, &lines[..LINES / 2]);
-    bob.out.wait_all(SOON, |lines| lines.len() > 2_000);
+    bob.out.wait_all(TIMEOUT, |lines| lines.len() > 2_000);
     alice.kill();
     feeding.join().expect("a feeder");
     // What her directory holds was accepted; she goes on behind it.
     let history = lan.hosts[0].history("alice", &[]);
     let history: Vec<String> = history.lines().map(str::to_owned).collect();
-    let accepted = said(&history, "alice");
+    let accepted = messages(&history, "alice");
     assert!(accepted.len() > 1_000 && accepted == lines[..accepted.len()]);
     let mut alice = lan.hosts[0].start("alice", &["--no-echo", "-W", "60"]);
     let feeding = feed(&mut alice, &lines[accepted.len()..]);
-    assert_eq!(alice.wait_code(4 * SOON), 0, "{:?}", alice.err.all());
+    assert_eq!(alice.wait_code(4 * TIMEOUT), 0, "{:?}", alice.err.all());
     feeding.join().expect("a feeder");
     for program in [&bob, &carol] {
-        let complete = |shown: &[String]| said(shown, "alice").len() >= LINES;
-        program.out.wait_all(2 * SOON, complete);
-        let shown = said(&program.out.all(), "alice");
+        let complete = |shown: &[String]| messages(shown, "alice").len() >= LINES;
+        program.out.wait_all(2 * TIMEOUT, complete);
+        let shown = messages(&program.out.all(), "alice");
         assert!(shown == lines, "what {} shows", program.name);
     }
-    let history = wait_one_history(&lan, &USERS, LINES);
-    assert!(said(&history, "alice") == lines, "what all hold");
+    let history = wait_same_history(&lan, &USERS, LINES);
+    assert!(messages(&history, "alice") == lines, "what all hold");
 }
 
 #[test]
@@ -68,16 +68,16 @@ fn a_reader_that_dies_amid_a_flood() {
     wait_joined(&alice, "carol");
     let lines = flood();
     let feeding = feed(&mut alice, &lines);
-    bob.out.wait_all(SOON, |lines| lines.len() > 2_000);
+    bob.out.wait_all(TIMEOUT, |lines| lines.len() > 2_000);
     bob.kill();
-    let mut before = said(&bob.out.wait_end(SOON), "alice");
+    let mut before = messages(&bob.out.wait_end(TIMEOUT), "alice");
     let bob = lan.hosts[1].start("bob", &["listen"]);
     feeding.join().expect("a feeder");
     let last = |line: &str| line.ends_with(lines[LINES - 1].as_str());
     for program in [&bob, &carol] {
-        program.out.wait_for(4 * SOON, last);
+        program.out.wait_for(4 * TIMEOUT, last);
     }
-    assert!(said(&carol.out.all(), "alice") == lines, "at carol");
+    assert!(messages(&carol.out.all(), "alice") == lines, "at carol");
     // The kill may have cut a line short.
     let count = before.len();
     if before.last() != Some(&lines[count - 1]) {
@@ -85,13 +85,13 @@ fn a_reader_that_dies_amid_a_flood() {
         assert!(lines[count - 1].starts_with(&cut), "{cut}");
     }
     assert!(before.len() < LINES && before == lines[..before.len()]);
-    let after = said(&bob.out.all(), "alice");
+    let after = messages(&bob.out.all(), "alice");
     let from = LINES - after.len();
     assert!(after == lines[from..], "what bob shows when he is back");
     assert!(from <= before.len(), "{from} {}", before.len());
     let twice = before[from..].iter().map(|line| line.len() + 1);
     let twice = twice.sum::<usize>();
     assert!(twice <= TURN, "{twice} bytes come twice");
-    let history = wait_one_history(&lan, &USERS, LINES);
-    assert!(said(&history, "alice") == lines, "what all hold");
+    let history = wait_same_history(&lan, &USERS, LINES);
+    assert!(messages(&history, "alice") == lines, "what all hold");
 }

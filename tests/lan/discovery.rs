@@ -1,6 +1,8 @@
 //! Zero set-up: whatever interfaces there are, and in any order.
 use super::hosts::Lan;
-use super::{GONE, SOON, say_to, wait_joined, wait_mesh, wait_said, wait_shown};
+use super::{
+    PEER_TIMEOUT, TIMEOUT, say_and_wait, wait_event, wait_joined, wait_mesh, wait_messages,
+};
 
 #[test]
 fn all_see_each_other_in_whatever_order_they_start() {
@@ -16,7 +18,7 @@ fn all_see_each_other_in_whatever_order_they_start() {
         for from in 0..3 {
             let mut program = programs.remove(from);
             let text = format!("of {}", program.name);
-            say_to(&mut program, &text, &programs.iter().collect::<Vec<_>>());
+            say_and_wait(&mut program, &text, &programs.iter().collect::<Vec<_>>());
             programs.insert(from, program);
         }
     }
@@ -34,8 +36,8 @@ fn a_box_between_two_lans_talks_to_both() {
     let carol = lan.hosts[2].start("carol", &[]);
     wait_mesh(&[&alice, &bob]);
     wait_mesh(&[&carol, &bob]);
-    say_to(&mut bob, "to both", &[&alice, &carol]);
-    say_to(&mut alice, "to the middle", &[&bob]);
+    say_and_wait(&mut bob, "to both", &[&alice, &carol]);
+    say_and_wait(&mut alice, "to the middle", &[&bob]);
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn link_local_addresses_are_enough() {
     let bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "over IPv6", &[&bob, &carol]);
+    say_and_wait(&mut alice, "over IPv6", &[&bob, &carol]);
 }
 
 #[test]
@@ -65,9 +67,9 @@ fn a_program_that_was_there_before_the_network_finds_it() {
     wait_mesh(&[&bob, &carol]);
     lan.attach(0, 0);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "said to all", &[&bob, &carol]);
+    say_and_wait(&mut alice, "said to all", &[&bob, &carol]);
     // Both programs hear of each other now, so what was said in this run is no backfill if theirs is at least as old.
-    let shown = super::said(&bob.out.all(), "alice");
+    let shown = super::messages(&bob.out.all(), "alice");
     assert!(shown.ends_with(&["said to all".to_owned()]), "{shown:?}");
 }
 
@@ -78,15 +80,20 @@ fn an_address_that_changes_is_followed() {
     let bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "before", &[&bob, &carol]);
+    say_and_wait(&mut alice, "before", &[&bob, &carol]);
     let ip = |command: &str| lan.hosts[0].namespace.ip(command);
     ip("address flush dev eth0");
     ip("address add 10.77.0.99/24 brd + dev eth0");
     alice.say("meanwhile");
     for program in [&bob, &carol] {
-        wait_said(program, "alice", &["before", "meanwhile"], GONE + SOON);
+        wait_messages(
+            program,
+            "alice",
+            &["before", "meanwhile"],
+            PEER_TIMEOUT + TIMEOUT,
+        );
     }
-    say_to(&mut alice, "after", &[&bob, &carol]);
+    say_and_wait(&mut alice, "after", &[&bob, &carol]);
 }
 
 #[test]
@@ -102,7 +109,12 @@ fn a_second_interface_that_comes_is_used() {
     // The first cable goes for good: the other one carries on.
     lan.detach(0, 0);
     alice.say("over the other cable");
-    wait_said(&bob, "alice", &["over the other cable"], GONE + SOON);
-    wait_shown(&bob, "alice", "joined", 1, SOON);
+    wait_messages(
+        &bob,
+        "alice",
+        &["over the other cable"],
+        PEER_TIMEOUT + TIMEOUT,
+    );
+    wait_event(&bob, "alice", "joined", 1, TIMEOUT);
     wait_joined(&alice, "bob");
 }

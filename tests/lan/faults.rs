@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::hosts::Lan;
-use super::{GONE, SOON, said, say_to, shown, wait_mesh, wait_said, wait_shown};
+use super::{
+    PEER_TIMEOUT, TIMEOUT, count_events, messages, say_and_wait, wait_event, wait_mesh,
+    wait_messages,
+};
 
 /// Alice is alone for so long that she is shown as left; then she is back, and everybody has all that was said meanwhile.
 fn part_and_heal(part: impl Fn(&Lan), heal: impl Fn(&Lan)) {
@@ -13,37 +16,43 @@ fn part_and_heal(part: impl Fn(&Lan), heal: impl Fn(&Lan)) {
     let mut bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "one", &[&bob, &carol]);
+    say_and_wait(&mut alice, "one", &[&bob, &carol]);
     part(&lan);
     let cut = Instant::now();
     alice.say("two");
     alice.say("three");
     bob.say("uno");
-    carol.out.wait_for(SOON, |line| line.ends_with(": uno"));
+    carol.out.wait_for(TIMEOUT, |line| line.ends_with(": uno"));
     for (at, gone) in [
         (&bob, "alice"),
         (&carol, "alice"),
         (&alice, "bob"),
         (&alice, "carol"),
     ] {
-        wait_shown(at, gone, "left", 1, GONE.saturating_sub(cut.elapsed()));
+        wait_event(
+            at,
+            gone,
+            "left",
+            1,
+            PEER_TIMEOUT.saturating_sub(cut.elapsed()),
+        );
     }
     alice.say("four");
     heal(&lan);
     for program in [&bob, &carol] {
-        wait_shown(program, "alice", "joined", 2, SOON);
-        wait_said(program, "alice", &["one", "two", "three", "four"], SOON);
+        wait_event(program, "alice", "joined", 2, TIMEOUT);
+        wait_messages(program, "alice", &["one", "two", "three", "four"], TIMEOUT);
     }
-    wait_said(&alice, "bob", &["uno"], SOON);
-    say_to(&mut alice, "five", &[&bob, &carol]);
-    say_to(&mut bob, "dos", &[&alice, &carol]);
+    wait_messages(&alice, "bob", &["uno"], TIMEOUT);
+    say_and_wait(&mut alice, "five", &[&bob, &carol]);
+    say_and_wait(&mut bob, "dos", &[&alice, &carol]);
     let expected = ["one", "two", "three", "four", "five"];
     for program in [&bob, &carol] {
-        assert_eq!(said(&program.out.all(), "alice"), expected);
-        assert_eq!(shown(&program.out.all(), "alice", "joined"), 2);
+        assert_eq!(messages(&program.out.all(), "alice"), expected);
+        assert_eq!(count_events(&program.out.all(), "alice", "joined"), 2);
     }
-    assert_eq!(said(&carol.out.all(), "bob"), ["uno", "dos"]);
-    assert_eq!(shown(&carol.out.all(), "bob", "left"), 0);
+    assert_eq!(messages(&carol.out.all(), "bob"), ["uno", "dos"]);
+    assert_eq!(count_events(&carol.out.all(), "bob", "left"), 0);
 }
 
 #[test]
@@ -69,26 +78,26 @@ fn a_killed_program_is_gone_at_once_and_back_at_once() {
     let bob = lan.hosts[1].start("bob", &[]);
     let mut carol = lan.hosts[2].start("carol", &["listen"]);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "one", &[&bob, &carol]);
+    say_and_wait(&mut alice, "one", &[&bob, &carol]);
     carol.kill();
     for program in [&alice, &bob] {
-        wait_shown(program, "carol", "left", 1, Duration::from_secs(3));
+        wait_event(program, "carol", "left", 1, Duration::from_secs(3));
     }
     alice.say("two");
     let carol = lan.hosts[2].start("carol", &["listen"]);
     let ready = Instant::now();
     for program in [&alice, &bob] {
-        wait_shown(program, "carol", "joined", 2, SOON);
+        wait_event(program, "carol", "joined", 2, TIMEOUT);
     }
     assert!(
         ready.elapsed() < Duration::from_secs(2),
         "{:?}",
         ready.elapsed()
     );
-    carol.out.wait_for(SOON, |line| line.ends_with(": two"));
-    say_to(&mut alice, "three", &[&bob, &carol]);
-    assert_eq!(said(&bob.out.all(), "alice"), ["one", "two", "three"]);
-    let again = said(&carol.out.all(), "alice");
+    carol.out.wait_for(TIMEOUT, |line| line.ends_with(": two"));
+    say_and_wait(&mut alice, "three", &[&bob, &carol]);
+    assert_eq!(messages(&bob.out.all(), "alice"), ["one", "two", "three"]);
+    let again = messages(&carol.out.all(), "alice");
     assert!(
         again.ends_with(&["two".into(), "three".into()]),
         "{again:?}"
@@ -102,20 +111,20 @@ fn a_frozen_program_is_gone_until_it_thaws() {
     let mut bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     wait_mesh(&[&alice, &bob, &carol]);
-    say_to(&mut alice, "one", &[&bob, &carol]);
+    say_and_wait(&mut alice, "one", &[&bob, &carol]);
     carol.signal(Signal::SIGSTOP);
     let frozen = Instant::now();
-    say_to(&mut alice, "two", &[&bob]);
+    say_and_wait(&mut alice, "two", &[&bob]);
     for program in [&alice, &bob] {
         let limit = Duration::from_secs(30).saturating_sub(frozen.elapsed());
-        wait_shown(program, "carol", "left", 1, limit);
+        wait_event(program, "carol", "left", 1, limit);
     }
-    say_to(&mut bob, "uno", &[&alice]);
+    say_and_wait(&mut bob, "uno", &[&alice]);
     carol.signal(Signal::SIGCONT);
-    wait_said(&carol, "alice", &["one", "two"], SOON);
-    wait_said(&carol, "bob", &["uno"], SOON);
+    wait_messages(&carol, "alice", &["one", "two"], TIMEOUT);
+    wait_messages(&carol, "bob", &["uno"], TIMEOUT);
     for program in [&alice, &bob] {
-        wait_shown(program, "carol", "joined", 2, SOON);
+        wait_event(program, "carol", "joined", 2, TIMEOUT);
     }
-    say_to(&mut alice, "three", &[&bob, &carol]);
+    say_and_wait(&mut alice, "three", &[&bob, &carol]);
 }

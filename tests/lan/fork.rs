@@ -5,7 +5,10 @@ use nix::sys::signal::Signal;
 
 use super::hosts::program::Program;
 use super::hosts::{Host, Lan, run};
-use super::{GONE, SOON, finish, said, say_to, wait_joined, wait_one_history, wait_said};
+use super::{
+    PEER_TIMEOUT, TIMEOUT, finish, messages, say_and_wait, wait_joined, wait_messages,
+    wait_same_history,
+};
 
 /// Copies what this user keeps on one host to another, or beside it.
 fn copy(from: (&Host, &str), to: (&Host, &str)) {
@@ -30,32 +33,34 @@ fn two_programs_of_one_identity_are_told_so() {
     let mut second = there.start("alice", &[]);
     for program in [&first, &second] {
         let told = |line: &str| line.contains("WARNING: two programs");
-        program.err.wait_for(SOON, told);
+        program.err.wait_for(TIMEOUT, told);
     }
     // The one that was there first is heard, and after its end the other one, with all that it said meanwhile.
-    say_to(&mut first, "of the first", &[&bob]);
+    say_and_wait(&mut first, "of the first", &[&bob]);
     let mut expected = vec!["of the first", "of the second, unheard"];
     second.say("of the second, unheard");
     let own = |line: &str| line.ends_with(": of the second, unheard");
-    second.out.wait_for(SOON, own);
+    second.out.wait_for(TIMEOUT, own);
     first.kill();
-    wait_said(&bob, "alice", &expected, GONE + SOON);
-    say_to(&mut second, "of the second", &[&bob]);
-    say_to(&mut bob, "of bob", &[&second]);
+    wait_messages(&bob, "alice", &expected, PEER_TIMEOUT + TIMEOUT);
+    say_and_wait(&mut second, "of the second", &[&bob]);
+    say_and_wait(&mut bob, "of bob", &[&second]);
     stop(second);
     // The first one gets what the other said in its name.
     let mut first = here.start("alice", &[]);
-    first.out.wait_for(SOON, |line| line.ends_with(": of bob"));
-    say_to(&mut first, "of the first again", &[&bob]);
+    first
+        .out
+        .wait_for(TIMEOUT, |line| line.ends_with(": of bob"));
+    say_and_wait(&mut first, "of the first again", &[&bob]);
     expected.extend(["of the second", "of the first again"]);
-    wait_said(&bob, "alice", &expected, SOON);
+    wait_messages(&bob, "alice", &expected, TIMEOUT);
     stop(first);
     let second = there.start("alice", &[]);
     wait_joined(&bob, "alice");
     let users = [(2, "bob"), (0, "alice"), (1, "alice")];
-    let history = wait_one_history(&lan, &users, expected.len() + 1);
+    let history = wait_same_history(&lan, &users, expected.len() + 1);
     // Each counted on by itself: the order between them is nobody's.
-    let mut held = said(&history, "alice");
+    let mut held = messages(&history, "alice");
     held.sort();
     expected.sort_unstable();
     assert_eq!(held, expected);
@@ -73,7 +78,7 @@ fn put_back(while_up: bool) {
     all[..10].iter().for_each(|line| alice.say(line));
     let held: Vec<&str> = all.iter().map(String::as_str).collect();
     for program in [&bob, &carol] {
-        wait_said(program, "alice", &held[..10], SOON);
+        wait_messages(program, "alice", &held[..10], TIMEOUT);
     }
     let back_up = || copy((box_of_alice, "alice"), (box_of_alice, "backup"));
     if while_up {
@@ -86,7 +91,7 @@ fn put_back(while_up: bool) {
     let mut alice = box_of_alice.start("alice", &[]);
     all[10..20].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
-        wait_said(program, "alice", &held[..20], SOON);
+        wait_messages(program, "alice", &held[..20], TIMEOUT);
     }
     stop(alice);
     let folder = box_of_alice.folder("alice");
@@ -96,15 +101,15 @@ fn put_back(while_up: bool) {
     // She speaks before anybody can tell her that her numbers are used.
     all[20..].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
-        wait_said(program, "alice", &held, SOON);
+        wait_messages(program, "alice", &held, TIMEOUT);
     }
     let users = [(1, "bob"), (2, "carol"), (0, "alice")];
     // What she has not got back yet, she does not speak behind.
-    wait_one_history(&lan, &users, 25);
-    say_to(&mut alice, "goes on", &[&bob, &carol]);
-    let history = wait_one_history(&lan, &users, 26);
+    wait_same_history(&lan, &users, 25);
+    say_and_wait(&mut alice, "goes on", &[&bob, &carol]);
+    let history = wait_same_history(&lan, &users, 26);
     // What she said before she heard what she had lost stands beside it.
-    let history = said(&history, "alice");
+    let history = messages(&history, "alice");
     assert_eq!(history[..10], all[..10]);
     assert_eq!(history[25], "goes on");
     let (lost, new): (Vec<_>, Vec<_>) = history[10..25]

@@ -16,30 +16,30 @@ mod support;
 use std::time::{Duration, Instant};
 
 use hosts::Lan;
-use hosts::program::{Program, SOON};
+use hosts::program::{Program, TIMEOUT};
 
 /// A peer whose path or process is gone is shown as left by then: kernel timers of 9 to 14 s decide, not the machine.
-pub const GONE: Duration = Duration::from_secs(15);
+pub const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 
-fn stands(line: &str, nick: &str, what: &str) -> bool {
+fn is_event(line: &str, nick: &str, what: &str) -> bool {
     line.contains(&format!(" * {nick}~")) && line.ends_with(what)
 }
 
 /// How often this program showed somebody of this name as joined, or as left.
-pub fn shown(lines: &[String], nick: &str, what: &str) -> usize {
-    let shown = lines.iter().filter(|line| stands(line, nick, what));
+pub fn count_events(lines: &[String], nick: &str, what: &str) -> usize {
+    let shown = lines.iter().filter(|line| is_event(line, nick, what));
     shown.count()
 }
 
 /// Waits until somebody of this name was shown so, for the `times`th time.
-pub fn wait_shown(program: &Program, nick: &str, what: &str, times: usize, limit: Duration) {
+pub fn wait_event(program: &Program, nick: &str, what: &str, times: usize, limit: Duration) {
     program
         .out
-        .wait_all(limit, |lines| shown(lines, nick, what) >= times);
+        .wait_all(limit, |lines| count_events(lines, nick, what) >= times);
 }
 
 pub fn wait_joined(program: &Program, nick: &str) {
-    wait_shown(program, nick, "joined", 1, SOON);
+    wait_event(program, nick, "joined", 1, TIMEOUT);
 }
 
 /// Everybody sees everybody else.
@@ -54,7 +54,7 @@ pub fn wait_mesh(programs: &[&Program]) {
 }
 
 /// The content of the chat lines of this author, in order.
-pub fn said(lines: &[String], nick: &str) -> Vec<String> {
+pub fn messages(lines: &[String], nick: &str) -> Vec<String> {
     lines
         .iter()
         .filter_map(|line| line.split_once(' ')?.1.split_once(": "))
@@ -65,13 +65,13 @@ pub fn said(lines: &[String], nick: &str) -> Vec<String> {
 
 /// Waits until `history` prints the same on all these hosts for these users, byte for byte, as text and as JSON, and gives its lines.
 /// So many they must be.
-pub fn wait_one_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Vec<String> {
+pub fn wait_same_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Vec<String> {
     let printed = |options: &[&str]| -> Vec<String> {
         let all = users.iter();
         all.map(|(host, name)| lan.hosts[*host].history(name, options))
             .collect()
     };
-    let end = Instant::now() + 2 * SOON;
+    let end = Instant::now() + 2 * TIMEOUT;
     loop {
         let json = printed(&["--json"]);
         let differs = json.iter().position(|other| *other != json[0]);
@@ -96,12 +96,12 @@ pub fn wait_one_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Vec
 }
 
 /// Waits until this program has shown just these lines of that author, in order.
-pub fn wait_said(program: &Program, nick: &str, expected: &[&str], limit: Duration) {
+pub fn wait_messages(program: &Program, nick: &str, expected: &[&str], limit: Duration) {
     program
         .out
-        .wait_all(limit, |lines| said(lines, nick).len() >= expected.len());
+        .wait_all(limit, |lines| messages(lines, nick).len() >= expected.len());
     assert_eq!(
-        said(&program.out.all(), nick),
+        messages(&program.out.all(), nick),
         expected,
         "at {}",
         program.name
@@ -109,17 +109,17 @@ pub fn wait_said(program: &Program, nick: &str, expected: &[&str], limit: Durati
 }
 
 /// Says a line, and waits until all these have shown it.
-pub fn say_to(from: &mut Program, text: &str, to: &[&Program]) {
+pub fn say_and_wait(from: &mut Program, text: &str, to: &[&Program]) {
     from.say(text);
     let end = format!(": {text}");
     for program in to {
-        program.out.wait_for(SOON, |line| line.ends_with(&end));
+        program.out.wait_for(TIMEOUT, |line| line.ends_with(&end));
     }
 }
 
 /// Waits for the program's end, and gives all that it printed.
 pub fn finish(mut program: Program) -> Vec<String> {
     program.close_stdin();
-    program.wait_exit(SOON);
-    program.out.wait_end(SOON)
+    program.wait_exit(TIMEOUT);
+    program.out.wait_end(TIMEOUT)
 }

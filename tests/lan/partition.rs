@@ -2,8 +2,8 @@
 use std::time::Instant;
 
 use super::hosts::Lan;
-use super::hosts::program::{Program, SOON};
-use super::{GONE, said, wait_mesh, wait_one_history, wait_shown};
+use super::hosts::program::{Program, TIMEOUT};
+use super::{PEER_TIMEOUT, messages, wait_event, wait_mesh, wait_same_history};
 
 /// Both parts.
 const PARTS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
@@ -51,9 +51,10 @@ impl Talk {
     fn wait_complete(&self) {
         for (at, of) in self.pairs() {
             let all = lines_of(&of.name, self.lines);
-            at.out
-                .wait_all(2 * SOON, |lines| said(lines, &of.name).len() >= all.len());
-            let shown = said(&at.out.all(), &of.name);
+            at.out.wait_all(2 * TIMEOUT, |lines| {
+                messages(lines, &of.name).len() >= all.len()
+            });
+            let shown = messages(&at.out.all(), &of.name);
             assert!(shown == all, "what {} shows of {}", at.name, of.name);
         }
     }
@@ -71,9 +72,9 @@ fn lines_of(name: &str, count: usize) -> Vec<String> {
 /// All have one history, and it holds so many lines of each.
 fn alike(lan: &Lan, names: &[&str], count: usize) {
     let users: Vec<_> = names.iter().copied().enumerate().collect();
-    let history = wait_one_history(lan, &users, names.len() * count);
+    let history = wait_same_history(lan, &users, names.len() * count);
     for name in names {
-        let of_author = said(&history, name);
+        let of_author = messages(&history, name);
         assert!(of_author == lines_of(name, count), "what is held of {name}");
     }
 }
@@ -96,8 +97,8 @@ fn part_and_heal(ways: &[usize]) {
     talk.go_on(100);
     for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
         for (at, gone) in [(a, b), (b, a)] {
-            let left = GONE.saturating_sub(cut.elapsed());
-            wait_shown(&talk.programs[at], names[gone], "left", 1, left);
+            let left = PEER_TIMEOUT.saturating_sub(cut.elapsed());
+            wait_event(&talk.programs[at], names[gone], "left", 1, left);
         }
     }
     talk.go_on(100);
@@ -138,7 +139,7 @@ fn a_chain_whose_ends_have_no_path() {
     // The one between dies amid the talk, and comes again.
     talk.programs[1].kill();
     for end in [0, 2] {
-        wait_shown(&talk.programs[end], "bob", "left", 1, GONE);
+        wait_event(&talk.programs[end], "bob", "left", 1, PEER_TIMEOUT);
     }
     for n in 0..100 {
         for end in [0, 2] {
@@ -152,19 +153,19 @@ fn a_chain_whose_ends_have_no_path() {
     }
     for (at, of) in [(0, 2), (2, 0), (0, 1), (2, 1)] {
         let (at, of) = (&talk.programs[at], names[of]);
-        let complete = |lines: &[String]| said(lines, of).len() >= 400;
-        at.out.wait_all(2 * SOON, complete);
+        let complete = |lines: &[String]| messages(lines, of).len() >= 400;
+        at.out.wait_all(2 * TIMEOUT, complete);
         assert!(
-            said(&at.out.all(), of) == lines_of(of, 400),
+            messages(&at.out.all(), of) == lines_of(of, 400),
             "what {} shows of {of}",
             at.name
         );
     }
     for of in ["alice", "carol"] {
-        let complete = |lines: &[String]| said(lines, of).len() >= 100;
-        bob.out.wait_all(2 * SOON, complete);
+        let complete = |lines: &[String]| messages(lines, of).len() >= 100;
+        bob.out.wait_all(2 * TIMEOUT, complete);
         assert!(
-            said(&bob.out.all(), of)[..] == lines_of(of, 400)[300..],
+            messages(&bob.out.all(), of)[..] == lines_of(of, 400)[300..],
             "what bob shows of {of}"
         );
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::hosts::program::{Program, SOON};
+use super::hosts::program::{Program, TIMEOUT};
 use super::hosts::{Lan, run, wait_until};
 use super::wait_joined;
 
@@ -75,7 +75,7 @@ impl Flood {
         };
         for host in 1..=job.readers {
             wait_joined(&flood.sender, &nick(host));
-            wait_until("a reader sees all others", SOON, || {
+            wait_until("a reader sees all others", TIMEOUT, || {
                 let transcript = fs::read_to_string(flood.transcript(host)).expect("a file");
                 transcript.lines().count() >= job.readers
             });
@@ -157,7 +157,7 @@ impl Flood {
         let peak = self.sender.peak();
         drop(feeding.join().expect("a feeder"));
         assert_eq!(
-            self.sender.wait_code(SOON),
+            self.sender.wait_code(TIMEOUT),
             0,
             "{:?}",
             self.sender.err.all()

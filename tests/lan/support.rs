@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::hosts::program::{Program, SOON};
+use crate::hosts::program::{Program, TIMEOUT};
 use crate::hosts::{Lan, Loopback};
 
 #[test]
@@ -13,11 +13,11 @@ fn a_program_speaks_and_ends() {
     let Some(lo) = Loopback::new() else { return };
     let mut cat = Program::spawn("cat", lo.host.command("cat"));
     cat.say("one");
-    assert_eq!(cat.out.wait_for(SOON, |line| line == "one"), "one");
+    assert_eq!(cat.out.wait_for(TIMEOUT, |line| line == "one"), "one");
     cat.say("two");
     cat.close_stdin();
-    assert_eq!(cat.wait_code(SOON), 0);
-    assert_eq!(cat.out.wait_end(SOON), ["one", "two"]);
+    assert_eq!(cat.wait_code(TIMEOUT), 0);
+    assert_eq!(cat.out.wait_end(TIMEOUT), ["one", "two"]);
     let killed = Program::spawn("cat", lo.host.command("cat"));
     let entry = format!("/proc/{}", killed.pid());
     assert!(Path::new(&entry).exists());
@@ -43,7 +43,7 @@ fn a_muted_host_is_cut_without_being_told() {
         let open = || UdpSocket::bind((Lan::address(host, 0), 5000)).expect("a socket");
         lan.hosts[host].namespace.inside(open)
     });
-    b.set_read_timeout(Some(SOON)).expect("a limit");
+    b.set_read_timeout(Some(TIMEOUT)).expect("a limit");
     let say = |text: &str| a.send_to(text.as_bytes(), (Lan::address(1, 0), 5000));
     let hear = || {
         let mut buffer = [0; 16];

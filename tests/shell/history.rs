@@ -16,7 +16,7 @@ use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::scan::HistorySource;
 use p2pchat::shell::store::store::Store;
 
-use crate::folders::{Folder, NoCore};
+use crate::folders::{EmptyReplicationState, TempDir};
 
 const NET: NetworkTag = NetworkTag::OPEN;
 
@@ -75,12 +75,12 @@ impl Author {
     }
 }
 
-fn archive(folder: &Folder) -> HistorySource<'static> {
+fn archive(folder: &TempDir) -> HistorySource<'static> {
     HistorySource::Disk(folder.0.join(NET.dir_name()))
 }
 
 /// A directory that got these batches in this order, in segments of some ten lines.
-fn stored<'a>(folder: &Folder, batches: impl IntoIterator<Item = &'a Batch>) {
+fn stored<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a Batch>) {
     let limits = StoreLimits {
         segment_bytes: 4096,
         total_bytes: Some(u64::MAX),
@@ -107,7 +107,7 @@ fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
             backfill: i % 3 == 0,
         };
         store.save(batch, local).unwrap();
-        store.enforce_limits(&NoCore).unwrap();
+        store.enforce_limits(&EmptyReplicationState).unwrap();
     }
 }
 
@@ -129,11 +129,11 @@ fn pipe() -> Renderer {
     })
 }
 
-fn all(folder: &Folder) -> Vec<String> {
+fn all(folder: &TempDir) -> Vec<String> {
     shown(&archive(folder), &HistoryQuery::default(), pipe())
 }
 
-fn last(folder: &Folder, lines: u64) -> Vec<String> {
+fn last(folder: &TempDir, lines: u64) -> Vec<String> {
     let query = HistoryQuery {
         limit: Some(lines),
         ..HistoryQuery::default()
@@ -235,7 +235,7 @@ fn the_same_lines_are_the_same_bytes_whatever_way_they_came() {
         let batches = talk(seed);
         let expected = by_the_rule(&batches);
         for _ in 0..2 {
-            let folder = Folder::new();
+            let folder = TempDir::new();
             stored(&folder, &another_way(&batches, seed));
             assert!(folder.segments("#general").len() > 3);
             assert_eq!(all(&folder), expected);
@@ -269,7 +269,7 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     let mut batches = vec![bob.say(2, &["one"]), carol.say(3, &["two"])];
     let missing = [bob.say(4, &["three", "four"]), bob.say(6, &["five"])];
     batches.push(bob.say(7, &["six"]));
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches);
     let (bob, bob_id) = (bob.short(), bob.log.author);
     let gap = format!("1970-01-01T00:00:07.000Z #general - 3 lines of {bob} are missing");
@@ -326,7 +326,7 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
 fn one_missing_line_is_not_two() {
     let mut bob = Author::new("bob", "general", 1);
     let batches = [1, 2, 3].map(|n| bob.say(n, &["x"]));
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, [&batches[0], &batches[2]]);
     assert!(all(&folder)[1].ends_with(&format!(" - 1 line of {} is missing", bob.short())));
 }
@@ -344,7 +344,7 @@ fn what_comes_last_shows_its_gaps_like_the_whole() {
     }
     batches.push(bob.say(100, &["back"]));
     batches.push(carol.say(101, &["welcome"]));
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches);
     let lines = all(&folder);
     assert!(folder.segments("#general").len() > 4);
@@ -361,7 +361,7 @@ fn what_nobody_signed_is_not_shown() {
     let batches: Vec<Batch> = (1..60)
         .map(|n| bob.say(n, &[&format!("good {n}")]))
         .collect();
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches);
     let before = all(&folder);
     assert_eq!(before.len(), 59);
@@ -396,7 +396,7 @@ fn what_nobody_signed_is_not_shown() {
     assert_eq!(lines.len(), 58, "{lines:#?}");
 
     // Of another network, of another room, of no room, and nothing at all.
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches[..2]);
     let path = folder.segments("#general").remove(0);
     let mut foreign = Author::new("carol", "general", 1);
@@ -440,7 +440,7 @@ fn what_nobody_signed_is_not_shown() {
     assert_eq!(said_of(&folder), ["good 1", "good 2"]);
 }
 
-fn said_of(folder: &Folder) -> Vec<String> {
+fn said_of(folder: &TempDir) -> Vec<String> {
     let lines = all(folder);
     said(&lines).into_iter().map(str::to_owned).collect()
 }
@@ -459,7 +459,7 @@ fn rooms_times_and_texts_are_picked() {
         ops.say(3, &["in ops"]),
         alice.say(4, &["GRÜSSE, all", "four"]),
     ];
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches);
     let picked = |query: HistoryQuery| {
         let lines = shown(&archive(&folder), &query, pipe());
@@ -513,7 +513,7 @@ fn rooms_times_and_texts_are_picked() {
 #[test]
 fn controls_act_on_nobody() {
     let mut eve = Author::new("eve", "general", 1);
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
     assert!(all(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
     let json = shown(
@@ -531,7 +531,7 @@ fn segments_that_go_while_they_are_read_are_no_obstacle() {
     let batches: Vec<Batch> = (1..400)
         .map(|n| bob.say(n, &[&format!("{n} {long}")]))
         .collect();
-    let folder = Folder::new();
+    let folder = TempDir::new();
     stored(&folder, &batches);
     let segments = folder.segments("#general");
     assert!(segments.len() > 60);
@@ -562,7 +562,7 @@ fn segments_that_go_while_they_are_read_are_no_obstacle() {
 
 #[test]
 fn a_folder_that_is_not_there_holds_nothing() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     assert!(all(&folder).is_empty());
     assert!(last(&folder, 5).is_empty());
 }

@@ -23,7 +23,7 @@ use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::segment::segment_file;
 use p2pchat::shell::store::store::Store;
 
-use crate::folders::Folder;
+use crate::folders::TempDir;
 
 const NET: NetworkTag = NetworkTag::OPEN;
 const GENERAL: &str = "#general";
@@ -167,14 +167,14 @@ impl Told {
     }
 }
 
-fn open_with(folder: &Folder, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
+fn open_with(folder: &TempDir, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
     let own = Author::new(1).id();
     let mut store = Store::open(&folder.0, NET, own, clean, limits).unwrap();
     let ranges = store.open_folder(&general()).unwrap();
     (store, ranges)
 }
 
-fn open(folder: &Folder) -> (Store, Vec<LogRange>) {
+fn open(folder: &TempDir) -> (Store, Vec<LogRange>) {
     open_with(folder, false, small())
 }
 
@@ -228,7 +228,7 @@ fn fill(store: &mut Store, told: &Told, authors: &mut [Author], count: usize) {
 
 #[test]
 fn what_is_saved_comes_back_with_its_local_fields() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, ranges) = open(&folder);
     assert!(ranges.is_empty() && !store.existed_before(&general()));
@@ -252,7 +252,7 @@ fn what_is_saved_comes_back_with_its_local_fields() {
 
 #[test]
 fn a_room_that_is_not_open_takes_nothing() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let mut bob = Author::new(2);
     let mut batch = bob.say(&["hi"]);
@@ -269,7 +269,7 @@ fn a_room_that_is_not_open_takes_nothing() {
 
 #[test]
 fn segments_rotate_and_only_the_last_is_read_at_start() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut authors = [Author::new(2), Author::new(3)];
@@ -292,7 +292,7 @@ fn segments_rotate_and_only_the_last_is_read_at_start() {
 
 #[test]
 fn a_torn_tail_is_cut_at_every_byte() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     store
@@ -333,7 +333,7 @@ fn a_torn_tail_is_cut_at_every_byte() {
 
 #[test]
 fn a_new_segment_without_its_first_line_does_not_count() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     store
@@ -350,7 +350,7 @@ fn a_new_segment_without_its_first_line_does_not_count() {
 
 #[test]
 fn a_flipped_bit_ends_what_is_believed_before_it() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     let mut ranges = Vec::new();
@@ -385,7 +385,7 @@ fn a_flipped_bit_ends_what_is_believed_before_it() {
 
 #[test]
 fn each_folder_is_believed_once_after_a_clean_end() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let ops = Part::from(&Room::new("ops").unwrap());
     bob.target = Target::Room(Room::new("ops").unwrap());
@@ -406,7 +406,7 @@ fn each_folder_is_believed_once_after_a_clean_end() {
 
 #[test]
 fn a_damaged_frontier_is_made_up_from_the_segment_before() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut authors = [Author::new(2), Author::new(3)];
@@ -433,7 +433,7 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
 
 #[test]
 fn garbage_is_no_reason_to_fail() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     fs::create_dir_all(folder.room(GENERAL)).unwrap();
     let garbage = [
         "\n\n\n",
@@ -460,7 +460,7 @@ fn garbage_is_no_reason_to_fail() {
 
 #[test]
 fn a_log_is_read_from_any_line_across_segments() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut authors = [Author::new(2), Author::new(3), Author::new(4)];
@@ -488,7 +488,7 @@ fn a_log_is_read_from_any_line_across_segments() {
 
 #[test]
 fn a_silent_log_is_found_without_reading_all_between() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut quiet = Author::new(5);
@@ -518,7 +518,7 @@ fn a_silent_log_is_found_without_reading_all_between() {
 
 #[test]
 fn a_position_sees_what_comes_later() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut bob = Author::new(2);
@@ -546,7 +546,7 @@ fn spoil(segment: &Path) {
 
 #[test]
 fn what_cannot_be_read_is_passed_over_and_told_once() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let told = Told::default();
     let mut authors = [Author::new(2), Author::new(3)];
@@ -589,7 +589,7 @@ fn what_cannot_be_read_is_passed_over_and_told_once() {
 
 #[test]
 fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     fill(&mut store, &Told::default(), &mut [Author::new(2)], 30);
     let mut view = Store::read_only(ReadOnlyStore::new(&folder.0, NET, false));
@@ -614,7 +614,7 @@ fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
 
 #[test]
 fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let limits = StoreLimits {
         author_bytes: 16 * 1024,
         ..small()
@@ -671,7 +671,7 @@ fn over_quota_the_oldest_of_the_flooder_go_and_nothing_else() {
 
 #[test]
 fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let limits = StoreLimits {
         own_bytes: 8 * 1024,
         ..small()
@@ -703,7 +703,7 @@ fn what_a_peer_lacks_of_our_own_stays_and_stdin_waits() {
 
 #[test]
 fn of_too_much_in_all_the_unknown_lose_first() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let limits = StoreLimits {
         total_bytes: Some(64 * 1024),
         ..small()
@@ -742,7 +742,7 @@ fn of_too_much_in_all_the_unknown_lose_first() {
 
 #[test]
 fn printed_survives_and_stays_within_what_is_there() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let room = general();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
@@ -861,7 +861,7 @@ fn in_memory_at_the_bound_a_turn_asks_once_a_log() {
 
 #[test]
 fn a_clean_end_makes_the_next_start_quick() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let limits = StoreLimits::default();
     let (mut store, _) = open_with(&folder, false, limits);
     let told = Told::default();
@@ -890,7 +890,7 @@ fn a_clean_end_makes_the_next_start_quick() {
 
 #[test]
 fn a_full_disk_takes_all_of_a_batch_or_nothing() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     // In a mount namespace of its own, this test runs again with a file system of 1 MiB.
     let Some(dir) = std::env::var_os("P2PCHAT_TEST_FULL_DISK") else {
         let script = "mount -t tmpfs -o size=1m tmpfs \"$P2PCHAT_TEST_FULL_DISK\" && exec \"$@\"";
@@ -948,7 +948,7 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
 /// Ours to bob, bob's to us, and bob's to carol: each is found again with its reader, also behind a new segment's frontier.
 #[test]
 fn direct_messages_have_folders_of_their_own() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let to = |seed: u8, reader: u8| Author {
         target: Target::Peer(Author::new(reader).id()),
         ..Author::new(seed)
@@ -1005,7 +1005,7 @@ fn direct_messages_have_folders_of_their_own() {
 /// Lines 1 to 60, of which 11 to 20 and 31 to 40 come last, and an order of arrival in which holes open, close and are left behind by segments.
 #[test]
 fn holes_survive_a_restart_and_what_fills_them_is_read_in_its_place() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let mut bob = Author::new(2);
     let long = "x".repeat(100);
     let lines: Vec<Batch> = (0..60).map(|_| bob.say(&[&long])).collect();
@@ -1100,7 +1100,7 @@ fn what_fills_a_hole_and_is_not_stored_leaves_it_as_it_was() {
 
 #[test]
 fn a_quota_leaves_no_hole_above_what_filled_one() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let limits = StoreLimits {
         author_bytes: 20 * 1024,
         memory_bytes: 20 * 1024,

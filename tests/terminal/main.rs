@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use hosts::program::{Program, SOON};
+use hosts::program::{Program, TIMEOUT};
 use hosts::{Loopback, wait_until};
 use nix::sys::signal::Signal;
 use p2pchat::shell::stdio::terminal::RawMode;
@@ -21,14 +21,14 @@ fn alice_and_bob(arguments: &[&str]) -> Option<(Loopback, AtTerminal, Program)> 
     let alice = AtTerminal::chat(&place, "alice", arguments);
     let bob = place.start("bob", &[]);
     alice.pty.see_line("* bob joined");
-    bob.out.wait_for(SOON, |line| line.contains(" * alice~"));
+    bob.out.wait_for(TIMEOUT, |line| line.contains(" * alice~"));
     Some((place, alice, bob))
 }
 
 /// Bob's transcript holds this, said by alice.
 fn hears(bob: &Program, text: &str) {
     let end = format!(": {text}");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" alice~") && line.ends_with(&end)
     });
 }
@@ -117,7 +117,7 @@ fn the_line_is_edited_and_sent_exactly_as_it_stands() {
     pty.see_last("#general> x字🎉", 15);
     pty.keys("\x03\x04");
     alice.assert_left(0);
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" * alice~") && line.ends_with(" left")
     });
     let lines = bob.out.all();
@@ -233,7 +233,7 @@ fn commands_do_what_they_say_and_an_unknown_one_is_never_said() {
     hears(&bob, "/shout hey");
     pty.keys("/me waves\r");
     row("** alice waves");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.contains(" ** alice~") && line.ends_with(" waves")
     });
 
@@ -249,10 +249,10 @@ fn commands_do_what_they_say_and_an_unknown_one_is_never_said() {
     pty.keys("/nick carol\r");
     row("* alice is now known as carol");
     bob.out
-        .wait_for(SOON, |line| line.contains("is now known as carol~"));
+        .wait_for(TIMEOUT, |line| line.contains("is now known as carol~"));
     pty.keys("back\r");
     row("carol: back");
-    bob.out.wait_for(SOON, |line| line.ends_with(": back"));
+    bob.out.wait_for(TIMEOUT, |line| line.ends_with(": back"));
     pty.keys("/quit\r");
     alice.assert_left(0);
 
@@ -312,7 +312,7 @@ fn foreign_codes_arrive_harmless() {
     alice.pty.see_last("#general> here", 14);
     // A paste is keys: its codes move no cursor but the editor's, and what is sent holds none.
     alice.pty.keys("\x03\x1b[2J\x1b]0;title\x07pasted\r");
-    bob.out.wait_for(SOON, |line| {
+    bob.out.wait_for(TIMEOUT, |line| {
         line.ends_with("pasted") && !line.contains('\x1b')
     });
     alice.pty.keys("\x04");
@@ -358,7 +358,7 @@ fn a_stopped_program_takes_the_terminal_again_when_it_goes_on() {
     alice.signal(Signal::SIGSTOP);
     alice.pty.stty(&[&alice.before]);
     alice.signal(Signal::SIGCONT);
-    wait_until("raw mode again", SOON, || alice.pty.stty(&["-g"]) == raw);
+    wait_until("raw mode again", TIMEOUT, || alice.pty.stty(&["-g"]) == raw);
     alice.pty.keys(" a line");
     alice.pty.see_last("#general> half a line", 21);
     alice.pty.keys("\x03\x04");
@@ -412,10 +412,10 @@ fn a_terminal_that_only_types_has_commands_and_a_pipes_transcript() {
         command.stdout(Stdio::from(out));
     });
     let written = |text: &str| fs::read_to_string(&file).is_ok_and(|all| all.contains(text));
-    wait_until("bob in the file", SOON, || written(" * bob~"));
+    wait_until("bob in the file", TIMEOUT, || written(" * bob~"));
     alice.pty.keys("hello\n/shout\n/users\n");
     hears(&bob, "hello");
-    wait_until("the own line in the file", SOON, || written(": hello\n"));
+    wait_until("the own line in the file", TIMEOUT, || written(": hello\n"));
     alice.pty.see_line("/shout is not a command here");
     alice.pty.see_line("linked  #general  127.0.0.1:");
     alice.pty.keys("/quit\n");
@@ -474,8 +474,8 @@ fn a_text_that_nobody_hears_is_given_up_in_time() {
     let Some(place) = Loopback::new() else { return };
     // Not a beacon comes in that would turn the loop.
     let mut eve = place.spawn("eve", &["send", "-m", "none", "-W", "0.2", "hello"]);
-    assert_eq!(eve.wait_code(SOON), 69);
-    let said = eve.err.wait_end(SOON);
+    assert_eq!(eve.wait_code(TIMEOUT), 69);
+    let said = eve.err.wait_end(TIMEOUT);
     assert!(
         said.concat()
             .starts_with("p2pchat: no peer is connected: the lines are stored"),
@@ -488,7 +488,7 @@ fn a_person_who_came_through_another_program_goes_on_when_that_dies() {
     let Some(place) = Loopback::new() else { return };
     let mut first = place.start("alice", &["listen"]);
     let mut bob = place.start("bob", &[]);
-    bob.out.wait_for(SOON, |line| line.contains(" * alice~"));
+    bob.out.wait_for(TIMEOUT, |line| line.contains(" * alice~"));
     let mut alice = AtTerminal::chat(&place, "alice", &[]);
     alice.pty.see_last("#general>", 10);
     alice.pty.keys("one\r");
@@ -525,12 +525,12 @@ fn who_reads_a_direct_message_on_a_terminal_tells_its_author() {
     alice.pty.see_line("* bob joined");
     let send = place.spawn("bob", &["send", "-t", "@alice", "psst"]);
     alice.pty.see_line("bob: psst");
-    let id = bob.out.wait_for(SOON, |line| line.contains("\"read\""));
+    let id = bob.out.wait_for(TIMEOUT, |line| line.contains("\"read\""));
     assert!(id.starts_with(r#"{"type":"read","target":"@"#), "{id}");
     drop(send);
     // On a pipe nobody reads it: the one at the terminal is told of what is read on another terminal alone.
     alice.pty.keys("/msg bob seen?\r");
-    bob.out.wait_for(SOON, |line| line.contains("seen?"));
+    bob.out.wait_for(TIMEOUT, |line| line.contains("seen?"));
     drop(bob);
     let bob = AtTerminal::chat(&place, "bob", &[]);
     alice.pty.keys("/msg bob and now?\r");

@@ -15,7 +15,7 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::hosts::program::SOON;
+use crate::hosts::program::TIMEOUT;
 use crate::hosts::{Host, Loopback, wait_until};
 use crate::screen::Screen;
 
@@ -95,7 +95,7 @@ impl Pty {
     /// # Panics
     /// It is not in time; the message shows it.
     pub fn see(&self, what: &str, mut wanted: impl FnMut(&Screen) -> bool) {
-        let end = std::time::Instant::now() + SOON;
+        let end = std::time::Instant::now() + TIMEOUT;
         while !self.look(|screen| wanted(screen)) {
             let late = std::time::Instant::now() >= end;
             assert!(!late, "not seen: {what}\n{:#?}", self.look(|s| s.lines()));
@@ -185,7 +185,7 @@ impl AtTerminal {
     /// Waits for its end, and gives the status.
     pub fn code(&mut self) -> Option<i32> {
         let mut status = None;
-        wait_until("the program ends", SOON, || {
+        wait_until("the program ends", TIMEOUT, || {
             status = self.child.try_wait().expect("a child of ours");
             status.is_some()
         });

@@ -12,16 +12,16 @@ use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::replication_state::ReplicationState;
 
 /// A folder that is gone after the test.
-pub struct Folder(pub PathBuf);
+pub struct TempDir(pub PathBuf);
 
-impl Folder {
-    pub fn new() -> Folder {
+impl TempDir {
+    pub fn new() -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("p2pchat-folder-{}-{n}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        TempDir(path)
     }
 
     /// Where this room of the open network is stored.
@@ -41,16 +41,16 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 /// A core that knows of nothing, and lets everything go.
-pub struct NoCore;
+pub struct EmptyReplicationState;
 
-impl ReplicationState for NoCore {
+impl ReplicationState for EmptyReplicationState {
     fn frontier(&self, _: &name::FolderName) -> Vec<LogRange> {
         Vec::new()
     }

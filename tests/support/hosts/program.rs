@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::wait_until;
 
 /// How long a program may take for what it should do at once. Generous: the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The lines that a stream gave so far.
 #[derive(Clone, Default)]
@@ -147,7 +147,7 @@ impl Program {
     /// Waits for `p2pchat: ready as NAME on PORT` on stderr, and gives the port.
     pub fn wait_ready(&self) -> u16 {
         let ready = |line: &str| line.starts_with("p2pchat: ready as ");
-        let line = self.err.wait_for(SOON, ready);
+        let line = self.err.wait_for(TIMEOUT, ready);
         let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("a port at the end of {line:?}"))
     }
