@@ -1,5 +1,6 @@
-//! A kit for tests of the store without a program: folders that are gone after the test, and a core that lets everything go.
-#![allow(dead_code, reason = "each test file uses its own part of the kit")]
+//! Helpers for tests of the store without a program: temporary directories, and a replication
+//! state that retains nothing.
+#![allow(dead_code, reason = "each test program uses some of the helpers")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,25 +12,25 @@ use p2pchat::base::name;
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::replication_state::ReplicationState;
 
-/// A folder that is gone after the test.
+/// A directory that is deleted when this is dropped.
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {
     pub fn new() -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("p2pchat-folder-{}-{n}", std::process::id());
+        let name = format!("p2pchat-test-dir-{}-{n}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         TempDir(path)
     }
 
-    /// Where this room of the open network is stored.
+    /// The room's folder in the open network.
     pub fn room(&self, room: &str) -> PathBuf {
         self.0.join("open").join(room)
     }
 
-    /// Its segments, oldest first.
+    /// The paths of the room's segments, oldest first.
     pub fn segments(&self, room: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.room(room)).unwrap();
         let mut paths: Vec<PathBuf> = entries
@@ -47,7 +48,7 @@ impl Drop for TempDir {
     }
 }
 
-/// A core that knows of nothing, and lets everything go.
+/// A replication state without logs: every segment may be evicted.
 pub struct EmptyReplicationState;
 
 impl ReplicationState for EmptyReplicationState {

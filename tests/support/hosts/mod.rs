@@ -1,9 +1,12 @@
-//! A kit for tests with the real program on several hosts: network namespaces joined by bridges, programs in them, and their output.
+//! Helpers for tests with the real program on one or more hosts: network namespaces, the
+//! bridges between them, and the programs that run in them.
 //!
-//! Nothing of it touches the machine's own network. Namespaces and processes end with the value that holds them, also in a
-//! panic; those of a test run that was killed are swept away by the next. Where the right to make namespaces is missing, the
-//! constructors give `None` and say NOT RUN on the real stderr (with `P2PCHAT_TESTS=all` they panic); any other failure panics.
-#![allow(dead_code, reason = "each test file uses its own part of the kit")]
+//! The machine's own network stays untouched. Dropping a value removes its namespace or
+//! process, also in a panic; the next run removes what a killed run left.
+//! Without the right to create namespaces the constructors return `None` and write NOT RUN to
+//! the real stderr. With `P2PCHAT_TESTS=all` they panic instead; any other failure always
+//! panics.
+#![allow(dead_code, reason = "each test program uses some of the helpers")]
 
 pub mod program;
 
@@ -22,10 +25,10 @@ use program::Program;
 
 const PREFIX: &str = "p2pchat-test";
 
-/// Waits until the condition holds.
+/// Waits until the condition holds; polls it every 2 ms.
 ///
 /// # Panics
-/// It does not hold in time; `what` says what was waited for.
+/// The condition is still false after `limit`; the message names `what`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + limit;
     while !condition() {
@@ -34,13 +37,13 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// Runs a command and gives its stdout.
+/// Runs a command, whose words are separated by spaces, and returns its stdout.
 ///
 /// # Panics
-/// It fails.
+/// The command fails.
 pub fn run(command: &str) -> String {
-    let (done, output) = attempt(command);
-    assert!(done, "{command}: {output}");
+    let (success, output) = attempt(command);
+    assert!(success, "{command}: {output}");
     output
 }
 
@@ -56,8 +59,9 @@ fn attempt(command: &str) -> (bool, String) {
     }
 }
 
-/// May this process make namespaces? Asked once; installs the tools from Debian's packages if they are missing.
-fn available() -> bool {
+/// Whether this process may create network namespaces. Checked once; installs missing tools
+/// from Debian's packages.
+fn can_create_namespaces() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         let root = nix::unistd::geteuid().is_root();
@@ -76,13 +80,13 @@ fn available() -> bool {
                 ));
             }
         }
-        sweep();
+        delete_orphaned_namespaces();
         true
     })
 }
 
-fn not_run() {
-    // Not `eprintln`, which a passing test would swallow.
+fn print_not_run() {
+    // The test harness captures `eprintln` of a test that passes.
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(
         std::io::stderr(),
@@ -90,8 +94,8 @@ fn not_run() {
     );
 }
 
-/// Removes what a killed test run left behind: its process is no more.
-fn sweep() {
+/// Deletes the namespaces of test runs whose process has ended.
+fn delete_orphaned_namespaces() {
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().split('-');
@@ -102,29 +106,30 @@ fn sweep() {
     }
 }
 
-/// A network of its own, with nothing but loopback, which is up.
+/// A network namespace with loopback up and no other interface; deleted when this is dropped.
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// `None`, and said loudly, without the right to make one.
+    /// `None` (and NOT RUN on stderr) without the right to create one.
     pub fn new() -> Option<Namespace> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        if !available() {
-            not_run();
+        if !can_create_namespaces() {
+            print_not_run();
             return None;
         }
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let noise = SystemTime::now()
+        let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .expect("a clock");
         let pid = std::process::id();
-        let name = format!("{PREFIX}-{pid}-{number}-{:x}", noise.subsec_nanos());
+        let name = format!("{PREFIX}-{pid}-{number}-{:x}", now.subsec_nanos());
         run(&format!("ip netns add {name}"));
         let namespace = Namespace { name };
         namespace.ip("link set lo up");
-        // Link-local addresses shall be usable at once, not after a second of looking for doubles.
+        // Without duplicate address detection, link-local addresses are usable at once and not
+        // a second later.
         namespace.inside(|| {
             for file in ["accept_dad", "dad_transmits"] {
                 let path = format!("/proc/sys/net/ipv6/conf/default/{file}");
@@ -134,16 +139,17 @@ impl Namespace {
         Some(namespace)
     }
 
+    /// The name for `ip netns`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// `ip` with these arguments, in here.
+    /// Runs `ip` with these arguments in the namespace, and returns its stdout.
     pub fn ip(&self, arguments: &str) -> String {
         run(&format!("ip -n {} {arguments}", self.name))
     }
 
-    /// nft commands, in here.
+    /// Runs these nft commands in the namespace.
     pub fn nft(&self, commands: &str) {
         let mut nft = Command::new("ip")
             .args(["netns", "exec", &self.name, "nft", "-f", "-"])
@@ -151,17 +157,18 @@ impl Namespace {
             .spawn()
             .expect("nft");
         let mut stdin = nft.stdin.take().expect("a pipe");
-        stdin.write_all(commands.as_bytes()).expect("nft listens");
+        stdin.write_all(commands.as_bytes()).expect("nft reads");
         drop(stdin);
-        assert!(nft.wait().expect("nft ends").success(), "nft: {commands}");
+        assert!(nft.wait().expect("nft exits").success(), "nft: {commands}");
     }
 
-    /// Calls the function on a thread that lives in here: sockets that it makes belong here, also after it ended.
+    /// Calls the function on a thread in the namespace. The sockets it creates stay in the
+    /// namespace when the thread has ended.
     pub fn inside<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.name)).expect("the namespace");
         thread::scope(|scope| {
             let thread = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).expect("a way into the namespace");
+                setns(file, CloneFlags::CLONE_NEWNET).expect("permission to enter the namespace");
                 function()
             });
             match thread.join() {
@@ -178,7 +185,7 @@ impl Drop for Namespace {
     }
 }
 
-/// A box: a network of its own, and a folder in which its programs keep their state.
+/// A host: a network namespace, and a folder for the state of its programs.
 pub struct Host {
     pub namespace: Namespace,
     folder: PathBuf,
@@ -198,17 +205,19 @@ impl Host {
         })
     }
 
-    /// The folder in which the program of this user keeps its state (`$P2PCHAT_DIR`); the same in each run.
+    /// The directory for the state of this user's programs (`$P2PCHAT_DIR`), the same for every
+    /// run.
     pub fn folder(&self, user: &str) -> PathBuf {
         self.folder.join(user)
     }
 
-    /// Starts the program as this user, with its three streams piped. With `--ephemeral` or `--dir` no folder is given to it.
+    /// Starts the program as this user, with piped stdin, stdout and stderr. `$P2PCHAT_DIR` is
+    /// left out when the arguments hold `--ephemeral` or `--dir`.
     pub fn spawn(&self, user: &str, arguments: &[&str]) -> Program {
         Program::spawn(user, self.program(user, arguments))
     }
 
-    /// [`Host::spawn`], with a stdout that goes into this file.
+    /// [`Host::spawn`], with stdout written to this file.
     pub fn spawn_into(&self, user: &str, arguments: &[&str], out: File) -> Program {
         Program::spawn_into(user, self.program(user, arguments), out.into())
     }
@@ -226,10 +235,11 @@ impl Host {
         command
     }
 
-    /// What `history` with these options prints for this user, whether a program runs as him or not.
+    /// The stdout of `history` with these options for this user, beside a running program or
+    /// without one.
     ///
     /// # Panics
-    /// It fails, or says something on stderr.
+    /// `history` fails, or writes to stderr.
     pub fn history(&self, user: &str, options: &[&str]) -> String {
         let mut command = self.program(user, &["history"]);
         let output = command.args(options).output().expect("a program");
@@ -242,15 +252,15 @@ impl Host {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// [`Host::spawn`], and waits until it says that it is ready.
+    /// [`Host::spawn`], and waits for `ready as` on stderr.
     pub fn start(&self, user: &str, arguments: &[&str]) -> Program {
         let program = self.spawn(user, arguments);
         program.wait_ready();
         program
     }
 
-    /// Any command on this host, with an environment that says nothing about the machine's user. It becomes the child itself,
-    /// so its process id is the child's.
+    /// A command on this host, without the variables of the machine's user that p2pchat reads.
+    /// `ip netns exec` replaces itself, so the child's process id is the program's.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.namespace.name(), program]);
@@ -271,36 +281,40 @@ impl Drop for Host {
     }
 }
 
-/// One box with nothing but loopback, on which programs are started with `--interface lo`.
+/// A host with loopback only, on which programs run with `--interface lo`.
 pub struct Loopback {
     pub host: Host,
 }
 
 impl Loopback {
-    /// `None`, and said loudly, without the right to make namespaces.
+    /// `None` (and NOT RUN on stderr) without the right to create namespaces.
     pub fn new() -> Option<Loopback> {
         let host = Host::new(&["--interface", "lo"])?;
         Some(Loopback { host })
     }
 
+    /// [`Host::spawn`].
     pub fn spawn(&self, user: &str, arguments: &[&str]) -> Program {
         self.host.spawn(user, arguments)
     }
 
+    /// [`Host::start`].
     pub fn start(&self, user: &str, arguments: &[&str]) -> Program {
         self.host.start(user, arguments)
     }
 }
 
-/// Hosts and the switches between them. Segment s is a switch of its own; host h (from 0) has there the interface `eth<s>` with
-/// the address 10.(77 + s).0.(h + 1)/24 and a link-local IPv6 one.
+/// Hosts and the switches between them. Each segment is one switch (a bridge). On segment s,
+/// host h (from 0) has the interface `eth<s>` with the address 10.(77 + s).0.(h + 1)/24 and a
+/// link-local IPv6 address.
 pub struct Lan {
     pub hosts: Vec<Host>,
     switch: Namespace,
 }
 
 impl Lan {
-    /// So many hosts, all on segment 0. `None`, and said loudly, without the right to make namespaces.
+    /// `count` hosts on segment 0. `None` (and NOT RUN on stderr) without the right to create
+    /// namespaces.
     pub fn new(count: usize) -> Option<Lan> {
         let switch = Namespace::new()?;
         let hosts = (0..count).map(|_| Host::new(&[])).collect::<Option<_>>()?;
@@ -314,7 +328,7 @@ impl Lan {
         Some(lan)
     }
 
-    /// Hosts without a cable; each gets one by [`Lan::attach`].
+    /// `count` hosts without an interface; [`Lan::attach`] adds one.
     pub fn unplugged(count: usize) -> Option<Lan> {
         let mut lan = Lan::new(0)?;
         for _ in 0..count {
@@ -323,11 +337,13 @@ impl Lan {
         Some(lan)
     }
 
+    /// The IPv4 address of this host on this segment.
     pub fn address(host: usize, segment: usize) -> String {
         format!("10.{}.0.{}", 77 + segment, host + 1)
     }
 
-    /// Gives the host an interface on this segment, and does not wait until it is usable.
+    /// Adds an interface on this segment to the host. The interface may not be usable yet: see
+    /// [`Lan::wait_up`].
     pub fn attach(&self, host: usize, segment: usize) {
         let switch = &self.switch;
         if !attempt(&format!("ip -n {} link show br{segment}", switch.name())).0 {
@@ -347,7 +363,7 @@ impl Lan {
         namespace.ip(&format!("link set eth{segment} up"));
     }
 
-    /// Takes the interface away, as when a card is pulled.
+    /// Deletes the interface, like removing a network card.
     pub fn detach(&self, host: usize, segment: usize) {
         let namespace = &self.hosts[host].namespace;
         namespace.ip(&format!("link delete eth{segment}"));
@@ -366,22 +382,23 @@ impl Lan {
         });
     }
 
-    /// Pulls the cable: both ends lose carrier.
+    /// Cuts the cable: both ends lose carrier.
     pub fn cut(&self, host: usize, segment: usize) {
         let port = port(host, segment);
         self.switch.ip(&format!("link set {port} down"));
     }
 
-    /// Plugs the cable in again.
+    /// Restores the cable, and waits until the interface is up.
     pub fn heal(&self, host: usize, segment: usize) {
         let port = port(host, segment);
         self.switch.ip(&format!("link set {port} up"));
         self.wait_up(host, segment);
     }
 
-    /// The switch passes nothing to and from this host any more, and nobody is told: as when a box beyond loses power.
+    /// Drops all frames from and to this host at the switch while the interface keeps its
+    /// carrier, like a power loss behind the switch.
     pub fn mute(&self, host: usize, segment: usize) {
-        // At the port: rules for the bridge itself are passed over if they were there before it.
+        // At the port: rules for the bridge do not apply to ports that were added after them.
         let port = port(host, segment);
         let drop = |hook| {
             format!(
@@ -393,13 +410,14 @@ impl Lan {
             .nft(&format!("table netdev mute_{port} {{\n{chains}}}"));
     }
 
-    /// The switch passes everything again.
+    /// Forwards the frames of this host again.
     pub fn unmute(&self, host: usize, segment: usize) {
         let port = port(host, segment);
         self.switch.nft(&format!("delete table netdev mute_{port}"));
     }
 }
 
+/// The name of the switch port to which this host is connected.
 fn port(host: usize, segment: usize) -> String {
     format!("h{host}s{segment}")
 }

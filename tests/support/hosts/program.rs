@@ -1,4 +1,5 @@
-//! A running program: its three streams, its signals, its end.
+//! A program under test: its stdin, the lines of stdout and stderr, its signals and its exit
+//! status.
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,10 +11,10 @@ use nix::unistd::Pid;
 
 use super::wait_until;
 
-/// How long a program may take for what it should do at once. Generous: the machine may be busy.
+/// Time limit for what a program should do at once. Generous, since the machine may be busy.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The lines that a stream gave so far.
+/// The lines received from a stream so far; a thread reads the stream.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<(Mutex<Collected>, Condvar)>);
 
@@ -40,22 +41,27 @@ impl Lines {
     }
 
     fn change(&self, change: impl FnOnce(&mut Collected)) {
-        change(&mut self.0.0.lock().expect("a reader that lives"));
+        change(&mut self.0.0.lock().expect("the reading thread did not panic"));
         self.0.1.notify_all();
     }
 
-    /// All so far.
+    /// All lines so far.
     pub fn all(&self) -> Vec<String> {
-        self.0.0.lock().expect("a reader that lives").lines.clone()
+        self.0
+            .0
+            .lock()
+            .expect("the reading thread did not panic")
+            .lines
+            .clone()
     }
 
-    /// Waits until the lines so far are as wanted.
+    /// Waits until `wanted` accepts the lines so far.
     ///
     /// # Panics
-    /// They are not in time, or the stream ended before; the message shows them.
+    /// The limit passes or the stream ends first; the message shows the last 40 lines.
     pub fn wait_all(&self, limit: Duration, mut wanted: impl FnMut(&[String]) -> bool) {
         let end = Instant::now() + limit;
-        let mut all = self.0.0.lock().expect("a reader that lives");
+        let mut all = self.0.0.lock().expect("the reading thread did not panic");
         while !wanted(&all.lines) {
             let left = end.saturating_duration_since(Instant::now());
             if all.ended || left.is_zero() {
@@ -68,12 +74,12 @@ impl Lines {
                 .0
                 .1
                 .wait_timeout(all, left)
-                .expect("a reader that lives")
+                .expect("the reading thread did not panic")
                 .0;
         }
     }
 
-    /// Waits for a line, and gives the first such one.
+    /// Waits for a line that `wanted` accepts, and returns the first one.
     ///
     /// # Panics
     /// As [`Lines::wait_all`].
@@ -86,19 +92,23 @@ impl Lines {
         found.expect("just found")
     }
 
-    /// Waits until the stream ended, and gives all its lines.
+    /// Waits until the stream has ended, and returns all its lines.
     ///
     /// # Panics
-    /// It does not in time.
+    /// The stream is still open after the limit.
     pub fn wait_end(&self, limit: Duration) -> Vec<String> {
         wait_until("the end of a stream", limit, || {
-            self.0.0.lock().expect("a reader that lives").ended
+            self.0
+                .0
+                .lock()
+                .expect("the reading thread did not panic")
+                .ended
         });
         self.all()
     }
 }
 
-/// The most memory that this process held since its start, in kB.
+/// Peak resident memory of this process since its start, in kB (`VmHWM`).
 pub fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -106,7 +116,7 @@ pub fn peak(pid: u32) -> u64 {
     words.and_then(|kb| kb.parse().ok()).expect("a peak")
 }
 
-/// A program under test. It is killed when this is dropped.
+/// A program under test, killed when this is dropped.
 pub struct Program {
     pub name: String,
     pub out: Lines,
@@ -116,16 +126,16 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it, with its streams piped.
+    /// Starts the command with piped stdin, stdout and stderr.
     pub fn spawn(name: &str, command: Command) -> Program {
         Program::spawn_into(name, command, Stdio::piped())
     }
 
-    /// [`Program::spawn`]; a stdout that goes elsewhere is not in `out`.
+    /// [`Program::spawn`] with another stdout; `out` is empty unless that is piped.
     pub fn spawn_into(name: &str, mut command: Command, out: Stdio) -> Program {
         command.stdin(Stdio::piped());
         command.stdout(out).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("a program that starts");
+        let mut child = command.spawn().expect("the program starts");
         Program {
             name: name.to_owned(),
             out: child.stdout.take().map_or_else(Lines::default, Lines::read),
@@ -135,16 +145,17 @@ impl Program {
         }
     }
 
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The most memory that it held since its start, in kB.
+    /// [`peak`] of this program, in kB.
     pub fn peak(&self) -> u64 {
         peak(self.pid())
     }
 
-    /// Waits for `p2pchat: ready as NAME on PORT` on stderr, and gives the port.
+    /// Waits for `p2pchat: ready as NAME on PORT` on stderr, and returns the port.
     pub fn wait_ready(&self) -> u16 {
         let ready = |line: &str| line.starts_with("p2pchat: ready as ");
         let line = self.err.wait_for(TIMEOUT, ready);
@@ -157,49 +168,54 @@ impl Program {
         self.write(format!("{line}\n").as_bytes());
     }
 
-    /// Writes bytes to its stdin; blocks while the program reads none.
+    /// Writes bytes to its stdin; blocks while the program does not read.
     pub fn write(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("an open stdin");
-        stdin.write_all(bytes).expect("a program that reads");
+        stdin.write_all(bytes).expect("the program reads stdin");
     }
 
+    /// Closes stdin: the end of input.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    /// Hands stdin over, for a thread that writes much.
+    /// Returns stdin, for a thread that writes much.
     pub fn take_stdin(&mut self) -> ChildStdin {
         self.stdin.take().expect("an open stdin")
     }
 
+    /// Sends this signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), signal).expect("a program that runs");
+        kill(Pid::from_raw(pid), signal).expect("the program runs");
     }
 
-    /// As when the power goes: it has no moment left.
+    /// Kills the program with SIGKILL, as in a power loss, and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for its end.
+    /// Waits until the program has ended.
     ///
     /// # Panics
-    /// It still runs by then; the message shows its stderr.
+    /// It still runs after the limit; the message shows its stderr.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 return status;
             }
-            let late = Instant::now() >= end;
-            assert!(!late, "{} still runs: {:#?}", self.name, self.err.all());
+            let expired = Instant::now() >= end;
+            assert!(!expired, "{} still runs: {:#?}", self.name, self.err.all());
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// [`Program::wait_exit`], as a status code.
+    /// [`Program::wait_exit`]; returns the status code.
+    ///
+    /// # Panics
+    /// Also if a signal has ended the program.
     pub fn wait_code(&mut self, limit: Duration) -> i32 {
         let status = self.wait_exit(limit);
         status.code().unwrap_or_else(|| panic!("{status}"))
