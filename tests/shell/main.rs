@@ -3,10 +3,13 @@
 mod folders;
 #[path = "../support/hosts/mod.rs"]
 mod hosts;
+#[path = "../support/sentences/mod.rs"]
+mod sentences;
 
+mod config;
 mod history;
 mod multicast;
-mod options;
 mod state;
 mod stdio;
 mod store;
+mod transcript;

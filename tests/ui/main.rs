@@ -1,3 +1,10 @@
-//! Presentation: the line editor, and notices as text and JSON.
+//! Presentation: the line editor, notices as text and JSON, and commands.
+
+mod command;
+mod diagnostic;
 mod editor;
+mod json;
+mod sanitize;
+mod support;
+mod tables;
 mod text;

@@ -1,54 +1,21 @@
-//! The threads at stdin and stdout: whole lines, in order, and never more in hand than the bounds allow.
+//! The reader thread at stdin: whole lines and keys, in order, within bounds.
+
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::Peer;
-use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, LineError, Lines};
-use p2pchat::base::name::{FolderName, Nick, Room, Target};
-use p2pchat::base::time::WallTime;
-use p2pchat::shell::session::renderer::Renderer;
-use p2pchat::shell::session::transcript::Transcript;
 use p2pchat::shell::stdio::line_splitter::LineBlock;
-use p2pchat::shell::stdio::output_writer::OutputWriter;
 use p2pchat::shell::stdio::stdin;
 use p2pchat::shell::stdio::stdin::StdinEvent;
-use p2pchat::shell::store::quota::StoreLimits;
-use p2pchat::shell::store::store::Store;
 use termion::event::Key;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn wait(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "no {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn pipe() -> (File, File) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    (
-        File::from(OwnedFd::from(reader)),
-        File::from(OwnedFd::from(writer)),
-    )
-}
-
-fn counter() -> (Arc<AtomicUsize>, impl Fn() + Send + 'static) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let theirs = Arc::clone(&count);
-    (count, move || {
-        theirs.fetch_add(1, Ordering::SeqCst);
-    })
-}
+use super::support::{PATIENCE, counter, pipe, wait};
 
 /// Nobody took yet what was written there.
 fn unread(pipe: &File) -> bool {
@@ -278,172 +245,4 @@ fn keys_come_one_by_one() {
         }
     }
     assert!(matches!(typed.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
-}
-
-#[test]
-fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
-    let (mut reader, writer) = pipe();
-    let (wakes, wake) = counter();
-    let printer = OutputWriter::with_file(writer, wake).unwrap();
-    let mut sent = Vec::new();
-    let mut token = 0u64;
-    loop {
-        // Of all sizes: some go out at once, some are joined, some stand alone.
-        let size = [10, 3000, 20_000][token as usize % 3];
-        let mut chunk = printer.take_buffer();
-        assert!(chunk.is_empty());
-        writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
-        let bytes = chunk.clone();
-        if let Err(back) = printer.try_send(chunk, token + 1) {
-            assert_eq!(back, bytes, "what is refused comes back whole");
-            break;
-        }
-        token += 1;
-        sent.extend_from_slice(&bytes);
-        assert!(sent.len() < 1 << 20, "the queue has no bound");
-    }
-    assert!(sent.len() >= 256 * 1024 && !printer.can_accept());
-    assert!(printer.written_token() < token);
-    let before = wakes.load(Ordering::SeqCst);
-    let short = Duration::from_millis(20);
-    assert!(!printer.flush(short), "nobody reads");
-    let mut got = vec![0; sent.len()];
-    reader.read_exact(&mut got).unwrap();
-    assert!(got == sent, "every byte, in order");
-    assert!(printer.flush(PATIENCE));
-    assert_eq!(printer.written_token(), token);
-    wait("wake", || wakes.load(Ordering::SeqCst) > before);
-    assert!(printer.can_accept());
-    printer.try_send(b"last\n".to_vec(), token + 1).unwrap();
-    let mut last = [0; 5];
-    reader.read_exact(&mut last).unwrap();
-    assert_eq!(&last, b"last\n");
-    assert!(printer.flush(PATIENCE));
-    assert_eq!(
-        (printer.written_token(), printer.error()),
-        (token + 1, None)
-    );
-}
-
-#[test]
-fn a_reader_that_went_away_is_noticed() {
-    let (reader, writer) = pipe();
-    let (wakes, wake) = counter();
-    let printer = OutputWriter::with_file(writer, wake).unwrap();
-    printer.try_send(b"one\n".to_vec(), 1).unwrap();
-    assert!(printer.flush(PATIENCE));
-    drop(reader);
-    printer.try_send(b"two\n".to_vec(), 2).unwrap();
-    wait("wake", || wakes.load(Ordering::SeqCst) == 1);
-    assert_eq!(printer.error(), Some(ErrorKind::BrokenPipe));
-    assert_eq!(printer.written_token(), 1);
-    assert!(!printer.flush(PATIENCE) && !printer.can_accept());
-    assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
-}
-
-#[test]
-fn a_file_is_written_where_it_stands() {
-    let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
-    let mut file = File::create(&path).unwrap();
-    file.write_all(b"before\n").unwrap();
-    let printer = OutputWriter::with_file(file, || {}).unwrap();
-    printer.try_send(b"after\n".to_vec(), 1).unwrap();
-    assert!(printer.flush(PATIENCE));
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(text, "before\nafter\n");
-}
-
-/// A history in memory of so many lines of 16 KiB by somebody else.
-fn history(lines: u64) -> Store {
-    let [own, author] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]));
-    let limits = StoreLimits {
-        memory_bytes: usize::MAX,
-        ..StoreLimits::default()
-    };
-    let mut store = Store::in_memory(own.id(), NetworkTag::OPEN, limits);
-    store
-        .open_folder(&FolderName::from(&Room::general()))
-        .unwrap();
-    let mut previous = None;
-    for sequence in 1..=lines {
-        let mut text = Lines::default();
-        text.push(&[b'x'; LINE_MAX_BYTES]).unwrap();
-        let log = LogId {
-            target: Target::Room(Room::general()),
-            author: author.id(),
-            incarnation: 1,
-        };
-        let draft = UnsignedBatch {
-            log,
-            username: Nick::new("bob").unwrap(),
-            sequence,
-            lamport: sequence,
-            timestamp: WallTime(1_000),
-            previous,
-            action: false,
-            lines: &text,
-            sealed: None,
-        };
-        let batch = Batch::sign(&author, &NetworkTag::OPEN, draft);
-        previous = Some(batch.hash);
-        store.save(&batch, LocalFields::default()).unwrap();
-    }
-    store
-}
-
-/// The output gets room again at any moment, also between two looks at it: what was not read by then is still to be read.
-#[test]
-fn a_transcript_that_lags_ends_with_all_there_is() {
-    const LINES: u64 = 200;
-    let rooms = (0..2_000).map(|n| Room::new(&format!("#z{n}")).unwrap());
-    let rooms: Vec<Room> = [Room::general()].into_iter().chain(rooms).collect();
-    let own = Identity::from_seed(&[1; 32]);
-    let me = Peer {
-        id: own.id(),
-        nick: Nick::new("alice").unwrap(),
-    };
-    let mut store = history(LINES);
-    for room in &rooms {
-        store.open_folder(&room.into()).unwrap();
-    }
-    for round in 0..4 {
-        let (mut reader, writer) = pipe();
-        let (wakes, wake) = counter();
-        let printer = OutputWriter::with_file(writer, wake).unwrap();
-        let (newlines, count) = counter();
-        let reading = thread::spawn(move || {
-            let mut buffer = vec![0; 64 * 1024];
-            while let Ok(n) = reader.read(&mut buffer)
-                && n > 0
-            {
-                let lines = buffer[..n].iter().filter(|byte| **byte == b'\n');
-                lines.for_each(|_| count());
-                // Slower than what there is to print.
-                thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let mut face = Renderer::for_pipe(&me);
-        let mut transcript = Transcript::new(own.id(), true);
-        // The more rooms, the longer each try takes, and the likelier it is that there is room again before it ends.
-        for room in &rooms {
-            transcript.open(&store, &room.into(), 0, false);
-        }
-        let mut seen = 0;
-        let deadline = Instant::now() + PATIENCE;
-        while (newlines.load(Ordering::SeqCst) as u64) < LINES {
-            assert!(Instant::now() < deadline, "no end in round {round}");
-            // Nothing but the output's own word leads to a next try.
-            let now = wakes.load(Ordering::SeqCst);
-            if now > seen || seen == 0 {
-                seen = now;
-                transcript
-                    .catch_up(None, &store, &mut face, &printer)
-                    .unwrap();
-            }
-            thread::yield_now();
-        }
-        drop(printer);
-        drop(reading);
-    }
 }

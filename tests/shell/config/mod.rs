@@ -1,0 +1,6 @@
+//! Command line, environment and options file.
+
+mod arguments;
+mod sources;
+mod support;
+mod values;

@@ -1,0 +1,155 @@
+//! A history of damaged, forged, removed or hostile files.
+
+use std::{fs, io};
+
+use p2pchat::base::batch::{Batch, LocalFields, UnsignedBatch};
+use p2pchat::base::identity::NetworkTag;
+use p2pchat::base::lines::Lines;
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
+use p2pchat::shell::session::renderer::Renderer;
+
+use super::support::{Author, NET, all, append, archive, last, pipe, said, said_of, shown, stored};
+use crate::folders::TempDir;
+
+#[test]
+fn what_nobody_signed_is_not_shown() {
+    let mut bob = Author::new("bob", "general", 1);
+    let batches: Vec<Batch> = (1..60)
+        .map(|n| bob.say(n, &[&format!("good {n}")]))
+        .collect();
+    let folder = TempDir::new();
+    stored(&folder, &batches);
+    let before = all(&folder);
+    assert_eq!(before.len(), 59);
+    let segments = folder.segments("#general");
+    // In the middle of a log, at its end, and a torn line behind it.
+    for (segment, good) in [(1, "good 12"), (segments.len() - 1, "good 59")] {
+        let path = segments.iter().skip(segment).find_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            text.contains(&format!("\"{good}\""))
+                .then_some((path, text))
+        });
+        let (path, text) = path.unwrap_or_else(|| {
+            let path = segments.iter().find(|path| {
+                fs::read_to_string(path)
+                    .unwrap()
+                    .contains(&format!("\"{good}\""))
+            });
+            let path = path.unwrap();
+            (path, fs::read_to_string(path).unwrap())
+        });
+        fs::write(path, text.replace(good, "evil 00")).unwrap();
+    }
+    append(segments.last().unwrap(), &batches[0].as_bytes()[..50]);
+    let lines = all(&folder);
+    let said = said(&lines);
+    assert!(
+        said.iter().all(|line| line.starts_with("good ")),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 57);
+    // What was there and does not hold is missing.
+    assert_eq!(lines.len(), 58, "{lines:#?}");
+
+    // Of another network, of another room, of no room, and nothing at all.
+    let folder = TempDir::new();
+    stored(&folder, &batches[..2]);
+    let path = folder.segments("#general").remove(0);
+    let mut foreign = Author::new("carol", "general", 1);
+    let draft = foreign.say(5, &["elsewhere"]);
+    let other = NetworkTag([1; 32]);
+    let mut text = Lines::default();
+    text.push(b"elsewhere").unwrap();
+    let of_other = Batch::sign(
+        &foreign.identity,
+        &other,
+        UnsignedBatch {
+            log: draft.log.clone(),
+            username: draft.username.clone(),
+            sequence: 1,
+            lamport: 5,
+            timestamp: WallTime(0),
+            previous: None,
+            action: false,
+            lines: &text,
+            sealed: None,
+        },
+    );
+    let mut line = Vec::new();
+    of_other.write_stored(LocalFields::default(), &mut line);
+    append(&path, &line);
+    line.clear();
+    Author::new("carol", "ops", 1)
+        .say(5, &["in #ops"])
+        .write_stored(LocalFields::default(), &mut line);
+    append(&path, &line);
+    append(&path, b"\n{}\nnonsense\n\xff\xfe\n{\"type\":\"chat\"}\n");
+    for name in ["ops", "@", "#Ops", "#a b"] {
+        fs::create_dir(folder.0.join("open").join(name)).unwrap();
+        fs::write(
+            folder.0.join("open").join(name).join("000001.ndjson"),
+            &line,
+        )
+        .unwrap();
+    }
+    fs::write(folder.0.join("open/#file"), "x").unwrap();
+    assert_eq!(said_of(&folder), ["good 1", "good 2"]);
+}
+
+#[test]
+fn controls_act_on_nobody() {
+    let mut eve = Author::new("eve", "general", 1);
+    let folder = TempDir::new();
+    stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
+    assert!(all(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
+    let json = shown(
+        &archive(&folder),
+        &HistoryQuery::default(),
+        Renderer::json(),
+    );
+    assert!(json[0].ends_with(r#""content":"a\u001b[2J\u202eb\t"}"#));
+}
+
+#[test]
+fn segments_that_go_while_they_are_read_are_no_obstacle() {
+    let mut bob = Author::new("bob", "general", 1);
+    let long = "x".repeat(1000);
+    let batches: Vec<Batch> = (1..400)
+        .map(|n| bob.say(n, &[&format!("{n} {long}")]))
+        .collect();
+    let folder = TempDir::new();
+    stored(&folder, &batches);
+    let segments = folder.segments("#general");
+    assert!(segments.len() > 60);
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    let mut take = |out: &mut Vec<u8>| {
+        if pieces.is_empty() {
+            for path in segments.iter().skip(1).step_by(2) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        pieces.push(std::mem::take(out));
+        io::Result::Ok(())
+    };
+    run_query(
+        &archive(&folder),
+        NET,
+        &HistoryQuery::default(),
+        &mut pipe(),
+        WallTime(0),
+        &mut take,
+    )
+    .unwrap();
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    let lines = text.lines().filter(|line| line.contains(": ")).count();
+    assert!((200..399).contains(&lines), "{lines}");
+    assert!(text.contains(" are missing\n"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_holds_nothing() {
+    let folder = TempDir::new();
+    assert!(all(&folder).is_empty());
+    assert!(last(&folder, 5).is_empty());
+}

@@ -1,0 +1,123 @@
+//! The order of a history: the same for every directory that stores the same lines.
+
+use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::identity::Identity;
+use p2pchat::shell::session::history_query::HistoryQuery;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::store::Store;
+
+use super::support::{Author, NET, all, last, pipe, save, shown, stored};
+use crate::folders::TempDir;
+
+/// Sorts all lines in memory: the order as it is written down.
+fn by_the_rule(batches: &[Batch]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for batch in batches {
+        let mut i = 0;
+        batch.for_each_line(|line| {
+            let key = (
+                batch.lamport + i,
+                batch.log.author.to_string(),
+                format!("{:016x}", batch.log.incarnation),
+                batch.sequence + i,
+            );
+            let name = format!("{}~{}", batch.username, batch.log.author.short());
+            let text = format!("{} {} {name}: {line}", batch.timestamp, batch.log.target);
+            lines.push((key, text));
+            i += 1;
+        });
+    }
+    lines.sort();
+    lines.into_iter().map(|(_, text)| text).collect()
+}
+
+/// A generator without any state but its seed (xorshift).
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
+
+/// What several said at once, in two rooms: batches whose lines lie between each other's.
+fn talk(seed: &mut u64) -> Vec<Batch> {
+    let mut authors = [
+        Author::new("alice", "general", 1),
+        Author::new("alice", "ops", 1),
+        Author::new("alice", "general", 2),
+        Author::new("bob", "general", 3),
+        Author::new("carol", "general", 4),
+        Author::new("carol", "ops", 4),
+    ];
+    let mut clocks = [1, 1, 40, 1, 20, 20];
+    let mut batches = Vec::new();
+    for n in 0..120 {
+        let who = random(seed) as usize % authors.len();
+        let count = 1 + random(seed) % 9 * (random(seed) % 2);
+        // Carol has one clock in both rooms, and Alice too: what they say stands at two numbers.
+        let lamport = match who {
+            0 | 1 => clocks[0].max(clocks[1]),
+            4 | 5 => clocks[4].max(clocks[5]),
+            _ => clocks[who],
+        };
+        let lines: Vec<String> = (0..count).map(|i| format!("{n}.{i}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        batches.push(authors[who].say(lamport, &lines));
+        clocks[who] = lamport + count + random(seed) % 3;
+    }
+    batches
+}
+
+/// The batches in another order, in which each log's still follow each other.
+fn another_way(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
+    let mut logs: Vec<(LogId, Vec<Batch>)> = Vec::new();
+    for batch in batches.iter().rev() {
+        match logs.iter_mut().find(|(log, _)| *log == batch.log) {
+            Some((_, all)) => all.push(batch.clone()),
+            None => logs.push((batch.log.clone(), vec![batch.clone()])),
+        }
+    }
+    let mut order = Vec::new();
+    let at_once = random(seed) & 1 == 0;
+    while let Some(i) = (!logs.is_empty()).then(|| random(seed) as usize % logs.len()) {
+        // One after the other, or whole logs: as after a long absence.
+        let take = if at_once { 1 } else { logs[i].1.len() };
+        for _ in 0..take {
+            order.extend(logs[i].1.pop());
+        }
+        logs.retain(|(_, all)| !all.is_empty());
+    }
+    order
+}
+
+#[test]
+fn the_same_lines_are_the_same_bytes_whatever_way_they_came() {
+    let seed = &mut 88_172_645_463_325_252;
+    for _ in 0..4 {
+        let batches = talk(seed);
+        let expected = by_the_rule(&batches);
+        for _ in 0..2 {
+            let folder = TempDir::new();
+            stored(&folder, &another_way(&batches, seed));
+            assert!(folder.segments("#general").len() > 3);
+            assert_eq!(all(&folder), expected);
+            for lines in (1..expected.len() + 2).step_by(41) {
+                let from = expected.len().saturating_sub(lines);
+                assert_eq!(last(&folder, lines as u64), expected[from..], "{lines}");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_is_read_like_a_disk() {
+    let seed = &mut 4_101_842_887_655_102_017;
+    let batches = talk(seed);
+    let own = Identity::from_seed(&[1; 32]).id();
+    let mut store = Store::in_memory(own, NET, StoreLimits::default());
+    save(&mut store, &another_way(&batches, seed));
+    let (archive, network) = store.history_source();
+    assert_eq!(network, NET);
+    let expected = by_the_rule(&batches);
+    assert_eq!(shown(&archive, &HistoryQuery::default(), pipe()), expected);
+}

@@ -1,0 +1,158 @@
+//! Helpers for tests of the history: authors, directories that store their batches, and queries.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::event::Peer;
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
+use p2pchat::shell::session::renderer::Renderer;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::scan::HistorySource;
+use p2pchat::shell::store::store::Store;
+
+use crate::folders::{EmptyReplicationState, TempDir};
+
+pub const NET: NetworkTag = NetworkTag::OPEN;
+
+/// An author's log in one room.
+pub struct Author {
+    pub identity: Identity,
+    pub name: &'static str,
+    pub log: LogId,
+    pub head: Option<Batch>,
+}
+
+impl Author {
+    pub fn new(name: &'static str, room: &str, incarnation: u64) -> Author {
+        let seed = name.bytes().fold(7, |sum: u8, b| sum.wrapping_add(b));
+        let identity = Identity::from_seed(&[seed; 32]);
+        let log = LogId {
+            target: Target::Room(Room::new(room).unwrap()),
+            author: identity.id(),
+            incarnation,
+        };
+        Author {
+            identity,
+            name,
+            log,
+            head: None,
+        }
+    }
+
+    pub fn short(&self) -> String {
+        format!("{}~{}", self.name, self.log.author.short())
+    }
+
+    /// Its clock shows `lamport`, and the wall's as many seconds.
+    pub fn say(&mut self, lamport: u64, lines: &[&str]) -> Batch {
+        let mut text = Lines::default();
+        for line in lines {
+            text.push(line.as_bytes()).unwrap();
+        }
+        let draft = UnsignedBatch {
+            log: self.log.clone(),
+            username: Nick::new(self.name).unwrap(),
+            sequence: self
+                .head
+                .as_ref()
+                .map_or(1, |head| head.last_sequence() + 1),
+            lamport,
+            timestamp: WallTime(lamport as i64 * 1000),
+            previous: self.head.as_ref().map(|head| head.hash),
+            action: false,
+            lines: &text,
+            sealed: None,
+        };
+        let batch = Batch::sign(&self.identity, &NET, draft);
+        self.head = Some(batch.clone());
+        batch
+    }
+}
+
+pub fn archive(folder: &TempDir) -> HistorySource<'static> {
+    HistorySource::Disk(folder.0.join(NET.dir_name()))
+}
+
+/// A directory that got these batches in this order, in segments of some ten lines.
+pub fn stored<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a Batch>) {
+    let limits = StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
+    };
+    let own = Identity::from_seed(&[1; 32]).id();
+    let mut store = Store::open(&folder.0, NET, own, false, limits).unwrap();
+    save(&mut store, batches);
+}
+
+pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
+    let mut rooms = Vec::new();
+    for (i, batch) in batches.into_iter().enumerate() {
+        let room = batch.log.target.room().unwrap();
+        if !rooms.contains(room) {
+            store.open_folder(&room.into()).unwrap();
+            rooms.push(room.clone());
+        }
+        // What a box notes for itself must make no difference.
+        let local = LocalFields {
+            received: WallTime(i as i64 * 77_777),
+            late: i % 2 == 0,
+            before_start: i % 5 == 0,
+            backfill: i % 3 == 0,
+        };
+        store.save(batch, local).unwrap();
+        store.enforce_limits(&EmptyReplicationState).unwrap();
+    }
+}
+
+pub fn shown(archive: &HistorySource<'_>, query: &HistoryQuery, mut face: Renderer) -> Vec<String> {
+    let mut all = Vec::new();
+    run_query(archive, NET, query, &mut face, WallTime(0), &mut |out| {
+        all.append(out);
+        Ok(())
+    })
+    .unwrap();
+    let text = String::from_utf8(all).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+pub fn pipe() -> Renderer {
+    Renderer::for_pipe(&Peer {
+        id: PeerId([0; 32]),
+        nick: Nick::new_or_placeholder(""),
+    })
+}
+
+pub fn all(folder: &TempDir) -> Vec<String> {
+    shown(&archive(folder), &HistoryQuery::default(), pipe())
+}
+
+pub fn last(folder: &TempDir, lines: u64) -> Vec<String> {
+    let query = HistoryQuery {
+        limit: Some(lines),
+        ..HistoryQuery::default()
+    };
+    shown(&archive(folder), &query, pipe())
+}
+
+/// What was said, of lines that are no gaps.
+pub fn said(lines: &[String]) -> Vec<&str> {
+    let contents = lines.iter().filter_map(|line| line.split_once(": "));
+    contents.map(|(_, content)| content).collect()
+}
+
+pub fn said_of(folder: &TempDir) -> Vec<String> {
+    let lines = all(folder);
+    said(&lines).into_iter().map(str::to_owned).collect()
+}
+
+pub fn append(path: &Path, bytes: &[u8]) {
+    let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}

@@ -1,0 +1,84 @@
+//! The writer thread at stdout: every byte in order, within bounds, and its errors.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use p2pchat::shell::stdio::output_writer::OutputWriter;
+
+use super::support::{PATIENCE, counter, pipe, wait};
+
+#[test]
+fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
+    let (mut reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let printer = OutputWriter::with_file(writer, wake).unwrap();
+    let mut sent = Vec::new();
+    let mut token = 0u64;
+    loop {
+        // Of all sizes: some go out at once, some are joined, some stand alone.
+        let size = [10, 3000, 20_000][token as usize % 3];
+        let mut chunk = printer.take_buffer();
+        assert!(chunk.is_empty());
+        writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
+        let bytes = chunk.clone();
+        if let Err(back) = printer.try_send(chunk, token + 1) {
+            assert_eq!(back, bytes, "what is refused comes back whole");
+            break;
+        }
+        token += 1;
+        sent.extend_from_slice(&bytes);
+        assert!(sent.len() < 1 << 20, "the queue has no bound");
+    }
+    assert!(sent.len() >= 256 * 1024 && !printer.can_accept());
+    assert!(printer.written_token() < token);
+    let before = wakes.load(Ordering::SeqCst);
+    let short = Duration::from_millis(20);
+    assert!(!printer.flush(short), "nobody reads");
+    let mut got = vec![0; sent.len()];
+    reader.read_exact(&mut got).unwrap();
+    assert!(got == sent, "every byte, in order");
+    assert!(printer.flush(PATIENCE));
+    assert_eq!(printer.written_token(), token);
+    wait("wake", || wakes.load(Ordering::SeqCst) > before);
+    assert!(printer.can_accept());
+    printer.try_send(b"last\n".to_vec(), token + 1).unwrap();
+    let mut last = [0; 5];
+    reader.read_exact(&mut last).unwrap();
+    assert_eq!(&last, b"last\n");
+    assert!(printer.flush(PATIENCE));
+    assert_eq!(
+        (printer.written_token(), printer.error()),
+        (token + 1, None)
+    );
+}
+
+#[test]
+fn a_reader_that_went_away_is_noticed() {
+    let (reader, writer) = pipe();
+    let (wakes, wake) = counter();
+    let printer = OutputWriter::with_file(writer, wake).unwrap();
+    printer.try_send(b"one\n".to_vec(), 1).unwrap();
+    assert!(printer.flush(PATIENCE));
+    drop(reader);
+    printer.try_send(b"two\n".to_vec(), 2).unwrap();
+    wait("wake", || wakes.load(Ordering::SeqCst) == 1);
+    assert_eq!(printer.error(), Some(ErrorKind::BrokenPipe));
+    assert_eq!(printer.written_token(), 1);
+    assert!(!printer.flush(PATIENCE) && !printer.can_accept());
+    assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
+}
+
+#[test]
+fn a_file_is_written_where_it_stands() {
+    let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let printer = OutputWriter::with_file(file, || {}).unwrap();
+    printer.try_send(b"after\n".to_vec(), 1).unwrap();
+    assert!(printer.flush(PATIENCE));
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(text, "before\nafter\n");
+}

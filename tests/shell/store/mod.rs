@@ -1,0 +1,10 @@
+//! The store: saving, recovery, reading, quotas and gaps.
+
+mod gaps;
+mod memory;
+mod positions;
+mod quota;
+mod reading;
+mod recovery;
+mod saving;
+mod support;

@@ -1,0 +1,220 @@
+//! Helpers for tests of the store: authors who sign batches, and a core that records the ranges.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::event::Position;
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
+use p2pchat::base::lines::Lines;
+use p2pchat::base::name::{FolderName as Part, Nick, Room, Target};
+use p2pchat::base::range::LogRange;
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::store::eviction::EvictedLog;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::replication_state::ReplicationState;
+use p2pchat::shell::store::store::Store;
+
+use crate::folders::TempDir;
+
+pub const NET: NetworkTag = NetworkTag::OPEN;
+
+pub const GENERAL: &str = "#general";
+
+/// An author and its log, in #general if nothing else is said.
+pub struct Author {
+    pub identity: Identity,
+    pub incarnation: u64,
+    pub target: Target,
+    pub head: Option<Batch>,
+}
+
+impl Author {
+    pub fn new(seed: u8) -> Author {
+        Author {
+            identity: Identity::from_seed(&[seed; 32]),
+            incarnation: u64::from(seed),
+            target: Target::Room(Room::general()),
+            head: None,
+        }
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    pub fn log(&self) -> LogId {
+        LogId {
+            target: self.target.clone(),
+            author: self.id(),
+            incarnation: self.incarnation,
+        }
+    }
+
+    pub fn say(&mut self, lines: &[&str]) -> Batch {
+        let mut text = Lines::default();
+        for line in lines {
+            text.push(line.as_bytes()).unwrap();
+        }
+        let sequence = self
+            .head
+            .as_ref()
+            .map_or(1, |head| head.last_sequence() + 1);
+        let draft = UnsignedBatch {
+            log: self.log(),
+            username: Nick::new("alice").unwrap(),
+            sequence,
+            lamport: sequence + 100,
+            timestamp: WallTime(1_000),
+            previous: self.head.as_ref().map(|head| head.hash),
+            action: false,
+            lines: &text,
+            sealed: self.target.recipient().map(|_| "AAAA"),
+        };
+        let batch = Batch::sign(&self.identity, &NET, draft);
+        self.head = Some(batch.clone());
+        batch
+    }
+
+    pub fn range(&self, low: u64) -> LogRange {
+        let head = self.head.as_ref().unwrap();
+        LogRange {
+            log: self.log(),
+            low,
+            high: head.last_sequence(),
+            hash: head.hash,
+            lamport: head.lamport + head.count - 1,
+            gaps: Vec::new(),
+        }
+    }
+}
+
+pub fn general() -> Part {
+    Part::from(&Room::general())
+}
+
+/// A core that knows what it was told.
+#[derive(Default)]
+pub struct Told {
+    pub ranges: RefCell<BTreeMap<LogId, LogRange>>,
+    pub floors: BTreeMap<LogId, u64>,
+    pub known: Vec<PeerId>,
+}
+
+impl ReplicationState for Told {
+    fn frontier(&self, part: &Part) -> Vec<LogRange> {
+        let ranges = self.ranges.borrow();
+        let own = Author::new(1).id();
+        let here = |r: &&LogRange| Part::for_log(&r.log.target, &r.log.author, &own) == *part;
+        ranges.values().filter(here).cloned().collect()
+    }
+    fn retention_floor(&self, log: &LogId) -> u64 {
+        self.floors.get(log).copied().unwrap_or(u64::MAX)
+    }
+    fn is_acknowledged(&self, _: &Part) -> bool {
+        true
+    }
+    fn is_known(&self, peer: &PeerId) -> bool {
+        self.known.contains(peer)
+    }
+}
+
+impl Told {
+    /// Saves, tells, and ends the turn.
+    pub fn save(&self, store: &mut Store, batch: &Batch) -> Vec<EvictedLog> {
+        store.save(batch, LocalFields::default()).unwrap();
+        self.note(batch);
+        let dropped = store.enforce_limits(self).unwrap();
+        for EvictedLog { log, first_kept } in &dropped {
+            if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
+                range.evict_below(*first_kept);
+            }
+        }
+        dropped
+    }
+
+    pub fn note(&self, batch: &Batch) {
+        let mut ranges = self.ranges.borrow_mut();
+        let range = ranges.entry(batch.log.clone()).or_insert(LogRange {
+            log: batch.log.clone(),
+            low: batch.sequence,
+            high: 0,
+            hash: batch.hash,
+            lamport: 0,
+            gaps: Vec::new(),
+        });
+        if batch.last_sequence() <= range.high {
+            range.fill_gap(batch);
+            return;
+        }
+        if batch.sequence > range.high + 1 {
+            range.skip_to(batch);
+        }
+        range.high = batch.last_sequence();
+        range.hash = batch.hash;
+        range.lamport = batch.lamport + batch.count - 1;
+    }
+
+    pub fn sorted(&self) -> Vec<LogRange> {
+        self.ranges.borrow().values().cloned().collect()
+    }
+}
+
+pub fn open_with(folder: &TempDir, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
+    let own = Author::new(1).id();
+    let mut store = Store::open(&folder.0, NET, own, clean, limits).unwrap();
+    let ranges = store.open_folder(&general()).unwrap();
+    (store, ranges)
+}
+
+pub fn open(folder: &TempDir) -> (Store, Vec<LogRange>) {
+    open_with(folder, false, small())
+}
+
+/// Segments of 4 KiB: about nine lines.
+pub fn small() -> StoreLimits {
+    StoreLimits {
+        segment_bytes: 4096,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
+    }
+}
+
+/// All of a log from `from`, read in pieces.
+pub fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
+    let (mut sequences, mut at) = (Vec::new(), None);
+    loop {
+        let batches = store.load(log, from, &mut at, budget).unwrap();
+        let Some(last) = batches.last() else {
+            return sequences;
+        };
+        from = last.last_sequence() + 1;
+        sequences.extend(batches.iter().map(|batch| batch.sequence));
+    }
+}
+
+pub fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, LocalFields)> {
+    let mut all = Vec::new();
+    loop {
+        let some = store.read_from(&general(), at, 700).unwrap();
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some.into_iter().map(|stored| (stored.batch, stored.local)));
+    }
+}
+
+pub fn numbers(batches: &[(Batch, LocalFields)]) -> Vec<(PeerId, u64)> {
+    let name = |(batch, _): &(Batch, LocalFields)| (batch.log.author, batch.sequence);
+    batches.iter().map(name).collect()
+}
+
+/// `count` batches of a line each of both, in turn.
+pub fn fill(store: &mut Store, told: &Told, authors: &mut [Author], count: usize) {
+    for i in 0..count {
+        for author in authors.iter_mut() {
+            let text = format!("line {i} {}", "x".repeat(100));
+            told.save(store, &author.say(&[&text]));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A transcript that prints more than its output accepts at once.
+
+use std::io::Read;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
+use p2pchat::base::event::Peer;
+use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::renderer::Renderer;
+use p2pchat::shell::session::transcript::Transcript;
+use p2pchat::shell::stdio::output_writer::OutputWriter;
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::store::Store;
+
+use crate::stdio::support::{PATIENCE, counter, pipe};
+
+/// A history in memory of so many lines of 16 KiB by somebody else.
+fn history(lines: u64) -> Store {
+    let [own, author] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]));
+    let limits = StoreLimits {
+        memory_bytes: usize::MAX,
+        ..StoreLimits::default()
+    };
+    let mut store = Store::in_memory(own.id(), NetworkTag::OPEN, limits);
+    store
+        .open_folder(&FolderName::from(&Room::general()))
+        .unwrap();
+    let mut previous = None;
+    for sequence in 1..=lines {
+        let mut text = Lines::default();
+        text.push(&[b'x'; LINE_MAX_BYTES]).unwrap();
+        let log = LogId {
+            target: Target::Room(Room::general()),
+            author: author.id(),
+            incarnation: 1,
+        };
+        let draft = UnsignedBatch {
+            log,
+            username: Nick::new("bob").unwrap(),
+            sequence,
+            lamport: sequence,
+            timestamp: WallTime(1_000),
+            previous,
+            action: false,
+            lines: &text,
+            sealed: None,
+        };
+        let batch = Batch::sign(&author, &NetworkTag::OPEN, draft);
+        previous = Some(batch.hash);
+        store.save(&batch, LocalFields::default()).unwrap();
+    }
+    store
+}
+
+/// The output gets room again at any moment, also between two looks at it: what was not read by then is still to be read.
+#[test]
+fn a_transcript_that_lags_ends_with_all_there_is() {
+    const LINES: u64 = 200;
+    let rooms = (0..2_000).map(|n| Room::new(&format!("#z{n}")).unwrap());
+    let rooms: Vec<Room> = [Room::general()].into_iter().chain(rooms).collect();
+    let own = Identity::from_seed(&[1; 32]);
+    let me = Peer {
+        id: own.id(),
+        nick: Nick::new("alice").unwrap(),
+    };
+    let mut store = history(LINES);
+    for room in &rooms {
+        store.open_folder(&room.into()).unwrap();
+    }
+    for round in 0..4 {
+        let (mut reader, writer) = pipe();
+        let (wakes, wake) = counter();
+        let printer = OutputWriter::with_file(writer, wake).unwrap();
+        let (newlines, count) = counter();
+        let reading = thread::spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(n) = reader.read(&mut buffer)
+                && n > 0
+            {
+                let lines = buffer[..n].iter().filter(|byte| **byte == b'\n');
+                lines.for_each(|_| count());
+                // Slower than what there is to print.
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut face = Renderer::for_pipe(&me);
+        let mut transcript = Transcript::new(own.id(), true);
+        // The more rooms, the longer each try takes, and the likelier it is that there is room again before it ends.
+        for room in &rooms {
+            transcript.open(&store, &room.into(), 0, false);
+        }
+        let mut seen = 0;
+        let deadline = Instant::now() + PATIENCE;
+        while (newlines.load(Ordering::SeqCst) as u64) < LINES {
+            assert!(Instant::now() < deadline, "no end in round {round}");
+            // Nothing but the output's own word leads to a next try.
+            let now = wakes.load(Ordering::SeqCst);
+            if now > seen || seen == 0 {
+                seen = now;
+                transcript
+                    .catch_up(None, &store, &mut face, &printer)
+                    .unwrap();
+            }
+            thread::yield_now();
+        }
+        drop(printer);
+        drop(reading);
+    }
+}

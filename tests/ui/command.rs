@@ -1,0 +1,58 @@
+//! Lines typed by a user: text and slash commands.
+
+use p2pchat::base::event::Command;
+use p2pchat::base::name::{Nick, Room};
+use p2pchat::ui::command;
+use p2pchat::ui::command::UserCommand;
+
+use super::support::say;
+
+#[test]
+fn typed_commands() {
+    use UserCommand::{Core, Help, History, Quit, Search};
+    let ops = Room::new("ops").unwrap();
+    for (line, request) in [
+        ("hello", say(None, &["hello"], false)),
+        ("", say(None, &[""], false)),
+        (" /quit", say(None, &[" /quit"], false)),
+        ("//etc/passwd", say(None, &["/etc/passwd"], false)),
+        ("///x", say(None, &["//x"], false)),
+        ("/me  waves", say(None, &["waves"], true)),
+        ("/ME waves", say(None, &["waves"], true)),
+        ("/help", Help),
+        ("/Quit", Quit),
+        ("/users", Core(Command::Peers)),
+        ("/WHO", Core(Command::Peers)),
+        ("/names", Core(Command::Peers)),
+        ("/list", Core(Command::Peers)),
+        ("/rooms", Core(Command::Rooms)),
+        ("/join #OPS ", Core(Command::Join(ops.clone()))),
+        ("/join ops", Core(Command::Join(ops.clone()))),
+        ("/part", Core(Command::Part(None))),
+        ("/part ops", Core(Command::Part(Some(ops)))),
+        ("/nick bob", Core(Command::Nick(Nick::new("bob").unwrap()))),
+        ("/history", History(20)),
+        ("/History 3", History(3)),
+        ("/search  two words ", Search("two words".into())),
+    ] {
+        assert_eq!(command::parse(line), Ok(request), "{line}");
+    }
+    for line in [
+        "/",
+        "/msg bob",
+        "/history 0",
+        "/history all",
+        "/search",
+        "/nonsense",
+        "/join",
+        "/join a b",
+        "/nick",
+        "/nick a:b",
+        "/me",
+        "/me  ",
+        "/part a@b",
+    ] {
+        assert!(command::parse(line).is_err(), "{line}");
+    }
+    assert!(command::parse("/nonsense").unwrap_err().contains("/help"));
+}

@@ -1,0 +1,38 @@
+//! Sentences on stderr.
+
+use p2pchat::base::error_code::ErrorCode;
+use p2pchat::base::event::Notice;
+use p2pchat::ui::diagnostic;
+
+use super::support::{bob_says, chat, identity, peer, short, wall};
+
+#[test]
+fn stderr_says_what_happened_to_a_name() {
+    let notice = Notice::KeyMismatch {
+        peer: peer(2, "bob"),
+        known_id: identity(3).id(),
+        first_seen: wall("2026-11-01T10:00:00Z"),
+    };
+    let (b, c) = (short(2), short(3));
+    assert_eq!(
+        diagnostic::notice_diagnostic(&notice).unwrap(),
+        format!("p2pchat: bob~{b} is not the bob~{c} known since 2026-11-01: another key")
+    );
+    let (address, by) = (None, None);
+    let twin = diagnostic::notice_diagnostic(&Notice::DuplicateIdentity {
+        address,
+        reported_by: by,
+    })
+    .unwrap();
+    assert!(twin.contains("--dir") && twin.contains("--ephemeral"));
+    let error = Notice::Error {
+        code: ErrorCode::Store,
+        content: "the disk is full".into(),
+    };
+    let sentence = diagnostic::notice_diagnostic(&error);
+    assert_eq!(sentence.as_deref(), Some("p2pchat: the disk is full"));
+    assert_eq!(
+        diagnostic::notice_diagnostic(&chat(bob_says(&["hi"]))),
+        None
+    );
+}

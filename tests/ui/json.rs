@@ -1,0 +1,192 @@
+//! Notices as JSON lines, byte for byte, and JSON lines as commands.
+
+use p2pchat::base::batch::LogId;
+use p2pchat::base::error_code::ErrorCode;
+use p2pchat::base::event::{Command, Notice};
+use p2pchat::base::lines::LINE_MAX_BYTES;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::WallTime;
+use p2pchat::ui::command::UserCommand;
+use p2pchat::ui::{json, sanitize};
+
+use super::support::{
+    Said, bob_says, chat, comes_and_goes, general, identity, peer, say, short, view,
+};
+
+fn as_json(notice: &Notice) -> String {
+    let mut out = Vec::new();
+    json::append_notice(notice, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn json_lines_are_the_contracts() {
+    let (id, b) = (identity(2).id(), short(2));
+    let who = format!("\"sender\":\"{id}\",\"username\":\"bob\",\"name\":\"bob~{b}\"");
+    let line = |i: u64, content: &str| {
+        format!(
+            "{{\"type\":\"chat\",\"timestamp\":\"2026-11-20T08:00:00.000Z\",\"received\":\"2026-11-21T10:31:04.123Z\",\
+             \"target\":\"#general\",{who},\"incarnation\":\"000000000000009f\",\"sequence\":{},\"lamport\":{},\
+             \"content\":\"{content}\",\"self\":false,\"late\":false}}\n",
+            1 + i,
+            99 + i
+        )
+    };
+    assert_eq!(
+        as_json(&chat(bob_says(&["Hey there!", "\"\\\t"]))),
+        line(0, "Hey there!") + &line(1, "\\\"\\\\\\t")
+    );
+    let action = as_json(&chat(Said {
+        by: (1, "alice"),
+        target: Target::Peer(id),
+        action: true,
+        late: true,
+        text: &["waves"],
+    }));
+    assert!(action.contains(&format!("\"target\":\"@{id}\"")));
+    assert!(action.ends_with("\"self\":true,\"late\":true,\"action\":true}\n"));
+    assert_eq!(
+        as_json(&Notice::Peers(vec![view()])),
+        format!(
+            "{{\"type\":\"peer\",{who},\"address\":\"10.0.0.7:9999\",\"found\":\"multicast\",\
+             \"state\":\"linked\",\"rtt_ms\":0.3,\"rooms\":[\"#general\",\"#ops\"]}}\n"
+        )
+    );
+    let mut out = Vec::new();
+    json::append_ready(&peer(2, "bob"), 9999, &mut out);
+    json::append_error(ErrorCode::InvalidLine, "no \u{202e}", &mut out);
+    json::append_whoami(&peer(2, "bob"), Some("abc"), &mut out);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        format!(
+            "{{\"type\":\"ready\",{who},\"port\":9999}}\n\
+             {{\"type\":\"error\",\"code\":\"line\",\"content\":\"no \\u202e\"}}\n\
+             {{\"type\":\"self\",{who},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
+            id.fingerprint()
+        )
+    );
+}
+
+#[test]
+fn json_of_events() {
+    let (id, b) = (identity(2).id(), short(2));
+    let (room, at, bob) = (Room::general(), WallTime(0), peer(2, "bob"));
+    let place = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
+    let event = |kind: &str, more: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",{place},\"username\":\"bob\",\"name\":\"bob~{b}\"{more}}}\n"
+        )
+    };
+    let [joined, left] = comes_and_goes(&bob, at);
+    let renamed = Notice::Renamed {
+        room,
+        peer: bob.clone(),
+        old: Nick::new("rob").unwrap(),
+        at,
+    };
+    let delivered = Notice::Delivered {
+        log: LogId {
+            target: general(),
+            author: identity(1).id(),
+            incarnation: 0x9f,
+        },
+        sequence: 12,
+        peer: bob.clone(),
+    };
+    let gap = Notice::Gap {
+        target: general(),
+        author: bob,
+        incarnation: 0x9f,
+        from: 7,
+        to: 9,
+        at,
+    };
+    for (notice, line) in [
+        (joined, event("join", "")),
+        (left, event("leave", "")),
+        (renamed, event("nick", ",\"old\":\"rob\"")),
+        (
+            delivered,
+            format!(
+                "{{\"type\":\"delivered\",\"target\":\"#general\",\"incarnation\":\"000000000000009f\",\"sequence\":12,\"sender\":\"{id}\"}}\n"
+            ),
+        ),
+        (
+            gap,
+            format!(
+                "{{\"type\":\"gap\",{place},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9}}\n"
+            ),
+        ),
+        (Notice::Settled, String::new()),
+    ] {
+        assert_eq!(as_json(&notice), line);
+    }
+}
+
+#[test]
+fn json_loses_nothing_and_holds_no_control_character() {
+    let all: String = (0..0x1400)
+        .chain(0x2000..0x2100)
+        .filter_map(char::from_u32)
+        .filter(|c| *c != '\n')
+        .collect();
+    let line = as_json(&chat(bob_says(&[&all])));
+    let body = line.strip_suffix('\n').unwrap();
+    assert!(!body.chars().any(|c| c == '\t' || sanitize::is_control(c)));
+    let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(parsed["content"].as_str().unwrap(), all);
+    for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
+        assert!(line.contains(escape), "{escape}");
+    }
+    // Each alone, too: one that is overlooked must not hide behind another.
+    for c in all.chars().filter(|c| sanitize::is_control(*c)) {
+        let line = as_json(&chat(bob_says(&[&format!("x{c}y")])));
+        let escape = format!("\"content\":\"x\\u{:04x}y\"", c as u32);
+        assert!(line.contains(&escape), "{line:?}");
+    }
+}
+
+#[test]
+fn json_in() {
+    let join = Command::Join(Room::new("ops").unwrap());
+    for (line, request) in [
+        (
+            r##"{"type":"chat","target":"#ops","content":"text"}"##,
+            say(Some("ops"), &["text"], false),
+        ),
+        (
+            r#"{"type":"chat","content":"/text\né","new":1}"#,
+            say(None, &["/text", "é"], false),
+        ),
+        (
+            r#"{"type":"chat","content":"waves","action":true}"#,
+            say(None, &["waves"], true),
+        ),
+        (
+            r##"{"type":"command","content":"/join #ops"}"##,
+            UserCommand::Core(join),
+        ),
+        (r#"{"type":"command","content":"/quit"}"#, UserCommand::Quit),
+    ] {
+        assert_eq!(json::parse(line), Ok(request), "{line}");
+    }
+    for line in [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        r#"{"type":"chat"}"#,
+        r#"{"type":"nonsense","content":"x"}"#,
+        r#"{"type":"chat","target":"@b b","content":"x"}"#,
+        r##"{"type":"chat","target":"#a b","content":"x"}"##,
+        r#"{"type":"command","content":"join"}"#,
+        r#"{"type":"command","content":"/nonsense"}"#,
+        r#"{"type":"chat","content":"x"} trailing"#,
+    ] {
+        let error = json::parse(line).unwrap_err();
+        assert!(!error.is_empty() && !error.contains(" at line "), "{error}");
+    }
+    let long = "x".repeat(LINE_MAX_BYTES + 1);
+    let long = format!("{{\"type\":\"chat\",\"content\":\"{long}\"}}");
+    assert!(json::parse(&long).unwrap_err().contains("16 KiB"));
+}

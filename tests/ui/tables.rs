@@ -1,0 +1,30 @@
+//! Tables of peers and rooms.
+
+use p2pchat::base::event::PeerInfo;
+use p2pchat::ui::tables;
+
+use super::support::{identity, short, view};
+
+#[test]
+fn tables() {
+    let (id, b) = (identity(2).id(), short(2));
+    let bare = PeerInfo {
+        address: None,
+        rtt: None,
+        rooms: vec![],
+        ..view()
+    };
+    assert_eq!(
+        tables::format_peer_rows(&[view(), bare]),
+        format!(
+            "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
+             bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
+        )
+    );
+    assert_eq!(
+        tables::format_users(&[view()]),
+        format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
+    );
+    let rooms = tables::format_room_list(&view().rooms);
+    assert_eq!(rooms, "#general  (current)\n#ops\n");
+}

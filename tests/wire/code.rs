@@ -1,0 +1,123 @@
+//! Endpoints given by users (`--peer`), and connection codes.
+
+use std::net::SocketAddr;
+
+use p2pchat::base::identity::Identity;
+use p2pchat::wire::code::{
+    ADDRESSES_MAX, ConnectionCode, Endpoint, EndpointError, parse_endpoints,
+};
+
+use crate::sentences::one_line;
+
+#[test]
+fn peers_to_dial_are_named_in_many_ways() {
+    let id = Identity::from_seed(&[7; 32]).id();
+    let place = |host: &str, port| Endpoint {
+        peer: None,
+        host: host.into(),
+        port,
+    };
+    let at = |host: &str, port| Endpoint {
+        peer: Some(id),
+        host: host.into(),
+        port,
+    };
+    let good = [
+        ("box".into(), vec![place("box", 9999)]),
+        ("box.lan.:80".into(), vec![place("box.lan.", 80)]),
+        ("10.0.0.7:1".into(), vec![place("10.0.0.7", 1)]),
+        ("fe80::1".into(), vec![place("fe80::1", 9999)]),
+        ("[fe80::1]".into(), vec![place("fe80::1", 9999)]),
+        (
+            " [fe80::1%eth0]:65535\n".into(),
+            vec![place("fe80::1%eth0", 65535)],
+        ),
+        (format!("{id}@box"), vec![at("box", 9999)]),
+        (
+            format!("{id}@10.0.0.7:5,[2001:db8::1]:6"),
+            vec![at("10.0.0.7", 5), at("2001:db8::1", 6)],
+        ),
+    ];
+    for (text, expected) in good {
+        assert_eq!(parse_endpoints(&text), Ok(expected), "{text}");
+    }
+    let bad = [
+        (String::new(), EndpointError::Empty),
+        (format!("{id}@"), EndpointError::Empty),
+        ("bob@box".into(), EndpointError::InvalidId),
+        (
+            format!("{}@box", id.to_string().to_uppercase()),
+            EndpointError::InvalidId,
+        ),
+        ("box,box".into(), EndpointError::MissingId),
+        (format!("{id}@a,,b"), EndpointError::InvalidHost),
+        (
+            format!("{id}@{}a", "a,".repeat(ADDRESSES_MAX)),
+            EndpointError::TooManyAddresses,
+        ),
+        (":80".into(), EndpointError::InvalidHost),
+        ("a b".into(), EndpointError::InvalidHost),
+        ("-box".into(), EndpointError::InvalidHost),
+        ("300.1.1.1".into(), EndpointError::InvalidHost),
+        ("1.2".into(), EndpointError::InvalidHost),
+        ("a..b".into(), EndpointError::InvalidHost),
+        ("x".repeat(64), EndpointError::InvalidHost),
+        ("box:".into(), EndpointError::InvalidPort),
+        ("box:0".into(), EndpointError::InvalidPort),
+        ("box:+1".into(), EndpointError::InvalidPort),
+        ("box:65536".into(), EndpointError::InvalidPort),
+        ("[box]:1".into(), EndpointError::InvalidBrackets),
+        ("[::1".into(), EndpointError::InvalidBrackets),
+        ("[::1]1".into(), EndpointError::InvalidBrackets),
+    ];
+    for (text, error) in bad {
+        assert_eq!(parse_endpoints(&text), Err(error), "{text}");
+        one_line(&error.to_string());
+    }
+}
+
+#[test]
+fn a_connection_code_is_read_back() {
+    let id = Identity::from_seed(&[7; 32]).id();
+    let parsed =
+        |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|a| a.parse().unwrap()).collect() };
+    let all = parsed(&[
+        "10.0.0.7:9999",
+        "0.0.0.0:9999",
+        "[fe80::1]:9999",
+        "10.0.0.7:9999",
+        "[2001:db8::1%3]:9999",
+        "224.0.0.1:9",
+        "10.0.0.8:0",
+    ]);
+    let code = ConnectionCode::new(id, &all);
+    assert_eq!(
+        code.addresses,
+        parsed(&["10.0.0.7:9999", "[2001:db8::1]:9999"])
+    );
+    let text = code.to_string();
+    assert_eq!(text, format!("{id}@10.0.0.7:9999,[2001:db8::1]:9999"));
+    assert_eq!(text.parse(), Ok(code.clone()));
+    assert_eq!(format!(" {text}\n").parse(), Ok(code));
+    assert_eq!(parse_endpoints(&text).unwrap().len(), 2);
+
+    let many: Vec<SocketAddr> = (1..20)
+        .map(|i| SocketAddr::from(([10, 0, 0, i], 1)))
+        .collect();
+    let code = ConnectionCode::new(id, &many);
+    assert_eq!(code.addresses, many[..ADDRESSES_MAX]);
+    assert_eq!(code.to_string().parse(), Ok(code.clone()));
+    assert_eq!(
+        format!("{code},10.0.0.99:1").parse::<ConnectionCode>(),
+        Err(EndpointError::TooManyAddresses)
+    );
+    for (text, error) in [
+        (id.to_string(), EndpointError::MissingId),
+        (format!("{id}@"), EndpointError::Empty),
+        (format!("{id}@box:1"), EndpointError::InvalidHost),
+        (format!("{id}@10.0.0.7:0"), EndpointError::InvalidPort),
+        ("me@10.0.0.7:1".into(), EndpointError::InvalidId),
+    ] {
+        assert_eq!(text.parse::<ConnectionCode>(), Err(error), "{text}");
+    }
+}
