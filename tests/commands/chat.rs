@@ -1,11 +1,12 @@
-//! Chat on pipes: rooms, commands, and own lines.
+//! Chat on pipes: rooms, commands, and the echo of own lines.
 use super::hosts::Loopback;
 use super::{
     TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
 };
 
+/// Own lines are in the transcript unless `--no-echo` is given.
 #[test]
-fn own_lines_are_printed_unless_not_wanted() {
+fn no_echo_hides_own_lines() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
@@ -26,6 +27,8 @@ fn own_lines_are_printed_unless_not_wanted() {
     wait_messages(&bob, &["one", "two", "three"]);
 }
 
+/// Lines of a room are printed by its members only; joining is printed once for each shared
+/// room; the first `-r` is the room spoken in.
 #[test]
 fn lines_of_a_room_reach_its_members_only() {
     let Some(lo) = Loopback::new() else { return };
@@ -40,7 +43,7 @@ fn lines_of_a_room_reach_its_members_only() {
     wait_line(&both, ": to general");
     wait_messages(&ops, &["to ops"]);
     wait_messages(&general, &["to general"]);
-    // Once for each room shared.
+    // `joined` is printed once for each shared room.
     let joined = |lines: &[String], nick: &str| -> Vec<String> {
         let who = format!(" * {nick}~");
         let joins = lines.iter().filter(|line| line.contains(&who));
@@ -50,7 +53,7 @@ fn lines_of_a_room_reach_its_members_only() {
     wait_joined(&ops, "both");
     assert_eq!(joined(&ops.out.all(), "both"), ["#ops"]);
     assert_eq!(joined(&general.out.all(), "ops"), Vec::<String>::new());
-    // Who is in both rooms speaks in the first.
+    // A member of both rooms speaks in the first.
     let carol = lo.start("carol", &["-r", "ops", "-r", "general"]);
     wait_joined(&carol, "both");
     wait_joined(&carol, "ops");
@@ -67,8 +70,10 @@ fn lines_of_a_room_reach_its_members_only() {
     assert_eq!(messages(&general.out.all()), ["to general"]);
 }
 
+/// With `--commands` piped lines that begin with / are commands; an unknown or incomplete one
+/// is refused with 1 and never said.
 #[test]
-fn commands_on_a_pipe_act_if_asked_to() {
+fn commands_executes_slash_lines_of_a_pipe() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["-r", "general", "-r", "ops", "listen"]);
     let mut alice = lo.start("alice", &["--commands"]);
@@ -112,7 +117,7 @@ fn commands_on_a_pipe_act_if_asked_to() {
         .wait_for(TIMEOUT, |line| line.contains("#general"));
     alice.say("/help");
     alice.err.wait_for(TIMEOUT, |line| line.contains("/join"));
-    // What is mistyped is never said.
+    // An unknown or incomplete command is refused, and nothing of it is sent.
     let outcome = finish(alice, b"/fly away\n/join\nfine\n");
     outcome.assert_code(1);
     wait_line(&bob, ": fine");
@@ -125,8 +130,9 @@ fn commands_on_a_pipe_act_if_asked_to() {
     assert_eq!(refused.count(), 2, "{outcome:?}");
 }
 
+/// Without `--commands` a piped line is one message as it is, also with a leading /.
 #[test]
-fn without_being_asked_to_a_slash_is_text() {
+fn slash_lines_of_a_pipe_are_text_by_default() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
@@ -136,8 +142,9 @@ fn without_being_asked_to_a_slash_is_text() {
     wait_messages(&bob, &["/quit", "//x"]);
 }
 
+/// C0 codes other than TAB are shown as U+2400 + n; DEL, C1 and bidi controls as U+FFFD.
 #[test]
-fn controls_are_shown_and_never_sent_to_the_terminal() {
+fn control_characters_are_printed_as_visible_symbols() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = run(
@@ -149,8 +156,10 @@ fn controls_are_shown_and_never_sent_to_the_terminal() {
     wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
 }
 
+/// After /part and /join the lines missed meanwhile are printed once, and no line again, with
+/// and without stored state.
 #[test]
-fn who_comes_back_to_a_room_sees_nothing_twice() {
+fn rejoining_a_room_prints_missed_lines_once() {
     let Some(lo) = Loopback::new() else { return };
     for flags in [&["--commands", "--ephemeral"][..], &["--commands"]] {
         let mut alice = lo.start("alice", &["--no-echo"]);
@@ -169,9 +178,9 @@ fn who_comes_back_to_a_room_sees_nothing_twice() {
         wait_line(&alice, ": again");
         alice.say("two");
         wait_line(&bob, ": two");
-        let heard = finish(bob, b"").out;
+        let printed = finish(bob, b"").out;
         let all = ["one", "of bob", "missed", "again", "two"];
-        assert_eq!(messages(&heard), all, "{flags:?}");
+        assert_eq!(messages(&printed), all, "{flags:?}");
         assert_eq!(messages(&finish(alice, b"").out), ["of bob", "again"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Closed networks: a secret in a file makes one.
+//! Closed networks: peers that share a secret file.
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,6 +7,7 @@ use super::hosts::Loopback;
 use super::hosts::program::Program;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line};
 
+/// A new secret from `keygen`.
 fn keygen(lo: &Loopback) -> String {
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.arg("keygen");
@@ -15,17 +16,19 @@ fn keygen(lo: &Loopback) -> String {
     outcome.out[0].clone()
 }
 
-/// A fresh secret in a file that its owner alone can read; gives the option that names it.
+/// Writes a new secret to a file with mode 0600, and returns the option that names the file.
 fn secret(lo: &Loopback, name: &str) -> String {
     let key = keygen(lo);
     let path = lo.host.folder(name);
     fs::write(&path, format!("{key}\n")).expect("a file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set the mode");
     format!("--secret-file={}", path.display())
 }
 
+/// Peers connect only under the same secret, by beacon and by `--peer`; the open network is
+/// another history.
 #[test]
-fn those_who_know_the_secret_meet_and_no_others() {
+fn only_peers_with_the_same_secret_connect() {
     let Some(lo) = Loopback::new() else { return };
     let (ours, theirs) = (secret(&lo, "ours"), secret(&lo, "theirs"));
     let alice = lo.start("alice", &[&ours, "listen"]);
@@ -38,7 +41,8 @@ fn those_who_know_the_secret_meet_and_no_others() {
     outcome.assert_code(0);
     wait_line(&alice, ": among us");
     wait_line(&bob, ": among us");
-    // Those outside have met one of their own by then, and nobody else.
+    // By then each outsider has exchanged a line with a peer of its own network, and with
+    // nobody else.
     for (option, user, stranger) in [
         (theirs.as_str(), "mallory", &mallory),
         ("-q", "oscar", &oscar),
@@ -50,34 +54,38 @@ fn those_who_know_the_secret_meet_and_no_others() {
         assert_eq!(messages(&all), [user], "{all:?}");
         assert_eq!(all.len(), 1, "{all:?}");
     }
-    // Nor by naming an address.
-    let place = format!("127.0.0.1:{}", alice.wait_ready());
+    // An explicit address does not connect them either.
+    let address = format!("127.0.0.1:{}", alice.wait_ready());
     for option in [theirs.as_str(), "-q"] {
-        let args = [option, "-m", "none", "--peer", &place, "peers", "-W", "0.5"];
+        let args = [
+            option, "-m", "none", "--peer", &address, "peers", "-W", "0.5",
+        ];
         let outcome = run(&lo, "eve", &args);
         assert_eq!(outcome.code, 69, "{option}: {outcome:?}");
     }
-    // The same lines of the open network are another history.
+    // The open network has a history of its own.
     let args = ["-q", "listen", "--backlog", "9", "-W", "0.2"];
     let outcome = run(&lo, "carol", &args);
     assert_eq!(messages(&outcome.out), Vec::<String>::new());
 }
 
+/// Two runs of `keygen` print different secrets.
 #[test]
-fn each_secret_is_another() {
+fn keygen_prints_a_new_secret_each_time() {
     let Some(lo) = Loopback::new() else { return };
     assert_ne!(keygen(&lo), keygen(&lo));
 }
 
+/// A secret file that others can read causes a warning on stderr; the run continues.
 #[test]
-fn a_secret_that_others_can_read_is_a_warning() {
+fn a_secret_file_readable_by_others_is_a_warning() {
     let Some(lo) = Loopback::new() else { return };
     let option = secret(&lo, "ours");
     let args = [&option, "listen", "-W", "0"];
     let outcome = run(&lo, "bob", &args);
     assert_eq!((outcome.code, outcome.err.len()), (0, 1), "{outcome:?}");
     let path = lo.host.folder("ours");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its mode");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set the mode");
     let outcome = run(&lo, "bob", &args);
     assert_eq!((outcome.code, outcome.err.len()), (0, 2), "{outcome:?}");
     let warning = &outcome.err[0];
@@ -87,8 +95,9 @@ fn a_secret_that_others_can_read_is_a_warning() {
     );
 }
 
+/// A missing or too short secret file is refused with 78.
 #[test]
-fn a_secret_that_cannot_be_used_is_an_error() {
+fn an_unusable_secret_file_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     fs::write(lo.host.folder("short"), "abc\n").expect("a file");
     fs::set_permissions(lo.host.folder("short"), fs::Permissions::from_mode(0o600)).expect("mode");
@@ -103,22 +112,26 @@ fn a_secret_that_cannot_be_used_is_an_error() {
     }
 }
 
+/// A beacon port taken by another program is reported on stderr; discovery works once the port
+/// is free.
 #[test]
-fn who_cannot_hear_beacons_is_told_why() {
+fn a_taken_beacon_port_is_reported() {
     let Some(lo) = Loopback::new() else { return };
-    let taken = lo.host.namespace.inside(|| UdpSocket::bind("0.0.0.0:9999"));
+    let socket = lo.host.namespace.inside(|| UdpSocket::bind("0.0.0.0:9999"));
     let alice = lo.start("alice", &["listen"]);
     alice.err.wait_for(TIMEOUT, |line| {
         line.starts_with("p2pchat: not all beacons can be heard: ")
     });
-    // Once the port is free, all goes by itself.
-    drop(taken);
+    // Discovery resumes once the port is free.
+    drop(socket);
     let bob = lo.start("bob", &["listen"]);
     wait_joined(&bob, "alice");
 }
 
+/// $P2PCHAT_SECRET_FILE counts as --secret-file: a secret other than that of the server is
+/// refused with 2; no secret means that of the server.
 #[test]
-fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
+fn a_secret_other_than_that_of_the_server_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     let option = secret(&lo, "ours");
     let path = option.strip_prefix("--secret-file=").expect("an option");
@@ -138,7 +151,7 @@ fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
     assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     alice.signal(nix::sys::signal::Signal::SIGTERM);
     finish(alice, b"");
-    // None named at all is the one of the program that runs.
+    // Without a secret option the secret of the server applies.
     let _alice = lo.start("alice", &[&option, "listen"]);
     for secret in [None, Some(path)] {
         let outcome = send(secret);
@@ -146,8 +159,10 @@ fn a_secret_named_anywhere_is_not_that_of_the_program_that_runs() {
     }
 }
 
+/// `history` beside a running program reads that program's network, and refuses options that
+/// conflict with it (2).
 #[test]
-fn history_is_that_of_the_program_that_runs() {
+fn history_reads_the_network_of_the_running_program() {
     let Some(lo) = Loopback::new() else { return };
     let option = secret(&lo, "ours");
     let alice = lo.start("alice", &[&option, "listen"]);
@@ -162,7 +177,7 @@ fn history_is_that_of_the_program_that_runs() {
         assert_eq!((outcome.code, outcome.out.len()), (2, 0), "{outcome:?}");
         assert!(outcome.err[0].contains("--dir"), "{outcome:?}");
     }
-    // Once nobody runs there, it goes by its own options.
+    // Without a running program the options of `history` apply.
     alice.signal(nix::sys::signal::Signal::SIGTERM);
     finish(alice, b"");
     let outcome = run(&lo, "alice", &["history"]);

@@ -1,4 +1,4 @@
-//! Direct messages with the real program.
+//! Direct messages: recipients, histories, carriers, and exit statuses.
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,10 @@ use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{TIMEOUT, finish, run, wait_joined, wait_line, without_timestamp};
 
+/// A direct message is printed and stored by its author and its recipient only, the same bytes
+/// in both histories.
 #[test]
-fn a_direct_message_reaches_its_reader_alone() {
+fn a_direct_message_reaches_its_recipient_alone() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let carol = lo.start("carol", &["listen"]);
@@ -45,7 +47,7 @@ fn a_direct_message_reaches_its_reader_alone() {
         "{others:?}"
     );
 
-    // It is in the history of author and reader, and in nobody else's.
+    // It is in the histories of author and recipient only.
     drop((bob, carol));
     for (who, lines) in [("alice", 1), ("bob", 2), ("carol", 0)] {
         let outcome = run(&lo, who, &["history"]);
@@ -54,12 +56,15 @@ fn a_direct_message_reaches_its_reader_alone() {
     }
     let outcome = run(&lo, "bob", &["history", "-t", "@alice"]);
     assert_eq!((outcome.code, outcome.out.len()), (0, 1), "{outcome:?}");
-    let own = run(&lo, "alice", &["history", "-t", "@bob"]);
-    assert_eq!(own.out, outcome.out, "author and reader print the same");
+    let history = run(&lo, "alice", &["history", "-t", "@bob"]);
+    assert_eq!(
+        history.out, outcome.out,
+        "author and recipient print the same"
+    );
     let outcome = run(&lo, "alice", &["history", "-t", "@nobody"]);
     outcome.assert_code(1);
-    // By one's own name all that one wrote and read.
-    let line = without_timestamp(&own.out[0]);
+    // One's own name selects all direct messages written and received.
+    let line = without_timestamp(&history.out[0]);
     let prefix = line.split([' ', '~']).nth(1).expect("@bob~abcd");
     for name in [
         "@bob".to_owned(),
@@ -71,8 +76,10 @@ fn a_direct_message_reaches_its_reader_alone() {
     }
 }
 
+/// A message to an absent recipient ends `send` with 69, is stored, and is sent by the next run
+/// of any kind.
 #[test]
-fn a_reader_who_is_away_gets_it_from_the_next_run() {
+fn an_absent_recipient_gets_the_message_from_the_next_run() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
@@ -92,8 +99,10 @@ fn a_reader_who_is_away_gets_it_from_the_next_run() {
     wait_line(&bob, ": two");
 }
 
+/// A carrier does not count as delivery (75), prints nothing of the message, and forwards it
+/// when the author is gone.
 #[test]
-fn a_carrier_is_no_reader_and_hands_it_on() {
+fn a_carrier_stores_a_message_and_forwards_it() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
@@ -104,20 +113,25 @@ fn a_carrier_is_no_reader_and_hands_it_on() {
     let args = ["send", "-t", "@bob", "-W", "1.5", "two"];
     let outcome = run(&lo, "alice", &args);
     outcome.assert_code(75);
-    // Alice is gone.
+    // Alice has left by now.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": two");
     assert!(carol.out.all().iter().all(|line| !line.contains(": ")));
 }
 
+/// A name that no peer or two peers bear is refused with 1, with the candidates on stderr;
+/// nothing is stored.
 #[test]
-fn who_is_not_known_or_is_two_gets_nothing() {
+fn an_unknown_or_ambiguous_name_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["send", "-t", "@bob", "-W", "0.3", "psst"];
     let outcome = run(&lo, "alice", &args);
     outcome.assert_code(1);
-    let why = "nobody known by that name; `p2pchat peers` lists who is there";
-    assert_eq!(outcome.err, [format!("p2pchat: not sent to @bob: {why}")]);
+    let reason = "nobody known by that name; `p2pchat peers` lists who is there";
+    assert_eq!(
+        outcome.err,
+        [format!("p2pchat: not sent to @bob: {reason}")]
+    );
     let args = ["send", "-t", "@alice", "-W", "0.3", "psst"];
     let outcome = run(&lo, "alice", &args);
     outcome.assert_code(1);
@@ -129,18 +143,19 @@ fn who_is_not_known_or_is_two_gets_nothing() {
     let args = ["send", "-t", "@bob", "-W", "5", "psst"];
     let outcome = run(&lo, "alice", &args);
     outcome.assert_code(1);
-    let told = outcome
+    let sentence = outcome
         .err
         .iter()
         .find(|line| line.contains("could be @bob~"));
     assert!(
-        told.is_some_and(|line| line.matches("@bob~").count() == 2),
+        sentence.is_some_and(|line| line.matches("@bob~").count() == 2),
         "{outcome:?}"
     );
     let outcome = run(&lo, "alice", &["history"]);
     assert!(outcome.out.is_empty(), "nothing is stored: {outcome:?}");
 }
 
+/// A peer with another key than the one bound to the name gets nothing: 77 and a warning.
 #[test]
 fn another_key_under_a_bound_name_is_refused() {
     let Some(lo) = Loopback::new() else { return };
@@ -167,8 +182,10 @@ fn another_key_under_a_bound_name_is_refused() {
     assert_eq!(outcome.out.len(), 1, "{outcome:?}");
 }
 
+/// In JSON a direct message has the target `@ID`, in input and output and in `delivered`; an
+/// unknown target is an error object.
 #[test]
-fn json_takes_and_shows_a_direct_message() {
+fn json_has_direct_messages_in_input_and_output() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "--json"]);
     let mut alice = lo.start("alice", &["--json"]);
@@ -196,8 +213,10 @@ fn json_takes_and_shows_a_direct_message() {
     );
 }
 
+/// Direct messages sent through a server are printed by the server and by every attached chat
+/// and `listen`.
 #[test]
-fn through_a_running_program_they_are_said_and_shown() {
+fn attached_programs_send_and_print_direct_messages() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &["listen"]);
@@ -213,7 +232,7 @@ fn through_a_running_program_they_are_said_and_shown() {
     let own = wait_line(&alice, ": one");
     assert_eq!(without_timestamp(&own), without_timestamp(&line));
 
-    // One that speaks and one that listens beside it.
+    // Two clients: a chat that sends and a `listen`.
     let second = lo.start("alice", &["listen"]);
     let mut third = lo.start("alice", &["--json"]);
     third.say(r#"{"type":"chat","target":"@bob","content":"two"}"#);
@@ -228,14 +247,16 @@ fn through_a_running_program_they_are_said_and_shown() {
         wait_line(program, ": three");
     }
     let lines = |program: &Program| {
-        let said = |line: &String| line.contains(" @");
-        program.out.all().into_iter().filter(said).count()
+        let is_direct = |line: &String| line.contains(" @");
+        program.out.all().into_iter().filter(is_direct).count()
     };
     assert_eq!((lines(&alice), lines(&second)), (3, 2));
 }
 
+/// An attached `send` to an unknown name fails after -W; another one that waits does not delay
+/// other clients.
 #[test]
-fn through_a_running_program_nobody_is_told_at_once() {
+fn an_attached_send_waits_for_an_unknown_recipient() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &["listen"]);
@@ -243,12 +264,12 @@ fn through_a_running_program_nobody_is_told_at_once() {
     let args = ["send", "-t", "@nobody", "-W", "0.2", "psst"];
     let outcome = run(&lo, "alice", &args);
     outcome.assert_code(1);
-    let why = "p2pchat: not sent to @nobody: nobody known by that name; ";
+    let reason = "p2pchat: not sent to @nobody: nobody known by that name; ";
     assert!(
-        outcome.err.len() == 1 && outcome.err[0].starts_with(why),
+        outcome.err.len() == 1 && outcome.err[0].starts_with(reason),
         "{outcome:?}"
     );
-    // Who waits for a reader holds up nobody else.
+    // A client that waits for its recipient does not delay others.
     let args = ["send", "-t", "@carol", "-W", "60", "psst"];
     let waiting = lo.spawn("alice", &args);
     let outcome = run(&lo, "alice", &["send", "to all"]);
@@ -259,8 +280,10 @@ fn through_a_running_program_nobody_is_told_at_once() {
     assert_eq!(finish(waiting, b"").code, 0);
 }
 
+/// A client whose server is killed before the recipient is known resolves and delivers the
+/// message itself.
 #[test]
-fn a_reader_is_looked_for_also_when_the_program_dies() {
+fn a_client_resolves_its_recipient_after_the_server_dies() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &["listen"]);
@@ -271,8 +294,8 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
     let args = ["send", "-t", "@bob", "-W", "0.3", "two"];
     let outcome = run(&lo, "alice", &args);
     assert!([69, 75].contains(&outcome.code), "{outcome:?}");
-    let goes_on = "sent by the p2pchat that runs here";
-    assert!(outcome.err[0].ends_with(goes_on), "{outcome:?}");
+    let hint = "sent by the p2pchat that runs here";
+    assert!(outcome.err[0].ends_with(hint), "{outcome:?}");
     let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
     let folder = lo.host.folder("alice").to_string_lossy().into_owned();
     wait_until("it has come in", TIMEOUT, || {
@@ -288,8 +311,10 @@ fn a_reader_is_looked_for_also_when_the_program_dies() {
     assert_eq!(finish(waiting, b"").code, 0);
 }
 
+/// A message to a known recipient is stored (69) although the server replies, or dies, after -W
+/// has passed.
 #[test]
-fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
+fn a_known_recipient_is_resolved_although_the_wait_has_passed() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &["listen"]);
@@ -305,15 +330,16 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
             let all = sockets.expect("the sockets of a box");
             all.lines().filter(|line| line.contains(&folder)).count() > 1
         });
-        // It has asked by then; a run that is slower is one of its own after the death, and ends so too.
+        // The client has sent its request by then. A slower client runs on its own after the
+        // server dies, with the same status.
         std::thread::sleep(Duration::from_millis(100));
-        // The program through which it is said answers, or dies, when its time is over.
+        // The server replies, or dies, after -W has passed.
         alice.signal(Signal::SIGSTOP);
-        let since = Instant::now();
-        wait_until("its time is over", TIMEOUT, || {
-            since.elapsed() > Duration::from_secs(1)
+        let stop = Instant::now();
+        wait_until("the wait has passed", TIMEOUT, || {
+            stop.elapsed() > Duration::from_secs(1)
         });
-        let fate = if dies {
+        let hint = if dies {
             alice.kill();
             "stored, and sent by the next run"
         } else {
@@ -323,50 +349,57 @@ fn a_reader_that_is_found_in_the_last_moment_is_spoken_to() {
         let code = waiting.wait_code(TIMEOUT);
         let err = waiting.err.wait_end(TIMEOUT);
         assert_eq!(code, 69, "{err:?}");
-        assert!(err[0].ends_with(fate), "{err:?}");
-        let held = run(&lo, "alice", &["history"]).out;
+        assert!(err[0].ends_with(hint), "{err:?}");
+        let history = run(&lo, "alice", &["history"]).out;
         let line = format!(": {text}");
-        assert!(held.iter().any(|held| held.ends_with(&line)), "{held:?}");
+        assert!(
+            history.iter().any(|stored| stored.ends_with(&line)),
+            "{history:?}"
+        );
     }
 }
 
+/// /quit through a server sends to known recipients first, and ends with 1 and a sentence for
+/// an unresolved one.
 #[test]
-fn a_script_that_quits_through_a_running_program_knows_what_was_not_said() {
+fn quit_reports_direct_messages_that_were_not_sent() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let quits = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
-    // Who is there is found at once.
-    let outcome = quits(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
+    let run_script = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
+    // A known recipient is resolved at once.
+    let outcome = run_script(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
     outcome.assert_code(0);
     for end in [": quick", ": again", ": to all"] {
         wait_line(&bob, end);
     }
-    let outcome = quits(b"/msg nobody x\n/quit\n");
+    let outcome = run_script(b"/msg nobody x\n/quit\n");
     outcome.assert_code(1);
     let sentence = "p2pchat: not sent to @nobody: not found yet".to_owned();
     assert!(outcome.err.contains(&sentence), "{outcome:?}");
 }
 
+/// The recipient is printed by name in the server, in earlier and later clients, in a backlog,
+/// and in /search.
 #[test]
-fn through_a_running_program_a_reader_bears_its_name() {
+fn attached_programs_print_the_name_of_a_recipient() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
-    let early = lo.start("alice", &["listen"]);
+    let earlier = lo.start("alice", &["listen"]);
     let zoe = lo.start("zoe", &["listen", "-r", "elsewhere"]);
     let outcome = run(&lo, "alice", &["send", "-t", "@zoe", "one"]);
     outcome.assert_code(0);
     let line = wait_line(&alice, ": one");
     assert!(without_timestamp(&line).starts_with("@zoe~"), "{line}");
     wait_line(&zoe, ": one");
-    // Also one that was there before its reader, and one that came later.
-    let shown = wait_line(&early, ": one");
-    assert_eq!(without_timestamp(&shown), without_timestamp(&line));
-    let late = lo.start("alice", &["listen", "--backlog", "1"]);
-    let shown = wait_line(&late, ": one");
-    assert_eq!(without_timestamp(&shown), without_timestamp(&line));
+    // Also in a client attached before the recipient was known, and in one attached later.
+    let printed = wait_line(&earlier, ": one");
+    assert_eq!(without_timestamp(&printed), without_timestamp(&line));
+    let later = lo.start("alice", &["listen", "--backlog", "1"]);
+    let printed = wait_line(&later, ": one");
+    assert_eq!(without_timestamp(&printed), without_timestamp(&line));
     let outcome = finish(lo.spawn("alice", &["--commands"]), b"/search one\n");
-    let found = |line: &String| line.contains(" @zoe~") && line.ends_with(": one");
-    assert!(outcome.err.iter().any(found), "{outcome:?}");
+    let is_found = |line: &String| line.contains(" @zoe~") && line.ends_with(": one");
+    assert!(outcome.err.iter().any(is_found), "{outcome:?}");
 }

@@ -1,4 +1,4 @@
-//! What a run keeps, and what it refuses to start with.
+//! The state directory, and the conditions under which a program refuses to start.
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -6,6 +6,7 @@ use super::hosts::Loopback;
 use super::hosts::program::Program;
 use super::{Outcome, finish, run};
 
+/// The only line of stderr; stdout is empty.
 fn only_sentence(outcome: &Outcome) -> &str {
     assert_eq!(
         (outcome.out.len(), outcome.err.len()),
@@ -16,8 +17,9 @@ fn only_sentence(outcome: &Outcome) -> &str {
     &outcome.err[0]
 }
 
+/// An empty, invalid or cut identity file is refused with 78, and the file stays as it is.
 #[test]
-fn a_damaged_identity_is_an_error_and_stays() {
+fn a_damaged_identity_is_refused_and_kept() {
     let Some(lo) = Loopback::new() else { return };
     let path = lo.host.folder("bob").join("identity");
     run(&lo, "bob", &["whoami"]);
@@ -33,8 +35,9 @@ fn a_damaged_identity_is_an_error_and_stays() {
     }
 }
 
+/// A state directory that cannot be created is refused with 78; the sentence names --dir.
 #[test]
-fn a_directory_that_cannot_be_made_is_an_error() {
+fn a_directory_that_cannot_be_created_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     fs::write(lo.host.folder("file"), "").expect("a file");
     let path = lo.host.folder("file").join("below");
@@ -46,8 +49,10 @@ fn a_directory_that_cannot_be_made_is_an_error() {
     }
 }
 
+/// `whoami` creates the identity once (mode 0600) and prints the same four lines ever after,
+/// also as JSON and with a QR code.
 #[test]
-fn whoami_tells_who_one_is_and_stays_it() {
+fn whoami_creates_an_identity_and_keeps_it() {
     let Some(lo) = Loopback::new() else { return };
     let outcome = run(&lo, "bob", &["whoami"]);
     outcome.assert_code(0);
@@ -85,13 +90,15 @@ fn whoami_tells_who_one_is_and_stays_it() {
     let widths: Vec<usize> = picture.out[4..].iter().map(|l| l.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
 
-    // The code is one to dial by.
+    // The code is accepted by --peer.
     let dialed = run(&lo, "alice", &["--peer", code, "peers", "-W", "0.1"]);
     assert_ne!(dialed.code, 2, "{dialed:?}");
 }
 
+/// Beside a running program `whoami` prints its name, its address and its port; conflicting
+/// options are refused (2).
 #[test]
-fn whoami_tells_of_the_program_that_runs() {
+fn whoami_describes_the_running_program() {
     let Some(lo) = Loopback::new() else { return };
     let net = &lo.host.namespace;
     net.ip("link add d0 type veth peer name d1");
@@ -116,8 +123,10 @@ fn whoami_tells_of_the_program_that_runs() {
     assert_eq!(finish(run("bob", &["whoami", "-p9"]), b"").code, 2);
 }
 
+/// An explicit port that is taken ends with 1. Without -p the next run takes any free port, as
+/// does -p 0.
 #[test]
-fn a_port_by_hand_is_that_or_none() {
+fn an_explicit_port_is_never_replaced() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     assert_eq!(bob.wait_ready(), 9999);
@@ -136,8 +145,9 @@ fn a_port_by_hand_is_that_or_none() {
     assert_eq!(dave.wait_ready(), 10777);
 }
 
+/// /join beyond 64 rooms is refused and creates no folder.
 #[test]
-fn a_room_too_many_is_refused_and_leaves_no_folder() {
+fn a_room_beyond_the_limit_is_refused_without_a_folder() {
     let Some(lo) = Loopback::new() else { return };
     let joins: String = (1..=70).map(|n| format!("/join r{n}\n")).collect();
     let outcome = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
@@ -150,12 +160,14 @@ fn a_room_too_many_is_refused_and_leaves_no_folder() {
     assert_eq!(fs::read_dir(network).expect("a folder").count(), 64);
 }
 
+/// When the store cannot be written, `send` ends with 1, and stderr names the error and the
+/// lost lines.
 #[test]
-fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
+fn a_full_disk_is_reported_with_the_lost_lines() {
     let Some(lo) = Loopback::new() else { return };
     run(&lo, "alice", &["listen", "-W", "0"]);
     let mut command = lo.host.command("sh");
-    // No file may grow: as on a full disk.
+    // No file may grow, as on a full disk.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --interface lo send -W 0.3 hello";
     command.args(["-c", script, env!("CARGO_BIN_EXE_p2pchat")]);
     command.env("P2PCHAT_DIR", lo.host.folder("alice"));
@@ -169,8 +181,10 @@ fn what_cannot_be_stored_is_said_to_be_gone_and_nobody_waits_for_ever() {
     );
 }
 
+/// Bad lines in known_peers, a missing interface and a privileged port are each reported in one
+/// sentence.
 #[test]
-fn what_is_odd_at_a_start_is_told_with_what_to_do() {
+fn odd_start_conditions_are_reported_with_a_remedy() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["-W", "0", "listen", "-q"];
     assert!(run(&lo, "bob", &args).err.is_empty());
@@ -184,18 +198,18 @@ fn what_is_odd_at_a_start_is_told_with_what_to_do() {
     ] {
         fs::write(&known, text).expect("a file");
         let outcome = run(&lo, "bob", &["listen", "-W", "0"]);
-        let told = |line: &String| line.contains(&format!("known_peers: {what}"));
+        let is_report = |line: &String| line.contains(&format!("known_peers: {what}"));
         assert!(
-            outcome.code == 0 && outcome.err.iter().any(told),
+            outcome.code == 0 && outcome.err.iter().any(is_report),
             "{outcome:?}"
         );
     }
     let args = ["listen", "-W", "0", "--interface", "nope"];
     let outcome = run(&lo, "alice", &args);
-    let told = "p2pchat: there is no interface nope now; it is used when it appears";
+    let sentence = "p2pchat: there is no interface nope now; it is used when it appears";
     assert_eq!(
         (outcome.code, outcome.err[0].as_str()),
-        (0, told),
+        (0, sentence),
         "{outcome:?}"
     );
     assert!(!outcome.err[1].contains("no interface"), "{outcome:?}");
@@ -204,7 +218,7 @@ fn what_is_odd_at_a_start_is_told_with_what_to_do() {
     command.args(["--bounding-set", "-net_bind_service"]);
     command.args([env!("CARGO_BIN_EXE_p2pchat"), "--ephemeral", "-p80"]);
     let outcome = finish(Program::spawn("alice", command), b"");
-    let told = "p2pchat: port 80 is only for root: choose one from 1024 up with -p";
+    let sentence = "p2pchat: port 80 is only for root: choose one from 1024 up with -p";
     outcome.assert_code(1);
-    assert!(only_sentence(&outcome).starts_with(told), "{outcome:?}");
+    assert!(only_sentence(&outcome).starts_with(sentence), "{outcome:?}");
 }

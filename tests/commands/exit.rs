@@ -1,4 +1,5 @@
-//! How runs end: nothing that was taken in, or is still to be shown, goes without a word.
+//! Exit statuses and the end of a run: every accepted line is delivered, stored or reported,
+//! and every received line is printed.
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};
@@ -12,14 +13,14 @@ use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_message
 
 const LINES: usize = 20_000;
 
-/// Much more than a pipe and the queue before it hold.
+/// Input larger than a pipe and the output queue hold together.
 fn flood() -> Vec<u8> {
     let line = "the quick brown fox ".repeat(6) + "\n";
     line.repeat(LINES).into_bytes()
 }
 
-/// A program of which stdout is read by the test, when it likes.
-fn unread(lo: &Loopback, user: &str, arguments: &[&str]) -> Child {
+/// Starts a program whose stdout the test reads later.
+fn spawn_unread(lo: &Loopback, user: &str, arguments: &[&str]) -> Child {
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-q", "-u", user]);
     command.args(arguments);
@@ -28,23 +29,26 @@ fn unread(lo: &Loopback, user: &str, arguments: &[&str]) -> Child {
     command.stderr(Stdio::piped()).spawn().expect("a program")
 }
 
-fn code(child: &mut Child, limit: Duration) -> Option<i32> {
+/// Waits for the end of the child, and returns its status code.
+fn wait_code(child: &mut Child, limit: Duration) -> Option<i32> {
     let mut status = None;
-    wait_until("an end", limit, || {
+    wait_until("the program ends", limit, || {
         status = child.try_wait().expect("a child");
         status.is_some()
     });
     status.and_then(|status| status.code())
 }
 
+/// A reader that is slow at the end of input gets the whole transcript, from a program of its
+/// own and through a server.
 #[test]
-fn a_slow_reader_gets_all_at_the_end_of_input() {
+fn a_slow_reader_of_stdout_gets_every_line() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    // By itself, and through another program.
+    // Alone, and attached to a server.
     for user in ["alice", "carol"] {
         let _carol = (user == "carol").then(|| lo.start("carol", &["listen", "--no-echo"]));
-        let mut child = unread(&lo, user, &["--json"]);
+        let mut child = spawn_unread(&lo, user, &["--json"]);
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         out.read_line(&mut String::new()).expect("ready");
         let mut stdin = child.stdin.take().expect("piped");
@@ -60,45 +64,51 @@ fn a_slow_reader_gets_all_at_the_end_of_input() {
             }
         }
         assert_eq!(lines, LINES, "{user}");
-        assert_eq!(code(&mut child, TIMEOUT), Some(0), "{user}");
-        writer.join().expect("a writer").expect("a reader");
+        assert_eq!(wait_code(&mut child, TIMEOUT), Some(0), "{user}");
+        writer
+            .join()
+            .expect("a writer")
+            .expect("the program reads stdin");
     }
     drop(bob);
 }
 
+/// A run whose stdout stalls at its end gives up with 1 and a sentence; SIGTERM ends it within
+/// the limit. The next run prints the rest.
 #[test]
-fn a_reader_that_stalls_at_the_end_is_told_of_and_a_signal_ends_that() {
+fn a_stalled_reader_at_the_end_is_reported() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     for (user, signal) in [("alice", None), ("carol", Some(Signal::SIGTERM))] {
-        let mut child = unread(&lo, user, &[]);
+        let mut child = spawn_unread(&lo, user, &[]);
         let mut stdin = child.stdin.take().expect("piped");
         let mut input = flood();
         input.extend_from_slice(format!("the last of {user}\n").as_bytes());
-        stdin.write_all(&input).expect("a reader");
+        stdin.write_all(&input).expect("the program reads stdin");
         drop(stdin);
         wait_line(&bob, &format!(": the last of {user}"));
         let begin = Instant::now();
         if let Some(signal) = signal {
             let pid = i32::try_from(child.id()).expect("a process id");
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a program");
-            assert_eq!(code(&mut child, TIMEOUT), Some(143));
+            assert_eq!(wait_code(&mut child, TIMEOUT), Some(143));
             assert!(begin.elapsed() < Duration::from_millis(2_500));
             continue;
         }
-        assert_eq!(code(&mut child, TIMEOUT), Some(1));
+        assert_eq!(wait_code(&mut child, TIMEOUT), Some(1));
         let mut err = String::new();
         let mut stderr = child.stderr.take().expect("piped");
         stderr.read_to_string(&mut err).expect("text");
         assert!(err.contains("stdout was not read to the end"), "{err}");
     }
-    // What stdout did not take is the next run's.
+    // The next run prints the lines that stdout did not take.
     let carol = lo.start("carol", &["--backlog", "1"]);
     wait_line(&carol, ": the last of carol");
 }
 
+/// An attached `listen -n` counts a late line: one said before the link over which it arrived.
 #[test]
-fn a_count_through_another_program_ends_with_a_line_that_was_said_before_its_link() {
+fn an_attached_count_includes_late_lines() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
     let listen = lo.start("alice", &["listen", "-n", "1", "-W", "15"]);
@@ -110,36 +120,39 @@ fn a_count_through_another_program_ends_with_a_line_that_was_said_before_its_lin
     assert_eq!(messages(&outcome.out), ["hello"]);
 }
 
+/// Each line for a room that is not joined is an error with its line number, and makes the
+/// status 1.
 #[test]
-fn a_line_for_a_room_that_is_not_joined_counts_as_refused() {
+fn a_line_for_a_room_not_joined_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let input = "{\"type\":\"chat\",\"target\":\"#ops\",\"content\":\"x\"}\n{\"type\":\"chat\",\"content\":\"y\"}\n";
-    for through in [false, true] {
-        let _alice = through.then(|| lo.start("alice", &["listen"]));
+    for attached in [false, true] {
+        let _alice = attached.then(|| lo.start("alice", &["listen"]));
         let outcome = finish(lo.spawn("alice", &["--json"]), input.as_bytes());
-        assert_eq!(outcome.code, 1, "{through}: {outcome:?}");
-        let form = r##"{"type":"error","code":"room","content":"line 1: not in #ops: "##;
-        let error = |line: &String| line.starts_with(form);
-        assert!(outcome.out.iter().any(error), "{through}: {outcome:?}");
+        assert_eq!(outcome.code, 1, "{attached}: {outcome:?}");
+        let prefix = r##"{"type":"error","code":"room","content":"line 1: not in #ops: "##;
+        let is_error = |line: &String| line.starts_with(prefix);
+        assert!(outcome.out.iter().any(is_error), "{attached}: {outcome:?}");
     }
-    // Each of them, also where several are said together.
+    // Each line has its own error, also when several are sent in one batch.
     let input = "a\n/msg #ops b\n/msg #ops c\n".as_bytes();
-    for through in [false, true] {
-        let _alice = through.then(|| lo.start("alice", &["listen"]));
+    for attached in [false, true] {
+        let _alice = attached.then(|| lo.start("alice", &["listen"]));
         let outcome = finish(lo.spawn("alice", &["--commands"]), input);
-        assert_eq!(outcome.code, 1, "{through}: {outcome:?}");
+        assert_eq!(outcome.code, 1, "{attached}: {outcome:?}");
         for number in [2, 3] {
-            let form = format!("p2pchat: line {number}: not in #ops: ");
-            let told = outcome.err.iter().filter(|line| line.starts_with(&form));
-            assert_eq!(told.count(), 1, "{through}: {outcome:?}");
+            let prefix = format!("p2pchat: line {number}: not in #ops: ");
+            let errors = outcome.err.iter().filter(|line| line.starts_with(&prefix));
+            assert_eq!(errors.count(), 1, "{attached}: {outcome:?}");
         }
     }
     wait_messages(&bob, &["y", "y", "a", "a"]);
 }
 
+/// A stdin that cannot be read ends `send` with 1 and a sentence, unlike the end of input.
 #[test]
-fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
+fn an_unreadable_stdin_is_an_error() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "alice", "--ephemeral", "send"]);
@@ -150,57 +163,60 @@ fn a_stdin_that_cannot_be_read_is_no_end_of_input() {
     assert!(err.starts_with("p2pchat: stdin cannot be read: "), "{err}");
 }
 
+/// /quit in piped input ends the run; lines behind it are reported, and errors before it keep
+/// their status.
 #[test]
-fn a_quit_on_a_pipe_ends_the_run_and_hides_nothing() {
+fn quit_on_a_pipe_reports_unread_lines() {
     let Some(lo) = Loopback::new() else { return };
-    let told = |line: &String| line.contains("before all lines");
-    // By itself, and through another program.
-    for through in [false, true] {
-        let _alice = through.then(|| lo.start("alice", &["listen"]));
+    let is_report = |line: &String| line.contains("before all lines");
+    // By itself, and attached another program.
+    for attached in [false, true] {
+        let _alice = attached.then(|| lo.start("alice", &["listen"]));
         let run = |input: &[u8]| finish(lo.spawn("alice", &["--commands"]), input);
         let outcome = run(b"a\n/nonsense\n/quit\nb\n");
         outcome.assert_code(1);
         assert_eq!(messages(&outcome.out), ["a"]);
-        assert!(outcome.err.iter().any(told), "{outcome:?}");
-        // What a script says after it is told of, and no failure.
+        assert!(outcome.err.iter().any(is_report), "{outcome:?}");
+        // Lines behind /quit are reported, and are no failure.
         let outcome = run(b"c\n/quit\nb\n");
         assert_eq!(
             (outcome.code, &messages(&outcome.out)[..]),
             (0, &["c".to_owned()][..])
         );
-        assert!(outcome.err.iter().any(told), "{outcome:?}");
-        // Nothing is left over: nothing is told.
+        assert!(outcome.err.iter().any(is_report), "{outcome:?}");
+        // Without lines behind /quit nothing is reported.
         let outcome = run(b"c\n/quit\n");
         outcome.assert_code(0);
-        assert!(!outcome.err.iter().any(told), "{outcome:?}");
+        assert!(!outcome.err.iter().any(is_report), "{outcome:?}");
     }
-    // Nobody is told who is not found in time.
+    // A recipient that is not found before /quit gets nothing: 1.
     let outcome = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
     outcome.assert_code(1);
 }
 
+/// A signal while the program waits for storage reports that lines of stdin were not sent.
 #[test]
-fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
+fn a_signal_reports_lines_read_and_not_sent() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &["--ephemeral", "--no-echo"]);
     wait_joined(&alice, "bob");
     let mut stdin = alice.take_stdin();
-    // He takes nothing now: her memory is full at some time, and then she reads on no more.
+    // Bob receives nothing now. Alice's memory fills up, and she stops reading stdin.
     bob.signal(Signal::SIGSTOP);
     let writer = thread::spawn(move || while stdin.write_all(&flood()).is_ok() {});
-    let fd = format!("/proc/{}/io", alice.pid());
-    let taken = || {
-        let io = std::fs::read_to_string(&fd).expect("a process");
+    let io_path = format!("/proc/{}/io", alice.pid());
+    let bytes_read = || {
+        let io = std::fs::read_to_string(&io_path).expect("a process");
         io.lines().next().map(str::to_owned)
     };
-    let (mut before, mut since) = (taken(), Instant::now());
-    wait_until("an input that waits", TIMEOUT, || {
-        let now = taken();
+    let (mut before, mut last_change) = (bytes_read(), Instant::now());
+    wait_until("stdin is no longer read", TIMEOUT, || {
+        let now = bytes_read();
         if now != before {
-            (before, since) = (now, Instant::now());
+            (before, last_change) = (now, Instant::now());
         }
-        since.elapsed() > Duration::from_millis(500)
+        last_change.elapsed() > Duration::from_millis(500)
     });
     alice.signal(Signal::SIGTERM);
     assert_eq!(alice.wait_code(TIMEOUT), 143);
@@ -213,8 +229,10 @@ fn a_signal_tells_of_lines_that_stdin_gave_and_nobody_said() {
     bob.signal(Signal::SIGCONT);
 }
 
+/// Lines evicted from the memory of an `--ephemeral` listener before they are printed are
+/// printed as a gap with their number.
 #[test]
-fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
+fn lines_evicted_from_memory_before_printing_are_a_gap() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface=lo", "--ephemeral", "listen"]);
@@ -229,44 +247,58 @@ fn lines_that_memory_gave_up_before_they_were_read_are_a_gap() {
     outcome.assert_code(0);
     let outcome = run(&lo, "bob", &["send", "the last"]);
     outcome.assert_code(0);
-    let (mut lines, mut missing) = (0, 0);
+    let (mut printed, mut missing) = (0, 0);
     let out = BufReader::new(alice.stdout.take().expect("piped"));
     for line in out.lines().map(|line| line.expect("text")) {
         if line.ends_with(": the last") {
             break;
         }
-        lines += usize::from(line.ends_with("brown fox "));
+        printed += usize::from(line.ends_with("brown fox "));
         if let Some((_, rest)) = line.split_once(" - ") {
             let (number, _) = rest.split_once(" lines of bob~").expect("a gap");
             missing += number.parse::<usize>().expect("a number");
         }
     }
     alice.kill().and_then(|()| alice.wait()).expect("an end");
-    assert!(missing > 0, "{lines}");
-    assert_eq!(lines + missing, LINES * 6);
+    assert!(missing > 0, "{printed}");
+    assert_eq!(printed + missing, LINES * 6);
 }
 
+/// An `--ephemeral` program reports at its end the lines that no peer has stored, and only
+/// those.
 #[test]
-fn what_is_gone_with_an_ephemeral_program_is_told() {
+fn an_ephemeral_program_reports_the_lines_it_loses() {
     let Some(lo) = Loopback::new() else { return };
-    let gone = |lines: &[String]| {
-        let told = |line: &&String| line.ends_with("lost with this program");
-        lines.iter().filter(told).count()
+    let count_reports = |lines: &[String]| {
+        let is_report = |line: &&String| line.ends_with("lost with this program");
+        lines.iter().filter(is_report).count()
     };
     let args = ["--ephemeral", "--commands"];
     let outcome = finish(lo.spawn("alice", &args), b"lost\n/quit\n");
-    assert_eq!((outcome.code, gone(&outcome.err)), (0, 1), "{outcome:?}");
-    // Who said nothing loses nothing.
+    assert_eq!(
+        (outcome.code, count_reports(&outcome.err)),
+        (0, 1),
+        "{outcome:?}"
+    );
+    // A run without lines loses none.
     let outcome = finish(lo.spawn("alice", &args), b"/quit\n");
-    assert_eq!((outcome.code, gone(&outcome.err)), (0, 0), "{outcome:?}");
+    assert_eq!(
+        (outcome.code, count_reports(&outcome.err)),
+        (0, 0),
+        "{outcome:?}"
+    );
     let mut alice = lo.start("alice", &args);
     alice.say("lost");
     wait_messages(&alice, &["lost"]);
     alice.signal(Signal::SIGTERM);
     let outcome = finish(alice, b"");
-    assert_eq!((outcome.code, gone(&outcome.err)), (143, 1), "{outcome:?}");
+    assert_eq!(
+        (outcome.code, count_reports(&outcome.err)),
+        (143, 1),
+        "{outcome:?}"
+    );
 
-    // What another holds is not lost; what it does not hold is.
+    // A line that bob has acknowledged is not lost; one that he has not is.
     let mut bob = lo.start("bob", &["listen"]);
     for lost in [0, 1] {
         let mut alice = lo.start("alice", &["--ephemeral", "--json"]);
@@ -274,8 +306,8 @@ fn what_is_gone_with_an_ephemeral_program_is_told() {
             .out
             .wait_for(TIMEOUT, |line| line.contains(r#""join""#));
         alice.say(r#"{"type":"chat","content":"kept"}"#);
-        let delivered = |line: &str| line.contains(r#""delivered""#);
-        alice.out.wait_for(TIMEOUT, delivered);
+        let is_delivered = |line: &str| line.contains(r#""delivered""#);
+        alice.out.wait_for(TIMEOUT, is_delivered);
         if lost == 1 {
             bob.signal(Signal::SIGTERM);
             bob.wait_code(TIMEOUT);
@@ -287,7 +319,7 @@ fn what_is_gone_with_an_ephemeral_program_is_told() {
         alice.signal(Signal::SIGINT);
         let outcome = finish(alice, b"");
         assert_eq!(
-            (outcome.code, gone(&outcome.err)),
+            (outcome.code, count_reports(&outcome.err)),
             (130, lost),
             "{outcome:?}"
         );

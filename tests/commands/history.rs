@@ -1,4 +1,5 @@
-//! `history`, /history and /search: what is stored, beside the program that stores it.
+//! `history`, /history and /search: the stored transcript, beside a running program and without
+//! one.
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -16,7 +17,7 @@ use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, without_timestamp};
 
-/// The whole stdout of `history`, which must end well.
+/// The stdout of `history`, which must succeed without a word on stderr.
 fn history(lo: &Loopback, user: &str, arguments: &[&str]) -> Vec<String> {
     let outcome = run(lo, user, &[&["history"], arguments].concat());
     assert_eq!(
@@ -27,8 +28,9 @@ fn history(lo: &Loopback, user: &str, arguments: &[&str]) -> Vec<String> {
     outcome.out
 }
 
-/// Waits until both hold the same so many lines.
-fn wait_same(lo: &Loopback, lines: usize) -> Vec<String> {
+/// Waits until the histories of alice and bob are equal and have this many lines, and returns
+/// them.
+fn wait_equal_histories(lo: &Loopback, lines: usize) -> Vec<String> {
     let mut same = Vec::new();
     wait_until("the same lines on both sides", TIMEOUT, || {
         same = history(lo, "alice", &[]);
@@ -37,8 +39,10 @@ fn wait_same(lo: &Loopback, lines: usize) -> Vec<String> {
     same
 }
 
+/// `history` prints the same bytes wherever the same lines are stored, with every filter, as
+/// text and as JSON, with and without a running program.
 #[test]
-fn two_who_hold_the_same_lines_print_the_same_bytes() {
+fn peers_with_the_same_lines_print_the_same_history() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--room=general", "--room=ops"]);
     let mut bob = lo.start("bob", &["--commands", "--room=general", "--room=ops"]);
@@ -48,12 +52,12 @@ fn two_who_hold_the_same_lines_print_the_same_bytes() {
         alice.say(&format!("alice {n}"));
         bob.say(&format!("bob {n}"));
     }
-    // All of it is seen before what is to be last is said.
-    wait_same(&lo, 40);
+    // All lines arrive before the last ones are said, so that the order is certain.
+    wait_equal_histories(&lo, 40);
     bob.say("/join ops");
     bob.say("in ops");
     bob.say("/me waves");
-    let lines = wait_same(&lo, 42);
+    let lines = wait_equal_histories(&lo, 42);
     assert_eq!(
         without_timestamp(&lines[41]).split('~').next(),
         Some("#ops ** bob")
@@ -77,17 +81,18 @@ fn two_who_hold_the_same_lines_print_the_same_bytes() {
     assert_eq!(history(&lo, "alice", &["--since", "2100-01-01"]).len(), 0);
     let time = &lines[41][..24];
     assert_eq!(history(&lo, "bob", &["--since", time]).last(), lines.last());
-    // Their programs gone, too.
+    // The same without running programs.
     assert_eq!(finish(alice, b"").code, 0);
     assert_eq!(finish(bob, b"").code, 0);
     assert_eq!(history(&lo, "alice", &[]), lines);
     assert_eq!(history(&lo, "bob", &[]), lines);
 }
 
+/// Lines exchanged later are ordered by the hybrid logical clock, not by arrival.
 #[test]
-fn what_comes_late_stands_where_it_was_said() {
+fn late_lines_are_ordered_by_their_clock() {
     let Some(lo) = Loopback::new() else { return };
-    // Both were in the room before, and each says something with nobody there.
+    // Both enter the room first, and each says two lines while alone.
     for user in ["alice", "bob"] {
         for text in ["one", "two"] {
             let text = format!("{text} of {user}");
@@ -99,7 +104,7 @@ fn what_comes_late_stands_where_it_was_said() {
     let bob = lo.start("bob", &[]);
     wait_line(&alice, ": two of bob");
     wait_line(&bob, ": two of alice");
-    let lines = wait_same(&lo, 4);
+    let lines = wait_equal_histories(&lo, 4);
     let order: Vec<&str> = lines
         .iter()
         .map(|l| l.split(": ").nth(1).unwrap())
@@ -110,11 +115,13 @@ fn what_comes_late_stands_where_it_was_said() {
     );
 }
 
+/// /history [N] and /search print stored lines on stderr, in order with the other input; in
+/// JSON they are chat objects.
 #[test]
-fn commands_look_back() {
+fn history_and_search_commands_print_stored_lines() {
     let Some(lo) = Loopback::new() else { return };
-    let said = run(&lo, "alice", &["-r", "ops", "send", "--need=0", "in ops"]);
-    assert_eq!(said.code, 0, "{said:?}");
+    let send = run(&lo, "alice", &["-r", "ops", "send", "--need=0", "in ops"]);
+    assert_eq!(send.code, 0, "{send:?}");
     let mut alice = lo.start("alice", &["--commands", "--no-echo"]);
     for n in 0..25 {
         alice.say(&format!("line {n}"));
@@ -127,12 +134,12 @@ fn commands_look_back() {
     let err = finish(alice, b"").err;
     let answers: Vec<&str> = err[1..]
         .iter()
-        .map(|line| line.split_once(": ").map_or(&line[..], |(_, said)| said))
+        .map(|line| line.split_once(": ").map_or(&line[..], |(_, send)| send))
         .collect();
     let mut expected: Vec<String> = (5..25).map(|n| format!("line {n}")).collect();
     expected.extend(["line 24", "afterwards", "in ops", "nothing was found"].map(str::to_owned));
     assert_eq!(answers[..24], expected, "{err:#?}");
-    // The same in memory, as JSON.
+    // The same for lines in memory, as JSON.
     let mut bob = lo.start("bob", &["--ephemeral", "--json"]);
     bob.say(r#"{"type":"chat","content":"kept for now"}"#);
     bob.say(r#"{"type":"command","content":"/history"}"#);
@@ -142,8 +149,10 @@ fn commands_look_back() {
     assert!(line.ends_with(r#""content":"kept for now"}"#), "{line}");
 }
 
+/// `history` without a directory prints nothing and creates none; a closed stdout is 141; an
+/// unreadable history is 78.
 #[test]
-fn a_reader_that_goes_is_no_failure_and_an_empty_directory_none() {
+fn a_closed_stdout_or_missing_directory_is_no_error() {
     let Some(lo) = Loopback::new() else { return };
     assert_eq!(history(&lo, "nobody", &[]).len(), 0);
     assert!(!lo.host.folder("nobody").exists());
@@ -171,8 +180,10 @@ fn a_reader_that_goes_is_no_failure_and_an_empty_directory_none() {
     );
 }
 
+/// `listen --backlog N` prints the last N stored lines of the one order, whether printed before
+/// or not.
 #[test]
-fn a_backlog_is_the_last_stored_lines() {
+fn backlog_prints_the_last_stored_lines() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     let mut bob = lo.start("bob", &[]);
@@ -196,7 +207,7 @@ fn a_backlog_is_the_last_stored_lines() {
     assert_eq!(listen(&[]).len(), 0);
 }
 
-/// Bob's directory gets so many lines of two authors, most of them typed ones, in the order in which they were said.
+/// Fills bob's store with this many lines of three authors, in the order of their clocks.
 fn fill(lo: &Loopback, lines: u64) {
     let dir = lo.host.folder("bob").join("history");
     let own = Identity::from_seed(&[1; 32]).id();
@@ -208,7 +219,7 @@ fn fill(lo: &Loopback, lines: u64) {
     let mut publish = |seed: u8, n: u64, head: &mut Option<Batch>| {
         let identity = Identity::from_seed(&[seed; 32]);
         let mut text = Lines::default();
-        for i in 0..BATCH {
+        for i in 0..LINES_PER_BATCH {
             text.push(format!("line {}", n + i).as_bytes())
                 .expect("a short line");
         }
@@ -232,10 +243,13 @@ fn fill(lo: &Loopback, lines: u64) {
         store.enforce_limits(&EmptyReplicationState).expect("room");
         *head = Some(batch);
     };
-    // Two in turn, and then a third who said something all the time and came last.
+    // Two authors in turn; then a third whose lines lie between theirs and are stored last.
     let heads = &mut [None, None, None];
-    for n in (0..lines).step_by(BATCH as usize).filter(|n| n % 100 != 0) {
-        let who = (n / BATCH) as usize % 2;
+    for n in (0..lines)
+        .step_by(LINES_PER_BATCH as usize)
+        .filter(|n| n % 100 != 0)
+    {
+        let who = (n / LINES_PER_BATCH) as usize % 2;
         publish(2 + who as u8, n, &mut heads[who]);
     }
     for n in (0..lines).step_by(100) {
@@ -243,14 +257,16 @@ fn fill(lo: &Loopback, lines: u64) {
     }
 }
 
-/// Lines of a batch.
-const BATCH: u64 = 5;
+/// Lines per batch.
+const LINES_PER_BATCH: u64 = 5;
 
+/// `history` reads 200 000 lines within a fixed address space: its memory does not grow with
+/// the history.
 #[test]
 fn memory_does_not_grow_with_the_history() {
     let Some(lo) = Loopback::new() else { return };
     let limited = |arguments: &str| {
-        let run = format!("ulimit -v {ADDRESSES}; exec \"$0\" history {arguments}");
+        let run = format!("ulimit -v {ADDRESS_SPACE_KIB}; exec \"$0\" history {arguments}");
         let mut command = lo.host.command("sh");
         command.args(["-c", &run, env!("CARGO_BIN_EXE_p2pchat")]);
         command.env("P2PCHAT_DIR", lo.host.folder("bob"));
@@ -268,5 +284,6 @@ fn memory_does_not_grow_with_the_history() {
     assert_eq!(limited("--search 'LINE 1999'").len(), 111);
 }
 
-/// KiB of addresses that reading any history may take: the program itself has most of them.
-const ADDRESSES: u64 = 11_000;
+/// Address space in KiB within which any history must be read; the program alone takes most of
+/// it.
+const ADDRESS_SPACE_KIB: u64 = 11_000;

@@ -1,4 +1,4 @@
-//! `--json`, to the byte.
+//! `--json`: the objects on stdin and stdout, byte for byte.
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
@@ -6,12 +6,13 @@ use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{Outcome, TIMEOUT, finish, wait_joined, wait_line, wait_messages};
 
-/// The first line of this type, with the values of these fields put in place of `{}`, one after the other.
-fn wait_form(program: &Program, kind: &str, form: &str, fields: &[&str]) {
-    let head = format!(r#"{{"type":"{kind}""#);
+/// Waits for the first object of this type, and compares it with `form`, in which each `{}`
+/// stands for the value of the next of `fields`.
+fn wait_object(program: &Program, object_type: &str, form: &str, fields: &[&str]) {
+    let prefix = format!(r#"{{"type":"{object_type}""#);
     let line = program
         .out
-        .wait_for(TIMEOUT, |line| line.starts_with(&head));
+        .wait_for(TIMEOUT, |line| line.starts_with(&prefix));
     let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let mut expected = String::new();
     let mut fields = fields.iter();
@@ -27,12 +28,13 @@ fn wait_form(program: &Program, kind: &str, form: &str, fields: &[&str]) {
     assert_eq!(line, expected);
 }
 
+/// With `--json` each event is one object a line, with exactly these fields in this order.
 #[test]
-fn what_happens_is_one_object_a_line() {
+fn each_event_is_one_object() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["--json", "listen"]);
     let port = bob.wait_ready();
-    wait_form(
+    wait_object(
         &bob,
         "ready",
         &format!(
@@ -42,14 +44,14 @@ fn what_happens_is_one_object_a_line() {
     );
     let mut alice = lo.start("alice", &["--commands"]);
     wait_joined(&alice, "bob");
-    wait_form(
+    wait_object(
         &bob,
         "join",
         r##"{"type":"join","timestamp":"{}","target":"#general","sender":"{}","username":"alice","name":"{}"}"##,
         &["timestamp", "sender", "name"],
     );
     alice.say("say \"hi\"\t\u{1b}[31m\u{202e}é\\");
-    wait_form(
+    wait_object(
         &bob,
         "chat",
         r##"{"type":"chat","timestamp":"{}","received":"{}","target":"#general","sender":"{}","username":"alice","name":"{}","incarnation":"{}","sequence":1,"lamport":1,"content":"say \"hi\"\t\u001b[31m\u202eé\\","self":false,"late":false}"##,
@@ -60,7 +62,7 @@ fn what_happens_is_one_object_a_line() {
         line.ends_with(r#""sequence":2,"lamport":2,"content":"waves","self":false,"late":false,"action":true}"#)
     });
     alice.say("/nick alicia");
-    wait_form(
+    wait_object(
         &bob,
         "nick",
         r##"{"type":"nick","timestamp":"{}","target":"#general","sender":"{}","username":"alicia","name":"{}","old":"alice"}"##,
@@ -68,7 +70,7 @@ fn what_happens_is_one_object_a_line() {
     );
     alice.say("/quit");
     assert_eq!(finish(alice, b"").code, 0);
-    wait_form(
+    wait_object(
         &bob,
         "leave",
         r##"{"type":"leave","timestamp":"{}","target":"#general","sender":"{}","username":"alicia","name":"{}"}"##,
@@ -76,16 +78,18 @@ fn what_happens_is_one_object_a_line() {
     );
 }
 
+/// With `--json` stdin takes chat and command objects, and acknowledged lines are reported as
+/// `delivered`.
 #[test]
-fn stdin_takes_objects_and_tells_of_receipts() {
+fn stdin_takes_chat_and_command_objects() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["-r", "general", "-r", "ops", "listen"]);
     let mut alice = lo.start("alice", &["--json"]);
-    let join = |line: &str| line.starts_with(r#"{"type":"join""#);
-    alice.out.wait_for(TIMEOUT, join);
+    let is_join = |line: &str| line.starts_with(r#"{"type":"join""#);
+    alice.out.wait_for(TIMEOUT, is_join);
     alice.say(r#"{"type":"chat","content":"to all"}"#);
     wait_line(&bob, ": to all");
-    wait_form(
+    wait_object(
         &alice,
         "delivered",
         r##"{"type":"delivered","target":"#general","incarnation":"{}","sequence":1,"sender":"{}"}"##,
@@ -105,8 +109,10 @@ fn stdin_takes_objects_and_tells_of_receipts() {
     outcome.assert_code(0);
 }
 
+/// A bad input line is answered by an error object with its line number, makes the status 1,
+/// and is skipped.
 #[test]
-fn a_bad_object_is_answered_counted_and_skipped() {
+fn a_bad_line_is_reported_counted_and_skipped() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let input = concat!(
@@ -140,8 +146,9 @@ fn a_bad_object_is_answered_counted_and_skipped() {
     wait_messages(&bob, &["good", "two", "lines"]);
 }
 
+/// A reader of stdout that stalls gets an error object for each of 60 000 bad lines.
 #[test]
-fn a_reader_that_stalls_gets_every_answer() {
+fn a_stalled_reader_gets_every_error_object() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "alice", "--ephemeral", "--json"]);
@@ -149,17 +156,19 @@ fn a_reader_that_stalls_gets_every_answer() {
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut alice = command.spawn().expect("alice");
     let mut stdin = alice.stdin.take().expect("piped");
-    // stdin is taken on only as far as stdout takes the answers: so another thread writes.
+    // The program reads stdin only as fast as stdout takes the answers, so another thread
+    // writes.
     let writer = std::thread::spawn(move || stdin.write_all(&b"bad\n".repeat(60_000)));
     let out = BufReader::new(alice.stdout.take().expect("piped"));
-    // Nobody reads until it has done all that it does without a reader.
+    // The test reads stdout only when the program sleeps: it has done all it can without a
+    // reader.
     let stat = format!("/proc/{}/stat", alice.id());
     let mut before = (String::new(), 0);
-    wait_until("a stall", TIMEOUT, || {
+    wait_until("the program sleeps", TIMEOUT, || {
         let now = std::fs::read_to_string(&stat).expect("a process");
-        let same = if now == before.0 { before.1 + 1 } else { 0 };
-        before = (now, same);
-        before.0.contains(" S ") && same > 50
+        let unchanged = if now == before.0 { before.1 + 1 } else { 0 };
+        before = (now, unchanged);
+        before.0.contains(" S ") && unchanged > 50
     });
     let errors = out.lines().map(|line| line.expect("text"));
     let errors: Vec<String> = errors
@@ -173,8 +182,9 @@ fn a_reader_that_stalls_gets_every_answer() {
     assert_eq!(alice.wait().expect("an end").code(), Some(1));
 }
 
+/// Answers to commands are JSON objects; nothing else is on stdout.
 #[test]
-fn answers_to_commands_are_objects_too() {
+fn answers_to_commands_are_objects() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--json"]);
     alice.wait_ready();
@@ -187,7 +197,7 @@ fn answers_to_commands_are_objects_too() {
     for name in ["links", "duplicate_batches"] {
         assert!(line.contains(&format!("\"{name}\":0")), "{line}");
     }
-    // Nothing was said.
+    // No line was sent, so the status is 0 without a peer.
     let outcome = finish(alice, b"");
     outcome.assert_code(0);
     for line in outcome.out {
@@ -195,37 +205,40 @@ fn answers_to_commands_are_objects_too() {
     }
 }
 
+/// `send --json` prints error objects only, alone and attached to a server.
 #[test]
-fn send_answers_a_bad_line_and_says_nothing_else() {
+fn send_prints_only_errors_in_json() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let sends = |input: &[u8]| finish(lo.spawn("alice", &["send", "--json"]), input);
+    let send = |input: &[u8]| finish(lo.spawn("alice", &["send", "--json"]), input);
     let input = b"{bad\n{\"type\":\"chat\",\"content\":\"good\"}\n";
-    let told = |outcome: &Outcome| {
-        let form = r#"{"type":"error","code":"line","content":"line 1: "#;
+    let assert_one_error = |outcome: &Outcome| {
+        let prefix = r#"{"type":"error","code":"line","content":"line 1: "#;
         assert_eq!((outcome.code, outcome.out.len()), (1, 1), "{outcome:?}");
-        assert!(outcome.out[0].starts_with(form), "{outcome:?}");
+        assert!(outcome.out[0].starts_with(prefix), "{outcome:?}");
         assert_eq!(outcome.err.len(), 1, "{outcome:?}");
     };
-    told(&sends(input));
+    assert_one_error(&send(input));
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    told(&sends(input));
+    assert_one_error(&send(input));
     wait_messages(&bob, &["good", "good"]);
-    let outcome = sends(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
+    let outcome = send(b"{\"type\":\"chat\",\"content\":\"fine\"}\n");
     assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
 }
 
+/// JSON input that is no object, or has an empty target, is explained on stderr by line number
+/// and example.
 #[test]
-fn what_is_no_object_is_told_in_plain_words() {
+fn input_that_is_no_object_is_explained() {
     let Some(lo) = Loopback::new() else { return };
     let input = b"[]\nnull\n5\n\"x\"\n[\"chat\",null,\"x\",false]\n{\"type\":\"chat\",\"target\":\"\",\"content\":\"x\"}\n";
     let outcome = finish(lo.spawn("alice", &["send", "--json"]), input);
     assert_eq!((outcome.code, outcome.err.len()), (1, 6), "{outcome:?}");
     for (i, line) in outcome.err[..5].iter().enumerate() {
-        let form = format!("p2pchat: line {}: a line must be an object such as ", i + 1);
-        assert!(line.starts_with(&form), "{line}");
+        let prefix = format!("p2pchat: line {}: a line must be an object such as ", i + 1);
+        assert!(line.starts_with(&prefix), "{line}");
     }
-    let form = "p2pchat: line 6: the room name is empty; a room has 1 to 50 characters";
-    assert!(outcome.err[5].starts_with(form), "{outcome:?}");
+    let prefix = "p2pchat: line 6: the room name is empty; a room has 1 to 50 characters";
+    assert!(outcome.err[5].starts_with(prefix), "{outcome:?}");
 }

@@ -1,4 +1,4 @@
-//! `listen`: when it ends, and with which status.
+//! `listen`: what it prints, when it ends, and with which exit status.
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 use super::hosts::{Loopback, wait_until};
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
+/// `listen -n N` ends with 0 after exactly N chat lines.
 #[test]
-fn a_count_of_lines_ends_it() {
+fn count_ends_listen_with_success() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-n", "2"]);
     let outcome = finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n");
@@ -20,8 +21,9 @@ fn a_count_of_lines_ends_it() {
     assert_eq!(messages(&outcome.out), ["one", "two"]);
 }
 
+/// `-n` counts and prints only lines said while it runs; earlier ones are left to the next run.
 #[test]
-fn a_count_takes_only_what_is_said_while_it_runs() {
+fn count_takes_only_lines_said_during_the_run() {
     let Some(lo) = Loopback::new() else { return };
     run(&lo, "bob", &["listen", "-W", "0"]);
     run(&lo, "alice", &["send", "-W", "0.1", "before"]);
@@ -31,13 +33,14 @@ fn a_count_takes_only_what_is_said_while_it_runs() {
     let outcome = finish(bob, b"");
     outcome.assert_code(0);
     assert_eq!(messages(&outcome.out), ["during"]);
-    // What it left unprinted is the next run's.
+    // The next run prints the line that the count excluded.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": before");
 }
 
+/// `-n` prints exactly N lines also to a reader that stalls while more arrive.
 #[test]
-fn a_count_holds_for_a_reader_that_stalled() {
+fn count_is_exact_for_a_stalled_reader() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "bob", "listen", "-n", "9001"]);
@@ -47,7 +50,8 @@ fn a_count_holds_for_a_reader_that_stalled() {
     let mut bob = command.spawn().expect("bob");
     let mut err = BufReader::new(bob.stderr.take().expect("piped"));
     err.read_line(&mut String::new()).expect("ready");
-    // More than pipe and queue hold, so that most of it is read from the history again.
+    // More than the pipe and the queue hold, so that most lines are read again from the
+    // history.
     let line = "the quick brown fox ".repeat(6) + "\n";
     let outcome = finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes());
     outcome.assert_code(0);
@@ -56,32 +60,34 @@ fn a_count_holds_for_a_reader_that_stalled() {
     assert_eq!(bob.wait().expect("an end").code(), Some(0));
 }
 
+/// `-n` may end in the middle of the lines of one turn: the next run prints the rest.
 #[test]
-fn a_count_ends_within_a_turn_and_loses_nothing() {
+fn count_ends_within_one_turn_and_loses_nothing() {
     let Some(lo) = Loopback::new() else { return };
-    // It printed before, so that what follows is noted.
+    // The first run sets the printed position, so that what follows is news.
     run(&lo, "bob", &["listen", "-W", "0"]);
     let bob = lo.start("bob", &["listen", "-n", "3"]);
     let mut alice = lo.start("alice", &["--commands"]);
     wait_joined(&alice, "bob");
-    // A batch at each change between the two kinds of lines, and all in one turn.
+    // Each change between text and action begins a batch; all batches arrive in one turn.
     alice.write(b"one\n/me two\nthree\nfour\n/me five\n");
     let outcome = finish(bob, b"");
     outcome.assert_code(0);
     let chat = |line: &&String| !line.ends_with(" joined");
     assert_eq!(outcome.out.iter().filter(chat).count(), 3, "{outcome:?}");
     assert_eq!(messages(&outcome.out), ["one", "three"]);
-    // A batch that was printed in part is printed whole by the next run, and nothing else again.
+    // The next run repeats a batch that was printed in part, and nothing else.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, " five");
     assert_eq!(messages(&bob.out.all()), ["three", "four"]);
 }
 
+/// The next `listen` does not repeat the lines that a `listen -n` printed.
 #[test]
-fn what_a_count_printed_is_not_printed_again() {
+fn lines_printed_by_a_count_are_printed_once() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
-    // Own lines that were never printed are none that a later run would print.
+    // Own lines that were never printed are no news for a later run.
     let outcome = run(&lo, "bob", &["send", "own"]);
     outcome.assert_code(0);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
@@ -95,8 +101,9 @@ fn what_a_count_printed_is_not_printed_again() {
     assert_eq!(messages(&outcome.out), [""; 0], "{outcome:?}");
 }
 
+/// `-n` prints only lines said during the run, also with `--backlog`.
 #[test]
-fn a_count_takes_no_backlog() {
+fn count_excludes_the_backlog() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     finish(lo.spawn("alice", &["send"]), b"one\ntwo\n");
@@ -109,8 +116,9 @@ fn a_count_takes_no_backlog() {
     assert_eq!(messages(&outcome.out), ["three"]);
 }
 
+/// `listen -W` ends with 0, or with 124 if fewer than -n lines came.
 #[test]
-fn its_wait_ends_it() {
+fn wait_ends_listen() {
     let Some(lo) = Loopback::new() else { return };
     let outcome = run(&lo, "bob", &["listen", "-W", "0.3"]);
     outcome.assert_code(0);
@@ -120,8 +128,10 @@ fn its_wait_ends_it() {
     assert!(outcome.out.is_empty(), "{outcome:?}");
 }
 
+/// SIGTERM (143) and SIGINT (130) end `listen` with a goodbye within 2 s; SIGHUP without a
+/// terminal does not end it.
 #[test]
-fn signals_end_it_with_a_goodbye() {
+fn signals_end_listen_with_a_goodbye() {
     let Some(lo) = Loopback::new() else { return };
     let carol = lo.start("carol", &["listen"]);
     for (user, signal, code) in [
@@ -135,17 +145,19 @@ fn signals_end_it_with_a_goodbye() {
         let outcome = finish(program, b"");
         outcome.assert_code(code);
         assert!(outcome.took < Duration::from_secs(2), "{outcome:?}");
-        let left = |line: &str| line.contains(&format!(" * {user}~")) && line.ends_with(" left");
-        carol.out.wait_for(Duration::from_secs(2), left);
+        let is_leave =
+            |line: &str| line.contains(&format!(" * {user}~")) && line.ends_with(" left");
+        carol.out.wait_for(Duration::from_secs(2), is_leave);
     }
-    // Without a terminal a hang-up is none.
+    // Without a terminal SIGHUP reloads and does not end the run.
     carol.signal(Signal::SIGHUP);
     run(&lo, "alice", &["send", "still there?"]);
     wait_line(&carol, ": still there?");
 }
 
+/// A closed stdout ends `listen` with 141 and nothing on stderr.
 #[test]
-fn a_closed_stdout_ends_it_quietly() {
+fn a_closed_stdout_ends_listen_quietly() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args([
@@ -161,21 +173,24 @@ fn a_closed_stdout_ends_it_quietly() {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut bob = command.spawn().expect("bob");
     drop(bob.stdout.take());
-    let sent = lo.start("alice", &[]);
+    let alice = lo.start("alice", &[]);
     let mut status = None;
-    wait_until("an end", TIMEOUT, || {
+    wait_until("the program ends", TIMEOUT, || {
         status = bob.try_wait().expect("a child");
         status.is_some()
     });
     assert_eq!(status.and_then(|status| status.code()), Some(141));
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut bob.stderr.take().expect("piped"), &mut said).expect("text");
-    assert_eq!(said, "");
-    drop(sent);
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut bob.stderr.take().expect("piped"), &mut errors)
+        .expect("text");
+    assert_eq!(errors, "");
+    drop(alice);
 }
 
+/// `--backlog N` prints the last N stored lines before any news; a newcomer stores older lines
+/// and prints them only with it.
 #[test]
-fn a_backlog_is_printed_first() {
+fn backlog_is_printed_before_news() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\nfour\n");
@@ -187,7 +202,7 @@ fn a_backlog_is_printed_first() {
     run(&lo, "alice", &["send", "five"]);
     wait_messages(&bob, &["two", "three", "four", "five"]);
 
-    // A newcomer is sent what was said before he came, and prints it only if asked to.
+    // A newcomer receives earlier lines as backfill, and prints them only with --backlog.
     let _alice = lo.start("alice", &[]);
     let carol = lo.start("carol", &["listen"]);
     wait_joined(&carol, "alice");
@@ -199,8 +214,10 @@ fn a_backlog_is_printed_first() {
     wait_messages(&carol, &["one", "two", "three", "four", "five", "six"]);
 }
 
+/// A write error on stdout ends the run with 1 and one sentence, after a clean save of the
+/// state.
 #[test]
-fn a_stdout_that_fails_is_told_of_and_the_end_is_clean() {
+fn a_failed_stdout_is_reported_and_the_exit_is_clean() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "bob", "-q", "listen"]);
@@ -211,26 +228,27 @@ fn a_stdout_that_fails_is_told_of_and_the_end_is_clean() {
     let alice = lo.start("alice", &[]);
     let outcome = bob.wait_with_output().expect("an end");
     assert_eq!(outcome.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&outcome.stderr);
+    let errors = String::from_utf8_lossy(&outcome.stderr);
     assert!(
-        said.starts_with("p2pchat: stdout cannot be written: ") && said.lines().count() == 1,
-        "{said}"
+        errors.starts_with("p2pchat: stdout cannot be written: ") && errors.lines().count() == 1,
+        "{errors}"
     );
     assert!(lo.host.folder("bob").join("clean").exists());
     drop(alice);
 }
 
+/// `-d` prints the interfaces and the counters on stderr, and nothing on stdout.
 #[test]
-fn debug_says_what_goes_on() {
+fn debug_prints_interfaces_and_counters() {
     let Some(lo) = Loopback::new() else { return };
     let outcome = run(&lo, "bob", &["-d", "listen", "-W", "0.1"]);
     assert_eq!((outcome.code, outcome.out.len()), (0, 0), "{outcome:?}");
     let debug = |what| format!("p2pchat: debug: {what}");
     for what in ["interfaces: ", "NodeCounters "] {
-        let said = outcome
+        let found = outcome
             .err
             .iter()
             .any(|line| line.starts_with(&debug(what)));
-        assert!(said, "{what}: {outcome:?}");
+        assert!(found, "{what}: {outcome:?}");
     }
 }

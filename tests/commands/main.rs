@@ -1,6 +1,7 @@
-//! The real program on one box: what scripts may rely on, command by command.
+//! The contract with scripts, command by command: exit statuses, stdout and stderr of the real
+//! program.
 //!
-//! Every test has a box of its own, with nothing but loopback.
+//! Each test has a host of its own with loopback only.
 
 #[path = "../support/folders/mod.rs"]
 mod folders;
@@ -37,10 +38,10 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Gives the program all of its stdin, and waits for its end.
+/// Writes `input` to stdin, closes it, and waits for the end of the run.
 pub fn finish(mut program: Program, input: &[u8]) -> Outcome {
     let begin = Instant::now();
-    // A program that reads no stdin may be gone by now.
+    // A program that does not read stdin may have ended already.
     let _ = program.take_stdin().write_all(input);
     let code = program.wait_code(TIMEOUT);
     Outcome {
@@ -52,8 +53,10 @@ pub fn finish(mut program: Program, input: &[u8]) -> Outcome {
 }
 
 impl Outcome {
+    /// Asserts the exit status.
+    ///
     /// # Panics
-    /// The exit status is another one; the message shows the whole output.
+    /// The status differs; the message shows the whole outcome.
     #[track_caller]
     pub fn assert_code(&self, code: i32) {
         assert_eq!(self.code, code, "{self:?}");
@@ -65,7 +68,10 @@ pub fn run(lo: &Loopback, user: &str, arguments: &[&str]) -> Outcome {
     finish(lo.spawn(user, arguments), b"")
 }
 
-/// The transcript line without its stamp, once the stamp is seen to be one: `2026-11-21T10:31:04.123Z `.
+/// A transcript line without its timestamp `2026-11-21T10:31:04.123Z `.
+///
+/// # Panics
+/// The line does not begin with such a timestamp.
 pub fn without_timestamp(line: &str) -> &str {
     let form: String = line
         .chars()
@@ -76,7 +82,7 @@ pub fn without_timestamp(line: &str) -> &str {
     &line[25..]
 }
 
-/// What was said, in order: the content of the chat lines.
+/// The texts of the chat lines, in order.
 pub fn messages(lines: &[String]) -> Vec<String> {
     lines
         .iter()
@@ -85,7 +91,10 @@ pub fn messages(lines: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Waits until exactly these lines were said.
+/// Waits for as many chat lines as expected.
+///
+/// # Panics
+/// Their texts differ from the expected ones.
 pub fn wait_messages(program: &Program, expected: &[&str]) {
     program
         .out
@@ -98,12 +107,12 @@ pub fn wait_messages(program: &Program, expected: &[&str]) {
     );
 }
 
-/// Waits for a line that ends so.
+/// Waits for a line on stdout that ends with `end`, and returns it.
 pub fn wait_line(program: &Program, end: &str) -> String {
     program.out.wait_for(TIMEOUT, |line| line.ends_with(end))
 }
 
-/// Waits until this program shows somebody of this name as joined.
+/// Waits until this program prints that a peer of this name joined.
 pub fn wait_joined(program: &Program, nick: &str) {
     program.out.wait_for(TIMEOUT, |line| {
         line.contains(&format!(" * {nick}~")) && line.ends_with(" joined")

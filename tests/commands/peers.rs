@@ -1,4 +1,4 @@
-//! How programs find each other on one box, and what `peers` tells of it.
+//! `peers` and `--peer`: how programs on one host find each other, and how they are listed.
 use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use p2pchat::wire::beacon::{Beacon, BeaconKind};
 use super::hosts::{Loopback, wait_until};
 use super::{TIMEOUT, finish, run, wait_joined, wait_line};
 
+/// `peers` prints name, id, address, found, state, round trip and rooms, separated by TAB, and
+/// is not announced to others.
 #[test]
-fn peers_are_rows_of_seven_columns() {
+fn peers_prints_seven_tab_separated_columns() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "ops", "-r", "general"]);
     let carol = lo.start("carol", &["listen"]);
@@ -35,16 +37,17 @@ fn peers_are_rows_of_seven_columns() {
         assert!(round_trip.parse::<f64>().is_ok_and(|ms| ms >= 0.0), "{row}");
         assert_eq!(rooms, "#general", "{row}");
     }
-    // It comes and goes unannounced.
-    let shown = bob.out.all();
+    // `peers` is not announced to others.
+    let printed = bob.out.all();
     assert!(
-        !shown.iter().any(|line| line.contains("alice")),
-        "{shown:?}"
+        !printed.iter().any(|line| line.contains("alice")),
+        "{printed:?}"
     );
 }
 
+/// `peers --json` prints one object for each peer, with exactly these fields.
 #[test]
-fn peers_in_json() {
+fn peers_prints_json_objects() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = run(&lo, "alice", &["--json", "peers", "-W", "1"]);
@@ -61,8 +64,9 @@ fn peers_in_json() {
     assert_eq!(outcome.out[0], expected);
 }
 
+/// `peers` that finds nobody prints nothing and ends with 69.
 #[test]
-fn nobody_there_is_a_status_of_its_own() {
+fn peers_without_a_peer_is_69() {
     let Some(lo) = Loopback::new() else { return };
     for args in [
         &["peers", "-W", "0.2"][..],
@@ -73,28 +77,30 @@ fn nobody_there_is_a_status_of_its_own() {
     }
 }
 
+/// `--peer HOST:PORT` connects without beacons, by IPv4, name and IPv6, and is dialed until it
+/// answers.
 #[test]
-fn a_peer_named_by_hand_needs_no_beacon() {
+fn a_static_peer_needs_no_beacon() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["-m", "none", "listen"]);
     let port = bob.wait_ready();
-    // Nobody is found without.
+    // Without --peer nobody is found.
     let outcome = run(&lo, "alice", &["-m", "none", "peers", "-W", "0.3"]);
     outcome.assert_code(69);
     for host in ["127.0.0.1", "localhost", "[::1]"] {
-        let place = format!("{host}:{port}");
+        let address = format!("{host}:{port}");
         let text = format!("by {host}");
-        let args = ["-m", "none", "--peer", &place, "send", &text];
+        let args = ["-m", "none", "--peer", &address, "send", &text];
         let outcome = run(&lo, "alice", &args);
-        assert_eq!(outcome.code, 0, "{place}: {outcome:?}");
+        assert_eq!(outcome.code, 0, "{address}: {outcome:?}");
         wait_line(&bob, &format!(": {text}"));
     }
-    let place = format!("localhost:{port}");
-    let args = ["-m", "none", "--peer", &place, "peers", "-W", "1"];
+    let address = format!("localhost:{port}");
+    let args = ["-m", "none", "--peer", &address, "peers", "-W", "1"];
     let outcome = run(&lo, "alice", &args);
     assert!(outcome.out[0].contains("\tgiven\tlinked\t"), "{outcome:?}");
 
-    // Who is not there yet is dialed until he is.
+    // A static peer that has not started yet is dialed until it has.
     let args = ["-m", "none", "--peer", "localhost:10888"];
     let alice = lo.start("carol", &args);
     let dave = lo.start("dave", &["-m", "none", "-p", "10888"]);
@@ -102,8 +108,9 @@ fn a_peer_named_by_hand_needs_no_beacon() {
     wait_joined(&dave, "carol");
 }
 
+/// `--peer ID@HOST:PORT` accepts only the peer with this key; another one is 77 and a sentence.
 #[test]
-fn who_is_named_by_his_key_is_meant_and_nobody_else() {
+fn a_static_peer_with_an_id_must_have_that_key() {
     let Some(lo) = Loopback::new() else { return };
     let id = |user: &str| {
         let outcome = run(&lo, user, &["whoami"]);
@@ -116,23 +123,25 @@ fn who_is_named_by_his_key_is_meant_and_nobody_else() {
     let (bobs, carols) = (id("bob"), id("carol"));
     let bob = lo.start("bob", &["-m", "none", "listen"]);
     let port = bob.wait_ready();
-    for (id, words, code) in [
+    for (id, command, code) in [
         (&bobs, &["send", "psst"][..], 0),
         (&carols, &["-W", "0.5", "send", "psst"], 77),
         (&carols, &["-W", "0.5", "peers"], 77),
         (&carols, &["-W", "0.5", "listen"], 77),
     ] {
-        let place = format!("{id}@localhost:{port}");
-        let args = [&["-m", "none", "--peer", &place][..], words].concat();
+        let peer = format!("{id}@localhost:{port}");
+        let args = [&["-m", "none", "--peer", &peer][..], command].concat();
         let outcome = run(&lo, "alice", &args);
         outcome.assert_code(code);
-        let told = outcome.err.iter().any(|line| line.contains("IS NOT"));
-        assert_eq!(told, code == 77, "{outcome:?}");
+        let warned = outcome.err.iter().any(|line| line.contains("IS NOT"));
+        assert_eq!(warned, code == 77, "{outcome:?}");
     }
 }
 
+/// A program whose `--peer` is its own address makes no link to itself and prints nothing of
+/// it.
 #[test]
-fn nobody_is_linked_to_himself() {
+fn a_program_that_dials_itself_stays_unlinked() {
     let Some(lo) = Loopback::new() else { return };
     let args = [
         "-p",
@@ -143,22 +152,24 @@ fn nobody_is_linked_to_himself() {
         "--json",
     ];
     let bob = lo.start("bob", &args);
-    // A link with another shows that there was time for one with himself.
+    // Once a link with another peer stands, there was time for one with itself.
     let alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let joined = |line: &str| line.starts_with(r#"{"type":"join""#);
-    bob.out.wait_for(TIMEOUT, joined);
+    let is_join = |line: &str| line.starts_with(r#"{"type":"join""#);
+    bob.out.wait_for(TIMEOUT, is_join);
     let outcome = run(&lo, "carol", &["send", "hello"]);
     outcome.assert_code(0);
     bob.out.wait_for(TIMEOUT, |line| line.contains("hello"));
-    let joins: Vec<String> = bob.out.all().into_iter().filter(|l| joined(l)).collect();
+    let joins: Vec<String> = bob.out.all().into_iter().filter(|l| is_join(l)).collect();
     assert_eq!(joins.len(), 1, "{joins:?}");
     assert!(joins[0].contains("\"alice\""), "{joins:?}");
     assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
 }
 
+/// A peer that sends beacons and accepts no connection is listed as gone, and does not count as
+/// found: 69.
 #[test]
-fn who_is_gone_is_listed_and_is_nobody() {
+fn a_peer_that_does_not_answer_is_listed_as_gone() {
     let Some(lo) = Loopback::new() else { return };
     lo.host.namespace.ip("route add 224.0.0.1 dev lo");
     let socket = lo.host.namespace.inside(|| UdpSocket::bind("127.0.0.1:0"));
@@ -167,7 +178,7 @@ fn who_is_gone_is_listed_and_is_nobody() {
         kind: BeaconKind::Discover,
         peer: Identity::from_seed(&[7; 32]).id(),
         nick: Nick::new_or_placeholder("dave"),
-        // Nobody listens there.
+        // No program listens on this port.
         port: 1,
         run: 1,
         interval_ms: 100,
@@ -177,24 +188,25 @@ fn who_is_gone_is_listed_and_is_nobody() {
         has_more_rooms: true,
     };
     let bytes = beacon.encode(&NetworkTag::OPEN, None, &[0; 24]);
-    let call = || {
+    let send_beacon = || {
         socket.send_to(&bytes, "224.0.0.1:9999").expect("a group");
         thread::sleep(Duration::from_millis(50));
     };
-    // By itself, and through another program.
-    for through in [false, true] {
-        let _alice = through.then(|| lo.start("alice", &["listen"]));
-        let mut spoken = 10;
-        wait_until("one who is gone", TIMEOUT, || {
-            let early = (!through).then(|| lo.spawn("alice", &["peers", "-W1"]));
-            (0..spoken).for_each(|_| call());
-            let late = || lo.spawn("alice", &["peers", "-W0.1"]);
-            let outcome = finish(early.unwrap_or_else(late), b"");
+    // Alone, and attached to a server.
+    for attached in [false, true] {
+        let _alice = attached.then(|| lo.start("alice", &["listen"]));
+        let mut beacons = 10;
+        wait_until("a peer listed as gone", TIMEOUT, || {
+            let alone = (!attached).then(|| lo.spawn("alice", &["peers", "-W1"]));
+            (0..beacons).for_each(|_| send_beacon());
+            let later = || lo.spawn("alice", &["peers", "-W0.1"]);
+            let outcome = finish(alone.unwrap_or_else(later), b"");
             let gone = outcome.out.iter().any(|row| row.contains("\tgone\t"));
             let known = outcome.out.iter().any(|row| row.contains("\tknown\t"));
             assert_eq!(outcome.code, if known { 0 } else { 69 }, "{outcome:?}");
-            // Through another it is still known at first; it is asked again, until it is gone or forgotten.
-            spoken = if through && known { 0 } else { 10 };
+            // A server may still list the peer as known; it is queried again until it lists it
+            // as gone.
+            beacons = if attached && known { 0 } else { 10 };
             gone
         });
     }

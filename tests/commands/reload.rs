@@ -1,4 +1,4 @@
-//! SIGHUP without a terminal: what can be read again is.
+//! SIGHUP without a terminal: the options file and known_peers are read again.
 use std::fs;
 
 use nix::sys::signal::Signal;
@@ -6,11 +6,13 @@ use nix::sys::signal::Signal;
 use super::hosts::Loopback;
 use super::{TIMEOUT, wait_line};
 
-/// Somebody's id, who never comes.
+/// The id of a peer that never connects.
 const STRANGER: &str = "k7mqaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+/// SIGHUP without a terminal reads the options file and known_peers again; a bad options file
+/// is reported and changes nothing.
 #[test]
-fn options_and_known_peers_are_read_again() {
+fn sighup_reloads_options_and_known_peers() {
     let Some(lo) = Loopback::new() else { return };
     let folder = lo.host.folder(".config/p2pchat");
     fs::create_dir_all(&folder).expect("a folder");
@@ -32,7 +34,7 @@ fn options_and_known_peers_are_read_again() {
     let line = wait_line(&bob, ": here");
     assert!(line.contains(" #second alice~"), "{line}");
 
-    // One that is bad is told of, and changes nothing.
+    // A bad options file is reported, and changes nothing.
     fs::write(&options, "--nonsense\n").expect("a file");
     alice.signal(Signal::SIGHUP);
     alice

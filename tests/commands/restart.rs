@@ -1,4 +1,4 @@
-//! What survives the end of a program, and the names that keys bear.
+//! What survives the end of a program: news, own lines, and the keys of known peers.
 use std::fs;
 
 use nix::sys::signal::Signal;
@@ -8,6 +8,7 @@ use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
+/// Says these numbered lines, and returns their texts.
 fn say_all(alice: &mut Program, numbers: std::ops::Range<u32>) -> Vec<String> {
     let lines: Vec<String> = numbers.map(|n| format!("line {n}")).collect();
     for line in &lines {
@@ -16,27 +17,30 @@ fn say_all(alice: &mut Program, numbers: std::ops::Range<u32>) -> Vec<String> {
     lines
 }
 
-/// All chat lines of several runs, one after the other.
+/// The texts of several runs, in order.
 fn transcript(runs: &[Vec<String>]) -> Vec<String> {
     runs.iter().flat_map(|run| messages(run)).collect()
 }
 
-/// Waits until all that this user holds of #general is noted as printed: what is shown between a death and its note comes again.
-fn wait_noted(lo: &Loopback, user: &str) {
+/// Waits until the printed position of #general is at the end of the store. Lines printed after
+/// the saved position are repeated after a kill.
+fn wait_printed_position(lo: &Loopback, user: &str) {
     let room = lo.host.folder(user).join("history/open/#general");
-    wait_until("the note of what was printed", TIMEOUT, || {
-        let note = fs::read_to_string(room.join("printed")).unwrap_or_default();
-        let mut numbers = note.split_ascii_whitespace().map(|n| n.parse::<u64>());
+    wait_until("the printed position is saved", TIMEOUT, || {
+        let text = fs::read_to_string(room.join("printed")).unwrap_or_default();
+        let mut numbers = text.split_ascii_whitespace().map(|n| n.parse::<u64>());
         let (Some(Ok(segment)), Some(Ok(offset))) = (numbers.next(), numbers.next()) else {
             return false;
         };
-        let held = fs::metadata(room.join(format!("{segment:06}.ndjson")));
-        held.is_ok_and(|held| held.len() == offset)
+        let segment_file = fs::metadata(room.join(format!("{segment:06}.ndjson")));
+        segment_file.is_ok_and(|segment_file| segment_file.len() == offset)
     });
 }
 
+/// News is printed exactly once across restarts: lines missed between two runs are printed by
+/// the next.
 #[test]
-fn a_restarted_listener_prints_what_it_missed_once() {
+fn a_restarted_listener_prints_missed_lines_once() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     let bob = lo.start("bob", &["listen"]);
@@ -53,16 +57,18 @@ fn a_restarted_listener_prints_what_it_missed_once() {
     wait_line(&bob, ": line 7");
     bob.signal(Signal::SIGTERM);
     runs.push(finish(bob, b"").out);
-    // A run that is over before it could meet anybody prints nothing twice.
+    // A run that ends before it connects to anybody repeats nothing.
     runs.push(run(&lo, "bob", &["listen", "-W", "0"]).out);
     assert_eq!(transcript(&runs), expected);
-    // What came while nothing was printed is the next listener's.
+    // A run of another command follows the listeners.
     let outcome = run(&lo, "bob", &["send", "hello"]);
     outcome.assert_code(0);
 }
 
+/// `send` prints no news: the lines it receives are printed by the next `listen`. Own lines of
+/// earlier runs are no news.
 #[test]
-fn what_another_command_received_is_printed_by_the_next_listener() {
+fn lines_received_by_send_are_printed_by_the_next_listener() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     run(&lo, "bob", &["listen", "-W", "0.1"]);
@@ -76,8 +82,9 @@ fn what_another_command_received_is_printed_by_the_next_listener() {
     assert_eq!(messages(&bob.out.all()), ["while away"]);
 }
 
+/// A listener that is killed three times prints every line once over all its runs.
 #[test]
-fn a_killed_listener_loses_nothing() {
+fn a_killed_listener_prints_every_line_once() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     let mut expected = Vec::new();
@@ -87,7 +94,7 @@ fn a_killed_listener_loses_nothing() {
         bob.out.wait_for(TIMEOUT, |line| line.ends_with(" joined"));
         expected.extend(say_all(&mut alice, round * 10..round * 10 + 5));
         wait_line(&bob, &format!(": line {}", round * 10 + 4));
-        wait_noted(&lo, "bob");
+        wait_printed_position(&lo, "bob");
         bob.kill();
         runs.push(bob.out.wait_end(TIMEOUT));
         expected.extend(say_all(&mut alice, round * 10 + 5..round * 10 + 10));
@@ -99,8 +106,10 @@ fn a_killed_listener_loses_nothing() {
     assert_eq!(messages(&runs[3]), expected[25..]);
 }
 
+/// An author that is killed and restarted keeps its identity and its sequence: every line
+/// arrives once and in order.
 #[test]
-fn a_killed_author_goes_on_in_the_same_voice() {
+fn a_killed_author_keeps_its_identity() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     for round in 0..3 {
@@ -114,12 +123,13 @@ fn a_killed_author_goes_on_in_the_same_voice() {
         .flat_map(|round| (round * 10..round * 10 + 5).map(|n| format!("line {n}")))
         .collect();
     assert_eq!(messages(&bob.out.all()), expected);
-    // As the same identity: nobody is told of another key.
+    // The identity is the same: bob reports no other key.
     assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
 }
 
+/// Two `--ephemeral` programs on one host connect, and write nothing to the state directory.
 #[test]
-fn two_ephemeral_programs_of_one_box_meet() {
+fn two_ephemeral_programs_on_one_host_connect() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["--ephemeral"]);
     let bob = lo.start("bob", &["--ephemeral", "listen"]);
@@ -131,10 +141,12 @@ fn two_ephemeral_programs_of_one_box_meet() {
     assert_eq!(kept.count(), 0);
 }
 
+/// Trust on first use: another key under a known name is reported once, with both short ids and
+/// the date.
 #[test]
-fn another_key_under_a_known_name_is_said_once() {
+fn another_key_under_a_known_name_is_reported_once() {
     let Some(lo) = Loopback::new() else { return };
-    let told = |program: &Program| -> Vec<String> {
+    let key_reports = |program: &Program| -> Vec<String> {
         let all = program.err.all().into_iter();
         all.filter(|line| line.contains("another key")).collect()
     };
@@ -142,7 +154,7 @@ fn another_key_under_a_known_name_is_said_once() {
     let bob = lo.start("bob", &["listen"]);
     wait_joined(&alice, "bob");
     drop(bob);
-    // Another bob comes, twice, and is two peers.
+    // A second bob with another key runs twice.
     for _ in 0..2 {
         let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
         let bob = lo.start("bob", &[&dir]);
@@ -153,7 +165,7 @@ fn another_key_under_a_known_name_is_said_once() {
     alice
         .out
         .wait_all(TIMEOUT, |lines| messages(lines).len() == 2);
-    let sentences = told(&alice);
+    let sentences = key_reports(&alice);
     assert_eq!(sentences.len(), 1, "{sentences:?}");
     let words: Vec<&str> = sentences[0].split(' ').collect();
     let first = run(&lo, "bob", &["whoami"]).out[0].clone();
@@ -178,13 +190,16 @@ fn another_key_under_a_known_name_is_said_once() {
     let outcome = finish(bob, b"it is still me\n");
     outcome.assert_code(0);
     wait_line(&alice, ": it is still me");
-    assert_eq!(told(&alice), Vec::<String>::new());
+    assert_eq!(key_reports(&alice), Vec::<String>::new());
 }
 
+/// A history segment that cannot be read is reported once, and its lines are skipped; the run
+/// continues.
 #[test]
-fn a_block_that_cannot_be_read_ends_nothing() {
+fn an_unreadable_segment_is_reported_and_skipped() {
     let Some(lo) = Loopback::new() else { return };
-    // Both were there before: then all is wanted that was said since the other's start.
+    // Both directories exist before: bob requests all lines since his first run, and not a
+    // newcomer's backfill.
     run(&lo, "bob", &["listen", "-W", "0.1"]);
     let mut alice = lo.start("alice", &["--no-echo"]);
     let room = lo.host.folder("alice").join("history/open/#general");
@@ -202,50 +217,58 @@ fn a_block_that_cannot_be_read_ends_nothing() {
     wait_joined(&alice, "bob");
     alice.say("still here");
     wait_line(&bob, ": still here");
-    let why = "p2pchat: a part of the history cannot be read: ";
-    alice.err.wait_for(TIMEOUT, |line| line.starts_with(why));
+    let report = "p2pchat: a part of the history cannot be read: ";
+    alice.err.wait_for(TIMEOUT, |line| line.starts_with(report));
     let lines = bob.out.all();
-    let got = messages(&lines);
-    assert!((100..1500).contains(&got.len()), "{}", got.len());
-    let whole = |line: &&String| line.split(' ').next() == Some("1500");
-    assert!(got.iter().any(|line| whole(&line)));
+    let printed = messages(&lines);
+    assert!((100..1500).contains(&printed.len()), "{}", printed.len());
+    let is_last = |line: &&String| line.split(' ').next() == Some("1500");
+    assert!(printed.iter().any(|line| is_last(&line)));
     let outcome = finish(alice, b"");
-    let told = outcome
+    let reports = outcome
         .err
         .iter()
-        .filter(|line| line.starts_with(why))
+        .filter(|line| line.starts_with(report))
         .count();
-    assert_eq!((outcome.code, told), (0, 1), "{outcome:?}");
-    // As after a kill: what the run passed is not noted, and the next one goes over all of it.
-    fs::remove_file(room.join("printed")).expect("a note");
-    // A look back goes from the end towards the place, and no further. The first one goes over what was never printed.
-    let last = |lines: &str, tells: usize| {
+    assert_eq!((outcome.code, reports), (0, 1), "{outcome:?}");
+    // Without the printed position, as after a kill, the next run reads the whole history.
+    fs::remove_file(room.join("printed")).expect("a printed position");
+    // A backlog reads from the end, only as far back as needed. The first run also reads the
+    // lines after the printed position.
+    let print_backlog = |lines: &str, expected_reports: usize| {
         let outcome = run(&lo, "alice", &["listen", "--backlog", lines, "-W", "0.1"]);
-        let told = outcome
+        let reports = outcome
             .err
             .iter()
-            .filter(|line| line.starts_with(why))
+            .filter(|line| line.starts_with(report))
             .count();
-        assert_eq!((outcome.code, told), (0, tells), "{:?}", outcome.err);
+        assert_eq!(
+            (outcome.code, reports),
+            (0, expected_reports),
+            "{:?}",
+            outcome.err
+        );
         messages(&outcome.out)
     };
-    let held = last("2000", 1);
-    assert_eq!(held.last(), got.last());
-    assert_eq!(last("100", 0), held[held.len() - 100..]);
-    assert_eq!(last("9999", 0), held);
+    let backlog = print_backlog("2000", 1);
+    assert_eq!(backlog.last(), printed.last());
+    assert_eq!(print_backlog("100", 0), backlog[backlog.len() - 100..]);
+    assert_eq!(print_backlog("9999", 0), backlog);
 }
 
+/// With `--no-echo` the printed position still passes own lines, so that a later run does not
+/// read them again.
 #[test]
-fn own_lines_that_are_not_shown_are_read_once() {
+fn the_printed_position_passes_hidden_own_lines() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["--no-echo", "-W", "0"];
     let outcome = finish(lo.spawn("alice", &args), b"one\ntwo\n");
     assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
-    // Else each run would go through all that was ever said here.
+    // Otherwise every run would read all own lines again.
     let room = lo.host.folder("alice").join("history/open/#general");
     let printed = read_printed_position(&room)
         .expect("a folder")
-        .expect("a note");
+        .expect("a printed position");
     let end = fs::metadata(room.join("000001.ndjson")).expect("a segment");
     assert_eq!((printed.segment, printed.offset), (1, end.len()));
 }

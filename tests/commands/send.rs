@@ -1,4 +1,4 @@
-//! `send`: it tells the truth.
+//! `send`: exit statuses, what is stored, and what is sent later.
 use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use super::{
 
 const STORED: &str = "stored, and sent by the next run";
 
+/// A delivered line ends `send` with 0 and no output; `send` itself is not announced to others.
 #[test]
-fn a_line_that_arrived_is_success_without_a_word() {
+fn a_delivered_line_is_silent_success() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = run(&lo, "alice", &["send", "Hey", "there!"]);
@@ -23,14 +24,17 @@ fn a_line_that_arrived_is_success_without_a_word() {
     let line = without_timestamp(&line);
     let name = line.strip_prefix("#general alice~").expect(line);
     assert_eq!(name.len(), "abcd: Hey there!".len(), "{line}");
-    // `send` comes and goes unannounced.
+    // `send` is not announced to others.
     assert_eq!(bob.out.all().len(), 1, "{:?}", bob.out.all());
 }
 
+/// Without a peer `send` ends with 69 and says that the line is stored; the next run of any
+/// kind sends it.
 #[test]
-fn what_nobody_took_goes_out_with_the_next_run_of_any_kind() {
+fn an_undelivered_line_is_sent_by_the_next_run() {
     let Some(lo) = Loopback::new() else { return };
-    // Bob was in the room before: nothing that is said while he is away is a newcomer's backfill to him.
+    // Bob enters the room first, so that lines said while he is away are news and not a
+    // newcomer's backfill.
     run(&lo, "bob", &["listen", "-W", "0"]);
     let outcome = run(&lo, "alice", &["send", "-W", "0.3", "first"]);
     outcome.assert_code(69);
@@ -53,8 +57,10 @@ fn what_nobody_took_goes_out_with_the_next_run_of_any_kind() {
     wait_line(&bob, ": third");
 }
 
+/// A run sends stored lines also of rooms that it has not joined, and prints nothing of those
+/// rooms.
 #[test]
-fn what_waits_in_another_room_goes_out_with_any_run_too() {
+fn undelivered_lines_of_other_rooms_are_sent_too() {
     let Some(lo) = Loopback::new() else { return };
     run(&lo, "bob", &["listen", "-r", "ops", "-W", "0"]);
     let args = ["send", "-r", "ops", "-W", "0.3", "for ops"];
@@ -66,7 +72,7 @@ fn what_waits_in_another_room_goes_out_with_any_run_too() {
     let bob = lo.start("bob", &["listen", "-r", "ops"]);
     let alice = lo.start("alice", &["listen"]);
     wait_line(&bob, ": for ops");
-    // She is in the room for what she brings, and shows nothing of it.
+    // She opens the room to send its stored lines, and prints nothing of it.
     let args = ["send", "-r", "ops", "not for alice"];
     let outcome = run(&lo, "carol", &args);
     outcome.assert_code(0);
@@ -84,17 +90,19 @@ fn what_waits_in_another_room_goes_out_with_any_run_too() {
     assert!(!note.exists(), "{outcome:?}");
 }
 
+/// Two concurrent `send` runs end with 75: a transient peer does not count as delivery.
 #[test]
-fn two_that_only_pass_by_do_not_serve_each_other() {
+fn two_transient_peers_do_not_count_for_each_other() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.spawn("alice", &["send", "-W", "2", "from alice"]);
     let bob = lo.spawn("bob", &["send", "-W", "2", "from bob"]);
     let codes = [finish(alice, b"").code, finish(bob, b"").code];
-    assert_eq!(codes, [75, 75], "each holds the other's line, and leaves");
+    assert_eq!(codes, [75, 75], "each stores the other's line, and leaves");
 }
 
+/// An `--ephemeral` `send` that delivers nothing ends with 69 and says that its lines are lost.
 #[test]
-fn what_an_ephemeral_run_could_not_deliver_is_said_to_be_gone() {
+fn an_ephemeral_send_reports_lost_lines() {
     let Some(lo) = Loopback::new() else { return };
     let args = ["send", "--ephemeral", "-W", "0.2", "hello"];
     let outcome = run(&lo, "alice", &args);
@@ -105,8 +113,9 @@ fn what_an_ephemeral_run_could_not_deliver_is_said_to_be_gone() {
     );
 }
 
+/// `--need N` requires that N peers store the line: 0 succeeds alone, too few peers are 75.
 #[test]
-fn need_says_how_many_must_hold_it() {
+fn need_sets_how_many_peers_must_store_a_line() {
     let Some(lo) = Loopback::new() else { return };
     let outcome = run(&lo, "alice", &["send", "--need", "0", "zero"]);
     outcome.assert_code(0);
@@ -130,8 +139,9 @@ fn need_says_how_many_must_hold_it() {
     wait_line(&carol, ": both");
 }
 
+/// `send` without a line ends at once with 0.
 #[test]
-fn nothing_to_say_is_done_at_once() {
+fn send_without_lines_succeeds_at_once() {
     let Some(lo) = Loopback::new() else { return };
     for args in [&["send"][..], &["send", ""]] {
         let outcome = run(&lo, "alice", args);
@@ -144,8 +154,10 @@ fn nothing_to_say_is_done_at_once() {
     }
 }
 
+/// A line that is too long or not UTF-8 is reported by number, and the others are sent; refused
+/// lines (1) come before failed delivery (69).
 #[test]
-fn bad_lines_are_named_and_the_others_are_sent() {
+fn bad_lines_are_reported_by_number() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let mut input = b"one\n".to_vec();
@@ -162,12 +174,12 @@ fn bad_lines_are_named_and_the_others_are_sent() {
     );
     wait_messages(&bob, &["one", "four"]);
 
-    // Lines refused weigh more than a delivery that failed.
+    // Refused lines (1) come before failed delivery (69).
     drop(bob);
     let outcome = finish(lo.spawn("alice", &["send", "-W", "0.2"]), b"\xff\nfine\n");
     outcome.assert_code(1);
 
-    // The longest line that is allowed.
+    // The longest line that is accepted.
     let bob = lo.start("bob", &["listen"]);
     let longest = "y".repeat(16 * 1024);
     let outcome = finish(lo.spawn("alice", &["send"]), longest.as_bytes());
@@ -175,8 +187,10 @@ fn bad_lines_are_named_and_the_others_are_sent() {
     wait_line(&bob, &format!(": {longest}"));
 }
 
+/// Each line of stdin or TEXT is one message, an empty one too; CRLF is tolerated; with TEXT
+/// stdin is ignored.
 #[test]
-fn each_line_is_a_message_and_an_empty_one_too() {
+fn each_line_is_one_message() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let outcome = finish(lo.spawn("alice", &["send"]), b"a\r\n\n\tb: c \nd");
@@ -187,8 +201,9 @@ fn each_line_is_a_message_and_an_empty_one_too() {
     wait_messages(&bob, &["a", "", "\tb: c ", "d", "e", "", "f g"]);
 }
 
+/// Each line is sent when it is read, not at the end of input.
 #[test]
-fn a_line_goes_out_before_the_input_ends() {
+fn a_line_is_sent_before_the_input_ends() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &[]);
@@ -203,8 +218,9 @@ fn a_line_goes_out_before_the_input_ends() {
     bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
 }
 
+/// `-t ROOM` sends to this room; a name outside the rule is refused with 2.
 #[test]
-fn a_room_is_a_target() {
+fn target_names_a_room() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "Ops"]);
     let outcome = run(&lo, "alice", &["send", "-t", "ops", "hi"]);
@@ -218,34 +234,36 @@ fn a_room_is_a_target() {
     outcome.assert_code(2);
 }
 
+/// With full memory and no peer an `--ephemeral` `send` stops reading stdin, says so, and loses
+/// no line once a peer connects.
 #[test]
-fn an_ephemeral_run_drops_nothing_that_nobody_has() {
+fn an_ephemeral_run_stops_reading_stdin_when_full() {
     let Some(lo) = Loopback::new() else { return };
-    // More than memory may take.
+    // More than the 8 MiB of memory.
     let input = |count: usize| {
         let lines = (1..=count).map(|n| format!("{n} {}\n", "x".repeat(1000)));
         lines.collect::<String>().into_bytes()
     };
-    let waits = "p2pchat: no peer is connected and the store is full: stdin waits";
+    let warning = "p2pchat: no peer is connected and the store is full: stdin waits";
     let alice = lo.spawn("alice", &["send", "--ephemeral", "-W", "0.5"]);
     let outcome = finish(alice, &input(12_000));
     assert_eq!((outcome.code, outcome.err.len()), (69, 2), "{outcome:?}");
-    assert_eq!(outcome.err[0], waits);
-    let rest = "lost with this program, and the rest of stdin was not read";
-    assert!(outcome.err[1].ends_with(rest), "{outcome:?}");
+    assert_eq!(outcome.err[0], warning);
+    let hint = "lost with this program, and the rest of stdin was not read";
+    assert!(outcome.err[1].ends_with(hint), "{outcome:?}");
 
-    // One who was there before wants all, however long it took until he came.
+    // A peer that was in the room before gets all lines, however late it connects.
     run(&lo, "bob", &["listen", "-W", "0.1"]);
     let mut alice = lo.spawn("alice", &["send", "--ephemeral", "-W", "20"]);
     let mut stdin = alice.take_stdin();
     let writer = thread::spawn(move || stdin.write_all(&input(12_000)));
-    alice.err.wait_for(TIMEOUT, |line| line == waits);
+    alice.err.wait_for(TIMEOUT, |line| line == warning);
     let bob = lo.start("bob", &["listen"]);
     assert_eq!(alice.wait_code(TIMEOUT * 2), 0, "{:?}", alice.err.all());
     writer.join().expect("a writer").expect("all is taken");
     bob.out.wait_all(TIMEOUT, |lines| lines.len() >= 12_000);
-    let said = messages(&bob.out.all());
+    let texts = messages(&bob.out.all());
     let number = |line: &String| line.split(' ').next().and_then(|n| n.parse().ok());
-    let numbers: Vec<usize> = said.iter().filter_map(number).collect();
+    let numbers: Vec<usize> = texts.iter().filter_map(number).collect();
     assert!(numbers.into_iter().eq(1..=12_000));
 }

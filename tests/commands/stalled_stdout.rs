@@ -1,4 +1,4 @@
-//! A reader of stdout that stalls holds up nobody, costs no memory, and gets everything in the end.
+//! A stalled reader of stdout delays no peer, costs no memory, and gets every line in the end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
@@ -8,8 +8,8 @@ use crate::hosts::program::{TIMEOUT, peak};
 use crate::hosts::{Loopback, wait_until};
 
 const LINES: usize = 100_000;
-/// Bounded by design; in kB.
-const RSS_MAX: u64 = 16 * 1024;
+/// Limit of peak resident memory in kB.
+const PEAK_RSS_MAX_KB: u64 = 16 * 1024;
 
 fn line(number: usize) -> String {
     format!(
@@ -18,8 +18,10 @@ fn line(number: usize) -> String {
     )
 }
 
+/// A listener whose stdout stalls still stores and acknowledges 100 000 lines within bounded
+/// memory, and prints all of them once the reader continues.
 #[test]
-fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
+fn a_stalled_reader_delays_nobody_and_loses_nothing() {
     let Some(lo) = Loopback::new() else { return };
     let mut command = lo.host.command(env!("CARGO_BIN_EXE_p2pchat"));
     command.args(["--interface", "lo", "-u", "bob", "listen"]);
@@ -32,7 +34,7 @@ fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
     err.read_line(&mut ready).expect("a line");
     assert!(ready.starts_with("p2pchat: ready as bob~"), "{ready}");
 
-    // Nobody reads bob's stdout now. All the same he takes in the flood, and says that he holds it.
+    // Nobody reads bob's stdout now. He still stores all lines and acknowledges them.
     let mut alice = lo.spawn("alice", &["send", "-W", "60"]);
     let mut stdin = alice.take_stdin();
     for number in 0..LINES {
@@ -40,19 +42,19 @@ fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
     }
     drop(stdin);
     assert_eq!(alice.wait_code(3 * TIMEOUT), 0, "{:?}", alice.err.all());
-    // He still answers.
+    // He still acknowledges new lines.
     let mut alice = lo.spawn("alice", &["send", "-W", "5", "still there?"]);
     assert_eq!(alice.wait_code(TIMEOUT), 0, "{:?}", alice.err.all());
     let peak = peak(bob.id());
-    assert!(peak <= RSS_MAX, "{peak} kB");
+    assert!(peak <= PEAK_RSS_MAX_KB, "{peak} kB");
 
-    let mut read = BufReader::new(bob.stdout.take().expect("piped")).lines();
+    let mut transcript = BufReader::new(bob.stdout.take().expect("piped")).lines();
     for number in 0..LINES {
-        let shown = read.next().expect("a line").expect("text");
-        let content = shown.split_once(": ").map(|(_, content)| content);
-        assert_eq!(content, Some(line(number).as_str()), "{shown}");
+        let printed = transcript.next().expect("a line").expect("text");
+        let content = printed.split_once(": ").map(|(_, content)| content);
+        assert_eq!(content, Some(line(number).as_str()), "{printed}");
     }
-    let last = read.next().expect("a line").expect("text");
+    let last = transcript.next().expect("a line").expect("text");
     assert!(last.ends_with(": still there?"), "{last}");
 
     nix::sys::signal::kill(
@@ -60,8 +62,8 @@ fn a_stalled_reader_holds_up_nobody_and_loses_nothing() {
         nix::sys::signal::Signal::SIGTERM,
     )
     .expect("a program that runs");
-    wait_until("bob's end", Duration::from_secs(5), || {
+    wait_until("bob ends", Duration::from_secs(5), || {
         bob.try_wait().expect("a child").is_some()
     });
-    assert!(read.next().is_none(), "a line twice");
+    assert!(transcript.next().is_none(), "a repeated line");
 }
