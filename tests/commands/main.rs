@@ -22,6 +22,7 @@ mod reload;
 mod restart;
 mod send;
 mod stalled_stdout;
+mod takeover;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -110,6 +111,11 @@ pub fn wait_messages(program: &Program, expected: &[&str]) {
 /// Waits for a line on stdout that ends with `end`, and returns it.
 pub fn wait_line(program: &Program, end: &str) -> String {
     program.out.wait_for(TIMEOUT, |line| line.ends_with(end))
+}
+
+/// Waits for a line on stderr that ends with `end`.
+pub fn wait_error_line(program: &Program, end: &str) {
+    program.err.wait_for(TIMEOUT, |line| line.ends_with(end));
 }
 
 /// Waits until this program prints that a peer of this name joined.

@@ -1,0 +1,345 @@
+//! A server that ends or does not answer: its clients take over, and no line is lost or repeated.
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::hosts::{Loopback, wait_until};
+use super::{
+    TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
+};
+
+/// A `send` whose server is killed before or after it connects delivers its line once, as a
+/// program of its own.
+#[test]
+fn send_delivers_alone_when_its_server_is_killed() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
+    for connects in [false, true] {
+        let mut alice = lo.start("alice", &["listen"]);
+        alice.signal(Signal::SIGSTOP);
+        let text = format!("line {connects}");
+        let send = lo.spawn("alice", &["send", &text]);
+        if connects {
+            // The server is stopped, so the connection waits to be accepted: a second socket
+            // beside the listening one.
+            wait_until("a connection", TIMEOUT, || {
+                let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
+                let all = sockets.expect("the sockets of a box");
+                all.lines().filter(|line| line.contains(&folder)).count() > 1
+            });
+        }
+        alice.kill();
+        let outcome = finish(send, b"");
+        outcome.assert_code(0);
+        wait_line(&bob, &format!(": {text}"));
+    }
+    assert_eq!(messages(&bob.out.all()), ["line false", "line true"]);
+}
+
+/// A `send` takes over the delivery of lines that the killed server had stored and not
+/// delivered.
+#[test]
+fn send_delivers_lines_that_a_killed_server_had_stored() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let mut send = lo.spawn("alice", &["send", "-W", "20", "late"]);
+    wait_line(&alice, ": late");
+    let mut alice = alice;
+    alice.kill();
+    let bob = lo.start("bob", &["listen", "--backlog", "9"]);
+    assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
+    wait_messages(&bob, &["late"]);
+}
+
+/// A `send` that takes over after -W has passed stores its lines and ends with 69.
+#[test]
+fn lines_taken_over_after_the_wait_are_stored_and_reported() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut expected = vec!["before".to_owned()];
+    // The killed server has received the line in the first round, and has not in the second.
+    for received in [true, false] {
+        let mut alice = lo.start("alice", &["listen", "--no-echo"]);
+        let mut send = lo.spawn("alice", &["send", "-W", "1"]);
+        send.say("before");
+        wait_until("the line is stored", TIMEOUT, || {
+            stored_messages(&lo) == expected
+        });
+        if !received {
+            alice.signal(Signal::SIGSTOP);
+        }
+        let line = format!("received {received}");
+        send.say(&line);
+        expected.push(line);
+        send.close_stdin();
+        if received {
+            wait_until("the line is stored", TIMEOUT, || {
+                stored_messages(&lo) == expected
+            });
+        } else {
+            // The client reads its whole input meanwhile. A slower client has more of -W left,
+            // and ends with the same status.
+            thread::sleep(Duration::from_millis(300));
+        }
+        send.signal(Signal::SIGSTOP);
+        alice.kill();
+        thread::sleep(Duration::from_millis(1_100));
+        send.signal(Signal::SIGCONT);
+        assert_eq!(send.wait_code(TIMEOUT), 69, "{:?}", send.err.all());
+        assert_eq!(stored_messages(&lo), expected);
+        expected.push("before".to_owned());
+    }
+}
+
+/// The texts in alice's history.
+fn stored_messages(lo: &Loopback) -> Vec<String> {
+    messages(&run(lo, "alice", &["history"]).out)
+}
+
+/// Attached listeners print the same lines as the server. When it is killed, one of them takes
+/// over, and every line is printed once.
+#[test]
+fn an_attached_listen_takes_over_when_the_server_dies() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &[]);
+    let mut alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    run(&lo, "bob", &["send", "before"]);
+    wait_messages(&alice, &["before"]);
+
+    let attached = lo.start("alice", &["listen"]);
+    let json = lo.start("alice", &["listen", "--json", "--no-echo"]);
+    let backlog = lo.start("alice", &["listen", "--backlog", "1"]);
+    run(&lo, "bob", &["send", "one"]);
+    run(&lo, "alice", &["send", "two"]);
+    wait_messages(&attached, &["one", "two"]);
+    wait_messages(&backlog, &["before", "one", "two"]);
+    wait_messages(&alice, &["before", "one", "two"]);
+    let line = json.out.wait_for(TIMEOUT, |line| line.contains("\"one\""));
+    assert!(line.contains(r#""type":"chat""#), "{line}");
+    let carol = lo.start("carol", &["listen"]);
+    wait_joined(&attached, "carol");
+    drop(carol);
+    wait_line(&attached, " left");
+
+    // One client becomes the server, the others attach to it; every line is printed once.
+    alice.kill();
+    let outcome = run(&lo, "bob", &["send", "three"]);
+    outcome.assert_code(0);
+    let outcome = run(&lo, "alice", &["send", "four"]);
+    outcome.assert_code(0);
+    wait_messages(&attached, &["one", "two", "three", "four"]);
+    wait_messages(&backlog, &["before", "one", "two", "three", "four"]);
+    json.out
+        .wait_for(TIMEOUT, |line| line.contains("\"three\""));
+    let is_own_line = |line: &String| line.contains("\"two\"") || line.contains("\"four\"");
+    assert!(
+        !json.out.all().iter().any(is_own_line),
+        "{:?}",
+        json.out.all()
+    );
+    wait_messages(&bob, &["before", "one", "two", "three", "four"]);
+}
+
+/// An attached chat has its own rooms and commands. When the server ends, the chat continues
+/// alone, and each line is delivered once.
+#[test]
+fn an_attached_chat_takes_over_when_the_server_ends() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &["listen"]);
+    let alice = lo.start("alice", &["listen"]);
+    wait_joined(&alice, "bob");
+    let mut chat = lo.start("alice", &["--commands", "-W", "3"]);
+    chat.say("one");
+    wait_messages(&chat, &["one"]);
+    wait_messages(&alice, &["one"]);
+    chat.say("/users");
+    chat.err.wait_for(TIMEOUT, |line| line.contains("bob"));
+    chat.say("/history 1");
+    wait_error_line(&chat, ": one");
+    chat.say("/join ops");
+    chat.say("hidden");
+    wait_line(&alice, ": hidden");
+    chat.say("/part");
+    chat.say("two");
+    wait_messages(&bob, &["one", "two"]);
+    alice.signal(Signal::SIGTERM);
+    chat.say("three");
+    run(&lo, "bob", &["send", "four"]);
+    wait_line(&chat, ": four");
+    wait_line(&bob, ": three");
+    let outcome = finish(chat, b"five");
+    assert_eq!(outcome.code, 75, "nobody was in #ops: {outcome:?}");
+    wait_line(&bob, ": five");
+    let mut all = messages(&bob.out.all());
+    all.sort();
+    assert_eq!(all, ["five", "four", "one", "three", "two"]);
+    let mut all = messages(&outcome.out);
+    all.sort();
+    assert_eq!(all, ["five", "four", "hidden", "one", "three", "two"]);
+    wait_until("alice is gone", TIMEOUT, || {
+        alice.out.wait_end(TIMEOUT).len() > 1
+    });
+}
+
+/// Plays a server that ends after receiving the line and before replying, a moment no signal
+/// can be timed for. `position` is where the server says the stored history ended. Returns the
+/// stored batches with the line.
+fn lose_reply_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
+    let folder = lo.host.folder("alice");
+    let path = folder.join("control.sock");
+    let whoami = run(lo, "alice", &["whoami"]);
+    let id = whoami.out[1]
+        .strip_prefix("id: ")
+        .expect("an id")
+        .to_owned();
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let lock = File::create(folder.join("lock")).expect("a file");
+    lock.lock().expect("a lock");
+    let send = lo.spawn("alice", &["send", "--need", "0", "hello"]);
+    let (mut stream, _) = listener.accept().expect("a client");
+    let tag = "0".repeat(64);
+    let welcome = format!("welcome {id} alice 9999 5 true false {tag} 224.0.0.1:9999 lo\n");
+    stream.write_all(welcome.as_bytes()).expect("a reader");
+    let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+    let mut wait = |word: &str| {
+        let mut line = String::new();
+        while !line.starts_with(word) {
+            line.clear();
+            assert_ne!(reader.read_line(&mut line).expect("a line"), 0);
+        }
+    };
+    wait("join #general");
+    let joined = format!("joined #general {position} 0\n");
+    stream.write_all(joined.as_bytes()).expect("a reader");
+    wait("direct");
+    stream.write_all(b"joined @ 0 0 0\n").expect("a reader");
+    wait("say #general");
+    drop((reader, stream, listener));
+    drop(lock);
+    let outcome = finish(send, b"");
+    outcome.assert_code(0);
+    let history = folder.join("history/open/#general/000001.ndjson");
+    let lines = fs::read_to_string(history).expect("a history");
+    let batches = lines.lines().filter(|line| line.contains("\"hello\""));
+    batches.map(str::to_owned).collect()
+}
+
+/// A `send` whose server ends between storing a line and replying finds the line in the history
+/// and does not publish it again.
+#[test]
+fn a_line_stored_without_a_reply_is_not_published_twice() {
+    let Some(lo) = Loopback::new() else { return };
+    run(&lo, "alice", &["send", "--need", "0", "hello"]);
+    // Every stored batch lies behind the position that the server reported: the line is found
+    // there.
+    assert_eq!(lose_reply_to_stored_line(&lo, "0 0").len(), 1);
+    // No stored batch lies behind the position: the line is published again.
+    let history = lo.host.folder("alice").join("history/open/#general");
+    let size = fs::metadata(history.join("000001.ndjson"))
+        .expect("a file")
+        .len();
+    assert_eq!(
+        lose_reply_to_stored_line(&lo, &format!("1 {size}")).len(),
+        2
+    );
+}
+
+/// SIGTERM ends an attached `send` with 143; lines that a silent server did not confirm are
+/// reported on stderr.
+#[test]
+fn a_terminated_send_reports_lines_without_a_reply() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    let mut send = lo.spawn("alice", &["send"]);
+    send.say("one");
+    wait_messages(&alice, &["one"]);
+    send.signal(Signal::SIGTERM);
+    assert_eq!(send.wait_code(TIMEOUT), 143);
+    // A server that does not answer delays the end by a limited time, and is reported.
+    let mut send = lo.spawn("alice", &["send"]);
+    send.say("two");
+    wait_messages(&alice, &["one", "two"]);
+    alice.signal(Signal::SIGSTOP);
+    send.say("three");
+    send.signal(Signal::SIGTERM);
+    let code = send.wait_code(TIMEOUT);
+    let err = send.err.wait_end(TIMEOUT);
+    let is_report =
+        |line: &String| line.contains("does not answer") || line.contains("before all lines");
+    // The signal may also come before the line is read, or before it is sent to the server.
+    assert!(code == 143 && err.iter().all(is_report), "{code} {err:?}");
+    alice.signal(Signal::SIGCONT);
+}
+
+/// A `send` to a stopped server ends with 1 and says that the server does not answer.
+#[test]
+fn a_server_that_does_not_answer_is_an_error() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    alice.signal(Signal::SIGSTOP);
+    let outcome = run(&lo, "alice", &["send", "-W", "0.1", "hello"]);
+    outcome.assert_code(1);
+    assert!(outcome.err[0].contains("does not answer"), "{outcome:?}");
+    alice.signal(Signal::SIGCONT);
+}
+
+/// -W bounds the delivery and not the reply of the server: a `send -W 0` still waits for it.
+#[test]
+fn a_late_reply_of_the_server_is_awaited_beyond_the_wait() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &["listen"]);
+    for (need, status) in [("1", 69), ("0", 0)] {
+        let mut send = lo.spawn("alice", &["send", "-W", "0", "--need", need]);
+        send.say(&format!("before {need}"));
+        wait_line(&alice, &format!(": before {need}"));
+        alice.signal(Signal::SIGSTOP);
+        send.say(&format!("late {need}"));
+        send.close_stdin();
+        thread::sleep(Duration::from_millis(300));
+        alice.signal(Signal::SIGCONT);
+        assert_eq!(send.wait_code(TIMEOUT), status, "{:?}", send.err.all());
+        wait_line(&alice, &format!(": late {need}"));
+    }
+    wait_messages(&alice, &["before 1", "late 1", "before 0", "late 0"]);
+}
+
+/// A server that is killed or terminated in the middle of 50 000 piped lines: every line
+/// arrives once and in order.
+#[test]
+fn a_server_that_ends_during_a_pipe_loses_and_repeats_nothing() {
+    let Some(lo) = Loopback::new() else { return };
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        let user = format!("alice-{signal}").to_lowercase();
+        let bob = lo.start("bob", &["listen"]);
+        let alice = lo.start(&user, &["listen", "--no-echo"]);
+        wait_joined(&alice, "bob");
+        let mut send = lo.spawn(&user, &["send"]);
+        let lines: Vec<String> = (0..50_000).map(|n| format!("line {n} of many")).collect();
+        let input = lines.join("\n");
+        let mut stdin = send.take_stdin();
+        let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
+        wait_line(&bob, ": line 500 of many");
+        alice.signal(signal);
+        writer.join().expect("a writer").expect("a reader");
+        assert_eq!(send.wait_code(TIMEOUT), 0, "{:?}", send.err.all());
+        // Bob stores all lines by then; his transcript follows.
+        wait_line(&bob, ": line 49999 of many");
+        let name = format!(" {user}~");
+        let all = bob.out.all();
+        let all: Vec<String> = all
+            .into_iter()
+            .filter(|line| line.contains(&name))
+            .collect();
+        let all = messages(&all);
+        let first = all
+            .iter()
+            .zip(&lines)
+            .position(|(printed, line)| printed != line);
+        assert_eq!((first, all.len()), (None, lines.len()), "{signal}");
+    }
+}
