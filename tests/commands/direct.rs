@@ -1,12 +1,11 @@
 //! Direct messages: recipients, histories, carriers, and exit statuses.
-use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use super::hosts::program::Program;
 use super::hosts::{Loopback, wait_until};
-use super::{TIMEOUT, finish, run, wait_joined, wait_line, without_timestamp};
+use super::{TIMEOUT, finish, run, wait_client, wait_joined, wait_line, without_timestamp};
 
 /// A direct message is printed and stored by its author and its recipient only, the same bytes
 /// in both histories.
@@ -297,12 +296,7 @@ fn a_client_resolves_its_recipient_after_the_server_dies() {
     let hint = "sent by the p2pchat that runs here";
     assert!(outcome.err[0].ends_with(hint), "{outcome:?}");
     let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
-    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
-    wait_until("it has come in", TIMEOUT, || {
-        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
-        let all = sockets.expect("the sockets of a box");
-        all.lines().filter(|line| line.contains(&folder)).count() > 1
-    });
+    wait_client(&lo, &alice);
     alice.kill();
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": two");
@@ -321,15 +315,10 @@ fn a_known_recipient_is_resolved_although_the_wait_has_passed() {
     wait_joined(&alice, "bob");
     drop(bob);
     wait_line(&alice, " left");
-    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
     for (text, dies) in [("psst", false), ("hush", true)] {
         let args = ["send", "-t", "@bob", "-W", "0.5", text];
         let mut waiting = lo.spawn("alice", &args);
-        wait_until("it has come in", TIMEOUT, || {
-            let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
-            let all = sockets.expect("the sockets of a box");
-            all.lines().filter(|line| line.contains(&folder)).count() > 1
-        });
+        wait_client(&lo, &alice);
         // The client has sent its request by then. A slower client runs on its own after the
         // server dies, with the same status.
         std::thread::sleep(Duration::from_millis(100));

@@ -122,7 +122,10 @@ fn wait_ends_listen() {
     let Some(lo) = Loopback::new() else { return };
     let outcome = run(&lo, "bob", &["listen", "-W", "0.3"]);
     outcome.assert_code(0);
-    assert!(outcome.took >= Duration::from_millis(250), "{outcome:?}");
+    assert!(
+        outcome.duration >= Duration::from_millis(250),
+        "{outcome:?}"
+    );
     let outcome = run(&lo, "bob", &["listen", "-W", "0.5", "-n", "1"]);
     outcome.assert_code(124);
     assert!(outcome.out.is_empty(), "{outcome:?}");
@@ -144,7 +147,7 @@ fn signals_end_listen_with_a_goodbye() {
         program.signal(signal);
         let outcome = finish(program, b"");
         outcome.assert_code(code);
-        assert!(outcome.took < Duration::from_secs(2), "{outcome:?}");
+        assert!(outcome.duration < Duration::from_secs(2), "{outcome:?}");
         let is_leave =
             |line: &str| line.contains(&format!(" * {user}~")) && line.ends_with(" left");
         carol.out.wait_for(Duration::from_secs(2), is_leave);

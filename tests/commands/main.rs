@@ -24,11 +24,12 @@ mod send;
 mod stalled_stdout;
 mod takeover;
 
+use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use hosts::Loopback;
 use hosts::program::{Program, TIMEOUT};
+use hosts::{Loopback, wait_until};
 
 /// The exit status, the output and the duration of one run.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub struct Outcome {
     pub code: i32,
     pub out: Vec<String>,
     pub err: Vec<String>,
-    pub took: Duration,
+    pub duration: Duration,
 }
 
 /// Writes `input` to stdin, closes it, and waits for the end of the run.
@@ -49,7 +50,7 @@ pub fn finish(mut program: Program, input: &[u8]) -> Outcome {
         code,
         out: program.out.wait_end(TIMEOUT),
         err: program.err.wait_end(TIMEOUT),
-        took: begin.elapsed(),
+        duration: begin.elapsed(),
     }
 }
 
@@ -116,6 +117,18 @@ pub fn wait_line(program: &Program, end: &str) -> String {
 /// Waits for a line on stderr that ends with `end`.
 pub fn wait_error_line(program: &Program, end: &str) {
     program.err.wait_for(TIMEOUT, |line| line.ends_with(end));
+}
+
+/// Waits until a client has connected to this program, accepted or not: its directory then has a
+/// second socket beside the listening one.
+pub fn wait_client(lo: &Loopback, server: &Program) {
+    let folder = lo.host.folder(&server.name).to_string_lossy().into_owned();
+    wait_until("a client connects", TIMEOUT, || {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/unix", server.pid()));
+        let sockets = sockets.expect("the sockets of the namespace");
+        let lines = sockets.lines().filter(|line| line.contains(&folder));
+        lines.count() > 1
+    });
 }
 
 /// Waits until this program prints that a peer of this name joined.

@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use super::hosts::{Loopback, wait_until};
 use super::{
-    TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
+    TIMEOUT, finish, messages, run, wait_client, wait_error_line, wait_joined, wait_line,
+    wait_messages,
 };
 
 /// A `send` whose server is killed before or after it connects delivers its line once, as a
@@ -18,20 +19,13 @@ use super::{
 fn send_delivers_alone_when_its_server_is_killed() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let folder = lo.host.folder("alice").to_string_lossy().into_owned();
     for connects in [false, true] {
         let mut alice = lo.start("alice", &["listen"]);
         alice.signal(Signal::SIGSTOP);
         let text = format!("line {connects}");
         let send = lo.spawn("alice", &["send", &text]);
         if connects {
-            // The server is stopped, so the connection waits to be accepted: a second socket
-            // beside the listening one.
-            wait_until("a connection", TIMEOUT, || {
-                let sockets = fs::read_to_string(format!("/proc/{}/net/unix", alice.pid()));
-                let all = sockets.expect("the sockets of a box");
-                all.lines().filter(|line| line.contains(&folder)).count() > 1
-            });
+            wait_client(&lo, &alice);
         }
         alice.kill();
         let outcome = finish(send, b"");
