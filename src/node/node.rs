@@ -5,6 +5,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Target};
 use crate::base::range::LogRange;
 use crate::base::time::{Now, Time};
+use crate::node::connection::duplicate_identity::ReportedDuplicates;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
 use crate::node::connection::liveness::{ClosedLink, LinkEvent};
@@ -27,6 +28,7 @@ use crate::wire::message::Message;
 pub struct Node {
     pub(super) ctx: Context,
     pub(super) handshakes: Handshakes,
+    reported_duplicates: ReportedDuplicates,
     pub(super) known_peers: KnownPeers,
     pub(super) logs: Logs,
     pub(super) rooms: Rooms,
@@ -53,6 +55,7 @@ impl Node {
         Node {
             ctx,
             handshakes: Handshakes::default(),
+            reported_duplicates: ReportedDuplicates::default(),
             known_peers,
             logs,
             rooms: Rooms::default(),
@@ -328,7 +331,7 @@ impl Node {
                         }
                     }
                     LinkEvent::DuplicateIdentity(duplicate) => {
-                        if self.handshakes.report_duplicate(&mut self.ctx, duplicate) {
+                        if self.reported_duplicates.report(&mut self.ctx, duplicate) {
                             self.logs.renew_incarnation(&mut self.ctx);
                         }
                     }

@@ -1,16 +1,19 @@
 //! Unfinished links: dials, accepted streams, the Noise handshake and the exchange of hellos.
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::event::{Notice, Output, StreamId};
+use crate::base::event::{Output, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
-use crate::base::table::{SortedMap, SortedSet};
+use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::connection::admission;
 use crate::node::connection::admission::Conflict;
+use crate::node::connection::duplicate_identity::{
+    DeferredHandshake, DuplicateIdentity, PROBE_TIMEOUT_MS, ProbeOutcome,
+};
 use crate::node::connection::hello;
 use crate::node::connection::liveness;
-use crate::node::connection::liveness::{DuplicateIdentity, LinkEvent};
+use crate::node::connection::liveness::LinkEvent;
 use crate::node::connection::pending_handshake::{
     DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
 };
@@ -26,19 +29,11 @@ use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial and its handshake may take.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds that a link has to answer its ping when another run of its peer dials.
-const DUPLICATE_PROBE_TIMEOUT_MS: u64 = 500;
-/// Most runs reported as using our key.
-const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Most bytes of frames kept for a deferred handshake.
-const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
 /// The unfinished handshakes; established links are in [`Context::links`].
 #[derive(Default)]
 pub struct Handshakes {
     pending: SortedMap<StreamId, PendingHandshake>,
-    /// Runs reported as using our key; `None`: a run that only another peer saw.
-    reported_duplicates: SortedSet<Option<u64>>,
 }
 
 impl Handshakes {
@@ -184,7 +179,7 @@ impl Handshakes {
                 self.handle_noise_bytes(ctx, stream, bytes, joined, events)
             }
             HandshakeStage::AwaitingHello { channel, .. }
-            | HandshakeStage::Deferred { channel, .. } => {
+            | HandshakeStage::Deferred(DeferredHandshake { channel, .. }) => {
                 let mut frames = Vec::new();
                 let opened = channel.open(bytes, &mut ctx.decrypt_buffer, &mut frames);
                 if opened.is_err() {
@@ -279,10 +274,9 @@ impl Handshakes {
                     None => self.fail(ctx, stream, events),
                 }
             }
-            HandshakeStage::Deferred { frames: kept, .. } => {
-                kept.append(&mut frames);
-                let bytes: usize = kept.iter().map(|frame| frame.payload.len()).sum();
-                if bytes > DEFERRED_MAX_BYTES {
+            HandshakeStage::Deferred(deferred) => {
+                deferred.keep(frames);
+                if deferred.has_overflowed() {
                     self.fail(ctx, stream, events);
                 }
             }
@@ -358,20 +352,6 @@ impl Handshakes {
         end(ctx, stream, is_self, events);
     }
 
-    /// Notifies that another program uses our key, once for each of its runs. Returns whether this
-    /// one is new.
-    pub fn report_duplicate(&mut self, ctx: &mut Context, duplicate: DuplicateIdentity) -> bool {
-        let is_new = self.reported_duplicates.len() < DUPLICATES_REPORTED_MAX
-            && self.reported_duplicates.insert(duplicate.run);
-        if is_new {
-            ctx.notify(Notice::DuplicateIdentity {
-                address: duplicate.address,
-                reported_by: duplicate.reported_by,
-            });
-        }
-        is_new
-    }
-
     /// Pings the existing link to another run of the peer and waits for its answer.
     fn defer(
         &mut self,
@@ -387,13 +367,8 @@ impl Handshakes {
         };
         if let HandshakeStage::AwaitingHello { channel, .. } = pending.stage {
             let deferred = PendingHandshake {
-                stage: HandshakeStage::Deferred {
-                    channel,
-                    hello: Box::new(hello),
-                    frames,
-                    is_probe_answered: false,
-                },
-                deadline: ctx.now.time + DUPLICATE_PROBE_TIMEOUT_MS,
+                stage: HandshakeStage::Deferred(DeferredHandshake::new(channel, hello, frames)),
+                deadline: ctx.now.time + PROBE_TIMEOUT_MS,
                 ..pending
             };
             self.pending.insert(stream, deferred);
@@ -412,7 +387,7 @@ impl Handshakes {
             return;
         };
         if let HandshakeStage::AwaitingHello { mut channel, .. }
-        | HandshakeStage::Deferred { mut channel, .. } = pending.stage
+        | HandshakeStage::Deferred(DeferredHandshake { mut channel, .. }) = pending.stage
         {
             let mut bytes = Vec::new();
             let sealed = channel.seal_message(&Message::Bye { reason }, &mut bytes);
@@ -476,7 +451,9 @@ impl Handshakes {
             self.pending
                 .iter_mut()
                 .find_map(|(stream, pending)| match &mut pending.stage {
-                    HandshakeStage::Deferred { hello, frames, .. } if hello.sender == peer => {
+                    HandshakeStage::Deferred(DeferredHandshake { hello, frames, .. })
+                        if hello.sender == peer =>
+                    {
                         Some((*stream, (**hello).clone(), std::mem::take(frames)))
                     }
                     _ => None,
@@ -499,13 +476,8 @@ impl Handshakes {
             return;
         };
         for pending in self.pending.values_mut() {
-            if let HandshakeStage::Deferred {
-                hello,
-                is_probe_answered,
-                ..
-            } = &mut pending.stage
-            {
-                *is_probe_answered |= hello.sender == link.peer.id;
+            if let HandshakeStage::Deferred(deferred) = &mut pending.stage {
+                deferred.handle_pong(&link.peer.id);
             }
         }
     }
@@ -523,28 +495,21 @@ impl Handshakes {
             let Some(pending) = self.pending.get(&stream) else {
                 continue;
             };
-            let HandshakeStage::Deferred {
-                hello,
-                is_probe_answered,
-                ..
-            } = &pending.stage
-            else {
+            let HandshakeStage::Deferred(deferred) = &pending.stage else {
                 self.fail(ctx, stream, events);
                 continue;
             };
-            let existing = ctx.stream_by_peer.get(&hello.sender).copied();
-            let link = existing.and_then(|existing| ctx.links.get(&existing));
-            match existing.filter(|_| link.is_some_and(|link| link.run != hello.run)) {
-                Some(existing) if *is_probe_answered => {
+            match deferred.outcome(ctx) {
+                ProbeOutcome::Duplicate(existing) => {
                     let reason = ByeReason::DuplicateIdentity;
                     ctx.send(existing, &Message::Bye { reason });
                     self.reject(ctx, stream, ByeReason::DuplicateIdentity, events);
                 }
                 // The old run is dead: the end of its link promotes the deferred one.
-                Some(existing) => {
+                ProbeOutcome::Dead(existing) => {
                     liveness::disconnect(ctx, existing, ByeReason::Duplicate, false, events)
                 }
-                None => self.fail(ctx, stream, events),
+                ProbeOutcome::Obsolete => self.fail(ctx, stream, events),
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Established links: receives their frames, pings idle ones, and ends dead ones.
-use std::net::SocketAddr;
-
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::connection::duplicate_identity::DuplicateIdentity;
 use crate::node::context::Context;
 use crate::node::link::{Link, PendingPing};
 use crate::node::timer::{Deadlines, Timer};
@@ -18,16 +17,6 @@ pub const PING_AFTER_IDLE_MS: u64 = 18_000;
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// A ping's nonce has 53 bits: JSON readers that know only doubles still read it exactly.
 const NONCE_BITS: u32 = 53;
-
-/// Another program that uses our key.
-pub struct DuplicateIdentity {
-    /// Its run; `None` if only another peer saw it.
-    pub run: Option<u64>,
-    /// Where we met it.
-    pub address: Option<SocketAddr>,
-    /// The peer that reports it. It may lie.
-    pub reported_by: Option<Peer>,
-}
 
 /// What remains of a link that ended.
 pub struct ClosedLink {

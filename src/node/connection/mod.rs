@@ -1,5 +1,6 @@
 //! Links: how a stream becomes an authenticated link, how a link stays alive, and how it ends.
 pub mod admission;
+pub mod duplicate_identity;
 pub mod handshake;
 pub mod hello;
 pub mod liveness;

@@ -6,9 +6,9 @@ use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
 use crate::wire::channel::Channel;
-use crate::wire::frame::Frame;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
@@ -38,14 +38,8 @@ pub(super) enum HandshakeStage {
         channel: Channel,
         is_hello_sent: bool,
     },
-    /// Another run of the peer is linked and being probed. Frames received meanwhile are kept.
-    Deferred {
-        channel: Channel,
-        hello: Box<Hello>,
-        frames: Vec<Frame>,
-        /// The linked run answered its ping.
-        is_probe_answered: bool,
-    },
+    /// Another run of the peer is linked and being probed.
+    Deferred(DeferredHandshake),
 }
 
 pub(super) struct PendingHandshake {
@@ -73,7 +67,7 @@ impl PendingHandshake {
     /// peer's id is no valid key.
     pub(super) fn into_link(self, stream: StreamId, hello: Hello, now: Time) -> Option<Link> {
         let (HandshakeStage::AwaitingHello { channel, .. }
-        | HandshakeStage::Deferred { channel, .. }) = self.stage
+        | HandshakeStage::Deferred(DeferredHandshake { channel, .. })) = self.stage
         else {
             return None;
         };

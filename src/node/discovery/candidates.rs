@@ -7,7 +7,7 @@ use crate::base::name::Room;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
-use crate::node::context::Context;
+use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
 /// Beacons missed after which a peer counts as gone.
@@ -22,19 +22,13 @@ const DISCOVERED_PEERS_MAX: usize = 2048;
 const PEERS_PER_SOURCE_MAX: usize = 512;
 /// Most candidate addresses of one peer; a new one replaces the oldest.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
-/// Milliseconds of back-off after the first failed dial; doubled by each further one.
-pub const BACKOFF_MIN_MS: u64 = 1_000;
-/// Longest back-off, in milliseconds.
-const BACKOFF_MAX_MS: u64 = 64_000;
 
 /// An address to dial.
 pub struct Candidate {
     /// Where to dial.
     pub address: SocketAddr,
-    /// Dials that failed since the last that succeeded.
-    pub failures: u32,
-    /// Not dialed before this time.
-    pub next_attempt: Time,
+    /// When to dial it.
+    pub backoff: Backoff,
 }
 
 impl Candidate {
@@ -42,21 +36,8 @@ impl Candidate {
     pub fn new(address: SocketAddr, next_attempt: Time) -> Candidate {
         Candidate {
             address,
-            failures: 0,
-            next_attempt,
+            backoff: Backoff::new(next_attempt),
         }
-    }
-
-    /// Its last dial did not fail, or the back-off has passed.
-    fn is_dialable(&self, now: Time) -> bool {
-        self.failures == 0 || self.next_attempt <= now
-    }
-
-    /// Counts a failed dial: exponential back-off with jitter.
-    pub fn record_failure(&mut self, ctx: &mut Context) {
-        let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
-        self.failures += 1;
-        self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }
 }
 
@@ -173,13 +154,14 @@ impl DiscoveredPeer {
 
     /// It is being dialed, or one of its candidates may be.
     pub fn is_dialable(&self, now: Time) -> bool {
-        self.dialing.is_some() || self.candidates.iter().any(|c| c.is_dialable(now))
+        self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
     /// A link to it may stand in a moment: it is new, and a candidate has not failed yet. Bounded
     /// in time, as forged beacons must not make `send` wait.
     pub fn is_expected(&self, now: Time) -> bool {
-        self.first_seen + LINK_EXPECTED_MS > now && self.candidates.iter().any(|c| c.failures == 0)
+        self.first_seen + LINK_EXPECTED_MS > now
+            && self.candidates.iter().any(|c| !c.backoff.has_failed())
     }
 
     /// Its last beacon had this run and this source address.

@@ -11,9 +11,10 @@ use crate::node::connection::liveness;
 use crate::node::connection::liveness::LinkEvent;
 use crate::node::connection::pending_handshake::DialTarget;
 use crate::node::context::Context;
+use crate::node::discovery::backoff::BACKOFF_MIN_MS;
 use crate::node::discovery::beacon;
 use crate::node::discovery::beacon::BeaconSchedule;
-use crate::node::discovery::candidates::{BACKOFF_MIN_MS, DiscoveredPeer, PendingDial, can_accept};
+use crate::node::discovery::candidates::{DiscoveredPeer, PendingDial, can_accept};
 use crate::node::discovery::rate_limiter::RateLimiter;
 use crate::node::discovery::static_peers;
 use crate::node::discovery::static_peers::StaticPeer;
@@ -244,7 +245,7 @@ impl Dialer {
         let Some(address) = discovered
             .candidates
             .iter()
-            .find(|candidate| candidate.next_attempt <= now)
+            .find(|candidate| candidate.backoff.next_attempt() <= now)
             .map(|candidate| candidate.address)
         else {
             return;
@@ -300,14 +301,14 @@ impl Dialer {
             };
             for candidate in &mut discovered.candidates {
                 if candidate.address == dial.address {
-                    candidate.record_failure(ctx);
+                    candidate.backoff.record_failure(ctx);
                 }
             }
             is_unlinked = !ctx.stream_by_peer.contains_key(&discovered.peer.id);
         }
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
-                static_peer.candidate.record_failure(ctx);
+                static_peer.candidate.backoff.record_failure(ctx);
                 static_peer.is_self |= is_self;
             }
         }
@@ -345,10 +346,9 @@ impl Dialer {
             static_peers.map(|static_peer| (&mut static_peer.candidate, BACKOFF_MIN_MS));
         for (candidate, delay_ms) in discovered.chain(static_peers) {
             if was_stable {
-                candidate.failures = 0;
-                candidate.next_attempt = ctx.now.time + ctx.jitter(delay_ms);
+                candidate.backoff.reset(ctx, delay_ms);
             } else {
-                candidate.record_failure(ctx);
+                candidate.backoff.record_failure(ctx);
             }
         }
     }
@@ -384,7 +384,9 @@ impl Dialer {
         for i in 0..self.static_peers.len() {
             let can_dial = self.can_dial(ctx, handshakes);
             let static_peer = &self.static_peers[i];
-            if can_dial && static_peer.needs_dial(ctx) && static_peer.candidate.next_attempt <= now
+            if can_dial
+                && static_peer.needs_dial(ctx)
+                && static_peer.candidate.backoff.next_attempt() <= now
             {
                 let target = DialTarget {
                     address: static_peer.candidate.address,
@@ -424,7 +426,12 @@ impl Dialer {
         });
         undialed.filter_map(|(peer, discovered)| {
             let times = discovered.candidates.iter();
-            Some((*peer, times.map(|candidate| candidate.next_attempt).min()?))
+            Some((
+                *peer,
+                times
+                    .map(|candidate| candidate.backoff.next_attempt())
+                    .min()?,
+            ))
         })
     }
 
@@ -436,10 +443,9 @@ impl Dialer {
             discovered.is_expected(now)
                 && !ctx.stream_by_peer.contains_key(peer)
                 && *peer != ctx.own_id()
-        }) || self
-            .static_peers
-            .iter()
-            .any(|static_peer| static_peer.needs_dial(ctx) && static_peer.candidate.failures == 0)
+        }) || self.static_peers.iter().any(|static_peer| {
+            static_peer.needs_dial(ctx) && !static_peer.candidate.backoff.has_failed()
+        })
     }
 
     /// The own rooms changed: which discovered peers share some is derived anew.
@@ -496,7 +502,7 @@ impl Dialer {
                 .static_peers
                 .iter()
                 .filter(|static_peer| static_peer.needs_dial(ctx))
-                .map(|static_peer| static_peer.candidate.next_attempt);
+                .map(|static_peer| static_peer.candidate.backoff.next_attempt());
             let discovered_times = self.dial_times(ctx).map(|(_, at)| at);
             self.next_dial = static_times.chain(discovered_times).min();
         }

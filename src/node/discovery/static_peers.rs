@@ -132,7 +132,7 @@ pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
         let mut same = static_peers
             .iter()
             .filter(|other| other.pinned_peer() == Some(pinned));
-        if same.any(|other| other.candidate.failures == 0) {
+        if same.any(|other| !other.candidate.backoff.has_failed()) {
             continue;
         }
         if let Mismatch::Seen(peer) = &static_peers[i].mismatch {
