@@ -3,6 +3,7 @@
 #[path = "../support/sentences/mod.rs"]
 mod sentences;
 
+mod beacon;
 mod code;
 mod message;
 mod sealed;

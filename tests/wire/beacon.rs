@@ -1,0 +1,58 @@
+//! The beacon: its size, its default fields, and the hashes of its rooms.
+
+use p2pchat::base::identity::{NetworkTag, PeerId};
+use p2pchat::base::name::{Nick, Room};
+use p2pchat::base::time::WallTime;
+use p2pchat::wire::beacon::{BEACON_MAX_BYTES, BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
+
+/// The id of a fixed peer.
+fn id() -> PeerId {
+    PeerId([1; 32])
+}
+
+fn beacon(rooms: usize) -> Beacon {
+    Beacon {
+        kind: BeaconKind::Discover,
+        peer: id(),
+        nick: Nick::new(&"\u{10348}".repeat(32)).expect("the longest name"),
+        port: 65_535,
+        run: u64::MAX,
+        interval_ms: 180_000,
+        timestamp: WallTime(1_700_000_000_000),
+        transient: true,
+        room_hashes: vec![u32::MAX; rooms],
+        has_more_rooms: false,
+    }
+}
+
+#[test]
+fn a_beacon_with_all_rooms_fits_a_datagram() {
+    let (network, key) = (NetworkTag([7; 32]), [9; 32]);
+    for key in [None, Some(&key)] {
+        let said = beacon(BEACON_ROOMS_MAX);
+        let bytes = said.encode(&network, key, &[1; 24]);
+        assert!(bytes.len() <= BEACON_MAX_BYTES, "{} bytes", bytes.len());
+        assert_eq!(Beacon::parse(&bytes, &network, key), Some(said));
+    }
+}
+
+#[test]
+fn a_beacon_that_names_no_rooms_may_be_of_any() {
+    let text = format!(
+        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"x","network":"{}","run":"1f","interval":5000}}"#,
+        id(),
+        NetworkTag::OPEN
+    );
+    let beacon = Beacon::parse(text.as_bytes(), &NetworkTag::OPEN, None).expect("a beacon");
+    assert!(beacon.has_more_rooms && beacon.room_hashes.is_empty() && !beacon.transient);
+}
+
+#[test]
+fn a_room_is_marked_otherwise_in_each_run_and_network() {
+    let (general, ops) = (Room::general(), Room::new("ops").expect("a fit room"));
+    let mark = room_hash(&NetworkTag::OPEN, 1, &general);
+    assert_eq!(mark, room_hash(&NetworkTag::OPEN, 1, &general));
+    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 2, &general));
+    assert_ne!(mark, room_hash(&NetworkTag([1; 32]), 1, &general));
+    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 1, &ops));
+}
