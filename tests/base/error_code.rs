@@ -1,6 +1,7 @@
 //! The words of error codes, which scripts rely on.
 use p2pchat::base::error_code::{ErrorCode, ParseErrorCodeError};
 
+/// Each code has one word, which parses back to the code.
 #[test]
 fn error_codes_keep_their_words() {
     for (code, word) in [

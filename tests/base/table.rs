@@ -9,8 +9,9 @@ fn numbers() -> impl Iterator<Item = u64> {
     std::iter::successors(Some(7), step).map(|n| n >> 33)
 }
 
+/// Every method agrees with `BTreeMap` after each of 2000 random steps.
 #[test]
-fn a_table_does_what_a_tree_does() {
+fn a_sorted_map_behaves_like_a_btree_map() {
     let (mut table, mut tree) = (SortedMap::new(), BTreeMap::new());
     for (turn, number) in numbers().take(2_000).enumerate() {
         let key = number % 64;
@@ -45,8 +46,9 @@ fn a_table_does_what_a_tree_does() {
     assert_eq!(entries, [("a".into(), 1), ("b".into(), 3)]);
 }
 
+/// Every method agrees with `BTreeSet` after each of 2000 random steps.
 #[test]
-fn a_set_does_what_a_tree_does() {
+fn a_sorted_set_behaves_like_a_btree_set() {
     let (mut set, mut tree) = (SortedSet::new(), BTreeSet::new());
     for number in numbers().take(2_000) {
         let item = number % 64;
@@ -60,8 +62,9 @@ fn a_set_does_what_a_tree_does() {
     }
 }
 
+/// A key that is absent starts the iteration at the next one.
 #[test]
-fn a_part_begins_at_a_key_or_behind_it() {
+fn iteration_from_a_key_begins_at_it_or_behind_it() {
     let table: SortedMap<u8, char> = [(2, 'b'), (4, 'd'), (6, 'f')].into_iter().collect();
     let from = |key: u8| table.iter_from(&key).map(|(_, v)| *v).collect::<String>();
     assert_eq!([from(0), from(4), from(5), from(7)], ["bdf", "df", "f", ""]);

@@ -1,8 +1,9 @@
 //! Stamps: RFC 3339 in and out.
 use p2pchat::base::time::WallTime;
 
+/// Times outside the years 0000 to 9999 are printed as the epoch.
 #[test]
-fn a_stamp_is_shown_in_utc() {
+fn a_timestamp_is_formatted_in_utc() {
     for (ms, shown) in [
         (0, "1970-01-01T00:00:00.000Z"),
         (-1, "1969-12-31T23:59:59.999Z"),
@@ -17,8 +18,9 @@ fn a_stamp_is_shown_in_utc() {
     }
 }
 
+/// Digits below milliseconds are cut, and a leap second counts as the second before.
 #[test]
-fn a_stamp_of_any_offset_is_read() {
+fn a_timestamp_of_any_offset_is_parsed() {
     for (text, ms) in [
         ("1970-01-01T00:00:00Z", 0),
         ("1969-12-31T23:59:59.999Z", -1),
@@ -31,8 +33,9 @@ fn a_stamp_of_any_offset_is_read() {
     }
 }
 
+/// Only full RFC 3339 timestamps in ASCII are parsed.
 #[test]
-fn what_is_no_stamp_is_refused() {
+fn malformed_timestamps_are_refused() {
     for text in [
         "",
         "now",

@@ -30,8 +30,9 @@ fn find(list: &[KnownPeer], present: &[Peer], whom: &str) -> ResolvedPeer {
     KnownPeers::new(list.to_vec()).resolve(&whom, present)
 }
 
+/// Name, short id, prefix and full id select the same peer, known or present.
 #[test]
-fn a_peer_is_named_in_several_ways() {
+fn a_peer_is_resolved_by_every_form_of_selector() {
     let bob = peer("Bob", 2);
     let whole = bob.id.to_string();
     for text in [
@@ -77,14 +78,16 @@ fn a_peer_is_named_in_several_ways() {
     }
 }
 
+/// A full id is enough to write to a peer that was never seen.
 #[test]
-fn a_whole_id_needs_nobody_to_be_known() {
+fn a_full_id_resolves_to_an_unknown_peer() {
     let meant = find(&[], &[], &format!("@{}", id(7)));
     assert!(matches!(meant, ResolvedPeer::Unique(peer) if peer.id == id(7)));
 }
 
+/// A name that two keys have is ambiguous, unless presence shows that one has a new name.
 #[test]
-fn two_of_a_name_are_both_named() {
+fn a_shared_name_is_ambiguous() {
     let two = [known("bob", 2, false), known("bob", 3, false)];
     let ResolvedPeer::Ambiguous(peers) = find(&two, &[peer("bob", 3)], "@bob") else {
         panic!("it could be either");
@@ -100,8 +103,9 @@ fn two_of_a_name_are_both_named() {
     assert_eq!(meant, ResolvedPeer::Unique(peer("bob", 3)));
 }
 
+/// A name bound to a key never resolves to another key, unless the selector names that key.
 #[test]
-fn a_bound_key_is_meant_or_nobody() {
+fn a_bound_name_resolves_to_its_key_or_a_mismatch() {
     let list = [
         known("bob", 2, false),
         known("bob", 2, true),

@@ -75,6 +75,7 @@ fn finish(barrier: &mut SaveBarrier) -> (Vec<String>, Vec<StreamId>) {
     (names.collect(), aborted)
 }
 
+/// Without a failed save every output passes.
 #[test]
 fn nothing_is_dropped_while_saves_succeed() {
     let mut barrier = SaveBarrier::default();
@@ -85,6 +86,7 @@ fn nothing_is_dropped_while_saves_succeed() {
     assert_eq!(finish(&mut barrier), (vec!["blocked 2".into()], vec![]));
 }
 
+/// No peer and no user gets a line that is not stored.
 #[test]
 fn a_failed_save_drops_the_writes_behind_it() {
     let mut barrier = SaveBarrier::default();
@@ -117,6 +119,7 @@ fn a_failed_save_drops_the_writes_behind_it() {
     );
 }
 
+/// The next queue of outputs starts without the failure.
 #[test]
 fn a_failure_ends_with_its_queue() {
     let mut barrier = SaveBarrier::default();
@@ -127,6 +130,7 @@ fn a_failure_ends_with_its_queue() {
     assert_eq!(finish(&mut barrier), (vec!["blocked 2".into()], vec![]));
 }
 
+/// The core gets no `Closed` for a stream that it closed.
 #[test]
 fn a_stream_that_the_core_closed_is_not_reported_closed() {
     let mut barrier = SaveBarrier::default();

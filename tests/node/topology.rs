@@ -44,6 +44,7 @@ fn reach(graph: &BTreeMap<PeerId, BTreeSet<PeerId>>, from: PeerId) -> (usize, us
     (far.values().copied().max().unwrap_or(0), far.len())
 }
 
+/// Both ends want each link; a peer wants at most 32, and reaches all others within 6 hops.
 #[test]
 fn neighbours_are_mutual_few_and_near() {
     for count in [65, 200, 1000] {
@@ -68,8 +69,9 @@ fn neighbours_are_mutual_few_and_near() {
     }
 }
 
+/// The rings have enough redundancy for a fifth of the members to be absent.
 #[test]
-fn a_room_stays_connected_when_a_fifth_is_gone() {
+fn a_room_stays_connected_without_a_fifth_of_its_members() {
     let members: Vec<PeerId> = (0..500).map(id).collect();
     let mut graph = neighbours(&members);
     for gone in members.iter().step_by(5) {
@@ -80,8 +82,9 @@ fn a_room_stays_connected_when_a_fifth_is_gone() {
     assert!(far <= 6, "{far} hops");
 }
 
+/// All members compute the same graph, in whatever order they learn of each other.
 #[test]
-fn the_order_in_which_members_are_met_does_not_matter() {
+fn rings_are_independent_of_the_order_of_insertion() {
     let (own, mut forth, mut back) = (id(0), Rings::default(), Rings::default());
     for number in 1..300 {
         forth.add(&own, &id(number));
@@ -103,8 +106,9 @@ fn the_order_in_which_members_are_met_does_not_matter() {
     }
 }
 
+/// A peer of many rooms has the same bound of links, and keeps both ring neighbours in each room.
 #[test]
-fn many_rooms_make_no_more_links_and_their_rings_come_first() {
+fn links_are_bounded_and_ring_neighbours_come_first() {
     let own = id(0);
     let mut topology = Topology::default();
     topology.reset(2000);
@@ -124,8 +128,9 @@ fn many_rooms_make_no_more_links_and_their_rings_come_first() {
     assert!(nearest.iter().all(|peer| topology.is_wanted(peer)));
 }
 
+/// Up to 64 peers link with each other; hysteresis keeps the choice stable around that number.
 #[test]
-fn all_are_wanted_while_they_are_few() {
+fn every_peer_is_wanted_while_peers_are_few() {
     let mut topology = Topology::default();
     assert!(!topology.reset(64) && topology.is_wanted(&id(1)));
     assert!(topology.reset(65) && !topology.is_wanted(&id(1)));

@@ -135,8 +135,9 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+/// A beacon goes to the IPv4 group, the subnet's broadcast and the IPv6 group; any one is enough.
 #[test]
-fn each_way_is_heard_alone() {
+fn each_of_the_three_destinations_delivers_alone() {
     let ways = [
         ("ip daddr 224.0.0.1", true),
         ("ip daddr 10.77.0.255", true),
@@ -177,8 +178,9 @@ fn each_way_is_heard_alone() {
     }
 }
 
+/// Programs of one host share the port, and each receives every copy.
 #[test]
-fn every_program_of_a_host_hears_everything() {
+fn every_program_of_a_host_receives_every_datagram() {
     let Some(lan) = Lan::new(2) else { return };
     let mut alice = Party::on(&lan.hosts[0], &[]);
     let mut there = [(); 3].map(|()| Party::on(&lan.hosts[1], &[]));
@@ -190,8 +192,9 @@ fn every_program_of_a_host_hears_everything() {
     assert_eq!(here.hear("hello", 3).len(), 3, "beside the speaker");
 }
 
+/// A sender can drain its own copies at once, so that they do not wake the event loop.
 #[test]
-fn own_copies_are_there_when_send_returns() {
+fn own_copies_are_received_without_a_wakeup() {
     let Some(lan) = Lan::new(1) else { return };
     let mut alice = Party::on(&lan.hosts[0], &[]);
     alice.rest();
@@ -206,8 +209,9 @@ fn own_copies_are_there_when_send_returns() {
     assert!(events.is_empty(), "and wake nobody afterwards");
 }
 
+/// A host without a network uses loopback.
 #[test]
-fn loopback_alone_serves_two_programs() {
+fn two_programs_exchange_datagrams_over_loopback() {
     let Some(lo) = Loopback::new() else { return };
     for group in ["224.0.0.1:9999", "239.1.2.3:4000"] {
         let group = group.parse().expect("an address");
@@ -222,8 +226,9 @@ fn loopback_alone_serves_two_programs() {
     }
 }
 
+/// Loopback is left out once another interface is usable, unless the user names it.
 #[test]
-fn loopback_gives_way_to_a_network() {
+fn loopback_is_used_only_without_a_network() {
     let Some(lan) = Lan::new(1) else { return };
     let host = &lan.hosts[0];
     assert_eq!(Party::on(host, &[]).names(), ["eth0"]);
@@ -252,8 +257,9 @@ fn loopback_gives_way_to_a_network() {
     }
 }
 
+/// Each datagram has the index of its interface, even with one subnet on both.
 #[test]
-fn each_interface_is_told_from_the_other() {
+fn a_datagram_is_attributed_to_its_interface() {
     let Some(lan) = Lan::new(3) else { return };
     // Host 0 is on both segments; each neighbour on one. And so that routes alone could not tell: both segments are one network.
     for host in [0, 2] {
@@ -304,8 +310,9 @@ fn each_interface_is_told_from_the_other() {
     assert_eq!(one.rest(), []);
 }
 
+/// Cables, addresses and network cards may change while the program runs.
 #[test]
-fn interfaces_come_go_and_change() {
+fn sockets_follow_interfaces_that_come_go_and_change() {
     let Some(lan) = Lan::unplugged(2) else { return };
     let [a, b] = [&lan.hosts[0], &lan.hosts[1]];
     let mut alice = Party::on(a, &[]);
@@ -387,6 +394,7 @@ fn interfaces_come_go_and_change() {
     );
 }
 
+/// Failures are counted and never end the program.
 #[test]
 fn refused_and_oversized_datagrams_are_counted() {
     let Some(lan) = Lan::new(2) else { return };
@@ -405,6 +413,7 @@ fn refused_and_oversized_datagrams_are_counted() {
     assert_eq!(alice.datagrams.counters().send_failures, before + 3);
 }
 
+/// `-m none` opens no socket.
 #[test]
 fn without_a_group_there_are_no_sockets() {
     let Some(lan) = Lan::new(1) else { return };
@@ -420,8 +429,9 @@ fn without_a_group_there_are_no_sockets() {
     wait_listening(&lan.hosts[0], 0);
 }
 
+/// A host with more interfaces uses 64.
 #[test]
-fn many_interfaces_are_bounded() {
+fn at_most_64_interfaces_are_used() {
     let Some(lan) = Lan::unplugged(1) else { return };
     let host = &lan.hosts[0];
     // More than a socket may join groups, and more than are used.

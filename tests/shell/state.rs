@@ -70,8 +70,9 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// The first start creates directory and identity, with modes 0700 and 0600; later starts load it.
 #[test]
-fn the_identity_is_made_once_for_its_owner_alone() {
+fn the_identity_is_created_once_and_readable_by_its_owner() {
     let folder = Folder::new("identity");
     let directory = folder.join("deep/down");
     let first = open(&directory).identity.id();
@@ -91,8 +92,9 @@ fn the_identity_is_made_once_for_its_owner_alone() {
     assert_ne!(open(&folder.join("other")).identity.id(), first);
 }
 
+/// Programs that start at once in a new directory agree on the identity, and leave no other file.
 #[test]
-fn two_first_starts_agree() {
+fn concurrent_first_starts_create_one_identity() {
     let folder = Folder::new("race");
     for round in 0..20 {
         let directory = folder.join(&round.to_string());
@@ -116,6 +118,7 @@ fn two_first_starts_agree() {
     }
 }
 
+/// A program never takes a new identity for a damaged one: status 78, the file untouched.
 #[test]
 fn a_damaged_identity_is_an_error_and_never_replaced() {
     let folder = Folder::new("damaged");
@@ -157,8 +160,9 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     open(&directory);
 }
 
+/// The warning names the remedy.
 #[test]
-fn an_identity_that_others_can_read_is_warned_of() {
+fn an_identity_readable_by_others_gives_a_warning() {
     let folder = Folder::new("readable");
     open(&folder.0);
     for bits in [0o640, 0o604] {
@@ -173,8 +177,9 @@ fn an_identity_that_others_can_read_is_warned_of() {
     }
 }
 
+/// The lock is the kernel's and not the file's; commands that only need the identity still get it.
 #[test]
-fn a_directory_in_use_is_refused_and_one_left_by_a_crash_is_not() {
+fn a_locked_directory_is_refused_and_a_stale_lock_file_is_not() {
     let folder = Folder::new("lock");
     fs::write(folder.join("lock"), "left by a crash").unwrap();
     let running = open(&folder.0);
@@ -186,8 +191,9 @@ fn a_directory_in_use_is_refused_and_one_left_by_a_crash_is_not() {
     open(&folder.0);
 }
 
+/// A file, or a directory that cannot be created, ends the start with status 78.
 #[test]
-fn a_directory_that_cannot_be_used_is_bad_configuration() {
+fn an_unusable_directory_is_a_configuration_error() {
     let folder = Folder::new("unusable");
     fs::write(folder.join("file"), "").unwrap();
     for directory in [
@@ -209,8 +215,9 @@ fn a_directory_that_cannot_be_used_is_bad_configuration() {
     failing(&directory, 78);
 }
 
+/// `--ephemeral` has an identity of its own in each run, and no directory.
 #[test]
-fn ephemeral_leaves_nothing() {
+fn an_ephemeral_run_writes_no_file() {
     let folder = Folder::new("ephemeral");
     let env = |name: &str| (name == "P2PCHAT_DIR").then(|| folder.0.clone().into_os_string());
     let options = parse(vec!["--ephemeral".into()], &env, None).unwrap();
@@ -235,8 +242,9 @@ fn known(nick: &str, seed: u8) -> KnownPeer {
     }
 }
 
+/// Comments, damaged lines and torn ends are skipped with one warning, and never rewritten.
 #[test]
-fn peers_are_remembered_one_a_line() {
+fn known_peers_are_stored_one_a_line() {
     let folder = Folder::new("known");
     let (alice, bob, carol) = (known("alice", 1), known("bob", 2), known("carol", 3));
     let opened = open(&folder.0);
@@ -287,6 +295,7 @@ fn peers_are_remembered_one_a_line() {
     );
 }
 
+/// The list is bounded in peers and the file in bytes.
 #[test]
 fn known_peers_are_bounded() {
     let folder = Folder::new("many");
@@ -317,8 +326,9 @@ fn known_peers_are_bounded() {
     );
 }
 
+/// A marker that was read, copied, restored or damaged is void, and is deleted.
 #[test]
-fn the_mark_of_a_clean_end_is_taken_once() {
+fn a_clean_marker_is_valid_once_and_in_its_own_file() {
     let folder = Folder::new("clean");
     let mut state = open(&folder.0).state_dir;
     assert_eq!(state.take_clean_marker().unwrap(), None);
@@ -375,8 +385,9 @@ fn the_mark_of_a_clean_end_is_taken_once() {
     }
 }
 
+/// A secret has 16 to 4096 bytes, and a file that others can read gives a warning.
 #[test]
-fn secret_files_are_read() {
+fn secret_files_are_checked_and_read() {
     let folder = Folder::new("secret");
     let path = folder.join("secret");
     let read = |warnings: &mut Vec<String>| read_secret(&path, warnings);

@@ -59,7 +59,7 @@ fn history(lines: u64) -> Store {
 
 /// The output gets room again at any moment, also between two looks at it: what was not read by then is still to be read.
 #[test]
-fn a_transcript_that_lags_ends_with_all_there_is() {
+fn a_transcript_behind_a_slow_output_prints_every_line() {
     const LINES: u64 = 200;
     let rooms = (0..2_000).map(|n| Room::new(&format!("#z{n}")).unwrap());
     let rooms: Vec<Room> = [Room::general()].into_iter().chain(rooms).collect();

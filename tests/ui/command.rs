@@ -7,8 +7,9 @@ use p2pchat::ui::command::UserCommand;
 
 use super::support::say;
 
+/// A line that begins with one slash is a command; two slashes stand for a text with one.
 #[test]
-fn typed_commands() {
+fn typed_lines_are_parsed_as_text_or_commands() {
     use UserCommand::{Core, Help, History, Quit, Search};
     let ops = Room::new("ops").unwrap();
     for (line, request) in [

@@ -6,8 +6,9 @@ use p2pchat::ui::diagnostic;
 
 use super::support::{bob_says, chat, identity, peer, short, wall};
 
+/// A changed key, a duplicate identity and an error reach the user on stderr; chat does not.
 #[test]
-fn stderr_says_what_happened_to_a_name() {
+fn notices_for_stderr_are_one_sentence_each() {
     let notice = Notice::KeyMismatch {
         peer: peer(2, "bob"),
         known_id: identity(3).id(),

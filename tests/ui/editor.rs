@@ -20,8 +20,9 @@ fn line(editor: &mut LineEditor) -> String {
     }
 }
 
+/// Keys act on grapheme clusters and words, as in readline.
 #[test]
-fn editing() {
+fn editing_keys_change_the_line() {
     use Key::{Alt, Backspace, Char, Ctrl, Delete, End, Home, Left, Right};
     let x = Char('x');
     let cases: &[(&str, &[Key], &str)] = &[
@@ -51,8 +52,9 @@ fn editing() {
     }
 }
 
+/// ^C clears a line before it interrupts, ^D ends an empty line only, a line is bounded in bytes.
 #[test]
-fn ends_and_bounds() {
+fn interrupt_end_of_input_and_the_line_bound() {
     let mut editor = LineEditor::default();
     let enter = editor.handle_key(Key::Char('\n'));
     assert_eq!(enter, EditOutcome::Edited, "an empty line is none");
@@ -82,8 +84,9 @@ fn ends_and_bounds() {
     assert_eq!(line(&mut editor).len(), LINE_MAX_BYTES);
 }
 
+/// The draft comes back below the newest recalled line.
 #[test]
-fn going_back_to_earlier_lines() {
+fn up_and_down_recall_the_last_100_lines() {
     let mut editor = LineEditor::default();
     assert_eq!(editor.handle_key(Key::Up), EditOutcome::Rejected);
     for i in 0..150 {
@@ -105,6 +108,7 @@ fn going_back_to_earlier_lines() {
     assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
 }
 
+/// The visible part fits the width, contains the cursor, and has no control character.
 #[test]
 fn a_long_line_scrolls_sideways() {
     let mut editor = LineEditor::default();
@@ -148,8 +152,9 @@ fn keys(reads: &[&[u8]]) -> Vec<Key> {
     keys
 }
 
+/// Sequences of common terminals become keys, wherever a read cuts them.
 #[test]
-fn keys_of_a_terminal() {
+fn escape_sequences_are_decoded_across_reads() {
     use Key::{Alt, Backspace, Char, Ctrl, CtrlLeft, Delete, Down, End, Esc, Home, Up};
     assert_eq!(
         keys(&[b"a\x1b[A\x1bOB\x1b[3~\x1b[1;5D\x1b[H\x1bOF\x7f\r\x03\x1bb"]),
@@ -178,8 +183,9 @@ fn keys_of_a_terminal() {
     );
 }
 
+/// Unknown and endless sequences are skipped without a panic or unbounded memory.
 #[test]
-fn a_paste_may_hold_anything() {
+fn the_key_decoder_accepts_any_bytes() {
     let odd = b"\x1b[999~\x1b[<1;;3M\x1b[1;;2M\x1b[M\x1b[200~a\x1b[;~\x1b[300A";
     assert_eq!(keys(&[odd]), [Key::Char('a')]);
     let endless = [b"\x1b[".as_slice(), &[b'1'; 100_000], b"~x"].concat();
@@ -264,8 +270,9 @@ impl Write for Writes {
     }
 }
 
+/// Each update is one write that leaves the prompt and the typed line whole below the output.
 #[test]
-fn the_half_typed_line_stays_whole() {
+fn output_is_printed_above_the_line_being_typed() {
     let mut terminal = Terminal::new(Writes::default(), 20);
     let mut screen = Screen {
         rows: Vec::new(),

@@ -19,8 +19,9 @@ fn as_json(notice: &Notice) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// Scripts rely on the fields and their order.
 #[test]
-fn json_lines_are_the_contracts() {
+fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     let (id, b) = (identity(2).id(), short(2));
     let who = format!("\"sender\":\"{id}\",\"username\":\"bob\",\"name\":\"bob~{b}\"");
     let line = |i: u64, content: &str| {
@@ -67,8 +68,9 @@ fn json_lines_are_the_contracts() {
     );
 }
 
+/// Every event is one JSON line with its type, target and sender.
 #[test]
-fn json_of_events() {
+fn events_as_json_have_the_form_of_the_contract() {
     let (id, b) = (identity(2).id(), short(2));
     let (room, at, bob) = (Room::general(), WallTime(0), peer(2, "bob"));
     let place = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
@@ -123,8 +125,9 @@ fn json_of_events() {
     }
 }
 
+/// A JSON line can be shown on a terminal, and parses to the very text.
 #[test]
-fn json_loses_nothing_and_holds_no_control_character() {
+fn json_escapes_every_control_character_without_loss() {
     let all: String = (0..0x1400)
         .chain(0x2000..0x2100)
         .filter_map(char::from_u32)
@@ -146,8 +149,9 @@ fn json_loses_nothing_and_holds_no_control_character() {
     }
 }
 
+/// Unknown fields are ignored; any other error gives a sentence without positions of the parser.
 #[test]
-fn json_in() {
+fn json_lines_are_parsed_as_commands() {
     let join = Command::Join(Room::new("ops").unwrap());
     for (line, request) in [
         (

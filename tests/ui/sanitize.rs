@@ -5,8 +5,9 @@ use p2pchat::ui::{diagnostic, sanitize};
 
 use super::support::{bob_says, chat, peer, shown};
 
+/// Text of others cannot move the cursor, set colours or reverse the direction of writing.
 #[test]
-fn control_characters_are_shown_not_obeyed() {
+fn control_characters_are_replaced_by_visible_ones() {
     let harmless = "a\tb é 日本 \u{2026}";
     assert_eq!(sanitize::sanitize(harmless), harmless);
     assert_eq!(

@@ -5,8 +5,9 @@ use p2pchat::ui::tables;
 
 use super::support::{identity, short, view};
 
+/// `peers` prints columns separated by tabs; `/users` and `/rooms` are for people.
 #[test]
-fn tables() {
+fn peer_and_room_tables_have_the_form_of_the_contract() {
     let (id, b) = (identity(2).id(), short(2));
     let bare = PeerInfo {
         address: None,

@@ -11,8 +11,9 @@ use super::support::{
     Said, bob_says, chat, comes_and_goes, general, identity, peer, short, shown, wall,
 };
 
+/// A line is `TIME TARGET NAME: TEXT`, with full timestamps and short ids.
 #[test]
-fn the_pipe_form_is_the_contracts() {
+fn chat_on_a_pipe_has_the_form_of_the_contract() {
     let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
     let (a, b) = (short(1), short(2));
     let now = "2026-11-21T10:31:04.123Z";
@@ -48,8 +49,9 @@ fn the_pipe_form_is_the_contracts() {
     );
 }
 
+/// Events begin with `*`, gaps with `-`.
 #[test]
-fn events_and_gaps_on_a_pipe() {
+fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
     let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
     let (room, at, b) = (Room::general(), wall("2026-11-21T10:31:06.5Z"), short(2));
     let bob = peer(2, "bob");
@@ -81,8 +83,9 @@ fn events_and_gaps_on_a_pipe() {
     assert_eq!(shown(&mut pipe, &Notice::Settled), "");
 }
 
+/// A terminal shows bare names, unless two peers share one or a name could be mistaken.
 #[test]
-fn the_terminal_form_says_more_only_where_a_name_misleads() {
+fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     let zone = TimeZone::fixed(Offset::constant(2));
     let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone.clone(), false);
     screen.set_current_room(Some(Room::general()));
@@ -119,8 +122,9 @@ fn the_terminal_form_says_more_only_where_a_name_misleads() {
     assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
 }
 
+/// History renders the author's timestamp, and no local field such as the time of receipt.
 #[test]
-fn the_past_bears_what_was_signed() {
+fn history_shows_the_signed_fields_only() {
     let Notice::Chat(chat) = chat(bob_says(&["one", "two\u{1b}"])) else {
         unreachable!("a chat");
     };

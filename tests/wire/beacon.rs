@@ -25,6 +25,7 @@ fn beacon(rooms: usize) -> Beacon {
     }
 }
 
+/// The longest possible beacon fits, sealed or plain, and is parsed back.
 #[test]
 fn a_beacon_with_all_rooms_fits_a_datagram() {
     let (network, key) = (NetworkTag([7; 32]), [9; 32]);
@@ -36,8 +37,9 @@ fn a_beacon_with_all_rooms_fits_a_datagram() {
     }
 }
 
+/// A beacon may lack the room hashes; its sender then counts as a member of any room.
 #[test]
-fn a_beacon_that_names_no_rooms_may_be_of_any() {
+fn a_beacon_without_room_hashes_may_be_of_any_room() {
     let text = format!(
         r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"x","network":"{}","run":"1f","interval":5000}}"#,
         id(),
@@ -47,8 +49,9 @@ fn a_beacon_that_names_no_rooms_may_be_of_any() {
     assert!(beacon.has_more_rooms && beacon.room_hashes.is_empty() && !beacon.transient);
 }
 
+/// Hashes cannot be compared across runs or networks to find out who is in which room.
 #[test]
-fn a_room_is_marked_otherwise_in_each_run_and_network() {
+fn a_room_hash_differs_by_run_network_and_room() {
     let (general, ops) = (Room::general(), Room::new("ops").expect("a fit room"));
     let mark = room_hash(&NetworkTag::OPEN, 1, &general);
     assert_eq!(mark, room_hash(&NetworkTag::OPEN, 1, &general));

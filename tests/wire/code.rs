@@ -9,8 +9,9 @@ use p2pchat::wire::code::{
 
 use crate::sentences::one_line;
 
+/// A static peer is a host with an optional port, or an id with up to the maximum of addresses.
 #[test]
-fn peers_to_dial_are_named_in_many_ways() {
+fn endpoints_are_parsed_in_every_form() {
     let id = Identity::from_seed(&[7; 32]).id();
     let place = |host: &str, port| Endpoint {
         peer: None,
@@ -76,8 +77,9 @@ fn peers_to_dial_are_named_in_many_ways() {
     }
 }
 
+/// A connection code lists each usable address once, and parses to itself.
 #[test]
-fn a_connection_code_is_read_back() {
+fn a_connection_code_is_parsed_back() {
     let id = Identity::from_seed(&[7; 32]).id();
     let parsed =
         |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|a| a.parse().unwrap()).collect() };

@@ -1,8 +1,9 @@
 //! The words of messages on the wire.
 use p2pchat::wire::message::{ByeReason, Message};
 
+/// Peers of other versions rely on the words.
 #[test]
-fn reasons_of_a_bye_keep_their_words() {
+fn bye_reasons_keep_their_words() {
     for (reason, word) in [
         (ByeReason::Leave, "leave"),
         (ByeReason::Duplicate, "duplicate"),
@@ -19,8 +20,9 @@ fn reasons_of_a_bye_keep_their_words() {
     }
 }
 
+/// A later version may add reasons and fields.
 #[test]
-fn an_unknown_reason_of_a_bye_is_accepted() {
+fn an_unknown_bye_reason_is_accepted() {
     let bye = Message::parse(br#"{"type":"bye","reason":"tired","since":3}"#);
     let reason = ByeReason::Unknown;
     assert_eq!(bye, Some(Message::Bye { reason }));

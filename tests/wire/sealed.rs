@@ -61,8 +61,9 @@ fn shown(batch: &Batch) -> Vec<String> {
     lines
 }
 
+/// Carriers and the author's other programs see the header, and none of the text.
 #[test]
-fn the_reader_opens_it_and_nobody_else() {
+fn only_the_recipient_opens_a_direct_batch() {
     let (alice, bob, carol) = (someone(1), someone(2), someone(3));
     for texts in [&["psst"][..], &["", "two", "\u{1}\t\"three\""]] {
         let batch = message(&alice, bob.id(), 5, &lines(texts));
@@ -91,8 +92,9 @@ fn the_reader_opens_it_and_nobody_else() {
     }
 }
 
+/// A sealed text that is signed again elsewhere does not open: there is no replay.
 #[test]
-fn a_seal_opens_in_its_own_place_only() {
+fn a_seal_is_bound_to_its_network_log_and_sequence() {
     let (alice, bob, mallory) = (someone(1), someone(2), someone(4));
     let text = lines(&["psst"]);
     let place = log(&alice, bob.id());
@@ -118,16 +120,18 @@ fn a_seal_opens_in_its_own_place_only() {
     assert!(!opens(&alice, &NETWORK, other, 5), "incarnation");
 }
 
+/// Whoever carries two messages cannot see that their texts are equal.
 #[test]
-fn two_messages_of_one_text_do_not_look_alike() {
+fn equal_texts_have_different_seals() {
     let (alice, bob) = (someone(1), someone(2));
     let place = log(&alice, bob.id());
     let seal = |seed| sealed::seal([seed; 32], &NETWORK, &place, 1, &lines(&["psst"]));
     assert_ne!(seal(1), seal(2));
 }
 
+/// The sealed lines must be as many as the signed header says.
 #[test]
-fn what_the_seal_holds_must_be_what_its_author_said() {
+fn a_seal_with_another_number_of_lines_is_refused() {
     let (alice, bob) = (someone(1), someone(2));
     let place = log(&alice, bob.id());
     let sealed = sealed::seal([3; 32], &NETWORK, &place, 1, &lines(&["a", "b"])).expect("a reader");
@@ -142,8 +146,9 @@ fn what_the_seal_holds_must_be_what_its_author_said() {
     assert!(shown(&came).is_empty());
 }
 
+/// The stored form contains the opened text beside the signed bytes; the wire refuses that form.
 #[test]
-fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
+fn the_plaintext_is_in_the_stored_form_only() {
     let (alice, bob) = (someone(1), someone(2));
     for texts in [&["psst"][..], &["one", "\",\"signature\":\"two"]] {
         let batch = message(&alice, bob.id(), 1, &lines(texts));
@@ -165,8 +170,9 @@ fn the_store_keeps_the_lines_and_the_wire_never_has_them() {
     }
 }
 
+/// The size limit has room for the worst escaping of a full batch.
 #[test]
-fn the_largest_fits_and_a_larger_one_is_refused() {
+fn the_largest_direct_batch_fits_and_a_larger_one_is_refused() {
     let (alice, bob) = (someone(1), someone(2));
     let line = "\u{1}".repeat(LINE_MAX_BYTES);
     let mut text = lines(&[&line, &line, &line, "x"]).take_batch();
@@ -186,7 +192,7 @@ fn the_largest_fits_and_a_larger_one_is_refused() {
 
 /// A signed field that stands in the store's line a second time would make the line unreadable, and cut off all that follows it.
 #[test]
-fn local_fields_that_are_signed_are_refused() {
+fn a_signed_field_named_as_a_local_field_is_refused() {
     let alice = someone(1);
     let place = LogId {
         target: Target::parse("#general").expect("a room"),

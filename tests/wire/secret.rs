@@ -5,8 +5,9 @@ use p2pchat::wire::secret::{NetworkKeys, NetworkSecretError, SECRET_MAX_BYTES, g
 
 use crate::sentences::one_line;
 
+/// Network tag, pre-shared key and beacon key are independent; a final line end does not count.
 #[test]
-fn one_secret_gives_three_keys_and_never_shows_itself() {
+fn a_secret_derives_three_keys_and_is_never_printed() {
     let text = generate_secret(&[0xa5; 32]);
     assert!(text.len() == 52 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')));
     let secret = NetworkKeys::derive(text.as_bytes()).unwrap();

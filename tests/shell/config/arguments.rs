@@ -13,8 +13,9 @@ use p2pchat::shell::config::values::{Color, Verbosity};
 
 use super::support::{ok, refused, rooms};
 
+/// An attached program warns of these options, which only a start can apply.
 #[test]
-fn what_the_program_is_started_with_is_told_apart_by_hand() {
+fn explicit_lists_the_start_options_of_the_command_line() {
     let options = ok("send -r ops -p 1 --interface lo -u bob hello");
     assert_eq!(
         options.explicit,
@@ -22,8 +23,9 @@ fn what_the_program_is_started_with_is_told_apart_by_hand() {
     );
 }
 
+/// Every field has its documented default.
 #[test]
-fn nothing_given_means_the_defaults() {
+fn an_empty_command_line_gives_the_defaults() {
     let options = ok("");
     let expected = Options {
         subcommand: Subcommand::Chat,
@@ -54,8 +56,9 @@ fn nothing_given_means_the_defaults() {
     assert_eq!(options, expected);
 }
 
+/// The first word that is neither an option nor its value is the command; `-h` and `-V` win.
 #[test]
-fn commands_are_found_wherever_options_stand() {
+fn a_command_is_found_before_and_behind_options() {
     let table = [
         ("", Subcommand::Chat),
         ("-r ops", Subcommand::Chat),
@@ -83,8 +86,9 @@ fn commands_are_found_wherever_options_stand() {
     }
 }
 
+/// A value may follow its option after `=`, after a space, or directly after a short option.
 #[test]
-fn the_four_spellings_of_a_value_are_the_same() {
+fn every_spelling_of_a_value_is_equal() {
     for line in [
         "--room=ops",
         "--room ops",
@@ -105,8 +109,9 @@ fn the_four_spellings_of_a_value_are_the_same() {
     assert_eq!(ok("-q").verbosity, Verbosity::Quiet);
 }
 
+/// Long options with one dash are matched as whole words before bundles of short options.
 #[test]
-fn old_spellings_are_whole_words_and_looked_for_first() {
+fn legacy_single_dash_options_match_whole_words_first() {
     for line in ["-username bob", "-username=bob", "--username bob", "-ubob"] {
         assert_eq!(ok(line).username.as_str(), "bob", "{line}");
     }
@@ -116,6 +121,7 @@ fn old_spellings_are_whole_words_and_looked_for_first() {
     assert_eq!(ok("-usernames").username.as_str(), "sernames");
 }
 
+/// The text of `send` is taken byte for byte, also where it looks like options.
 #[test]
 fn options_end_at_two_dashes_or_at_the_first_word_of_text() {
     let table = [
@@ -142,6 +148,7 @@ fn options_end_at_two_dashes_or_at_the_first_word_of_text() {
     assert_eq!(options.text.as_deref(), Some(&b"caf\xe9"[..]));
 }
 
+/// A final line end begins no further message.
 #[test]
 fn each_line_of_text_is_one_message() {
     let lines = |text: &str| -> Vec<String> {
@@ -159,8 +166,9 @@ fn each_line_of_text_is_one_message() {
     assert_eq!(ok("send").text_lines().count(), 0);
 }
 
+/// Wrong usage ends with status 2 and one line that says what to write instead.
 #[test]
-fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
+fn every_refusal_names_a_remedy() {
     let long_room = format!("-r {}", "x".repeat(51));
     let many = "-r x".to_owned() + &(0..70).map(|i| format!(" -r room{i}")).collect::<String>();
     // 52 characters, as an id has.
@@ -257,8 +265,9 @@ fn what_is_wrong_is_refused_with_a_sentence_that_helps() {
     }
 }
 
+/// The help has at most 24 lines of 80 columns.
 #[test]
-fn the_help_fits_one_screen_and_names_what_is_built() {
+fn the_help_fits_one_screen_and_names_every_option() {
     assert!(USAGE_TEXT.lines().count() <= 24);
     for line in USAGE_TEXT.lines() {
         assert!(line.chars().count() <= 80, "{line}");

@@ -10,8 +10,9 @@ use p2pchat::shell::config::values::Color;
 use super::support::{HOME, refused, rooms, run};
 use crate::sentences::one_line;
 
+/// A name from the environment loses the characters that no name may have; an empty one is skipped.
 #[test]
-fn a_default_name_is_cleaned_to_fit() {
+fn a_default_name_is_sanitized() {
     let host = nix::unistd::gethostname().unwrap();
     let host = Nick::sanitize(host.to_str().unwrap()).unwrap();
     let long = "x".repeat(40);
@@ -31,8 +32,9 @@ fn a_default_name_is_cleaned_to_fit() {
     }
 }
 
+/// A later source never changes what an earlier one has set.
 #[test]
-fn command_line_before_environment_before_file() {
+fn command_line_overrides_environment_overrides_file() {
     let file = "# mine\n\n-u carol\n  --room ops\n--room=\"dev\"\n-r '#lab'\n--dir = /file\n--secret-file /file s\n--color=always\njson\n";
     let file = file.replace("json\n", "--json\n");
     let file = Some(file.as_str());
@@ -65,8 +67,9 @@ fn command_line_before_environment_before_file() {
     assert_eq!(from_line.color, Color::Auto);
 }
 
+/// `--dir` and `--ephemeral` override each other by source, and exclude each other within one.
 #[test]
-fn the_directory_is_chosen() {
+fn the_directory_comes_from_the_first_source_that_names_one() {
     type Row<'a> = (
         &'a str,
         &'a [(&'a str, &'a str)],
@@ -108,8 +111,9 @@ fn the_directory_is_chosen() {
     refused("", Some("--dir f\n--ephemeral"));
 }
 
+/// The options file may contain options of every command; errors name the file and the line.
 #[test]
-fn the_options_file_serves_every_command() {
+fn options_of_other_commands_in_the_file_are_ignored() {
     let file = Some("--backlog 5\n--need 2\n-t dev\n-n 7\n--qr");
     let chat = run("", HOME, file).unwrap();
     assert_eq!(
@@ -143,6 +147,7 @@ fn the_options_file_serves_every_command() {
     );
 }
 
+/// `XDG_CONFIG_HOME` comes before `~/.config`; a file that is too large or not UTF-8 is an error.
 #[test]
 fn the_options_file_is_found_and_read() {
     let home =

@@ -7,8 +7,9 @@ use p2pchat::shell::config::values::{Color, Since};
 
 use super::support::{ok, refused, rooms};
 
+/// Each option stores its value in its field.
 #[test]
-fn values_are_understood() {
+fn every_value_is_parsed() {
     assert_eq!(ok("-p 0").port, Some(0));
     assert_eq!(ok("-p 65535").port, Some(65535));
     assert_eq!(
@@ -48,8 +49,9 @@ fn values_are_understood() {
     assert_eq!((peers[1].host.as_str(), peers[1].port), ("box", 77));
 }
 
+/// `history` filters by room, count, text and time.
 #[test]
-fn history_is_of_all_rooms_unless_some_are_named() {
+fn history_covers_all_rooms_unless_rooms_are_named() {
     assert!(rooms(&ok("history")).is_empty());
     assert_eq!(rooms(&ok("history -r ops -r Dev")), ["#ops", "#dev"]);
     assert_eq!(rooms(&ok("history -t ops")), ["#ops"]);
@@ -69,6 +71,7 @@ fn history_is_of_all_rooms_unless_some_are_named() {
     );
 }
 
+/// `-W` takes decimal seconds; a wait above zero never becomes zero.
 #[test]
 fn a_wait_is_rounded_up_to_milliseconds() {
     assert_eq!(ok("peers -W 2.").wait_ms, Some(2_000));

@@ -12,8 +12,9 @@ use p2pchat::shell::session::renderer::Renderer;
 use super::support::{Author, NET, all, append, archive, last, pipe, said, said_of, shown, stored};
 use crate::folders::TempDir;
 
+/// Damaged, forged and foreign batches are left out; what they displaced is a gap.
 #[test]
-fn what_nobody_signed_is_not_shown() {
+fn batches_without_a_valid_signature_are_not_shown() {
     let mut bob = Author::new("bob", "general", 1);
     let batches: Vec<Batch> = (1..60)
         .map(|n| bob.say(n, &[&format!("good {n}")]))
@@ -97,8 +98,9 @@ fn what_nobody_signed_is_not_shown() {
     assert_eq!(said_of(&folder), ["good 1", "good 2"]);
 }
 
+/// Stored text of others cannot control the terminal.
 #[test]
-fn controls_act_on_nobody() {
+fn control_characters_of_history_are_replaced() {
     let mut eve = Author::new("eve", "general", 1);
     let folder = TempDir::new();
     stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
@@ -111,8 +113,9 @@ fn controls_act_on_nobody() {
     assert!(json[0].ends_with(r#""content":"a\u001b[2J\u202eb\t"}"#));
 }
 
+/// A query goes on when the running program evicts segments under it.
 #[test]
-fn segments_that_go_while_they_are_read_are_no_obstacle() {
+fn segments_evicted_during_a_query_become_gaps() {
     let mut bob = Author::new("bob", "general", 1);
     let long = "x".repeat(1000);
     let batches: Vec<Batch> = (1..400)
@@ -147,8 +150,9 @@ fn segments_that_go_while_they_are_read_are_no_obstacle() {
     assert!(text.contains(" are missing\n"));
 }
 
+/// A directory without this network is no error.
 #[test]
-fn a_folder_that_is_not_there_holds_nothing() {
+fn a_missing_folder_has_an_empty_history() {
     let folder = TempDir::new();
     assert!(all(&folder).is_empty());
     assert!(last(&folder, 5).is_empty());

@@ -8,8 +8,9 @@ use p2pchat::shell::session::renderer::Renderer;
 use super::support::{Author, archive, pipe, said, shown, stored};
 use crate::folders::TempDir;
 
+/// Search ignores case, also beyond ASCII, and a count applies last.
 #[test]
-fn rooms_times_and_texts_are_picked() {
+fn queries_filter_by_room_time_and_text() {
     let mut alice = Author::new("alice", "general", 1);
     let mut ops = Author::new("alice", "ops", 1);
     let batches = [

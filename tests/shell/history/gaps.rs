@@ -11,8 +11,9 @@ use p2pchat::shell::store::store::Store;
 use super::support::{Author, NET, all, append, archive, last, pipe, said, shown, stored};
 use crate::folders::TempDir;
 
+/// A gap stands before the line that reveals it, and every query agrees on it.
 #[test]
-fn a_gap_is_shown_until_its_lines_turn_up() {
+fn a_gap_is_shown_until_its_lines_arrive() {
     let mut bob = Author::new("bob", "general", 1);
     let mut carol = Author::new("carol", "general", 1);
     // Below what is held there are older lines, and no gap.
@@ -73,8 +74,9 @@ fn a_gap_is_shown_until_its_lines_turn_up() {
     }
 }
 
+/// A gap of one line has a sentence of its own.
 #[test]
-fn one_missing_line_is_not_two() {
+fn a_gap_of_one_line_is_in_the_singular() {
     let mut bob = Author::new("bob", "general", 1);
     let batches = [1, 2, 3].map(|n| bob.say(n, &["x"]));
     let folder = TempDir::new();
@@ -82,8 +84,9 @@ fn one_missing_line_is_not_two() {
     assert!(all(&folder)[1].ends_with(&format!(" - 1 line of {} is missing", bob.short())));
 }
 
+/// The last n lines are exactly the end of the whole history, gaps included.
 #[test]
-fn what_comes_last_shows_its_gaps_like_the_whole() {
+fn the_last_lines_have_the_gaps_of_the_whole_history() {
     // The line before the gap lies far below the last lines, in segments that need not be read for them.
     let mut bob = Author::new("bob", "general", 1);
     let mut carol = Author::new("carol", "general", 1);

@@ -90,8 +90,9 @@ fn another_way(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
     order
 }
 
+/// Two directories with the same lines print the same bytes, the last n lines included.
 #[test]
-fn the_same_lines_are_the_same_bytes_whatever_way_they_came() {
+fn a_history_is_independent_of_the_order_of_arrival() {
     let seed = &mut 88_172_645_463_325_252;
     for _ in 0..4 {
         let batches = talk(seed);
@@ -109,8 +110,9 @@ fn the_same_lines_are_the_same_bytes_whatever_way_they_came() {
     }
 }
 
+/// A store in memory gives the same bytes as one on disk.
 #[test]
-fn memory_is_read_like_a_disk() {
+fn a_store_in_memory_has_the_same_history() {
     let seed = &mut 4_101_842_887_655_102_017;
     let batches = talk(seed);
     let own = Identity::from_seed(&[1; 32]).id();

@@ -9,8 +9,9 @@ use p2pchat::shell::stdio::output_writer::OutputWriter;
 
 use super::support::{PATIENCE, counter, pipe, wait};
 
+/// The queue is bounded; a refused chunk comes back whole, and no accepted byte is lost.
 #[test]
-fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
+fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     let (mut reader, writer) = pipe();
     let (wakes, wake) = counter();
     let printer = OutputWriter::with_file(writer, wake).unwrap();
@@ -54,8 +55,9 @@ fn a_stalled_reader_loses_nothing_and_holds_up_nobody() {
     );
 }
 
+/// The error wakes the loop, and the token stays at the last written chunk.
 #[test]
-fn a_reader_that_went_away_is_noticed() {
+fn a_closed_pipe_is_reported_as_an_error() {
     let (reader, writer) = pipe();
     let (wakes, wake) = counter();
     let printer = OutputWriter::with_file(writer, wake).unwrap();
@@ -70,8 +72,9 @@ fn a_reader_that_went_away_is_noticed() {
     assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
 }
 
+/// A file on stdout is written from its current offset on.
 #[test]
-fn a_file_is_written_where_it_stands() {
+fn a_file_is_written_at_its_offset() {
     let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
     let mut file = File::create(&path).unwrap();
     file.write_all(b"before\n").unwrap();

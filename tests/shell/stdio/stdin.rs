@@ -47,8 +47,9 @@ fn flat(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineError>) {
     (lines, refused)
 }
 
+/// The reader delivers each line without waiting for more, and wakes the loop.
 #[test]
-fn a_line_goes_out_as_it_comes() {
+fn a_line_is_delivered_at_once() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
     let typed = stdin::spawn_line_reader_on(reader, wake).unwrap().events;
@@ -71,8 +72,9 @@ fn a_line_goes_out_as_it_comes() {
     wait("three wakes", || wakes.load(Ordering::SeqCst) == 3);
 }
 
+/// CR before LF is dropped, a last line needs no LF, and a line that is not UTF-8 is rejected.
 #[test]
-fn lines_of_a_pipe() {
+fn line_ends_and_invalid_utf8_of_a_pipe() {
     let blocks = read_all(b"a\r\n\nb\xff\nc\rd\n\xc3\xa9".to_vec());
     let (said, refused) = flat(&blocks);
     assert_eq!(said, [(1, "a"), (2, ""), (4, "c\rd"), (5, "é")]);
@@ -80,8 +82,9 @@ fn lines_of_a_pipe() {
     assert_eq!(read_all(Vec::new()), []);
 }
 
+/// A line over the limit is rejected by its number, and the lines around it are delivered.
 #[test]
-fn long_lines_are_refused_and_the_rest_keeps_its_number() {
+fn a_rejected_line_keeps_the_numbers_of_the_others() {
     let longest = "x".repeat(LINE_MAX_BYTES);
     let million = "z".repeat(1_000_000);
     let input =
@@ -97,8 +100,9 @@ fn long_lines_are_refused_and_the_rest_keeps_its_number() {
     assert_eq!(refused, [(3, long), (5, long), (7, long)]);
 }
 
+/// The limit counts the text without its line end, however reads cut it.
 #[test]
-fn the_longest_line_may_come_in_pieces() {
+fn the_longest_line_may_arrive_in_pieces() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
     let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
@@ -120,8 +124,9 @@ fn the_longest_line_may_come_in_pieces() {
     }
 }
 
+/// No line is lost, split or reordered, and no block exceeds 96 KiB.
 #[test]
-fn many_lines_come_whole_and_in_order() {
+fn many_lines_arrive_whole_and_in_order() {
     // Of all lengths, so that reads cut them at every place; now and then one that must be refused.
     let line = |i: usize| match i % 1000 {
         999 => b"\xff\n".to_vec(),
@@ -138,8 +143,9 @@ fn many_lines_come_whole_and_in_order() {
     assert!(blocks.iter().all(|b| b.lines.len() <= 96 * 1024));
 }
 
+/// Back-pressure: while the event loop receives nothing, at most 640 KiB are read ahead.
 #[test]
-fn a_loop_that_takes_nothing_stops_the_reading() {
+fn a_full_channel_stops_the_reader() {
     let (reader, mut writer) = pipe();
     let same = writer.try_clone().unwrap();
     let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
@@ -173,8 +179,9 @@ fn a_loop_that_takes_nothing_stops_the_reading() {
     assert_eq!(count, 100 * 4096);
 }
 
+/// A run never loses input without a report: `stop` is true exactly if lines were lost.
 #[test]
-fn what_was_taken_when_the_loop_stops_is_never_silent() {
+fn stop_reports_lines_that_were_read_and_not_received() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
         let mut same = reader.try_clone().unwrap();
@@ -198,8 +205,9 @@ fn what_was_taken_when_the_loop_stops_is_never_silent() {
     }
 }
 
+/// A stop between the read of a line and its delivery still reports the line.
 #[test]
-fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
+fn stop_reports_a_line_at_the_moment_of_its_read() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
         let same = reader.try_clone().unwrap();
@@ -210,8 +218,9 @@ fn a_line_is_not_silent_at_the_moment_at_which_it_is_taken() {
     }
 }
 
+/// The start of a line is input too; later bytes stay in the pipe for the next program.
 #[test]
-fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
+fn stop_reports_an_unfinished_line() {
     let (reader, mut writer) = pipe();
     let same = reader.try_clone().unwrap();
     let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
@@ -232,8 +241,9 @@ fn a_loop_that_stops_hears_of_a_line_that_has_begun() {
     assert!(!keyboard.stop());
 }
 
+/// On a terminal the reader delivers keys instead of lines.
 #[test]
-fn keys_come_one_by_one() {
+fn keys_arrive_one_by_one() {
     let (reader, mut writer) = pipe();
     let typed = stdin::spawn_key_reader_on(reader, || {}).unwrap().events;
     writer.write_all(b"h\x1b[A\r").unwrap();

@@ -5,16 +5,17 @@ use std::cell::Cell;
 use p2pchat::base::batch::{LocalFields, LogId};
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::FolderName as Part;
+use p2pchat::base::name::FolderName;
 use p2pchat::base::range::LogRange;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, NET, Told, general, load, read_all};
+use super::support::{Author, NET, RecordedState, general, load, read_all, save};
 
+/// Own lines that peers lack stay, and make the store full.
 #[test]
-fn in_memory_the_oldest_foreign_lines_go_first() {
+fn the_memory_limit_evicts_the_oldest_lines_of_others_first() {
     let (mut own, mut bob) = (Author::new(1), Author::new(2));
     let limits = StoreLimits {
         memory_bytes: 20_000,
@@ -28,50 +29,50 @@ fn in_memory_the_oldest_foreign_lines_go_first() {
     );
     bob.head = None;
     store.open_folder(&general()).unwrap();
-    let mut told = Told::default();
-    told.floors.insert(own.log(), 1);
+    let mut core = RecordedState::default();
+    core.retention_floors.insert(own.log(), 1);
     let mut low = 1;
     for i in 0..60 {
         if i % 3 == 0 {
-            told.save(&mut store, &own.say(&["ours"]));
+            core.save(&mut store, &own.say(&["ours"]));
         }
-        for evicted in told.save(&mut store, &bob.say(&["x".repeat(50).as_str()])) {
+        for evicted in core.save(&mut store, &bob.say(&["x".repeat(50).as_str()])) {
             assert_eq!(evicted.log, bob.log());
             low = evicted.first_kept;
         }
     }
     assert!(low > 10 && !store.is_full());
-    let held: Vec<u64> = (low..=60).collect();
-    assert_eq!(load(&store, &bob.log(), 1, 1), held);
+    let expected: Vec<u64> = (low..=60).collect();
+    assert_eq!(load(&store, &bob.log(), 1, 1), expected);
     assert_eq!(load(&store, &own.log(), 1, 1).len(), 20);
     let mut at = Position::default();
-    assert_eq!(read_all(&store, &mut at).len(), 20 + held.len());
+    assert_eq!(read_all(&store, &mut at).len(), 20 + expected.len());
     assert_eq!(at, store.end(&general()));
     assert!(!store.existed_before(&general()));
-    assert_eq!(store.open_folder(&general()).unwrap(), told.sorted());
+    assert_eq!(store.open_folder(&general()).unwrap(), core.sorted());
     assert!(store.existed_before(&general()));
     while !store.is_full() {
-        told.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
+        core.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
         assert!(own.head.as_ref().unwrap().sequence < 100);
     }
-    told.floors.clear();
-    assert!(!store.enforce_limits(&told).unwrap().is_empty());
+    core.retention_floors.clear();
+    assert!(!store.enforce_limits(&core).unwrap().is_empty());
     assert!(!store.is_full());
 }
 
-/// A core whose peers lack all, and that counts how often it is asked.
+/// A replication state whose peers lack every line; counts the queries of retention floors.
 #[derive(Default)]
-struct Asked(Cell<usize>);
+struct QueryCounter(Cell<usize>);
 
-impl ReplicationState for Asked {
-    fn frontier(&self, _: &Part) -> Vec<LogRange> {
+impl ReplicationState for QueryCounter {
+    fn frontier(&self, _: &FolderName) -> Vec<LogRange> {
         Vec::new()
     }
     fn retention_floor(&self, _: &LogId) -> u64 {
         self.0.set(self.0.get() + 1);
         1
     }
-    fn is_acknowledged(&self, _: &Part) -> bool {
+    fn is_acknowledged(&self, _: &FolderName) -> bool {
         true
     }
     fn is_known(&self, _: &PeerId) -> bool {
@@ -79,19 +80,18 @@ impl ReplicationState for Asked {
     }
 }
 
+/// A turn at the limit costs one query a log, although nothing can be evicted.
 #[test]
-fn in_memory_at_the_bound_a_turn_asks_once_a_log() {
+fn a_full_memory_queries_the_retention_floor_once_a_log() {
     let mut own = Author::new(1);
     let mut store = Store::in_memory(own.id(), NET, StoreLimits::default());
     store.open_folder(&general()).unwrap();
     let lines = vec!["x".repeat(60); 8];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     while !store.is_full() {
-        store
-            .save(&own.say(&lines), LocalFields::default())
-            .unwrap();
+        save(&mut store, &own.say(&lines));
     }
-    let core = Asked::default();
+    let core = QueryCounter::default();
     assert!(store.enforce_limits(&core).unwrap().is_empty());
     assert_eq!(core.0.get(), 1);
 }

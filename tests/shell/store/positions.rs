@@ -2,65 +2,70 @@
 
 use std::fs;
 
-use p2pchat::base::batch::LocalFields;
-
-use super::support::{Author, GENERAL, Told, general, numbers, open, read_all};
+use super::support::{
+    Author, GENERAL, RecordedState, author_sequences, general, open, read_all, save,
+};
 use crate::folders::TempDir;
 
+/// A position at the end of a folder stays valid while batches and segments are added.
 #[test]
-fn a_position_sees_what_comes_later() {
+fn a_position_at_the_end_reaches_later_batches() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut bob = Author::new(2);
     let (mut at, mut printed) = (None, store.end(&general()));
     let none = store.load(&bob.log(), 1, &mut at, 1000).unwrap();
     assert!(none.is_empty());
     for i in 1..=50 {
-        told.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
+        core.save(&mut store, &bob.say(&["x".repeat(200).as_str()]));
         let batches = store.load(&bob.log(), i, &mut at, 1000).unwrap();
         assert_eq!(batches[0].sequence, i);
         assert_eq!(batches.len(), 1);
         let none = store.load(&bob.log(), i + 1, &mut at, 1000).unwrap();
         assert!(none.is_empty());
-        assert_eq!(numbers(&read_all(&store, &mut printed)), [(bob.id(), i)]);
+        assert_eq!(
+            author_sequences(&read_all(&store, &mut printed)),
+            [(bob.id(), i)]
+        );
         assert_eq!(printed, store.end(&general()));
     }
     assert!(folder.segments(GENERAL).len() > 3);
 }
 
+/// The printed position is durable, and within the folder also after a power cut shortened it.
 #[test]
-fn printed_survives_and_stays_within_what_is_there() {
+fn the_printed_position_survives_within_the_folder() {
     let folder = TempDir::new();
     let room = general();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     assert_eq!(store.printed_position(&room), None);
-    store
-        .save(&bob.say(&["one"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["one"]));
     let after_one = store.end(&room);
     store.set_printed_position(&room, after_one).unwrap();
-    store
-        .save(&bob.say(&["two"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["two"]));
     let after_two = store.end(&room);
     drop(store);
     let (mut store, _) = open(&folder);
     let mut at = store.printed_position(&room).unwrap();
     assert_eq!(at, after_one);
-    assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
+    assert_eq!(
+        author_sequences(&read_all(&store, &mut at)),
+        [(bob.id(), 2)]
+    );
     store.set_printed_position(&room, after_two).unwrap();
     drop(store);
-    // A power cut took the second line, and it came again.
+    // A power cut loses the second line, and a peer sends it again.
     let path = folder.segments(GENERAL)[0].clone();
     let cut = fs::OpenOptions::new().write(true).open(path).unwrap();
     cut.set_len(after_one.offset).unwrap();
     let (mut store, _) = open(&folder);
     let mut at = store.printed_position(&room).unwrap();
     assert_eq!(at, after_one);
-    store
-        .save(bob.head.as_ref().unwrap(), LocalFields::default())
-        .unwrap();
-    assert_eq!(numbers(&read_all(&store, &mut at)), [(bob.id(), 2)]);
+    save(&mut store, bob.head.as_ref().unwrap());
+    assert_eq!(
+        author_sequences(&read_all(&store, &mut at)),
+        [(bob.id(), 2)]
+    );
 }

@@ -9,14 +9,17 @@ use p2pchat::shell::store::read_only::ReadOnlyStore;
 use p2pchat::shell::store::segment::segment_file;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, GENERAL, NET, Told, fill, general, load, numbers, open, read_all};
+use super::support::{
+    Author, GENERAL, NET, RecordedState, author_sequences, fill, general, load, open, read_all,
+};
 use crate::folders::TempDir;
 
+/// A load begins with the batch that contains the line, whatever its budget of bytes.
 #[test]
 fn a_log_is_read_from_any_line_across_segments() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut authors = [Author::new(2), Author::new(3), Author::new(4)];
     let mut starts = Vec::new();
     for i in 0..40 {
@@ -25,7 +28,7 @@ fn a_log_is_read_from_any_line_across_segments() {
             let lines = &["a", "b", "c"][..i % 3 + 1];
             let batch = author.say(lines);
             starts.push(batch.sequence);
-            told.save(&mut store, &batch);
+            core.save(&mut store, &batch);
         }
     }
     let starts: Vec<u64> = starts.into_iter().step_by(3).collect();
@@ -40,16 +43,17 @@ fn a_log_is_read_from_any_line_across_segments() {
     }
 }
 
+/// Frontiers tell which segments have batches of a log; a load skips the others.
 #[test]
-fn a_silent_log_is_found_without_reading_all_between() {
+fn a_quiet_log_is_found_without_reading_the_segments_between() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut quiet = Author::new(5);
-    told.save(&mut store, &quiet.say(&["first"]));
-    fill(&mut store, &told, &mut [Author::new(2)], 100);
-    told.save(&mut store, &quiet.say(&["second"]));
-    // All that lies between is not looked at: a copy that lies there is not found.
+    core.save(&mut store, &quiet.say(&["first"]));
+    fill(&mut store, &core, &mut [Author::new(2)], 100);
+    core.save(&mut store, &quiet.say(&["second"]));
+    // The load skips the segments between: it does not find the copies put there.
     let mut copy = Vec::new();
     let second = quiet.head.as_ref().unwrap();
     second.write_stored(LocalFields::default(), &mut copy);
@@ -70,76 +74,83 @@ fn a_silent_log_is_found_without_reading_all_between() {
     assert_eq!(load(&store, &quiet.log(), 2, 1), [2]);
 }
 
-/// As a block of the medium that went bad: it is there, and cannot be read.
-fn spoil(segment: &Path) {
+/// Makes reads of the segment fail, as a bad block of the medium does.
+fn make_unreadable(segment: &Path) {
     fs::remove_file(segment).unwrap();
     fs::create_dir(segment).unwrap();
 }
 
+/// A read or a load reports an unreadable segment as one error, and goes on behind it.
 #[test]
-fn what_cannot_be_read_is_passed_over_and_told_once() {
+fn an_unreadable_segment_is_reported_once_and_skipped() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut authors = [Author::new(2), Author::new(3)];
-    fill(&mut store, &told, &mut authors, 30);
-    let before = numbers(&read_all(&store, &mut Position::default()));
+    fill(&mut store, &core, &mut authors, 30);
+    let before = author_sequences(&read_all(&store, &mut Position::default()));
     let segments = folder.segments(GENERAL);
-    spoil(&segments[2]);
-    spoil(&segments[4]);
-    let (mut seen, mut refused, mut at) = (Vec::new(), 0, Position::default());
+    make_unreadable(&segments[2]);
+    make_unreadable(&segments[4]);
+    let (mut read, mut errors, mut at) = (Vec::new(), 0, Position::default());
     while at != store.end(&general()) {
         match store.read_from(&general(), &mut at, 700) {
-            Ok(some) => seen.extend(some.iter().map(|s| (s.batch.log.author, s.batch.sequence))),
-            Err(_) => refused += 1,
+            Ok(found) => read.extend(found.iter().map(|s| (s.batch.log.author, s.batch.sequence))),
+            Err(_) => errors += 1,
         }
     }
-    assert_eq!(refused, 2);
-    assert!(seen.len() > 30 && seen.len() < 60, "{}", seen.len());
-    assert!(before.starts_with(&seen[..10]) && before.ends_with(&seen[seen.len() - 10..]));
+    assert_eq!(errors, 2);
+    assert!(read.len() > 30 && read.len() < 60, "{}", read.len());
+    assert!(before.starts_with(&read[..10]) && before.ends_with(&read[read.len() - 10..]));
     for author in &authors {
         let log = author.log();
-        let (mut sequences, mut refused, mut at) = (Vec::new(), 0, None);
+        let (mut sequences, mut errors, mut at) = (Vec::new(), 0, None);
         loop {
             let from = sequences.last().map_or(1, |last| last + 1);
             match store.load(&log, from, &mut at, 700) {
                 Ok(batches) if batches.is_empty() => break,
                 Ok(batches) => sequences.extend(batches.iter().map(|batch| batch.sequence)),
-                Err(_) => refused += 1,
+                Err(_) => errors += 1,
             }
         }
-        let theirs = seen.iter().filter(|(id, _)| *id == log.author);
+        let theirs = read.iter().filter(|(id, _)| *id == log.author);
         assert!(
             sequences
                 .iter()
                 .copied()
                 .eq(theirs.map(|(_, number)| *number))
         );
-        assert_eq!(refused, 2);
+        assert_eq!(errors, 2);
     }
 }
 
+/// A read-only store skips a segment that the running program evicts meanwhile.
 #[test]
-fn a_segment_that_a_quota_takes_while_others_read_is_no_obstacle() {
+fn a_segment_evicted_during_a_read_is_skipped() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    fill(&mut store, &Told::default(), &mut [Author::new(2)], 30);
+    fill(
+        &mut store,
+        &RecordedState::default(),
+        &mut [Author::new(2)],
+        30,
+    );
     let mut view = Store::read_only(ReadOnlyStore::new(&folder.0, NET, false));
     view.open_folder_read_only(&general(), store.end(&general()));
     fs::remove_file(&folder.segments(GENERAL)[1]).unwrap();
-    let numbers = numbers(&read_all(&view, &mut Position::default()));
+    let numbers = author_sequences(&read_all(&view, &mut Position::default()));
     assert!(numbers.len() < 30 && numbers.last() == Some(&(Author::new(2).id(), 30)));
-    // It goes between being listed and being looked at.
+    // A segment may vanish between the listing of the directory and the look at its size.
     let room = folder.room(GENERAL);
-    let taken = segment_file::path(&room, 99);
-    let quota = thread::spawn(move || {
+    let evicted = segment_file::path(&room, 99);
+    let evictor = thread::spawn(move || {
         for _ in 0..5_000 {
-            fs::write(&taken, "").unwrap();
-            fs::remove_file(&taken).unwrap();
+            fs::write(&evicted, "").unwrap();
+            fs::remove_file(&evicted).unwrap();
         }
     });
-    while !quota.is_finished() {
+    while !evictor.is_finished() {
         segment_file::list(&room).unwrap();
     }
-    quota.join().unwrap();
+    evictor.join().unwrap();
 }

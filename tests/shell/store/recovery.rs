@@ -3,29 +3,26 @@
 use std::fs;
 use std::time::Instant;
 
-use p2pchat::base::batch::LocalFields;
-use p2pchat::base::name::{FolderName as Part, Room, Target};
+use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::shell::store::quota::StoreLimits;
 
 use super::support::{
-    Author, GENERAL, Told, fill, general, load, open, open_with, read_all, small,
+    Author, GENERAL, RecordedState, fill, general, load, open, open_with, read_all, save,
+    small_segments,
 };
 use crate::folders::TempDir;
 
+/// A power cut may tear the last write anywhere and leave zeros behind it: the whole batches stay.
 #[test]
-fn a_torn_tail_is_cut_at_every_byte() {
+fn a_torn_batch_is_truncated_at_any_byte() {
     let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    store
-        .save(&bob.say(&["first"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["first"]));
     let before = bob.range(1);
     let path = folder.segments(GENERAL)[0].clone();
     let whole = fs::metadata(&path).unwrap().len();
-    store
-        .save(&bob.say(&["second"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["second"]));
     drop(store);
     let bytes = fs::read(&path).unwrap();
     for end in whole as usize..bytes.len() {
@@ -33,19 +30,17 @@ fn a_torn_tail_is_cut_at_every_byte() {
             let mut torn = bytes[..end].to_vec();
             torn.resize(end + zeros, 0);
             fs::write(&path, torn).unwrap();
-            let (mut store, ranges) = open_with(&folder, end % 2 == 0, small());
+            let (mut store, ranges) = open_with(&folder, end % 2 == 0, small_segments());
             assert_eq!(
                 ranges.as_slice(),
                 std::slice::from_ref(&before),
                 "cut at {end}"
             );
             assert_eq!(fs::metadata(&path).unwrap().len(), whole);
-            // The next line follows as if nothing had been.
+            // The next batch is appended behind the last whole one.
             let mut next = Author::new(2);
             next.say(&["first"]);
-            store
-                .save(&next.say(&["again"]), LocalFields::default())
-                .unwrap();
+            save(&mut store, &next.say(&["again"]));
             assert_eq!(load(&store, &next.log(), 1, 1), [1, 2]);
         }
     }
@@ -53,14 +48,13 @@ fn a_torn_tail_is_cut_at_every_byte() {
     assert_eq!(open(&folder).1, [bob.range(1)]);
 }
 
+/// A crash during a rotation leaves a segment without a frontier; the next start deletes it.
 #[test]
-fn a_new_segment_without_its_first_line_does_not_count() {
+fn a_segment_without_a_whole_frontier_is_deleted() {
     let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
-    store
-        .save(&bob.say(&["one"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["one"]));
     drop(store);
     let next = folder.room(GENERAL).join("000002.ndjson");
     for half in [&b""[..], b"{\"type\":\"frontier\",\"gen", &[0; 500]] {
@@ -70,16 +64,15 @@ fn a_new_segment_without_its_first_line_does_not_count() {
     }
 }
 
+/// Recovery truncates the segment at the first batch whose signature or hash chain does not hold.
 #[test]
-fn a_flipped_bit_ends_what_is_believed_before_it() {
+fn recovery_ends_before_a_batch_with_a_flipped_bit() {
     let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     let mut ranges = Vec::new();
     for text in ["one", "two", "three", "four"] {
-        store
-            .save(&bob.say(&[text]), LocalFields::default())
-            .unwrap();
+        save(&mut store, &bob.say(&[text]));
         ranges.push(bob.range(1));
     }
     drop(store);
@@ -95,9 +88,9 @@ fn a_flipped_bit_ends_what_is_believed_before_it() {
         damaged[at + needle.len() - 2] ^= 1;
         fs::write(&path, &damaged).unwrap();
         assert_eq!(open(&folder).1, [ranges[i].clone()], "{text}");
-        // A clean end spares the last signature; the chain is checked all the same.
+        // A clean end spares the last signature; the hash chain is checked all the same.
         fs::write(&path, &damaged).unwrap();
-        let clean = open_with(&folder, true, small()).1;
+        let clean = open_with(&folder, true, small_segments()).1;
         assert_eq!(
             clean[0].high,
             if *text == "four" { 4 } else { i as u64 + 1 }
@@ -105,34 +98,34 @@ fn a_flipped_bit_ends_what_is_believed_before_it() {
     }
 }
 
+/// The clean marker spares the last signature for the first opening of each folder only.
 #[test]
-fn each_folder_is_believed_once_after_a_clean_end() {
+fn a_clean_end_skips_verification_once_per_folder() {
     let folder = TempDir::new();
     let mut bob = Author::new(2);
-    let ops = Part::from(&Room::new("ops").unwrap());
+    let ops = FolderName::from(&Room::new("ops").unwrap());
     bob.target = Target::Room(Room::new("ops").unwrap());
     let (mut store, _) = open(&folder);
     store.open_folder(&ops).unwrap();
-    store
-        .save(&bob.say(&["one"]), LocalFields::default())
-        .unwrap();
+    save(&mut store, &bob.say(&["one"]));
     drop(store);
     let path = folder.segments("#ops")[0].clone();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"one\"", "\"two\"")).unwrap();
-    let (mut store, _) = open_with(&folder, true, small());
+    let (mut store, _) = open_with(&folder, true, small_segments());
     assert_eq!(store.open_folder(&ops).unwrap()[0].high, 1);
-    // This run has left no mark yet: nothing speaks for what it wrote but the signatures.
+    // The marker covers one opening: what this run wrote itself needs valid signatures.
     assert!(store.open_folder(&ops).unwrap().is_empty());
 }
 
+/// Recovery rebuilds a damaged frontier from the segment before, and writes it down.
 #[test]
-fn a_damaged_frontier_is_made_up_from_the_segment_before() {
+fn a_damaged_frontier_is_rebuilt_from_the_segment_before() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut authors = [Author::new(2), Author::new(3)];
-    fill(&mut store, &told, &mut authors, 20);
+    fill(&mut store, &core, &mut authors, 20);
     drop(store);
     for damaged in 1..=folder.segments(GENERAL).len() {
         let segments = folder.segments(GENERAL);
@@ -141,20 +134,24 @@ fn a_damaged_frontier_is_made_up_from_the_segment_before() {
         bytes[60] ^= 1;
         fs::write(path, bytes).unwrap();
         let (mut store, ranges) = open(&folder);
-        assert_eq!(ranges, told.sorted());
+        assert_eq!(ranges, core.sorted());
         assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 20);
-        // The next start needs no such help.
-        let (again, same) = open(&folder);
-        assert_eq!((same, again.printed_position(&general())), (ranges, None));
-        let mut reader = authors[0].log();
-        reader.incarnation = 9;
-        assert!(store.load(&reader, 1, &mut None, 1).unwrap().is_empty());
-        assert!(store.enforce_limits(&told).unwrap().is_empty());
+        // The rebuilt frontier is valid at the next start.
+        let (reopened, same) = open(&folder);
+        assert_eq!(
+            (same, reopened.printed_position(&general())),
+            (ranges, None)
+        );
+        let mut unknown = authors[0].log();
+        unknown.incarnation = 9;
+        assert!(store.load(&unknown, 1, &mut None, 1).unwrap().is_empty());
+        assert!(store.enforce_limits(&core).unwrap().is_empty());
     }
 }
 
+/// A folder without one valid batch opens as an empty one.
 #[test]
-fn garbage_is_no_reason_to_fail() {
+fn a_folder_of_garbage_opens_empty_and_accepts_batches() {
     let folder = TempDir::new();
     fs::create_dir_all(folder.room(GENERAL)).unwrap();
     let garbage = [
@@ -169,9 +166,7 @@ fn garbage_is_no_reason_to_fail() {
         let (mut store, ranges) = open(&folder);
         assert!(ranges.is_empty());
         let mut bob = Author::new(2);
-        store
-            .save(&bob.say(&["on"]), LocalFields::default())
-            .unwrap();
+        save(&mut store, &bob.say(&["on"]));
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
         let mut at = store.printed_position(&general()).unwrap();
         assert_eq!(read_all(&store, &mut at).len(), 1);
@@ -180,31 +175,32 @@ fn garbage_is_no_reason_to_fail() {
     }
 }
 
+/// A clean end writes a frontier at the segment's end, and the next start reads from there.
 #[test]
-fn a_clean_end_makes_the_next_start_quick() {
+fn after_a_clean_end_only_the_last_frontier_is_read() {
     let folder = TempDir::new();
     let limits = StoreLimits::default();
     let (mut store, _) = open_with(&folder, false, limits);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut bob = Author::new(2);
     let text = "x".repeat(8000);
     for _ in 0..120 {
-        told.save(&mut store, &bob.say(&[&text]));
+        core.save(&mut store, &bob.say(&[&text]));
     }
-    store.close(&told).unwrap();
+    store.close(&core).unwrap();
     let path = folder.segments(GENERAL)[0].clone();
     assert_eq!(folder.segments(GENERAL).len(), 1);
-    // What stands before the last frontier is not read again.
+    // Damage before the last frontier goes unnoticed: those bytes are not read.
     let mut bytes = fs::read(&path).unwrap();
     let damaged = bytes.len() / 2;
     bytes[damaged] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let begun = Instant::now();
+    let start = Instant::now();
     let (store, ranges) = open_with(&folder, true, limits);
-    eprintln!("opened in {:?}", begun.elapsed());
+    eprintln!("opened in {:?}", start.elapsed());
     assert_eq!(ranges, [bob.range(1)]);
-    // A short run leaves no further frontier.
+    // A run that saves nothing writes no further frontier.
     let size = fs::metadata(&path).unwrap().len();
-    store.close(&told).unwrap();
+    store.close(&core).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), size);
 }

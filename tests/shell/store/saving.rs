@@ -8,18 +8,21 @@ use std::{fs, io};
 use p2pchat::base::batch::LocalFields;
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::PeerId;
-use p2pchat::base::name::{FolderName as Part, Room, Target};
+use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, GENERAL, NET, Told, fill, general, open, open_with, read_all};
+use super::support::{
+    Author, GENERAL, NET, RecordedState, fill, general, open, open_with, read_all, save,
+};
 use crate::folders::TempDir;
 
+/// A batch is read back byte for byte, with its local fields, in this run and in the next.
 #[test]
-fn what_is_saved_comes_back_with_its_local_fields() {
+fn a_saved_batch_is_read_back_with_its_local_fields() {
     let folder = TempDir::new();
     let mut bob = Author::new(2);
     let (mut store, ranges) = open(&folder);
@@ -42,8 +45,9 @@ fn what_is_saved_comes_back_with_its_local_fields() {
     assert_eq!(batches[0].as_bytes(), batch.as_bytes());
 }
 
+/// A batch is stored only in a folder that was opened.
 #[test]
-fn a_room_that_is_not_open_takes_nothing() {
+fn a_save_to_a_closed_folder_fails() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
     let mut bob = Author::new(2);
@@ -52,20 +56,21 @@ fn a_room_that_is_not_open_takes_nothing() {
     assert!(store.save(&batch, LocalFields::default()).is_err());
     assert!(
         store
-            .open_folder(&Part::from(&Room::new("ops").unwrap()))
+            .open_folder(&FolderName::from(&Room::new("ops").unwrap()))
             .unwrap()
             .is_empty()
     );
     assert!(store.save(&batch, LocalFields::default()).is_ok());
 }
 
+/// Each segment begins with a frontier, so that a start needs to read the last segment only.
 #[test]
 fn segments_rotate_and_only_the_last_is_read_at_start() {
     let folder = TempDir::new();
     let (mut store, _) = open(&folder);
-    let told = Told::default();
+    let core = RecordedState::default();
     let mut authors = [Author::new(2), Author::new(3)];
-    fill(&mut store, &told, &mut authors, 30);
+    fill(&mut store, &core, &mut authors, 30);
     drop(store);
     let segments = folder.segments(GENERAL);
     assert!(segments.len() > 4, "{segments:?}");
@@ -74,18 +79,19 @@ fn segments_rotate_and_only_the_last_is_read_at_start() {
         assert!(text.starts_with("{\"type\":\"frontier\","));
         assert!(text.len() < 4096 + 2 * 1024);
     }
-    // What older segments hold plays no part.
+    // The content of older segments plays no part.
     for path in &segments[..segments.len() - 1] {
         fs::write(path, "").unwrap();
     }
     let (_, ranges) = open(&folder);
-    assert_eq!(ranges, told.sorted());
+    assert_eq!(ranges, core.sorted());
 }
 
+/// A save that fails for lack of space leaves no part of its batch, and smaller batches still fit.
 #[test]
-fn a_full_disk_takes_all_of_a_batch_or_nothing() {
+fn a_full_disk_stores_a_batch_whole_or_not_at_all() {
     let folder = TempDir::new();
-    // In a mount namespace of its own, this test runs again with a file system of 1 MiB.
+    // The test runs itself again, in a mount namespace with a file system of 1 MiB.
     let Some(dir) = std::env::var_os("P2PCHAT_TEST_FULL_DISK") else {
         let script = "mount -t tmpfs -o size=1m tmpfs \"$P2PCHAT_TEST_FULL_DISK\" && exec \"$@\"";
         let child = Command::new("unshare")
@@ -93,7 +99,7 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
             .arg(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "store::saving::a_full_disk_takes_all_of_a_batch_or_nothing",
+                "store::saving::a_full_disk_stores_a_batch_whole_or_not_at_all",
             ])
             .env("P2PCHAT_TEST_FULL_DISK", &folder.0)
             .output()
@@ -126,10 +132,8 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
     };
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(store.is_full() && saved > 10);
-    // What is small still fits, and follows on a whole line.
-    store
-        .save(&carol.say(&["hi"]), LocalFields::default())
-        .unwrap();
+    // A smaller batch still fits, and follows the last whole one.
+    save(&mut store, &carol.say(&["hi"]));
     let all = read_all(&store, &mut Position::default());
     assert_eq!(all.len(), saved + 1);
     drop(store);
@@ -139,30 +143,31 @@ fn a_full_disk_takes_all_of_a_batch_or_nothing() {
     assert_eq!(highs[&carol.id()], 1);
 }
 
-/// Ours to bob, bob's to us, and bob's to carol: each is found again with its reader, also behind a new segment's frontier.
+/// Direct batches are stored in `@`, carried ones in `@carried`; a restart finds the recipient of
+/// each log in batches and frontiers.
 #[test]
 fn direct_messages_have_folders_of_their_own() {
     let folder = TempDir::new();
-    let to = |seed: u8, reader: u8| Author {
-        target: Target::Peer(Author::new(reader).id()),
+    let direct = |seed: u8, recipient: u8| Author {
+        target: Target::Peer(Author::new(recipient).id()),
         ..Author::new(seed)
     };
-    let (mut ours, mut his, mut passing) = (to(1, 2), to(2, 1), to(2, 3));
-    let mut second = to(1, 3);
+    let (mut to_bob, mut from_bob, mut carried) = (direct(1, 2), direct(2, 1), direct(2, 3));
+    let mut to_carol = direct(1, 3);
     let limits = StoreLimits {
         segment_bytes: 2_000,
         ..StoreLimits::default()
     };
-    let core = Told::default();
+    let core = RecordedState::default();
     let (mut store, _) = open_with(&folder, false, limits);
-    for part in [Part::direct(), Part::carried()] {
-        assert!(store.open_folder(&part).unwrap().is_empty());
+    for name in [FolderName::direct(), FolderName::carried()] {
+        assert!(store.open_folder(&name).unwrap().is_empty());
     }
     let text = "x".repeat(100);
     for line in 1..=20 {
-        for author in [&mut ours, &mut his, &mut passing, &mut second] {
+        for author in [&mut to_bob, &mut from_bob, &mut carried, &mut to_carol] {
             let batch = author.say(&[&text]);
-            // Each log has a hole.
+            // Each log has a gap.
             if line != 5 {
                 core.save(&mut store, &batch);
             }
@@ -173,25 +178,28 @@ fn direct_messages_have_folders_of_their_own() {
     drop(store);
     let (mut store, ranges) = open_with(&folder, false, limits);
     assert_eq!(ranges, []);
-    for (part, logs) in [(Part::direct(), 3), (Part::carried(), 1)] {
-        let mut found = store.open_folder(&part).unwrap();
+    for (name, logs) in [(FolderName::direct(), 3), (FolderName::carried(), 1)] {
+        let mut found = store.open_folder(&name).unwrap();
         found.sort_by(|a, b| a.log.cmp(&b.log));
-        assert_eq!(found, core.frontier(&part));
-        let whole = |range: &&LogRange| (range.low, range.high, range.gaps.len()) == (6, 20, 1);
-        assert_eq!(found.iter().filter(whole).count(), logs);
+        assert_eq!(found, core.frontier(&name));
+        let has_one_gap =
+            |range: &&LogRange| (range.low, range.high, range.gaps.len()) == (6, 20, 1);
+        assert_eq!(found.iter().filter(has_one_gap).count(), logs);
     }
-    for author in [&ours, &his, &passing, &second] {
+    for author in [&to_bob, &from_bob, &carried, &to_carol] {
         let batches = store.load(&author.log(), 19, &mut None, 1 << 20).unwrap();
-        let numbers: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
-        assert_eq!(numbers, [19, 20]);
+        let sequences: Vec<u64> = batches.iter().map(|batch| batch.sequence).collect();
+        assert_eq!(sequences, [19, 20]);
     }
     let mut at = Position::default();
-    let all = store.read_from(&Part::direct(), &mut at, 1 << 20).unwrap();
+    let all = store
+        .read_from(&FolderName::direct(), &mut at, 1 << 20)
+        .unwrap();
     assert_eq!(all.len(), 57);
-    assert_eq!(at, store.end(&Part::direct()));
-    let mut shown = Vec::new();
+    assert_eq!(at, store.end(&FolderName::direct()));
+    let mut texts = Vec::new();
     all[0]
         .batch
-        .for_each_line(|line| shown.push(line.to_owned()));
-    assert_eq!(shown, [text]);
+        .for_each_line(|line| texts.push(line.to_owned()));
+    assert_eq!(texts, [text]);
 }

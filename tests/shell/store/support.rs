@@ -7,7 +7,7 @@ use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
 use p2pchat::base::event::Position;
 use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
-use p2pchat::base::name::{FolderName as Part, Nick, Room, Target};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::range::LogRange;
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::store::eviction::EvictedLog;
@@ -21,7 +21,7 @@ pub const NET: NetworkTag = NetworkTag::OPEN;
 
 pub const GENERAL: &str = "#general";
 
-/// An author and its log, in #general if nothing else is said.
+/// An author of signed batches, with the log it writes: by default one in #general.
 pub struct Author {
     pub identity: Identity,
     pub incarnation: u64,
@@ -51,6 +51,7 @@ impl Author {
         }
     }
 
+    /// Signs the next batch of the log.
     pub fn say(&mut self, lines: &[&str]) -> Batch {
         let mut text = Lines::default();
         for line in lines {
@@ -76,6 +77,7 @@ impl Author {
         batch
     }
 
+    /// The range from `low` to the head, without gaps.
     pub fn range(&self, low: u64) -> LogRange {
         let head = self.head.as_ref().unwrap();
         LogRange {
@@ -89,51 +91,54 @@ impl Author {
     }
 }
 
-pub fn general() -> Part {
-    Part::from(&Room::general())
+/// The folder of #general.
+pub fn general() -> FolderName {
+    FolderName::from(&Room::general())
 }
 
-/// A core that knows what it was told.
+/// A replication state that records the range of each saved log.
 #[derive(Default)]
-pub struct Told {
+pub struct RecordedState {
     pub ranges: RefCell<BTreeMap<LogId, LogRange>>,
-    pub floors: BTreeMap<LogId, u64>,
-    pub known: Vec<PeerId>,
+    pub retention_floors: BTreeMap<LogId, u64>,
+    pub known_peers: Vec<PeerId>,
 }
 
-impl ReplicationState for Told {
-    fn frontier(&self, part: &Part) -> Vec<LogRange> {
+impl ReplicationState for RecordedState {
+    fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
         let ranges = self.ranges.borrow();
         let own = Author::new(1).id();
-        let here = |r: &&LogRange| Part::for_log(&r.log.target, &r.log.author, &own) == *part;
-        ranges.values().filter(here).cloned().collect()
+        let in_folder =
+            |r: &&LogRange| FolderName::for_log(&r.log.target, &r.log.author, &own) == *folder;
+        ranges.values().filter(in_folder).cloned().collect()
     }
     fn retention_floor(&self, log: &LogId) -> u64 {
-        self.floors.get(log).copied().unwrap_or(u64::MAX)
+        self.retention_floors.get(log).copied().unwrap_or(u64::MAX)
     }
-    fn is_acknowledged(&self, _: &Part) -> bool {
+    fn is_acknowledged(&self, _: &FolderName) -> bool {
         true
     }
     fn is_known(&self, peer: &PeerId) -> bool {
-        self.known.contains(peer)
+        self.known_peers.contains(peer)
     }
 }
 
-impl Told {
-    /// Saves, tells, and ends the turn.
+impl RecordedState {
+    /// Saves a batch, records it, and ends the turn; returns what the limits evicted.
     pub fn save(&self, store: &mut Store, batch: &Batch) -> Vec<EvictedLog> {
         store.save(batch, LocalFields::default()).unwrap();
-        self.note(batch);
-        let dropped = store.enforce_limits(self).unwrap();
-        for EvictedLog { log, first_kept } in &dropped {
+        self.record(batch);
+        let evicted = store.enforce_limits(self).unwrap();
+        for EvictedLog { log, first_kept } in &evicted {
             if let Some(range) = self.ranges.borrow_mut().get_mut(log) {
                 range.evict_below(*first_kept);
             }
         }
-        dropped
+        evicted
     }
 
-    pub fn note(&self, batch: &Batch) {
+    /// Extends the range of the log by this batch, or fills a gap with it.
+    pub fn record(&self, batch: &Batch) {
         let mut ranges = self.ranges.borrow_mut();
         let range = ranges.entry(batch.log.clone()).or_insert(LogRange {
             log: batch.log.clone(),
@@ -155,11 +160,13 @@ impl Told {
         range.lamport = batch.lamport + batch.count - 1;
     }
 
+    /// The recorded ranges in the order of their logs.
     pub fn sorted(&self) -> Vec<LogRange> {
         self.ranges.borrow().values().cloned().collect()
     }
 }
 
+/// Opens the store with #general; returns the ranges that it found there.
 pub fn open_with(folder: &TempDir, clean: bool, limits: StoreLimits) -> (Store, Vec<LogRange>) {
     let own = Author::new(1).id();
     let mut store = Store::open(&folder.0, NET, own, clean, limits).unwrap();
@@ -167,12 +174,18 @@ pub fn open_with(folder: &TempDir, clean: bool, limits: StoreLimits) -> (Store, 
     (store, ranges)
 }
 
+/// Opens the store as after a crash, with small segments.
 pub fn open(folder: &TempDir) -> (Store, Vec<LogRange>) {
-    open_with(folder, false, small())
+    open_with(folder, false, small_segments())
 }
 
-/// Segments of 4 KiB: about nine lines.
-pub fn small() -> StoreLimits {
+/// Saves a batch without local fields.
+pub fn save(store: &mut Store, batch: &Batch) {
+    store.save(batch, LocalFields::default()).unwrap();
+}
+
+/// Limits with segments of 4 KiB, about nine lines.
+pub fn small_segments() -> StoreLimits {
     StoreLimits {
         segment_bytes: 4096,
         total_bytes: Some(u64::MAX),
@@ -180,7 +193,7 @@ pub fn small() -> StoreLimits {
     }
 }
 
-/// All of a log from `from`, read in pieces.
+/// The first sequences of all batches of a log from line `from` on, loaded `budget` bytes a time.
 pub fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64> {
     let (mut sequences, mut at) = (Vec::new(), None);
     loop {
@@ -193,28 +206,34 @@ pub fn load(store: &Store, log: &LogId, mut from: u64, budget: usize) -> Vec<u64
     }
 }
 
+/// Reads #general from a position to its end.
 pub fn read_all(store: &Store, at: &mut Position) -> Vec<(Batch, LocalFields)> {
     let mut all = Vec::new();
     loop {
-        let some = store.read_from(&general(), at, 700).unwrap();
-        if some.is_empty() {
+        let batches = store.read_from(&general(), at, 700).unwrap();
+        if batches.is_empty() {
             return all;
         }
-        all.extend(some.into_iter().map(|stored| (stored.batch, stored.local)));
+        all.extend(
+            batches
+                .into_iter()
+                .map(|stored| (stored.batch, stored.local)),
+        );
     }
 }
 
-pub fn numbers(batches: &[(Batch, LocalFields)]) -> Vec<(PeerId, u64)> {
+/// Author and first sequence of each batch.
+pub fn author_sequences(batches: &[(Batch, LocalFields)]) -> Vec<(PeerId, u64)> {
     let name = |(batch, _): &(Batch, LocalFields)| (batch.log.author, batch.sequence);
     batches.iter().map(name).collect()
 }
 
-/// `count` batches of a line each of both, in turn.
-pub fn fill(store: &mut Store, told: &Told, authors: &mut [Author], count: usize) {
+/// Saves `count` batches of one line by each author, in turn.
+pub fn fill(store: &mut Store, core: &RecordedState, authors: &mut [Author], count: usize) {
     for i in 0..count {
         for author in authors.iter_mut() {
             let text = format!("line {i} {}", "x".repeat(100));
-            told.save(store, &author.say(&[&text]));
+            core.save(store, &author.say(&[&text]));
         }
     }
 }
