@@ -1,4 +1,5 @@
-//! Programs that die amid a flood of lines: none is lost, none comes twice.
+//! Programs that are killed during a flood of lines: no line is lost, and no peer gets one
+//! twice.
 use std::io::Write as _;
 use std::thread;
 
@@ -8,17 +9,18 @@ use super::{messages, wait_joined, wait_same_history};
 
 const LINES: usize = 100_000;
 const USERS: [(usize, &str); 3] = [(0, "alice"), (1, "bob"), (2, "carol")];
-/// The most that can be on its way from the history to the note of what was printed, in bytes of content: what waits in front
-/// of stdout, and what is read at once.
-const TURN: usize = 256 * 1024;
+/// Most bytes of content that may be printed twice after a kill: those queued for stdout and
+/// those read at once, before the printed position is saved.
+const REPEATED_MAX_BYTES: usize = 256 * 1024;
 
+/// Numbered lines of up to 66 bytes.
 fn flood() -> Vec<String> {
     (0..LINES)
         .map(|n| format!("{n:06} {}", "x".repeat(n % 60)))
         .collect()
 }
 
-/// Feeds the lines to the program's stdin from a thread; it may die of them.
+/// Writes the lines to the program's stdin from a thread. The program may be killed meanwhile.
 fn feed(program: &mut Program, lines: &[String]) -> thread::JoinHandle<()> {
     let (mut stdin, bytes) = (program.take_stdin(), lines.join("\n") + "\n");
     thread::spawn(move || {
@@ -26,8 +28,10 @@ fn feed(program: &mut Program, lines: &[String]) -> thread::JoinHandle<()> {
     })
 }
 
+/// An author that is killed while it sends 100 000 lines continues behind its last stored line;
+/// all peers get each line once and in order.
 #[test]
-fn an_author_that_dies_amid_a_flood() {
+fn an_author_killed_during_a_flood_loses_no_stored_line() {
     let Some(lan) = Lan::new(3) else { return };
     let bob = lan.hosts[1].start("bob", &["listen"]);
     let carol = lan.hosts[2].start("carol", &["listen"]);
@@ -39,7 +43,7 @@ fn an_author_that_dies_amid_a_flood() {
     bob.out.wait_all(TIMEOUT, |lines| lines.len() > 2_000);
     alice.kill();
     feeding.join().expect("a feeder");
-    // What her directory holds was accepted; she goes on behind it.
+    // The lines in her directory were accepted; she continues behind them.
     let history = lan.hosts[0].history("alice", &[]);
     let history: Vec<String> = history.lines().map(str::to_owned).collect();
     let accepted = messages(&history, "alice");
@@ -49,17 +53,19 @@ fn an_author_that_dies_amid_a_flood() {
     assert_eq!(alice.wait_code(4 * TIMEOUT), 0, "{:?}", alice.err.all());
     feeding.join().expect("a feeder");
     for program in [&bob, &carol] {
-        let complete = |shown: &[String]| messages(shown, "alice").len() >= LINES;
+        let complete = |printed: &[String]| messages(printed, "alice").len() >= LINES;
         program.out.wait_all(2 * TIMEOUT, complete);
-        let shown = messages(&program.out.all(), "alice");
-        assert!(shown == lines, "what {} shows", program.name);
+        let printed = messages(&program.out.all(), "alice");
+        assert!(printed == lines, "the lines printed by {}", program.name);
     }
     let history = wait_same_history(&lan, &USERS, LINES);
-    assert!(messages(&history, "alice") == lines, "what all hold");
+    assert!(messages(&history, "alice") == lines, "the common history");
 }
 
+/// A listener that is killed while it receives 100 000 lines prints the rest in its next run,
+/// and repeats at most one turn of output.
 #[test]
-fn a_reader_that_dies_amid_a_flood() {
+fn a_listener_killed_during_a_flood_prints_every_line() {
     let Some(lan) = Lan::new(3) else { return };
     let mut bob = lan.hosts[1].start("bob", &["listen"]);
     let carol = lan.hosts[2].start("carol", &["listen"]);
@@ -78,7 +84,7 @@ fn a_reader_that_dies_amid_a_flood() {
         program.out.wait_for(4 * TIMEOUT, last);
     }
     assert!(messages(&carol.out.all(), "alice") == lines, "at carol");
-    // The kill may have cut a line short.
+    // The kill may cut the last line short.
     let count = before.len();
     if before.last() != Some(&lines[count - 1]) {
         let cut = before.pop().expect("a line");
@@ -87,11 +93,17 @@ fn a_reader_that_dies_amid_a_flood() {
     assert!(before.len() < LINES && before == lines[..before.len()]);
     let after = messages(&bob.out.all(), "alice");
     let from = LINES - after.len();
-    assert!(after == lines[from..], "what bob shows when he is back");
+    assert!(
+        after == lines[from..],
+        "the lines printed by bob after his restart"
+    );
     assert!(from <= before.len(), "{from} {}", before.len());
-    let twice = before[from..].iter().map(|line| line.len() + 1);
-    let twice = twice.sum::<usize>();
-    assert!(twice <= TURN, "{twice} bytes come twice");
+    let repeated = before[from..].iter().map(|line| line.len() + 1);
+    let repeated = repeated.sum::<usize>();
+    assert!(
+        repeated <= REPEATED_MAX_BYTES,
+        "{repeated} bytes are repeated"
+    );
     let history = wait_same_history(&lan, &USERS, LINES);
-    assert!(messages(&history, "alice") == lines, "what all hold");
+    assert!(messages(&history, "alice") == lines, "the common history");
 }

@@ -1,11 +1,14 @@
-//! Zero set-up: whatever interfaces there are, and in any order.
+//! Discovery without configuration, over interfaces and addresses that come and go.
 use super::hosts::Lan;
 use super::{
-    PEER_TIMEOUT, TIMEOUT, say_and_wait, wait_event, wait_joined, wait_mesh, wait_messages,
+    PEER_TIMEOUT, TIMEOUT, messages, say_and_wait, wait_event, wait_joined, wait_mesh,
+    wait_messages,
 };
 
+/// Peers without options find each other whatever order they start in, and each line reaches
+/// all.
 #[test]
-fn all_see_each_other_in_whatever_order_they_start() {
+fn peers_find_each_other_in_any_order_of_starts() {
     let Some(lan) = Lan::new(3) else { return };
     let names = ["alice", "bob", "carol"];
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
@@ -24,8 +27,9 @@ fn all_see_each_other_in_whatever_order_they_start() {
     }
 }
 
+/// A host on two LANs finds the peers of both.
 #[test]
-fn a_box_between_two_lans_talks_to_both() {
+fn a_host_on_two_lans_reaches_both() {
     let Some(lan) = Lan::unplugged(3) else { return };
     for (host, segment) in [(0, 0), (1, 0), (1, 1), (2, 1)] {
         lan.attach(host, segment);
@@ -40,8 +44,9 @@ fn a_box_between_two_lans_talks_to_both() {
     say_and_wait(&mut alice, "to the middle", &[&bob]);
 }
 
+/// Peers without an IPv4 address find each other by link-local IPv6.
 #[test]
-fn link_local_addresses_are_enough() {
+fn link_local_ipv6_is_enough() {
     let Some(lan) = Lan::new(3) else { return };
     for (number, host) in lan.hosts.iter().enumerate() {
         let address = Lan::address(number, 0);
@@ -55,8 +60,9 @@ fn link_local_addresses_are_enough() {
     say_and_wait(&mut alice, "over IPv6", &[&bob, &carol]);
 }
 
+/// A program that starts without an interface finds its peers once one appears.
 #[test]
-fn a_program_that_was_there_before_the_network_finds_it() {
+fn an_interface_that_appears_later_is_used() {
     let Some(lan) = Lan::unplugged(3) else { return };
     lan.attach(1, 0);
     lan.attach(2, 0);
@@ -68,13 +74,18 @@ fn a_program_that_was_there_before_the_network_finds_it() {
     lan.attach(0, 0);
     wait_mesh(&[&alice, &bob, &carol]);
     say_and_wait(&mut alice, "said to all", &[&bob, &carol]);
-    // Both programs hear of each other now, so what was said in this run is no backfill if theirs is at least as old.
-    let shown = super::messages(&bob.out.all(), "alice");
-    assert!(shown.ends_with(&["said to all".to_owned()]), "{shown:?}");
+    // A peer that started at least as early as the line was said prints it as news; for a later
+    // one it is backfill.
+    let printed = messages(&bob.out.all(), "alice");
+    assert!(
+        printed.ends_with(&["said to all".to_owned()]),
+        "{printed:?}"
+    );
 }
 
+/// A host whose IPv4 address changes is found again, and loses no line.
 #[test]
-fn an_address_that_changes_is_followed() {
+fn a_changed_address_is_advertised() {
     let Some(lan) = Lan::new(3) else { return };
     let mut alice = lan.hosts[0].start("alice", &[]);
     let bob = lan.hosts[1].start("bob", &[]);
@@ -96,8 +107,9 @@ fn an_address_that_changes_is_followed() {
     say_and_wait(&mut alice, "after", &[&bob, &carol]);
 }
 
+/// A second interface that appears later carries the lines when the first one is removed.
 #[test]
-fn a_second_interface_that_comes_is_used() {
+fn a_second_interface_takes_over() {
     let Some(lan) = Lan::new(2) else { return };
     let mut alice = lan.hosts[0].start("alice", &[]);
     let bob = lan.hosts[1].start("bob", &[]);
@@ -106,7 +118,7 @@ fn a_second_interface_that_comes_is_used() {
         lan.attach(host, 1);
         lan.wait_up(host, 1);
     }
-    // The first cable goes for good: the other one carries on.
+    // The first interface is removed for good.
     lan.detach(0, 0);
     alice.say("over the other cable");
     wait_messages(

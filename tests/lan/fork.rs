@@ -1,4 +1,5 @@
-//! Copied directories: two programs under one identity, and a backup that is put back. Nothing is lost, nothing comes twice.
+//! Forks: two programs with one identity, and a restored backup. Fork repair loses no line and
+//! repeats none.
 use std::fs;
 
 use nix::sys::signal::Signal;
@@ -10,19 +11,22 @@ use super::{
     wait_same_history,
 };
 
-/// Copies what this user keeps on one host to another, or beside it.
+/// Copies one user's directory to another host or user name.
 fn copy(from: (&Host, &str), to: (&Host, &str)) {
     let (from, to) = (from.0.folder(from.1), to.0.folder(to.1));
     run(&format!("cp -a {} {}", from.display(), to.display()));
 }
 
+/// Ends a program by SIGTERM, with a goodbye.
 fn stop(program: Program) {
     program.signal(Signal::SIGTERM);
     finish(program);
 }
 
+/// Two programs with one identity are both warned. Peers print the lines of both once, and the
+/// histories become equal.
 #[test]
-fn two_programs_of_one_identity_are_told_so() {
+fn a_duplicate_identity_is_reported_on_both_sides() {
     let Some(lan) = Lan::new(3) else { return };
     let [here, there] = [&lan.hosts[0], &lan.hosts[1]];
     stop(here.start("alice", &[]));
@@ -32,21 +36,22 @@ fn two_programs_of_one_identity_are_told_so() {
     wait_joined(&bob, "alice");
     let mut second = there.start("alice", &[]);
     for program in [&first, &second] {
-        let told = |line: &str| line.contains("WARNING: two programs");
-        program.err.wait_for(TIMEOUT, told);
+        let is_warning = |line: &str| line.contains("WARNING: two programs");
+        program.err.wait_for(TIMEOUT, is_warning);
     }
-    // The one that was there first is heard, and after its end the other one, with all that it said meanwhile.
+    // Bob stays linked with the first program. After its end he links with the second one, and
+    // gets all its lines.
     say_and_wait(&mut first, "of the first", &[&bob]);
     let mut expected = vec!["of the first", "of the second, unheard"];
     second.say("of the second, unheard");
-    let own = |line: &str| line.ends_with(": of the second, unheard");
-    second.out.wait_for(TIMEOUT, own);
+    let is_own_line = |line: &str| line.ends_with(": of the second, unheard");
+    second.out.wait_for(TIMEOUT, is_own_line);
     first.kill();
     wait_messages(&bob, "alice", &expected, PEER_TIMEOUT + TIMEOUT);
     say_and_wait(&mut second, "of the second", &[&bob]);
     say_and_wait(&mut bob, "of bob", &[&second]);
     stop(second);
-    // The first one gets what the other said in its name.
+    // The first program gets the lines that the second one published under the same identity.
     let mut first = here.start("alice", &[]);
     first
         .out
@@ -59,56 +64,57 @@ fn two_programs_of_one_identity_are_told_so() {
     wait_joined(&bob, "alice");
     let users = [(2, "bob"), (0, "alice"), (1, "alice")];
     let history = wait_same_history(&lan, &users, expected.len() + 1);
-    // Each counted on by itself: the order between them is nobody's.
-    let mut held = messages(&history, "alice");
-    held.sort();
+    // Both numbered their lines independently, so the order between them is free.
+    let mut stored = messages(&history, "alice");
+    stored.sort();
     expected.sort_unstable();
-    assert_eq!(held, expected);
+    assert_eq!(stored, expected);
     drop(second);
 }
 
+/// Backs up alice's directory, publishes more lines, restores the backup, and publishes again.
 /// `while_up`: the backup is made while the program runs.
-fn put_back(while_up: bool) {
+fn restore_backup(while_up: bool) {
     let Some(lan) = Lan::new(3) else { return };
-    let box_of_alice = &lan.hosts[0];
+    let host = &lan.hosts[0];
     let bob = lan.hosts[1].start("bob", &[]);
     let carol = lan.hosts[2].start("carol", &[]);
     let all: Vec<String> = (0..25).map(|n| format!("alice {n}")).collect();
-    let mut alice = box_of_alice.start("alice", &[]);
+    let mut alice = host.start("alice", &[]);
     all[..10].iter().for_each(|line| alice.say(line));
-    let held: Vec<&str> = all.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = all.iter().map(String::as_str).collect();
     for program in [&bob, &carol] {
-        wait_messages(program, "alice", &held[..10], TIMEOUT);
+        wait_messages(program, "alice", &texts[..10], TIMEOUT);
     }
-    let back_up = || copy((box_of_alice, "alice"), (box_of_alice, "backup"));
+    let make_backup = || copy((host, "alice"), (host, "backup"));
     if while_up {
-        back_up();
+        make_backup();
         stop(alice);
     } else {
         stop(alice);
-        back_up();
+        make_backup();
     }
-    let mut alice = box_of_alice.start("alice", &[]);
+    let mut alice = host.start("alice", &[]);
     all[10..20].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
-        wait_messages(program, "alice", &held[..20], TIMEOUT);
+        wait_messages(program, "alice", &texts[..20], TIMEOUT);
     }
     stop(alice);
-    let folder = box_of_alice.folder("alice");
+    let folder = host.folder("alice");
     fs::remove_dir_all(&folder).expect("a folder");
-    fs::rename(box_of_alice.folder("backup"), &folder).expect("a backup");
-    let mut alice = box_of_alice.spawn("alice", &[]);
-    // She speaks before anybody can tell her that her numbers are used.
+    fs::rename(host.folder("backup"), &folder).expect("a backup");
+    let mut alice = host.spawn("alice", &[]);
+    // She publishes before a peer can report that her sequences are in use.
     all[20..].iter().for_each(|line| alice.say(line));
     for program in [&bob, &carol] {
-        wait_messages(program, "alice", &held, TIMEOUT);
+        wait_messages(program, "alice", &texts, TIMEOUT);
     }
     let users = [(1, "bob"), (2, "carol"), (0, "alice")];
-    // What she has not got back yet, she does not speak behind.
+    // She has all lost lines again before the next line is said.
     wait_same_history(&lan, &users, 25);
     say_and_wait(&mut alice, "goes on", &[&bob, &carol]);
     let history = wait_same_history(&lan, &users, 26);
-    // What she said before she heard what she had lost stands beside it.
+    // Lines published before the repair lie beside the lost ones, in any order.
     let history = messages(&history, "alice");
     assert_eq!(history[..10], all[..10]);
     assert_eq!(history[25], "goes on");
@@ -118,12 +124,15 @@ fn put_back(while_up: bool) {
     assert!(lost.into_iter().eq(&all[10..20]) && new.into_iter().eq(&all[20..]));
 }
 
+/// A restored backup: the lines lost with the old directory return, and new lines are
+/// republished.
 #[test]
-fn a_backup_that_is_put_back() {
-    put_back(false);
+fn a_restored_backup_is_repaired() {
+    restore_backup(false);
 }
 
+/// The same for a backup made while the program ran.
 #[test]
-fn a_backup_of_a_program_that_ran() {
-    put_back(true);
+fn a_backup_of_a_running_program_is_repaired() {
+    restore_backup(true);
 }

@@ -1,4 +1,5 @@
-//! The real program on several hosts of a LAN: how they find each other, and what they do when cables, boxes and programs fail.
+//! The real program on several hosts of a LAN: discovery, delivery, and recovery when cables,
+//! hosts and programs fail.
 
 #[path = "../support/hosts/mod.rs"]
 mod hosts;
@@ -18,31 +19,34 @@ use std::time::{Duration, Instant};
 use hosts::Lan;
 use hosts::program::{Program, TIMEOUT};
 
-/// A peer whose path or process is gone is shown as left by then: kernel timers of 9 to 14 s decide, not the machine.
+/// A peer whose path or process has failed is printed as left within this time. Kernel timers
+/// of 9 to 14 s decide, not the speed of the machine.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(15);
 
-fn is_event(line: &str, nick: &str, what: &str) -> bool {
-    line.contains(&format!(" * {nick}~")) && line.ends_with(what)
+/// Whether this transcript line is this event of this peer.
+fn is_event(line: &str, nick: &str, event: &str) -> bool {
+    line.contains(&format!(" * {nick}~")) && line.ends_with(event)
 }
 
-/// How often this program showed somebody of this name as joined, or as left.
-pub fn count_events(lines: &[String], nick: &str, what: &str) -> usize {
-    let shown = lines.iter().filter(|line| is_event(line, nick, what));
-    shown.count()
+/// How many lines say that a peer of this name did this (`joined` or `left`).
+pub fn count_events(lines: &[String], nick: &str, event: &str) -> usize {
+    let events = lines.iter().filter(|line| is_event(line, nick, event));
+    events.count()
 }
 
-/// Waits until somebody of this name was shown so, for the `times`th time.
-pub fn wait_event(program: &Program, nick: &str, what: &str, times: usize, limit: Duration) {
+/// Waits until the program has printed this event of this peer `times` times.
+pub fn wait_event(program: &Program, nick: &str, event: &str, times: usize, limit: Duration) {
     program
         .out
-        .wait_all(limit, |lines| count_events(lines, nick, what) >= times);
+        .wait_all(limit, |lines| count_events(lines, nick, event) >= times);
 }
 
+/// Waits until the program has printed that a peer of this name joined.
 pub fn wait_joined(program: &Program, nick: &str) {
     wait_event(program, nick, "joined", 1, TIMEOUT);
 }
 
-/// Everybody sees everybody else.
+/// Waits until each of these programs has printed that each other one joined.
 pub fn wait_mesh(programs: &[&Program]) {
     for program in programs {
         for other in programs {
@@ -53,7 +57,7 @@ pub fn wait_mesh(programs: &[&Program]) {
     }
 }
 
-/// The content of the chat lines of this author, in order.
+/// The texts of the chat lines of this author, in order.
 pub fn messages(lines: &[String], nick: &str) -> Vec<String> {
     lines
         .iter()
@@ -63,8 +67,11 @@ pub fn messages(lines: &[String], nick: &str) -> Vec<String> {
         .collect()
 }
 
-/// Waits until `history` prints the same on all these hosts for these users, byte for byte, as text and as JSON, and gives its lines.
-/// So many they must be.
+/// Waits until `history` prints the same bytes for all these users, given as (host, name), in
+/// JSON and in text. Returns its lines.
+///
+/// # Panics
+/// The histories still differ after the limit, or hold another number of lines than `total`.
 pub fn wait_same_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Vec<String> {
     let printed = |options: &[&str]| -> Vec<String> {
         let all = users.iter();
@@ -87,15 +94,18 @@ pub fn wait_same_history(lan: &Lan, users: &[(usize, &str)], total: usize) -> Ve
         );
     }
     let text = printed(&[]);
-    for (there, user) in text.iter().zip(users) {
-        assert!(*there == text[0], "what is printed at {user:?}");
+    for (printed, user) in text.iter().zip(users) {
+        assert!(*printed == text[0], "what is printed at {user:?}");
     }
     let lines: Vec<String> = text[0].lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), total, "lines in all");
     lines
 }
 
-/// Waits until this program has shown just these lines of that author, in order.
+/// Waits for as many lines of this author as expected.
+///
+/// # Panics
+/// Their texts differ from the expected ones.
 pub fn wait_messages(program: &Program, nick: &str, expected: &[&str], limit: Duration) {
     program
         .out
@@ -108,7 +118,7 @@ pub fn wait_messages(program: &Program, nick: &str, expected: &[&str], limit: Du
     );
 }
 
-/// Says a line, and waits until all these have shown it.
+/// Says a line, and waits until all of these programs have printed it.
 pub fn say_and_wait(from: &mut Program, text: &str, to: &[&Program]) {
     from.say(text);
     let end = format!(": {text}");
@@ -117,7 +127,7 @@ pub fn say_and_wait(from: &mut Program, text: &str, to: &[&Program]) {
     }
 }
 
-/// Waits for the program's end, and gives all that it printed.
+/// Closes stdin, waits for the end of the program, and returns its stdout.
 pub fn finish(mut program: Program) -> Vec<String> {
     program.close_stdin();
     program.wait_exit(TIMEOUT);

@@ -1,14 +1,16 @@
-//! The main job on real input, by the script that a newcomer would run: `scripts/main_job`.
+//! The main job on real input, by the script that a newcomer runs: `scripts/main_job`.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What the script ends with where this user may not make network namespaces.
-const NOT_POSSIBLE: i32 = 3;
+/// Exit status of the script without the right to create network namespaces.
+const NO_NAMESPACES: i32 = 3;
 
+/// `scripts/main_job` succeeds: two hosts print 100 000 lines of a real log once each and in
+/// order.
 #[test]
-fn two_transcripts_hold_every_line_of_a_real_log_once_and_in_order() {
+fn two_hosts_get_every_line_of_a_real_log_in_order() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/main_job");
     let output = Command::new(script)
         .args([
@@ -25,8 +27,9 @@ fn two_transcripts_hold_every_line_of_a_real_log_once_and_in_order() {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    if output.status.code() == Some(NOT_POSSIBLE) {
-        // Past the capture of passing tests, so that nobody takes this for a test that ran.
+    if output.status.code() == Some(NO_NAMESPACES) {
+        // Written to the real stderr, since the test harness captures the output of a test that
+        // passes.
         let warning = format!("\n*** NOT TESTED: the main job on three hosts: {printed}\n");
         io::stderr()
             .write_all(warning.as_bytes())

@@ -1,13 +1,15 @@
-//! A LAN that falls into two parts while everybody talks, and becomes one again: every line is once on every box.
+//! Partitions of a LAN while everybody talks: after they heal, every host stores every line
+//! once.
 use std::time::Instant;
 
 use super::hosts::Lan;
 use super::hosts::program::{Program, TIMEOUT};
 use super::{PEER_TIMEOUT, messages, wait_event, wait_mesh, wait_same_history};
 
-/// Both parts.
+/// The hosts of both parts.
 const PARTS: [[usize; 2]; 2] = [[0, 1], [2, 3]];
 
+/// The Ethernet address of eth0 on this host.
 fn mac(lan: &Lan, host: usize) -> String {
     let link = lan.hosts[host].namespace.ip("-o link show eth0");
     let address = link.split("link/ether ").nth(1);
@@ -15,8 +17,8 @@ fn mac(lan: &Lan, host: usize) -> String {
     address.expect("an address").to_owned()
 }
 
-/// From now on this host hears nothing of those.
-pub fn deafen(lan: &Lan, host: usize, others: &[usize]) {
+/// Drops all frames that this host receives from those hosts.
+pub fn drop_frames_from(lan: &Lan, host: usize, others: &[usize]) {
     let macs: Vec<String> = others.iter().map(|other| mac(lan, *other)).collect();
     lan.hosts[host].namespace.nft(&format!(
         "add table inet wall
@@ -26,18 +28,20 @@ pub fn deafen(lan: &Lan, host: usize, others: &[usize]) {
     ));
 }
 
-fn hear(lan: &Lan, host: usize) {
+/// Receives frames from all hosts again.
+fn accept_all(lan: &Lan, host: usize) {
     lan.hosts[host].namespace.nft("delete table inet wall");
 }
 
+/// Programs that say numbered lines; `lines` counts those of each.
 struct Talk {
     programs: Vec<Program>,
     lines: usize,
 }
 
 impl Talk {
-    /// Everybody says so many lines more, in turns.
-    fn go_on(&mut self, count: usize) {
+    /// Every program says `count` more lines, in turns.
+    fn say_more(&mut self, count: usize) {
         for number in self.lines..self.lines + count {
             for program in &mut self.programs {
                 let line = format!("{} {number}", program.name);
@@ -47,86 +51,101 @@ impl Talk {
         self.lines += count;
     }
 
-    /// Everybody has shown all that each said, once and in order.
+    /// Waits until every program has printed all lines of every other one, once and in order.
     fn wait_complete(&self) {
         for (at, of) in self.pairs() {
             let all = lines_of(&of.name, self.lines);
             at.out.wait_all(2 * TIMEOUT, |lines| {
                 messages(lines, &of.name).len() >= all.len()
             });
-            let shown = messages(&at.out.all(), &of.name);
-            assert!(shown == all, "what {} shows of {}", at.name, of.name);
+            let printed = messages(&at.out.all(), &of.name);
+            assert!(
+                printed == all,
+                "the lines of {1} printed by {0}",
+                at.name,
+                of.name
+            );
         }
     }
 
+    /// Each program with each program, itself included.
     fn pairs(&self) -> impl Iterator<Item = (&Program, &Program)> {
         let all = self.programs.iter();
         all.flat_map(|at| self.programs.iter().map(move |of| (at, of)))
     }
 }
 
+/// The first `count` lines of this program.
 fn lines_of(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{name} {n}")).collect()
 }
 
-/// All have one history, and it holds so many lines of each.
-fn alike(lan: &Lan, names: &[&str], count: usize) {
+/// Waits until all have the same history, and asserts that it holds `count` lines of each.
+fn assert_same_history(lan: &Lan, names: &[&str], count: usize) {
     let users: Vec<_> = names.iter().copied().enumerate().collect();
     let history = wait_same_history(lan, &users, names.len() * count);
     for name in names {
-        let of_author = messages(&history, name);
-        assert!(of_author == lines_of(name, count), "what is held of {name}");
+        let stored = messages(&history, name);
+        assert!(
+            stored == lines_of(name, count),
+            "the lines of {name} in the history"
+        );
     }
 }
 
-/// `ways`: which of the parts hear nothing of the other.
-fn part_and_heal(ways: &[usize]) {
+/// `deaf`: indices of the parts that receive nothing from the other part.
+fn partition_and_heal(deaf: &[usize]) {
     let Some(lan) = Lan::new(4) else { return };
     let names = ["alice", "bob", "carol", "dan"];
     let start = |(host, name): (usize, &str)| lan.hosts[host].start(name, &[]);
     let programs: Vec<Program> = names.into_iter().enumerate().map(start).collect();
     wait_mesh(&programs.iter().collect::<Vec<_>>());
     let mut talk = Talk { programs, lines: 0 };
-    talk.go_on(100);
-    for way in ways {
-        for host in PARTS[*way] {
-            deafen(&lan, host, &PARTS[1 - *way]);
+    talk.say_more(100);
+    for part in deaf {
+        for host in PARTS[*part] {
+            drop_frames_from(&lan, host, &PARTS[1 - *part]);
         }
     }
     let cut = Instant::now();
-    talk.go_on(100);
+    talk.say_more(100);
     for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
         for (at, gone) in [(a, b), (b, a)] {
-            let left = PEER_TIMEOUT.saturating_sub(cut.elapsed());
-            wait_event(&talk.programs[at], names[gone], "left", 1, left);
+            let remaining = PEER_TIMEOUT.saturating_sub(cut.elapsed());
+            wait_event(&talk.programs[at], names[gone], "left", 1, remaining);
         }
     }
-    talk.go_on(100);
-    for way in ways {
-        PARTS[*way].iter().for_each(|host| hear(&lan, *host));
+    talk.say_more(100);
+    for part in deaf {
+        PARTS[*part].iter().for_each(|host| accept_all(&lan, *host));
     }
-    talk.go_on(100);
+    talk.say_more(100);
     talk.wait_complete();
-    talk.go_on(1);
+    talk.say_more(1);
     talk.wait_complete();
-    alike(&lan, &names, talk.lines);
+    assert_same_history(&lan, &names, talk.lines);
 }
 
+/// A LAN split into two parts, both of which talk: after it heals every host has every line
+/// once and in order.
 #[test]
-fn two_parts_that_go_on_talking() {
-    part_and_heal(&[0, 1]);
+fn a_two_way_partition_heals() {
+    partition_and_heal(&[0, 1]);
 }
 
+/// The same when one part receives nothing and the other part receives everything.
 #[test]
-fn a_part_that_is_heard_and_hears_nothing() {
-    part_and_heal(&[1]);
+fn a_one_way_partition_heals() {
+    partition_and_heal(&[1]);
 }
 
+/// Alice and carol have no path to each other: bob forwards their lines, also after he is
+/// killed and restarted.
 #[test]
-fn a_chain_whose_ends_have_no_path() {
+fn the_middle_of_a_chain_forwards_lines() {
     let Some(lan) = Lan::new(3) else { return };
-    deafen(&lan, 0, &[2]);
-    deafen(&lan, 2, &[0]);
+    drop_frames_from(&lan, 0, &[2]);
+    drop_frames_from(&lan, 2, &[0]);
     let names = ["alice", "bob", "carol"];
     let programs = names.into_iter().enumerate();
     let programs: Vec<Program> = programs
@@ -134,9 +153,9 @@ fn a_chain_whose_ends_have_no_path() {
         .collect();
     wait_mesh(&programs.iter().collect::<Vec<_>>());
     let mut talk = Talk { programs, lines: 0 };
-    talk.go_on(300);
+    talk.say_more(300);
     talk.wait_complete();
-    // The one between dies amid the talk, and comes again.
+    // Bob is killed while the others talk, and is restarted.
     talk.programs[1].kill();
     for end in [0, 2] {
         wait_event(&talk.programs[end], "bob", "left", 1, PEER_TIMEOUT);
@@ -157,7 +176,7 @@ fn a_chain_whose_ends_have_no_path() {
         at.out.wait_all(2 * TIMEOUT, complete);
         assert!(
             messages(&at.out.all(), of) == lines_of(of, 400),
-            "what {} shows of {of}",
+            "the lines of {of} printed by {}",
             at.name
         );
     }
@@ -166,9 +185,9 @@ fn a_chain_whose_ends_have_no_path() {
         bob.out.wait_all(2 * TIMEOUT, complete);
         assert!(
             messages(&bob.out.all(), of)[..] == lines_of(of, 400)[300..],
-            "what bob shows of {of}"
+            "the lines of {of} printed by bob"
         );
     }
     talk.programs[1] = bob;
-    alike(&lan, &names, 400);
+    assert_same_history(&lan, &names, 400);
 }
