@@ -1,4 +1,4 @@
-//! A program at a terminal: its keyboard, its screen, its end.
+//! A program at a pseudo-terminal: its keyboard, its screen, and its exit.
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -19,19 +19,21 @@ use crate::hosts::program::TIMEOUT;
 use crate::hosts::{Host, Loopback, wait_until};
 use crate::screen::Screen;
 
-/// A terminal without a program: 60 columns, 12 rows.
+/// A pseudo-terminal of 60 columns and 12 rows; a thread reads its output into a [`Screen`].
 pub struct Pty {
     keyboard: Option<File>,
-    /// Kept open, so that its modes outlive the program.
+    /// Kept open, so that the modes outlive the program.
     pub slave: File,
     screen: Arc<Mutex<Screen>>,
-    unplugged: Arc<AtomicBool>,
+    is_closed: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Pty {
+    /// Opens the terminal and starts the reading thread.
     pub fn new() -> Pty {
-        // None of it may leak into what other tests start: a hang-up comes when the last holder of the master is gone.
+        // Close-on-exec: a hangup comes only when every copy of the master is closed, also
+        // those in other tests' children.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags).expect("a pseudo-terminal");
         grantpt(&master).expect("a pseudo-terminal of ours");
@@ -47,21 +49,21 @@ impl Pty {
         drop(master);
         let output = keyboard.try_clone().expect("a descriptor");
         let screen = Arc::new(Mutex::new(Screen::new(60, 12)));
-        let unplugged = Arc::new(AtomicBool::new(false));
-        let (shown, stop) = (Arc::clone(&screen), Arc::clone(&unplugged));
-        let reader = thread::spawn(move || read(output, &shown, &stop));
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let (output_screen, stop) = (Arc::clone(&screen), Arc::clone(&is_closed));
+        let reader = thread::spawn(move || read(output, &output_screen, &stop));
         let pty = Pty {
             keyboard: Some(keyboard),
             slave,
             screen,
-            unplugged,
+            is_closed,
             reader: Some(reader),
         };
         pty.stty(&["cols", "60", "rows", "12"]);
         pty
     }
 
-    /// Runs `stty` on it, and gives what that prints.
+    /// Runs `stty` on the terminal, and returns its stdout.
     pub fn stty(&self, arguments: &[&str]) -> String {
         let output = Command::new("stty")
             .args(arguments)
@@ -72,57 +74,70 @@ impl Pty {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// The slave as a stream for a child.
     pub fn stdio(&self) -> Stdio {
         self.slave.try_clone().expect("a descriptor").into()
     }
 
-    pub fn keys(&self, bytes: impl AsRef<[u8]>) {
-        let mut keyboard = self.keyboard.as_ref().expect("a plugged terminal");
+    /// Types these bytes.
+    pub fn type_keys(&self, bytes: impl AsRef<[u8]>) {
+        let mut keyboard = self.keyboard.as_ref().expect("an open terminal");
         keyboard.write_all(bytes.as_ref()).expect("a terminal");
     }
 
+    /// Changes the size of the screen and of the terminal (SIGWINCH).
     pub fn resize(&self, columns: usize, rows: usize) {
-        self.look(|screen| screen.resize(columns, rows));
+        self.with_screen(|screen| screen.resize(columns, rows));
         self.stty(&["cols", &columns.to_string(), "rows", &rows.to_string()]);
     }
 
-    pub fn look<T>(&self, look: impl FnOnce(&mut Screen) -> T) -> T {
-        look(&mut self.screen.lock().expect("a reader that lives"))
+    /// Calls the function with the screen.
+    pub fn with_screen<T>(&self, read: impl FnOnce(&mut Screen) -> T) -> T {
+        read(
+            &mut self
+                .screen
+                .lock()
+                .expect("the reading thread did not panic"),
+        )
     }
 
-    /// Waits until the screen is as wanted.
+    /// Waits until `wanted` accepts the screen.
     ///
     /// # Panics
-    /// It is not in time; the message shows it.
-    pub fn see(&self, what: &str, mut wanted: impl FnMut(&Screen) -> bool) {
+    /// It does not within the time limit; the message shows the screen.
+    pub fn wait_screen(&self, what: &str, mut wanted: impl FnMut(&Screen) -> bool) {
         let end = std::time::Instant::now() + TIMEOUT;
-        while !self.look(|screen| wanted(screen)) {
-            let late = std::time::Instant::now() >= end;
-            assert!(!late, "not seen: {what}\n{:#?}", self.look(|s| s.lines()));
+        while !self.with_screen(|screen| wanted(screen)) {
+            let expired = std::time::Instant::now() >= end;
+            assert!(
+                !expired,
+                "not on the screen: {what}\n{:#?}",
+                self.with_screen(|s| s.lines())
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Waits for a line that holds this text, above the last one.
-    pub fn see_line(&self, text: &str) {
-        self.see(text, |screen| {
+    /// Waits for a row with this text above the last row.
+    pub fn wait_row(&self, text: &str) {
+        self.wait_screen(text, |screen| {
             let lines = screen.lines();
             lines.iter().rev().skip(1).any(|line| line.contains(text))
         });
     }
 
-    /// Waits until this is the last line, with so many columns left of the cursor.
-    pub fn see_last(&self, text: &str, cursor: usize) {
-        self.see(&format!("{text:?} with the cursor at {cursor}"), |screen| {
+    /// Waits until this is the last row, with the cursor in column `cursor` (from 0).
+    pub fn wait_last_row(&self, text: &str, cursor: usize) {
+        self.wait_screen(&format!("{text:?} with the cursor at {cursor}"), |screen| {
             screen.last().as_deref() == Some(text) && screen.cursor() == cursor
         });
     }
 
-    /// Pulls the terminal's cable.
+    /// Closes the master: the terminal hangs up.
     pub fn hang_up(&mut self) {
-        self.unplugged.store(true, Ordering::SeqCst);
+        self.is_closed.store(true, Ordering::SeqCst);
         if let Some(reader) = self.reader.take() {
-            reader.join().expect("a reader that ends");
+            reader.join().expect("the reading thread did not panic");
         }
         self.keyboard = None;
     }
@@ -134,6 +149,7 @@ impl Drop for Pty {
     }
 }
 
+/// Feeds the output of the terminal to the screen, until stopped.
 fn read(mut output: File, screen: &Mutex<Screen>, stop: &AtomicBool) {
     let mut buffer = [0; 4096];
     while !stop.load(Ordering::SeqCst) {
@@ -142,48 +158,57 @@ fn read(mut output: File, screen: &Mutex<Screen>, stop: &AtomicBool) {
             let Ok(n) = output.read(&mut buffer) else {
                 return;
             };
-            screen.lock().expect("a test that lives").feed(&buffer[..n]);
+            screen
+                .lock()
+                .expect("the test did not panic")
+                .feed(&buffer[..n]);
         }
     }
 }
 
-/// The program at a terminal, which is its controlling one. It is killed when this is dropped.
+/// A program whose controlling terminal is a [`Pty`]; killed when this is dropped.
 pub struct AtTerminal {
     pub pty: Pty,
-    /// The terminal's modes before the program came.
-    pub before: String,
+    /// The modes of the terminal before the program started, as `stty -g` prints them.
+    pub modes_before: String,
     pub child: Child,
 }
 
 impl AtTerminal {
-    /// Any program, with all its streams at the terminal but for those that `streams` puts elsewhere.
+    /// Starts a program with stdin, stdout and stderr at the terminal; `streams` may redirect
+    /// some of them.
     pub fn run(mut command: Command, streams: impl FnOnce(&mut Command)) -> AtTerminal {
         let pty = Pty::new();
-        let before = pty.stty(&["-g"]);
+        let modes_before = pty.stty(&["-g"]);
         command.env("TZ", "UTC").env_remove("NO_COLOR");
         command.stdin(pty.stdio()).stdout(pty.stdio());
         command.stderr(pty.stdio());
         streams(&mut command);
-        let child = command.spawn().expect("a program that starts");
-        AtTerminal { pty, before, child }
+        let child = command.spawn().expect("the program starts");
+        AtTerminal {
+            pty,
+            modes_before,
+            child,
+        }
     }
 
-    /// `p2pchat` as this user, up to its prompt.
-    pub fn chat(place: &Loopback, user: &str, arguments: &[&str]) -> AtTerminal {
-        let here = AtTerminal::run(command(&place.host, user, arguments), |_| {});
-        here.pty.see("the prompt", |screen| {
+    /// Starts `p2pchat` as this user, and waits for its prompt.
+    pub fn chat(lo: &Loopback, user: &str, arguments: &[&str]) -> AtTerminal {
+        let program = AtTerminal::run(command(&lo.host, user, arguments), |_| {});
+        program.pty.wait_screen("the prompt", |screen| {
             screen.last().is_some_and(|last| last.ends_with('>'))
         });
-        here
+        program
     }
 
+    /// Sends this signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), signal).expect("a program that runs");
+        kill(Pid::from_raw(pid), signal).expect("the program runs");
     }
 
-    /// Waits for its end, and gives the status.
-    pub fn code(&mut self) -> Option<i32> {
+    /// Waits for the end of the program, and returns its status code.
+    pub fn wait_code(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the program ends", TIMEOUT, || {
             status = self.child.try_wait().expect("a child of ours");
@@ -192,13 +217,14 @@ impl AtTerminal {
         status.and_then(|status| status.code())
     }
 
-    /// It ended with this status, took its prompt away, and left the terminal as it was.
-    pub fn assert_left(&mut self, code: i32) {
-        assert_eq!(self.code(), Some(code));
-        self.pty.see_last("", 0);
-        assert_eq!(self.pty.stty(&["-g"]), self.before);
-        let strange = self.pty.look(|screen| screen.strange.clone());
-        assert!(strange.is_empty(), "{strange:?}");
+    /// Asserts that the program ends with this status, erases its prompt, restores the modes,
+    /// and sent no unknown sequence.
+    pub fn assert_exit(&mut self, code: i32) {
+        assert_eq!(self.wait_code(), Some(code));
+        self.pty.wait_last_row("", 0);
+        assert_eq!(self.pty.stty(&["-g"]), self.modes_before);
+        let unknown = self.pty.with_screen(|screen| screen.unknown.clone());
+        assert!(unknown.is_empty(), "{unknown:?}");
     }
 }
 
@@ -209,16 +235,16 @@ impl Drop for AtTerminal {
     }
 }
 
-/// `p2pchat` as this user in a session of its own, whose controlling terminal is its stdin.
+/// `p2pchat` as this user in a session of its own, with its stdin as controlling terminal.
 pub fn command(host: &Host, user: &str, arguments: &[&str]) -> Command {
     let mut command = host.command("setsid");
     command.args(["--ctty", env!("CARGO_BIN_EXE_p2pchat")]);
-    dress(command, host, user, arguments)
+    configure(command, host, user, arguments)
 }
 
 /// `p2pchat` as this user without a controlling terminal.
 pub fn command_detached(host: &Host, user: &str, arguments: &[&str]) -> Command {
-    dress(
+    configure(
         host.command(env!("CARGO_BIN_EXE_p2pchat")),
         host,
         user,
@@ -226,7 +252,8 @@ pub fn command_detached(host: &Host, user: &str, arguments: &[&str]) -> Command 
     )
 }
 
-fn dress(mut command: Command, host: &Host, user: &str, arguments: &[&str]) -> Command {
+/// Adds the interface, the arguments and the environment of this user.
+fn configure(mut command: Command, host: &Host, user: &str, arguments: &[&str]) -> Command {
     command.args(["--interface", "lo"]).args(arguments);
     command.env("P2PCHAT_USERNAME", user);
     command.env("P2PCHAT_DIR", host.folder(user));

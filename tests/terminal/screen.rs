@@ -1,24 +1,27 @@
-//! What a person sees: a screen that knows what the program may send, and no more.
+//! A model of a terminal screen that knows the control sequences the program may send, and
+//! collects all others.
 use unicode_width::UnicodeWidthChar;
 
-/// Rows of cells, the cursor, and what scrolled away.
+/// Rows of cells, the cursor, and the rows that have scrolled off.
 #[derive(Debug)]
 pub struct Screen {
     columns: usize,
     rows: usize,
-    /// From the first line ever; the last `rows` of them are on the glass. A wide character is followed by an empty cell.
+    /// All rows since the start; the last `rows` of them are visible. A wide character is
+    /// followed by an empty cell.
     lines: Vec<Vec<Option<char>>>,
     row: usize,
     column: usize,
-    /// A sequence or character that is not complete yet.
+    /// Bytes of a sequence or character that is incomplete.
     pending: Vec<u8>,
-    /// Every sequence that sets a colour or the like.
+    /// The parameters of every SGR sequence (colour, bold).
     pub styles: Vec<String>,
-    /// What a screen should never be sent by this program.
-    pub strange: Vec<String>,
+    /// Every sequence and control character that the program should never send.
+    pub unknown: Vec<String>,
 }
 
 impl Screen {
+    /// An empty screen of this size.
     pub fn new(columns: usize, rows: usize) -> Screen {
         Screen {
             columns,
@@ -28,11 +31,11 @@ impl Screen {
             column: 0,
             pending: Vec::new(),
             styles: Vec::new(),
-            strange: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 
-    /// As the plainest of terminals does it: what no longer fits is cut off.
+    /// Changes the size; what exceeds the new width is cut off, as in terminals without reflow.
     pub fn resize(&mut self, columns: usize, rows: usize) {
         (self.columns, self.rows) = (columns, rows);
         self.column = self.column.min(columns - 1);
@@ -41,36 +44,37 @@ impl Screen {
         }
     }
 
-    /// All lines ever shown, without blanks at their ends.
+    /// All rows since the start, without trailing blanks.
     pub fn lines(&self) -> Vec<String> {
         let text = |line: &Vec<Option<char>>| line.iter().flatten().collect::<String>();
         let text = |line| text(line).trim_end().to_owned();
         self.lines.iter().map(text).collect()
     }
 
-    /// The line that the cursor is in, if nothing stands below it.
+    /// The row of the cursor, if all rows below it are empty.
     pub fn last(&self) -> Option<String> {
         let lines = self.lines();
         let below = lines.iter().skip(self.row + 1).all(String::is_empty);
         lines.get(self.row).filter(|_| below).cloned()
     }
 
-    /// Columns left of the cursor.
+    /// The column of the cursor, from 0.
     pub fn cursor(&self) -> usize {
         self.column
     }
 
+    /// Interprets the output of a program.
     pub fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.pending.push(*byte);
-            if self.take() {
+            if self.execute_pending() {
                 self.pending.clear();
             }
         }
     }
 
-    /// Acts on what is pending, if it is complete.
-    fn take(&mut self) -> bool {
+    /// Executes the pending bytes; false while they are incomplete.
+    fn execute_pending(&mut self) -> bool {
         match self.pending.as_slice() {
             b"\r" => self.column = 0,
             b"\n" => self.down(),
@@ -94,12 +98,13 @@ impl Screen {
                     .into_iter()
                     .for_each(|c| self.put(c)),
                 Err(error) if error.error_len().is_none() => return false,
-                Err(_) => self.strange.push(format!("{:?}", self.pending)),
+                Err(_) => self.unknown.push(format!("{:?}", self.pending)),
             },
         }
         true
     }
 
+    /// Executes the CSI sequence with this final byte.
     fn sequence(&mut self, last: u8, numbers: &str) {
         let count = numbers.parse::<usize>().unwrap_or(1);
         match (last, numbers) {
@@ -111,14 +116,15 @@ impl Screen {
             }
             (b'K', "" | "0") => self.lines[self.row].truncate(self.column),
             _ => self
-                .strange
+                .unknown
                 .push(format!("CSI {numbers}{}", char::from(last))),
         }
     }
 
+    /// Writes a character at the cursor.
     fn put(&mut self, c: char) {
         if c.is_control() {
-            return self.strange.push(format!("{c:?}"));
+            return self.unknown.push(format!("{c:?}"));
         }
         let width = c.width().unwrap_or(0);
         if self.column + width > self.columns {
@@ -136,6 +142,7 @@ impl Screen {
         self.column += width;
     }
 
+    /// Moves the cursor to the next row.
     fn down(&mut self) {
         self.row += 1;
         self.lines
