@@ -267,3 +267,19 @@ fn an_ephemeral_run_stops_reading_stdin_when_full() {
     let numbers: Vec<usize> = texts.iter().filter_map(number).collect();
     assert!(numbers.into_iter().eq(1..=12_000));
 }
+
+/// `send -W` ends in time with 69 also when no event wakes the event loop.
+#[test]
+fn send_without_beacons_ends_after_its_wait() {
+    let Some(lo) = Loopback::new() else { return };
+    // Without beacons no input wakes the event loop.
+    let mut eve = lo.spawn("eve", &["send", "-m", "none", "-W", "0.2", "hello"]);
+    assert_eq!(eve.wait_code(TIMEOUT), 69);
+    let errors = eve.err.wait_end(TIMEOUT);
+    assert!(
+        errors
+            .concat()
+            .starts_with("p2pchat: no peer is connected: the lines are stored"),
+        "{errors:?}"
+    );
+}

@@ -1,0 +1,219 @@
+//! The line editor: what is typed, redrawn and sent.
+use nix::sys::signal::Signal;
+
+use crate::hosts::program::TIMEOUT;
+use crate::hosts::{Loopback, wait_until};
+use crate::pty::AtTerminal;
+use crate::{alice_and_bob, wait_message};
+
+/// The half-typed line stays the last line of the screen, whole, while 50 lines scroll above
+/// it.
+#[test]
+fn a_half_typed_line_survives_incoming_lines() {
+    let Some((_lo, alice, mut bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    // Longer than bob's lines, so that a missing erase leaves a visible rest.
+    let half = "#general> no more than half a thou";
+    alice.pty.type_keys("no more than half a thou");
+    alice.pty.wait_last_row(half, 34);
+    for n in 1..=50 {
+        bob.say(&format!("line {n} of fifty"));
+    }
+    alice.pty.wait_row("bob: line 50 of fifty");
+    alice.pty.wait_last_row(half, 34);
+    let lines = alice.pty.with_screen(|screen| screen.lines());
+    let printed: Vec<&str> = lines
+        .iter()
+        .filter_map(|l| l.split_once("bob: "))
+        .map(|(_, text)| text)
+        .collect();
+    let expected: Vec<String> = (1..=50).map(|n| format!("line {n} of fifty")).collect();
+    assert_eq!(printed, expected);
+    let leftover = lines
+        .iter()
+        .rev()
+        .skip(1)
+        .find(|line| line.contains("half"));
+    assert_eq!(leftover, None, "a rest of the half-typed line");
+
+    alice.pty.type_keys("ght\r");
+    alice.pty.wait_row("alice: no more than half a thought");
+    alice.pty.wait_last_row("#general>", 10);
+    wait_message(&bob, "no more than half a thought");
+}
+
+/// Backspace, arrows, Home and Delete edit the line, with wide characters and lines longer than
+/// the screen; what stands there is sent.
+#[test]
+fn the_line_is_sent_as_edited() {
+    let Some((_lo, mut alice, bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    let (pty, home, left, right, delete) = (&alice.pty, "\x1b[H", "\x1b[D", "\x1b[C", "\x1b[3~");
+    pty.type_keys("wörlds");
+    pty.wait_last_row("#general> wörlds", 16);
+    pty.type_keys("\x7f");
+    pty.wait_last_row("#general> wörld", 15);
+    pty.type_keys([home, "hello  "].concat());
+    pty.wait_last_row("#general> hello  wörld", 17);
+    pty.type_keys([left, "\x7f", right].concat());
+    pty.wait_last_row("#general> hello wörld", 16);
+    pty.type_keys([left, left, delete, "O"].concat());
+    pty.wait_last_row("#general> hellO wörld", 15);
+    pty.type_keys("\r");
+    wait_message(&bob, "hellO wörld");
+
+    // Each of these characters is two columns wide.
+    pty.type_keys("漢字🎉");
+    pty.wait_last_row("#general> 漢字🎉", 16);
+    pty.type_keys([left, left].concat());
+    pty.wait_last_row("#general> 漢字🎉", 12);
+    pty.type_keys("\x7fx");
+    pty.wait_last_row("#general> x字🎉", 11);
+    pty.type_keys("\r");
+    wait_message(&bob, "x字🎉");
+
+    // A line longer than the screen scrolls sideways, on one row.
+    let long: String = ('a'..='z').cycle().take(130).collect();
+    pty.type_keys(&long);
+    pty.wait_screen("the end of a long line", |screen| {
+        let last = screen.last().unwrap_or_default();
+        last.starts_with("#general> ") && last.ends_with(&long[110..]) && last.len() < 60
+    });
+    pty.type_keys(home);
+    pty.wait_screen("its beginning", |screen| {
+        let last = screen.last().unwrap_or_default();
+        last.starts_with("#general> abcdef") && screen.cursor() == 10
+    });
+    pty.type_keys("\r");
+    wait_message(&bob, &long);
+
+    // Arrow up recalls earlier lines.
+    pty.type_keys("\x1b[A\x1b[A");
+    pty.wait_last_row("#general> x字🎉", 15);
+    pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+    bob.out.wait_for(TIMEOUT, |line| {
+        line.contains(" * alice~") && line.ends_with(" left")
+    });
+    let lines = bob.out.all();
+    let chat = lines
+        .iter()
+        .filter(|line| line.contains(" #general alice~"));
+    assert_eq!(chat.count(), 3, "{lines:#?}");
+}
+
+/// /history and /search print stored lines, in order with later input, and keep the half-typed
+/// line.
+#[test]
+fn history_and_search_keep_the_typed_line() {
+    let Some((_lo, mut alice, mut bob)) = alice_and_bob(&["-r", "general"]) else {
+        return;
+    };
+    let pty = &alice.pty;
+    let wait_rows = |text: &str, wanted: usize| {
+        pty.wait_screen(text, |screen| {
+            let lines = screen.lines();
+            lines.iter().filter(|line| line.ends_with(text)).count() == wanted
+        });
+    };
+    bob.say("the first");
+    bob.say("the second");
+    pty.wait_row("] bob: the second");
+    // Later keys are read meanwhile; their line comes after the answers.
+    pty.type_keys("/history 1\r/search FIRST\r/search nowhere\rmine\rhalf");
+    wait_message(&bob, "mine");
+    pty.wait_last_row("#general> half", 14);
+    wait_rows("] bob: the second", 2);
+    wait_rows("] bob: the first", 2);
+    wait_rows("nothing was found", 1);
+    pty.wait_row("alice: mine");
+    let lines = pty.with_screen(|screen| screen.lines());
+    let row_of = |text: &str| lines.iter().rposition(|line| line.ends_with(text));
+    assert!(row_of("the second") < row_of("the first"), "{lines:#?}");
+    assert!(
+        row_of("nothing was found") < row_of("alice: mine"),
+        "{lines:#?}"
+    );
+    pty.type_keys("\x03/history 0\r");
+    pty.wait_row("p2pchat: /history takes a number of lines: /history 50");
+    pty.type_keys("/quit\r");
+    alice.assert_exit(0);
+}
+
+/// Control characters of others are shown as symbols and never reach the terminal; pasted ones
+/// are not sent.
+#[test]
+fn control_characters_of_others_are_shown_as_symbols() {
+    let Some((_lo, mut alice, mut bob)) = alice_and_bob(&["--color", "never"]) else {
+        return;
+    };
+    alice.pty.type_keys("here");
+    bob.write("\x1b[2J\x1b[31mred \x07\x08\x7f\u{9b}5A\u{202e}abc\u{2066}\n".as_bytes());
+    bob.say("and after");
+    alice.pty.wait_row("bob: and after");
+    alice
+        .pty
+        .wait_row("bob: ␛[2J␛[31mred ␇␈\u{fffd}\u{fffd}5A\u{fffd}abc\u{fffd}");
+    alice.pty.wait_last_row("#general> here", 14);
+    // Pasted codes are keys: the editor takes them, and the line that is sent has none.
+    alice.pty.type_keys("\x03\x1b[2J\x1b]0;title\x07pasted\r");
+    bob.out.wait_for(TIMEOUT, |line| {
+        line.ends_with("pasted") && !line.contains('\x1b')
+    });
+    alice.pty.type_keys("\x04");
+    alice.assert_exit(0);
+    // The terminal got none of bob's codes as a colour.
+    let styles = alice.pty.with_screen(|screen| screen.styles.clone());
+    assert!(styles.is_empty(), "{styles:?}");
+}
+
+/// A new size of the terminal redraws the half-typed line within its width, and loses no text.
+#[test]
+fn a_resize_redraws_the_line() {
+    let Some((_lo, mut alice, mut bob)) = alice_and_bob(&[]) else {
+        return;
+    };
+    alice
+        .pty
+        .type_keys("0123456789012345678901234567890123456789");
+    alice
+        .pty
+        .wait_last_row("#general> 0123456789012345678901234567890123456789", 50);
+    alice.pty.resize(30, 8);
+    alice
+        .pty
+        .wait_screen("a line that fits 30 columns", |screen| {
+            let last = screen.last().unwrap_or_default();
+            last.starts_with("#general> ") && last.ends_with("0123456789") && last.len() < 30
+        });
+    bob.say("hello");
+    alice.pty.wait_row("bob: hello");
+    alice.pty.resize(60, 12);
+    alice
+        .pty
+        .wait_last_row("#general> 0123456789012345678901234567890123456789", 50);
+    alice.pty.type_keys("\r");
+    wait_message(&bob, "0123456789012345678901234567890123456789");
+    alice.pty.type_keys("\x04");
+    alice.assert_exit(0);
+}
+
+/// After SIGSTOP and SIGCONT the program sets raw mode again and redraws the line.
+#[test]
+fn a_continued_program_takes_raw_mode_again() {
+    let Some(lo) = Loopback::new() else { return };
+    let mut alice = AtTerminal::chat(&lo, "alice", &[]);
+    alice.pty.type_keys("half");
+    alice.pty.wait_last_row("#general> half", 14);
+    let raw = alice.pty.stty(&["-g"]);
+    alice.signal(Signal::SIGSTOP);
+    alice.pty.stty(&[&alice.modes_before]);
+    alice.signal(Signal::SIGCONT);
+    wait_until("raw mode again", TIMEOUT, || alice.pty.stty(&["-g"]) == raw);
+    alice.pty.type_keys(" a line");
+    alice.pty.wait_last_row("#general> half a line", 21);
+    alice.pty.type_keys("\x03\x04");
+    alice.assert_exit(0);
+}

@@ -1,0 +1,119 @@
+//! What depends on which of stdin and stdout is a terminal: the form, the colours and the commands.
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::hosts::program::TIMEOUT;
+use crate::hosts::{Loopback, wait_until};
+use crate::pty::{AtTerminal, command, command_detached};
+use crate::wait_message;
+
+/// A terminal gets colours, reset at the end; `--color never` and a non-empty NO_COLOR switch
+/// them off.
+#[test]
+fn colour_follows_the_terminal_and_no_color() {
+    let styles = |arguments: &[&str], no_color: Option<&str>| {
+        let lo = Loopback::new()?;
+        let mut command = command(&lo.host, "alice", arguments);
+        if let Some(value) = no_color {
+            command.env("NO_COLOR", value);
+        }
+        let streams = |command: &mut Command| {
+            no_color.map(|value| command.env("NO_COLOR", value));
+        };
+        let mut alice = AtTerminal::run(command, streams);
+        alice.pty.wait_last_row("#general>", 10);
+        alice.pty.type_keys("hello\r");
+        alice.pty.wait_row("alice: hello");
+        alice.pty.type_keys("/quit\r");
+        alice.assert_exit(0);
+        Some(alice.pty.with_screen(|screen| screen.styles.clone()))
+    };
+    let Some(default) = styles(&[], None) else {
+        return;
+    };
+    assert!(
+        default.iter().any(|style| style.starts_with('3')),
+        "{default:?}"
+    );
+    assert_eq!(default.last().map(String::as_str), Some("0"));
+    let none: Option<Vec<String>> = Some(Vec::new());
+    assert_eq!(styles(&["--color", "never"], None), none);
+    assert_eq!(styles(&[], Some("1")), none);
+    assert_ne!(
+        styles(&[], Some("")),
+        none,
+        "an empty NO_COLOR says nothing"
+    );
+}
+
+/// With only stdin at a terminal, commands work and stdout has the form for pipes.
+#[test]
+fn stdin_alone_at_a_terminal_has_commands() {
+    let Some(lo) = Loopback::new() else { return };
+    let file = lo.host.folder("out");
+    let out = File::create(&file).expect("a file");
+    let bob = lo.start("bob", &[]);
+    let mut alice = AtTerminal::run(command(&lo.host, "alice", &[]), |command| {
+        command.stdout(Stdio::from(out));
+    });
+    let written = |text: &str| fs::read_to_string(&file).is_ok_and(|all| all.contains(text));
+    wait_until("bob's join in the file", TIMEOUT, || written(" * bob~"));
+    alice.pty.type_keys("hello\n/shout\n/users\n");
+    wait_message(&bob, "hello");
+    wait_until("the own line in the file", TIMEOUT, || written(": hello\n"));
+    alice.pty.wait_row("/shout is not a command here");
+    alice.pty.wait_row("linked  #general  127.0.0.1:");
+    alice.pty.type_keys("/quit\n");
+    assert_eq!(alice.wait_code(), Some(0));
+    let all = fs::read_to_string(&file).expect("UTF-8");
+    assert!(
+        all.lines()
+            .all(|line| line.as_bytes().get(10) == Some(&b'T') && line.contains("Z #general ")),
+        "{all}"
+    );
+    assert!(!all.contains("shout") && !all.contains('\x1b'), "{all}");
+}
+
+/// With only stdout at a terminal, the transcript has the form for people and piped lines are
+/// text.
+#[test]
+fn stdout_alone_at_a_terminal_has_the_short_form() {
+    let Some(lo) = Loopback::new() else { return };
+    let bob = lo.start("bob", &[]);
+    let mut alice = AtTerminal::run(command_detached(&lo.host, "alice", &[]), |command| {
+        command.stdin(Stdio::piped());
+    });
+    alice.pty.wait_row("* bob joined");
+    let mut stdin = alice.child.stdin.take().expect("piped");
+    stdin.write_all(b"/not a command\n").expect("a reader");
+    wait_message(&bob, "/not a command");
+    alice.pty.wait_row("] alice: /not a command");
+    drop(stdin);
+    assert_eq!(alice.wait_code(), Some(0));
+    assert_eq!(alice.pty.stty(&["-g"]), alice.modes_before);
+}
+
+/// `peers` at a terminal prints a row for each peer, and is not announced; nobody is 69.
+#[test]
+fn peers_prints_a_table_at_a_terminal() {
+    let Some(lo) = Loopback::new() else { return };
+    let run_peers = |seconds: &str| {
+        let arguments = ["peers", "--ephemeral", "-W", seconds];
+        let mut eve = AtTerminal::run(command(&lo.host, "eve", &[]), |command| {
+            command.env_remove("P2PCHAT_DIR").args(arguments);
+        });
+        let code = eve.wait_code();
+        (code, eve.pty.with_screen(|screen| screen.lines().concat()))
+    };
+    assert_eq!(run_peers("0"), (Some(69), String::new()));
+    let bob = lo.start("bob", &[]);
+    let (code, shown) = run_peers("2");
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(
+        shown.starts_with("bob~") && shown.contains("linked"),
+        "{shown}"
+    );
+    // `peers` is not announced.
+    assert!(bob.out.all().is_empty(), "{:?}", bob.out.all());
+}
