@@ -156,8 +156,8 @@ fn control_characters_are_printed_as_visible_symbols() {
     wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
 }
 
-/// After /part and /join the lines missed meanwhile are printed once, and no line again, with
-/// and without stored state.
+/// After /part and /join, with and without stored state, each line is printed once, the missed
+/// ones too.
 #[test]
 fn rejoining_a_room_prints_missed_lines_once() {
     let Some(lo) = Loopback::new() else { return };

@@ -98,8 +98,8 @@ fn an_absent_recipient_gets_the_message_from_the_next_run() {
     wait_line(&bob, ": two");
 }
 
-/// A carrier does not count as delivery (75), prints nothing of the message, and forwards it
-/// when the author is gone.
+/// A carrier alone is no delivery (75): it prints only its own events, and forwards the message
+/// after the author has left.
 #[test]
 fn a_carrier_stores_a_message_and_forwards_it() {
     let Some(lo) = Loopback::new() else { return };

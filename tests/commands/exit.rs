@@ -189,7 +189,7 @@ fn quit_on_a_pipe_reports_unread_lines() {
         outcome.assert_code(0);
         assert!(!outcome.err.iter().any(is_report), "{outcome:?}");
     }
-    // A recipient that is not found before /quit gets nothing: 1.
+    // An unresolved recipient at /quit is a failure: 1.
     let outcome = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
     outcome.assert_code(1);
 }
@@ -280,7 +280,7 @@ fn an_ephemeral_program_reports_the_lines_it_loses() {
         (0, 1),
         "{outcome:?}"
     );
-    // A run without lines loses none.
+    // A run that sent only commands ends silently.
     let outcome = finish(lo.spawn("alice", &args), b"/quit\n");
     assert_eq!(
         (outcome.code, count_reports(&outcome.err)),

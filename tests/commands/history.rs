@@ -149,8 +149,8 @@ fn history_and_search_commands_print_stored_lines() {
     assert!(line.ends_with(r#""content":"kept for now"}"#), "{line}");
 }
 
-/// `history` without a directory prints nothing and creates none; a closed stdout is 141; an
-/// unreadable history is 78.
+/// `history` of a missing directory prints nothing and leaves it missing; a closed stdout is
+/// 141; an unreadable history is 78.
 #[test]
 fn a_closed_stdout_or_missing_directory_is_no_error() {
     let Some(lo) = Loopback::new() else { return };

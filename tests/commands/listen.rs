@@ -87,7 +87,7 @@ fn count_ends_within_one_turn_and_loses_nothing() {
 fn lines_printed_by_a_count_are_printed_once() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
-    // Own lines that were never printed are no news for a later run.
+    // For a later run, own lines are no news.
     let outcome = run(&lo, "bob", &["send", "own"]);
     outcome.assert_code(0);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
@@ -131,8 +131,8 @@ fn wait_ends_listen() {
     assert!(outcome.out.is_empty(), "{outcome:?}");
 }
 
-/// SIGTERM (143) and SIGINT (130) end `listen` with a goodbye within 2 s; SIGHUP without a
-/// terminal does not end it.
+/// SIGTERM (143) and SIGINT (130) end `listen` with a goodbye within 2 s; after SIGHUP without
+/// a terminal it continues.
 #[test]
 fn signals_end_listen_with_a_goodbye() {
     let Some(lo) = Loopback::new() else { return };

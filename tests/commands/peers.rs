@@ -64,7 +64,7 @@ fn peers_prints_json_objects() {
     assert_eq!(outcome.out[0], expected);
 }
 
-/// `peers` that finds nobody prints nothing and ends with 69.
+/// `peers` without a peer prints nothing and ends with 69.
 #[test]
 fn peers_without_a_peer_is_69() {
     let Some(lo) = Loopback::new() else { return };
@@ -138,8 +138,8 @@ fn a_static_peer_with_an_id_must_have_that_key() {
     }
 }
 
-/// A program whose `--peer` is its own address makes no link to itself and prints nothing of
-/// it.
+/// A program whose `--peer` is its own address stays unlinked from itself, and its output shows
+/// only others.
 #[test]
 fn a_program_that_dials_itself_stays_unlinked() {
     let Some(lo) = Loopback::new() else { return };
@@ -166,8 +166,8 @@ fn a_program_that_dials_itself_stays_unlinked() {
     assert_eq!(bob.err.all().len(), 1, "{:?}", bob.err.all());
 }
 
-/// A peer that sends beacons and accepts no connection is listed as gone, and does not count as
-/// found: 69.
+/// A peer that sends beacons and refuses connections is listed as gone. If only such peers are
+/// found, the status is 69.
 #[test]
 fn a_peer_that_does_not_answer_is_listed_as_gone() {
     let Some(lo) = Loopback::new() else { return };

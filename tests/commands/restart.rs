@@ -256,8 +256,7 @@ fn an_unreadable_segment_is_reported_and_skipped() {
     assert_eq!(print_backlog("9999", 0), backlog);
 }
 
-/// With `--no-echo` the printed position still passes own lines, so that a later run does not
-/// read them again.
+/// With `--no-echo` the printed position passes own lines, so that a later run skips them.
 #[test]
 fn the_printed_position_passes_hidden_own_lines() {
     let Some(lo) = Loopback::new() else { return };

@@ -57,8 +57,8 @@ fn an_undelivered_line_is_sent_by_the_next_run() {
     wait_line(&bob, ": third");
 }
 
-/// A run sends stored lines also of rooms that it has not joined, and prints nothing of those
-/// rooms.
+/// A run also sends the stored lines of rooms it has not joined, and keeps those rooms out of
+/// its transcript.
 #[test]
 fn undelivered_lines_of_other_rooms_are_sent_too() {
     let Some(lo) = Loopback::new() else { return };
@@ -234,8 +234,8 @@ fn target_names_a_room() {
     outcome.assert_code(2);
 }
 
-/// With full memory and no peer an `--ephemeral` `send` stops reading stdin, says so, and loses
-/// no line once a peer connects.
+/// An `--ephemeral` `send` whose memory is full stops reading stdin and says so. Once a peer
+/// connects, it delivers every line.
 #[test]
 fn an_ephemeral_run_stops_reading_stdin_when_full() {
     let Some(lo) = Loopback::new() else { return };

@@ -1,4 +1,5 @@
-//! A stalled reader of stdout delays no peer, costs no memory, and gets every line in the end.
+//! A stalled reader of stdout: peers stay fast, memory stays bounded, and the reader gets every
+//! line in the end.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;

@@ -1,5 +1,4 @@
-//! Programs that are killed during a flood of lines: no line is lost, and no peer gets one
-//! twice.
+//! Programs that are killed during a flood of lines: every peer still gets every line once.
 use std::io::Write as _;
 use std::thread;
 

@@ -64,7 +64,8 @@ fn carried_lines(host: &Host, user: &str) -> u64 {
     count
 }
 
-/// Asserts that a carrier can neither print nor store the plaintext.
+/// Asserts that the plaintext is missing from the output, the history and the files of a
+/// carrier.
 fn assert_cannot_read(host: &Host, program: &Program) {
     let out = program.out.all();
     assert!(!out.iter().any(|line| line.contains("psst")), "{out:?}");

@@ -1,5 +1,5 @@
-//! Forks: two programs with one identity, and a restored backup. Fork repair loses no line and
-//! repeats none.
+//! Forks: two programs with one identity, and a restored backup. After fork repair every line
+//! exists once.
 use std::fs;
 
 use nix::sys::signal::Signal;

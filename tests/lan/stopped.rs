@@ -1,5 +1,5 @@
-//! A peer that is stopped during a flood delays nobody, costs the sender no memory, and gets
-//! every line after it continues.
+//! A peer that is stopped during a flood: the others stay fast, the sender stays within its
+//! memory, and the peer gets every line after it continues.
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
