@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::{
     TIMEOUT, finish, messages, run, wait_error_line, wait_joined, wait_line, wait_messages,
     without_timestamp,

@@ -1,5 +1,5 @@
 //! Chat on pipes: rooms, commands, and the echo of own lines.
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::{
     TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
 };

@@ -3,7 +3,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line};
 

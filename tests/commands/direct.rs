@@ -3,8 +3,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::hosts::{Loopback, wait_until};
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, run, wait_client, wait_joined, wait_line, without_timestamp};
 
 /// A direct message is printed and stored by its author and its recipient only, the same bytes

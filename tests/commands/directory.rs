@@ -2,7 +2,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
 use super::{Outcome, finish, run};
 

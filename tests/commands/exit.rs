@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::hosts::{Loopback, wait_until};
+use super::hosts::host::Loopback;
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 const LINES: usize = 20_000;

@@ -13,8 +13,9 @@ use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
 use super::folders::EmptyReplicationState;
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::hosts::{Loopback, wait_until};
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, without_timestamp};
 
 /// The stdout of `history`, which must succeed without a word on stderr.

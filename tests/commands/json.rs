@@ -2,8 +2,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::hosts::{Loopback, wait_until};
+use super::hosts::wait::wait_until;
 use super::{Outcome, TIMEOUT, finish, wait_joined, wait_line, wait_messages};
 
 /// Waits for the first object of this type, and compares it with `form`, in which each `{}`

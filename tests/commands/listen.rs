@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::hosts::{Loopback, wait_until};
+use super::hosts::host::Loopback;
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 /// `listen -n N` ends with 0 after exactly N chat lines.

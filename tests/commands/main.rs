@@ -28,8 +28,9 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use hosts::host::Loopback;
 use hosts::program::{Program, TIMEOUT};
-use hosts::{Loopback, wait_until};
+use hosts::wait::wait_until;
 
 /// The exit status, the output and the duration of one run.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use p2pchat::base::name::Nick;
 use p2pchat::base::time::WallTime;
 use p2pchat::wire::beacon::{Beacon, BeaconKind};
 
-use super::hosts::{Loopback, wait_until};
+use super::hosts::host::Loopback;
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, run, wait_joined, wait_line};
 
 /// `peers` prints name, id, address, found, state, round trip and rooms, separated by TAB, and

@@ -3,7 +3,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::{TIMEOUT, wait_line};
 
 /// The id of a peer that never connects.

@@ -4,8 +4,9 @@ use std::fs;
 use nix::sys::signal::Signal;
 use p2pchat::shell::store::printed_position::read_printed_position;
 
+use super::hosts::host::Loopback;
 use super::hosts::program::Program;
-use super::hosts::{Loopback, wait_until};
+use super::hosts::wait::wait_until;
 use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages};
 
 /// Says these numbered lines, and returns their texts.

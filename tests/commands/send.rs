@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::hosts::Loopback;
+use super::hosts::host::Loopback;
 use super::{
     TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_messages, without_timestamp,
 };

@@ -5,8 +5,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::hosts::host::Loopback;
 use crate::hosts::program::{TIMEOUT, peak};
-use crate::hosts::{Loopback, wait_until};
+use crate::hosts::wait::wait_until;
 
 const LINES: usize = 100_000;
 /// Limit of peak resident memory in kB.

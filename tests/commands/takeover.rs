@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::hosts::{Loopback, wait_until};
+use super::hosts::host::Loopback;
+use super::hosts::wait::wait_until;
 use super::{
     TIMEOUT, finish, messages, run, wait_client, wait_error_line, wait_joined, wait_line,
     wait_messages,

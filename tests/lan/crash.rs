@@ -2,7 +2,7 @@
 use std::io::Write as _;
 use std::thread;
 
-use super::hosts::Lan;
+use super::hosts::lan::Lan;
 use super::hosts::program::{Program, TIMEOUT};
 use super::{messages, wait_joined, wait_same_history};
 

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::hosts::host::Host;
+use super::hosts::lan::Lan;
 use super::hosts::program::{Program, TIMEOUT};
-use super::hosts::{Host, Lan, wait_until};
+use super::hosts::wait::wait_until;
 use super::{finish, messages, wait_event, wait_joined, wait_mesh};
 
 /// The texts `psst FROM` to `psst TO`.

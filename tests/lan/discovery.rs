@@ -1,5 +1,5 @@
 //! Discovery without configuration, over interfaces and addresses that come and go.
-use super::hosts::Lan;
+use super::hosts::lan::Lan;
 use super::{
     PEER_TIMEOUT, TIMEOUT, messages, say_and_wait, wait_event, wait_joined, wait_mesh,
     wait_messages,

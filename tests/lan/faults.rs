@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::hosts::Lan;
+use super::hosts::lan::Lan;
 use super::{
     PEER_TIMEOUT, TIMEOUT, count_events, messages, say_and_wait, wait_event, wait_mesh,
     wait_messages,

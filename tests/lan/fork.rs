@@ -4,8 +4,10 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
+use super::hosts::command::run;
+use super::hosts::host::Host;
+use super::hosts::lan::Lan;
 use super::hosts::program::Program;
-use super::hosts::{Host, Lan, run};
 use super::{
     PEER_TIMEOUT, TIMEOUT, finish, messages, say_and_wait, wait_joined, wait_messages,
     wait_same_history,

@@ -16,7 +16,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use hosts::Lan;
+use hosts::lan::Lan;
 use hosts::program::{Program, TIMEOUT};
 
 /// A peer whose path or process has failed is printed as left within this time. Kernel timers

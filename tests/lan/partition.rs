@@ -2,7 +2,7 @@
 //! once.
 use std::time::Instant;
 
-use super::hosts::Lan;
+use super::hosts::lan::Lan;
 use super::hosts::program::{Program, TIMEOUT};
 use super::{PEER_TIMEOUT, messages, wait_event, wait_mesh, wait_same_history};
 

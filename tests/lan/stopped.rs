@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::hosts::command::run;
+use super::hosts::lan::Lan;
 use super::hosts::program::{Program, TIMEOUT};
-use super::hosts::{Lan, run, wait_until};
+use super::hosts::wait::wait_until;
 use super::wait_joined;
 
 /// Time limit for a whole flood, and for the stopped reader to catch up.

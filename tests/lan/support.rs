@@ -5,8 +5,9 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::hosts::host::Loopback;
+use crate::hosts::lan::Lan;
 use crate::hosts::program::{Program, TIMEOUT};
-use crate::hosts::{Lan, Loopback};
 
 /// `Program` passes lines in both directions, reports the exit status, and kills the child when
 /// dropped.

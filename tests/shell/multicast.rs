@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::hosts::{Host, Lan, Loopback, wait_until};
+use crate::hosts::host::{Host, Loopback};
+use crate::hosts::lan::Lan;
+use crate::hosts::wait::wait_until;
 use mio::{Events, Interest, Poll, Token};
 use p2pchat::base::event::{Interface, InterfaceAddress};
 use p2pchat::shell::net::interfaces::{NetlinkSocket, list_usable};

@@ -1,8 +1,9 @@
 //! The line editor: what is typed, redrawn and sent.
 use nix::sys::signal::Signal;
 
+use crate::hosts::host::Loopback;
 use crate::hosts::program::TIMEOUT;
-use crate::hosts::{Loopback, wait_until};
+use crate::hosts::wait::wait_until;
 use crate::pty::AtTerminal;
 use crate::{alice_and_bob, wait_message};
 

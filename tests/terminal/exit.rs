@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use p2pchat::shell::stdio::terminal::RawMode;
 
-use crate::hosts::Loopback;
+use crate::hosts::host::Loopback;
 use crate::hosts::program::TIMEOUT;
 use crate::pty::{AtTerminal, command};
 use crate::wait_message;

@@ -9,7 +9,7 @@ mod pty;
 mod screen;
 mod streams;
 
-use hosts::Loopback;
+use hosts::host::Loopback;
 use hosts::program::{Program, TIMEOUT};
 use pty::AtTerminal;
 

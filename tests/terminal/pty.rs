@@ -15,8 +15,9 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::hosts::host::{Host, Loopback};
 use crate::hosts::program::TIMEOUT;
-use crate::hosts::{Host, Loopback, wait_until};
+use crate::hosts::wait::wait_until;
 use crate::screen::Screen;
 
 /// A pseudo-terminal of 60 columns and 12 rows; a thread reads its output into a [`Screen`].

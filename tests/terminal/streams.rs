@@ -3,8 +3,9 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::hosts::host::Loopback;
 use crate::hosts::program::TIMEOUT;
-use crate::hosts::{Loopback, wait_until};
+use crate::hosts::wait::wait_until;
 use crate::pty::{AtTerminal, command, command_detached};
 use crate::wait_message;
 

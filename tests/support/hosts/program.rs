@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait_until;
+use super::wait::wait_until;
 
 /// Time limit for what a program should do at once. Generous, since the machine may be busy.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
