@@ -1,4 +1,6 @@
-//! Parts of the shell without a running program: options, store, history, state directory, standard streams, sockets.
+//! Parts of the shell without a running program: options, store, history, state directory, standard
+//! streams and sockets.
+
 #[path = "../support/folders/mod.rs"]
 mod folders;
 #[path = "../support/hosts/mod.rs"]

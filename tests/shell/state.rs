@@ -1,4 +1,4 @@
-//! The state directory: identity, lock, known peers, the mark of a clean end, secret files.
+//! The state directory: identity, lock, known peers, clean marker and secret files.
 use p2pchat::base::table::SortedMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,15 +16,15 @@ use p2pchat::shell::state::known_peers_file::{KNOWN_PEERS_FILE_MAX_BYTES, KNOWN_
 use p2pchat::shell::state::secret_file::read_secret;
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, load_own_identity};
 
-/// A directory of this test's own, gone when it is over.
-struct Folder(PathBuf);
+/// A directory for one test, deleted when this is dropped.
+struct TestDir(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl TestDir {
+    fn new(name: &str) -> TestDir {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("state-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        TestDir(path)
     }
 
     fn join(&self, name: &str) -> PathBuf {
@@ -32,27 +32,33 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn at(directory: &Path) -> Options {
+/// The options of a program with this directory.
+fn options_for(directory: &Path) -> Options {
     parse(vec!["--dir".into(), directory.into()], &|_| None, None).unwrap()
 }
 
-fn open(directory: &Path) -> OpenedStateDir {
-    StateDir::open(&at(directory)).unwrap_or_else(|failure| panic!("{failure}"))
+/// Opens a directory that must be usable.
+fn open_state_dir(directory: &Path) -> OpenedStateDir {
+    StateDir::open(&options_for(directory)).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-fn failing(directory: &Path, status: u8) -> Failure {
-    let failure = StateDir::open(&at(directory)).err().expect("opened");
+/// The failure of an opening, with this exit status and one line of text.
+fn open_failure(directory: &Path, status: u8) -> Failure {
+    let failure = StateDir::open(&options_for(directory))
+        .err()
+        .expect("opened");
     assert_eq!(failure.exit_status.code(), status, "{failure}");
     assert!(!failure.message.chars().any(char::is_control), "{failure}");
     failure
 }
 
+/// The permission bits.
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -61,7 +67,8 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn names(directory: &Path) -> Vec<String> {
+/// The sorted names of the files in a directory.
+fn file_names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -73,15 +80,15 @@ fn names(directory: &Path) -> Vec<String> {
 /// The first start creates directory and identity, with modes 0700 and 0600; later starts load it.
 #[test]
 fn the_identity_is_created_once_and_readable_by_its_owner() {
-    let folder = Folder::new("identity");
+    let folder = TestDir::new("identity");
     let directory = folder.join("deep/down");
-    let first = open(&directory).identity.id();
+    let first = open_state_dir(&directory).identity.id();
     assert_eq!(
         (mode(&directory), mode(&directory.join("identity"))),
         (0o700, 0o600)
     );
-    assert_eq!(names(&directory), ["identity", "lock"]);
-    let again = open(&directory);
+    assert_eq!(file_names(&directory), ["identity", "lock"]);
+    let again = open_state_dir(&directory);
     assert_eq!(again.identity.id(), first);
     assert!(again.warnings.is_empty() && again.known_peers.is_empty());
     assert!(
@@ -89,20 +96,20 @@ fn the_identity_is_created_once_and_readable_by_its_owner() {
             .unwrap()
             .ends_with(&format!(" {first}\n"))
     );
-    assert_ne!(open(&folder.join("other")).identity.id(), first);
+    assert_ne!(open_state_dir(&folder.join("other")).identity.id(), first);
 }
 
 /// Programs that start at once in a new directory agree on the identity, and leave no other file.
 #[test]
 fn concurrent_first_starts_create_one_identity() {
-    let folder = Folder::new("race");
+    let folder = TestDir::new("race");
     for round in 0..20 {
         let directory = folder.join(&round.to_string());
         let ids = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
-                        load_own_identity(&at(&directory), &mut Vec::new())
+                        load_own_identity(&options_for(&directory), &mut Vec::new())
                             .unwrap()
                             .id()
                     })
@@ -114,16 +121,16 @@ fn concurrent_first_starts_create_one_identity() {
                 .collect::<Vec<_>>()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-        assert_eq!(names(&directory), ["identity"]);
+        assert_eq!(file_names(&directory), ["identity"]);
     }
 }
 
 /// A program never takes a new identity for a damaged one: status 78, the file untouched.
 #[test]
 fn a_damaged_identity_is_an_error_and_never_replaced() {
-    let folder = Folder::new("damaged");
+    let folder = TestDir::new("damaged");
     let directory = folder.join("d");
-    open(&directory);
+    open_state_dir(&directory);
     let path = directory.join("identity");
     let whole = fs::read_to_string(&path).unwrap();
     let mut other = whole.clone().into_bytes();
@@ -139,10 +146,10 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     ];
     for bytes in cases {
         fs::write(&path, &bytes).unwrap();
-        let failure = failing(&directory, 78);
+        let failure = open_failure(&directory, 78);
         assert!(failure.message.contains("identity"), "{failure}");
         assert_eq!(
-            load_own_identity(&at(&directory), &mut Vec::new())
+            load_own_identity(&options_for(&directory), &mut Vec::new())
                 .err()
                 .map(|f| f.exit_status.code()),
             Some(78)
@@ -151,23 +158,27 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    failing(&directory, 78);
+    open_failure(&directory, 78);
     fs::remove_dir(&path).unwrap();
     symlink("/nowhere/identity", &path).unwrap();
-    assert!(failing(&directory, 78).message.contains("leads nowhere"));
+    assert!(
+        open_failure(&directory, 78)
+            .message
+            .contains("leads nowhere")
+    );
     fs::remove_file(&path).unwrap();
     fs::write(&path, whole).unwrap();
-    open(&directory);
+    open_state_dir(&directory);
 }
 
 /// The warning names the remedy.
 #[test]
 fn an_identity_readable_by_others_gives_a_warning() {
-    let folder = Folder::new("readable");
-    open(&folder.0);
+    let folder = TestDir::new("readable");
+    open_state_dir(&folder.0);
     for bits in [0o640, 0o604] {
         chmod(&folder.join("identity"), bits);
-        let opened = open(&folder.0);
+        let opened = open_state_dir(&folder.0);
         assert_eq!(opened.warnings.len(), 1);
         assert!(
             opened.warnings[0].contains("chmod 600"),
@@ -180,31 +191,31 @@ fn an_identity_readable_by_others_gives_a_warning() {
 /// The lock is the kernel's and not the file's; commands that only need the identity still get it.
 #[test]
 fn a_locked_directory_is_refused_and_a_stale_lock_file_is_not() {
-    let folder = Folder::new("lock");
+    let folder = TestDir::new("lock");
     fs::write(folder.join("lock"), "left by a crash").unwrap();
-    let running = open(&folder.0);
-    let failure = failing(&folder.0, 1);
+    let running = open_state_dir(&folder.0);
+    let failure = open_failure(&folder.0, 1);
     assert!(failure.message.contains("--dir") && failure.message.contains("--ephemeral"));
-    let meanwhile = load_own_identity(&at(&folder.0), &mut Vec::new()).unwrap();
-    assert_eq!(meanwhile.id(), running.identity.id());
+    let unlocked = load_own_identity(&options_for(&folder.0), &mut Vec::new()).unwrap();
+    assert_eq!(unlocked.id(), running.identity.id());
     drop(running);
-    open(&folder.0);
+    open_state_dir(&folder.0);
 }
 
 /// A file, or a directory that cannot be created, ends the start with status 78.
 #[test]
 fn an_unusable_directory_is_a_configuration_error() {
-    let folder = Folder::new("unusable");
+    let folder = TestDir::new("unusable");
     fs::write(folder.join("file"), "").unwrap();
     for directory in [
         folder.join("file"),
         folder.join("file/below"),
         PathBuf::from("/proc/p2pchat"),
     ] {
-        let failure = failing(&directory, 78);
+        let failure = open_failure(&directory, 78);
         assert!(failure.message.contains("--dir"), "{failure}");
         assert_eq!(
-            load_own_identity(&at(&directory), &mut Vec::new())
+            load_own_identity(&options_for(&directory), &mut Vec::new())
                 .err()
                 .map(|f| f.exit_status.code()),
             Some(78)
@@ -212,28 +223,30 @@ fn an_unusable_directory_is_a_configuration_error() {
     }
     let directory = folder.join("d");
     fs::create_dir_all(directory.join("known_peers")).unwrap();
-    failing(&directory, 78);
+    open_failure(&directory, 78);
 }
 
 /// `--ephemeral` has an identity of its own in each run, and no directory.
 #[test]
 fn an_ephemeral_run_writes_no_file() {
-    let folder = Folder::new("ephemeral");
+    let folder = TestDir::new("ephemeral");
     let env = |name: &str| (name == "P2PCHAT_DIR").then(|| folder.0.clone().into_os_string());
     let options = parse(vec!["--ephemeral".into()], &env, None).unwrap();
     let mut one = StateDir::open(&options).unwrap();
     let two = StateDir::open(&options).unwrap();
     assert_ne!(one.identity.id(), two.identity.id());
-    one.state_dir.append_known_peer(&known("bob", 1)).unwrap();
+    one.state_dir
+        .append_known_peer(&known_peer("bob", 1))
+        .unwrap();
     one.state_dir
         .write_clean_marker(&ResumeState::default())
         .unwrap();
     assert_eq!(one.state_dir.take_clean_marker().unwrap(), None);
     assert_eq!(one.state_dir.directory(), None);
-    assert!(names(&folder.0).is_empty());
+    assert!(file_names(&folder.0).is_empty());
 }
 
-fn known(nick: &str, seed: u8) -> KnownPeer {
+fn known_peer(nick: &str, seed: u8) -> KnownPeer {
     KnownPeer {
         nick: Nick::new(nick).unwrap(),
         id: Identity::from_seed(&[seed; 32]).id(),
@@ -245,9 +258,13 @@ fn known(nick: &str, seed: u8) -> KnownPeer {
 /// Comments, damaged lines and torn ends are skipped with one warning, and never rewritten.
 #[test]
 fn known_peers_are_stored_one_a_line() {
-    let folder = Folder::new("known");
-    let (alice, bob, carol) = (known("alice", 1), known("bob", 2), known("carol", 3));
-    let opened = open(&folder.0);
+    let folder = TestDir::new("known");
+    let (alice, bob, carol) = (
+        known_peer("alice", 1),
+        known_peer("bob", 2),
+        known_peer("carol", 3),
+    );
+    let opened = open_state_dir(&folder.0);
     assert!(opened.state_dir.append_known_peer(&alice).unwrap());
     assert!(opened.state_dir.append_known_peer(&bob).unwrap());
     let text = fs::read_to_string(folder.join("known_peers")).unwrap();
@@ -259,10 +276,10 @@ fn known_peers_are_stored_one_a_line() {
         )
     );
     drop(opened);
-    let opened = open(&folder.0);
+    let opened = open_state_dir(&folder.0);
     assert_eq!(opened.known_peers, [alice.clone(), bob.clone()]);
 
-    // As people and crashes leave it.
+    // A file as people and crashes leave it.
     let id = alice.id;
     let text = format!(
         "# mine\n\nnobody\nbad~name {id} 2026-11-21T10:31:04Z\nbob notanid 2026-11-21T10:31:04Z\nbob {id} yesterday\n{}\nalice\t{id}  {} verified by hand\nbob {} {}",
@@ -298,9 +315,9 @@ fn known_peers_are_stored_one_a_line() {
 /// The list is bounded in peers and the file in bytes.
 #[test]
 fn known_peers_are_bounded() {
-    let folder = Folder::new("many");
-    let opened = open(&folder.0);
-    let peer = known("alice", 1);
+    let folder = TestDir::new("many");
+    let opened = open_state_dir(&folder.0);
+    let peer = known_peer("alice", 1);
     let line = |i: usize| format!("n{i} {} {}\n", peer.id, peer.first_seen);
     let many: String = (0..KNOWN_PEERS_MAX + 10).map(line).collect();
     fs::write(folder.join("known_peers"), many).unwrap();
@@ -329,8 +346,8 @@ fn known_peers_are_bounded() {
 /// A marker that was read, copied, restored or damaged is void, and is deleted.
 #[test]
 fn a_clean_marker_is_valid_once_and_in_its_own_file() {
-    let folder = Folder::new("clean");
-    let mut state = open(&folder.0).state_dir;
+    let folder = TestDir::new("clean");
+    let mut state = open_state_dir(&folder.0).state_dir;
     assert_eq!(state.take_clean_marker().unwrap(), None);
     let room = |name: &str| Target::Room(Room::new(name).unwrap());
     let resume = ResumeState {
@@ -345,35 +362,36 @@ fn a_clean_marker_is_valid_once_and_in_its_own_file() {
     state.write_clean_marker(&resume).unwrap();
     let text = fs::read(folder.join("clean")).unwrap();
     assert!(text.starts_with(b"00abcdef01234567\n"));
-    assert_eq!(names(&folder.0), ["clean", "identity", "lock"]);
+    assert_eq!(file_names(&folder.0), ["clean", "identity", "lock"]);
     assert_eq!(state.take_clean_marker().unwrap(), Some(resume.clone()));
-    assert_eq!(names(&folder.0), ["identity", "lock"]);
+    assert_eq!(file_names(&folder.0), ["identity", "lock"]);
     assert_eq!(state.take_clean_marker().unwrap(), None);
 
-    // One that a backup brought back: its time is the original's.
+    // A marker from a backup has the modification time of the original.
     state.write_clean_marker(&resume).unwrap();
-    let mark = fs::File::options().write(true).open(folder.join("clean"));
-    let mark = mark.unwrap();
-    mark.set_modified(SystemTime::now() - Duration::from_secs(60))
+    let marker = fs::File::options().write(true).open(folder.join("clean"));
+    let marker = marker.unwrap();
+    marker
+        .set_modified(SystemTime::now() - Duration::from_secs(60))
         .unwrap();
     assert_eq!(state.take_clean_marker().unwrap(), None);
     assert!(!folder.join("clean").exists());
 
-    // One that was just copied.
+    // A marker that was copied is another file.
     state.write_clean_marker(&resume).unwrap();
     fs::copy(folder.join("clean"), folder.join("copy")).unwrap();
     fs::rename(folder.join("copy"), folder.join("clean")).unwrap();
     assert_eq!(state.take_clean_marker().unwrap(), None);
     assert!(!folder.join("clean").exists());
 
-    // A part of a mark, or another's, is none; and it is gone.
+    // A truncated or foreign marker is void, and is deleted.
     for bad in (0..text.len()).map(|end| text[..end].to_vec()).chain([
         b"\xff\n".to_vec(),
         b"+0abcdef01234567\nend\n".to_vec(),
         vec![b'0'; 3 << 20],
     ]) {
         state.write_clean_marker(&resume).unwrap();
-        // Of this very file: it says when it was made.
+        // The marker contains the creation time of its file, so a prefix must be of this one.
         let own = fs::read(folder.join("clean")).unwrap();
         let bad = match text.starts_with(&bad) {
             true => own[..bad.len()].to_vec(),
@@ -388,7 +406,7 @@ fn a_clean_marker_is_valid_once_and_in_its_own_file() {
 /// A secret has 16 to 4096 bytes, and a file that others can read gives a warning.
 #[test]
 fn secret_files_are_checked_and_read() {
-    let folder = Folder::new("secret");
+    let folder = TestDir::new("secret");
     let path = folder.join("secret");
     let read = |warnings: &mut Vec<String>| read_secret(&path, warnings);
     let text = "correct horse battery staple";
@@ -406,12 +424,12 @@ fn secret_files_are_checked_and_read() {
         (vec![b'x'; 4097], "at most"),
         (vec![b'x'; 100_000], "at most"),
     ];
-    for (content, says) in cases {
+    for (content, reason) in cases {
         fs::write(&path, content).unwrap();
         let failure = read(&mut Vec::new()).err().unwrap();
         assert_eq!(failure.exit_status.code(), 78);
         assert!(
-            failure.message.contains(says) && !failure.message.contains('\n'),
+            failure.message.contains(reason) && !failure.message.contains('\n'),
             "{failure}"
         );
     }

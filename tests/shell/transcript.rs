@@ -19,8 +19,8 @@ use p2pchat::shell::store::store::Store;
 
 use crate::stdio::support::{PATIENCE, counter, pipe};
 
-/// A history in memory of so many lines of 16 KiB by somebody else.
-fn history(lines: u64) -> Store {
+/// A store in memory with this many lines of 16 KiB by bob.
+fn store_of(lines: u64) -> Store {
     let [own, author] = [1, 2].map(|seed| Identity::from_seed(&[seed; 32]));
     let limits = StoreLimits {
         memory_bytes: usize::MAX,
@@ -57,25 +57,25 @@ fn history(lines: u64) -> Store {
     store
 }
 
-/// The output gets room again at any moment, also between two looks at it: what was not read by then is still to be read.
+/// The output may become writable between two checks of it; `catch_up` still leaves no line unread.
 #[test]
 fn a_transcript_behind_a_slow_output_prints_every_line() {
     const LINES: u64 = 200;
     let rooms = (0..2_000).map(|n| Room::new(&format!("#z{n}")).unwrap());
     let rooms: Vec<Room> = [Room::general()].into_iter().chain(rooms).collect();
     let own = Identity::from_seed(&[1; 32]);
-    let me = Peer {
+    let alice = Peer {
         id: own.id(),
         nick: Nick::new("alice").unwrap(),
     };
-    let mut store = history(LINES);
+    let mut store = store_of(LINES);
     for room in &rooms {
         store.open_folder(&room.into()).unwrap();
     }
     for round in 0..4 {
         let (mut reader, writer) = pipe();
         let (wakes, wake) = counter();
-        let printer = OutputWriter::with_file(writer, wake).unwrap();
+        let output = OutputWriter::with_file(writer, wake).unwrap();
         let (newlines, count) = counter();
         let reading = thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
@@ -84,31 +84,31 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
             {
                 let lines = buffer[..n].iter().filter(|byte| **byte == b'\n');
                 lines.for_each(|_| count());
-                // Slower than what there is to print.
+                // The reader is slower than the transcript.
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let mut face = Renderer::for_pipe(&me);
+        let mut renderer = Renderer::for_pipe(&alice);
         let mut transcript = Transcript::new(own.id(), true);
-        // The more rooms, the longer each try takes, and the likelier it is that there is room again before it ends.
+        // More rooms make each `catch_up` longer, and likelier to see the output become writable.
         for room in &rooms {
             transcript.open(&store, &room.into(), 0, false);
         }
-        let mut seen = 0;
+        let mut handled_wakes = 0;
         let deadline = Instant::now() + PATIENCE;
         while (newlines.load(Ordering::SeqCst) as u64) < LINES {
             assert!(Instant::now() < deadline, "no end in round {round}");
-            // Nothing but the output's own word leads to a next try.
+            // Only a wake of the output leads to the next try.
             let now = wakes.load(Ordering::SeqCst);
-            if now > seen || seen == 0 {
-                seen = now;
+            if now > handled_wakes || handled_wakes == 0 {
+                handled_wakes = now;
                 transcript
-                    .catch_up(None, &store, &mut face, &printer)
+                    .catch_up(None, &store, &mut renderer, &output)
                     .unwrap();
             }
             thread::yield_now();
         }
-        drop(printer);
+        drop(output);
         drop(reading);
     }
 }

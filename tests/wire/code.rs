@@ -7,36 +7,36 @@ use p2pchat::wire::code::{
     ADDRESSES_MAX, ConnectionCode, Endpoint, EndpointError, parse_endpoints,
 };
 
-use crate::sentences::one_line;
+use crate::sentences::assert_one_line;
 
 /// A static peer is a host with an optional port, or an id with up to the maximum of addresses.
 #[test]
 fn endpoints_are_parsed_in_every_form() {
     let id = Identity::from_seed(&[7; 32]).id();
-    let place = |host: &str, port| Endpoint {
+    let without_id = |host: &str, port| Endpoint {
         peer: None,
         host: host.into(),
         port,
     };
-    let at = |host: &str, port| Endpoint {
+    let with_id = |host: &str, port| Endpoint {
         peer: Some(id),
         host: host.into(),
         port,
     };
     let good = [
-        ("box".into(), vec![place("box", 9999)]),
-        ("box.lan.:80".into(), vec![place("box.lan.", 80)]),
-        ("10.0.0.7:1".into(), vec![place("10.0.0.7", 1)]),
-        ("fe80::1".into(), vec![place("fe80::1", 9999)]),
-        ("[fe80::1]".into(), vec![place("fe80::1", 9999)]),
+        ("box".into(), vec![without_id("box", 9999)]),
+        ("box.lan.:80".into(), vec![without_id("box.lan.", 80)]),
+        ("10.0.0.7:1".into(), vec![without_id("10.0.0.7", 1)]),
+        ("fe80::1".into(), vec![without_id("fe80::1", 9999)]),
+        ("[fe80::1]".into(), vec![without_id("fe80::1", 9999)]),
         (
             " [fe80::1%eth0]:65535\n".into(),
-            vec![place("fe80::1%eth0", 65535)],
+            vec![without_id("fe80::1%eth0", 65535)],
         ),
-        (format!("{id}@box"), vec![at("box", 9999)]),
+        (format!("{id}@box"), vec![with_id("box", 9999)]),
         (
             format!("{id}@10.0.0.7:5,[2001:db8::1]:6"),
-            vec![at("10.0.0.7", 5), at("2001:db8::1", 6)],
+            vec![with_id("10.0.0.7", 5), with_id("2001:db8::1", 6)],
         ),
     ];
     for (text, expected) in good {
@@ -73,7 +73,7 @@ fn endpoints_are_parsed_in_every_form() {
     ];
     for (text, error) in bad {
         assert_eq!(parse_endpoints(&text), Err(error), "{text}");
-        one_line(&error.to_string());
+        assert_one_line(&error.to_string());
     }
 }
 

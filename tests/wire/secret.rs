@@ -3,7 +3,7 @@
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::wire::secret::{NetworkKeys, NetworkSecretError, SECRET_MAX_BYTES, generate_secret};
 
-use crate::sentences::one_line;
+use crate::sentences::assert_one_line;
 
 /// Network tag, pre-shared key and beacon key are independent; a final line end does not count.
 #[test]
@@ -23,12 +23,12 @@ fn a_secret_derives_three_keys_and_is_never_printed() {
     let keys = [&secret.network().0, secret.psk(), secret.beacon_key()];
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
     assert_ne!(secret.network(), NetworkTag::OPEN);
-    let shown = format!("{secret:?}");
+    let debug = format!("{secret:?}");
     let psk: String = secret.psk().iter().map(|b| format!("{b:02x}")).collect();
     assert!(
-        !shown.contains(&text)
-            && !shown.contains(&psk[..8])
-            && shown.contains(&secret.network().dir_name())
+        !debug.contains(&text)
+            && !debug.contains(&psk[..8])
+            && debug.contains(&secret.network().dir_name())
     );
 
     assert!(NetworkKeys::derive(&[b'x'; 16]).is_ok());
@@ -41,5 +41,5 @@ fn a_secret_derives_three_keys_and_is_never_printed() {
         NetworkKeys::derive(&[b'x'; SECRET_MAX_BYTES + 1]).err(),
         Some(NetworkSecretError::TooLong)
     );
-    one_line(&NetworkSecretError::TooShort.to_string());
+    assert_one_line(&NetworkSecretError::TooShort.to_string());
 }

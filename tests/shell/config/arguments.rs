@@ -11,12 +11,12 @@ use p2pchat::shell::config::options::{DEFAULT_MULTICAST_GROUP, Options, parse};
 use p2pchat::shell::config::subcommand::Subcommand;
 use p2pchat::shell::config::values::{Color, Verbosity};
 
-use super::support::{ok, refused, rooms};
+use super::support::{parsed, refusal, rooms};
 
 /// An attached program warns of these options, which only a start can apply.
 #[test]
 fn explicit_lists_the_start_options_of_the_command_line() {
-    let options = ok("send -r ops -p 1 --interface lo -u bob hello");
+    let options = parsed("send -r ops -p 1 --interface lo -u bob hello");
     assert_eq!(
         options.explicit,
         [OptionId::Username, OptionId::Port, OptionId::Interface]
@@ -26,7 +26,7 @@ fn explicit_lists_the_start_options_of_the_command_line() {
 /// Every field has its documented default.
 #[test]
 fn an_empty_command_line_gives_the_defaults() {
-    let options = ok("");
+    let options = parsed("");
     let expected = Options {
         subcommand: Subcommand::Chat,
         username: Nick::new("alice").unwrap(),
@@ -81,8 +81,8 @@ fn a_command_is_found_before_and_behind_options() {
         ("-V", Subcommand::Version),
         ("listen --version --nonsense", Subcommand::Version),
     ];
-    for (line, verb) in table {
-        assert_eq!(ok(line).subcommand, verb, "{line}");
+    for (line, subcommand) in table {
+        assert_eq!(parsed(line).subcommand, subcommand, "{line}");
     }
 }
 
@@ -100,25 +100,33 @@ fn every_spelling_of_a_value_is_equal() {
         "-qr ops",
         "-r OPS",
     ] {
-        assert_eq!(rooms(&ok(line)), ["#ops"], "{line}");
-        assert_eq!(rooms(&ok(&format!("{line} listen"))), ["#ops"], "{line}");
-        assert_eq!(rooms(&ok(&format!("listen {line}"))), ["#ops"], "{line}");
+        assert_eq!(rooms(&parsed(line)), ["#ops"], "{line}");
+        assert_eq!(
+            rooms(&parsed(&format!("{line} listen"))),
+            ["#ops"],
+            "{line}"
+        );
+        assert_eq!(
+            rooms(&parsed(&format!("listen {line}"))),
+            ["#ops"],
+            "{line}"
+        );
     }
-    let bundle = ok("-qdp0");
+    let bundle = parsed("-qdp0");
     assert_eq!((bundle.verbosity, bundle.port), (Verbosity::Debug, Some(0)));
-    assert_eq!(ok("-q").verbosity, Verbosity::Quiet);
+    assert_eq!(parsed("-q").verbosity, Verbosity::Quiet);
 }
 
 /// Long options with one dash are matched as whole words before bundles of short options.
 #[test]
 fn legacy_single_dash_options_match_whole_words_first() {
     for line in ["-username bob", "-username=bob", "--username bob", "-ubob"] {
-        assert_eq!(ok(line).username.as_str(), "bob", "{line}");
+        assert_eq!(parsed(line).username.as_str(), "bob", "{line}");
     }
-    assert_eq!(ok("-port 5000").port, Some(5000));
-    assert_eq!(ok("-multicast none").multicast, None);
-    assert_eq!(ok("-debug").verbosity, Verbosity::Debug);
-    assert_eq!(ok("-usernames").username.as_str(), "sernames");
+    assert_eq!(parsed("-port 5000").port, Some(5000));
+    assert_eq!(parsed("-multicast none").multicast, None);
+    assert_eq!(parsed("-debug").verbosity, Verbosity::Debug);
+    assert_eq!(parsed("-usernames").username.as_str(), "sernames");
 }
 
 /// The text of `send` is taken byte for byte, also where it looks like options.
@@ -139,7 +147,7 @@ fn options_end_at_two_dashes_or_at_the_first_word_of_text() {
         ("send --", None),
     ];
     for (line, text) in table {
-        let options = ok(line);
+        let options = parsed(line);
         assert_eq!(options.text.as_deref(), text.map(str::as_bytes), "{line}");
         assert!(!options.json, "{line}");
     }
@@ -163,7 +171,7 @@ fn each_line_of_text_is_one_message() {
     assert_eq!(lines("one\n\ntwo"), ["one", "", "two"]);
     assert_eq!(lines("\n"), [""]);
     assert!(lines("").is_empty());
-    assert_eq!(ok("send").text_lines().count(), 0);
+    assert_eq!(parsed("send").text_lines().count(), 0);
 }
 
 /// Wrong usage ends with status 2 and one line that says what to write instead.
@@ -171,8 +179,8 @@ fn each_line_of_text_is_one_message() {
 fn every_refusal_names_a_remedy() {
     let long_room = format!("-r {}", "x".repeat(51));
     let many = "-r x".to_owned() + &(0..70).map(|i| format!(" -r room{i}")).collect::<String>();
-    // 52 characters, as an id has.
-    let no_id = format!("send -t @{}", "b".repeat(52));
+    // Ids have 52 characters too.
+    let invalid_id = format!("send -t @{}", "b".repeat(52));
     let long_name = format!("send -t @{}", "b".repeat(33));
     let table = [
         ("-m hello", "p2pchat send hello"),
@@ -191,7 +199,7 @@ fn every_refusal_names_a_remedy() {
         ("-r a·b", "U+0020"),
         (&long_room, "too long"),
         (&long_room, "1 to 50 characters"),
-        (&no_id, "is not an id"),
+        (&invalid_id, "is not an id"),
         (&long_name, "is too long"),
         (&many, "64"),
         ("-u", "NAME"),
@@ -238,12 +246,12 @@ fn every_refusal_names_a_remedy() {
         ("listen hello", "takes no TEXT"),
         ("keygen hello", "takes no TEXT"),
         ("chat", "no command"),
-        // Of parts that are not built yet.
+        // Commands and targets that do not exist yet.
         ("trust list", "not built"),
         ("doctor", "not built"),
         ("send -t @b/b hi", "it is @name"),
         ("history -t @b/b", "it is @name"),
-        // On commands they do not belong to.
+        // Options of another command.
         ("--since 2h", "goes with history"),
         ("listen --search=x", "goes with history"),
         ("history -W 1", "goes with"),
@@ -259,9 +267,9 @@ fn every_refusal_names_a_remedy() {
         ("keygen --dir /x", "goes with"),
         ("keygen -r ops", "goes with"),
     ];
-    for (line, helps) in table {
-        let sentence = refused(line, None);
-        assert!(sentence.contains(helps), "{line}: {sentence}");
+    for (line, remedy) in table {
+        let sentence = refusal(line, None);
+        assert!(sentence.contains(remedy), "{line}: {sentence}");
     }
 }
 

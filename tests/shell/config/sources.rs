@@ -7,8 +7,8 @@ use p2pchat::shell::config::options::read_options_file;
 use p2pchat::shell::config::subcommand::Subcommand;
 use p2pchat::shell::config::values::Color;
 
-use super::support::{HOME, refused, rooms, run};
-use crate::sentences::one_line;
+use super::support::{ALICE_ENV, parse_line, refusal, rooms};
+use crate::sentences::assert_one_line;
 
 /// A name from the environment loses the characters that no name may have; an empty one is skipped.
 #[test]
@@ -27,7 +27,7 @@ fn a_default_name_is_sanitized() {
         (&[], host.as_str()),
     ];
     for (env, name) in table {
-        let options = run("", env, None).unwrap();
+        let options = parse_line("", env, None).unwrap();
         assert_eq!(options.username.as_str(), name, "{env:?}");
     }
 }
@@ -38,7 +38,7 @@ fn command_line_overrides_environment_overrides_file() {
     let file = "# mine\n\n-u carol\n  --room ops\n--room=\"dev\"\n-r '#lab'\n--dir = /file\n--secret-file /file s\n--color=always\njson\n";
     let file = file.replace("json\n", "--json\n");
     let file = Some(file.as_str());
-    let from_file = run("", HOME, file).unwrap();
+    let from_file = parse_line("", ALICE_ENV, file).unwrap();
     assert_eq!(from_file.username.as_str(), "carol");
     assert_eq!(rooms(&from_file), ["#ops", "#dev", "#lab"]);
     assert_eq!(from_file.directory.as_deref(), Some(Path::new("/file")));
@@ -52,14 +52,14 @@ fn command_line_overrides_environment_overrides_file() {
         ("P2PCHAT_SECRET_FILE", "/env"),
         ("NO_COLOR", "1"),
     ];
-    let from_env = run("", &env, file).unwrap();
+    let from_env = parse_line("", &env, file).unwrap();
     assert_eq!(from_env.username.as_str(), "env");
     assert_eq!(from_env.directory.as_deref(), Some(Path::new("/env")));
     assert_eq!(from_env.secret_file.as_deref(), Some(Path::new("/env")));
     assert_eq!(from_env.color, Color::Never);
 
     let line = "-u line -r line --dir /line --secret-file /line --color auto";
-    let from_line = run(line, &env, file).unwrap();
+    let from_line = parse_line(line, &env, file).unwrap();
     assert_eq!(from_line.username.as_str(), "line");
     assert_eq!(rooms(&from_line), ["#line"]);
     assert_eq!(from_line.directory.as_deref(), Some(Path::new("/line")));
@@ -100,7 +100,7 @@ fn the_directory_comes_from_the_first_source_that_names_one() {
         ("--ephemeral", &[], Some("--dir f"), None),
     ];
     for (line, env, file, expected) in table {
-        let options = run(line, env, file).unwrap();
+        let options = parse_line(line, env, file).unwrap();
         assert_eq!(
             options.directory.as_deref(),
             expected.map(Path::new),
@@ -108,23 +108,23 @@ fn the_directory_comes_from_the_first_source_that_names_one() {
         );
         assert_eq!(options.is_ephemeral(), expected.is_none());
     }
-    refused("", Some("--dir f\n--ephemeral"));
+    refusal("", Some("--dir f\n--ephemeral"));
 }
 
 /// The options file may contain options of every command; errors name the file and the line.
 #[test]
 fn options_of_other_commands_in_the_file_are_ignored() {
     let file = Some("--backlog 5\n--need 2\n-t dev\n-n 7\n--qr");
-    let chat = run("", HOME, file).unwrap();
+    let chat = parse_line("", ALICE_ENV, file).unwrap();
     assert_eq!(
         (chat.backlog, chat.need, chat.count, chat.qr),
         (5, None, None, false)
     );
     assert_eq!(rooms(&chat), ["#general"]);
-    let send = run("send hi", HOME, file).unwrap();
+    let send = parse_line("send hi", ALICE_ENV, file).unwrap();
     assert_eq!((send.backlog, send.need), (0, Some(2)));
     assert_eq!(rooms(&send), ["#dev"]);
-    for (content, helps) in [
+    for (content, remedy) in [
         ("-r ops\nnonsense", "line 2"),
         ("--nonsense", "line 1"),
         ("\n--since x", "2h"),
@@ -135,14 +135,16 @@ fn options_of_other_commands_in_the_file_are_ignored() {
         ("--port=x", "options file"),
         ("--need x", "options file"),
     ] {
-        let sentence = refused("", Some(content));
+        let sentence = refusal("", Some(content));
         assert!(
-            sentence.contains("options file") && sentence.contains(helps),
+            sentence.contains("options file") && sentence.contains(remedy),
             "{content}: {sentence}"
         );
     }
     assert_eq!(
-        run("-h", HOME, Some("nonsense")).unwrap().subcommand,
+        parse_line("-h", ALICE_ENV, Some("nonsense"))
+            .unwrap()
+            .subcommand,
         Subcommand::Help
     );
 }
@@ -156,20 +158,20 @@ fn the_options_file_is_found_and_read() {
     let dotted = home.join(".config/p2pchat");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::create_dir_all(&dotted).unwrap();
-    let plain = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
+    let home_only = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
     let xdg =
         |name: &str| (name == "XDG_CONFIG_HOME").then(|| home.join("config").into_os_string());
-    assert_eq!(read_options_file(&plain), Ok(None));
+    assert_eq!(read_options_file(&home_only), Ok(None));
     assert_eq!(read_options_file(&|_| None), Ok(None));
     std::fs::write(dotted.join("options"), "-r dotted").unwrap();
     std::fs::write(config.join("options"), "-r xdg").unwrap();
-    assert_eq!(read_options_file(&plain), Ok(Some("-r dotted".into())));
+    assert_eq!(read_options_file(&home_only), Ok(Some("-r dotted".into())));
     assert_eq!(read_options_file(&xdg), Ok(Some("-r xdg".into())));
     for bad in [b"-u \xff".to_vec(), vec![b'#'; 70_000]] {
         std::fs::write(config.join("options"), bad).unwrap();
         let failure = read_options_file(&xdg).unwrap_err();
         assert_eq!(failure.exit_status.code(), 78);
-        one_line(&failure.message);
+        assert_one_line(&failure.message);
     }
     std::fs::remove_dir_all(home).unwrap();
 }

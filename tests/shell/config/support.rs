@@ -7,9 +7,10 @@ use p2pchat::base::name::Room;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
 
-use crate::sentences::one_line;
+use crate::sentences::assert_one_line;
 
-/// Words are separated by spaces; `·` stands for a space within a word, `∅` for an empty word, `⏎` for a line's end.
+/// Splits a command line at spaces. `·` stands for a space within a word, `∅` for an empty word,
+/// `⏎` for a line feed.
 pub fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace()
         .map(|word| {
@@ -21,29 +22,38 @@ pub fn words(line: &str) -> Vec<OsString> {
         .collect()
 }
 
-pub fn run(line: &str, env: &[(&str, &str)], file: Option<&str>) -> Result<Options, Failure> {
+/// Parses a command line with this environment and options file.
+pub fn parse_line(
+    line: &str,
+    env: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Options, Failure> {
     let env: HashMap<&str, &str> = env.iter().copied().collect();
     let env = |name: &str| env.get(name).map(OsString::from);
     parse(words(line), &env, file.map(str::to_owned))
 }
 
-pub const HOME: &[(&str, &str)] = &[("HOME", "/home/alice"), ("USER", "alice")];
+/// The environment of alice.
+pub const ALICE_ENV: &[(&str, &str)] = &[("HOME", "/home/alice"), ("USER", "alice")];
 
-pub fn ok(line: &str) -> Options {
-    run(line, HOME, None).unwrap_or_else(|failure| panic!("{line}: {failure}"))
+/// The options of a valid command line.
+pub fn parsed(line: &str) -> Options {
+    parse_line(line, ALICE_ENV, None).unwrap_or_else(|failure| panic!("{line}: {failure}"))
 }
 
-pub fn refused(line: &str, file: Option<&str>) -> String {
-    match run(line, HOME, file) {
-        Ok(options) => panic!("{line}, {file:?}: taken as {options:?}"),
+/// The sentence that refuses a command line or options file, with status 2.
+pub fn refusal(line: &str, file: Option<&str>) -> String {
+    match parse_line(line, ALICE_ENV, file) {
+        Ok(options) => panic!("{line}, {file:?}: accepted as {options:?}"),
         Err(failure) => {
             assert_eq!(failure.exit_status.code(), 2, "{line}: {failure}");
-            one_line(&failure.message);
+            assert_one_line(&failure.message);
             failure.message
         }
     }
 }
 
+/// The names of the rooms.
 pub fn rooms(options: &Options) -> Vec<&str> {
     options.rooms.iter().map(Room::as_str).collect()
 }

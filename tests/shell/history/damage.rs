@@ -9,7 +9,10 @@ use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
 use p2pchat::shell::session::renderer::Renderer;
 
-use super::support::{Author, NET, all, append, archive, last, pipe, said, said_of, shown, stored};
+use super::support::{
+    Author, NET, append, contents, contents_of, disk_source, last_lines, pipe, query_lines,
+    store_on_disk, whole_history,
+};
 use crate::folders::TempDir;
 
 /// Damaged, forged and foreign batches are left out; what they displaced is a gap.
@@ -20,11 +23,11 @@ fn batches_without_a_valid_signature_are_not_shown() {
         .map(|n| bob.say(n, &[&format!("good {n}")]))
         .collect();
     let folder = TempDir::new();
-    stored(&folder, &batches);
-    let before = all(&folder);
+    store_on_disk(&folder, &batches);
+    let before = whole_history(&folder);
     assert_eq!(before.len(), 59);
     let segments = folder.segments("#general");
-    // In the middle of a log, at its end, and a torn line behind it.
+    // Damage in the middle of a log and at its end, and a torn line behind.
     for (segment, good) in [(1, "good 12"), (segments.len() - 1, "good 59")] {
         let path = segments.iter().skip(segment).find_map(|path| {
             let text = fs::read_to_string(path).unwrap();
@@ -43,26 +46,26 @@ fn batches_without_a_valid_signature_are_not_shown() {
         fs::write(path, text.replace(good, "evil 00")).unwrap();
     }
     append(segments.last().unwrap(), &batches[0].as_bytes()[..50]);
-    let lines = all(&folder);
-    let said = said(&lines);
+    let lines = whole_history(&folder);
+    let said = contents(&lines);
     assert!(
         said.iter().all(|line| line.starts_with("good ")),
         "{said:?}"
     );
     assert_eq!(said.len(), 57);
-    // What was there and does not hold is missing.
+    // The damaged line in the middle is a gap.
     assert_eq!(lines.len(), 58, "{lines:#?}");
 
-    // Of another network, of another room, of no room, and nothing at all.
+    // Batches of another network, another room and no room, and garbage.
     let folder = TempDir::new();
-    stored(&folder, &batches[..2]);
+    store_on_disk(&folder, &batches[..2]);
     let path = folder.segments("#general").remove(0);
     let mut foreign = Author::new("carol", "general", 1);
     let draft = foreign.say(5, &["elsewhere"]);
     let other = NetworkTag([1; 32]);
     let mut text = Lines::default();
     text.push(b"elsewhere").unwrap();
-    let of_other = Batch::sign(
+    let foreign_batch = Batch::sign(
         &foreign.identity,
         &other,
         UnsignedBatch {
@@ -78,7 +81,7 @@ fn batches_without_a_valid_signature_are_not_shown() {
         },
     );
     let mut line = Vec::new();
-    of_other.write_stored(LocalFields::default(), &mut line);
+    foreign_batch.write_stored(LocalFields::default(), &mut line);
     append(&path, &line);
     line.clear();
     Author::new("carol", "ops", 1)
@@ -95,7 +98,7 @@ fn batches_without_a_valid_signature_are_not_shown() {
         .unwrap();
     }
     fs::write(folder.0.join("open/#file"), "x").unwrap();
-    assert_eq!(said_of(&folder), ["good 1", "good 2"]);
+    assert_eq!(contents_of(&folder), ["good 1", "good 2"]);
 }
 
 /// Stored text of others cannot control the terminal.
@@ -103,10 +106,10 @@ fn batches_without_a_valid_signature_are_not_shown() {
 fn control_characters_of_history_are_replaced() {
     let mut eve = Author::new("eve", "general", 1);
     let folder = TempDir::new();
-    stored(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
-    assert!(all(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
-    let json = shown(
-        &archive(&folder),
+    store_on_disk(&folder, &[eve.say(1, &["a\u{1b}[2J\u{202e}b\t"])]);
+    assert!(whole_history(&folder)[0].ends_with(": a␛[2J\u{fffd}b\t"));
+    let json = query_lines(
+        &disk_source(&folder),
         &HistoryQuery::default(),
         Renderer::json(),
     );
@@ -122,29 +125,29 @@ fn segments_evicted_during_a_query_become_gaps() {
         .map(|n| bob.say(n, &[&format!("{n} {long}")]))
         .collect();
     let folder = TempDir::new();
-    stored(&folder, &batches);
+    store_on_disk(&folder, &batches);
     let segments = folder.segments("#general");
     assert!(segments.len() > 60);
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
-    let mut take = |out: &mut Vec<u8>| {
-        if pieces.is_empty() {
+    let mut outputs: Vec<Vec<u8>> = Vec::new();
+    let mut collect = |out: &mut Vec<u8>| {
+        if outputs.is_empty() {
             for path in segments.iter().skip(1).step_by(2) {
                 fs::remove_file(path).unwrap();
             }
         }
-        pieces.push(std::mem::take(out));
+        outputs.push(std::mem::take(out));
         io::Result::Ok(())
     };
     run_query(
-        &archive(&folder),
+        &disk_source(&folder),
         NET,
         &HistoryQuery::default(),
         &mut pipe(),
         WallTime(0),
-        &mut take,
+        &mut collect,
     )
     .unwrap();
-    let text = String::from_utf8(pieces.concat()).unwrap();
+    let text = String::from_utf8(outputs.concat()).unwrap();
     let lines = text.lines().filter(|line| line.contains(": ")).count();
     assert!((200..399).contains(&lines), "{lines}");
     assert!(text.contains(" are missing\n"));
@@ -154,6 +157,6 @@ fn segments_evicted_during_a_query_become_gaps() {
 #[test]
 fn a_missing_folder_has_an_empty_history() {
     let folder = TempDir::new();
-    assert!(all(&folder).is_empty());
-    assert!(last(&folder, 5).is_empty());
+    assert!(whole_history(&folder).is_empty());
+    assert!(last_lines(&folder, 5).is_empty());
 }

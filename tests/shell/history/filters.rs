@@ -5,7 +5,7 @@ use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::HistoryQuery;
 use p2pchat::shell::session::renderer::Renderer;
 
-use super::support::{Author, archive, pipe, said, shown, stored};
+use super::support::{Author, contents, disk_source, pipe, query_lines, store_on_disk};
 use crate::folders::TempDir;
 
 /// Search ignores case, also beyond ASCII, and a count applies last.
@@ -19,10 +19,10 @@ fn queries_filter_by_room_time_and_text() {
         alice.say(4, &["GRÜSSE, all", "four"]),
     ];
     let folder = TempDir::new();
-    stored(&folder, &batches);
-    let picked = |query: HistoryQuery| {
-        let lines = shown(&archive(&folder), &query, pipe());
-        said(&lines)
+    store_on_disk(&folder, &batches);
+    let contents_by = |query: HistoryQuery| {
+        let lines = query_lines(&disk_source(&folder), &query, pipe());
+        contents(&lines)
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>()
@@ -31,32 +31,32 @@ fn queries_filter_by_room_time_and_text() {
         folders: vec![(&Room::new(name).unwrap()).into()],
         ..HistoryQuery::default()
     };
-    assert_eq!(picked(room("ops")), ["in ops"]);
-    assert_eq!(picked(room("general")).len(), 4);
-    assert!(picked(room("nowhere")).is_empty());
+    assert_eq!(contents_by(room("ops")), ["in ops"]);
+    assert_eq!(contents_by(room("general")).len(), 4);
+    assert!(contents_by(room("nowhere")).is_empty());
     let search = |text: &str, last| HistoryQuery {
         search: Some(text.into()),
         limit: last,
         ..HistoryQuery::default()
     };
     assert_eq!(
-        picked(search("all", None)),
+        contents_by(search("all", None)),
         ["Grüße an ALLE", "GRÜSSE, all"]
     );
-    assert_eq!(picked(search("all", Some(1))), ["GRÜSSE, all"]);
-    assert_eq!(picked(search("GRÜ", None)).len(), 2);
-    assert!(picked(search("nothing", None)).is_empty());
+    assert_eq!(contents_by(search("all", Some(1))), ["GRÜSSE, all"]);
+    assert_eq!(contents_by(search("GRÜ", None)).len(), 2);
+    assert!(contents_by(search("nothing", None)).is_empty());
     let since = |ms| HistoryQuery {
         since: Some(WallTime(ms)),
         ..HistoryQuery::default()
     };
-    assert_eq!(picked(since(3_000)), ["in ops", "GRÜSSE, all", "four"]);
+    assert_eq!(contents_by(since(3_000)), ["in ops", "GRÜSSE, all", "four"]);
     let both = HistoryQuery {
         limit: Some(2),
         ..since(3_000)
     };
-    assert_eq!(picked(both), ["GRÜSSE, all", "four"]);
-    let json = shown(&archive(&folder), &room("ops"), Renderer::json());
+    assert_eq!(contents_by(both), ["GRÜSSE, all", "four"]);
+    let json = query_lines(&disk_source(&folder), &room("ops"), Renderer::json());
     let id = batches[0].log.author;
     assert_eq!(
         json,
@@ -65,6 +65,10 @@ fn queries_filter_by_room_time_and_text() {
             id.short()
         )]
     );
-    let json = shown(&archive(&folder), &search("four", None), Renderer::json());
+    let json = query_lines(
+        &disk_source(&folder),
+        &search("four", None),
+        Renderer::json(),
+    );
     assert!(json[0].contains(r#""sequence":4,"lamport":5,"content":"four"}"#));
 }

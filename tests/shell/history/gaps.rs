@@ -1,14 +1,17 @@
 //! Gaps in a history: shown where lines are missing, and gone when they arrive.
 
 use p2pchat::base::batch::LocalFields;
-use p2pchat::base::name::{FolderName as Part, Room};
+use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::HistoryQuery;
 use p2pchat::shell::session::renderer::Renderer;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, NET, all, append, archive, last, pipe, said, shown, stored};
+use super::support::{
+    Author, NET, append, contents, disk_source, last_lines, pipe, query_lines, store_on_disk,
+    whole_history,
+};
 use crate::folders::TempDir;
 
 /// A gap stands before the line that reveals it, and every query agrees on it.
@@ -16,61 +19,64 @@ use crate::folders::TempDir;
 fn a_gap_is_shown_until_its_lines_arrive() {
     let mut bob = Author::new("bob", "general", 1);
     let mut carol = Author::new("carol", "general", 1);
-    // Below what is held there are older lines, and no gap.
-    bob.say(1, &["never held"]);
+    // Older lines than the first stored one are no gap.
+    bob.say(1, &["never stored"]);
     let mut batches = vec![bob.say(2, &["one"]), carol.say(3, &["two"])];
     let missing = [bob.say(4, &["three", "four"]), bob.say(6, &["five"])];
     batches.push(bob.say(7, &["six"]));
     let folder = TempDir::new();
-    stored(&folder, &batches);
+    store_on_disk(&folder, &batches);
     let (bob, bob_id) = (bob.short(), bob.log.author);
     let gap = format!("1970-01-01T00:00:07.000Z #general - 3 lines of {bob} are missing");
-    let lines = all(&folder);
+    let lines = whole_history(&folder);
     assert_eq!(lines.len(), 4, "{lines:#?}");
     assert_eq!(lines[2], gap);
     assert!(lines[3].ends_with(": six"));
-    // Chat lines are counted; a gap before the first of them is none between two.
-    assert_eq!(last(&folder, 1), lines[3..]);
-    assert_eq!(last(&folder, 2), lines[1..]);
+    // A count applies to chat lines; a gap before the first of them is left out.
+    assert_eq!(last_lines(&folder, 1), lines[3..]);
+    assert_eq!(last_lines(&folder, 2), lines[1..]);
     let since = |ms| HistoryQuery {
         since: Some(WallTime(ms)),
         ..HistoryQuery::default()
     };
-    let archive = archive(&folder);
-    assert_eq!(shown(&archive, &since(6_500), pipe()), lines[2..]);
-    assert!(shown(&archive, &since(7_001), pipe()).is_empty());
-    let json = shown(&archive, &HistoryQuery::default(), Renderer::json());
+    let source = disk_source(&folder);
+    assert_eq!(query_lines(&source, &since(6_500), pipe()), lines[2..]);
+    assert!(query_lines(&source, &since(7_001), pipe()).is_empty());
+    let json = query_lines(&source, &HistoryQuery::default(), Renderer::json());
     let form = r##"{"type":"gap","target":"#general","sender":"ID","incarnation":"0000000000000001","from":3,"to":5}"##;
     let id = batches[0].log.author.to_string();
     assert_eq!(json[2], form.replace("ID", &id));
 
-    // A part of them, and then all, each later than what follows.
-    stored(&folder, &missing[1..]);
-    let lines = all(&folder);
+    // First some of the missing lines arrive, then the rest, each after later lines.
+    store_on_disk(&folder, &missing[1..]);
+    let lines = whole_history(&folder);
     let gap = format!("1970-01-01T00:00:06.000Z #general - 2 lines of {bob} are missing");
     assert_eq!(lines[2], gap, "{lines:#?}");
-    stored(&folder, &missing[..1]);
-    // A start cuts off what does not hold, and this holds.
-    let (room, limits) = (Part::from(&Room::general()), StoreLimits::default());
+    store_on_disk(&folder, &missing[..1]);
+    // A start truncates what recovery rejects; it accepts these.
+    let (room, limits) = (FolderName::from(&Room::general()), StoreLimits::default());
     for clean in [false, true] {
         let mut store = Store::open(&folder.0, NET, bob_id, clean, limits).unwrap();
         let ranges = store.open_folder(&room).unwrap();
         assert!(ranges.iter().any(|range| range.high == 6));
     }
-    let lines = all(&folder);
-    assert_eq!(said(&lines), ["one", "two", "three", "four", "five", "six"]);
+    let lines = whole_history(&folder);
+    assert_eq!(
+        contents(&lines),
+        ["one", "two", "three", "four", "five", "six"]
+    );
     assert_eq!(lines.len(), 6);
 
-    // What was stored a second time is there once.
+    // A batch stored twice is shown once.
     let mut again = Vec::new();
     for batch in batches.iter().chain(&missing) {
         batch.write_stored(LocalFields::default(), &mut again);
     }
     append(&folder.segments("#general")[0], &again);
-    assert_eq!(all(&folder), lines);
+    assert_eq!(whole_history(&folder), lines);
     for count in 1..9 {
         let from = lines.len().saturating_sub(count);
-        assert_eq!(last(&folder, count as u64), lines[from..], "{count}");
+        assert_eq!(last_lines(&folder, count as u64), lines[from..], "{count}");
     }
 }
 
@@ -80,14 +86,16 @@ fn a_gap_of_one_line_is_in_the_singular() {
     let mut bob = Author::new("bob", "general", 1);
     let batches = [1, 2, 3].map(|n| bob.say(n, &["x"]));
     let folder = TempDir::new();
-    stored(&folder, [&batches[0], &batches[2]]);
-    assert!(all(&folder)[1].ends_with(&format!(" - 1 line of {} is missing", bob.short())));
+    store_on_disk(&folder, [&batches[0], &batches[2]]);
+    assert!(
+        whole_history(&folder)[1].ends_with(&format!(" - 1 line of {} is missing", bob.short()))
+    );
 }
 
 /// The last n lines are exactly the end of the whole history, gaps included.
 #[test]
 fn the_last_lines_have_the_gaps_of_the_whole_history() {
-    // The line before the gap lies far below the last lines, in segments that need not be read for them.
+    // The line before the gap lies in a segment that a query of the last lines need not read.
     let mut bob = Author::new("bob", "general", 1);
     let mut carol = Author::new("carol", "general", 1);
     let first = bob.say(1, &["first"]);
@@ -99,12 +107,12 @@ fn the_last_lines_have_the_gaps_of_the_whole_history() {
     batches.push(bob.say(100, &["back"]));
     batches.push(carol.say(101, &["welcome"]));
     let folder = TempDir::new();
-    stored(&folder, &batches);
-    let lines = all(&folder);
+    store_on_disk(&folder, &batches);
+    let lines = whole_history(&folder);
     assert!(folder.segments("#general").len() > 4);
     assert!(lines[lines.len() - 3].contains(" - 1 line of bob~"));
     for count in 3..40 {
         let from = lines.len() - 1 - count;
-        assert_eq!(last(&folder, count as u64), lines[from..], "{count}");
+        assert_eq!(last_lines(&folder, count as u64), lines[from..], "{count}");
     }
 }

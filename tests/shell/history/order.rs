@@ -6,11 +6,13 @@ use p2pchat::shell::session::history_query::HistoryQuery;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
-use super::support::{Author, NET, all, last, pipe, save, shown, stored};
+use super::support::{
+    Author, NET, last_lines, pipe, query_lines, save, store_on_disk, whole_history,
+};
 use crate::folders::TempDir;
 
-/// Sorts all lines in memory: the order as it is written down.
-fn by_the_rule(batches: &[Batch]) -> Vec<String> {
+/// All lines sorted in memory by Lamport time, author, incarnation and sequence.
+fn expected_order(batches: &[Batch]) -> Vec<String> {
     let mut lines = Vec::new();
     for batch in batches {
         let mut i = 0;
@@ -31,7 +33,7 @@ fn by_the_rule(batches: &[Batch]) -> Vec<String> {
     lines.into_iter().map(|(_, text)| text).collect()
 }
 
-/// A generator without any state but its seed (xorshift).
+/// The next pseudo-random number (xorshift64).
 fn random(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
@@ -39,8 +41,8 @@ fn random(seed: &mut u64) -> u64 {
     *seed
 }
 
-/// What several said at once, in two rooms: batches whose lines lie between each other's.
-fn talk(seed: &mut u64) -> Vec<Batch> {
+/// Concurrent batches of three authors in two rooms, whose lines interleave.
+fn conversation(seed: &mut u64) -> Vec<Batch> {
     let mut authors = [
         Author::new("alice", "general", 1),
         Author::new("alice", "ops", 1),
@@ -52,24 +54,24 @@ fn talk(seed: &mut u64) -> Vec<Batch> {
     let mut clocks = [1, 1, 40, 1, 20, 20];
     let mut batches = Vec::new();
     for n in 0..120 {
-        let who = random(seed) as usize % authors.len();
+        let author = random(seed) as usize % authors.len();
         let count = 1 + random(seed) % 9 * (random(seed) % 2);
-        // Carol has one clock in both rooms, and Alice too: what they say stands at two numbers.
-        let lamport = match who {
+        // Alice and Carol have one clock for both rooms, as a node has.
+        let lamport = match author {
             0 | 1 => clocks[0].max(clocks[1]),
             4 | 5 => clocks[4].max(clocks[5]),
-            _ => clocks[who],
+            _ => clocks[author],
         };
         let lines: Vec<String> = (0..count).map(|i| format!("{n}.{i}")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        batches.push(authors[who].say(lamport, &lines));
-        clocks[who] = lamport + count + random(seed) % 3;
+        batches.push(authors[author].say(lamport, &lines));
+        clocks[author] = lamport + count + random(seed) % 3;
     }
     batches
 }
 
-/// The batches in another order, in which each log's still follow each other.
-fn another_way(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
+/// The batches in another order of arrival; the batches of each log stay in order.
+fn shuffled(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
     let mut logs: Vec<(LogId, Vec<Batch>)> = Vec::new();
     for batch in batches.iter().rev() {
         match logs.iter_mut().find(|(log, _)| *log == batch.log) {
@@ -78,11 +80,11 @@ fn another_way(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
         }
     }
     let mut order = Vec::new();
-    let at_once = random(seed) & 1 == 0;
+    let is_interleaved = random(seed) & 1 == 0;
     while let Some(i) = (!logs.is_empty()).then(|| random(seed) as usize % logs.len()) {
-        // One after the other, or whole logs: as after a long absence.
-        let take = if at_once { 1 } else { logs[i].1.len() };
-        for _ in 0..take {
+        // Single batches, as when linked, or whole logs, as after a long absence.
+        let count = if is_interleaved { 1 } else { logs[i].1.len() };
+        for _ in 0..count {
             order.extend(logs[i].1.pop());
         }
         logs.retain(|(_, all)| !all.is_empty());
@@ -95,16 +97,20 @@ fn another_way(batches: &[Batch], seed: &mut u64) -> Vec<Batch> {
 fn a_history_is_independent_of_the_order_of_arrival() {
     let seed = &mut 88_172_645_463_325_252;
     for _ in 0..4 {
-        let batches = talk(seed);
-        let expected = by_the_rule(&batches);
+        let batches = conversation(seed);
+        let expected = expected_order(&batches);
         for _ in 0..2 {
             let folder = TempDir::new();
-            stored(&folder, &another_way(&batches, seed));
+            store_on_disk(&folder, &shuffled(&batches, seed));
             assert!(folder.segments("#general").len() > 3);
-            assert_eq!(all(&folder), expected);
+            assert_eq!(whole_history(&folder), expected);
             for lines in (1..expected.len() + 2).step_by(41) {
                 let from = expected.len().saturating_sub(lines);
-                assert_eq!(last(&folder, lines as u64), expected[from..], "{lines}");
+                assert_eq!(
+                    last_lines(&folder, lines as u64),
+                    expected[from..],
+                    "{lines}"
+                );
             }
         }
     }
@@ -114,12 +120,15 @@ fn a_history_is_independent_of_the_order_of_arrival() {
 #[test]
 fn a_store_in_memory_has_the_same_history() {
     let seed = &mut 4_101_842_887_655_102_017;
-    let batches = talk(seed);
+    let batches = conversation(seed);
     let own = Identity::from_seed(&[1; 32]).id();
     let mut store = Store::in_memory(own, NET, StoreLimits::default());
-    save(&mut store, &another_way(&batches, seed));
-    let (archive, network) = store.history_source();
+    save(&mut store, &shuffled(&batches, seed));
+    let (source, network) = store.history_source();
     assert_eq!(network, NET);
-    let expected = by_the_rule(&batches);
-    assert_eq!(shown(&archive, &HistoryQuery::default(), pipe()), expected);
+    let expected = expected_order(&batches);
+    assert_eq!(
+        query_lines(&source, &HistoryQuery::default(), pipe()),
+        expected
+    );
 }

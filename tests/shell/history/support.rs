@@ -20,7 +20,7 @@ use crate::folders::{EmptyReplicationState, TempDir};
 
 pub const NET: NetworkTag = NetworkTag::OPEN;
 
-/// An author's log in one room.
+/// An author of signed batches, with its log in one room.
 pub struct Author {
     pub identity: Identity,
     pub name: &'static str,
@@ -45,11 +45,12 @@ impl Author {
         }
     }
 
+    /// The name with the short id.
     pub fn short(&self) -> String {
         format!("{}~{}", self.name, self.log.author.short())
     }
 
-    /// Its clock shows `lamport`, and the wall's as many seconds.
+    /// Signs the next batch, at this Lamport time and as many seconds of wall-clock time.
     pub fn say(&mut self, lamport: u64, lines: &[&str]) -> Batch {
         let mut text = Lines::default();
         for line in lines {
@@ -75,12 +76,13 @@ impl Author {
     }
 }
 
-pub fn archive(folder: &TempDir) -> HistorySource<'static> {
+/// The history of a directory, without a store that is open.
+pub fn disk_source(folder: &TempDir) -> HistorySource<'static> {
     HistorySource::Disk(folder.0.join(NET.dir_name()))
 }
 
-/// A directory that got these batches in this order, in segments of some ten lines.
-pub fn stored<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a Batch>) {
+/// Stores the batches in this order, in segments of about ten lines.
+pub fn store_on_disk<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a Batch>) {
     let limits = StoreLimits {
         segment_bytes: 4096,
         total_bytes: Some(u64::MAX),
@@ -91,6 +93,7 @@ pub fn stored<'a>(folder: &TempDir, batches: impl IntoIterator<Item = &'a Batch>
     save(&mut store, batches);
 }
 
+/// Saves the batches, with local fields that differ by the order of arrival.
 pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>) {
     let mut rooms = Vec::new();
     for (i, batch) in batches.into_iter().enumerate() {
@@ -99,7 +102,7 @@ pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>)
             store.open_folder(&room.into()).unwrap();
             rooms.push(room.clone());
         }
-        // What a box notes for itself must make no difference.
+        // Local fields must make no difference to the history.
         let local = LocalFields {
             received: WallTime(i as i64 * 77_777),
             late: i % 2 == 0,
@@ -111,9 +114,14 @@ pub fn save<'a>(store: &mut Store, batches: impl IntoIterator<Item = &'a Batch>)
     }
 }
 
-pub fn shown(archive: &HistorySource<'_>, query: &HistoryQuery, mut face: Renderer) -> Vec<String> {
+/// The rendered lines of a query.
+pub fn query_lines(
+    source: &HistorySource<'_>,
+    query: &HistoryQuery,
+    mut renderer: Renderer,
+) -> Vec<String> {
     let mut all = Vec::new();
-    run_query(archive, NET, query, &mut face, WallTime(0), &mut |out| {
+    run_query(source, NET, query, &mut renderer, WallTime(0), &mut |out| {
         all.append(out);
         Ok(())
     })
@@ -122,6 +130,7 @@ pub fn shown(archive: &HistorySource<'_>, query: &HistoryQuery, mut face: Render
     text.lines().map(str::to_owned).collect()
 }
 
+/// A renderer of the pipe form.
 pub fn pipe() -> Renderer {
     Renderer::for_pipe(&Peer {
         id: PeerId([0; 32]),
@@ -129,29 +138,33 @@ pub fn pipe() -> Renderer {
     })
 }
 
-pub fn all(folder: &TempDir) -> Vec<String> {
-    shown(&archive(folder), &HistoryQuery::default(), pipe())
+/// All lines of a directory.
+pub fn whole_history(folder: &TempDir) -> Vec<String> {
+    query_lines(&disk_source(folder), &HistoryQuery::default(), pipe())
 }
 
-pub fn last(folder: &TempDir, lines: u64) -> Vec<String> {
+/// The last lines of a directory.
+pub fn last_lines(folder: &TempDir, lines: u64) -> Vec<String> {
     let query = HistoryQuery {
         limit: Some(lines),
         ..HistoryQuery::default()
     };
-    shown(&archive(folder), &query, pipe())
+    query_lines(&disk_source(folder), &query, pipe())
 }
 
-/// What was said, of lines that are no gaps.
-pub fn said(lines: &[String]) -> Vec<&str> {
+/// The texts of rendered lines, without gaps.
+pub fn contents(lines: &[String]) -> Vec<&str> {
     let contents = lines.iter().filter_map(|line| line.split_once(": "));
     contents.map(|(_, content)| content).collect()
 }
 
-pub fn said_of(folder: &TempDir) -> Vec<String> {
-    let lines = all(folder);
-    said(&lines).into_iter().map(str::to_owned).collect()
+/// The texts of a directory's history.
+pub fn contents_of(folder: &TempDir) -> Vec<String> {
+    let lines = whole_history(folder);
+    contents(&lines).into_iter().map(str::to_owned).collect()
 }
 
+/// Appends bytes to a file.
 pub fn append(path: &Path, bytes: &[u8]) {
     let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
     file.write_all(bytes).unwrap();

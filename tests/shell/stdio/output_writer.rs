@@ -14,45 +14,42 @@ use super::support::{PATIENCE, counter, pipe, wait};
 fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     let (mut reader, writer) = pipe();
     let (wakes, wake) = counter();
-    let printer = OutputWriter::with_file(writer, wake).unwrap();
+    let output = OutputWriter::with_file(writer, wake).unwrap();
     let mut sent = Vec::new();
     let mut token = 0u64;
     loop {
-        // Of all sizes: some go out at once, some are joined, some stand alone.
+        // Sizes that the writer writes at once, joins with others, or writes alone.
         let size = [10, 3000, 20_000][token as usize % 3];
-        let mut chunk = printer.take_buffer();
+        let mut chunk = output.take_buffer();
         assert!(chunk.is_empty());
         writeln!(chunk, "{token}:{}", "x".repeat(size)).unwrap();
         let bytes = chunk.clone();
-        if let Err(back) = printer.try_send(chunk, token + 1) {
-            assert_eq!(back, bytes, "what is refused comes back whole");
+        if let Err(back) = output.try_send(chunk, token + 1) {
+            assert_eq!(back, bytes, "a refused chunk comes back whole");
             break;
         }
         token += 1;
         sent.extend_from_slice(&bytes);
         assert!(sent.len() < 1 << 20, "the queue has no bound");
     }
-    assert!(sent.len() >= 256 * 1024 && !printer.can_accept());
-    assert!(printer.written_token() < token);
+    assert!(sent.len() >= 256 * 1024 && !output.can_accept());
+    assert!(output.written_token() < token);
     let before = wakes.load(Ordering::SeqCst);
     let short = Duration::from_millis(20);
-    assert!(!printer.flush(short), "nobody reads");
-    let mut got = vec![0; sent.len()];
-    reader.read_exact(&mut got).unwrap();
-    assert!(got == sent, "every byte, in order");
-    assert!(printer.flush(PATIENCE));
-    assert_eq!(printer.written_token(), token);
+    assert!(!output.flush(short), "nobody reads");
+    let mut received = vec![0; sent.len()];
+    reader.read_exact(&mut received).unwrap();
+    assert!(received == sent, "every byte, in order");
+    assert!(output.flush(PATIENCE));
+    assert_eq!(output.written_token(), token);
     wait("wake", || wakes.load(Ordering::SeqCst) > before);
-    assert!(printer.can_accept());
-    printer.try_send(b"last\n".to_vec(), token + 1).unwrap();
+    assert!(output.can_accept());
+    output.try_send(b"last\n".to_vec(), token + 1).unwrap();
     let mut last = [0; 5];
     reader.read_exact(&mut last).unwrap();
     assert_eq!(&last, b"last\n");
-    assert!(printer.flush(PATIENCE));
-    assert_eq!(
-        (printer.written_token(), printer.error()),
-        (token + 1, None)
-    );
+    assert!(output.flush(PATIENCE));
+    assert_eq!((output.written_token(), output.error()), (token + 1, None));
 }
 
 /// The error wakes the loop, and the token stays at the last written chunk.
@@ -60,27 +57,27 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
 fn a_closed_pipe_is_reported_as_an_error() {
     let (reader, writer) = pipe();
     let (wakes, wake) = counter();
-    let printer = OutputWriter::with_file(writer, wake).unwrap();
-    printer.try_send(b"one\n".to_vec(), 1).unwrap();
-    assert!(printer.flush(PATIENCE));
+    let output = OutputWriter::with_file(writer, wake).unwrap();
+    output.try_send(b"one\n".to_vec(), 1).unwrap();
+    assert!(output.flush(PATIENCE));
     drop(reader);
-    printer.try_send(b"two\n".to_vec(), 2).unwrap();
+    output.try_send(b"two\n".to_vec(), 2).unwrap();
     wait("wake", || wakes.load(Ordering::SeqCst) == 1);
-    assert_eq!(printer.error(), Some(ErrorKind::BrokenPipe));
-    assert_eq!(printer.written_token(), 1);
-    assert!(!printer.flush(PATIENCE) && !printer.can_accept());
-    assert!(printer.try_send(b"three\n".to_vec(), 3).is_err());
+    assert_eq!(output.error(), Some(ErrorKind::BrokenPipe));
+    assert_eq!(output.written_token(), 1);
+    assert!(!output.flush(PATIENCE) && !output.can_accept());
+    assert!(output.try_send(b"three\n".to_vec(), 3).is_err());
 }
 
 /// A file on stdout is written from its current offset on.
 #[test]
 fn a_file_is_written_at_its_offset() {
-    let path = std::env::temp_dir().join(format!("p2pchat-printer-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("p2pchat-output-{}", std::process::id()));
     let mut file = File::create(&path).unwrap();
     file.write_all(b"before\n").unwrap();
-    let printer = OutputWriter::with_file(file, || {}).unwrap();
-    printer.try_send(b"after\n".to_vec(), 1).unwrap();
-    assert!(printer.flush(PATIENCE));
+    let output = OutputWriter::with_file(file, || {}).unwrap();
+    output.try_send(b"after\n".to_vec(), 1).unwrap();
+    assert!(output.flush(PATIENCE));
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(text, "before\nafter\n");

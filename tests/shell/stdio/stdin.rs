@@ -17,19 +17,20 @@ use termion::event::Key;
 
 use super::support::{PATIENCE, counter, pipe, wait};
 
-/// Nobody took yet what was written there.
-fn unread(pipe: &File) -> bool {
+/// Whether the pipe contains bytes that nobody has read.
+fn has_unread_bytes(pipe: &File) -> bool {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO) != Ok(0)
 }
 
+/// All blocks that the reader delivers of this input.
 fn read_all(input: Vec<u8>) -> Vec<LineBlock> {
     let (reader, mut writer) = pipe();
-    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
     let writing = thread::spawn(move || writer.write_all(&input));
     let mut blocks = Vec::new();
     loop {
-        match typed.recv_timeout(PATIENCE).unwrap() {
+        match events.recv_timeout(PATIENCE).unwrap() {
             StdinEvent::Lines(block) => blocks.push(block),
             StdinEvent::End => break,
             other => panic!("{other:?}"),
@@ -41,10 +42,11 @@ fn read_all(input: Vec<u8>) -> Vec<LineBlock> {
 
 type Numbered<T> = Vec<(u64, T)>;
 
-fn flat(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineError>) {
+/// The delivered lines and the rejected ones, each with its number.
+fn lines_and_rejections(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineError>) {
     let lines = blocks.iter().flat_map(LineBlock::numbered_lines).collect();
-    let refused = blocks.iter().flat_map(|b| b.rejected.clone()).collect();
-    (lines, refused)
+    let rejected = blocks.iter().flat_map(|b| b.rejected.clone()).collect();
+    (lines, rejected)
 }
 
 /// The reader delivers each line without waiting for more, and wakes the loop.
@@ -52,7 +54,7 @@ fn flat(blocks: &[LineBlock]) -> (Numbered<&str>, Numbered<LineError>) {
 fn a_line_is_delivered_at_once() {
     let (reader, mut writer) = pipe();
     let (wakes, wake) = counter();
-    let typed = stdin::spawn_line_reader_on(reader, wake).unwrap().events;
+    let events = stdin::spawn_line_reader_on(reader, wake).unwrap().events;
     for (number, text) in [(1, "one"), (2, "two")] {
         writeln!(writer, "{text}").unwrap();
         let mut lines = Lines::default();
@@ -62,13 +64,13 @@ fn a_line_is_delivered_at_once() {
             lines,
             rejected: vec![],
         };
-        match typed.recv_timeout(PATIENCE).unwrap() {
+        match events.recv_timeout(PATIENCE).unwrap() {
             StdinEvent::Lines(block) => assert_eq!(block, expected),
             other => panic!("{other:?}"),
         }
     }
     drop(writer);
-    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
+    assert!(matches!(events.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
     wait("three wakes", || wakes.load(Ordering::SeqCst) == 3);
 }
 
@@ -76,9 +78,9 @@ fn a_line_is_delivered_at_once() {
 #[test]
 fn line_ends_and_invalid_utf8_of_a_pipe() {
     let blocks = read_all(b"a\r\n\nb\xff\nc\rd\n\xc3\xa9".to_vec());
-    let (said, refused) = flat(&blocks);
-    assert_eq!(said, [(1, "a"), (2, ""), (4, "c\rd"), (5, "é")]);
-    assert_eq!(refused, [(3, LineError::NotUtf8)]);
+    let (lines, rejected) = lines_and_rejections(&blocks);
+    assert_eq!(lines, [(1, "a"), (2, ""), (4, "c\rd"), (5, "é")]);
+    assert_eq!(rejected, [(3, LineError::NotUtf8)]);
     assert_eq!(read_all(Vec::new()), []);
 }
 
@@ -90,30 +92,30 @@ fn a_rejected_line_keeps_the_numbers_of_the_others() {
     let input =
         format!("{longest}\n{longest}\r\n{longest}y\nshort\n{million}\nafter\n{longest}{longest}");
     let blocks = read_all(input.into_bytes());
-    let (said, refused) = flat(&blocks);
+    let (lines, rejected) = lines_and_rejections(&blocks);
     let longest = longest.as_str();
     assert_eq!(
-        said,
+        lines,
         [(1, longest), (2, longest), (4, "short"), (6, "after")]
     );
     let long = LineError::TooLong;
-    assert_eq!(refused, [(3, long), (5, long), (7, long)]);
+    assert_eq!(rejected, [(3, long), (5, long), (7, long)]);
 }
 
 /// The limit counts the text without its line end, however reads cut it.
 #[test]
 fn the_longest_line_may_arrive_in_pieces() {
     let (reader, mut writer) = pipe();
-    let same = reader.try_clone().unwrap();
-    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let duplicate = reader.try_clone().unwrap();
+    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
     writer.write_all(&[b'x'; LINE_MAX_BYTES]).unwrap();
     writer.write_all(b"\r").unwrap();
-    wait("reading", || {
-        let mut fds = [PollFd::new(same.as_fd(), PollFlags::POLLIN)];
+    wait("the read", || {
+        let mut fds = [PollFd::new(duplicate.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO) == Ok(0)
     });
     writer.write_all(b"\n").unwrap();
-    match typed.recv_timeout(PATIENCE).unwrap() {
+    match events.recv_timeout(PATIENCE).unwrap() {
         StdinEvent::Lines(block) => {
             assert_eq!(
                 (block.lines.len(), block.rejected),
@@ -127,19 +129,19 @@ fn the_longest_line_may_arrive_in_pieces() {
 /// No line is lost, split or reordered, and no block exceeds 96 KiB.
 #[test]
 fn many_lines_arrive_whole_and_in_order() {
-    // Of all lengths, so that reads cut them at every place; now and then one that must be refused.
+    // Lines of all lengths, so that reads cut them everywhere; every 1000th is not UTF-8.
     let line = |i: usize| match i % 1000 {
         999 => b"\xff\n".to_vec(),
         _ => format!("{i} {}\n", "é".repeat(i % 37)).into_bytes(),
     };
     let input: Vec<u8> = (0..100_000).flat_map(line).collect();
     let blocks = read_all(input);
-    let (said, refused) = flat(&blocks);
-    assert_eq!((said.len(), refused.len()), (99_900, 100));
-    for (number, text) in said {
+    let (lines, rejected) = lines_and_rejections(&blocks);
+    assert_eq!((lines.len(), rejected.len()), (99_900, 100));
+    for (number, text) in lines {
         assert_eq!(format!("{text}\n").into_bytes(), line(number as usize - 1));
     }
-    assert!(refused.iter().all(|(number, _)| number % 1000 == 0));
+    assert!(rejected.iter().all(|(number, _)| number % 1000 == 0));
     assert!(blocks.iter().all(|b| b.lines.len() <= 96 * 1024));
 }
 
@@ -147,32 +149,32 @@ fn many_lines_arrive_whole_and_in_order() {
 #[test]
 fn a_full_channel_stops_the_reader() {
     let (reader, mut writer) = pipe();
-    let same = writer.try_clone().unwrap();
-    let typed = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
+    let duplicate = writer.try_clone().unwrap();
+    let events = stdin::spawn_line_reader_on(reader, || {}).unwrap().events;
     let written = Arc::new(AtomicUsize::new(0));
-    let theirs = Arc::clone(&written);
+    let shared = Arc::clone(&written);
     let writing = thread::spawn(move || {
         let block = b"0123456789abcde\n".repeat(4096);
         for _ in 0..100 {
             writer.write_all(&block).unwrap();
-            theirs.fetch_add(block.len(), Ordering::SeqCst);
+            shared.fetch_add(block.len(), Ordering::SeqCst);
         }
     });
     let (mut last, mut still) = (0, 0);
     wait("standstill", || {
-        // The thread may still take what it can hold in its hand.
-        let mut fds = [PollFd::new(same.as_fd(), PollFlags::POLLOUT)];
-        let full = typed.is_full() && poll(&mut fds, PollTimeout::ZERO) == Ok(0);
+        // The reader may still read one block while the channel is full.
+        let mut fds = [PollFd::new(duplicate.as_fd(), PollFlags::POLLOUT)];
+        let full = events.is_full() && poll(&mut fds, PollTimeout::ZERO) == Ok(0);
         let now = written.load(Ordering::SeqCst);
         still = if full && now == last { still + 1 } else { 0 };
         last = now;
         still == 20
     });
-    drop(same);
-    // The channel, the thread's hand, and the kernel's pipe.
+    drop(duplicate);
+    // The bound covers the channel, one block of the reader, and the kernel's pipe.
     assert!(last <= 640 * 1024, "{last} bytes were read ahead");
     let mut count = 0;
-    while let Ok(StdinEvent::Lines(block)) = typed.recv_timeout(PATIENCE) {
+    while let Ok(StdinEvent::Lines(block)) = events.recv_timeout(PATIENCE) {
         count += block.lines.iter().count();
     }
     writing.join().unwrap();
@@ -184,24 +186,28 @@ fn a_full_channel_stops_the_reader() {
 fn stop_reports_lines_that_were_read_and_not_received() {
     for round in 0..400 {
         let (reader, mut writer) = pipe();
-        let mut same = reader.try_clone().unwrap();
-        let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+        let mut duplicate = reader.try_clone().unwrap();
+        let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
         let writing = thread::spawn(move || {
             (0..50).for_each(|_| writer.write_all(b"a line\n").unwrap());
         });
-        let mut got = 0;
-        while got < round % 50 {
-            match keyboard.events.recv_timeout(PATIENCE).unwrap() {
-                StdinEvent::Lines(block) => got += block.lines.iter().count(),
+        let mut received = 0;
+        while received < round % 50 {
+            match line_reader.events.recv_timeout(PATIENCE).unwrap() {
+                StdinEvent::Lines(block) => received += block.lines.iter().count(),
                 other => panic!("{other:?}"),
             }
         }
-        let told = keyboard.stop();
+        let reported = line_reader.stop();
         writing.join().unwrap();
         let mut rest = String::new();
-        same.read_to_string(&mut rest).unwrap();
-        let lost = 50 - got - rest.lines().count();
-        assert_eq!(told, lost > 0, "{round}: {got} came, {lost} are lost");
+        duplicate.read_to_string(&mut rest).unwrap();
+        let lost = 50 - received - rest.lines().count();
+        assert_eq!(
+            reported,
+            lost > 0,
+            "{round}: {received} received, {lost} lost"
+        );
     }
 }
 
@@ -210,11 +216,11 @@ fn stop_reports_lines_that_were_read_and_not_received() {
 fn stop_reports_a_line_at_the_moment_of_its_read() {
     for _ in 0..2_000 {
         let (reader, mut writer) = pipe();
-        let same = reader.try_clone().unwrap();
-        let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+        let duplicate = reader.try_clone().unwrap();
+        let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
         writer.write_all(b"a line\n").unwrap();
-        while unread(&same) {}
-        assert!(keyboard.stop());
+        while has_unread_bytes(&duplicate) {}
+        assert!(line_reader.stop());
     }
 }
 
@@ -222,37 +228,37 @@ fn stop_reports_a_line_at_the_moment_of_its_read() {
 #[test]
 fn stop_reports_an_unfinished_line() {
     let (reader, mut writer) = pipe();
-    let same = reader.try_clone().unwrap();
-    let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+    let duplicate = reader.try_clone().unwrap();
+    let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
     writer.write_all(b"whole\nbeg").unwrap();
-    let typed = keyboard.events.recv_timeout(PATIENCE);
-    assert!(matches!(typed, Ok(StdinEvent::Lines(_))), "{typed:?}");
-    assert!(!unread(&same) && keyboard.stop());
-    // What comes then stays where it is, for others.
+    let events = line_reader.events.recv_timeout(PATIENCE);
+    assert!(matches!(events, Ok(StdinEvent::Lines(_))), "{events:?}");
+    assert!(!has_unread_bytes(&duplicate) && line_reader.stop());
+    // Bytes written after the stop stay in the pipe for the next program.
     writer.write_all(b"un\n").unwrap();
     thread::sleep(Duration::from_millis(20));
-    assert!(unread(&same));
+    assert!(has_unread_bytes(&duplicate));
 
-    // An end that is not asked for yet is nothing that was lost.
+    // An end of input that nobody has received is no lost line.
     let (reader, writer) = pipe();
-    let keyboard = stdin::spawn_line_reader_on(reader, || {}).unwrap();
+    let line_reader = stdin::spawn_line_reader_on(reader, || {}).unwrap();
     drop(writer);
-    wait("end", || !keyboard.events.is_empty());
-    assert!(!keyboard.stop());
+    wait("end", || !line_reader.events.is_empty());
+    assert!(!line_reader.stop());
 }
 
 /// On a terminal the reader delivers keys instead of lines.
 #[test]
 fn keys_arrive_one_by_one() {
     let (reader, mut writer) = pipe();
-    let typed = stdin::spawn_key_reader_on(reader, || {}).unwrap().events;
+    let events = stdin::spawn_key_reader_on(reader, || {}).unwrap().events;
     writer.write_all(b"h\x1b[A\r").unwrap();
     drop(writer);
     for expected in [Key::Char('h'), Key::Up, Key::Char('\n')] {
-        match typed.recv_timeout(PATIENCE).unwrap() {
+        match events.recv_timeout(PATIENCE).unwrap() {
             StdinEvent::Key(key) => assert_eq!(key, expected),
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(typed.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
+    assert!(matches!(events.recv_timeout(PATIENCE), Ok(StdinEvent::End)));
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How long a test waits for anything before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until the condition holds; fails after `PATIENCE`.
 pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -17,6 +19,7 @@ pub fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The reading and the writing end of a pipe.
 pub fn pipe() -> (File, File) {
     let (reader, writer) = std::io::pipe().unwrap();
     (
@@ -25,10 +28,11 @@ pub fn pipe() -> (File, File) {
     )
 }
 
+/// A counter, and a function that adds one to it.
 pub fn counter() -> (Arc<AtomicUsize>, impl Fn() + Send + 'static) {
     let count = Arc::new(AtomicUsize::new(0));
-    let theirs = Arc::clone(&count);
+    let shared = Arc::clone(&count);
     (count, move || {
-        theirs.fetch_add(1, Ordering::SeqCst);
+        shared.fetch_add(1, Ordering::SeqCst);
     })
 }
