@@ -1,4 +1,5 @@
 //! The words of error codes, which scripts rely on.
+
 use p2pchat::base::error_code::{ErrorCode, ParseErrorCodeError};
 
 /// Each code has one word, which parses back to the code.

@@ -1,26 +1,27 @@
-//! Ordered tables do what trees do.
+//! Sorted maps and sets behave like the standard library's trees.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use p2pchat::base::table::{SortedMap, SortedSet};
 
-/// Numbers that jump about, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 fn numbers() -> impl Iterator<Item = u64> {
-    let step = |n: &u64| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-    std::iter::successors(Some(7), step).map(|n| n >> 33)
+    let next = |n: &u64| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    std::iter::successors(Some(7), next).map(|n| n >> 33)
 }
 
 /// Every method agrees with `BTreeMap` after each of 2000 random steps.
 #[test]
 fn a_sorted_map_behaves_like_a_btree_map() {
     let (mut table, mut tree) = (SortedMap::new(), BTreeMap::new());
-    for (turn, number) in numbers().take(2_000).enumerate() {
+    for (step, number) in numbers().take(2_000).enumerate() {
         let key = number % 64;
         match number / 64 % 5 {
-            0 => assert_eq!(table.insert(key, turn), tree.insert(key, turn)),
+            0 => assert_eq!(table.insert(key, step), tree.insert(key, step)),
             1 => assert_eq!(table.remove(&key), tree.remove(&key)),
             2 => {
-                let value = table.get_or_insert_with(key, || turn);
-                assert_eq!(value, tree.entry(key).or_insert(turn));
+                let value = table.get_or_insert_with(key, || step);
+                assert_eq!(value, tree.entry(key).or_insert(step));
             }
             3 => {
                 *table.get_or_default(key) += 1;

@@ -1,10 +1,11 @@
-//! Stamps: RFC 3339 in and out.
+//! Timestamps in RFC 3339: formatting and parsing.
+
 use p2pchat::base::time::WallTime;
 
 /// Times outside the years 0000 to 9999 are printed as the epoch.
 #[test]
 fn a_timestamp_is_formatted_in_utc() {
-    for (ms, shown) in [
+    for (ms, text) in [
         (0, "1970-01-01T00:00:00.000Z"),
         (-1, "1969-12-31T23:59:59.999Z"),
         (951_827_696_789, "2000-02-29T12:34:56.789Z"),
@@ -14,7 +15,7 @@ fn a_timestamp_is_formatted_in_utc() {
         (i64::MAX, "1970-01-01T00:00:00.000Z"),
         (i64::MIN, "1970-01-01T00:00:00.000Z"),
     ] {
-        assert_eq!(WallTime(ms).to_string(), shown, "{ms}");
+        assert_eq!(WallTime(ms).to_string(), text, "{ms}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who is meant by a name: pure questions to the list of known peers.
+//! Resolution of peer selectors: by the known peers and the peers that are present.
+
 use p2pchat::base::event::{KnownPeer, Peer};
 use p2pchat::base::identity::{Identity, PeerId};
 use p2pchat::base::name::{Nick, PeerSelector};
@@ -25,32 +26,33 @@ fn known(nick: &str, seed: u8, bound: bool) -> KnownPeer {
     }
 }
 
-fn find(list: &[KnownPeer], present: &[Peer], whom: &str) -> ResolvedPeer {
-    let whom = PeerSelector::parse(whom).unwrap();
-    KnownPeers::new(list.to_vec()).resolve(&whom, present)
+/// Resolves a selector among known and present peers.
+fn resolve(list: &[KnownPeer], present: &[Peer], selector: &str) -> ResolvedPeer {
+    let selector = PeerSelector::parse(selector).unwrap();
+    KnownPeers::new(list.to_vec()).resolve(&selector, present)
 }
 
 /// Name, short id, prefix and full id select the same peer, known or present.
 #[test]
 fn a_peer_is_resolved_by_every_form_of_selector() {
     let bob = peer("Bob", 2);
-    let whole = bob.id.to_string();
+    let full_id = bob.id.to_string();
     for text in [
         "@bob".to_owned(),
         "bob".to_owned(),
         "@BOB".to_owned(),
         format!("@bob~{}", bob.id.short()),
-        format!("@bob~{}", &whole[..20]),
+        format!("@bob~{}", &full_id[..20]),
         format!("@~{}", bob.id.short()),
-        format!("@{whole}"),
-        format!("@~{}", &whole[..12]),
+        format!("@{full_id}"),
+        format!("@~{}", &full_id[..12]),
     ] {
         for (list, present) in [
             (&[known("Bob", 2, false)][..], &[][..]),
             (&[], std::slice::from_ref(&bob)),
         ] {
             assert_eq!(
-                find(list, present, &text),
+                resolve(list, present, &text),
                 ResolvedPeer::Unique(bob.clone()),
                 "{text}"
             );
@@ -58,7 +60,7 @@ fn a_peer_is_resolved_by_every_form_of_selector() {
     }
     for text in ["@carol", "@bob~aaaa", "@~aaaa"] {
         assert_eq!(
-            find(&[known("Bob", 2, true)], &[], text),
+            resolve(&[known("Bob", 2, true)], &[], text),
             ResolvedPeer::NotFound,
             "{text}"
         );
@@ -81,26 +83,26 @@ fn a_peer_is_resolved_by_every_form_of_selector() {
 /// A full id is enough to write to a peer that was never seen.
 #[test]
 fn a_full_id_resolves_to_an_unknown_peer() {
-    let meant = find(&[], &[], &format!("@{}", id(7)));
-    assert!(matches!(meant, ResolvedPeer::Unique(peer) if peer.id == id(7)));
+    let resolved = resolve(&[], &[], &format!("@{}", id(7)));
+    assert!(matches!(resolved, ResolvedPeer::Unique(peer) if peer.id == id(7)));
 }
 
 /// A name that two keys have is ambiguous, unless presence shows that one has a new name.
 #[test]
 fn a_shared_name_is_ambiguous() {
     let two = [known("bob", 2, false), known("bob", 3, false)];
-    let ResolvedPeer::Ambiguous(peers) = find(&two, &[peer("bob", 3)], "@bob") else {
-        panic!("it could be either");
+    let ResolvedPeer::Ambiguous(peers) = resolve(&two, &[peer("bob", 3)], "@bob") else {
+        panic!("not ambiguous");
     };
     assert_eq!(peers.len(), 2);
-    // The same key twice is one peer; one who is here under another name bears the old one no more.
-    let again = [known("bob", 2, false), known("bob", 2, false)];
+    // One key twice is one peer. A peer present under a new name has lost the old one.
+    let duplicate = [known("bob", 2, false), known("bob", 2, false)];
     assert_eq!(
-        find(&again, &[], "@bob"),
+        resolve(&duplicate, &[], "@bob"),
         ResolvedPeer::Unique(peer("bob", 2))
     );
-    let meant = find(&two, &[peer("robert", 2)], "@bob");
-    assert_eq!(meant, ResolvedPeer::Unique(peer("bob", 3)));
+    let resolved = resolve(&two, &[peer("robert", 2)], "@bob");
+    assert_eq!(resolved, ResolvedPeer::Unique(peer("bob", 3)));
 }
 
 /// A name bound to a key never resolves to another key, unless the selector names that key.
@@ -112,24 +114,30 @@ fn a_bound_name_resolves_to_its_key_or_a_mismatch() {
         known("bob", 3, false),
     ];
     let (bob, other) = (peer("bob", 2), peer("bob", 3));
-    assert_eq!(find(&list, &[], "@bob"), ResolvedPeer::Unique(bob.clone()));
+    assert_eq!(
+        resolve(&list, &[], "@bob"),
+        ResolvedPeer::Unique(bob.clone())
+    );
     let both = [bob.clone(), other.clone()];
     assert_eq!(
-        find(&list, &both, "@bob"),
+        resolve(&list, &both, "@bob"),
         ResolvedPeer::Unique(bob.clone())
     );
     let changed = ResolvedPeer::KeyMismatch {
         peer: other.clone(),
         bound: bob.id,
     };
-    assert_eq!(find(&list, std::slice::from_ref(&other), "@bob"), changed);
-    // Its key was named: that is whom the user wants.
+    assert_eq!(
+        resolve(&list, std::slice::from_ref(&other), "@bob"),
+        changed
+    );
+    // The selector names the other key: the user means that peer.
     let named = format!("@bob~{}", other.id.short());
     assert_eq!(
-        find(&list, std::slice::from_ref(&other), &named),
+        resolve(&list, std::slice::from_ref(&other), &named),
         ResolvedPeer::Unique(other)
     );
-    // The bound one under another name is still the one that the name is bound to.
-    let meant = find(&list, &[peer("robert", 2)], "@bob");
-    assert!(matches!(meant, ResolvedPeer::Unique(peer) if peer.id == bob.id));
+    // A bound name still resolves to its key when that peer is present under a new name.
+    let resolved = resolve(&list, &[peer("robert", 2)], "@bob");
+    assert!(matches!(resolved, ResolvedPeer::Unique(peer) if peer.id == bob.id));
 }

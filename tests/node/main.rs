@@ -1,4 +1,5 @@
-//! Parts of the core that answer without a clock. All else of the core is tested in `tests/sim`.
+//! Parts of the core that need no clock. The simulator in `tests/sim` tests the rest.
+
 mod known_peers;
 mod save_barrier;
 mod topology;

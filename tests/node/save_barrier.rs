@@ -1,4 +1,4 @@
-//! What a failed save cancels, and what the core hears of it.
+//! A failed save: which later outputs it drops, and what it reports to the core.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ fn a_failed_save_drops_the_writes_behind_it() {
     barrier.record_failure(Arc::clone(&hello));
     assert!(barrier.admit(write(BOB)).is_none());
     assert!(barrier.admit(chat(&hello)).is_none());
-    // The next line would leave a hole in the log if it were stored.
+    // A later save of the same log would leave a gap.
     assert!(barrier.admit(save(&bye)).is_none());
     assert!(barrier.admit(write(BOB)).is_none());
     assert!(barrier.admit(chat(&bye)).is_none());
@@ -104,8 +104,8 @@ fn a_failed_save_drops_the_writes_behind_it() {
         barrier.admit(chat(&batch(3))).is_some(),
         "another save's notice"
     );
-    // The core hears of it before all else: what it sends next does not depend on lines that are
-    // not stored.
+    // The failure comes before all other inputs, so that the core relies on no line that is not
+    // stored.
     assert_eq!(
         finish(&mut barrier),
         (

@@ -14,7 +14,7 @@ fn room(name: &str) -> Room {
     Room::new(name).expect("a fit room")
 }
 
-/// Whom each wants, as far as it knows all.
+/// The peers that each member wants to link with, when all know all.
 fn neighbours(members: &[PeerId]) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
     let general = Room::general();
     let all = members.iter().map(|own| {
@@ -29,19 +29,22 @@ fn neighbours(members: &[PeerId]) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
     all.collect()
 }
 
-/// The greatest distance from this one, and how many are within reach.
+/// The greatest distance from a member in hops, and how many members it reaches.
 fn reach(graph: &BTreeMap<PeerId, BTreeSet<PeerId>>, from: PeerId) -> (usize, usize) {
-    let mut far: BTreeMap<PeerId, usize> = [(from, 0)].into();
-    let mut open = VecDeque::from([from]);
-    while let Some(at) = open.pop_front() {
+    let mut distances: BTreeMap<PeerId, usize> = [(from, 0)].into();
+    let mut queue = VecDeque::from([from]);
+    while let Some(at) = queue.pop_front() {
         for next in graph[&at].iter().filter(|next| graph.contains_key(next)) {
-            if !far.contains_key(next) {
-                far.insert(*next, far[&at] + 1);
-                open.push_back(*next);
+            if !distances.contains_key(next) {
+                distances.insert(*next, distances[&at] + 1);
+                queue.push_back(*next);
             }
         }
     }
-    (far.values().copied().max().unwrap_or(0), far.len())
+    (
+        distances.values().copied().max().unwrap_or(0),
+        distances.len(),
+    )
 }
 
 /// Both ends want each link; a peer wants at most 32, and reaches all others within 6 hops.
@@ -62,8 +65,8 @@ fn neighbours_are_mutual_few_and_near() {
             );
         }
         for from in members.iter().step_by(7) {
-            let (far, reached) = reach(&graph, *from);
-            assert!(far <= 6, "{far} hops");
+            let (distance, reached) = reach(&graph, *from);
+            assert!(distance <= 6, "{distance} hops");
             assert_eq!(reached, members.len());
         }
     }
@@ -74,34 +77,34 @@ fn neighbours_are_mutual_few_and_near() {
 fn a_room_stays_connected_without_a_fifth_of_its_members() {
     let members: Vec<PeerId> = (0..500).map(id).collect();
     let mut graph = neighbours(&members);
-    for gone in members.iter().step_by(5) {
-        graph.remove(gone);
+    for absent in members.iter().step_by(5) {
+        graph.remove(absent);
     }
-    let (far, reached) = reach(&graph, members[1]);
+    let (distance, reached) = reach(&graph, members[1]);
     assert_eq!(reached, graph.len());
-    assert!(far <= 6, "{far} hops");
+    assert!(distance <= 6, "{distance} hops");
 }
 
 /// All members compute the same graph, in whatever order they learn of each other.
 #[test]
 fn rings_are_independent_of_the_order_of_insertion() {
-    let (own, mut forth, mut back) = (id(0), Rings::default(), Rings::default());
+    let (own, mut ascending, mut descending) = (id(0), Rings::default(), Rings::default());
     for number in 1..300 {
-        forth.add(&own, &id(number));
-        back.add(&own, &id(300 - number));
-        forth.add(&own, &id(number));
-        assert!(!forth.add(&own, &own), "nobody is its own neighbour");
+        ascending.add(&own, &id(number));
+        descending.add(&own, &id(300 - number));
+        ascending.add(&own, &id(number));
+        assert!(!ascending.add(&own, &own), "nobody is its own neighbour");
     }
-    let near = |rings: &Rings| {
+    let count_neighbours = |rings: &Rings| {
         (1..300)
             .filter(|n| rings.is_neighbour(&own, &id(*n)))
             .count()
     };
-    assert!((8..40).contains(&near(&forth)));
+    assert!((8..40).contains(&count_neighbours(&ascending)));
     for number in 1..300 {
         assert_eq!(
-            forth.is_neighbour(&own, &id(number)),
-            back.is_neighbour(&own, &id(number))
+            ascending.is_neighbour(&own, &id(number)),
+            descending.is_neighbour(&own, &id(number))
         );
     }
 }
@@ -134,6 +137,6 @@ fn every_peer_is_wanted_while_peers_are_few() {
     let mut topology = Topology::default();
     assert!(!topology.reset(64) && topology.is_wanted(&id(1)));
     assert!(topology.reset(65) && !topology.is_wanted(&id(1)));
-    assert!(topology.reset(49), "one more or less changes nothing");
+    assert!(topology.reset(49), "the lower threshold is not reached");
     assert!(!topology.reset(48) && topology.is_wanted(&id(1)));
 }

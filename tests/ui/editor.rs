@@ -1,4 +1,4 @@
-//! The line being typed: keys, editing, and the screen on which it stays whole.
+//! The line editor: keys, editing, and a screen on which output does not damage the typed line.
 use std::io::Write;
 
 use p2pchat::base::lines::LINE_MAX_BYTES;
@@ -7,13 +7,15 @@ use p2pchat::ui::keys::KeyDecoder;
 use p2pchat::ui::terminal::Terminal;
 use termion::event::Key;
 
-fn type_in(editor: &mut LineEditor, text: &str) {
+/// Types a text that the editor accepts.
+fn type_text(editor: &mut LineEditor, text: &str) {
     for c in text.chars() {
         assert_eq!(editor.handle_key(Key::Char(c)), EditOutcome::Edited);
     }
 }
 
-fn line(editor: &mut LineEditor) -> String {
+/// Presses Enter; returns the line.
+fn submit(editor: &mut LineEditor) -> String {
     match editor.handle_key(Key::Char('\n')) {
         EditOutcome::Line(line) => line,
         other => panic!("{other:?}"),
@@ -44,11 +46,11 @@ fn editing_keys_change_the_line() {
     ];
     for (typed, keys, result) in cases {
         let mut editor = LineEditor::default();
-        type_in(&mut editor, typed);
+        type_text(&mut editor, typed);
         for key in *keys {
             editor.handle_key(*key);
         }
-        assert_eq!(line(&mut editor), *result, "{typed} {keys:?}");
+        assert_eq!(submit(&mut editor), *result, "{typed} {keys:?}");
     }
 }
 
@@ -57,8 +59,8 @@ fn editing_keys_change_the_line() {
 fn interrupt_end_of_input_and_the_line_bound() {
     let mut editor = LineEditor::default();
     let enter = editor.handle_key(Key::Char('\n'));
-    assert_eq!(enter, EditOutcome::Edited, "an empty line is none");
-    type_in(&mut editor, "half");
+    assert_eq!(enter, EditOutcome::Edited, "an empty line is not submitted");
+    type_text(&mut editor, "half");
     assert_eq!(editor.handle_key(Key::Ctrl('d')), EditOutcome::Edited);
     assert_eq!(editor.handle_key(Key::Ctrl('c')), EditOutcome::Edited);
     assert!(editor.is_empty());
@@ -73,15 +75,15 @@ fn interrupt_end_of_input_and_the_line_bound() {
     }
     assert_eq!(editor.handle_key(Key::Char('x')), EditOutcome::Rejected);
     editor.handle_key(Key::Backspace);
-    type_in(&mut editor, "x");
+    type_text(&mut editor, "x");
     let wide = editor.handle_key(Key::Char('é'));
     assert_eq!(
         wide,
         EditOutcome::Rejected,
-        "one byte is left, it takes two"
+        "the character has two bytes, one is left"
     );
-    type_in(&mut editor, "y");
-    assert_eq!(line(&mut editor).len(), LINE_MAX_BYTES);
+    type_text(&mut editor, "y");
+    assert_eq!(submit(&mut editor).len(), LINE_MAX_BYTES);
 }
 
 /// The draft comes back below the newest recalled line.
@@ -90,10 +92,10 @@ fn up_and_down_recall_the_last_100_lines() {
     let mut editor = LineEditor::default();
     assert_eq!(editor.handle_key(Key::Up), EditOutcome::Rejected);
     for i in 0..150 {
-        type_in(&mut editor, &format!("line {i}"));
-        line(&mut editor);
+        type_text(&mut editor, &format!("line {i}"));
+        submit(&mut editor);
     }
-    type_in(&mut editor, "draft");
+    type_text(&mut editor, "draft");
     editor.handle_key(Key::Up);
     assert_eq!(editor.visible_line(40).text, "line 149");
     editor.handle_key(Key::Down);
@@ -104,7 +106,7 @@ fn up_and_down_recall_the_last_100_lines() {
         steps += 1;
     }
     assert_eq!(steps, 100);
-    assert_eq!(line(&mut editor), "line 50");
+    assert_eq!(submit(&mut editor), "line 50");
     assert_eq!(editor.handle_key(Key::Down), EditOutcome::Rejected);
 }
 
@@ -112,7 +114,7 @@ fn up_and_down_recall_the_last_100_lines() {
 #[test]
 fn a_long_line_scrolls_sideways() {
     let mut editor = LineEditor::default();
-    type_in(&mut editor, "0123456789");
+    type_text(&mut editor, "0123456789");
     let view = editor.visible_line(5);
     assert_eq!((view.text.as_str(), view.cursor), ("6789", 4));
     editor.handle_key(Key::Left);
@@ -120,7 +122,7 @@ fn a_long_line_scrolls_sideways() {
     assert_eq!(
         editor.visible_line(5).cursor,
         2,
-        "what can stand still does"
+        "the view does not scroll without need"
     );
     editor.handle_key(Key::Home);
     let view = editor.visible_line(5);
@@ -130,10 +132,10 @@ fn a_long_line_scrolls_sideways() {
         editor.handle_key(Key::Backspace);
         assert!(
             editor.visible_line(5).cursor > 0,
-            "some text is seen on the left"
+            "some text is visible left of the cursor"
         );
     }
-    type_in(&mut editor, "日本語\t\u{202e}");
+    type_text(&mut editor, "日本語\t\u{202e}");
     let view = editor.visible_line(40);
     assert_eq!(view.text, "012日本語\u{2409}\u{fffd}");
     assert_eq!((view.width, view.cursor), (11, 11));
@@ -143,6 +145,7 @@ fn a_long_line_scrolls_sideways() {
     }
 }
 
+/// The keys that the decoder finds in these reads.
 fn keys(reads: &[&[u8]]) -> Vec<Key> {
     let mut decoder = KeyDecoder::default();
     let mut keys = Vec::new();
@@ -175,7 +178,7 @@ fn escape_sequences_are_decoded_across_reads() {
     assert_eq!(
         keys(&[b"\xc3", b"\xa9\x1b", b"[A\x1b", b"h"]),
         [Char('é'), Up, Esc, Char('h')],
-        "what two reads cut in two is one key, and a bare Esc takes no letter with it"
+        "a sequence cut by reads is one key, and a bare Esc swallows no letter"
     );
     assert_eq!(
         keys(&[b"\xffx\xc3y"]),
@@ -200,7 +203,7 @@ fn the_key_decoder_accepts_any_bytes() {
     assert!(!keys(&[&noise]).is_empty());
 }
 
-/// A screen of endless height: rows of cells, a cursor, and the few sequences that are used.
+/// A screen of unlimited height: rows of cells, a cursor, and the escape sequences in use.
 struct Screen {
     rows: Vec<Vec<char>>,
     row: usize,
@@ -209,7 +212,8 @@ struct Screen {
 }
 
 impl Screen {
-    fn take(&mut self, bytes: &[u8]) {
+    /// Prints output of the program.
+    fn feed(&mut self, bytes: &[u8]) {
         let mut rest = std::str::from_utf8(bytes).unwrap();
         while let Some(c) = rest.chars().next() {
             rest = &rest[c.len_utf8()..];
@@ -220,14 +224,15 @@ impl Screen {
                     let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap();
                     let (sequence, after) = rest.split_at(end + 1);
                     rest = after;
-                    self.obey(sequence);
+                    self.execute(sequence);
                 }
                 c => self.put(c),
             }
         }
     }
 
-    fn obey(&mut self, sequence: &str) {
+    /// Executes an escape sequence.
+    fn execute(&mut self, sequence: &str) {
         match sequence
             .strip_prefix('[')
             .unwrap()
@@ -244,6 +249,7 @@ impl Screen {
         }
     }
 
+    /// Prints one character at the cursor, with a pending wrap as in a VT100.
     fn put(&mut self, c: char) {
         if self.column == self.columns {
             (self.row, self.column) = (self.row + 1, 0);
@@ -257,6 +263,7 @@ impl Screen {
     }
 }
 
+/// A writer that records each write on its own.
 #[derive(Default)]
 struct Writes(Vec<Vec<u8>>);
 
@@ -284,14 +291,14 @@ fn output_is_printed_above_the_line_being_typed() {
     let mut update = |terminal: &mut Terminal<Writes>, editor: &mut LineEditor, text: &str| {
         terminal.redraw(text.as_bytes(), editor).unwrap();
         let writes = std::mem::take(terminal.writer_mut()).0;
-        assert_eq!(writes.len(), 1, "one write an update");
-        screen.take(&writes[0]);
+        assert_eq!(writes.len(), 1, "one write per update");
+        screen.feed(&writes[0]);
         let rows: Vec<String> = screen.rows.iter().map(|row| row.iter().collect()).collect();
         (rows, screen.row, screen.column)
     };
     let (rows, row, column) = update(&mut terminal, &mut editor, "");
     assert_eq!((rows, row, column), (vec!["> ".to_owned()], 0, 2));
-    type_in(&mut editor, "half");
+    type_text(&mut editor, "half");
     editor.handle_key(Key::Left);
     let (rows, row, column) = update(&mut terminal, &mut editor, "one\ntwo\n");
     assert_eq!(rows, ["one", "two", "> half"]);
@@ -303,7 +310,7 @@ fn output_is_printed_above_the_line_being_typed() {
     assert_eq!(row, 5);
     terminal.set_prompt("#ops> ");
     editor.handle_key(Key::End);
-    type_in(&mut editor, " a line longer than the screen");
+    type_text(&mut editor, " a line longer than the screen");
     let (rows, row, column) = update(&mut terminal, &mut editor, "three\n");
     assert_eq!(rows[5..], ["three", "#ops> n the screen"]);
     assert_eq!((row, column), (6, 18));

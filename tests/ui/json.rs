@@ -10,9 +10,10 @@ use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::{json, sanitize};
 
 use super::support::{
-    Said, bob_says, chat, comes_and_goes, general, identity, peer, say, short, view,
+    ChatFields, bob_info, bob_says, chat, general, identity, joined_and_left, peer, say, short,
 };
 
+/// The JSON line of a notice.
 fn as_json(notice: &Notice) -> String {
     let mut out = Vec::new();
     json::append_notice(notice, &mut out);
@@ -23,11 +24,11 @@ fn as_json(notice: &Notice) -> String {
 #[test]
 fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     let (id, b) = (identity(2).id(), short(2));
-    let who = format!("\"sender\":\"{id}\",\"username\":\"bob\",\"name\":\"bob~{b}\"");
+    let sender = format!("\"sender\":\"{id}\",\"username\":\"bob\",\"name\":\"bob~{b}\"");
     let line = |i: u64, content: &str| {
         format!(
             "{{\"type\":\"chat\",\"timestamp\":\"2026-11-20T08:00:00.000Z\",\"received\":\"2026-11-21T10:31:04.123Z\",\
-             \"target\":\"#general\",{who},\"incarnation\":\"000000000000009f\",\"sequence\":{},\"lamport\":{},\
+             \"target\":\"#general\",{sender},\"incarnation\":\"000000000000009f\",\"sequence\":{},\"lamport\":{},\
              \"content\":\"{content}\",\"self\":false,\"late\":false}}\n",
             1 + i,
             99 + i
@@ -37,7 +38,7 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
         as_json(&chat(bob_says(&["Hey there!", "\"\\\t"]))),
         line(0, "Hey there!") + &line(1, "\\\"\\\\\\t")
     );
-    let action = as_json(&chat(Said {
+    let action = as_json(&chat(ChatFields {
         by: (1, "alice"),
         target: Target::Peer(id),
         action: true,
@@ -47,9 +48,9 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     assert!(action.contains(&format!("\"target\":\"@{id}\"")));
     assert!(action.ends_with("\"self\":true,\"late\":true,\"action\":true}\n"));
     assert_eq!(
-        as_json(&Notice::Peers(vec![view()])),
+        as_json(&Notice::Peers(vec![bob_info()])),
         format!(
-            "{{\"type\":\"peer\",{who},\"address\":\"10.0.0.7:9999\",\"found\":\"multicast\",\
+            "{{\"type\":\"peer\",{sender},\"address\":\"10.0.0.7:9999\",\"found\":\"multicast\",\
              \"state\":\"linked\",\"rtt_ms\":0.3,\"rooms\":[\"#general\",\"#ops\"]}}\n"
         )
     );
@@ -60,9 +61,9 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
     assert_eq!(
         String::from_utf8(out).unwrap(),
         format!(
-            "{{\"type\":\"ready\",{who},\"port\":9999}}\n\
+            "{{\"type\":\"ready\",{sender},\"port\":9999}}\n\
              {{\"type\":\"error\",\"code\":\"line\",\"content\":\"no \\u202e\"}}\n\
-             {{\"type\":\"self\",{who},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
+             {{\"type\":\"self\",{sender},\"fingerprint\":\"{}\",\"code\":\"abc\"}}\n",
             id.fingerprint()
         )
     );
@@ -73,13 +74,13 @@ fn chat_and_peers_as_json_have_the_form_of_the_contract() {
 fn events_as_json_have_the_form_of_the_contract() {
     let (id, b) = (identity(2).id(), short(2));
     let (room, at, bob) = (Room::general(), WallTime(0), peer(2, "bob"));
-    let place = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
+    let target_and_sender = format!("\"target\":\"#general\",\"sender\":\"{id}\"");
     let event = |kind: &str, more: &str| {
         format!(
-            "{{\"type\":\"{kind}\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",{place},\"username\":\"bob\",\"name\":\"bob~{b}\"{more}}}\n"
+            "{{\"type\":\"{kind}\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",{target_and_sender},\"username\":\"bob\",\"name\":\"bob~{b}\"{more}}}\n"
         )
     };
-    let [joined, left] = comes_and_goes(&bob, at);
+    let [joined, left] = joined_and_left(&bob, at);
     let renamed = Notice::Renamed {
         room,
         peer: bob.clone(),
@@ -116,7 +117,7 @@ fn events_as_json_have_the_form_of_the_contract() {
         (
             gap,
             format!(
-                "{{\"type\":\"gap\",{place},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9}}\n"
+                "{{\"type\":\"gap\",{target_and_sender},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9}}\n"
             ),
         ),
         (Notice::Settled, String::new()),
@@ -141,7 +142,7 @@ fn json_escapes_every_control_character_without_loss() {
     for escape in ["\\u0008", "\\u007f", "\\u0080", "\\u2028", "\\u2069"] {
         assert!(line.contains(escape), "{escape}");
     }
-    // Each alone, too: one that is overlooked must not hide behind another.
+    // Each character alone, so that an overlooked one cannot hide behind another.
     for c in all.chars().filter(|c| sanitize::is_control(*c)) {
         let line = as_json(&chat(bob_says(&[&format!("x{c}y")])));
         let escape = format!("\"content\":\"x\\u{:04x}y\"", c as u32);

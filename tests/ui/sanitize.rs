@@ -3,7 +3,7 @@
 use p2pchat::ui::text::TextRenderer;
 use p2pchat::ui::{diagnostic, sanitize};
 
-use super::support::{bob_says, chat, peer, shown};
+use super::support::{bob_says, chat, peer, rendered};
 
 /// Text of others cannot move the cursor, set colours or reverse the direction of writing.
 #[test]
@@ -20,10 +20,10 @@ fn control_characters_are_replaced_by_visible_ones() {
     for c in "\u{a0}\u{2027}\u{202f}\u{2065}\u{206a}".chars() {
         assert_eq!(sanitize::sanitize(&c.to_string()), c.to_string(), "{c:?}");
     }
-    // Lines are looked at by eight bytes: wherever it stands, what is beside it changes nothing.
+    // `sanitize` checks eight bytes at a time: the position of a character must not matter.
     for c in ('\0'..'\u{2100}').filter(|c| sanitize::is_control(*c) || *c < '\u{100}') {
-        for place in 0..18 {
-            let (before, after) = ("~".repeat(place), " ".repeat(17 - place));
+        for position in 0..18 {
+            let (before, after) = ("~".repeat(position), " ".repeat(17 - position));
             let line = format!("{before}{}{after}", sanitize::replace_control(c));
             assert_eq!(
                 sanitize::sanitize(&format!("{before}{c}{after}")),
@@ -33,7 +33,7 @@ fn control_characters_are_replaced_by_visible_ones() {
         }
     }
     let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
-    let line = shown(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
+    let line = rendered(&mut pipe, &chat(bob_says(&["\u{1b}]0;owned\u{7}"])));
     assert!(line.ends_with(": \u{241b}]0;owned\u{2407}\n"));
     assert_eq!(
         diagnostic::format_diagnostic("no \u{1b}[2J"),

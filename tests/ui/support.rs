@@ -11,10 +11,12 @@ use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::ui::command::UserCommand;
 use p2pchat::ui::text::TextRenderer;
 
+/// The identity with this seed.
 pub fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
 }
 
+/// A peer with the identity of this seed.
 pub fn peer(n: u8, nick: &str) -> Peer {
     Peer {
         id: identity(n).id(),
@@ -22,7 +24,8 @@ pub fn peer(n: u8, nick: &str) -> Peer {
     }
 }
 
-pub fn wall(stamp: &str) -> WallTime {
+/// Parses an RFC 3339 timestamp.
+pub fn wall_time(stamp: &str) -> WallTime {
     WallTime::parse(stamp).unwrap()
 }
 
@@ -34,7 +37,9 @@ pub fn lines(text: &[&str]) -> Lines {
     lines
 }
 
-pub struct Said<'a> {
+/// The fields of a chat notice in which tests differ.
+pub struct ChatFields<'a> {
+    /// Seed and nick of the author.
     pub by: (u8, &'a str),
     pub target: Target,
     pub action: bool,
@@ -42,32 +47,33 @@ pub struct Said<'a> {
     pub text: &'a [&'a str],
 }
 
-pub fn chat(said: Said<'_>) -> Notice {
-    let identity = identity(said.by.0);
-    let sealed = said.target.recipient().map(|_| "AAAA");
+/// A chat notice for alice, whose seed is 1.
+pub fn chat(fields: ChatFields<'_>) -> Notice {
+    let identity = identity(fields.by.0);
+    let sealed = fields.target.recipient().map(|_| "AAAA");
     let draft = UnsignedBatch {
         log: LogId {
-            target: said.target,
+            target: fields.target,
             author: identity.id(),
             incarnation: 0x9f,
         },
-        username: Nick::new(said.by.1).unwrap(),
+        username: Nick::new(fields.by.1).unwrap(),
         sequence: 1,
         lamport: 99,
-        timestamp: wall("2026-11-20T08:00:00Z"),
+        timestamp: wall_time("2026-11-20T08:00:00Z"),
         previous: None,
-        action: said.action,
-        lines: &lines(said.text),
+        action: fields.action,
+        lines: &lines(fields.text),
         sealed,
     };
     Notice::Chat(Chat {
         batch: Arc::new(Batch::sign(&identity, &NetworkTag::OPEN, draft)),
         local: LocalFields {
-            received: wall("2026-11-21T10:31:04.123Z"),
-            late: said.late,
+            received: wall_time("2026-11-21T10:31:04.123Z"),
+            late: fields.late,
             ..LocalFields::default()
         },
-        is_own: said.by.0 == 1,
+        is_own: fields.by.0 == 1,
         since_start: true,
     })
 }
@@ -76,8 +82,9 @@ pub fn general() -> Target {
     Target::Room(Room::general())
 }
 
-pub fn bob_says<'a>(text: &'a [&'a str]) -> Said<'a> {
-    Said {
+/// A message of bob in #general.
+pub fn bob_says<'a>(text: &'a [&'a str]) -> ChatFields<'a> {
+    ChatFields {
         by: (2, "bob"),
         target: general(),
         action: false,
@@ -86,18 +93,20 @@ pub fn bob_says<'a>(text: &'a [&'a str]) -> Said<'a> {
     }
 }
 
-pub fn shown(transcript: &mut TextRenderer, notice: &Notice) -> String {
+/// The text of a notice.
+pub fn rendered(renderer: &mut TextRenderer, notice: &Notice) -> String {
     let mut out = Vec::new();
-    transcript.append_notice(notice, &mut out);
+    renderer.append_notice(notice, &mut out);
     String::from_utf8(out).unwrap()
 }
 
+/// The short id of the identity with this seed.
 pub fn short(n: u8) -> String {
     identity(n).id().short()
 }
 
-/// This peer comes into #general, and goes.
-pub fn comes_and_goes(peer: &Peer, at: WallTime) -> [Notice; 2] {
+/// Notices that this peer joined and left #general.
+pub fn joined_and_left(peer: &Peer, at: WallTime) -> [Notice; 2] {
     let (room, peer) = (Room::general(), peer.clone());
     let joined = Notice::Joined {
         room: room.clone(),
@@ -107,7 +116,8 @@ pub fn comes_and_goes(peer: &Peer, at: WallTime) -> [Notice; 2] {
     [joined, Notice::Left { room, peer, at }]
 }
 
-pub fn view() -> PeerInfo {
+/// Bob, linked over multicast, in two rooms.
+pub fn bob_info() -> PeerInfo {
     PeerInfo {
         peer: peer(2, "bob"),
         address: Some("10.0.0.7:9999".parse().unwrap()),
@@ -119,6 +129,7 @@ pub fn view() -> PeerInfo {
     }
 }
 
+/// The command that sends lines to a room, or to the current one.
 pub fn say(room: Option<&str>, text: &[&str], action: bool) -> UserCommand {
     UserCommand::Core(Command::SendToRoom {
         room: room.map(|r| Room::new(r).unwrap()),

@@ -3,7 +3,7 @@
 use p2pchat::base::event::PeerInfo;
 use p2pchat::ui::tables;
 
-use super::support::{identity, short, view};
+use super::support::{bob_info, identity, short};
 
 /// `peers` prints columns separated by tabs; `/users` and `/rooms` are for people.
 #[test]
@@ -13,19 +13,19 @@ fn peer_and_room_tables_have_the_form_of_the_contract() {
         address: None,
         rtt: None,
         rooms: vec![],
-        ..view()
+        ..bob_info()
     };
     assert_eq!(
-        tables::format_peer_rows(&[view(), bare]),
+        tables::format_peer_rows(&[bob_info(), bare]),
         format!(
             "bob~{b}\t{id}\t10.0.0.7:9999\tmulticast\tlinked\t0.3\t#general,#ops\n\
              bob~{b}\t{id}\t-\tmulticast\tlinked\t-\t-\n"
         )
     );
     assert_eq!(
-        tables::format_users(&[view()]),
+        tables::format_users(&[bob_info()]),
         format!("bob~{b}  linked  #general,#ops  10.0.0.7:9999  0.3 ms\n")
     );
-    let rooms = tables::format_room_list(&view().rooms);
+    let rooms = tables::format_room_list(&bob_info().rooms);
     assert_eq!(rooms, "#general  (current)\n#ops\n");
 }

@@ -8,7 +8,8 @@ use p2pchat::ui::json;
 use p2pchat::ui::text::TextRenderer;
 
 use super::support::{
-    Said, bob_says, chat, comes_and_goes, general, identity, peer, short, shown, wall,
+    ChatFields, bob_says, chat, general, identity, joined_and_left, peer, rendered, short,
+    wall_time,
 };
 
 /// A line is `TIME TARGET NAME: TEXT`, with full timestamps and short ids.
@@ -18,34 +19,34 @@ fn chat_on_a_pipe_has_the_form_of_the_contract() {
     let (a, b) = (short(1), short(2));
     let now = "2026-11-21T10:31:04.123Z";
     assert_eq!(
-        shown(&mut pipe, &chat(bob_says(&["Hey there!", "", "x: y"]))),
+        rendered(&mut pipe, &chat(bob_says(&["Hey there!", "", "x: y"]))),
         format!(
             "{now} #general bob~{b}: Hey there!\n{now} #general bob~{b}: \n{now} #general bob~{b}: x: y\n"
         )
     );
-    let direct = |reader: u8| {
-        chat(Said {
-            target: Target::Peer(identity(reader).id()),
+    let direct = |recipient: u8| {
+        chat(ChatFields {
+            target: Target::Peer(identity(recipient).id()),
             ..bob_says(&["psst"])
         })
     };
     assert_eq!(
-        shown(&mut pipe, &direct(1)),
+        rendered(&mut pipe, &direct(1)),
         format!("{now} @alice~{a} bob~{b}: psst\n")
     );
     assert_eq!(
-        shown(&mut pipe, &direct(7)),
+        rendered(&mut pipe, &direct(7)),
         format!("{now} @?~{} bob~{b}: psst\n", short(7))
     );
-    let waves = chat(Said {
+    let waves = chat(ChatFields {
         action: true,
         late: true,
         ..bob_says(&["waves"])
     });
     assert_eq!(
-        shown(&mut pipe, &waves),
+        rendered(&mut pipe, &waves),
         format!("2026-11-20T08:00:00.000Z #general ** bob~{b} waves\n"),
-        "a late line bears the author's time"
+        "a late line has the author's timestamp"
     );
 }
 
@@ -53,7 +54,11 @@ fn chat_on_a_pipe_has_the_form_of_the_contract() {
 #[test]
 fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
     let mut pipe = TextRenderer::for_pipe(&peer(1, "alice"));
-    let (room, at, b) = (Room::general(), wall("2026-11-21T10:31:06.5Z"), short(2));
+    let (room, at, b) = (
+        Room::general(),
+        wall_time("2026-11-21T10:31:06.5Z"),
+        short(2),
+    );
     let bob = peer(2, "bob");
     let gap = |from, to| Notice::Gap {
         target: general(),
@@ -63,7 +68,7 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
         to,
         at,
     };
-    let [joined, left] = comes_and_goes(&bob, at);
+    let [joined, left] = joined_and_left(&bob, at);
     let renamed = Notice::Renamed {
         room,
         peer: peer(2, "robert"),
@@ -78,9 +83,9 @@ fn events_and_gaps_on_a_pipe_have_the_form_of_the_contract() {
         (gap(7, 7), format!("- 1 line of bob~{b} is missing")),
     ] {
         let stamp = "2026-11-21T10:31:06.500Z #general";
-        assert_eq!(shown(&mut pipe, &notice), format!("{stamp} {line}\n"));
+        assert_eq!(rendered(&mut pipe, &notice), format!("{stamp} {line}\n"));
     }
-    assert_eq!(shown(&mut pipe, &Notice::Settled), "");
+    assert_eq!(rendered(&mut pipe, &Notice::Settled), "");
 }
 
 /// A terminal shows bare names, unless two peers share one or a name could be mistaken.
@@ -90,10 +95,10 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
     let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone.clone(), false);
     screen.set_current_room(Some(Room::general()));
     assert_eq!(
-        shown(&mut screen, &chat(bob_says(&["Hey there!"]))),
+        rendered(&mut screen, &chat(bob_says(&["Hey there!"]))),
         "[12:31] bob: Hey there!\n"
     );
-    let other = chat(Said {
+    let other = chat(ChatFields {
         by: (3, "BOB"),
         target: Target::Room(Room::new("ops").unwrap()),
         action: true,
@@ -101,23 +106,23 @@ fn the_terminal_form_adds_an_id_only_to_an_ambiguous_name() {
         text: &["waves"],
     });
     assert_eq!(
-        shown(&mut screen, &other),
+        rendered(&mut screen, &other),
         format!("[2026-11-20 10:00] #ops ** BOB~{} waves\n", short(3))
     );
     assert_eq!(
-        shown(&mut screen, &chat(bob_says(&["it's me"]))),
+        rendered(&mut screen, &chat(bob_says(&["it's me"]))),
         format!("[12:31] bob~{}: it's me\n", short(2)),
-        "from now on neither bob is just bob"
+        "once two peers are called bob, each has its id"
     );
     let mut names = DisplayNames::default();
-    let unruly = Peer {
+    let invalid_name = Peer {
         id: identity(5).id(),
         nick: Nick::new_or_placeholder("a b"),
     };
-    names.record(&unruly);
-    assert_eq!(names.display_name(&unruly), format!("?~{}", short(5)));
+    names.record(&invalid_name);
+    assert_eq!(names.display_name(&invalid_name), format!("?~{}", short(5)));
     let mut colours = TextRenderer::for_terminal(&peer(1, "alice"), zone, true);
-    let line = shown(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
+    let line = rendered(&mut colours, &chat(bob_says(&["\u{1b}[2J"])));
     assert!(line.starts_with("\u{1b}[2m[12:31]\u{1b}[0m "), "{line:?}");
     assert!(line.ends_with("bob\u{1b}[0m: \u{241b}[2J\n"), "{line:?}");
 }
@@ -130,18 +135,18 @@ fn history_shows_the_signed_fields_only() {
     };
     let zone = jiff::tz::TimeZone::UTC;
     let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
-    let mut past = |today: &str| {
+    let mut history = |today: &str| {
         let mut out = Vec::new();
         let lines = "one\ntwo\u{1b}\n";
-        screen.append_history(&chat.batch, lines, wall(today), &mut out);
+        screen.append_history(&chat.batch, lines, wall_time(today), &mut out);
         String::from_utf8(out).unwrap()
     };
-    // The day is told if it is another one.
+    // A line of another day has its date.
     assert_eq!(
-        past("2026-11-20T23:00:00Z"),
+        history("2026-11-20T23:00:00Z"),
         "[08:00] #general bob: one\n[08:00] #general bob: two␛\n"
     );
-    let yesterday = past("2026-11-21T01:00:00Z");
+    let yesterday = history("2026-11-21T01:00:00Z");
     assert!(
         yesterday.starts_with("[2026-11-20 08:00] #general bob: one\n"),
         "{yesterday}"

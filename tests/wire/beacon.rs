@@ -10,6 +10,7 @@ fn id() -> PeerId {
     PeerId([1; 32])
 }
 
+/// A beacon with the longest possible fields and this number of rooms.
 fn beacon(rooms: usize) -> Beacon {
     Beacon {
         kind: BeaconKind::Discover,
@@ -30,10 +31,10 @@ fn beacon(rooms: usize) -> Beacon {
 fn a_beacon_with_all_rooms_fits_a_datagram() {
     let (network, key) = (NetworkTag([7; 32]), [9; 32]);
     for key in [None, Some(&key)] {
-        let said = beacon(BEACON_ROOMS_MAX);
-        let bytes = said.encode(&network, key, &[1; 24]);
+        let beacon = beacon(BEACON_ROOMS_MAX);
+        let bytes = beacon.encode(&network, key, &[1; 24]);
         assert!(bytes.len() <= BEACON_MAX_BYTES, "{} bytes", bytes.len());
-        assert_eq!(Beacon::parse(&bytes, &network, key), Some(said));
+        assert_eq!(Beacon::parse(&bytes, &network, key), Some(beacon));
     }
 }
 
@@ -53,9 +54,9 @@ fn a_beacon_without_room_hashes_may_be_of_any_room() {
 #[test]
 fn a_room_hash_differs_by_run_network_and_room() {
     let (general, ops) = (Room::general(), Room::new("ops").expect("a fit room"));
-    let mark = room_hash(&NetworkTag::OPEN, 1, &general);
-    assert_eq!(mark, room_hash(&NetworkTag::OPEN, 1, &general));
-    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 2, &general));
-    assert_ne!(mark, room_hash(&NetworkTag([1; 32]), 1, &general));
-    assert_ne!(mark, room_hash(&NetworkTag::OPEN, 1, &ops));
+    let hash = room_hash(&NetworkTag::OPEN, 1, &general);
+    assert_eq!(hash, room_hash(&NetworkTag::OPEN, 1, &general));
+    assert_ne!(hash, room_hash(&NetworkTag::OPEN, 2, &general));
+    assert_ne!(hash, room_hash(&NetworkTag([1; 32]), 1, &general));
+    assert_ne!(hash, room_hash(&NetworkTag::OPEN, 1, &ops));
 }

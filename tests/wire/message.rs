@@ -1,4 +1,4 @@
-//! The words of messages on the wire.
+//! The words of messages on the wire, which other versions rely on.
 use p2pchat::wire::message::{ByeReason, Message};
 
 /// Peers of other versions rely on the words.

@@ -1,4 +1,4 @@
-//! Messages for one reader: what the reader alone can open, and what all others make of it.
+//! Direct batches: the recipient alone opens the sealed text, and all others verify the header.
 use p2pchat::base::batch::{
     Batch, DIRECT_BATCH_MAX_BYTES, LocalFields, LogId, MalformedBatch, UnsignedBatch,
 };
@@ -10,7 +10,7 @@ use p2pchat::wire::sealed;
 
 const NETWORK: NetworkTag = NetworkTag::OPEN;
 
-fn someone(n: u8) -> Identity {
+fn identity(n: u8) -> Identity {
     Identity::from_seed(&[n; 32])
 }
 
@@ -22,14 +22,15 @@ fn lines(texts: &[&str]) -> Lines {
     lines
 }
 
-fn log(author: &Identity, reader: PeerId) -> LogId {
+fn log(author: &Identity, recipient: PeerId) -> LogId {
     LogId {
-        target: Target::Peer(reader),
+        target: Target::Peer(recipient),
         author: author.id(),
         incarnation: 7,
     }
 }
 
+/// An unsigned batch of alice.
 fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> UnsignedBatch<'a> {
     UnsignedBatch {
         log,
@@ -44,18 +45,19 @@ fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> Un
     }
 }
 
-fn message(author: &Identity, reader: PeerId, sequence: u64, lines: &Lines) -> Batch {
-    let log = log(author, reader);
-    let sealed = sealed::seal([3; 32], &NETWORK, &log, sequence, lines).expect("a reader");
+/// A direct batch as its author has it, with the plaintext.
+fn message(author: &Identity, recipient: PeerId, sequence: u64, lines: &Lines) -> Batch {
+    let log = log(author, recipient);
+    let sealed = sealed::seal([3; 32], &NETWORK, &log, sequence, lines).expect("a recipient");
     Batch::sign(author, &NETWORK, draft(log, sequence, lines, &sealed))
 }
 
-/// As another box gets it.
-fn arrived(batch: &Batch) -> Batch {
+/// The batch as another peer receives it.
+fn received(batch: &Batch) -> Batch {
     Batch::parse(batch.as_bytes().to_vec(), &NETWORK).expect("a batch")
 }
 
-fn shown(batch: &Batch) -> Vec<String> {
+fn line_texts(batch: &Batch) -> Vec<String> {
     let mut lines = Vec::new();
     batch.for_each_line(|line| lines.push(line.to_owned()));
     lines
@@ -64,58 +66,58 @@ fn shown(batch: &Batch) -> Vec<String> {
 /// Carriers and the author's other programs see the header, and none of the text.
 #[test]
 fn only_the_recipient_opens_a_direct_batch() {
-    let (alice, bob, carol) = (someone(1), someone(2), someone(3));
+    let (alice, bob, carol) = (identity(1), identity(2), identity(3));
     for texts in [&["psst"][..], &["", "two", "\u{1}\t\"three\""]] {
         let batch = message(&alice, bob.id(), 5, &lines(texts));
-        assert_eq!(shown(&batch), texts, "its author reads it");
+        assert_eq!(line_texts(&batch), texts, "the author has the plaintext");
         assert_eq!(batch.last_sequence(), 4 + texts.len() as u64);
         let text = String::from_utf8_lossy(batch.as_bytes()).into_owned();
         assert!(!text.contains("two") && !text.contains("psst"), "{text}");
 
-        let mut came = arrived(&batch);
-        assert!(came.verify(&alice.id().verifying_key().expect("a key")));
+        let mut sealed_batch = received(&batch);
+        assert!(sealed_batch.verify(&alice.id().verifying_key().expect("a key")));
         assert_eq!(
-            (came.count, came.last_sequence()),
+            (sealed_batch.count, sealed_batch.last_sequence()),
             (batch.count, batch.last_sequence())
         );
         assert_eq!(
-            shown(&came),
+            line_texts(&sealed_batch),
             Vec::<String>::new(),
-            "sealed, it shows nothing"
+            "a sealed batch has no text"
         );
         for other in [&carol, &alice] {
-            assert_eq!(sealed::open(other, &NETWORK, &came), None);
+            assert_eq!(sealed::open(other, &NETWORK, &sealed_batch), None);
         }
-        let opened = sealed::open(&bob, &NETWORK, &came).expect("it is for bob");
-        assert!(came.set_plaintext(opened));
-        assert_eq!(shown(&came), texts);
+        let opened = sealed::open(&bob, &NETWORK, &sealed_batch).expect("bob is the recipient");
+        assert!(sealed_batch.set_plaintext(opened));
+        assert_eq!(line_texts(&sealed_batch), texts);
     }
 }
 
 /// A sealed text that is signed again elsewhere does not open: there is no replay.
 #[test]
 fn a_seal_is_bound_to_its_network_log_and_sequence() {
-    let (alice, bob, mallory) = (someone(1), someone(2), someone(4));
+    let (alice, bob, mallory) = (identity(1), identity(2), identity(4));
     let text = lines(&["psst"]);
-    let place = log(&alice, bob.id());
-    let sealed = sealed::seal([3; 32], &NETWORK, &place, 5, &text).expect("a reader");
+    let alice_log = log(&alice, bob.id());
+    let sealed = sealed::seal([3; 32], &NETWORK, &alice_log, 5, &text).expect("a recipient");
     let opens = |author: &Identity, network: &NetworkTag, log: LogId, sequence| {
         let batch = Batch::sign(author, network, draft(log, sequence, &text, &sealed));
         sealed::open(&bob, network, &batch).is_some()
     };
-    assert!(opens(&alice, &NETWORK, place.clone(), 5));
-    assert!(!opens(&alice, &NETWORK, place.clone(), 6), "sequence");
+    assert!(opens(&alice, &NETWORK, alice_log.clone(), 5));
+    assert!(!opens(&alice, &NETWORK, alice_log.clone(), 6), "sequence");
     assert!(
         !opens(&mallory, &NETWORK, log(&mallory, bob.id()), 5),
         "author"
     );
     assert!(
-        !opens(&alice, &NetworkTag([1; 32]), place.clone(), 5),
+        !opens(&alice, &NetworkTag([1; 32]), alice_log.clone(), 5),
         "network"
     );
     let other = LogId {
         incarnation: 8,
-        ..place
+        ..alice_log
     };
     assert!(!opens(&alice, &NETWORK, other, 5), "incarnation");
 }
@@ -123,33 +125,34 @@ fn a_seal_is_bound_to_its_network_log_and_sequence() {
 /// Whoever carries two messages cannot see that their texts are equal.
 #[test]
 fn equal_texts_have_different_seals() {
-    let (alice, bob) = (someone(1), someone(2));
-    let place = log(&alice, bob.id());
-    let seal = |seed| sealed::seal([seed; 32], &NETWORK, &place, 1, &lines(&["psst"]));
+    let (alice, bob) = (identity(1), identity(2));
+    let alice_log = log(&alice, bob.id());
+    let seal = |seed| sealed::seal([seed; 32], &NETWORK, &alice_log, 1, &lines(&["psst"]));
     assert_ne!(seal(1), seal(2));
 }
 
 /// The sealed lines must be as many as the signed header says.
 #[test]
 fn a_seal_with_another_number_of_lines_is_refused() {
-    let (alice, bob) = (someone(1), someone(2));
-    let place = log(&alice, bob.id());
-    let sealed = sealed::seal([3; 32], &NETWORK, &place, 1, &lines(&["a", "b"])).expect("a reader");
+    let (alice, bob) = (identity(1), identity(2));
+    let alice_log = log(&alice, bob.id());
+    let sealed =
+        sealed::seal([3; 32], &NETWORK, &alice_log, 1, &lines(&["a", "b"])).expect("a recipient");
     let three = lines(&["a", "b", "c"]);
-    let mut came = arrived(&Batch::sign(
+    let mut sealed_batch = received(&Batch::sign(
         &alice,
         &NETWORK,
-        draft(place, 1, &three, &sealed),
+        draft(alice_log, 1, &three, &sealed),
     ));
-    let opened = sealed::open(&bob, &NETWORK, &came).expect("it opens");
-    assert!(!came.set_plaintext(opened));
-    assert!(shown(&came).is_empty());
+    let opened = sealed::open(&bob, &NETWORK, &sealed_batch).expect("it opens");
+    assert!(!sealed_batch.set_plaintext(opened));
+    assert!(line_texts(&sealed_batch).is_empty());
 }
 
 /// The stored form contains the opened text beside the signed bytes; the wire refuses that form.
 #[test]
 fn the_plaintext_is_in_the_stored_form_only() {
-    let (alice, bob) = (someone(1), someone(2));
+    let (alice, bob) = (identity(1), identity(2));
     for texts in [&["psst"][..], &["one", "\",\"signature\":\"two"]] {
         let batch = message(&alice, bob.id(), 1, &lines(texts));
         let local = LocalFields {
@@ -161,11 +164,11 @@ fn the_plaintext_is_in_the_stored_form_only() {
         batch.write_stored(local, &mut line);
         line.pop();
         let (stored, found) = Batch::parse_stored(&line, &NETWORK).expect("a stored batch");
-        assert_eq!((shown(&stored), found), (shown(&batch), local));
+        assert_eq!((line_texts(&stored), found), (line_texts(&batch), local));
         assert_eq!(stored.as_bytes(), batch.as_bytes());
-        let outline = Batch::parse_header(&line).expect("a stored batch");
-        let numbers = (outline.sequence, outline.last_sequence);
-        assert_eq!((outline.log, numbers), (batch.log, (1, texts.len() as u64)));
+        let header = Batch::parse_header(&line).expect("a stored batch");
+        let numbers = (header.sequence, header.last_sequence);
+        assert_eq!((header.log, numbers), (batch.log, (1, texts.len() as u64)));
         assert!(Batch::parse(line, &NETWORK).is_err());
     }
 }
@@ -173,33 +176,34 @@ fn the_plaintext_is_in_the_stored_form_only() {
 /// The size limit has room for the worst escaping of a full batch.
 #[test]
 fn the_largest_direct_batch_fits_and_a_larger_one_is_refused() {
-    let (alice, bob) = (someone(1), someone(2));
+    let (alice, bob) = (identity(1), identity(2));
     let line = "\u{1}".repeat(LINE_MAX_BYTES);
     let mut text = lines(&[&line, &line, &line, "x"]).take_batch();
     assert!(text.len() <= BATCH_TEXT_MAX_BYTES);
     text.append(&lines(&["y"]));
     let batch = message(&alice, bob.id(), 1, &text);
     assert!(batch.as_bytes().len() <= DIRECT_BATCH_MAX_BYTES);
-    let opened = sealed::open(&bob, &NETWORK, &arrived(&batch));
+    let opened = sealed::open(&bob, &NETWORK, &received(&batch));
     assert_eq!(opened, Some(text));
 
-    let place = log(&alice, bob.id());
+    let alice_log = log(&alice, bob.id());
     let long = "A".repeat(DIRECT_BATCH_MAX_BYTES);
-    let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &lines(&["x"]), &long));
+    let batch = Batch::sign(&alice, &NETWORK, draft(alice_log, 1, &lines(&["x"]), &long));
     let parsed = Batch::parse(batch.as_bytes().to_vec(), &NETWORK);
     assert_eq!(parsed.map(|_| ()), Err(MalformedBatch));
 }
 
-/// A signed field that stands in the store's line a second time would make the line unreadable, and cut off all that follows it.
+/// The stored form would contain such a field twice: recovery could not parse it, and would
+/// truncate the segment there.
 #[test]
 fn a_signed_field_named_as_a_local_field_is_refused() {
-    let alice = someone(1);
-    let place = LogId {
+    let alice = identity(1);
+    let alice_log = LogId {
         target: Target::parse("#general").expect("a room"),
         ..log(&alice, alice.id())
     };
     let text = lines(&["hello"]);
-    let batch = Batch::sign(&alice, &NETWORK, draft(place, 1, &text, "AAAA"));
+    let batch = Batch::sign(&alice, &NETWORK, draft(alice_log, 1, &text, "AAAA"));
     let json = String::from_utf8(batch.as_bytes().to_vec()).expect("text");
     assert!(Batch::parse(json.clone().into_bytes(), &NETWORK).is_ok());
     for field in [
