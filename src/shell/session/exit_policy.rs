@@ -329,7 +329,7 @@ impl ExitPolicy {
         let required = delivery.required_peers.max(acked + 1);
         match (self.has_linked, delivery.linked_peers) {
             (false, _) => format!("no peer is connected: {fate}"),
-            (true, 0) => format!("no recipient is connected: {fate}"),
+            (true, 0) => format!("nobody who should get the lines is connected: {fate}"),
             _ => format!("{acked} of {required} peers have received all lines: {fate}"),
         }
     }
