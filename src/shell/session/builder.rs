@@ -1,5 +1,5 @@
-//! Builds the session of stdin, stdout and stderr, and keeps it while the program changes from
-//! acting through a server to running by itself.
+//! Builds the session on stdin, stdout and stderr. If the server of an attached session ends, the
+//! builder keeps the session until it continues with another server or without one.
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub struct ActiveSession {
     pub signals: Signals,
 }
 
-/// What a session is built from, and what goes on with it from one program to the next.
+/// Everything that a session is built from. The builder also keeps the session while it changes
+/// from one server to the next, or to running without a server.
 pub struct SessionBuilder {
     /// The options of this run.
     pub options: Options,
@@ -42,11 +43,11 @@ pub struct SessionBuilder {
     pub mode: SessionMode,
     /// The poll of the main thread.
     pub poll: Poll,
-    /// Ends the poll's sleep from other threads.
+    /// Lets other threads end the poll's sleep.
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// The session, if the server that it acted through has ended.
+    /// A session whose server has ended. It is continued instead of building a new one.
     pub existing_session: Option<ActiveSession>,
 }
 
@@ -69,8 +70,8 @@ impl SessionBuilder {
         }
     }
 
-    /// Takes the existing session, or builds one. `uptime_ms`: how long the program that finds
-    /// peers for this session has run; `peers` looks for them so much shorter.
+    /// Takes the existing session, or builds one. `uptime_ms`: how long the program that discovers
+    /// peers for this session has been running. The command `peers` waits that much less.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
@@ -131,7 +132,7 @@ impl SessionBuilder {
         move || wake(&waker)
     }
 
-    /// `send` prints to stdout only the errors of --json.
+    /// Opens stdout; `None` for `send` without --json, which prints nothing there.
     fn open_stdout(&self) -> Result<Option<OutputWriter>, Failure> {
         if self.mode == SessionMode::Send && !self.options.json {
             return Ok(None);
@@ -141,8 +142,8 @@ impl SessionBuilder {
             .map_err(|error| Failure::io("stdout cannot be used", &error))
     }
 
-    /// Starts the thread that reads keys for the editor, or lines. `listen`, `peers`, and `send`
-    /// with TEXT read nothing.
+    /// Starts the thread that reads stdin, as keys for the editor or as lines. `None` for
+    /// `listen`, `peers` and `send` with TEXT, which do not read stdin.
     fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
@@ -150,7 +151,8 @@ impl SessionBuilder {
             SessionMode::Listen | SessionMode::Peers => false,
         };
         let stdin = if has_editor {
-            // Raw mode outlives this function: the end of the session restores the terminal.
+            // Forget the guard: raw mode must outlast this function. The end of the session
+            // restores the terminal.
             RawMode::enter()
                 .map(std::mem::forget)
                 .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;
@@ -176,7 +178,8 @@ impl SessionBuilder {
         }
     }
 
-    /// --wait of this run. A server that has looked for peers for a while has found most of them.
+    /// The value of --wait for this run. `peers` waits less if its server has already looked for
+    /// peers for a while.
     fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
         let wait_ms = self.options.wait_ms;
         match self.mode {
@@ -190,7 +193,7 @@ impl SessionBuilder {
     }
 }
 
-/// The renderer for the events of a run; `is_terminal`: stdout is a terminal.
+/// Creates the renderer for the events of a run. `is_terminal`: stdout is a terminal.
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
     match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
@@ -200,7 +203,8 @@ pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Rend
     }
 }
 
-/// The lines of TEXT. A line that cannot be sent is reported and left out, as one of stdin.
+/// Splits TEXT into lines. Reports a line that cannot be sent on stderr and leaves it out, as for
+/// lines of stdin. `None`: no TEXT was given.
 fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
     let mut lines = Lines::default();
     for (i, line) in options.text_lines().enumerate() {

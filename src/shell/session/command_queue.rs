@@ -1,15 +1,16 @@
-//! The commands for the core, in the order in which the user gave them.
+//! The queue of commands for the core, in the order in which the user gave them.
 use std::collections::VecDeque;
 
 use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 
-/// A command, with the lines of stdin that it came from.
+/// A queued command, and the lines of stdin that it comes from.
 pub struct QueuedCommand {
-    /// What the core is to do.
+    /// The command for the core.
     pub command: Command,
-    /// The numbers of the lines of a script that are sent to a room; an error names them.
+    /// Numbers of the stdin lines that this command sends to a room. Error messages name them.
+    /// Empty for any other command.
     pub line_numbers: Vec<u64>,
 }
 
@@ -29,17 +30,18 @@ impl QueuedCommand {
     }
 }
 
-/// Commands not yet handed to the core.
+/// Commands that wait to be passed to the core.
 pub struct CommandQueue {
     queue: VecDeque<QueuedCommand>,
-    /// The recipient of lines without a target; `None`: the current room.
+    /// The recipient of lines without a target. If it is `None`, they go to the current room.
     to_peer: Option<PeerSelector>,
-    /// How long the recipient of a direct message may take to be found, in milliseconds.
+    /// Time limit for finding the recipient of a direct message, in milliseconds.
     resolve_timeout_ms: u64,
 }
 
 impl CommandQueue {
-    /// An empty queue. Lines without a target go `to_peer`, or else to the current room.
+    /// An empty queue. Lines without a target go to the peer `to_peer`, or to the current room if
+    /// that is `None`.
     pub fn new(to_peer: Option<PeerSelector>, resolve_timeout_ms: u64) -> CommandQueue {
         CommandQueue {
             queue: VecDeque::new(),
@@ -48,30 +50,30 @@ impl CommandQueue {
         }
     }
 
-    /// No command is queued.
+    /// Whether no command is queued.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// A queued command sends lines.
+    /// Whether a queued command sends lines.
     pub fn has_lines(&self) -> bool {
         self.queue.iter().any(QueuedCommand::sends_lines)
     }
 
-    /// A queued command sends lines or awaits delivery: the core does not know of it yet, so the
-    /// run cannot be over.
+    /// Whether a queued command sends lines or awaits delivery. The core does not know of that
+    /// command yet, so the run cannot be over.
     pub fn has_delivery_commands(&self) -> bool {
         let concerns_delivery =
             |queued: &QueuedCommand| queued.sends_lines() || queued.awaits_delivery();
         self.queue.iter().any(concerns_delivery)
     }
 
-    /// Takes the oldest command.
+    /// Removes and returns the oldest command.
     pub fn pop(&mut self) -> Option<QueuedCommand> {
         self.queue.pop_front()
     }
 
-    /// Queues a command before all others, unchanged.
+    /// Queues a command before all others. Does not change its recipient or time limit.
     pub fn push_front(&mut self, command: Command) {
         self.queue.push_front(QueuedCommand {
             command,
@@ -88,13 +90,13 @@ impl CommandQueue {
         });
     }
 
-    /// Queues a command that came by another way than a line of a script.
+    /// Queues a command that does not come from a line of stdin.
     pub fn push(&mut self, command: Command) {
         self.push_from_line(command, None);
     }
 
-    /// Queues a command that line `line_number` of a script asks for. Lines for the same room as
-    /// the last queued ones join them, so that they are signed in one batch.
+    /// Queues the command of line `line_number` of stdin. Lines for the same room as the last
+    /// queued command are appended to that command, so that one signature covers them all.
     pub fn push_from_line(&mut self, command: Command, line_number: Option<u64>) {
         let mut command = self.with_recipient(command);
         if let (
@@ -122,7 +124,8 @@ impl CommandQueue {
         });
     }
 
-    /// Lines without a target go to the peer of this run; each recipient gets its time limit.
+    /// Sends lines without a target to the peer of `send --to`, if there is one. Sets the time
+    /// limit for finding a recipient.
     fn with_recipient(&self, command: Command) -> Command {
         match (command, &self.to_peer) {
             (

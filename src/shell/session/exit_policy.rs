@@ -3,12 +3,12 @@ use crate::base::event::Delivery;
 use crate::base::time::Time;
 use crate::shell::config::exit_status::ExitStatus;
 
-/// How long `peers` looks for peers without --wait, in milliseconds.
+/// How long `peers` looks for peers if --wait is not given, in milliseconds.
 pub const DEFAULT_PEERS_WAIT_MS: u64 = 2_000;
-/// How long a run waits for delivery without --wait, in milliseconds.
+/// How long a run waits for delivery if --wait is not given, in milliseconds.
 pub const DEFAULT_DELIVERY_WAIT_MS: u64 = 10_000;
 
-/// What a session is for: the command that opened it.
+/// The command that opened the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionMode {
     /// Sends the lines of stdin and prints the transcript.
@@ -17,34 +17,34 @@ pub enum SessionMode {
     Send,
     /// Prints the transcript.
     Listen,
-    /// Lists the peers that it finds within a time.
+    /// Looks for peers for a limited time, and lists them.
     Peers,
 }
 
 impl SessionMode {
-    /// The command prints the transcript.
+    /// Whether this command prints the transcript.
     pub fn prints_transcript(self) -> bool {
         matches!(self, SessionMode::Chat | SessionMode::Listen)
     }
 }
 
-/// What becomes of lines that are not delivered when the run ends.
+/// What happens to lines that are not delivered when the run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// They are lost: an ephemeral run stores in memory only.
+    /// The lines are lost: an ephemeral run stores them in memory only.
     Lost,
-    /// The program that this one is attached to sends them.
+    /// The server stores the lines and sends them. This run is attached to that server.
     Server,
-    /// They are stored, and the next run in this directory sends them.
+    /// The lines are stored, and the next run in this directory sends them.
     NextRun,
 }
 
-/// The end of a run: its status, and a sentence for stderr.
+/// The end of a run: the exit status, and a sentence for stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// With what the program exits.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What was not achieved, and what becomes of the lines.
+    /// Why the run did not succeed, and what happens to its lines.
     pub message: Option<String>,
 }
 
@@ -52,55 +52,56 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// No peer is linked and the store is full, so no line can be accepted. A run that waits for
-    /// delivery waits no longer than until then, because stdin may never end.
+    /// stdin waits, because no peer is linked and the store is full. stdin may never end, so the
+    /// run ends at `until`; `None`: it waits without limit.
     Blocked {
         until: Option<Time>,
     },
-    /// Delivery is awaited until then.
+    /// The input has ended. The run waits for delivery, at most until `until`.
     Ended {
         until: Time,
     },
 }
 
-/// How far the run has ended.
+/// Whether the run has ended, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndState {
     Running,
-    /// /quit in a script: ends with the status that the refusals so far call for.
+    /// /quit in a script. The run ends with status 0, or with 1 or 77 after a refusal.
     Quitting,
-    /// Ends as soon as stdout has taken its last lines.
+    /// The run ends as soon as stdout has taken the last output.
     Ended(ExitStatus),
-    /// Ends at once.
+    /// The run ends without waiting for stdout.
     Aborted(ExitStatus),
 }
 
-/// The state from which the end of one run is decided.
+/// Decides when one run ends, from what the session has recorded.
 pub struct ExitPolicy {
-    /// The command.
+    /// The command of this run.
     pub mode: SessionMode,
-    /// What becomes of lines that are not delivered.
+    /// What happens to lines that are not delivered.
     pub retention: Retention,
-    /// --wait, in milliseconds: for delivery after the end of input, or for the whole run.
+    /// The value of --wait in milliseconds. For `listen` and `peers` it limits the run, for other
+    /// commands the wait for delivery.
     wait_ms: Option<u64>,
-    /// Chat lines that `listen --count` has still to print.
+    /// How many chat lines `listen --count` still has to print; `None`: no limit.
     remaining_lines: Option<u64>,
-    /// When `listen` or `peers` ends.
+    /// When `listen` or `peers` ends; `None`: no limit.
     run_deadline: Option<Time>,
     input: InputState,
     end: EndState,
     is_delivery_complete: bool,
-    /// A line or a command was refused.
+    /// Whether a line or a command was refused.
     has_refused: bool,
-    /// A recipient presented a key that is not bound to its name.
+    /// Whether a recipient presented a key that is not bound to its name.
     has_key_mismatch: bool,
-    /// A peer was linked at some time.
+    /// Whether a peer was linked at any time during the run.
     has_linked: bool,
 }
 
 impl ExitPolicy {
-    /// A run that begins `now`. `listen` and `peers` end after `wait_ms`; `listen` also ends after
-    /// `line_limit` chat lines.
+    /// The policy of a run that begins `now`. `listen` and `peers` end after `wait_ms`. `listen`
+    /// also ends after `line_limit` chat lines.
     pub fn new(
         mode: SessionMode,
         wait_ms: Option<u64>,
@@ -132,15 +133,15 @@ impl ExitPolicy {
         now + self.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS)
     }
 
-    /// Notes the end of input. The wait for delivery begins.
+    /// Records the end of input. From `now` on the run waits for delivery.
     pub fn record_input_end(&mut self, now: Time) {
         self.input = InputState::Ended {
             until: self.delivery_deadline(now),
         };
     }
 
-    /// Notes whether the input is blocked: no peer is linked and the store is full. Gives the
-    /// sentence for stderr when that begins.
+    /// Records whether stdin is blocked: no peer is linked and the store is full. Returns a
+    /// sentence for stderr when stdin becomes blocked.
     pub fn update_blocked(&mut self, now: Time, is_blocked: bool) -> Option<&'static str> {
         let waits = match self.mode {
             SessionMode::Send => true,
@@ -161,64 +162,67 @@ impl ExitPolicy {
         }
     }
 
-    /// No more input will come.
+    /// Whether the input has ended.
     pub fn has_input_ended(&self) -> bool {
         matches!(self.input, InputState::Ended { .. })
     }
 
-    /// Notes a refused line or command: the run ends with status 1 instead of 0.
+    /// Records that a line or a command was refused. The status that [`ExitPolicy::decide`]
+    /// chooses is then 1.
     pub fn record_refusal(&mut self) {
         self.has_refused = true;
     }
 
-    /// Notes that a recipient's key is not the one bound to its name: status 77.
+    /// Records that a recipient's key is not the one bound to its name. The status that
+    /// [`ExitPolicy::decide`] chooses is then 77.
     pub fn record_key_mismatch(&mut self) {
         self.has_key_mismatch = true;
     }
 
-    /// Notes that a peer is linked: missing delivery then is status 75, not 69.
+    /// Records that a peer is linked. If delivery fails after this, the run exits with 75 instead
+    /// of 69.
     pub fn record_linked_peer(&mut self) {
         self.has_linked = true;
     }
 
-    /// Notes that the required peers have acknowledged all lines.
+    /// Records that the required peers have acknowledged all lines.
     pub fn record_delivery_complete(&mut self) {
         self.is_delivery_complete = true;
     }
 
-    /// Ends the run with this status, unless it has one already.
+    /// Ends the run with this status. If the run already has a status, that one stays.
     pub fn end(&mut self, status: ExitStatus) {
         if let EndState::Running | EndState::Quitting = self.end {
             self.end = EndState::Ended(status);
         }
     }
 
-    /// Ends the run with the status that the refusals so far call for.
+    /// Ends the run with status 0, or 1 or 77 if a refusal was recorded.
     pub fn quit(&mut self) {
         if self.end == EndState::Running {
             self.end = EndState::Quitting;
         }
     }
 
-    /// Ends the run without waiting for the reader of stdout, also a run that has ended already.
-    /// The first status given here stays.
+    /// Ends the run without waiting for stdout. Replaces the status of [`ExitPolicy::end`], but
+    /// not that of an earlier call of this function.
     pub fn abort(&mut self, status: ExitStatus) {
         if !self.is_aborted() {
             self.end = EndState::Aborted(status);
         }
     }
 
-    /// The run ends without waiting for the reader of stdout.
+    /// Whether the run ends without waiting for stdout.
     pub fn is_aborted(&self) -> bool {
         matches!(self.end, EndState::Aborted(_))
     }
 
-    /// The run takes no more input: it has ended or is quitting.
+    /// Whether the run has ended or is quitting. Such a run reads no more input.
     pub fn has_ended(&self) -> bool {
         self.end != EndState::Running
     }
 
-    /// The status of the run, once it has one.
+    /// The exit status; `None` while the run goes on or is quitting.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.end {
             EndState::Running | EndState::Quitting => None,
@@ -226,24 +230,26 @@ impl ExitPolicy {
         }
     }
 
-    /// Chat lines that `listen --count` may still print; `None`: no limit.
+    /// How many chat lines `listen --count` may still print; `None`: no limit.
     pub fn remaining_lines(&self) -> Option<u64> {
         self.remaining_lines
     }
 
-    /// Counts printed chat lines of this run; `listen --count` ends with the last one.
+    /// Subtracts printed chat lines from the limit of `listen --count`. At 0 the run ends with
+    /// status 0.
     pub fn record_printed_lines(&mut self, lines: u64) {
         let Some(remaining) = &mut self.remaining_lines else {
             return;
         };
         *remaining = remaining.saturating_sub(lines);
-        // Lines stored before the time ran out may be printed after it.
+        // Lines stored before the timeout may be printed after it. They still count, so status 124
+        // becomes 0.
         if *remaining == 0 && matches!(self.exit_status(), None | Some(ExitStatus::TimedOut)) {
             self.end = EndState::Ended(ExitStatus::Success);
         }
     }
 
-    /// When the run ends at the latest, or waits no longer for delivery.
+    /// When the run ends at the latest, or stops waiting for delivery; `None`: no limit.
     pub fn deadline(&self) -> Option<Time> {
         match self.input {
             InputState::Open => self.run_deadline,
@@ -252,8 +258,8 @@ impl ExitPolicy {
         }
     }
 
-    /// How the run ends, once it is over. `is_all_stored`: the core has stored every line given
-    /// to it.
+    /// Decides whether the run is over, and how; `None` while it goes on. `is_all_stored`: the
+    /// core has stored every line given to it.
     pub fn decide(
         &mut self,
         now: Time,
@@ -290,7 +296,8 @@ impl ExitPolicy {
         })
     }
 
-    /// Refusals decide the status before anything else does.
+    /// Gives the exit with this status. After a key mismatch or a refusal, the status is 77 or 1
+    /// instead.
     fn exit_unless_refused(&self, status: ExitStatus, message: Option<String>) -> Exit {
         let status = match (self.has_key_mismatch, self.has_refused) {
             (true, _) => ExitStatus::KeyMismatch,
@@ -300,7 +307,7 @@ impl ExitPolicy {
         Exit { status, message }
     }
 
-    /// The time for delivery is over.
+    /// Gives the exit of a run whose time limit for delivery has passed.
     fn exit_undelivered(&self, delivery: &Delivery) -> Exit {
         if delivery.is_settled {
             return self.exit_unless_refused(ExitStatus::Success, None);
@@ -316,7 +323,7 @@ impl ExitPolicy {
         self.exit_unless_refused(status, Some(message))
     }
 
-    /// Why not all lines are delivered, and what becomes of them.
+    /// Composes the sentence that says why lines are undelivered, and what happens to them.
     fn undelivered_message(&self, delivery: &Delivery) -> String {
         let fate = match self.retention {
             Retention::Lost => "the lines are lost with this program",
@@ -324,8 +331,8 @@ impl ExitPolicy {
             Retention::NextRun => "the lines are stored, and sent by the next run",
         };
         let acked = delivery.acked_peers;
-        // One more peer is needed even if all linked ones have acknowledged: one that is away, or
-        // that left.
+        // All linked peers may have acknowledged the lines. At least one more peer then lacks
+        // them: a peer that is away or has left.
         let required = delivery.required_peers.max(acked + 1);
         match (self.has_linked, delivery.linked_peers) {
             (false, _) => format!("no peer is connected: {fate}"),
@@ -334,7 +341,8 @@ impl ExitPolicy {
         }
     }
 
-    /// The sentence for stderr if a run that ends without waiting loses lines.
+    /// A sentence for stderr if the end of this run loses lines. `None` if no lines are lost, or
+    /// if stdout was closed.
     pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
         if self.retention != Retention::Lost || self.exit_status() == Some(ExitStatus::StdoutClosed)
         {

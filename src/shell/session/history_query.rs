@@ -1,4 +1,5 @@
-//! Selects stored lines and renders them in the order of the history: all of them, or the last.
+//! Selects stored lines and renders them in the order of the history. A query can ask for all
+//! matching lines or only for the last ones.
 use std::io;
 
 use crate::base::event::{Notice, Peer};
@@ -9,29 +10,29 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 
-/// Rendered bytes after which a chunk is handed on.
+/// A chunk is passed on when it has this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Which lines are selected: those that satisfy every condition.
+/// A query for stored lines. It selects the lines that satisfy all conditions.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
-    /// Lines of these folders; empty: of all.
+    /// Only lines of these folders; empty: of all folders.
     pub folders: Vec<FolderName>,
-    /// Direct messages from or to this peer.
+    /// Only direct messages from or to this peer.
     pub peer: Option<PeerId>,
-    /// Lines that their authors stamped at this time or later.
+    /// Only lines whose author's timestamp is this time or later.
     pub since: Option<WallTime>,
-    /// Lines that contain this text, whatever the case of its letters.
+    /// Only lines that contain this text, in upper or lower case.
     pub search: Option<String>,
-    /// Of the selected lines the last so many.
+    /// Only this many of the selected lines, the last ones; `None`: all.
     pub limit: Option<u64>,
 }
 
-/// Renders the selected lines, and hands them to `write` in chunks of about 64 KiB. `today`: the
-/// current time; a terminal shows the date of lines of other days.
+/// Renders the selected lines, and passes them to `write` in chunks of about 64 KiB. `today`: the
+/// current time. Text for a terminal shows the date of lines from other days.
 ///
 /// # Errors
-/// The history cannot be read, or the error of `write`.
+/// The history cannot be read, or `write` fails.
 pub fn run_query(
     source: &HistorySource<'_>,
     network: NetworkTag,
@@ -58,24 +59,25 @@ pub fn run_query(
 /// Where the last lines of a selection begin.
 #[derive(Clone, Copy, Debug, Default)]
 struct SelectionStart {
-    /// Segments whose lines all lie below this time are not read.
+    /// Segments whose lines all have lower Lamport numbers are not read.
     lamport_cutoff: u64,
-    /// Selected lines to leave out from there on.
+    /// How many selected lines of the segments that are read to skip first.
     skipped_lines: u64,
 }
 
-/// A query over the scanned history.
+/// A query, and the index of the history that it reads.
 struct Selection<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
     network: NetworkTag,
     query: &'a HistoryQuery,
-    /// The search text in lower case.
+    /// The text to search for, in lower case.
     search: Option<String>,
 }
 
 impl Selection<'_> {
-    /// Calls `visit` for the selected lines from the cutoff on, in order.
+    /// Calls `visit` for the selected lines, in the order of the history. Does not read segments
+    /// that lie wholly below the cutoff.
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
@@ -99,10 +101,11 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Counts the selected lines to find where the last `limit` begin.
+    /// Counts the selected lines to find where the last `limit` of them begin.
     fn find_start(&self, limit: u64) -> io::Result<SelectionStart> {
         let query = self.query;
-        // Only without conditions is it known which segments hold the last lines.
+        // Without conditions, every line is selected, so the index tells which segments contain
+        // the last lines. With conditions, any segment may be needed.
         let mut lamport_cutoff = match (query.since, &self.search, query.peer) {
             (None, None, None) => self.index.lamport_cutoff(limit),
             _ => 0,
@@ -121,7 +124,8 @@ impl Selection<'_> {
                     skipped_lines: total - limit.min(total),
                 });
             }
-            // Duplicate or damaged batches: the segments have fewer lines than the index says.
+            // The segments have fewer lines than the index says, because batches are duplicate or
+            // damaged. Read all segments.
             lamport_cutoff = 0;
         }
     }
@@ -135,7 +139,8 @@ impl Selection<'_> {
     ) -> io::Result<()> {
         let mut skip = start.skipped_lines;
         let mut out = Vec::new();
-        // A gap right before the first of the last lines does not lie between two shown lines.
+        // With a limit, a gap before the first shown line is left out: the line before that gap is
+        // not shown.
         let mut shows_gap = self.query.limit.is_none();
         self.for_each_run(start.lamport_cutoff, &mut |run| {
             if skip >= run.line_count {
@@ -161,7 +166,7 @@ impl Selection<'_> {
     }
 }
 
-/// Calls `visit` for each line of a run that contains `text`, which is in lower case.
+/// Calls `visit` for each line of `run` that contains `text`. `text` must be in lower case.
 fn for_each_match(
     run: &LineRun<'_>,
     text: &str,
@@ -183,7 +188,8 @@ fn for_each_match(
     Ok(())
 }
 
-/// The gap before a run, with the time and the name of the batch behind it.
+/// The notice of missing lines directly before `run`. Its time and nick are those of the batch
+/// after the gap.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
     let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;

@@ -1,4 +1,4 @@
-//! Answers history queries beside the main loop, which must not wait for a disk.
+//! Answers history queries in a helper thread, so that the event loop never waits for the disk.
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +10,12 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::scan::HistorySource;
 use crate::shell::store::store::Store;
 
-/// Longest reply to a query, in bytes; the oldest lines beyond it are left out.
+/// Maximum size of a reply in bytes. The oldest lines of a longer reply are left out.
 const REPLY_MAX_BYTES: usize = 256 * 1024;
 
 type QueryResult = io::Result<Vec<u8>>;
 
-/// Runs one query at a time.
+/// Runs history queries, one at a time.
 pub struct HistoryWorker {
     wake: Arc<dyn Fn() + Send + Sync>,
     result: Arc<Mutex<Option<QueryResult>>>,
@@ -23,7 +23,7 @@ pub struct HistoryWorker {
 }
 
 impl HistoryWorker {
-    /// An idle worker. It calls `wake`, perhaps from another thread, when a result is there.
+    /// An idle worker. It calls `wake` when a result is ready, possibly from another thread.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> HistoryWorker {
         HistoryWorker {
             wake,
@@ -32,8 +32,8 @@ impl HistoryWorker {
         }
     }
 
-    /// Starts a query, which the worker must be idle for. A disk is read by a helper thread; the
-    /// store in memory is small, and read at once.
+    /// Starts a query. The worker must be idle. A helper thread reads a store on disk. A store in
+    /// memory is small, so this call reads it.
     pub fn submit(
         &mut self,
         store: &Store,
@@ -65,12 +65,12 @@ impl HistoryWorker {
         (self.wake)();
     }
 
-    /// A query was submitted, and its result is not taken yet.
+    /// Whether a query was submitted whose result was not taken yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }
 
-    /// Takes the rendered lines of the last query, once they are there.
+    /// Takes the rendered lines of the last query; `None` until they are ready.
     ///
     /// # Errors
     /// The history cannot be read.

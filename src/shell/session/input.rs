@@ -1,4 +1,4 @@
-//! The part of a session that reads stdin: lines and keys become requests, and requests become
+//! The part of a session that reads stdin. Lines and keys become requests, and requests become
 //! commands for the core.
 use std::io::{self, IsTerminal};
 
@@ -21,16 +21,16 @@ use crate::ui::command::{self, HELP, UserCommand};
 use crate::ui::editor::EditOutcome;
 use crate::ui::json;
 
-/// Requests that a person may type while a history query runs.
+/// How many requests a person may type while a history query runs.
 const QUEUED_REQUESTS_MAX: usize = 64;
-/// Lines that /history shows at most: the last ones.
+/// Most lines that /history shows. They are the last ones.
 const HISTORY_LINES_MAX: u64 = 1000;
-/// Lines that /search shows at most: the last ones.
+/// Most lines that /search shows. They are the last ones.
 const SEARCH_LINES_MAX: u64 = 100;
 
 impl Session {
-    /// Whether the next event of stdin may be handled: everything before it is done or on its
-    /// way, and its replies have room.
+    /// Whether the next event of stdin may be handled. No command and no reply may be waiting, and
+    /// the request queue must have room.
     fn can_read_input(&self) -> bool {
         !self.exit_policy.has_ended()
             && self.commands.is_empty()
@@ -38,7 +38,7 @@ impl Session {
             && !self.is_request_queue_full()
     }
 
-    /// Whether the next turn has work for this session, so that the poll must not sleep.
+    /// Whether this session has work for the next turn, so that the poll must not sleep.
     /// `can_accept`: the store accepts lines now.
     pub fn has_input(&self, can_accept: bool) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
@@ -49,8 +49,8 @@ impl Session {
         !self.commands.is_empty() || is_input_waiting && self.can_read_input()
     }
 
-    /// Requests wait for a history query. A person may go on typing meanwhile, a script is read
-    /// no further.
+    /// Whether the queue of requests behind a history query is full. A person may type more
+    /// requests during the query. A script is not read further.
     fn is_request_queue_full(&self) -> bool {
         let limit = match self.renderer.has_editor() {
             true => QUEUED_REQUESTS_MAX,
@@ -59,8 +59,9 @@ impl Session {
         self.requests.len() >= limit
     }
 
-    /// Handles the next event of stdin: at most one block of lines a turn, and none unless the
-    /// store `can_accept` lines.
+    /// Handles the next event of stdin: at most one block of lines in a turn. Keeps the block for
+    /// later unless the store `can_accept` lines. Also requests the list for `peers` when its wait
+    /// is over.
     pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
@@ -84,7 +85,8 @@ impl Session {
             Some(Ok(event)) => event,
             Some(Err(TryRecvError::Disconnected)) => StdinEvent::End,
             Some(Err(TryRecvError::Empty)) => return,
-            // `send` with TEXT, `listen` and `peers` read nothing.
+            // `send` with TEXT has no stdin: its input ends with TEXT. `listen` and `peers` have
+            // no input.
             None if self.is_text_exhausted() => StdinEvent::End,
             None => return,
         };
@@ -92,13 +94,13 @@ impl Session {
             StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
             StdinEvent::Lines(block) => self.blocked_input = Some(block),
             StdinEvent::Key(key) => self.handle_key(key),
-            // A terminal fails when it hangs up; the end of input follows and is handled below.
+            // A terminal fails when it hangs up. The end of input follows, and is handled below.
             StdinEvent::Failed(_) if self.is_stdin_terminal => {}
             StdinEvent::Failed(kind) => {
                 self.warn(&format!("stdin cannot be read: {kind}"));
                 self.exit_policy.record_refusal();
             }
-            // A terminal that hung up is a terminal no more.
+            // After a hangup the system no longer reports stdin as a terminal.
             StdinEvent::End if self.is_stdin_terminal && !io::stdin().is_terminal() => {
                 self.stdin = None;
                 self.exit_policy.abort(ExitStatus::Hangup);
@@ -111,25 +113,26 @@ impl Session {
         }
     }
 
-    /// `send` with TEXT has no stdin whose end could be read: its input ends with TEXT.
+    /// Whether the input of `send` ends now. `send` with TEXT does not read stdin, so its input
+    /// ends with TEXT.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()
             && !self.exit_policy.has_input_ended()
     }
 
-    /// `peers` has not asked for its list yet.
+    /// Whether this is the command `peers`, and it has not requested its list yet.
     pub(super) fn is_waiting_for_peers(&self) -> bool {
         self.exit_policy.mode == SessionMode::Peers && !self.has_listed_peers
     }
 
-    /// Lines wait that the core has not got yet.
+    /// Whether queued commands contain lines that the core does not have yet.
     pub fn has_unsent_lines(&self) -> bool {
         self.commands.has_lines()
     }
 
-    /// The next command for the core. The search for a recipient ends with the run's deadline, so
-    /// that the lines can still be stored.
+    /// Takes the next command for the core. The search for a recipient is limited to the run's
+    /// deadline, so that the core can store the lines before the run ends.
     pub fn next_command(&mut self, now: Time) -> Option<Command> {
         self.lines_in_progress.clear();
         let QueuedCommand {
@@ -145,15 +148,15 @@ impl Session {
         Some(command)
     }
 
-    /// Queues commands that came by another way than stdin.
+    /// Queues commands that do not come from stdin.
     pub fn queue_commands(&mut self, commands: Vec<Command>) {
         for command in commands {
             self.commands.push(command);
         }
     }
 
-    /// Queues, before all others, commands that a server was asked for and has not done. After
-    /// the end of input, delivery is asked for anew.
+    /// Queues commands before all others: those that a server received but did not finish. If the
+    /// input has ended, also requests delivery again.
     pub fn queue_commands_first(&mut self, commands: Vec<Command>) {
         for command in commands.into_iter().rev() {
             self.commands.push_front(command);
@@ -213,8 +216,8 @@ impl Session {
         }
     }
 
-    /// Starts requests in order, up to the first history query: that one runs alone, so that its
-    /// answer stands where it was asked for.
+    /// Starts requests in order, up to the first history query. A query runs alone, so that
+    /// replies are printed in the order of the requests.
     fn start_requests(&mut self) {
         let is_query = |command: &UserCommand| {
             matches!(command, UserCommand::History(_) | UserCommand::Search(_))
@@ -244,8 +247,8 @@ impl Session {
         }
     }
 
-    /// Starts the history query that is first in the queue once all commands before it are done,
-    /// and prints its answer when it is there.
+    /// Starts the history query at the head of the request queue, once all commands before it are
+    /// executed. Prints the result when it is ready.
     pub fn poll_history_query(&mut self, now: Now, store: &Store, current_room: Option<&Room>) {
         match self.history_worker.take_result() {
             Some(result) => {
@@ -264,7 +267,7 @@ impl Session {
         }
         let query = match self.requests.front().map(|request| &request.command) {
             Some(UserCommand::History(lines)) => HistoryQuery {
-                // Outside of all rooms, the history of all.
+                // Without a current room: the history of all folders.
                 folders: current_room.into_iter().map(FolderName::from).collect(),
                 limit: Some(*lines.min(&HISTORY_LINES_MAX)),
                 ..HistoryQuery::default()

@@ -1,4 +1,4 @@
-//! One user at this program: commands in, events out.
+//! One user's session: commands come in, events go out.
 pub mod builder;
 pub mod command_queue;
 pub mod exit_policy;

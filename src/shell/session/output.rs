@@ -9,7 +9,8 @@ use crate::shell::store::store::Store;
 use crate::ui::{diagnostic, json};
 
 impl Session {
-    /// Prints lines that are no part of the transcript. Those that stdout has no room for wait.
+    /// Prints lines that do not belong to the transcript. Keeps them for later if stdout has no
+    /// room.
     pub(super) fn print_lines(&mut self, lines: Vec<u8>) {
         let Some(stdout) = &self.stdout else {
             return;
@@ -22,19 +23,20 @@ impl Session {
         }
     }
 
-    /// Draws the editor's line again, if there is an editor.
+    /// Redraws the editor's line, if there is an editor.
     pub(super) fn redraw_editor(&mut self) {
         if self.renderer.has_editor() {
             self.print_lines(Vec::new());
         }
     }
 
-    /// Prints one sentence to stderr, after the program's name.
+    /// Prints one sentence to stderr, with the program's name before it.
     pub fn warn(&mut self, sentence: &str) {
         self.print_diagnostic(&diagnostic::format_diagnostic(sentence));
     }
 
-    /// Prints formatted lines to stderr; above the editor's line if they would disturb it.
+    /// Prints formatted lines to stderr. If stderr is a terminal with an editor, prints them above
+    /// the editor's line.
     pub(super) fn print_diagnostic(&mut self, line: &str) {
         if self.renderer.has_editor() && io::stderr().is_terminal() {
             self.print_lines(format!("{line}\n").into_bytes());
@@ -43,8 +45,8 @@ impl Session {
         }
     }
 
-    /// Reports what is wrong with which lines of stdin. The reports are printed as one piece: a
-    /// block may have thousands of bad lines.
+    /// Reports errors in lines of stdin, each with the line's number. Prints all reports at once,
+    /// because a block may have thousands of bad lines.
     pub(super) fn report_line_errors(
         &mut self,
         code: ErrorCode,
@@ -68,15 +70,16 @@ impl Session {
         self.print_diagnostic(&diagnostics.join("\n"));
     }
 
-    /// Warns of an unreadable part of the history: once, because it is read again every turn.
+    /// Warns that a part of the history cannot be read. Warns only once, because every turn reads
+    /// that part again.
     pub fn report_read_error(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.is_read_error_reported, true) {
             self.warn(&format!("a part of the history cannot be read: {error}"));
         }
     }
 
-    /// Ends a turn: prints what stdout had no room for before, and notes in the store which lines
-    /// it has taken.
+    /// Ends a turn. Prints output that stdout had no room for before. Saves in the store which
+    /// lines stdout has taken.
     pub fn end_turn(&mut self, store: &mut Store) {
         let Some(stdout) = &self.stdout else {
             return;

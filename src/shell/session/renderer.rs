@@ -1,4 +1,5 @@
-//! Renders events as text or JSON, for a pipe, or above the editor's line of a terminal.
+//! Renders events as text or JSON. On a terminal with an editor, events appear above the editor's
+//! line.
 use jiff::tz::TimeZone;
 use termion::event::Key;
 
@@ -13,25 +14,25 @@ use crate::ui::{json, tables, text};
 
 #[derive(Clone)]
 enum Format {
-    /// Text, with what it remembers of names and rooms.
+    /// Text. The renderer remembers names and the current room.
     Text(Box<text::TextRenderer>),
     Json,
 }
 
-/// The line that is being typed, below the transcript.
+/// The last line of the screen, on which the user types.
 struct EditorLine {
     terminal: Terminal<Vec<u8>>,
     editor: LineEditor,
 }
 
-/// The renderer of one output.
+/// Renders the events of one session.
 pub struct Renderer {
     format: Format,
     editor_line: Option<Box<EditorLine>>,
 }
 
 impl Renderer {
-    /// Renders each event as one line of JSON.
+    /// A renderer that writes each event as one line of JSON.
     pub fn json() -> Renderer {
         Renderer {
             format: Format::Json,
@@ -39,7 +40,7 @@ impl Renderer {
         }
     }
 
-    /// Renders text for scripts: UTC times, no colours.
+    /// A renderer of text for scripts: UTC times, no colours.
     pub fn for_pipe(own: &Peer) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_pipe(own))),
@@ -47,7 +48,7 @@ impl Renderer {
         }
     }
 
-    /// Renders text for a person at a terminal: local times, and colours if `color`.
+    /// A renderer of text for a person at a terminal: local times, and colours if `color`.
     pub fn for_terminal(own: &Peer, color: bool) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_terminal(
@@ -59,7 +60,8 @@ impl Renderer {
         }
     }
 
-    /// Adds an editor whose line stands below the transcript, on a terminal of this width.
+    /// Adds an editor, whose line is shown below the transcript. `columns`: the width of the
+    /// terminal.
     pub fn with_editor(mut self, columns: u16) -> Renderer {
         self.editor_line = Some(Box::new(EditorLine {
             terminal: Terminal::new(Vec::new(), columns),
@@ -68,18 +70,18 @@ impl Renderer {
         self
     }
 
-    /// There is an editor's line.
+    /// Whether there is an editor.
     pub fn has_editor(&self) -> bool {
         self.editor_line.is_some()
     }
 
-    /// It renders JSON.
+    /// Whether this renders JSON.
     pub fn is_json(&self) -> bool {
         matches!(self.format, Format::Json)
     }
 
-    /// Notes a name of a peer that may appear in the lines: a name of two peers is shown with its
-    /// `~abcd`.
+    /// Records the name of a peer that may appear in later lines. A name that two peers use is
+    /// shown with `~abcd`.
     pub fn record_known_name(&mut self, id: PeerId, nick: &Nick) {
         if let Format::Text(renderer) = &mut self.format {
             renderer.record_known_name(id, nick);
@@ -95,7 +97,8 @@ impl Renderer {
         }
     }
 
-    /// Appends a batch read from the store: `lines` lines after the first `skip`.
+    /// Appends lines of a stored batch: skips the first `skip` lines, and appends up to `lines`
+    /// lines after them.
     pub fn append_stored(
         &mut self,
         entry: StoredBatch,
@@ -118,7 +121,7 @@ impl Renderer {
         }
     }
 
-    /// A renderer of the same format without an editor, for another thread.
+    /// A renderer of the same format without an editor, for use in another thread.
     pub fn clone_without_editor(&self) -> Renderer {
         Renderer {
             format: self.format.clone(),
@@ -126,9 +129,9 @@ impl Renderer {
         }
     }
 
-    /// Appends lines of a history query as their author signed them: those of the batch from its
-    /// line `first` on, each ended by `\n`. `today`: see
-    /// [`run_query`](crate::shell::session::history_query::run_query).
+    /// Appends lines of a history query, with the name and time that their author signed. `lines`
+    /// begins with line `first` of the batch, counted from 0. Each line ends with `\n`. `today`:
+    /// see [`run_query`](crate::shell::session::history_query::run_query).
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -143,7 +146,7 @@ impl Renderer {
         }
     }
 
-    /// Appends what the transcript shows of a notice; of many notices that is nothing.
+    /// Appends a notice as the transcript shows it. Many kinds of notices append nothing.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match &mut self.format {
             Format::Text(renderer) => renderer.append_notice(notice, out),
@@ -151,7 +154,7 @@ impl Renderer {
         }
     }
 
-    /// Appends the table that answers /users, /rooms or /stats.
+    /// Appends the reply to /users, /rooms or /stats.
     pub fn append_reply(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         if self.is_json() {
             return json::append_notice(notice, out);
@@ -165,7 +168,8 @@ impl Renderer {
         out.extend_from_slice(table.as_bytes());
     }
 
-    /// Notes the current room: the prompt shows it, and lines of other rooms name theirs.
+    /// Sets the current room. The prompt shows it, and lines of other rooms are shown with the
+    /// room's name.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
         if let Format::Text(renderer) = &mut self.format {
             renderer.set_current_room(room.cloned());
@@ -176,21 +180,22 @@ impl Renderer {
         }
     }
 
-    /// Notes the width of the terminal.
+    /// Sets the width of the terminal.
     pub fn resize(&mut self, columns: u16) {
         if let Some(line) = &mut self.editor_line {
             line.terminal.resize(columns);
         }
     }
 
-    /// Gives a key to the editor. Without an editor it is rejected.
+    /// Passes a key to the editor. Rejects the key if there is no editor.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         self.editor_line
             .as_mut()
             .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
     }
 
-    /// The bytes that show these lines: with an editor, above its line, which is drawn again.
+    /// Returns the bytes that show these lines. With an editor, the lines appear above the
+    /// editor's line, which is redrawn.
     pub fn compose_output(&mut self, lines: Vec<u8>) -> Vec<u8> {
         let Some(line) = &mut self.editor_line else {
             return lines;
@@ -200,7 +205,7 @@ impl Renderer {
         std::mem::take(line.terminal.writer_mut())
     }
 
-    /// Removes the editor; the bytes clear its line.
+    /// Removes the editor. Returns the bytes that clear its line.
     pub fn close_editor(&mut self) -> Vec<u8> {
         let Some(mut line) = self.editor_line.take() else {
             return Vec::new();
@@ -210,7 +215,7 @@ impl Renderer {
     }
 }
 
-/// Bytes of the first `count` lines, with their ends.
+/// Length in bytes of the first `count` lines, including their line ends.
 fn prefix_len_bytes(text: &[u8], count: u64) -> usize {
     let lines = text.split_inclusive(|b| *b == b'\n');
     lines.take(count as usize).map(<[u8]>::len).sum()

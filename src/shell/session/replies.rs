@@ -1,4 +1,4 @@
-//! The part of a session that shows the replies to commands, which belong to no transcript.
+//! The part of a session that shows replies to commands. Replies do not belong to the transcript.
 use crate::base::event::{Notice, count_present};
 use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::session::reply_format::ReplyFormat;
@@ -6,7 +6,7 @@ use crate::shell::session::session::Session;
 use crate::ui::{json, tables};
 
 impl Session {
-    /// Shows the reply to /users, /rooms or /stats, or the rows of `peers`.
+    /// Shows the reply to /users, /rooms or /stats, or the list of the command `peers`.
     pub(super) fn show_reply_notice(&mut self, notice: &Notice) {
         let mut out = Vec::new();
         match notice {
@@ -27,7 +27,7 @@ impl Session {
         }
     }
 
-    /// The form in which this session shows tables.
+    /// The format in which this session shows tables.
     pub fn reply_format(&self) -> ReplyFormat {
         match self.exit_policy.mode {
             _ if self.renderer.is_json() => ReplyFormat::Json,
@@ -36,7 +36,7 @@ impl Session {
         }
     }
 
-    /// Shows a rendered list of peers, of which `present_count` are linked or reachable.
+    /// Shows a rendered list of peers. `present_count`: how many of them are linked or reachable.
     pub fn show_peers(&mut self, present_count: u64, list: Vec<u8>) {
         if self.exit_policy.mode != SessionMode::Peers {
             return self.show_reply(list);
@@ -47,7 +47,7 @@ impl Session {
         self.print_lines(list);
     }
 
-    /// Shows a rendered reply, made here or by a server.
+    /// Shows a reply that this program or a server has rendered.
     pub fn show_reply(&mut self, lines: Vec<u8>) {
         if self.renderer.is_json() {
             self.print_lines(lines)
@@ -56,7 +56,7 @@ impl Session {
         }
     }
 
-    /// Shows text for a person: above the editor's line, or on stderr.
+    /// Shows text for a person: above the editor's line, or on stderr without an editor.
     pub(super) fn show_message(&mut self, lines: Vec<u8>) {
         if self.renderer.has_editor() {
             return self.print_lines(lines);

@@ -1,18 +1,19 @@
-//! In which form the tables of peers and counters are rendered.
+//! The formats of the tables of peers and counters.
 
-/// The form of a reply to a command. A client names it in its request, because the server renders.
+/// The format of a reply to a command. A client sends it in its request, because the server
+/// renders the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyFormat {
     /// Tab-separated rows for scripts: the output of `peers`.
     Rows,
     /// A table for a person, with a heading.
     Table,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl ReplyFormat {
-    /// The word for this form in an IPC request.
+    /// The word for this format in an IPC request.
     pub fn as_str(self) -> &'static str {
         match self {
             ReplyFormat::Rows => "rows",

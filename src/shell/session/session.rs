@@ -1,4 +1,4 @@
-//! One user's session, a person or a script: commands in, events out.
+//! One user's session: commands come in, events go out. The user is a person or a script.
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
@@ -36,87 +36,88 @@ pub enum InputFormat {
     Json,
 }
 
-/// A parsed request that has not been started.
+/// A parsed request of the user that has not been started.
 pub(super) struct QueuedRequest {
-    /// Its line of stdin; `None`: it was typed.
+    /// The number of its line of stdin; `None` if it was typed at a terminal.
     pub(super) line_number: Option<u64>,
-    /// What is asked for.
+    /// What the user requests.
     pub(super) command: UserCommand,
 }
 
-/// The wait for stdout after the run has ended.
+/// The state of the wait for stdout after the run has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
-    /// Bytes that stdout had taken when it was last looked at.
+    /// How many bytes stdout had taken at the last check.
     pub(super) written_bytes: u64,
-    /// When the wait ends, unless stdout takes a byte before.
+    /// When the wait ends if stdout takes no more bytes.
     pub(super) deadline: Time,
 }
 
-/// The state of one session. Its methods stand by subject in the files of this folder.
+/// The state of one session. Its methods are in the files of this folder, by subject.
 pub struct Session {
     /// Decides when the run ends.
     pub exit_policy: ExitPolicy,
     /// Renders events as text or JSON.
     pub renderer: Renderer,
-    /// What is printed of the history, and how far.
+    /// Prints the history to stdout, and records how far it is printed.
     pub transcript: Transcript,
-    /// stdout; `None` for `send` without --json, which prints nothing there.
+    /// The writer of stdout; `None` for `send` without --json, which prints nothing there.
     pub stdout: Option<OutputWriter>,
-    /// stdin; `None` for a session that reads nothing, and after the end of input.
+    /// The reader of stdin; `None` if the command does not read stdin, and after the end of input.
     pub stdin: Option<Stdin>,
-    /// stderr.
+    /// The writer of stderr.
     pub stderr: Stderr,
     /// How lines of stdin are parsed.
     pub input_format: InputFormat,
-    /// --need: acknowledgements that `send` waits for.
+    /// Option --need: how many peers must acknowledge the lines.
     pub required_peers: Option<u64>,
-    /// --backlog: stored lines to print first.
+    /// Option --backlog: how many stored lines of each folder to print first.
     pub backlog: u64,
-    /// stdin was a terminal at the start. After a hangup it is one no more.
+    /// Whether stdin was a terminal at the start. Stays true after a hangup.
     pub(super) is_stdin_terminal: bool,
-    /// stdout was a terminal at the start.
+    /// Whether stdout was a terminal at the start.
     pub(super) is_stdout_terminal: bool,
-    /// The ready line was printed.
+    /// Whether the ready line was printed.
     pub(super) is_ready: bool,
-    /// `peers` has waited long enough, and asked for the list.
+    /// Whether the command `peers` has finished its wait and requested the list.
     pub(super) has_listed_peers: bool,
-    /// Commands for the core.
+    /// Commands that wait for the core.
     pub(super) commands: CommandQueue,
-    /// Requests not started yet. A history query blocks those behind it until it completes.
+    /// Requests that are not started yet. A history query blocks the requests after it until it
+    /// completes.
     pub(super) requests: VecDeque<QueuedRequest>,
-    /// The numbers of the lines of stdin that the command being executed sends.
+    /// Numbers of the stdin lines that the current command sends.
     pub(super) lines_in_progress: Vec<u64>,
     /// Answers history queries.
     pub(super) history_worker: HistoryWorker,
-    /// Lines read from stdin that the store cannot accept now. Typed keys do not wait behind them.
+    /// Lines read from stdin that wait until the store can accept lines.
     pub(super) blocked_input: Option<LineBlock>,
-    /// The input has ended, and the core has still to be asked for delivery.
+    /// Whether the input has ended, but the core was not asked to await delivery yet.
     pub(super) is_finish_due: bool,
-    /// The user was warned that a part of the history cannot be read.
+    /// Whether the user was warned that a part of the history cannot be read.
     pub(super) is_read_error_reported: bool,
-    /// Replies that stdout had no room for. stdin is not read while there are any, so they are
-    /// bounded by the replies to one block of lines.
+    /// Replies that stdout had no room for. stdin is not read before they are printed, so they
+    /// never exceed the replies to one block of lines.
     pub(super) pending_output: Vec<u8>,
-    /// The wait for stdout after the end of the run.
+    /// The wait for stdout after the end of the run; `None` before it begins.
     pub(super) drain: Option<Drain>,
 }
 
-/// What [`Session::new`] needs.
+/// The arguments of [`Session::new`].
 pub struct SessionParts {
     /// See [`Session::exit_policy`].
     pub exit_policy: ExitPolicy,
-    /// The identity of this directory.
+    /// The id of this directory's identity.
     pub own_id: PeerId,
     /// See [`Session::renderer`].
     pub renderer: Renderer,
-    /// Own lines are printed, too.
+    /// Whether own lines are printed.
     pub echo: bool,
     /// See [`Session::stdout`].
     pub stdout: Option<OutputWriter>,
     /// See [`Session::stdin`].
     pub stdin: Option<Stdin>,
-    /// How much stderr reports.
+    /// Which diagnostics stderr reports.
     pub verbosity: Verbosity,
     /// See [`Session::input_format`].
     pub input_format: InputFormat,
@@ -124,21 +125,21 @@ pub struct SessionParts {
     pub required_peers: Option<u64>,
     /// See [`Session::backlog`].
     pub backlog: u64,
-    /// The TEXT of `send`.
+    /// The lines of TEXT; `None` if the command has no TEXT.
     pub text: Option<Lines>,
-    /// See [`HistoryWorker`].
+    /// Answers history queries.
     pub history_worker: HistoryWorker,
-    /// `send --to`: the recipient of all lines.
+    /// Option --to of `send`: the recipient of all lines.
     pub to_peer: Option<PeerSelector>,
-    /// How long a recipient may take to be found, in milliseconds.
+    /// Time limit for finding a recipient, in milliseconds.
     pub resolve_timeout_ms: u64,
 }
 
 impl Session {
-    /// A session that has printed nothing yet; TEXT is queued.
+    /// A session that has printed nothing yet. Queues the lines of TEXT.
     pub fn new(parts: SessionParts) -> Session {
         let is_stdin_terminal = io::stdin().is_terminal();
-        // A script's lines wait for their recipient; a person learns at once that it is away.
+        // A script waits until the recipient is found. A person gets an error at once.
         let resolve_timeout_ms = match is_stdin_terminal {
             true => 0,
             false => parts.resolve_timeout_ms,
@@ -173,8 +174,9 @@ impl Session {
         }
     }
 
-    /// Prints the ready line: the program listens on `port`, by itself or through a server. A
-    /// session that changes from one to the other prints it on stderr again, the JSON form once.
+    /// Prints the ready line. `port`: the TCP port of this program, or of its server. A session
+    /// that changes its server, or continues without one, prints the line on stderr again. The
+    /// JSON form is printed only once.
     pub fn announce_ready(&mut self, port: u16, own: &Peer, current_room: Option<&Room>) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.renderer.set_current_room(current_room);
@@ -194,7 +196,7 @@ impl Session {
         }
     }
 
-    /// Adds an opened folder of the store to the transcript.
+    /// Adds an opened folder of the store to the transcript, if this session prints one.
     pub fn open_folder(&mut self, store: &Store, folder: &FolderName) {
         if self.is_printing_transcript() {
             let only_new = self.exit_policy.remaining_lines().is_some();
@@ -202,12 +204,13 @@ impl Session {
         }
     }
 
-    /// The transcript prints the lines of this folder.
+    /// Whether the transcript prints the lines of this folder.
     pub fn is_shown(&self, folder: &FolderName) -> bool {
         self.transcript.is_open(folder)
     }
 
-    /// Notices of rooms that only clients have joined are not printed; own lines there are.
+    /// Whether the notice is not printed because this session does not show its room. An example
+    /// is a room that only clients have joined.
     fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
@@ -221,24 +224,24 @@ impl Session {
         !self.is_shown(&FolderName::from(room))
     }
 
-    /// The transcript goes to stdout.
+    /// Whether this session prints the transcript to stdout.
     pub fn is_printing_transcript(&self) -> bool {
         self.stdout.is_some() && self.exit_policy.mode.prints_transcript()
     }
 
-    /// When this session needs a turn even if nothing happens.
+    /// When this session needs a turn even if nothing happens; `None`: only after an event.
     pub fn deadline(&self) -> Option<Time> {
         let drained = self.drain.map(|drain| drain.deadline);
         drained.or_else(|| self.exit_policy.deadline())
     }
 
-    /// Makes this room the one that lines without a target go to, and shows it as the prompt.
+    /// Sets the current room, to which lines without a target go. The prompt shows it.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
         self.renderer.set_current_room(room);
         self.redraw_editor();
     }
 
-    /// Shows what the core reports, and notes what it means for the exit status.
+    /// Shows a notice of the core, and records what it means for the exit status.
     pub fn handle_notice(&mut self, mut notice: Notice, store: &Store) {
         if let Notice::Rooms(rooms) = &mut notice
             && self.is_printing_transcript()
@@ -294,7 +297,8 @@ impl Session {
                 code: ErrorCode::WrongKey,
                 ..
             } => self.exit_policy.record_key_mismatch(),
-            // A person sees the error and may say the line again; a script has only the status.
+            // A person sees the error and can send the line again. A script has only the exit
+            // status.
             Notice::Error {
                 code: ErrorCode::Room,
                 ..
@@ -305,12 +309,13 @@ impl Session {
         }
     }
 
-    /// Handles a signal. True: the options are to be read again.
+    /// Handles a signal. Returns whether the options must be read again.
     pub fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
             Signal::Terminate => self.exit_policy.abort(ExitStatus::Terminated),
-            // At a terminal SIGHUP means that the user is gone; elsewhere it means "reload".
+            // At a terminal, SIGHUP means that the user is gone. Without a terminal it means
+            // "reload".
             Signal::HangUp if self.is_stdin_terminal || self.is_stdout_terminal => {
                 self.exit_policy.abort(ExitStatus::Hangup);
             }
@@ -326,8 +331,8 @@ impl Session {
         self.redraw_editor();
     }
 
-    /// While the program was stopped, the shell has set the terminal's modes, and its size may
-    /// have changed.
+    /// Sets raw mode and the width again after the program was stopped. The shell has changed the
+    /// modes, and the terminal may have another size.
     fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();

@@ -1,4 +1,4 @@
-//! The end of a session: when all lines are sent, and until stdout has taken the last output.
+//! The end of a session: waits until the lines are delivered and stdout has taken the last output.
 use std::time::{Duration, Instant};
 
 use crate::base::event::{Command, Delivery};
@@ -8,14 +8,14 @@ use crate::shell::session::session::{Drain, Session};
 use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
-/// How long an ended run waits for its last frames to leave, in milliseconds. Together with
-/// [`CLOSE_TIMEOUT_MS`] it keeps the end after a signal below two seconds.
+/// How long an ended run waits until its last bytes are sent, in milliseconds. With
+/// [`CLOSE_TIMEOUT_MS`], a signal ends the program within two seconds.
 pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
-/// How long stdout may take for the last lines after that, in milliseconds.
+/// How long stdout may take for the last lines after the goodbye, in milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
-/// How long the end of a run waits for a reader of stdout that takes no byte, in milliseconds.
+/// How long an ended run waits while the reader of stdout takes no bytes, in milliseconds.
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
-/// How long stdout may take to clear the editor's line, even if all other time is used up.
+/// Minimum time for stdout to clear the editor's line, even after all other time limits.
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Session {
@@ -37,7 +37,8 @@ impl Session {
             return None;
         }
         self.queue_finish(is_all_stored);
-        // Until the core has these commands, it knows nothing to wait for.
+        // The core does not know these commands yet, so it cannot tell whether their lines are
+        // delivered.
         if self.commands.has_delivery_commands() && !self.exit_policy.has_ended() {
             return None;
         }
@@ -58,8 +59,8 @@ impl Session {
         }
     }
 
-    /// Warns if the run ends with lines read from stdin that are not sent. A run whose stdout is
-    /// closed ends silently, as by SIGPIPE.
+    /// Warns if the run ends before all lines of stdin are sent. A run whose stdout is closed ends
+    /// silently, as SIGPIPE would end it.
     fn report_unsent_input(&mut self, is_all_stored: bool) {
         let was_reading = self.stdin.take().is_some_and(|stdin| stdin.stop());
         let is_all_sent = is_all_stored && !self.commands.has_lines();
@@ -74,7 +75,8 @@ impl Session {
         }
     }
 
-    /// Waits for stdout, unless the run was aborted or stdout is broken. True while it waits.
+    /// Whether the run must wait for stdout. It does not wait after an abort or an error of
+    /// stdout. If stdout takes no bytes for too long, aborts the run.
     fn is_draining(&mut self, now: Time) -> bool {
         self.transcript.stop();
         let Some(stdout) = &self.stdout else {
@@ -101,7 +103,7 @@ impl Session {
         deadline > now
     }
 
-    /// Writes what stdout takes within `timeout_ms`, and restores the terminal.
+    /// Writes what stdout accepts within `timeout_ms`, then restores the terminal.
     pub fn close(&mut self, store: &mut Store, timeout_ms: u64) {
         if let Some(stdout) = &self.stdout {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
@@ -133,8 +135,8 @@ impl Session {
         self.stderr.flush();
     }
 
-    /// After the end of input, asks the core for delivery: not before all lines are stored,
-    /// because the core cannot await the delivery of others.
+    /// Queues the command that awaits delivery, once the input has ended and all lines are stored.
+    /// Before that, the core does not know all lines whose delivery it must await.
     fn queue_finish(&mut self, is_all_stored: bool) {
         if self.is_finish_due && is_all_stored {
             self.is_finish_due = false;

@@ -1,5 +1,5 @@
-//! Prints the lines of the opened folders to stdout. A transcript is a cursor over the history:
-//! lines that stdout has no room for are read from the store again later.
+//! Prints the lines of the opened folders to stdout. A transcript is a cursor over the history.
+//! Lines for which stdout has no room are read from the store later.
 use std::collections::VecDeque;
 use std::io;
 
@@ -12,101 +12,100 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::store::store::Store;
 
-/// Bytes read from the store at a time.
+/// How many bytes to read from the store at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads, at most, that look whether anything lies before the end of a folder.
+/// Most reads of one search for lines that are still to print.
 const SCAN_READS_MAX: usize = 64;
-/// Events other than lines that wait for a stalled stdout; beyond it the oldest are dropped.
+/// Most events other than lines that wait for stdout. The oldest are dropped to keep this limit.
 const QUEUED_EVENTS_MAX: usize = 1000;
 
-/// Where --backlog begins in a folder.
+/// Where the backlog of a folder begins (--backlog).
 #[derive(Clone, Copy, Debug)]
 struct BacklogStart {
-    /// The first batch.
+    /// Position of the first batch.
     position: Position,
-    /// Lines of this batch that come before the backlog.
+    /// How many lines of the first batch come before the backlog.
     skipped_lines: u64,
 }
 
 /// The cursor over one folder.
 #[derive(Clone, Copy, Debug, Default)]
 struct FolderCursor {
-    /// The next batch to print.
+    /// Position of the next batch to print.
     position: Position,
-    /// Where this cursor began.
+    /// Position at which this cursor began.
     start: Position,
-    /// Where this run began: earlier runs have stored the batches before it.
+    /// End of the folder when this run opened it. Earlier runs stored the batches before it.
     run_start: Position,
-    /// From here on own lines of earlier runs and backfill are printed, too.
+    /// Start of the backlog. After it, own lines of earlier runs and backfill are printed as well.
     backlog: Option<BacklogStart>,
-    /// Where this run stops printing; the next run prints what follows.
+    /// Where this run stops printing, set when it ends. The next run prints what follows.
     end: Option<Position>,
 }
 
-/// A chunk handed to stdout.
+/// A chunk of output passed to stdout.
 struct InFlight {
     /// The chunk's token: see [`OutputWriter::try_send`].
     token: u64,
     folder: FolderName,
-    /// Up to where the folder is printed once stdout has taken the chunk.
+    /// Position up to which the folder is printed once stdout has taken the chunk.
     position: Position,
 }
 
-/// What decides whether a batch is printed.
+/// The properties of a batch that decide whether it is printed.
 #[derive(Clone, Copy, Debug)]
 struct BatchFacts {
     is_own: bool,
-    /// The author sent it before this directory first came into the room.
+    /// Whether the author published the batch before this directory first joined the room.
     is_backfill: bool,
-    /// The author sent it before this program ran.
+    /// Whether the author published the batch before this program started.
     is_before_start: bool,
-    /// An earlier run has stored it.
+    /// Whether an earlier run of this directory stored the batch.
     is_from_earlier_run: bool,
-    /// It lies in the backlog that the user asked for.
+    /// Whether the batch lies in the backlog that the user requested.
     is_in_backlog: bool,
 }
 
-/// Whether a batch is printed.
+/// The decision whether a batch is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Printing {
     Print,
-    /// No run prints it, except as backlog.
+    /// No run prints the batch, except as part of a backlog.
     Skip,
-    /// This run does not print it; the next one does.
+    /// This run does not print the batch, but the next run does.
     NextRun,
 }
 
-/// The cursors over all opened folders, and what stdout has taken of them.
+/// The cursors over all opened folders, and which of their lines stdout has taken.
 pub struct Transcript {
     own_id: PeerId,
     cursors: SortedMap<FolderName, FolderCursor>,
-    /// Own lines are printed.
+    /// Whether own lines are printed.
     has_echo: bool,
-    /// Stored lines or queued events wait for stdout.
+    /// Whether stored lines or queued events wait for stdout.
     is_lagging: bool,
-    /// While lagging: the last sequence of each log that was read.
+    /// While lagging: the last sequence of each log that was printed or read.
     reached: SortedMap<LogId, u64>,
-    /// While lagging: below which sequence the store has evicted the log since.
+    /// While lagging: for each log, the sequence below which lines were evicted.
     evicted_below: SortedMap<LogId, u64>,
     queued_events: VecDeque<Vec<u8>>,
     in_flight: VecDeque<InFlight>,
-    /// The token of the last chunk.
+    /// The token of the last chunk passed to stdout.
     token: u64,
-    /// Up to where batches need no printing. Saved with the next printed batch, or at the end.
+    /// For each folder, the position after its last batches if those need no printing.
     skipped: SortedMap<FolderName, Position>,
-    /// Lines handed to stdout since the session last counted them.
+    /// How many chat lines were passed to stdout since the session last counted them.
     pub live_lines: u64,
-    /// The last sequence handed to stdout of each log of direct messages to this identity.
+    /// For each log of direct messages to this identity: the last sequence passed to stdout.
     pub read_marks: SortedMap<LogId, u64>,
-    /// The printed positions are saved. False once the next run must print lines that lie before
-    /// lines which this run prints.
+    /// Whether printed positions are saved. False once lines are left to the next run.
     is_saving_positions: bool,
-    /// The run ends: lines stored from now on are the next run's.
+    /// Whether the run has ended. Lines stored after that are printed by the next run.
     is_stopped: bool,
 }
 
 impl Transcript {
-    /// A transcript without folders. `has_echo`: own lines are printed, too.
+    /// A transcript without folders. `has_echo`: own lines are printed.
     pub fn new(own_id: PeerId, has_echo: bool) -> Transcript {
         Transcript {
             own_id,
@@ -126,15 +125,15 @@ impl Transcript {
         }
     }
 
-    /// Opens a folder where the last run stopped printing, or `backlog` lines before its end,
-    /// whichever is earlier; with `only_new` at its end. A folder that is open keeps its cursor.
+    /// Opens a folder. Printing begins where the last run stopped, or `backlog` lines before the
+    /// end if that is earlier; with `only_new`, at the end. An open folder keeps its cursor.
     pub fn open(&mut self, store: &Store, folder: &FolderName, backlog: u64, only_new: bool) {
         let end = store.end(folder);
         let printed = store.printed_position(folder).unwrap_or_default();
         if let Some(cursor) = self.cursors.get(folder) {
             self.is_lagging = true;
-            // A saved position before our start: this run passed over lines that earlier runs left
-            // unprinted. The next run has to begin there.
+            // If the saved position lies before the cursor's start, this run has passed over
+            // unprinted lines of earlier runs. The next run must print them.
             self.is_saving_positions &= printed >= cursor.start;
             return;
         }
@@ -145,8 +144,8 @@ impl Transcript {
             backlog: None,
             end: None,
         };
-        // Lines that earlier runs left unprinted, and that this run passes over, are the next
-        // run's: the saved position has to stay before them.
+        // With `only_new`, this run passes over unprinted lines of earlier runs. The next run
+        // prints them, so the saved position must stay before them.
         self.is_saving_positions &=
             !only_new || self.has_nothing_to_print(store, folder, printed, end);
         if backlog > 0 && !only_new {
@@ -159,8 +158,8 @@ impl Transcript {
         self.cursors.insert(folder.clone(), cursor);
     }
 
-    /// Whether a run without limit would print nothing between `position` and `end`. False, too,
-    /// if that takes more than [`SCAN_READS_MAX`] reads to see.
+    /// Whether a run without a line limit would print nothing between `position` and `end`. Also
+    /// false if [`SCAN_READS_MAX`] reads are not enough to know.
     fn has_nothing_to_print(
         &self,
         store: &Store,
@@ -199,13 +198,13 @@ impl Transcript {
         }
     }
 
-    /// The rule for what is printed. `has_limit`: the run ends after a number of lines, and counts
-    /// only lines sent while it runs.
+    /// Decides whether a batch is printed. `has_limit`: the run ends after a number of lines, and
+    /// counts only lines published while it runs.
     fn decide(&self, facts: BatchFacts, has_limit: bool) -> Printing {
         let is_shown = if facts.is_in_backlog {
             facts.is_from_earlier_run || self.has_echo || !facts.is_own
         } else {
-            // Own lines of earlier runs were seen when they were typed.
+            // The user saw own lines of earlier runs when typing them.
             let is_shown_own = self.has_echo && !facts.is_from_earlier_run;
             !facts.is_backfill && (!facts.is_own || is_shown_own)
         };
@@ -216,46 +215,47 @@ impl Transcript {
         }
     }
 
-    /// The folder is open.
+    /// Whether the folder is open.
     pub fn is_open(&self, folder: &FolderName) -> bool {
         self.cursors.contains_key(folder)
     }
 
-    /// Closes the folder of a room that was left.
+    /// Closes the folder of a room that this session has left.
     pub fn close(&mut self, folder: &FolderName) {
         self.cursors.remove(folder);
     }
 
-    /// Notes that lines were stored which [`Transcript::print_chat`] was not called for.
+    /// Records that lines were stored without a call of [`Transcript::print_chat`].
+    /// [`Transcript::catch_up`] prints them.
     pub fn mark_lagging(&mut self) {
         self.is_lagging = true;
     }
 
-    /// Notes that the store has evicted the log's lines below `low`. If they were not printed,
-    /// a gap is printed instead.
+    /// Records that the store has evicted the log's lines below `low`. A gap is printed in place
+    /// of those that were not printed yet.
     pub fn record_evicted(&mut self, log: &LogId, low: u64) {
         if self.is_lagging {
             self.evicted_below.insert(log.clone(), low);
         }
     }
 
-    /// The run ends: lines stored by now are still printed, later ones are the next run's.
+    /// Stops the transcript. Lines stored before are still printed, later ones by the next run.
     pub fn stop(&mut self) {
         self.is_stopped = true;
     }
 
-    /// Stored lines or queued events wait for stdout.
+    /// Whether stored lines or queued events wait for stdout.
     pub fn is_lagging(&self) -> bool {
         self.is_lagging
     }
 
-    /// Lines that may still be printed under this limit of the run.
+    /// How many lines may still be printed: `line_limit` minus [`Transcript::live_lines`].
     fn remaining_lines(&self, line_limit: Option<u64>) -> u64 {
         line_limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.live_lines))
     }
 
-    /// Prints a batch that was just stored; if stdout lags, [`Transcript::catch_up`] reads it from
-    /// the store. `line_limit`: lines that the run may still print.
+    /// Prints a batch that was just stored. If stdout lags, [`Transcript::catch_up`] reads the
+    /// batch from the store later. `line_limit`: how many lines the run may still print.
     pub fn print_chat(
         &mut self,
         chat: &Chat,
@@ -271,7 +271,7 @@ impl Transcript {
         }
         let remaining = self.remaining_lines(line_limit);
         let Some(cursor) = self.cursors.get_mut(folder) else {
-            // A client sent it to a room that this session does not print.
+            // A client sent the batch to a room that this session does not print.
             if chat.is_own && self.has_echo {
                 let mut out = stdout.take_buffer();
                 renderer.append_chat(chat, chat.batch.count, &mut out);
@@ -315,7 +315,7 @@ impl Transcript {
         self.update_read_mark(&chat.batch);
         self.live_lines += lines;
         if lines < chat.batch.count {
-            // Positions are those of batches: the next run prints this one from its first line.
+            // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             return self.send_to_stdout(renderer, stdout, out);
         }
         self.print_tracked(renderer, stdout, out, folder.clone(), position);
@@ -328,7 +328,7 @@ impl Transcript {
         }
     }
 
-    /// Prints lines of a folder, which is printed up to `position` once stdout has taken them.
+    /// Prints lines of a folder. Once stdout takes them, the folder is printed up to `position`.
     fn print_tracked(
         &mut self,
         renderer: &mut Renderer,
@@ -346,14 +346,14 @@ impl Transcript {
         });
     }
 
-    /// Hands lines to stdout, which the caller knows to have room. A broken stdout refuses them,
-    /// and ends the run.
+    /// Passes lines to stdout. The caller has checked that stdout has room. A broken stdout
+    /// refuses the lines, and then ends the run.
     fn send_to_stdout(&mut self, renderer: &mut Renderer, stdout: &OutputWriter, lines: Vec<u8>) {
         self.token += 1;
         let _ = stdout.try_send(renderer.compose_output(lines), self.token);
     }
 
-    /// Prints lines that are in no folder. Without lines, only draws the editor's line again.
+    /// Prints lines that belong to no folder. Without lines, only redraws the editor's line.
     pub fn print_untracked(
         &mut self,
         lines: Vec<u8>,
@@ -363,7 +363,7 @@ impl Transcript {
         self.send_to_stdout(renderer, stdout, lines);
     }
 
-    /// Prints a notice other than chat.
+    /// Prints a notice that is not a chat line.
     pub fn print_event(&mut self, notice: &Notice, renderer: &mut Renderer, stdout: &OutputWriter) {
         let mut out = stdout.take_buffer();
         renderer.append_notice(notice, &mut out);
@@ -384,11 +384,11 @@ impl Transcript {
         }
     }
 
-    /// Prints what waits for stdout, as far as it takes it. `line_limit`: lines that the run may
-    /// still print.
+    /// Prints the stored lines and events that wait, until stdout has no more room. `line_limit`:
+    /// how many lines the run may still print.
     ///
     /// # Errors
-    /// A part of the history cannot be read; the rest is printed.
+    /// A part of the history cannot be read. The rest is printed.
     pub fn catch_up(
         &mut self,
         line_limit: Option<u64>,
@@ -403,8 +403,8 @@ impl Transcript {
         let folders: Vec<FolderName> = self.cursors.keys().cloned().collect();
         for folder in folders {
             while self.remaining_lines(line_limit) > 0 {
-                // `can_accept` is asked before each chunk and not again below: stdout may get room
-                // right after it refused, and `is_lagging` must not end with lines unread.
+                // Return, instead of leaving the loop: stdout may get room again before the code
+                // below runs. `is_lagging` would then become false while lines are unread.
                 if !stdout.can_accept() {
                     return result;
                 }
@@ -432,8 +432,8 @@ impl Transcript {
         result
     }
 
-    /// The next batches of a folder; `None` at its end. After a read error that the store passes
-    /// over, no batches.
+    /// Reads the next batches of a folder; `None` at its end. No batches: the store has skipped a
+    /// part that it cannot read.
     fn read_chunk(
         &self,
         store: &Store,
@@ -457,8 +457,8 @@ impl Transcript {
         }
     }
 
-    /// Renders the batches that are printed. If the limit ends within one, the cursor stays before
-    /// it, so that the next run prints it whole.
+    /// Renders the batches that are to be printed. If the line limit ends within a batch, the
+    /// cursor stays before it, so that the next run prints the batch whole.
     fn render_chunk(
         &mut self,
         batches: Vec<StoredBatch>,
@@ -500,11 +500,11 @@ impl Transcript {
         }
     }
 
-    /// The gap that eviction made between this batch and the batch of the log read before it.
+    /// The gap before this batch: lines of its log that were evicted before they were printed.
     fn gap_before(&mut self, entry: &StoredBatch) -> Option<Notice> {
         let batch = &entry.batch;
         let reached = self.reached.get(&batch.log).copied();
-        // Batches that fill a gap are stored behind later ones.
+        // A batch that fills a gap is stored after batches with higher sequences.
         if reached.is_some_and(|reached| batch.last_sequence() <= reached) {
             return None;
         }
@@ -525,8 +525,8 @@ impl Transcript {
         })
     }
 
-    /// Saves up to where stdout has taken each folder, so that after a kill the next run repeats
-    /// only the lines of the last turn.
+    /// Saves the position up to which stdout has taken each folder. After a kill, the next run
+    /// then repeats only the lines of the last turn.
     pub fn save_printed_positions(&mut self, store: &mut Store, stdout: &OutputWriter) {
         let written = stdout.written_token();
         let taken = self
@@ -549,14 +549,14 @@ impl Transcript {
             return;
         }
         for (folder, position) in &printed {
-            // Without the saved position the next run only prints these lines once more.
+            // If saving fails, the next run only prints these lines once more.
             let _ = store.set_printed_position(folder, *position);
         }
     }
 }
 
-/// Finds where the last `lines` lines before `end` begin, reading segments from the last one
-/// backwards. Segments that cannot be read count as empty.
+/// Finds where the last `lines` lines before `end` begin. Reads the segments from the last one
+/// backwards. Unreadable segments count as empty.
 fn find_backlog_start(
     store: &Store,
     folder: &FolderName,
