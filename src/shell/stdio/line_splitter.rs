@@ -1,14 +1,14 @@
-//! Cuts the bytes of stdin into numbered lines, and rejects those that cannot be sent.
+//! Splits the bytes of stdin into numbered lines. Rejects lines that cannot be sent.
 use crate::base::lines::{LINE_MAX_BYTES, LineError, Lines};
 
-/// The lines that one read completed.
+/// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LineBlock {
-    /// The number of the first line, valid or not; the first line of stdin has number 1.
+    /// Number of the first line, valid or rejected. The first line of stdin has number 1.
     pub first_number: u64,
     /// The valid lines.
     pub lines: Lines,
-    /// The invalid lines by ascending number.
+    /// Numbers and errors of the rejected lines, in ascending order of the numbers.
     pub rejected: Vec<(u64, LineError)>,
 }
 
@@ -30,16 +30,16 @@ impl LineBlock {
 /// Splits a stream of bytes at `\n`.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
-    /// The lines completed or rejected so far.
+    /// How many lines are completed or rejected so far.
     line_count: u64,
-    /// The current line is rejected already; its bytes are dropped up to its end.
+    /// Whether the current line is already rejected. Its remaining bytes are dropped.
     is_skipping: bool,
 }
 
 impl LineSplitter {
-    /// Takes the complete lines of `bytes`, and says how many bytes it has consumed. The caller
-    /// gives the others, at most `LINE_MAX_BYTES + 1`, again with the next bytes. `is_last`: no
-    /// bytes follow, so that a line without `\n` is complete.
+    /// Takes the complete lines of `bytes`. Also returns the number of bytes consumed. The caller
+    /// passes the other bytes, at most `LINE_MAX_BYTES + 1`, again in front of the next bytes.
+    /// `is_last`: no bytes follow, so a last line without `\n` is complete.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,
@@ -62,7 +62,8 @@ impl LineSplitter {
             self.push_line(rest, &mut block);
             rest = &[];
         } else if rest.len() > LINE_MAX_BYTES + 1 {
-            // One byte more than the longest line and its `\r`: too long, whatever follows.
+            // The rest is longer than the longest line and its `\r`. Whatever follows, the line is
+            // too long.
             self.line_count += 1;
             block.rejected.push((self.line_count, LineError::TooLong));
             self.is_skipping = true;
@@ -73,8 +74,8 @@ impl LineSplitter {
         ((!is_empty).then_some(block), consumed)
     }
 
-    /// Adds complete lines. Pieces of many lines are checked and copied at once; only a piece with
-    /// an invalid line or a `\r` is taken line by line.
+    /// Adds complete lines. Checks and copies many lines in one piece. Takes a piece line by line
+    /// if it contains an invalid line or a `\r`.
     fn push_lines(&mut self, mut lines: &[u8], block: &mut LineBlock) {
         while !lines.is_empty() {
             let window = lines.get(..LINE_MAX_BYTES + 1).unwrap_or(lines);
@@ -87,7 +88,8 @@ impl LineSplitter {
             };
             let (piece, after) = lines.split_at(piece_len);
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            // `Lines::push` takes several lines if they are together no longer than one may be.
+            // `Lines::push` accepts several lines at once if together they are no longer than one
+            // line may be.
             if !piece.contains(&b'\r')
                 && text.len() <= LINE_MAX_BYTES
                 && block.lines.push(text).is_ok()

@@ -1,4 +1,4 @@
-//! stdin, stdout and stderr, each with a thread of its own, and the terminal's modes.
+//! stdin, stdout and stderr, each with a thread, and the modes of the terminal.
 pub mod line_splitter;
 pub mod output_writer;
 pub mod stderr;

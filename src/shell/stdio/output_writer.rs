@@ -1,4 +1,5 @@
-//! A bounded queue and a thread before stdout or stderr: the main loop never waits for a reader.
+//! A bounded queue and a writer thread for stdout or stderr. The event loop never waits for a
+//! reader.
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -13,24 +14,24 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shell::os::thread;
 
-/// Bytes that may wait. The chunk that crosses the bound is accepted, so that one of any size
-/// can pass.
+/// At this many queued bytes, no more chunks are accepted. The last accepted chunk may exceed the
+/// limit, so that a chunk of any size can be sent.
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
-/// Up to this size the last waiting chunk is extended by the next: one write instead of many.
+/// Two waiting chunks are joined if together they are no longer than this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// A pipe takes a write of up to so many bytes whole or not at all (pipe(7)). A slow reader gets
-/// pieces of this size, so that each of its reads shows as progress.
+/// Largest write that a pipe takes whole or not at all (pipe(7)). A slow reader gets writes of
+/// this size, so that each of its reads counts as progress.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
-/// Bytes of one write, as long as no write has been slow.
+/// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
-/// A write that takes longer shows a slow reader.
+/// A write that takes longer than this shows that the reader is slow.
 const SLOW_WRITE_MIN: Duration = Duration::from_millis(50);
-/// Emptied buffers that are kept for reuse.
+/// How many emptied buffers are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = 2;
-/// The largest capacity of a buffer that is kept.
+/// Buffers with a larger capacity are not kept for reuse.
 const SPARE_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
-/// Bytes to be written, and the caller's number for their end.
+/// Bytes to write, and the token that the caller gave them.
 struct Chunk {
     bytes: Vec<u8>,
     token: u64,
@@ -43,7 +44,7 @@ struct QueueState {
     queued_bytes: usize,
     is_writing: bool,
     written_token: u64,
-    /// A chunk was refused since the thread last called `wake` for room.
+    /// Whether a chunk was refused, so that the thread must call `wake` once there is room.
     has_refused: bool,
     error: Option<ErrorKind>,
     spare_buffers: Vec<Vec<u8>>,
@@ -51,11 +52,11 @@ struct QueueState {
 
 struct WriterShared {
     state: Mutex<QueueState>,
-    /// Bytes that the thread has written, parts of chunks included.
+    /// How many bytes the thread has written, including parts of a chunk.
     written_bytes: AtomicU64,
-    /// Notified when a chunk waits.
+    /// Notified when a chunk is queued.
     work: Condvar,
-    /// Notified when all is written, and when writing fails.
+    /// Notified when all chunks are written, and when writing fails.
     idle: Condvar,
 }
 
@@ -65,28 +66,29 @@ impl WriterShared {
     }
 }
 
-/// Writes chunks in order. No call but [`OutputWriter::flush`] waits.
+/// Writes chunks in order. Only [`OutputWriter::flush`] waits for the reader.
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
-    /// The same pipe, opened as non-blocking: a short chunk is written without waking the thread.
+    /// The same pipe, opened again as non-blocking. Short chunks are written to it directly,
+    /// without waking the thread. `None` if stdout is not a pipe.
     direct: Option<File>,
 }
 
 impl OutputWriter {
-    /// Writes to stdout. The thread calls `wake` when there is room again after a refusal, when all
-    /// is written, and when writing fails.
+    /// A writer to stdout. The thread calls `wake` when there is room again after a refusal, when
+    /// all chunks are written, and when writing fails.
     ///
     /// # Errors
-    /// stdout cannot be duplicated, or the system starts no thread.
+    /// stdout cannot be duplicated, or the system does not start the thread.
     pub fn for_stdout(wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         OutputWriter::with_file(file, wake)
     }
 
-    /// Writes to any file as [`OutputWriter::for_stdout`] does to stdout.
+    /// A writer to any file, otherwise like [`OutputWriter::for_stdout`].
     ///
     /// # Errors
-    /// The system starts no thread.
+    /// The system does not start the thread.
     pub fn with_file(file: File, wake: impl Fn() + Send + 'static) -> io::Result<OutputWriter> {
         let shared = Arc::new(WriterShared {
             state: Mutex::default(),
@@ -103,12 +105,13 @@ impl OutputWriter {
         Ok(OutputWriter { shared, direct })
     }
 
-    /// An empty buffer for the next chunk, reused if possible.
+    /// An empty buffer for the next chunk. Reuses an old buffer if possible.
     pub fn take_buffer(&self) -> Vec<u8> {
         self.shared.lock().spare_buffers.pop().unwrap_or_default()
     }
 
-    /// One more chunk is accepted. If not, the thread calls `wake` when there is room.
+    /// Whether the queue accepts one more chunk. If it does not, the thread calls `wake` when
+    /// there is room.
     pub fn can_accept(&self) -> bool {
         let mut state = self.shared.lock();
         let can_accept = state.can_accept();
@@ -116,11 +119,11 @@ impl OutputWriter {
         can_accept
     }
 
-    /// Queues a chunk. [`OutputWriter::written_token`] is `token` once all of it is written, so
-    /// tokens must ascend.
+    /// Queues a chunk. Once the chunk is written, [`OutputWriter::written_token`] is at least
+    /// `token`. Tokens must ascend.
     ///
     /// # Errors
-    /// Gives the chunk back: there is no room (see [`OutputWriter::can_accept`]), or writing has
+    /// Returns the chunk if there is no room (see [`OutputWriter::can_accept`]), or if writing has
     /// failed.
     pub fn try_send(&self, bytes: Vec<u8>, token: u64) -> Result<(), Vec<u8>> {
         let mut state = self.shared.lock();
@@ -148,7 +151,8 @@ impl OutputWriter {
     }
 
     fn try_write_direct(&self, bytes: &[u8]) -> bool {
-        // The thread meets an error again, and handles it.
+        // Ignore an error here. The thread then writes the chunk, gets the same error and handles
+        // it.
         let written = self.direct.as_ref().map(|mut pipe| pipe.write(bytes));
         matches!(written, Some(Ok(n)) if n == bytes.len())
     }
@@ -158,22 +162,23 @@ impl OutputWriter {
         self.shared.lock().written_token
     }
 
-    /// All chunks are written.
+    /// Whether no chunk is waiting or being written.
     pub fn is_idle(&self) -> bool {
         self.shared.lock().is_idle()
     }
 
-    /// Bytes that the thread has written. It grows as long as the reader takes parts of chunks.
+    /// How many bytes the thread has written. Grows whenever the reader takes a part of a chunk.
     pub fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why writing failed; `BrokenPipe`: the reader is gone. The chunks that waited are dropped.
+    /// Why writing failed; `None` if it has not. `BrokenPipe` means that the reader is gone. After
+    /// a failure the waiting chunks are dropped.
     pub fn error(&self) -> Option<ErrorKind> {
         self.shared.lock().error
     }
 
-    /// Waits until all is written. False: writing failed, or `timeout` passed.
+    /// Waits until all chunks are written. Returns false if writing fails or `timeout` passes.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.lock();
@@ -215,8 +220,9 @@ impl QueueState {
     }
 }
 
-/// Opens a pipe again, as non-blocking. The new open file description keeps that mode from other
-/// programs that share ours. Only a pipe: a file would be written from its beginning again.
+/// Opens a pipe again, as non-blocking. Other programs share the old open file description, which
+/// stays blocking. `None` if `file` is not a pipe: a regular file would be overwritten from its
+/// beginning.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     if !file.metadata().ok()?.file_type().is_fifo() {
         return None;
@@ -227,7 +233,7 @@ fn reopen_nonblocking(file: &File) -> Option<File> {
     options.open(path).ok()
 }
 
-/// The thread: writes one chunk after the other, until writing fails.
+/// The body of the writer thread. Writes one chunk after the other, until writing fails.
 fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
     let mut piece_len = WRITE_PIECE_BYTES;
     loop {
@@ -261,7 +267,7 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
             }
         }
         let has_failed = state.error.is_some();
-        // Half the queue: the next wake-up then finds room for more than one chunk.
+        // Wake the loop when half of the queue is free, so that it can send more than one chunk.
         let has_room_again = state.has_refused && state.queued_bytes <= QUEUE_MAX_BYTES / 2;
         if has_room_again {
             state.has_refused = false;
@@ -280,8 +286,9 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
     }
 }
 
-/// Writes in pieces; in small ones once the reader was slow, so that `written_bytes` shows each
-/// of its reads. Waits also if another program has made the descriptor non-blocking.
+/// Writes bytes in pieces. After a slow write the pieces are small, so that `written_bytes` grows
+/// with every read of the reader. If another program has made the descriptor non-blocking, waits
+/// until it is writable.
 fn write_in_pieces(
     mut file: &File,
     mut bytes: &[u8],
@@ -303,7 +310,7 @@ fn write_in_pieces(
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-                // After an interrupt, the next write decides whether to wait again.
+                // If a signal interrupts the poll, the next write decides whether to wait again.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
             Err(error) => return Err(error),

@@ -1,4 +1,5 @@
-//! Diagnostics on stderr, through a queue as for stdout: a pipe that is not read blocks nobody.
+//! Writes diagnostics to stderr, through a queue as for stdout. If nobody reads stderr, the
+//! program does not block.
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
@@ -8,10 +9,10 @@ use crate::shell::config::values::Verbosity;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::diagnostic;
 
-/// How long the last lines may take to be written at the end.
+/// How long to wait for the last diagnostics to be written when the run ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The writer of diagnostics. Its thread is started with the first line.
+/// The writer of diagnostics. Its thread starts when the first line is written.
 pub struct Stderr {
     verbosity: Verbosity,
     writer: Option<OutputWriter>,
@@ -19,7 +20,7 @@ pub struct Stderr {
 }
 
 impl Stderr {
-    /// Reports as much as `verbosity` asks for.
+    /// A writer that reports what `verbosity` asks for.
     pub fn new(verbosity: Verbosity) -> Stderr {
         Stderr {
             verbosity,
@@ -28,13 +29,13 @@ impl Stderr {
         }
     }
 
-    /// Diagnostics of this level are reported.
+    /// Whether diagnostics of this level are reported.
     pub fn is_enabled(&self, verbosity: Verbosity) -> bool {
         self.verbosity >= verbosity
     }
 
-    /// Writes one line, which must be safe for a terminal. A line that finds no room is dropped:
-    /// nobody reads stderr then.
+    /// Writes one line. The line must be safe for a terminal. If the queue is full, nobody reads
+    /// stderr, and the line is dropped.
     pub fn write_line(&mut self, line: &str) {
         if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
@@ -48,7 +49,7 @@ impl Stderr {
         }
     }
 
-    /// Writes a sentence for --debug; it is composed only then.
+    /// Writes a sentence if --debug was given. Calls `sentence` only in that case.
     pub fn debug(&mut self, sentence: impl FnOnce() -> String) {
         if self.is_enabled(Verbosity::Debug) {
             self.write_line(&diagnostic::format_diagnostic(&format!(
@@ -66,10 +67,10 @@ impl Stderr {
     }
 }
 
-/// Writes warnings to stderr at once, for a program that has no session yet.
+/// Writes warnings to stderr at once. For a program that has no session yet.
 pub fn print_warnings(warnings: &[String]) {
     for warning in warnings {
-        // A closed stderr has no reader to report its error to.
+        // Ignore an error: if stderr is closed, nobody can read about it.
         let _ = writeln!(io::stderr(), "{}", diagnostic::format_diagnostic(warning));
     }
 }

@@ -1,7 +1,8 @@
-//! Reads stdin on a thread of its own, as blocks of lines or as keys.
+//! Reads stdin in a thread, as blocks of lines or as keys.
 //!
-//! Reading blocks, and the thread may hang in it at exit, so nobody joins it. The channel to the
-//! main loop is short: a loop that takes nothing stops the reading, and so the writer of the pipe.
+//! A read may block forever, so nobody joins the thread at exit. The channel to the event loop is
+//! short. When the loop takes no events, the thread stops reading, and a program that writes to
+//! the pipe must wait.
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -19,20 +20,21 @@ use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
 
-/// Bytes of one read. A block of lines is at most this long, plus the line begun before.
+/// Bytes of one read. A block of lines is at most this long, plus the incomplete line that the
+/// previous read left.
 const READ_MAX_BYTES: usize = 64 * 1024;
-/// Bytes of one read of keys; people type and paste less.
+/// Bytes of one read of keys. A person types and pastes less at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;
-/// Blocks of lines in the channel to the main loop.
+/// How many blocks of lines the channel to the event loop can contain.
 const QUEUED_BLOCKS_MAX: usize = 2;
-/// Keys in the channel to the main loop.
+/// How many keys the channel to the event loop can contain.
 const QUEUED_KEYS_MAX: usize = 256;
 /// How long [`Stdin::stop`] waits for a read that has begun.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
-/// The time between two looks at such a read.
+/// The time between two checks whether that read is complete.
 const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the thread reports.
+/// An event that the thread reports.
 #[derive(Debug)]
 pub enum StdinEvent {
     /// The lines that one read completed.
@@ -41,11 +43,11 @@ pub enum StdinEvent {
     Key(Key),
     /// stdin cannot be read any further. [`StdinEvent::End`] follows.
     Failed(ErrorKind),
-    /// The end of stdin; the last event.
+    /// The end of stdin. This is the last event.
     End,
 }
 
-/// What the thread has taken from stdin and not sent.
+/// What the thread has read from stdin but not sent to the event loop yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum ReadState {
@@ -53,14 +55,15 @@ enum ReadState {
     Idle,
     /// A read has begun, or its lines are being sent.
     Reading,
-    /// The beginning of a line.
+    /// The thread has the beginning of a line and waits for the rest.
     PartialLine,
 }
 
-/// What the thread and the main loop tell each other when the run ends.
+/// State that the thread and the event loop share, to find lost lines when the run ends.
 ///
-/// The thread sets `Reading` before it looks at `is_stopped`, and the loop sets `is_stopped`
-/// before it looks at the state. So one of them sees the other, and no line is lost unnoticed.
+/// The thread sets `Reading` before it checks `is_stopped`. The loop sets `is_stopped` before it
+/// checks the state. At least one of them sees the change of the other, so lost lines are always
+/// noticed.
 #[derive(Debug, Default)]
 struct SharedState {
     /// A [`ReadState`].
@@ -82,7 +85,7 @@ impl SharedState {
     }
 }
 
-/// The main loop's end of the thread.
+/// The event loop's handle to the stdin thread.
 #[derive(Debug)]
 pub struct Stdin {
     /// The events, in order.
@@ -112,13 +115,14 @@ impl Stdin {
         Ok(Stdin { events, shared })
     }
 
-    /// Stops the reading. True: the thread has taken lines from stdin, or the beginning of one,
-    /// that the loop has not got; also if a read that has begun takes longer than 100 ms.
+    /// Stops the reading. Returns true if the thread has read lines, or a part of a line, that the
+    /// loop has not received. Also returns true if a read that has begun takes longer than 100 ms.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + FINAL_READ_TIMEOUT;
         loop {
-            // Loaded before the channel is read: what the thread had taken until now is there.
+            // Load the state before reading the channel: lines that the thread sent earlier are
+            // then in the channel.
             let state = self.shared.read_state();
             if self
                 .events
@@ -135,18 +139,18 @@ impl Stdin {
     }
 }
 
-/// Reads stdin as lines. The thread calls `wake` after each event.
+/// Starts a thread that reads stdin as lines. The thread calls `wake` after each event.
 ///
 /// # Errors
-/// stdin cannot be duplicated, or the system starts no thread.
+/// stdin cannot be duplicated, or the system does not start the thread.
 pub fn spawn_line_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     spawn_line_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`spawn_line_reader`] does stdin.
+/// Reads any file as [`spawn_line_reader`] reads stdin.
 ///
 /// # Errors
-/// The system starts no thread.
+/// The system does not start the thread.
 pub fn spawn_line_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     Stdin::spawn(
         QUEUED_BLOCKS_MAX,
@@ -155,8 +159,9 @@ pub fn spawn_line_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io:
     )
 }
 
-/// Reads the keys of the terminal at stdin, which should be in raw mode: see
-/// [`RawMode`](crate::shell::stdio::terminal::RawMode). The thread calls `wake` after each event.
+/// Starts a thread that reads keys from the terminal at stdin. The terminal should be in raw mode:
+/// see [`RawMode`](crate::shell::stdio::terminal::RawMode). The thread calls `wake` after each
+/// event.
 ///
 /// # Errors
 /// As [`spawn_line_reader`].
@@ -164,10 +169,10 @@ pub fn spawn_key_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     spawn_key_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`spawn_key_reader`] does stdin.
+/// Reads any file as [`spawn_key_reader`] reads stdin.
 ///
 /// # Errors
-/// The system starts no thread.
+/// The system does not start the thread.
 pub fn spawn_key_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     Stdin::spawn(
         QUEUED_KEYS_MAX,
@@ -176,12 +181,13 @@ pub fn spawn_key_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::
     )
 }
 
-/// A descriptor of its own: std's buffer would copy, and another thread may hold its lock.
+/// Duplicates the descriptor of stdin. `io::stdin` would copy every byte through its buffer, and
+/// another thread may hold its lock.
 fn duplicate_stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// The thread's end of the channel.
+/// The stdin thread's end of the channel.
 struct EventSender {
     sender: Sender<StdinEvent>,
     wake: Box<dyn Fn() + Send>,
@@ -189,7 +195,8 @@ struct EventSender {
 }
 
 impl EventSender {
-    /// Waits until the channel has room. False: the main loop is gone.
+    /// Sends an event, and waits while the channel is full. Returns false if the event loop has
+    /// dropped its end.
     fn send(&self, event: StdinEvent) -> bool {
         let is_sent = self.sender.send(event).is_ok();
         if is_sent {
@@ -199,15 +206,16 @@ impl EventSender {
     }
 }
 
-/// Waits for bytes and reads them. 0: stdin is at its end or failed, which is reported here, or
-/// the main loop has stopped the reading. Nothing is taken from stdin during the wait, so that
-/// the loop can stop it then.
+/// Waits for bytes and reads them. Returns 0 at the end of stdin, after an error, or when the loop
+/// has stopped the reading. Reports an error as an event. Takes no bytes from stdin during the
+/// wait, so that the loop can stop the thread without loss.
 fn read_when_ready(mut file: &File, buffer: &mut [u8], sender: &EventSender) -> usize {
     let shared = &sender.shared;
     let state_before = shared.read_state();
     loop {
         let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        // After other errors than an interrupt the read decides: some files cannot be polled.
+        // Only EINTR repeats the wait. After other errors the read decides, because some files
+        // cannot be polled.
         if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
             continue;
         }
@@ -248,10 +256,10 @@ fn run_key_reader(file: &File, sender: &EventSender) {
 }
 
 fn run_line_reader(file: &File, sender: &EventSender) {
-    // The splitter leaves at most LINE_MAX_BYTES + 1 bytes.
+    // One read, after the bytes that the splitter leaves: at most LINE_MAX_BYTES + 1.
     let mut buffer = vec![0; READ_MAX_BYTES + LINE_MAX_BYTES + 2];
     let mut splitter = LineSplitter::default();
-    // Bytes at the front of the buffer: the beginning of an incomplete line.
+    // How many bytes at the front of the buffer belong to an incomplete line.
     let mut partial_len = 0;
     loop {
         let end = buffer.len().min(partial_len + READ_MAX_BYTES);

@@ -1,4 +1,4 @@
-//! The terminal at stdin: raw mode, and the width.
+//! The terminal: raw mode of stdin, and the width.
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-/// The modes before [`RawMode`].
+/// The modes of the terminal before raw mode.
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
-/// The terminal is in raw mode.
+/// Whether the terminal is in raw mode.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the terminal in raw mode until it is dropped, [`restore`] is called, or the program
-/// panics.
+/// Keeps the terminal in raw mode. Raw mode ends when this is dropped, when [`restore`] is called,
+/// or when the program panics.
 #[derive(Debug)]
 pub struct RawMode(());
 
 impl RawMode {
-    /// Sets the terminal at stdin to raw mode: keys arrive one by one, Ctrl-C included, and
-    /// nothing is echoed.
+    /// Sets the terminal at stdin to raw mode. Keys, including Ctrl-C, arrive one by one and are
+    /// not echoed.
     ///
     /// # Errors
-    /// stdin is no terminal, or the terminal refuses its modes.
+    /// stdin is not a terminal, or the terminal refuses the modes.
     pub fn enter() -> io::Result<RawMode> {
         let mut raw = tcgetattr(io::stdin())?;
         if ORIGINAL_TERMIOS.set(raw.clone().into()).is_ok() {
@@ -32,7 +32,8 @@ impl RawMode {
             }));
         }
         make_raw(&mut raw);
-        // Set before the modes: a `restore` in between only sets the original modes again.
+        // Set the flag before the modes. A `restore` in between then only sets the original modes
+        // once more.
         IS_RAW.store(true, Ordering::SeqCst);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
         Ok(RawMode(()))
@@ -42,18 +43,20 @@ impl RawMode {
 fn make_raw(modes: &mut Termios) {
     let output_flags = modes.output_flags;
     cfmakeraw(modes);
-    // Lines that other programs write to the terminal still begin in the first column.
+    // Keep the output flags. Lines that other programs write to the terminal then still begin in
+    // the first column.
     modes.output_flags = output_flags;
 }
 
-/// Sets raw mode again if the program is in it: after a stop the shell has changed the modes.
+/// Sets raw mode again if the program uses it. The shell changes the modes while the program is
+/// stopped.
 pub fn reenter_raw_mode() {
     if IS_RAW.load(Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()
     {
         let mut raw = Termios::from(*original);
         make_raw(&mut raw);
-        // If the terminal is gone, reading stdin ends the run.
+        // Ignore an error: if the terminal is gone, reading stdin ends the run.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &raw);
     }
 }
@@ -64,17 +67,18 @@ impl Drop for RawMode {
     }
 }
 
-/// Restores the modes before [`RawMode`]. Safe to call at any time, from any thread, and twice.
+/// Restores the modes that the terminal had before [`RawMode`]. May be called at any time, from
+/// any thread, and more than once.
 pub fn restore() {
     if IS_RAW.swap(false, Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()
     {
-        // A terminal that is gone needs no restoring.
+        // Ignore an error: a terminal that is gone needs no restoring.
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &Termios::from(*original));
     }
 }
 
-/// The width of the terminal in columns; 0 if there is none.
+/// The width of the terminal in columns; 0 without a terminal.
 pub fn width_columns() -> u16 {
     termion::terminal_size().map_or(0, |(columns, _)| columns)
 }
