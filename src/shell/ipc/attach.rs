@@ -1,4 +1,4 @@
-//! Enters a state directory: attaches to the program that runs in it, or takes its lock if none
+//! Attaches to the program that runs in a state directory, or takes the directory's lock if none
 //! runs.
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -20,19 +20,19 @@ use crate::shell::session::builder::SessionBuilder;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::lock_directory;
 
-/// Shortest time that a server gets to answer, in milliseconds, however short -W is.
+/// Minimum time that a server gets to answer, in milliseconds, even if -W is shorter.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
-/// How [`attach_or_lock`] ended.
+/// The result of [`attach_or_lock`].
 pub enum AttachOutcome {
-    /// The run is over: it acted through a server to its end.
+    /// The run was attached to a server until its end.
     Exited(ExitStatus),
-    /// No program runs in the directory; this is its lock.
+    /// No program runs in the directory. This file is the directory's lock.
     Locked(File),
 }
 
-/// Acts through the program that runs in the directory. When that ends, attaches to the next one,
-/// or gives the directory's lock.
+/// Attaches to the program that runs in the directory. When that program ends before the run,
+/// attaches to the next one. If no program runs there, takes the directory's lock.
 ///
 /// # Errors
 /// 78: the directory cannot be used. 2: an option differs from the running program's. 1: the
@@ -83,7 +83,7 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     )
 }
 
-/// Connects to the socket, and reads the welcome; `None`: no program runs there.
+/// Connects to the socket and reads the welcome; `None` if no program runs there.
 fn connect(
     path: &Path,
     directory: &Path,
@@ -101,7 +101,8 @@ fn connect(
     read_welcome(stream, directory, timeout_ms)
 }
 
-/// The welcome of the program that runs in the directory; `None`: none of this user does.
+/// Reads the welcome of the program that runs in the directory; `None` if this user runs no
+/// program there.
 ///
 /// # Errors
 /// 1: the running program does not answer.
@@ -116,7 +117,8 @@ pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
     }
 }
 
-/// Reads the first response. Afterwards the stream is non-blocking.
+/// Reads the welcome, which is the server's first response. Then makes the stream non-blocking.
+/// `None` if the connection has ended.
 fn read_welcome(
     mut stream: UnixStream,
     directory: &Path,
@@ -151,15 +153,15 @@ fn read_welcome(
     }
 }
 
-/// The network that the options of this run name.
+/// The tag of the network that this run's options select.
 fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
     Ok(network_tag(
         load_network_keys(options, &mut Vec::new())?.as_ref(),
     ))
 }
 
-/// Checks that the options given on the command line are those of the running program. The secret
-/// must match wherever it was given: it decides who may read the lines.
+/// Checks that the options given on the command line equal those of the running program. The
+/// network secret must always match, because it decides who can read the lines.
 ///
 /// # Errors
 /// 2: an option differs. 78: the secret file cannot be read.

@@ -1,4 +1,5 @@
-//! The server's side of one client: what it follows, and what it waits for.
+//! The server's state of one client: the folders that the client follows, and the answers that it
+//! awaits.
 use std::collections::VecDeque;
 
 use crate::base::batch::LogId;
@@ -16,13 +17,13 @@ use crate::shell::store::store::Store;
 
 /// Most bytes of a client's requests that wait to be executed.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
-/// Above this many unread bytes of responses, a client's requests are not read, and it gets no
-/// events.
+/// Limit of the responses that a client has not read, in bytes. At this limit the server stops
+/// reading the client's requests and sends it no events.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 /// Most targets for which a client awaits delivery of lines that an earlier server stored.
 const TRACKED_HEADS_MAX: usize = 1024;
 
-/// An own log and the last line of it whose delivery a client awaits.
+/// The last line of an own log whose delivery a client awaits.
 struct TrackedHead {
     log: LogId,
     sequence: u64,
@@ -30,23 +31,23 @@ struct TrackedHead {
 
 /// One client of the server.
 ///
-/// A client that does not read delays nobody: the lines that it misses are in the history, and
-/// the ends of the folders are sent when its output has room again.
+/// A client that does not read delays nobody. Lines that it misses are in the history. It gets the
+/// ends of the folders when its output has room again.
 pub struct AttachedClient {
     connection: Connection,
-    /// Its next request is a send, and no lines can be stored now.
+    /// Whether the client's next request is a send that waits because no lines can be stored now.
     is_send_blocked: bool,
-    /// The folders that it follows, and the end of each that was sent last.
+    /// The folders that the client follows, each with the end that was sent last.
     sent_positions: SortedMap<FolderName, Position>,
-    /// It gets notices.
+    /// Whether the client gets notices.
     is_following: bool,
-    /// The targets of its sends that are not answered yet, oldest first.
+    /// The targets of the client's sends that are not answered yet, oldest first.
     unconfirmed: VecDeque<Target>,
-    /// The lines whose delivery it awaits, by target.
+    /// The lines whose delivery the client awaits, by target.
     tracked_heads: SortedMap<Target, TrackedHead>,
-    /// The id of its [`Request::Resolve`] that is not answered yet.
+    /// The id of the client's [`Request::Resolve`] that is not answered yet.
     pub pending_resolve: Option<u64>,
-    /// How many peers must hold its lines, once it has finished.
+    /// How many peers must store the client's lines; `None` while the client may send more lines.
     finish: Option<RequiredPeers>,
     last_report: Option<DeliveryReport>,
 }
@@ -67,22 +68,22 @@ impl AttachedClient {
         }
     }
 
-    /// Its end of the socket.
+    /// The connection to the client.
     pub fn connection_mut(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    /// Whether it left, and nothing that it sent before has to wait.
+    /// Whether the client has disconnected, and none of its earlier requests waits.
     pub fn is_gone(&self) -> bool {
         self.connection.is_closed && !self.is_send_blocked
     }
 
-    /// Whether it gives the server something to do. `can_accept`: lines can be stored.
+    /// Whether the server has work for this client. `can_accept`: lines can be stored now.
     pub fn has_work(&self, can_accept: bool) -> bool {
         self.can_read() || self.is_gone() || self.is_send_blocked && can_accept
     }
 
-    /// Whether its socket is to be read.
+    /// Whether the client's socket should be read now.
     pub fn can_read(&self) -> bool {
         self.connection.is_readable
             && self.connection.input.len() < INPUT_MAX_BYTES
@@ -93,8 +94,8 @@ impl AttachedClient {
         self.connection.output.len() >= OUTPUT_MAX_BYTES
     }
 
-    /// Takes its next request for the event loop; `None`: it is incomplete, or has to wait.
-    /// Requests that concern the client's own state are executed at once.
+    /// Takes the client's next request for the event loop. `None` if the request is incomplete or
+    /// must wait. Requests that concern only the state of this client are executed here.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         loop {
             self.is_send_blocked = !can_accept && request::is_send_next(&self.connection.input);
@@ -119,44 +120,45 @@ impl AttachedClient {
         }
     }
 
-    /// Sends a response.
+    /// Sends a response to the client.
     pub fn send(&mut self, response: &Response) {
         response.encode(&mut self.connection.output);
     }
 
-    /// Whether it gets notices now.
+    /// Whether the client gets notices.
     pub fn is_following(&self) -> bool {
         self.is_following
     }
 
-    /// Sends a notice to a client that follows, unless its output is full.
+    /// Sends an encoded notice. The caller has checked [`Self::can_take_notice`].
     pub fn send_notice(&mut self, encoded: &[u8], store: &Store) {
-        // The lines published before the notice are printed before it.
+        // Send the ends of the folders first. The client then prints earlier lines before the
+        // notice.
         self.send_positions(store);
         self.connection.output.extend_from_slice(encoded);
     }
 
-    /// Whether it follows notices and its output has room.
+    /// Whether the client gets notices and its output has room.
     pub fn can_take_notice(&self) -> bool {
         self.is_following && !self.is_output_full()
     }
 
-    /// Begins to send the ends of a folder.
+    /// Makes the client follow a folder: sends the folder's end now and after each change.
     pub fn follow_folder(&mut self, folder: FolderName, store: &Store) {
         let end = store.end(&folder);
         self.send(&Response::FolderOpened(folder.clone(), end));
         self.sent_positions.insert(folder, end);
     }
 
-    /// Ceases to send the ends of a room's folder.
+    /// Stops sending the ends of a room's folder, after sending the last one.
     pub fn unfollow_room(&mut self, room: Room, store: &Store) {
         self.send_positions(store);
         self.sent_positions.remove(&FolderName::from(&room));
         self.send(&Response::Parted(room));
     }
 
-    /// Notes that its oldest unanswered send went to the core. `is_published`: the core took the
-    /// lines.
+    /// Records that the core got the lines of a send. `is_published`: the core accepted them. If
+    /// it did not, the client gets a rejection.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         match is_published {
             true => self.unconfirmed.push_back(target),
@@ -164,7 +166,8 @@ impl AttachedClient {
         }
     }
 
-    /// Notes that it awaits the delivery of these lines too.
+    /// Adds lines of an own log to those whose delivery the client awaits. `sequence`: the last of
+    /// these lines.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if self.tracked_heads.len() < TRACKED_HEADS_MAX {
             let head = TrackedHead { log, sequence };
@@ -172,7 +175,8 @@ impl AttachedClient {
         }
     }
 
-    /// Sends what the turn changed. Gives the time at which its delivery is to be checked again.
+    /// Sends what has changed in this turn. Returns when to check the delivery of the client's
+    /// lines again.
     pub fn end_turn(&mut self, store: &Store, node: &Node) -> Option<Time> {
         let mut recheck_at = None;
         if node.can_accept() {
@@ -224,7 +228,7 @@ impl AttachedClient {
     }
 
     fn compute_delivery(&mut self, node: &Node, required: RequiredPeers) -> Delivery {
-        // A fork repair publishes lines again, under other numbers.
+        // Fork repair may have published the lines again, under other numbers.
         for head in self.tracked_heads.values_mut() {
             if let Some((log, sequence)) = node.republished_position(&head.log, head.sequence) {
                 *head = TrackedHead { log, sequence };

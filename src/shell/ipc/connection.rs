@@ -1,4 +1,4 @@
-//! One end of a connection over `control.sock`, with its buffers.
+//! One end of a connection on `control.sock`, with its buffers.
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 
@@ -13,16 +13,17 @@ use crate::shell::ipc::message::response::{RESPONSE_BODY_MAX_BYTES, Response};
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A non-blocking socket. Its owner reads from `input` and appends to `output`, and bounds both.
+/// A non-blocking socket. Its owner takes bytes from `input`, appends bytes to `output`, and
+/// limits the size of both.
 pub struct Connection {
     stream: UnixStream,
-    /// The socket may have bytes to read.
+    /// Whether the socket may have bytes to read.
     pub is_readable: bool,
-    /// No more bytes will come, or no more are wanted.
+    /// Whether reading has ended: the other side has closed, or it has sent malformed bytes.
     pub is_closed: bool,
-    /// Bytes that came and are not decoded yet.
+    /// Received bytes that are not decoded yet.
     pub input: Vec<u8>,
-    /// Bytes that the socket has not taken yet.
+    /// Bytes that are not written to the socket yet.
     pub output: Vec<u8>,
 }
 
@@ -52,13 +53,13 @@ impl Connection {
         })
     }
 
-    /// Notes that the socket is readable, and writes what it takes.
+    /// Records whether the socket is readable, and writes what it accepts.
     pub fn handle_event(&mut self, event: &Event) {
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.flush();
     }
 
-    /// Reads once, at most 64 KiB, to the end of `input`.
+    /// Reads once, at most 64 KiB, and appends the bytes to `input`.
     pub fn read(&mut self) {
         let old_length = self.input.len();
         self.input.resize(old_length + READ_BYTES, 0);
@@ -74,7 +75,8 @@ impl Connection {
         }
     }
 
-    /// Takes the next response of a server. Bytes that are no response close the connection.
+    /// Takes the server's next response; `None` if it is incomplete. Malformed bytes close the
+    /// connection.
     pub fn next_response(&mut self) -> Option<Response> {
         let response = match IpcMessage::decode(&mut self.input, RESPONSE_BODY_MAX_BYTES) {
             Ok(None) => return None,
@@ -87,12 +89,12 @@ impl Connection {
         response
     }
 
-    /// Ceases to read: the other side has closed, or has sent bytes that are no message.
+    /// Stops reading. The other side has closed, or it has sent malformed bytes.
     pub fn mark_closed(&mut self) {
         (self.is_closed, self.is_readable) = (true, false);
     }
 
-    /// Writes as much of `output` as the socket takes.
+    /// Writes as much of `output` as the socket accepts.
     pub fn flush(&mut self) {
         let mut written = 0;
         while written < self.output.len() {
@@ -100,7 +102,7 @@ impl Connection {
                 Ok(n) if n > 0 => written += n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // The next read notices that the other side is gone.
+                // Drop the output. The next read notices that the other side is gone.
                 _ => written = self.output.len(),
             }
         }

@@ -1,5 +1,5 @@
-//! Inter-process communication over `control.sock`: other programs of the user act through the
-//! running one.
+//! Inter-process communication over `control.sock`. Other programs of the same user act through
+//! the running program.
 pub mod attach;
 pub mod attached_client;
 pub mod client;

@@ -1,4 +1,4 @@
-//! The lines that a client has sent and the server has not accepted yet.
+//! The lines of a client that the server has not accepted yet.
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
@@ -11,31 +11,32 @@ use crate::base::time::Time;
 use crate::shell::ipc::message::request::{Request, encode_send};
 use crate::shell::store::store::Store;
 
-/// At this many bytes of unconfirmed lines stdin waits.
+/// At this many bytes of unconfirmed lines, stdin is not read.
 const UNCONFIRMED_MAX_BYTES: usize = 256 * 1024;
-/// At this many unconfirmed sends stdin waits.
+/// At this many unconfirmed sends, stdin is not read.
 const UNCONFIRMED_MAX: usize = 1024;
-/// Bytes read from the history at a time.
+/// How many bytes to read from the history at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A sent [`Request::Send`] that the server has not answered: the lines of one batch.
+/// A [`Request::Send`] that the server has not answered. It contains the lines of one batch.
 struct UnconfirmedSend {
     target: Target,
     lines: Lines,
     action: bool,
-    /// If the server stored the batch, it lies behind this position of its folder.
+    /// The end of the target's folder when the request was sent. If the server stores the batch,
+    /// it stores it after this position.
     stored_after: Position,
 }
 
-/// Lines to a peer that the server is still looking for.
+/// Lines for a recipient that the server has not found yet.
 pub struct UnresolvedSend {
-    /// The peer, as the user named it.
+    /// The recipient, as the user named it.
     pub selector: PeerSelector,
-    /// What is to be sent.
+    /// The lines to send.
     pub lines: Lines,
-    /// As of /me.
+    /// Whether the lines are actions, as by /me.
     pub action: bool,
-    /// Milliseconds within which the peer may still appear.
+    /// How long the server may wait for a peer that matches, in milliseconds.
     pub timeout_ms: u64,
     /// When the server must have answered.
     pub deadline: Time,
@@ -47,12 +48,12 @@ struct StoredHead {
     sequence: u64,
 }
 
-/// The lines on their way to the server, oldest first. It outlives the server: the next one gets
-/// again what the last one did not store.
+/// Lines on their way to the server, oldest first. The outbox outlives the server. Lines that one
+/// server did not store are sent to the next one.
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
-    /// While a peer is looked for, nothing else is sent.
+    /// Lines whose recipient the server has not found yet. Until then nothing else is sent.
     unresolved: Option<UnresolvedSend>,
     stored_heads: SortedMap<Target, StoredHead>,
 }
@@ -63,7 +64,7 @@ impl Outbox {
         self.unconfirmed.is_empty() && self.unresolved.is_none()
     }
 
-    /// Whether it is empty, and the server has stored no line either.
+    /// Whether the outbox is empty, and no server has stored a line from it.
     pub fn is_unused(&self) -> bool {
         self.is_empty() && self.stored_heads.is_empty()
     }
@@ -76,12 +77,12 @@ impl Outbox {
             && self.unconfirmed.len() < UNCONFIRMED_MAX
     }
 
-    /// The lines whose peer is being looked for.
+    /// The lines whose recipient the server has not found yet.
     pub fn unresolved(&self) -> Option<&UnresolvedSend> {
         self.unresolved.as_ref()
     }
 
-    /// Sends everything to a new server.
+    /// Sends everything to a new server, including the lines whose delivery this run awaits.
     pub fn resend_all(&self, out: &mut Vec<u8>) {
         for StoredHead { log, sequence } in self.stored_heads.values() {
             let (log, sequence) = (log.clone(), *sequence);
@@ -95,8 +96,8 @@ impl Outbox {
         }
     }
 
-    /// Sends lines, one request a batch: so the history shows which requests a server that died
-    /// had executed.
+    /// Sends lines, with one request for each batch. If the server dies, the history then shows
+    /// which requests it has executed.
     pub fn send(
         &mut self,
         out: &mut Vec<u8>,
@@ -118,13 +119,13 @@ impl Outbox {
         }
     }
 
-    /// Asks the server for the peer; its lines are sent once it is found.
+    /// Requests the server to find the recipient. The lines are sent once it is found.
     pub fn resolve_and_send(&mut self, out: &mut Vec<u8>, unresolved: UnresolvedSend) {
         unresolved.request().encode(out);
         self.unresolved = Some(unresolved);
     }
 
-    /// The peer is found: sends its lines.
+    /// Sends the waiting lines to the recipient that the server has found.
     pub fn complete_resolve(&mut self, out: &mut Vec<u8>, store: &Store, recipient: PeerId) {
         if let Some(unresolved) = self.unresolved.take() {
             let target = Target::Peer(recipient);
@@ -132,12 +133,13 @@ impl Outbox {
         }
     }
 
-    /// Gives up the lines whose peer is looked for: it is not found, or the run ends.
+    /// Removes the lines whose recipient is not found, and returns them.
     pub fn cancel_resolve(&mut self) -> Option<UnresolvedSend> {
         self.unresolved.take()
     }
 
-    /// The server has stored the oldest unconfirmed send; `sequence` is its last line.
+    /// Records that the server has stored the oldest unconfirmed send. `sequence`: the last line
+    /// of it.
     pub fn confirm_oldest(&mut self, log: LogId, sequence: u64) {
         if let Some(send) = self.unconfirmed.pop_front() {
             self.stored_heads
@@ -145,19 +147,19 @@ impl Outbox {
         }
     }
 
-    /// The server has rejected the oldest unconfirmed send.
+    /// Removes the oldest unconfirmed send, which the server has rejected.
     pub fn reject_oldest(&mut self) {
         self.unconfirmed.pop_front();
     }
 
-    /// Gives up every line that is not stored.
+    /// Drops every line that is not stored.
     pub fn clear(&mut self) {
         self.unconfirmed.clear();
         self.unresolved = None;
     }
 
-    /// Confirms the sends that a server stored before it died without an answer, so that no line
-    /// is published twice.
+    /// Confirms the sends that a server stored before it died without answering. Their lines are
+    /// then not published twice.
     pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
         while let Some(send) = self.unconfirmed.front() {
             let Some(head) = self.find_stored(store, own, send) else {
@@ -181,8 +183,8 @@ impl Outbox {
         let folder = own_folder(&send.target);
         loop {
             let batches = store.read_from(&folder, &mut position, READ_BYTES);
-            // A batch that cannot be read counts as not stored: a line sent twice is better than
-            // one lost.
+            // If the batches cannot be read, the send counts as not stored. A line sent twice is
+            // better than a lost one.
             let batches = batches.ok().filter(|batches| !batches.is_empty())?;
             for entry in batches {
                 let batch = entry.batch;
@@ -197,7 +199,8 @@ impl Outbox {
         }
     }
 
-    /// Empties the outbox into commands, for a run that publishes its lines itself from now on.
+    /// Empties the outbox into commands, for a run that publishes its lines without a server from
+    /// now on.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let heads = std::mem::take(&mut self.stored_heads).into_values();
         let mut commands: Vec<Command> = heads
@@ -239,7 +242,7 @@ impl UnresolvedSend {
     }
 }
 
-/// The folder in which the own lines to this target are stored.
+/// The folder that stores own lines to this target.
 fn own_folder(target: &Target) -> FolderName {
     target
         .room()

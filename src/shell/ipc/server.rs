@@ -1,4 +1,4 @@
-//! The server of `control.sock`: lets other programs of the user act through the running one.
+//! The server of `control.sock`. Other programs of the same user act through it.
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -29,12 +29,12 @@ use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::store::store::Store;
 use crate::ui::{json, tables};
 
-/// Most clients at a time; further ones wait in the listener's backlog.
+/// Most clients at a time. More clients wait in the listener's backlog.
 const CLIENTS_MAX: usize = 32;
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its final zero.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
-/// The path of a directory's socket.
+/// The path of `control.sock` in a directory.
 ///
 /// # Errors
 /// 78: the path is longer than 107 bytes, the kernel's limit (unix(7)).
@@ -49,38 +49,38 @@ pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// The listening socket, and the file to remove at the end.
+/// The listening socket, and its file, which is removed at the end.
 struct Socket {
     path: PathBuf,
     listener: UnixListener,
 }
 
-/// The request that the event loop executes.
+/// The request that the event loop is executing.
 struct CurrentRequest {
-    /// The token of the client that sent it.
+    /// The token of the client that sent the request.
     token: usize,
-    /// The form in which the client wants its reply.
+    /// The format that the client wants for the reply.
     format: ReplyFormat,
 }
 
-/// The socket and its clients. With --ephemeral there is no socket, and no client comes.
+/// The socket and its clients. With --ephemeral there is no socket, so there are no clients.
 pub struct Server {
     socket: Option<Socket>,
-    /// The first is the listener's, the others are for clients.
+    /// The tokens of the poll. The first is for the listener, the others are for clients.
     tokens: Range<usize>,
     clients: SortedMap<usize, AttachedClient>,
-    /// A client may wait to be accepted.
+    /// Whether a client may be waiting to be accepted.
     is_accept_ready: bool,
     current: Option<CurrentRequest>,
-    /// When a client's delivery may change although nothing happens.
+    /// When to check the delivery of the clients' lines again.
     recheck_at: Option<Time>,
     /// The id of the last [`Request::Resolve`].
     last_request_id: u64,
 }
 
 impl Server {
-    /// Opens the socket of a directory that this program has locked. It replaces the socket that
-    /// a killed program left.
+    /// Opens the socket of a directory that this program has locked. Replaces a socket that a
+    /// killed program left. Without a directory, the server has no socket.
     ///
     /// # Errors
     /// 78: the path is too long, or the socket cannot be created.
@@ -119,12 +119,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Whether the token is one of the server's.
+    /// Whether the token belongs to the server.
     pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    /// Notes what is ready; [`Self::accept_and_read`] reads it.
+    /// Records which socket is ready. [`Self::accept_and_read`] reads from it later.
     pub fn handle_event(&mut self, event: &Event) {
         let token = event.token().0;
         if token == self.tokens.start {
@@ -134,7 +134,7 @@ impl Server {
         }
     }
 
-    /// Whether it has something to do without an event. `can_accept`: lines can be stored.
+    /// Whether the server has work without a new event. `can_accept`: lines can be stored now.
     pub fn has_work(&self, can_accept: bool) -> bool {
         self.can_connect()
             || self
@@ -147,13 +147,13 @@ impl Server {
         self.is_accept_ready && self.clients.len() < CLIENTS_MAX
     }
 
-    /// When a client's delivery may change although nothing happens.
+    /// When to check the delivery of the clients' lines again, even if nothing happens.
     pub fn deadline(&self) -> Option<Time> {
         self.recheck_at
     }
 
-    /// Accepts the clients that connect, and reads the requests of the others. `welcome` is
-    /// called only if one connects.
+    /// Accepts waiting clients, and reads the requests of all clients. Calls `welcome` only if a
+    /// client may be waiting.
     pub fn accept_and_read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
         if self.can_connect() {
             self.accept_clients(registry, welcome());
@@ -192,8 +192,8 @@ impl Server {
         }
     }
 
-    /// The next request for the event loop. Until the next call, what is sent without a client
-    /// goes to the one that sent it. A [`Request::Send`] waits while lines cannot be stored.
+    /// Takes the next request for the event loop. Until the next call, the sender of this request
+    /// is the current client. A [`Request::Send`] waits while lines cannot be stored.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         self.current = None;
         for (token, client) in self.clients.iter_mut() {
@@ -209,8 +209,8 @@ impl Server {
                 return Some(request);
             }
         }
-        // Only now: the requests of a client that left are executed by now, unless they have to
-        // wait.
+        // Remove clients only now. All requests of a client that left are executed, unless they
+        // must wait.
         self.clients.retain(|_, client| !client.is_gone());
         None
     }
@@ -220,43 +220,46 @@ impl Server {
         self.clients.get_mut(&token)
     }
 
-    /// The folder is open: the current client follows it from now on.
+    /// Makes the current client follow a folder that is now open.
     pub fn send_joined(&mut self, folder: FolderName, store: &Store) {
         if let Some(client) = self.current_client() {
             client.follow_folder(folder, store);
         }
     }
 
-    /// The room cannot be joined. The notice that says why was routed before.
+    /// Tells the current client that the room cannot be joined. An error notice with the reason
+    /// was sent before.
     pub fn send_join_refused(&mut self, room: Room) {
         if let Some(client) = self.current_client() {
             client.send(&Response::JoinRefused(room));
         }
     }
 
-    /// The current client follows the room no longer.
+    /// Makes the current client stop following the room.
     pub fn send_parted(&mut self, room: Room, store: &Store) {
         if let Some(client) = self.current_client() {
             client.unfollow_room(room, store);
         }
     }
 
-    /// Lines of the current client went to the core. `is_published`: the core took them; whether
-    /// they are stored is known at the end of the turn.
+    /// Records that the core got lines of the current client. `is_published`: the core accepted
+    /// them. Whether they are stored is known at the end of the turn.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         if let Some(client) = self.current_client() {
             client.track_send(target, is_published);
         }
     }
 
-    /// The current client awaits the delivery of these lines too.
+    /// Adds lines to those whose delivery the current client awaits. `sequence`: the last of these
+    /// lines.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if let Some(client) = self.current_client() {
             client.track_head(log, sequence);
         }
     }
 
-    /// Gives the request id under which the core resolves a selector for the current client.
+    /// Creates the id of a request of the current client to find a peer. The core's answer has the
+    /// same id.
     pub fn start_resolve(&mut self) -> u64 {
         self.last_request_id += 1;
         let request_id = self.last_request_id;
@@ -266,7 +269,7 @@ impl Server {
         request_id
     }
 
-    /// Sends the nick of a peer that was met to every client that renders notices.
+    /// Sends a known peer's nick to every client that gets notices.
     pub fn send_peer_nick(&mut self, known: &KnownPeer) {
         let response = Response::PeerNick(Peer {
             id: known.id,
@@ -279,8 +282,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice to the clients that it concerns. Gives it back unless it answers a client's
-    /// request.
+    /// Sends a notice to the clients that it concerns. Returns the notice, unless it answers a
+    /// client's request.
     pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
         match &notice {
             Notice::Resolved { request_id, result } => {
@@ -309,8 +312,8 @@ impl Server {
         }
     }
 
-    /// Sends what the request of the current client led to; `false`: no request is being
-    /// executed.
+    /// Sends a notice that the current client's request led to. Returns false if no request is
+    /// being executed.
     fn answer_current(&mut self, notice: &Notice) -> bool {
         let Some(format) = self.current.as_ref().map(|current| current.format) else {
             return false;
@@ -348,7 +351,7 @@ impl Server {
         }
     }
 
-    /// Sends every client what the turn changed.
+    /// Sends each client what has changed in this turn.
     pub fn end_turn(&mut self, store: &Store, node: &Node) {
         let clients = self.clients.values_mut();
         self.recheck_at = clients
@@ -356,10 +359,11 @@ impl Server {
             .min();
     }
 
-    /// Removes the socket and closes every connection: the clients then go on by themselves.
+    /// Removes the socket and closes every connection. The clients then continue without this
+    /// server.
     pub fn close(&mut self) {
         if let Some(socket) = self.socket.take() {
-            // If this fails, the next program of the directory replaces the file.
+            // If this fails, the next program in this directory replaces the file.
             let _ = fs::remove_file(socket.path);
         }
         self.clients.clear();
@@ -367,14 +371,14 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A start that fails leaves no socket either.
+    /// A failed start must not leave the socket behind.
     fn drop(&mut self) {
         self.close();
     }
 }
 
-/// Binds under another name first: so the socket appears at its path only with its final
-/// permissions, and replaces the one that a killed program left.
+/// Binds the socket under another name and renames it. The socket thus appears at its path with
+/// its final permissions, and replaces one that a killed program left.
 fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let draft = directory.join("control.new");
     match fs::remove_file(&draft) {

@@ -1,9 +1,8 @@
-//! A run while it acts through another program, the server, and what of the run outlives that
-//! program.
+//! A run that is attached to another program, the server.
 //!
-//! The client prints from the history on disk, so its transcript continues without a seam when
-//! another program becomes the server. Its own lines stay in the outbox until the server has
-//! accepted them.
+//! The client prints the lines from the history on disk. When another program becomes the server,
+//! the transcript continues where it was. The client's own lines stay in the outbox until the
+//! server has accepted them.
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -33,38 +32,38 @@ use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::store::Store;
 
 const SERVER_TOKEN: Token = Token(4);
-/// Milliseconds within which the server has to answer.
+/// How long the server may take to answer, in milliseconds.
 pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
-/// Milliseconds between two attempts to reach a server, or to become one.
+/// Time between two attempts to attach to a server or to lock the directory, in milliseconds.
 const RECONNECT_INTERVAL_MS: u64 = 5;
 
-/// The state of a run that outlives the server through which it acts.
+/// The state of an attached run. It is kept when the server ends.
 pub struct Client {
-    /// What the last server was; `None`: there was none yet.
+    /// The welcome of the last server; `None` before the first one.
     pub(super) welcome: Option<Welcome>,
-    /// The first is the one spoken in.
+    /// The rooms of this run. The first is the current room.
     pub(super) rooms: Vec<Room>,
     pub(super) store: Store,
     pub(super) outbox: Outbox,
-    /// Joins and parts that the server has not answered.
+    /// How many requests to open or close a folder the server has not answered.
     pub(super) pending_opens: usize,
-    /// The server owes a list of peers.
+    /// Whether the list of peers is requested and not received yet.
     pub(super) is_peers_pending: bool,
-    /// When the last request that must be answered was sent.
+    /// When the last request that the server must answer was sent.
     pub(super) last_request_at: Time,
-    /// When the server last answered about our lines; if it owes no such answer, the time of the
-    /// last turn.
+    /// When the server last answered about this run's lines. While it owes no such answer, the
+    /// time of the last turn.
     pub(super) last_response_at: Time,
-    /// The server owes a first delivery report.
+    /// Whether the first delivery report is requested and not received yet.
     pub(super) is_finish_pending: bool,
     pub(super) has_linked_peer: bool,
     pub(super) delivery: Delivery,
-    /// When an ended run gives up on lines that the server has not accepted.
+    /// When an ended run gives up lines that the server has not accepted.
     pub(super) unsent_deadline: Option<Time>,
 }
 
 impl Client {
-    /// A client that has not met a server yet.
+    /// A client that was not attached to a server yet.
     pub fn new(options: &Options) -> Client {
         Client {
             welcome: None,
@@ -89,10 +88,11 @@ impl Client {
         }
     }
 
-    /// Acts through the server until the run or the server ends. `None`: the server ended.
+    /// Acts through the server until the run or the server ends. Returns `None` if the server
+    /// ended.
     ///
     /// # Errors
-    /// 78: the server's network is not that of the last one. 1: the system refuses a socket or
+    /// 78: the server's network differs from the last server's. 1: the system refuses a socket or
     /// the terminal.
     pub fn run(
         &mut self,
@@ -112,7 +112,7 @@ impl Client {
             mut session,
             mut signals,
         } = builder.take_or_build(&welcome.me, welcome.uptime_ms)?;
-        // The server has already reported what is wrong with the file.
+        // The server has already reported errors in this file.
         let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut Vec::new());
         for known in known_peers.unwrap_or_default() {
             session.renderer.record_known_name(known.id, &known.nick);
@@ -142,13 +142,13 @@ impl Client {
         Ok(ended)
     }
 
-    /// Whether it has acted through a server.
+    /// Whether the run was attached to a server.
     pub fn was_attached(&self) -> bool {
         self.welcome.is_some()
     }
 
-    /// A secret says who may read the lines, so the run goes on only in the network in which it
-    /// began.
+    /// Checks that this is the network in which the run began. The network's secret decides who
+    /// can read the lines, so a run must not change its network.
     fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
@@ -159,8 +159,8 @@ impl Client {
         Ok(())
     }
 
-    /// Tells a new server what this run follows, and sends again what the last one has not
-    /// accepted.
+    /// Requests from a new server what this run follows. Sends the lines that the last server did
+    /// not accept.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
@@ -248,29 +248,30 @@ impl Client {
         }
     }
 
-    /// Commands wait until the folders are open, and until the peer is found to whom the lines
-    /// before them go.
+    /// Whether commands can be executed. They wait until all requested folders are open and the
+    /// recipient of earlier lines is found.
     fn can_take_commands(&self) -> bool {
         self.pending_opens == 0 && self.outbox.unresolved().is_none()
     }
 
-    /// Whether the server owes the response to a join, a part or a list of peers.
+    /// Whether the server owes the response to a join, a part or a request for the list of peers.
     pub(super) fn is_response_due(&self) -> bool {
         self.pending_opens > 0 || self.is_peers_pending
     }
 
-    /// Whether lines can be taken from stdin.
+    /// Whether lines from stdin can be sent.
     fn can_accept(&self) -> bool {
         self.pending_opens == 0 && self.outbox.can_accept()
     }
 
-    /// Whether the server owes an answer about our lines: that it stored them, or how far they
-    /// have come.
+    /// Whether the server owes an answer about this run's lines: that it stored them, or how far
+    /// they are delivered.
     pub(super) fn is_awaiting_delivery(&self) -> bool {
         self.is_finish_pending || !self.outbox.is_empty()
     }
 
-    /// Until the next try to come in. The status, if the run ended meanwhile.
+    /// Waits until the next attempt to attach or to lock the directory. Returns the exit status if
+    /// the run has ended meanwhile.
     pub fn wait_to_reconnect(
         &mut self,
         builder: &mut SessionBuilder,
@@ -307,11 +308,11 @@ impl Client {
         Ok(status)
     }
 
-    /// Hands the unfinished work to the run itself, which has become the program of the
-    /// directory.
+    /// Turns the unfinished work into commands of the session. This run has locked the directory
+    /// and continues as a program of its own.
     ///
     /// # Errors
-    /// 78: the run's own network is not that of the last server.
+    /// 78: the network of this run's options differs from the last server's.
     pub fn hand_over_commands(
         &mut self,
         builder: &mut SessionBuilder,
@@ -336,7 +337,7 @@ impl Client {
         Ok(())
     }
 
-    /// An ended run waits for no peer: its lines to the peer that is looked for are refused.
+    /// If the run has ended, refuses lines whose recipient is not found yet.
     pub(super) fn cancel_resolve(&mut self, session: &mut Session) {
         if session.exit_policy.has_ended()
             && let Some(unresolved) = self.outbox.cancel_resolve()

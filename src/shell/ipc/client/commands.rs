@@ -10,7 +10,7 @@ use crate::shell::ipc::outbox::UnresolvedSend;
 use crate::shell::session::session::Session;
 
 impl Client {
-    /// Executes a command: appends its request to `out`, or answers it here.
+    /// Executes a command: appends a request to `out`, or answers the command without the server.
     pub(super) fn handle_command(
         &mut self,
         session: &mut Session,
@@ -58,8 +58,8 @@ impl Client {
         }
     }
 
-    /// The room of a command: the named one, or the one spoken in. Reports an error if this run
-    /// is not in it.
+    /// The room that a command concerns: the named room or the current one. If this run is not in
+    /// that room, reports an error and returns `None`.
     fn find_room(&self, session: &mut Session, named: Option<Room>, verb: Verb) -> Option<Room> {
         let content = match named.or_else(|| self.rooms.first().cloned()) {
             Some(room) if self.rooms.contains(&room) => return Some(room),
@@ -100,7 +100,7 @@ impl Client {
 
     fn part(&mut self, session: &mut Session, out: &mut Vec<u8>, room: Option<Room>, now: Now) {
         if let Some(room) = self.find_room(session, room, Verb::Part) {
-            // The folder closes with the response: until then its lines are still printed.
+            // The response closes the folder. Lines that arrive before it are still printed.
             self.leave_room(session, &room);
             Request::Part(room).encode(out);
             self.pending_opens += 1;

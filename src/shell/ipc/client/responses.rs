@@ -1,4 +1,4 @@
-//! What the client does with the server's responses.
+//! Handles the server's responses.
 use crate::base::error_code::Refusal;
 use crate::base::event::Notice;
 use crate::base::name::FolderName;
@@ -7,7 +7,7 @@ use crate::shell::ipc::message::response::{DeliveryReport, Response};
 use crate::shell::session::session::Session;
 
 impl Client {
-    /// Handles one response; requests that follow from it go to `out`.
+    /// Handles one response. Appends requests that follow from it to `out`.
     pub(super) fn handle_response(
         &mut self,
         session: &mut Session,
@@ -46,7 +46,7 @@ impl Client {
             Response::Resolved(peer) => self.outbox.complete_resolve(out, &self.store, peer),
             Response::ResolveFailed(Refusal { code, content }) => {
                 self.outbox.cancel_resolve();
-                // If this run sent nothing else, there is no delivery to wait for.
+                // If this run has sent nothing else, there is no delivery to wait for.
                 self.delivery.is_settled = self.outbox.is_unused();
                 session.handle_notice(Notice::Error { code, content }, &self.store);
             }
@@ -71,7 +71,7 @@ impl Client {
     }
 
     fn handle_notice(&mut self, session: &mut Session, notice: Notice) {
-        // A run that takes over the directory later goes on under the new nick.
+        // If this run takes over the directory later, it keeps the new nick.
         if let (Notice::Renamed { peer, .. }, Some(welcome)) = (&notice, &mut self.welcome)
             && peer.id == welcome.me.id
         {

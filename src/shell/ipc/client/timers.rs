@@ -1,20 +1,21 @@
-//! How long the client waits for the server, and when its run is over.
+//! Decides how long the client waits for the server, and when its run is over.
 use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::ipc::client::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::session::session::Session;
 use crate::shell::session::shutdown::GOODBYE_TIMEOUT_MS;
 
-/// What the client waits for.
+/// The timers of the client.
 #[derive(Clone, Copy)]
 enum ClientTimer {
-    /// When to give up on the response to a join, a part or a list of peers.
+    /// When to give up waiting for the response to a join, a part or a request for the list of
+    /// peers.
     Response,
-    /// When to give up on the peer that is looked for.
+    /// When to give up waiting for the server to find a recipient.
     Resolve,
-    /// When an ended run gives up on lines that the server has not accepted.
+    /// When an ended run gives up lines that the server has not accepted.
     UnsentLines,
-    /// When the session has waited long enough.
+    /// When the session's own deadline has passed.
     Session,
 }
 
@@ -28,7 +29,7 @@ impl ClientTimer {
 }
 
 impl Client {
-    /// When the client has to act although the server sends nothing.
+    /// When the client must act even if the server sends nothing.
     pub(super) fn next_deadline(&self, session: &Session) -> Option<Time> {
         ClientTimer::ALL
             .into_iter()
@@ -55,9 +56,9 @@ impl Client {
             .is_some_and(|deadline| deadline <= now.time)
     }
 
-    /// The session's deadline. While the server owes an answer about our lines it gets at least
-    /// [`RESPONSE_TIMEOUT_MS`]: it may just be busy, and `-W` bounds the delivery, not its
-    /// answer.
+    /// The session's deadline. While the server owes an answer about this run's lines, the
+    /// deadline is later, so that the server has [`RESPONSE_TIMEOUT_MS`] to answer. `-W` limits
+    /// the delivery, and the server may just be busy.
     fn session_deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline()?;
         if self.is_awaiting_delivery() && !session.exit_policy.has_ended() {
@@ -72,8 +73,8 @@ impl Client {
         session: &mut Session,
         now: Now,
     ) -> Option<ExitStatus> {
-        // A script that quits right behind its last line means to send that line: its peer is
-        // looked for a little longer.
+        // A script may quit right after a line that it wants to send. The search for that line's
+        // recipient continues for a short time.
         if session.exit_policy.is_aborted() || self.is_due(ClientTimer::UnsentLines, session, now) {
             self.cancel_resolve(session);
         }
@@ -109,7 +110,7 @@ impl Client {
             || has_unaccepted && is_due(ClientTimer::UnsentLines)
     }
 
-    /// Ends the run, and waits for nothing that the server owes.
+    /// Ends the run with an error, and stops waiting for the server.
     fn abandon_server(&mut self, session: &mut Session) {
         session.warn(
             "the p2pchat that runs in this directory does not answer: whether it stored the last lines is unknown",

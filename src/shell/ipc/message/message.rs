@@ -1,4 +1,4 @@
-//! The frame of a message: a line of words, and perhaps a body.
+//! The frame of a message: a line of words, and a body if there is one.
 use std::fmt::{Arguments, Display};
 use std::io::Write as _;
 
@@ -18,21 +18,21 @@ pub fn encode_with_body(out: &mut Vec<u8>, words: impl Display, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// A received message, not yet interpreted.
+/// A received message that is not interpreted yet.
 #[derive(Debug)]
 pub struct IpcMessage {
-    /// The words, without the length of the body.
+    /// The line of words, without the length of the body.
     pub header: String,
-    /// The bytes that followed the line; empty if none did.
+    /// The body; empty if the message has none.
     pub body: Vec<u8>,
 }
 
-/// The other side sent bytes that are no message.
+/// The received bytes are not a message.
 #[derive(Debug)]
 pub struct MalformedMessage;
 
 impl IpcMessage {
-    /// Takes the first message from the front of `buffer`; `None`: it is still incomplete.
+    /// Takes the first message from the front of `buffer`; `None` if it is incomplete.
     ///
     /// # Errors
     /// The line is too long or not UTF-8, or the body is longer than `body_max_bytes`.

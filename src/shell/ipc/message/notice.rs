@@ -1,10 +1,11 @@
-//! The notices that travel to clients.
+//! Encodes and decodes the notices that clients get.
 use crate::base::event::Notice;
 use crate::shell::ipc::message::message::{encode_header, encode_with_body};
 use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 use crate::ui::diagnostic;
 
-/// Appends a notice; `false`: it does not travel, and nothing was appended.
+/// Appends a notice. Returns false, and appends nothing, if clients do not get this kind of
+/// notice.
 pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     match notice {
         Notice::Joined { room, peer, at } => encode_header(
@@ -80,7 +81,8 @@ pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     true
 }
 
-/// Interprets the words behind `word`, the kind of the notice; `None`: they are no notice.
+/// Decodes a notice. `word` names its kind, and `words` are the words after that. `None` if they
+/// are malformed.
 pub fn decode_notice(word: &str, words: &mut WordParser<'_>, body: Vec<u8>) -> Option<Notice> {
     if word == "error" {
         return Some(Notice::Error {

@@ -1,4 +1,4 @@
-//! What a client asks of the server.
+//! The requests of a client to the server.
 use crate::base::batch::LogId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, PeerSelector, Room, Target};
@@ -7,25 +7,25 @@ use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 use crate::shell::session::reply_format::ReplyFormat;
 use crate::wire::code::Endpoint;
 
-/// Longest body of a request, in bytes; a batch of lines is shorter.
+/// Longest body of a request, in bytes. A batch of lines is shorter.
 pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
 
-/// How many peers must hold the lines of a client before its run is complete.
+/// How many peers must store a client's lines before the client's run is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequiredPeers {
-    /// Everyone known to be in the rooms, at least one.
+    /// All peers known to be in the rooms. At least one peer must be there.
     All,
     /// This many.
     Count(u64),
 }
 
 impl RequiredPeers {
-    /// From the option `--need`.
+    /// Converts the number of the option `--need`; `None` means all peers.
     pub fn from_count(count: Option<u64>) -> RequiredPeers {
         count.map_or(RequiredPeers::All, RequiredPeers::Count)
     }
 
-    /// The number, if there is one.
+    /// The required number; `None` for all peers.
     pub fn count(self) -> Option<u64> {
         match self {
             RequiredPeers::All => None,
@@ -44,30 +44,30 @@ pub enum Request {
     /// Follow the folder of direct messages. Answered by
     /// [`FolderOpened`](super::response::Response::FolderOpened).
     FollowDirect,
-    /// Follow the room's folder no longer; the server stays in the room. Answered by
+    /// Stop following the room's folder. The server itself stays in the room. Answered by
     /// [`Parted`](super::response::Response::Parted).
     Part(Room),
-    /// Send notices too, not only the ends of folders.
+    /// Send this client notices, in addition to the ends of folders.
     FollowNotices,
     /// Add a static peer.
     Dial(Endpoint),
     /// Publish lines. Answered by [`Accepted`](super::response::Response::Accepted) or
     /// [`Rejected`](super::response::Response::Rejected).
     Send {
-        /// To whom.
+        /// The room or recipient.
         target: Target,
-        /// At most one batch.
+        /// The lines, at most one batch.
         lines: Lines,
-        /// As of /me.
+        /// Whether the lines are actions, as by /me.
         action: bool,
     },
-    /// Find the peer that a selector means. Answered by
+    /// Find the peer that a selector names. Answered by
     /// [`Resolved`](super::response::Response::Resolved) or
     /// [`ResolveFailed`](super::response::Response::ResolveFailed).
     Resolve {
-        /// As the user typed it.
+        /// The selector, as the user typed it.
         selector: PeerSelector,
-        /// Milliseconds within which the peer may still appear.
+        /// How long to wait for a peer that matches, in milliseconds.
         timeout_ms: u64,
     },
     /// Change the own nick.
@@ -76,22 +76,22 @@ pub enum Request {
     ListPeers(ReplyFormat),
     /// List the counters. Answered by [`Stats`](super::response::Response::Stats).
     GetStats(ReplyFormat),
-    /// Direct messages were shown on a terminal.
+    /// Record that direct messages were shown on a terminal.
     MarkRead {
-        /// The author's log.
+        /// The author's log, which contains these messages.
         log: LogId,
-        /// Up to this line.
+        /// The sequence of the last message shown.
         sequence: u64,
     },
-    /// Count lines that an earlier server accepted from this client as its lines.
+    /// Include lines in this client's delivery reports that an earlier server stored for it.
     AwaitDelivery {
-        /// The own log.
+        /// The own log that contains these lines.
         log: LogId,
-        /// Up to this line.
+        /// The sequence of the last of these lines.
         sequence: u64,
     },
-    /// No more lines come: send [`Delivery`](super::response::Response::Delivery) now and at each
-    /// change.
+    /// End the input of this client: it sends no more lines. The server sends
+    /// [`Delivery`](super::response::Response::Delivery) now and at each change.
     Finish(RequiredPeers),
 }
 
@@ -100,19 +100,20 @@ pub fn is_send_next(buffer: &[u8]) -> bool {
     buffer.starts_with(b"say ")
 }
 
-/// Appends a [`Request::Send`].
+/// Appends a [`Request::Send`] with these lines.
 pub fn encode_send(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
     let mut text = Vec::with_capacity(lines.len());
     for line in lines.iter() {
         text.extend_from_slice(line.as_bytes());
-        // The reader strips one `\r` as part of the line end: it must not be the line's own.
+        // The server strips one `\r` before each `\n`. The added `\r` protects a `\r` that belongs
+        // to the line.
         text.extend_from_slice(b"\r\n");
     }
     encode_with_body(out, format_args!("say {target} {action}"), &text);
 }
 
 impl Request {
-    /// Appends the request.
+    /// Appends the encoded request.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Request::Join(room) => encode_header(out, format_args!("join {room}")),
@@ -154,7 +155,7 @@ impl Request {
         }
     }
 
-    /// Interprets a message from a client; `None`: it is no request.
+    /// Decodes a request of a client; `None` if the message is malformed.
     pub fn decode(message: IpcMessage) -> Option<Request> {
         let mut words = WordParser::new(&message.header);
         Some(match words.next_word()? {

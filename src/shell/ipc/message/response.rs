@@ -1,4 +1,4 @@
-//! What the server sends to a client.
+//! The responses and events that the server sends to a client.
 use std::net::SocketAddrV4;
 
 use data_encoding::HEXLOWER;
@@ -12,36 +12,37 @@ use crate::shell::ipc::message::message::{IpcMessage, encode_header, encode_with
 use crate::shell::ipc::message::notice::{decode_notice, encode_notice};
 use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 
-/// Longest body of a response, in bytes: a table of thousands of peers.
+/// Longest body of a response, in bytes: enough for a table of thousands of peers.
 pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// The first response on a connection: what the server is.
+/// Describes the server. This is the first response on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// The server's identity, which the client shares.
+    /// The server's identity. The client uses the same directory and thus the same identity.
     pub me: Peer,
-    /// The TCP port on which the server listens; 0: none.
+    /// The TCP port on which the server listens; 0 if it is unknown.
     pub port: u16,
     /// Milliseconds since the server started.
     pub uptime_ms: u64,
-    /// Whether the server prints the transcript itself.
+    /// Whether the server itself prints the transcript.
     pub is_printing_transcript: bool,
     /// Whether a peer is linked to the server.
     pub has_linked_peer: bool,
-    /// The network that its secret names.
+    /// The tag of the server's network.
     pub network: NetworkTag,
-    /// The group of its beacons; `None`: it sends none.
+    /// The multicast group of the server's beacons; `None` if it sends no beacons.
     pub multicast: Option<SocketAddrV4>,
-    /// The interfaces to which it is confined; empty: all.
+    /// The only interfaces that the server uses; empty if it uses all.
     pub interfaces: Vec<String>,
 }
 
-/// How far the lines of a client have come.
+/// How far the lines of a client are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryReport {
     /// Whether a peer is linked to the server.
     pub has_linked_peer: bool,
-    /// `recheck_at` does not travel: the server itself sends the next report then.
+    /// The state of delivery. Its `recheck_at` is not sent, because the server itself sends the
+    /// next report at that time.
     pub delivery: Delivery,
 }
 
@@ -50,50 +51,53 @@ pub struct DeliveryReport {
 pub enum Response {
     /// The first response on a connection.
     Welcome(Box<Welcome>),
-    /// The client follows this folder, which reaches up to the position.
+    /// The client now follows this folder, which ends at the position.
     FolderOpened(FolderName, Position),
-    /// The room could not be joined; an error notice that says why came before.
+    /// The room could not be joined. The server has sent an error notice with the reason before.
     JoinRefused(Room),
-    /// The client follows this room's folder no longer; its end was sent before.
+    /// The client no longer follows this room's folder. The server has sent the folder's last end
+    /// before.
     Parted(Room),
-    /// A folder that the client follows now ends here.
+    /// The new end of a folder that the client follows.
     FolderEnd(FolderName, Position),
-    /// The nick under which a peer was met.
+    /// The nick of a peer that the server has written to `known_peers`.
     PeerNick(Peer),
-    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the peer that is meant.
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the peer that the selector
+    /// names.
     Resolved(PeerId),
-    /// Answers [`Request::Resolve`](super::request::Request::Resolve): no peer is meant, or
-    /// several.
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the selector names no peer,
+    /// or several.
     ResolveFailed(Refusal),
-    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are
-    /// stored.
+    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): its lines
+    /// are stored.
     Accepted {
-        /// The log that got the lines.
+        /// The log that contains the lines.
         log: LogId,
         /// The sequence of the last line.
         sequence: u64,
     },
-    /// Answers the oldest open [`Request::Send`](super::request::Request::Send): its lines are
-    /// not stored, and never will be.
+    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): its lines
+    /// are not stored, and will not be.
     Rejected,
-    /// How far the lines of this client have come, after its
+    /// How far this client's lines are delivered. Sent after the client's
     /// [`Request::Finish`](super::request::Request::Finish).
     Delivery(DeliveryReport),
-    /// The list of peers.
+    /// Answers [`Request::ListPeers`](super::request::Request::ListPeers).
     Peers {
-        /// How many of them are present.
+        /// How many of the peers are linked or reachable.
         count: u64,
-        /// In the format of the request.
+        /// The list, in the format of the request.
         list: Vec<u8>,
     },
-    /// The counters, in the format of the request.
+    /// Answers [`Request::GetStats`](super::request::Request::GetStats): the counters, in the
+    /// format of the request.
     Stats(Vec<u8>),
-    /// An event that the session renders.
+    /// A notice that the session renders.
     Notice(Notice),
 }
 
 impl Response {
-    /// Appends the response. A notice that clients do not show appends nothing.
+    /// Appends the encoded response. Appends nothing for a notice that clients do not get.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Response::Welcome(welcome) => welcome.encode(out),
@@ -123,7 +127,7 @@ impl Response {
         }
     }
 
-    /// Interprets a message from the server; `None`: it is no response.
+    /// Decodes a response of the server; `None` if the message is malformed.
     pub fn decode(message: IpcMessage) -> Option<Response> {
         let mut words = WordParser::new(&message.header);
         Some(match words.next_word()? {

@@ -1,4 +1,4 @@
-//! Reads the words of a message's line as names, rooms, ids and numbers.
+//! Parses the words of a message's line as names, rooms, ids and numbers.
 use std::fmt::{self, Display};
 use std::str::{FromStr, Split};
 
@@ -9,7 +9,7 @@ use crate::base::name::{FolderName, Nick, Room, Target};
 use crate::base::time::WallTime;
 use crate::shell::session::reply_format::ReplyFormat;
 
-/// A log as three words: target, author and incarnation.
+/// Displays a log as three words: target, author and incarnation.
 pub struct LogIdWords<'a>(pub &'a LogId);
 
 impl Display for LogIdWords<'_> {
@@ -23,27 +23,27 @@ impl Display for LogIdWords<'_> {
     }
 }
 
-/// The words of a line that are still to be read. Each method takes its words, and gives `None`
-/// if they are missing or are no such thing.
+/// The words of a message's line that are not read yet. Each method takes one or more words. It
+/// returns `None` if words are missing or malformed.
 pub struct WordParser<'a>(Split<'a, char>);
 
 impl<'a> WordParser<'a> {
-    /// Begins with the first word of the line.
+    /// A parser that begins at the first word of `header`.
     pub fn new(header: &'a str) -> WordParser<'a> {
         WordParser(header.split(' '))
     }
 
-    /// The next word as it is.
+    /// The next word, without parsing it.
     pub fn next_word(&mut self) -> Option<&'a str> {
         self.0.next()
     }
 
-    /// The next word, parsed.
+    /// The next word, parsed as `T`.
     pub fn parse_next<T: FromStr>(&mut self) -> Option<T> {
         self.0.next()?.parse().ok()
     }
 
-    /// All words that are left.
+    /// All remaining words.
     pub fn rest(&mut self) -> Vec<String> {
         (self.0.by_ref())
             .filter(|word| !word.is_empty())
@@ -61,7 +61,7 @@ impl<'a> WordParser<'a> {
         FolderName::parse(self.0.next()?)
     }
 
-    /// A room or a peer to which lines go.
+    /// A target of lines: a room or a peer.
     pub fn target(&mut self) -> Option<Target> {
         Target::parse(self.0.next()?)
     }
@@ -74,12 +74,12 @@ impl<'a> WordParser<'a> {
         })
     }
 
-    /// A nick; [`Nick::new_or_placeholder`] replaces one that breaks the rule.
+    /// A nick. An invalid one is replaced: see [`Nick::new_or_placeholder`].
     pub fn nick(&mut self) -> Option<Nick> {
         Some(Nick::new_or_placeholder(self.0.next()?))
     }
 
-    /// A log: three words, see [`LogIdWords`].
+    /// A log, as written by [`LogIdWords`].
     pub fn log(&mut self) -> Option<LogId> {
         Some(LogId {
             target: self.target()?,
@@ -102,7 +102,7 @@ impl<'a> WordParser<'a> {
         })
     }
 
-    /// The form of a reply; an unknown word counts as JSON.
+    /// The format of a reply. An unknown word counts as JSON.
     pub fn reply_format(&mut self) -> Option<ReplyFormat> {
         Some(match self.next_word()? {
             "rows" => ReplyFormat::Rows,
@@ -111,7 +111,7 @@ impl<'a> WordParser<'a> {
         })
     }
 
-    /// A code; an unknown one counts as [`ErrorCode::Failed`].
+    /// An error code. An unknown one counts as [`ErrorCode::Failed`].
     pub fn error_code(&mut self) -> Option<ErrorCode> {
         let word = self.next_word()?;
         Some(word.parse().unwrap_or(ErrorCode::Failed))
