@@ -1,5 +1,5 @@
-//! The sources that the event loop polls besides waker and signals: their tokens, and how they
-//! are opened.
+//! The sources that the event loop polls, except waker and signals: their tokens, and how they are
+//! opened.
 use std::io;
 use std::net::SocketAddrV4;
 use std::ops::Range;
@@ -12,23 +12,23 @@ use crate::shell::ipc::server::Server;
 use crate::shell::net::multicast::Multicast;
 use crate::shell::net::tcp::TcpStreams;
 
-/// The listening socket; `os::poll` takes the tokens 0 and 1.
+/// The token of the TCP listener. Tokens 0 and 1 are defined in `os::poll`.
 pub const LISTENER_TOKEN: Token = Token(2);
-/// Netlink's reports of changed interfaces.
+/// The token of the netlink socket, which reports changes of the interfaces.
 pub const NETLINK_TOKEN: Token = Token(3);
 const IPC_TOKENS: Range<usize> = 16..64;
 const MULTICAST_TOKENS: Range<usize> = 64..1024;
 const FIRST_STREAM_TOKEN: usize = 1024;
 
-/// Listens for TCP connections; port 0 takes any free one.
+/// Listens for TCP connections. Port 0 takes any free port.
 ///
 /// # Errors
-/// `AddrInUse`: the port is taken. `PermissionDenied`: the port is not for this user.
+/// `AddrInUse`: the port is taken. `PermissionDenied`: this user may not use the port.
 pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
     TcpStreams::listen(port, poll.registry(), LISTENER_TOKEN, FIRST_STREAM_TOKEN)
 }
 
-/// Opens `control.sock` in the directory; without a directory the server has no socket.
+/// Opens `control.sock` in the directory. Without a directory, the server has no socket.
 ///
 /// # Errors
 /// As [`Server::open`].
@@ -36,12 +36,12 @@ pub fn open_ipc_server(directory: Option<&Path>, poll: &Poll) -> Result<Server, 
     Server::open(directory, poll.registry(), IPC_TOKENS)
 }
 
-/// Prepares beacons to this group; `None`: no beacon is sent or received.
+/// Prepares the sending and receiving of beacons in this multicast group; `None`: no beacons.
 pub fn create_multicast(group: Option<SocketAddrV4>) -> Multicast {
     Multicast::new(group, MULTICAST_TOKENS)
 }
 
-/// Whether the token is that of a TCP stream.
+/// Whether the token belongs to a TCP stream.
 pub fn is_stream(token: Token) -> bool {
     token.0 >= FIRST_STREAM_TOKEN
 }

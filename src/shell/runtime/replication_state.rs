@@ -1,4 +1,5 @@
-//! Connects the store to the core: [`ReplicationState`] for [`Node`].
+//! Implements [`ReplicationState`] for [`Node`]: the core answers what the store must know about
+//! replication.
 use crate::base::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;

@@ -1,5 +1,5 @@
-//! Starts a run with a session: through the program that already runs in the directory, or as a
-//! program of its own.
+//! Starts a run that has a session: attached to the program that already runs in the directory, or
+//! as a program of its own.
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -38,10 +38,10 @@ use crate::shell::store::store::Store;
 use crate::wire::code::{DEFAULT_PORT, Endpoint};
 use crate::wire::message::ROOMS_MAX;
 
-/// Runs a command that has a session to its end. Gives the exit status.
+/// Runs a command that has a session until it ends. Returns the exit status.
 ///
 /// # Errors
-/// With the status to exit with: the directory, the network or a file of the run is unusable.
+/// The directory, the network or a file cannot be used. The failure contains the exit status.
 pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Failure> {
     let clock = Clock::start();
     let (poll, waker) =
@@ -58,7 +58,7 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
     run_standalone(builder, lock)
 }
 
-/// Runs as a program of its own: `lock` is the directory's, `None` with --ephemeral.
+/// Runs as a program of its own. `lock`: the directory's lock; `None` with --ephemeral.
 fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
     let ipc_server = poll_sources::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
@@ -85,8 +85,8 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         id: identity.id(),
         nick: options.username.clone(),
     };
-    // A marker that cannot be read or removed counts as an unclean end, so the logs begin a new
-    // incarnation.
+    // If the marker cannot be read or removed, the last end counts as unclean. The logs then begin
+    // a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
     let (store, opened_folders) =
@@ -142,11 +142,11 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
     }
 }
 
-/// A function that looks names up in a thread of their own and puts what it finds into
+/// Creates a function that looks up names in a helper thread, and puts the addresses into
 /// `resolved`.
 ///
-/// It owns the waker: the event loop keeps the function as long as it runs. If the last waker
-/// went earlier, a wake-up not yet seen would be lost.
+/// The function owns the waker, and the event loop keeps the function until it ends. If the last
+/// waker were dropped earlier, a pending wake-up would be lost.
 fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
@@ -154,8 +154,9 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
     })
 }
 
-/// Opens the store, and the folders that are open from the start: those of `rooms`, of direct
-/// messages and of carried lines, and of other rooms where own lines are not yet acknowledged.
+/// Opens the store and the folders that are open from the start. These are the folders of `rooms`,
+/// of direct messages and of carried lines. Other rooms are opened if own lines in them are not
+/// acknowledged yet.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,
@@ -191,7 +192,8 @@ fn open_store(
     })
 }
 
-/// Listens on the chosen port; without a choice on 9999, or on any free port if that is taken.
+/// Listens on the port of the options. Without one, listens on 9999, or on any free port if 9999
+/// is taken.
 fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
     let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match options.port {

@@ -1,5 +1,5 @@
-//! The event loop: polls sockets, helper threads and signals, and dispatches what it finds. It
-//! decides nothing.
+//! The event loop. Polls sockets, helper threads and signals, and dispatches their events. It
+//! makes no decisions itself.
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -30,26 +30,26 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::store::Store;
 use crate::wire::code::Endpoint;
 
-/// The folders that are open from the start, with the ranges of lines stored in each.
+/// The folders opened at the start, each with the ranges of lines stored in it.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
-/// What an event loop consists of.
+/// The arguments of [`EventLoop::new`].
 pub struct EventLoopParts {
-    /// Waker and signals are registered.
+    /// The poll. The waker and the signals are registered with it.
     pub poll: Poll,
-    /// The clock that the core's time comes from.
+    /// The clock that gives the core its time.
     pub clock: Clock,
     /// The core.
     pub node: Node,
-    /// The store of the directory, or in memory.
+    /// The store: on disk, or in memory with --ephemeral.
     pub store: Store,
-    /// The core does not know of these folders yet.
+    /// Folders opened at the start. The core does not know of them yet.
     pub opened_folders: OpenedFolders,
     /// The TCP listener and streams.
     pub streams: TcpStreams,
     /// The sockets of the beacons.
     pub multicast: Multicast,
-    /// Where the helper threads of `resolve_hosts` put the addresses that they find.
+    /// The queue for the addresses that `resolve_hosts` finds.
     pub resolved: ResolvedQueue,
     /// Looks up the addresses of static peers in a helper thread.
     pub resolve_hosts: Box<dyn Fn(Vec<Endpoint>)>,
@@ -57,20 +57,20 @@ pub struct EventLoopParts {
     pub options: Options,
     /// The user's session.
     pub session: Session,
-    /// The signals of the process.
+    /// The signals that the process receives.
     pub signals: Signals,
     /// The server of `control.sock`.
     pub ipc_server: Server,
-    /// The state directory, locked.
+    /// The locked state directory.
     pub state: StateDir,
 }
 
-/// One run of a program of its own. Input by input, it feeds the core and executes the core's
-/// outputs.
+/// A run that is not attached to another program. Passes inputs to the core one by one, and
+/// executes the core's outputs.
 pub struct EventLoop {
     pub(super) poll: Poll,
     pub(super) clock: Clock,
-    /// The time of the last poll: one turn has one time.
+    /// The time of the last poll. It stays the same for the whole turn.
     pub(super) now: Now,
     pub(super) node: Node,
     pub(super) store: Store,
@@ -85,19 +85,20 @@ pub struct EventLoop {
     pub(super) session: Session,
     pub(super) ipc_server: Server,
     pub(super) state: StateDir,
-    /// Inputs that executed outputs led to; the core gets them before anything else.
+    /// Inputs that arise while outputs are executed. The core gets them before all other inputs.
     pub(super) pending_inputs: VecDeque<Input<'static>>,
     pub(super) save_barrier: SaveBarrier,
-    /// Reads of the store, executed in the next turn: so a link that lags delays no other.
+    /// Reads that the core requested from the store. They wait for the next turn, so that one
+    /// lagging link does not delay the others.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Hidden rooms, to be left as soon as their own lines are acknowledged.
+    /// Hidden rooms. Each is left as soon as the own lines in it are acknowledged.
     pub(super) rooms_to_leave: SortedSet<Room>,
-    /// Reused by every read of a stream.
+    /// The buffer for all reads from streams.
     pub(super) read_buffer: Vec<u8>,
 }
 
 impl EventLoop {
-    /// Puts the parts together, and begins to watch the interfaces.
+    /// Combines the parts, and begins to watch the interfaces.
     ///
     /// # Errors
     /// The system refuses the netlink socket.
@@ -131,7 +132,7 @@ impl EventLoop {
         })
     }
 
-    /// Runs until the session is over. Gives the exit status.
+    /// Runs until the session is over. Returns the exit status.
     ///
     /// # Errors
     /// The poll fails, or the listener has no port.
@@ -149,7 +150,8 @@ impl EventLoop {
         );
         let mut events = Events::with_capacity(256);
         if self.session.exit_policy.has_ended() {
-            // The run ended while it was attached: only the lines that the server left are sent.
+            // The run ended while it was attached. Send only the lines that the server did not
+            // accept.
             self.handle_user_input();
         }
         let ended = self.run_turns(&mut events);
@@ -187,7 +189,7 @@ impl EventLoop {
         self.node.can_accept() && !self.store.is_full()
     }
 
-    /// When the loop has to act although no event comes.
+    /// When the loop must act even if no event comes.
     fn next_deadline(&self) -> Time {
         let deadlines = [
             self.node.next_timeout(),
@@ -212,7 +214,7 @@ impl EventLoop {
         self.poll_events(events, timeout_ms)
     }
 
-    /// Waits for events, at most `timeout_ms`; a signal ends the wait early.
+    /// Waits for events, at most `timeout_ms`. A signal ends the wait early.
     pub(super) fn poll_events(&mut self, events: &mut Events, timeout_ms: u64) -> io::Result<()> {
         let timeout = Duration::from_millis(timeout_ms);
         match self.poll.poll(events, Some(timeout)) {
@@ -246,14 +248,14 @@ impl EventLoop {
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
-        // The core's clock advances with its inputs only: whoever asks it at a deadline gets a
-        // fresh answer.
+        // The core learns the time only from inputs. This input at a deadline brings its answers
+        // up to date.
         if self.next_deadline() <= self.now.time {
             self.handle_input(Input::Timeout);
         }
     }
 
-    /// Gives the core the addresses that were found for static peers.
+    /// Passes the addresses found for static peers to the core.
     fn add_resolved_candidates(&mut self) {
         for resolved in self.resolved.take() {
             self.handle_input(Input::Candidate {
@@ -264,10 +266,10 @@ impl EventLoop {
         }
     }
 
-    /// Flushes what the turn brought: evictions, responses to clients, and output to the user.
+    /// Ends a turn: evicts lines over the limits, sends responses to clients, and prints output.
     fn end_turn(&mut self) {
         self.leave_drained_rooms();
-        // An error here is a full disk, which the next save reports.
+        // An error here means a full disk. The next save reports it.
         let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
         for EvictedLog { log, first_kept } in evicted {
             self.session.transcript.record_evicted(&log, first_kept);
@@ -285,7 +287,7 @@ impl EventLoop {
         self.session.end_turn(&mut self.store);
     }
 
-    /// Gives the core one input, and executes everything that follows from it.
+    /// Passes one input to the core, and executes everything that follows from it.
     pub(super) fn handle_input(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.drain_outputs();
@@ -295,7 +297,8 @@ impl EventLoop {
         }
     }
 
-    /// Shows a notice: to the client that it answers, or to the session and the other clients.
+    /// Shows a notice. An answer goes to the client that requested it. Other notices go to the
+    /// session and the clients that follow notices.
     pub(super) fn notify(&mut self, notice: Notice) {
         if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
             self.session.handle_notice(notice, &self.store);

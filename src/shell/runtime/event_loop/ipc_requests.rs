@@ -8,7 +8,7 @@ use crate::shell::ipc::message::response::Welcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::code::Endpoint;
 
-/// Longest time for which a peer is looked for on behalf of a client, in milliseconds: a day.
+/// Longest search for a recipient on behalf of a client, in milliseconds: one day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
 impl EventLoop {
@@ -62,7 +62,7 @@ impl EventLoop {
                 self.handle_input(Input::Command(Command::MarkRead { log, sequence }));
             }
             Request::AwaitDelivery { log, sequence } => self.ipc_server.track_head(log, sequence),
-            // The server executes these itself.
+            // The server itself executes these requests.
             Request::FollowNotices | Request::Finish(_) => {}
         }
     }
@@ -100,8 +100,8 @@ impl EventLoop {
                 timeout_ms: 0,
             },
         }));
-        // The core does not say whether it took the lines. In a joined room it always does; to a
-        // peer it does if our log has a new head.
+        // The core does not report whether it accepted the lines. It always accepts lines to a
+        // joined room. It has accepted lines to a peer if our log has a new head.
         let is_published = match &target {
             Target::Room(room) => self.node.joined_rooms().contains(room),
             Target::Peer(_) => self.node.own_head(&target) != head_before,

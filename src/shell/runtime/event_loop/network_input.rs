@@ -5,14 +5,14 @@ use crate::base::event::{Input, Interface};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
-/// Most datagrams read in one turn: a flood must not starve the links.
+/// Most datagrams read in one turn, so that a flood does not delay the links.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// Bytes read of a datagram: the payload of an Ethernet frame; a beacon is smaller.
+/// How many bytes of a datagram to read: the payload of an Ethernet frame. Beacons are smaller.
 const DATAGRAM_MAX_BYTES: usize = 1500;
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
 
 impl EventLoop {
-    /// Accepts the connections that wait, on interfaces that this run uses.
+    /// Accepts waiting connections, on interfaces that this run uses.
     pub(super) fn accept_streams(&mut self, events: &mut Vec<StreamEvent>) {
         let interface_watch = &self.interface_watch;
         let can_accept = |own: SocketAddr| interface_watch.can_accept_on(own.ip());
@@ -20,7 +20,7 @@ impl EventLoop {
             .accept(self.poll.registry(), can_accept, events);
     }
 
-    /// Tells the core what happened to its streams.
+    /// Passes events of streams to the core.
     pub(super) fn handle_stream_events(&mut self, events: Vec<StreamEvent>) {
         for event in events {
             self.session.stderr.debug(|| format!("{event:?}"));
@@ -65,7 +65,7 @@ impl EventLoop {
         }
     }
 
-    /// Lists the interfaces again, and tells the core if they changed.
+    /// Lists the interfaces again, and passes changes to the core.
     pub(super) fn refresh_interfaces(&mut self) {
         let registry = self.poll.registry();
         let refreshed = self

@@ -35,8 +35,8 @@ impl EventLoop {
             Output::Load(request) => self.pending_loads.push_back(request),
             Output::SaveKnownPeer(known) => self.save_known_peer(&known),
             Output::SaveReceipts(receipts) => {
-                // If this fails, the next run carries lines that their recipients already have: a
-                // waste, but harmless.
+                // If this fails, the next run carries lines that their recipients already have.
+                // That costs space but is harmless.
                 let _ = self.state.write_receipts(&receipts);
             }
             Output::Notice(notice) => self.notify(notice),

@@ -1,4 +1,4 @@
-//! Opens and leaves rooms with their folders, and reads folders for links that lag.
+//! Opens and leaves rooms and their folders. Reads folders for links that lag.
 use std::io;
 
 use crate::base::error_code::ErrorCode;
@@ -9,8 +9,8 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
-    /// Opens the folder of a room and joins the room; a failure becomes a notice. `is_shown`: the
-    /// session prints the room. A room that only clients joined is not shown.
+    /// Opens the folder of a room, and joins the room. Reports a failure as a notice. `is_shown`:
+    /// the session prints the room. It does not print a room that only clients join.
     pub(super) fn open_room_or_notify(&mut self, room: &Room, is_shown: bool) {
         if let Err(error) = self.open_room(room, is_shown) {
             self.notify(Notice::Error {
@@ -28,7 +28,7 @@ impl EventLoop {
             }
             return Ok(());
         }
-        // The core refuses a room beyond the bound: no folder is created for it.
+        // The core refuses more rooms than `ROOMS_MAX`, so no folder is created for them.
         if self.node.joined_rooms().len() < ROOMS_MAX {
             let ranges = self.store.open_folder(&folder)?;
             self.register_folder(folder, ranges, is_shown);
@@ -42,12 +42,12 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None`: the current one. While peers still lack own lines of the room, it
-    /// is only hidden.
+    /// Leaves a room; `None` means the current one. While own lines in a shown room are
+    /// unacknowledged, the room is only hidden.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
-        // A session that prints no transcript would go on sending to a hidden room: it leaves at
-        // once.
+        // A session without a transcript leaves at once. It could not hide the room, and would go
+        // on sending to it.
         let must_stay = |room: &Room| {
             self.session.is_shown(&FolderName::from(room)) && self.node.has_unacknowledged(room)
         };
@@ -75,8 +75,8 @@ impl EventLoop {
         }
     }
 
-    /// Makes a shown room the current one, or none: the user never sends to a room that is not
-    /// shown.
+    /// Changes the current room to one that is shown, or to none. The user never sends to a room
+    /// that is not shown.
     pub(super) fn move_to_shown_room(&mut self) {
         while let Some(room) = self.node.current_room().cloned()
             && self.session.is_printing_transcript()
@@ -91,7 +91,8 @@ impl EventLoop {
         }
     }
 
-    /// Tells session and core of a folder that the store has opened. `ranges`: the lines in it.
+    /// Passes a folder that the store has just opened to the session and the core. `ranges`: the
+    /// stored lines of each log.
     pub(super) fn register_folder(
         &mut self,
         folder: FolderName,
@@ -109,7 +110,7 @@ impl EventLoop {
         });
     }
 
-    /// Executes the reads that waited when the turn began.
+    /// Executes the reads of the store that were requested before this call.
     pub(super) fn load_pending(&mut self) {
         for _ in 0..self.pending_loads.len() {
             if let Some(request) = self.pending_loads.pop_front() {
@@ -118,8 +119,8 @@ impl EventLoop {
         }
     }
 
-    /// Reads batches for a lagging link. Batches that cannot be read are skipped: the link gets
-    /// those behind them.
+    /// Reads batches that the core has requested. Skips batches that cannot be read, and continues
+    /// with the next ones.
     fn load_batches(&mut self, request: LoadRequest) {
         let LoadRequest {
             purpose, log, from, ..

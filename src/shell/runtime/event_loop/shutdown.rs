@@ -10,7 +10,7 @@ use crate::shell::session::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 
 impl EventLoop {
     /// Says goodbye to the peers, and closes the session. If the run went well, also closes the
-    /// store and marks the clean end.
+    /// store and writes the marker of a clean end.
     pub(super) fn shut_down(mut self, events: &mut Events, went_well: bool) -> io::Result<()> {
         let goodbye_deadline = self.now.time + GOODBYE_TIMEOUT_MS;
         let close_deadline = goodbye_deadline + CLOSE_TIMEOUT_MS;
@@ -26,15 +26,15 @@ impl EventLoop {
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
         self.session
             .close(&mut self.store, close_deadline.ms_since(self.now.time));
-        // Without the marker the next run begins a new incarnation: safe, whatever the disk does.
+        // Without the marker the next run begins a new incarnation, which is always safe.
         if went_well && self.store.close(&self.node).is_ok() {
             let _ = self.state.write_clean_marker(&self.node.resume_state());
         }
         Ok(())
     }
 
-    /// Writes what the sockets take. The core has left: what they bring is read only to find the
-    /// streams that ended.
+    /// Writes what the sockets accept. The core has left, so received bytes are dropped. They are
+    /// read only to notice that a stream has ended.
     fn flush_streams(&mut self, events: &Events) {
         let mut changes = Vec::new();
         for event in events

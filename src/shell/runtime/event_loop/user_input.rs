@@ -1,12 +1,13 @@
-//! Executes what the user asks for: input of the session, signals, and options read again.
+//! Executes what the user requests: input of the session, signals, and options that are read
+//! again.
 use crate::base::event::{Command, Input};
 use crate::shell::config::options;
 use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 impl EventLoop {
-    /// Reads the session's input, and executes its commands. The folder of a room is opened
-    /// before the core joins the room.
+    /// Reads the session's input, and executes its commands. Opens the folder of a room before the
+    /// core joins the room.
     pub(super) fn handle_user_input(&mut self) {
         let can_accept = self.can_accept();
         self.session.read_input(self.now, can_accept);
@@ -38,7 +39,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads the options and `known_peers` again. What cannot be read stays as it was.
+    /// Reads the options and `known_peers` again. Keeps the old values if a file cannot be read.
     fn reload_options(&mut self) {
         let mut warnings = Vec::new();
         match options::from_process() {
