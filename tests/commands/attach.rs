@@ -35,8 +35,8 @@ fn send_attaches_to_the_running_program() {
     // One CR belongs to the line end; the other is part of the text, shown as its control
     // picture.
     wait_messages(&bob, &["Hey there!", "one", "two", "", "four\u{240d}"]);
-    let left = |line: &String| line.ends_with(" left");
-    assert!(!bob.out.all().iter().any(left), "{:?}", bob.out.all());
+    let is_leave = |line: &String| line.ends_with(" left");
+    assert!(!bob.out.all().iter().any(is_leave), "{:?}", bob.out.all());
 }
 
 /// An attached `send` ends with 69, 75, 0 or 1 under the same conditions as one that runs
@@ -91,9 +91,9 @@ fn lines_of_a_room_are_sent_before_it_is_left() {
         alice.say(line);
     }
     wait_line(&bob, ": once more");
-    let left = |line: &&String| line.contains(" #ops * alice~") && line.ends_with(" left");
+    let is_leave = |line: &&String| line.contains(" #ops * alice~") && line.ends_with(" left");
     bob.out
-        .wait_all(TIMEOUT, |lines| lines.iter().filter(left).count() == 2);
+        .wait_all(TIMEOUT, |lines| lines.iter().filter(is_leave).count() == 2);
     // The first /part leaves #general; there is no room for the second.
     alice.say("/part");
     alice.say("/part");
@@ -150,8 +150,8 @@ fn a_room_opened_for_a_client_shows_only_its_lines() {
     alice.say("/join ops");
     wait_line(&alice, ": foreign");
     let out = alice.out.all();
-    let through = out.iter().filter(|l| l.ends_with(": through")).count();
-    assert_eq!(through, 1, "{out:?}");
+    let copies = out.iter().filter(|l| l.ends_with(": through")).count();
+    assert_eq!(copies, 1, "{out:?}");
 }
 
 /// `send -t ROOM` through a server that is not in the room reaches the members of the room.

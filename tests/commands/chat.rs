@@ -44,21 +44,24 @@ fn lines_of_a_room_reach_its_members_only() {
     wait_messages(&ops, &["to ops"]);
     wait_messages(&general, &["to general"]);
     // `joined` is printed once for each shared room.
-    let joined = |lines: &[String], nick: &str| -> Vec<String> {
-        let who = format!(" * {nick}~");
-        let joins = lines.iter().filter(|line| line.contains(&who));
+    let joined_rooms = |lines: &[String], nick: &str| -> Vec<String> {
+        let event = format!(" * {nick}~");
+        let joins = lines.iter().filter(|line| line.contains(&event));
         let rooms = joins.filter_map(|line| without_timestamp(line).split(' ').next());
         rooms.map(str::to_owned).collect()
     };
     wait_joined(&ops, "both");
-    assert_eq!(joined(&ops.out.all(), "both"), ["#ops"]);
-    assert_eq!(joined(&general.out.all(), "ops"), Vec::<String>::new());
+    assert_eq!(joined_rooms(&ops.out.all(), "both"), ["#ops"]);
+    assert_eq!(
+        joined_rooms(&general.out.all(), "ops"),
+        Vec::<String>::new()
+    );
     // A member of both rooms speaks in the first.
     let carol = lo.start("carol", &["-r", "ops", "-r", "general"]);
     wait_joined(&carol, "both");
     wait_joined(&carol, "ops");
     both.out
-        .wait_all(TIMEOUT, |lines| joined(lines, "carol").len() == 2);
+        .wait_all(TIMEOUT, |lines| joined_rooms(lines, "carol").len() == 2);
     let outcome = finish(carol, b"first\n");
     outcome.assert_code(0);
     let line = wait_line(&ops, ": first");
@@ -123,11 +126,11 @@ fn commands_executes_slash_lines_of_a_pipe() {
     wait_line(&bob, ": fine");
     let all = bob.out.all();
     assert!(!all.iter().any(|line| line.contains("fly")), "{all:?}");
-    let refused = outcome
+    let refusals = outcome
         .err
         .iter()
         .filter(|line| line.starts_with("p2pchat: line "));
-    assert_eq!(refused.count(), 2, "{outcome:?}");
+    assert_eq!(refusals.count(), 2, "{outcome:?}");
 }
 
 /// Without `--commands` a piped line is one message as it is, also with a leading /.

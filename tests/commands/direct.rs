@@ -229,8 +229,8 @@ fn attached_programs_send_and_print_direct_messages() {
     );
     let line = wait_line(&bob, ": one");
     assert!(without_timestamp(&line).contains(" alice~"), "{line}");
-    let own = wait_line(&alice, ": one");
-    assert_eq!(without_timestamp(&own), without_timestamp(&line));
+    let echo = wait_line(&alice, ": one");
+    assert_eq!(without_timestamp(&echo), without_timestamp(&line));
 
     // Two clients: a chat that sends and a `listen`.
     let second = lo.start("alice", &["listen"]);
@@ -271,13 +271,13 @@ fn an_attached_send_waits_for_an_unknown_recipient() {
     );
     // A client that waits for its recipient does not delay others.
     let args = ["send", "-t", "@carol", "-W", "60", "psst"];
-    let waiting = lo.spawn("alice", &args);
+    let send = lo.spawn("alice", &args);
     let outcome = run(&lo, "alice", &["send", "to all"]);
     outcome.assert_code(0);
     wait_line(&bob, ": to all");
     let carol = lo.start("carol", &["listen"]);
     wait_line(&carol, ": psst");
-    assert_eq!(finish(waiting, b"").code, 0);
+    assert_eq!(finish(send, b"").code, 0);
 }
 
 /// A client whose server is killed before the recipient is known resolves and delivers the
@@ -296,14 +296,14 @@ fn a_client_resolves_its_recipient_after_the_server_dies() {
     assert!([69, 75].contains(&outcome.code), "{outcome:?}");
     let hint = "sent by the p2pchat that runs here";
     assert!(outcome.err[0].ends_with(hint), "{outcome:?}");
-    let waiting = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
+    let send = lo.spawn("alice", &["send", "-t", "@carol", "-W", "60", "three"]);
     wait_client(&lo, &alice);
     alice.kill();
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": two");
     let carol = lo.start("carol", &["listen"]);
     wait_line(&carol, ": three");
-    assert_eq!(finish(waiting, b"").code, 0);
+    assert_eq!(finish(send, b"").code, 0);
 }
 
 /// A message to a known recipient is stored (69) although the server replies, or dies, after -W
@@ -318,7 +318,7 @@ fn a_known_recipient_is_resolved_although_the_wait_has_passed() {
     wait_line(&alice, " left");
     for (text, dies) in [("psst", false), ("hush", true)] {
         let args = ["send", "-t", "@bob", "-W", "0.5", text];
-        let mut waiting = lo.spawn("alice", &args);
+        let mut send = lo.spawn("alice", &args);
         wait_client(&lo, &alice);
         // The client has sent its request by then. A slower client runs on its own after the
         // server dies, with the same status.
@@ -336,8 +336,8 @@ fn a_known_recipient_is_resolved_although_the_wait_has_passed() {
             alice.signal(Signal::SIGCONT);
             "sent by the p2pchat that runs here"
         };
-        let code = waiting.wait_code(TIMEOUT);
-        let err = waiting.err.wait_end(TIMEOUT);
+        let code = send.wait_code(TIMEOUT);
+        let err = send.err.wait_end(TIMEOUT);
         assert_eq!(code, 69, "{err:?}");
         assert!(err[0].ends_with(hint), "{err:?}");
         let history = run(&lo, "alice", &["history"]).out;

@@ -23,8 +23,8 @@ fn a_damaged_identity_is_refused_and_kept() {
     let Some(lo) = Loopback::new() else { return };
     let path = lo.host.folder("bob").join("identity");
     run(&lo, "bob", &["whoami"]);
-    let whole = fs::read(&path).expect("an identity");
-    for damaged in [&b""[..], b"garbage\n", &whole[..whole.len() / 2]] {
+    let identity = fs::read(&path).expect("an identity");
+    for damaged in [&b""[..], b"garbage\n", &identity[..identity.len() / 2]] {
         fs::write(&path, damaged).expect("a file");
         for verb in ["listen", "whoami"] {
             let outcome = run(&lo, "bob", &[verb]);
@@ -77,8 +77,8 @@ fn whoami_creates_an_identity_and_keeps_it() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let again = run(&lo, "bob", &["whoami"]);
-    assert_eq!(again.out, outcome.out);
+    let second_run = run(&lo, "bob", &["whoami"]);
+    assert_eq!(second_run.out, outcome.out);
     let json = run(&lo, "bob", &["whoami", "--json"]);
     let expected = format!(
         r#"{{"type":"self","sender":"{id}","username":"bob","name":"{name}","fingerprint":"{fingerprint}","code":"{code}"}}"#
@@ -152,8 +152,12 @@ fn a_room_beyond_the_limit_is_refused_without_a_folder() {
     let joins: String = (1..=70).map(|n| format!("/join r{n}\n")).collect();
     let outcome = finish(lo.spawn("alice", &["--commands"]), joins.as_bytes());
     outcome.assert_code(0);
-    let refused = |line: &&String| line.ends_with(": in 64 rooms already, /part one first");
-    assert_eq!(outcome.err.iter().filter(refused).count(), 7, "{outcome:?}");
+    let is_refusal = |line: &&String| line.ends_with(": in 64 rooms already, /part one first");
+    assert_eq!(
+        outcome.err.iter().filter(is_refusal).count(),
+        7,
+        "{outcome:?}"
+    );
     let history = lo.host.folder("alice").join("history");
     let network = fs::read_dir(history).expect("a folder").next();
     let network = network.expect("a network").expect("a folder").path();

@@ -211,9 +211,9 @@ fn backlog_prints_the_last_stored_lines() {
 /// Fills bob's store with this many lines of three authors, in the order of their clocks.
 fn fill(lo: &Loopback, lines: u64) {
     let dir = lo.host.folder("bob").join("history");
-    let own = Identity::from_seed(&[1; 32]).id();
+    let own_id = Identity::from_seed(&[1; 32]).id();
     let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
-    let mut store = Store::open(&dir, network, own, true, limits).expect("a store");
+    let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
     store
         .open_folder(&(&Room::general()).into())
         .expect("a folder");
@@ -250,8 +250,8 @@ fn fill(lo: &Loopback, lines: u64) {
         .step_by(LINES_PER_BATCH as usize)
         .filter(|n| n % 100 != 0)
     {
-        let who = (n / LINES_PER_BATCH) as usize % 2;
-        publish(2 + who as u8, n, &mut heads[who]);
+        let author = (n / LINES_PER_BATCH) as usize % 2;
+        publish(2 + author as u8, n, &mut heads[author]);
     }
     for n in (0..lines).step_by(100) {
         publish(4, n, &mut heads[2]);

@@ -102,10 +102,16 @@ fn stdin_takes_chat_and_command_objects() {
     alice.say(r#"{"type":"command","content":"/join #ops"}"#);
     alice.say(r##"{"type":"chat","target":"#general","content":"named"}"##);
     alice.say(r#"{"type":"chat","content":"spoken here"}"#);
-    let spoken = wait_line(&bob, ": spoken here");
-    assert!(spoken.contains(" #ops alice~"), "{spoken}");
-    let named = wait_line(&bob, ": named");
-    assert!(named.contains(" #general alice~"), "{named}");
+    let in_current_room = wait_line(&bob, ": spoken here");
+    assert!(
+        in_current_room.contains(" #ops alice~"),
+        "{in_current_room}"
+    );
+    let in_named_room = wait_line(&bob, ": named");
+    assert!(
+        in_named_room.contains(" #general alice~"),
+        "{in_named_room}"
+    );
     let outcome = finish(alice, b"");
     outcome.assert_code(0);
 }

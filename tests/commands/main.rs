@@ -35,9 +35,13 @@ use hosts::wait::wait_until;
 /// The exit status, the output and the duration of one run.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The exit status.
     pub code: i32,
+    /// The lines of stdout.
     pub out: Vec<String>,
+    /// The lines of stderr.
     pub err: Vec<String>,
+    /// From the first byte of input to the end of the run.
     pub duration: Duration,
 }
 

@@ -138,8 +138,8 @@ fn two_ephemeral_programs_on_one_host_connect() {
     let outcome = finish(alice, b"nothing is kept\n");
     outcome.assert_code(0);
     wait_messages(&bob, &["nothing is kept"]);
-    let kept = std::fs::read_dir(lo.host.folder("")).expect("the folder");
-    assert_eq!(kept.count(), 0);
+    let entries = std::fs::read_dir(lo.host.folder("")).expect("the folder");
+    assert_eq!(entries.count(), 0);
 }
 
 /// Trust on first use: another key under a known name is reported once, with both short ids and

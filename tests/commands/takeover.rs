@@ -209,8 +209,8 @@ fn lose_reply_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
         }
     };
     wait("join #general");
-    let joined = format!("joined #general {position} 0\n");
-    stream.write_all(joined.as_bytes()).expect("a reader");
+    let reply = format!("joined #general {position} 0\n");
+    stream.write_all(reply.as_bytes()).expect("a reader");
     wait("direct");
     stream.write_all(b"joined @ 0 0 0\n").expect("a reader");
     wait("say #general");

@@ -91,13 +91,13 @@ fn a_listener_killed_during_a_flood_prints_every_line() {
     }
     assert!(before.len() < LINES && before == lines[..before.len()]);
     let after = messages(&bob.out.all(), "alice");
-    let from = LINES - after.len();
+    let first = LINES - after.len();
     assert!(
-        after == lines[from..],
+        after == lines[first..],
         "the lines printed by bob after his restart"
     );
-    assert!(from <= before.len(), "{from} {}", before.len());
-    let repeated = before[from..].iter().map(|line| line.len() + 1);
+    assert!(first <= before.len(), "{first} {}", before.len());
+    let repeated = before[first..].iter().map(|line| line.len() + 1);
     let repeated = repeated.sum::<usize>();
     assert!(
         repeated <= REPEATED_MAX_BYTES,

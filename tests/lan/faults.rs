@@ -92,14 +92,14 @@ fn a_killed_program_leaves_at_once_and_rejoins_at_once() {
     }
     alice.say("two");
     let carol = lan.hosts[2].start("carol", &["listen"]);
-    let ready = Instant::now();
+    let restart = Instant::now();
     for program in [&alice, &bob] {
         wait_event(program, "carol", "joined", 2, TIMEOUT);
     }
     assert!(
-        ready.elapsed() < Duration::from_secs(2),
+        restart.elapsed() < Duration::from_secs(2),
         "{:?}",
-        ready.elapsed()
+        restart.elapsed()
     );
     carol.out.wait_for(TIMEOUT, |line| line.ends_with(": two"));
     say_and_wait(&mut alice, "three", &[&bob, &carol]);

@@ -53,17 +53,17 @@ impl Talk {
 
     /// Waits until every program has printed all lines of every other one, once and in order.
     fn wait_complete(&self) {
-        for (at, of) in self.pairs() {
-            let all = lines_of(&of.name, self.lines);
-            at.out.wait_all(2 * TIMEOUT, |lines| {
-                messages(lines, &of.name).len() >= all.len()
+        for (reader, author) in self.pairs() {
+            let all = lines_of(&author.name, self.lines);
+            reader.out.wait_all(2 * TIMEOUT, |lines| {
+                messages(lines, &author.name).len() >= all.len()
             });
-            let printed = messages(&at.out.all(), &of.name);
+            let printed = messages(&reader.out.all(), &author.name);
             assert!(
                 printed == all,
                 "the lines of {1} printed by {0}",
-                at.name,
-                of.name
+                reader.name,
+                author.name
             );
         }
     }
@@ -71,7 +71,7 @@ impl Talk {
     /// Each program with each program, itself included.
     fn pairs(&self) -> impl Iterator<Item = (&Program, &Program)> {
         let all = self.programs.iter();
-        all.flat_map(|at| self.programs.iter().map(move |of| (at, of)))
+        all.flat_map(|reader| self.programs.iter().map(move |author| (reader, author)))
     }
 }
 
@@ -170,22 +170,22 @@ fn the_middle_of_a_chain_forwards_lines() {
     for n in 0..100 {
         bob.say(&format!("bob {}", 300 + n));
     }
-    for (at, of) in [(0, 2), (2, 0), (0, 1), (2, 1)] {
-        let (at, of) = (&talk.programs[at], names[of]);
-        let complete = |lines: &[String]| messages(lines, of).len() >= 400;
-        at.out.wait_all(2 * TIMEOUT, complete);
+    for (reader, author) in [(0, 2), (2, 0), (0, 1), (2, 1)] {
+        let (reader, author) = (&talk.programs[reader], names[author]);
+        let complete = |lines: &[String]| messages(lines, author).len() >= 400;
+        reader.out.wait_all(2 * TIMEOUT, complete);
         assert!(
-            messages(&at.out.all(), of) == lines_of(of, 400),
-            "the lines of {of} printed by {}",
-            at.name
+            messages(&reader.out.all(), author) == lines_of(author, 400),
+            "the lines of {author} printed by {}",
+            reader.name
         );
     }
-    for of in ["alice", "carol"] {
-        let complete = |lines: &[String]| messages(lines, of).len() >= 100;
+    for author in ["alice", "carol"] {
+        let complete = |lines: &[String]| messages(lines, author).len() >= 100;
         bob.out.wait_all(2 * TIMEOUT, complete);
         assert!(
-            messages(&bob.out.all(), of)[..] == lines_of(of, 400)[300..],
-            "the lines of {of} printed by bob"
+            messages(&bob.out.all(), author)[..] == lines_of(author, 400)[300..],
+            "the lines of {author} printed by bob"
         );
     }
     talk.programs[1] = bob;

@@ -16,6 +16,7 @@ use p2pchat::shell::store::replication_state::ReplicationState;
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {
+    /// Creates a directory below the system's temporary directory.
     pub fn new() -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -118,8 +118,11 @@ pub fn peak(pid: u32) -> u64 {
 
 /// A program under test, killed when this is dropped.
 pub struct Program {
+    /// The user.
     pub name: String,
+    /// The lines of stdout.
     pub out: Lines,
+    /// The lines of stderr.
     pub err: Lines,
     child: Child,
     stdin: Option<ChildStdin>,
