@@ -1,4 +1,4 @@
-//! The program `p2pchat`.
+//! Binary entry point: runs the program and exits with its status.
 #![forbid(unsafe_code)]
 use std::process::ExitCode;
 

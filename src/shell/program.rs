@@ -1,4 +1,5 @@
-//! The program: argv in, exit status out.
+//! Entry point of the program: reads the options, runs the chosen command and returns the exit
+//! status.
 use std::hint::black_box;
 use std::io::{self, Write};
 
@@ -17,19 +18,20 @@ use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::stdio::terminal;
 use crate::ui::diagnostic;
 
-/// Freeing a block of this many bytes at the start raises glibc's dynamic mmap threshold, and
-/// with it the trim threshold, which becomes twice as large (mallopt(3)). Otherwise glibc returns
-/// the batches of each turn to the kernel, and the next turn faults their pages in again.
+/// Size in bytes of a block that is allocated and freed at startup. Freeing it raises glibc's
+/// dynamic mmap threshold to this size, and the trim threshold to twice this size (mallopt(3)).
+/// With the default thresholds, glibc returns the batches of each turn to the kernel. The next
+/// turn then faults their pages in again.
 const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
 
-/// Runs the program to its end. Gives the exit status; a failure is one line on stderr.
+/// Runs the program and returns its exit status. Prints a failure as one line on stderr.
 pub fn main() -> ExitStatus {
     drop(black_box(Vec::<u8>::with_capacity(MALLOC_WARMUP_BYTES)));
     match options::from_process().and_then(run_subcommand) {
         Ok(status) => status,
         Err(failure) => {
             terminal::restore();
-            // Nobody is left to be told that stderr is closed.
+            // If stderr is closed, there is no other place to report the failure.
             let _ = writeln!(
                 io::stderr(),
                 "{}",

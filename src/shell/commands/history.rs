@@ -1,4 +1,4 @@
-//! `p2pchat history`: prints the stored lines in the one order.
+//! `p2pchat history`: prints the stored lines in their total order.
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
@@ -24,12 +24,12 @@ use crate::shell::state::state_dir::{StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 
-/// Prints the stored lines; with a program running in the directory, those of that program's
-/// network. Creates, locks and repairs nothing. Gives the exit status.
+/// Prints the stored lines. If a program runs in the directory, the lines are those of that
+/// program's network. Creates, locks and repairs no file. Returns the exit status.
 ///
 /// # Errors
-/// 1: the selected peer is unknown or ambiguous. 2: options contradict the running program. 78: a
-/// file cannot be read.
+/// Exit status 1: the selected peer is unknown or ambiguous. Exit status 2: an option contradicts
+/// the running program. Exit status 78: a file cannot be read.
 pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let keys = load_network_keys(options, &mut warnings)?;
@@ -105,7 +105,7 @@ fn build_query(
     })
 }
 
-/// The peer whose direct messages are selected, ourselves included.
+/// The peer that `--to` selects. It may be our own identity.
 fn resolve_peer(
     selector: &PeerSelector,
     known_peers: &[KnownPeer],
@@ -133,7 +133,7 @@ fn resolve_peer(
 }
 
 fn create_renderer(options: &Options, known_peers: &[KnownPeer], own: Option<&Peer>) -> Renderer {
-    // A stored line looks the same whoever reads it, so the reader may be anybody.
+    // A stored line is rendered the same for every reader, so a placeholder serves as the reader.
     let reader = Peer {
         id: PeerId([0; 32]),
         nick: Nick::new_or_placeholder(""),
@@ -142,7 +142,7 @@ fn create_renderer(options: &Options, known_peers: &[KnownPeer], own: Option<&Pe
     for known in known_peers {
         renderer.record_known_name(known.id, &known.nick);
     }
-    // We are the recipient of direct messages, which are shown by name.
+    // Direct messages show their recipient by name, and we may be the recipient.
     if let Some(own) = own {
         renderer.record_known_name(own.id, &own.nick);
     }

@@ -5,10 +5,10 @@ use crate::shell::config::failure::Failure;
 use crate::shell::state::identity_file::random_bytes;
 use crate::wire::secret;
 
-/// Prints a secret of 256 random bits, one line. Gives the exit status.
+/// Prints a secret of 256 random bits on one line. Returns the exit status.
 ///
 /// # Errors
-/// 1: the system has no random bytes, or stdout fails.
+/// Exit status 1: the system provides no random bytes, or stdout cannot be written.
 pub fn run_keygen() -> Result<ExitStatus, Failure> {
     let mut random = random_bytes()?;
     let key = secret::generate_secret(&random);

@@ -1,5 +1,4 @@
-//! The commands that need no session: each reads local state, prints to stdout and ends. One file
-//! per command.
+//! Commands that run without a session, one file each. Each prints to stdout and ends.
 pub mod history;
 pub mod keygen;
 pub mod print;

@@ -1,31 +1,31 @@
-//! Writes a command's whole output to stdout, and derives the exit status from how that went.
+//! Writes a command's output to stdout, and turns the result into an exit status.
 use std::io::{self, ErrorKind, Write};
 
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 
-/// Prints `text`, gives the exit status of the command.
+/// Prints `text` and returns the command's exit status.
 ///
 /// # Errors
-/// 1: stdout fails in another way than being closed by its reader.
+/// Exit status 1: writing to stdout fails, and the cause is not a closed pipe.
 pub fn print_text(text: &str) -> Result<ExitStatus, Failure> {
     stdout_exit_status(write_stdout(text.as_bytes()))
 }
 
-/// Writes and flushes.
+/// Writes `bytes` to stdout and flushes.
 ///
 /// # Errors
-/// Those of stdout.
+/// Stdout cannot be written.
 pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout();
     stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
-/// The exit status after the last write: 0, or 141 when the reader of stdout is gone, as in
-/// `p2pchat history | head`.
+/// Turns the result of the last write into an exit status: 0, or 141 if the reader has closed the
+/// pipe, as in `p2pchat history | head`.
 ///
 /// # Errors
-/// 1: any other failure.
+/// Exit status 1: the write failed for another reason.
 pub fn stdout_exit_status(result: io::Result<()>) -> Result<ExitStatus, Failure> {
     match result {
         Ok(()) => Ok(ExitStatus::Success),

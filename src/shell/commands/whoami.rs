@@ -13,15 +13,16 @@ use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::json;
 use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
 
-/// Blank modules around a QR code, so that a scanner finds its edge.
+/// Width of the blank border around a QR code, in modules. Scanners need it to find the code's
+/// edge.
 const QR_BORDER_MODULES: i32 = 2;
 
-/// Prints who we are; with a program running in the directory, under that program's name and
-/// port. Creates the identity if there is none. Gives the exit status.
+/// Prints our name, id, fingerprint and connection code. If a program runs in the directory, uses
+/// that program's name, port and interfaces. Creates a missing identity. Returns the exit status.
 ///
 /// # Errors
-/// 2: options contradict the running program. 78: the directory, the identity or the secret is
-/// unusable. 1: anything else.
+/// Exit status 2: an option contradicts the running program. Exit status 78: the directory, the
+/// identity or the secret file is unusable. Exit status 1: any other failure.
 pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut warnings = Vec::new();
     let identity = load_own_identity(options, &mut warnings)?;
@@ -60,7 +61,7 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     print_text(&out)
 }
 
-/// Every address of the usable interfaces but loopback's, with `port`.
+/// All addresses of the usable interfaces except loopback, each with `port`.
 fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let usable = interfaces::list_usable(interfaces)
         .map_err(|error| Failure::io("the interfaces cannot be listed", &error))?;
@@ -72,7 +73,8 @@ fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Fa
     Ok(addresses.collect())
 }
 
-/// A QR code of half blocks, two modules high each; dark on light.
+/// Renders `text` as a QR code in half-block characters. Each character covers two modules, one
+/// above the other.
 fn render_qr_code(text: &str) -> Result<String, Failure> {
     let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
         Failure::new(

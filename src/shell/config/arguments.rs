@@ -1,7 +1,7 @@
-//! The grammar of the command line and of the options file: which words are options, which is the
-//! command, where TEXT begins.
+//! Grammar of the command line and of the options file: which words are options, which word is
+//! the command, and where TEXT begins.
 //!
-//! Values stay unparsed here; [`options`](crate::shell::config::options) gives them a meaning.
+//! This module does not parse the values; [`options`](crate::shell::config::options) does.
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -11,33 +11,33 @@ use crate::shell::config::option_specs::{
 };
 use crate::shell::config::subcommand::Subcommand;
 
-/// Commands that are planned but not built.
+/// Planned commands that do not exist yet. They have an error message of their own.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
-/// One option on the command line or in the options file.
+/// One option, as given on the command line or in the options file.
 pub struct ParsedOption {
-    /// Which option it is.
+    /// Which option this is.
     pub id: OptionId,
-    /// Its value, not yet parsed; `None` for a flag.
+    /// The option's value, not yet parsed. `None` for a flag.
     pub value: Option<OsString>,
 }
 
-/// A command line, split into its parts.
+/// The parts of a command line.
 pub struct ParsedArguments {
     /// The command.
     pub subcommand: Subcommand,
-    /// All options, in their order.
+    /// All options, in the order given.
     pub options: Vec<ParsedOption>,
     /// The words of TEXT.
     pub text: Vec<OsString>,
 }
 
-/// Splits the arguments, without the program's own name. -h and -V end it: what follows is
-/// ignored.
+/// Parses the arguments after the program's own name. Parsing stops at -h or -V, and the words
+/// after it are ignored.
 ///
 /// # Errors
-/// 2: an unknown option or command, an option of another command, TEXT for a command without
-/// TEXT, a missing value.
+/// Exit status 2: an unknown option or command, an option of another command, TEXT for a command
+/// that takes none, or a missing value.
 pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> {
     let mut parsed = ParsedArguments {
         subcommand: Subcommand::Chat,
@@ -92,11 +92,12 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
     Ok(parsed)
 }
 
-/// Parses the options file: one option a line, `-r ops` or `--room=ops` or `--room ops`; a value
-/// may be quoted. Empty lines and those that begin with `#` are skipped.
+/// Parses the options file. Each line has one option: `-r ops`, `--room=ops` or `--room ops`. The
+/// value may be quoted. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// 2: a line is not an option, or one that cannot stand in the file. The sentence has its number.
+/// Exit status 2: a line is not an option, or its option is valid on the command line only. The
+/// message gives the line number.
 pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
     let mut options = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -160,7 +161,7 @@ fn strip_quotes(value: &str) -> &str {
     value
 }
 
-/// Whether a word is an option: it begins with `-` and has more than that.
+/// Whether a word is an option: it begins with `-` and has at least one more byte.
 fn is_option(word: &OsStr) -> bool {
     let bytes = word.as_bytes();
     bytes.len() > 1 && bytes.starts_with(b"-")
@@ -184,7 +185,7 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     }))
 }
 
-/// Parses a word that begins with `-`, and the next word if that is its value.
+/// Parses a word that begins with `-`, and the next word if that is the option's value.
 fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
@@ -206,7 +207,8 @@ fn parse_option(
     if let Some(spec) = legacy.map(|(_, id)| id.spec()).or_else(long) {
         return push_option(spec, attached, words, options);
     }
-    // `-room` would otherwise be `-r oom`. `-qr` and `-to` are too short to tell.
+    // Without this check `-room` would be read as `-r oom`. Words as short as `-qr` and `-to` are
+    // not checked, because they are valid clusters of short options.
     let misspelled = OPTION_SPECS
         .iter()
         .find(|spec| name.len() > 3 && &spec.long.as_bytes()[1..] == name);
@@ -220,8 +222,8 @@ fn parse_option(
     parse_short_cluster(&bytes[1..], words, options)
 }
 
-/// Parses short options in one word: flags, then perhaps one option with its value, as in `-qd`,
-/// `-rops`, `-qrops`, `-r=ops`.
+/// Parses a word of short options: any number of flags, then at most one option with its value.
+/// Examples: `-qd`, `-rops`, `-qrops`, `-r=ops`.
 fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,
@@ -257,7 +259,7 @@ fn unknown_option(name: &str, advice: &str) -> Failure {
     ))
 }
 
-/// Adds the option. Its value, if it takes one, is `attached` or the next word.
+/// Appends the option. If it takes a value, the value is `attached`, or else the next word.
 fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
@@ -293,8 +295,8 @@ fn push_option(
     Ok(())
 }
 
-/// Whether a word in the place of a value is a negative number, which is out of range, rather
-/// than an option.
+/// Whether a word in the place of a value is a negative number. Such a word is a value out of
+/// range, not an option.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])
 }

@@ -5,17 +5,18 @@ use std::io;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::ui::sanitize::sanitize;
 
-/// One line for stderr, and the status to exit with.
+/// A message for stderr, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The status to exit with.
     pub exit_status: ExitStatus,
-    /// One sentence, without the prefix `p2pchat: ` and without an end of line.
+    /// One sentence, without the prefix `p2pchat: ` and without a line end.
     pub message: String,
 }
 
 impl Failure {
-    /// Control characters in the sentence, line ends included, are replaced by visible ones.
+    /// Creates a failure. Control characters in the sentence, including line ends, are replaced
+    /// by visible characters.
     pub fn new(status: ExitStatus, sentence: impl AsRef<str>) -> Failure {
         Failure {
             exit_status: status,
@@ -23,17 +24,17 @@ impl Failure {
         }
     }
 
-    /// An option is unknown or has a bad value. Exit status 2.
+    /// A failure with exit status 2: an option is unknown or has a bad value.
     pub fn usage(sentence: impl AsRef<str>) -> Failure {
         Failure::new(ExitStatus::UsageError, sentence)
     }
 
-    /// A system call failed; `what` says what could not be done. Exit status 1.
+    /// A failure with exit status 1: a system call failed. `what` says what could not be done.
     pub fn io(what: &str, error: &io::Error) -> Failure {
         Failure::new(ExitStatus::GeneralError, format!("{what}: {error}"))
     }
 
-    /// A file or directory of the program cannot be used. Exit status 78.
+    /// A failure with exit status 78: a file or directory of the program cannot be used.
     pub fn config(sentence: impl AsRef<str>) -> Failure {
         Failure::new(ExitStatus::ConfigError, sentence)
     }
@@ -45,7 +46,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Quotes a text of the user for a sentence, cut to 60 characters.
+/// Quotes user input for a message, cut to 60 characters.
 pub fn quote_truncated(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     match text.char_indices().nth(MAX_CHARS) {

@@ -1,6 +1,6 @@
-//! The texts of -h and -V.
+//! The texts that `-h` and `-V` print.
 
-/// The usage, which fits a screen of 80 columns and 24 lines.
+/// The usage text. It fits a screen of 80 columns and 24 lines.
 pub const USAGE_TEXT: &str = "\
 p2pchat [OPTIONS]                chat; on pipes: say stdin, print the transcript
 p2pchat send [OPTIONS] [TEXT…]   say TEXT, or stdin, and wait until it arrived

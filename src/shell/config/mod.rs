@@ -1,4 +1,5 @@
-//! Command line, environment and options file, and the exit statuses.
+//! Options from the command line, the environment and the options file. Failures and exit
+//! statuses.
 pub mod arguments;
 pub mod exit_status;
 pub mod failure;

@@ -1,22 +1,22 @@
-//! The table of all options: how each is spelled, whether it takes a value, and which commands it
-//! belongs to.
+//! Table of all options: their spellings, whether each takes a value, and which commands accept
+//! it.
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::subcommand::Subcommand::{
     Chat, History, Keygen, Listen, Peers, Send, Whoami,
 };
 
-/// One option; its number is its row in [`OPTION_SPECS`].
+/// One option. Its discriminant is the index of its row in [`OPTION_SPECS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionId {
     /// The own name.
     Username,
     /// The TCP port to listen on.
     Port,
-    /// The group of the beacon, or `none`.
+    /// The beacon's multicast group, or `none`.
     Multicast,
     /// A room to join; repeatable.
     Room,
-    /// The recipient of `send`, or what `history` is limited to.
+    /// The room or peer that `send` sends to, or that `history` is limited to.
     To,
     /// A peer to dial; repeatable.
     Peer,
@@ -34,19 +34,19 @@ pub enum OptionId {
     Count,
     /// How long to wait, in seconds.
     Wait,
-    /// How many peers must acknowledge.
+    /// How many peers must acknowledge the lines.
     Need,
-    /// How many stored lines to print first.
+    /// How many stored lines to print before new ones.
     Backlog,
     /// Do not print own lines.
     NoEcho,
-    /// Piped lines that begin with / are commands.
+    /// Treat piped lines that begin with `/` as commands.
     Commands,
     /// When to colour the transcript.
     Color,
     /// Print failures only.
     Quiet,
-    /// Print what happens inside.
+    /// Print connections, retried errors and counters on stderr.
     Debug,
     /// Print the usage.
     Help,
@@ -61,7 +61,7 @@ pub enum OptionId {
 }
 
 impl OptionId {
-    /// The row of this option.
+    /// This option's row in [`OPTION_SPECS`].
     pub fn spec(self) -> &'static OptionSpec {
         &OPTION_SPECS[self as usize]
     }
@@ -72,19 +72,19 @@ impl OptionId {
     }
 }
 
-/// One option as the user may give it.
+/// Spelling and use of one option.
 pub struct OptionSpec {
     /// Which option this is.
     pub id: OptionId,
-    /// The letter of the short spelling.
+    /// The letter of the short spelling, if there is one.
     pub short: Option<u8>,
     /// The long spelling, with its dashes.
     pub long: &'static str,
-    /// The name of its value, if it takes one.
+    /// What messages call the option's value. `None` for a flag.
     pub value_name: Option<&'static str>,
-    /// The commands it belongs to.
+    /// The commands that accept the option.
     pub subcommands: &'static [Subcommand],
-    /// An example or advice, shown when the value is missing.
+    /// An example or advice. It ends the message about a missing value.
     pub hint: &'static str,
 }
 
@@ -92,7 +92,7 @@ const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
 const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
 const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
-/// Every command that can be typed, and [`Subcommand::Chat`], which is the lack of one.
+/// The commands that a user can type, and [`Subcommand::Chat`], which runs if none is given.
 pub const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
 
 const fn valued_option(
@@ -129,7 +129,7 @@ const fn flag(
     }
 }
 
-/// Every option that is built, in the order of [`OptionId`].
+/// All options, in the order of [`OptionId`].
 #[rustfmt::skip]
 pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Username, b'u', "--username", "NAME", ALL_BUT_KEYGEN, "as in `-u alice`"),
@@ -167,8 +167,8 @@ const _: () = {
     }
 };
 
-/// Long options of the first version, spelled with one dash. They are whole words and are looked
-/// for first.
+/// Long options of the first version, spelled with one dash. The parser compares the whole word
+/// with these before it tries short options.
 pub const LEGACY_SPELLINGS: &[(&str, OptionId)] = &[
     ("-username", OptionId::Username),
     ("-port", OptionId::Port),

@@ -1,5 +1,5 @@
-//! The options of a run, from the command line, the environment and the options file, in this
-//! order of precedence.
+//! Options of a run. The command line takes precedence over the environment, and the environment
+//! over the options file.
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -21,12 +21,12 @@ use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
 use crate::wire::code::{DEFAULT_PORT, Endpoint};
 
-/// The group of the beacon without `--multicast`.
+/// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Most rooms, interfaces and static peers.
+/// Limit on the number of rooms, of interfaces and of static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that a running program cannot change for those who act through it.
+/// Options that a running program cannot change for its IPC clients.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -34,30 +34,32 @@ const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Interface,
     OptionId::SecretFile,
 ];
-/// Longest options file in bytes.
+/// Longest accepted options file, in bytes.
 const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 
-/// Everything that the user can choose.
+/// All options of a run, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The command.
     pub subcommand: Subcommand,
     /// The own nick.
     pub username: Nick,
-    /// Options on the command line that a running program cannot change.
+    /// Those options on the command line that a running program cannot change.
     pub explicit: Vec<OptionId>,
-    /// `None`: 9999, or any free one if that is taken. `Some(0)`: any free one.
+    /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
+    /// port.
     pub port: Option<u16>,
-    /// `None`: no beacon of any kind.
+    /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
-    /// The rooms to join, at least one, each once. Lines go to the first, which is the room of
-    /// `send --to`. `history` is limited to these rooms; there may be none, which is no limit.
+    /// The rooms to join: at least one, and none twice. Lines go to the first room; `send --to
+    /// ROOM` puts its room first. `history` is limited to these rooms. For `history` the list may
+    /// be empty, which means no limit.
     pub rooms: Vec<Room>,
-    /// The peer of `--to`; `None` if that is a room, or missing.
+    /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
     /// The peers to dial.
     pub static_peers: Vec<Endpoint>,
-    /// The interfaces to use; empty: all.
+    /// Names of the interfaces to use. Empty: all interfaces.
     pub interfaces: Vec<String>,
     /// The file with the network secret; `None`: the open network.
     pub secret_file: Option<PathBuf>,
@@ -65,14 +67,15 @@ pub struct Options {
     pub directory: Option<PathBuf>,
     /// JSON lines in and out.
     pub json: bool,
-    /// `listen`: chat lines after which to stop. `history`: how many of the last lines to print.
-    /// At least 1.
+    /// `listen`: how many chat lines to print before it ends. `history`: how many of the last
+    /// lines to print. At least 1.
     pub count: Option<u64>,
-    /// Milliseconds to wait; `None`: the command's default.
+    /// Time to wait, in milliseconds. `None`: the command's default.
     pub wait_ms: Option<u64>,
-    /// `send`: how many peers must acknowledge; `None`: all that are known to be in the room.
+    /// `send`: how many peers must acknowledge the lines. `None`: all peers known to be in the
+    /// room.
     pub need: Option<u64>,
-    /// How many stored lines to print first.
+    /// How many stored lines to print before new ones.
     pub backlog: u64,
     /// Whether own lines are printed.
     pub echo: bool,
@@ -80,26 +83,27 @@ pub struct Options {
     pub has_slash_commands: bool,
     /// When the transcript is coloured.
     pub color: Color,
-    /// How much goes to stderr; --debug outweighs --quiet.
+    /// How much goes to stderr. `--debug` takes precedence over `--quiet`.
     pub verbosity: Verbosity,
-    /// `whoami`: whether to print the connection code as a QR code, too.
+    /// `whoami`: whether to print a QR code of the connection code as well.
     pub qr: bool,
-    /// `send`: TEXT, its words joined by one space; `None`: stdin. Its UTF-8 and its length are
-    /// checked later, line by line ([`Options::text_lines`]).
+    /// `send`: TEXT, its words joined by one space. `None`: the lines come from stdin. UTF-8 and
+    /// length are checked later, for each line of [`Options::text_lines`].
     pub text: Option<Vec<u8>>,
-    /// `history`: the time from which on lines are printed, by the author's clock.
+    /// `history`: the earliest time of a printed line, by its author's clock.
     pub since: Option<Since>,
-    /// `history`: text that the lines must contain.
+    /// `history`: the text that printed lines must contain.
     pub search: Option<String>,
 }
 
 impl Options {
-    /// Whether nothing is written to disk: `--ephemeral`.
+    /// Whether the program writes nothing to disk (`--ephemeral`).
     pub fn is_ephemeral(&self) -> bool {
         self.directory.is_none()
     }
 
-    /// The lines of TEXT without their ends; each is one message. Empty TEXT has no lines.
+    /// The lines of TEXT without their line ends. Each line is one message. Empty TEXT has no
+    /// lines.
     pub fn text_lines(&self) -> impl Iterator<Item = &[u8]> {
         let text = self.text.as_deref().unwrap_or_default();
         text.split_inclusive(|b| *b == b'\n')
@@ -110,10 +114,11 @@ impl Options {
 /// Looks up an environment variable by name.
 pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The options of this process.
+/// Reads the options of this process from its arguments, its environment and the options file.
 ///
 /// # Errors
-/// Those of [`parse`] and [`read_options_file`]. With -h or -V a bad options file is ignored.
+/// The errors of [`parse`] and [`read_options_file`]. With -h or -V a bad options file is
+/// ignored.
 pub fn from_process() -> Result<Options, Failure> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let env: EnvLookup<'_> = &|name| std::env::var_os(name);
@@ -128,11 +133,11 @@ pub fn from_process() -> Result<Options, Failure> {
     }
 }
 
-/// Reads `$XDG_CONFIG_HOME/p2pchat/options`, or `~/.config/p2pchat/options` without that
-/// variable; `None` if it is missing.
+/// Reads `$XDG_CONFIG_HOME/p2pchat/options`. Without that variable, reads
+/// `~/.config/p2pchat/options`. `None`: the file is missing.
 ///
 /// # Errors
-/// 78: the file cannot be read, is not UTF-8, or is longer than 64 KiB.
+/// Exit status 78: the file cannot be read, is not UTF-8, or is longer than 64 KiB.
 pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> {
     let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
         .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")));
@@ -157,11 +162,12 @@ pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> 
     Ok(Some(text))
 }
 
-/// Parses arguments, without the program's own name, and the content of the options file. With -h
-/// or -V all other options keep their defaults.
+/// Parses the arguments after the program's own name, and the content of the options file. With
+/// -h or -V all other options keep their defaults.
 ///
 /// # Errors
-/// 2: an option is unknown, misplaced or has a bad value. The sentence names it.
+/// Exit status 2: an option is unknown, misplaced or has a bad value. The message names the
+/// option.
 pub fn parse(
     args: Vec<OsString>,
     env: EnvLookup<'_>,
@@ -224,7 +230,7 @@ pub fn parse(
     })
 }
 
-/// The options by where they were given, not yet parsed.
+/// The unparsed options, by their source.
 struct OptionSources {
     subcommand: Subcommand,
     command_line: Vec<ParsedOption>,
@@ -235,8 +241,8 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// The values on the command line, and those in the file. Options in the file that belong to
-    /// other commands are checked and ignored.
+    /// The values of an option on the command line, and those in the options file. If the option
+    /// belongs to other commands, the file's values are checked and dropped.
     fn values_by_source<T>(
         &self,
         id: OptionId,
@@ -260,7 +266,7 @@ impl OptionSources {
         Ok(if line.is_empty() { file } else { line })
     }
 
-    /// The last value counts.
+    /// The value given last. It overrides the earlier ones.
     fn last_value<T>(&self, id: OptionId, parse: ValueParser<T>) -> Result<Option<T>, Failure> {
         Ok(self.all_values(id, parse)?.pop())
     }
@@ -298,12 +304,13 @@ fn parse_values<T>(
         .collect()
 }
 
-/// Names the option in the sentence about its value. Not generic, as [`raw_values`].
+/// Puts the option's name before the sentence about its value. Not generic, for the same reason
+/// as [`raw_values`].
 fn value_failure(id: OptionId, sentence: &str) -> Failure {
     Failure::usage(format!("{}: {sentence}", id.long()))
 }
 
-/// Names the options file in a failure. Not generic, as [`raw_values`].
+/// Names the options file in a failure. Not generic, for the same reason as [`raw_values`].
 fn options_file_failure(failure: &Failure) -> Failure {
     Failure::new(
         failure.exit_status,
@@ -311,9 +318,9 @@ fn options_file_failure(failure: &Failure) -> Failure {
     )
 }
 
-/// The values as they were typed. Our grammar finds the options, because pico-args has no end of
-/// options; pico-args takes the values. Not generic, because a copy for each type of value would
-/// be large.
+/// The values of an option as typed. Our own grammar finds the options, because pico-args does
+/// not know `--` as the end of options. pico-args then extracts the values. Not generic, because
+/// a copy for each type of value would be large.
 fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for option in options.iter().filter(|option| option.id == id) {
@@ -326,12 +333,12 @@ fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, F
         .map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// A variable of the environment; an empty one counts as missing.
+/// The value of an environment variable. An empty value counts as missing.
 fn non_empty_variable(env: EnvLookup<'_>, name: &str) -> Option<OsString> {
     env(name).filter(|value| !value.is_empty())
 }
 
-/// A path from the environment; a relative one counts as missing (XDG Base Directory
+/// A path from an environment variable. A relative path counts as missing (XDG Base Directory
 /// Specification).
 fn absolute_path_variable(env: EnvLookup<'_>, name: &str) -> Option<PathBuf> {
     non_empty_variable(env, name)
@@ -401,7 +408,7 @@ fn check_repeats<T>(id: OptionId, list: Vec<T>) -> Result<Vec<T>, Failure> {
     Ok(list)
 }
 
-/// The state directory; `None` with `--ephemeral`.
+/// Chooses the state directory. `None` with `--ephemeral`.
 fn choose_directory(
     sources: &OptionSources,
     env: EnvLookup<'_>,

@@ -1,12 +1,12 @@
-//! Reloads options on SIGHUP: name, rooms and static peers are applied. Options of open sockets
-//! and files need a restart.
+//! Applies reloaded options after SIGHUP: the name, the rooms and the static peers. Options of
+//! open sockets and files need a restart.
 use crate::base::event::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;
 use crate::wire::code::Endpoint;
 
-/// The commands that lead from the old options to the new ones, and the static peers to dial.
-/// Rooms joined with /join stay joined.
+/// The commands that turn the old options into the new ones, and the static peers that were
+/// added. Rooms joined with /join stay joined.
 pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint>) {
     let mut commands = Vec::new();
     if old.username != new.username {
@@ -17,7 +17,7 @@ pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint
     let removed = old.rooms.iter().filter(|room| !new.rooms.contains(room));
     commands.extend(removed.cloned().map(|room| Command::Part(Some(room))));
     if old.rooms != new.rooms {
-        // Lines go to the room joined last.
+        // Lines go to the room joined last. Joining the first room again makes it that room.
         commands.extend(new.rooms.first().cloned().map(Command::Join));
     }
     let added_peers = new

@@ -1,15 +1,15 @@
 //! The commands of the program: `p2pchat send`, `p2pchat listen` and so on.
 
-/// What the program is asked to do.
+/// The command that a run executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subcommand {
-    /// Chat: the default, without a word of its own.
+    /// Chat. Runs if no command is given.
     Chat,
-    /// Send TEXT or stdin, and wait for delivery.
+    /// Send TEXT or the lines of stdin, and wait for delivery.
     Send,
     /// Print the transcript.
     Listen,
-    /// List the peers in reach.
+    /// List the reachable peers.
     Peers,
     /// Print the stored lines.
     History,
@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The word that stands for this command on the command line. [`Subcommand::Chat`], `Help`
-    /// and `Version` have none; theirs serves in sentences only.
+    /// The word for this command on the command line. [`Subcommand::Chat`], `Help` and `Version`
+    /// have no such word. For them this is a name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",
@@ -40,7 +40,7 @@ impl Subcommand {
         }
     }
 
-    /// The command as sentences name it.
+    /// The command's name in messages.
     pub fn display_name(self) -> &'static str {
         match self {
             Subcommand::Chat => "p2pchat without a command",

@@ -1,7 +1,7 @@
 //! Parses the values of options.
 //!
-//! Each function takes a value as it was typed. Its error is a sentence about the value; the
-//! caller puts the option before it.
+//! Each function takes a value as typed. Its error is a sentence about the value. The caller puts
+//! the option's name before that sentence.
 use std::ffi::OsStr;
 use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt;
@@ -12,22 +12,23 @@ use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
 use crate::wire::code::{DEFAULT_PORT, Endpoint, parse_endpoints};
 
-/// Longest wait in seconds, about 30 years, so that milliseconds do not overflow.
+/// Longest accepted wait in seconds, about 30 years. The bound keeps milliseconds from
+/// overflowing.
 const WAIT_MAX_SECONDS: u64 = 1_000_000_000;
-/// Longest name of an interface in bytes (IFNAMSIZ − 1).
+/// Longest interface name, in bytes (IFNAMSIZ − 1).
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
-/// Longest text repeated as an example, in bytes.
+/// Longest input that a message repeats as an example, in bytes.
 const EXAMPLE_MAX_BYTES: usize = 40;
 
 /// When the transcript is coloured: `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
-    /// On a terminal.
+    /// Colour on a terminal only.
     Auto,
-    /// On a pipe, too, which then has the form of a terminal.
+    /// Always colour. A pipe gets the same output as a terminal.
     Always,
-    /// Nowhere.
+    /// Never colour.
     Never,
 }
 
@@ -38,8 +39,8 @@ pub enum Verbosity {
     Quiet,
     /// Failures, warnings, and when the program is ready.
     Normal,
-    /// Connections, interfaces and errors that are retried, too, and counters at the end:
-    /// `--debug`.
+    /// Everything that [`Verbosity::Normal`] prints. Also connections, interfaces, retried
+    /// errors, and counters at the end: `--debug`.
     Debug,
 }
 
@@ -48,7 +49,7 @@ pub enum Verbosity {
 pub enum Since {
     /// A point in time.
     At(WallTime),
-    /// Milliseconds before the command started.
+    /// This many milliseconds before the command started.
     AgoMs(i64),
 }
 
@@ -57,28 +58,28 @@ fn require_utf8(value: &OsStr) -> Result<&str, String> {
     value.to_str().ok_or_else(lossy)
 }
 
-/// Any path.
+/// Accepts any path.
 ///
 /// # Errors
-/// Never; the signature is that of all parsers.
+/// Never. The signature is the same for all parsers.
 pub fn parse_path(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
 
-/// A nick.
+/// Parses a nick.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The value breaks a rule for nicks. The sentence states the rule.
 pub fn parse_nick(value: &OsStr) -> Result<Nick, String> {
     let text = require_utf8(value)?;
     Nick::new(text)
         .map_err(|error| format!("the name {} {error}; {NICK_RULE}", quote_truncated(text)))
 }
 
-/// A room, with or without its `#`.
+/// Parses a room name, with or without its `#`.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The value breaks a rule for room names. The sentence states the rule.
 pub fn parse_room(value: &OsStr) -> Result<Room, String> {
     let text = require_utf8(value)?;
     Room::new(text).map_err(|error| match error {
@@ -87,7 +88,7 @@ pub fn parse_room(value: &OsStr) -> Result<Room, String> {
     })
 }
 
-/// The target of `send`, or what `history` is limited to: `--to`.
+/// The value of `--to`: a room or peer that `send` sends to, or that `history` is limited to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// A room.
@@ -96,10 +97,10 @@ pub enum Recipient {
     Peer(PeerSelector),
 }
 
-/// A peer if it begins with `@`, else a room.
+/// Parses the value of `--to`: a peer if it begins with `@`, otherwise a room.
 ///
 /// # Errors
-/// The rule that it breaks.
+/// The value breaks a rule for peers or rooms. The sentence states the rule.
 pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
     if value.as_bytes().starts_with(b"@") {
         let text = require_utf8(value)?;
@@ -116,10 +117,10 @@ pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
     parse_room(value).map(Recipient::Room)
 }
 
-/// A TCP port, 0 included.
+/// Parses a TCP port from 0 to 65535.
 ///
 /// # Errors
-/// It is not such a number.
+/// The value is not such a number.
 pub fn parse_port(value: &OsStr) -> Result<u16, String> {
     let text = require_utf8(value)?;
     text.parse().map_err(|_| {
@@ -128,10 +129,12 @@ pub fn parse_port(value: &OsStr) -> Result<u16, String> {
     })
 }
 
-/// An IPv4 multicast address, with a port or with the default one; `None` for `none`.
+/// Parses an IPv4 multicast address with an optional port. The default is [`DEFAULT_PORT`]. The
+/// word `none` gives `None`.
 ///
 /// # Errors
-/// It is neither. As `-m hello` may be meant as a message, the sentence says how to send one.
+/// The value is neither an address nor `none`. The user may have meant `-m hello` as a message,
+/// so the sentence explains `p2pchat send`.
 pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
     let text = require_utf8(value)?;
     if text == "none" {
@@ -154,7 +157,8 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     }
 }
 
-/// `text` as an argument to `p2pchat send`, if it needs no quotes; else TEXT.
+/// An example argument for `p2pchat send`: `text` if a shell needs no quotes for it, otherwise
+/// TEXT.
 fn example_text(text: &str) -> &str {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
     if text.len() <= EXAMPLE_MAX_BYTES && text.chars().all(is_plain) {
@@ -164,19 +168,20 @@ fn example_text(text: &str) -> &str {
     }
 }
 
-/// A host, an address or a connection code, which may name several addresses.
+/// Parses a host, an address or a connection code. A connection code may contain several
+/// addresses.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The value is not a valid address. The sentence says why.
 pub fn parse_static_peer(value: &OsStr) -> Result<Vec<Endpoint>, String> {
     let text = require_utf8(value)?;
     parse_endpoints(text).map_err(|error| format!("the address {} {error}", quote_truncated(text)))
 }
 
-/// A name that an interface could have, whether it exists or not.
+/// Parses an interface name. The interface need not exist.
 ///
 /// # Errors
-/// It is too long, or has a character that no such name has.
+/// The name is too long, or contains white space, a control character or `/`.
 pub fn parse_interface_name(value: &OsStr) -> Result<String, String> {
     let text = require_utf8(value)?;
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
@@ -200,34 +205,34 @@ fn parse_number(value: &OsStr, least: u64) -> Result<u64, String> {
     }
 }
 
-/// A number of lines, at least 1.
+/// Parses a number of lines, at least 1.
 ///
 /// # Errors
-/// It is not such a number.
+/// The value is not such a number.
 pub fn parse_count(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 1)
 }
 
-/// A number of peers.
+/// Parses a number of peers. 0 is valid.
 ///
 /// # Errors
-/// It is not such a number.
+/// The value is not such a number.
 pub fn parse_need(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 0)
 }
 
-/// A number of lines.
+/// Parses a number of lines. 0 is valid.
 ///
 /// # Errors
-/// It is not such a number.
+/// The value is not such a number.
 pub fn parse_backlog(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 0)
 }
 
-/// Seconds with or without a fraction, at most 10^9. Gives milliseconds.
+/// Parses seconds, with or without a fraction, at most 10^9. Returns milliseconds.
 ///
 /// # Errors
-/// It is not such a number.
+/// The value is not such a number.
 pub fn parse_wait_ms(value: &OsStr) -> Result<u64, String> {
     let text = require_utf8(value)?;
     parse_seconds_as_ms(text)
@@ -240,7 +245,7 @@ pub fn parse_wait_ms(value: &OsStr) -> Result<u64, String> {
         })
 }
 
-/// Seconds as milliseconds, rounded up, so that a positive wait never becomes 0.
+/// Converts seconds to milliseconds, rounded up. A positive wait never becomes 0.
 fn parse_seconds_as_ms(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = || whole.bytes().chain(fraction.bytes());
@@ -256,8 +261,8 @@ fn parse_seconds_as_ms(text: &str) -> Option<u64> {
 }
 
 impl Since {
-    /// Parses a time (RFC 3339), a date, or an age such as `90s`. A date begins at midnight UTC,
-    /// as the times on a pipe are UTC.
+    /// Parses an RFC 3339 time, a date, or an age such as `90s`. A date begins at midnight UTC,
+    /// because times printed to a pipe are in UTC.
     pub fn parse(text: &str) -> Option<Since> {
         let ago = || {
             let unit = text.chars().last()?;
@@ -278,10 +283,10 @@ impl Since {
     }
 }
 
-/// Checks that [`Since::parse`] accepts the value, and gives it back as it was typed.
+/// Checks that [`Since::parse`] accepts the value. Returns the value as typed.
 ///
 /// # Errors
-/// It does not.
+/// [`Since::parse`] rejects the value.
 pub fn check_since(value: &OsStr) -> Result<String, String> {
     let text = require_utf8(value)?;
     match Since::parse(text) {
@@ -293,18 +298,18 @@ pub fn check_since(value: &OsStr) -> Result<String, String> {
     }
 }
 
-/// Any UTF-8 text.
+/// Parses a search text. Any UTF-8 text is valid.
 ///
 /// # Errors
-/// It is not UTF-8.
+/// The value is not UTF-8.
 pub fn parse_search(value: &OsStr) -> Result<String, String> {
     require_utf8(value).map(str::to_owned)
 }
 
-/// One of `auto`, `always`, `never`.
+/// Parses `auto`, `always` or `never`.
 ///
 /// # Errors
-/// It is none of them.
+/// The value is none of these words.
 pub fn parse_color(value: &OsStr) -> Result<Color, String> {
     match require_utf8(value)? {
         "auto" => Ok(Color::Auto),
