@@ -1,4 +1,5 @@
-//! Follows the interfaces of this box as they change, and adapts the sockets for beacons to them.
+//! Tracks changes of this machine's network interfaces, and opens and closes the beacon sockets
+//! to match.
 use std::io;
 use std::net::IpAddr;
 
@@ -10,47 +11,50 @@ use crate::shell::net::interfaces;
 use crate::shell::net::interfaces::NetlinkSocket;
 use crate::shell::net::multicast::Multicast;
 
-/// Delay after a notice of the kernel, in milliseconds: changes come in bursts.
+/// Delay from a report of the kernel to the refresh, in milliseconds. Changes come in bursts, and
+/// one refresh then covers the burst.
 const SETTLE_MS: u64 = 50;
-/// Longest time between two refreshes, in milliseconds, in case a notice was lost.
+/// Longest time between two refreshes, in milliseconds. Makes up for a lost report.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
-/// Longest time between two refreshes where netlink is refused, as in some containers.
+/// Longest time between two refreshes without netlink, in milliseconds. Some containers refuse
+/// netlink.
 const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
-/// Time to the first retry after a socket for beacons could not be opened, in milliseconds; each
-/// further retry doubles it.
+/// Time to the first retry after a beacon socket could not be opened, in milliseconds. Each
+/// further retry doubles the time.
 const SOCKET_RETRY_MIN_MS: u64 = 1_000;
-/// Most doublings of that time.
+/// Most doublings of [`SOCKET_RETRY_MIN_MS`].
 const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
-/// Consecutive failures after which the user is warned.
+/// Consecutive refreshes with a failure after which the user is warned.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
-/// The usable interfaces, and when to list them again.
+/// Lists the usable interfaces, and decides when to list them again.
 pub struct InterfaceWatch {
-    /// The interfaces to use; empty: all.
+    /// Names of the interfaces to use. Empty: all interfaces.
     allowed_names: Vec<String>,
     usable: Vec<Interface>,
-    /// `None`: refused.
+    /// `None`: the kernel refused the netlink socket.
     netlink: Option<NetlinkSocket>,
     refresh_at: Time,
-    /// Consecutive refreshes in which a socket for beacons could not be opened.
+    /// Consecutive refreshes that could not open every beacon socket.
     socket_failures: u32,
 }
 
 /// The result of a refresh.
 #[derive(Default)]
 pub struct InterfaceUpdate {
-    /// All usable interfaces, if any changed.
+    /// All usable interfaces, if the list changed.
     pub changed_interfaces: Option<Vec<Interface>>,
-    /// Beacons cannot be received on every interface, and retries did not help: warn the user.
-    /// Set once per outage.
+    /// Whether to warn the user: some interface cannot receive beacons, and retries did not help.
+    /// True once per outage.
     pub is_multicast_failing: bool,
 }
 
 impl InterfaceWatch {
-    /// Watches the interfaces with these names, or all if there is none. Its events have `token`.
+    /// Starts to watch the interfaces in `allowed_names`, or all interfaces if that is empty.
+    /// Events of the netlink socket have `token`.
     ///
     /// # Errors
-    /// The poll refuses the socket.
+    /// The netlink socket cannot be registered with the poll.
     pub fn new(
         registry: &Registry,
         token: Token,
@@ -75,20 +79,20 @@ impl InterfaceWatch {
         self.refresh_at
     }
 
-    /// Handles an event of the netlink socket.
+    /// Reads the netlink socket after an event. Schedules a refresh if an interface changed.
     pub fn handle_netlink_event(&mut self, now: Time) {
         if self.netlink.as_mut().is_some_and(NetlinkSocket::drain) {
             self.refresh_at = self.refresh_at.min(now + SETTLE_MS);
         }
     }
 
-    /// Whether peers may connect to this own address: it is one of the interfaces to use.
+    /// Whether peers may connect to our address `own`. They may if an interface to use has it.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|address| address.ip == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 
-    /// Lists the interfaces, and opens and closes the sockets of `multicast` to match.
+    /// Lists the usable interfaces, then opens and closes the sockets of `multicast` to match.
     pub fn refresh(
         &mut self,
         now: Time,
@@ -107,8 +111,8 @@ impl InterfaceWatch {
         if multicast.set_interfaces(registry, &usable) == 0 {
             self.socket_failures = 0;
         } else {
-            // An address may be too new to be bound. A lasting failure must not keep the box
-            // awake.
+            // An address may be too new to be bound, so a retry can succeed. The delay doubles,
+            // because a lasting failure must not keep the machine awake.
             let retry_ms = (SOCKET_RETRY_MIN_MS
                 << self.socket_failures.min(SOCKET_RETRY_DOUBLINGS_MAX))
             .min(REFRESH_INTERVAL_MS);

@@ -1,4 +1,4 @@
-//! Lists the interfaces that can be used, and reports when that list may have changed.
+//! Lists the usable network interfaces, and reports when that list may have changed.
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,30 +19,34 @@ use nix::sys::socket::{
 use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedMap;
 
-/// Most interfaces used at a time, the lowest indices first.
+/// Most interfaces used at a time. Those with the lowest indices are used.
 pub const INTERFACES_MAX: usize = 64;
 /// Most addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
-/// Most messages read in one [`NetlinkSocket::drain`].
+/// Most messages read in one call of [`NetlinkSocket::drain`].
 const MESSAGES_PER_DRAIN_MAX: usize = 4096;
-/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: nothing can be sent from the address, or not yet.
+/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed, or still
+/// runs. Nothing can be sent from such an address.
 const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
-/// `IFA_F_OPTIMISTIC`: the address can be used although it is tentative (RFC 4429).
+/// `IFA_F_OPTIMISTIC`: the address is usable although it is tentative (RFC 4429).
 const OPTIMISTIC_FLAG: u32 = 0x04;
 
-/// Lists the interfaces that can be used now, by index: up and with carrier, with at least one
-/// address, able to multicast or broadcast. If `allowed_names` is not empty, only those. Loopback
-/// is listed if it is named, or if no other interface is usable, so that two programs on a box
-/// without a network find each other.
+/// Lists the interfaces that are usable now, in order of their indices. A usable interface is up,
+/// has carrier, has an address, and supports multicast or broadcast. If `allowed_names` is not
+/// empty, only the interfaces it names are listed.
+///
+/// Loopback is listed if `allowed_names` names it. If `allowed_names` is empty, loopback is
+/// listed only when no other interface is usable. Two programs on a machine without a network can
+/// then find each other.
 ///
 /// # Errors
-/// The kernel refuses the list.
+/// The kernel does not return the list.
 pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     let tentative = tentative_addresses();
     let mut usable: SortedMap<u32, Interface> = SortedMap::new();
     for entry in getifaddrs()? {
-        // getifaddrs names the label of an IPv4 address: `eth0:1` is an address of `eth0`.
+        // For an IPv4 address getifaddrs returns its label: `eth0:1` is an address of `eth0`.
         let name = entry.interface_name.split(':').next().unwrap_or_default();
         let is_named = allowed_names.iter().any(|allowed| allowed == name);
         if !(is_named || allowed_names.is_empty()) || !is_usable(entry.flags) {
@@ -54,7 +58,7 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
         if matches!(address.ip, IpAddr::V6(v6) if tentative.contains(&(v6, name.to_owned()))) {
             continue;
         }
-        // The interface may have gone since getifaddrs listed it.
+        // The interface may have been removed since getifaddrs listed it.
         let Ok(index) = if_nametoindex(name) else {
             continue;
         };
@@ -76,7 +80,7 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     Ok(usable.into_values().take(INTERFACES_MAX).collect())
 }
 
-/// The names among these that no interface of this box has, be it up or down.
+/// The names in `names` that no interface of this machine has. An interface that is down counts.
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
@@ -118,17 +122,18 @@ fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// IPv6 addresses under duplicate address detection (RFC 4862), each with its interface: nothing
-/// can be sent from them yet, and `getifaddrs` does not tell. When the detection ends, netlink
-/// reports a change, so the next list has them.
+/// IPv6 addresses with duplicate address detection running or failed (RFC 4862), each with its
+/// interface. Nothing can be sent from them, and `getifaddrs` does not report this state. When
+/// the detection ends, netlink reports a change, and the next list includes the address.
 fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
-    // Of this thread's network namespace, as tests give their threads several.
+    // Reads the network namespace of this thread, because tests run threads in several
+    // namespaces.
     let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     table.lines().filter_map(parse_tentative_row).collect()
 }
 
-/// Parses a row `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`, all numbers in hex; the address has 32
-/// digits.
+/// Parses a row `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`. All numbers are hexadecimal, and the
+/// address has 32 digits. `None`: the address is usable, or the row is malformed.
 fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
     let mut fields = row.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -138,8 +143,8 @@ fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
         .then_some((Ipv6Addr::from_bits(address), name))
 }
 
-/// The directed broadcast address of a network (RFC 919); prefixes of 0, 31 and more bits have
-/// none.
+/// The directed broadcast address of a network (RFC 919). `None`: a prefix of 0 bits, or of 31
+/// bits or more, has no broadcast address.
 pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     let host = match prefix {
         1..=30 => u32::MAX >> prefix,
@@ -148,18 +153,19 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
-/// Receives the kernel's notices that an interface or an address changed (rtnetlink(7), no
-/// privilege needed). A [`Source`] for the poll. What changed is not parsed: call
-/// [`list_usable`].
+/// Receives the kernel's reports that an interface or an address changed (rtnetlink(7)). It needs
+/// no privilege. It is a [`Source`] for the poll. The reports are not parsed, so call
+/// [`list_usable`] after one.
 pub struct NetlinkSocket {
     socket: OwnedFd,
 }
 
 impl NetlinkSocket {
-    /// Subscribes to changes of links and addresses.
+    /// Subscribes to changes of interfaces and addresses.
     ///
     /// # Errors
-    /// Netlink is refused, as in some containers: call [`list_usable`] periodically instead.
+    /// The kernel refuses netlink, as in some containers. Call [`list_usable`] periodically
+    /// instead.
     pub fn open() -> io::Result<NetlinkSocket> {
         let socket = socket(
             AddressFamily::Netlink,
@@ -175,8 +181,8 @@ impl NetlinkSocket {
         Ok(NetlinkSocket { socket })
     }
 
-    /// Reads all notices. True: something changed. Changes come in bursts, so wait a moment
-    /// before [`list_usable`].
+    /// Reads all pending reports. Returns whether something changed. Changes come in bursts, so
+    /// wait a moment before calling [`list_usable`].
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
         let mut message = [0; 4096];
@@ -187,7 +193,7 @@ impl NetlinkSocket {
                 MsgFlags::MSG_DONTWAIT,
             ) {
                 Ok(_) => changed = true,
-                // Notices were lost, as the socket was full.
+                // The socket's buffer was full, so reports were lost.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => break,

@@ -1,24 +1,24 @@
-//! The sockets for beacons, which go out on every interface by IPv4 multicast, IPv6 multicast and
-//! directed broadcast.
+//! Sockets for beacons. Each beacon goes out on every interface by IPv4 multicast, IPv6 multicast
+//! and directed broadcast.
 //!
-//! Each usable interface has two listening sockets, one bound to the IPv4 group and one to
-//! [`GROUP_V6`]; each broadcast address has one more. All share one port. So the kernel sorts
-//! datagrams by destination, and none for another service reaches us.
-//! [`Multicast::set_interfaces`] adapts the sockets to each change of the interfaces.
+//! Each usable interface has two listening sockets, one bound to the IPv4 group and one bound to
+//! [`GROUP_V6`]. Each broadcast address has a listening socket of its own. All sockets use the
+//! same port. The kernel sorts datagrams by destination, so datagrams for other services do not
+//! reach us. [`Multicast::set_interfaces`] adapts the sockets when the interfaces change.
 //!
-//! Kernel facts that this file depends on, each checked by `tests/shell/multicast.rs`:
-//! - `SO_REUSEADDR` lets any number of programs on a box receive each datagram; `SO_REUSEPORT`
-//!   would give it to the wrong sockets.
-//! - A socket bound to a group receives what *any* program joined on any interface, unless
-//!   `IP_MULTICAST_ALL` is off.
-//! - A socket can join 20 IPv4 groups at most, so each interface has its own.
-//! - Binding to a link-local IPv6 group takes a scope; then the socket receives from that
-//!   interface alone.
-//! - Each datagram names the interface that it leaves by (`IP_PKTINFO`, scope), as a route may be
+//! This file depends on these facts about the kernel, each checked by `tests/shell/multicast.rs`:
+//! - `SO_REUSEADDR` lets any number of programs on a machine receive each datagram.
+//!   `SO_REUSEPORT` would deliver it to the wrong sockets.
+//! - By default a socket bound to a group receives datagrams from every interface on which *any*
+//!   program joined the group. Turning `IP_MULTICAST_ALL` off prevents this.
+//! - A socket can join at most 20 IPv4 groups, so each interface has its own socket.
+//! - Binding to a link-local IPv6 group requires a scope. The socket then receives from that
+//!   interface only.
+//! - Each datagram names its outgoing interface (`IP_PKTINFO` or scope), because a route may be
 //!   missing or wrong.
-//! - `lo` carries IPv4 multicast if joined by index, although it lacks the flag; it carries no
-//!   IPv6 multicast.
-//! - Own datagrams come back while they are being sent, before `send` returns.
+//! - `lo` carries IPv4 multicast if a socket joins by index, although `lo` lacks the multicast
+//!   flag. `lo` carries no IPv6 multicast.
+//! - Copies of our own datagrams arrive at our listeners before `send` returns.
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
@@ -39,50 +39,50 @@ use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedSet;
 use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 
-/// The IPv6 group: link-local and transient (RFC 4291, 2.7); `7032:7063` is "p2pc". The port is
-/// that of the IPv4 group.
+/// The IPv6 multicast group: link-local and transient (RFC 4291, 2.7). `7032:7063` is "p2pc" in
+/// ASCII. The port is the IPv4 group's port.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x7063);
-/// Longest datagram received, in bytes, and the size of the buffer for [`Multicast::receive`].
-/// Longer ones are dropped and counted.
+/// Longest datagram received, in bytes. The buffer for [`Multicast::receive`] has this size.
+/// Longer datagrams are dropped and counted.
 pub const DATAGRAM_MAX_BYTES: usize = 1500;
-/// Most listening sockets, and so the number of tokens that they need.
+/// Most listening sockets. Each needs one token.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
-/// Receive buffer of a listener: about a hundred beacons, of which each counts as about 1 KiB in
-/// the kernel.
+/// Receive buffer of a listener, in bytes. It holds about a hundred beacons, because the kernel
+/// counts each as about 1 KiB.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// Most datagrams read in one [`Multicast::receive`], which drops those that it cannot use.
+/// Most datagrams read in one call of [`Multicast::receive`], including those that it drops.
 const RECEIVE_READS_MAX: usize = 64;
-/// Receive buffer of the sending sockets, which receive nothing; the kernel raises it to its
-/// minimum.
+/// Receive buffer of the sending sockets, in bytes. These sockets receive nothing. The kernel
+/// raises the value to its minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
-/// A received datagram: the first `length` bytes of the buffer.
+/// A received datagram. Its content is the first `length` bytes of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedDatagram {
-    /// Index of the interface that received it.
+    /// Index of the interface that received the datagram.
     pub interface_index: u32,
-    /// The sender. An IPv6 address has the interface as its scope.
+    /// Address of the sender. The scope of an IPv6 address is the interface.
     pub source: SocketAddr,
-    /// Its length in bytes.
+    /// Length of the datagram in bytes.
     pub length: usize,
 }
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MulticastCounters {
-    /// Datagrams that the kernel accepted.
+    /// Datagrams that the kernel accepted for sending.
     pub sent: u64,
-    /// Datagrams that it refused: no route, a firewall, a full buffer. Other datagrams of the
-    /// beacon, and the next one, may pass.
+    /// Datagrams that the kernel refused to send: no route, a firewall, or a full buffer. Other
+    /// datagrams of the same beacon, and later beacons, may still be sent.
     pub send_failures: u64,
-    /// Datagrams given to the caller.
+    /// Datagrams returned to the caller.
     pub received: u64,
-    /// Datagrams longer than [`DATAGRAM_MAX_BYTES`] or than the buffer.
+    /// Datagrams dropped because they were longer than [`DATAGRAM_MAX_BYTES`] or the buffer.
     pub oversized: u64,
-    /// Datagrams from an interface that is not used, or from a source that cannot be answered.
+    /// Datagrams dropped because their interface is not used or their source cannot be answered.
     pub ignored: u64,
-    /// Sockets that could not be opened, and read errors.
+    /// Failed attempts to open a socket, and read errors.
     pub socket_failures: u64,
 }
 
@@ -97,18 +97,19 @@ enum ListenTarget {
 struct Listener {
     target: ListenTarget,
     socket: Socket,
-    /// Set by an event of the poll, cleared when the socket is read empty.
+    /// Set by an event of the poll. Cleared when a read finds the socket empty or broken.
     is_readable: bool,
 }
 
-/// The sockets for beacons. No method fails: a socket that cannot be opened is counted, and tried
-/// again by the next [`Multicast::set_interfaces`].
+/// All sockets for beacons. No method fails. A socket that cannot be opened is counted, and the
+/// next [`Multicast::set_interfaces`] tries to open it.
 pub struct Multicast {
     group: Option<SocketAddrV4>,
     tokens: Range<usize>,
-    /// By token, less the first token; `None`: free.
+    /// Indexed by token minus the first token. `None`: the token is free.
     listeners: Vec<Option<Listener>>,
-    /// Index of the listener to read next, so that a flood on one does not starve the others.
+    /// Index of the listener to read next. Reading in turn keeps a flood on one listener from
+    /// starving the others.
     next_listener: usize,
     sender_v4: Option<Socket>,
     sender_v6: Option<Socket>,
@@ -118,9 +119,9 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Without a group no socket is opened, and nothing is sent or received. The listeners are
-    /// registered under `tokens`, of which there should be [`LISTENERS_MAX`]; with fewer tokens,
-    /// fewer listeners are opened.
+    /// Creates the value without opening a socket. Without a group, nothing is ever sent or
+    /// received. The listeners use `tokens`, which should have [`LISTENERS_MAX`] elements. With
+    /// fewer tokens, fewer listeners are opened.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -140,15 +141,16 @@ impl Multicast {
         self.counters
     }
 
-    /// Whether [`Multicast::mark_readable`] is to be called for events with this token.
+    /// Whether an event with this token belongs to a listener. If so, call
+    /// [`Multicast::mark_readable`].
     pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    /// Sets the interfaces to use, the first [`INTERFACES_MAX`] of `interfaces`: opens the
-    /// listeners that are missing, and closes those of other interfaces. Gives the number of
-    /// listeners that could not be opened. If it is not 0, call again later: an address may be
-    /// too new to be bound.
+    /// Sets the interfaces to use: the first [`INTERFACES_MAX`] of `interfaces`. Opens missing
+    /// listeners, and closes the listeners of other interfaces. Returns the number of listeners
+    /// that could not be opened. If it is not 0, call again later, because an address may be too
+    /// new to be bound.
     pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
         self.interfaces = interfaces.iter().take(INTERFACES_MAX).cloned().collect();
@@ -183,7 +185,7 @@ impl Multicast {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let socket = open_listener(group, target)?;
-        // mio is edge-triggered. A closed socket leaves the poll by itself.
+        // mio is edge-triggered. Closing a socket removes it from the poll.
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Token(self.tokens.start + at),
@@ -194,7 +196,7 @@ impl Multicast {
             socket,
             is_readable: true,
         });
-        // Each turn looks at every slot, so there are no more than were used at a time.
+        // Each turn scans all slots. Reusing free slots keeps their number small.
         match self.listeners.get_mut(at) {
             Some(slot) => *slot = listener,
             None => self.listeners.push(listener),
@@ -202,7 +204,7 @@ impl Multicast {
         Ok(())
     }
 
-    /// The poll reported an event for this token: [`Multicast::receive`] will read that socket.
+    /// Records a poll event for this token. [`Multicast::receive`] then reads the token's socket.
     pub fn mark_readable(&mut self, token: Token) {
         let at = token.0.checked_sub(self.tokens.start);
         if let Some(Some(listener)) = at.and_then(|at| self.listeners.get_mut(at)) {
@@ -210,14 +212,14 @@ impl Multicast {
         }
     }
 
-    /// Whether [`Multicast::receive`] has sockets to read. If so, the loop must not sleep.
+    /// Whether [`Multicast::receive`] has sockets to read. If so, the event loop must not sleep.
     pub fn has_readable(&self) -> bool {
         self.listeners.iter().flatten().any(|l| l.is_readable)
     }
 
-    /// Reads the next datagram into `buffer`, from the readable sockets in turn. `None`: all are
-    /// empty, or the read limit is reached; [`Multicast::has_readable`] tells which. A flood does
-    /// not end, so callers limit their calls.
+    /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all
+    /// sockets are empty, or the limit on reads is reached; [`Multicast::has_readable`] tells
+    /// which. A flood does not end, so callers must limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
@@ -245,8 +247,7 @@ impl Multicast {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => listener.is_readable = false,
-                // Reading an error clears it, and the next datagram makes the socket readable
-                // again.
+                // Reading the error clears it. The next datagram makes the socket readable again.
                 Err(_) => {
                     listener.is_readable = false;
                     self.counters.socket_failures += 1;
@@ -263,7 +264,7 @@ impl Multicast {
     ) -> Option<ReceivedDatagram> {
         let interface = match target {
             ListenTarget::GroupV4 { interface } | ListenTarget::GroupV6 { interface } => interface,
-            // Two interfaces of one network share the broadcast address, so the datagram tells
+            // Two interfaces on one network share the broadcast address. Only the datagram tells
             // which one received it.
             ListenTarget::Broadcast(_) => raw.interface,
         };
@@ -287,11 +288,11 @@ impl Multicast {
         })
     }
 
-    /// Sends `bytes` to both groups and as broadcast, on every interface. Gives the number of
-    /// datagrams sent.
+    /// Sends `bytes` on every interface, to both groups and to the broadcast addresses. Returns
+    /// the number of datagrams sent.
     ///
-    /// Our own copies have arrived when it returns. All listeners are marked readable, so that
-    /// reading the copies costs no wake-up.
+    /// Copies for our own listeners have arrived when this returns. All listeners are marked
+    /// readable, so that reading the copies needs no wake-up.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
@@ -398,8 +399,8 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
         })
 }
 
-/// The own address and the broadcast address of each IPv4 network; none of loopback, where
-/// multicast always works.
+/// The own address and the broadcast address of each IPv4 network of an interface. Loopback has
+/// none, because multicast always works there.
 fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     addresses_v4(interface)
         .filter(|_| !interface.is_loopback)
@@ -483,7 +484,8 @@ fn send_datagram<A: SockaddrLike>(
 struct RawDatagram {
     length: usize,
     is_truncated: bool,
-    /// Interface that received it; 0 if the socket does not report it (`IP_PKTINFO`).
+    /// Index of the interface that received the datagram. 0: the socket does not report it,
+    /// because `IP_PKTINFO` is off.
     interface: u32,
     source: Option<SocketAddr>,
 }

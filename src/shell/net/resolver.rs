@@ -1,5 +1,5 @@
-//! Resolves the host names of `--peer` in a helper thread, as a silent name server would block
-//! the event loop.
+//! Resolves the host names of `--peer` in a helper thread. In the event loop, a name server that
+//! does not answer would block everything.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -9,24 +9,24 @@ use crate::base::identity::PeerId;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Time to the first retry of names that were not found; each further retry doubles it, up to
-/// [`RETRY_MAX`].
+/// Time to the first retry of names that were not found. Each further retry doubles the time, up
+/// to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Most addresses used per name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
 
-/// A candidate: an address where a peer may be.
+/// A resolved candidate: an address where a peer may be.
 pub struct Resolved {
     /// Where to dial.
     pub address: SocketAddr,
-    /// The peer expected there, if `--peer` names it.
+    /// The peer expected at the address, if `--peer` gives its id.
     pub peer: Option<PeerId>,
 }
 
-/// Addresses from the helper threads to the event loop, at most 4 per name. A mutex, because it
-/// is less code than a channel.
+/// Queue of addresses from the helper threads to the event loop, at most 4 per name. It is a
+/// mutex, because that needs less code than a channel.
 #[derive(Clone, Default)]
 pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
@@ -43,8 +43,8 @@ impl ResolvedQueue {
     }
 }
 
-/// Starts a thread that resolves each endpoint until it has an address, and retries those that
-/// have none. `wake` is called after each that was resolved.
+/// Starts a thread that resolves each endpoint. The thread retries until each endpoint has an
+/// address. It calls `wake` after each endpoint that was resolved.
 pub fn spawn_resolver(
     endpoints: Vec<Endpoint>,
     resolved: ResolvedQueue,
@@ -79,7 +79,7 @@ pub fn spawn_resolver(
             }
         }
     };
-    // Without a thread nothing is resolved, and the static peers are not dialed; beacons still
-    // find the others.
+    // Without the thread, no name is resolved and no static peer is dialed. Beacons still find
+    // other peers.
     let _ = thread::spawn_helper("resolver", Box::new(work));
 }

@@ -1,6 +1,7 @@
-//! The TCP listener and all streams to peers, non-blocking.
+//! The TCP listener and all TCP streams to peers, non-blocking.
 //!
-//! Bytes that a socket does not accept are kept per stream, and go out as soon as it is writable.
+//! If a socket does not accept all bytes, its stream keeps the rest and sends it once the socket
+//! is writable.
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,43 +14,44 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most streams at a time; further accepted ones are closed at once.
+/// Most streams at a time. Further connections are closed as soon as they are accepted.
 const STREAMS_MAX: usize = 512;
-/// Bytes read from one stream in a turn, so that the other streams have theirs.
+/// Most bytes read from one stream in a turn. The limit leaves time for the other streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Silence after which the kernel probes an idle stream. With the limits below, a dead path ends
-/// its stream within 15 s.
+/// Silence after which the kernel probes an idle stream. With the limits below, the stream of a
+/// dead path ends within 15 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-/// Time between two probes.
+/// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// Unanswered probes that end a stream where the kernel does not apply [`TCP_USER_TIMEOUT`] to
-/// them.
+/// Unanswered probes after which a stream ends. Applies only where the kernel ignores
+/// [`TCP_USER_TIMEOUT`] for probes.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Time without an acknowledgement that ends a stream, be it probed or sending (RFC 5482). Bytes
-/// written to a silent stream stop the probes, and have this time of their own (Linux,
+/// Time without an acknowledgement after which a stream ends, whether it sends bytes or probes
+/// (RFC 5482). Writing bytes to a silent stream stops the probes and starts a new timeout (Linux,
 /// tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
-/// Connections that may wait in the kernel to be accepted.
+/// Most connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
 
-/// How far a stream has come.
+/// State of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The dial is not finished.
     Connecting,
     /// Both sides can send.
     Open,
-    /// The core has closed it: it ends when `unsent` has gone out, and what it still receives is
-    /// dropped.
+    /// The core has closed the stream. The stream ends once `unsent` is sent. Bytes that it still
+    /// receives are dropped.
     Closing,
 }
 
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// The poll reported the end of what the peer sends, or an error. It does so once.
+    /// The poll reported an error, or that the peer sends no more. The poll reports this only
+    /// once.
     is_read_closed: bool,
-    /// Bytes that the socket did not accept yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
 }
 
@@ -60,19 +62,19 @@ pub enum StreamEvent {
     Accepted(StreamId, SocketAddr),
     /// A stream that we dialed is open.
     Connected(StreamId),
-    /// A stream that was blocked has sent everything, and accepts more.
+    /// A blocked stream has sent all its bytes, and accepts more.
     Writable(StreamId),
     /// A dial failed.
     Closed(StreamId),
 }
 
-/// Whether the core may go on writing to a stream.
+/// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or follow others that wait already; or the stream has ended, which the
-    /// next read reports.
+    /// The bytes are sent, or queued behind bytes that wait already. Also returned if the stream
+    /// has ended, which the next read reports.
     Accepted,
-    /// The socket took a part only: from now on the stream is blocked, until
+    /// The socket accepted only a part of the bytes. The stream is now blocked until
     /// [`StreamEvent::Writable`].
     Blocked,
 }
@@ -88,11 +90,11 @@ pub struct TcpStreams {
 }
 
 impl TcpStreams {
-    /// Listens on `port` of all addresses, IPv6 and IPv4; 0 is any free port. The listener has
-    /// `listener_token`, and streams have the tokens from `first_token` on.
+    /// Listens on `port` of all IPv6 and IPv4 addresses. Port 0 means any free port. The listener
+    /// has `listener_token`, and streams have the tokens from `first_token` on.
     ///
     /// # Errors
-    /// `AddrInUse`: the port is taken. Otherwise the system has no socket for us.
+    /// `AddrInUse`: the port is taken. Any other error: the system does not provide the socket.
     pub fn listen(
         port: u16,
         registry: &Registry,
@@ -123,8 +125,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all connections that wait. `can_accept_on` decides by the own address that a peer
-    /// dialed.
+    /// Accepts all waiting connections. `can_accept_on` receives our address that the peer
+    /// dialed. If it returns false, the connection is closed.
     pub fn accept(
         &mut self,
         registry: &Registry,
@@ -146,20 +148,21 @@ impl TcpStreams {
                         changes.push(StreamEvent::Accepted(stream, unmap_ipv4(address)));
                     }
                 }
-                // A peer that gave up must not keep those behind it waiting.
+                // This peer gave up. The connections behind it must not wait.
                 Err(error)
                     if matches!(
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
-                // None waits, or no file descriptor is left; the program can go on with the links
-                // it has.
+                // No connection waits, or no file descriptor is left. The program can go on with
+                // the links it has.
                 Err(_) => return,
             }
         }
     }
 
-    /// Begins to connect. A failure is reported in `changes`, as one that happens later is.
+    /// Begins to connect to `address`. [`StreamEvent::Closed`] in `changes` reports a failure,
+    /// immediate or later.
     pub fn dial(
         &mut self,
         registry: &Registry,
@@ -206,7 +209,7 @@ impl TcpStreams {
         Ok(())
     }
 
-    /// Handles an event of the poll whose token is not that of another socket.
+    /// Handles a poll event whose token belongs to no other socket.
     pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
         let Some(entry) = self.streams.get_mut(&stream) else {
@@ -247,7 +250,7 @@ impl TcpStreams {
             }
             Ok(n) if n == unsent.len() => changes.push(StreamEvent::Writable(stream)),
             Ok(n) => entry.unsent = unsent[n..].to_vec(),
-            // The next read reports the end to the core.
+            // The next read reports the end of the stream to the core.
             Err(_) => {
                 self.readable.insert(stream);
             }
@@ -259,15 +262,15 @@ impl TcpStreams {
         !self.readable.is_empty()
     }
 
-    /// Takes the streams to read from in this turn.
+    /// Takes the set of streams to read in this turn.
     pub fn take_readable(&mut self) -> SortedSet<StreamId> {
         std::mem::take(&mut self.readable)
     }
 
-    /// Reads once. 0: the stream has no bytes for the core now.
+    /// Reads once and returns the number of bytes. 0: the stream has no bytes for the core now.
     ///
     /// # Errors
-    /// The stream has ended, and is removed. The kind of error says nothing.
+    /// The stream has ended and is removed. The kind of the error carries no information.
     pub fn read(&mut self, stream: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(0);
@@ -277,8 +280,8 @@ impl TcpStreams {
             match entry.socket.read(buffer) {
                 Ok(0) => break,
                 Ok(n) => {
-                    // A short read emptied the socket, and later bytes are an event of their own
-                    // (epoll(7)). An end that was already reported is not.
+                    // A short read emptied the socket. Later bytes cause a new event (epoll(7)),
+                    // but an end that was already reported does not.
                     if n == buffer.len() || entry.is_read_closed {
                         self.readable.insert(stream);
                     }
@@ -297,7 +300,7 @@ impl TcpStreams {
         }
     }
 
-    /// Writes, and keeps the bytes that the socket does not accept.
+    /// Writes `bytes`. Keeps the bytes that the socket does not accept.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> WriteOutcome {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return WriteOutcome::Accepted;
@@ -319,7 +322,7 @@ impl TcpStreams {
         }
     }
 
-    /// Ends the stream once its unsent bytes have gone out.
+    /// Ends the stream once its unsent bytes are sent.
     pub fn close(&mut self, stream: StreamId) {
         if let Some(entry) = self.streams.get_mut(&stream) {
             if entry.unsent.is_empty() || entry.phase == Phase::Connecting {
@@ -330,18 +333,18 @@ impl TcpStreams {
         }
     }
 
-    /// Ends the stream now; its unsent bytes are lost.
+    /// Ends the stream at once. Its unsent bytes are lost.
     pub fn abort(&mut self, stream: StreamId) {
         self.streams.remove(&stream);
     }
 
-    /// Whether a stream has bytes that have not gone out.
+    /// Whether any stream has unsent bytes.
     pub fn has_unsent(&self) -> bool {
         self.streams.values().any(|entry| !entry.unsent.is_empty())
     }
 }
 
-/// An IPv6 socket that accepts IPv4, too; where the kernel has no IPv6, an IPv4 socket.
+/// Opens an IPv6 socket that also accepts IPv4. If the kernel has no IPv6, opens an IPv4 socket.
 fn bind_listener(port: u16) -> io::Result<Socket> {
     let open = |domain: Domain, address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(
@@ -376,7 +379,7 @@ fn unmap_ipv4(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a dial has succeeded by now.
+/// Whether a dial has succeeded. False: the dial is not finished.
 ///
 /// # Errors
 /// The dial has failed.
@@ -391,7 +394,7 @@ fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Writes until the socket accepts no more. Gives the number of bytes written.
+/// Writes until the socket accepts no more. Returns the number of bytes written.
 fn write_available(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,11 +1,11 @@
-//! The clocks of this box: one that counts through suspend, and the wall clock.
+//! Clocks of this machine: a monotonic clock that includes suspended time, and the wall clock.
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
 use crate::base::time::{Now, Time, WallTime};
 
-/// Counts milliseconds since the program started, through suspend too (`CLOCK_BOOTTIME`).
+/// Counts milliseconds since the program started, including suspended time (`CLOCK_BOOTTIME`).
 pub struct Clock {
     start_ms: i64,
 }
@@ -18,7 +18,8 @@ impl Clock {
         }
     }
 
-    /// The time since start, never negative, and the wall clock, negative before 1970.
+    /// The time since the start and the wall-clock time. The wall-clock time is negative before
+    /// 1970.
     pub fn now(&self) -> Now {
         let time = Time((boot_time_ms() - self.start_ms).max(0) as u64);
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -32,7 +33,7 @@ impl Clock {
     }
 }
 
-/// Milliseconds since the box started. Linux has this clock since 2.6.39.
+/// Milliseconds since the machine booted. Linux has `CLOCK_BOOTTIME` since 2.6.39.
 fn boot_time_ms() -> i64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| Duration::from(time).as_millis() as i64)
 }

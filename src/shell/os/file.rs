@@ -1,14 +1,14 @@
-//! Files and directories for this user alone, and files that may be missing.
+//! Files and directories that only this user can access, and files that may be missing.
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Mode of every file this program creates for itself.
+/// Mode of a private file: only this user can read and write it.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
 const PRIVATE_DIR_MODE: u32 = 0o700;
 
-/// Turns `NotFound` into `None`; every other error stays.
+/// Turns a `NotFound` error into `None`.
 ///
 /// # Errors
 /// The given error, unless it is `NotFound`.
@@ -19,7 +19,8 @@ pub fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Creates a directory and its missing parents, mode 0700. An existing one keeps its mode.
+/// Creates a directory and its missing parents with mode 0700. An existing directory keeps its
+/// mode.
 ///
 /// # Errors
 /// The directory is missing and can't be created.
@@ -30,7 +31,7 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         .create(dir)
 }
 
-/// Creates an empty file for writing, mode 0600. An existing one is emptied.
+/// Creates an empty file with mode 0600 and opens it for writing. An existing file is emptied.
 ///
 /// # Errors
 /// The file can't be created or emptied.
@@ -38,7 +39,7 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     write_options().truncate(true).open(path)
 }
 
-/// Opens a file for writing and keeps its content. A missing one is created, mode 0600.
+/// Opens a file for writing and keeps its content. A missing file is created with mode 0600.
 ///
 /// # Errors
 /// The file can't be opened or created.
@@ -52,10 +53,11 @@ fn write_options() -> OpenOptions {
     options
 }
 
-/// Replaces a file whole: `write` fills `path` with `.new` added, which is then renamed to `path`.
+/// Replaces a file as a whole. `write` fills a new file named `path` plus `.new`, which is then
+/// renamed to `path`.
 ///
 /// # Errors
-/// The new file can't be created, written or renamed; the old one stays.
+/// The new file can't be created, written or renamed. The old file stays.
 pub fn replace_file(
     path: &Path,
     write: &mut dyn FnMut(&mut File) -> io::Result<()>,

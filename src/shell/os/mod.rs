@@ -1,4 +1,4 @@
-//! Clock, files, poll, signals and threads of this box.
+//! Clocks, files, poll, signals and threads of the operating system.
 pub mod clock;
 pub mod file;
 pub mod poll;

@@ -1,4 +1,4 @@
-//! The poll of the main thread, and the waker by which helper threads end its sleep.
+//! The poll of the main thread, and the waker with which helper threads end its sleep.
 use std::io;
 use std::sync::Arc;
 
@@ -21,6 +21,6 @@ pub fn create_poll() -> io::Result<(Poll, Arc<Waker>)> {
 
 /// Ends the poll's sleep.
 pub fn wake(waker: &Waker) {
-    // It fails only when the poll is gone, and the program with it.
+    // Waking fails only after the poll has been closed, at the end of the program.
     let _ = waker.wake();
 }

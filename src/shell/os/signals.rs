@@ -5,18 +5,19 @@ use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook_mio::v1_0::Signals as Source;
 
-/// A signal, by what the program does about it.
+/// A signal, named after what the program does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: Ctrl-C at a terminal that is not in raw mode, or a supervisor.
+    /// SIGINT: Ctrl-C was typed at a terminal that is not in raw mode, or a supervisor sent it.
     Interrupt,
-    /// SIGTERM: a supervisor ends the program.
+    /// SIGTERM: a supervisor asks the program to end.
     Terminate,
-    /// SIGHUP: the terminal is gone; without a terminal, a request to reload the options.
+    /// SIGHUP: the terminal hung up. Without a terminal: reload the options.
     HangUp,
     /// SIGWINCH: the terminal's size changed.
     Resize,
-    /// SIGCONT: while the program was stopped, another may have changed the terminal's modes.
+    /// SIGCONT: the program continues after a stop. Another program may have changed the
+    /// terminal's modes.
     Resume,
 }
 
@@ -24,7 +25,8 @@ pub enum Signal {
 pub struct Signals(Source);
 
 impl Signals {
-    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT; `token` becomes readable for them.
+    /// Handles SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT from now on. `token` becomes
+    /// readable when one of them arrives.
     ///
     /// # Errors
     /// The pipe to the signal handler can't be created or registered.

@@ -1,12 +1,12 @@
-//! Starts helper threads. All go through one function that is not inlined: a generic spawn would be
-//! compiled once for each closure and grow the binary.
+//! Starts helper threads. One function that is not inlined starts all of them. A generic function
+//! would be compiled once per closure and enlarge the binary.
 use std::io;
 use std::thread::Builder;
 
-/// Stack of a helper thread, in bytes. The kernel backs only the pages that are touched.
+/// Stack of a helper thread, in bytes. The kernel allocates only the pages in use.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Runs `work` in a detached thread of this name.
+/// Runs `work` in a detached thread named `name`.
 ///
 /// # Errors
 /// The system can't start another thread.

@@ -1,5 +1,5 @@
-//! The file `clean`: present only between a clean end and the next start, with the incarnation and
-//! the own log heads that the next run resumes from.
+//! The file `clean`. It exists only from a clean end to the next start. It contains the
+//! incarnation and the own log heads from which the next run resumes.
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,20 +15,21 @@ use crate::node::context::ResumeState;
 use crate::shell::os::file;
 
 const CLEAN_FILE: &str = "clean";
-/// Longest file that is accepted, in bytes: one line for each room and peer ever written to.
+/// Longest accepted file, in bytes. The file has one line for each room and peer ever written to.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
-/// Most seconds between the last write and the last inode change of an original file. A copy keeps
-/// the time of the write at most, never that of the inode.
+/// Longest time from the last write to the last inode change of an original file, in seconds. A
+/// copy may keep the time of the write, but never that of the inode change.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
-/// The last line, so that a truncated file is recognised.
+/// The last line of the file. A truncated file lacks it.
 const END_LINE: &str = "end\n";
 const INCARNATION_DIGITS: usize = 16;
 
-/// Reads and removes the marker; the removal is on the disk before this returns, so before anything
-/// is signed. `None`: it is missing, malformed, or a copy that a backup restored.
+/// Reads and removes the marker. Syncs the removal to disk before it returns. A later crash then
+/// cannot make another run reuse sequences. `None`: the marker is missing, malformed, or a copy
+/// that a backup restored.
 ///
 /// # Errors
-/// The marker can't be read or removed; the run must begin a new incarnation.
+/// The marker can't be read or removed. The run must begin a new incarnation.
 pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
     let path = directory.join(CLEAN_FILE);
     let Some(file) = file::if_exists(File::open(&path))? else {
@@ -44,10 +45,11 @@ pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
     Ok(text.and_then(|text| parse_clean_marker(text, created_ns(&meta))))
 }
 
-/// Writes the marker of a clean end. Every published line must be on the disk before.
+/// Writes the marker of a clean end. Every published line must be synced to disk before this
+/// call.
 ///
 /// # Errors
-/// The marker can't be written; the next run begins a new incarnation.
+/// The marker can't be written. The next run begins a new incarnation.
 pub fn write_clean_marker(directory: &Path, resume: &ResumeState) -> io::Result<()> {
     file::replace_file(&directory.join(CLEAN_FILE), &mut |file| {
         let mut text = format!(
@@ -65,14 +67,15 @@ pub fn write_clean_marker(directory: &Path, resume: &ResumeState) -> io::Result<
     })
 }
 
-/// When this file was created, in nanoseconds since 1970; 0 if the file system does not record it.
+/// When the file was created, in nanoseconds since 1970. 0: the file system does not record it.
 fn created_ns(meta: &Metadata) -> u64 {
     let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
     let since = meta.created().ok().and_then(since);
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// `created_ns` of the file must be the time written in it: another file is a copy.
+/// Parses the marker. `created_ns` is the creation time of its file. If the text records another
+/// time, the file is a copy, and the result is `None`.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
     let digits = lines

@@ -1,4 +1,5 @@
-//! The file `identity`: the own secret key. It is written whole or not at all, and never replaced.
+//! The file `identity`: the own secret key. A new file appears only when complete, and an
+//! existing file is never replaced.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -13,16 +14,17 @@ use crate::shell::os::file::PRIVATE_FILE_MODE;
 use crate::wire::secret::zeroize;
 
 const IDENTITY_FILE: &str = "identity";
-/// First word of an identity file. The secret and, as a check, the id follow, both in base32.
+/// First word of an identity file. The secret and the id follow in base32. The id serves as a
+/// check.
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
-/// Most bytes of the file that are read.
+/// Most bytes read from the file.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
-/// Spare capacity, so that reading to the end never reallocates.
+/// Extra capacity of the buffer. With it, reading to the end of the file never reallocates.
 const SPARE_BYTES: usize = 64;
-/// Permission of group and others to read.
+/// Permission bits with which the group and others can read a file.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
-/// The path of the identity in a state directory.
+/// Path of the identity file in a state directory.
 pub fn identity_path(directory: &Path) -> PathBuf {
     directory.join(IDENTITY_FILE)
 }
@@ -30,7 +32,7 @@ pub fn identity_path(directory: &Path) -> PathBuf {
 /// 32 random bytes from the kernel.
 ///
 /// # Errors
-/// 1: the kernel gives none.
+/// Exit status 1: the kernel provides none.
 pub fn random_bytes() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| {
@@ -42,16 +44,16 @@ pub fn random_bytes() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-/// Whether group or others may read this file; false for a pipe or a device.
+/// Whether the group or others may read this file. False for a pipe or a device.
 pub fn is_readable_by_others(file: &File) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
-/// A new identity that exists in memory only.
+/// Creates a new identity in memory only.
 ///
 /// # Errors
-/// 1: the kernel gives no randomness.
+/// Exit status 1: the kernel provides no random bytes.
 pub fn generate_identity() -> Result<Identity, Failure> {
     let mut seed = random_bytes()?;
     let identity = Identity::from_seed(&seed);
@@ -59,10 +61,12 @@ pub fn generate_identity() -> Result<Identity, Failure> {
     Ok(identity)
 }
 
-/// The identity of a state directory; a missing one is created. Warns if others can read it.
+/// Reads the identity of a state directory. Creates a missing one. Warns if others can read the
+/// file.
 ///
 /// # Errors
-/// 78: the file can't be read or created, or is damaged; it is never replaced.
+/// Exit status 78: the file can't be read or created, or is damaged. A damaged file is never
+/// replaced.
 pub fn load_or_create_identity(
     directory: &Path,
     warnings: &mut Vec<String>,
@@ -78,22 +82,24 @@ pub fn load_or_create_identity(
         ))
     };
     create_identity_file(directory, &path).map_err(bad)?;
-    // Two programs may start at once: both use the file that one of them created.
+    // Two programs may start at once. Both then use the file that one of them created.
     read_identity(&path, warnings)?.ok_or_else(|| bad(ErrorKind::NotFound.into()))
 }
 
-/// Reads an identity; `None` if the file is missing.
+/// Reads an identity file. `None`: the file is missing.
 ///
 /// # Errors
-/// 78: the file is unreadable, damaged, not a regular file, or a dangling symbolic link.
+/// Exit status 78: the file is unreadable, damaged, not a regular file, or a dangling symbolic
+/// link.
 pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Identity>, Failure> {
     let bad = |why: &str| Failure::config(format!("identity file {}: {why}", path.display()));
     match fs::metadata(path) {
-        // Opening a pipe would wait for its writer.
+        // Opening a pipe would block until another program writes to it.
         Ok(meta) if !meta.is_file() => return Err(bad("not a regular file")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // The target may be on a removable medium: a new identity would be wrong.
+            // The link's target may be on a medium that is not mounted. A new identity would be
+            // wrong.
             let is_link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
             return if is_link {
                 Err(bad("a symbolic link that leads nowhere"))
@@ -139,8 +145,8 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     identity.filter(|identity| Ok(identity.id()) == id.parse::<PeerId>())
 }
 
-/// Writes the whole file under a random name, then links it to `path`; an identity that exists by
-/// then stays.
+/// Writes the new identity to a file with a random name, then links that file to `path`. If
+/// `path` exists by then, it stays unchanged.
 fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -173,7 +179,8 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// In parts: joining them would leave a copy of the secret in memory.
+/// Writes a private file from `parts`. Joining the parts would leave a copy of the secret in
+/// memory.
 fn write_new_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

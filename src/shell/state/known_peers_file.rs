@@ -1,4 +1,5 @@
-//! The file `known_peers`: one peer a line, `name id since` and perhaps `bound`. Users may edit it.
+//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`. Users may
+//! edit the file.
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,18 +12,19 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read. The oldest win, so that a flood of new keys can't push anybody out.
+/// Most peers read from the file. The oldest are read first, so a flood of new keys displaces
+/// nobody.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
-/// Size from which on no peer is appended, in bytes.
+/// File size at which no more peers are appended, in bytes.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
 /// Longest line that is parsed, in bytes.
 const KNOWN_PEERS_LINE_MAX_BYTES: u64 = 4096;
 
-/// Reads the known peers; none if the file is missing. Malformed lines are skipped and stay in the
-/// file; one warning covers all of them.
+/// Reads the known peers. Returns none if the file is missing. Malformed lines are skipped and
+/// stay in the file. One warning covers all of them.
 ///
 /// # Errors
-/// 78: the file exists and can't be read.
+/// Exit status 78: the file exists and can't be read.
 pub fn read_known_peers(
     directory: &Path,
     warnings: &mut Vec<String>,
@@ -35,7 +37,7 @@ pub fn read_known_peers(
     }
 }
 
-/// Appends a peer. False: the file is full and the peer was not recorded.
+/// Appends a peer. Returns false if the file is full; the peer is then not recorded.
 ///
 /// # Errors
 /// The file can't be written.
@@ -52,7 +54,7 @@ pub fn append_known_peer(directory: &Path, known: &KnownPeer) -> io::Result<bool
     }
     let mut line = String::new();
     if size > 0 {
-        // A crash may have left half a line, or an editor a last line without its end.
+        // The last line may lack its line end, after a crash or after an edit.
         let mut last = [0];
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
@@ -113,7 +115,8 @@ fn parse_known_peers(
     Ok(known)
 }
 
-/// Reads up to the next end of line, or to the greatest length; gives the bytes read, 0 at the end.
+/// Reads up to the next line end, at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns the number of
+/// bytes read, 0 at the end of the file.
 fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) -> io::Result<usize> {
     line.clear();
     reader
@@ -122,8 +125,8 @@ fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) ->
         .read_until(b'\n', line)
 }
 
-/// Further words are left to later versions. A peer may have several lines and is bound if one of
-/// them says `bound`.
+/// Parses one line. Words after `bound` are reserved for later versions. A peer may have several
+/// lines, and is bound if one of them says `bound`.
 fn parse_known_peer(line: &str) -> Option<KnownPeer> {
     let mut columns = line.split_ascii_whitespace();
     Some(KnownPeer {

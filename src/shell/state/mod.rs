@@ -1,4 +1,4 @@
-//! The state directory and the files in it, one module for each.
+//! The state directory and the files in it, one module for each file.
 pub mod clean_marker;
 pub mod identity_file;
 pub mod known_peers_file;

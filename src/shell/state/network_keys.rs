@@ -1,15 +1,15 @@
-//! The keys of the network that the options choose: those of `--secret-file`, or none for the open
-//! network.
+//! Keys of the network that the options choose. `--secret-file` provides the keys of a closed
+//! network. The open network has no keys.
 use crate::base::identity::NetworkTag;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::state::secret_file::read_secret;
 use crate::wire::secret::NetworkKeys;
 
-/// Reads the keys of a closed network; `None` for the open network.
+/// Reads the keys of a closed network. `None`: the options choose the open network.
 ///
 /// # Errors
-/// 78: the secret file is unusable.
+/// Exit status 78: the secret file is unusable.
 pub fn load_network_keys(
     options: &Options,
     warnings: &mut Vec<String>,
@@ -18,7 +18,7 @@ pub fn load_network_keys(
     path.map(|path| read_secret(path, warnings)).transpose()
 }
 
-/// The tag of the network with these keys; without keys, that of the open network.
+/// The tag of the network with these keys. `None` means the open network.
 pub fn network_tag(keys: Option<&NetworkKeys>) -> NetworkTag {
     keys.map_or(NetworkTag::OPEN, NetworkKeys::network)
 }

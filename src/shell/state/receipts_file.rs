@@ -1,4 +1,4 @@
-//! The file `receipts`: which direct messages were acknowledged, as text that the core composes.
+//! The file `receipts`: which direct messages were acknowledged. The core composes its text.
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -6,21 +6,21 @@ use std::path::Path;
 use crate::shell::os::file;
 
 const RECEIPTS_FILE: &str = "receipts";
-/// Most bytes of the file that are read.
+/// Most bytes read from the file.
 const RECEIPTS_FILE_MAX_BYTES: u64 = 4 << 20;
 
-/// Replaces the file.
+/// Replaces the content of the file with `text`.
 ///
 /// # Errors
-/// The file can't be written; the old one stays.
+/// The file can't be written. The old file stays.
 pub fn write_receipts(directory: &Path, text: &str) -> io::Result<()> {
     file::replace_file(&directory.join(RECEIPTS_FILE), &mut |file| {
         file.write_all(text.as_bytes())
     })
 }
 
-/// The text written last; empty if the file is missing or unreadable. Lost receipts only cost
-/// sending the messages again.
+/// The text written last. Empty: the file is missing or unreadable. If receipts are lost,
+/// messages are only sent again.
 pub fn read_receipts(directory: &Path) -> String {
     let mut text = String::new();
     if let Ok(file) = File::open(directory.join(RECEIPTS_FILE)) {

@@ -7,22 +7,23 @@ use crate::shell::config::failure::Failure;
 use crate::shell::state::identity_file::is_readable_by_others;
 use crate::wire::secret::{NetworkKeys, SECRET_MAX_BYTES, zeroize};
 
-/// The longest line end that may follow the secret, `\r\n`.
+/// Longest line end that may follow the secret, `\r\n`, in bytes.
 const LINE_END_MAX_BYTES: usize = 2;
-/// Spare capacity, so that reading to the end never reallocates.
+/// Extra capacity of the buffer. With it, reading to the end of the file never reallocates.
 const SPARE_BYTES: usize = 64;
 
-/// Reads a network's secret. It may be a pipe, so that a command can provide it.
+/// Reads the secret of a network and derives its keys. The file may be a pipe, so that a command
+/// can provide the secret.
 ///
 /// # Errors
-/// 78: the file is missing or unreadable, or its secret is too short or too long.
+/// Exit status 78: the file is missing or unreadable, or its secret is too short or too long.
 pub fn read_secret(path: &Path, warnings: &mut Vec<String>) -> Result<NetworkKeys, Failure> {
     let bad = |why: String| Failure::config(format!("secret file {}: {why}", path.display()));
     let file = File::open(path).map_err(|error| bad(error.to_string()))?;
     let is_exposed = is_readable_by_others(&file);
     // A growing buffer would leave copies of the secret in freed memory.
     let mut content = Vec::with_capacity(SECRET_MAX_BYTES + SPARE_BYTES);
-    // One byte more than allowed, so that a secret that is too long is noticed.
+    // Reads one byte more than allowed, so that a secret that is too long is noticed.
     let read = file
         .take((SECRET_MAX_BYTES + LINE_END_MAX_BYTES + 1) as u64)
         .read_to_end(&mut content);

@@ -1,7 +1,7 @@
 //! The state directory of one identity: its lock, and access to the files in it. With --ephemeral
 //! there is no directory, and nothing is read or written.
 //!
-//! The history in it belongs to [`crate::shell::store::store`].
+//! [`crate::shell::store::store`] manages the history in the directory.
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,31 +21,34 @@ use crate::shell::state::receipts_file;
 const LOCK_FILE: &str = "lock";
 const HISTORY_DIR: &str = "history";
 
-/// What a start read from the state directory or created in it.
+/// The opened state directory and the content of its files.
 pub struct OpenedStateDir {
-    /// The directory, locked.
+    /// The directory. It is locked, unless --ephemeral is given.
     pub state_dir: StateDir,
     /// The own identity.
     pub identity: Identity,
-    /// The content of `known_peers`.
+    /// The peers in the file `known_peers`.
     pub known_peers: Vec<KnownPeer>,
-    /// Sentences for stderr.
+    /// Warnings for stderr, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// The directory of a running program; none with --ephemeral. The lock lasts as long as this.
+/// The state directory of a program. With --ephemeral there is no directory. A lock lasts as long
+/// as this value.
 #[derive(Debug)]
 pub struct StateDir {
     directory: Option<PathBuf>,
-    /// Never read; the kernel releases it with the process, so a crash leaves no stale lock.
+    /// Keeps the lock. The kernel releases the lock with the process, so a crash leaves no stale
+    /// lock.
     _lock: Option<File>,
 }
 
 impl StateDir {
-    /// Locks and opens the directory; creates it and the identity if they are missing.
+    /// Locks and opens the directory. Creates the directory and the identity if they are missing.
     ///
     /// # Errors
-    /// 78: the directory, or a file in it, can't be used. 1: another program runs in it.
+    /// Exit status 78: the directory or a file in it can't be used. Exit status 1: another
+    /// program runs in the directory.
     pub fn open(options: &Options) -> Result<OpenedStateDir, Failure> {
         let lock = options.directory.as_deref().map(|directory| {
             lock_directory(directory)?.ok_or_else(|| {
@@ -61,11 +64,11 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// As [`StateDir::open`], with the lock of [`lock_directory`]; without one, as with
-    /// --ephemeral.
+    /// Opens the directory with the lock that [`lock_directory`] returned. Without a lock, opens
+    /// no directory, as with --ephemeral.
     ///
     /// # Errors
-    /// 78: a file in the directory can't be used.
+    /// Exit status 78: a file in the directory can't be used.
     pub fn open_locked(options: &Options, lock: Option<File>) -> Result<OpenedStateDir, Failure> {
         let mut warnings = Vec::new();
         let (Some(directory), Some(lock)) = (options.directory.as_deref(), lock) else {
@@ -92,7 +95,7 @@ impl StateDir {
         })
     }
 
-    /// A directory that is only read, so without its lock.
+    /// A directory for reading only. It is not locked.
     pub fn open_unlocked(directory: &Path) -> StateDir {
         StateDir {
             directory: Some(directory.to_owned()),
@@ -100,15 +103,15 @@ impl StateDir {
         }
     }
 
-    /// The path; `None` with --ephemeral.
+    /// The path of the directory. `None` with --ephemeral.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
 
-    /// Reads `known_peers`, at start and at SIGHUP: see [`known_peers_file::read_known_peers`].
+    /// Reads `known_peers`. See [`known_peers_file::read_known_peers`].
     ///
     /// # Errors
-    /// 78: the file exists and can't be read.
+    /// Exit status 78: the file exists and can't be read.
     pub fn read_known_peers(&self, warnings: &mut Vec<String>) -> Result<Vec<KnownPeer>, Failure> {
         match self.directory() {
             Some(directory) => known_peers_file::read_known_peers(directory, warnings),
@@ -116,7 +119,8 @@ impl StateDir {
         }
     }
 
-    /// Appends a peer to `known_peers`. False: the file is full and the peer was not recorded.
+    /// Appends a peer to `known_peers`. Returns false if the file is full; the peer is then not
+    /// recorded.
     ///
     /// # Errors
     /// The file can't be written.
@@ -130,7 +134,7 @@ impl StateDir {
     /// Replaces the file `receipts`.
     ///
     /// # Errors
-    /// The file can't be written; the old one stays.
+    /// The file can't be written. The old file stays.
     pub fn write_receipts(&self, text: &str) -> io::Result<()> {
         match self.directory() {
             Some(directory) => receipts_file::write_receipts(directory, text),
@@ -138,17 +142,18 @@ impl StateDir {
         }
     }
 
-    /// The text of [`StateDir::write_receipts`]; empty if it is missing or unreadable.
+    /// The text written by [`StateDir::write_receipts`]. Empty: the file is missing or
+    /// unreadable.
     pub fn read_receipts(&self) -> String {
         self.directory()
             .map(receipts_file::read_receipts)
             .unwrap_or_default()
     }
 
-    /// Takes the marker of a clean end: see [`clean_marker::take_clean_marker`].
+    /// Reads and removes the marker of a clean end. See [`clean_marker::take_clean_marker`].
     ///
     /// # Errors
-    /// The marker can't be read or removed; the run must begin a new incarnation.
+    /// The marker can't be read or removed. The run must begin a new incarnation.
     pub fn take_clean_marker(&mut self) -> io::Result<Option<ResumeState>> {
         match self.directory() {
             Some(directory) => clean_marker::take_clean_marker(directory),
@@ -156,10 +161,11 @@ impl StateDir {
         }
     }
 
-    /// Writes the marker of a clean end. Every published line must be on the disk before.
+    /// Writes the marker of a clean end. Every published line must be synced to disk before this
+    /// call.
     ///
     /// # Errors
-    /// The marker can't be written; the next run begins a new incarnation.
+    /// The marker can't be written. The next run begins a new incarnation.
     pub fn write_clean_marker(&mut self, resume: &ResumeState) -> io::Result<()> {
         match self.directory() {
             Some(directory) => clean_marker::write_clean_marker(directory, resume),
@@ -168,16 +174,16 @@ impl StateDir {
     }
 }
 
-/// Where the history of a state directory lies.
+/// Path of the history in a state directory.
 pub fn history_dir(directory: &Path) -> PathBuf {
     directory.join(HISTORY_DIR)
 }
 
-/// The own identity, for commands that need no lock. A missing one is created; with --ephemeral
+/// The own identity, for commands that need no lock. Creates a missing identity. With --ephemeral
 /// each call generates a new one.
 ///
 /// # Errors
-/// 78: the directory or the identity can't be used.
+/// Exit status 78: the directory or the identity can't be used.
 pub fn load_own_identity(
     options: &Options,
     warnings: &mut Vec<String>,
@@ -189,10 +195,10 @@ pub fn load_own_identity(
     load_or_create_identity(directory, warnings)
 }
 
-/// Locks the directory, and creates it if it is missing. `None`: another program holds the lock.
+/// Locks the directory. Creates a missing directory. `None`: another program holds the lock.
 ///
 /// # Errors
-/// 78: the directory can't be used.
+/// Exit status 78: the directory can't be used.
 pub fn lock_directory(directory: &Path) -> Result<Option<File>, Failure> {
     create_directory(directory)?;
     let file = file::open_private_file(&directory.join(LOCK_FILE))
