@@ -1,4 +1,4 @@
-//! The history of all open folders on disk, and the space it may take.
+//! History on disk: all open folders of one network, and the limits on their space.
 use std::cmp::Reverse;
 use std::fs;
 use std::io;
@@ -20,34 +20,34 @@ use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// Capacity in bytes beyond which the line buffer is shrunk after a save.
+/// Capacity in bytes to which the line buffer shrinks after a save.
 const SCRATCH_MAX_BYTES: usize = 128 * 1024;
-/// Free bytes from which on a disk that was full takes lines again.
+/// Free space in bytes at which a disk that was full takes lines again.
 const FREE_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024;
 
-/// A store on disk.
+/// The store of one network on disk.
 pub struct DiskStore {
-    /// The network's directory.
+    /// Directory of the network.
     pub dir: PathBuf,
     /// The network.
     pub network: NetworkTag,
     own_id: PeerId,
     was_clean_shutdown: bool,
     limits: StoreLimits,
-    /// Most bytes of all folders.
+    /// Most bytes of all folders together.
     total_max_bytes: u64,
-    /// Bytes of the folders that are not open.
+    /// Bytes of all folders that are not open.
     closed_folders_bytes: u64,
     folders: SortedMap<FolderName, Folder>,
     fsync: Fsync,
-    /// The line that is saved; kept for its capacity.
+    /// The line that a save writes. The buffer keeps its capacity from save to save.
     scratch: Vec<u8>,
     /// Whether the last save failed for lack of space.
     is_out_of_space: bool,
 }
 
 impl DiskStore {
-    /// The history in `dir`, without an open folder. After an unclean end of the previous run,
+    /// Opens the history in `dir`, but no folder. If the previous run did not end cleanly,
     /// opening a folder verifies signatures.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl DiskStore {
         Ok(disk)
     }
 
-    /// Measures the folders and derives the total limit.
+    /// Measures all folders, and derives the limit on their total size.
     fn measure_usage(&mut self) -> io::Result<()> {
         let entries = file::if_exists(fs::read_dir(&self.dir))?;
         let mut used_bytes = 0;
@@ -89,7 +89,7 @@ impl DiskStore {
         self.closed_folders_bytes = used_bytes;
         self.total_max_bytes = match self.limits.total_bytes {
             Some(total_bytes) => total_bytes,
-            // Our own bytes count as free, so that the limit is the same at every start.
+            // The bytes of our folders count as free. The limit is then the same at every start.
             None => available_bytes(&self.dir)
                 .map_or(u64::MAX, |free_bytes| (free_bytes + used_bytes) / 2),
         };
@@ -104,11 +104,12 @@ impl DiskStore {
         FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
-    /// Opens a folder and gives the ranges it stores. An open one is closed and read again.
+    /// Opens a folder and returns the ranges that it stores. A folder that is already open is
+    /// closed and read again.
     ///
     /// # Errors
-    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is no
-    /// error.
+    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
+    /// an error.
     pub fn open_folder(&mut self, name: &FolderName) -> io::Result<Vec<LogRange>> {
         let dir = self.dir.join(name.as_str());
         let reopened = self.folders.remove(name);
@@ -116,7 +117,7 @@ impl DiskStore {
             Some(_) => 0,
             None => segment_file::folder_bytes(&dir)?,
         };
-        // The end of the previous run says nothing about the lines of this one.
+        // A clean end of the previous run says nothing about the lines that this run wrote.
         let verify = if self.was_clean_shutdown && reopened.is_none() {
             VerifyMode::ChainOnly
         } else {
@@ -132,7 +133,8 @@ impl DiskStore {
         Ok(ranges)
     }
 
-    /// The rooms with own lines that no other peer may store yet, open or not.
+    /// The rooms with own lines that perhaps no other peer stores yet. Includes rooms that are
+    /// not open.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let marked = entries.filter(|entry| UnacknowledgedMarker::is_set_in(&entry.path()));
@@ -142,7 +144,7 @@ impl DiskStore {
             .collect()
     }
 
-    /// An open folder.
+    /// An open folder. `None`: the folder is not open.
     pub fn folder(&self, name: &FolderName) -> Option<&Folder> {
         self.folders.get(name)
     }
@@ -152,7 +154,7 @@ impl DiskStore {
         self.folders.get(&self.folder_name(log))
     }
 
-    /// Appends a batch to its folder. All or nothing.
+    /// Appends a batch to its folder, completely or not at all.
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), or the disk is full or broken.
@@ -185,7 +187,7 @@ impl DiskStore {
         saved
     }
 
-    /// Records up to where this directory printed a folder.
+    /// Records how far this directory has printed a folder.
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), or the disk is full or broken.
@@ -200,7 +202,8 @@ impl DiskStore {
         }
     }
 
-    /// Starts new segments and evicts: see [`crate::shell::store::store::Store::enforce_limits`].
+    /// Starts new segments and evicts lines. See
+    /// [`crate::shell::store::store::Store::enforce_limits`].
     ///
     /// # Errors
     /// The disk is full or broken, and nothing was evicted.
@@ -239,7 +242,7 @@ impl DiskStore {
                 }
             }
         }
-        // The core must learn of evictions even if another folder failed; a later turn retries
+        // The core must learn of evictions even if another folder failed. A later turn retries
         // that folder and reports its error.
         if evicted.is_empty() {
             result?;
@@ -274,7 +277,7 @@ impl DiskStore {
         bytes_over_quota(usages, &self.limits, excess_bytes)
     }
 
-    /// Whether no own line can be stored: see [`crate::shell::store::store::Store::is_full`].
+    /// Whether no own line can be stored. See [`crate::shell::store::store::Store::is_full`].
     pub fn is_full(&mut self) -> bool {
         if self.is_out_of_space
             && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)
@@ -288,7 +291,7 @@ impl DiskStore {
                 .any(|folder| folder.quota_block.is_some())
     }
 
-    /// Syncs all open folders and waits for the disk.
+    /// Syncs all open folders. Returns after the disk has finished.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -296,7 +299,7 @@ impl DiskStore {
         self.folders.values().try_for_each(Folder::sync)
     }
 
-    /// Ends cleanly: see [`crate::shell::store::store::Store::close`].
+    /// Closes the store at a clean end. See [`crate::shell::store::store::Store::close`].
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -316,7 +319,7 @@ impl DiskStore {
     }
 }
 
-/// Bytes that this user may still write.
+/// Disk space that this user can still use, in bytes.
 fn available_bytes(dir: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)

@@ -1,5 +1,6 @@
-//! Evicts the oldest batches of authors over their quota: plans which, starts a segment whose
-//! frontier no longer counts them, and then removes or rewrites the old segments.
+//! Evicts the oldest batches of authors that exceed their quota. First plans which batches to
+//! evict. Then starts a segment whose frontier no longer counts them. Last, removes or rewrites
+//! the old segments.
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -20,50 +21,51 @@ use crate::shell::store::segment::segment_reader::SegmentReader;
 pub struct EvictedLog {
     /// The log.
     pub log: LogId,
-    /// The lowest sequence that stays.
+    /// The lowest sequence that the log keeps.
     pub first_kept: u64,
 }
 
-/// How a segment loses evicted batches.
+/// What happens to a segment with evicted batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SegmentEviction {
-    /// The segment with this number has no other batches: the file is removed.
+    /// The file of the segment with this number is removed, because all its batches are evicted.
     Remove(u64),
-    /// The segment with this number is rewritten without them.
+    /// The segment with this number is rewritten without the evicted batches.
     Rewrite(u64),
 }
 
-/// What a folder is to lose.
+/// Which lines of a folder an eviction removes.
 #[derive(Default)]
 struct EvictionPlan {
-    /// The lowest sequence that stays, of each log that loses lines.
+    /// For each log that loses lines, the lowest sequence that the log keeps.
     first_kept: SortedMap<LogId, u64>,
     /// Bytes that each author loses.
     freed_bytes: SortedMap<PeerId, u64>,
-    /// The segments that lose batches, upwards.
+    /// The segments that lose batches, in ascending order.
     segments: Vec<SegmentEviction>,
-    /// The last segment that was read.
+    /// The last segment that the planning read.
     last_scanned_segment: u64,
-    /// A log that may lose no more although its author is still over quota.
+    /// A log that must not lose more lines, although its author is still over quota.
     block: Option<QuotaBlock>,
 }
 
-/// The change of segments of one folder: rotation, and eviction with it.
+/// The rotation of one folder's segments, and the eviction that belongs to it.
 pub struct Rotation<'a> {
     /// The folder's name.
     pub folder_name: &'a FolderName,
-    /// Size at which a segment is full.
+    /// Size of a full segment, in bytes.
     pub segment_bytes: u64,
-    /// What replication needs to keep.
+    /// The core. It knows which lines replication still needs.
     pub core: &'a dyn ReplicationState,
 }
 
 impl Rotation<'_> {
-    /// Evicts `over` bytes of each author and starts a new segment if one is due. The new segment
-    /// comes first: a crash before the old ones change leaves lines that nobody counts on.
+    /// Evicts `over` bytes of each author, and starts a new segment if one is due. Returns the
+    /// logs that lost lines. The new segment is started before old segments change. A crash in
+    /// between leaves lines that no frontier counts.
     ///
     /// # Errors
-    /// The disk is full or broken; nothing was evicted.
+    /// The disk is full or broken. Nothing was evicted.
     pub fn apply(
         &self,
         folder: &mut Folder,
@@ -128,9 +130,10 @@ impl Rotation<'_> {
     }
 }
 
-/// Picks the oldest batches of the authors in `over` until each has lost that many bytes, and on to
-/// the end of that segment, so that a segment of these authors alone need not be rewritten. Batches
-/// at or above `floor` of their log stay.
+/// Plans to evict the oldest batches of each author in `over`, until the author loses that many
+/// bytes. Always plans to the end of a segment. A segment with batches of these authors only can
+/// then be removed, and need not be rewritten. Batches at or above the `floor` of their log are
+/// kept.
 ///
 /// # Errors
 /// A segment can't be read.
@@ -141,7 +144,7 @@ fn plan_eviction(
     floor: &dyn Fn(&LogId) -> u64,
 ) -> io::Result<EvictionPlan> {
     let mut plan = EvictionPlan::default();
-    // Logs that reached their floor, with the last sequence of the batch that stays.
+    // The logs that reached their floor, each with the last sequence of the first batch it keeps.
     let mut blocked: SortedMap<LogId, u64> = SortedMap::new();
     for number in segment_numbers {
         plan.last_scanned_segment = *number;
@@ -166,7 +169,7 @@ fn plan_eviction(
             *plan.freed_bytes.get_or_default(log.author) += bytes;
             let over_bytes = over.get_or_default(log.author);
             *over_bytes = over_bytes.saturating_sub(bytes);
-            // A batch that filled a gap has a lower sequence than batches before it.
+            // A batch that filled a gap may follow batches with higher sequences.
             let first_kept = plan.first_kept.get_or_default(log);
             *first_kept = (*first_kept).max(last + 1);
         }
@@ -189,8 +192,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// The log and the last sequence of the batch in this line, if one of these authors may have
-/// signed it.
+/// The log and the last sequence of the batch in this line. `None`: the line is no batch, or none
+/// of these authors signed it.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
@@ -198,8 +201,8 @@ fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     Some((header.log, header.last_sequence))
 }
 
-/// A segment that can't be changed keeps lines that the frontier no longer counts; they only take
-/// space.
+/// Removes or rewrites a segment. If that fails, the segment keeps lines that the frontier no
+/// longer counts. These lines only take space.
 fn evict_from_segment(
     folder: &mut Folder,
     eviction: SegmentEviction,
@@ -220,11 +223,11 @@ fn evict_from_segment(
     }
 }
 
-/// Rewrites a segment without the batches below `first_kept` of their log; one left without a
-/// batch is removed. Gives its new size in bytes, 0 if it was removed.
+/// Rewrites a segment without the batches below `first_kept` of their log. Removes the segment if
+/// no batch is left. Returns the new size in bytes, 0 if the segment was removed.
 ///
 /// # Errors
-/// The segment can't be read, or its replacement not written; the segment is unchanged.
+/// The segment can't be read, or its replacement can't be written. The segment is unchanged.
 fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
     let draft = segment_file::temporary_path(dir, number);
     let kept_count = write_kept_batches(dir, number, first_kept).inspect_err(|_| {
@@ -240,7 +243,7 @@ fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) 
     Ok(path.metadata()?.len())
 }
 
-/// Writes the segment's replacement under its temporary name; gives the number of batches kept.
+/// Writes the segment's replacement under its temporary name. Returns the number of batches kept.
 fn write_kept_batches(
     dir: &Path,
     number: u64,
@@ -259,7 +262,8 @@ fn write_kept_batches(
     while reader.advance()? {
         let line = reader.line();
         if reader.line_offset() == 0 {
-            // Without a generation, readers would take physical offsets for logical ones.
+            // The generation marks the segment as rewritten. Without it, readers would take
+            // physical offsets for logical ones.
             let frontier =
                 with_next_generation(line).ok_or(io::Error::from(io::ErrorKind::InvalidData))?;
             out.write_all(&frontier)?;

@@ -1,4 +1,5 @@
-//! One folder of the history on disk: a room's, or the one of direct messages.
+//! One folder of the history on disk: of a room, of direct messages, or of messages carried for
+//! others.
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -23,47 +24,49 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// An own log over its quota that may not lose the line `last_sequence`.
+/// A log that exceeds its quota, but must keep the batch that ends at `last_sequence`.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
-    /// The last sequence of the batch; it may go once the log's retention floor is above.
+    /// The last sequence of that batch. The batch may be evicted once the log's retention floor
+    /// is above this sequence.
     pub last_sequence: u64,
 }
 
-/// An open folder.
+/// An open folder on disk.
 pub struct Folder {
-    /// Its path.
+    /// The path of the directory.
     pub dir: PathBuf,
     network: NetworkTag,
     /// Whether the directory existed before this run.
     pub existed_before: bool,
-    /// The segments' numbers, upwards.
+    /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
-    /// The last segment; `None` while there is none.
+    /// The last segment. `None`: the folder has no segment yet.
     pub active_segment: Option<ActiveSegment>,
-    /// Bytes of all segments.
+    /// Bytes of all segments together.
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// The first segment that may contain a batch of the author, for authors that were over quota.
+    /// For each author that was over quota, the first segment that may contain the author's
+    /// batches.
     pub first_segments: SortedMap<PeerId, u64>,
-    /// What keeps the last eviction from reaching its goal.
+    /// The log that kept the last eviction from freeing enough space.
     pub quota_block: Option<QuotaBlock>,
-    /// Up to where this directory printed the folder.
+    /// How far this directory has printed the folder.
     pub printed_position: PrintedPosition,
-    /// Whether own lines may be stored by no other peer.
+    /// Whether the folder has own lines that perhaps no other peer stores yet.
     pub unacknowledged: UnacknowledgedMarker,
     dir_sync_pending: SyncPending,
 }
 
 impl Folder {
-    /// Opens the folder and recovers its ranges. A room's folder is created if it is missing. A
-    /// segment is full at `segment_bytes`.
+    /// Opens the folder and recovers its ranges. Creates the folder of a room if it is missing.
+    /// A segment is full at `segment_bytes`.
     ///
     /// # Errors
-    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is no
-    /// error.
+    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
+    /// an error.
     pub fn open(
         dir: PathBuf,
         name: &FolderName,
@@ -72,7 +75,7 @@ impl Folder {
         segment_bytes: u64,
     ) -> io::Result<(Folder, Vec<LogRange>)> {
         let existed_before = dir.is_dir();
-        // A room's folder records that this directory was in the room. The folder of direct
+        // The folder of a room records that this directory joined the room. The folder of direct
         // messages is created with the first message.
         if name.room().is_some() {
             file::create_private_dir(&dir)?;
@@ -110,10 +113,11 @@ impl Folder {
         Ok((folder, ranges))
     }
 
-    /// Appends lines of one author. All or nothing: what a failed write left is cut off.
+    /// Appends lines of one author, completely or not at all. If a write fails, the bytes it left
+    /// are cut off.
     ///
     /// # Errors
-    /// The disk is full or broken; nothing was stored.
+    /// The disk is full or broken. Nothing was stored.
     pub fn append(
         &mut self,
         lines: &[u8],
@@ -135,10 +139,10 @@ impl Folder {
         Ok(())
     }
 
-    /// Starts the next segment; its frontier line has these ranges.
+    /// Starts the next segment. Its frontier line contains `ranges`.
     ///
     /// # Errors
-    /// The disk is full or broken; the previous segment is still the active one.
+    /// The disk is full or broken. The previous segment remains the active one.
     pub fn start_segment(&mut self, ranges: &[LogRange], segment_bytes: u64) -> io::Result<()> {
         let number = self.segment_numbers.last().map_or(1, |last| last + 1);
         let frontier = self.frontier_line(ranges.to_vec());
@@ -156,24 +160,24 @@ impl Folder {
             .is_some_and(ActiveSegment::is_rotation_due)
     }
 
-    /// Delays the next rotation after one that failed.
+    /// Delays the next rotation after a failed one.
     pub fn postpone_rotation(&mut self) {
         if let Some(segment) = &mut self.active_segment {
             segment.postpone_rotation();
         }
     }
 
-    /// Lets the helper thread sync the directory, after files were created or removed.
+    /// Asks the helper thread to sync the directory. Needed after files were created or removed.
     pub fn request_dir_sync(&self, fsync: &mut Fsync) {
         if let Ok(dir) = File::open(&self.dir) {
             fsync.request_sync(&dir, &self.dir_sync_pending);
         }
     }
 
-    /// Appends a frontier line if that makes the next start quicker.
+    /// Appends a frontier line if the next start is quicker with it.
     ///
     /// # Errors
-    /// The disk is full or broken; the history is complete without the line.
+    /// The disk is full or broken. The history is complete without the line.
     pub fn write_checkpoint(&mut self, ranges: Vec<LogRange>) -> io::Result<()> {
         let frontier = self.frontier_line(ranges);
         if let Some(segment) = &mut self.active_segment {
@@ -193,7 +197,7 @@ impl Folder {
         line
     }
 
-    /// Syncs the folder and waits for the disk.
+    /// Syncs the folder. Returns after the disk has finished.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -206,10 +210,11 @@ impl Folder {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Reads batches of one log: see [`crate::shell::store::store::Store::load`].
+    /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
     ///
     /// # Errors
-    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
+    /// may succeed.
     pub fn load(
         &self,
         log: &LogId,
@@ -237,7 +242,7 @@ impl Folder {
             let ended = scan_segment(&self.dir, start, &mut reached, &mut |reader| {
                 let line = reader.line();
                 let next = collector.next_sequence();
-                // Parsing a line takes much longer than a look at its first bytes.
+                // Parsing a line takes much longer than reading its first bytes.
                 if segment_file::peek_author(line).is_some_and(|id| id != author.as_bytes())
                     || segment_file::peek_single_sequence(line)
                         .is_some_and(|sequence| sequence < next)
@@ -273,14 +278,17 @@ impl Folder {
         }
     }
 
-    /// Of the existing segments from index `first` on, the last one before which all stored lines
-    /// of the log are below `from`.
+    /// The index of the segment in which to look for line `from` of a log. All stored lines of
+    /// the log in earlier segments are below `from`. The search begins at the segment with index
+    /// `first`.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
-        // The next segment first: a peer that catches up reads one after the other.
+        // Checks the next segment first, because a peer that catches up reads one segment after
+        // the other.
         let mut middle = first + 1;
         while low + 1 < high {
-            // Without a valid frontier the head is unknown; an earlier segment is right, too.
+            // Without a valid frontier the head is unknown. Starting at an earlier segment is
+            // always right.
             let head = self.head_before_segment(self.segment_numbers[middle], log);
             if head.ok().flatten().is_some_and(|head| head < from) {
                 low = middle;
@@ -292,7 +300,8 @@ impl Folder {
         low
     }
 
-    /// The head of a log when a segment was started; `None` if its frontier line is damaged.
+    /// The head of a log at the start of a segment. `None`: the segment's frontier line is
+    /// damaged.
     fn head_before_segment(&self, number: u64, log: &LogId) -> io::Result<Option<u64>> {
         let mut reader = SegmentReader::open(&self.dir, number)?;
         let has_line = reader.advance()?;
@@ -301,17 +310,20 @@ impl Folder {
             .flatten())
     }
 
-    /// The index of a position's segment, and the logical offset in it. There must be a segment.
+    /// The index of a position's segment, and the logical offset in the segment. The folder must
+    /// have a segment.
     fn find_index(&self, position: Position) -> (usize, u64) {
         let start = resolve_position(&self.segment_numbers, position).unwrap_or(self.end());
         let index = self.segment_numbers.partition_point(|n| *n < start.segment);
         (index, start.offset)
     }
 
-    /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.
+    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
+    /// result means that there are no more.
     ///
     /// # Errors
-    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
+    /// may succeed.
     pub fn read_from(
         &self,
         at: &mut Position,
@@ -330,10 +342,11 @@ impl Folder {
         )
     }
 
-    /// The position after everything stored.
+    /// The position after the last stored line.
     pub fn end(&self) -> Position {
         match (&self.active_segment, self.segment_numbers.last()) {
-            // The active segment was never rewritten: its logical offsets are its physical ones.
+            // The active segment was never rewritten, so its logical offsets are its physical
+            // ones.
             (Some(segment), Some(number)) => Position {
                 segment: *number,
                 offset: segment.bytes(),
@@ -343,10 +356,10 @@ impl Folder {
         }
     }
 
-    /// Records up to where this directory printed the folder.
+    /// Records how far this directory has printed the folder.
     ///
     /// # Errors
-    /// The disk is full or broken; the next run prints again from the position written last.
+    /// The disk is full or broken. The next run prints from the position recorded last.
     pub fn set_printed_position(
         &mut self,
         position: Position,

@@ -1,5 +1,5 @@
-//! Syncs written files in a helper thread: at most five seconds after the first write, and asleep
-//! while nothing is written.
+//! Syncs written files in a helper thread, at most five seconds after the first write. The thread
+//! sleeps while nothing is written.
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
 
-/// How much of the latest writes a power cut may take.
+/// Longest time from a write to its sync. A power cut may lose the writes of this time.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
-/// Most files that wait at a time; when they are reached, the delay is cut short.
+/// Most files that wait for a sync. When so many wait, the sync begins at once.
 const PENDING_FILES_MAX: usize = 64;
 
 /// Whether a sync of one file is requested and has not begun.
@@ -41,7 +41,7 @@ impl Shared {
     }
 }
 
-/// The event loop's handle on the helper thread, which the first request starts.
+/// The event loop's handle on the helper thread. The first request starts the thread.
 #[derive(Default)]
 pub struct Fsync {
     shared: Arc<Shared>,
@@ -49,9 +49,9 @@ pub struct Fsync {
 }
 
 impl Fsync {
-    /// Requests a sync of a file that was written. Does nothing if one is `pending`, a flag that is
-    /// cleared before the sync begins. Never blocks: if too many files wait, the file's next write
-    /// requests again.
+    /// Requests a sync of a file that was written. Does nothing if `pending` says that a sync is
+    /// already requested. Never blocks. If too many files wait, the request is dropped, and the
+    /// file's next write must request a sync.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;
@@ -72,7 +72,8 @@ impl Fsync {
         };
         let pending = pending.clone();
         queue.requests.push(SyncRequest { file, pending });
-        // The first request starts the delay and the last ends it; the thread sleeps in between.
+        // The first request starts the delay. The request that fills the queue ends it. The
+        // thread sleeps in between.
         if [1, PENDING_FILES_MAX].contains(&queue.requests.len()) {
             self.shared.wakeup.notify_one();
         }
@@ -92,7 +93,8 @@ impl Drop for Fsync {
     }
 }
 
-/// False if the system starts no thread: then files are synced at a clean end only.
+/// Starts the helper thread. False: the system can't start it, so files are synced only at a
+/// clean end.
 fn spawn_sync_thread(shared: Arc<Shared>) -> bool {
     thread::spawn_helper("fsync", Box::new(move || sync_loop(&shared))).is_ok()
 }

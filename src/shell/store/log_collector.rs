@@ -1,26 +1,28 @@
-//! Collects consecutive batches of one log from a scan of a folder in order of arrival.
+//! Collects consecutive batches of one log. A scan of a folder supplies them in order of arrival.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// The batches of one log from a sequence upwards. Lines that filled a gap arrived after the lines
-/// above it: those are skipped until the gap is collected, and a later scan resumes at the first
-/// of them. Gaps are few, so all scans together read a small multiple of the log.
+/// The batches of one log from a sequence upwards. Lines that filled a gap arrived after the
+/// lines above the gap. The lines above are skipped until the gap is collected. A later scan
+/// resumes at the first skipped line. Gaps are few, so all scans together read a small multiple
+/// of the log.
 pub struct LogCollector<'a> {
     log: &'a LogId,
-    /// The sequence looked for.
+    /// The first sequence that is not collected yet.
     next_sequence: u64,
-    /// Bytes of batches after which the scan ends.
+    /// Collected bytes after which the scan ends.
     budget_bytes: usize,
     collected_bytes: usize,
-    /// The lowest sequence of the skipped batches.
+    /// The lowest sequence of all skipped batches.
     lowest_skipped: u64,
-    /// Where the first skipped batch begins.
+    /// Position of the first skipped batch.
     resume_at: Option<Position>,
     batches: Vec<Batch>,
 }
 
 impl<'a> LogCollector<'a> {
-    /// Collects from the batch that contains `from`, about `budget_bytes`, at least one batch.
+    /// Collects from the batch that contains `from`. Stops after about `budget_bytes`, but not
+    /// before one batch.
     pub fn new(log: &'a LogId, from: u64, budget_bytes: usize) -> LogCollector<'a> {
         LogCollector {
             log,
@@ -38,12 +40,13 @@ impl<'a> LogCollector<'a> {
         self.next_sequence
     }
 
-    /// Whether [`LogCollector::add`] needs the batch of this log that ends at `last_sequence`.
+    /// Whether [`LogCollector::add`] needs a batch of `log` that ends at `last_sequence`.
     pub fn is_wanted(&self, log: &LogId, last_sequence: u64) -> bool {
         log == self.log && last_sequence >= self.next_sequence
     }
 
-    /// Takes or skips a wanted batch that begins at `position`. False: the scan is to end.
+    /// Collects or skips a wanted batch that begins at `position`. Returns false when the scan
+    /// must end.
     pub fn add(&mut self, batch: Batch, position: Position) -> bool {
         if batch.sequence > self.next_sequence {
             self.lowest_skipped = self.lowest_skipped.min(batch.sequence);
@@ -56,23 +59,24 @@ impl<'a> LogCollector<'a> {
         self.collected_bytes < self.budget_bytes && self.next_sequence < self.lowest_skipped
     }
 
-    /// Where the next scan must begin so that it meets the skipped batches, if there are any.
+    /// Where the next scan must begin to find the skipped batches. `None`: no batch was skipped.
     pub fn resume_at(&self) -> Option<Position> {
         self.resume_at
     }
 
-    /// Nothing was collected, but batches above a gap were skipped: the gap is not in the store,
-    /// and a scan from the returned sequence, beginning at [`LogCollector::resume_at`], finds them.
+    /// The lowest skipped sequence, if batches were skipped and none was collected. The store
+    /// then lacks the lines of the gap below. To find the skipped batches, scan from this
+    /// sequence, beginning at [`LogCollector::resume_at`].
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }
 
-    /// Whether nothing was collected.
+    /// Whether no batch was collected.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
 
-    /// The collected batches, upwards without gaps.
+    /// The collected batches, in ascending order without gaps.
     pub fn into_batches(self) -> Vec<Batch> {
         self.batches
     }

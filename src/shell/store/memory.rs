@@ -1,4 +1,4 @@
-//! The history of a program that leaves no trace on disk: a bounded number of bytes in memory.
+//! History in memory, for a program that leaves no trace on disk. Its size in bytes is limited.
 use std::collections::BTreeMap;
 use std::io;
 
@@ -12,37 +12,38 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// An eviction frees this part of the limit beyond what it must, so that not every turn evicts.
+/// Divisor of the limit. An eviction frees this fraction of the limit more than it must, so that
+/// not every turn evicts.
 const EVICTION_SLACK_DIVISOR: usize = 8;
-/// Capacity reserved for the local fields of a stored batch.
+/// Capacity reserved for the local fields of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;
 
-/// One batch.
+/// One stored batch.
 struct Record {
     log: LogId,
     last_sequence: u64,
-    /// The line as a segment would have it, without its end.
+    /// The line as a segment would contain it, without its line end.
     line: Box<[u8]>,
 }
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// By order of arrival.
+    /// The records in order of arrival.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
-    /// Whether it was opened a second time in this run.
+    /// Whether the folder was opened a second time in this run.
     existed_before: bool,
     printed_position: Option<Position>,
 }
 
-/// Whose batches an eviction takes.
+/// Whose batches an eviction removes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EvictedAuthors {
     Others,
     Own,
 }
 
-/// A store in memory.
+/// The store of one network in memory.
 pub struct MemoryStore {
     /// The network.
     pub network: NetworkTag,
@@ -50,13 +51,13 @@ pub struct MemoryStore {
     limit_bytes: usize,
     total_bytes: usize,
     own_bytes: usize,
-    /// The number of the next batch, counted over all folders.
+    /// The number of the next batch. All folders share one count.
     next_number: u64,
     folders: SortedMap<FolderName, MemoryFolder>,
 }
 
 impl MemoryStore {
-    /// An empty store for at most `limit_bytes` in all folders together.
+    /// Creates an empty store. `limit_bytes` applies to all folders together.
     pub fn new(own_id: PeerId, network: NetworkTag, limit_bytes: usize) -> MemoryStore {
         MemoryStore {
             network,
@@ -73,7 +74,8 @@ impl MemoryStore {
         FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
-    /// Opens a folder and gives the ranges it stores, if it was open before.
+    /// Opens a folder and returns the ranges that it stores. A folder that was not open before
+    /// stores none.
     pub fn open_folder(&mut self, name: &FolderName) -> Vec<LogRange> {
         match self.folders.get_mut(name) {
             Some(folder) => {
@@ -105,7 +107,7 @@ impl MemoryStore {
         };
         let mut line = Vec::with_capacity(batch.as_bytes().len() + LOCAL_FIELDS_BYTES);
         batch.write_stored(local, &mut line);
-        // The end of line.
+        // Removes the line end.
         line.pop();
         self.total_bytes += line.len();
         if batch.log.author == self.own_id {
@@ -125,8 +127,8 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Evicts, over the limit, the oldest batches of others, then the oldest of our own that no
-    /// peer lacks.
+    /// If the store exceeds its limit, evicts the oldest batches of others. If that is not
+    /// enough, evicts the oldest own batches that no peer lacks.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<EvictedLog> {
         let mut first_kept: SortedMap<LogId, u64> = SortedMap::new();
         if self.total_bytes > self.limit_bytes {
@@ -197,7 +199,7 @@ impl MemoryStore {
         self.own_bytes > self.limit_bytes
     }
 
-    /// Reads batches of one log: see [`crate::shell::store::store::Store::load`].
+    /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
     pub fn load(
         &self,
         log: &LogId,
@@ -233,7 +235,8 @@ impl MemoryStore {
         }
     }
 
-    /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.
+    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
+    /// result means that there are no more.
     pub fn read_from(
         &self,
         name: &FolderName,
@@ -270,7 +273,8 @@ impl MemoryStore {
         self.folders.keys()
     }
 
-    /// A folder's records in order of arrival: number, and line without its end.
+    /// The records of a folder in order of arrival: the number, and the line without its line
+    /// end.
     pub fn records(&self, name: &FolderName) -> impl Iterator<Item = (u64, &[u8])> {
         let folder = self.folders.get(name).into_iter();
         folder
@@ -278,13 +282,13 @@ impl MemoryStore {
             .map(|(number, record)| (*number, &*record.line))
     }
 
-    /// The line of one record, without its end.
+    /// The line of one record, without its line end.
     pub fn record(&self, name: &FolderName, number: u64) -> Option<&[u8]> {
         let record = self.folders.get(name)?.records.get(&number)?;
         Some(&record.line)
     }
 
-    /// The position after everything stored, in any folder.
+    /// The position after the last batch stored in any folder.
     pub fn end(&self) -> Position {
         Position {
             offset: self.next_number,
@@ -292,12 +296,12 @@ impl MemoryStore {
         }
     }
 
-    /// Up to where the folder was printed; `None` if it never was.
+    /// How far the folder was printed. `None`: it was never printed.
     pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
         self.folders.get(name)?.printed_position
     }
 
-    /// Records up to where the folder was printed.
+    /// Records how far the folder was printed.
     pub fn set_printed_position(&mut self, name: &FolderName, position: Position) {
         if let Some(folder) = self.folders.get_mut(name) {
             folder.printed_position = Some(position);

@@ -1,8 +1,9 @@
-//! Merges the segments of any folders into the total order of all lines: by (lamport, sender,
-//! incarnation, sequence), the sender as its id in text. Peers that store the same lines get the
-//! same order, whenever the lines arrived.
+//! Merges the segments of several folders into the total order of all lines. The order is by
+//! Lamport number, sender (its id as text), incarnation and sequence. Peers that store the same
+//! lines get the same order, no matter when the lines arrived.
 //!
-//! Of the segments that overlap in the order, the offsets of their batches are in memory.
+//! Segments that overlap in the order are open at the same time. Memory holds the offsets of
+//! their batches.
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -17,8 +18,9 @@ use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 /// Most segment files open at a time.
 const OPEN_FILES_MAX: usize = 32;
 
-/// A line's place in the order, as bytes that compare in that order: lamport, sender, incarnation,
-/// sequence, folder. The folder is last: only a misbehaving author has one number in two rooms.
+/// A line's place in the total order, as bytes that compare in that order: Lamport number,
+/// sender, incarnation, sequence, folder. The folder is last, because only a misbehaving author
+/// uses one sequence in two rooms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey([u8; KEY_BYTES]);
 
@@ -56,7 +58,7 @@ impl SortKey {
         self.read_u64(0)
     }
 
-    /// The key of the line that is `lines` further on in the batch.
+    /// The key of the line that comes `lines` later in the batch.
     fn advanced_by(mut self, lines: u64) -> SortKey {
         self.write_u64(0, self.lamport().saturating_add(lines));
         self.write_u64(
@@ -66,7 +68,8 @@ impl SortKey {
         self
     }
 
-    /// How many consecutive lines, from this key's line on, precede the line of `other`.
+    /// How many consecutive lines of a batch, from this key's line on, precede the line of
+    /// `other`.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
@@ -75,19 +78,19 @@ impl SortKey {
 
 /// A stored batch that is not open yet.
 struct BatchEntry {
-    /// The key of its first line.
+    /// The key of the batch's first line.
     key: SortKey,
-    /// Physical offset of its line in the segment; the record's number in memory.
+    /// Physical offset of the batch's line in the segment. In memory, the record's number.
     offset: u64,
-    /// Bytes of its line, without the end.
+    /// Length of the batch's line in bytes, without the line end.
     length: usize,
 }
 
-/// A segment that overlaps the current place in the order.
+/// A segment with lines at the current place in the order.
 struct OpenSegment {
     /// Its index in [`HistoryIndex::segments`].
     segment_index: usize,
-    /// Its remaining batches, the last in the order first.
+    /// The remaining batches in descending order: the next batch is last.
     entries: Vec<BatchEntry>,
 }
 
@@ -96,11 +99,11 @@ struct OpenBatch {
     /// The key of the next line.
     key: SortKey,
     batch: Batch,
-    /// The content of all lines, each ended by `\n`.
+    /// The text of all lines, each ended by `\n`.
     text: String,
-    /// Where the next line begins in the text.
+    /// Offset in `text` where the next line begins.
     text_offset: usize,
-    /// See [`LineRun::missing_before`]; taken with the first run.
+    /// See [`LineRun::missing_before`]. Moves to the first run.
     missing_before: Option<RangeInclusive<u64>>,
 }
 
@@ -110,11 +113,11 @@ pub struct LineRun<'a> {
     pub batch: &'a Batch,
     /// Index of the first line in the batch, from 0.
     pub first_index: u64,
-    /// How many lines, at least one.
+    /// Number of lines, at least 1.
     pub line_count: u64,
-    /// Their content, each ended by `\n`.
+    /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// Sequences of the log that are missing directly before the batch.
+    /// The log's sequences that are missing directly before the batch.
     pub missing_before: Option<RangeInclusive<u64>>,
 }
 
@@ -123,21 +126,22 @@ pub struct Merge<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
     network: NetworkTag,
-    /// Segments not opened yet, by their least Lamport numbers.
+    /// The segments not opened yet, in order of their lowest Lamport numbers.
     pending_segments: SortedSet<(u64, usize)>,
     open_segments: Vec<OpenSegment>,
     open_batches: Vec<OpenBatch>,
-    /// The highest sequence returned of each log.
+    /// For each log, the highest sequence returned.
     log_heads: SortedMap<LogId, u64>,
     /// The key of the batch opened last.
     last_key: Option<SortKey>,
-    /// Segment indexes and files, the least recently used first.
+    /// Open files with their segment indexes. The least recently used file is first.
     open_files: Vec<(usize, File)>,
     keys: VerifyingKeyCache,
 }
 
 impl<'a> Merge<'a> {
-    /// Merges from the Lamport number `lamport_cutoff` on; some lines below it come, too.
+    /// Merges the lines from the Lamport number `lamport_cutoff` on. May also return some lines
+    /// below it.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -158,7 +162,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The next lines; `None` at the end.
+    /// Returns the next lines. `None` at the end.
     ///
     /// # Errors
     /// A segment can't be read.
@@ -192,7 +196,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Takes the lines of the first batch in the order that precede every other line.
+    /// Returns lines of the open batch with index `open`: those that precede every other line.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
@@ -208,7 +212,8 @@ impl<'a> Merge<'a> {
         }
         let open = &mut self.open_batches[open];
         let first = open.key.read_u64(SEQUENCE_OFFSET) - open.batch.sequence;
-        // With two equal keys, which no rule-abiding author creates, each would wait for the other.
+        // Takes at least one line. Two equal keys, which only a misbehaving author creates, would
+        // block each other.
         let count = count.clamp(1, open.batch.count - first);
         let rest = &open.text[open.text_offset..];
         let length = if count == open.batch.count - first {
@@ -233,13 +238,13 @@ impl<'a> Merge<'a> {
         let Some(entry) = self.open_segments[active].entries.pop() else {
             return Ok(());
         };
-        // A batch below a former gap may have been stored twice.
+        // A batch that filled a gap may be stored twice.
         if self.last_key.as_ref() == Some(&entry.key) {
             return Ok(());
         }
         let segment = self.open_segments[active].segment_index;
         let Some(batch) = self.read_batch(segment, &entry)? else {
-            // An eviction rewrote the file meanwhile.
+            // An eviction has rewritten the file in the meantime.
             self.open_files.retain(|(of, _)| *of != segment);
             self.open_segments.remove(active);
             return self.open_segment(segment);
@@ -264,7 +269,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Opens a segment: verifies it, and sorts the batches that were not returned yet.
+    /// Opens a segment: verifies its batches, and sorts the batches that were not returned yet.
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
         let mut is_valid = true;
@@ -286,7 +291,7 @@ impl<'a> Merge<'a> {
                     return;
                 }
                 let key = SortKey::new(&batch, summary.folder_index);
-                // Nearly always at the end: most batches arrive in order.
+                // Nearly always the last index, because most batches arrive in order.
                 let index = entries.partition_point(|entry| entry.key < key);
                 let length = line.len();
                 entries.insert(
@@ -315,7 +320,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Keeps the batches with a valid signature of their own, in a segment with some damage.
+    /// Keeps the batches whose own signature is valid. Called for a damaged segment.
     fn retain_verified(
         &mut self,
         segment: usize,
@@ -332,7 +337,7 @@ impl<'a> Merge<'a> {
         Ok(valid)
     }
 
-    /// Reads a batch; `None` if it is no longer at its offset.
+    /// Reads a batch. `None`: the batch is no longer at its offset.
     fn read_batch(&mut self, segment: usize, entry: &BatchEntry) -> io::Result<Option<Batch>> {
         let summary = &self.index.segments[segment];
         let folder = &self.index.folders[summary.folder_index];
@@ -365,7 +370,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The least key and its index.
+/// The lowest key and its index.
 fn min_key<'k>(keys: impl Iterator<Item = Option<&'k SortKey>>) -> Option<(usize, &'k SortKey)> {
     let keys = keys.enumerate();
     keys.filter_map(|(i, key)| Some((i, key?)))

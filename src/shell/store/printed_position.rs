@@ -1,4 +1,5 @@
-//! The file `printed` of a folder: up to which position this directory printed the folder's lines.
+//! The file `printed` of a folder. It records how far this directory has printed the folder's
+//! lines.
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -9,8 +10,8 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 
 const PRINTED_FILE: &str = "printed";
-/// Three numbers of 20 digits, two blanks, one end of line: a fixed length, so that each write
-/// replaces the one before it in place.
+/// Length of the file: three numbers of 20 digits, two blanks and one line end. The length is
+/// fixed, so each write replaces the previous content in place.
 const PRINTED_FILE_BYTES: usize = 63;
 
 /// The printed position of one folder and its file.
@@ -23,7 +24,7 @@ pub struct PrintedPosition {
 }
 
 impl PrintedPosition {
-    /// Reads the position in `dir`.
+    /// Reads the position of the folder in `dir`.
     ///
     /// # Errors
     /// The file exists and can't be read.
@@ -31,7 +32,8 @@ impl PrintedPosition {
         Ok(PrintedPosition::new(dir, read_printed_position(dir)?))
     }
 
-    /// A position that replaces the one in the file at the next [`PrintedPosition::set`].
+    /// Uses `position` instead of the one in the file. The next [`PrintedPosition::set`]
+    /// overwrites the file.
     pub fn new(dir: &Path, position: Option<Position>) -> PrintedPosition {
         PrintedPosition {
             dir: dir.to_owned(),
@@ -41,12 +43,12 @@ impl PrintedPosition {
         }
     }
 
-    /// The position; `None` if this directory never printed the folder.
+    /// The position. `None`: this directory has never printed the folder.
     pub fn get(&self) -> Option<Position> {
         self.position
     }
 
-    /// Moves a position beyond `end` to `end`: a power cut took the lines between them.
+    /// Moves a position beyond `end` back to `end`. A power cut lost the lines between them.
     pub fn limit_to(&mut self, end: Position) {
         if let Some(position) = &mut self.position
             && (position.segment, position.offset) > (end.segment, end.offset)
@@ -55,10 +57,10 @@ impl PrintedPosition {
         }
     }
 
-    /// Writes the position, unless it is unchanged. True: the file was written.
+    /// Writes the position, unless it is unchanged. Returns whether the file was written.
     ///
     /// # Errors
-    /// The disk is full or broken; the next run prints again from the position written last.
+    /// The disk is full or broken. The next run prints from the position recorded last.
     pub fn set(&mut self, position: Position) -> io::Result<bool> {
         if self.position == Some(position) {
             return Ok(false);
@@ -78,14 +80,14 @@ impl PrintedPosition {
         Ok(true)
     }
 
-    /// Lets the helper thread sync the file.
+    /// Asks the helper thread to sync the file.
     pub fn request_sync(&self, fsync: &mut Fsync) {
         if let Some(file) = &self.file {
             fsync.request_sync(file, &self.sync_pending);
         }
     }
 
-    /// Syncs the file and waits for the disk.
+    /// Syncs the file. Returns after the disk has finished.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -94,8 +96,8 @@ impl PrintedPosition {
     }
 }
 
-/// The position in the file; `None` if the file is missing. A damaged file counts as a position at
-/// the beginning.
+/// Reads the position of the folder in `dir`. `None`: the file is missing. A damaged file counts
+/// as the beginning of the folder.
 ///
 /// # Errors
 /// The file exists and can't be read.

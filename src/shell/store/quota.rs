@@ -1,4 +1,4 @@
-//! How many bytes the store may take, and which authors must lose how many.
+//! Limits on the size of the store, and how many bytes each author must lose.
 use std::cmp::Reverse;
 
 use crate::base::identity::PeerId;
@@ -8,16 +8,16 @@ use crate::base::table::SortedMap;
 /// Limits of the store, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Size at which a segment is full.
+    /// Size of a full segment.
     pub segment_bytes: u64,
-    /// Most bytes of another author in one folder.
+    /// Most bytes of one other author in one folder.
     pub author_bytes: u64,
-    /// Most bytes of our own in one folder.
+    /// Most bytes of own lines in one folder.
     pub own_bytes: u64,
-    /// Most bytes of all folders of the network. `None`: half of the space that would be free
-    /// without them.
+    /// Most bytes of all folders of the network together. `None`: half of the disk space that
+    /// would be free without these folders.
     pub total_bytes: Option<u64>,
-    /// Most bytes of a store in memory, of which the other limits do not count.
+    /// Most bytes of a store in memory. The other limits do not apply to such a store.
     pub memory_bytes: usize,
 }
 
@@ -33,23 +33,24 @@ impl Default for StoreLimits {
     }
 }
 
-/// Who loses lines first when the total is exceeded.
+/// Order in which authors lose lines when the store exceeds its total limit. Lower ranks lose
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
-    /// An author that was never linked.
+    /// An author with whom we were never linked.
     UnknownAuthor,
-    /// Another author.
+    /// An author with whom we were linked.
     KnownAuthor,
-    /// This directory's own identity.
+    /// Our own identity.
     Own,
 }
 
-/// Bytes of one author in one folder. Ordered by who loses lines first.
+/// Bytes of one author in one folder. The authors that lose lines first sort first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
     pub rank: EvictionRank,
-    /// The bytes stored; of one rank the largest usage loses first.
+    /// The bytes stored. Within a rank, the largest usage loses lines first.
     pub bytes: Reverse<u64>,
     /// The folder.
     pub folder: &'a FolderName,
@@ -57,8 +58,9 @@ pub struct AuthorUsage<'a> {
     pub author: PeerId,
 }
 
-/// Bytes to evict of each author in each folder: what exceeds the author's own quota, and what
-/// exceeds the total (`excess_bytes`), in the order of [`AuthorUsage`].
+/// The number of bytes to evict, by folder and author. Each author loses the bytes above its
+/// quota. These count towards `excess_bytes`, the bytes above the total limit. The rest is taken
+/// from authors in the order of [`AuthorUsage`].
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

@@ -1,4 +1,5 @@
-//! The history of another running program, read from its files up to the end that it reports.
+//! History of another running program, read from its files. Reads up to the end that the program
+//! reports.
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{read_segments, resolve_position};
 
 struct ReadOnlyFolder {
-    /// The end of the folder, as the writing program reported it last.
+    /// The end of the folder that the running program reported last.
     end: Position,
     printed_position: PrintedPosition,
 }
@@ -22,13 +23,14 @@ pub struct ReadOnlyStore {
     pub dir: PathBuf,
     /// The network.
     pub network: NetworkTag,
-    /// Whether the printed position is written here, since the running program prints nothing.
+    /// Whether this store records the printed position. True if the running program prints
+    /// nothing.
     records_printed: bool,
     folders: SortedMap<FolderName, ReadOnlyFolder>,
 }
 
 impl ReadOnlyStore {
-    /// The history in `dir`, without an open folder.
+    /// Creates a store for the history in `dir`, without an open folder.
     pub fn new(dir: &Path, network: NetworkTag, records_printed: bool) -> ReadOnlyStore {
         ReadOnlyStore {
             dir: dir.join(network.dir_name()),
@@ -42,21 +44,21 @@ impl ReadOnlyStore {
         self.dir.join(name.as_str())
     }
 
-    /// Moves the end of an open folder.
+    /// Moves the end of an open folder to `end`.
     pub fn set_end(&mut self, name: &FolderName, end: Position) {
         if let Some(folder) = self.folders.get_mut(name) {
             folder.end = end;
         }
     }
 
-    /// Opens a folder that goes up to `end`.
+    /// Opens a folder whose lines end at `end`.
     pub fn open_folder(&mut self, name: &FolderName, end: Position) {
         let dir = self.folder_path(name);
         let printed_position = if self.records_printed {
             // An unreadable file counts as a folder that was never printed.
             PrintedPosition::load(&dir).unwrap_or_else(|_| PrintedPosition::new(&dir, None))
         } else {
-            // The running program printed everything so far.
+            // The running program has printed everything so far.
             PrintedPosition::new(&dir, Some(end))
         };
         let folder = ReadOnlyFolder {
@@ -66,19 +68,19 @@ impl ReadOnlyStore {
         self.folders.insert(name.clone(), folder);
     }
 
-    /// The end of a folder; the beginning if the folder is not open.
+    /// The end of a folder. The beginning, if the folder is not open.
     pub fn end(&self, name: &FolderName) -> Position {
         self.folders
             .get(name)
             .map_or_else(Position::default, |folder| folder.end)
     }
 
-    /// Up to where the folder was printed; `None` if it never was.
+    /// How far the folder was printed. `None`: it was never printed.
     pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
         self.folders.get(name)?.printed_position.get()
     }
 
-    /// Records up to where the folder was printed, unless the running program does.
+    /// Records how far the folder was printed. Does nothing if the running program prints.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -93,7 +95,7 @@ impl ReadOnlyStore {
         }
     }
 
-    /// The numbers of a folder's segments, upwards.
+    /// The numbers of a folder's segments, in ascending order.
     ///
     /// # Errors
     /// The folder can't be read.
@@ -101,10 +103,12 @@ impl ReadOnlyStore {
         segment_file::list_numbers(&self.folder_path(name))
     }
 
-    /// Reads the batches that arrived at `at` or later; `at` follows. None: there are no more.
+    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
+    /// result means that there are no more.
     ///
     /// # Errors
-    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
+    /// may succeed.
     pub fn read_from(
         &self,
         name: &FolderName,

@@ -1,5 +1,5 @@
-//! Recovers what a folder stores at start: takes the last frontier line as true, verifies the
-//! batches after it, and cuts the last segment back to the last valid batch.
+//! Recovers at the start what a folder stores. Trusts the last valid frontier line, and verifies
+//! the batches after it. Cuts the last segment after the last valid batch.
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -17,21 +17,21 @@ use crate::shell::store::segment::segment_file::SegmentFile;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// What a folder stores.
+/// What a folder stores, as recovered.
 #[derive(Default)]
 pub struct Recovered {
-    /// The segments' numbers, upwards.
+    /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
     /// Bytes of all segments.
     pub total_bytes: u64,
     /// Bytes of the last segment.
     pub last_segment_bytes: u64,
-    /// The range of each log.
+    /// The stored range of each log.
     pub ranges: BTreeMap<LogId, LogRange>,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// Whether the last segment may be appended to: it begins with a valid frontier line and was
-    /// never rewritten.
+    /// Whether the last segment may be appended to. It must begin with a valid frontier line, and
+    /// must never have been rewritten.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
@@ -40,18 +40,19 @@ pub struct Recovered {
 /// How the batches after the frontier are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// Hash chains only: enough after a clean end.
+    /// Only the hash chains. This is enough after a clean end.
     ChainOnly,
-    /// Hash chains, and the signature at the end of each chain, which covers the chain.
+    /// The hash chains, and the signature at the end of each chain. That signature covers the
+    /// whole chain.
     ChainAndHeads,
-    /// Every signature: finds the damaged batch once another mode has found damage.
+    /// Every signature. Finds the damaged batch after another mode has detected damage.
     EveryBatch,
 }
 
-/// Recovers a folder. Reads the last segment, and older ones only if it has no valid frontier line.
+/// Recovers a folder. Reads older segments only if the last one has no valid frontier line.
 ///
 /// # Errors
-/// The folder or a file in it can't be read, cut or removed. Damaged content is no error.
+/// The folder or a file in it can't be read, cut or removed. Damaged content is not an error.
 pub fn recover_folder(
     dir: &Path,
     folder: &FolderName,
@@ -92,8 +93,8 @@ pub fn recover_folder(
     })
 }
 
-/// Removes what an interrupted rotation left: temporary files, and last segments without a line,
-/// of which a power cut kept only the name.
+/// Removes what an interrupted rotation left: temporary files, and last segments without a line.
+/// A power cut may preserve only the name of such a segment.
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
         let draft = segment_file::temporary_path(dir, file.number);
@@ -109,8 +110,8 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
     Ok(())
 }
 
-/// The last valid frontier line of the folder: the index of its segment, its content, and where it
-/// ends in the file. `None`: every frontier line is damaged.
+/// Finds the last valid frontier line of the folder. Returns the index of its segment, its
+/// content, and its end as an offset in the file. `None`: every frontier line is damaged.
 fn find_base(
     dir: &Path,
     files: &[SegmentFile],
@@ -129,7 +130,8 @@ fn starts_with_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Res
     Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
 }
 
-/// The last valid frontier line of a segment, and where it ends in the file.
+/// Finds the last valid frontier line of a segment. Returns its content, and its end as an offset
+/// in the file.
 fn find_last_frontier(
     dir: &Path,
     number: u64,
@@ -170,7 +172,7 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Adds the batches of an older segment from the physical offset `begin` on. Skips invalid
-    /// ones: the segment is not cut, so batches after them still count.
+    /// batches. Older segments are not cut, so batches after an invalid one still count.
     fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
         let mut keys = VerifyingKeyCache::default();
         let mut reader = SegmentReader::open(dir, number)?;
@@ -187,8 +189,8 @@ impl<'a> RecoveryState<'a> {
         Ok(())
     }
 
-    /// Adds the batches of the last segment from the physical offset `begin` on; gives the offset
-    /// at which to cut the file.
+    /// Adds the batches of the last segment from the physical offset `begin` on. Returns the
+    /// offset at which to cut the file.
     fn verify_last_segment(
         &mut self,
         dir: &Path,
@@ -206,8 +208,8 @@ impl<'a> RecoveryState<'a> {
         Ok(end.unwrap_or(begin))
     }
 
-    /// The physical offset after the last valid line. `None`: a batch added before turned out to be
-    /// invalid, so every signature must be verified.
+    /// Returns the physical offset after the last valid line. `None`: a batch that was already
+    /// added is invalid, so every signature must be verified.
     fn verify_segment(
         &mut self,
         dir: &Path,
@@ -254,7 +256,8 @@ impl<'a> RecoveryState<'a> {
         Ok(chains.verify_ends(&mut keys).then_some(valid_end))
     }
 
-    /// Whether the batch may follow the log's head: directly, naming its hash, or after a gap.
+    /// Whether the batch may follow the head of its log. It follows directly and names the head's
+    /// hash, or it follows after a gap.
     fn extends_chain(&self, batch: &Batch) -> bool {
         self.ranges.get(&batch.log).is_none_or(|range| {
             batch.sequence > range.high + 1
@@ -262,8 +265,8 @@ impl<'a> RecoveryState<'a> {
         })
     }
 
-    /// Adds a batch below the log's head. No later batch names its hash, so its own signature is
-    /// verified.
+    /// Adds a batch below the head of its log. No later batch names its hash, so its own
+    /// signature is verified. Returns whether the batch was added.
     fn try_fill_gap(&mut self, batch: &Batch, bytes: u64, keys: &mut VerifyingKeyCache) -> bool {
         let range = self.ranges.get_mut(&batch.log);
         let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));

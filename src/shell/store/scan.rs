@@ -1,8 +1,8 @@
-//! Scans all stored lines of a network for history queries. Needs no lock: a program may write
-//! meanwhile.
+//! Scans all stored lines of a network for history queries. Needs no lock, because a program may
+//! write during a scan.
 //!
-//! Segments are appended to or replaced whole, so a reader sees whole lines up to the last end of
-//! line. A segment that vanishes between listing and reading was evicted.
+//! Segments are appended to, or replaced as a whole. A reader therefore sees whole lines up to
+//! the last line end. If a segment vanishes between listing and reading, it was evicted.
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use crate::shell::store::segment::segment_reader::SegmentReader;
 
 /// The stored lines of one network.
 pub enum HistorySource<'a> {
-    /// The network's directory; a missing one has no folders.
+    /// The directory of the network. A missing directory has no folders.
     Disk(PathBuf),
-    /// A store in memory; each folder counts as one segment.
+    /// A store in memory. Each folder counts as one segment.
     Memory(&'a MemoryStore),
 }
 
@@ -53,11 +53,11 @@ impl HistorySource<'_> {
         }
     }
 
-    /// Visits the whole lines of a segment, without their ends, each with its physical offset in
-    /// the file, or its record number in memory.
+    /// Visits the whole lines of a segment, without their line ends. `visit` also receives the
+    /// physical offset of each line, or its record number in memory.
     ///
     /// # Errors
-    /// The segment can't be read. A missing one has no lines.
+    /// The segment can't be read. A missing segment is no error and has no lines.
     pub fn for_each_line(
         &self,
         folder: &FolderName,
@@ -82,7 +82,7 @@ impl HistorySource<'_> {
         Ok(())
     }
 
-    /// The file of a segment. `None`: it is missing, or the store is in memory.
+    /// The file of a segment. `None`: the file is missing, or the store is in memory.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -96,32 +96,32 @@ impl HistorySource<'_> {
         )))
     }
 
-    /// Whether signatures must be verified: files may be damaged, memory is not.
+    /// Whether signatures must be verified. Files may be damaged, but memory is not.
     pub fn is_unverified(&self) -> bool {
         matches!(self, HistorySource::Disk(_))
     }
 }
 
-/// What the unverified headers of a segment's batches tell.
+/// Summary of a segment, from the unverified headers of its batches.
 pub struct SegmentSummary {
-    /// Its folder's index in [`HistoryIndex::folders`].
+    /// Index of the segment's folder in [`HistoryIndex::folders`].
     pub folder_index: usize,
-    /// Its number in the folder.
+    /// Number of the segment in its folder.
     pub segment_number: u64,
-    /// The least Lamport number of a line.
+    /// The lowest Lamport number of a line.
     pub min_lamport: u64,
-    /// The greatest Lamport number of a line.
+    /// The highest Lamport number of a line.
     pub max_lamport: u64,
-    /// How many lines.
+    /// Number of lines.
     pub line_count: u64,
-    /// The highest sequence of each log, by the log's index in [`HistoryIndex::logs`].
+    /// The highest sequence of each log. The keys are indexes from [`HistoryIndex::logs`].
     log_heads: SortedMap<usize, u64>,
 }
 
-/// Summaries of all segments. Grows with the history, by some hundred bytes for each MiB.
+/// Summaries of all segments. They take some hundred bytes for each MiB of history.
 #[derive(Default)]
 pub struct HistoryIndex {
-    /// The folders, by name.
+    /// The folders, sorted by name.
     pub folders: Vec<FolderName>,
     /// The segments that have lines.
     pub segments: Vec<SegmentSummary>,
@@ -130,13 +130,13 @@ pub struct HistoryIndex {
 }
 
 impl HistoryIndex {
-    /// Scans these folders; all folders if `only` is empty.
+    /// Scans the folders in `only`, or all folders if `only` is empty.
     ///
     /// # Errors
     /// A folder or a segment can't be read.
     pub fn scan(source: &HistorySource<'_>, only: &[FolderName]) -> io::Result<HistoryIndex> {
         let mut folders = source.folders()?;
-        // Messages carried for others are sealed for their recipients.
+        // Messages carried for others are sealed, so only their recipients can read them.
         let carried = FolderName::carried();
         folders.retain(|f| *f != carried && (only.is_empty() || only.contains(f)));
         let mut index = HistoryIndex {
@@ -163,7 +163,8 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// A Lamport number from which on there are probably at least `lines` lines, and not many more.
+    /// A Lamport number for the last `lines` lines: probably at least that many lie at or above
+    /// it, and not many more.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
@@ -175,7 +176,8 @@ impl HistoryIndex {
         0
     }
 
-    /// The indexes of the segments that reach the cutoff, by their least Lamport numbers.
+    /// The indexes of the segments that have lines at or above the cutoff. They are sorted by
+    /// lowest Lamport number.
     pub fn segments_by_min_lamport(&self, lamport_cutoff: u64) -> SortedSet<(u64, usize)> {
         let segments = self.segments.iter().enumerate();
         let reaching = segments.filter(|(_, segment)| segment.max_lamport >= lamport_cutoff);
@@ -184,7 +186,7 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log in the segments that lie wholly below the cutoff.
+    /// The highest sequence of each log in the segments whose lines are all below the cutoff.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
         let mut heads: SortedMap<LogId, u64> = SortedMap::new();
         for segment in self

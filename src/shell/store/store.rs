@@ -1,8 +1,9 @@
-//! The history, behind one interface: on disk, in memory, or in the files of another program. The
-//! core decides what is stored; the store keeps it.
+//! The history behind one interface: on disk, in memory, or in the files of another program. The
+//! core decides which lines are stored, and the store saves them.
 //!
-//! The event loop is the only writer. A save is in the page cache when it returns, so it survives
-//! the death of the process. A helper thread syncs within five seconds; [`Store::close`] syncs too.
+//! The event loop is the only writer. When a save returns, its data is in the page cache and
+//! survives a crash of the process. A helper thread syncs within five seconds. [`Store::close`]
+//! syncs at the end.
 use std::io;
 use std::path::Path;
 
@@ -31,11 +32,11 @@ enum Backend {
 }
 
 impl Store {
-    /// The history in `dir`, without an open folder. After an unclean end of the previous run,
+    /// Opens the history in `dir`, but no folder. If the previous run did not end cleanly,
     /// opening a folder verifies signatures.
     ///
     /// # Errors
-    /// The folders can't be measured.
+    /// The sizes of the folders can't be measured.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
@@ -49,7 +50,8 @@ impl Store {
         })
     }
 
-    /// A store that ends with the process. Only the limit `memory_bytes` applies.
+    /// Creates a store in memory, which is lost when the process ends. Only the limit
+    /// `memory_bytes` applies.
     pub fn in_memory(own_id: PeerId, network: NetworkTag, limits: StoreLimits) -> Store {
         let memory = MemoryStore::new(own_id, network, limits.memory_bytes);
         Store {
@@ -57,33 +59,33 @@ impl Store {
         }
     }
 
-    /// The store of another running program, only to be read.
+    /// A store for reading the files of another running program.
     pub fn read_only(store: ReadOnlyStore) -> Store {
         Store {
             backend: Backend::ReadOnly(Box::new(store)),
         }
     }
 
-    /// Opens a folder of a [`Store::read_only`] up to `end`; other stores ignore it.
+    /// Opens a folder of a [`Store::read_only`] up to `end`. Other stores ignore the call.
     pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
         if let Backend::ReadOnly(store) = &mut self.backend {
             store.open_folder(folder, end);
         }
     }
 
-    /// Moves the end of a folder of a [`Store::read_only`]; other stores ignore it.
+    /// Moves the end of a folder of a [`Store::read_only`]. Other stores ignore the call.
     pub fn set_end(&mut self, folder: &FolderName, end: Position) {
         if let Backend::ReadOnly(store) = &mut self.backend {
             store.set_end(folder, end);
         }
     }
 
-    /// Opens a folder and gives the ranges it stores. An open one is read again. Cuts off lines
-    /// that a crash left incomplete.
+    /// Opens a folder and returns the ranges that it stores. An open folder is read again. Lines
+    /// that a crash left incomplete are cut off.
     ///
     /// # Errors
-    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is no
-    /// error.
+    /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
+    /// an error.
     pub fn open_folder(&mut self, folder: &FolderName) -> io::Result<Vec<LogRange>> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.open_folder(folder),
@@ -92,7 +94,8 @@ impl Store {
         }
     }
 
-    /// The rooms with own lines of this or an earlier run that no other peer may store yet.
+    /// The rooms with own lines that perhaps no other peer stores yet. The lines may be of an
+    /// earlier run.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
             Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
@@ -100,7 +103,7 @@ impl Store {
         }
     }
 
-    /// Whether an earlier run opened the folder; in memory, whether this run opened it twice.
+    /// Whether an earlier run opened the folder. In memory: whether this run opened it twice.
     pub fn existed_before(&self, folder: &FolderName) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -111,7 +114,7 @@ impl Store {
         }
     }
 
-    /// Appends a batch to its folder. All or nothing.
+    /// Appends a batch to its folder, completely or not at all.
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), the disk is full or broken, or the store is read-only
@@ -124,9 +127,9 @@ impl Store {
         }
     }
 
-    /// Starts new segments where the last is full, and evicts what exceeds a quota; gives the logs
-    /// that lost lines, for the core. Call it at the end of a turn, when the core's outputs are
-    /// executed and failed saves reported to the core.
+    /// Starts new segments where the active one is full, and evicts lines above a quota. Returns
+    /// the logs that lost lines; the core must learn of them. Call it at the end of a turn, after
+    /// the outputs of the core were executed and failed saves were reported to the core.
     ///
     /// # Errors
     /// The disk is full or broken. No line is lost, and a later turn retries.
@@ -138,8 +141,8 @@ impl Store {
         }
     }
 
-    /// Whether no more own lines can be stored, because the disk is full or peers lack too many of
-    /// them: stdin must wait. The answer changes as space is freed, so ask again every second.
+    /// Whether no more own lines can be stored: the disk is full, or peers lack too many own
+    /// lines. Stdin must then not be read. Call it every second, because space may be freed.
     pub fn is_full(&mut self) -> bool {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
@@ -148,12 +151,14 @@ impl Store {
         }
     }
 
-    /// Reads whole batches of one log upwards, from the batch that contains `from`, or the next
-    /// stored one: about `budget_bytes`, at least one batch. None: there are no more for now.
-    /// A later call continues at `at`, also with batches stored meanwhile.
+    /// Reads whole batches of one log in ascending order. Starts at the batch that contains
+    /// `from`, or at the next stored one. Reads about `budget_bytes`, but at least one batch. An
+    /// empty result means that there are no more for now. A later call continues at `at`, and
+    /// also finds batches stored in the meantime.
     ///
     /// # Errors
-    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
+    /// may succeed.
     pub fn load(
         &self,
         log: &LogId,
@@ -171,12 +176,14 @@ impl Store {
         }
     }
 
-    /// Reads the batches that arrived in a folder at `at` or later, in order of arrival: about
-    /// `budget_bytes`, at least one batch; `at` follows. None: there are no more for now.
-    /// [`Position::default`] is the beginning.
+    /// Reads the batches that arrived in a folder at `at` or later, in order of arrival.
+    /// [`Position::default`] is the beginning. Reads about `budget_bytes`, but at least one
+    /// batch, and moves `at` behind the last one. An empty result means that there are no more
+    /// for now.
     ///
     /// # Errors
-    /// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
+    /// may succeed.
     pub fn read_from(
         &self,
         folder: &FolderName,
@@ -193,7 +200,7 @@ impl Store {
         }
     }
 
-    /// The numbers of a folder's segments, upwards; none if the folder can't be read.
+    /// The numbers of a folder's segments, in ascending order. Empty if the folder can't be read.
     pub fn segment_numbers(&self, folder: &FolderName) -> Vec<u64> {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -205,7 +212,7 @@ impl Store {
         }
     }
 
-    /// The position after everything stored in a folder.
+    /// The position after the last line stored in a folder.
     pub fn end(&self, folder: &FolderName) -> Position {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -217,7 +224,7 @@ impl Store {
         }
     }
 
-    /// Up to where this directory printed a folder; `None` if it never did.
+    /// How far this directory has printed a folder. `None`: it has never printed the folder.
     pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
         match &self.backend {
             Backend::Disk(disk) => disk.folder(folder)?.printed_position.get(),
@@ -226,7 +233,7 @@ impl Store {
         }
     }
 
-    /// Records up to where this directory printed a folder.
+    /// Records how far this directory has printed a folder.
     ///
     /// # Errors
     /// The disk is full or broken, or the folder is not open.
@@ -245,7 +252,8 @@ impl Store {
         }
     }
 
-    /// All stored lines for a history query, folders that are not open included.
+    /// All stored lines for a history query, and their network. Includes folders that are not
+    /// open.
     pub fn history_source(&self) -> (HistorySource<'_>, NetworkTag) {
         match &self.backend {
             Backend::Disk(disk) => (HistorySource::Disk(disk.dir.clone()), disk.network),
@@ -254,7 +262,7 @@ impl Store {
         }
     }
 
-    /// Syncs all open folders and waits for the disk.
+    /// Syncs all open folders. Returns after the disk has finished.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -265,10 +273,11 @@ impl Store {
         }
     }
 
-    /// Ends cleanly: writes frontier lines, so that the next start is quick, and syncs.
+    /// Closes the store at a clean end. Writes frontier lines, so that the next start is quick,
+    /// and syncs.
     ///
     /// # Errors
-    /// The disk is full or broken: the run must not leave the marker of a clean end.
+    /// The disk is full or broken. The run must not write the marker of a clean end.
     pub fn close(mut self, core: &dyn ReplicationState) -> io::Result<()> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
@@ -276,7 +285,7 @@ impl Store {
         }
     }
 
-    /// Whether a sync in the background failed since the last call.
+    /// Whether a background sync failed since the last call.
     pub fn take_sync_failed(&self) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk.take_sync_failed(),

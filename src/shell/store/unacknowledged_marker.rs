@@ -1,4 +1,4 @@
-//! The file `waiting` of a folder: own lines in it may be stored by no other peer yet.
+//! The file `waiting` of a folder. It marks own lines that perhaps no other peer stores yet.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use crate::shell::os::file;
 
 const UNACKNOWLEDGED_FILE: &str = "waiting";
 
-/// The marker of one folder. Every run publishes the lines of a marked room, whatever rooms it
-/// joins, until a peer acknowledges them.
+/// The marker of one folder. Until a peer acknowledges the lines of a marked room, every run
+/// publishes them. This holds even for a run that does not join the room.
 pub struct UnacknowledgedMarker {
     path: PathBuf,
     is_set: bool,
 }
 
 impl UnacknowledgedMarker {
-    /// The marker as an earlier run left it.
+    /// Reads the marker that an earlier run left.
     pub fn load(dir: &Path) -> UnacknowledgedMarker {
         let path = dir.join(UNACKNOWLEDGED_FILE);
         UnacknowledgedMarker {
@@ -24,12 +24,12 @@ impl UnacknowledgedMarker {
         }
     }
 
-    /// Whether a folder is marked.
+    /// Whether the folder in `dir` is marked.
     pub fn is_set_in(dir: &Path) -> bool {
         dir.join(UNACKNOWLEDGED_FILE).exists()
     }
 
-    /// Sets the marker; must precede the save of an own line.
+    /// Sets the marker. Call it before an own line is saved.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -41,7 +41,7 @@ impl UnacknowledgedMarker {
         Ok(())
     }
 
-    /// Removes the marker. One that can't be removed only makes the next run open the room.
+    /// Removes the marker. If that fails, the next run opens the room without need.
     pub fn clear(&mut self) {
         if self.is_set {
             self.is_set = fs::remove_file(&self.path).is_err();

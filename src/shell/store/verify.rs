@@ -5,7 +5,7 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 
-/// Decoded public keys by author; decoding one costs a tenth of a verification.
+/// Decoded public keys by author. Decoding a key takes a tenth of the time of a verification.
 #[derive(Default)]
 pub struct VerifyingKeyCache(SortedMap<PeerId, Option<VerifyingKey>>);
 
@@ -18,17 +18,17 @@ impl VerifyingKeyCache {
     }
 }
 
-/// Verifies one signature for each unbroken chain: a batch names the hash of its predecessor, so
-/// the signature of the chain's last batch covers all of them.
+/// Verifies one signature per unbroken hash chain. Each batch names the hash of its predecessor,
+/// so the signature of the last batch covers the whole chain.
 #[derive(Default)]
 pub struct ChainVerifier {
-    /// The last batch added of each log; its signature is not verified yet.
+    /// The last added batch of each log. Its signature is not verified yet.
     chain_ends: SortedMap<LogId, Batch>,
 }
 
 impl ChainVerifier {
-    /// Adds a log's next batch. False: the batch does not continue the chain, and the signature at
-    /// the end of that chain is invalid.
+    /// Adds the next batch of a log. If the batch does not continue the log's chain, verifies the
+    /// end of that chain. Returns false if that signature is invalid.
     pub fn add(&mut self, batch: Batch, keys: &mut VerifyingKeyCache) -> bool {
         let (sequence, previous) = (batch.sequence, batch.previous);
         match self.chain_ends.insert(batch.log.clone(), batch) {

@@ -1,4 +1,4 @@
-//! The last segment of a folder, which new batches are appended to.
+//! The last segment of a folder. New batches are appended to it.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -7,29 +7,31 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
 
-/// Fewest bytes after the last frontier line for which a clean end writes another: reading them at
-/// the next start takes longer than reading a frontier.
+/// A clean end writes a frontier line if more bytes than these follow the last one. Reading so
+/// many bytes at the next start takes longer than reading a frontier line.
 const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
-/// Bytes to be written after a failed rotation before the next attempt.
+/// Bytes that must be written after a failed rotation before the next attempt.
 const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
 
-/// The segment that is written, open for appending.
+/// The segment that is being written, open for appending.
 pub struct ActiveSegment {
     file: File,
-    /// Length in bytes, whole lines only.
+    /// Length of all whole lines, in bytes.
     bytes: u64,
     /// Bytes after the last frontier line.
     bytes_after_frontier: u64,
-    /// Length from which on a new segment is due.
+    /// Length at which a new segment is due, in bytes.
     rotate_at_bytes: u64,
-    /// A failed write left bytes that could not be cut off; the next write cuts them first.
+    /// Whether a failed write left bytes that could not be cut off. The next write cuts them off
+    /// first.
     has_torn_tail: bool,
     sync_pending: SyncPending,
 }
 
 impl ActiveSegment {
-    /// Opens an existing segment of `bytes`, with `bytes_after_frontier` behind its last frontier
-    /// line. It is full at `segment_bytes`, or where that line ends if that is later.
+    /// Opens an existing segment of `bytes`, of which `bytes_after_frontier` follow its last
+    /// frontier line. It is full at `segment_bytes`, or at the end of that line if that is
+    /// larger.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -50,11 +52,12 @@ impl ActiveSegment {
         })
     }
 
-    /// Creates a segment that begins with `frontier`, a line with its end. It gets its name by a
-    /// rename once that line is written, so a crash leaves no segment without a frontier.
+    /// Creates a segment that begins with `frontier`, a line with its line end. The segment is
+    /// written under a temporary name, then renamed. A crash thus leaves no segment without a
+    /// frontier.
     ///
     /// # Errors
-    /// The disk is full or broken; no segment was created.
+    /// The disk is full or broken. No segment was created.
     pub fn create(
         dir: &Path,
         number: u64,
@@ -92,15 +95,16 @@ impl ActiveSegment {
         self.bytes >= self.rotate_at_bytes
     }
 
-    /// Delays the next rotation after one that failed.
+    /// Delays the next rotation after a failed one.
     pub fn postpone_rotation(&mut self) {
         self.rotate_at_bytes = self.bytes + ROTATION_RETRY_BYTES;
     }
 
-    /// Appends whole lines. All or nothing: what a failed write left is cut off.
+    /// Appends whole lines, completely or not at all. If a write fails, the bytes it left are cut
+    /// off.
     ///
     /// # Errors
-    /// The disk is full or broken; nothing was appended.
+    /// The disk is full or broken. Nothing was appended.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.has_torn_tail {
             self.file.set_len(self.bytes)?;
@@ -115,11 +119,11 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Appends a frontier line if that makes the next start quicker. Gives the bytes written, 0 if
-    /// none was worth it.
+    /// Appends a frontier line if the next start is quicker with it. Returns the number of bytes
+    /// written, 0 if no line was appended.
     ///
     /// # Errors
-    /// The disk is full or broken; the history is complete without the line.
+    /// The disk is full or broken. The history is complete without the line.
     pub fn append_checkpoint(&mut self, frontier: &[u8]) -> io::Result<u64> {
         let bytes = frontier.len() as u64;
         if self.bytes_after_frontier <= CHECKPOINT_MIN_BYTES.max(bytes) {
@@ -130,12 +134,12 @@ impl ActiveSegment {
         Ok(bytes)
     }
 
-    /// Lets the helper thread sync the file.
+    /// Asks the helper thread to sync the file.
     pub fn request_sync(&self, fsync: &mut Fsync) {
         fsync.request_sync(&self.file, &self.sync_pending);
     }
 
-    /// Syncs the file and waits for the disk.
+    /// Syncs the file. Returns after the disk has finished.
     ///
     /// # Errors
     /// The disk reports an error.

@@ -1,5 +1,6 @@
-//! The frontier line: every log's range at the time of writing, so that a start need not read
-//! older segments. Each segment begins with one; a clean end may append another.
+//! The frontier line: the range of every log at the time of writing. It saves a start from
+//! reading older segments. Each segment begins with a frontier line, and a clean end may append
+//! another.
 use std::io::{BufRead as _, Write as _};
 
 use serde::Deserialize;
@@ -10,28 +11,28 @@ use crate::base::name::{FolderName, Target};
 use crate::base::range::{Gap, LogRange};
 use crate::base::table::SortedMap;
 
-/// How every frontier line begins.
+/// Prefix of every frontier line.
 pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",";
-/// How a frontier line begins up to the digits of its generation.
+/// Prefix of a frontier line, before the generation digits.
 const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
-/// The highest generation; further rewrites keep it.
+/// The highest generation. Further rewrites keep it.
 const GENERATION_MAX: u64 = 99_999_999;
-/// Bytes at the beginning of a segment that [`parse_generation`] reads.
+/// Number of bytes at the beginning of a segment that [`parse_generation`] needs.
 pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
 const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
-/// A checksum is this many hex digits of a hash: it detects damage, not forgery.
+/// Length of a checksum, in hex digits of a hash. The checksum detects damage, not forgery.
 const CHECKSUM_DIGITS: usize = 16;
 const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
-/// What follows the checksum.
+/// End of a frontier line, after the checksum digits.
 const CHECKSUM_SUFFIX: &[u8] = b"\"}";
 
-/// The content of a frontier line: all that the folder stored when it was written.
+/// Content of a frontier line: what the folder stored when the line was written.
 #[derive(Clone, Debug, Default)]
 pub struct Frontier {
     /// The range of each log.
     pub ranges: Vec<LogRange>,
-    /// Bytes stored of each author, all incarnations together.
+    /// Stored bytes of each author, in all incarnations together.
     pub author_bytes: SortedMap<PeerId, u64>,
 }
 
@@ -42,24 +43,26 @@ struct FrontierFields<'a> {
     authors: SortedMap<PeerId, u64>,
 }
 
-/// One range of a log without gaps. Ranges below gaps follow the log's first entry, downwards.
+/// One range of a log without gaps. The first entry of a log is its highest range. Its lower
+/// ranges follow in descending order.
 #[derive(Deserialize)]
 struct LogFields<'a> {
     sender: PeerId,
     incarnation: &'a str,
-    /// The recipient of direct messages; left out in a room's folder.
+    /// The recipient of direct messages. Missing in the folder of a room.
     target: Option<&'a str>,
     low: u64,
     high: u64,
     hash: Hash,
     lamport: u64,
-    /// Only below a gap: the hash of the last missing batch, as the batch above the gap names it.
+    /// Present only in a range below a gap: the hash of the last missing batch. The batch above
+    /// the gap names this hash.
     #[serde(default)]
     after: Option<Hash>,
 }
 
 impl Frontier {
-    /// Appends the line, its end included.
+    /// Appends the frontier line, including its line end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(GENERATION_PREFIX);
@@ -88,7 +91,7 @@ impl Frontier {
                 );
             }
         }
-        // The comma after the last entry.
+        // Removes the comma after the last entry.
         out.pop_if(|last| *last == b',');
         out.extend_from_slice(b"],\"authors\":{");
         for (i, (author, bytes)) in self.author_bytes.iter().enumerate() {
@@ -103,7 +106,8 @@ impl Frontier {
         out.push(b'\n');
     }
 
-    /// Parses a line without its end. `None` unless the checksum matches.
+    /// Parses a frontier line without its line end. `None`: the line is malformed, or its
+    /// checksum does not match.
     pub fn parse(line: &[u8], folder: &FolderName) -> Option<Frontier> {
         has_valid_checksum(line).then_some(())?;
         let room = folder.room().map(Target::Room);
@@ -146,8 +150,9 @@ impl Frontier {
         })
     }
 
-    /// The head of one log by a frontier line without its end, 0 if the line does not name the log.
-    /// `None` unless the checksum matches. Parses no JSON, which would take longer.
+    /// The head of one log, read from a frontier line without its line end. 0: the line does not
+    /// contain the log. `None`: the checksum does not match. This parses no JSON, which would
+    /// take longer.
     pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
         has_valid_checksum(line).then_some(())?;
         let entry = log_entry_prefix(log);
@@ -164,7 +169,7 @@ impl Frontier {
     }
 }
 
-/// How an entry of this log begins, and no other log's.
+/// Prefix of the entries of this log, and of no other log's.
 fn log_entry_prefix(log: &LogId) -> String {
     let (author, incarnation) = (log.author, log.incarnation);
     let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");
@@ -174,7 +179,7 @@ fn log_entry_prefix(log: &LogId) -> String {
     }
 }
 
-/// The part of a frontier line that the checksum covers: all before it.
+/// The part of a frontier line that the checksum covers: all bytes before the checksum.
 fn checksummed_part(line: &[u8]) -> Option<&[u8]> {
     let end = line
         .len()
@@ -195,7 +200,7 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     digits
 }
 
-/// The same frontier line with the next generation, which marks that the segment was rewritten.
+/// Copies a frontier line and increments its generation, because the segment is rewritten.
 /// `None`: the line is no frontier line.
 pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
     let body = checksummed_part(line)?.len();
@@ -210,8 +215,8 @@ pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// The generation by the first bytes of a segment: how often it was rewritten. 0 if it does not
-/// begin with a frontier line.
+/// The generation of a segment, from its first bytes: how often it was rewritten. 0 if the
+/// segment does not begin with a frontier line.
 pub fn parse_generation(head: &[u8]) -> u64 {
     let digits = head
         .strip_prefix(GENERATION_PREFIX)

@@ -1,4 +1,4 @@
-//! The segment files of a folder: names, listing, and what the first bytes of a line tell.
+//! The segment files of a folder: names, listing, and a look at the first bytes of a line.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::base::identity::PeerId;
 use crate::shell::os::file;
 
-/// How a batch's line begins up to its author's id.
+/// Prefix of a batch's line, before the author's id.
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
-/// How a line begins that stands for evicted lines.
+/// Prefix of a line that stands for evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-/// The fields before the content end within this many bytes: type, id, names, numbers, hash.
+/// The fields before the content end within this many bytes: type, id, names, numbers and hash.
 const HEADER_MAX_BYTES: usize = 700;
 const SEGMENT_EXTENSION: &str = ".ndjson";
 /// Fewest digits of a segment's number in its file name.
@@ -25,19 +25,20 @@ pub struct SegmentFile {
     pub bytes: u64,
 }
 
-/// The line that replaces evicted lines of `bytes` in all, line ends included.
+/// The line that replaces evicted lines. `bytes` is their total length, including line ends.
 pub fn dropped_line(bytes: u64) -> String {
     format!("{{\"type\":\"dropped\",\"bytes\":{bytes}}}\n")
 }
 
-/// The author's id by the first bytes of a batch, which nearly always have the order of
-/// [`crate::base::batch::Batch::sign`]. `None`: another order, or no batch; only parsing tells.
+/// Reads the author's id from the first bytes of a batch's line. Nearly all batches have the
+/// field order of [`crate::base::batch::Batch::sign`]. `None`: the line has another order or is
+/// no batch, and must be parsed.
 pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// The sequence of a batch of one line, by its first bytes: much quicker than parsing, for scans
-/// that skip thousands of lines. `None`: only parsing tells.
+/// Reads the sequence from the first bytes of a batch with one line. This is much quicker than
+/// parsing, for scans that skip thousands of lines. `None`: the line must be parsed.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];
@@ -61,12 +62,12 @@ pub fn path(dir: &Path, number: u64) -> PathBuf {
     ))
 }
 
-/// Where a segment is written before a rename to [`path`] publishes it whole.
+/// Path under which a segment is written. A rename to [`path`] then publishes the whole segment.
 pub fn temporary_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:0width$}.tmp", width = NUMBER_DIGITS))
 }
 
-/// The segments of a folder, numbers upwards; none if the folder is missing.
+/// The segments of a folder, in ascending order of their numbers. Empty if the folder is missing.
 ///
 /// # Errors
 /// The folder can't be read.
@@ -77,7 +78,8 @@ pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
         let Some(number) = entry.file_name().to_str().and_then(parse_number) else {
             continue;
         };
-        // Missing: the program that writes has evicted the segment since the directory was read.
+        // A missing file: the writing program has evicted the segment since the directory was
+        // read.
         if let Some(meta) = file::if_exists(entry.metadata())? {
             let bytes = meta.len();
             segments.push(SegmentFile { number, bytes });
@@ -87,7 +89,7 @@ pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
     Ok(segments)
 }
 
-/// The numbers of [`list`].
+/// The numbers of the segments of a folder, as [`list`] returns them.
 ///
 /// # Errors
 /// The folder can't be read.

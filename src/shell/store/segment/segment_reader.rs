@@ -1,8 +1,8 @@
-//! Reads segments: the lines of one, and the batches of a folder's segments in order of arrival.
+//! Reads segments: the lines of one segment, or the batches of a folder in order of arrival.
 //!
-//! Offsets are *logical*: they count the bytes written to the segment originally. A rewritten
-//! segment has a `dropped` line in place of evicted lines, which says how many bytes they had; so
-//! a position stays valid.
+//! Offsets are *logical*: they count the bytes originally written to the segment. In a rewritten
+//! segment, a `dropped` line replaces evicted lines and gives their number of bytes. Positions
+//! therefore stay valid.
 use std::fs::File;
 use std::io::{self, BufRead as _};
 use std::ops::Range as Span;
@@ -18,34 +18,35 @@ use crate::shell::os::file;
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
 use crate::shell::store::segment::segment_file;
 
-/// Longest frontier line that is read, in bytes: about 80 000 logs and gaps.
+/// Longest frontier line that is read, in bytes. It has room for about 80 000 logs and gaps.
 const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes that the local fields add to a batch, at most.
+/// Most bytes that the local fields add to a batch.
 const LOCAL_FIELDS_MAX_BYTES: usize = 1024;
-/// Longest line of any other kind, in bytes.
+/// Longest line that is not a frontier line, in bytes.
 const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Reads the whole lines of one segment, with a buffer of 64 KiB that grows only for a longer line.
+/// Reads the whole lines of one segment. The buffer has 64 KiB and grows only for a longer line.
 pub struct SegmentReader {
     file: File,
     segment_number: u64,
     generation: u64,
     buffer: Vec<u8>,
-    /// The current line in the buffer.
+    /// The current line, as a span of `buffer`.
     line: Span<usize>,
-    /// Where the next line begins in the buffer.
+    /// Offset in `buffer` where the next line begins.
     next_line: usize,
-    /// Where the bytes read into the buffer end.
+    /// Offset in `buffer` after the last byte read from the file.
     buffered_end: usize,
-    /// Where the buffer's first byte lies in the file.
+    /// Physical offset of the buffer's first byte in the file.
     buffer_offset: u64,
-    /// Logical less physical offset: bytes of evicted lines less those of their `dropped` lines.
+    /// Logical minus physical offset: the bytes of evicted lines, minus those of their `dropped`
+    /// lines.
     dropped_bytes: u64,
 }
 
 impl SegmentReader {
-    /// A reader before the first line, which is the frontier.
+    /// Opens a segment. The reader is before the first line, which is the frontier.
     ///
     /// # Errors
     /// The file can't be opened or read.
@@ -66,7 +67,8 @@ impl SegmentReader {
         })
     }
 
-    /// A reader before the first line that begins at this logical offset or later.
+    /// Opens a segment. The reader is before the first line at the logical offset `offset` or
+    /// later.
     ///
     /// # Errors
     /// The file can't be opened or read.
@@ -85,7 +87,7 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Goes to the next line; false at the end of the last whole line. A line that is too long
+    /// Moves to the next line. Returns false after the last whole line. A line that is too long
     /// reads as an empty one.
     ///
     /// # Errors
@@ -105,7 +107,7 @@ impl SegmentReader {
         Ok(false)
     }
 
-    /// As `advance`, with `dropped` lines.
+    /// Like [`SegmentReader::advance`], but also stops at `dropped` lines.
     fn advance_raw(&mut self) -> io::Result<bool> {
         let mut searched = self.next_line;
         let mut is_overlong = false;
@@ -150,17 +152,17 @@ impl SegmentReader {
         }
     }
 
-    /// The line, without its end.
+    /// The current line, without its line end.
     pub fn line(&self) -> &[u8] {
         &self.buffer[self.line.clone()]
     }
 
-    /// The logical offset where the line begins.
+    /// The logical offset where the current line begins.
     pub fn line_offset(&self) -> u64 {
         self.buffer_offset + self.line.start as u64 + self.dropped_bytes
     }
 
-    /// The position where the line begins.
+    /// The position where the current line begins.
     pub fn line_position(&self) -> Position {
         Position {
             offset: self.line_offset(),
@@ -168,7 +170,7 @@ impl SegmentReader {
         }
     }
 
-    /// The position after the line.
+    /// The position after the current line.
     pub fn next_position(&self) -> Position {
         Position {
             segment: self.segment_number,
@@ -177,7 +179,7 @@ impl SegmentReader {
         }
     }
 
-    /// The physical offset after the line, where the file could be cut.
+    /// The physical offset after the current line. The file can be cut there.
     pub fn next_file_offset(&self) -> u64 {
         self.buffer_offset + self.next_line as u64
     }
@@ -197,10 +199,11 @@ pub enum ScanEnd {
     Stopped,
 }
 
-/// Visits a segment's lines from `start` on until `visit` returns false; `at` follows.
+/// Visits the lines of a segment from `start` on until `visit` returns false. Moves `at` behind
+/// the last line visited.
 ///
 /// # Errors
-/// The segment can't be read from `at` on. A missing one has no lines.
+/// The segment can't be read from `at` on. A missing segment is no error and has no lines.
 pub fn scan_segment(
     dir: &Path,
     start: Position,
@@ -212,7 +215,7 @@ pub fn scan_segment(
         ..start
     };
     let reader = SegmentReader::open_at(dir, start.segment, start.offset);
-    // Missing: the program that writes has evicted the segment meanwhile.
+    // A missing file: the writing program has evicted the segment in the meantime.
     let Some(mut reader) = file::if_exists(reader)? else {
         return Ok(ScanEnd::EndOfSegment);
     };
@@ -228,8 +231,8 @@ pub fn scan_segment(
     ended
 }
 
-/// The position after a segment that can't be read. `None` if a later attempt may succeed, because
-/// the system lacked file descriptors or memory.
+/// The position after a segment that can't be read. `None`: the system lacked file descriptors or
+/// memory, so a retry may succeed.
 pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
     (!scarce.contains(&error.raw_os_error())).then(|| Position {
@@ -238,8 +241,8 @@ pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     })
 }
 
-/// The first position at `position` or later that lies in one of the segments, given by their
-/// numbers, upwards. `None`: it is beyond the last segment.
+/// The first position at or after `position` that lies in one of the segments. `segment_numbers`
+/// must be in ascending order. `None`: `position` is beyond the last segment.
 pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<Position> {
     let index = segment_numbers.partition_point(|n| *n < position.segment);
     let number = *segment_numbers.get(index)?;
@@ -254,11 +257,13 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
     })
 }
 
-/// Reads the batches that arrived at `start` or later, across segments, about `budget_bytes`, at
-/// least one; `at` follows. `start` comes from [`resolve_position`].
+/// Reads the batches that arrived at `start` or later, across segments. Reads about
+/// `budget_bytes`, but at least one batch, and moves `at` behind the last one. `start` must come
+/// from [`resolve_position`].
 ///
 /// # Errors
-/// A segment can't be read: `at` is after it, but stays if a later attempt may succeed.
+/// A segment can't be read. `at` is then after the segment, or before the failure if a retry may
+/// succeed.
 pub fn read_segments(
     dir: &Path,
     network: &NetworkTag,
