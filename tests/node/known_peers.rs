@@ -80,7 +80,7 @@ fn a_peer_is_resolved_by_every_form_of_selector() {
     }
 }
 
-/// A full id is enough to write to a peer that was never seen.
+/// A full id is enough to write to a peer that never appeared.
 #[test]
 fn a_full_id_resolves_to_an_unknown_peer() {
     let resolved = resolve(&[], &[], &format!("@{}", id(7)));

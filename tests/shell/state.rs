@@ -58,6 +58,13 @@ fn open_failure(directory: &Path, status: u8) -> Failure {
     failure
 }
 
+/// The id in a directory, read without the lock, or the exit status of the failure.
+fn load_identity(directory: &Path) -> Result<PeerId, u8> {
+    let identity = load_own_identity(&options_for(directory), &mut Vec::new());
+    let status = |failure: Failure| failure.exit_status.code();
+    identity.map(|identity| identity.id()).map_err(status)
+}
+
 /// The permission bits.
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -107,13 +114,7 @@ fn concurrent_first_starts_create_one_identity() {
         let directory = folder.join(&round.to_string());
         let ids = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        load_own_identity(&options_for(&directory), &mut Vec::new())
-                            .unwrap()
-                            .id()
-                    })
-                })
+                .map(|_| scope.spawn(|| load_identity(&directory).unwrap()))
                 .collect();
             starts
                 .into_iter()
@@ -148,12 +149,7 @@ fn a_damaged_identity_is_an_error_and_never_replaced() {
         fs::write(&path, &bytes).unwrap();
         let failure = open_failure(&directory, 78);
         assert!(failure.message.contains("identity"), "{failure}");
-        assert_eq!(
-            load_own_identity(&options_for(&directory), &mut Vec::new())
-                .err()
-                .map(|f| f.exit_status.code()),
-            Some(78)
-        );
+        assert_eq!(load_identity(&directory), Err(78));
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
     fs::remove_file(&path).unwrap();
@@ -196,8 +192,7 @@ fn a_locked_directory_is_refused_and_a_stale_lock_file_is_not() {
     let running = open_state_dir(&folder.0);
     let failure = open_failure(&folder.0, 1);
     assert!(failure.message.contains("--dir") && failure.message.contains("--ephemeral"));
-    let unlocked = load_own_identity(&options_for(&folder.0), &mut Vec::new()).unwrap();
-    assert_eq!(unlocked.id(), running.identity.id());
+    assert_eq!(load_identity(&folder.0), Ok(running.identity.id()));
     drop(running);
     open_state_dir(&folder.0);
 }
@@ -214,12 +209,7 @@ fn an_unusable_directory_is_a_configuration_error() {
     ] {
         let failure = open_failure(&directory, 78);
         assert!(failure.message.contains("--dir"), "{failure}");
-        assert_eq!(
-            load_own_identity(&options_for(&directory), &mut Vec::new())
-                .err()
-                .map(|f| f.exit_status.code()),
-            Some(78)
-        );
+        assert_eq!(load_identity(&directory), Err(78));
     }
     let directory = folder.join("d");
     fs::create_dir_all(directory.join("known_peers")).unwrap();

@@ -1,4 +1,4 @@
-//! Sentences on stderr.
+//! Sentences on stderr: which notices have one, and its text.
 
 use p2pchat::base::error_code::ErrorCode;
 use p2pchat::base::event::Notice;

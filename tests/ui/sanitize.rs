@@ -1,4 +1,4 @@
-//! Control characters in lines of others.
+//! Control characters in the text of others: replaced wherever text is rendered.
 
 use p2pchat::ui::text::TextRenderer;
 use p2pchat::ui::{diagnostic, sanitize};

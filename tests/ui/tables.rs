@@ -1,4 +1,4 @@
-//! Tables of peers and rooms.
+//! The tables of peers and rooms, for scripts and for people.
 
 use p2pchat::base::event::PeerInfo;
 use p2pchat::ui::tables;

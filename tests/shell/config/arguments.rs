@@ -13,7 +13,7 @@ use p2pchat::shell::config::values::{Color, Verbosity};
 
 use super::support::{parsed, refusal, rooms};
 
-/// An attached program warns of these options, which only a start can apply.
+/// A running program cannot change these options; the list has those of the command line.
 #[test]
 fn explicit_lists_the_start_options_of_the_command_line() {
     let options = parsed("send -r ops -p 1 --interface lo -u bob hello");

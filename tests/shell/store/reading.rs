@@ -113,12 +113,12 @@ fn an_unreadable_segment_is_reported_once_and_skipped() {
                 Err(_) => errors += 1,
             }
         }
-        let theirs = read.iter().filter(|(id, _)| *id == log.author);
+        let expected = read.iter().filter(|(id, _)| *id == log.author);
         assert!(
             sequences
                 .iter()
                 .copied()
-                .eq(theirs.map(|(_, number)| *number))
+                .eq(expected.map(|(_, number)| *number))
         );
         assert_eq!(errors, 2);
     }
