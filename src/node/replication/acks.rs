@@ -1,5 +1,6 @@
-//! Schedules acknowledgements and offers, and sends them in `have` messages, rate-limited per
-//! link. Offers are the notes of EBT by which a neighbour learns that it could get lines here.
+//! Schedules acknowledgements and offers, and sends them in `have` messages at a limited rate per
+//! link. An offer tells a neighbour which lines it can request from us, as a note in EBT
+//! (epidemic broadcast trees) does.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -16,50 +17,52 @@ use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
-/// Milliseconds between two acknowledgements on a link. They are cumulative, and each costs both
-/// sides about as much as a line.
+/// Minimum milliseconds between two acknowledgements on a link. Each one costs both sides about
+/// as much as a line, and includes the earlier ones.
 const ACK_INTERVAL_MS: u64 = 5;
-/// The same during a bulk transfer, in which no user waits for the acknowledgement of one line.
+/// Minimum milliseconds between two acknowledgements during a bulk transfer, when no user waits
+/// for the acknowledgement of a single line.
 const BULK_ACK_INTERVAL_MS: u64 = 20;
-/// Unacknowledged batches of one log that make a bulk transfer.
+/// Unacknowledged batches of one log from which on a transfer counts as bulk.
 const BULK_BATCHES_MIN: u32 = 8;
-/// Milliseconds between two offers on a link.
+/// Minimum milliseconds between two offers on a link.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
-/// Why a log is offered, and so how soon.
+/// Why a log is offered. The reason decides how soon the offer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum OfferKind {
-    /// The log grew, or its author left: offered at most once per [`OFFER_INTERVAL_MS`].
+    /// The log grew, or its author left. Offered at most once per [`OFFER_INTERVAL_MS`].
     Update,
-    /// The log was stored before the link, or the room on it, stood: offered at once.
+    /// The log was stored before the link existed or shared the room. Offered at once.
     Initial,
 }
 
-/// Acknowledgements and offers to be sent.
+/// The acknowledgements and offers that wait to be sent.
 #[derive(Default)]
 pub struct Acks {
-    /// How many batches each acknowledgement is for.
+    /// Number of batches that each pending acknowledgement covers.
     pending_acks: SortedMap<LinkLog, u32>,
     pending_offers: SortedMap<LinkLog, OfferKind>,
-    /// The last line of each direct log to us that a terminal has shown.
+    /// For each direct log to us: the sequence of the last line that a terminal has shown.
     read_up_to: SortedMap<LogId, u64>,
 }
 
 impl Acks {
-    /// Forgets what is scheduled where `keeps` is false.
+    /// Forgets the acknowledgements and offers for which `keeps` is false.
     pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
         let keeps = |key: &LinkLog| keeps(key.stream, &key.log);
         self.pending_offers.retain(|key, _| keeps(key));
         self.pending_acks.retain(|key, _| keeps(key));
     }
 
-    /// Schedules an acknowledgement for one more batch.
+    /// Schedules an acknowledgement of this log over this link, for one more batch.
     pub fn schedule_ack(&mut self, key: LinkLog) {
         let batches = self.pending_acks.get_or_default(key);
         *batches = batches.saturating_add(1);
     }
 
-    /// Records that a terminal has shown a direct log up to `sequence`, and tells its author.
+    /// Records that a terminal has shown a direct log up to `sequence`. Schedules an
+    /// acknowledgement, which informs the log's author.
     pub fn mark_read(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if let Some(author) = ctx.stream_by_peer.get(&log.author) {
             self.pending_acks
@@ -69,13 +72,13 @@ impl Acks {
         *read = sequence.max(*read);
     }
 
-    /// Schedules an offer, at most one a second and link.
+    /// Schedules an offer of this log over this link, at most one per second and link.
     pub fn schedule_offer(&mut self, key: LinkLog) {
         self.pending_offers
             .get_or_insert_with(key, || OfferKind::Update);
     }
 
-    /// Schedules an offer for the end of this turn.
+    /// Schedules an offer of this log over this link for the end of this turn.
     pub fn schedule_immediate_offer(&mut self, key: LinkLog) {
         self.pending_offers.insert(key, OfferKind::Initial);
     }
@@ -119,8 +122,8 @@ impl Acks {
         }
     }
 
-    /// Sends every initial offer at once, one message per target and turn, and the others at most
-    /// once per [`OFFER_INTERVAL_MS`] and link.
+    /// Sends all initial offers at once, and other offers at most once per [`OFFER_INTERVAL_MS`]
+    /// and link. Offers on one link with the same target share a message.
     fn send_due_offers(
         &mut self,
         ctx: &mut Context,
@@ -161,8 +164,8 @@ impl Acks {
         }
     }
 
-    /// When the next acknowledgement or offer is due. A blocked link has none: its
-    /// [`Writable`](crate::base::event::Input::Writable) begins a turn.
+    /// When to send the next acknowledgement or offer. Blocked links have no deadline, because
+    /// [`Writable`](crate::base::event::Input::Writable) starts a turn that sends what is due.
     pub fn deadline(&self, ctx: &Context) -> Option<Time> {
         let now = ctx.now.time;
         let writable = |stream: &StreamId| ctx.links.get(stream).filter(|link| !link.is_blocked);
@@ -178,7 +181,7 @@ impl Acks {
     }
 }
 
-/// When an acknowledgement for so many batches may be sent; `None`: at once.
+/// When an acknowledgement that covers this many batches may be sent; `None`: at once.
 fn next_ack_at(link: &Link, batches: u32) -> Option<Time> {
     let interval = match batches < BULK_BATCHES_MIN {
         true => ACK_INTERVAL_MS,
@@ -187,7 +190,7 @@ fn next_ack_at(link: &Link, batches: u32) -> Option<Time> {
     link.last_receipt_sent.map(|last| last + interval)
 }
 
-/// When an offer may be sent; `None`: at once.
+/// When an offer of this kind may be sent; `None`: at once.
 fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
     match kind {
         OfferKind::Initial => None,
@@ -195,8 +198,9 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
     }
 }
 
-/// An acknowledgement for this link. One that has to reach the author through others is signed:
-/// the author may be a transient peer, which no peer lists as reachable.
+/// The acknowledgement entry for this link. It is signed if the author is not linked, because
+/// other peers must then forward it. No route to the author is needed: routes omit transient
+/// peers.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =
@@ -212,7 +216,7 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> H
     }
 }
 
-/// An offer for this link.
+/// The offer entry for this link.
 fn offer_entry(
     ctx: &Context,
     logs: &Logs,
@@ -229,7 +233,7 @@ fn offer_entry(
         entry.start = run.first_line;
         entry.age = run.age_ms(ctx.now.time);
     }
-    // A carrier need not store what the recipient has.
+    // A carrier need not store lines that the recipient has acknowledged.
     if let Some(recipient) = log.target.recipient()
         && !link.is_recipient_of(&log.target)
     {

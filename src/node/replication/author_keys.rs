@@ -1,12 +1,12 @@
-//! Caches the decompressed verifying keys of authors without a link; a linked peer's key is kept
-//! with its link.
+//! Caches the decoded verifying keys of authors without a link. The key of a linked peer is kept
+//! in its [`Link`](crate::node::link::Link).
 use ed25519_dalek::VerifyingKey;
 
 use crate::base::batch::Batch;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 
-/// Most keys in the cache; at this bound it is emptied.
+/// Most keys in the cache. A full cache is emptied.
 const CACHED_KEYS_MAX: usize = 256;
 
 /// Verifying keys by author.
@@ -14,8 +14,8 @@ const CACHED_KEYS_MAX: usize = 256;
 pub struct AuthorKeys(SortedMap<PeerId, VerifyingKey>);
 
 impl AuthorKeys {
-    /// Whether the batch's author signed it. `false` also for an id that is no key, or a weak
-    /// one.
+    /// Whether the batch's author signed it. `false` if the author's id is not a valid key, or a
+    /// weak key.
     pub fn verify(&mut self, batch: &Batch) -> bool {
         self.get(&batch.log.author)
             .is_some_and(|key| batch.verify(&key))

@@ -1,5 +1,5 @@
-//! Remembers with which line each run of an author's program began in each log. Offers pass this
-//! on, so that a third peer can tell lines of its own run from older ones.
+//! Remembers at which line of a log each run of its author's program began. Offers pass this on.
+//! Their receiver can then tell which lines were published during its own run.
 use crate::base::batch::LogId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
@@ -9,12 +9,13 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 /// Most runs remembered per log.
 const RUNS_PER_LOG_MAX: usize = 8;
 
-/// Where in a log a run of its author's program begins.
+/// One run of an author's program, and where it begins in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthorRun {
-    /// The first line of the run.
+    /// Sequence of the first line that the run published.
     pub first_line: u64,
-    /// Milliseconds by which the author's program started earlier than ours.
+    /// Milliseconds by which the author's program started before ours; negative if it started
+    /// later.
     pub start_offset_ms: i64,
 }
 
@@ -26,29 +27,32 @@ impl AuthorRun {
     }
 }
 
-/// The last runs of each log's author, in ascending order of lines.
+/// The latest runs of each log's author, in ascending order of their first lines.
 #[derive(Default)]
 pub struct AuthorRuns(SortedMap<LogId, Vec<AuthorRun>>);
 
 impl AuthorRuns {
-    /// Records a run, as its author advertised it or as we observed it.
+    /// Records a run of the log's author. Replaces recorded runs that begin at the same line or
+    /// later.
     pub fn record(&mut self, log: &LogId, run: AuthorRun) {
         if self.0.len() < TRACKED_LOGS_MAX || self.0.contains_key(log) {
             let runs = self.0.get_or_default(log.clone());
             runs.retain(|earlier| earlier.first_line < run.first_line);
             runs.push(run);
-            // The first run stays: the peers that have run longest need it.
+            // Keeps the first run, because the peers that have run longest need it.
             if runs.len() > RUNS_PER_LOG_MAX {
                 runs.remove(1);
             }
         }
     }
 
-    /// The author's first run that began no earlier than the program with this start offset;
-    /// otherwise its last run. `None`: no run is known.
+    /// The author's first run that started no earlier than a given program. If all runs started
+    /// earlier, the last one. `None`: no run is known.
+    ///
+    /// `start_offset_ms`: milliseconds by which that program started before ours.
     pub fn first_during(&self, log: &LogId, start_offset_ms: i64) -> Option<&AuthorRun> {
         let runs = self.0.get(log)?;
-        // No slack: lines of an earlier run are no news to a program that started a moment later.
+        // No slack here: lines of a run that started just before that program are old to it.
         let during = runs
             .iter()
             .find(|run| run.start_offset_ms <= start_offset_ms);

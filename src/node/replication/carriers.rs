@@ -1,6 +1,8 @@
-//! Decides which links a log travels over, and what this peer carries. A direct log goes to its
-//! recipient while that is linked; otherwise its author hands it to carriers, who store sealed
-//! lines that they cannot read. Only the recipient's own acknowledgement is a receipt.
+//! Decides over which links a log travels, and which logs this peer carries.
+//!
+//! A direct log goes to its recipient while the recipient is linked. Otherwise its author sends
+//! it to carriers, who store the sealed lines and cannot read them. Only an acknowledgement from
+//! the recipient counts as a receipt.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -11,18 +13,18 @@ use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::Logs;
 
-/// Most carriers of a log whose recipient is not linked.
+/// Most carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;
 /// Most lines that this peer carries for one recipient.
 const CARRIED_LINES_PER_RECIPIENT_MAX: u64 = 1000;
-/// Most lines that this peer carries in all.
+/// Most lines that this peer carries for all recipients together.
 const CARRIED_LINES_MAX: u64 = 20_000;
-/// Most logs of which this peer carries lines.
+/// Most logs that this peer carries.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The linked peers that carry for this recipient: those whose ids follow its own, cyclically.
-/// All authors choose the same ones, so that few peers store much and the recipient finds it
-/// soon.
+/// The links to the peers that carry direct logs for this recipient: the next ids after the
+/// recipient's id, in cyclic order. All authors select the same peers. So few peers store many
+/// lines, and the recipient meets one of them soon.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
@@ -36,8 +38,8 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     carriers
 }
 
-/// The links to which this log is sent: a room's log to every member; a direct log to its
-/// recipient, or from its author to carriers.
+/// The links over which this log is sent. A room's log goes to every member. A direct log goes to
+/// its recipient. If the recipient is not linked, the author sends its log to carriers.
 pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     match &log.target {
         Target::Room(room) => ctx.links_in_room(room).map(|(stream, _)| stream).collect(),
@@ -49,15 +51,15 @@ pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     }
 }
 
-/// Whether lines to this target are for us: a room's, or direct messages to us.
+/// Whether lines with this target are meant for us: lines to a room, or direct messages to us.
 pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
     target
         .recipient()
         .is_none_or(|recipient| recipient == ctx.own_id())
 }
 
-/// Whether a direct log must be carried: its recipient is neither linked nor known to store it
-/// all.
+/// Whether this direct log needs carriers. True if its recipient is not linked and has not
+/// acknowledged the whole log.
 pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRange) -> bool {
     let recipient = range.log.target.recipient();
     recipient.is_some_and(|recipient| {
@@ -66,8 +68,8 @@ pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRang
     })
 }
 
-/// Whether this log may come over this link. A direct log to us may come from anybody, a log to
-/// be carried only from its author.
+/// Whether we accept this log over this link. A direct log to us may come from any peer. A log
+/// that we are to carry may come only from its author.
 pub fn can_receive_over(
     ctx: &Context,
     logs: &Logs,
@@ -86,7 +88,8 @@ pub fn can_receive_over(
     }
 }
 
-/// Whether the bounds on carried lines and logs leave place for more of this log.
+/// Whether the bounds on carried lines and logs allow more lines of this log. Lines that the
+/// recipient acknowledged do not count.
 fn can_carry(
     ctx: &Context,
     logs: &Logs,

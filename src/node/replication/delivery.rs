@@ -1,5 +1,6 @@
-//! Tracks how far each peer stores our lines, and decides when they count as delivered. As raft's
-//! `match_index`, an acknowledgement is cumulative and never goes back while the link stands.
+//! Tracks how far each peer stores our lines, and decides when these lines count as delivered.
+//! Acknowledgements are cumulative, as raft's `match_index`. They do not decrease while a link
+//! lasts.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -14,62 +15,66 @@ use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord}
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, receipt};
 
-/// Milliseconds from a change to its persistence.
+/// Milliseconds from a change of the saved state to the write that saves it.
 const PERSIST_DELAY_MS: u64 = 1_000;
-/// Milliseconds between two writes while something is carried.
+/// Milliseconds between two writes of the saved state while a log is carried.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
 /// Most peers whose acknowledgements are kept.
 const TRACKED_PEERS_MAX: usize = 4096;
-/// Most receipts of holders that nobody has seen yet.
+/// Most receipts kept in [`DeliveryTracker::unverified`]. When full, it is emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
-/// What the user waits for at the end of the input. `required_peers`: how many peers must store
-/// everything; `None`: everyone known in the rooms.
+/// Whether the program waits until its lines are delivered. `required_peers`: how many peers must
+/// store all lines. `None`: all peers known to be in the rooms.
 #[derive(Clone, Copy, Debug, Default)]
 enum Wait {
-    /// For nothing: more lines may come.
+    /// Not waiting: more lines may be published.
     #[default]
     Idle,
-    /// For the lines of this run to be delivered.
+    /// Waiting for the lines of this run to be delivered.
     Waiting { required_peers: Option<u64> },
-    /// They were delivered, and [`Notice::Settled`] said so.
+    /// The lines were delivered, and [`Notice::Settled`] was sent.
     Settled { required_peers: Option<u64> },
 }
 
-/// Who acknowledged what, and which logs are carried.
+/// The acknowledgements of each peer, and the carried logs.
 #[derive(Default)]
 pub struct DeliveryTracker {
-    /// The last line of each log that each peer acknowledged: own logs, and direct logs that are
-    /// carried, of which only the recipient's acknowledgement counts. A new link begins with
-    /// nothing, for the peer may have lost lines.
+    /// For each peer and log: the sequence of the last line that the peer acknowledged. Contains
+    /// own logs and carried direct logs. For a direct log, only its recipient's acknowledgement
+    /// is recorded.
+    ///
+    /// A new link clears its peer's entries, because the peer may have lost lines.
     acked: SortedMap<PeerId, SortedMap<LogId, u64>>,
-    /// The last line of each own direct log that was reported as delivered, in any run. A run
-    /// that learns more of an earlier run's log reports it.
+    /// For each own direct log: the sequence of the last line reported as delivered, by this run
+    /// or an earlier one. A delivery beyond that line is reported.
     reported: SortedMap<LogId, u64>,
-    /// When carrying each log ends, in milliseconds on the clock of [`Time`]. An entry outlives
-    /// that time by as much again, because the disk may still hold the log.
+    /// When carrying each log ends, in milliseconds on the clock of [`Time`]. An entry stays for
+    /// another [`CARRY_DURATION_MS`], because the disk may still hold the log.
     carried_until: SortedMap<LogId, i64>,
-    /// The last line of each own direct log that the recipient's terminal has shown.
+    /// For each own direct log: the sequence of the last line that the recipient's terminal has
+    /// shown.
     read_up_to: SortedMap<LogId, u64>,
-    /// When to persist the recipients' acknowledgements and the carried logs.
+    /// When to persist the acknowledgements of recipients and the carried logs.
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Forwarded receipts of peers that are not known to exist yet: a receipt may overtake the
-    /// routes to its holder.
+    /// Forwarded receipts of peers that may not exist: the last sequence that each receipt
+    /// confirms. A receipt may arrive before the routes to its peer.
     unverified: SortedMap<(PeerId, LogId), u64>,
-    /// Transient peers: they may leave with the lines before another peer stores them.
+    /// Peers whose programs are transient. Such a program may exit before another peer has stored
+    /// its lines.
     transient_peers: SortedSet<PeerId>,
     wait: Wait,
 }
 
-/// How far one own room log was delivered.
+/// How far one own log to a room was delivered.
 struct RoomLogDelivery {
     acked_peers: u64,
     required_peers: u64,
-    /// A peer that stays stores all of it.
+    /// Whether a peer that is not transient stores the whole log.
     has_lasting_holder: bool,
-    /// Nobody stores all of it, or a peer that is present lacks some.
+    /// Whether no peer stores the whole log, or a linked or reachable peer lacks lines of it.
     has_undelivered: bool,
 }
 
@@ -95,8 +100,8 @@ impl DeliveryTracker {
         tracker
     }
 
-    /// A line of a log to be carried arrived: carries the log for [`CARRY_DURATION_MS`], unless
-    /// that time runs already.
+    /// Starts to carry a log for [`CARRY_DURATION_MS`], because one of its lines arrived. Does
+    /// not extend the time of a log that is carried already.
     pub fn start_carrying(&mut self, ctx: &Context, log: &LogId) {
         let now = ctx.now.time.0 as i64;
         let until = self.carried_until.get_or_default(log.clone());
@@ -111,8 +116,9 @@ impl DeliveryTracker {
         self.persist_at = Some(self.persist_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Persists what recipients acknowledged, so that the next run need not hand it to carriers
-    /// again, and the carried logs. Drops carried logs that were delivered or whose time is over.
+    /// Saves the acknowledgements of recipients and the carried logs, if a write is scheduled.
+    /// The next run then need not send acknowledged lines to carriers. Drops carried logs that
+    /// were delivered or whose time is over.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
@@ -135,7 +141,8 @@ impl DeliveryTracker {
             let acked = recipient.map_or(0, |recipient| self.acked_up_to(&recipient, log));
             if logs.get(log).is_some_and(|range| acked >= range.high) {
                 *until = now + CARRY_DURATION_MS;
-                // A linked author continues the log at our head.
+                // Keeps the log while its author is linked, because the author continues it after
+                // our head.
                 if !ctx.stream_by_peer.contains_key(&log.author) {
                     logs.remove(log);
                 }
@@ -156,14 +163,14 @@ impl DeliveryTracker {
         ctx.emit(Output::SaveReceipts(text));
     }
 
-    /// Persists at the end of a turn if that is due.
+    /// Calls [`DeliveryTracker::persist`] at the end of a turn, if its time has come.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.is_some_and(|at| at <= ctx.now.time) {
             self.persist(ctx, logs);
         }
     }
 
-    /// A link stands: forgets what its peer acknowledged over an earlier one.
+    /// Handles a new link: forgets what its peer acknowledged over an earlier link.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx.links.get(&stream) else {
             return;
@@ -186,8 +193,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that a peer stores a log up to `sequence`, with our hash there. A carrier's
-    /// acknowledgement of a direct log is ignored.
+    /// Records that a peer stores a log up to `sequence`. Of a direct log, ignores all peers but
+    /// the recipient. For an own log, the caller has compared the hashes.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
@@ -227,8 +234,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that the recipient of an own direct log says its terminal has shown the log up to
-    /// `sequence`.
+    /// Records that the recipient of an own direct log reports to have shown it up to `sequence`.
     pub fn mark_read_by(
         &mut self,
         ctx: &mut Context,
@@ -252,9 +258,11 @@ impl DeliveryTracker {
         }
     }
 
-    /// Takes a receipt that other peers forwarded. It counts if the holder signed it and stores
-    /// what we store. Anybody can make up keys that sign: a holder that was never linked must be
-    /// reachable now, or be the recipient.
+    /// Handles a receipt that other peers forwarded. It counts if the holder signed it, and if it
+    /// names our head and its hash.
+    ///
+    /// The holder must also be the log's recipient, or linked in this run, or reachable.
+    /// Otherwise the receipt is kept as unverified, because anyone can generate a key and sign.
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
@@ -283,7 +291,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// A peer may have become reachable: counts its earlier receipts if it has.
+    /// Counts the unverified receipts of a peer if a route to that peer exists.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &Logs, peer: &PeerId) {
         let mut verified = Vec::new();
         self.unverified.retain(|(holder, log), high| {
@@ -298,28 +306,30 @@ impl DeliveryTracker {
         }
     }
 
-    /// The last line of an own log that any peer acknowledged; 0: none.
+    /// Sequence of the last line of an own log that any peer acknowledged; 0 if none.
     pub fn max_acked(&self, log: &LogId) -> u64 {
         let acked = self.acked.values().filter_map(|logs| logs.get(log));
         acked.copied().max().unwrap_or(0)
     }
 
-    /// The first line of this run in an own log that no peer has acknowledged, or the line behind
-    /// the log's head; `None`: this run published nothing there.
+    /// Sequence of the first line of this run in an own log that no peer has acknowledged. If
+    /// peers acknowledged all lines, the sequence after the head. `None`: this run published
+    /// nothing in the log.
     pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
         let start = logs.run_start(log)?;
         Some(start.max(self.max_acked(log) + 1))
     }
 
-    /// The last line of a log that this peer acknowledged; 0: none.
+    /// Sequence of the last line of a log that this peer acknowledged; 0 if none.
     pub fn acked_up_to(&self, peer: &PeerId, log: &LogId) -> u64 {
         let acked = self.acked.get(peer).and_then(|logs| logs.get(log));
         acked.copied().unwrap_or(0)
     }
 
-    /// No more lines will be published: notifies [`Notice::Settled`] once this run's lines are
-    /// delivered. `required_peers`: as in
-    /// [`Command::Finish`](crate::base::event::Command::Finish).
+    /// Starts to wait until the lines of this run are delivered. No more lines will be published.
+    /// [`Notice::Settled`] reports the delivery.
+    ///
+    /// `required_peers`: as in [`Command::Finish`](crate::base::event::Command::Finish).
     pub fn await_delivery(&mut self, required_peers: Option<u64>) {
         self.wait = match self.wait {
             Wait::Settled { .. } => Wait::Settled { required_peers },
@@ -328,7 +338,7 @@ impl DeliveryTracker {
     }
 
     /// How far the lines of this run were delivered. `is_expecting_link`: a dial, handshake or
-    /// beacon may yet lead to a link.
+    /// beacon may still lead to a link.
     pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
         let own_logs = logs.run_logs();
         let heads = own_logs.filter_map(|(log, _)| Some((log, logs.head(log)?)));
@@ -340,7 +350,8 @@ impl DeliveryTracker {
         self.delivery_of(ctx, &heads, required_peers, is_expecting_link)
     }
 
-    /// How far own logs were delivered, each up to the line beside it.
+    /// How far own logs were delivered. `heads`: the logs, each with the last line that must be
+    /// delivered.
     pub fn delivery_of(
         &self,
         ctx: &Context,
@@ -349,7 +360,7 @@ impl DeliveryTracker {
         is_expecting_link: bool,
     ) -> Delivery {
         let mut delivery = self.room_delivery(ctx, heads, required_peers, is_expecting_link);
-        // A direct message has one peer that must store it, whoever else does.
+        // Only the recipient must store a direct message. Other peers that store it do not count.
         for (log, high) in heads {
             let Some(recipient) = log.target.recipient() else {
                 continue;
@@ -365,7 +376,7 @@ impl DeliveryTracker {
         delivery
     }
 
-    /// The part of [`DeliveryTracker::delivery_of`] that concerns rooms.
+    /// The part of [`DeliveryTracker::delivery_of`] that concerns logs to rooms.
     fn room_delivery(
         &self,
         ctx: &Context,
@@ -374,7 +385,7 @@ impl DeliveryTracker {
         is_expecting_link: bool,
     ) -> Delivery {
         let mut members = SortedSet::new();
-        // Over several rooms, the log that the fewest peers store decides.
+        // With several rooms, the log that the fewest peers store decides.
         let mut least: Option<RoomLogDelivery> = None;
         let (mut have_lasting_holders, mut has_undelivered) = (true, false);
         for (log, high) in heads {
@@ -424,13 +435,13 @@ impl DeliveryTracker {
                 lacking.insert(link.peer.id);
             }
         }
-        // A peer with a route but no link gets the lines through others, or will be linked.
+        // A reachable peer without a link gets the lines through others, or will be linked.
         for (_, peer, _) in ctx.routes_in_room(room) {
             if !ctx.stream_by_peer.contains_key(peer) && self.acked_up_to(peer, log) < high {
                 lacking.insert(*peer);
             }
         }
-        // Peers that acknowledged all of it and left count, too.
+        // Counts every peer that acknowledged the whole log, even a peer that has left.
         let (mut acked_peers, mut has_lasting_holder) = (0, false);
         for (peer, logs) in self.acked.iter() {
             if logs.get(log).is_some_and(|acked| *acked >= high) {
@@ -447,7 +458,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// Notifies [`Notice::Settled`] once, when everything awaited was delivered.
+    /// Notifies [`Notice::Settled`] once, when the awaited delivery is complete.
     pub fn notify_if_settled(&mut self, ctx: &mut Context, delivery: &Delivery) {
         if let Wait::Waiting { required_peers } = self.wait
             && delivery.is_settled
@@ -457,12 +468,12 @@ impl DeliveryTracker {
         }
     }
 
-    /// Whether [`Notice::Settled`] is still to come.
+    /// Whether the program waits for delivery, so that [`Notice::Settled`] will follow.
     pub fn is_awaiting_delivery(&self) -> bool {
         matches!(self.wait, Wait::Waiting { .. })
     }
 
-    /// States when to check delivery again and when to persist the receipts.
+    /// States when to check the delivery again, and when to persist the receipts.
     pub fn state_deadlines(&self, delivery: Option<&Delivery>, deadlines: &mut Deadlines) {
         let delivery = delivery.filter(|_| self.is_awaiting_delivery());
         let recheck_at = delivery.and_then(|delivery| delivery.recheck_at);

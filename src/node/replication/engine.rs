@@ -1,6 +1,8 @@
-//! Replication of logs between linked peers: publishes own lines, passes others' lines on, and
-//! reacts to links, rooms and the store. The protocol is EBT (epidemic broadcast trees): peers
-//! advertise what they store (`have`), request what they lack (`want`), and then get new lines
+//! Replication of logs between linked peers. Publishes own lines, forwards other authors' lines,
+//! and reacts to changes of links, rooms and the store.
+//!
+//! The protocol is EBT (epidemic broadcast trees). Peers advertise the lines that they store
+//! (`have`) and request the lines that they lack (`want`). After that, they receive new lines
 //! live.
 //!
 //! `impl Replication` continues in `ingest.rs` (incoming batches) and `ingest_have.rs` (incoming
@@ -36,20 +38,20 @@ use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 
-/// Milliseconds after which a store that failed is tried again.
+/// Milliseconds from a store failure to the next attempt to store.
 const STORE_RETRY_MS: u64 = 5_000;
-/// A failure within this many milliseconds of the last one is the same trouble, and not reported
-/// again: it is that of the first retry.
+/// A store failure within this many milliseconds of the last one is not reported. It comes from a
+/// retry, and the user knows of the failure already.
 const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
 
-/// Own lines that the store refused; published when it takes lines again.
+/// Own lines that the store refused. They are published when the store has recovered.
 pub(super) struct Unpublished {
     pub(super) target: Target,
     pub(super) lines: Lines,
     pub(super) action: bool,
 }
 
-/// Everything that is kept per link and log, and the state of the store.
+/// The replication state of every link and log, and the state of the store.
 #[derive(Default)]
 pub struct Replication {
     pub(super) progress: SendProgress,
@@ -60,19 +62,20 @@ pub struct Replication {
     pub(super) gaps: Gaps,
     pub(super) author_keys: AuthorKeys,
     pub(super) unpublished: VecDeque<Unpublished>,
-    /// When to try the store again; `None`: it takes lines.
+    /// When to try the store again. `None`: the store works.
     pub(super) store_retry_at: Option<Time>,
     /// When the store last failed.
     pub(super) store_failed_at: Option<Time>,
 }
 
 impl Replication {
-    /// How far logs were sent over each link.
+    /// The sending state of every link and log.
     pub fn progress_mut(&mut self) -> &mut SendProgress {
         &mut self.progress
     }
 
-    /// See [`SendProgress::first_unacked`].
+    /// The first line of an own log that a linked recipient may lack. See
+    /// [`SendProgress::first_unacked`].
     pub fn first_unacked(
         &self,
         ctx: &Context,
@@ -82,12 +85,14 @@ impl Replication {
         self.progress.first_unacked(ctx, delivery, log)
     }
 
-    /// Whether the store takes lines. While it does not, published lines wait in memory.
+    /// Whether the store works. While it does not, lines to be published wait in memory.
     pub fn can_accept(&self) -> bool {
         self.store_retry_at.is_none()
     }
 
-    /// A folder was opened: restores its logs and joins its room, unless it is joined already.
+    /// Restores the logs of an opened folder and joins its room. Does nothing if the program is
+    /// in the room already. `existed`: this directory was in the room in an earlier run.
+    ///
     /// Returns whether the room was joined.
     pub fn handle_folder_opened(
         &mut self,
@@ -102,14 +107,15 @@ impl Replication {
         if room.as_ref().is_some_and(|room| rooms.is_joined(room)) {
             return false;
         }
-        // The ranges come first: lines that continue them must not begin a new log.
+        // Restores the ranges before the join, because new lines in the room must continue them.
         logs.restore_ranges(ctx, folder, ranges);
         let joined = room.is_some_and(|room| rooms.join(ctx, &room, existed));
         fork_repair::resume_folder(ctx, logs, folder);
         joined
     }
 
-    /// Hands batches that the store read to the part that requested them.
+    /// Handles batches that the store read. Sends, compares or republishes them, as the purpose
+    /// of the read says.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
@@ -137,14 +143,14 @@ impl Replication {
         }
     }
 
-    /// Publishes lines of a forked own log again, in the incarnation that belongs to the fork.
+    /// Republishes lines of a forked own log under the incarnation that is derived from that log.
     fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
         let LoadReply { log, from, .. } = reply;
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
             return;
         };
-        // Lines never wait in memory: when the store fails, they are read again after it
-        // recovers.
+        // If the store fails, these lines are dropped, so that none wait in memory. They are read
+        // again after the store has recovered.
         let next = fork_repair::next_republish(logs, &log);
         let Some((republication, _)) = next.filter(|next| next.1 == from && self.can_accept())
         else {
@@ -165,8 +171,9 @@ impl Replication {
         }));
     }
 
-    /// A peer stores other lines than we do under own numbers, somewhere from `low` to `high`:
-    /// continues under new numbers, and searches for the first line that differs.
+    /// Repairs an own log after a peer was found to store different lines, somewhere from `low`
+    /// to `high`. New lines get a new incarnation. A bisection searches for the first line that
+    /// differs.
     pub(super) fn repair_fork(
         &mut self,
         ctx: &mut Context,
@@ -181,8 +188,8 @@ impl Replication {
         self.fork_repair.bisect(ctx, logs, key, low, high);
     }
 
-    /// Publishes own lines: signs them in batches, and stores, shows and sends these. `action`:
-    /// as of /me.
+    /// Publishes own lines: signs them in batches, then stores, shows and sends each batch.
+    /// `action`: the lines are actions, as by `/me`.
     pub fn publish(
         &mut self,
         ctx: &mut Context,
@@ -224,8 +231,8 @@ impl Replication {
         }
     }
 
-    /// A link stands: offers its peer the direct logs to it, and says how far we store those that
-    /// it wrote to us.
+    /// Handles a new link. Offers direct logs to its peer, and acknowledges direct logs that the
+    /// peer wrote to us.
     pub fn link_up(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -239,8 +246,8 @@ impl Replication {
         }
     }
 
-    /// Links came or went: offers own direct logs whose recipients are away to the peers that are
-    /// to carry them now.
+    /// Offers own direct logs to carriers if their recipients are not linked. To be called after
+    /// a link began or ended, which may change the carriers.
     pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs, delivery: &DeliveryTracker) {
         let own = logs
             .direct_ranges()
@@ -255,7 +262,8 @@ impl Replication {
         }
     }
 
-    /// A terminal has shown a direct log to us up to `sequence`: tells its author.
+    /// Records that a terminal has shown a direct log to us up to `sequence`, and informs its
+    /// author.
     pub fn mark_read(&mut self, ctx: &Context, logs: &Logs, log: LogId, sequence: u64) {
         let is_to_us = log.target.recipient() == Some(ctx.own_id());
         if is_to_us && logs.get(&log).is_some_and(|range| sequence <= range.high) {
@@ -263,8 +271,8 @@ impl Replication {
         }
     }
 
-    /// A room is shared with this link from now on: advertises our logs and the peer's one by
-    /// one, and all others by a digest.
+    /// Advertises the logs of a room that this link now shares. Our logs and the peer's logs are
+    /// listed. A digest stands for all other logs.
     pub fn room_shared(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId, room: &Room) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -281,7 +289,8 @@ impl Replication {
             })
             .collect();
         let target = Target::Room(room.clone());
-        // With gaps, we need to know who stores the missing lines, whatever the heads are.
+        // Equal digests would hide who can fill our gaps. An unequal one makes the peer list all
+        // its ranges.
         let digest = Some(match logs.has_gaps(&target) {
             true => unequal_digest(),
             false => third_party_digest(ctx, logs, room, &peer),
@@ -294,12 +303,12 @@ impl Replication {
         }
     }
 
-    /// A room is shared with this link no more: forgets its logs there.
+    /// Forgets the state of a room's logs on a link that no longer shares the room.
     pub fn room_unshared(&mut self, stream: StreamId, room: &Room) {
         self.retain(&|of, log| of != stream || log.target.room() != Some(room));
     }
 
-    /// A room was left: drops lines that the store refused, and says so.
+    /// Drops unpublished lines to a room that was left, and reports the loss to the user.
     pub fn room_left(&mut self, ctx: &mut Context, room: &Room) {
         let before = self.unpublished.len();
         self.unpublished
@@ -313,7 +322,7 @@ impl Replication {
         }
     }
 
-    /// A link ended: forgets everything about it.
+    /// Forgets the state of all logs on a link that ended.
     pub fn link_down(&mut self, stream: StreamId) {
         self.retain(&|of, _| of != stream);
     }
@@ -327,22 +336,23 @@ impl Replication {
         self.gaps.retain(keeps);
     }
 
-    /// Requests offered logs, also those whose source has been lost.
+    /// Requests each offered log from the best neighbour. Includes logs whose source is no longer
+    /// linked.
     pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms) {
         let store_failed = !self.can_accept();
         self.fetcher.select_sources(ctx, logs, rooms, store_failed);
     }
 
-    /// Never requests this log over this link again: it serves a fork, or there is no place for
-    /// it.
+    /// Stops fetching a log over this link for good. Its peer serves a fork, or our tables have
+    /// no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.fetcher.drop_source(key);
         self.fork_detector.reject(key);
         send_want(ctx, key, WantRange::Cancel);
     }
 
-    /// An author's link ended: offers its logs to all, because its other neighbours may lack the
-    /// last lines.
+    /// Offers an author's logs to the members of its rooms after its link ended. The author may
+    /// have left before its other neighbours received the last lines.
     pub fn author_unlinked(&mut self, ctx: &Context, logs: &Logs, author: &PeerId, rooms: &[Room]) {
         for room in rooms {
             let logs_of_room = logs.ranges_of_room(room);
@@ -354,7 +364,8 @@ impl Replication {
         }
     }
 
-    /// A neighbour says that it reaches another peer.
+    /// Records that a neighbour advertised a route to `other`. It may be our first contact with
+    /// `other` in a room.
     pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
         let routes = ctx.links.get(&stream).map(|link| &link.routes);
         for (room, peers) in routes.into_iter().flat_map(SortedMap::iter) {
@@ -366,8 +377,8 @@ impl Replication {
         }
     }
 
-    /// An author says which peers it reaches. If it has no link to `other` and we have, offers
-    /// its logs to `other`.
+    /// Offers the logs of `author` to `other`, if we are linked with `other` but `author` is not.
+    /// We know the links of `author` from the routes that it advertised.
     pub fn offer_to_unreached(
         &mut self,
         ctx: &Context,
@@ -394,8 +405,8 @@ impl Replication {
         }
     }
 
-    /// A log grew, and the peers of these links have not requested it from us: offers it to those
-    /// that may not get it from its author either.
+    /// Offers a log that grew to peers that have not requested it from us. Skips transient peers,
+    /// the log's author, and peers that are linked with the author.
     pub(super) fn offer_to_unrequested(
         &mut self,
         ctx: &Context,
@@ -416,8 +427,8 @@ impl Replication {
         }
     }
 
-    /// At the end of a turn: sends the requests, acknowledgements and offers that are due, and
-    /// requests stored lines for the links that lag.
+    /// Does what is due at the end of a turn: sends requests, acknowledgements and offers, and
+    /// loads stored lines for links that lag.
     pub fn end_turn(
         &mut self,
         ctx: &mut Context,
@@ -434,8 +445,8 @@ impl Replication {
         self.progress.load_lagging(ctx, logs);
     }
 
-    /// The store refused these batches: takes them back, newest first. Own lines are kept to be
-    /// published again, others' lines are requested again.
+    /// Takes back batches that the store refused, newest first. Own lines are kept and published
+    /// again. Other authors' lines are requested again.
     pub fn handle_save_failed(
         &mut self,
         ctx: &mut Context,
@@ -446,7 +457,7 @@ impl Replication {
         self.store_failed_at = Some(ctx.now.time);
         self.store_retry_at = Some(ctx.now.time + STORE_RETRY_MS);
         for batch in batches.iter().rev() {
-            // A gap is requested again by `Gaps::resume`.
+            // `Gaps::resume` requests the lines of gaps again.
             if logs.roll_back(batch) == RolledBack::Gap {
                 continue;
             }
@@ -455,7 +466,7 @@ impl Replication {
             if let Some(stream) = source.or(author) {
                 self.fetcher.postpone_fetch(ctx, logs, stream, batch);
             }
-            // An own batch with a source was published by an earlier run and lost here since.
+            // If an own batch has a source, an earlier run published it and our disk lost it.
             if batch.log.author == ctx.own_id()
                 && source.is_none()
                 && !fork_repair::is_republication(logs, &batch.log)
@@ -484,7 +495,7 @@ impl Replication {
         }
     }
 
-    /// Does what is due: tries the store again, and switches sources.
+    /// Retries the store and switches sources, each if its time has come.
     pub fn wake(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
         let is_due = |at: Time| at <= ctx.now.time;
         if self.store_retry_at.is_some_and(is_due) {
@@ -507,10 +518,10 @@ impl Replication {
         }
     }
 
-    /// States when [`Replication::wake`], or the end of a turn, has something to do next.
+    /// States when to call [`Replication::wake`] or [`Replication::end_turn`] next.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::SendAcks, self.acks.deadline(ctx));
-        // Nothing is requested while the store fails.
+        // While the store fails, nothing is requested.
         if let Some(at) = self.store_retry_at {
             return deadlines.add(Timer::RetryStore, at);
         }

@@ -1,8 +1,9 @@
-//! Decides from which neighbour each log is requested: from its author while that is linked,
-//! otherwise from one neighbour that is ahead of us, and from another when that one stalls.
+//! Decides from which neighbour each log is requested, which is called the source of the log. A
+//! linked author is the source of its own logs. Otherwise, the source is a neighbour that is
+//! ahead of us. If the source stalls, another neighbour replaces it.
 //!
-//! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007):
-//! one source per log sends lines, all others only offer them, and a stalled source is replaced.
+//! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007).
+//! One source per log sends lines. All other neighbours only offer them.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
@@ -17,12 +18,12 @@ use crate::node::replication::offers::{Offer, Offers, ReceivedEntry};
 use crate::node::replication::want::{WantRange, want_entry};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 
-/// Lines of each log that a peer new to a room requests.
+/// How many lines of each log, the newest ones, are requested by a peer that is new to a room.
 pub const BACKFILL_LINES: u64 = 1000;
-/// How long a neighbour must stay ahead of a stalled source before we switch to it, in
-/// milliseconds.
+/// Milliseconds for which a neighbour must stay ahead of us before it replaces a stalled source.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// How often that time doubles for a neighbour from which nothing came.
+/// Most requests counted for one offer. Each request after the first doubles
+/// [`SOURCE_SWITCH_MS`].
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
@@ -31,52 +32,53 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 
 /// A request for one log over one link.
 struct Fetch {
-    /// The first line requested.
+    /// Sequence of the first line requested.
     from: u64,
-    /// Lines up to this one were published before the link stood.
+    /// Sequence of the last line that was published before the link was established. 0 if there
+    /// is none.
     late_until: u64,
-    /// Lines from this one on were published during our run.
+    /// Sequence of the first line that was published during our run.
     news_from: u64,
-    /// `false`: the request waits until the store takes lines again.
+    /// Whether the request was sent. If not, it waits until the store has recovered.
     is_sent: bool,
-    /// When the request was made, or last brought a batch.
+    /// When the request was made or last brought a batch.
     progress_at: Time,
 }
 
-/// What a request says about a batch that came over its link.
+/// What a request says about a batch that answers it.
 #[derive(Clone, Copy)]
 pub struct FetchMatch {
-    /// The first line requested.
+    /// Sequence of the first line requested.
     pub from: u64,
-    /// The batch was published before the link stood.
+    /// Whether the batch was published before the link was established.
     pub is_late: bool,
-    /// The batch was published during our run.
+    /// Whether the batch was published during our run.
     pub is_during_run: bool,
 }
 
-/// A `want` to be sent at the end of the turn.
+/// A `want` entry to be sent at the end of the turn.
 struct QueuedWant {
     key: LinkLog,
     range: WantRange,
 }
 
-/// The requests of this peer, and the offers from which it chooses.
+/// Our requests for logs, and the offers from which their sources are chosen.
 #[derive(Default)]
 pub struct Fetcher {
-    /// Sorted by log first, to find the source of a log.
+    /// Sorted by log, then by link, so that all requests for one log are adjacent.
     fetches: SortedMap<(LogId, StreamId), Fetch>,
     offers: Offers,
-    /// The earliest time at which another neighbour may become a source; updated by
-    /// [`Fetcher::send_wants`] while `is_stale`.
+    /// The earliest time at which a source may be replaced. [`Fetcher::send_wants`] updates it if
+    /// `is_stale`.
     next_switch_at: Option<Time>,
-    /// `next_switch_at` may be wrong.
+    /// Whether `next_switch_at` may be wrong, because offers or requests have changed.
     is_stale: bool,
-    /// The first line of each log that is not backfill: earlier lines were published before we
-    /// first came into the room.
+    /// Sequence of the first line of each log that is not backfill. Earlier lines were published
+    /// before we first came into the room.
     backfill_ends: SortedMap<LogId, u64>,
     news: News,
     runs: AuthorRuns,
-    /// Logs that are requested from their author and from another neighbour at once.
+    /// Logs that are requested both from their author and from another neighbour.
     dual_sourced: SortedSet<LogId>,
     queued_wants: Vec<QueuedWant>,
 }
@@ -89,22 +91,22 @@ impl Fetcher {
         self.is_stale = true;
     }
 
-    /// When this run first met each member of its rooms.
+    /// The first contacts with the members of our rooms.
     pub fn news_mut(&mut self) -> &mut News {
         &mut self.news
     }
 
-    /// Where the runs of each author begin.
+    /// The known runs of each log's author.
     pub fn runs(&self) -> &AuthorRuns {
         &self.runs
     }
 
-    /// Records where a run of the log's author begins.
+    /// Records a run of the log's author.
     pub fn record_run(&mut self, log: &LogId, run: AuthorRun) {
         self.runs.record(log, run);
     }
 
-    /// Takes the offer of a log's author: the author is the source from now on.
+    /// Handles an author's offer of its own log. Makes the author the only source.
     pub fn handle_author_offer(
         &mut self,
         ctx: &Context,
@@ -115,7 +117,7 @@ impl Fetcher {
         let ReceivedEntry { key, entry, .. } = received;
         let link = ctx.links.get(&key.stream);
         let start_offset_ms = link.map_or(0, |link| link.start_offset_ms);
-        // A run without a line yet begins with the next line.
+        // If the run has published nothing, its first line will be the next line.
         let first_line = match entry.start {
             0 => entry.high + 1,
             start => start,
@@ -131,7 +133,7 @@ impl Fetcher {
         self.start_fetch(ctx, logs, rooms, received, news_from);
     }
 
-    /// Records a neighbour's offer of another author's log, or of an own log of an earlier
+    /// Handles a neighbour's offer of another author's log, or of an own log of an earlier
     /// incarnation.
     pub fn handle_offer(&mut self, ctx: &Context, received: &ReceivedEntry) {
         if self.offers.record(ctx.now.time, received) {
@@ -139,7 +141,7 @@ impl Fetcher {
         }
     }
 
-    /// Removes a neighbour's offer.
+    /// Removes the offer of this log over this link.
     pub fn remove_offer(&mut self, key: &LinkLog) {
         if self.offers.remove(key) {
             self.is_stale = true;
@@ -151,15 +153,15 @@ impl Fetcher {
         self.fetches.contains_key(&fetch_key(key))
     }
 
-    /// Forgets all that was requested of this source, or offered by it, for this log.
+    /// Forgets the request and the offer of this log on this link.
     pub fn drop_source(&mut self, key: &LinkLog) {
         self.remove_offer(key);
         self.fetches.remove(&fetch_key(key));
         self.queued_wants.retain(|want| want.key != *key);
     }
 
-    /// Requests what is offered, from one neighbour for each log. `store_failed`: requests
-    /// nothing now.
+    /// Requests each offered log from the best neighbour that may be requested now.
+    /// `store_failed`: sends no requests.
     pub fn select_sources(
         &mut self,
         ctx: &mut Context,
@@ -182,7 +184,7 @@ impl Fetcher {
         }
     }
 
-    /// The best neighbour of each log whose time to be requested has come.
+    /// The best neighbour for each log, among those that may be requested now.
     fn due_sources(&self, ctx: &Context) -> Vec<LinkLog> {
         let mut due = Vec::new();
         for log in self.offers.logs() {
@@ -191,7 +193,7 @@ impl Fetcher {
                 source.is_none_or(|(of, _)| of != *stream)
                     && ready_at(ctx, log, offer, source.map(|(_, at)| at)) <= ctx.now.time
             });
-            // The neighbour with most lines; among equals the one with the fewest tries.
+            // Most lines first. Among equals, fewest tries.
             let best = ready.max_by_key(|(_, offer)| (offer.entry.high, u32::MAX - offer.tries));
             if let Some((stream, _)) = best {
                 due.push(LinkLog::new(stream, log));
@@ -200,7 +202,8 @@ impl Fetcher {
         due
     }
 
-    /// Makes a neighbour that offers a log the source of that log.
+    /// Requests a log from a neighbour that offers it. Cancels the requests for this log on all
+    /// other links.
     fn take_up_offer(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms, key: LinkLog) {
         self.cancel_fetches(ctx, &key.log, None);
         let Some(offer) = self.offers.get_mut(&key) else {
@@ -225,7 +228,7 @@ impl Fetcher {
         let is_first_contact =
             received.is_initial && self.news.is_first_link(ctx, key.stream, &key.log);
         let news_from = self.news_from(logs, &received, offset, is_first_contact);
-        // An author that published during our run was in the room, even if no route led to it.
+        // An author that published during our run was in the room, even without a known route.
         if let Some(room) = key.log.target.room()
             && is_within_run(offset)
         {
@@ -235,9 +238,11 @@ impl Fetcher {
         self.start_fetch(ctx, logs, rooms, &received, news_from);
     }
 
-    /// The first line of the offered log that was published during our run. `start_offset_ms`: by
-    /// how much the author's program started earlier than ours, if known. `is_first_contact`: the
-    /// offering neighbour has just been met, and may store lines that the author has lost.
+    /// Sequence of the first line of the offered log that was published during our run.
+    ///
+    /// `start_offset_ms`: milliseconds by which the author's program started before ours, if
+    /// known. `is_first_contact`: we have just met the neighbour, which may store lines that the
+    /// author has lost.
     fn news_from(
         &self,
         logs: &Logs,
@@ -246,7 +251,7 @@ impl Fetcher {
         is_first_contact: bool,
     ) -> u64 {
         let ReceivedEntry { key, entry, .. } = received;
-        // A log whose backfill is known but not stored was refused by a full disk: its old lines
+        // The log has a known backfill but no stored line, so the store refused its lines. They
         // stay old.
         let was_refused = logs.get(&key.log).is_none() && self.backfill_ends.contains_key(&key.log);
         let is_news = !was_refused
@@ -263,8 +268,9 @@ impl Fetcher {
         }
     }
 
-    /// Requests the log in addition from its author, when another neighbour brought its last
-    /// offered line: that neighbour may fall behind, and nobody offers what only the author has.
+    /// Requests a log from its author in addition to `other`, once no neighbour offers more lines
+    /// than we store. `other` may fall behind, and no offer announces lines that only the author
+    /// stores.
     pub fn add_author_source(
         &mut self,
         logs: &Logs,
@@ -289,7 +295,7 @@ impl Fetcher {
         self.fetches.insert((log.clone(), author), fetch);
     }
 
-    /// The author brought a line: makes it the only source again.
+    /// Makes the author the only source again, because it has sent a line.
     pub fn prefer_author(&mut self, ctx: &Context, author: StreamId, log: &LogId) {
         if self.dual_sourced.contains(log) {
             self.cancel_fetches(ctx, log, Some(author));
@@ -312,7 +318,8 @@ impl Fetcher {
         waits.min()
     }
 
-    /// The link over which a log is requested, and when it last brought a batch.
+    /// The link over which a log is requested, and when the request was made or last brought a
+    /// batch.
     fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, Time)> {
         let of_log = self.fetches.iter_from(&(log.clone(), StreamId(0)));
         let mut of_log = of_log.take_while(|((other, _), _)| other == log);
@@ -325,7 +332,7 @@ impl Fetcher {
         self.source(ctx, log).map(|(stream, _)| stream)
     }
 
-    /// Cancels the requests for a log on every link but `keep`.
+    /// Cancels the requests for a log on all links except `keep`.
     fn cancel_fetches(&mut self, ctx: &Context, log: &LogId, keep: Option<StreamId>) {
         self.dual_sourced.remove(log);
         self.is_stale = true;
@@ -352,7 +359,7 @@ impl Fetcher {
         let was_member = |room| rooms.was_joined_before(room);
         let from = match logs.get(&key.log) {
             Some(range) => low.max(range.high + 1),
-            // The recipient of a direct message is a member from the beginning.
+            // The recipient of a direct log is entitled to all its lines, so it has no backfill.
             None if key.log.target.room().is_none_or(was_member) => low,
             None => self.start_backfill(&key.log, entry, news_from),
         };
@@ -372,12 +379,12 @@ impl Fetcher {
         self.fetches.insert(fetch_key(key), fetch);
     }
 
-    /// The first line that a peer new to the room requests: the newest lines as backfill, and in
-    /// any case the lines of its own run, from `news_from` on.
+    /// Records where the backfill of a log ends. Returns the first line to request, so that the
+    /// newest [`BACKFILL_LINES`] lines and all lines from `news_from` on are requested.
     fn start_backfill(&mut self, log: &LogId, entry: &HaveEntry, news_from: u64) -> u64 {
         let low = entry.low.max(1);
         let newest = low.max((entry.high + 1).saturating_sub(BACKFILL_LINES));
-        // Lines that were news at an earlier offer stay news while none of them has arrived.
+        // Lines that an earlier offer declared as news stay news until one of them is stored.
         let earlier = self.backfill_ends.get(log);
         let news_from = earlier.map_or(news_from, |earlier| news_from.min(*earlier));
         if self.backfill_ends.len() < TRACKED_LOGS_MAX {
@@ -390,8 +397,8 @@ impl Fetcher {
         self.queued_wants.push(QueuedWant { key, range });
     }
 
-    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations,
-    /// and postpones the rest to [`Fetcher::resume`].
+    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations.
+    /// The requests wait for [`Fetcher::resume`].
     pub fn send_wants(&mut self, ctx: &mut Context, store_failed: bool) {
         if std::mem::take(&mut self.is_stale) {
             self.next_switch_at = self.next_ready_at(ctx);
@@ -415,7 +422,7 @@ impl Fetcher {
         }
     }
 
-    /// The request that this batch answers, if any; notes that its source brings lines.
+    /// The request that this batch answers, if any. Records that the request brought a batch.
     pub fn match_fetch(&mut self, now: Time, key: &LinkLog, batch: &Batch) -> Option<FetchMatch> {
         let fetch = self.fetches.get_mut(&fetch_key(key))?;
         fetch.progress_at = now;
@@ -433,20 +440,20 @@ impl Fetcher {
     }
 
     fn fetch_count(&self, stream: StreamId) -> usize {
-        // The table is scanned only when one link could have reached the bound.
+        // Counts only if the table is large enough for one link to have reached the bound.
         let is_large = self.fetches.len() >= FETCHES_PER_LINK_MAX;
         let scanned = self.fetches.keys().filter(|_| is_large);
         scanned.filter(|(_, of)| *of == stream).count()
     }
 
-    /// The store refused this batch: requests it again when the store takes lines.
+    /// Postpones the request for a batch that the store refused, until the store has recovered.
     pub fn postpone_fetch(&mut self, ctx: &Context, logs: &Logs, stream: StreamId, batch: &Batch) {
         let key = (batch.log.clone(), stream);
         let has_place = self.fetch_count(stream) < FETCHES_PER_LINK_MAX;
         let next = logs.get(&batch.log).map(|range| range.high + 1);
         match self.fetches.get_mut(&key) {
             Some(fetch) => fetch.is_sent = false,
-            // The batch continues a log that the author began to send without a request.
+            // The author began to send this log without a request.
             None if has_place && (next.is_some() || batch.sequence == 1) => {
                 let fetch = Fetch {
                     from: next.unwrap_or(1),
@@ -461,7 +468,7 @@ impl Fetcher {
         }
     }
 
-    /// The store takes lines again: sends the postponed requests.
+    /// Sends the postponed requests, because the store has recovered.
     pub fn resume(&mut self, logs: &Logs) {
         let fetches = self.fetches.iter_mut();
         for ((log, stream), fetch) in fetches.filter(|(_, fetch)| !fetch.is_sent) {
@@ -477,19 +484,20 @@ impl Fetcher {
     }
 }
 
-/// Whether a program with this start offset started about when ours did, or later.
+/// Whether a program with this start offset started at about the same time as ours, or later.
+/// `None`: unknown, so `false`.
 fn is_within_run(start_offset_ms: Option<i64>) -> bool {
     start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
 }
 
-/// When a neighbour may be requested that offers a log. `progress_at`: when the present source
-/// last brought a batch, if there is a source.
+/// When a log may be requested from a neighbour that offers it. `progress_at`: when the present
+/// source last brought a batch. `None`: there is no source.
 fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress_at: Option<Time>) -> Time {
     let patience = SOURCE_SWITCH_MS << offer.tries.saturating_sub(1);
     match progress_at {
         Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,
-        // The author is near, and may be linked in a moment.
+        // Waits for the author, which is reachable and may soon be linked.
         None if offer.is_initial && ctx.has_route_to_author(log) => {
             offer.offered_at + SOURCE_SWITCH_MS
         }

@@ -1,5 +1,7 @@
-//! Detects forks: two different batches of one author under the same numbers. Only a signed batch
-//! proves a fork; a `have` that merely claims one makes us request ("probe") that batch.
+//! Detects forks: one author signed two different batches with the same sequences.
+//!
+//! A `have` entry may claim a different batch, but only the signed batch proves a fork. We
+//! therefore request the claimed batch, which is called a probe.
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, StreamId};
@@ -8,20 +10,21 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::want::{WantRange, send_want};
 
-/// Most probes under way.
+/// Most probes under way. A probe is a request for a batch that may prove a fork.
 const PROBES_MAX: usize = 256;
-/// Most logs reported as forked, and most rejected sources.
+/// Most logs reported as forked, and most rejected pairs of link and log.
 const TRACKED_LOGS_MAX: usize = 16_384;
 
-/// Forks that were reported or are being proved, and the sources that served them.
+/// The reported forks, the probes under way, and the rejected sources.
 #[derive(Default)]
 pub struct ForkDetector {
-    /// Forked logs; each is reported to the user once.
+    /// Forked logs that were reported to the user. Each is reported once.
     reported: SortedSet<LogId>,
-    /// The line requested as proof, by the log and the link whose `have` claims another batch
-    /// there.
+    /// Sequence of the line requested as proof. The key names the log, and the link whose peer
+    /// claims another batch at this line.
     probes: SortedMap<LinkLog, u64>,
-    /// Links that served a fork of this log; never asked for it again.
+    /// Logs that are never requested again over the link of the key. Its peer served a fork, or
+    /// our tables had no place for the log.
     rejected: SortedSet<LinkLog>,
 }
 
@@ -32,19 +35,20 @@ impl ForkDetector {
         self.probes.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// Never requests this log over this link again.
+    /// Marks this log as never to be requested again over this link.
     pub fn reject(&mut self, key: &LinkLog) {
         if self.rejected.len() < TRACKED_LOGS_MAX {
             self.rejected.insert(key.clone());
         }
     }
 
-    /// Whether this link served a fork of this log.
+    /// Whether this log must not be requested over this link.
     pub fn is_rejected(&self, key: &LinkLog) -> bool {
         self.rejected.contains(key)
     }
 
-    /// Requests the batch at `line`, which the peer claims to differ from ours.
+    /// Requests the peer's batch at `line`, because the peer claims that it differs from ours.
+    /// Skips logs that are reported as forked or are being probed over this link.
     pub fn probe(&mut self, ctx: &mut Context, key: &LinkLog, line: u64) {
         let is_known = self.reported.contains(&key.log) || self.probes.contains_key(key);
         if !is_known && self.probes.len() < PROBES_MAX {
@@ -53,7 +57,8 @@ impl ForkDetector {
         }
     }
 
-    /// Whether this batch answers a probe. If so, ends the probe and cancels the request.
+    /// Whether this batch answers a probe. If it does, the probe ends and its request is
+    /// cancelled.
     pub fn take_probe(&mut self, ctx: &mut Context, key: &LinkLog, batch: &Batch) -> bool {
         let line = self.probes.get(key);
         let is_answer = line.is_some_and(|line| batch.contains_line(*line));
@@ -64,7 +69,7 @@ impl ForkDetector {
         is_answer
     }
 
-    /// Reports a proved fork of this log at `line`, once for each log.
+    /// Reports to the user that this log is forked at `line`. Each log is reported once.
     pub fn report(&mut self, ctx: &mut Context, log: &LogId, line: u64) {
         if self.reported.len() >= TRACKED_LOGS_MAX || !self.reported.insert(log.clone()) {
             return;

@@ -1,6 +1,8 @@
-//! Repairs a forked own log. When a peer stores different lines under our numbers (this directory
-//! is a restored or cloned copy), bisects to the first line that differs, and republishes our
-//! remaining lines in a new incarnation.
+//! Repairs a forked own log. A log is forked if a peer stores different lines under our
+//! sequences. This happens when this directory is a restored or cloned copy.
+//!
+//! The repair bisects to the first line that differs. It republishes our lines from there on in a
+//! new incarnation.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
 use crate::base::identity::Hash;
@@ -14,26 +16,29 @@ use crate::node::replication::logs::Logs;
 use crate::node::replication::progress::LOAD_BUDGET_BYTES;
 use crate::node::replication::want::{WantRange, send_want};
 
-/// Most bisections under way, or completed over links that still stand.
+/// Most bisections kept. A completed bisection is kept until its link ends.
 const BISECTIONS_MAX: usize = 1024;
-/// The bits of a republishing incarnation that hold the first republished line.
+/// The low bits of an incarnation that encode the first republished line of a forked log.
 const LINE_BITS_MASK: u64 = (1 << 40) - 1;
-/// Domain prefix of the hash from which a republishing incarnation is derived.
+/// Domain prefix of the hash from which the incarnation of a republication is derived.
 const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
-/// The search for the first line of an own log in which a peer's copy differs.
+/// The search for the first line at which a peer's copy of an own log differs from ours.
 struct Bisection {
-    /// Both copies agree up to this line.
+    /// Sequence of the last line before the undecided lines, which are still to be compared. Up
+    /// to it, both copies agree, or lines were evicted.
     same_up_to: u64,
-    /// From this line on the copies differ, or one of them ends.
+    /// Sequence of the first line after the undecided lines. From it on, the copies differ, or
+    /// one of them has ended.
     differs_from: u64,
-    /// The first value of `differs_from`: while it stands, no differing line is known.
+    /// Initial value of `differs_from`. While `differs_from` keeps this value, no differing line
+    /// is known.
     end: u64,
-    /// The peer's batch under comparison, until the store has read ours.
+    /// The peer's batch to compare, while the store reads our batch.
     their_batch: Option<TheirBatch>,
 }
 
-/// The first line and the hash of a peer's batch.
+/// A peer's batch: the sequence of its first line, and its hash.
 #[derive(Clone, Copy)]
 struct TheirBatch {
     first: u64,
@@ -41,13 +46,13 @@ struct TheirBatch {
 }
 
 impl Bisection {
-    /// The line to compare next, in the middle of the undecided ones; `None`: the fork is found.
+    /// The line to compare next: the middle of the undecided lines. `None`: no line is undecided.
     fn next_probe(&self) -> Option<u64> {
         let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
         (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
     }
 
-    /// Narrows the search by our batch at the line where theirs begins.
+    /// Compares the peer's batch with our batch at the same line, and narrows the search.
     fn compare(&mut self, theirs: TheirBatch, ours: &Batch) {
         let last_undecided = self.differs_from.saturating_sub(1);
         if ours.hash == theirs.hash {
@@ -55,14 +60,14 @@ impl Bisection {
         } else if ours.sequence <= theirs.first {
             self.differs_from = ours.sequence.max(self.same_up_to + 1);
         } else {
-            // Our store evicted the lines before this batch.
+            // Our store has evicted the lines before this batch. They cannot be compared.
             let evicted = ours.sequence - 1;
             self.same_up_to = self.same_up_to.max(evicted).min(last_undecided);
         }
     }
 }
 
-/// The bisections of all own logs, with all peers.
+/// The bisections of own logs, one for each log and link.
 #[derive(Default)]
 pub struct ForkRepair {
     bisections: SortedMap<LinkLog, Bisection>,
@@ -74,13 +79,13 @@ impl ForkRepair {
         self.bisections.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// Whether this log is, or was, compared with the peer's copy.
+    /// Whether this log has a bisection with this link's peer, under way or completed.
     pub fn has_bisection(&self, key: &LinkLog) -> bool {
         self.bisections.contains_key(key)
     }
 
-    /// Starts or continues a bisection of an own log that differs from the peer's copy, which has
-    /// the lines `low` to `high`.
+    /// Starts or continues the bisection of an own log with this link's peer. `low` and `high`:
+    /// the first and last line of the peer's copy.
     pub fn bisect(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, low: u64, high: u64) {
         let Some(range) = logs.get(&key.log) else {
             return;
@@ -97,7 +102,7 @@ impl ForkRepair {
                 end,
                 their_batch: None,
             });
-        // Lines that the peer evicted cannot be compared.
+        // The peer has evicted the lines before `low`. They cannot be compared.
         let evicted = low.saturating_sub(1);
         let last_undecided = bisection.differs_from.saturating_sub(1);
         bisection.same_up_to = bisection.same_up_to.max(evicted.min(last_undecided));
@@ -106,13 +111,14 @@ impl ForkRepair {
         }
     }
 
-    /// Whether this batch contains the line that a bisection requested.
+    /// Whether this batch contains the line that a bisection requested over this link.
     pub fn is_expected(&self, key: &LinkLog, batch: &Batch) -> bool {
         let line = self.bisections.get(key).and_then(Bisection::next_probe);
         line.is_some_and(|line| batch.contains_line(line))
     }
 
-    /// Takes the peer's batch that was requested, and requests ours from the store.
+    /// Handles the batch that a bisection requested from the peer. Loads our batch from the store
+    /// to compare both.
     pub fn handle_their_batch(&mut self, ctx: &mut Context, key: &LinkLog, batch: &Batch) {
         if let Some(bisection) = self.bisections.get_mut(key) {
             bisection.their_batch = Some(TheirBatch {
@@ -130,8 +136,8 @@ impl ForkRepair {
         }
     }
 
-    /// Compares our batch with the peers' ones. Returns the first line that differs, if a
-    /// bisection has found it.
+    /// Compares our batch, as read from the store, with the peers' batches that wait for it.
+    /// Returns the first line that differs, if a bisection has found it.
     pub fn handle_our_batch(&mut self, ctx: &mut Context, reply: &LoadReply) -> Option<u64> {
         let ours = reply.batches.first()?;
         let mut found = None;
@@ -155,10 +161,11 @@ impl ForkRepair {
     }
 }
 
-/// Republishes the lines of a forked own log that no peer has acknowledged, from `line` on.
+/// Starts to republish a forked own log from `line` on, without lines that any peer has
+/// acknowledged.
 ///
-/// Idempotent over runs: the republishing log's incarnation is derived from the forked log, and
-/// its length tells how many lines were republished.
+/// A later run can continue the republication. The new log's incarnation is derived from the
+/// forked log, and its length is the number of lines republished so far.
 pub fn start_republish(
     ctx: &mut Context,
     logs: &mut Logs,
@@ -174,13 +181,13 @@ pub fn start_republish(
     }
 }
 
-/// A folder was opened: continues the republications that an earlier run began in it.
+/// Continues the republications that an earlier run began in this folder.
 pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
     let mut own = logs.ranges_in_folder(folder, &ctx.own_id());
     own.retain(|range| range.log.author == ctx.own_id());
     for range in &own {
-        // Of a republishing incarnation the high bits are a hash of the forked log, and the low
-        // bits its first line, both XORed: a binary search finds the candidates.
+        // The incarnation of a republication is a hash of the forked log. The first republished
+        // line is XORed into its low bits. A binary search therefore finds all candidates.
         let line_zero = republish_incarnation(range, 0);
         let at = |incarnation| (&range.log.target, incarnation);
         let lowest = at(line_zero & !LINE_BITS_MASK);
@@ -202,7 +209,8 @@ fn sort_key(log: &LogId) -> (&Target, u64) {
     (&log.target, log.incarnation)
 }
 
-/// The log in which a forked log is republished, and the line of the forked log that comes next.
+/// The log that takes the republished lines of a forked log, and the next line to republish. That
+/// line is a sequence of the forked log.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let republication = LogId {
@@ -227,14 +235,14 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
     }
 }
 
-/// The store takes lines again: continues every republication.
+/// Continues all republications after the store has recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
     for log in logs.republished_logs().keys() {
         load_next_republish(ctx, logs, log);
     }
 }
 
-/// Whether this log holds the republished lines of another log.
+/// Whether this log contains the republished lines of a forked log.
 pub fn is_republication(logs: &Logs, log: &LogId) -> bool {
     let mut forked = logs.republished_logs().iter();
     forked.any(|(other, from)| {
@@ -243,17 +251,21 @@ pub fn is_republication(logs: &Logs, log: &LogId) -> bool {
     })
 }
 
-/// The log and number under which a line of a forked own log was republished.
+/// The log and sequence under which a line of a forked own log was republished.
 pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let (republication, _) = next_republish(logs, log)?;
     (line >= from).then(|| (republication, line - from + 1))
 }
 
-/// The incarnation in which a forked log is republished from line `from` on: a hash of the log
-/// and its head, XORed with `from`. No other program draws it, and a later run can find it again
-/// with the line in its low bits. A log with another head gives another incarnation: the
-/// directory is an even older copy then, and the rest of that log came back from other peers.
+/// The incarnation in which a forked log is republished from line `from` on. It is a hash of the
+/// log and its head, XORed with `from`.
+///
+/// No other program draws this number. A later run computes it again and reads `from` from the
+/// low bits.
+///
+/// With another head, the incarnation differs. This directory is an even older copy in that case,
+/// and other peers have returned the rest of the log.
 fn republish_incarnation(range: &LogRange, from: u64) -> u64 {
     let incarnation = range.log.incarnation.to_be_bytes();
     let hash = Hash::of(&[INCARNATION_PREFIX, &incarnation, &range.hash.0]);

@@ -1,5 +1,5 @@
-//! Requests missing lines in the middle of logs from any peer that offers them, one gap at a
-//! time: gaps are rare, and nobody waits for them.
+//! Requests the missing lines of gaps from any peer that offers them. Requests one gap at a time:
+//! gaps are rare, and no user waits for them.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::name::{Room, Target};
@@ -13,38 +13,40 @@ use crate::node::replication::logs::Logs;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
 
-/// Milliseconds without a batch after which a requested peer counts as unable to fill the gap.
+/// Milliseconds without a batch after which a gap request fails.
 const GAP_REQUEST_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds between two queries for offers. Each answer lists everything that a peer stores.
+/// Milliseconds between two queries for offers. Every peer answers a query with all that it
+/// stores.
 const GAP_QUERY_INTERVAL_MS: u64 = 30_000;
-/// Most offers kept.
+/// Most offers kept, over all gaps.
 const GAP_OFFERS_MAX: usize = 1024;
 
-/// A peer stores lines of a log in which we have a gap: `low` to `high`.
+/// An offer from a peer that stores the lines `low` to `high` of a log in which we have a gap.
 struct GapOffer {
     key: LinkLog,
     low: u64,
     high: u64,
 }
 
-/// The offers that can fill our gaps, and the request under way.
+/// The offers that can fill our gaps, and the gap request under way.
 #[derive(Default)]
 pub struct Gaps {
-    /// Taken up one after the other, from the first.
+    /// Gaps are requested from the first offer. The other offers wait.
     offers: Vec<GapOffer>,
-    /// When the first offer was requested, or last brought a batch; `None`: no request is under
-    /// way.
+    /// When we requested a gap from the first offer, or when that request last brought a batch.
+    /// `None`: no request is under way.
     requested_at: Option<Time>,
-    /// Links over which a request failed; never asked again.
+    /// Links over which a gap request failed. No gap is requested over them again.
     failed_streams: SortedSet<StreamId>,
-    /// A query for offers is to be sent.
+    /// Whether to query the peers for offers as soon as the interval allows it.
     is_query_pending: bool,
     /// When the last query was sent.
     queried_at: Option<Time>,
 }
 
 impl Gaps {
-    /// Forgets the offers for which `keeps` is false, and a request to one of them.
+    /// Forgets the offers for which `keeps` is false. If the requested offer is one of them, the
+    /// request ends.
     pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
         let keeps = |offer: &GapOffer| keeps(offer.key.stream, &offer.key.log);
         if self.offers.first().is_some_and(|offer| !keeps(offer)) {
@@ -53,12 +55,13 @@ impl Gaps {
         self.offers.retain(keeps);
     }
 
-    /// A gap appeared: asks all linked peers at the end of a turn what they store.
+    /// Schedules a query for offers, because a gap appeared. [`Gaps::end_turn`] sends the query.
     pub fn schedule_query(&mut self) {
         self.is_query_pending = true;
     }
 
-    /// Records the entry if it covers a gap of ours, or updates an earlier offer.
+    /// Records a peer's entry as an offer if it covers one of our gaps. The entry replaces an
+    /// earlier offer of the same log over the same link.
     pub fn handle_offer(&mut self, logs: &Logs, key: &LinkLog, entry: &HaveEntry) {
         let known = self.offers.iter().position(|offer| offer.key == *key);
         let offer = GapOffer {
@@ -80,17 +83,18 @@ impl Gaps {
         }
     }
 
-    /// Whether missing lines of this log are requested over this link.
+    /// Whether a gap of this log is requested over this link.
     pub fn is_expected(&self, key: &LinkLog) -> bool {
         self.requested_at.is_some() && self.offers.first().is_some_and(|offer| offer.key == *key)
     }
 
-    /// A requested batch arrived. `closed`: it was the last of its gap.
+    /// Records that a requested batch arrived. `closed`: it filled its gap completely.
     pub fn record_progress(&mut self, ctx: &Context, closed: bool) {
         self.requested_at = (!closed).then_some(ctx.now.time);
     }
 
-    /// The peer of this link failed to fill a gap: drops its offers, also future ones.
+    /// Marks a link as unable to fill gaps. Drops the offers that came over it, and ignores later
+    /// ones.
     pub fn exclude_source(&mut self, ctx: &Context, stream: StreamId) {
         self.failed_streams
             .retain(|stream| ctx.links.contains_key(stream));
@@ -99,14 +103,15 @@ impl Gaps {
         self.requested_at = None;
     }
 
-    /// The store takes lines again: requests again what it refused.
+    /// Requests gaps again after the store has recovered. The failing store may have refused
+    /// lines of those gaps.
     pub fn resume(&mut self) {
         self.requested_at = None;
         self.is_query_pending = true;
     }
 
-    /// At the end of a turn: gives up a request that timed out, sends the next one, and queries
-    /// all peers if a query is due.
+    /// Does what is due at the end of a turn: fails a request that timed out, sends the next
+    /// request, and queries the peers for offers.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         let expires_at = self.request_expires_at();
         if expires_at.is_some_and(|at| at <= ctx.now.time)
@@ -130,8 +135,8 @@ impl Gaps {
         }
     }
 
-    /// Asks every peer for its entries, of each room and of direct messages to us if they have
-    /// gaps.
+    /// Queries peers for offers of each target in which we have gaps. Targets are the given rooms
+    /// and direct messages to us.
     fn send_query(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         self.is_query_pending = false;
         self.queried_at = Some(ctx.now.time);
@@ -141,7 +146,7 @@ impl Gaps {
                 continue;
             }
             let links = ctx.links.iter();
-            // Anybody may carry direct messages to us.
+            // Any peer may carry direct messages to us.
             let queried =
                 links.filter(|(_, link)| target.room().is_none() || link.is_recipient_of(&target));
             let queried: Vec<StreamId> = queried.map(|(stream, _)| *stream).collect();
@@ -152,7 +157,7 @@ impl Gaps {
         }
     }
 
-    /// When [`Gaps::end_turn`] has to be called next.
+    /// When to call [`Gaps::end_turn`] next.
     pub fn deadline(&self) -> Option<Time> {
         let deadlines = [self.request_expires_at(), self.next_query_at()];
         deadlines.into_iter().flatten().min()
@@ -170,7 +175,7 @@ impl Gaps {
 }
 
 impl GapOffer {
-    /// The first of our gaps in this log that the offer covers whole.
+    /// The first of our gaps in this log that lies completely within the offer.
     fn first_covered_gap<'a>(&self, logs: &'a Logs) -> Option<&'a Gap> {
         let mut gaps = logs.get(&self.key.log)?.gaps.iter();
         gaps.find(|gap| self.low <= gap.from && gap.to <= self.high)

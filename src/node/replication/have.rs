@@ -1,5 +1,5 @@
-//! The `have` message: advertises which lines of which logs this peer stores. An entry of the
-//! receiver's own log is a cumulative acknowledgement (as in TCP), any other entry is an offer.
+//! The `have` message: advertises which lines of which logs this peer stores. An entry about the
+//! receiver's own log is a cumulative acknowledgement, as in TCP. Any other entry is an offer.
 use crate::base::event::StreamId;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
@@ -8,13 +8,13 @@ use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation};
 
-/// Domain prefix of the digest over third-party heads.
+/// Domain prefix of the digest over the heads of third-party logs.
 const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
-/// Hex digits of the digest that travel.
+/// Hex digits of the digest that are sent; the rest is cut off.
 const DIGEST_CHARS: usize = 32;
 
-/// An entry that advertises a stored range. `run_start`: for an own log, the first line of this
-/// run; 0 otherwise.
+/// The entry that advertises this stored range. `run_start`: sequence of the first line of this
+/// run if the log is own, else 0.
 pub fn have_entry(range: &LogRange, run_start: u64) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,
@@ -30,7 +30,7 @@ pub fn have_entry(range: &LogRange, run_start: u64) -> HaveEntry {
     }
 }
 
-/// Sends one `have` message. `digest` and `is_initial`: as in [`Have`].
+/// Sends one `have` message. `digest`: see [`Have::digest`]. `is_initial`: see [`Have::before`].
 pub fn send_have(
     ctx: &mut Context,
     stream: StreamId,
@@ -48,12 +48,13 @@ pub fn send_have(
     ctx.send(stream, &Message::Have(have));
 }
 
-/// A digest that equals no other: makes the peer offer every log that it stores for the target.
+/// A digest that no peer computes. The receiver answers it with offers of all its logs of the
+/// target.
 pub fn unequal_digest() -> String {
     String::new()
 }
 
-/// Answers a `want` that the store cannot serve: offers the lines from `low` on, which it can.
+/// Answers a `want` for lines that we do not store, by offering the stored lines from `low` on.
 pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &LogRange, low: u64) {
     let entry = HaveEntry {
         low,
@@ -62,14 +63,15 @@ pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &L
     send_have(ctx, stream, &range.log.target, vec![entry], None, false);
 }
 
-/// The target named in a `have` or `want`: any peer, or a room shared with this link.
+/// Parses the target of a `have` or `want`. `None` if it is malformed, or a room that this link
+/// does not share.
 pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Option<Target> {
     let target = Target::parse(target)?;
     let link = ctx.links.get(&stream)?;
     (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
 }
 
-/// The stored ranges of a room whose authors are neither we nor `peer`.
+/// The stored ranges of a room whose author is neither this peer nor `peer`.
 pub fn third_party_ranges<'a>(
     ctx: &'a Context,
     logs: &'a Logs,
@@ -80,8 +82,8 @@ pub fn third_party_ranges<'a>(
     of_room.filter(move |range| range.log.author != ctx.own_id() && range.log.author != *peer)
 }
 
-/// A digest over the heads of [`third_party_ranges`]. Two peers with equal digests store the same
-/// third-party lines, so that neither has to list them.
+/// A digest over the heads of [`third_party_ranges`]. If the digests of two peers are equal, both
+/// store the same third-party lines, so neither lists them.
 pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId) -> String {
     let mut heads = Vec::new();
     for range in third_party_ranges(ctx, logs, room, peer) {

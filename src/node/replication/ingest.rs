@@ -1,5 +1,5 @@
-//! Incoming batches: classifies each one, verifies its signature, and then stores it, passes it
-//! on and shows it. An unverified batch changes no log.
+//! Handles incoming batches. Each one is classified, verified, stored, forwarded and shown. An
+//! unverified batch changes no log.
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -15,28 +15,29 @@ use crate::node::replication::fetch::FetchMatch;
 use crate::node::replication::logs::{BatchPlacement, Logs};
 use crate::wire::sealed;
 
-/// The peer broke the protocol: its link must end.
+/// The peer broke the protocol, so its link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolViolation;
 
 /// What to do with an incoming batch.
 enum BatchAction {
-    /// Nobody requested it, or it does not belong on this link.
+    /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
-    /// The store fails: request it again later, unless it fills a gap.
+    /// Request the batch again after the store has recovered. `fills_gap`: the table of gaps
+    /// makes that request.
     Postpone { fills_gap: bool },
-    /// Its lines are stored: acknowledge them again.
+    /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
-    /// Store it in a gap of its log.
+    /// Store the batch in a gap of its log.
     FillGap,
-    /// Report that its author signed two different batches.
+    /// Report a fork: the author signed two different batches with the same sequences.
     ReportFork,
-    /// Make it the head of its log; the lines of `gap` are missing before it.
+    /// Make the batch the head of its log. `gap`: the sequences that are missing before it.
     Append { gap: Option<RangeInclusive<u64>> },
 }
 
 impl Replication {
-    /// Takes the bytes of a batch that came over a link.
+    /// Handles the bytes of a batch that arrived over a link.
     pub fn handle_batch(
         &mut self,
         ctx: &mut Context,
@@ -95,8 +96,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Takes a batch that was requested only to compare it with ours: for the repair of an own
-    /// forked log, or as the proof of another author's fork. `false`: it is no such batch.
+    /// Handles a batch that was requested only for a comparison with ours: to repair an own
+    /// forked log, or to prove another author's fork. Returns `false` for any other batch.
     fn take_fork_evidence(
         &mut self,
         ctx: &mut Context,
@@ -119,8 +120,8 @@ impl Replication {
         Ok(false)
     }
 
-    /// Chooses by the batch's numbers and hashes alone; its signature is still to be verified.
-    /// `fetch`: the request that it answers, if any.
+    /// Chooses the action by the batch's sequences and hashes alone. The signature is not
+    /// verified yet. `fetch`: the request that the batch answers.
     fn choose_action(
         &self,
         ctx: &Context,
@@ -131,7 +132,7 @@ impl Replication {
         fetch: Option<FetchMatch>,
     ) -> BatchAction {
         let fills_gap = is_receivable && self.gaps.is_expected(key);
-        // An author may send a log that it begins without a request.
+        // An author sends a log that it begins without waiting for a request.
         let is_requested = fetch.is_some() || is_by_peer(ctx, key);
         if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
             return BatchAction::Drop;
@@ -141,8 +142,8 @@ impl Replication {
             let fills_gap = fills_gap && placement == BatchPlacement::FillsGap;
             return BatchAction::Postpone { fills_gap };
         }
-        // A link of which only a gap was requested serves nothing else, and no other link serves
-        // the gap.
+        // Only the link over which we requested a gap may fill it. Without another request, that
+        // link may bring nothing else.
         match placement {
             BatchPlacement::FillsGap if fills_gap => BatchAction::FillGap,
             BatchPlacement::FillsGap | BatchPlacement::Duplicate => BatchAction::Acknowledge,
@@ -155,7 +156,8 @@ impl Replication {
         }
     }
 
-    /// Verifies the signature of a batch; the link's peer has its key ready.
+    /// Verifies the signature of a batch. Uses the decoded key of the link if its peer is the
+    /// author.
     fn verify(
         &mut self,
         ctx: &Context,
@@ -170,8 +172,8 @@ impl Replication {
         is_signed.then_some(()).ok_or(ProtocolViolation)
     }
 
-    /// A verified batch differs from ours: keeps the batch that arrived first, and rejects this
-    /// source. An own log is repaired.
+    /// Handles a verified batch that differs from ours. Keeps our batch, which arrived first, and
+    /// rejects the source. If the log is own, starts its repair.
     fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
         self.fork_detector.report(ctx, &batch.log, batch.sequence);
         self.reject_source(ctx, key);
@@ -181,8 +183,7 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch as the head of its log, passes it on, acknowledges it and shows
-    /// it.
+    /// Stores a verified batch as the head of its log, then forwards, acknowledges and shows it.
     fn append(
         &mut self,
         ctx: &mut Context,
@@ -203,7 +204,7 @@ impl Replication {
             };
             self.fetcher.record_run(&batch.log, run);
         }
-        // An own batch that others bring was published before this run.
+        // An own batch that arrives over a link was published by an earlier run.
         let backfill = batch.log.author == ctx.own_id() || self.fetcher.is_backfill(&batch);
         logs.advance(&batch);
         if !is_for_us {
@@ -237,8 +238,8 @@ impl Replication {
         }
     }
 
-    /// Notes that the log of this batch is carried. A batch that was carried before, and dropped
-    /// once its recipient had it, only needs the recipient's acknowledgement again.
+    /// Starts to carry the log of this batch. If the recipient has acknowledged these lines
+    /// already, asks for that acknowledgement again.
     fn carry(&mut self, ctx: &Context, delivery: &mut DeliveryTracker, batch: &Batch) {
         delivery.start_carrying(ctx, &batch.log);
         let recipient = batch.log.target.recipient();
@@ -248,8 +249,8 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log. Its lines are late, and may be missing at
-    /// other peers, too.
+    /// Stores a verified batch in a gap of its log, and marks its lines as late. If the gap is
+    /// now closed, offers the log to the other members, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
             self.fork_detector.report(ctx, &batch.log, batch.sequence);
@@ -294,8 +295,8 @@ fn is_by_peer(ctx: &Context, key: &LinkLog) -> bool {
     link.is_some_and(|link| link.peer.id == key.log.author)
 }
 
-/// Stores a batch. Lines sealed for us are opened first, so that the store gets them in the
-/// clear.
+/// Stores a batch. If its lines are sealed for us, opens them first, so that the store keeps
+/// readable lines.
 fn store_batch(ctx: &mut Context, mut batch: Batch, local: LocalFields) -> Arc<Batch> {
     if let Some(lines) = sealed::open(&ctx.identity, &ctx.network, &batch) {
         batch.set_plaintext(lines);

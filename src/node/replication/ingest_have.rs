@@ -1,5 +1,6 @@
-//! Incoming `have` messages: an entry of an own log is an acknowledgement, one of the peer's own
-//! log or of a third peer's log is an offer, and one with a holder is a forwarded receipt.
+//! Handles incoming `have` messages. Each entry describes one log. About an own log, it is an
+//! acknowledgement. About any other log, it is an offer. An entry with a holder is a forwarded
+//! receipt.
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -19,7 +20,7 @@ use crate::node::replication::progress::AckOutcome;
 use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
 impl Replication {
-    /// Takes a `have` message that came over a link.
+    /// Handles a `have` message that arrived over a link.
     pub fn handle_have(
         &mut self,
         ctx: &mut Context,
@@ -43,7 +44,7 @@ impl Replication {
                 .news_mut()
                 .record_contact(room, peer, Some(stream), ctx.now.time);
         } else if have.digest.is_some() && target.recipient() == Some(peer) {
-            // The peer has gaps in its direct messages.
+            // The digest is a query: the peer has gaps in the direct messages to it.
             for range in logs.ranges_to(target.clone()) {
                 self.acks.schedule_offer(LinkLog::new(stream, &range.log));
             }
@@ -63,8 +64,9 @@ impl Replication {
         self.select_sources(ctx, logs, rooms);
     }
 
-    /// Offers all third-party logs of a room to a peer whose digest differs: at once the first
-    /// time, later no more often than other offers, because a peer can make up digests.
+    /// Offers all third-party logs of a room to a peer whose digest differs from ours. The first
+    /// time, the offers are immediate. Later they obey the rate limit, because a peer can invent
+    /// digests.
     fn answer_digest(
         &mut self,
         ctx: &mut Context,
@@ -127,13 +129,13 @@ impl Replication {
             self.fork_repair
                 .bisect(ctx, logs, key, entry.low, entry.high);
         }
-        // Lines of an own log of an earlier incarnation that we lack, the disk has lost.
+        // Own logs of earlier incarnations may be fetched: our disk may have lost their lines.
         if can_fetch(ctx, logs, log) {
             self.handle_offer(ctx, logs, received);
         }
     }
 
-    /// Takes the offer of a log's author.
+    /// Handles a log's entry that came from the log's author.
     fn handle_author_entry(
         &mut self,
         ctx: &Context,
@@ -150,8 +152,9 @@ impl Replication {
         }
     }
 
-    /// Takes what an entry of another author's log acknowledges: lines sent by us, a direct
-    /// message that its recipient stores, or, with a signature, lines whose author must be told.
+    /// Handles an entry about another author's log as an acknowledgement. It acknowledges lines
+    /// that we sent, or a direct log that we carry. If it is signed, forwards it to the log's
+    /// author as a receipt.
     fn handle_third_party_entry(
         &mut self,
         ctx: &mut Context,
@@ -178,8 +181,8 @@ impl Replication {
         }
     }
 
-    /// Takes an offer of a log that is not the peer's own. A head that differs from ours is
-    /// probed for a fork.
+    /// Handles an offer of a log that another peer wrote. Probes for a fork if the offered head
+    /// has the sequence of our head but another hash.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry, .. } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
@@ -196,8 +199,8 @@ impl Replication {
         }
     }
 
-    /// Makes the recipient of a carried log acknowledge it again: it may have got lines while the
-    /// log's author was away.
+    /// Offers a direct log to its recipient, so that the recipient acknowledges it again. The
+    /// recipient may have received lines over other links meanwhile.
     pub(super) fn request_recipient_ack(&mut self, ctx: &Context, log: &LogId) {
         let recipient = log.target.recipient();
         if let Some(stream) = recipient.and_then(|peer| ctx.stream_by_peer.get(&peer)) {
@@ -206,8 +209,8 @@ impl Replication {
         }
     }
 
-    /// Forwards a receipt to the log's author, or to the link over which the log comes. Only for
-    /// our head, with our hash: of many receipts the last one is enough.
+    /// Forwards a receipt to the log's author, or to the source of the log. Forwards only
+    /// receipts that name our head and its hash, because the last of many receipts is enough.
     fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
         let log = &key.log;
         let author = ctx.stream_by_peer.get(&log.author).copied();
@@ -221,18 +224,18 @@ impl Replication {
     }
 }
 
-/// Whether the numbers of an entry are possible.
+/// Whether the sequences in an entry are possible.
 fn is_sound(entry: &HaveEntry) -> bool {
     entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
 }
 
-/// Whether we may request lines of this log from any peer: of a room's log, or of a direct log to
-/// us. The own log that we still write is never requested.
+/// Whether any peer that offers this log may be its source. True for logs to rooms and for direct
+/// logs to us. False for own logs of the present incarnation.
 fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
 }
 
-/// Whether we store this log as far as the entry says.
+/// Whether we store this log at least up to the last line of the entry.
 fn stores_entry(logs: &Logs, log: &LogId, entry: &HaveEntry) -> bool {
     logs.get(log).is_some_and(|range| range.high >= entry.high)
 }

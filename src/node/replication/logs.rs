@@ -1,5 +1,5 @@
-//! The stored range of each log, the own Lamport clock, and the next own number. Decides how a
-//! batch fits into its log, and which logs are kept at the bounds.
+//! Tracks the stored range of each log, the own Lamport clock, and the next own sequence. Decides
+//! how a batch fits into its log, and which logs to evict at the bounds.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,62 +16,64 @@ use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
 
-/// The most by which one batch of another author advances our clock, so that one liar cannot use
-/// up the numbers.
+/// Most by which one batch of another author advances our Lamport clock. Without this bound, a
+/// lying author could exhaust the numbers.
 const CLOCK_STEP_MAX: u64 = 1 << 20;
-/// Most logs of one room, and of all direct messages together.
+/// Most logs stored for one room. The same bound holds for all direct logs together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
-/// Most logs of one author to one target. A program begins a new log after each unclean end.
+/// Most logs of one author to one target. An author begins a new log after each unclean end.
 const LOGS_PER_AUTHOR_MAX: usize = 64;
 
 /// How a batch fits into the stored range of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchPlacement {
-    /// It continues the log at its head, or begins a log as requested.
+    /// The batch continues the log at its head, or begins the log as requested.
     Next,
-    /// It continues the log after these lines, which its author no longer has.
+    /// The batch answers our request, which left out these sequences. Its source no longer stores
+    /// them.
     AfterGap(RangeInclusive<u64>),
-    /// It begins where a gap begins.
+    /// The batch begins at the first line of a gap.
     FillsGap,
-    /// Its lines are stored.
+    /// The lines of the batch are stored already.
     Duplicate,
-    /// Its numbers are those of stored lines that differ.
+    /// The batch contradicts the stored lines: they have the same sequences but another hash.
     Fork,
-    /// It begins a log, or leaves lines out, without a request for that.
+    /// The batch neither continues the log nor answers a request.
     Unrequested,
 }
 
-/// What taking back an unsaved batch changed.
+/// What [`Logs::roll_back`] changed in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolledBack {
-    /// The log ends before the batch again.
+    /// The batch was the head. The log now ends before the batch.
     Head,
-    /// The batch's lines are a gap again.
+    /// The batch had filled a gap. Its lines are missing again.
     Gap,
 }
 
-/// The stored logs of all authors, and the state of the own ones.
+/// The stored ranges of all logs, and the state of the own logs.
 #[derive(Default)]
 pub struct Logs {
     ranges: BTreeMap<LogId, LogRange>,
-    /// The own clock: the highest Lamport time seen or given.
+    /// The own Lamport clock: the highest number observed or assigned.
     lamport: u64,
-    /// The incarnation of the next own line.
+    /// The incarnation of the next own lines.
     incarnation: u64,
-    /// The first line of this run in each own log that it published to.
+    /// Sequence of the first line of this run in each own log that this run published in.
     run_starts: SortedMap<LogId, u64>,
-    /// The last line of such logs in rooms that were left.
+    /// Sequence of the last line of each own log that this run published in and whose room was
+    /// left.
     left_heads: SortedMap<LogId, u64>,
-    /// What the last run left at its clean end.
+    /// Where the last run ended. Empty if it did not end cleanly.
     resume: ResumeState,
-    /// Forked own logs, each with the line from which on it is republished.
+    /// Forked own logs, each with the sequence of its first republished line.
     republished_from: SortedMap<LogId, u64>,
-    /// The user was told that logs are refused or evicted.
+    /// Whether the user was told that logs are refused or evicted.
     eviction_reported: bool,
 }
 
 impl Logs {
-    /// No logs yet. Without a clean end of the last run, own lines get a new incarnation.
+    /// Creates an empty table. Own lines get a new incarnation unless the last run ended cleanly.
     pub fn new(ctx: &mut Context, resume: Option<ResumeState>) -> Logs {
         let resume = resume.unwrap_or_default();
         let incarnation = match resume.incarnation {
@@ -85,8 +87,8 @@ impl Logs {
         }
     }
 
-    /// Takes the ranges of a folder that was opened. If they do not end where the last run left
-    /// the own logs, the own lines get a new incarnation.
+    /// Restores the ranges of an opened folder. If the own logs do not end where the last run
+    /// left them, own lines get a new incarnation.
     pub fn restore_ranges(
         &mut self,
         ctx: &mut Context,
@@ -94,14 +96,16 @@ impl Logs {
         mut ranges: Vec<LogRange>,
     ) {
         for range in &ranges {
-            // The own clock kept its bounds when it gave this number.
+            // Our clock obeyed its bounds when it assigned this number, so no step limit is
+            // needed.
             if range.log.author == ctx.own_id() {
                 self.observe_clock(range.lamport, MAX_SAFE_INTEGER);
             }
         }
         ranges.sort_by_key(|range| range.lamport);
         for range in ranges {
-            // A Lamport clock advances by one a line: only a liar's is far beyond its lines.
+            // An honest Lamport clock advances by one per line. Only a lying author's clock is
+            // far ahead of its number of lines.
             self.observe_clock(range.lamport, CLOCK_STEP_MAX.saturating_add(range.high));
             self.ranges.insert(range.log.clone(), range);
         }
@@ -114,18 +118,20 @@ impl Logs {
         let left = self.resume.heads.iter();
         let left = left.filter(|(target, _)| FolderName::for_log(target, &own, &own) == *folder);
         if !stored.eq(left.map(|(target, head)| (target, *head))) {
-            // No peer is to blame, and nothing was published yet: no notice.
+            // No notice to the user: no peer reported a conflict, and this run has published
+            // nothing yet.
             self.renew_incarnation(ctx);
         }
     }
 
-    /// Continues the own lines in a new incarnation, because the own numbers are in doubt.
+    /// Continues own lines in a new incarnation, because the own sequences are in doubt.
     pub fn renew_incarnation(&mut self, ctx: &mut Context) {
         self.incarnation = ctx.random_u64();
         self.resume = ResumeState::default();
     }
 
-    /// Renews the incarnation because a peer stores other lines under own numbers, and says so.
+    /// Renews the incarnation because a peer stores other lines under our sequences. Notifies the
+    /// user.
     pub fn renew_after_conflict(&mut self, ctx: &mut Context) {
         self.renew_incarnation(ctx);
         let content = "a peer stores other lines under our numbers: this directory is an old \
@@ -137,13 +143,14 @@ impl Logs {
         });
     }
 
-    /// Sets the incarnation of the next own lines; returns the one before.
+    /// Sets the incarnation of the next own lines. Returns the previous incarnation.
     pub fn replace_incarnation(&mut self, incarnation: u64) -> u64 {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// Marks an own log as republished from a line on: these lines are sent to nobody and do not
-    /// count as lines of this run.
+    /// Records that an own log is republished from line `from` on. Peers no longer get these
+    /// lines from this log. If this run's first line in the log is `from` or later, the log no
+    /// longer counts as a log of this run.
     pub fn mark_republished(&mut self, log: &LogId, from: u64) {
         self.republished_from.insert(log.clone(), from);
         if self.run_starts.get(log).is_some_and(|start| from <= *start) {
@@ -151,26 +158,26 @@ impl Logs {
         }
     }
 
-    /// The forked own logs, each with the line from which on it is republished.
+    /// The forked own logs, each with the sequence of its first republished line.
     pub fn republished_logs(&self) -> &SortedMap<LogId, u64> {
         &self.republished_from
     }
 
-    /// The last line of this log that other peers may get.
+    /// Sequence of the last line of this log that peers may get. Republished lines are excluded.
     pub fn last_served(&self, range: &LogRange) -> u64 {
         let from = self.republished_from.get(&range.log);
         from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
-    /// Counts own lines that another program of this directory stored as lines of this run, from
-    /// `sequence` on unless this run began earlier.
+    /// Counts lines that another program of this directory stored as lines of this run.
+    /// `sequence`: the first of them. Ignored if this run already has a first line in the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.run_starts.get_or_insert_with(log, || sequence);
         }
     }
 
-    /// What the next run needs to continue the own logs after a clean end.
+    /// The state from which the next run continues the own logs after a clean end.
     pub fn resume_state(&self, ctx: &Context) -> ResumeState {
         let mut heads = self.resume.heads.clone();
         for (log, range) in &self.ranges {
@@ -184,7 +191,7 @@ impl Logs {
         }
     }
 
-    /// The own log to this target, in the present incarnation.
+    /// The own log to this target in the present incarnation.
     pub fn own_log(&self, ctx: &Context, target: &Target) -> LogId {
         LogId {
             target: target.clone(),
@@ -203,12 +210,12 @@ impl Logs {
         self.ranges.get(log)
     }
 
-    /// The last stored line of a log; 0: none.
+    /// Sequence of the last stored line of a log; 0 if none.
     pub fn high(&self, log: &LogId) -> u64 {
         self.get(log).map_or(0, |range| range.high)
     }
 
-    /// The ranges of this target and of those that sort behind it. Rooms sort before peers.
+    /// The ranges of this target and all targets sorted after it. Rooms are sorted before peers.
     fn ranges_from(&self, target: Target) -> impl Iterator<Item = &LogRange> {
         let first = LogId {
             target,
@@ -234,21 +241,21 @@ impl Logs {
         self.ranges_from(Target::Peer(PeerId([0; 32])))
     }
 
-    /// The ranges in a folder of the store of peer `own`, sorted by log.
+    /// The ranges of all logs that peer `own` stores in this folder, sorted by log.
     pub fn ranges_in_folder(&self, folder: &FolderName, own: &PeerId) -> Vec<LogRange> {
         let is_in = |log: &LogId| FolderName::for_log(&log.target, &log.author, own) == *folder;
         let ranges = self.ranges.values().filter(|range| is_in(&range.log));
         ranges.cloned().collect()
     }
 
-    /// Whether lines to this target are missing that may still be fetched.
+    /// Whether any log to this target has a gap.
     pub fn has_gaps(&self, target: &Target) -> bool {
         self.ranges_to(target.clone())
             .any(|range| !range.gaps.is_empty())
     }
 
-    /// Forgets the logs of a room that was left, but for the own head: when the room is joined
-    /// again, the own log continues.
+    /// Forgets the logs of a room that was left. Keeps the head of the own log, so that the own
+    /// log continues if the room is joined again.
     pub fn forget_room(&mut self, ctx: &Context, room: &Room) {
         let target = Target::Room(room.clone());
         if let Some(range) = self.ranges.get(&self.own_log(ctx, &target)) {
@@ -264,24 +271,24 @@ impl Logs {
         self.ranges.retain(|log, _| log.target.room() != Some(room));
     }
 
-    /// The last line of an own log, also in a room that was left.
+    /// Sequence of the last line of an own log, even if its room was left.
     pub fn head(&self, log: &LogId) -> Option<u64> {
         let stored = self.ranges.get(log).map(|range| range.high);
         stored.or_else(|| self.left_heads.get(log).copied())
     }
 
-    /// The first line that this run published in an own log.
+    /// Sequence of the first line that this run published in an own log.
     pub fn run_start(&self, log: &LogId) -> Option<u64> {
         self.run_starts.get(log).copied()
     }
 
-    /// The own logs that this run published to, each with its first line of this run.
+    /// The own logs in which this run published, each with the first sequence of this run.
     pub fn run_logs(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.run_starts.iter().map(|(log, start)| (log, *start))
     }
 
-    /// Signs these lines as the next batch of the own log to this target; seals them for a peer.
-    /// `None`: the peer's id is no key that they could be sealed for.
+    /// Signs lines as the next batch of the own log to this target. Seals them if the target is a
+    /// peer. `None`: the peer's id is not a key for which lines can be sealed.
     pub fn append(
         &mut self,
         ctx: &mut Context,
@@ -316,12 +323,12 @@ impl Logs {
         Some(batch)
     }
 
-    /// See [`LogRange::fill_gap`].
+    /// Fills a gap with a batch. See [`LogRange::fill_gap`].
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         self.ranges.get_mut(&batch.log)?.fill_gap(batch)
     }
 
-    /// Makes a batch the head of its log. It must be placed [`BatchPlacement::Next`] or
+    /// Makes a batch the head of its log. The batch must be [`BatchPlacement::Next`] or
     /// [`BatchPlacement::AfterGap`].
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
@@ -343,8 +350,8 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Advances our clock to an observed one, by at most `step`. Leaves a margin below the
-    /// highest number, so that a number for the next own line always remains.
+    /// Advances our Lamport clock to an observed number, by at most `step`. A margin below the
+    /// highest number remains free, so that own lines never run out of numbers.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self
@@ -353,8 +360,8 @@ impl Logs {
             .min(MAX_SAFE_INTEGER - CLOCK_STEP_MAX);
     }
 
-    /// How a batch fits into its log. `requested`: the first line that was requested of the link
-    /// over which it came.
+    /// Decides how a batch fits into its log. `requested`: sequence of the first line that we
+    /// requested over the batch's link.
     pub fn classify(&self, batch: &Batch, requested: Option<u64>) -> BatchPlacement {
         let answers_request = requested.is_some_and(|from| batch.contains_line(from));
         let Some(range) = self.ranges.get(&batch.log) else {
@@ -371,8 +378,8 @@ impl Logs {
             };
         }
         if batch.sequence > next {
-            // A batch that was on its way when we requested the log again leaves no gap: the
-            // requested lines follow.
+            // This batch was sent before our latest request arrived. It leaves no gap, because
+            // the requested lines follow.
             return match answers_request {
                 true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
                 false => BatchPlacement::Unrequested,
@@ -388,8 +395,8 @@ impl Logs {
         }
     }
 
-    /// Makes place for a log that begins with this batch, by forgetting another at a bound;
-    /// `false`: there is no place.
+    /// Makes place for the log of this batch. At a bound, another log is evicted or this one is
+    /// refused. Returns `false` if it is refused.
     pub fn admit(&mut self, ctx: &mut Context, batch: &Batch) -> bool {
         let log = &batch.log;
         if log.author == ctx.own_id() || self.ranges.contains_key(log) {
@@ -418,10 +425,15 @@ impl Logs {
         evicted.is_some()
     }
 
-    /// The log to forget in favour of the one that begins with this batch; `None`: that one has
-    /// the least claim. Of one author's logs the oldest goes. Of all authors the one with most
-    /// logs loses its oldest, and one without a link before a linked one, so that a liar with
-    /// many keys cannot displace the linked peers.
+    /// The log to evict in favour of the log of this batch. `None`: the log of this batch is
+    /// refused.
+    ///
+    /// If the batch's author has too many logs, the author's oldest log is evicted.
+    ///
+    /// If the room has too many logs, the author with the most logs loses the oldest. Among such
+    /// authors, one without a link loses first. That author must have at least two logs more than
+    /// the batch's author, or only the batch's author is linked. So a liar with many keys cannot
+    /// displace linked peers.
     fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
         let log = &batch.log;
         if self.logs_of_author(log).count() >= LOGS_PER_AUTHOR_MAX {
@@ -446,7 +458,7 @@ impl Logs {
         yields.then(|| candidate.log.clone())
     }
 
-    /// The logs of this log's author to its target.
+    /// All logs of this log's author to its target.
     fn logs_of_author(&self, log: &LogId) -> impl Iterator<Item = &LogRange> {
         let of_author = |incarnation| LogId {
             incarnation,
@@ -456,7 +468,7 @@ impl Logs {
         logs.map(|(_, range)| range)
     }
 
-    /// The logs that share a bound with this one: those of its room, or all direct logs.
+    /// The logs that share a bound with this log: the logs of its room, or all direct logs.
     fn logs_beside(&self, log: &LogId) -> Box<dyn Iterator<Item = &LogRange> + '_> {
         match log.target.room() {
             Some(room) => Box::new(self.ranges_of_room(room)),
@@ -464,8 +476,8 @@ impl Logs {
         }
     }
 
-    /// Takes back a batch that could not be stored. Nothing refers to it yet: it was neither sent
-    /// nor acknowledged.
+    /// Removes a batch that could not be stored. Nothing refers to the batch, because it was
+    /// neither sent nor acknowledged.
     pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
         let Some(range) = self.ranges.get_mut(&batch.log) else {
             return RolledBack::Head;
@@ -494,19 +506,20 @@ impl Logs {
         RolledBack::Head
     }
 
-    /// The store evicted the lines below `low`.
+    /// Forgets the lines below `low`, which the store has evicted.
     pub fn raise_low(&mut self, log: &LogId, low: u64) {
         if let Some(range) = self.ranges.get_mut(log) {
             range.evict_below(low.min(range.high));
         }
     }
 
-    /// Forgets a log that is carried no longer.
+    /// Forgets a log that is no longer carried.
     pub fn remove(&mut self, log: &LogId) {
         self.ranges.remove(log);
     }
 
-    /// The hash of the batch that ends at this line, if the line is the head.
+    /// The hash of the batch that ends at this line. `None` unless the line is the head of the
+    /// log.
     pub fn head_hash_at(&self, log: &LogId, sequence: u64) -> Option<Hash> {
         let range = self.ranges.get(log)?;
         (range.high == sequence).then_some(range.hash)

@@ -1,7 +1,7 @@
 //! Replication: how lines travel between linked peers.
 //!
-//! `engine` holds the state of every link and log. `have` and `want` are its messages, `logs` is
-//! what this peer stores; the other files each own one table or one decision.
+//! `engine` owns the state of every link and log. `have` and `want` are the messages. `logs`
+//! knows the stored lines. Each other file owns one table or one decision.
 pub mod acks;
 pub mod author_keys;
 pub mod author_runs;

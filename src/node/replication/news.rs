@@ -1,5 +1,5 @@
 //! Remembers when this run first met each member of its rooms. Lines that a member publishes
-//! after that are news, whoever brings them.
+//! after that contact are news, whichever peer brings them.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -8,17 +8,17 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 
-/// Most members of all rooms together. Members that were never linked may take half of the
-/// places, so that peers which others merely name cannot crowd out linked ones.
+/// Most first contacts kept, over all rooms. Members that never had a link may fill only half of
+/// the table, because a peer can invent members.
 const CONTACTS_MAX: usize = 16_384;
-/// Programs whose starts differ by at most this many milliseconds count as started together.
+/// Two programs whose starts differ by at most this many milliseconds count as started together.
 pub const START_OFFSET_SLACK_MS: i64 = 250;
 
 struct FirstContact {
-    /// The link over which the member first advertised its lines of the room. `None`: it was only
-    /// reachable through others so far.
+    /// The link over which the member first advertised its lines of the room. `None`: the member
+    /// has been reachable only through others.
     stream: Option<StreamId>,
-    /// When it was first linked in the room, or reachable there.
+    /// When the member first advertised its lines of the room, or became reachable there.
     at: Time,
 }
 
@@ -27,8 +27,10 @@ struct FirstContact {
 pub struct News(SortedMap<(Room, PeerId), FirstContact>);
 
 impl News {
-    /// Records that a peer advertised its lines of a room over the link `stream`, or, with
-    /// `None`, that it is reachable there through others. Later contacts change nothing.
+    /// Records a contact with a peer in a room. `stream`: the link over which the peer advertised
+    /// its lines of the room. `None`: the peer is reachable in the room through others.
+    ///
+    /// The first contact sets the time. The first contact over a link sets the link.
     pub fn record_contact(
         &mut self,
         room: &Room,
@@ -54,20 +56,22 @@ impl News {
         self.0.get(&(room.clone(), peer))
     }
 
-    /// Whether the peer of this link first advertised its lines of the log's room over this very
-    /// link, or has yet to do so.
+    /// Whether this link is the first one over which its peer advertised lines of the log's room.
+    /// Also true if the peer has advertised none yet.
     pub fn is_first_link(&self, ctx: &Context, stream: StreamId, log: &LogId) -> bool {
         let link = ctx.links.get(&stream);
         let first = link.and_then(|link| self.first_contact(log, link.peer.id)?.stream);
         first.is_none_or(|over| over == stream)
     }
 
-    /// Whether all lines of this log that we lack were published after we met its author.
+    /// Whether all lines of this log that we lack were published after our first contact with its
+    /// author.
     ///
-    /// True if the author's program (`start_offset_ms` older than ours; `None`: unknown) started
-    /// after the first contact. Also true if the author had advertised all its logs at first
-    /// contact over another link, unless `is_first_contact`: a neighbour just met may store lines
-    /// that the author itself has lost.
+    /// True if the author's program started after that contact. `start_offset_ms`: milliseconds
+    /// by which the author's program started before ours; `None`: unknown.
+    ///
+    /// Also true if the author first advertised its lines over another link, unless
+    /// `is_first_contact`. A neighbour just met may store lines that the author has lost.
     pub fn is_news(
         &self,
         stream: StreamId,

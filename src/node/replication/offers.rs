@@ -1,5 +1,5 @@
-//! Offers of neighbours: who has lines of a log that we lack. The table only stores them;
-//! `fetch` decides which offer to take up.
+//! The offers of neighbours, each for a log whose lines we lack. `fetch` decides which offers
+//! lead to a request.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::table::SortedMap;
@@ -7,38 +7,41 @@ use crate::base::time::Time;
 use crate::node::link::LinkLog;
 use crate::wire::message::HaveEntry;
 
-/// Most offers over one link, so that one peer cannot crowd out the offers of others.
+/// Most offers kept from one link. The bound keeps one peer from crowding out the offers of
+/// others.
 const OFFERS_PER_LINK_MAX: usize = 2_048;
 
-/// A have entry as it was received.
+/// A `have` entry that a peer sent us.
 pub struct ReceivedEntry<'a> {
     /// The log, and the link over which the entry came.
     pub key: LinkLog,
-    /// The entry.
+    /// The content of the entry.
     pub entry: &'a HaveEntry,
-    /// The sender stored these lines before the room was first shared over this link.
+    /// Whether the peer stored these lines before the link first shared the room: see
+    /// [`Have::before`](crate::wire::message::Have::before).
     pub is_initial: bool,
 }
 
-/// A neighbour has lines of a log that we lack.
+/// An offer: a neighbour stores lines of a log that we lack.
 pub struct Offer {
-    /// The entry received last.
+    /// The neighbour's latest entry.
     pub entry: HaveEntry,
-    /// Milliseconds by which the author's program started earlier than ours; `None`: unknown.
+    /// Milliseconds by which the author's program started before ours; `None` if unknown.
     pub start_offset_ms: Option<i64>,
-    /// As in [`ReceivedEntry`], of the first entry.
+    /// [`ReceivedEntry::is_initial`] of the neighbour's first entry.
     pub is_initial: bool,
-    /// When the offer was made, or last taken up.
+    /// When the offer was first received, or when the log was last requested because of it.
     pub offered_at: Time,
-    /// How often this offer was taken up, while the neighbour stayed ahead of us.
+    /// How often the log was requested because of this offer. The count restarts after we have
+    /// caught up with the neighbour.
     pub tries: u32,
 }
 
-/// All offers, by log and link.
+/// All offers, sorted by log and then by link.
 #[derive(Default)]
 pub struct Offers {
     by_log: SortedMap<LogId, SortedMap<StreamId, Offer>>,
-    /// How many offers came over each link.
+    /// Number of offers from each link.
     counts: SortedMap<StreamId, usize>,
 }
 
@@ -59,7 +62,7 @@ impl Offers {
         });
     }
 
-    /// Removes an offer; `true` if there was one.
+    /// Removes an offer. Returns `false` if there was none.
     pub fn remove(&mut self, key: &LinkLog) -> bool {
         let offers = self.by_log.get_mut(&key.log);
         let removed = offers.and_then(|offers| offers.remove(&key.stream));
@@ -69,7 +72,8 @@ impl Offers {
         removed.is_some()
     }
 
-    /// Records or updates an offer; `false` if the link has too many.
+    /// Records a new offer or updates a known one. Returns `false` if the link already has too
+    /// many.
     pub fn record(&mut self, now: Time, received: &ReceivedEntry) -> bool {
         let ReceivedEntry { key, entry, .. } = received;
         let offers = self.by_log.get(&key.log);
@@ -95,18 +99,18 @@ impl Offers {
         true
     }
 
-    /// The offers of one log, in order of links.
+    /// All offers of one log, sorted by link.
     pub fn of_log(&self, log: &LogId) -> impl Iterator<Item = (StreamId, &Offer)> {
         let offers = self.by_log.get(log).into_iter().flat_map(SortedMap::iter);
         offers.map(|(stream, offer)| (*stream, offer))
     }
 
-    /// One offer.
+    /// The offer of this log over this link.
     pub fn get_mut(&mut self, key: &LinkLog) -> Option<&mut Offer> {
         self.by_log.get_mut(&key.log)?.get_mut(&key.stream)
     }
 
-    /// The logs of which anything is offered.
+    /// All logs that have an offer.
     pub fn logs(&self) -> impl Iterator<Item = &LogId> {
         self.by_log.keys()
     }

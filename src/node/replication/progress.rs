@@ -1,9 +1,9 @@
-//! How far each log was sent over each link: the sending half of replication.
+//! The sending half of replication: how far each log was sent over each link.
 //!
-//! As raft's `Progress` (raft-rs), one record per link and log keeps the next line to send and a
-//! bounded window of unacknowledged batches. A link at the head of a log gets new batches at
-//! once; a link that lags is served from the store whenever its socket is writable, so nothing
-//! queues.
+//! Each link and log has one record, as in raft's `Progress` (raft-rs). The record keeps the next
+//! line to send and a bounded window of unacknowledged batches. A link at the head of a log gets
+//! new batches at once. A link that lags gets lines from the store whenever its socket is
+//! writable, so no lines queue in memory.
 use std::collections::VecDeque;
 
 use crate::base::batch::{Batch, LogId};
@@ -21,70 +21,74 @@ use crate::node::replication::logs::Logs;
 use crate::node::replication::want::WantRange;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log_id};
 
-/// Most batches of one log in flight over one link; a full window waits for an acknowledgement.
+/// Most unacknowledged batches of one log on one link. At this bound, sending waits for an
+/// acknowledgement.
 const UNACKED_BATCHES_MAX: usize = 1024;
-/// Most records over all links.
+/// Most records, over all links.
 const PROGRESS_MAX: usize = 65_536;
-/// How much one read of the store brings for a lagging link, in bytes.
+/// Bytes that one read of the store brings for a link that lags.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// How long an offered own log delays later logs, in milliseconds. A live peer that has not
-/// requested it by then does not lack any of it.
+/// Milliseconds for which an offered own log holds back later own logs to the same target. If the
+/// peer is active after that time and has not requested the log, it lacks none of its lines.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// How far a log was sent over one link.
 #[derive(Default)]
 struct Progress {
-    /// The first line that the peer requested.
+    /// Sequence of the first line that the peer requested; 0 if it requested none.
     requested_from: u64,
-    /// The line to send next.
+    /// Sequence of the next line to send.
     next: u64,
-    /// Where the store holds `next`, as far as it is known.
+    /// Position of the line `next` in the store. `None` if unknown.
     position: Option<Position>,
-    /// The first line of the read under way. A reply to an earlier request differs and is
+    /// Sequence of the first line of the read under way. Replies to other reads are outdated and
     /// dropped.
     loading_from: Option<u64>,
-    /// Batches sent and not acknowledged yet, in order.
+    /// Ends of the batches that were sent and not acknowledged yet, in ascending order.
     unacked: VecDeque<BatchEnd>,
 }
 
-/// The last line of a batch, and the batch's hash: what an acknowledgement names.
+/// The end of a batch: the sequence of its last line, and its hash. An acknowledgement names
+/// both.
 #[derive(Clone, Copy)]
 struct BatchEnd {
     last: u64,
     hash: Hash,
 }
 
-/// Sends one gap of a log: the lines from `progress.next` to `to`.
+/// A gap that a peer requested. The lines from `progress.next` to `to` are still to be sent.
 struct GapSend {
     log: LogId,
     to: u64,
     progress: Progress,
 }
 
-/// What an acknowledgement of an own log revealed.
+/// What an acknowledgement of an own log says about the peer's copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
-    /// The peer stores our lines, as far as we can tell yet.
+    /// The peer's copy agrees with ours, or cannot be compared yet.
     Consistent,
-    /// The peer stores other lines under our numbers.
+    /// The peer stores other lines under our sequences.
     Conflict,
 }
 
-/// How far every log was sent over every link.
+/// The sending state of every log on every link.
 #[derive(Default)]
 pub struct SendProgress {
-    /// One record for each log that a peer requested, or that we began while it was linked.
+    /// One record for each log that a peer requested. Also one for each own log that began while
+    /// its recipient was linked.
     table: SortedMap<LinkLog, Progress>,
-    /// Logs with lines still to send. A log without a record in `table` is an own one that was
-    /// offered at this time and has not been requested yet.
+    /// Logs with lines still to be sent. `Some` marks an own log that was offered at this time
+    /// and has not been requested yet. Such a log has no record in `table`.
     ///
-    /// Of one author's logs to one target, each link gets the log that ends first whole before
-    /// the next one: the transcript shows lines in the order of arrival.
+    /// Of one author's logs to one target, each link gets one after another, starting with the
+    /// oldest head. Transcripts show lines in order of arrival, and this keeps the order of
+    /// publication.
     lagging: SortedMap<LinkLog, Option<Time>>,
-    /// The gap requested over each link, one at a time.
+    /// The gap that is sent over each link, at most one at a time.
     gap_sends: SortedMap<StreamId, GapSend>,
-    /// Acknowledgements of an own log below our head, to be verified when the store has read the
-    /// batch behind it.
+    /// Acknowledgements of own logs up to a line below our head. An acknowledgement waits here
+    /// until the store has read the batch that follows that line.
     claims: SortedMap<LinkLog, BatchEnd>,
 }
 
@@ -98,8 +102,8 @@ impl SendProgress {
         self.claims.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// Notes that a log was offered to its recipient. Later own logs to the same target wait
-    /// until the peer has requested what it lacks of this one.
+    /// Records that an own log was offered to its recipient. Holds back later own logs to the
+    /// same target until the peer has requested this one.
     pub fn mark_offered(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         if log.author == ctx.own_id() && self.lagging.len() < PROGRESS_MAX {
             let now = Some(ctx.now.time);
@@ -107,11 +111,12 @@ impl SendProgress {
         }
     }
 
-    /// Sends a new batch over every link that stands at its log's head; the others read it from
-    /// the store later. An own log's first batch goes to every member without a request.
-    /// `source`: the link over which the batch came.
+    /// Sends a new batch over each link on which all earlier lines of the log were sent. Other
+    /// links get it from the store later. The first batch of an own log is sent to its recipients
+    /// without a request.
     ///
-    /// Returns the destinations that have not requested this log.
+    /// `source`: the link over which the batch arrived. Returns the links whose peers have not
+    /// requested this log.
     pub fn send_live(
         &mut self,
         ctx: &mut Context,
@@ -134,7 +139,8 @@ impl SendProgress {
                     ..Progress::default()
                 });
             }
-            // The peer will say from which line on it lacks this log, and get this batch then.
+            // The peer lacks unknown lines of this log. Its request will name the first one, and
+            // bring this batch.
             let Some(progress) = self.table.get_mut(&key) else {
                 unrequested.push(stream);
                 continue;
@@ -152,7 +158,8 @@ impl SendProgress {
         unrequested
     }
 
-    /// Takes an acknowledgement of another author's log, which the peer gets from us.
+    /// Records that a peer stores another author's log up to `high`. Sending continues after that
+    /// line.
     pub fn advance_acked(&mut self, key: &LinkLog, high: u64) {
         if let Some(progress) = self.table.get_mut(key) {
             while progress.unacked.front().is_some_and(|end| end.last <= high) {
@@ -162,8 +169,9 @@ impl SendProgress {
         }
     }
 
-    /// Takes an acknowledgement of an own log. It counts if its hash is that of our batch; if we
-    /// cannot tell yet, it is verified when the store has read that batch.
+    /// Handles a peer's acknowledgement of an own log. It counts only if it names the hash of our
+    /// batch. If we do not know that hash, the comparison waits until the store has read the next
+    /// batch.
     pub fn handle_ack(
         &mut self,
         ctx: &mut Context,
@@ -194,12 +202,12 @@ impl SendProgress {
                 delivery.confirm(ctx, logs, peer, log, entry.high);
             }
             Some(_) => return AckOutcome::Conflict,
-            // Every batch in flight is known, and none of them ends at this line.
+            // All unacknowledged batches are known, and none of them ends at this line.
             None if was_sent && entry.high > delivery.acked_up_to(&peer, log) => {
                 return AckOutcome::Conflict;
             }
-            // The peer has more of our log than we do: this directory is an old copy, or has a
-            // clone. The lines that we now fetch from it show whether ours differ.
+            // The peer stores more of our log than we do: this directory is an old copy or has a
+            // clone. We fetch the peer's lines next, which shows whether ours differ.
             None if entry.high > logs.high(log) && logs.is_current(ctx, log) => {
                 logs.renew_after_conflict(ctx);
             }
@@ -215,13 +223,15 @@ impl SendProgress {
         AckOutcome::Consistent
     }
 
-    /// Whether the peer requested this log, or gets it from its beginning.
+    /// Whether this log is being sent over this link. It was requested, or it began while the
+    /// peer was linked.
     pub fn is_requested(&self, key: &LinkLog) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The first line of an own log that a linked recipient may still lack; `None`: no recipient
-    /// is linked, or the log is not ours. Lines below its first request a peer does not lack.
+    /// Sequence of the first line of an own log that a linked recipient may still lack. Lines
+    /// before a recipient's request count as stored. `None`: no recipient is linked, or the log
+    /// is not own.
     pub fn first_unacked(
         &self,
         ctx: &Context,
@@ -241,7 +251,7 @@ impl SendProgress {
         first_lacked.min()
     }
 
-    /// Takes a `want`: requests for logs of one target.
+    /// Handles a `want` message. Starts or cancels the sending of logs of one target.
     pub fn handle_want(
         &mut self,
         ctx: &mut Context,
@@ -279,7 +289,8 @@ impl SendProgress {
         }
     }
 
-    /// Sends a log from a line on, up to `high` now and as it grows later.
+    /// Starts sending a log from line `from` on. `high`: the last line that may be sent now.
+    /// Later lines follow when they are published.
     fn start_send(&mut self, key: LinkLog, from: u64, high: u64) {
         if self.table.len() >= PROGRESS_MAX && !self.table.contains_key(&key) {
             return;
@@ -320,8 +331,9 @@ impl SendProgress {
         self.gap_sends.insert(stream, gap);
     }
 
-    /// Sends what the store read for a lagging link. Returns the last line of the peer's copy if
-    /// the batch behind it proves that this copy of an own log differs from ours.
+    /// Sends batches that the store read for a lagging link. If an acknowledgement waits in
+    /// `claims`, compares it with them. If it conflicts with our lines, returns the line that it
+    /// names.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
@@ -339,7 +351,8 @@ impl SendProgress {
             return None;
         }
         progress.loading_from = None;
-        // Batches never wait in memory: what a blocked link cannot take is read again.
+        // A blocked link takes no batches now. They are dropped and read again later, so that
+        // none wait in memory.
         let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
         let peer = link?.peer.id;
         let Some(first) = reply.batches.first() else {
@@ -357,8 +370,8 @@ impl SendProgress {
         if let Some(claim) = self.claims.remove(&key)
             && progress.next == claim.last + 1
         {
-            // The batch behind the claim may not be the first one read: the peer may have
-            // received some from others meanwhile.
+            // The batch after the claimed line may not be the first one read, because the peer
+            // may have received lines from others meanwhile.
             let mut batches = reply.batches.iter();
             let behind = batches.find(|batch| batch.last_sequence() > claim.last);
             if let Some(behind) = behind {
@@ -381,7 +394,8 @@ impl SendProgress {
         None
     }
 
-    /// Sends what the store read of a gap; `false` if the reply is not for a gap.
+    /// Sends batches that the store read for a gap. `false`: the reply is not for the gap of this
+    /// link.
     fn send_loaded_gap(
         &mut self,
         ctx: &mut Context,
@@ -417,8 +431,8 @@ impl SendProgress {
         true
     }
 
-    /// Requests batches from the store for every lagging link that can take more: of each author
-    /// and target, from the log that ends first.
+    /// Reads batches from the store for each lagging link that can take more. Of one author's
+    /// logs to one target, reads only the log with the oldest head.
     pub fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
         self.remove_caught_up(ctx, logs);
         for (stream, log) in self.first_lagging_logs(logs) {
@@ -436,7 +450,8 @@ impl SendProgress {
         }
     }
 
-    /// Removes from `lagging` what was sent to the head, and offers that went unanswered.
+    /// Removes logs from `lagging` that were sent up to their heads. Also removes offered logs
+    /// that the peer did not request in time.
     fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs) {
         self.lagging.retain(|key, offered_at| {
             let Some(range) = logs.get(&key.log) else {
@@ -450,7 +465,7 @@ impl SendProgress {
         });
     }
 
-    /// Of each link, author and target, the lagging log that ends first.
+    /// For each link, author and target: the lagging log with the oldest head.
     fn first_lagging_logs<'a>(&self, logs: &'a Logs) -> Vec<(StreamId, &'a LogId)> {
         let mut firsts: Vec<(StreamId, &LogRange)> = Vec::new();
         for LinkLog { stream, log } in self.lagging.keys() {
@@ -472,7 +487,7 @@ impl SendProgress {
 }
 
 impl Progress {
-    /// Whether no read is under way and the window has a place.
+    /// Whether no read is under way and the window of unacknowledged batches is not full.
     fn can_send(&self) -> bool {
         self.loading_from.is_none() && self.unacked.len() < UNACKED_BATCHES_MAX
     }
@@ -482,7 +497,8 @@ fn is_writable(ctx: &Context, stream: StreamId) -> bool {
     ctx.links.get(&stream).is_some_and(|link| !link.is_blocked)
 }
 
-/// Whether another log of the same author to the same target may have to go over this link first.
+/// Whether another log of the same author to the same target lags on this link. That log may have
+/// to be sent first.
 fn has_lagging_sibling(lagging: &SortedMap<LinkLog, Option<Time>>, key: &LinkLog) -> bool {
     if lagging.is_empty() {
         return false;
@@ -499,7 +515,7 @@ fn has_lagging_sibling(lagging: &SortedMap<LinkLog, Option<Time>>, key: &LinkLog
     rest.take_while(is_near).any(|other| other.log != key.log)
 }
 
-/// Whether both logs are of one author to one target.
+/// Whether both logs have the same author and target.
 fn is_sibling(a: &LogId, b: &LogId) -> bool {
     a.author == b.author && a.target == b.target
 }

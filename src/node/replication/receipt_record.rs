@@ -1,19 +1,20 @@
-//! The text form of the receipts that one run leaves to the next: one direct log a line, as
+//! The text form of the receipts that one run leaves to the next. Each direct log is one line:
 //! `target author incarnation acked_up_to carry_left_ms`.
 use crate::base::batch::LogId;
 use crate::base::name::Target;
 
-/// Milliseconds of running time for which a log is carried: 7 days.
+/// How long a log is carried, in milliseconds of running time: 7 days.
 pub const CARRY_DURATION_MS: i64 = 7 * 24 * 3_600_000;
 
-/// How far a direct log's recipient stores it, and how long it is carried.
+/// The saved state of one direct log: its recipient's acknowledgement and its remaining carrying
+/// time.
 pub struct ReceiptRecord {
     /// The direct log.
     pub log: LogId,
-    /// The last line that the recipient acknowledged.
+    /// Sequence of the last line that the recipient acknowledged; 0 if none.
     pub acked_up_to: u64,
-    /// Milliseconds of running time for which the log is still carried; negative: it is dropped,
-    /// but the disk may still hold it. 0: it is not carried.
+    /// Milliseconds of running time for which this log will still be carried; 0 if it is not
+    /// carried. Negative once that time is over, as long as the disk may still hold the lines.
     pub carry_left_ms: i64,
 }
 
@@ -29,7 +30,7 @@ impl ReceiptRecord {
         *text += &format!("{target} {author} {incarnation:016x} {acked} {left}\n");
     }
 
-    /// Parses one line; `None`: it is no record.
+    /// Parses one line. `None`: the line is not a valid record.
     pub fn parse(line: &str) -> Option<ReceiptRecord> {
         let mut words = line.split(' ');
         let log = LogId {

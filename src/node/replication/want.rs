@@ -1,4 +1,4 @@
-//! The `want` message: requests lines of a log over one link, or ends an earlier request.
+//! The `want` message: requests lines of a log over one link, or cancels an earlier request.
 use crate::base::batch::LogId;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -7,21 +7,21 @@ use crate::wire::message::{Message, WantEntry, format_incarnation};
 /// The lines of one log that a `want` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantRange {
-    /// No more lines: ends the request for this log.
+    /// No more lines: cancels the request for this log.
     Cancel,
-    /// Every line from this one on, including lines that are published later.
+    /// All lines from this sequence on, including lines published later.
     From(u64),
-    /// The lines `from` to `to`, which are missing in the middle of the log.
+    /// The lines `from` to `to`, a gap in the requesting peer's copy of the log.
     Gap {
-        /// The first missing line.
+        /// Sequence of the first missing line.
         from: u64,
-        /// The last missing line.
+        /// Sequence of the last missing line.
         to: u64,
     },
 }
 
 impl WantRange {
-    /// The range that a received entry requests.
+    /// The range that a received `want` entry requests.
     pub fn from_entry(entry: &WantEntry) -> WantRange {
         match (entry.from, entry.to) {
             (0, _) => WantRange::Cancel,
@@ -31,7 +31,7 @@ impl WantRange {
     }
 }
 
-/// The entry that requests this range of a log.
+/// The `want` entry that requests this range of a log.
 pub fn want_entry(log: &LogId, range: WantRange) -> WantEntry {
     let (from, to) = match range {
         WantRange::Cancel => (0, 0),
@@ -46,7 +46,7 @@ pub fn want_entry(log: &LogId, range: WantRange) -> WantEntry {
     }
 }
 
-/// Requests a range of one log in a message of its own.
+/// Sends one `want` message that requests this range of one log.
 pub fn send_want(ctx: &mut Context, key: &LinkLog, range: WantRange) {
     let target = key.log.target.to_string();
     let logs = vec![want_entry(&key.log, range)];
