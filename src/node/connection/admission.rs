@@ -1,4 +1,4 @@
-//! Decides which peers get a link: bounds the number of links, and keeps one for each peer.
+//! Decides which peers get a link. Bounds the number of links, and keeps one link for each peer.
 use crate::base::event::{Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Nick;
@@ -9,20 +9,21 @@ use crate::node::link::Link;
 use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
 use crate::wire::message::{ByeReason, Hello};
 
-/// What to do with a handshake whose peer may be linked already.
+/// How to treat a finished handshake, given the links that exist.
 pub enum Conflict {
-    /// The peer has no link: establish this one.
+    /// The peer has no link yet. Establish the new link.
     None,
-    /// The link on this stream has lost against the new one: replace it.
+    /// The peer has a link on this stream. Close that link and establish the new one.
     Replace(StreamId),
-    /// The existing link stays: reject the new one.
+    /// The peer has a link, which stays. Reject the new handshake.
     KeepExisting,
-    /// The link on this stream leads to another run of the peer: ask it whether it is alive.
+    /// The link on this stream leads to another run of the peer. Ping that run to learn whether it
+    /// is alive.
     Probe(StreamId),
 }
 
-/// Why the peer of this hello gets no link; `None`: it is admitted. May end an unwanted link to
-/// make room.
+/// Returns why the peer of this hello gets no link, or `None` if the peer is admitted. May close
+/// the link of an unwanted peer to free a slot.
 pub fn refuse(
     ctx: &mut Context,
     stream: StreamId,
@@ -32,7 +33,7 @@ pub fn refuse(
 ) -> Option<ByeReason> {
     let peer = hello.sender;
     if peer == ctx.own_id() {
-        // Not a link in any case: the handshake reports the duplicate identity.
+        // Our own key never gets a link. The handshake reports the duplicate identity later.
         return None;
     }
     if expected_peer.is_some_and(|expected| expected != peer) {
@@ -47,8 +48,9 @@ pub fn refuse(
     None
 }
 
-/// Which of two links to one peer stays. Between the same two runs it is the one that the peer with
-/// the smaller id dialed; both sides decide alike.
+/// Decides which link stays when the peer of this hello has a link already. Between the same two
+/// runs, the link that the peer with the smaller id dialed stays. Both sides reach the same
+/// decision.
 pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
@@ -64,13 +66,15 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether the links to staying peers, or all links, have reached their bound.
+/// Whether the links have reached a bound: [`LINKS_MAX`] links to peers that stay, or `LINKS_MAX +
+/// TRANSIENT_LINKS_MAX` links in all.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
-/// Whether one more link has a place. For a wanted peer the link to an unwanted one is ended.
+/// Returns whether there is a slot for one more link. At the bound, a wanted peer gets the slot of
+/// an unwanted peer, whose link is closed.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,
@@ -85,7 +89,8 @@ fn reserve_link_slot(
     }
     let is_unwanted = |link: &Link| !link.transient && !ctx.topology.is_wanted(&link.peer.id);
     let unwanted = ctx.links.iter().filter(|(_, link)| is_unwanted(link));
-    // Prefer a link that we dialed: the other side may want those that it dialed.
+    // A link that we dialed is closed first. If the other side dialed, that side may still want
+    // the link.
     let unwanted = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
     match unwanted.min() {
         Some((_, stream)) if ctx.topology.is_wanted(peer) => {

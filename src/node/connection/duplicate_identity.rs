@@ -1,6 +1,6 @@
-//! Two running programs with one key. A hello with our own key shows that another program uses it.
-//! A hello from a second run of a linked peer is deferred: the linked run is pinged, and an answer
-//! shows that both runs are alive.
+//! Two running programs that share one key. A hello with our own key shows that another program
+//! uses our key. When a second run of a linked peer connects, its handshake is deferred and the
+//! linked run is pinged. If the linked run answers, both runs are alive and share a key.
 use std::net::SocketAddr;
 
 use crate::base::event::{Notice, Peer, StreamId};
@@ -11,33 +11,34 @@ use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::Hello;
 
-/// Milliseconds that a linked run has to answer its ping when another run of its peer connects.
+/// Milliseconds within which a linked run must answer its ping when another run of its peer
+/// connects.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 500;
-/// Most runs reported as using our key.
+/// Most runs that are reported as using our key.
 const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Most bytes of frames kept for a deferred handshake.
+/// Most bytes of frames that a deferred handshake keeps.
 const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
 /// Another program that uses our key.
 pub struct DuplicateIdentity {
-    /// The run of the other program. `None` if only another peer saw the program.
+    /// The run of the other program. `None` if another peer saw the program and we did not.
     pub run: Option<u64>,
-    /// Where we met the other program.
+    /// The address at which we met the other program, if we met it.
     pub address: Option<SocketAddr>,
-    /// The peer that reports the other program. The report may be a lie.
+    /// The peer that reported the other program to us, if one did. The report may be false.
     pub reported_by: Option<Peer>,
 }
 
-/// The runs reported to the user as using our key.
+/// The runs that were reported to the user as using our key.
 #[derive(Default)]
 pub struct ReportedDuplicates {
-    /// `None` is a run that only another peer saw.
+    /// `None` stands for all runs that only another peer saw.
     runs: SortedSet<Option<u64>>,
 }
 
 impl ReportedDuplicates {
-    /// Notifies that another program uses our key, once for each run of that program. Returns
-    /// whether the run is new.
+    /// Notifies the user that another program uses our key, once for each run of that program.
+    /// Returns whether this run was reported for the first time.
     pub fn report(&mut self, ctx: &mut Context, duplicate: DuplicateIdentity) -> bool {
         let is_new = self.runs.len() < DUPLICATES_REPORTED_MAX && self.runs.insert(duplicate.run);
         if is_new {
@@ -50,23 +51,23 @@ impl ReportedDuplicates {
     }
 }
 
-/// The handshake of a second run of a linked peer, while the linked run is probed with a ping.
+/// The handshake of a second run of a linked peer. It waits while the linked run is pinged.
 pub(super) struct DeferredHandshake {
     pub(super) channel: Channel,
     pub(super) hello: Box<Hello>,
-    /// Frames received behind the hello.
+    /// Frames received after the hello.
     pub(super) frames: Vec<Frame>,
-    /// The linked run answered its ping.
+    /// The linked run answered the ping.
     is_probe_answered: bool,
 }
 
-/// What a probe has shown, on the stream of the linked run.
+/// The result of pinging the linked run. The stream is that of the linked run.
 pub(super) enum ProbeOutcome {
-    /// Both runs are alive, with one key.
+    /// Both runs are alive and share one key.
     Duplicate(StreamId),
-    /// The linked run is dead: the deferred run takes its place.
+    /// The linked run is dead. The deferred run takes its place.
     Dead(StreamId),
-    /// The peer has lost its link, or is linked with the deferred run.
+    /// There is nothing to decide: the peer has no link now, or its link is to the deferred run.
     Obsolete,
 }
 
@@ -80,24 +81,24 @@ impl DeferredHandshake {
         }
     }
 
-    /// Keeps frames until the handshake has become a link.
+    /// Keeps frames for the link that this handshake may become.
     pub(super) fn keep(&mut self, mut frames: Vec<Frame>) {
         self.frames.append(&mut frames);
     }
 
-    /// The kept frames have more than 256 KiB.
+    /// Whether the kept frames exceed 256 KiB.
     pub(super) fn has_overflowed(&self) -> bool {
         let bytes: usize = self.frames.iter().map(|frame| frame.payload.len()).sum();
         bytes > DEFERRED_MAX_BYTES
     }
 
-    /// The link to this peer answered its ping. The outcome is decided at the deadline only: the
-    /// pong of a run that died since may arrive late.
+    /// Records that the linked run of this peer answered the ping. That run may have died after it
+    /// sent the pong, so [`DeferredHandshake::outcome`] waits for the deadline.
     pub(super) fn handle_pong(&mut self, peer: &PeerId) {
         self.is_probe_answered |= self.hello.sender == *peer;
     }
 
-    /// At the deadline of the probe: decides between the two runs.
+    /// Decides between the two runs, at the deadline of the ping.
     pub(super) fn outcome(&self, ctx: &Context) -> ProbeOutcome {
         let existing = ctx.stream_by_peer.get(&self.hello.sender).copied();
         let link = existing.and_then(|existing| ctx.links.get(&existing));

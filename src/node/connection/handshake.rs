@@ -1,4 +1,5 @@
-//! Unfinished links: dials, accepted streams, the Noise handshake and the exchange of hellos.
+//! Streams that are not links yet: dials, accepted streams, the Noise handshake and the exchange
+//! of hellos.
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::{Output, StreamId};
@@ -24,13 +25,13 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 
-/// Most unfinished handshakes on accepted streams, and as many on dialed ones: strangers who dial
-/// us cannot keep us from dialing.
+/// Most unfinished handshakes on accepted streams, and the same number on dialed streams. The
+/// bounds are separate so that strangers who dial us cannot keep us from dialing.
 const HANDSHAKES_MAX: usize = 64;
-/// Milliseconds that a dial and its handshake may take.
+/// Milliseconds that a dial may take. The handshake after the dial may take the same time.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 
-/// The unfinished handshakes; established links are in [`Context::links`].
+/// The dials and handshakes under way. [`Context::links`] holds the established links.
 #[derive(Default)]
 pub struct Handshakes {
     pending: SortedMap<StreamId, PendingHandshake>,
@@ -42,14 +43,15 @@ impl Handshakes {
         self.pending.len()
     }
 
-    /// A link to another peer may stand in a moment.
+    /// Whether a dial or handshake is likely to become a link soon, at most [`LINK_EXPECTED_MS`]
+    /// after its start.
     pub fn is_expecting_link(&self, now: Time) -> bool {
         self.pending
             .values()
             .any(|pending| pending.is_expected(now))
     }
 
-    /// Whether one more dialed or accepted stream has a place.
+    /// Whether there is room for one more dialed or accepted stream.
     pub fn can_accept(&self, is_dialed: bool) -> bool {
         let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
         same.count() < HANDSHAKES_MAX
@@ -79,7 +81,8 @@ impl Handshakes {
         ctx.emit(Output::Dial { stream, address });
     }
 
-    /// A stream was accepted. At the bound the oldest handshake of the busiest source is ended.
+    /// Starts the handshake on an accepted stream. At the bound, first ends the oldest handshake
+    /// of the source address that has the most handshakes.
     pub fn handle_accepted(
         &mut self,
         ctx: &mut Context,
@@ -97,7 +100,7 @@ impl Handshakes {
         self.start(ctx, stream, target, events);
     }
 
-    /// A dial succeeded: begins the handshake.
+    /// Starts the handshake on a dialed stream that is now connected.
     pub fn handle_connected(
         &mut self,
         ctx: &mut Context,
@@ -109,8 +112,8 @@ impl Handshakes {
         }
     }
 
-    /// Ends the oldest accepted handshake of the source address that has the most, so that one host
-    /// cannot keep out the others.
+    /// Ends the oldest accepted handshake of the source address that has the most of them. One
+    /// host therefore cannot keep out the others.
     fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let mut sources: SortedMap<IpAddr, (usize, StreamId)> = SortedMap::new();
         let accepted = self.pending.iter().filter(|(s, _)| !s.is_dialed());
@@ -161,7 +164,8 @@ impl Handshakes {
         }
     }
 
-    /// Feeds bytes to an unfinished handshake. `joined`: our rooms, for the hello.
+    /// Passes received bytes to an unfinished handshake. `joined` are our rooms, which our hello
+    /// names.
     pub fn handle_bytes(
         &mut self,
         ctx: &mut Context,
@@ -225,8 +229,8 @@ impl Handshakes {
             }) => (transport, consumed_bytes),
         };
         let mut channel = Channel::new(transport);
-        // A hello makes the peer show us as joined. So it is held back until the peer's hello, if
-        // the link may yet be rejected.
+        // On receiving our hello, the peer shows us as joined. If we may still reject the link, we
+        // send our hello only after the peer's.
         let is_hello_sent = match stream.is_dialed() {
             true => pending
                 .target
@@ -252,7 +256,7 @@ impl Handshakes {
         }
     }
 
-    /// `frames`: at least one.
+    /// `frames` must not be empty.
     fn handle_frames(
         &mut self,
         ctx: &mut Context,
@@ -329,8 +333,8 @@ impl Handshakes {
         self.establish(ctx, stream, hello, rest, events);
     }
 
-    /// The peer has our own key: this program itself, or a second one with the same identity. Our
-    /// hello went out before, so that the second one notices, too.
+    /// The peer has our own key. Either we dialed ourselves, or another program has the same key.
+    /// Our hello is already sent, so the other program notices as well.
     fn handle_own_key(
         &mut self,
         ctx: &mut Context,
@@ -352,7 +356,8 @@ impl Handshakes {
         end(ctx, stream, is_self, events);
     }
 
-    /// Pings the existing link to another run of the peer and waits for its answer.
+    /// Defers the handshake of a second run. Pings the linked run, on stream `existing`, and waits
+    /// for its answer.
     fn defer(
         &mut self,
         ctx: &mut Context,
@@ -375,7 +380,7 @@ impl Handshakes {
         }
     }
 
-    /// Ends an unfinished link with a `bye` that names the reason.
+    /// Rejects a handshake: sends a `bye` with the reason and closes the stream.
     fn reject(
         &mut self,
         ctx: &mut Context,
@@ -398,7 +403,7 @@ impl Handshakes {
         end(ctx, stream, false, events);
     }
 
-    /// Turns a finished handshake into a link. `frames`: received behind the hello.
+    /// Turns a finished handshake into a link. `frames` were received after the hello.
     fn establish(
         &mut self,
         ctx: &mut Context,
@@ -417,13 +422,14 @@ impl Handshakes {
         ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
         ctx.last_peer_event = ctx.now.time;
-        // `peers` shows the round-trip time.
+        // The ping measures the round-trip time, which `peers` shows.
         liveness::ping(ctx, stream);
         events.push(LinkEvent::Up(stream));
         liveness::push_frames(stream, frames, events);
     }
 
-    /// The stream was closed by the other side or by the network, or its dial failed.
+    /// Forgets a dial that failed, or a handshake whose stream the other side or the network
+    /// closed.
     pub fn handle_closed(
         &mut self,
         ctx: &mut Context,
@@ -439,8 +445,8 @@ impl Handshakes {
         }
     }
 
-    /// The link to an older run of this peer has ended: establishes the deferred link of its new
-    /// run, if one waits.
+    /// The link to the older run of this peer has ended. If the handshake of a newer run was
+    /// deferred, turns that handshake into the link.
     pub fn promote_deferred(
         &mut self,
         ctx: &mut Context,
@@ -465,8 +471,8 @@ impl Handshakes {
         }
     }
 
-    /// A link answered its ping: the runs of the same peer that are deferred behind it share its
-    /// key. The verdict waits for their deadline, as the pong of a run that died may arrive late.
+    /// A link received a pong. If the pong answers the latest ping, records that in the deferred
+    /// handshakes of the same peer.
     pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx
             .links
@@ -482,7 +488,8 @@ impl Handshakes {
         }
     }
 
-    /// Ends the handshakes whose deadline has passed, and decides the deferred ones.
+    /// Ends the handshakes whose deadline has passed. For a deferred handshake, decides between
+    /// the two runs.
     pub fn handle_timeout(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
         let due: Vec<StreamId> = self
@@ -505,7 +512,8 @@ impl Handshakes {
                     ctx.send(existing, &Message::Bye { reason });
                     self.reject(ctx, stream, ByeReason::DuplicateIdentity, events);
                 }
-                // The old run is dead: the end of its link promotes the deferred one.
+                // The old run is dead. When its link has ended, `promote_deferred` establishes the
+                // new link.
                 ProbeOutcome::Dead(existing) => {
                     liveness::disconnect(ctx, existing, ByeReason::Duplicate, false, events)
                 }
@@ -514,7 +522,8 @@ impl Handshakes {
         }
     }
 
-    /// States when handshakes time out, and when they stop being expected.
+    /// Adds the deadlines of all handshakes, and the times until which each is expected to become
+    /// a link.
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
@@ -524,7 +533,7 @@ impl Handshakes {
         }
     }
 
-    /// Ends all unfinished handshakes.
+    /// Ends all dials and handshakes under way.
     pub fn close_all(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         for stream in self.pending.keys().copied().collect::<Vec<_>>() {
             self.fail(ctx, stream, events);
@@ -532,7 +541,7 @@ impl Handshakes {
     }
 }
 
-/// Closes the stream of a handshake that failed.
+/// Closes the stream of a failed handshake and reports the failure.
 fn end(ctx: &mut Context, stream: StreamId, is_self: bool, events: &mut Vec<LinkEvent>) {
     ctx.emit(Output::Close { stream });
     events.push(LinkEvent::Failed { stream, is_self });

@@ -1,10 +1,10 @@
-//! The hello: the first message of either side of a link.
+//! The hello: the first message that each side sends on a new link.
 use crate::base::name::Room;
 use crate::node::context::Context;
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
 
-/// Our hello for the stream with this handshake hash, naming the joined rooms.
+/// Builds our hello. It names the joined rooms as hashes, keyed with the stream's handshake hash.
 pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message {
     Message::Hello(Hello {
         sender: ctx.own_id(),
@@ -20,8 +20,8 @@ pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message
     })
 }
 
-/// Parses the first frame of a stream. `None` unless it is the hello of the peer whose X25519 key
-/// the handshake proved, with at most [`ROOMS_MAX`] rooms.
+/// Parses the first frame of a stream. Returns `None` unless the frame is a hello with at most
+/// [`ROOMS_MAX`] rooms. The sender's key must be the key that the handshake proved.
 pub fn parse(frame: &Frame, remote_static_key: [u8; 32]) -> Option<Hello> {
     if frame.kind != FrameKind::Message {
         return None;

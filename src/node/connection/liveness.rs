@@ -1,4 +1,4 @@
-//! Established links: receives their frames, pings idle ones, and ends dead ones.
+//! Established links: receives their frames, pings idle links, and closes dead ones.
 use crate::base::event::{Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::{SortedMap, SortedSet};
@@ -10,59 +10,59 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{ByeReason, Message};
 
-/// Idle time after which a link is pinged, in milliseconds.
+/// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Time for the answer, in milliseconds. Both together stay below the 30 s after which a frozen
-/// peer must be shown as gone.
+/// Milliseconds within which a ping must be answered. Together with [`PING_AFTER_IDLE_MS`] this
+/// stays below 30 s, the time within which a frozen peer must be shown as gone.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
-/// A ping's nonce has 53 bits: JSON readers that know only doubles still read it exactly.
+/// Bits of a ping's nonce. JSON readers that store numbers as doubles read 53 bits exactly.
 const NONCE_BITS: u32 = 53;
 
-/// What remains of a link that ended.
+/// A link that ended.
 pub struct ClosedLink {
-    /// Its stream, never used again.
+    /// The stream of the link. Its number is never used again.
     pub stream: StreamId,
-    /// The peer it led to.
+    /// The peer of the link.
     pub peer: PeerId,
-    /// When it was established.
+    /// When the link was established.
     pub established_at: Time,
-    /// The peers that were reachable through it.
+    /// The peers that were reachable through the link.
     pub reachable: SortedSet<PeerId>,
-    /// Another link to the same run takes its place.
+    /// The link ended because another link to the same run replaces it.
     pub is_replaced: bool,
 }
 
-/// What happened to links and handshakes, for the other features.
+/// An event of a link or handshake that other features handle.
 pub enum LinkEvent {
     /// A link was established.
     Up(StreamId),
-    /// A dial was answered by this peer, not by the one that the user named.
+    /// Another peer answered a dial than the one that the user named.
     UnexpectedPeer(StreamId, Peer),
     /// Another program uses our key.
     DuplicateIdentity(DuplicateIdentity),
     /// A message arrived on a link.
     Message(StreamId, Message),
-    /// A batch arrived on a link, as its author's exact bytes.
+    /// A batch arrived on a link. The bytes are exactly those that the author signed and sent.
     Batch(StreamId, Vec<u8>),
-    /// The peer's program ends and said goodbye; [`LinkEvent::Down`] follows.
+    /// The peer said goodbye because its program ends. [`LinkEvent::Down`] follows.
     PeerLeft {
-        /// The peer.
+        /// The peer that leaves.
         peer: PeerId,
         /// The run that ends.
         run: u64,
     },
     /// A link ended.
     Down(ClosedLink),
-    /// A dial or its handshake failed.
+    /// A dial or a handshake failed.
     Failed {
-        /// Its stream, never used again.
+        /// The stream of the dial or handshake. Its number is never used again.
         stream: StreamId,
-        /// It reached this program itself.
+        /// We dialed our own program.
         is_self: bool,
     },
 }
 
-/// Decrypts bytes of a link into events. Bytes that break the protocol end it.
+/// Decrypts received bytes of a link into events. Closes the link if the bytes break the protocol.
 pub fn handle_bytes(
     ctx: &mut Context,
     stream: StreamId,
@@ -83,7 +83,7 @@ pub fn handle_bytes(
     }
 }
 
-/// Turns frames of a link into events.
+/// Turns received frames of a link into events.
 pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEvent>) {
     for frame in frames {
         match frame.kind {
@@ -96,12 +96,13 @@ pub fn push_frames(stream: StreamId, frames: Vec<Frame>, events: &mut Vec<LinkEv
     }
 }
 
-/// The other side or the network ended the stream.
+/// Removes the link of a stream that the other side or the network closed.
 pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
     remove_link(ctx, stream, false, events);
 }
 
-/// The peer ends the link, or reports that another program uses our key.
+/// The peer said goodbye with a reason. Closes the link, except when the peer reports that another
+/// program uses our key.
 pub fn handle_bye(
     ctx: &mut Context,
     stream: StreamId,
@@ -112,7 +113,8 @@ pub fn handle_bye(
         return;
     };
     if reason == ByeReason::DuplicateIdentity {
-        // This link, the older one, stays; the peer rejects the newer program's.
+        // Our link stays, as it is the older one. The peer rejects the handshake of the newer
+        // program.
         events.push(LinkEvent::DuplicateIdentity(DuplicateIdentity {
             run: None,
             address: None,
@@ -128,19 +130,19 @@ pub fn handle_bye(
     remove_link(ctx, stream, reason == ByeReason::Duplicate, events);
 }
 
-/// Ends the link of a peer that broke the protocol.
+/// Closes the link of a peer that broke the protocol.
 pub fn close_violation(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkEvent>) {
     ctx.counters.broken_links += 1;
     close(ctx, stream, ByeReason::InvalidMessage, events);
 }
 
-/// Ends a link with a `bye` that names the reason.
+/// Closes a link. First sends a `bye` with the reason.
 pub fn close(ctx: &mut Context, stream: StreamId, reason: ByeReason, events: &mut Vec<LinkEvent>) {
     disconnect(ctx, stream, reason, false, events);
 }
 
-/// Ends a link with a `bye` that names the reason. `is_replaced`: another link to the same run
-/// takes its place.
+/// Closes a link. First sends a `bye` with the reason. `is_replaced` means that another link to
+/// the same run takes its place.
 pub fn disconnect(
     ctx: &mut Context,
     stream: StreamId,
@@ -180,7 +182,7 @@ fn remove_link(
     }));
 }
 
-/// Pings a link, unless a ping is unanswered already.
+/// Pings a link, unless an earlier ping has no answer yet.
 pub fn ping(ctx: &mut Context, stream: StreamId) {
     let is_pending = ctx
         .links
@@ -191,8 +193,8 @@ pub fn ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// Pings a link in any case. The answer to an earlier ping no longer counts: its sender may have
-/// died since.
+/// Pings a link even if an earlier ping has no answer yet. An answer to the earlier ping no longer
+/// counts, as the peer may have died after sending it.
 pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     let nonce = ctx.random_u64() >> (u64::BITS - NONCE_BITS);
     let sent_at = ctx.now.time;
@@ -202,7 +204,7 @@ pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// The peer answered a ping: measures the round trip, if the nonce is that of the last ping.
+/// The peer answered a ping. Records the round-trip time if the nonce is that of the latest ping.
 pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     let Some(link) = ctx.links.get_mut(&stream) else {
         return;
@@ -212,7 +214,7 @@ pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     }
 }
 
-/// A beacon of a linked run counts as activity of its link.
+/// Counts a beacon of a linked run as activity of its link.
 pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
     let now = ctx.now.time;
     if let Some(stream) = ctx.stream_by_peer.get(peer)
@@ -233,7 +235,8 @@ fn deadline(link: &Link) -> (Timer, Time) {
     }
 }
 
-/// Pings idle links; ends those that did not answer, and those whose send buffer overflowed.
+/// Pings idle links. Closes links whose ping has no answer in time, and links whose send buffer
+/// has overflowed.
 pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let now = ctx.now.time;
     let mut idle = Vec::new();
@@ -254,7 +257,7 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     }
 }
 
-/// States when to ping or end each link.
+/// Adds the times at which to ping or close each link.
 pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
     for link in ctx.links.values() {
         let (timer, at) = deadline(link);
@@ -262,7 +265,7 @@ pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
     }
 }
 
-/// Says goodbye on every link: this program ends.
+/// Says goodbye on every link, because this program ends.
 pub fn close_all(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     for stream in ctx.streams() {
         close(ctx, stream, ByeReason::Leave, events);

@@ -1,4 +1,4 @@
-//! Links: how a stream becomes an authenticated link, how a link stays alive, and how it ends.
+//! How a stream becomes an authenticated link, how a link stays alive, and how it ends.
 pub mod admission;
 pub mod duplicate_identity;
 pub mod handshake;

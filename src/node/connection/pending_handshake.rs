@@ -12,33 +12,34 @@ use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
-/// Milliseconds for which a new peer or an unfinished handshake is expected to become a link. Most
-/// take a few; one that hangs must not keep `send` waiting.
+/// Milliseconds for which we expect a new peer or handshake to become a link. Most need a few
+/// milliseconds. The bound keeps a handshake that hangs from delaying `send`.
 pub const LINK_EXPECTED_MS: u64 = 2_000;
 /// An address, and the only peer accepted there.
 #[derive(Clone, Copy)]
 pub struct DialTarget {
-    /// Where to dial; of an accepted stream, where it came from.
+    /// The address to dial. On an accepted stream, the address of the other side.
     pub address: SocketAddr,
-    /// Any other peer is rejected; `None` accepts all.
+    /// The only peer accepted, or `None` to accept any peer.
     pub expected_peer: Option<PeerId>,
 }
 
 pub(super) enum HandshakeStage {
-    /// The stream is not connected yet.
+    /// The TCP connection is not established yet.
     Dialing,
-    /// The Noise handshake runs.
+    /// The Noise handshake is under way.
     Noise {
         handshake: Handshake,
         /// We dialed, or the other side sent a valid first message.
         has_valid_start: bool,
     },
-    /// The keys are known, the peer's hello is not.
+    /// The Noise handshake has proven both keys. The peer's hello has not arrived yet.
     AwaitingHello {
         channel: Channel,
         is_hello_sent: bool,
     },
-    /// Another run of the peer is linked and being probed.
+    /// Another run of the peer is linked. The handshake waits until a ping shows whether that run
+    /// is alive.
     Deferred(DeferredHandshake),
 }
 
@@ -46,13 +47,13 @@ pub(super) struct PendingHandshake {
     pub(super) stage: HandshakeStage,
     pub(super) target: DialTarget,
     pub(super) started_at: Time,
-    /// When to end it, or to decide about it if it is deferred.
+    /// When to end the handshake. For a deferred handshake, when to decide between the two runs.
     pub(super) deadline: Time,
 }
 
 impl PendingHandshake {
-    /// It may become a link in a moment. A stranger that connects and sends nothing is not waited
-    /// for.
+    /// Whether the handshake is likely to become a link soon. A stream on which nothing valid has
+    /// arrived does not count.
     pub(super) fn is_expected(&self, now: Time) -> bool {
         let has_valid_start = match self.stage {
             HandshakeStage::Noise {
@@ -63,8 +64,8 @@ impl PendingHandshake {
         has_valid_start && self.started_at + LINK_EXPECTED_MS > now
     }
 
-    /// The link to the peer of this hello. `None` before the handshake is finished, or if the
-    /// peer's id is no valid key.
+    /// Turns the handshake into a link to the sender of this hello. Returns `None` before the keys
+    /// are proven, or if the peer's id is no valid key.
     pub(super) fn into_link(self, stream: StreamId, hello: Hello, now: Time) -> Option<Link> {
         let (HandshakeStage::AwaitingHello { channel, .. }
         | HandshakeStage::Deferred(DeferredHandshake { channel, .. })) = self.stage
