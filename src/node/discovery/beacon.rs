@@ -1,4 +1,4 @@
-//! Our own beacon: what it says, and when it is broadcast.
+//! Our own beacon: what it contains, and when it is broadcast.
 use crate::base::event::Output;
 use crate::base::name::Room;
 use crate::base::time::Time;
@@ -6,22 +6,25 @@ use crate::node::context::Context;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Milliseconds from each beacon to the next, after the start and after an interface appeared.
+/// Milliseconds between our first beacons, counted from the start or from the appearance of an
+/// interface.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
-/// The startup intervals are at least this many milliseconds for each discovered peer.
+/// Lower bound of each startup interval, in milliseconds for each discovered peer.
 const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
 /// Milliseconds between beacons while no peer is linked.
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds between beacons while a peer is linked.
 const LINKED_INTERVAL_MS: u64 = 10_000;
-/// Milliseconds of interval for each discovered peer, above the size of a full mesh: all programs
-/// of a LAN together then send at most about eight beacons a second.
+/// The shortest beacon interval is this many milliseconds for each discovered peer. Applies when
+/// there are too many peers for a full mesh. All programs of a LAN together then send at most
+/// about eight beacons a second.
 const INTERVAL_PER_PEER_MS: u64 = 160;
-/// Most milliseconds until a beacon invites a peer that we failed to dial to dial us.
+/// Most milliseconds from a failed dial to our next beacon, which invites the peer to dial us
+/// instead.
 const FAILED_DIAL_DELAY_MS: u64 = 2_000;
 
-/// Shortest interval in milliseconds between two beacons of one program, on a LAN with this many
-/// discovered peers. 0: no bound, a full mesh takes all.
+/// Shortest interval between two beacons of one program, in milliseconds, given the number of
+/// discovered peers. The result is 0, no bound, while all peers fit in a full mesh.
 pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     match discovered_peers {
         few if few <= LINKS_MAX => 0,
@@ -29,18 +32,19 @@ pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     }
 }
 
-/// When our beacons are sent: in quick succession at first, then thinning out.
+/// Decides when to send our beacons. The intervals start short and grow.
 pub struct BeaconSchedule {
     is_enabled: bool,
-    /// `None` until the first interface appears.
+    /// When to send the next beacon. `None` until the first interface appears.
     next_at: Option<Time>,
     last_sent_at: Time,
-    /// Beacons sent since the last [`BeaconSchedule::restart`].
+    /// Number of beacons sent since the last [`BeaconSchedule::restart`].
     startup_step: usize,
 }
 
 impl BeaconSchedule {
-    /// Sends nothing before [`BeaconSchedule::restart`], and nothing at all unless enabled.
+    /// A schedule that waits for [`BeaconSchedule::restart`]. Unless enabled, it never sends a
+    /// beacon.
     pub fn new(is_enabled: bool) -> BeaconSchedule {
         BeaconSchedule {
             is_enabled,
@@ -50,7 +54,8 @@ impl BeaconSchedule {
         }
     }
 
-    /// Begins the quick succession anew: an interface appeared, on which nobody has heard us.
+    /// Sends the next beacon now and starts over with the short intervals. Called when an
+    /// interface appears, as nobody on its network has received our beacon.
     pub fn restart(&mut self, now: Time) {
         if self.is_enabled {
             self.startup_step = 0;
@@ -58,7 +63,8 @@ impl BeaconSchedule {
         }
     }
 
-    /// Sends a beacon soon: we could not reach a peer, but it may reach us.
+    /// Sends a beacon soon after a failed dial. The peer that we could not reach may be able to
+    /// reach us.
     pub fn dial_failed(&mut self, ctx: &mut Context) {
         if self.is_enabled {
             let soon = ctx.now.time + ctx.jitter(FAILED_DIAL_DELAY_MS);
@@ -71,7 +77,7 @@ impl BeaconSchedule {
         self.next_at.filter(|_| self.is_enabled)
     }
 
-    /// Broadcasts the beacon that is due.
+    /// Broadcasts a beacon if one is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context, rooms: &[Room], discovered_peers: usize) {
         let now = ctx.now.time;
         if self.deadline().is_none_or(|at| at > now) {
@@ -79,7 +85,8 @@ impl BeaconSchedule {
         }
         let min_interval = min_interval_ms(discovered_peers);
         if self.startup_step > 0 && now < self.last_sent_at + min_interval / 2 {
-            // Many peers were discovered since the deadline was set: that interval is too short.
+            // Many peers were discovered after `next_at` was set, so the interval is now too
+            // short.
             self.next_at = Some(self.last_sent_at + ctx.jitter(min_interval));
             return;
         }
@@ -100,7 +107,7 @@ impl BeaconSchedule {
         }
     }
 
-    /// Withdraws the beacon, for good.
+    /// Broadcasts that this program leaves. No further beacon is sent.
     pub fn withdraw(&mut self, ctx: &mut Context, rooms: &[Room]) {
         if std::mem::take(&mut self.is_enabled) {
             broadcast(ctx, rooms, BeaconKind::Leave, 0);
@@ -109,7 +116,7 @@ impl BeaconSchedule {
 }
 
 /// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
-/// milliseconds to the next beacon; `Leave` withdraws us.
+/// milliseconds to the next beacon. `Leave` withdraws our beacon.
 fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval_ms: u64) {
     let rooms = joined.iter();
     let rooms = rooms.map(|room| room_hash(&ctx.network, ctx.run, room));

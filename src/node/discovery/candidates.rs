@@ -1,4 +1,4 @@
-//! Discovered peers: the candidate addresses of each, its rooms, and how dials to it went.
+//! Discovered peers: the addresses and rooms of each peer, and the dials to it.
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::event::{Peer, StreamId};
@@ -10,24 +10,24 @@ use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
-/// Beacons missed after which a peer counts as gone.
+/// Number of missed beacons after which a peer counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
-/// Shortest interval accepted from a beacon, in milliseconds.
+/// Shortest interval that a beacon may announce, in milliseconds. Shorter ones count as this.
 const BEACON_INTERVAL_MIN_MS: u64 = 100;
-/// Longest interval accepted from a beacon, in milliseconds.
+/// Longest interval that a beacon may announce, in milliseconds. Longer ones count as this.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
 /// Most discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
 /// Most discovered peers from one source address.
 const PEERS_PER_SOURCE_MAX: usize = 512;
-/// Most candidate addresses of one peer; a new one replaces the oldest.
+/// Most candidate addresses of one peer. A new address replaces the oldest one.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
 
-/// An address to dial.
+/// An address where a peer may be reached.
 pub struct Candidate {
-    /// Where to dial.
+    /// The address to dial.
     pub address: SocketAddr,
-    /// When to dial it.
+    /// When the address may be dialed.
     pub backoff: Backoff,
 }
 
@@ -46,36 +46,39 @@ impl Candidate {
 pub struct PendingDial {
     /// The stream being connected.
     pub stream: StreamId,
-    /// The candidate address dialed.
+    /// The candidate address being dialed.
     pub address: SocketAddr,
 }
 
 /// A peer whose beacon was received.
 pub struct DiscoveredPeer {
-    /// Its key, and the name of its last beacon.
+    /// The peer's key, and the name in its last beacon.
     pub peer: Peer,
-    /// Its program's run; a new run forgets the addresses of the old one.
+    /// The run of the peer's program. When the run changes, the addresses of the old run are
+    /// forgotten.
     pub run: u64,
-    /// A program that leaves by itself soon.
+    /// The peer's program leaves by itself soon.
     pub transient: bool,
-    /// Where it may be dialed, the newest last; at most four.
+    /// The addresses at which the peer may be dialed, at most four, the newest last.
     pub candidates: Vec<Candidate>,
     /// When the first beacon of this run arrived.
     first_seen: Time,
     last_seen: Time,
     beacon_interval_ms: u64,
-    /// The source address of its last beacon.
+    /// The source address of the peer's last beacon.
     source: IpAddr,
     /// The dial under way.
     pub dialing: Option<PendingDial>,
     room_hashes: Vec<u32>,
     has_more_rooms: bool,
-    /// Our rooms in which the peer is, by its beacon or by its link.
+    /// Our rooms that the peer is in: proven by its link, or claimed by its beacon if the peer is
+    /// not linked.
     pub rooms: Vec<Room>,
 }
 
 impl DiscoveredPeer {
-    /// A peer without candidates; [`DiscoveredPeer::apply_beacon`] adds the first.
+    /// A discovered peer without candidates. [`DiscoveredPeer::apply_beacon`] adds the first
+    /// candidate.
     pub fn new(beacon: &Beacon, source: IpAddr, now: Time) -> DiscoveredPeer {
         let peer = Peer {
             id: beacon.peer,
@@ -97,8 +100,9 @@ impl DiscoveredPeer {
         }
     }
 
-    /// Takes over what a beacon says. A new address is first dialed after `delay_ms`. Returns
-    /// whether the peer may be in other rooms than before: see [`DiscoveredPeer::match_rooms`].
+    /// Copies the contents of a beacon. A new address becomes a candidate, first dialed after
+    /// `delay_ms`. Returns whether the peer's rooms may have changed, so that
+    /// [`DiscoveredPeer::match_rooms`] is due.
     pub fn apply_beacon(
         &mut self,
         beacon: &Beacon,
@@ -133,8 +137,8 @@ impl DiscoveredPeer {
         is_new_run || have_rooms_changed
     }
 
-    /// Derives from the beacon's hashes in which of our joined rooms the peer may be. A beacon that
-    /// could not name all its rooms may mean any.
+    /// Finds our joined rooms that the peer may be in, by the hashes of its beacon. All joined
+    /// rooms match if the beacon could not list all rooms of the peer.
     pub fn match_rooms(&mut self, network: &NetworkTag, joined: &[Room]) {
         let is_named = |room: &&Room| {
             self.has_more_rooms
@@ -145,32 +149,32 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// It has missed at most three beacons. `min_interval_ms`: the shortest interval between the
-    /// beacons of one program, given the size of the LAN as we see it.
+    /// Whether the peer has missed at most three beacons. `min_interval_ms` is the lower bound of
+    /// the beacon interval for the current number of discovered peers.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
         now.ms_since(self.last_seen)
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
     }
 
-    /// It is being dialed, or one of its candidates may be.
+    /// Whether the peer is being dialed, or one of its candidates may be dialed.
     pub fn is_dialable(&self, now: Time) -> bool {
         self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
-    /// A link to it may stand in a moment: it is new, and a candidate has not failed yet. Bounded
-    /// in time, as forged beacons must not make `send` wait.
+    /// Whether the peer is likely to be linked soon: it is new, and a candidate has not failed
+    /// yet. The time is bounded, as forged beacons must not delay `send`.
     pub fn is_expected(&self, now: Time) -> bool {
         self.first_seen + LINK_EXPECTED_MS > now
             && self.candidates.iter().any(|c| !c.backoff.has_failed())
     }
 
-    /// Its last beacon had this run and this source address.
+    /// Whether the peer's last beacon had the run and the source address of this beacon.
     pub fn is_same_source(&self, beacon: &Beacon, source: IpAddr) -> bool {
         self.run == beacon.run && self.source == source
     }
 }
 
-/// Whether the table has a place for one more peer from this source address.
+/// Whether the table has room for one more peer from this source address.
 pub fn can_accept(table: &SortedMap<PeerId, DiscoveredPeer>, source: IpAddr) -> bool {
     let from_source = table.values().filter(|peer| peer.source == source).count();
     table.len() < DISCOVERED_PEERS_MAX && from_source < PEERS_PER_SOURCE_MAX

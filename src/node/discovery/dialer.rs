@@ -24,44 +24,46 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{Beacon, BeaconKind};
 
-/// Milliseconds for each dial on average: 20 a second.
+/// Milliseconds for each dial on average, which allows 20 dials a second.
 const DIAL_INTERVAL_MS: u64 = 50;
-/// Most dials at once.
+/// Most dials that may start at once, after a time without dials.
 const DIAL_BURST_MAX: u64 = 20;
-/// A link that stood for this many milliseconds shows that its address is good.
+/// Milliseconds after which a link counts as stable. A stable link shows that its address is good.
 const STABLE_LINK_MS: u64 = 5_000;
-/// Milliseconds after which a discovered peer whose link ended is dialed again.
+/// Milliseconds from the end of a stable link to the next dial of a discovered peer.
 const REDIAL_DELAY_MS: u64 = 200;
-/// New peers are dialed at once if they come no faster than one in this many milliseconds.
+/// Milliseconds for each new peer on average. New peers that come faster form a burst.
 const NEW_PEER_INTERVAL_MS: u64 = 50;
-/// Most new peers of a burst that are dialed at once. The others wait until it shows whether there
-/// are too many for a full mesh.
+/// New peers of a burst that are dialed at once. Dials to further peers are delayed until it is
+/// known whether there are too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
-/// New peers of a burst after which the others wait longer.
+/// New peers after which a burst counts as large, so that the delay grows.
 const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
-/// Most milliseconds that a new peer of a burst waits for its dial.
+/// Longest random delay of the dial to a new peer of a burst, in milliseconds. The peer with the
+/// larger id waits this much longer.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
-/// Most milliseconds that a new peer of a large burst waits for its dial.
+/// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
 const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
 
-/// Discovered and static peers, and the dials to them.
+/// Keeps the discovered and static peers, and dials them.
 pub struct Dialer {
     beacons: BeaconSchedule,
     discovered: SortedMap<PeerId, DiscoveredPeer>,
     static_peers: Vec<StaticPeer>,
     joined_rooms: Vec<Room>,
     topology_updater: TopologyUpdater,
-    /// When to dial next. Computed anew at the end of a turn that marked it stale.
+    /// When to dial next. Recomputed at the end of a turn if it is marked stale.
     next_dial: Option<Time>,
     is_next_dial_stale: bool,
     dial_limiter: RateLimiter,
     new_peer_limiter: RateLimiter,
-    /// Numbers the dialed streams.
+    /// Number of dials started, from which the next stream gets its number.
     dials_started: u64,
 }
 
 impl Dialer {
-    /// Knows no peer yet. Without beacons it still dials those whose beacons it receives.
+    /// A dialer that knows no peer. Without beacons of our own, it still dials the peers whose
+    /// beacons it receives.
     pub fn new(beacons_enabled: bool) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
@@ -77,7 +79,7 @@ impl Dialer {
         }
     }
 
-    /// Takes over the usable interfaces. A new one restarts the beacons.
+    /// Replaces the list of usable interfaces. A new interface restarts the beacon schedule.
     pub fn handle_interfaces(&mut self, ctx: &mut Context, interfaces: Vec<Interface>) {
         let has_new = interfaces.iter().any(|new| !ctx.interfaces.contains(new));
         ctx.interfaces = interfaces;
@@ -86,8 +88,9 @@ impl Dialer {
         }
     }
 
-    /// Parses a datagram. A beacon of this network from its interface's subnet adds a candidate, or
-    /// withdraws its peer.
+    /// Handles a datagram. A beacon of our network, sent from the subnet of the receiving
+    /// interface, adds or withdraws a candidate. Datagrams from other networks and subnets are
+    /// counted and ignored.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,
@@ -155,7 +158,7 @@ impl Dialer {
         self.is_next_dial_stale |= !is_linked && ctx.topology.is_wanted(&peer);
     }
 
-    /// How long to wait before a new peer is dialed, in milliseconds.
+    /// Milliseconds to wait before a new peer is dialed.
     fn new_peer_delay_ms(&self, ctx: &mut Context, peer: &PeerId) -> u64 {
         let burst = self.new_peer_limiter.level();
         if burst <= NEW_PEER_BURST_MAX {
@@ -165,14 +168,15 @@ impl Dialer {
             true => NEW_PEER_LARGE_DELAY_MS,
             false => NEW_PEER_DIAL_DELAY_MS,
         });
-        // The peer with the smaller id dials first, which spares both a second handshake.
+        // Only one side should dial, as a second handshake is wasted. The peer with the larger id
+        // waits longer.
         match ctx.own_id() > *peer {
             true => delay_ms + NEW_PEER_DIAL_DELAY_MS,
             false => delay_ms,
         }
     }
 
-    /// Forgets unlinked peers whose beacons have ceased.
+    /// Forgets unlinked peers whose beacons no longer arrive.
     fn expire_discovered(&mut self, ctx: &Context) {
         let (now, min_interval_ms) = (ctx.now.time, self.min_beacon_interval_ms());
         self.discovered.retain(|id, peer| {
@@ -191,7 +195,7 @@ impl Dialer {
             .update(ctx, &self.discovered, &self.static_peers);
     }
 
-    /// Adds an address named by the user or by a finder.
+    /// Adds an address that did not come from a beacon, such as one given with `--peer`.
     pub fn handle_candidate(
         &mut self,
         ctx: &mut Context,
@@ -224,8 +228,8 @@ impl Dialer {
         stream
     }
 
-    /// Dials a discovered peer if it is wanted, neither linked nor being dialed, and one of its
-    /// candidates is due.
+    /// Dials a discovered peer if one of its candidates is due. Skips a peer that is linked, being
+    /// dialed, not wanted, or gone.
     fn dial_discovered(&mut self, ctx: &mut Context, handshakes: &mut Handshakes, peer: PeerId) {
         let now = ctx.now.time;
         let can_dial = self.can_dial(ctx, handshakes);
@@ -264,7 +268,8 @@ impl Dialer {
         }
     }
 
-    /// A link stands. Returns whether the user named this peer together with an address.
+    /// Records that a link was established. Returns whether the user named this peer with an
+    /// address.
     pub fn link_up(&mut self, stream: StreamId, peer: PeerId) -> bool {
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
@@ -277,7 +282,7 @@ impl Dialer {
             .any(|static_peer| static_peer.pinned_peer() == Some(peer))
     }
 
-    /// Another peer than the user named answered a dial.
+    /// Records that a dial was answered by another peer than the one that the user named.
     pub fn handle_unexpected_peer(&mut self, stream: StreamId, peer: Peer) {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
@@ -292,7 +297,8 @@ impl Dialer {
         }
     }
 
-    /// A dial or its handshake failed. `is_self`: it reached this program.
+    /// Records that a dial or its handshake failed. `is_self` means that we dialed our own
+    /// program.
     pub fn handle_dial_failed(&mut self, ctx: &mut Context, stream: StreamId, is_self: bool) {
         let mut is_unlinked = false;
         for discovered in self.discovered.values_mut() {
@@ -320,15 +326,16 @@ impl Dialer {
         }
     }
 
-    /// The peer's program said goodbye: it is not dialed again before its next beacon.
+    /// Forgets a peer that said goodbye. It is dialed again only after its next beacon.
     pub fn forget_peer(&mut self, peer: &PeerId) {
         self.discovered.remove(peer);
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
     }
 
-    /// A link that stood since `established_at` ended. After a short one its addresses back off, so
-    /// that a peer that ends every link at once is not dialed without end.
+    /// Records that a link ended. If it was stable, the peer is dialed again soon. Otherwise the
+    /// peer's addresses back off. A peer that closes every link at once must not be dialed without
+    /// pause.
     pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
@@ -353,7 +360,7 @@ impl Dialer {
         }
     }
 
-    /// Sends the beacon, updates the topology and dials candidates, as far as each is due.
+    /// Sends the beacon, updates the topology and dials candidates, each if it is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context, handshakes: &mut Handshakes) {
         let now = ctx.now.time;
         self.beacons
@@ -398,7 +405,8 @@ impl Dialer {
         }
     }
 
-    /// The discovered peers that may be dialed: in a full mesh all, in a partial mesh the wanted.
+    /// The discovered peers that may be dialed: all in a full mesh, the wanted peers in a partial
+    /// mesh.
     fn eligible<'a>(
         &'a self,
         ctx: &'a Context,
@@ -414,7 +422,8 @@ impl Dialer {
             .chain(self.discovered.iter().take(full_mesh_peers))
     }
 
-    /// Discovered peers that are neither linked nor being dialed, and when each is to be dialed.
+    /// The discovered peers to dial, each with the time of its next dial. Leaves out peers that
+    /// are linked, being dialed, or gone.
     fn dial_times<'a>(&'a self, ctx: &'a Context) -> impl Iterator<Item = (PeerId, Time)> + 'a {
         let min_interval_ms = self.min_beacon_interval_ms();
         let undialed = self.eligible(ctx).filter(move |(peer, discovered)| {
@@ -435,8 +444,8 @@ impl Dialer {
         })
     }
 
-    /// A link to another peer may stand in a moment: a discovered or static peer that has not
-    /// failed yet.
+    /// Whether a discovered or static peer is likely to be linked soon. A peer whose dials have
+    /// failed does not count.
     pub fn is_expecting_link(&self, ctx: &Context) -> bool {
         let now = ctx.now.time;
         self.eligible(ctx).any(|(peer, discovered)| {
@@ -448,7 +457,8 @@ impl Dialer {
         })
     }
 
-    /// The own rooms changed: which discovered peers share some is derived anew.
+    /// Replaces the list of joined rooms, and determines anew which rooms each discovered peer
+    /// shares.
     pub fn set_joined_rooms(&mut self, ctx: &Context, rooms: &[Room]) {
         self.joined_rooms = rooms.to_vec();
         for discovered in self.discovered.values_mut() {
@@ -457,7 +467,7 @@ impl Dialer {
         self.topology_updater.mark_stale();
     }
 
-    /// Takes over the shared rooms that a link proved, in place of those its beacon claimed.
+    /// Replaces the rooms that the peer's beacon claimed by the shared rooms that its link proves.
     pub fn update_peer_rooms(&mut self, ctx: &Context, stream: StreamId) {
         if let Some(link) = ctx.links.get(&stream)
             && let Some(discovered) = self.discovered.get_mut(&link.peer.id)
@@ -470,12 +480,12 @@ impl Dialer {
         }
     }
 
-    /// Ends links that a partial mesh no longer needs, after a topology update.
+    /// Closes links that the partial mesh no longer needs, right after a topology update.
     pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         self.topology_updater.prune_links(ctx, events);
     }
 
-    /// States when to send a beacon, update the topology and dial.
+    /// Adds the times at which to send a beacon, update the topology and dial.
     pub fn state_deadlines(
         &self,
         ctx: &Context,
@@ -495,7 +505,8 @@ impl Dialer {
         }
     }
 
-    /// At the end of a turn: computes when to dial next, if the turn may have changed it.
+    /// Computes when to dial next, if this turn may have changed it. Called at the end of each
+    /// turn.
     pub fn end_turn(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_next_dial_stale) {
             let static_times = self
@@ -508,14 +519,14 @@ impl Dialer {
         }
     }
 
-    /// Withdraws the beacon and forgets all candidates.
+    /// Withdraws the beacon and forgets all candidates, as this program leaves.
     pub fn withdraw_beacon(&mut self, ctx: &mut Context) {
         self.beacons.withdraw(ctx, &self.joined_rooms);
         self.discovered.clear();
         self.static_peers.clear();
     }
 
-    /// The discovered peers, and whether each is still fresh.
+    /// The discovered peers, each with whether its beacons still arrive.
     pub fn discovered_peers(&self, ctx: &Context) -> Vec<(&DiscoveredPeer, bool)> {
         let min_interval_ms = self.min_beacon_interval_ms();
         let is_fresh = |peer: &DiscoveredPeer| peer.is_fresh(ctx.now.time, min_interval_ms);

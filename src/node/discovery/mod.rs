@@ -1,5 +1,5 @@
-//! Finds peers: sends and receives beacons, keeps candidate addresses, and decides whom to dial
-//! and when.
+//! Finds peers: sends and receives beacons, keeps candidate addresses, and decides which peers to
+//! dial and when.
 pub mod backoff;
 pub mod beacon;
 pub mod candidates;

@@ -1,7 +1,7 @@
-//! Bounds how often something happens.
+//! Limits the rate of events.
 use crate::base::time::Time;
 
-/// A leaky bucket: each event raises the level by one, each `drain_interval_ms` lowers it by one.
+/// A leaky bucket. Each event raises the level by one. Each `drain_interval_ms` lowers it by one.
 pub struct RateLimiter {
     drain_interval_ms: u64,
     level: u64,
@@ -18,7 +18,8 @@ impl RateLimiter {
         }
     }
 
-    /// Lowers the level by the time that has passed. Returns whether an interval has passed.
+    /// Lowers the level by the intervals that have passed. Returns whether at least one has
+    /// passed.
     pub fn drain(&mut self, now: Time) -> bool {
         let drained = now.ms_since(self.drained_at) / self.drain_interval_ms;
         if drained > 0 {
@@ -33,7 +34,7 @@ impl RateLimiter {
         self.level += 1;
     }
 
-    /// Events counted and not drained yet.
+    /// Number of events that were counted and have not drained yet.
     pub fn level(&self) -> u64 {
         self.level
     }

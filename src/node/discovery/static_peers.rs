@@ -1,4 +1,4 @@
-//! Static peers: addresses from `--peer` or a finder, and the peer expected at each.
+//! Static peers: addresses from `--peer`, and the peer expected at each address.
 use std::net::SocketAddr;
 
 use crate::base::error_code::ErrorCode;
@@ -8,43 +8,45 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::candidates::Candidate;
 
-/// Most addresses; further ones are ignored.
+/// Most static peers. Further addresses are ignored.
 const STATIC_PEERS_MAX: usize = 64;
 
-/// Which peer is expected at a static address.
+/// The peer expected at a static address.
 #[derive(Clone, Copy)]
 enum ExpectedPeer {
-    /// Nothing is known of the address yet.
+    /// No peer is known at the address yet.
     Any,
-    /// A finder named this peer, or it answered the last dial; another may answer the next.
+    /// This peer came with the address, or answered the last dial. Another peer may answer the
+    /// next dial.
     LastSeen(PeerId),
-    /// The user named this peer: a link to any other is refused.
+    /// The user named this peer. A link to any other peer is refused.
     Pinned(PeerId),
 }
 
-/// Whether another peer than the pinned one answered.
+/// Whether another peer than the pinned one answered at the address.
 enum Mismatch {
     None,
-    /// This peer answered, and the user does not know yet.
+    /// This peer answered. The user is not warned yet.
     Seen(Peer),
-    /// The user was warned, once for each address.
+    /// The user was warned. The warning is not repeated for this address.
     Reported,
 }
 
-/// An address from `--peer`, or from a finder.
+/// An address from `--peer`, or from another source than a beacon.
 pub struct StaticPeer {
-    /// The address, and when to dial it next.
+    /// The address, and when it may be dialed.
     pub candidate: Candidate,
     /// The dial under way.
     pub dialing: Option<StreamId>,
     expected: ExpectedPeer,
     mismatch: Mismatch,
-    /// The address is our own: never dialed again.
+    /// The address is our own. It is never dialed again.
     pub is_self: bool,
 }
 
 impl StaticPeer {
-    /// It is neither linked nor being dialed, nor our own address.
+    /// Whether to dial the address. False if its peer is linked or being dialed, or if the address
+    /// is our own.
     pub fn needs_dial(&self, ctx: &Context) -> bool {
         let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
         self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
@@ -58,7 +60,7 @@ impl StaticPeer {
         }
     }
 
-    /// The only peer that the user accepts at this address.
+    /// The only peer that the user accepts at this address, if the user named one.
     pub fn pinned_peer(&self) -> Option<PeerId> {
         match self.expected {
             ExpectedPeer::Pinned(peer) => Some(peer),
@@ -66,7 +68,7 @@ impl StaticPeer {
         }
     }
 
-    /// The dial to this address became a link to this peer.
+    /// Records that the dial to this address became a link to this peer.
     pub fn link_up(&mut self, peer: PeerId) {
         self.dialing = None;
         if self.pinned_peer().is_none() {
@@ -75,7 +77,8 @@ impl StaticPeer {
     }
 }
 
-/// Adds an address, or pins the peer at a known one. Returns whether the address is new.
+/// Adds an address. If the address is known and the user named a peer, pins that peer there.
+/// Returns whether the address is new.
 pub fn add(
     static_peers: &mut Vec<StaticPeer>,
     address: SocketAddr,
@@ -109,7 +112,7 @@ pub fn add(
     has_place
 }
 
-/// Another peer than the pinned one answered this dial.
+/// Records that this dial was answered by another peer than the pinned one.
 pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: Peer) {
     for static_peer in static_peers {
         if static_peer.dialing == Some(stream)
@@ -120,7 +123,8 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
     }
 }
 
-/// Warns once when a pinned peer answered at none of its addresses and another peer at one.
+/// Warns the user when all addresses of a pinned peer have failed and another peer answered at one
+/// of them.
 pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]

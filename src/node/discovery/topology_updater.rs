@@ -1,5 +1,5 @@
-//! Keeps the topology current: which of the known peers are wanted as neighbours, and which links
-//! nobody needs any more.
+//! Keeps the topology up to date. Selects the peers to link with, and closes links that are no
+//! longer needed.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
@@ -12,30 +12,30 @@ use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
 
-/// Milliseconds from one update of a partial mesh to the next, when something changed.
+/// Milliseconds between two updates of a partial mesh when a peer or its rooms changed.
 const UPDATE_AFTER_CHANGE_MS: u64 = 1_000;
-/// Milliseconds from one update of a partial mesh to the next, when nothing changed.
+/// Milliseconds between two updates of a partial mesh when nothing changed.
 const UPDATE_INTERVAL_MS: u64 = 5_000;
-/// How long a link must have been unwanted before it is ended, in milliseconds.
+/// Milliseconds for which a link must be unwanted before it is closed.
 const PRUNE_AFTER_MS: u64 = 30_000;
 
-/// Schedules topology updates and prunes unwanted links.
+/// Schedules topology updates and closes unwanted links.
 #[derive(Default)]
 pub struct TopologyUpdater {
     updated_at: Time,
-    /// Something changed since the last update.
+    /// A peer or its rooms changed since the last update.
     is_stale: bool,
-    /// Links that we dialed and no longer want, and since when.
+    /// The peers of unwanted links that we dialed, each with the time since when it is unwanted.
     unwanted_since: SortedMap<PeerId, Time>,
 }
 
 impl TopologyUpdater {
-    /// A peer or its rooms changed: the next update comes soon.
+    /// Records that a peer or its rooms changed, so that the next update comes soon.
     pub fn mark_stale(&mut self) {
         self.is_stale = true;
     }
 
-    /// When to update the topology; a full mesh needs no updates.
+    /// When to update the topology. `None` in a full mesh, which needs no updates.
     pub fn deadline(&self, ctx: &Context) -> Option<Time> {
         let delay = match self.is_stale {
             true => UPDATE_AFTER_CHANGE_MS,
@@ -46,7 +46,7 @@ impl TopologyUpdater {
             .then_some(self.updated_at + delay)
     }
 
-    /// Selects the neighbours anew from the linked, discovered and static peers.
+    /// Selects the wanted peers from the linked, discovered and static peers.
     pub fn update(
         &mut self,
         ctx: &mut Context,
@@ -80,7 +80,8 @@ impl TopologyUpdater {
             }
         }
         topology.select_neighbours();
-        // A transient peer is linked beside the neighbours: the room's rings cannot rely on it.
+        // A transient peer leaves soon, so it is no member of the rings. It is linked in addition
+        // if it would be a neighbour.
         for peer in dialable.filter(|peer| peer.transient) {
             let id = peer.peer.id;
             if peer
@@ -93,8 +94,9 @@ impl TopologyUpdater {
         }
     }
 
-    /// Ends links that we dialed and have not wanted for long, above a number that may stay. The
-    /// other side keeps the links that it dialed itself.
+    /// Closes links that we dialed and have not wanted for 30 s. Keeps at least
+    /// [`FULL_MESH_RESUME_PEERS`] links. The links that the other side dialed are closed by that
+    /// side.
     pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
         if !ctx.topology.is_partial_mesh() || self.updated_at != now {
@@ -124,8 +126,8 @@ impl TopologyUpdater {
     }
 }
 
-/// Adds a peer to the topology as soon as its beacon arrives, so that a neighbour is dialed before
-/// the next update.
+/// Adds a discovered peer to the topology. Called when its beacon arrives, so that a neighbour is
+/// dialed before the next update.
 pub fn add_discovered(ctx: &mut Context, discovered: &DiscoveredPeer) {
     let (own, now, peer) = (ctx.own_id(), ctx.now.time, discovered.peer.id);
     if !discovered.is_dialable(now) {
