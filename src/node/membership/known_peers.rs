@@ -1,5 +1,5 @@
-//! Known peers: which keys came with which name, and which key the user has bound to a name (trust
-//! on first use).
+//! Known peers (trust on first use): the keys seen with each name, and the key that the user bound
+//! to the name.
 use std::fmt::Write as _;
 
 use crate::base::error_code::ErrorCode;
@@ -9,28 +9,29 @@ use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::context::Context;
 
-/// Most new names recorded in one run: made-up keys fill neither disk nor memory.
+/// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded of one key in one run, and most warnings about names that others had
-/// first.
+/// Most new names recorded for one key in one run. Also the most names of other peers that one key
+/// can claim before it is shown with a placeholder.
 const NAMES_PER_KEY_MAX: usize = 8;
-/// Keys whose claims are remembered; above this number those of unlinked peers are forgotten.
+/// Most keys whose claims are remembered. At the bound, the claims of unlinked peers are
+/// forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
 
 /// The peer that a selector means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolvedPeer {
-    /// Exactly this one.
+    /// Exactly one peer matches.
     Unique(Peer),
-    /// None is known.
+    /// No known or present peer matches.
     NotFound,
-    /// Any of these.
+    /// Several peers match.
     Ambiguous(Vec<Peer>),
     /// The key bound to the name is absent, and another key uses the name.
     KeyMismatch {
         /// The peer that uses the name.
         peer: Peer,
-        /// The key that the user bound to it.
+        /// The key that the user bound to the name.
         bound: PeerId,
     },
 }
@@ -38,23 +39,24 @@ pub enum ResolvedPeer {
 /// The names that one key claimed in this run.
 #[derive(Default)]
 struct NameClaims {
-    /// New names recorded in `known_peers`.
+    /// Number of names recorded in `known_peers` for this key.
     recorded_count: usize,
-    /// Names of other keys that it claimed; each was reported once.
+    /// Names that belong to other keys, and that this key claimed. Each was reported once.
     reported_names: SortedSet<Nick>,
 }
 
-/// The contents of `known_peers`, and what the keys of this run claim.
+/// The contents of `known_peers`, and the names that each key claimed in this run.
 #[derive(Default)]
 pub struct KnownPeers {
     by_nick: SortedMap<Nick, Vec<KnownPeer>>,
-    /// New names recorded in this run.
+    /// Number of names recorded in this run, for all keys.
     new_count: usize,
     claims: SortedMap<PeerId, NameClaims>,
 }
 
 impl KnownPeers {
-    /// The known peers of earlier runs, in the order in which they were first seen.
+    /// Builds the table from the peers known in earlier runs, in the order in which they were
+    /// first seen.
     pub fn new(list: Vec<KnownPeer>) -> KnownPeers {
         let mut known_peers = KnownPeers::default();
         for known in list {
@@ -67,14 +69,14 @@ impl KnownPeers {
         known_peers
     }
 
-    /// Takes over the file, which the user may have edited.
+    /// Replaces the table by the contents of the file, which the user may have edited.
     pub fn reload(&mut self, list: Vec<KnownPeer>) {
         self.by_nick = KnownPeers::new(list).by_nick;
     }
 
-    /// Records that a peer claims a name, and returns the name under which to show it. A second key
-    /// under a known name is notified once. A key that claimed the names of more than eight others
-    /// is shown with a placeholder.
+    /// Records that a peer claims a name. Returns the name under which to show the peer. Notifies
+    /// the user once if another key is known by that name. A key may claim eight names of other
+    /// peers. Under any further one it is shown with a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);
@@ -119,16 +121,16 @@ impl KnownPeers {
         peer.nick.clone()
     }
 
-    /// Binds the name to the key: from now on the user means this key by it.
+    /// Binds the name to the key of this peer. From now on the name means this key to the user.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
         let is_bound =
             known.is_some_and(|known| known.iter().any(|k| k.id == peer.id && k.is_bound));
         if !is_bound && peer.nick.as_str() != "?" {
-            // The key may be known, or linked, under another name.
+            // The key may be known or linked under another name, so this claim may be new.
             self.observe(ctx, peer);
             self.record(ctx, peer, true);
-            // Other keys with this name are reported again, now as a warning.
+            // Other keys that claim this name are reported again, as it is bound now.
             for claims in self.claims.values_mut() {
                 claims.reported_names.remove(&peer.nick);
             }
@@ -153,8 +155,9 @@ impl KnownPeers {
         ctx.emit(Output::SaveKnownPeer(entry));
     }
 
-    /// The peer that the selector means, among the known peers and the present ones with the names
-    /// that they claim now. A bound key has precedence. A full id needs no known peer.
+    /// Finds the peer that the selector means. Searches the known peers, and the present peers by
+    /// the names that they claim now. A bound key takes precedence. A full id matches even if no
+    /// peer with that key is known.
     pub fn resolve(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
         let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
         for peer in present
@@ -167,7 +170,8 @@ impl KnownPeers {
         for known in known.filter(|known| selector.matches(&known.nick, &known.id)) {
             match found.iter_mut().find(|(id, ..)| **id == known.id) {
                 Some((.., bound)) => *bound |= known.is_bound,
-                // A present peer that claims another name has lost the old one, unless it is bound.
+                // A present peer that claims a new name is not found by its old name. A bound name
+                // is an exception.
                 None if known.is_bound || !is_present(present, &known.id) => {
                     found.push((&known.id, &known.nick, known.is_bound));
                 }
@@ -215,7 +219,8 @@ fn to_peer((id, nick, _): (&PeerId, &Nick, bool)) -> Peer {
     }
 }
 
-/// The end of a sentence about a name that several peers have: `could be @a~k7mq or @b~2x5w`.
+/// The end of an error message about a name that several peers have: `could be @a~k7mq or
+/// @b~2x5w`.
 pub fn ambiguity_message(peers: &[Peer]) -> String {
     let mut text = "could be".to_owned();
     for (i, peer) in peers.iter().enumerate() {
@@ -226,7 +231,7 @@ pub fn ambiguity_message(peers: &[Peer]) -> String {
     text
 }
 
-/// The warning about a peer whose name is bound to another key.
+/// The warning about a peer that uses a name bound to another key.
 pub fn key_mismatch_message(peer: &Peer, bound: &PeerId) -> String {
     format!(
         "WARNING: {peer} IS NOT the {}~{} that you know: another key uses this name",

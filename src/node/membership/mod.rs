@@ -1,4 +1,5 @@
-//! Who is in which room, under which name and key, linked or reachable through others.
+//! Tracks which peers are in which room, under which name and key, linked or reachable through
+//! others.
 pub mod known_peers;
 pub mod presence;
 pub mod profile;

@@ -1,5 +1,5 @@
-//! Shows which peers come and go: one `joined` and one `left` for each program and shared room. A
-//! peer is present while it is linked or reachable through others.
+//! Shows which peers come and go. Notifies one `joined` and one `left` for each program and shared
+//! room. A peer is present while it is linked or reachable through others.
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -9,29 +9,29 @@ use crate::node::connection::handshake::HANDSHAKE_TIMEOUT_MS;
 use crate::node::context::Context;
 use crate::node::timer::{Deadlines, Timer};
 
-/// A peer as it was last shown.
+/// A peer as it was last shown to the user.
 struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// Its link was closed in favour of another, which must stand by this time.
+    /// When to show the peer as gone. Set while its link is closed in favour of a new link that is
+    /// not established yet.
     replacement_deadline: Option<Time>,
 }
 
-/// Where a peer can be found now.
+/// The run, name and rooms with which a peer is reachable now.
 struct Location {
     run: u64,
     nick: Nick,
     rooms: SortedSet<Room>,
 }
 
-/// The peers shown as present.
+/// The peers that are shown as present.
 #[derive(Default)]
 pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
-    /// Compares where a peer can be found with where it was last shown, and notifies the
-    /// difference.
+    /// Notifies how a peer's rooms and name have changed since it was last shown.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
         if *id == ctx.own_id() {
             return;
@@ -67,7 +67,7 @@ impl Presence {
         self.rename(ctx, id, nick);
     }
 
-    /// A peer changed its name: notifies it in each room where the peer is shown.
+    /// Notifies a peer's new name in each room where the peer is shown.
     pub fn rename(&mut self, ctx: &mut Context, peer: &PeerId, nick: Nick) {
         let Some(present) = self
             .0
@@ -87,8 +87,8 @@ impl Presence {
         }
     }
 
-    /// The peer's link was closed in favour of another: for the time of a handshake the peer is not
-    /// shown as gone.
+    /// The peer's link was closed in favour of a new link. The peer is not shown as gone for as
+    /// long as a handshake may take.
     pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
             present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
@@ -107,8 +107,8 @@ impl Presence {
         }
     }
 
-    /// Returns the peers whose replacement link has not come in time; [`Presence::update`] is due
-    /// for them.
+    /// Returns the peers whose new link has not come in time. The caller must call
+    /// [`Presence::update`] for each.
     pub fn handle_timeout(&mut self, ctx: &Context) -> Vec<PeerId> {
         let now = ctx.now.time;
         let mut expired = Vec::new();
@@ -124,7 +124,7 @@ impl Presence {
         expired
     }
 
-    /// States when to stop waiting for each replacement link.
+    /// Adds the times at which to stop waiting for the new links of peers.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         for present in self.0.values() {
             deadlines.add_some(Timer::ReplaceLink, present.replacement_deadline);
@@ -132,8 +132,9 @@ impl Presence {
     }
 }
 
-/// Finds a peer by its link and by the routes of our rooms; `None` if nothing leads to it.
-/// `shown_run`: the run as which it was last shown. A transient link does not count.
+/// Finds a peer by its link and by the routes in our rooms. Returns `None` if neither leads to the
+/// peer. Ignores links of transient peers. `shown_run` is the run with which the peer was last
+/// shown.
 fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -> Option<Location> {
     let link = ctx.link_to(id).filter(|link| !link.transient);
     let mut location = link.map(|link| Location {
@@ -155,7 +156,8 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
             if !location.rooms.contains(room) {
                 location.rooms.insert(room.clone());
             }
-            // A neighbour that knows only the old run must not bring it back.
+            // Prefer the shown run while any neighbour advertises it. A neighbour that still knows
+            // only an older run must not bring that run back.
             if link.is_none() && Some(route.run) == shown_run {
                 location.run = route.run;
                 location.nick = route.nick.clone();
@@ -168,7 +170,7 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
     location
 }
 
-/// Notifies that a peer left the rooms in which it is not found any more.
+/// Notifies that a peer left the rooms where it was shown and is no longer found.
 fn notify_left(
     ctx: &mut Context,
     joined: &[Room],
@@ -178,7 +180,7 @@ fn notify_left(
     let left = present.rooms.iter().filter(|room| !rooms.contains(room));
     for room in left.cloned().collect::<Vec<Room>>() {
         present.rooms.remove(&room);
-        // If we left the room ourselves, nobody else did.
+        // If we left the room ourselves, the peer is still in it.
         if joined.contains(&room) {
             ctx.notify(Notice::Left {
                 room,
@@ -189,7 +191,7 @@ fn notify_left(
     }
 }
 
-/// Notifies that a peer joined the rooms in which it was not shown yet.
+/// Notifies that a peer joined the rooms where it is found and was not shown.
 fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<Room>) {
     for room in rooms {
         if present.rooms.insert(room.clone()) {

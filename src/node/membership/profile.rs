@@ -1,18 +1,19 @@
-//! The own name, and who has been told of its last change.
+//! Our own name, and when it last changed.
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::wire::message::Message;
 
-/// Sends name changes to the linked peers.
+/// Sends changes of our name to the linked peers.
 #[derive(Default)]
 pub struct Profile {
     last_renamed: Time,
 }
 
 impl Profile {
-    /// Takes the new name, sends it to every link, and notifies the change in each joined room.
+    /// Changes our name. Sends the new name on every link, and notifies the change in each joined
+    /// room.
     pub fn set_nick(&mut self, ctx: &mut Context, nick: Nick, joined: &[Room]) {
         let old = std::mem::replace(&mut ctx.nick, nick);
         if old == ctx.nick {
@@ -32,7 +33,7 @@ impl Profile {
         }
     }
 
-    /// A link was established: sends the name, if it changed after the hello may have been sent.
+    /// Sends our name on a new link, if the name may have changed after the hello was sent.
     pub fn link_up(&self, ctx: &mut Context, stream: StreamId) {
         let link = ctx.links.get(&stream);
         if link.is_some_and(|link| link.has_missed_change(self.last_renamed)) {

@@ -1,5 +1,5 @@
-//! Finds the recipient of a direct message: resolves a name to a key, at once or when its peer
-//! comes.
+//! Finds the recipient of a direct message. Resolves a name to a key, at once or when a peer with
+//! that name comes.
 use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
@@ -12,25 +12,25 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Most milliseconds before a known peer that fits is accepted, and at most half of the time-out:
-/// until then another peer with that name may come.
+/// Longest time before a matching peer is accepted, in milliseconds. Until then another peer with
+/// the same name may come. Half of the time-out is a further bound.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most pending queries. No more programs can be attached at a time, so the oldest query has no
-/// client any more.
+/// Most pending queries. At most as many clients are attached, so the client of the oldest query
+/// is gone.
 const QUERIES_MAX: usize = 64;
 
-/// What to do with the recipient.
+/// What to do once the recipient is known.
 enum OnResolved {
-    /// Publish lines to it.
+    /// Publish these lines to the recipient.
     Send { lines: Lines, is_action: bool },
-    /// Answer a query: see [`Command::Resolve`](crate::base::event::Command::Resolve).
+    /// Answer the query [`Command::Resolve`](crate::base::event::Command::Resolve).
     Reply { request_id: u64 },
 }
 
-/// A selector without a recipient yet.
+/// A selector that is not resolved yet.
 struct PendingResolution {
     selector: PeerSelector,
     on_resolved: OnResolved,
@@ -39,31 +39,31 @@ struct PendingResolution {
 }
 
 impl PendingResolution {
-    /// Milliseconds after which a peer that fits is accepted although another may yet come.
+    /// Milliseconds after which a matching peer is accepted, although further peers may come.
     fn settle_ms(&self) -> u64 {
         RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
     }
 }
 
-/// Lines whose recipient is known.
+/// Direct lines whose recipient is known.
 pub struct ResolvedMessage {
-    /// To whom they go.
+    /// The recipient's key.
     pub recipient: PeerId,
-    /// The lines.
+    /// The lines to publish.
     pub lines: Lines,
-    /// They are an action, as of `/me`.
+    /// The lines are an action, as typed with `/me`.
     pub is_action: bool,
 }
 
-/// The selectors that wait for their recipient, in the order of their commands.
+/// The selectors that are not resolved yet, in the order of their commands.
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,
 }
 
 impl NameResolution {
-    /// Keeps lines until their recipient is decided: see
-    /// [`Command::SendToPeer`](crate::base::event::Command::SendToPeer).
+    /// Keeps lines until their recipient is resolved, as
+    /// [`Command::SendToPeer`](crate::base::event::Command::SendToPeer) describes.
     pub fn resolve_and_send(
         &mut self,
         ctx: &Context,
@@ -76,8 +76,8 @@ impl NameResolution {
         self.enqueue(ctx, selector, on_resolved, timeout_ms);
     }
 
-    /// Keeps a query until its recipient is decided: see
-    /// [`Command::Resolve`](crate::base::event::Command::Resolve).
+    /// Keeps a query until its selector is resolved, as
+    /// [`Command::Resolve`](crate::base::event::Command::Resolve) describes.
     pub fn resolve(
         &mut self,
         ctx: &Context,
@@ -111,16 +111,16 @@ impl NameResolution {
         });
     }
 
-    /// No lines wait for a recipient; queries may.
+    /// Whether all lines have a recipient. Queries may still be pending.
     pub fn has_resolved_all(&self) -> bool {
         let has_lines =
             |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Send { .. });
         !self.pending.iter().any(has_lines)
     }
 
-    /// Decides the selectors that can be decided now. Binds each name to its key, notifies refusals
-    /// and answers to queries, and returns the lines that have a recipient. `is_expecting_link`: a
-    /// further peer may be linked in a moment.
+    /// Resolves each selector that can be decided now. Binds each name to the key found. Notifies
+    /// refusals and the answers to queries. Returns the lines that now have a recipient.
+    /// `is_expecting_link` means that a further peer is likely to be linked soon.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,
@@ -192,7 +192,7 @@ impl NameResolution {
         ready
     }
 
-    /// States when each name may be decided.
+    /// Adds the times at which a selector may be decided.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         for pending in &self.pending {
             let started_at = pending.started_at;

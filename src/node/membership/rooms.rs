@@ -1,4 +1,4 @@
-//! The joined rooms, which of them is current, and which are shared with each link.
+//! The joined rooms, the current room, and the rooms shared with each link.
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
@@ -8,24 +8,24 @@ use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::wire::message::{Message, ROOMS_MAX, room_hash};
 
-/// The rooms in which this program is: at most [`ROOMS_MAX`].
+/// The rooms that this program has joined, at most [`ROOMS_MAX`].
 #[derive(Default)]
 pub struct Rooms {
-    /// In the order of joining.
+    /// The joined rooms, in the order of joining.
     joined: Vec<Room>,
     current: Option<Room>,
-    /// Joined rooms in which this directory was in an earlier run.
+    /// Joined rooms that this directory also joined in an earlier run.
     joined_before: SortedSet<Room>,
     /// When a room was last joined or left.
     last_changed: Time,
 }
 
-/// How the rooms shared with a link changed.
+/// How the rooms shared with a link have changed.
 #[derive(Default)]
 pub struct SharedRoomsChange {
-    /// Rooms shared from now on.
+    /// Rooms that became shared.
     pub added: Vec<Room>,
-    /// Rooms no longer shared.
+    /// Rooms that are no longer shared.
     pub removed: Vec<Room>,
 }
 
@@ -35,30 +35,30 @@ impl Rooms {
         &self.joined
     }
 
-    /// The room to which lines without a target go. `None` if no room is joined.
+    /// The room that receives lines without a target. `None` if no room is joined.
     pub fn current(&self) -> Option<&Room> {
         self.current.as_ref()
     }
 
-    /// Makes a joined room the current one; ignores any other.
+    /// Makes a joined room the current one. Ignores a room that is not joined.
     pub fn set_current(&mut self, room: Room) {
         if self.is_joined(&room) {
             self.current = Some(room);
         }
     }
 
-    /// This directory was in the room in an earlier run.
+    /// Whether this directory joined the room in an earlier run.
     pub fn was_joined_before(&self, room: &Room) -> bool {
         self.joined_before.contains(room)
     }
 
-    /// This program is in the room.
+    /// Whether this program has joined the room.
     pub fn is_joined(&self, room: &Room) -> bool {
         self.joined.contains(room)
     }
 
-    /// The room to which lines go: the given one, else the current one. Notifies an error and
-    /// returns `None` if it is not joined.
+    /// Returns `room`, or the current room if `room` is `None`. If that room is not joined,
+    /// notifies an error and returns `None`.
     pub fn resolve(&self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => return Some(room),
@@ -69,9 +69,9 @@ impl Rooms {
         None
     }
 
-    /// Joins a room and advertises it. `existed`: this directory was in it in an earlier run.
-    /// Returns `false` if it is joined already, or if as many rooms as possible are, which is
-    /// notified.
+    /// Joins a room and advertises it. `existed` means that this directory joined the room in an
+    /// earlier run. Returns `false` if the room is joined already. If [`ROOMS_MAX`] rooms are
+    /// joined, notifies an error and returns `false`.
     pub fn join(&mut self, ctx: &mut Context, room: &Room, existed: bool) -> bool {
         if self.is_joined(room) {
             return false;
@@ -91,8 +91,9 @@ impl Rooms {
         true
     }
 
-    /// Leaves the given room, else the current one, and returns it. Notifies an error and returns
-    /// `None` if it is not joined. The first of the other rooms becomes current.
+    /// Leaves `room`, or the current room if `room` is `None`. Returns the room that was left. If
+    /// it is not joined, notifies an error and returns `None`. If the current room is left, the
+    /// room joined first becomes current.
     pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => {
@@ -126,8 +127,7 @@ impl Rooms {
         ctx.send(stream, &Message::Rooms { rooms });
     }
 
-    /// A link was established: advertises the rooms, if they changed after the hello may have been
-    /// sent.
+    /// Advertises our rooms on a new link, if they may have changed after the hello was sent.
     pub fn link_up(&self, ctx: &mut Context, stream: StreamId) {
         let link = ctx.links.get(&stream);
         if link.is_some_and(|link| link.has_missed_change(self.last_changed)) {
@@ -135,7 +135,8 @@ impl Rooms {
         }
     }
 
-    /// The peer advertised its rooms. Takes effect with [`Rooms::update_shared`].
+    /// Records the rooms that the peer advertised. The change takes effect with
+    /// [`Rooms::update_shared`].
     pub fn handle_rooms(&self, ctx: &mut Context, stream: StreamId, hashes: Vec<String>) {
         if let Some(link) = ctx.links.get_mut(&stream)
             && hashes.len() <= ROOMS_MAX
@@ -144,7 +145,7 @@ impl Rooms {
         }
     }
 
-    /// Derives the rooms shared with a link from both sides' rooms, and returns what changed.
+    /// Determines which joined rooms the peer of a link has also joined. Returns what changed.
     pub fn update_shared(&self, ctx: &mut Context, stream: StreamId) -> SharedRoomsChange {
         let mut change = SharedRoomsChange::default();
         let Some(link) = ctx.links.get_mut(&stream) else {

@@ -1,6 +1,7 @@
-//! Routes: which members of each room are reachable through others. A distance-vector protocol as
-//! in RFC 1058: changes are sent to the neighbours with the hops to each member. The next hop is
-//! named, so that no route is sent back to it (split horizon), and hops are bounded.
+//! Routes: which members of each room are reachable through other peers. Uses a distance-vector
+//! protocol as in RFC 1058. Each peer sends changed routes to its neighbours, with the number of
+//! hops. A route names its next hop, and that neighbour ignores the route (split horizon). The
+//! number of hops is bounded.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -13,33 +14,35 @@ use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Mess
 
 /// Shortest time for which changes are collected before they are sent, in milliseconds.
 const UPDATE_DELAY_MS: u64 = 200;
-/// The time grows by this many milliseconds for each link, as the cost of an update does.
+/// Changes are collected for at least this many milliseconds for each link. The cost of an update
+/// grows with the number of links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
-/// Most routes of all rooms accepted from one link.
+/// Most routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
-/// Milliseconds for which new routes to a lost member are ignored: they may be its own old route,
-/// come back in a circle (hold-down, as in Cisco's IGRP).
+/// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
+/// Such a route may be the old route, returned in a circle.
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Most hold-downs; members lost beyond have none.
+/// Most hold-downs. Members that are lost beyond this number have no hold-down.
 const HOLD_DOWNS_MAX: usize = 4096;
 
-/// The routes that we advertise; those that we receive are in
+/// The routes that we advertise. The routes that we receive are in
 /// [`Link::routes`](crate::node::link::Link::routes).
 #[derive(Default)]
 pub struct Routes {
-    /// The routes last sent to all neighbours in each room.
+    /// The routes last sent to the neighbours in each room.
     advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// The lost members of each room: the run, and the end of the hold-down.
+    /// The lost members of each room, each with its run and the end of its hold-down.
     hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
     next_update: Option<Time>,
 }
 
 impl Routes {
-    /// A room is shared with a link from now on: sends it the advertised routes of the room.
+    /// Sends the advertised routes of a room on a link whose peer now shares the room.
     pub fn room_shared(&mut self, ctx: &mut Context, stream: StreamId, room: &Room) {
         self.schedule_update(ctx, room);
-        // Routes that changed since are left out: the scheduled update brings them to all links.
+        // Leaves out routes that have changed since. The scheduled update sends those on all
+        // links.
         let current = best_routes(ctx, room);
         let members = self
             .advertised
@@ -55,15 +58,15 @@ impl Routes {
         send_update(ctx, stream, room, &here, &[]);
     }
 
-    /// The routes of a room may have changed: schedules an update to its neighbours.
+    /// Schedules an update to the neighbours in this room, as its routes may have changed.
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
         let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
         self.next_update.get_or_insert(ctx.now.time + delay_ms);
     }
 
-    /// These rooms are no longer shared with a link: removes its routes there. Returns the peers to
-    /// which they led.
+    /// Removes the routes of a link in rooms that it no longer shares. Returns the peers to which
+    /// these routes led.
     pub fn rooms_unshared(
         &mut self,
         ctx: &mut Context,
@@ -83,13 +86,13 @@ impl Routes {
         removed
     }
 
-    /// We left the room.
+    /// Forgets the advertised routes of a room that we left.
     pub fn room_left(&mut self, room: &Room) {
         self.advertised.remove(room);
         self.changed_rooms.remove(room);
     }
 
-    /// Takes over the changed routes of a neighbour. Returns the peers to which they lead or led.
+    /// Applies the changed routes of a neighbour. Returns the peers whose routes may have changed.
     pub fn handle_update(
         &mut self,
         ctx: &mut Context,
@@ -119,7 +122,7 @@ impl Routes {
             }
         }
         for member in update.here {
-            // Split horizon: a route through us leads nowhere.
+            // Split horizon: a route whose next hop is this program leads nowhere.
             let is_usable = (1..HOPS_MAX).contains(&member.hops)
                 && member.via != Some(own)
                 && other_rooms_count + routes.len() < ROUTES_PER_LINK_MAX;
@@ -150,8 +153,9 @@ impl Routes {
         changed
     }
 
-    /// A link or route to this peer was lost. If it was the last one in a room where we advertised
-    /// the peer, new routes to its run are ignored for 4 s.
+    /// Starts a hold-down after a link or route to this peer was lost. Applies to each room in
+    /// which we advertised the peer and now have no route. New routes to the same run are ignored
+    /// for 4 s.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
@@ -170,7 +174,8 @@ impl Routes {
         }
     }
 
-    /// A run of this peer said goodbye: removes all routes to it, whose senders do not know yet.
+    /// Removes all routes to a run that said goodbye. The neighbours that advertised them may not
+    /// know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
         let mut rooms = SortedSet::new();
         for link in ctx.links.values_mut() {
@@ -186,8 +191,8 @@ impl Routes {
         }
     }
 
-    /// Ends hold-downs and sends the scheduled update. Returns the peers whose hold-down ended, to
-    /// which routes may have become valid.
+    /// Ends hold-downs and sends the scheduled update. Returns the peers whose hold-down ended, as
+    /// routes to them may have become valid.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
         let now = ctx.now.time;
         let mut released = SortedSet::new();
@@ -237,7 +242,7 @@ impl Routes {
         }
     }
 
-    /// States when to send an update, and when each hold-down ends.
+    /// Adds the times at which to send an update and at which each hold-down ends.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::AdvertiseRoutes, self.next_update);
         for (_, until) in self.hold_downs.values() {
@@ -246,7 +251,7 @@ impl Routes {
     }
 }
 
-/// The shortest route to each member of a room. Linked transient peers are not advertised.
+/// The shortest route to each member of a room. Linked transient peers are left out.
 fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     let mut best: SortedMap<PeerId, Member> = SortedMap::new();
     for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
@@ -276,7 +281,7 @@ fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     best
 }
 
-/// Sends changed and vanished routes of a room in as many messages as needed.
+/// Sends changed and removed routes of a room on a link, in as many messages as needed.
 fn send_update(ctx: &mut Context, stream: StreamId, room: &Room, here: &[Member], gone: &[PeerId]) {
     let pieces = here
         .chunks(LOGS_PER_MESSAGE_MAX)
