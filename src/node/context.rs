@@ -1,5 +1,5 @@
-//! What every feature stands on: the current time, the own identity, the links, randomness, and the
-//! queue of outputs.
+//! The state that all features share: the current time, our identity, the links, randomness, and
+//! the queue of outputs.
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -17,75 +17,78 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// Bytes in a send buffer above which a link is flushed before the end of the turn, to bound
+/// Size of a send buffer in bytes above which its link is flushed before the turn ends. Bounds
 /// memory.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
-/// Milliseconds without a peer event after which no further peer is expected: a peer that hears a
-/// beacon dials within this time.
+/// Milliseconds without a peer event after which no further link is expected. A peer that receives
+/// our beacon dials within this time.
 pub const QUIET_PERIOD_MS: u64 = 8;
 
-/// What a node is given at start.
+/// The parameters of a new node.
 pub struct NodeConfig {
     /// The key pair of this directory.
     pub identity: Identity,
-    /// Derived from the network's secret; signed in every batch.
+    /// The tag of the network, derived from its secret. The signature of each batch covers the
+    /// tag.
     pub network: NetworkTag,
-    /// In a closed network: the pre-shared key of its handshakes.
+    /// The pre-shared key of all handshakes, in a closed network.
     pub psk: Option<[u8; 32]>,
-    /// In a closed network: the key that seals its beacons.
+    /// The key that encrypts beacons, in a closed network.
     pub beacon_key: Option<[u8; 32]>,
     /// The name that we claim.
     pub nick: Nick,
     /// The TCP port on which we listen.
     pub port: u16,
-    /// 32 random bytes: the seed of all randomness in the core.
+    /// The seed of all randomness in the core: 32 random bytes.
     pub seed: [u8; 32],
-    /// This program leaves by itself soon (`send`, `peers`): nobody is shown that it comes or goes.
+    /// This program leaves by itself soon (`send`, `peers`). Other programs do not show it as
+    /// joined or left.
     pub transient: bool,
     /// Whether to send beacons.
     pub beacons_enabled: bool,
     /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
-    /// The text of the last [`Output::SaveReceipts`], perhaps of an earlier run; else empty.
+    /// The text of the last [`Output::SaveReceipts`], from this or an earlier run. Empty if there
+    /// is none.
     pub receipts: String,
-    /// Where the last run ended, if it ended cleanly.
+    /// The state in which the last run ended, if it ended cleanly.
     pub resume: Option<ResumeState>,
 }
 
-/// What a clean end leaves, so that the next run continues with the same incarnation.
+/// What the next run needs to continue with the same incarnation after a clean end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResumeState {
     /// The incarnation of the run that ended.
     pub incarnation: u64,
-    /// Of each own log: its head, and the hash of the batch that ends there.
+    /// For the own log to each target: its head, and the hash of its last batch.
     pub heads: SortedMap<Target, (u64, Hash)>,
 }
 
-/// Events that are counted instead of reported.
+/// Counts of events that are not reported one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounters {
-    /// Datagrams that are no beacon of this network.
+    /// Datagrams that are no beacon of this network, or come from another subnet.
     pub foreign_datagrams: u64,
-    /// Beacons of new peers for which the table had no place.
+    /// Beacons of new peers that were ignored because the table was full.
     pub beacons_over_bound: u64,
-    /// Handshakes that failed, for whatever reason.
+    /// Handshakes that failed for any reason.
     pub failed_handshakes: u64,
-    /// Batches received, of whatever kind.
+    /// Batches received, of any kind.
     pub batches_received: u64,
-    /// Received batches that were stored already.
+    /// Batches received that are stored already.
     pub duplicate_batches: u64,
-    /// Received batches that nobody requested, or of rooms not shared.
+    /// Batches received that were not requested, or whose room is not shared with the sender.
     pub unwanted_batches: u64,
-    /// Logs for which the table had no place, or had to forget another.
+    /// Logs that were ignored, or replaced another log, because the table was full.
     pub logs_over_bound: u64,
-    /// Missing lines that arrived after all.
+    /// Missing lines that arrived later and closed a gap.
     pub healed_lines: u64,
-    /// Links ended because the peer broke the protocol.
+    /// Links closed because the peer broke the protocol.
     pub broken_links: u64,
 }
 
 impl NodeCounters {
-    /// Each counter with its name, for `/stats`.
+    /// The counters with their names, for `/stats`.
     pub fn named_values(&self) -> [(&'static str, u64); 9] {
         [
             ("batches_received", self.batches_received),
@@ -101,17 +104,18 @@ impl NodeCounters {
     }
 }
 
-/// The state that features share.
+/// The state that all features share.
 pub struct Context {
     /// The time of the current turn.
     pub now: Now,
     /// The key pair of this directory.
     pub identity: Identity,
-    /// Derived from the network's secret; signed in every batch.
+    /// The tag of the network, derived from its secret. The signature of each batch covers the
+    /// tag.
     pub network: NetworkTag,
-    /// In a closed network: the pre-shared key of its handshakes.
+    /// The pre-shared key of all handshakes, in a closed network.
     pub psk: Option<[u8; 32]>,
-    /// In a closed network: the key that seals its beacons.
+    /// The key that encrypts beacons, in a closed network.
     pub beacon_key: Option<[u8; 32]>,
     /// The name that we claim.
     pub nick: Nick,
@@ -119,30 +123,32 @@ pub struct Context {
     pub port: u16,
     /// This program leaves by itself soon.
     pub transient: bool,
-    /// A random number that distinguishes this process from every other.
+    /// A random number that identifies this run of the program.
     pub run: u64,
     /// The usable interfaces.
     pub interfaces: Vec<Interface>,
     /// The established links.
     pub links: SortedMap<StreamId, Link>,
-    /// The one link of each linked peer.
+    /// The stream of the link to each linked peer. A peer has only one link.
     pub stream_by_peer: SortedMap<PeerId, StreamId>,
     /// The peers that we want to be linked with.
     pub topology: Topology,
-    /// When a peer was last discovered, accepted, connected or linked: see [`Context::is_quiet`].
+    /// When a peer was last discovered, accepted, connected or linked. Used by
+    /// [`Context::is_quiet`].
     pub last_peer_event: Time,
-    /// Events that are counted instead of reported.
+    /// Counts of events that are not reported one by one.
     pub counters: NodeCounters,
     /// Scratch space for decryption, shared by all links.
     pub decrypt_buffer: Vec<u8>,
     rng: ChaCha20Rng,
     outputs: VecDeque<Output>,
-    /// Links whose send buffer may hold something.
+    /// Links that may have unsent frames.
     dirty: SortedSet<StreamId>,
 }
 
 impl Context {
-    /// A node without links. Ignores `known_peers`, `receipts` and `resume`.
+    /// The context of a node without links. Ignores the fields `known_peers`, `receipts` and
+    /// `resume` of `config`.
     pub fn new(config: NodeConfig, now: Now) -> Context {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         Context {
@@ -193,8 +199,8 @@ impl Context {
         bytes
     }
 
-    /// A random time between half of `ms` and all of it, so that peers that started together do not
-    /// act together.
+    /// A random delay between half of `ms` and all of `ms`. Peers that started together then do
+    /// not act at the same moment.
     pub fn jitter(&mut self, ms: u64) -> u64 {
         ms / 2 + self.random_u64() % (ms / 2 + 1)
     }
@@ -214,17 +220,17 @@ impl Context {
         self.outputs.pop_front()
     }
 
-    /// No output is queued.
+    /// Whether no output is queued.
     pub fn is_drained(&self) -> bool {
         self.outputs.is_empty()
     }
 
-    /// When it becomes quiet, unless a further peer event happens.
+    /// When [`Context::is_quiet`] becomes true, unless another peer event happens.
     pub fn quiet_at(&self) -> Time {
         self.last_peer_event + QUIET_PERIOD_MS
     }
 
-    /// No peer was discovered, connected or linked lately: no further link is expected.
+    /// Whether the last peer event is 8 ms ago or more. Then no further link is expected.
     pub fn is_quiet(&self) -> bool {
         self.now.time >= self.quiet_at()
     }
@@ -241,7 +247,7 @@ impl Context {
             .and_then(|stream| self.links.get(stream))
     }
 
-    /// The links whose peers share this room.
+    /// The links to peers that share this room.
     pub fn links_in_room<'a>(
         &'a self,
         room: &'a Room,
@@ -252,8 +258,8 @@ impl Context {
             .map(|(stream, link)| (*stream, link))
     }
 
-    /// The valid routes in a room: stream, member, route. A member comes once for each link through
-    /// which it is reachable.
+    /// The valid routes in a room, each with the stream it came from and the member it leads to. A
+    /// member appears once for each link through which it is reachable.
     pub fn routes_in_room<'a>(
         &'a self,
         room: &'a Room,
@@ -265,13 +271,14 @@ impl Context {
         })
     }
 
-    /// Whether the author of this log is reachable through another peer: in the log's room, or in
-    /// any for direct messages.
+    /// Whether the author of this log is reachable through another peer. For a room's log, only
+    /// routes in that room count. For direct messages, routes in any room count.
     pub fn has_route_to_author(&self, log: &LogId) -> bool {
         self.has_route(log.target.room(), &log.author)
     }
 
-    /// Whether a valid route leads to this peer in this room; without a room, in any.
+    /// Whether a valid route leads to this peer in the given room, or in any room if `room` is
+    /// `None`.
     pub fn has_route(&self, room: Option<&Room>, peer: &PeerId) -> bool {
         self.links.values().any(|link| {
             let mut routes = link
@@ -285,8 +292,9 @@ impl Context {
         })
     }
 
-    /// The linked peers and those with a route, each once, without ourselves. The name is that of
-    /// the link, else that of a route. Routes in hold-down count: their peers may be addressed.
+    /// The peers that are linked or reachable through others, each once, except ourselves. The
+    /// name on the link takes precedence over the name in a route. Routes in hold-down count, as
+    /// users may still address their peers.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {
@@ -307,8 +315,8 @@ impl Context {
         others.map(peer).collect()
     }
 
-    /// A peer with the name under which it is shown: that of its link, ours, that of a route, or a
-    /// placeholder.
+    /// The peer with the name to show for it. The name comes from its link, our own name, or a
+    /// route. Without any of these it is a placeholder.
     pub fn display_peer(&self, peer: &PeerId) -> Peer {
         let route_nick = |link: &Link| {
             let route = link.routes.values().find_map(|routes| routes.get(peer));
@@ -325,7 +333,7 @@ impl Context {
         }
     }
 
-    /// Queues a message on a link; ignored if the stream has no link.
+    /// Queues a message on a link. Ignored if the stream has no link.
     pub fn send(&mut self, stream: StreamId, message: &Message) {
         self.queue_frame(stream, FrameKind::Message, &message.encode());
     }
@@ -337,7 +345,7 @@ impl Context {
         }
     }
 
-    /// Queues a batch on a link; ignored if the stream has no link.
+    /// Queues a batch on a link. Ignored if the stream has no link.
     pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
         self.queue_frame(stream, FrameKind::Batch, batch.as_bytes());
     }
@@ -353,21 +361,23 @@ impl Context {
         }
     }
 
-    /// At the end of a turn: writes what is queued, with one [`Output::Write`] for each link.
+    /// Writes the queued frames, with one [`Output::Write`] for each link. Called at the end of a
+    /// turn.
     pub fn flush(&mut self) {
         for stream in std::mem::take(&mut self.dirty) {
             self.flush_link(stream);
         }
     }
 
-    /// The socket of a link takes no more bytes: nothing is written until it is writable.
+    /// The socket of a link accepts no more bytes. Nothing is written until
+    /// [`Context::mark_writable`].
     pub fn mark_blocked(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = true;
         }
     }
 
-    /// The socket of a link takes bytes again.
+    /// The socket of a link accepts bytes again.
     pub fn mark_writable(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = false;

@@ -1,5 +1,5 @@
-//! The sans-IO core. `Node::handle` takes one `Input` and never fails; `Node::poll_output` hands
-//! out what is to be done.
+//! The sans-IO core. `Node::handle` takes one `Input` and never fails. `Node::poll_output` returns
+//! what the shell has to do.
 pub mod connection;
 pub mod context;
 pub mod discovery;

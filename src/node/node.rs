@@ -1,5 +1,5 @@
-//! The dispatcher: hands each input to the features that it concerns, in a fixed order. Decides
-//! nothing.
+//! The dispatcher. Passes each input to the features that it concerns, in a fixed order. Makes no
+//! decisions itself.
 use crate::base::event::{Command, Input, Notice, Output, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Target};
@@ -24,7 +24,7 @@ use crate::node::replication::logs::Logs;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
 
-/// One peer of the network, without I/O: everything happens in [`Node::handle`].
+/// One peer of the network, without I/O. All work happens in [`Node::handle`].
 pub struct Node {
     pub(super) ctx: Context,
     pub(super) handshakes: Handshakes,
@@ -43,7 +43,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node without rooms, interfaces and links; inputs bring them.
+    /// A node without rooms, interfaces and links. Inputs add them.
     pub fn new(mut config: NodeConfig, now: Now) -> Node {
         let known_peers = KnownPeers::new(std::mem::take(&mut config.known_peers));
         let receipts = std::mem::take(&mut config.receipts);
@@ -70,8 +70,8 @@ impl Node {
         }
     }
 
-    /// Runs one turn: takes an input, and all timers that are due at `now`. Never fails. Afterwards
-    /// [`Node::poll_output`] must be called until it returns `None`.
+    /// Runs one turn: handles the timers that are due at `now`, and one input. Never fails.
+    /// Afterwards the caller must call [`Node::poll_output`] until it returns `None`.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         debug_assert!(
             self.ctx.is_drained(),
@@ -99,17 +99,19 @@ impl Node {
         self.ctx.flush();
     }
 
-    /// Takes the next output; they are to be executed in order. `None`: the turn is over.
+    /// Takes the next output. The caller must execute the outputs in this order. `None` means that
+    /// the turn is over.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.ctx.poll_output()
     }
 
-    /// When to call [`Node::handle`] with [`Input::Timeout`] at the latest.
+    /// The latest time of the next call to [`Node::handle`]. Without another input the caller
+    /// passes [`Input::Timeout`].
     pub fn next_timeout(&self) -> Option<Time> {
         self.next_timer().map(|(_, at)| at)
     }
 
-    /// The earliest deadline and what it is for. `None`: nothing happens without an input.
+    /// The earliest deadline and its timer. `None` if nothing is due before another input.
     pub fn next_timer(&self) -> Option<(Timer, Time)> {
         if self.has_left {
             return None;
@@ -150,7 +152,7 @@ impl Node {
             .wake(&mut self.ctx, &mut self.logs, &self.rooms);
     }
 
-    /// Publishes the lines to names that now have a recipient.
+    /// Publishes lines whose recipient's name is now resolved.
     fn send_resolved(&mut self) {
         let is_expecting_link = self.is_expecting_link();
         let ctx = &mut self.ctx;
@@ -281,7 +283,7 @@ impl Node {
             }
             Command::Leave => {
                 self.delivery_tracker.persist(ctx, &mut self.logs);
-                // The events are dropped: peers are not shown as gone because we leave.
+                // The events are dropped, so that peers are not shown as gone because we leave.
                 liveness::close_all(ctx, &mut Vec::new());
                 self.handshakes.close_all(ctx, &mut Vec::new());
                 self.dialer.withdraw_beacon(ctx);
@@ -290,7 +292,7 @@ impl Node {
         }
     }
 
-    /// Joins the room of an opened folder, once its logs are restored.
+    /// Restores the logs of an opened folder. If it is the folder of a room, joins that room.
     fn handle_folder_opened(&mut self, folder: &FolderName, ranges: Vec<LogRange>, existed: bool) {
         let (ctx, logs, rooms) = (&mut self.ctx, &mut self.logs, &mut self.rooms);
         let has_joined = self
@@ -308,7 +310,7 @@ impl Node {
         }
     }
 
-    /// Hands link events to the features. One that ends a link causes further events.
+    /// Passes link events to the features. An event that closes a link causes further events.
     fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
         while !events.is_empty() {
             for event in std::mem::take(&mut events) {
@@ -394,7 +396,7 @@ impl Node {
             .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
     }
 
-    /// A peer claims a name. Returns the name under which it is shown.
+    /// Records that a peer claims a name. Returns the name under which the peer is shown.
     fn observe_peer(&mut self, stream: StreamId, peer: Peer) -> Nick {
         let nick = self.known_peers.observe(&mut self.ctx, &peer);
         if let Some(link) = self.ctx.links.get_mut(&stream) {

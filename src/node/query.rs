@@ -1,4 +1,4 @@
-//! Questions that the shell asks the core; none of them changes anything.
+//! Questions that the shell asks the core. They change nothing.
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -14,13 +14,13 @@ impl Node {
         let mut delivery =
             self.delivery_tracker
                 .delivery(&self.ctx, &self.logs, self.is_expecting_link());
-        // Lines to a name without a recipient are not published yet.
+        // Lines whose recipient is not resolved are not published yet.
         delivery.is_settled &= self.name_resolution.has_resolved_all();
         delivery
     }
 
-    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers`: as
-    /// in [`Command::Finish`](crate::base::event::Command::Finish).
+    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers` is
+    /// that of [`Command::Finish`](crate::base::event::Command::Finish).
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
@@ -30,7 +30,7 @@ impl Node {
         )
     }
 
-    /// A link to another peer may stand in a moment.
+    /// Whether another peer is likely to be linked soon.
     pub(super) fn is_expecting_link(&self) -> bool {
         self.handshakes.is_expecting_link(self.ctx.now.time)
             || self.dialer.is_expecting_link(&self.ctx)
@@ -41,13 +41,13 @@ impl Node {
         self.ctx.network
     }
 
-    /// The log and sequence under which fork repair published an own line again; `None` if it did
-    /// not.
+    /// The log and sequence under which fork repair republished an own line. `None` if it did not
+    /// republish that line.
     pub fn republished_position(&self, log: &LogId, sequence: u64) -> Option<(LogId, u64)> {
         fork_repair::republished_position(&self.logs, log, sequence)
     }
 
-    /// The own log to this target and its head; `None` if it is empty.
+    /// The own log to this target and its head. `None` if the log is empty.
     pub fn own_head(&self, target: &Target) -> Option<(LogId, u64)> {
         let log = self.logs.own_log(&self.ctx, target);
         let high = self.logs.get(&log)?.high;
@@ -66,7 +66,8 @@ impl Node {
         stats
     }
 
-    /// Lines may be published: the store works, and no line to a name waits for its recipient.
+    /// Whether lines may be published: the store works, and no lines wait for their recipient to
+    /// be resolved.
     pub fn can_accept(&self) -> bool {
         self.replication.can_accept() && self.name_resolution.has_resolved_all()
     }
@@ -76,8 +77,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// The first line of an own log that the store must not evict: a linked peer lacks it, or it
-    /// was published in this run and nobody acknowledged it. `u64::MAX`: all may be evicted.
+    /// The first line of an own log that the store must not evict, `u64::MAX` if it may evict all.
+    /// A line must stay while a linked peer lacks it. A line of this run must stay until a peer
+    /// acknowledges it.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication
@@ -86,8 +88,8 @@ impl Node {
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether a peer acknowledged in this run our last line in this folder; also if there is none.
-    /// `false` for a room that we left.
+    /// Whether a peer acknowledged our last line in this folder during this run. True if we have
+    /// no line there. False for a room that we left.
     pub fn is_acknowledged(&self, folder: &FolderName) -> bool {
         let has_left = |room: Room| !self.rooms.is_joined(&room);
         let ranges = self.logs.ranges_in_folder(folder, &self.ctx.own_id());
@@ -100,7 +102,7 @@ impl Node {
         is_acked && !folder.room().is_some_and(has_left)
     }
 
-    /// Whether a line was published in this room in this run that nobody acknowledged yet.
+    /// Whether this room has a line published in this run that no peer has acknowledged.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
         let is_in_room = |log: &LogId| log.target.room() == Some(room);
         let mut logs = self.logs.run_logs().filter(|(log, _)| is_in_room(log));
@@ -112,12 +114,12 @@ impl Node {
         })
     }
 
-    /// Whether this key is among the known peers: it was linked, in this run or an earlier one.
+    /// Whether this key is among the known peers, which were linked in this or an earlier run.
     pub fn is_known(&self, peer: &PeerId) -> bool {
         self.known_peers.is_known(peer)
     }
 
-    /// What the next run needs to continue with the same numbers after a clean end.
+    /// What the next run needs to continue with the same incarnation after a clean end.
     pub fn resume_state(&self) -> ResumeState {
         self.logs.resume_state(&self.ctx)
     }
@@ -132,12 +134,12 @@ impl Node {
         self.rooms.joined()
     }
 
-    /// The room to which lines without a target go.
+    /// The room that receives lines without a target. `None` if no room is joined.
     pub fn current_room(&self) -> Option<&Room> {
         self.rooms.current()
     }
 
-    /// Events that are counted instead of reported.
+    /// Counts of events that are not reported one by one.
     pub fn counters(&self) -> NodeCounters {
         self.ctx.counters
     }
@@ -152,7 +154,7 @@ impl Node {
         self.handshakes.pending_count()
     }
 
-    /// Bytes in the longest send buffer of all links.
+    /// Number of bytes in the fullest send buffer of all links.
     pub fn max_send_buffer_bytes(&self) -> usize {
         let buffers = self.ctx.links.values().map(|link| link.send_buffer.len());
         buffers.max().unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Keeps the order "stored before sent" when a store fails: which outputs a failed save cancels,
-//! and what the core hears of it.
+//! Keeps the rule "stored before sent" when the store fails. Drops the outputs that depend on a
+//! failed save, and tells the core about them.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -7,12 +7,13 @@ use crate::base::batch::Batch;
 use crate::base::event::{Input, Notice, Output, StreamId};
 use crate::base::table::SortedSet;
 
-/// Filters the outputs of one input for whoever executes them.
+/// Filters the outputs of one input before they are executed.
 ///
 /// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that
-/// depends on it. After a failed save this drops the saves, the writes and the notices about
-/// unsaved batches that follow in the same queue. The core then gets [`Input::SaveFailed`], and
-/// [`Input::Closed`] for each stream of a dropped write, whose cipher state has a hole.
+/// depends on it. After a failed save, the barrier drops all later saves and writes of the queue.
+/// It also drops the notices about unsaved batches. The core then receives [`Input::SaveFailed`].
+/// For each stream of a dropped write it receives [`Input::Closed`], as the peer cannot decrypt
+/// anything after the lost bytes.
 #[derive(Debug, Default)]
 pub struct SaveBarrier {
     unsaved_batches: Vec<Arc<Batch>>,
@@ -20,7 +21,7 @@ pub struct SaveBarrier {
 }
 
 impl SaveBarrier {
-    /// Gives the output back if it is to be executed.
+    /// Returns the output if it is to be executed, or `None` if it is dropped.
     pub fn admit(&mut self, output: Output) -> Option<Output> {
         if self.unsaved_batches.is_empty() {
             return Some(output);
@@ -32,7 +33,7 @@ impl SaveBarrier {
             }
             Output::Notice(Notice::Chat(chat)) if self.is_unsaved(&chat.batch) => {}
             Output::Close { stream } => {
-                // The core knows that this stream ends: it gets no `Input::Closed`.
+                // The core closed this stream itself, so it needs no `Input::Closed`.
                 self.aborted_streams.remove(&stream);
                 return Some(output);
             }
@@ -52,9 +53,9 @@ impl SaveBarrier {
         self.unsaved_batches.push(batch);
     }
 
-    /// Ends the queue of outputs: calls `abort` for each stream of a dropped write, and puts what
-    /// the core is to hear of the failed saves before the other pending inputs, so that the core
-    /// sends nothing more that depends on them.
+    /// Ends the queue of outputs. Calls `abort` for each stream of a dropped write. Puts the
+    /// inputs about the failed saves before all other pending inputs. The core then sends nothing
+    /// more that depends on those saves.
     pub fn finish(
         &mut self,
         pending_inputs: &mut VecDeque<Input<'static>>,

@@ -1,23 +1,24 @@
-//! Named timers: what the node does next although nothing happened.
+//! Timers: the reasons for which the node acts without an input from outside.
 use crate::base::time::Time;
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// When to stop waiting for an unfinished handshake to become a link. It may go on.
+    /// When to stop expecting a link from an unfinished handshake. The handshake itself may
+    /// continue.
     ExpectLink,
-    /// When to end an unfinished handshake; one deferred behind another run's link, when to decide
-    /// between the two.
+    /// When to end an unfinished handshake. For a deferred handshake, when to decide between the
+    /// two runs of the peer.
     Handshake,
     /// When to ping an idle link.
     Ping,
-    /// When to end a link that did not answer its ping.
+    /// When to close a link that did not answer its ping.
     Pong,
-    /// When to show a peer as gone whose link was replaced and did not come again.
+    /// When to show a peer as gone because its link was closed and the new link did not come.
     ReplaceLink,
-    /// When to send the changed routes to the neighbours.
+    /// When to send changed routes to the neighbours.
     AdvertiseRoutes,
-    /// When to believe others' routes to a lost peer again.
+    /// When to accept routes to a lost peer again.
     HoldDown,
     /// When to broadcast our next beacon.
     Beacon,
@@ -31,38 +32,38 @@ pub enum Timer {
     SendAcks,
     /// When to request a log from another source.
     SwitchSource,
-    /// When to query for missing lines, or to give up a request for them.
+    /// When to request missing lines, or to give up such a request.
     RequestGap,
-    /// When to store again after the store failed.
+    /// When to retry the store after a failure.
     RetryStore,
-    /// When to look again whether all lines are delivered.
+    /// When to check again whether all lines are delivered.
     RecheckDelivery,
-    /// When to persist the receipts.
+    /// When to save the receipts to disk.
     PersistReceipts,
 }
 
-/// Collects the features' deadlines and keeps the earliest.
+/// Collects the deadlines of all features and keeps the earliest.
 #[derive(Default)]
 pub struct Deadlines {
     next: Option<(Timer, Time)>,
 }
 
 impl Deadlines {
-    /// States one deadline. Of equal ones the first stated is kept.
+    /// Adds a deadline. Of two equal deadlines, the one added first is kept.
     pub fn add(&mut self, timer: Timer, at: Time) {
         if self.next.is_none_or(|(_, earliest)| at < earliest) {
             self.next = Some((timer, at));
         }
     }
 
-    /// States a deadline, if there is one.
+    /// Adds a deadline unless it is `None`.
     pub fn add_some(&mut self, timer: Timer, at: Option<Time>) {
         if let Some(at) = at {
             self.add(timer, at);
         }
     }
 
-    /// The earliest deadline, and what it is for.
+    /// The earliest deadline, with its timer.
     pub fn next(&self) -> Option<(Timer, Time)> {
         self.next
     }

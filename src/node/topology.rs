@@ -1,28 +1,29 @@
-//! Selects the peers to be linked with: all in a full mesh, neighbours on rings in a larger
+//! Selects the peers to link with: all peers in a full mesh, neighbours on rings in a larger
 //! network.
 //!
-//! The members of a room lie on a ring, in the order of their ids. Members whose ids end in the
-//! same bits as ours lie on a further ring for each number of bits; the more bits, the fewer
-//! members and the farther apart. On each ring the two next members on either side are our
-//! neighbours: a skip graph (Aspnes and Shah, 2003). The relation is symmetric: two peers that
-//! know the same members agree without a message whether they are neighbours. A member that comes
-//! or goes changes the neighbours of a few others only. In a room of 1000 members each has about
-//! 20 neighbours, no member is more than 5 hops away, and the room stays connected when a fifth
-//! of it vanishes.
+//! The members of a room form a ring, in the order of their ids. A further ring exists for each
+//! number of bits. The ids of its members share that many last bits with our id. With each bit the
+//! ring has about half as many members, at twice the distance. On each ring, the next two members
+//! on either side are our neighbours: a skip graph (Aspnes and Shah, 2003).
+//!
+//! The relation is symmetric. Two peers that know the same members agree without a message on
+//! whether they are neighbours. A member that comes or goes changes the neighbours of only a few
+//! others. In a room of 1000 members, each has about 20 neighbours and no member is more than 5
+//! hops away. The room stays connected when a fifth of its members vanish.
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most links to peers that are not transient; also the most peers of a full mesh.
+/// Most links to peers that are not transient. Also the most peers of a full mesh.
 pub const LINKS_MAX: usize = 64;
-/// Most further links to transient peers.
+/// Most links to transient peers, in addition to [`LINKS_MAX`].
 pub const TRANSIENT_LINKS_MAX: usize = 16;
-/// A partial mesh becomes full again at this number of known peers. Up to as many links a partial
-/// mesh keeps even if they are unwanted.
+/// A partial mesh becomes a full mesh again at this number of known peers or fewer. Also the
+/// number of links that a partial mesh keeps even if some are unwanted.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
-/// Most bits compared at the ends of ids.
+/// Most bits compared at the ends of two ids.
 const SUFFIX_BITS_MAX: u32 = 32;
-/// Neighbours on either side of us on each ring.
+/// Number of neighbours on either side of us on each ring.
 const NEIGHBOURS_PER_SIDE: usize = 2;
 
 /// Number of equal bits at the ends of two ids, at most [`SUFFIX_BITS_MAX`].
@@ -31,14 +32,14 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
     (end(a) ^ end(b)).trailing_zeros().min(SUFFIX_BITS_MAX) as usize
 }
 
-/// Our neighbours on the rings of one room, indexed by the number of common bits. Each ring is in
-/// the order of the ids, beginning behind ours.
+/// Our neighbours on the rings of one room. The index of a ring is its number of common bits. Each
+/// ring is sorted by id, starting after our own.
 #[derive(Default)]
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Inserts a member on the rings where it is a neighbour; farther ones drop out. Returns
-    /// whether it is a neighbour on any.
+    /// Adds a member to the rings on which it is a neighbour. On each ring, the neighbour that is
+    /// now too far away is removed. Returns whether the member is a neighbour on any ring.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -66,17 +67,17 @@ impl Rings {
     }
 }
 
-/// The index at which a member belongs among the neighbours of a ring. `None`: it is too far
-/// away, or on the ring already.
+/// The index at which to insert a member among the neighbours of a ring. `None` if the member is
+/// too far away or already on the ring.
 fn ring_position(ring: &[PeerId], own: &PeerId, peer: &PeerId) -> Option<usize> {
-    // Behind the largest id the ring continues with the smallest.
+    // After the largest id, the ring continues with the smallest.
     let order = |id: &PeerId| (id < own, *id);
     let at = ring.partition_point(|other| order(other) < order(peer));
     let is_near = at < NEIGHBOURS_PER_SIDE || at + NEIGHBOURS_PER_SIDE > ring.len();
     (is_near && peer != own && ring.get(at) != Some(peer)).then_some(at)
 }
 
-/// The peers with which we want to be linked.
+/// Decides which peers we want to be linked with.
 #[derive(Default)]
 pub struct Topology {
     is_partial_mesh: bool,
@@ -85,26 +86,28 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// There are too many peers for a link to each.
+    /// Whether there are too many peers to link with all of them.
     pub fn is_partial_mesh(&self) -> bool {
         self.is_partial_mesh
     }
 
-    /// Whether we want a link to this peer; in a full mesh always.
+    /// Whether we want a link to this peer. Always true in a full mesh.
     pub fn is_wanted(&self, peer: &PeerId) -> bool {
         !self.is_partial_mesh || self.wanted.contains(peer)
     }
 
-    /// The wanted peers of a partial mesh, at most [`LINKS_MAX`]; empty in a full mesh.
+    /// The wanted peers of a partial mesh, at most [`LINKS_MAX`]. Empty in a full mesh.
     pub fn wanted(&self) -> &SortedSet<PeerId> {
         &self.wanted
     }
 
-    /// Forgets all members and decides by the number of known peers whether the mesh is full.
-    /// Returns `true` for a partial mesh: then [`Topology::add_member`] must follow for each peer
-    /// and room, and [`Topology::select_neighbours`].
+    /// Forgets all members and decides whether the mesh is partial, by the number of known peers.
+    /// Returns whether it is. For a partial mesh, the caller must then call
+    /// [`Topology::add_member`] for each peer and room, and after that
+    /// [`Topology::select_neighbours`].
     pub fn reset(&mut self, known: usize) -> bool {
-        // Two bounds: a number of peers near one bound must not change the mesh again and again.
+        // Two bounds keep the mesh from changing back and forth when the number of peers is near
+        // one of them.
         let bound = if self.is_partial_mesh {
             FULL_MESH_RESUME_PEERS
         } else {
@@ -116,7 +119,7 @@ impl Topology {
         self.is_partial_mesh
     }
 
-    /// Adds a member of a room. Returns whether it is a neighbour.
+    /// Adds a member of a room. Returns whether the member is a neighbour.
     pub fn add_member(&mut self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
         if !self.rings.contains_key(room) {
             self.rings.insert(room.clone(), Rings::default());
@@ -131,19 +134,19 @@ impl Topology {
         rings.is_none_or(|rings| rings.is_neighbour(own, peer))
     }
 
-    /// Adds one peer to the wanted ones, unless they have reached their bound.
+    /// Adds a peer to the wanted peers, unless [`LINKS_MAX`] are wanted already.
     pub fn add_wanted(&mut self, peer: PeerId) {
         if self.wanted.len() < LINKS_MAX {
             self.wanted.insert(peer);
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers. At the bound the rings with fewer
-    /// common bits have precedence: the ring of all members keeps a room connected.
+    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. Rings with fewer
+    /// common bits come first, as the ring of all members keeps a room connected.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {
-            // The nearest neighbours of all rooms come before the second ones.
+            // The nearest neighbours in all rooms come before the second nearest.
             for is_second in [false, true] {
                 for rings in self.rings.values() {
                     let ring = rings.0.get(bits).map_or(&[][..], Vec::as_slice);
