@@ -15,12 +15,12 @@ use crate::shell::ipc::message::request::{REQUEST_BODY_MAX_BYTES, Request, Requi
 use crate::shell::ipc::message::response::{DeliveryReport, Response};
 use crate::shell::store::store::Store;
 
-/// Most bytes of a client's requests that wait to be executed.
+/// Limit of one client's requests that wait to be executed, in bytes.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
 /// Limit of the responses that a client has not read, in bytes. At this limit the server stops
 /// reading the client's requests and sends it no events.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
-/// Most targets for which a client awaits delivery of lines that an earlier server stored.
+/// For how many targets a client can await delivery of lines that an earlier server stored.
 const TRACKED_HEADS_MAX: usize = 1024;
 
 /// The last line of an own log whose delivery a client awaits.
@@ -31,19 +31,19 @@ struct TrackedHead {
 
 /// One client of the server.
 ///
-/// A client that does not read delays nobody. Lines that it misses are in the history. It gets the
-/// ends of the folders when its output has room again.
+/// A client that does not read delays nobody. The lines that it misses are in the history. The
+/// client gets the ends of the folders when its output has room again.
 pub struct AttachedClient {
     connection: Connection,
     /// Whether the client's next request is a send that waits because no lines can be stored now.
     is_send_blocked: bool,
-    /// The folders that the client follows, each with the end that was sent last.
+    /// The folders that the client follows, each with the end position last sent to the client.
     sent_positions: SortedMap<FolderName, Position>,
     /// Whether the client gets notices.
     is_following: bool,
     /// The targets of the client's sends that are not answered yet, oldest first.
     unconfirmed: VecDeque<Target>,
-    /// The lines whose delivery the client awaits, by target.
+    /// The last line whose delivery the client awaits, for each target.
     tracked_heads: SortedMap<Target, TrackedHead>,
     /// The id of the client's [`Request::Resolve`] that is not answered yet.
     pub pending_resolve: Option<u64>,
@@ -150,7 +150,7 @@ impl AttachedClient {
         self.sent_positions.insert(folder, end);
     }
 
-    /// Stops sending the ends of a room's folder, after sending the last one.
+    /// Stops sending the ends of a room's folder. Sends the current end before.
     pub fn unfollow_room(&mut self, room: Room, store: &Store) {
         self.send_positions(store);
         self.sent_positions.remove(&FolderName::from(&room));

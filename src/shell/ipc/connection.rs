@@ -53,7 +53,7 @@ impl Connection {
         })
     }
 
-    /// Records whether the socket is readable, and writes what it accepts.
+    /// Records whether the socket is readable. Writes as much output as the socket accepts.
     pub fn handle_event(&mut self, event: &Event) {
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.flush();

@@ -53,7 +53,8 @@ struct StoredHead {
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
-    /// Lines whose recipient the server has not found yet. Until then nothing else is sent.
+    /// Lines whose recipient the server has not found yet. While there are any, nothing else is
+    /// sent.
     unresolved: Option<UnresolvedSend>,
     stored_heads: SortedMap<Target, StoredHead>,
 }
@@ -119,7 +120,7 @@ impl Outbox {
         }
     }
 
-    /// Requests the server to find the recipient. The lines are sent once it is found.
+    /// Sends a request to find the recipient. The lines are sent once the recipient is found.
     pub fn resolve_and_send(&mut self, out: &mut Vec<u8>, unresolved: UnresolvedSend) {
         unresolved.request().encode(out);
         self.unresolved = Some(unresolved);
@@ -139,7 +140,7 @@ impl Outbox {
     }
 
     /// Records that the server has stored the oldest unconfirmed send. `sequence`: the last line
-    /// of it.
+    /// of the send.
     pub fn confirm_oldest(&mut self, log: LogId, sequence: u64) {
         if let Some(send) = self.unconfirmed.pop_front() {
             self.stored_heads

@@ -66,7 +66,8 @@ struct CurrentRequest {
 /// The socket and its clients. With --ephemeral there is no socket, so there are no clients.
 pub struct Server {
     socket: Option<Socket>,
-    /// The tokens of the poll. The first is for the listener, the others are for clients.
+    /// Poll tokens of the server's sockets. The first is for the listener, the others are for
+    /// clients.
     tokens: Range<usize>,
     clients: SortedMap<usize, AttachedClient>,
     /// Whether a client may be waiting to be accepted.
@@ -209,8 +210,8 @@ impl Server {
                 return Some(request);
             }
         }
-        // Remove clients only now. All requests of a client that left are executed, unless they
-        // must wait.
+        // Remove a client that has left only after its requests are executed. A send that must
+        // wait keeps the client.
         self.clients.retain(|_, client| !client.is_gone());
         None
     }
@@ -258,7 +259,7 @@ impl Server {
         }
     }
 
-    /// Creates the id of a request of the current client to find a peer. The core's answer has the
+    /// Assigns an id to the current client's request to find a peer. The core's answer carries the
     /// same id.
     pub fn start_resolve(&mut self) -> u64 {
         self.last_request_id += 1;

@@ -85,8 +85,8 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         id: identity.id(),
         nick: options.username.clone(),
     };
-    // If the marker cannot be read or removed, the last end counts as unclean. The logs then begin
-    // a new incarnation.
+    // If the marker cannot be read or removed, the end of the last run counts as unclean. The logs
+    // then begin a new incarnation.
     let resume = state.take_clean_marker().unwrap_or_default();
     let network = network_tag(keys.as_ref());
     let (store, opened_folders) =
@@ -145,8 +145,8 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
 /// Creates a function that looks up names in a helper thread, and puts the addresses into
 /// `resolved`.
 ///
-/// The function owns the waker, and the event loop keeps the function until it ends. If the last
-/// waker were dropped earlier, a pending wake-up would be lost.
+/// The function owns the waker, and the event loop keeps the function for the whole run. If the
+/// last waker were dropped earlier, a pending wake-up would be lost.
 fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
@@ -155,8 +155,7 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
 }
 
 /// Opens the store and the folders that are open from the start. These are the folders of `rooms`,
-/// of direct messages and of carried lines. Other rooms are opened if own lines in them are not
-/// acknowledged yet.
+/// of direct messages and of carried lines, and of other rooms with unacknowledged own lines.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,

@@ -1,5 +1,5 @@
 //! Builds the session on stdin, stdout and stderr. If the server of an attached session ends, the
-//! builder keeps the session until it continues with another server or without one.
+//! builder keeps the session until the run has found another server or continues without one.
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -34,8 +34,7 @@ pub struct ActiveSession {
     pub signals: Signals,
 }
 
-/// Everything that a session is built from. The builder also keeps the session while it changes
-/// from one server to the next, or to running without a server.
+/// Builds a session from the options of a run. Keeps the session while the run changes its server.
 pub struct SessionBuilder {
     /// The options of this run.
     pub options: Options,
@@ -47,7 +46,7 @@ pub struct SessionBuilder {
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// A session whose server has ended. It is continued instead of building a new one.
+    /// The session, if its server has ended. The run continues with it and builds no new one.
     pub existing_session: Option<ActiveSession>,
 }
 
@@ -71,7 +70,8 @@ impl SessionBuilder {
     }
 
     /// Takes the existing session, or builds one. `uptime_ms`: how long the program that discovers
-    /// peers for this session has been running. The command `peers` waits that much less.
+    /// peers for this session has been running. The command `peers` shortens its wait by this
+    /// time.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
@@ -142,8 +142,8 @@ impl SessionBuilder {
             .map_err(|error| Failure::io("stdout cannot be used", &error))
     }
 
-    /// Starts the thread that reads stdin, as keys for the editor or as lines. `None` for
-    /// `listen`, `peers` and `send` with TEXT, which do not read stdin.
+    /// Starts the thread that reads stdin: keys for the editor, or lines. `None` for `listen`,
+    /// `peers` and `send` with TEXT, which do not read stdin.
     fn open_stdin(&self, has_editor: bool) -> Result<Option<Stdin>, Failure> {
         let reads_lines = match self.mode {
             SessionMode::Chat => true,
@@ -151,8 +151,8 @@ impl SessionBuilder {
             SessionMode::Listen | SessionMode::Peers => false,
         };
         let stdin = if has_editor {
-            // Forget the guard: raw mode must outlast this function. The end of the session
-            // restores the terminal.
+            // `forget` keeps the terminal in raw mode after this function. The end of the session
+            // restores the modes.
             RawMode::enter()
                 .map(std::mem::forget)
                 .map_err(|error| Failure::io("the terminal cannot be set to raw mode", &error))?;

@@ -5,7 +5,7 @@ use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 
-/// A queued command, and the lines of stdin that it comes from.
+/// A queued command, with the numbers of the stdin lines that it comes from.
 pub struct QueuedCommand {
     /// The command for the core.
     pub command: Command,
@@ -33,15 +33,15 @@ impl QueuedCommand {
 /// Commands that wait to be passed to the core.
 pub struct CommandQueue {
     queue: VecDeque<QueuedCommand>,
-    /// The recipient of lines without a target. If it is `None`, they go to the current room.
+    /// The recipient of lines without a target; `None`: such lines go to the current room.
     to_peer: Option<PeerSelector>,
     /// Time limit for finding the recipient of a direct message, in milliseconds.
     resolve_timeout_ms: u64,
 }
 
 impl CommandQueue {
-    /// An empty queue. Lines without a target go to the peer `to_peer`, or to the current room if
-    /// that is `None`.
+    /// An empty queue. `to_peer`: the recipient of lines without a target; `None`: such lines go
+    /// to the current room.
     pub fn new(to_peer: Option<PeerSelector>, resolve_timeout_ms: u64) -> CommandQueue {
         CommandQueue {
             queue: VecDeque::new(),

@@ -28,7 +28,7 @@ impl SessionMode {
     }
 }
 
-/// What happens to lines that are not delivered when the run ends.
+/// What happens to undelivered lines when the run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
     /// The lines are lost: an ephemeral run stores them in memory only.
@@ -44,7 +44,7 @@ pub enum Retention {
 pub struct Exit {
     /// The exit status.
     pub status: ExitStatus,
-    /// Why the run did not succeed, and what happens to its lines.
+    /// Why the run did not succeed, and what happens to undelivered lines.
     pub message: Option<String>,
 }
 
@@ -52,8 +52,8 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// stdin waits, because no peer is linked and the store is full. stdin may never end, so the
-    /// run ends at `until`; `None`: it waits without limit.
+    /// stdin is not read, because no peer is linked and the store is full. stdin may never end, so
+    /// the run ends at `until` in any case; `None`: no limit.
     Blocked {
         until: Option<Time>,
     },
@@ -67,7 +67,7 @@ enum InputState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndState {
     Running,
-    /// /quit in a script. The run ends with status 0, or with 1 or 77 after a refusal.
+    /// A script has given /quit. The run ends with status 0, or with 1 or 77 after a refusal.
     Quitting,
     /// The run ends as soon as stdout has taken the last output.
     Ended(ExitStatus),
@@ -75,11 +75,11 @@ enum EndState {
     Aborted(ExitStatus),
 }
 
-/// Decides when one run ends, from what the session has recorded.
+/// Decides when a run ends. Records what the decision depends on.
 pub struct ExitPolicy {
     /// The command of this run.
     pub mode: SessionMode,
-    /// What happens to lines that are not delivered.
+    /// What happens to undelivered lines.
     pub retention: Retention,
     /// The value of --wait in milliseconds. For `listen` and `peers` it limits the run, for other
     /// commands the wait for delivery.
@@ -190,7 +190,7 @@ impl ExitPolicy {
         self.is_delivery_complete = true;
     }
 
-    /// Ends the run with this status. If the run already has a status, that one stays.
+    /// Ends the run with this status, unless it already has a status.
     pub fn end(&mut self, status: ExitStatus) {
         if let EndState::Running | EndState::Quitting = self.end {
             self.end = EndState::Ended(status);
@@ -204,8 +204,8 @@ impl ExitPolicy {
         }
     }
 
-    /// Ends the run without waiting for stdout. Replaces the status of [`ExitPolicy::end`], but
-    /// not that of an earlier call of this function.
+    /// Ends the run without waiting for stdout. Replaces a status set by [`ExitPolicy::end`]. A
+    /// status set by an earlier `abort` stays.
     pub fn abort(&mut self, status: ExitStatus) {
         if !self.is_aborted() {
             self.end = EndState::Aborted(status);
@@ -296,7 +296,7 @@ impl ExitPolicy {
         })
     }
 
-    /// Gives the exit with this status. After a key mismatch or a refusal, the status is 77 or 1
+    /// The exit with this status. After a key mismatch or a refusal, the status is 77 or 1
     /// instead.
     fn exit_unless_refused(&self, status: ExitStatus, message: Option<String>) -> Exit {
         let status = match (self.has_key_mismatch, self.has_refused) {
@@ -307,7 +307,7 @@ impl ExitPolicy {
         Exit { status, message }
     }
 
-    /// Gives the exit of a run whose time limit for delivery has passed.
+    /// The exit of a run whose time limit for delivery has passed.
     fn exit_undelivered(&self, delivery: &Delivery) -> Exit {
         if delivery.is_settled {
             return self.exit_unless_refused(ExitStatus::Success, None);
@@ -323,7 +323,7 @@ impl ExitPolicy {
         self.exit_unless_refused(status, Some(message))
     }
 
-    /// Composes the sentence that says why lines are undelivered, and what happens to them.
+    /// The sentence that says why lines are undelivered, and what happens to them.
     fn undelivered_message(&self, delivery: &Delivery) -> String {
         let fate = match self.retention {
             Retention::Lost => "the lines are lost with this program",

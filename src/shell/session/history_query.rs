@@ -10,7 +10,7 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 
-/// A chunk is passed on when it has this size, in bytes.
+/// Size in bytes at which rendered lines are passed to `write`.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A query for stored lines. It selects the lines that satisfy all conditions.
@@ -61,7 +61,7 @@ pub fn run_query(
 struct SelectionStart {
     /// Segments whose lines all have lower Lamport numbers are not read.
     lamport_cutoff: u64,
-    /// How many selected lines of the segments that are read to skip first.
+    /// How many selected lines to skip before the first line that is shown.
     skipped_lines: u64,
 }
 
@@ -77,7 +77,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// Calls `visit` for the selected lines, in the order of the history. Does not read segments
-    /// that lie wholly below the cutoff.
+    /// that lie wholly below `lamport_cutoff`.
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
@@ -101,7 +101,7 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Counts the selected lines to find where the last `limit` of them begin.
+    /// Counts the selected lines, and finds where the last `limit` lines begin.
     fn find_start(&self, limit: u64) -> io::Result<SelectionStart> {
         let query = self.query;
         // Without conditions, every line is selected, so the index tells which segments contain

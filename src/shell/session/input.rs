@@ -23,14 +23,14 @@ use crate::ui::json;
 
 /// How many requests a person may type while a history query runs.
 const QUEUED_REQUESTS_MAX: usize = 64;
-/// Most lines that /history shows. They are the last ones.
+/// How many lines /history shows at most. It shows the last lines.
 const HISTORY_LINES_MAX: u64 = 1000;
-/// Most lines that /search shows. They are the last ones.
+/// How many lines /search shows at most. It shows the last lines.
 const SEARCH_LINES_MAX: u64 = 100;
 
 impl Session {
-    /// Whether the next event of stdin may be handled. No command and no reply may be waiting, and
-    /// the request queue must have room.
+    /// Whether the next event of stdin may be handled. False after the end of the run, while
+    /// commands or replies wait, and while the request queue is full.
     fn can_read_input(&self) -> bool {
         !self.exit_policy.has_ended()
             && self.commands.is_empty()
@@ -131,8 +131,8 @@ impl Session {
         self.commands.has_lines()
     }
 
-    /// Takes the next command for the core. The search for a recipient is limited to the run's
-    /// deadline, so that the core can store the lines before the run ends.
+    /// Takes the next command for the core. The search for a recipient ends by the run's deadline,
+    /// so that the core can store the lines before the run ends.
     pub fn next_command(&mut self, now: Time) -> Option<Command> {
         self.lines_in_progress.clear();
         let QueuedCommand {
@@ -155,7 +155,7 @@ impl Session {
         }
     }
 
-    /// Queues commands before all others: those that a server received but did not finish. If the
+    /// Puts commands that a server received but did not finish at the front of the queue. If the
     /// input has ended, also requests delivery again.
     pub fn queue_commands_first(&mut self, commands: Vec<Command>) {
         for command in commands.into_iter().rev() {

@@ -25,7 +25,7 @@ struct EditorLine {
     editor: LineEditor,
 }
 
-/// Renders the events of one session.
+/// Renders events and history lines for one output.
 pub struct Renderer {
     format: Format,
     editor_line: Option<Box<EditorLine>>,
@@ -194,8 +194,8 @@ impl Renderer {
             .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
     }
 
-    /// Returns the bytes that show these lines. With an editor, the lines appear above the
-    /// editor's line, which is redrawn.
+    /// Returns the bytes that show `lines`. With an editor, they appear above the editor's line,
+    /// which is redrawn.
     pub fn compose_output(&mut self, lines: Vec<u8>) -> Vec<u8> {
         let Some(line) = &mut self.editor_line else {
             return lines;
@@ -205,7 +205,7 @@ impl Renderer {
         std::mem::take(line.terminal.writer_mut())
     }
 
-    /// Removes the editor. Returns the bytes that clear its line.
+    /// Removes the editor. Returns the bytes that clear the editor's line.
     pub fn close_editor(&mut self) -> Vec<u8> {
         let Some(mut line) = self.editor_line.take() else {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! The formats of the tables of peers and counters.
 
-/// The format of a reply to a command. A client sends it in its request, because the server
-/// renders the reply.
+/// The format of a reply to a command. A client names the format in its request, because the
+/// server renders the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyFormat {
     /// Tab-separated rows for scripts: the output of `peers`.

@@ -38,7 +38,7 @@ pub enum InputFormat {
 
 /// A parsed request of the user that has not been started.
 pub(super) struct QueuedRequest {
-    /// The number of its line of stdin; `None` if it was typed at a terminal.
+    /// The number of the request's line of stdin; `None` if the request was typed at a terminal.
     pub(super) line_number: Option<u64>,
     /// What the user requests.
     pub(super) command: UserCommand,
@@ -81,7 +81,7 @@ pub struct Session {
     pub(super) is_ready: bool,
     /// Whether the command `peers` has finished its wait and requested the list.
     pub(super) has_listed_peers: bool,
-    /// Commands that wait for the core.
+    /// Commands that wait to be passed to the core.
     pub(super) commands: CommandQueue,
     /// Requests that are not started yet. A history query blocks the requests after it until it
     /// completes.
@@ -209,8 +209,8 @@ impl Session {
         self.transcript.is_open(folder)
     }
 
-    /// Whether the notice is not printed because this session does not show its room. An example
-    /// is a room that only clients have joined.
+    /// Whether the notice concerns a room that this session does not show, such as a room that
+    /// only clients have joined.
     fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,

@@ -8,8 +8,8 @@ use crate::shell::session::session::{Drain, Session};
 use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
-/// How long an ended run waits until its last bytes are sent, in milliseconds. With
-/// [`CLOSE_TIMEOUT_MS`], a signal ends the program within two seconds.
+/// How long an ended run waits until its last bytes are sent, in milliseconds. Together with
+/// [`CLOSE_TIMEOUT_MS`], this is below the two seconds in which a signal must end the program.
 pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
 /// How long stdout may take for the last lines after the goodbye, in milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
@@ -75,8 +75,8 @@ impl Session {
         }
     }
 
-    /// Whether the run must wait for stdout. It does not wait after an abort or an error of
-    /// stdout. If stdout takes no bytes for too long, aborts the run.
+    /// Whether the run still waits for stdout. An abort or an error of stdout ends the wait. If
+    /// stdout takes no bytes for too long, aborts the run.
     fn is_draining(&mut self, now: Time) -> bool {
         self.transcript.stop();
         let Some(stdout) = &self.stdout else {
@@ -103,7 +103,7 @@ impl Session {
         deadline > now
     }
 
-    /// Writes what stdout accepts within `timeout_ms`, then restores the terminal.
+    /// Writes as much output as stdout accepts within `timeout_ms`, then restores the terminal.
     pub fn close(&mut self, store: &mut Store, timeout_ms: u64) {
         if let Some(stdout) = &self.stdout {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Queues the command that awaits delivery, once the input has ended and all lines are stored.
-    /// Before that, the core does not know all lines whose delivery it must await.
+    /// The core can await the delivery of stored lines only.
     fn queue_finish(&mut self, is_all_stored: bool) {
         if self.is_finish_due && is_all_stored {
             self.is_finish_due = false;

@@ -22,9 +22,9 @@ const QUEUED_EVENTS_MAX: usize = 1000;
 /// Where the backlog of a folder begins (--backlog).
 #[derive(Clone, Copy, Debug)]
 struct BacklogStart {
-    /// Position of the first batch.
+    /// Position of the first batch of the backlog.
     position: Position,
-    /// How many lines of the first batch come before the backlog.
+    /// How many lines of this batch come before the backlog.
     skipped_lines: u64,
 }
 
@@ -84,7 +84,7 @@ pub struct Transcript {
     has_echo: bool,
     /// Whether stored lines or queued events wait for stdout.
     is_lagging: bool,
-    /// While lagging: the last sequence of each log that was printed or read.
+    /// While lagging: the last printed or read sequence of each log.
     reached: SortedMap<LogId, u64>,
     /// While lagging: for each log, the sequence below which lines were evicted.
     evicted_below: SortedMap<LogId, u64>,
@@ -98,9 +98,10 @@ pub struct Transcript {
     pub live_lines: u64,
     /// For each log of direct messages to this identity: the last sequence passed to stdout.
     pub read_marks: SortedMap<LogId, u64>,
-    /// Whether printed positions are saved. False once lines are left to the next run.
+    /// Whether to save how far each folder is printed. False once this run leaves lines to the
+    /// next run.
     is_saving_positions: bool,
-    /// Whether the run has ended. Lines stored after that are printed by the next run.
+    /// Whether the run has ended. The next run prints lines that are stored after the end.
     is_stopped: bool,
 }
 
@@ -159,7 +160,7 @@ impl Transcript {
     }
 
     /// Whether a run without a line limit would print nothing between `position` and `end`. Also
-    /// false if [`SCAN_READS_MAX`] reads are not enough to know.
+    /// false if [`SCAN_READS_MAX`] reads are not enough to tell.
     fn has_nothing_to_print(
         &self,
         store: &Store,
@@ -232,7 +233,7 @@ impl Transcript {
     }
 
     /// Records that the store has evicted the log's lines below `low`. A gap is printed in place
-    /// of those that were not printed yet.
+    /// of evicted lines that were not printed yet.
     pub fn record_evicted(&mut self, log: &LogId, low: u64) {
         if self.is_lagging {
             self.evicted_below.insert(log.clone(), low);

@@ -69,8 +69,8 @@ impl WriterShared {
 /// Writes chunks in order. Only [`OutputWriter::flush`] waits for the reader.
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
-    /// The same pipe, opened again as non-blocking. Short chunks are written to it directly,
-    /// without waking the thread. `None` if stdout is not a pipe.
+    /// The output pipe, opened again as non-blocking. Short chunks are written to it directly,
+    /// without waking the thread. `None` if the output is not a pipe.
     direct: Option<File>,
 }
 

@@ -1,4 +1,4 @@
-//! Writes diagnostics to stderr, through a queue as for stdout. If nobody reads stderr, the
+//! Writes diagnostics to stderr, through a bounded queue and a thread. If nobody reads stderr, the
 //! program does not block.
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -39,7 +39,7 @@ const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 pub enum StdinEvent {
     /// The lines that one read completed.
     Lines(LineBlock),
-    /// A key of a terminal in raw mode.
+    /// A key that was pressed at a terminal in raw mode.
     Key(Key),
     /// stdin cannot be read any further. [`StdinEvent::End`] follows.
     Failed(ErrorKind),
@@ -182,7 +182,7 @@ pub fn spawn_key_reader_on(file: File, wake: impl Fn() + Send + 'static) -> io::
 }
 
 /// Duplicates the descriptor of stdin. `io::stdin` would copy every byte through its buffer, and
-/// another thread may hold its lock.
+/// another thread may hold the lock of that buffer.
 fn duplicate_stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
@@ -256,7 +256,7 @@ fn run_key_reader(file: &File, sender: &EventSender) {
 }
 
 fn run_line_reader(file: &File, sender: &EventSender) {
-    // One read, after the bytes that the splitter leaves: at most LINE_MAX_BYTES + 1.
+    // Room for one read, after the bytes that the splitter leaves: at most LINE_MAX_BYTES + 1.
     let mut buffer = vec![0; READ_MAX_BYTES + LINE_MAX_BYTES + 2];
     let mut splitter = LineSplitter::default();
     // How many bytes at the front of the buffer belong to an incomplete line.

@@ -45,7 +45,7 @@ pub struct Client {
     pub(super) rooms: Vec<Room>,
     pub(super) store: Store,
     pub(super) outbox: Outbox,
-    /// How many requests to open or close a folder the server has not answered.
+    /// Number of unanswered requests to open or close a folder.
     pub(super) pending_opens: usize,
     /// Whether the list of peers is requested and not received yet.
     pub(super) is_peers_pending: bool,
@@ -63,7 +63,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that was not attached to a server yet.
+    /// A client that has never been attached to a server.
     pub fn new(options: &Options) -> Client {
         Client {
             welcome: None,
@@ -92,8 +92,8 @@ impl Client {
     /// ended.
     ///
     /// # Errors
-    /// 78: the server's network differs from the last server's. 1: the system refuses a socket or
-    /// the terminal.
+    /// 78: the network differs from that of the last server. 1: the system refuses a socket or the
+    /// terminal.
     pub fn run(
         &mut self,
         builder: &mut SessionBuilder,
@@ -142,7 +142,7 @@ impl Client {
         Ok(ended)
     }
 
-    /// Whether the run was attached to a server.
+    /// Whether the run was ever attached to a server.
     pub fn was_attached(&self) -> bool {
         self.welcome.is_some()
     }
@@ -264,8 +264,8 @@ impl Client {
         self.pending_opens == 0 && self.outbox.can_accept()
     }
 
-    /// Whether the server owes an answer about this run's lines: that it stored them, or how far
-    /// they are delivered.
+    /// Whether the server owes a confirmation that it stored this run's lines, or the first
+    /// delivery report.
     pub(super) fn is_awaiting_delivery(&self) -> bool {
         self.is_finish_pending || !self.outbox.is_empty()
     }
@@ -312,7 +312,7 @@ impl Client {
     /// and continues as a program of its own.
     ///
     /// # Errors
-    /// 78: the network of this run's options differs from the last server's.
+    /// 78: the network of this run's options differs from that of the last server.
     pub fn hand_over_commands(
         &mut self,
         builder: &mut SessionBuilder,

@@ -100,7 +100,8 @@ impl Client {
 
     fn part(&mut self, session: &mut Session, out: &mut Vec<u8>, room: Option<Room>, now: Now) {
         if let Some(room) = self.find_room(session, room, Verb::Part) {
-            // The response closes the folder. Lines that arrive before it are still printed.
+            // The folder stays open until the response comes. Lines before the response are still
+            // printed.
             self.leave_room(session, &room);
             Request::Part(room).encode(out);
             self.pending_opens += 1;

@@ -15,7 +15,7 @@ pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
 pub enum RequiredPeers {
     /// All peers known to be in the rooms. At least one peer must be there.
     All,
-    /// This many.
+    /// This many peers.
     Count(u64),
 }
 
@@ -83,7 +83,7 @@ pub enum Request {
         /// The sequence of the last message shown.
         sequence: u64,
     },
-    /// Include lines in this client's delivery reports that an earlier server stored for it.
+    /// Report the delivery of lines that an earlier server stored for this client.
     AwaitDelivery {
         /// The own log that contains these lines.
         log: LogId,

@@ -15,7 +15,7 @@ use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 /// Longest body of a response, in bytes: enough for a table of thousands of peers.
 pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Describes the server. This is the first response on a connection.
+/// The first response on a connection. It describes the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
     /// The server's identity. The client uses the same directory and thus the same identity.

@@ -91,7 +91,7 @@ pub struct EventLoop {
     /// Reads that the core requested from the store. They wait for the next turn, so that one
     /// lagging link does not delay the others.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Hidden rooms. Each is left as soon as the own lines in it are acknowledged.
+    /// Hidden rooms. Each is left as soon as all own lines in it are acknowledged.
     pub(super) rooms_to_leave: SortedSet<Room>,
     /// The buffer for all reads from streams.
     pub(super) read_buffer: Vec<u8>,
@@ -248,8 +248,8 @@ impl EventLoop {
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
-        // The core learns the time only from inputs. This input at a deadline brings its answers
-        // up to date.
+        // The core learns the time only from inputs. At a deadline it gets one, so that its
+        // answers are up to date.
         if self.next_deadline() <= self.now.time {
             self.handle_input(Input::Timeout);
         }

@@ -1,4 +1,4 @@
-//! Executes the core's outputs, in the order in which it emitted them.
+//! Executes the core's outputs, in the order in which the core emitted them.
 use std::net::SocketAddr;
 use std::sync::Arc;
 

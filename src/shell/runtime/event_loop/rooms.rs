@@ -119,8 +119,8 @@ impl EventLoop {
         }
     }
 
-    /// Reads batches that the core has requested. Skips batches that cannot be read, and continues
-    /// with the next ones.
+    /// Reads batches that the core has requested. Skips unreadable batches, so that the core gets
+    /// those after them.
     fn load_batches(&mut self, request: LoadRequest) {
         let LoadRequest {
             purpose, log, from, ..
