@@ -30,8 +30,7 @@ fn send_attaches_to_the_running_program() {
     let line = without_timestamp(&alice.out.all().pop().expect("a line")).to_owned();
     assert!(line.starts_with("#general alice~"), "{line}");
 
-    let outcome = finish(lo.spawn("alice", &["send"]), b"one\ntwo\n\nfour\r\r\n");
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), b"one\ntwo\n\nfour\r\r\n").assert_code(0);
     // One CR belongs to the line end; the other is part of the text, shown as its control
     // picture.
     wait_messages(&bob, &["Hey there!", "one", "two", "", "four\u{240d}"]);
@@ -51,8 +50,7 @@ fn an_attached_send_has_the_exit_status_of_a_send_of_its_own() {
         outcome.err[0].ends_with("sent by the p2pchat that runs here"),
         "{outcome:?}"
     );
-    let outcome = run(&lo, "alice", &["send", "--need", "0", "zero"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "--need", "0", "zero"]).assert_code(0);
     let bob = lo.start("bob", &["listen"]);
     wait_joined(&alice, "bob");
     let args = ["send", "--need", "2", "-W", "0.3", "two"];
@@ -78,8 +76,7 @@ fn lines_of_a_room_are_sent_before_it_is_left() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "general", "-r", "ops"]);
     let input = b"/join ops\nsaid in ops\n/part\nsaid in general\n";
-    let outcome = finish(lo.spawn("alice", &["--commands"]), input);
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["--commands"]), input).assert_code(0);
     let line = wait_line(&bob, ": said in ops");
     assert!(line.contains(" #ops "), "{line}");
     let line = wait_line(&bob, ": said in general");
@@ -134,12 +131,10 @@ fn a_room_opened_for_a_client_shows_only_its_lines() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &["--commands"]);
     let bob = lo.start("bob", &["listen", "-r", "ops"]);
-    let outcome = run(&lo, "alice", &["send", "-r", "ops", "through"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-r", "ops", "through"]).assert_code(0);
     wait_line(&bob, ": through");
     wait_line(&alice, ": through");
-    let outcome = run(&lo, "carol", &["send", "-r", "ops", "foreign"]);
-    outcome.assert_code(0);
+    run(&lo, "carol", &["send", "-r", "ops", "foreign"]).assert_code(0);
     alice.say("/rooms");
     alice.say("in general");
     wait_line(&alice, ": in general");
@@ -160,8 +155,7 @@ fn the_server_joins_the_room_of_a_client() {
     let Some(lo) = Loopback::new() else { return };
     let carol = lo.start("carol", &["listen", "-r", "ops"]);
     let _alice = lo.start("alice", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "ops", "psst"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "ops", "psst"]).assert_code(0);
     wait_messages(&carol, &["psst"]);
 }
 
@@ -192,8 +186,7 @@ fn thirty_thousand_lines_through_a_server_arrive_in_order() {
     wait_joined(&alice, "bob");
     let lines: Vec<String> = (0..30_000).map(|n| format!("line {n}")).collect();
     let input = lines.join("\n");
-    let outcome = finish(lo.spawn("alice", &["send"]), input.as_bytes());
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), input.as_bytes()).assert_code(0);
     bob.out.wait_all(TIMEOUT, |all| all.len() > lines.len());
     assert_eq!(messages(&bob.out.all()), lines);
 }
@@ -214,8 +207,7 @@ fn the_socket_is_private_and_removed_at_a_clean_exit() {
     let mut alice = lo.start("alice", &["listen"]);
     alice.kill();
     assert!(path.exists());
-    let outcome = run(&lo, "alice", &["send", "--need", "0", "x"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "--need", "0", "x"]).assert_code(0);
     assert!(!path.exists());
     lo.start("alice", &["listen", "--ephemeral"]);
     assert!(!path.exists());
@@ -266,8 +258,7 @@ fn an_attached_command_refuses_conflicting_options() {
         }
     }
     // An option equal to that of the server is no conflict.
-    let outcome = run(&lo, "alice", &["send", "-ualice", "--need=0", "x"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-ualice", "--need=0", "x"]).assert_code(0);
 }
 
 /// `peers` through a server lists its peers, as text and as JSON; none is 69.

@@ -36,8 +36,7 @@ fn lines_of_a_room_reach_its_members_only() {
     let ops = lo.start("ops", &["-r", "#OPS", "listen"]);
     let general = lo.start("general", &["listen"]);
     for (room, text) in [("ops", "to ops"), ("general", "to general")] {
-        let outcome = run(&lo, "alice", &["-r", room, "send", text]);
-        outcome.assert_code(0);
+        run(&lo, "alice", &["-r", room, "send", text]).assert_code(0);
     }
     wait_line(&both, ": to ops");
     wait_line(&both, ": to general");
@@ -62,8 +61,7 @@ fn lines_of_a_room_reach_its_members_only() {
     wait_joined(&carol, "ops");
     both.out
         .wait_all(TIMEOUT, |lines| joined_rooms(lines, "carol").len() == 2);
-    let outcome = finish(carol, b"first\n");
-    outcome.assert_code(0);
+    finish(carol, b"first\n").assert_code(0);
     let line = wait_line(&ops, ": first");
     assert!(
         without_timestamp(&line).starts_with("#ops carol~"),
@@ -140,8 +138,7 @@ fn slash_lines_of_a_pipe_are_text_by_default() {
     let bob = lo.start("bob", &["listen"]);
     let alice = lo.start("alice", &[]);
     wait_joined(&alice, "bob");
-    let outcome = finish(alice, b"/quit\n//x\n");
-    outcome.assert_code(0);
+    finish(alice, b"/quit\n//x\n").assert_code(0);
     wait_messages(&bob, &["/quit", "//x"]);
 }
 
@@ -150,12 +147,12 @@ fn slash_lines_of_a_pipe_are_text_by_default() {
 fn control_characters_are_printed_as_visible_symbols() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let outcome = run(
+    run(
         &lo,
         "alice",
         &["send", "a\tb\u{1b}[2J\u{7f}\u{9b}\u{202e}c"],
-    );
-    outcome.assert_code(0);
+    )
+    .assert_code(0);
     wait_line(&bob, ": a\tb␛[2J\u{fffd}\u{fffd}\u{fffd}c");
 }
 

@@ -37,8 +37,7 @@ fn only_peers_with_the_same_secret_connect() {
     let bob = lo.start("bob", &[&ours, "listen"]);
     wait_joined(&alice, "bob");
     wait_joined(&bob, "alice");
-    let outcome = run(&lo, "carol", &[&ours, "send", "among us"]);
-    outcome.assert_code(0);
+    run(&lo, "carol", &[&ours, "send", "among us"]).assert_code(0);
     wait_line(&alice, ": among us");
     wait_line(&bob, ": among us");
     // By then each outsider has exchanged a line with a peer of its own network, and with
@@ -47,8 +46,7 @@ fn only_peers_with_the_same_secret_connect() {
         (theirs.as_str(), "mallory", &mallory),
         ("-q", "oscar", &oscar),
     ] {
-        let outcome = run(&lo, "dave", &[option, "send", user]);
-        outcome.assert_code(0);
+        run(&lo, "dave", &[option, "send", user]).assert_code(0);
         wait_line(stranger, &format!(": {user}"));
         let all = stranger.out.all();
         assert_eq!(messages(&all), [user], "{all:?}");
@@ -154,8 +152,7 @@ fn a_secret_other_than_that_of_the_server_is_refused() {
     // Without a secret option the secret of the server applies.
     let _alice = lo.start("alice", &[&option, "listen"]);
     for secret in [None, Some(path)] {
-        let outcome = send(secret);
-        outcome.assert_code(0);
+        send(secret).assert_code(0);
     }
 }
 

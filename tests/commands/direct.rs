@@ -61,8 +61,7 @@ fn a_direct_message_reaches_its_recipient_alone() {
         history.out, outcome.out,
         "author and recipient print the same"
     );
-    let outcome = run(&lo, "alice", &["history", "-t", "@nobody"]);
-    outcome.assert_code(1);
+    run(&lo, "alice", &["history", "-t", "@nobody"]).assert_code(1);
     // One's own name selects all direct messages written and received.
     let line = without_timestamp(&history.out[0]);
     let prefix = line.split([' ', '~']).nth(1).expect("@bob~abcd");
@@ -82,8 +81,7 @@ fn a_direct_message_reaches_its_recipient_alone() {
 fn an_absent_recipient_gets_the_message_from_the_next_run() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@bob", "one"]).assert_code(0);
     wait_line(&bob, ": one");
     drop(bob);
     let args = ["send", "-t", "@bob", "-W", "0.5", "two"];
@@ -105,14 +103,12 @@ fn an_absent_recipient_gets_the_message_from_the_next_run() {
 fn a_carrier_stores_a_message_and_forwards_it() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@bob", "one"]).assert_code(0);
     wait_line(&bob, ": one");
     drop(bob);
     let carol = lo.start("carol", &["listen"]);
     let args = ["send", "-t", "@bob", "-W", "1.5", "two"];
-    let outcome = run(&lo, "alice", &args);
-    outcome.assert_code(75);
+    run(&lo, "alice", &args).assert_code(75);
     // Alice has left by now.
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": two");
@@ -160,8 +156,7 @@ fn an_unknown_or_ambiguous_name_is_refused() {
 fn another_key_under_a_bound_name_is_refused() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@bob", "one"]).assert_code(0);
     drop(bob);
     let mallory = lo.start("mallory", &["listen", "-u", "bob"]);
     let args = ["send", "-t", "@bob", "-W", "5", "secret"];
@@ -272,8 +267,7 @@ fn an_attached_send_waits_for_an_unknown_recipient() {
     // A client that waits for its recipient does not delay others.
     let args = ["send", "-t", "@carol", "-W", "60", "psst"];
     let send = lo.spawn("alice", &args);
-    let outcome = run(&lo, "alice", &["send", "to all"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "to all"]).assert_code(0);
     wait_line(&bob, ": to all");
     let carol = lo.start("carol", &["listen"]);
     wait_line(&carol, ": psst");
@@ -288,8 +282,7 @@ fn a_client_resolves_its_recipient_after_the_server_dies() {
     let bob = lo.start("bob", &["listen"]);
     let mut alice = lo.start("alice", &["listen"]);
     wait_joined(&alice, "bob");
-    let outcome = run(&lo, "alice", &["send", "-t", "@bob", "one"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@bob", "one"]).assert_code(0);
     drop(bob);
     let args = ["send", "-t", "@bob", "-W", "0.3", "two"];
     let outcome = run(&lo, "alice", &args);
@@ -359,8 +352,7 @@ fn quit_reports_direct_messages_that_were_not_sent() {
     wait_joined(&alice, "bob");
     let run_script = |script: &[u8]| finish(lo.spawn("alice", &["--commands"]), script);
     // A known recipient is resolved at once.
-    let outcome = run_script(b"/msg bob quick\n/msg bob again\nto all\n/quit\n");
-    outcome.assert_code(0);
+    run_script(b"/msg bob quick\n/msg bob again\nto all\n/quit\n").assert_code(0);
     for end in [": quick", ": again", ": to all"] {
         wait_line(&bob, end);
     }
@@ -378,8 +370,7 @@ fn attached_programs_print_the_name_of_a_recipient() {
     let alice = lo.start("alice", &["listen"]);
     let earlier = lo.start("alice", &["listen"]);
     let zoe = lo.start("zoe", &["listen", "-r", "elsewhere"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "@zoe", "one"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "@zoe", "one"]).assert_code(0);
     let line = wait_line(&alice, ": one");
     assert!(without_timestamp(&line).starts_with("@zoe~"), "{line}");
     wait_line(&zoe, ": one");

@@ -113,8 +113,7 @@ fn an_attached_count_includes_late_lines() {
     let Some(lo) = Loopback::new() else { return };
     let alice = lo.start("alice", &["listen"]);
     let listen = lo.start("alice", &["listen", "-n", "1", "-W", "15"]);
-    let outcome = run(&lo, "bob", &["send", "hello"]);
-    outcome.assert_code(0);
+    run(&lo, "bob", &["send", "hello"]).assert_code(0);
     wait_messages(&alice, &["hello"]);
     let outcome = finish(listen, b"");
     outcome.assert_code(0);
@@ -191,8 +190,7 @@ fn quit_on_a_pipe_reports_unread_lines() {
         assert!(!outcome.err.iter().any(is_report), "{outcome:?}");
     }
     // An unresolved recipient at /quit is a failure: 1.
-    let outcome = finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n");
-    outcome.assert_code(1);
+    finish(lo.spawn("alice", &["--commands"]), b"/msg dave x\n/quit\n").assert_code(1);
 }
 
 /// A signal while the program waits for storage reports that lines of stdin were not sent.
@@ -244,10 +242,8 @@ fn lines_evicted_from_memory_before_printing_are_a_gap() {
         .read_line(&mut String::new())
         .expect("ready");
     let input = flood().repeat(6);
-    let outcome = finish(lo.spawn("bob", &["send", "-W", "30"]), &input);
-    outcome.assert_code(0);
-    let outcome = run(&lo, "bob", &["send", "the last"]);
-    outcome.assert_code(0);
+    finish(lo.spawn("bob", &["send", "-W", "30"]), &input).assert_code(0);
+    run(&lo, "bob", &["send", "the last"]).assert_code(0);
     let (mut printed, mut missing) = (0, 0);
     let out = BufReader::new(alice.stdout.take().expect("piped"));
     for line in out.lines().map(|line| line.expect("text")) {

@@ -97,8 +97,7 @@ fn late_lines_are_ordered_by_their_clock() {
     for user in ["alice", "bob"] {
         for text in ["one", "two"] {
             let text = format!("{text} of {user}");
-            let outcome = run(&lo, user, &["send", "--need", "0", &text]);
-            outcome.assert_code(0);
+            run(&lo, user, &["send", "--need", "0", &text]).assert_code(0);
         }
     }
     let alice = lo.start("alice", &[]);

@@ -112,8 +112,7 @@ fn stdin_takes_chat_and_command_objects() {
         in_named_room.contains(" #general alice~"),
         "{in_named_room}"
     );
-    let outcome = finish(alice, b"");
-    outcome.assert_code(0);
+    finish(alice, b"").assert_code(0);
 }
 
 /// A bad input line is answered by an error object with its line number, makes the status 1,

@@ -15,8 +15,7 @@ use super::{TIMEOUT, finish, messages, run, wait_joined, wait_line, wait_message
 fn count_ends_listen_with_success() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-n", "2"]);
-    let outcome = finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n");
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), b"one\ntwo\nthree\n").assert_code(0);
     let outcome = finish(bob, b"");
     outcome.assert_code(0);
     assert_eq!(messages(&outcome.out), ["one", "two"]);
@@ -29,8 +28,7 @@ fn count_takes_only_lines_said_during_the_run() {
     run(&lo, "bob", &["listen", "-W", "0"]);
     run(&lo, "alice", &["send", "-W", "0.1", "before"]);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
-    let outcome = run(&lo, "alice", &["send", "during"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "during"]).assert_code(0);
     let outcome = finish(bob, b"");
     outcome.assert_code(0);
     assert_eq!(messages(&outcome.out), ["during"]);
@@ -54,8 +52,7 @@ fn count_is_exact_for_a_stalled_reader() {
     // More than the pipe and the queue hold, so that most lines are read again from the
     // history.
     let line = "the quick brown fox ".repeat(6) + "\n";
-    let outcome = finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes());
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), line.repeat(20_000).as_bytes()).assert_code(0);
     let lines = BufReader::new(bob.stdout.take().expect("piped")).lines();
     assert_eq!(lines.count(), 9001);
     assert_eq!(bob.wait().expect("an end").code(), Some(0));
@@ -89,8 +86,7 @@ fn lines_printed_by_a_count_are_printed_once() {
     let Some(lo) = Loopback::new() else { return };
     let mut alice = lo.start("alice", &[]);
     // For a later run, own lines are no news.
-    let outcome = run(&lo, "bob", &["send", "own"]);
-    outcome.assert_code(0);
+    run(&lo, "bob", &["send", "own"]).assert_code(0);
     let bob = lo.start("bob", &["listen", "-n", "1"]);
     alice.say("once");
     let outcome = finish(bob, b"");

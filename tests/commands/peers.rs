@@ -86,8 +86,7 @@ fn a_static_peer_needs_no_beacon() {
     let bob = lo.start("bob", &["-m", "none", "listen"]);
     let port = bob.wait_ready();
     // Without --peer nobody is found.
-    let outcome = run(&lo, "alice", &["-m", "none", "peers", "-W", "0.3"]);
-    outcome.assert_code(69);
+    run(&lo, "alice", &["-m", "none", "peers", "-W", "0.3"]).assert_code(69);
     for host in ["127.0.0.1", "localhost", "[::1]"] {
         let address = format!("{host}:{port}");
         let text = format!("by {host}");
@@ -158,8 +157,7 @@ fn a_program_that_dials_itself_stays_unlinked() {
     wait_joined(&alice, "bob");
     let is_join = |line: &str| line.starts_with(r#"{"type":"join""#);
     bob.out.wait_for(TIMEOUT, is_join);
-    let outcome = run(&lo, "carol", &["send", "hello"]);
-    outcome.assert_code(0);
+    run(&lo, "carol", &["send", "hello"]).assert_code(0);
     bob.out.wait_for(TIMEOUT, |line| line.contains("hello"));
     let joins: Vec<String> = bob.out.all().into_iter().filter(|l| is_join(l)).collect();
     assert_eq!(joins.len(), 1, "{joins:?}");

@@ -62,8 +62,7 @@ fn a_restarted_listener_prints_missed_lines_once() {
     runs.push(run(&lo, "bob", &["listen", "-W", "0"]).out);
     assert_eq!(transcript(&runs), expected);
     // A run of another command follows the listeners.
-    let outcome = run(&lo, "bob", &["send", "hello"]);
-    outcome.assert_code(0);
+    run(&lo, "bob", &["send", "hello"]).assert_code(0);
 }
 
 /// `send` prints no news: the lines it receives are printed by the next `listen`. Own lines of
@@ -74,8 +73,7 @@ fn lines_received_by_send_are_printed_by_the_next_listener() {
     let mut alice = lo.start("alice", &[]);
     run(&lo, "bob", &["listen", "-W", "0.1"]);
     alice.say("while away");
-    let outcome = run(&lo, "bob", &["send", "hello"]);
-    outcome.assert_code(0);
+    run(&lo, "bob", &["send", "hello"]).assert_code(0);
     wait_line(&alice, ": hello");
     let bob = lo.start("bob", &["listen"]);
     wait_line(&bob, ": while away");
@@ -135,8 +133,7 @@ fn two_ephemeral_programs_on_one_host_connect() {
     let alice = lo.start("alice", &["--ephemeral"]);
     let bob = lo.start("bob", &["--ephemeral", "listen"]);
     wait_joined(&alice, "bob");
-    let outcome = finish(alice, b"nothing is kept\n");
-    outcome.assert_code(0);
+    finish(alice, b"nothing is kept\n").assert_code(0);
     wait_messages(&bob, &["nothing is kept"]);
     let entries = std::fs::read_dir(lo.host.folder("")).expect("the folder");
     assert_eq!(entries.count(), 0);
@@ -160,8 +157,7 @@ fn another_key_under_a_known_name_is_reported_once() {
         let dir = format!("--dir={}", lo.host.folder("bob-the-second").display());
         let bob = lo.start("bob", &[&dir]);
         wait_joined(&bob, "alice");
-        let outcome = finish(bob, b"it is me\n");
-        outcome.assert_code(0);
+        finish(bob, b"it is me\n").assert_code(0);
     }
     alice
         .out
@@ -188,8 +184,7 @@ fn another_key_under_a_known_name_is_reported_once() {
     let alice = lo.start("alice", &["listen"]);
     let bob = lo.start("bob", &[&dir]);
     wait_joined(&alice, "bob");
-    let outcome = finish(bob, b"it is still me\n");
-    outcome.assert_code(0);
+    finish(bob, b"it is still me\n").assert_code(0);
     wait_line(&alice, ": it is still me");
     assert_eq!(key_reports(&alice), Vec::<String>::new());
 }

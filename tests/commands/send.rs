@@ -45,13 +45,11 @@ fn an_undelivered_line_is_sent_by_the_next_run() {
     assert!(outcome.err[0].ends_with(STORED), "{outcome:?}");
 
     let bob = lo.start("bob", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "second"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "second"]).assert_code(0);
     wait_messages(&bob, &["first", "second"]);
 
     drop(bob);
-    let outcome = run(&lo, "alice", &["send", "-W", "0.3", "third"]);
-    outcome.assert_code(69);
+    run(&lo, "alice", &["send", "-W", "0.3", "third"]).assert_code(69);
     let bob = lo.start("bob", &["listen"]);
     let _alice = lo.start("alice", &[]);
     wait_line(&bob, ": third");
@@ -64,8 +62,7 @@ fn undelivered_lines_of_other_rooms_are_sent_too() {
     let Some(lo) = Loopback::new() else { return };
     run(&lo, "bob", &["listen", "-r", "ops", "-W", "0"]);
     let args = ["send", "-r", "ops", "-W", "0.3", "for ops"];
-    let outcome = run(&lo, "alice", &args);
-    outcome.assert_code(69);
+    run(&lo, "alice", &args).assert_code(69);
     let note = lo.host.folder("alice").join("history/open/#ops/waiting");
     assert!(note.exists());
 
@@ -74,8 +71,7 @@ fn undelivered_lines_of_other_rooms_are_sent_too() {
     wait_line(&bob, ": for ops");
     // She opens the room to send its stored lines, and prints nothing of it.
     let args = ["send", "-r", "ops", "not for alice"];
-    let outcome = run(&lo, "carol", &args);
-    outcome.assert_code(0);
+    run(&lo, "carol", &args).assert_code(0);
     alice.signal(Signal::SIGTERM);
     let outcome = finish(alice, b"");
     assert!(
@@ -133,8 +129,7 @@ fn need_sets_how_many_peers_must_store_a_line() {
     wait_line(&bob, ": two");
 
     let carol = lo.start("carol", &["listen"]);
-    let outcome = run(&lo, "alice", &["send", "--need", "2", "both"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "--need", "2", "both"]).assert_code(0);
     wait_line(&bob, ": both");
     wait_line(&carol, ": both");
 }
@@ -176,14 +171,12 @@ fn bad_lines_are_reported_by_number() {
 
     // Refused lines (1) come before failed delivery (69).
     drop(bob);
-    let outcome = finish(lo.spawn("alice", &["send", "-W", "0.2"]), b"\xff\nfine\n");
-    outcome.assert_code(1);
+    finish(lo.spawn("alice", &["send", "-W", "0.2"]), b"\xff\nfine\n").assert_code(1);
 
     // The longest line that is accepted.
     let bob = lo.start("bob", &["listen"]);
     let longest = "y".repeat(16 * 1024);
-    let outcome = finish(lo.spawn("alice", &["send"]), longest.as_bytes());
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), longest.as_bytes()).assert_code(0);
     wait_line(&bob, &format!(": {longest}"));
 }
 
@@ -193,11 +186,9 @@ fn bad_lines_are_reported_by_number() {
 fn each_line_is_one_message() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen"]);
-    let outcome = finish(lo.spawn("alice", &["send"]), b"a\r\n\n\tb: c \nd");
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send"]), b"a\r\n\n\tb: c \nd").assert_code(0);
     wait_messages(&bob, &["a", "", "\tb: c ", "d"]);
-    let outcome = finish(lo.spawn("alice", &["send", "e\n\nf", "g"]), b"ignored");
-    outcome.assert_code(0);
+    finish(lo.spawn("alice", &["send", "e\n\nf", "g"]), b"ignored").assert_code(0);
     wait_messages(&bob, &["a", "", "\tb: c ", "d", "e", "", "f g"]);
 }
 
@@ -212,8 +203,7 @@ fn a_line_is_sent_before_the_input_ends() {
     wait_line(&bob, ": now");
     alice.say("then");
     wait_line(&bob, ": then");
-    let outcome = finish(alice, b"end");
-    outcome.assert_code(0);
+    finish(alice, b"end").assert_code(0);
     wait_line(&bob, ": end");
     bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
 }
@@ -223,15 +213,13 @@ fn a_line_is_sent_before_the_input_ends() {
 fn target_names_a_room() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "Ops"]);
-    let outcome = run(&lo, "alice", &["send", "-t", "ops", "hi"]);
-    outcome.assert_code(0);
+    run(&lo, "alice", &["send", "-t", "ops", "hi"]).assert_code(0);
     let line = wait_line(&bob, ": hi");
     assert!(
         without_timestamp(&line).starts_with("#ops alice~"),
         "{line}"
     );
-    let outcome = run(&lo, "alice", &["send", "-t", "@b b", "hi"]);
-    outcome.assert_code(2);
+    run(&lo, "alice", &["send", "-t", "@b b", "hi"]).assert_code(2);
 }
 
 /// An `--ephemeral` `send` whose memory is full stops reading stdin and says so. Once a peer

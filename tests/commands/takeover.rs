@@ -29,8 +29,7 @@ fn send_delivers_alone_when_its_server_is_killed() {
             wait_client(&lo, &alice);
         }
         alice.kill();
-        let outcome = finish(send, b"");
-        outcome.assert_code(0);
+        finish(send, b"").assert_code(0);
         wait_line(&bob, &format!(": {text}"));
     }
     assert_eq!(messages(&bob.out.all()), ["line false", "line true"]);
@@ -123,10 +122,8 @@ fn an_attached_listen_takes_over_when_the_server_dies() {
 
     // One client becomes the server, the others attach to it; every line is printed once.
     alice.kill();
-    let outcome = run(&lo, "bob", &["send", "three"]);
-    outcome.assert_code(0);
-    let outcome = run(&lo, "alice", &["send", "four"]);
-    outcome.assert_code(0);
+    run(&lo, "bob", &["send", "three"]).assert_code(0);
+    run(&lo, "alice", &["send", "four"]).assert_code(0);
     wait_messages(&attached, &["one", "two", "three", "four"]);
     wait_messages(&backlog, &["before", "one", "two", "three", "four"]);
     json.out
@@ -216,8 +213,7 @@ fn lose_reply_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
     wait("say #general");
     drop((reader, stream, listener));
     drop(lock);
-    let outcome = finish(send, b"");
-    outcome.assert_code(0);
+    finish(send, b"").assert_code(0);
     let history = folder.join("history/open/#general/000001.ndjson");
     let lines = fs::read_to_string(history).expect("a history");
     let batches = lines.lines().filter(|line| line.contains("\"hello\""));
