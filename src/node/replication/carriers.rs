@@ -88,8 +88,8 @@ pub fn can_receive_over(
     }
 }
 
-/// Whether the bounds on carried lines and logs allow more lines of this log. Lines that the
-/// recipient acknowledged do not count.
+/// Whether this peer may carry more lines of this log within its bounds. Lines that recipients
+/// have acknowledged do not count.
 fn can_carry(
     ctx: &Context,
     logs: &Logs,

@@ -364,7 +364,7 @@ impl Replication {
         }
     }
 
-    /// Records that a neighbour advertised a route to `other`. It may be our first contact with
+    /// Records that a neighbour advertised a route to `other`. This can be our first contact with
     /// `other` in a room.
     pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
         let routes = ctx.links.get(&stream).map(|link| &link.routes);

@@ -25,11 +25,11 @@ const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
 /// The search for the first line at which a peer's copy of an own log differs from ours.
 struct Bisection {
-    /// Sequence of the last line before the undecided lines, which are still to be compared. Up
-    /// to it, both copies agree, or lines were evicted.
+    /// Sequence of the last line before the undecided lines, which are still to be compared.
+    /// Lines up to this one are equal in both copies, or were evicted.
     same_up_to: u64,
-    /// Sequence of the first line after the undecided lines. From it on, the copies differ, or
-    /// one of them has ended.
+    /// Sequence of the first line after the undecided lines. From this line on, the copies
+    /// differ, or one of them has ended.
     differs_from: u64,
     /// Initial value of `differs_from`. While `differs_from` keeps this value, no differing line
     /// is known.

@@ -48,8 +48,7 @@ pub fn send_have(
     ctx.send(stream, &Message::Have(have));
 }
 
-/// A digest that no peer computes. The receiver answers it with offers of all its logs of the
-/// target.
+/// A digest that no peer computes. A peer that receives it offers all its logs of the target.
 pub fn unequal_digest() -> String {
     String::new()
 }

@@ -96,8 +96,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Handles a batch that was requested only for a comparison with ours: to repair an own
-    /// forked log, or to prove another author's fork. Returns `false` for any other batch.
+    /// Handles a batch that was requested only for a comparison with ours. The comparison repairs
+    /// an own forked log, or proves another author's fork. Returns `false` for any other batch.
     fn take_fork_evidence(
         &mut self,
         ctx: &mut Context,

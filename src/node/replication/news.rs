@@ -18,7 +18,7 @@ struct FirstContact {
     /// The link over which the member first advertised its lines of the room. `None`: the member
     /// has been reachable only through others.
     stream: Option<StreamId>,
-    /// When the member first advertised its lines of the room, or became reachable there.
+    /// When the member first advertised its lines of the room, or became reachable in the room.
     at: Time,
 }
 

@@ -28,8 +28,8 @@ const UNACKED_BATCHES_MAX: usize = 1024;
 const PROGRESS_MAX: usize = 65_536;
 /// Bytes that one read of the store brings for a link that lags.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// Milliseconds for which an offered own log holds back later own logs to the same target. If the
-/// peer is active after that time and has not requested the log, it lacks none of its lines.
+/// Milliseconds for which an offered own log holds back later own logs to the same target. A peer
+/// that is active after that time without having requested the log lacks none of its lines.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// How far a log was sent over one link.
@@ -79,10 +79,10 @@ pub struct SendProgress {
     /// its recipient was linked.
     table: SortedMap<LinkLog, Progress>,
     /// Logs with lines still to be sent. `Some` marks an own log that was offered at this time
-    /// and has not been requested yet. Such a log has no record in `table`.
+    /// and has not been requested yet. An offered log has no record in `table` until then.
     ///
-    /// Of one author's logs to one target, each link gets one after another, starting with the
-    /// oldest head. Transcripts show lines in order of arrival, and this keeps the order of
+    /// One author's logs to one target are sent one after another over each link, starting with
+    /// the oldest head. Transcripts show lines in order of arrival, so this keeps the order of
     /// publication.
     lagging: SortedMap<LinkLog, Option<Time>>,
     /// The gap that is sent over each link, at most one at a time.
