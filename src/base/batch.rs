@@ -1,11 +1,12 @@
-//! Batches: signed consecutive lines of one log, the unit of signing, sending and storing.
+//! A batch: consecutive lines of one log under one signature. Peers sign, send and store whole
+//! batches.
 //!
-//! A batch is one line of JSON, the same bytes on the wire and in the store. The signature covers
-//! all bytes before `,"signature":`. In the store, local fields (`received`, `late`, `before`,
-//! `backfill`, `plain`) follow the signature; they are never sent.
+//! A batch is one line of JSON. The wire and the store use the same bytes. The signature covers
+//! all bytes before `,"signature":`. The store appends local fields (`received`, `late`, `before`,
+//! `backfill`, `plain`) after the signature. Local fields are never sent.
 //!
-//! The content of a direct message is one string: its lines, sealed for the recipient. Author and
-//! recipient store the readable lines beside it as `plain`.
+//! The content of a direct message is one string: the lines, sealed for the recipient. Author and
+//! recipient store the readable lines in the local field `plain`.
 use std::io::Write as _;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -20,54 +21,54 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::time::WallTime;
 
-/// Longest batch accepted from a peer, in bytes. Own batches stay below it even if JSON escapes
-/// each byte of 48 KiB of text as six.
+/// Longest batch accepted from a peer, in bytes. Own batches are shorter: JSON turns their 48 KiB
+/// of text into at most 288 KiB.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
-/// Digits of an incarnation, in hexadecimal.
+/// Number of hexadecimal digits of an incarnation.
 pub const INCARNATION_DIGITS: usize = 16;
-/// Longest batch of direct messages accepted from a peer, in bytes. With its readable lines
-/// beside it, it still is a line that the store can read.
+/// Longest batch of direct messages accepted from a peer, in bytes. The rest of
+/// [`BATCH_MAX_BYTES`] is reserved for the readable lines, which the store appends.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
-/// Largest sequence and Lamport number: 2^53 − 1, the largest integer that every JSON parser
-/// represents exactly (RFC 8259, section 6).
+/// Largest sequence and Lamport number: 2^53 − 1. Every JSON parser represents integers up to this
+/// one exactly (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
 const SIGNATURE_FIELD: &str = ",\"signature\":\"";
 const SIGNATURE_CHARS: usize = 86;
-/// Bytes of `,"signature":"…"}`.
+/// Length of `,"signature":"…"}` in bytes.
 const SIGNATURE_FIELD_BYTES: usize = SIGNATURE_FIELD.len() + SIGNATURE_CHARS + 2;
 
-/// A log: all lines of one author to one target in one incarnation.
+/// Identifies a log: all lines of one author to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogId {
-    /// Where the lines are sent.
+    /// The room or the recipient of the lines.
     pub target: Target,
     /// The peer that signs the lines.
     pub author: PeerId,
-    /// Random number that the author draws anew whenever it cannot continue its sequences safely.
+    /// A random number. The author draws a new one whenever its next line could reuse a sequence.
     pub incarnation: u64,
 }
 
-/// The fields of a batch to be signed.
+/// The fields of a batch before it is signed.
 pub struct UnsignedBatch<'a> {
     /// The log that the batch continues.
     pub log: LogId,
-    /// The author's present name.
+    /// The author's current name.
     pub username: Nick,
     /// Sequence of the first line.
     pub sequence: u64,
     /// Lamport number of the first line.
     pub lamport: u64,
-    /// The author's wall clock.
+    /// The time of signing by the author's wall clock.
     pub timestamp: WallTime,
-    /// Hash of the previous batch of the log; `None` if the first line is line 1.
+    /// Hash of the previous batch of the log. `None` if `sequence` is 1.
     pub previous: Option<Hash>,
-    /// Are the lines actions, as by `/me`?
+    /// Are the lines actions (`/me`)?
     pub action: bool,
-    /// The lines, at least one.
+    /// The lines. At least one is required.
     pub lines: &'a Lines,
-    /// For a direct message: the lines sealed for the recipient, in base64.
+    /// The lines sealed for the recipient, in base64. `None` if the target is a room.
     pub sealed: Option<&'a str>,
 }
 
@@ -75,50 +76,51 @@ pub struct UnsignedBatch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedBatch;
 
-/// What a peer stores beside a batch for itself.
+/// Fields that this peer stores with a batch but never sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LocalFields {
-    /// When this peer received the batch, by its own wall clock.
+    /// When this peer received or published the batch, by its own wall clock.
     pub received: WallTime,
-    /// The batch was published before the link that brought it was established.
+    /// Was the batch published before the link that delivered it was established?
     pub late: bool,
-    /// The batch was published before this program started.
+    /// Was the batch published before this program started?
     pub before_start: bool,
-    /// The batch was published before this directory first joined the room: stored, but not news.
+    /// Is the batch old: published before this directory first joined the room, or by this
+    /// identity in an earlier run? The store keeps such a batch, but it is not shown as news.
     pub backfill: bool,
 }
 
-/// One or more consecutive lines of one log under one signature. Line i, counted from 0, has
-/// sequence `sequence + i` and Lamport number `lamport + i`.
+/// One or more consecutive lines of one log under one signature. Line `i` (from 0) has the
+/// sequence `sequence + i` and the Lamport number `lamport + i`.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The log that the batch belongs to.
     pub log: LogId,
     /// The name that the author claimed.
     pub username: Nick,
-    /// Sequence of the first line, from 1.
+    /// Sequence of the first line, at least 1.
     pub sequence: u64,
-    /// Lamport number of the first line, from 1.
+    /// Lamport number of the first line, at least 1.
     pub lamport: u64,
-    /// The author's wall clock when it signed.
+    /// The time of signing by the author's wall clock.
     pub timestamp: WallTime,
-    /// Hash of the previous batch of the log; `None` exactly if `sequence` is 1.
+    /// Hash of the previous batch of the log. `None` if and only if `sequence` is 1.
     pub previous: Option<Hash>,
-    /// Are the lines actions, as by `/me`?
+    /// Are the lines actions (`/me`)?
     pub action: bool,
-    /// Number of lines, 1 to [`BATCH_LINES_MAX`].
+    /// Number of lines: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
-    /// Hash of the network tag and the signed bytes; the next batch of the log names it as
+    /// Hash of the network tag and the signed bytes. The next batch of the log contains it as
     /// `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
-    /// Where the JSON of the content stands in `bytes`.
+    /// Range of the content's JSON in `bytes`.
     content: std::ops::Range<usize>,
-    /// The lines of a direct message that this peer wrote or has opened.
+    /// The readable lines of a direct message, if this peer wrote or opened it.
     plaintext: Option<Lines>,
 }
 
-/// The unverified place of a batch in its log.
+/// The log, the sequences and the Lamport number of a batch, parsed without verification.
 #[derive(Clone, Debug)]
 pub struct BatchHeader {
     /// The log that the batch belongs to.
@@ -131,7 +133,7 @@ pub struct BatchHeader {
     pub lamport: u64,
 }
 
-/// The parsed values of the fields that are text in JSON.
+/// The result of [`parse_values`].
 struct BatchValues {
     log: LogId,
     timestamp: WallTime,
@@ -141,7 +143,7 @@ struct BatchValues {
 }
 
 impl Batch {
-    /// Signs the next batch of an own log. `draft.lines` must hold at least one line.
+    /// Signs the next batch of an own log. `draft.lines` must contain at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
         // Writing to a `Vec` cannot fail.
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
@@ -200,11 +202,12 @@ impl Batch {
         }
     }
 
-    /// Parses a batch from the wire: exactly one batch on one line, without local fields. The
-    /// signature is not verified: see [`Batch::verify`].
+    /// Parses a batch from the wire. The bytes must be exactly one batch, without line breaks and
+    /// without local fields. Does not verify the signature: see [`Batch::verify`].
     ///
     /// # Errors
-    /// The bytes are malformed, or longer than [`BATCH_MAX_BYTES`] or [`DIRECT_BATCH_MAX_BYTES`].
+    /// The bytes are malformed or too long. The bound is [`BATCH_MAX_BYTES`] for a room and
+    /// [`DIRECT_BATCH_MAX_BYTES`] for a direct message.
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
         let end = bytes
             .len()
@@ -212,15 +215,15 @@ impl Batch {
             .ok_or(MalformedBatch)?;
         let fits =
             bytes.len() <= BATCH_MAX_BYTES && bytes[end..].starts_with(SIGNATURE_FIELD.as_bytes());
-        // JSON allows an end of line between tokens. In the store it would split the batch into
-        // several lines, one of which could then pass as a batch of another author.
+        // JSON allows line breaks between tokens. A line break would split the batch into several
+        // lines of the store. One of these lines could pass as a batch of another author.
         if !fits || bytes.contains(&b'\n') {
             return Err(MalformedBatch);
         }
         Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
     }
 
-    /// Parses a line of the store, given without `\n`. The signature is not verified.
+    /// Parses a line of the store, passed without its `\n`. Does not verify the signature.
     ///
     /// # Errors
     /// The line is malformed.
@@ -228,8 +231,8 @@ impl Batch {
         line: &[u8],
         network: &NetworkTag,
     ) -> Result<(Batch, LocalFields), MalformedBatch> {
-        // Searched from the end, as local fields are short. No string can contain the field name
-        // unescaped.
+        // The search starts at the end, because local fields are short. A string in the JSON
+        // cannot contain this text, because JSON escapes its quotes.
         let at = line
             .windows(SIGNATURE_FIELD.len())
             .rposition(|w| w == SIGNATURE_FIELD.as_bytes())
@@ -240,8 +243,7 @@ impl Batch {
         Ok((batch, local))
     }
 
-    /// Parses the place of a stored batch and verifies neither signature nor bounds, so it is
-    /// cheap.
+    /// Parses only the header of a stored line. Skips the signature and most bounds, to save time.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         let log = parse_log_id(&fields)?;
@@ -254,7 +256,8 @@ impl Batch {
         })
     }
 
-    /// `end`: where the signature field begins. `stored`: whether local fields may follow it.
+    /// `end` is the offset of the signature field. `stored` allows local fields after the
+    /// signature.
     fn decode(
         bytes: Vec<u8>,
         end: usize,
@@ -266,8 +269,8 @@ impl Batch {
         let values = parse_values(&fields).ok_or(MalformedBatch)?;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
-        // A signed field with the name of a local one would stand twice in the stored line and
-        // make it unreadable.
+        // The store appends the local fields. If the received batch contained a field of the same
+        // name, the stored line would have it twice and could not be parsed.
         let foreign_fits = !fields.has_local_fields() && direct_fits;
         if !has_valid_fields(&fields) || !(stored || foreign_fits) {
             return Err(MalformedBatch);
@@ -310,12 +313,13 @@ impl Batch {
         }
     }
 
-    /// The bytes that are sent, without local fields.
+    /// The JSON that is sent to peers, without local fields.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Appends the stored form: the local fields follow the signature, and `\n` ends the line.
+    /// Appends the batch to `out` as a line of the store: with the local fields after the
+    /// signature, ended by `\n`.
     pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);
@@ -336,15 +340,15 @@ impl Batch {
         out.extend_from_slice(b"}\n");
     }
 
-    /// The sealed lines of a direct message, in base64. For a room: the JSON of the content.
+    /// The sealed lines of a direct message, in base64. Meaningless for a batch to a room.
     pub fn sealed_content(&self) -> &[u8] {
         let content = self.bytes.get(self.content.clone()).unwrap_or_default();
         let content = content.strip_prefix(b"\"").unwrap_or(content);
         content.strip_suffix(b"\"").unwrap_or(content)
     }
 
-    /// Attaches the opened lines of a direct message. `false`, and nothing is attached, if their
-    /// number is not `count`.
+    /// Attaches the opened lines of a direct message. If their number differs from `count`,
+    /// attaches nothing and returns `false`.
     pub fn set_plaintext(&mut self, lines: Lines) -> bool {
         let matches = lines.iter().count() as u64 == self.count;
         if matches {
@@ -358,13 +362,13 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
-    /// Does the batch contain the line of this sequence?
+    /// Does the batch contain the line with this sequence?
     pub fn contains_line(&self, line: u64) -> bool {
         self.sequence <= line && line <= self.last_sequence()
     }
 
-    /// Calls `each` with the lines in order, copying only lines that JSON escapes. A direct
-    /// message that is still sealed has no lines.
+    /// Calls `each` with every line in order. Copies a line only if its JSON contains escapes.
+    /// Does nothing for a direct message that this peer has not opened.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);
@@ -386,7 +390,8 @@ fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
     })
 }
 
-/// Parses the fields that are text; `None` if one of them is malformed.
+/// Parses the log, the line count, the timestamp and the previous hash. Returns `None` if one of
+/// them is malformed.
 fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {
@@ -400,7 +405,7 @@ fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     })
 }
 
-/// Are the fields that need no parsing within their bounds?
+/// Checks the fields that [`parse_values`] does not parse. Returns `true` if all are valid.
 fn has_valid_fields(fields: &BatchFields) -> bool {
     let is_number = |n: u64| (1..=MAX_SAFE_INTEGER - BATCH_LINES_MAX as u64).contains(&n);
     fields.kind == "chat"

@@ -8,15 +8,15 @@ use super::name::Target;
 
 /// Longest Noise message, in bytes (Noise specification, revision 34, section 3).
 pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
-/// Longest sealed content, in characters: one Noise message in unpadded base64.
+/// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Counts the lines of a content. `None` if it is malformed or a line exceeds its bound.
-/// `declared` is the author's count for a direct message.
+/// Counts the lines in the JSON of a content. Returns `None` if the JSON is malformed or exceeds a
+/// bound. `declared` is the line count that the author of a direct message states, 0 if absent.
 pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
     let (mut count, mut longest) = (0, 0);
     let mut fits = true;
-    // In JSON an end of line within a string is always escaped.
+    // JSON escapes a line break within a string. JSON without a backslash therefore contains none.
     let escapes = raw.as_bytes().contains(&b'\\');
     for_each_json_line(raw, &mut |line| {
         count += 1;
@@ -26,7 +26,7 @@ pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u
     .ok()?;
     let (count, longest_max) = match target {
         Target::Room(_) => (count, LINE_MAX_BYTES),
-        // The lines are sealed: the recipient checks the count when it opens them.
+        // The lines are sealed. The recipient checks their count after opening them.
         Target::Peer(_) if count == 1 => (declared.max(1), SEALED_MAX_BYTES),
         Target::Peer(_) => return None,
     };
@@ -34,14 +34,15 @@ pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u
     fits.then_some(count)
 }
 
-/// Parses the readable copy of a direct message; `None` unless it has `count` lines.
+/// Parses the readable lines of a direct message from the field `plain`. Returns `None` unless
+/// there are exactly `count` valid lines.
 pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     let (mut lines, mut fits) = (Lines::default(), true);
     for_each_json_line(raw, &mut |line| fits &= lines.push(line.as_bytes()).is_ok()).ok()?;
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
-/// Appends the lines as JSON and returns their number.
+/// Appends the lines as JSON. Returns the number of lines.
 pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     let many = lines.iter().nth(1).is_some();
     let mut count = 0;
@@ -62,8 +63,8 @@ pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// Calls `each` with every line of the JSON as it is parsed. Not inlined, as the generated parser
-/// is large.
+/// Parses the JSON of a content and calls `each` with every line. Not inlined, because the
+/// generated parser is large.
 #[inline(never)]
 pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));

@@ -1,11 +1,12 @@
-//! The JSON fields of a batch, unchecked.
+//! The JSON fields of a batch, before validation.
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-/// The fields of a batch as they stand in its JSON. The last five are local fields.
+/// The fields of a batch as found in its JSON. The last five are local fields, which only the
+/// store contains.
 #[derive(Deserialize)]
 pub(super) struct BatchFields<'a> {
     #[serde(rename = "type")]
@@ -22,7 +23,7 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
-    /// Number of lines sealed in a direct message, if it has more than one.
+    /// Number of sealed lines of a direct message. 0 if the field is absent, which means one line.
     #[serde(default)]
     pub(super) count: u64,
     #[serde(borrow)]
@@ -40,8 +41,9 @@ pub(super) struct BatchFields<'a> {
     pub(super) plain: Option<&'a RawValue>,
 }
 
-/// Rejects `null`: as an absent field, a signed one would pass, and stand twice in the stored
-/// line.
+/// Parses a field that may be absent but not `null`. serde would treat a received `null` as an
+/// absent field. Such a batch would pass the check for local fields, and its stored line would
+/// contain the field twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {
@@ -49,13 +51,13 @@ fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 impl<'a> BatchFields<'a> {
-    /// Not inlined, as the generated parser is large.
+    /// Parses the JSON of a batch. Not inlined, because the generated parser is large.
     #[inline(never)]
     pub(super) fn parse(text: &'a str) -> Option<BatchFields<'a>> {
         serde_json::from_str(text).ok()
     }
 
-    /// Is there any field that belongs behind the signature?
+    /// Is any local field present?
     pub(super) fn has_local_fields(&self) -> bool {
         self.received.is_some()
             || self.late.is_some()

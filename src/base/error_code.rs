@@ -1,37 +1,39 @@
-//! The codes of errors, which scripts rely on.
+//! Error codes for scripts.
 use std::fmt;
 use std::str::FromStr;
 
-/// The kind of a failure, for scripts: the `code` of an `error` line of `--json`.
+/// The kind of an error. Scripts find it as `code` in the `error` lines of `--json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// `room`: the room is not joined, or its folder cannot be opened.
     Room,
-    /// `rooms`: this program is in as many rooms as it may join.
+    /// `rooms`: this program has already joined the maximum number of rooms.
     TooManyRooms,
     /// `target`: the selector matches no peer, several peers, or this program itself.
     Target,
-    /// `key`: the peer at an address or under a bound name has another key than expected.
+    /// `key`: the peer at a `--peer` address, or with a name bound by the user, has an unexpected
+    /// key.
     WrongKey,
     /// `bound`: a peer claims a name that the user has bound to another key.
     BoundName,
     /// `other-key`: a peer claims a name that was first seen with another key.
     OtherKey,
-    /// `twin`: two programs use this identity.
+    /// `twin`: another program uses the key of this directory.
     DuplicateIdentity,
     /// `fork`: an author signed two different batches with the same sequence.
     Fork,
-    /// `incarnation`: peers store other lines under our sequences, so a new incarnation begins.
+    /// `incarnation`: a peer stores different lines under sequences of an own log. A new
+    /// incarnation begins.
     Incarnation,
-    /// `logs`: a room has more logs than this program tracks.
+    /// `logs`: a room has more logs than this program can track.
     TooManyLogs,
     /// `store`: the history cannot be written.
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
-    /// `warning`: a warning of the program that this one is attached to.
+    /// `warning`: a warning of the running program that this client is attached to.
     Warning,
-    /// `failed`: an attached program sent a code that this one does not know.
+    /// `failed`: the running program sent an error code that this client does not know.
     Failed,
 }
 
@@ -53,7 +55,7 @@ impl ErrorCode {
         ErrorCode::Failed,
     ];
 
-    /// The word in JSON and on the control socket.
+    /// The word for this code in JSON and on the control socket.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorCode::Room => "room",
@@ -74,7 +76,7 @@ impl ErrorCode {
     }
 }
 
-/// The text is the word of no [`ErrorCode`].
+/// The text is not the word of any [`ErrorCode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseErrorCodeError;
 

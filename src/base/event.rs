@@ -1,4 +1,4 @@
-//! The interface of the core: inputs, outputs, commands and notices.
+//! The interface between the core and the shell: inputs, outputs, commands and notices.
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::LogRange;
 use super::time::{TenthsMs, Time, WallTime};
 
-/// A TCP stream, by a number that is used once in a run. The shell numbers accepted streams
-/// (even), the core dialed ones (odd).
+/// The number of a TCP stream. No number is used twice in a run. The shell gives even numbers to
+/// accepted streams. The core gives odd numbers to dialed streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
 
@@ -36,56 +36,57 @@ impl StreamId {
 /// Why the core reads batches from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadPurpose {
-    /// To send them over this link, whose peer lags.
+    /// To send them over this link to a peer that lags behind.
     Send(StreamId),
-    /// To compare one batch of an own log with a peer's copy, in search of the line where the log
+    /// To compare one batch of an own log with a peer's copy. This finds the line at which the log
     /// forks.
     Compare,
-    /// To publish the remaining lines of a forked own log again, in a new incarnation.
+    /// To republish, in a new incarnation, the lines that follow the fork of an own log.
     Republish,
 }
 
-/// Asks the store for batches of one log, in ascending order. Answered by a [`LoadReply`].
+/// Requests batches of one log from the store, in ascending order. The answer is a [`LoadReply`].
 #[derive(Debug)]
 pub struct LoadRequest {
     /// Why the batches are read.
     pub purpose: LoadPurpose,
     /// The log to read.
     pub log: LogId,
-    /// The first line wanted: the reply begins with the batch that contains it.
+    /// Sequence of the first requested line. The reply begins with the batch that contains this
+    /// line.
     pub from: u64,
-    /// Where to begin to read, from the last reply; `None`: the store searches for `from`.
+    /// Where to start reading: the `next_position` of the previous reply. If `None`, the store
+    /// searches for the line `from`.
     pub position: Option<Position>,
-    /// About how many bytes of batches to read at most; at least one batch is read.
+    /// About how many bytes of batches to read at most. The store reads at least one batch.
     pub budget_bytes: usize,
 }
 
-/// The store's answer to a [`LoadRequest`]: whole batches in ascending order, from the batch that
-/// contains `from`, or else from the next one stored.
+/// The store's answer to a [`LoadRequest`]: whole batches in ascending order. The first one
+/// contains the line `from`. If that line is not stored, the first one is the next stored batch.
 #[derive(Debug)]
 pub struct LoadReply {
-    /// As requested.
+    /// The purpose of the request.
     pub purpose: LoadPurpose,
-    /// As requested.
+    /// The log of the request.
     pub log: LogId,
-    /// As requested.
+    /// The first line of the request.
     pub from: u64,
-    /// Empty: the store has nothing of this log from line `from` on.
+    /// The batches. Empty if the store can read no line of this log from `from` on.
     pub batches: Vec<Batch>,
-    /// Where to read on.
+    /// Where the next request should start reading.
     pub next_position: Option<Position>,
 }
 
-/// A place in a folder of the history. The core keeps it and hands it back; only the store
-/// interprets it.
+/// A position in a folder of the history. The core stores positions and passes them back. Only the
+/// store interprets them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Byte offset in the segment.
+    /// Byte offset in the segment as first written. Rewriting the segment does not change it.
     pub offset: u64,
-    /// Changes whenever segments are rewritten. The store searches anew for a position of an
-    /// older generation.
+    /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,
 }
 
@@ -96,27 +97,27 @@ pub struct StoredBatch {
     pub position: Position,
     /// The batch.
     pub batch: Batch,
-    /// What was stored beside it.
+    /// The local fields stored with the batch.
     pub local: LocalFields,
 }
 
-/// An address of an interface with its prefix length in bits: 0–32 for IPv4, 0–128 for IPv6.
+/// An address of a network interface, with the length of its network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
     /// The address.
     pub ip: IpAddr,
-    /// Length of the network prefix.
+    /// Length of the network prefix in bits: 0–32 for IPv4, 0–128 for IPv6.
     pub prefix_bits: u8,
 }
 
 /// A usable network interface: up, with at least one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// The index that the kernel assigns.
+    /// The index assigned by the kernel.
     pub index: u32,
     /// The name, such as `eth0`.
     pub name: String,
-    /// At least one address.
+    /// The addresses of the interface, at least one.
     pub addresses: Vec<InterfaceAddress>,
     /// Is this the loopback interface?
     pub is_loopback: bool,
@@ -125,18 +126,18 @@ pub struct Interface {
 /// How the address of a peer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FoundVia {
-    /// The peer's beacon arrived, by multicast or broadcast.
+    /// A beacon of the peer arrived by multicast or broadcast.
     Multicast,
     /// The user gave the address with `--peer`.
     Static,
     /// The peer dialed this program.
     Incoming,
-    /// A linked peer advertised a route to the peer.
+    /// Another linked peer advertised a route to this peer.
     Neighbour,
 }
 
 impl FoundVia {
-    /// The word in the output of `peers`.
+    /// The word for this in the output of `p2pchat peers`.
     pub fn as_str(self) -> &'static str {
         match self {
             FoundVia::Multicast => "multicast",
@@ -147,21 +148,21 @@ impl FoundVia {
     }
 }
 
-/// What happened outside the core.
+/// An event from outside the core.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Only time has passed.
+    /// Only time has passed. Deadlines that are due take effect.
     Timeout,
     /// A datagram arrived.
     Datagram {
-        /// Index of the interface that received it.
+        /// Index of the interface that received the datagram.
         interface: u32,
         /// The sender's address.
         source: SocketAddr,
         /// The payload.
         bytes: &'a [u8],
     },
-    /// The usable interfaces, all of them: at the start and after each change.
+    /// All usable interfaces. Sent at the start and after each change.
     InterfacesChanged(Vec<Interface>),
     /// The listener accepted a stream.
     Accepted {
@@ -170,7 +171,7 @@ pub enum Input<'a> {
         /// The remote address.
         address: SocketAddr,
     },
-    /// A stream of [`Output::Dial`] is connected.
+    /// A stream dialed by [`Output::Dial`] is connected.
     Connected {
         /// The dialed stream.
         stream: StreamId,
@@ -179,22 +180,22 @@ pub enum Input<'a> {
     Bytes {
         /// The stream.
         stream: StreamId,
-        /// The bytes that follow those of the last input of this kind.
+        /// The next bytes of the stream.
         bytes: &'a [u8],
     },
-    /// The socket accepted only a part of an [`Output::Write`]; the shell buffers the rest. The
-    /// core writes no more before [`Input::Writable`].
+    /// The socket accepted only a part of an [`Output::Write`]. The shell buffers the rest. The
+    /// core writes no more to this stream until [`Input::Writable`].
     Blocked {
         /// The stream.
         stream: StreamId,
     },
-    /// The buffered bytes of a blocked stream are written.
+    /// The shell has written all buffered bytes of a blocked stream.
     Writable {
         /// The stream.
         stream: StreamId,
     },
-    /// The stream ended, or an [`Output::Dial`] failed. Streams that the core closed are not
-    /// reported.
+    /// The stream ended, or its [`Output::Dial`] failed. Not sent for a stream that the core
+    /// closed.
     Closed {
         /// The stream.
         stream: StreamId,
@@ -203,34 +204,35 @@ pub enum Input<'a> {
     Candidate {
         /// The address to dial.
         address: SocketAddr,
-        /// The key that is expected there, if known.
+        /// The key expected at the address, if known.
         peer: Option<PeerId>,
         /// How the address was found.
         found_via: FoundVia,
     },
-    /// The store opened a folder. The core joins the room of a room's folder. The folders of
-    /// direct messages are opened after those of the rooms and before the first command.
+    /// The store opened a folder. If the folder belongs to a room, the core joins that room. At
+    /// the start the shell opens the folders of rooms, then those of direct messages. Commands
+    /// come after that.
     FolderOpened {
         /// The folder.
         folder: FolderName,
-        /// The stored lines of each log in it.
+        /// The stored lines of each log in the folder.
         ranges: Vec<LogRange>,
         /// Did an earlier run of this directory create the folder?
         existed: bool,
     },
-    /// The file `known_peers` was read again; all its entries.
+    /// All entries of the file `known_peers`. Sent when the shell has read the file again.
     KnownPeers(Vec<KnownPeer>),
     /// A command of a user or a script.
     Command(Command),
     /// The answer to [`Output::Load`].
     Loaded(LoadReply),
-    /// Some batches of [`Output::Save`] could not be stored. The shell dropped every
-    /// [`Output::Write`] after the first of them and closed the streams concerned.
+    /// Batches of [`Output::Save`] could not be stored. The shell dropped every [`Output::Write`]
+    /// after the first failed save. It closed the streams of the dropped writes.
     SaveFailed {
-        /// The batches, in the order of their outputs.
+        /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,
     },
-    /// The store evicted the lines of a log below `low`.
+    /// The store evicted all lines of a log below `low`.
     Evicted {
         /// The log.
         log: LogId,
@@ -239,7 +241,7 @@ pub enum Input<'a> {
     },
 }
 
-/// What the shell must do. Outputs are executed in order.
+/// An action that the core requests from the shell. The shell executes outputs in order.
 #[derive(Debug)]
 pub enum Output {
     /// Send a beacon on every usable interface, by multicast and directed broadcast.
@@ -247,120 +249,124 @@ pub enum Output {
         /// The datagram.
         bytes: Vec<u8>,
     },
-    /// Connect to an address; answered by [`Input::Connected`] or [`Input::Closed`].
+    /// Connect to an address. Answered by [`Input::Connected`] or [`Input::Closed`].
     Dial {
         /// The new stream.
         stream: StreamId,
         /// The address.
         address: SocketAddr,
     },
-    /// Write to a stream. If the socket does not accept all bytes, [`Input::Blocked`] follows.
+    /// Write bytes to a stream. If the socket does not accept all of them, [`Input::Blocked`]
+    /// follows.
     Write {
         /// The stream.
         stream: StreamId,
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Close a stream once all bytes are written.
+    /// Close a stream after all its bytes are written.
     Close {
         /// The stream.
         stream: StreamId,
     },
-    /// Append a batch to its folder. On failure [`Input::SaveFailed`] follows.
+    /// Append a batch to its folder. If this fails, [`Input::SaveFailed`] follows.
     Save {
         /// The batch.
         batch: Arc<Batch>,
-        /// What is stored beside it.
+        /// The local fields to store with the batch.
         local: LocalFields,
     },
-    /// Read batches from the store; answered by [`Input::Loaded`].
+    /// Read batches from the store. Answered by [`Input::Loaded`].
     Load(LoadRequest),
-    /// Write an entry of `known_peers`.
+    /// Write an entry to the file `known_peers`.
     SaveKnownPeer(KnownPeer),
-    /// Replace the saved receipts of direct messages, in the core's own format. The next run gets
-    /// them at its start.
+    /// Replace the saved receipts of direct messages with this text. Only the core interprets the
+    /// text. The next run passes it to the core at the start.
     SaveReceipts(String),
-    /// Report something to the sessions.
+    /// Report an event to the sessions.
     Notice(Notice),
 }
 
 /// An entry of the file `known_peers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPeer {
-    /// The name.
+    /// A name that the peer claimed.
     pub nick: Nick,
-    /// The key that claimed the name.
+    /// The key of the peer.
     pub id: PeerId,
-    /// When the peer was first linked.
+    /// When the peer first claimed the name, by our wall clock.
     pub first_seen: WallTime,
     /// Has the user bound the name to this key, by a direct message or a connection code?
     pub is_bound: bool,
 }
 
-/// A request of a user or a script to the core.
+/// A request from a user or a script to the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Publish lines in a room.
     SendToRoom {
-        /// The room; `None` for the current one.
+        /// The room. `None`: the current room.
         room: Option<Room>,
         /// The lines.
         lines: Lines,
-        /// Are the lines actions, as by `/me`?
+        /// Are the lines actions (`/me`)?
         action: bool,
     },
-    /// Publish direct messages.
+    /// Publish lines as direct messages to one peer.
     SendToPeer {
         /// The recipient.
         selector: PeerSelector,
         /// The lines.
         lines: Lines,
-        /// Are the lines actions, as by `/me`?
+        /// Are the lines actions (`/me`)?
         action: bool,
-        /// How long to wait for a peer that matches, in milliseconds; 0 if it must be known
+        /// How long to wait for a matching peer, in milliseconds. With 0 the peer must be known
         /// already.
         timeout_ms: u64,
     },
-    /// Resolve a selector as [`Command::SendToPeer`] does; answered by [`Notice::Resolved`].
+    /// Find the recipient by the rules of [`Command::SendToPeer`]. Answered by
+    /// [`Notice::Resolved`].
     Resolve {
-        /// The number that the answer repeats.
+        /// An arbitrary number. The answer contains the same number.
         request_id: u64,
         /// The peer to find.
         selector: PeerSelector,
-        /// How long to wait for a peer that matches, in milliseconds.
+        /// How long to wait for a matching peer, in milliseconds.
         timeout_ms: u64,
     },
-    /// Join a room and make it the current one. The shell opens its folder first: see
-    /// [`Input::FolderOpened`].
+    /// Make a joined room the current room. The shell joins it beforehand by opening its folder:
+    /// see [`Input::FolderOpened`].
     Join(Room),
-    /// Leave a room; `None` for the current one.
+    /// Leave a room. `None`: the current room.
     Part(Option<Room>),
     /// Change the own name.
     Nick(Nick),
-    /// List the known peers; answered by [`Notice::Peers`].
+    /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`].
     Peers,
-    /// List the joined rooms; answered by [`Notice::Rooms`].
+    /// List the joined rooms. Answered by [`Notice::Rooms`].
     Rooms,
-    /// List the counters; answered by [`Notice::Stats`].
+    /// List the counters. Answered by [`Notice::Stats`].
     Stats,
-    /// Count the lines of an own log, stored by an earlier run, as published in this run.
+    /// Count own lines of an earlier run as lines of this run. [`Command::Finish`] then waits for
+    /// their delivery as well.
     AwaitDelivery {
-        /// The log.
+        /// The log of these lines.
         log: LogId,
         /// Sequence of the last of these lines.
         sequence: u64,
     },
-    /// Lines of a direct log to this identity were shown on a terminal.
+    /// A terminal has shown direct messages to this identity.
     MarkRead {
-        /// The log.
+        /// The log of these messages.
         log: LogId,
-        /// Sequence of the last line shown.
+        /// Sequence of the last shown line.
         sequence: u64,
     },
-    /// No more lines follow. [`Notice::Settled`] reports that enough peers store all lines
-    /// published in this run.
+    /// No more lines will be published. The core reports [`Notice::Settled`] once enough peers
+    /// store all lines of this run.
     Finish {
-        /// How many peers are enough; `None`: every peer known to be in the rooms, at least one.
+        /// How many peers must store the lines. `None`: all peers known to be in the rooms, and at
+        /// least one peer.
         required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
@@ -376,33 +382,34 @@ pub struct Peer {
     pub nick: Nick,
 }
 
-/// `bob~k7mq`
+/// Formats the peer as its name, `~`, and [`PeerId::short`]: `bob~k7mq`.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}~{}", self.nick, self.id.short())
     }
 }
 
-/// A row of `peers` and `/users`.
+/// What `p2pchat peers` and `/users` show about one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerInfo {
     /// The peer.
     pub peer: Peer,
-    /// The address of its link, or where it was last found.
+    /// The address of the link. Without a link: the address where the peer was last discovered.
     pub address: Option<SocketAddr>,
-    /// How that address was found.
+    /// How the peer was found.
     pub found_via: FoundVia,
-    /// The linked peer through which an unlinked peer is reachable.
+    /// The linked peer whose route leads to this peer. `None` if this peer is linked or was
+    /// discovered by its beacon.
     pub via: Option<Peer>,
-    /// Is it linked, reachable, or gone?
+    /// Is the peer linked, reachable, or gone?
     pub state: PeerState,
-    /// Round-trip time, once measured.
+    /// Round-trip time of the link, once measured.
     pub rtt: Option<TenthsMs>,
-    /// The rooms that this program is in, too.
+    /// Rooms that both this program and the peer have joined, as far as known.
     pub rooms: Vec<Room>,
 }
 
-/// Number of peers that are not gone.
+/// Number of peers whose state is not [`PeerState::Gone`].
 pub fn count_present(peers: &[PeerInfo]) -> u64 {
     let is_present = |info: &&PeerInfo| info.state != PeerState::Gone;
     peers.iter().filter(is_present).count() as u64
@@ -413,14 +420,14 @@ pub fn count_present(peers: &[PeerInfo]) -> u64 {
 pub enum PeerState {
     /// A link to the peer exists.
     Linked,
-    /// Its beacon is recent, or a linked peer has a route to it.
+    /// The peer has no link. Its beacon is recent, or a linked peer has a route to it.
     Known,
-    /// Its beacon has expired, and there is no link or route to it.
+    /// The peer has neither a link nor a route, and its beacon has expired.
     Gone,
 }
 
 impl PeerState {
-    /// The word in the output of `peers`.
+    /// The word for this in the output of `p2pchat peers`.
     pub fn as_str(self) -> &'static str {
         match self {
             PeerState::Linked => "linked",
@@ -430,7 +437,7 @@ impl PeerState {
     }
 }
 
-/// What happened in the core, for the sessions.
+/// An event that the core reports to the sessions.
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// A batch was published or received.
@@ -444,7 +451,8 @@ pub enum Notice {
         /// When it happened.
         at: WallTime,
     },
-    /// A peer left a room: it said so, its links ended, or it was silent for too long.
+    /// A peer is no longer in a room. The peer left it, its links ended, or it was silent for too
+    /// long.
     Left {
         /// The room.
         room: Room,
@@ -459,34 +467,34 @@ pub enum Notice {
         room: Room,
         /// The peer, with its new name.
         peer: Peer,
-        /// The name before.
+        /// The previous name.
         old: Nick,
         /// When it happened.
         at: WallTime,
     },
-    /// A peer stores lines of an own log.
+    /// A peer has acknowledged that it stores lines of an own log.
     Delivered {
         /// The log.
         log: LogId,
-        /// Sequence of the last of these lines.
+        /// The peer stores the log up to the line with this sequence.
         sequence: u64,
         /// The peer.
         peer: Peer,
     },
-    /// The recipient of direct messages showed them on a terminal.
+    /// The recipient's terminal has shown direct messages of this identity.
     Read {
-        /// The log.
+        /// The log of these messages.
         log: LogId,
-        /// Sequence of the last line shown.
+        /// Sequence of the last shown line.
         sequence: u64,
         /// The recipient.
         peer: Peer,
         /// When the acknowledgement arrived.
         at: WallTime,
     },
-    /// Lines are missing and cannot be fetched now.
+    /// Lines of a log are missing and cannot be fetched now.
     Gap {
-        /// Where the lines were sent.
+        /// The room or the recipient of the lines.
         target: Target,
         /// The author of the lines.
         author: Peer,
@@ -503,31 +511,33 @@ pub enum Notice {
     Peers(Vec<PeerInfo>),
     /// The answer to [`Command::Resolve`].
     Resolved {
-        /// The number of the command.
+        /// The number from [`Command::Resolve`].
         request_id: u64,
-        /// The recipient, or why there is none.
+        /// The key of the recipient, or the reason why there is none.
         result: Result<PeerId, Refusal>,
     },
-    /// The answer to [`Command::Rooms`]: the joined rooms, the current one first.
+    /// The answer to [`Command::Rooms`]: the joined rooms, with the current room first.
     Rooms(Vec<Room>),
     /// The answer to [`Command::Stats`]: names and values of the counters.
     Stats(Vec<(&'static str, u64)>),
-    /// As many peers as [`Command::Finish`] requires store all lines published in this run.
+    /// Enough peers store all lines published in this run. [`Command::Finish`] states how many are
+    /// enough.
     Settled,
-    /// A peer claims a known name with another key. Reported once for each key and name.
+    /// A peer claims a name that was first seen with another key. Reported once for each key and
+    /// name.
     KeyMismatch {
         /// The peer that claims the name.
         peer: Peer,
-        /// The key by which the name is known.
+        /// The key that claimed the name first.
         known_id: PeerId,
-        /// When that key was first seen.
+        /// When that key first claimed the name.
         first_seen: WallTime,
     },
-    /// Another program uses this identity.
+    /// Another program uses the key of this identity.
     DuplicateIdentity {
-        /// Its address, if it dialed this program or was dialed by it.
+        /// The other program's address, if the two programs connected directly.
         address: Option<SocketAddr>,
-        /// The peer that reported it, if another link revealed it.
+        /// The peer that reported the other program, if a third peer noticed it.
         reported_by: Option<Peer>,
     },
     /// Something failed or was refused.
@@ -539,12 +549,12 @@ pub enum Notice {
     },
 }
 
-/// A batch to be shown.
+/// A published or received batch, to be shown.
 #[derive(Clone, Debug)]
 pub struct Chat {
     /// The batch.
     pub batch: Arc<Batch>,
-    /// What this peer notes of it.
+    /// The local fields of the batch.
     pub local: LocalFields,
     /// Is this identity the author?
     pub is_own: bool,
@@ -555,17 +565,18 @@ pub struct Chat {
 /// How far the lines published in this run are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Number of peers linked in the rooms concerned.
+    /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// How many of them store all lines published in this run.
+    /// Number of peers that store all these lines, linked or not. If the lines went to several
+    /// rooms, the room with the fewest such peers counts.
     pub acked_peers: u64,
-    /// How many must: the number given with [`Command::Finish`], else every peer known to be in
-    /// the rooms, at least one.
+    /// How many peers must store the lines. For rooms it is the number from [`Command::Finish`],
+    /// or all known members and at least one. Each recipient of direct messages adds one.
     pub required_peers: u64,
-    /// Is there a line that no peer stores, or that a present peer lacks?
+    /// Is there a line that no peer stores, or that a reachable peer lacks?
     pub has_undelivered: bool,
-    /// Do enough peers store all lines?
+    /// Do enough peers store all these lines?
     pub is_settled: bool,
-    /// When to compute this again although no input arrived.
+    /// When to compute the delivery again, even if no input arrives.
     pub recheck_at: Option<Time>,
 }

@@ -1,4 +1,4 @@
-//! Keys, ids, hashes and signatures: who wrote a batch, and how that is verified.
+//! Keys, peer ids, hashes and signatures.
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha512_256};
 
-/// An Ed25519 public key (RFC 8032), which identifies a peer. Its text is lower-case unpadded
+/// An Ed25519 public key (RFC 8032). It identifies a peer. As text it is unpadded lower-case
 /// base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);
@@ -16,29 +16,30 @@ impl PeerId {
     /// Length of an id as text, in bytes: 32 bytes in unpadded base32.
     pub const TEXT_BYTES: usize = 52;
 
-    /// The first four characters of the text. They distinguish peers of one name and prove
-    /// nothing.
+    /// The first four characters of the id as text. They tell peers with the same name apart. They
+    /// do not prove who a peer is.
     pub fn short(&self) -> String {
         self.to_string()[..4].to_owned()
     }
 
-    /// The X25519 form of this key (the birational map of RFC 7748, 4.1): the peer's static key
-    /// in Noise handshakes. `None` if the bytes encode no curve point or one of small order.
+    /// The X25519 form of this key (birational map, RFC 7748, 4.1). It is the peer's static key in
+    /// Noise handshakes. `None` if the bytes encode no curve point or a point of small order.
     pub fn noise_key(&self) -> Option<[u8; 32]> {
         self.verifying_key()
             .map(|key| key.to_montgomery().to_bytes())
     }
 
-    /// The decompressed key, or `None` if the bytes encode no curve point or one of small order.
-    /// Callers cache it: decompression costs about a tenth of a verification.
+    /// The decompressed key, which verifies signatures. `None` if the bytes encode no curve point
+    /// or a point of small order. Callers should cache it: decompression costs about a tenth of a
+    /// verification.
     pub fn verifying_key(&self) -> Option<VerifyingKey> {
         VerifyingKey::from_bytes(&self.0)
             .ok()
             .filter(|key| !key.is_weak())
     }
 
-    /// The fingerprint that two users compare: 160 bits of the key's hash, as ten groups of four
-    /// hex digits.
+    /// The fingerprint of the key, for users to compare. It is 160 bits of the key's hash, as ten
+    /// groups of four hex digits.
     pub fn fingerprint(&self) -> String {
         let hash = Hash::of(&[b"p2pchat fingerprint\0", &self.0]);
         let hex = HEXLOWER.encode(&hash.0[..20]);
@@ -97,8 +98,8 @@ impl<'de> Deserialize<'de> for PeerId {
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// Hashes the concatenation of the parts. The first part is a domain that ends in a zero
-    /// byte, so that hashes made for different purposes never coincide.
+    /// Hashes the concatenation of the parts. The first part must be a domain prefix that ends
+    /// with a zero byte. The prefix keeps hashes of different purposes apart.
     pub fn of(parts: &[&[u8]]) -> Hash {
         let mut hasher = Sha512_256::new();
         for part in parts {
@@ -143,13 +144,13 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// The public tag of a network, derived from its secret; zeros for the open network. Every
-/// signature covers it.
+/// The public tag of a network. It is derived from the network secret. The tag of the open network
+/// is all zeros. Every batch signature covers the tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkTag(pub [u8; 32]);
 
 impl NetworkTag {
-    /// The network of programs without a secret.
+    /// The tag of the open network, which has no secret.
     pub const OPEN: NetworkTag = NetworkTag([0; 32]);
 
     /// The directory name of this network's history: `open`, or the first 16 hex digits of the
@@ -169,14 +170,14 @@ impl fmt::Display for NetworkTag {
     }
 }
 
-/// The own Ed25519 key pair. The secret is overwritten when it is dropped.
+/// The own Ed25519 key pair. Dropping it overwrites the secret key in memory.
 pub struct Identity {
     signing_key: SigningKey,
     id: PeerId,
 }
 
 impl Identity {
-    /// Derives the key pair from the 32 secret bytes of RFC 8032, 5.1.5.
+    /// Derives the key pair from 32 secret bytes (the private key of RFC 8032, 5.1.5).
     pub fn from_seed(seed: &[u8; 32]) -> Identity {
         let key = SigningKey::from_bytes(seed);
         let id = PeerId(key.verifying_key().to_bytes());
@@ -186,12 +187,12 @@ impl Identity {
         }
     }
 
-    /// The public key.
+    /// The public key, which is the own peer id.
     pub fn id(&self) -> PeerId {
         self.id
     }
 
-    /// The X25519 secret key for [`PeerId::noise_key`].
+    /// The X25519 secret key that belongs to [`PeerId::noise_key`].
     pub fn noise_secret(&self) -> [u8; 32] {
         self.signing_key.to_scalar_bytes()
     }
@@ -202,9 +203,9 @@ impl Identity {
     }
 }
 
-/// Verifies without cofactor (RFC 8032, 5.1.7) and requires canonical `S` and `R`. As
-/// [`PeerId::verifying_key`] excludes weak keys, all peers reach the same verdict. Only the key's
-/// owner can make a signature with a small-order `R`.
+/// Verifies a signature without cofactor (RFC 8032, 5.1.7). `S` and `R` must be canonical.
+/// [`PeerId::verifying_key`] excludes weak keys, so all peers accept the same signatures. `R` may
+/// have small order, because only the owner of the key can make such a signature.
 pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()

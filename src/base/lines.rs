@@ -1,18 +1,19 @@
-//! Lines of text before they are signed, and their bounds.
+//! Unsigned lines of text and their bounds.
 use std::fmt;
 
-/// Longest line, in bytes of UTF-8 without its end of line.
+/// Longest line, in bytes of UTF-8. The end of line does not count.
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
-/// Most lines in one batch.
+/// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
-/// An own batch takes no further line once its text would exceed this, in bytes.
+/// Maximum text of a batch that this program signs, in bytes. A line that would exceed it goes
+/// into the next batch.
 pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
-/// Lines of text, each ended by `\n` and at most [`LINE_MAX_BYTES`] long, in one allocation.
+/// Lines of text in one string. Each line has at most [`LINE_MAX_BYTES`] bytes, followed by `\n`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines(String);
 
-/// Why a line is not sent.
+/// Why a line is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineError {
     /// The line is longer than [`LINE_MAX_BYTES`].
@@ -31,10 +32,10 @@ impl fmt::Display for LineError {
 }
 
 impl Lines {
-    /// Appends one line, given without `\n`; a final `\r` is dropped.
+    /// Appends one line, passed without its `\n`. A final `\r` is dropped.
     ///
     /// # Errors
-    /// The line is too long or not UTF-8. Nothing is appended then.
+    /// The line is too long or not UTF-8. It is not appended.
     pub fn push(&mut self, line: &[u8]) -> Result<(), LineError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > LINE_MAX_BYTES {
@@ -46,8 +47,8 @@ impl Lines {
         Ok(())
     }
 
-    /// Parses text as [`Lines::as_str`] returns it. `None` if a line is too long, not UTF-8, or
-    /// not ended by `\n`.
+    /// Parses text in the format of [`Lines::as_str`]. Returns `None` if the text is not UTF-8, a
+    /// line is too long, or the last line has no `\n`.
     pub fn parse(text: &[u8]) -> Option<Lines> {
         let text = std::str::from_utf8(text).ok()?;
         let fits =
@@ -55,7 +56,7 @@ impl Lines {
         fits.then(|| Lines(text.to_owned()))
     }
 
-    /// The text, each line ended by `\n`.
+    /// All lines as one string. Each line ends with `\n`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,12 +66,12 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// Bytes of text, each `\n` included.
+    /// Size of the text in bytes, including every `\n`.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The lines in order, without `\n`.
+    /// All lines in order, without `\n`.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split_terminator('\n')
     }
@@ -80,7 +81,8 @@ impl Lines {
         self.0.push_str(&other.0);
     }
 
-    /// Removes as many lines from the front as fit one batch: at least one unless there are none.
+    /// Removes as many lines from the front as fit into one batch, and returns them. Removes at
+    /// least one line if there is any.
     pub fn take_batch(&mut self) -> Lines {
         let (mut end, mut count) = (0, 0);
         for line in self.0.split_inclusive('\n') {

@@ -1,5 +1,5 @@
-//! Nouns: keys, names, signed lines, time, and the vocabulary in which the core and the world
-//! speak.
+//! Types that all layers share: keys, names, batches, time, and the inputs and outputs of the
+//! core.
 pub mod batch;
 pub mod batch_content;
 pub mod batch_fields;

@@ -1,5 +1,5 @@
 //! Names of peers, rooms, folders and targets. Constructors validate, so every `Nick` and `Room`
-//! can be shown as it is.
+//! can be shown without escaping.
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,23 +10,25 @@ pub const NICK_MAX_CHARS: usize = 32;
 /// Longest room name without its `#`, in characters.
 pub const ROOM_MAX_CHARS: usize = 50;
 
-/// The rule for names of peers, as the end of a sentence; the bound is [`NICK_MAX_CHARS`].
+/// The rule for names of peers, worded as the end of a sentence. Its upper bound is
+/// [`NICK_MAX_CHARS`].
 pub const NICK_RULE: &str =
     "a name has 1 to 32 characters, no white space, and none of ~ @ # : / *";
-/// The rule for room names, as the end of a sentence; the bound is [`ROOM_MAX_CHARS`].
+/// The rule for room names, worded as the end of a sentence. Its upper bound is
+/// [`ROOM_MAX_CHARS`].
 pub const ROOM_RULE: &str =
     "a room has 1 to 50 characters, no white space, and none of ~ @ # : / *";
 
-/// Why a name is invalid. Its text ends a sentence that begins with "the name …".
+/// Why a name is invalid. Its text completes a sentence that begins with "the name …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// The name has no characters.
     Empty,
     /// The name is longer than [`NICK_MAX_CHARS`] or [`ROOM_MAX_CHARS`].
     TooLong,
-    /// The name begins with `-`, so that a command line would take it for an option.
+    /// The name begins with `-`. On a command line it would be taken for an option.
     LeadingDash,
-    /// The first character that names may not contain.
+    /// The first forbidden character in the name.
     InvalidCharacter(char),
 }
 
@@ -37,7 +39,7 @@ impl fmt::Display for NameError {
             NameError::TooLong => write!(f, "is too long"),
             NameError::LeadingDash => write!(f, "begins with -"),
             NameError::InvalidCharacter(c) => {
-                // Invisible characters are shown by their code point alone.
+                // An invisible or non-ASCII character is shown only by its code point.
                 let visible = match c {
                     ' ' => "a space, ".to_owned(),
                     _ if c.is_ascii_graphic() => format!("{c}, "),
@@ -53,7 +55,8 @@ impl fmt::Display for NameError {
     }
 }
 
-/// Is the character invisible or direction-changing? A name with one could pass for another name.
+/// Is the character invisible, or does it change the text direction? A name with such a character
+/// could look like another name.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -89,8 +92,9 @@ fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     }
 }
 
-/// The name that a peer claims: 1 to [`NICK_MAX_CHARS`] characters, none of them white space,
-/// control, invisible or one of `~ @ # : / *`, and no leading `-`. It proves nothing.
+/// A name that a peer claims. The name does not prove who the peer is. It has 1 to
+/// [`NICK_MAX_CHARS`] characters and no leading `-`. It contains no white space, no control or
+/// invisible character, and none of `~ @ # : / *`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nick(Arc<str>);
 
@@ -103,13 +107,13 @@ impl Nick {
         check_name(text, NICK_MAX_CHARS).map(|()| Nick(text.into()))
     }
 
-    /// A name received from a peer; an invalid one becomes `?`.
+    /// Validates a name received from a peer. An invalid name becomes `?`.
     pub fn new_or_placeholder(text: &str) -> Nick {
         Nick::new(text).unwrap_or_else(|_| Nick("?".into()))
     }
 
-    /// Makes a default name valid by dropping characters that names may not contain. `None` if
-    /// none remain.
+    /// Turns a default name into a valid name: drops forbidden characters and leading dashes, and
+    /// shortens the rest. Returns `None` if no characters remain.
     pub fn sanitize(text: &str) -> Option<Nick> {
         let fit: String = text.chars().filter(|c| is_allowed(*c)).collect();
         let fit: String = fit
@@ -132,8 +136,8 @@ impl fmt::Display for Nick {
     }
 }
 
-/// The name of a room in lower case: `#`, then 1 to [`ROOM_MAX_CHARS`] characters by the rule of
-/// [`Nick`].
+/// The name of a room in lower case: `#`, followed by 1 to [`ROOM_MAX_CHARS`] characters. The rule
+/// for these characters is that of [`Nick`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
 
@@ -164,14 +168,14 @@ impl fmt::Display for Room {
     }
 }
 
-/// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`; the `@` is optional.
+/// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. The `@` is optional.
 ///
-/// It is stored as `name~prefix` in lower case. An empty name matches every name, an empty prefix
-/// every id.
+/// The field contains `name~prefix` in lower case. An empty name matches every name. An empty
+/// prefix matches every id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
-/// Fewest characters of an id prefix: as many as [`PeerId::short`] shows.
+/// Minimum length of an id prefix, in characters. [`PeerId::short`] has this length.
 const ID_PREFIX_MIN_CHARS: usize = 4;
 
 /// Can the text be the beginning of an id?
@@ -181,11 +185,11 @@ fn is_id_prefix(text: &str) -> bool {
 }
 
 impl PeerSelector {
-    /// Parses any of the four forms.
+    /// Parses one of the four forms `@name`, `@name~abcd`, `@~abcd` and `@id`.
     ///
     /// # Errors
-    /// The first rule that the name breaks; `InvalidCharacter('~')` if no id can begin with the
-    /// text after the `~`.
+    /// The first rule that the name breaks. `InvalidCharacter('~')` if the text after the `~`
+    /// cannot be the beginning of an id.
     pub fn parse(text: &str) -> Result<PeerSelector, NameError> {
         let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
         let (name, prefix) = match text.split_once('~') {
@@ -204,12 +208,13 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
-    /// The id, if the user gave all of it.
+    /// The peer id, if the user gave a whole one.
     pub fn full_id(&self) -> Option<PeerId> {
         self.parts().1.parse().ok()
     }
 
-    /// Do the name, compared in lower case, and the id match?
+    /// Does a peer with this name and id match the selector? Upper and lower case letters count as
+    /// equal.
     pub fn matches(&self, nick: &Nick, id: &PeerId) -> bool {
         let (name, prefix) = self.parts();
         let named = name.is_empty() || nick.0.to_lowercase() == name;
@@ -224,7 +229,7 @@ impl From<&PeerId> for PeerSelector {
     }
 }
 
-/// `@name`, `@name~abcd` or `@abcd`.
+/// Formats the selector as `@name`, `@name~abcd` or `@abcd`.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, prefix) = self.parts();
@@ -233,18 +238,19 @@ impl fmt::Display for PeerSelector {
     }
 }
 
-/// The name of a folder of the history. There is one for each room, one for direct messages that
-/// this identity wrote or received, and one for those it carries for others.
+/// The name of a folder of the history. Each room has a folder. One folder holds the direct
+/// messages that this identity wrote or received. One folder holds direct messages carried for
+/// others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FolderName(Arc<str>);
 
 impl FolderName {
-    /// `@`: direct messages of which this identity is the author or the recipient.
+    /// `@`, the folder of direct messages that this identity wrote or received.
     pub fn direct() -> FolderName {
         FolderName("@".into())
     }
 
-    /// `@carried`: sealed direct messages carried for absent recipients.
+    /// `@carried`, the folder of sealed direct messages carried for absent recipients.
     pub fn carried() -> FolderName {
         FolderName("@carried".into())
     }
@@ -259,7 +265,8 @@ impl FolderName {
         (room.as_str() == name).then(|| FolderName::from(&room))
     }
 
-    /// The folder for lines of `author` to `target`, in the history of the identity `own`.
+    /// The folder that stores lines of `author` to `target`. `own` is the id of this directory's
+    /// identity.
     pub fn for_log(target: &Target, author: &PeerId, own: &PeerId) -> FolderName {
         match target {
             Target::Room(room) => room.into(),
@@ -268,12 +275,13 @@ impl FolderName {
         }
     }
 
-    /// The room, if this is the folder of one.
+    /// The room, if the folder belongs to one.
     pub fn room(&self) -> Option<Room> {
         self.0.starts_with('#').then(|| Room(self.0.clone()))
     }
 
-    /// The name of the directory on disk. Names of rooms begin with `#`, the others with `@`.
+    /// The name of the directory on disk. Folders of rooms begin with `#`, the other folders with
+    /// `@`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -285,18 +293,18 @@ impl From<&Room> for FolderName {
     }
 }
 
-/// Where a line is sent: to a room or to one peer.
+/// The destination of a line: a room or one peer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// Every member of the room.
+    /// The line goes to every member of the room.
     Room(Room),
-    /// The recipient of a direct message.
+    /// The line is a direct message to this recipient.
     Peer(PeerId),
 }
 
 impl Target {
-    /// Parses `#room` or `@id`. Only the canonical spelling is accepted, so that equal targets
-    /// are equal bytes in a batch.
+    /// Parses `#room` or `@id`. Only the canonical spelling is accepted, so that a target has a
+    /// single spelling in batches.
     pub fn parse(text: &str) -> Option<Target> {
         if let Some(id) = text.strip_prefix('@') {
             return id.parse().ok().map(Target::Peer);
@@ -305,7 +313,7 @@ impl Target {
         (room.as_str() == text).then_some(Target::Room(room))
     }
 
-    /// The room; `None` for a direct message.
+    /// The room. `None` for a direct message.
     pub fn room(&self) -> Option<&Room> {
         match self {
             Target::Room(room) => Some(room),
@@ -313,7 +321,7 @@ impl Target {
         }
     }
 
-    /// The recipient of a direct message; `None` for a room.
+    /// The recipient of a direct message. `None` for a room.
     pub fn recipient(&self) -> Option<PeerId> {
         match self {
             Target::Room(_) => None,

@@ -1,45 +1,47 @@
-//! The stored lines of one log: a range with at most [`GAPS_MAX`] gaps.
+//! Which lines of a log are stored: a range of sequences with at most [`GAPS_MAX`] gaps.
 use super::batch::{Batch, LogId};
 use super::identity::Hash;
 
-/// Most gaps tracked in one log. Lines below an older gap are forgotten.
+/// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
+/// the stored lines below that gap.
 pub const GAPS_MAX: usize = 4;
 
-/// The stored lines of one log: the segment `low` to `high`, and below each gap one more segment.
-/// Segments and gaps consist of whole batches.
+/// The stored lines of one log, as intervals with gaps between them. The top interval is `low` to
+/// `high`. Below each gap lies one more interval. Intervals and gaps consist of whole batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The log.
     pub log: LogId,
-    /// Sequence of the first line of the uppermost segment.
+    /// Sequence of the first line of the top interval.
     pub low: u64,
-    /// The head: the highest stored sequence; 0 if no line is stored.
+    /// The head: the highest stored sequence. 0 if no line is stored.
     pub high: u64,
     /// Hash of the batch that ends at `high`.
     pub hash: Hash,
-    /// Lamport number of the line `high`.
+    /// Lamport number of line `high`.
     pub lamport: u64,
-    /// The gaps below `low`, in ascending order: at most [`GAPS_MAX`].
+    /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
 
-/// The missing lines `from` to `to` between stored ones.
+/// Missing lines `from` to `to`. The lines directly below and above them are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Sequence of the first line of the stored segment below the gap.
+    /// Sequence of the first line of the stored interval below the gap.
     pub stored_from: u64,
     /// Sequence of the first missing line.
     pub from: u64,
     /// Sequence of the last missing line.
     pub to: u64,
-    /// Hash of the batch before the gap.
+    /// Hash of the last stored batch below the gap.
     pub previous_hash: Hash,
-    /// Hash of the last missing batch, which the batch above the gap names as its previous one.
+    /// Hash of the last missing batch. The batch above the gap contains it as `previous`.
     pub last_hash: Hash,
 }
 
 impl Gap {
-    /// Does the batch fit the hash chain at both ends of the gap?
+    /// Does the batch continue the hash chain below the gap? A batch that closes the gap must have
+    /// the hash `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
         batch.previous == Some(self.previous_hash)
             && batch.last_sequence() <= self.to
@@ -48,7 +50,8 @@ impl Gap {
 }
 
 impl LogRange {
-    /// An empty range of the log of this batch, which is the first to be stored.
+    /// A range without lines, for the log of `batch`. `batch` must be the first batch added with
+    /// [`LogRange::extend`].
     pub fn empty_before(batch: &Batch) -> LogRange {
         LogRange {
             log: batch.log.clone(),
@@ -60,7 +63,8 @@ impl LogRange {
         }
     }
 
-    /// Adds a stored batch: it fills a gap, follows the head, or leaves a new gap below it.
+    /// Adds a stored batch. The batch fills a gap, follows the head, or lies beyond the head and
+    /// creates a gap.
     pub fn extend(&mut self, batch: &Batch) {
         if batch.last_sequence() <= self.high {
             self.fill_gap(batch);
@@ -74,8 +78,9 @@ impl LogRange {
         self.lamport = self.lamport.max(batch.lamport + batch.count - 1);
     }
 
-    /// Begins a new uppermost segment with a batch beyond the head; the lines between become a
-    /// gap if any line is stored. The caller sets `high`, `hash` and `lamport`.
+    /// Begins a new top interval with a batch beyond the head. The lines between the head and the
+    /// batch become a gap, unless the range has no lines. The caller must set `high`, `hash` and
+    /// `lamport`.
     pub fn skip_to(&mut self, batch: &Batch) {
         if let Some(last_hash) = batch.previous.filter(|_| self.high > 0) {
             if self.gaps.len() >= GAPS_MAX {
@@ -97,8 +102,9 @@ impl LogRange {
         self.gaps.iter().any(|gap| gap.from == batch.sequence)
     }
 
-    /// Narrows the gap that begins with this batch. `Some(true)` if the gap is closed now. `None`
-    /// if no gap begins there, or the batch does not fit the hash chain.
+    /// Narrows the gap that begins at the batch's first line. Returns `Some(true)` if this closed
+    /// the gap. Returns `None` if no gap begins at that line, or if the batch does not fit the
+    /// hash chain.
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         let mut gaps = self.gaps.iter();
         let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
@@ -112,8 +118,8 @@ impl LogRange {
         Some(closed)
     }
 
-    /// Reverts [`LogRange::fill_gap`] for a batch that could not be stored. Batches that filled
-    /// the same gap later must be reverted first.
+    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. The caller must undo
+    /// several batches of one gap in reverse order.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
@@ -137,7 +143,7 @@ impl LogRange {
         self.gaps.insert(at, gap);
     }
 
-    /// Forgets all lines below `low`.
+    /// Removes all lines below `low` from the range.
     pub fn evict_below(&mut self, low: u64) {
         self.low = self.low.max(low);
         self.gaps.retain_mut(|gap| {
@@ -146,8 +152,8 @@ impl LogRange {
         });
     }
 
-    /// The first sequence of the stored segment that ends below gap `at`; `low` for the uppermost
-    /// one.
+    /// First sequence of the stored interval directly below gap number `at`. If there is no such
+    /// gap, that interval is the top one and begins at `low`.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

@@ -1,13 +1,14 @@
-//! Ordered maps and sets as sorted vectors. For tens to thousands of entries they are as fast as
-//! B-trees, take less memory, and each instantiation needs about a tenth of the code.
+//! Ordered maps and sets, implemented as sorted vectors. With up to thousands of entries they are
+//! as fast as B-trees and take less memory. Each instantiation compiles to about a tenth of the
+//! code of a B-tree.
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::{fmt, iter, slice, vec};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A map in the order of its keys. Look-up takes O(log n); insertion and removal move the entries
-/// behind the key.
+/// A map ordered by key. Lookup takes O(log n). Insertion and removal take O(n), because they move
+/// all entries after the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortedMap<K, V>(Vec<(K, V)>);
 
@@ -58,7 +59,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get(at).map(|(_, value)| value)
     }
 
-    /// The value of this key, to be changed.
+    /// Mutable access to the value of this key.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -67,7 +68,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    /// The value of this key, after inserting the result of `new` if there is none.
+    /// The value of this key. If there is none, inserts the result of `new` first.
     pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         let at = self.search(&key).unwrap_or_else(|at| {
             self.0.insert(at, (key, new()));
@@ -76,7 +77,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         &mut self.0[at].1
     }
 
-    /// The value of this key, after inserting the default value if there is none.
+    /// The value of this key. If there is none, inserts the default value first.
     pub fn get_or_default(&mut self, key: K) -> &mut V
     where
         V: Default,
@@ -84,7 +85,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.get_or_insert_with(key, V::default)
     }
 
-    /// Inserts the value and returns the one it replaces.
+    /// Inserts a value. Returns the value that it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
@@ -114,17 +115,17 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.clear();
     }
 
-    /// The entries in order.
+    /// All entries in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, value)| (key, value))
     }
 
-    /// The entries in order, their values to be changed.
+    /// All entries in key order, with mutable values.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (&K, &mut V)> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
-    /// The entries from this key on, in order.
+    /// All entries with this key or a greater one, in key order.
     pub fn iter_from<'a>(
         &'a self,
         key: &K,
@@ -134,22 +135,22 @@ impl<K: Ord, V> SortedMap<K, V> {
         rest.iter().map(|(key, value)| (key, value))
     }
 
-    /// The keys in order.
+    /// All keys in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// The values in the order of their keys.
+    /// All values, in key order.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> + ExactSizeIterator + Clone {
         self.0.iter().map(|(_, value)| value)
     }
 
-    /// The values in the order of their keys, to be changed.
+    /// Mutable access to all values, in key order.
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// The values in the order of their keys.
+    /// All values, in key order.
     pub fn into_values(self) -> impl DoubleEndedIterator<Item = V> {
         self.0.into_iter().map(|(_, value)| value)
     }
@@ -201,7 +202,7 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for S
     }
 }
 
-/// A set in the order of its items, with the costs of [`SortedMap`].
+/// An ordered set. Its operations cost as much as those of [`SortedMap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SortedSet<T>(Vec<T>);
 
@@ -232,7 +233,7 @@ impl<T: Ord> SortedSet<T> {
         self.0.binary_search(item).is_ok()
     }
 
-    /// Inserts the item. `true` if the set did not contain it.
+    /// Inserts the item. Returns `true` if the set did not contain it before.
     pub fn insert(&mut self, item: T) -> bool {
         let found = self.0.binary_search(&item);
         if let Err(at) = found {
@@ -241,7 +242,7 @@ impl<T: Ord> SortedSet<T> {
         found.is_err()
     }
 
-    /// Removes the item. `true` if the set contained it.
+    /// Removes the item. Returns `true` if the set contained it.
     pub fn remove(&mut self, item: &T) -> bool {
         let found = self.0.binary_search(item);
         if let Ok(at) = found {
@@ -260,7 +261,7 @@ impl<T: Ord> SortedSet<T> {
         self.0.clear();
     }
 
-    /// The items in order.
+    /// All items in order.
     pub fn iter(&self) -> slice::Iter<'_, T> {
         self.0.iter()
     }

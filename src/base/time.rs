@@ -1,4 +1,4 @@
-//! The monotonic time that the core decides by, and the wall clock that stamps lines.
+//! The two clocks: monotonic time for the core's decisions, and wall clock time for timestamps.
 use std::fmt;
 use std::ops::Add;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-/// Milliseconds since the program started, by a monotonic clock that includes suspend
+/// Milliseconds since the program started. The clock is monotonic and includes suspend
 /// (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
@@ -25,7 +25,7 @@ impl Add<u64> for Time {
     }
 }
 
-/// A duration in tenths of a millisecond, shown in milliseconds: `0.3`.
+/// A duration in tenths of a millisecond. It is shown in milliseconds, such as `0.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenthsMs(pub u64);
 
@@ -35,14 +35,14 @@ impl fmt::Display for TenthsMs {
     }
 }
 
-/// A reading of a wall clock: milliseconds since 1970-01-01T00:00:00Z. It is shown and stored,
-/// and no decision depends on it.
+/// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. It is only shown and stored. No
+/// decision depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub i64);
 
 impl WallTime {
-    /// Parses RFC 3339 with any offset; `None` if the text is another. Digits below a millisecond
-    /// are cut off.
+    /// Parses an RFC 3339 time with any offset. Cuts off digits below a millisecond. Returns
+    /// `None` if the text is no such time.
     pub fn parse(text: &str) -> Option<WallTime> {
         let mut rest = text.as_bytes();
         let year = take_digits(&mut rest, 4)? as i16;
@@ -50,7 +50,7 @@ impl WallTime {
         let day = take_separated_digits(&mut rest, b"-", 2)? as i8;
         let hour = take_separated_digits(&mut rest, b"Tt ", 2)? as i8;
         let minute = take_separated_digits(&mut rest, b":", 2)? as i8;
-        // jiff has no leap seconds.
+        // jiff has no leap seconds, so second 60 becomes 59.
         let second = match take_separated_digits(&mut rest, b":", 2)? {
             60 => 59,
             second => second as i8,
@@ -79,13 +79,13 @@ impl WallTime {
         rest.is_empty().then_some(WallTime(seconds * 1000 + ms))
     }
 
-    /// Date and time of day in `zone`; those of the epoch if jiff cannot represent the reading.
+    /// Date and time of day in `zone`. A time that jiff cannot represent becomes the epoch.
     pub fn civil(self, zone: &TimeZone) -> DateTime {
         zone.to_datetime(Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 
-/// Takes `count` decimal digits from the front.
+/// Removes `count` decimal digits from the front of `rest` and returns their value.
 fn take_digits(rest: &mut &[u8], count: usize) -> Option<i32> {
     let (digits, remainder) = rest.split_at_checked(count)?;
     *rest = remainder;
@@ -107,7 +107,7 @@ fn take_one_of(rest: &mut &[u8], allowed: &[u8]) -> Option<u8> {
     allowed.contains(first).then_some(*first)
 }
 
-/// RFC 3339 in UTC with milliseconds. Readings before year 0 are shown as the epoch.
+/// Formats the time as RFC 3339 in UTC with milliseconds. A time before year 0 becomes the epoch.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.civil(&TimeZone::UTC);
