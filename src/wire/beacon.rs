@@ -1,5 +1,5 @@
-//! The beacon: the datagram by which peers discover each other. It is unsigned; it makes
-//! receivers dial, and only the handshake proves who listens there.
+//! The beacon: the datagram by which peers discover each other. Beacons are unsigned. A receiver
+//! dials the sender, and only the handshake proves the sender's key.
 use chacha20poly1305::aead::Aead;
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -9,10 +9,10 @@ use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// Longest beacon, in bytes, so that it fits one Ethernet frame. Longer datagrams are ignored.
+/// Longest beacon, in bytes. It fits into one Ethernet frame. Longer datagrams are ignored.
 pub const BEACON_MAX_BYTES: usize = 1200;
-/// Most rooms in one beacon. With the longest name and sealed, it still fits
-/// [`BEACON_MAX_BYTES`].
+/// Maximum number of rooms in one beacon. A sealed beacon with this many rooms and the longest
+/// name still fits into [`BEACON_MAX_BYTES`].
 pub const BEACON_ROOMS_MAX: usize = 40;
 const NONCE_BYTES: usize = 24;
 
@@ -20,40 +20,42 @@ const NONCE_BYTES: usize = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BeaconKind {
-    /// The sender listens and is in these rooms.
+    /// The sender accepts connections and is in the listed rooms.
     Discover,
-    /// The sender ends. Receivers forget the candidate; established links stay, as beacons are
-    /// unsigned.
+    /// The sender's program ends. Receivers forget the sender's address. They keep established
+    /// links, because anybody can forge a beacon.
     Leave,
 }
 
-/// A beacon.
+/// The content of a beacon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beacon {
-    /// What it announces.
+    /// What the beacon announces.
     pub kind: BeaconKind,
-    /// The sender's claimed key.
+    /// The key that the sender claims.
     pub peer: PeerId,
-    /// The sender's claimed name.
+    /// The name that the sender claims.
     pub nick: Nick,
-    /// The TCP port on which the sender listens, at the datagram's source address.
+    /// The TCP port on which the sender listens. The IP address is the source address of the
+    /// datagram.
     pub port: u16,
     /// A random number that identifies the sender's process.
     pub run: u64,
     /// Milliseconds until the sender's next beacon.
     pub interval_ms: u64,
-    /// The sender's wall clock.
+    /// When the beacon was sent, by the sender's wall clock.
     pub timestamp: WallTime,
     /// Is the sender a transient peer?
     pub transient: bool,
-    /// One [`room_hash`] for each of the sender's rooms, at most [`BEACON_ROOMS_MAX`].
+    /// One [`room_hash`] for each listed room. At most [`BEACON_ROOMS_MAX`].
     pub room_hashes: Vec<u32>,
-    /// Is the sender in more rooms than these, or does it not list them?
+    /// May the sender be in rooms that the beacon does not list?
     pub has_more_rooms: bool,
 }
 
-/// The hash that stands for a room in a beacon: 32 bits, different in each run. Peers that know
-/// the name see that the sender may be in the room; only the hello of a link is certain.
+/// The hash of a room for beacons: 32 bits, different in each run of the sender. A receiver
+/// compares it with the hashes of its own rooms. A match is only a hint, because beacons are
+/// unsigned and short hashes can coincide.
 pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
     let Hash(hash) = Hash::of(&[
@@ -77,7 +79,7 @@ struct BeaconFields {
     network: String,
     run: String,
     interval: u64,
-    /// The concatenated hashes, eight hex digits each.
+    /// The concatenated room hashes, eight hex digits each.
     #[serde(default)]
     rooms: String,
     #[serde(default = "default_true")]
@@ -99,8 +101,9 @@ struct SealedBeacon {
 }
 
 impl Beacon {
-    /// Encodes the beacon as JSON. With the `key` of a closed network everything but the network
-    /// tag is sealed (XChaCha20-Poly1305) under `nonce`, 24 fresh random bytes.
+    /// Encodes the beacon as JSON. `key` is the beacon key of a closed network. With a key,
+    /// everything except the network tag is encrypted (XChaCha20-Poly1305). `nonce` must be 24
+    /// fresh random bytes.
     pub fn encode(
         &self,
         network: &NetworkTag,
@@ -141,8 +144,9 @@ impl Beacon {
         serde_json::to_vec(&sealed).unwrap_or_default()
     }
 
-    /// Parses a datagram. `None` if it is no beacon, belongs to another network, or was not
-    /// sealed with `key`. An invalid timestamp or list of rooms does not matter: both are hints.
+    /// Parses a datagram. Returns `None` if it is no beacon, belongs to another network, or was
+    /// not encrypted with `key`. An invalid timestamp or room list counts as absent, because both
+    /// are only hints.
     pub fn parse(bytes: &[u8], network: &NetworkTag, key: Option<&[u8; 32]>) -> Option<Beacon> {
         if bytes.len() > BEACON_MAX_BYTES {
             return None;

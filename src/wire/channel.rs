@@ -1,10 +1,10 @@
-//! The frames of one encrypted stream: cipher and framing together.
+//! An encrypted stream of frames: combines encryption and framing.
 use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
 use crate::wire::message::Message;
 use crate::wire::noise::Transport;
 
-/// The stream's bytes do not decrypt or are no frames, or its nonces are used up. Nothing that
-/// follows can be understood.
+/// The received bytes cannot be decrypted or are no valid frames, or no nonces are left for
+/// sending. The stream must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelBroken;
 
@@ -15,7 +15,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel that has carried nothing yet.
+    /// Creates the channel of a link whose handshake is complete.
     pub fn new(transport: Box<Transport>) -> Channel {
         Channel {
             transport,
@@ -28,15 +28,16 @@ impl Channel {
         self.transport.remote_static_key
     }
 
-    /// The hash of the handshake: the same on both sides, and on no other stream.
+    /// The hash of the handshake. It is the same on both sides, and different for every stream.
     pub fn handshake_hash(&self) -> &[u8; 32] {
         &self.transport.handshake_hash
     }
 
-    /// Decrypts received bytes and appends the completed frames to `frames`. `buffer` is scratch.
+    /// Decrypts received bytes and appends the completed frames to `frames`. `buffer` is scratch
+    /// space.
     ///
     /// # Errors
-    /// [`ChannelBroken`]; frames completed before the damage are appended all the same.
+    /// [`ChannelBroken`]. Frames before the invalid bytes are appended nevertheless.
     pub fn open(
         &mut self,
         bytes: &[u8],
@@ -57,15 +58,15 @@ impl Channel {
     /// Encrypts whole frames and appends the ciphertext to `out`.
     ///
     /// # Errors
-    /// [`ChannelBroken`] once 2^64 Noise messages were sent.
+    /// [`ChannelBroken`] after 2^64 − 1 Noise messages.
     pub fn seal(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), ChannelBroken> {
         self.transport.seal(frames, out).map_err(|_| ChannelBroken)
     }
 
-    /// Frames and encrypts one message and appends the ciphertext to `out`.
+    /// Encodes, frames and encrypts one message. Appends the ciphertext to `out`.
     ///
     /// # Errors
-    /// As [`Channel::seal`].
+    /// The errors of [`Channel::seal`].
     pub fn seal_message(
         &mut self,
         message: &Message,

@@ -1,21 +1,23 @@
-//! Connection codes (`ID@ADDRESS[,ADDRESS…]`) and the other texts that name a peer to dial.
+//! Parses texts that name a peer to dial: connection codes (`ID@ADDRESS[,ADDRESS…]`) and the other
+//! values of `--peer`.
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::base::identity::PeerId;
 
-/// The TCP port of a peer and the UDP port of the beacon, unless others are given.
+/// Default TCP port of a peer, and default UDP port of the beacon.
 pub const DEFAULT_PORT: u16 = 9999;
-/// Most addresses in one connection code.
+/// Maximum number of addresses in one connection code.
 pub const ADDRESSES_MAX: usize = 8;
 /// Longest host name, in bytes (RFC 1035, 2.3.4).
 const HOST_MAX_BYTES: usize = 253;
 
-/// Why a text names no peer to dial. Its text ends a sentence that begins with "the address …".
+/// Why a text does not name a peer to dial. The error's text completes a sentence that begins with
+/// "the address …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointError {
-    /// No address is given.
+    /// The text contains no address.
     Empty,
     /// The text before the `@` is no id.
     InvalidId,
@@ -25,9 +27,9 @@ pub enum EndpointError {
     InvalidPort,
     /// The brackets do not enclose an IPv6 address.
     InvalidBrackets,
-    /// More than [`ADDRESSES_MAX`] addresses are given.
+    /// The text contains more than [`ADDRESSES_MAX`] addresses.
     TooManyAddresses,
-    /// Several addresses are given without the id of the peer that is expected at all of them.
+    /// A connection code, or a list of several addresses, has no id.
     MissingId,
 }
 
@@ -55,22 +57,23 @@ impl fmt::Display for EndpointError {
     }
 }
 
-/// A connection code: the id of a peer and addresses where it may listen, as one text to be
-/// pasted.
+/// A connection code: the id of a peer, and addresses where it may listen. Users copy and paste it
+/// as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionCode {
-    /// The key that is expected at each address.
+    /// The key expected at each address.
     pub id: PeerId,
-    /// At most [`ADDRESSES_MAX`]; at least one if the code was parsed.
+    /// At most [`ADDRESSES_MAX`] addresses. A parsed code contains at least one.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl ConnectionCode {
-    /// Makes a code of the first [`ADDRESSES_MAX`] distinct addresses that other hosts can dial.
+    /// Creates a code with the first [`ADDRESSES_MAX`] distinct addresses that other hosts can
+    /// dial.
     pub fn new(id: PeerId, addresses: &[SocketAddr]) -> ConnectionCode {
         let mut routable: Vec<SocketAddr> = Vec::new();
         for address in addresses {
-            // Drops the zone, which has no meaning on another host.
+            // Drops the IPv6 zone, which has no meaning on another host.
             let address = SocketAddr::new(address.ip(), address.port());
             if is_routable(&address)
                 && !routable.contains(&address)
@@ -104,7 +107,7 @@ impl fmt::Display for ConnectionCode {
 
 impl FromStr for ConnectionCode {
     type Err = EndpointError;
-    /// Accepts IP addresses with ports only, so that nothing needs to be resolved.
+    /// Accepts only IP addresses with ports. A host name would have to be resolved first.
     fn from_str(text: &str) -> Result<ConnectionCode, EndpointError> {
         let (id, list) = text
             .trim()
@@ -126,17 +129,18 @@ impl FromStr for ConnectionCode {
 /// A host and port to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The key that is expected there, if one was given.
+    /// The key expected at the host, if the user gave one.
     pub peer: Option<PeerId>,
-    /// A host name to resolve, or an IP address without brackets, with its zone (`%eth0`) if any.
+    /// A host name to resolve, or an IP address without brackets. An IPv6 address may have a zone
+    /// (`%eth0`).
     pub host: String,
-    /// The TCP port, from 1.
+    /// The TCP port, at least 1.
     pub port: u16,
 }
 
-/// Parses the value of `--peer`: `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is
-/// a host name, an IPv4 address, or an IPv6 address (in brackets if a port follows). Returns 1 to
-/// [`ADDRESSES_MAX`] endpoints.
+/// Parses the value of `--peer`: `HOST[:PORT]`, `ID@HOST[:PORT]` or a connection code. `HOST` is a
+/// host name, an IPv4 address or an IPv6 address. An IPv6 address needs brackets if a port
+/// follows. Returns 1 to [`ADDRESSES_MAX`] endpoints.
 ///
 /// # Errors
 /// The first rule that the text breaks.
@@ -209,14 +213,14 @@ fn parse_port(digits: &str) -> Result<u16, EndpointError> {
     }
 }
 
-/// Is this an IPv6 address, with a zone or without?
+/// Is the text an IPv6 address, with or without a zone?
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "-"));
     let named = !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_graphic());
     named && address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// Is this a host name that a resolver accepts, or an IPv4 address of four decimal numbers?
+/// Is the text a host name that a resolver accepts, or an IPv4 address of four decimal numbers?
 fn is_host(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -225,7 +229,7 @@ fn is_host(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         plain && (1..=63).contains(&label.len()) && !label.starts_with('-')
     };
-    // Resolvers take `1.2` and `300` for IPv4 addresses in the notation of inet_aton(3).
+    // Resolvers interpret texts such as `1.2` and `300` as IPv4 addresses, see inet_aton(3).
     let is_numeric = name
         .rsplit('.')
         .next()

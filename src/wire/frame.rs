@@ -1,18 +1,19 @@
-//! Frames of the decrypted stream: kind (1 byte), length of the payload (4 bytes, big endian),
-//! payload. Their bounds are independent of those of Noise messages.
+//! Frames of the decrypted stream. A frame consists of its kind (1 byte), the length of its
+//! payload (4 bytes, big endian), and the payload. A frame may span several Noise messages, and a
+//! Noise message may contain several frames.
 use crate::base::batch::BATCH_MAX_BYTES;
 
-/// Bytes of kind and length before each payload.
+/// Length in bytes of the header, which is the kind and the payload length.
 pub const HEADER_BYTES: usize = 5;
 /// Longest payload, in bytes.
 pub const PAYLOAD_MAX_BYTES: usize = BATCH_MAX_BYTES;
 
-/// What the payload of a frame is.
+/// What the payload of a frame contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A [`Message`](super::message::Message) in JSON.
     Message,
-    /// A batch: the exact bytes that its author made.
+    /// A batch, in the exact bytes that its author signed.
     Batch,
 }
 
@@ -36,13 +37,13 @@ impl FrameKind {
 /// A decoded frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What the payload is.
+    /// What the payload contains.
     pub kind: FrameKind,
-    /// At most [`PAYLOAD_MAX_BYTES`].
+    /// The payload. At most [`PAYLOAD_MAX_BYTES`] long.
     pub payload: Vec<u8>,
 }
 
-/// A frame announces a payload longer than [`PAYLOAD_MAX_BYTES`].
+/// The header of a frame announces a payload longer than [`PAYLOAD_MAX_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameTooLong;
 
@@ -54,15 +55,15 @@ pub fn write_frame(kind: FrameKind, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Assembles frames from pieces of any size. It buffers the received bytes of at most one frame.
+/// Assembles frames from pieces of any size. Buffers at most one incomplete frame.
 #[derive(Default)]
 pub struct FrameDecoder {
     partial: Vec<u8>,
 }
 
 impl FrameDecoder {
-    /// Appends complete frames to `out`. Frames of unknown kinds are skipped, so that the
-    /// protocol can grow.
+    /// Decodes `plain` and appends the complete frames to `out`. Skips frames of unknown kinds, so
+    /// that later versions can add some.
     ///
     /// # Errors
     /// A frame is too long. The rest of the stream cannot be decoded.

@@ -1,5 +1,5 @@
-//! The messages of a link except batches: JSON objects. Unknown fields and types are ignored, so
-//! that the protocol can grow.
+//! The messages of a link, except batches. Messages are JSON objects. Receivers ignore unknown
+//! fields and types, so that later versions can add some.
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,37 +8,37 @@ use crate::base::batch::LogId;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
-/// Most logs in one `have` or `want`. A peer with more sends several messages.
+/// Maximum number of logs in one `have` or `want`. A peer splits more logs into several messages.
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
-/// Most rooms that one peer can join.
+/// Maximum number of rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
-/// Most links on a route to a member of a room. Farther members count as unreachable, so that
-/// routes to a lost peer cannot grow without end (count to infinity, RFC 1058, 2.2).
+/// Maximum number of links on a route to a room member. More distant members count as unreachable.
+/// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
 
 /// A message of a link.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Message {
-    /// The first message of either side.
+    /// The first message that each side sends.
     Hello(Hello),
-    /// The rooms that the sender is in now; they replace those of its hello.
+    /// The rooms that the sender is in now. This list replaces the sender's earlier list.
     Rooms {
-        /// One hash for each room: see [`room_hash`].
+        /// One [`room_hash`] for each room.
         rooms: Vec<String>,
     },
-    /// Logs that the sender stores: offers and acknowledgements.
+    /// The lines that the sender stores, as offers and acknowledgements.
     Have(Have),
-    /// Changes in the members of a room that the sender can reach.
+    /// Changes among the room members that the sender can reach.
     Members(Members),
-    /// Requests logs from the given sequences on, and everything that is appended to them later.
+    /// Requests lines of logs. A request without an end includes lines that are published later.
     Want {
-        /// The room `#name` or the peer `@id` to which the logs belong.
+        /// The target of the logs: a room `#name` or a peer `@id`.
         target: String,
         /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
         logs: Vec<WantEntry>,
     },
-    /// Asks for a [`Message::Pong`] with the same nonce.
+    /// Requests a [`Message::Pong`] with the same nonce.
     Ping {
         /// Any number.
         nonce: u64,
@@ -55,10 +55,10 @@ pub enum Message {
     },
     /// The sender closes the link.
     Bye {
-        /// Why it does so.
+        /// Why the sender closes the link.
         reason: ByeReason,
     },
-    /// A type that this version does not know.
+    /// A message type that this version does not know.
     Unknown,
 }
 
@@ -67,19 +67,19 @@ pub enum Message {
 pub enum ByeReason {
     /// `leave`: the sender's program ends.
     Leave,
-    /// `duplicate`: another link to the same peer stays.
+    /// `duplicate`: the two peers keep another link.
     Duplicate,
-    /// `twin`: another program with the receiver's key is linked.
+    /// `twin`: another program uses the receiver's key. An established link stays open.
     DuplicateIdentity,
-    /// `full`: the sender has as many links as it may have.
+    /// `full`: the sender has reached its maximum number of links.
     Full,
-    /// `other`: the sender dialed the address to reach another peer.
+    /// `other`: the sender dialed this address to reach a different peer.
     UnexpectedPeer,
-    /// `broken`: a frame or message was invalid.
+    /// `broken`: the receiver sent an invalid frame or message.
     InvalidMessage,
-    /// `silent`: the receiver did not answer pings in time.
+    /// `silent`: the receiver did not answer a ping in time, or did not read what was sent.
     Silent,
-    /// A word that this version does not know; written as `unknown`.
+    /// A reason that this version does not know. Encoded as `unknown`.
     Unknown,
 }
 
@@ -122,7 +122,7 @@ impl Serialize for ByeReason {
     }
 }
 
-/// The first message of either side.
+/// The first message that each side of a link sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// The sender's key.
@@ -133,7 +133,7 @@ pub struct Hello {
     pub run: u64,
     /// Milliseconds since the sender's process started.
     pub age: u64,
-    /// One hash for each room that the sender is in, at most [`ROOMS_MAX`]: see [`room_hash`].
+    /// One [`room_hash`] for each room that the sender is in. At most [`ROOMS_MAX`].
     pub rooms: Vec<String>,
     /// The TCP port on which the sender listens.
     pub port: u16,
@@ -142,52 +142,56 @@ pub struct Hello {
     pub passing: bool,
 }
 
-/// Logs of one target that the sender stores.
+/// The stored lines of several logs to one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
-    /// The room `#name` or the peer `@id` to which the logs belong.
+    /// The target of the logs: a room `#name` or a peer `@id`.
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Digest of the heads that the sender stores of authors other than the two linked peers. A
-    /// receiver with another digest answers with its heads of those authors.
+    /// Digest over the heads of all logs of third authors in a room. A third author is neither the
+    /// sender nor the receiver. A receiver with a different digest answers with its own heads of
+    /// these logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Was all this stored when the room was first shared over this link?
+    /// Did the sender already store these lines when both peers first shared the target on this
+    /// link? The receiver marks such lines as late.
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
 
-/// Changes in the members of a room that the sender can reach; the first message lists all of
-/// them.
+/// Changes among the room members that the sender can reach. The first message for a room lists
+/// all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The room `#name`.
     pub target: String,
-    /// Members that became reachable, or whose entry changed.
+    /// New reachable members, and members whose entry changed.
     pub here: Vec<Member>,
     /// Members that are no longer reachable through the sender.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<PeerId>,
 }
 
-/// A member of a room that is reachable through the sender.
+/// A room member that the sender can reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The member's key.
     pub peer: PeerId,
     /// The member's name.
     pub username: String,
-    /// The random number of the member's process.
+    /// A random number that identifies the member's process.
     pub run: u64,
     /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
-    /// The sender's next hop, unless that is the member itself.
+    /// The first peer on the sender's route to the member. Absent if the sender is linked with the
+    /// member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PeerId>,
 }
 
-/// What a peer stores of one log. It acknowledges lines of the receiver and offers all others.
+/// The lines of one log that the sender stores. If the receiver is the author, the entry is an
+/// acknowledgement. For any other author it is an offer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HaveEntry {
     /// The author of the log.
@@ -199,24 +203,26 @@ pub struct HaveEntry {
     pub low: u64,
     /// Sequence of the last stored line.
     pub high: u64,
-    /// Hash of the batch that ends at `high`. The entry counts only if the receiver stores it,
-    /// too.
+    /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
+    /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line of the author's present run; 0 if none or unknown.
+    /// Sequence of the first line that the author published in one of its runs. 0 if unknown. The
+    /// author states its current run. A third peer states the first run that began after the
+    /// receiver's program did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
-    /// Milliseconds since the author's program started. Present with `start` if the sender is not
-    /// the author.
+    /// Milliseconds since the run to which `start` refers began. 0 if the sender is the author.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age: u64,
-    /// Sequence of the last line of a direct log that the sender showed on a terminal; 0 if none
-    /// in this run.
+    /// Sequence of the last direct message of this log that the sender showed on a terminal. 0 if
+    /// none in this run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub read: u64,
-    /// The peer that stores the lines, if this entry forwards its receipt to the author.
+    /// The peer that stores the lines, if the entry forwards that peer's receipt to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// The holder's signature of [`receipt`], in base64, for an author that it has no link to.
+    /// Signature of [`receipt`] in base64, made by the peer that stores the lines. Present if that
+    /// peer has no link to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -229,26 +235,28 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// The lines requested of one log.
+/// A request for lines of one log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WantEntry {
     /// The author of the log.
     pub sender: PeerId,
     /// The incarnation: see [`format_incarnation`].
     pub incarnation: String,
-    /// Sequence of the first line; 0 ends the request.
+    /// Sequence of the first requested line. 0 cancels an earlier request.
     pub from: u64,
-    /// Sequence of the last line, if the request fills a gap; 0 for an open end.
+    /// Sequence of the last requested line, if the request fills a gap. 0 requests all lines from
+    /// `from` on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub to: u64,
 }
 
-/// An incarnation as 16 hex digits.
+/// Formats an incarnation as 16 hex digits.
 pub fn format_incarnation(number: u64) -> String {
     format!("{number:016x}")
 }
 
-/// The hash that a holder signs when other peers forward its receipt to the author.
+/// The hash of a receipt. A peer signs it to prove to the author that it stores the log up to
+/// `high`. `hash` is the hash of the batch that ends at `high`.
 pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
     let target = log.target.to_string();
     let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
@@ -264,7 +272,8 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
     Hash::of(&parts)
 }
 
-/// The log of an entry of a `have` or `want`; `None` if the incarnation is not hexadecimal.
+/// The [`LogId`] of an entry in a `have` or `want`. Returns `None` if the incarnation is not
+/// hexadecimal.
 pub fn parse_log_id(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
     let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
     Some(LogId {
@@ -280,7 +289,7 @@ struct TypeTag<'a> {
     name: Cow<'a, str>,
 }
 
-/// The fields of all small messages. One struct parses them, which saves code.
+/// The fields of all small messages. Parsing them with one struct keeps the generated code small.
 #[derive(Deserialize)]
 struct MessageFields {
     rooms: Option<Vec<String>>,
@@ -317,7 +326,8 @@ fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 }
 
 impl Message {
-    /// Parses a payload; `None` if it is no JSON object with a type and the fields of that type.
+    /// Parses the payload of a frame. Returns `None` if it is no JSON object, has no type, or
+    /// lacks a field of its type.
     pub fn parse(bytes: &[u8]) -> Option<Message> {
         let kind: TypeTag = parse_json(bytes)?;
         Some(match &*kind.name {
@@ -328,15 +338,15 @@ impl Message {
         })
     }
 
-    /// The message as JSON.
+    /// Encodes the message as JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-/// The hash that stands for a room in `hello` and `rooms`: 128 bits in hex, keyed with the hash
-/// of the link's handshake. Only a peer that knows the name recognises it, and no other link can
-/// replay it.
+/// The hash of a room for `hello` and `rooms`: 128 bits in hex. It includes the hash of the link's
+/// handshake and thus differs on every link. Only peers that know the room's name can recognise
+/// it.
 pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
     let mut hash = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
     hash.truncate(32);

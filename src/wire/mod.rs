@@ -1,5 +1,5 @@
-//! Encodings on the wire: pure functions and small state machines without I/O, clock or
-//! randomness of their own.
+//! Wire formats: pure functions and small state machines. The caller provides time, randomness and
+//! I/O.
 pub mod beacon;
 pub mod channel;
 pub mod code;

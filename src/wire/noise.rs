@@ -1,9 +1,9 @@
-//! The encrypted link: Noise XX (Noise specification, revision 34) over a stream. The length of
-//! each Noise message precedes it as two bytes, big endian.
+//! The encryption of a link: Noise XX (Noise specification, revision 34) over a stream. Each Noise
+//! message is preceded by its length as two bytes, big endian.
 //!
-//! The dialer first sends four clear bytes, which are also the prologue: `P2`, the version of the
-//! protocol, and 1 for a closed network, else 0. Closed networks use `XXpsk0`, so that a peer
-//! without the secret cannot read even the first message.
+//! The dialer first sends four unencrypted bytes: `P2`, the protocol version, and 1 for a closed
+//! network or 0 for the open one. These bytes are also the Noise prologue. A closed network uses
+//! `XXpsk0`, so that a peer without the secret cannot read even the first message.
 use blake2::digest::{Digest, FixedOutputReset};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -23,20 +23,20 @@ pub(super) const TAG_BYTES: usize = 16;
 pub(super) const KEY_BYTES: usize = 32;
 /// Longest plaintext of one Noise message, in bytes.
 pub const PLAINTEXT_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - TAG_BYTES;
-/// Longest handshake message accepted, in bytes. The longest that a peer sends has 96: two keys
-/// and two tags, and no payload.
+/// Longest handshake message accepted, in bytes. Peers send at most 96 bytes: two keys and two
+/// tags, without payload.
 const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
 const PROTOCOL_VERSION: u8 = 1;
 
-/// Why a link must be closed.
+/// Why a stream must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoiseError {
-    /// The first bytes are not those of this version of the protocol.
+    /// The stream does not begin with `P2` and this protocol version.
     UnknownProtocol,
     /// One peer is in a closed network, the other is not.
     NetworkMismatch,
-    /// A message is too long or cannot be decrypted (another secret, or altered bytes), or the
-    /// library refuses a key.
+    /// A message is too long or cannot be decrypted, or the library refuses a key. Decryption
+    /// fails if the peer has another secret or if bytes were altered.
     Crypto,
 }
 
@@ -58,7 +58,7 @@ impl Random for SeededRng {
     }
 }
 
-/// BLAKE2s for snow. Its default resolver would link the other hash functions, too.
+/// BLAKE2s for snow. snow's default resolver would also link all its other hash functions.
 struct Blake2s(blake2::Blake2s256);
 
 impl Hash for Blake2s {
@@ -85,8 +85,8 @@ impl Hash for Blake2s {
     }
 }
 
-/// snow's default algorithms, except for the hash and for randomness, all of which comes from
-/// this seed: the core draws it.
+/// Provides snow's default algorithms, except for hash and randomness. The hash is [`Blake2s`].
+/// All randomness comes from this seed, which the core draws.
 struct SeededResolver([u8; 32]);
 
 impl CryptoResolver for SeededResolver {
@@ -107,16 +107,16 @@ impl CryptoResolver for SeededResolver {
     }
 }
 
-/// Cuts a stream into Noise messages. It buffers at most one unfinished message.
+/// Splits a stream into Noise messages. Buffers at most one incomplete message.
 #[derive(Default)]
 struct MessageDecoder(Vec<u8>);
 
 impl MessageDecoder {
-    /// Calls `each` with every complete message until it returns `false`. Returns the number of
-    /// bytes consumed; those of an unfinished message are buffered.
+    /// Calls `each` with every complete message until `each` returns `false`. Buffers an
+    /// incomplete message. Returns the number of bytes consumed, including buffered bytes.
     ///
     /// # Errors
-    /// A message is longer than `longest` bytes, or the error of `each`.
+    /// A message is longer than `longest` bytes, or `each` returned an error.
     fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -175,32 +175,35 @@ fn read_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// An unfinished handshake.
+/// A handshake in progress.
 pub struct Handshake {
     /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// The clear bytes received so far; the dialer expects none and begins with all four.
+    /// The unencrypted bytes received so far. The dialer receives none: its field contains all
+    /// four bytes from the start.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }
 
-/// The state of a handshake after some bytes.
+/// The result of [`Handshake::feed`].
 pub enum HandshakeStatus {
     /// More bytes are needed.
     Incomplete,
-    /// Both peers have proved their keys. Bytes behind `consumed_bytes` belong to the transport.
+    /// The peer has proved its key. Bytes after the first `consumed_bytes` belong to transport
+    /// messages.
     Complete {
         /// The ciphers of the link.
         transport: Box<Transport>,
-        /// How many of the bytes belonged to the handshake.
+        /// How many of the received bytes belong to the handshake.
         consumed_bytes: usize,
     },
 }
 
 impl Handshake {
-    /// Begins a handshake. `secret` is the own X25519 key, `psk` the key of a closed network,
-    /// `seed` fresh randomness. The initiator's first bytes are appended to `out`.
+    /// Starts a handshake and appends the initiator's first bytes to `out`. `secret` is the own
+    /// X25519 key. `psk` is the pre-shared key of a closed network. `seed` must be fresh random
+    /// bytes.
     ///
     /// # Errors
     /// [`NoiseError::Crypto`] if the library refuses these keys.
@@ -240,7 +243,7 @@ impl Handshake {
         })
     }
 
-    /// Takes received bytes and appends the answer to `out`.
+    /// Processes received bytes and appends the bytes to send to `out`.
     ///
     /// # Errors
     /// The handshake cannot succeed. The stream must be closed.
@@ -288,23 +291,23 @@ impl Handshake {
 pub struct HandshakeConfig<'a> {
     /// The full protocol name, such as `Noise_XX_25519_ChaChaPoly_BLAKE2s`.
     pub protocol_name: &'a str,
-    /// The pattern of that name.
+    /// The pattern named in `protocol_name`.
     pub pattern: HandshakePattern,
-    /// The pre-shared key of `psk0`, if the pattern has that modifier.
+    /// The pre-shared key, if the protocol name contains `psk0`.
     pub psk: Option<&'a [u8; 32]>,
     /// The own X25519 secret key, if the pattern needs it.
     pub local_private_key: Option<&'a [u8; 32]>,
     /// The peer's X25519 public key, if the pattern needs it in advance.
     pub remote_public_key: Option<&'a [u8; 32]>,
-    /// Bytes that both sides must agree on.
+    /// Bytes that must be the same on both sides.
     pub prologue: &'a [u8],
-    /// The own side.
+    /// The own role in the handshake.
     pub role: Role,
 }
 
 impl HandshakeConfig<'_> {
-    /// Begins the handshake; all its randomness is derived from `seed`. `None` if the keys do not
-    /// fit the pattern.
+    /// Starts the handshake, with all randomness derived from `seed`. Returns `None` if the keys
+    /// do not fit the pattern.
     #[inline(never)]
     pub fn build(&self, seed: [u8; 32]) -> Option<HandshakeState> {
         let psk = self.psk.map(|_| HandshakeModifier::Psk(0));
@@ -359,7 +362,8 @@ pub struct Transport {
     decoder: MessageDecoder,
     /// The peer's X25519 key, proved by the handshake.
     pub remote_static_key: [u8; 32],
-    /// Channel binding: the same on both sides of this link, and different on every other link.
+    /// The hash of the handshake, for channel binding. It is the same on both sides, and different
+    /// for every link.
     pub handshake_hash: [u8; 32],
 }
 
@@ -376,7 +380,7 @@ impl Transport {
         })
     }
 
-    /// Appends the plaintext as Noise messages to `out`.
+    /// Encrypts `plain` and appends the Noise messages to `out`.
     ///
     /// # Errors
     /// [`NoiseError::Crypto`] after 2^64 − 1 messages, when the nonces are exhausted.
@@ -397,8 +401,8 @@ impl Transport {
     /// `scratch` buffers one plaintext and grows to at most 64 KiB.
     ///
     /// # Errors
-    /// [`NoiseError::Crypto`]: a message does not come from the peer of the handshake. The stream
-    /// must be closed.
+    /// [`NoiseError::Crypto`] if a message was altered or was not encrypted by the peer. The
+    /// stream must be closed.
     pub fn open(
         &mut self,
         bytes: &[u8],

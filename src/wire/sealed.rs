@@ -1,8 +1,9 @@
-//! Sealing of direct messages: the one-way pattern N (Noise specification, revision 34, 7.4) to
-//! the X25519 form of the recipient's key.
+//! Encrypts direct messages for their recipient. Uses the one-way pattern N (Noise specification,
+//! revision 34, 7.4) and the X25519 form of the recipient's key.
 //!
-//! The prologue binds the sealed lines to network, author, incarnation, sequence and recipient,
-//! so a copy in another batch cannot be opened. The signature of the batch proves the author.
+//! The prologue contains network, author, incarnation, sequence and recipient. If somebody copies
+//! the sealed lines into another batch, they cannot be opened. The signature of the batch proves
+//! the author.
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
@@ -15,7 +16,7 @@ use crate::base::name::Target;
 
 const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 const PROLOGUE_DOMAIN: &[u8] = b"p2pchat sealed 1\0";
-/// Bytes of the ephemeral key and the tag.
+/// Bytes that sealing adds: an ephemeral key and a tag.
 const OVERHEAD_BYTES: usize = KEY_BYTES + TAG_BYTES;
 
 fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId) -> Vec<u8> {
@@ -28,7 +29,7 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
     bytes
 }
 
-/// `secret` is given to open, `remote` to seal.
+/// To seal, pass the recipient's key as `remote`. To open, pass the own key as `secret`.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
@@ -48,11 +49,11 @@ fn handshake_config<'a>(
     }
 }
 
-/// Seals lines for the recipient of `log` and returns them in base64. `sequence` is that of the
-/// first line. `seed` must be fresh randomness, used for nothing else.
+/// Seals lines for the recipient of `log` and returns them in base64. `sequence` is the sequence
+/// of the first line. `seed` must be fresh random bytes, used for nothing else.
 ///
-/// `None` if the target is a room, if its id is no valid key, or if the text exceeds the 65 487
-/// bytes that fit one Noise message, which the text of a batch never does.
+/// Returns `None` if the target is a room, if the recipient's id is no valid key, or if the text
+/// exceeds 65 487 bytes (one Noise message). Batches never have that much text.
 pub fn seal(
     seed: [u8; 32],
     network: &NetworkTag,
@@ -72,8 +73,8 @@ pub fn seal(
     Some(BASE64URL_NOPAD.encode(&sealed))
 }
 
-/// Opens a direct message to `identity`. `None` if it has another recipient, was not sealed for
-/// this batch and key, or does not contain valid lines.
+/// Opens a direct message to `identity`. Returns `None` if the message has another recipient, was
+/// not sealed for this batch and key, or contains invalid lines.
 pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<Lines> {
     let own = identity.id();
     if batch.log.target != Target::Peer(own) || batch.sealed_content().len() > SEALED_MAX_BYTES {
@@ -87,7 +88,7 @@ pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<
     let prologue = prologue(network, &batch.log, batch.sequence, &own);
     let secret = identity.noise_secret();
     let mut text = vec![0; length];
-    // The responder of this pattern needs no randomness.
+    // The responder of pattern N uses no randomness.
     let mut state = handshake_config(&prologue, Some(&secret), None).build([0; 32])?;
     let n = state.read_message(&sealed, &mut text).ok()?;
     let lines = Lines::parse(text.get(..n)?)?;

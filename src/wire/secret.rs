@@ -6,13 +6,14 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::base::identity::{Hash, NetworkTag};
 
-/// Shortest secret, in bytes without its end of line. Whoever receives a beacon can try to guess
-/// a shorter one offline.
+/// Minimum length of a secret in bytes, without its end of line. Whoever receives a beacon can try
+/// to guess a shorter secret offline.
 pub const SECRET_MIN_BYTES: usize = 16;
-/// Longest secret, in bytes without its end of line.
+/// Maximum length of a secret in bytes, without its end of line.
 pub const SECRET_MAX_BYTES: usize = 4096;
 
-/// The keys of a closed network. They are overwritten when dropped; the secret is not kept.
+/// The keys of a closed network. Dropping them overwrites them in memory. The secret itself is not
+/// stored.
 pub struct NetworkKeys {
     network: NetworkTag,
     psk: [u8; 32],
@@ -43,8 +44,8 @@ impl fmt::Display for NetworkSecretError {
 }
 
 impl NetworkKeys {
-    /// Derives the keys from the content of a secret file. One final end of line does not belong
-    /// to the secret.
+    /// Derives the keys from the content of a secret file. One end of line at the end of the file
+    /// is not part of the secret.
     ///
     /// # Errors
     /// The secret is too short or too long.
@@ -69,12 +70,12 @@ impl NetworkKeys {
         self.network
     }
 
-    /// The pre-shared key of the handshakes.
+    /// The pre-shared key for handshakes.
     pub fn psk(&self) -> &[u8; 32] {
         &self.psk
     }
 
-    /// The key that seals the beacons.
+    /// The key that encrypts beacons.
     pub fn beacon_key(&self) -> &[u8; 32] {
         &self.beacon_key
     }
@@ -87,7 +88,7 @@ impl Drop for NetworkKeys {
     }
 }
 
-/// Shows the public tag only.
+/// Shows only the public tag, so that no key appears in a log.
 impl fmt::Debug for NetworkKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NetworkKeys({})", self.network.dir_name())
@@ -97,11 +98,11 @@ impl fmt::Debug for NetworkKeys {
 /// Overwrites secret bytes with zeros.
 pub fn zeroize(bytes: &mut [u8]) {
     bytes.fill(0);
-    // Without this the compiler may remove writes that are never read.
+    // Without `black_box` the compiler may remove the writes, because nothing reads the zeros.
     black_box(bytes);
 }
 
-/// A new secret as text: 32 random bytes as 52 characters of lower-case base32.
+/// Encodes 32 random bytes as a new secret: 52 characters of lower-case base32.
 pub fn generate_secret(random: &[u8; 32]) -> String {
     let mut text = BASE32_NOPAD.encode(random);
     text.make_ascii_lowercase();
