@@ -1,4 +1,4 @@
-//! Typed lines as commands.
+//! Parses typed lines into commands.
 use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
@@ -8,17 +8,17 @@ use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 pub enum UserCommand {
     /// A command for the core.
     Core(Command),
-    /// Show the last stored lines of the current room: this many, at least one.
+    /// Show this many of the last stored lines of the current room. At least one.
     History(u64),
-    /// Show stored lines of all rooms that contain this text.
+    /// Show the stored lines of all rooms that contain this text.
     Search(String),
     /// Show [`HELP`].
     Help,
-    /// Leave and end the program.
+    /// Leave all rooms and end the program.
     Quit,
 }
 
-/// Number of lines that /history shows by default; [`HELP`] names it.
+/// Number of lines that /history shows by default. [`HELP`] contains the same number.
 const DEFAULT_HISTORY_LINES: u64 = 20;
 
 /// The answer to /help.
@@ -37,11 +37,11 @@ pub const HELP: &str = "\
 //TEXT            say a line that begins with /
 ";
 
-/// Parses a line of the terminal, or of a pipe with `--commands`. A line that does not begin with
-/// `/` is text to send; `//x` sends `/x`.
+/// Parses a line from the terminal, or from a pipe with `--commands`. A line without a leading `/`
+/// is text to send. `//x` sends the text `/x`.
 ///
 /// # Errors
-/// A sentence for the user. The line must not be sent then: it is a mistyped command.
+/// A sentence for the user. The line must not be sent as text, because it is a mistyped command.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
     let Some(rest) = line.strip_prefix('/') else {
         return build_room_message(None, line, false);
@@ -93,10 +93,11 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
     }
 }
 
-/// Sends text to a room; without `room` to the current one. Each line of the text is a message.
+/// Builds the command that sends text to a room. `None` is the current room. Each line of the text
+/// becomes a message.
 ///
 /// # Errors
-/// A sentence for the user: the text is too long.
+/// The text is too long. The error is a sentence for the user.
 pub fn build_room_message(
     room: Option<Room>,
     text: &str,
@@ -110,10 +111,11 @@ pub fn build_room_message(
     }))
 }
 
-/// Sends text to one peer, which must be known at once.
+/// Builds the command that sends text to one peer. The command does not wait for the peer: it must
+/// be known already.
 ///
 /// # Errors
-/// A sentence for the user: the name is invalid, or the text is too long.
+/// The name is invalid, or the text is too long. The error is a sentence for the user.
 pub fn build_direct_message(name: &str, text: &str, action: bool) -> Result<UserCommand, String> {
     let selector = PeerSelector::parse(name).map_err(|error| format!("the name {name} {error}"))?;
     let lines = parse_lines(text)?;
@@ -132,10 +134,10 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
     Ok(lines)
 }
 
-/// Parses the name of a room as a user types it.
+/// Parses a room name as a user types it.
 ///
 /// # Errors
-/// A sentence for the user that names the broken rule.
+/// A sentence for the user that states the broken rule.
 pub fn parse_room(text: &str) -> Result<Room, String> {
     Room::new(text).map_err(|error| {
         let blank = if text.is_empty() { "" } else { " " };

@@ -1,13 +1,13 @@
-//! The sentences of stderr and of `error` lines.
+//! Sentences for stderr and for the `error` lines of `--json`.
 use super::sanitize::sanitize;
 use crate::base::event::Notice;
 
-/// A sanitized line for stderr, without `\n`.
+/// Formats a sentence as a line for stderr: sanitized, with the prefix `p2pchat: `, without `\n`.
 pub fn format_diagnostic(sentence: &str) -> String {
     format!("p2pchat: {}", sanitize(sentence))
 }
 
-/// The sentence for a notice that is a warning or an error; `None` for all others.
+/// The sentence of a notice that is a warning or an error. `None` for all other notices.
 pub fn notice_warning(notice: &Notice) -> Option<String> {
     match notice {
         Notice::KeyMismatch {
@@ -16,7 +16,7 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
             first_seen,
         } => {
             let since = first_seen.to_string();
-            // The date, up to the `T`.
+            // The date is the text before the `T`.
             let day = since.split('T').next().unwrap_or(&since);
             Some(format!(
                 "{peer} is not the {}~{} known since {day}: another key",
@@ -42,7 +42,7 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
     }
 }
 
-/// The line of [`notice_warning`] for stderr, without `\n`.
+/// The sentence of [`notice_warning`] as a line for stderr, without `\n`.
 pub fn notice_diagnostic(notice: &Notice) -> Option<String> {
     notice_warning(notice).map(|sentence| format_diagnostic(&sentence))
 }

@@ -1,24 +1,26 @@
-//! Which names are unambiguous, and how peers and targets are shown.
+//! Decides how peers and targets are shown, and which names are unambiguous.
 use crate::base::event::Peer;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
-/// Most peers, and most names, that [`DisplayNames`] records.
+/// Maximum number of peers, and of names, that [`DisplayNames`] records.
 const NAMES_MAX: usize = 4096;
 
-/// The names that peers claimed in this run. Beyond `NAMES_MAX` a new name counts as ambiguous.
+/// The names that peers claimed in this run. Once `NAMES_MAX` names are recorded, every new name
+/// counts as ambiguous.
 #[derive(Clone, Debug, Default)]
 pub struct DisplayNames {
     by_id: SortedMap<PeerId, Nick>,
-    /// Names from `known_peers`, perhaps of earlier runs.
+    /// Names from the file `known_peers`, which may be from earlier runs.
     known: SortedMap<PeerId, Nick>,
-    /// The peer that claimed each name, in lower case; `None` once a second peer claimed it.
+    /// The peer that claimed each name. Names are in lower case. `None` if several peers claimed
+    /// the name.
     by_name: SortedMap<String, Option<PeerId>>,
 }
 
 impl DisplayNames {
-    /// Records that the peer claims its name.
+    /// Records the name that a peer claims.
     pub fn record(&mut self, peer: &Peer) {
         if self.by_id.get(&peer.id) == Some(&peer.nick) {
             return;
@@ -36,25 +38,26 @@ impl DisplayNames {
         }
     }
 
-    /// Records a name from `known_peers`. It does not make the name unambiguous.
+    /// Records a name from the file `known_peers`. This alone does not make the name unambiguous.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());
         }
     }
 
-    /// The name that the peer claimed last, else its known name.
+    /// The name that the peer claimed last in this run. If it claimed none, its name from
+    /// `known_peers`.
     pub fn nick(&self, id: &PeerId) -> Option<&Nick> {
         self.by_id.get(id).or_else(|| self.known.get(id))
     }
 
-    /// Has no other peer claimed the name?
+    /// Is this peer the only one that claimed its name?
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
         peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))
     }
 
-    /// The name, with `~abcd` if it is ambiguous.
+    /// The peer's name, followed by `~abcd` if the name is ambiguous.
     pub fn display_name(&self, peer: &Peer) -> String {
         if self.is_unambiguous(peer) {
             peer.nick.to_string()
@@ -63,7 +66,8 @@ impl DisplayNames {
         }
     }
 
-    /// `#room` or `@alice~x2fe`; a recipient without a recorded name is `@?~x2fe`.
+    /// Formats a target as `#room` or `@alice~x2fe`. A recipient without a recorded name becomes
+    /// `@?~x2fe`.
     pub fn display_target(&self, target: &Target) -> String {
         match target {
             Target::Room(room) => room.to_string(),

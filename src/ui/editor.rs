@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthChar;
 use super::sanitize::replace_control;
 use crate::base::lines::LINE_MAX_BYTES;
 
-/// Most lines in the history of typed lines.
+/// Maximum number of typed lines in the history.
 const HISTORY_MAX: usize = 100;
 
 /// The effect of a key.
@@ -15,45 +15,45 @@ const HISTORY_MAX: usize = 100;
 pub enum EditOutcome {
     /// The line or the cursor may have changed.
     Edited,
-    /// Enter: the line, never empty, at most [`LINE_MAX_BYTES`] long.
+    /// Enter was pressed. The line is not empty and has at most [`LINE_MAX_BYTES`] bytes.
     Line(String),
     /// Ctrl-C on an empty line.
     Interrupt,
     /// Ctrl-D on an empty line.
     EndOfInput,
-    /// The line is full, or the key has nothing to act on.
+    /// The key had no effect, for example because the line is full.
     Rejected,
 }
 
 /// The part of the line that fits the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VisibleLine {
-    /// Without control characters.
+    /// The visible text. Control characters are replaced.
     pub text: String,
-    /// Columns of the text.
+    /// Width of the text, in columns.
     pub width: usize,
-    /// Columns before the cursor.
+    /// Number of columns before the cursor.
     pub cursor: usize,
 }
 
-/// The edited line, its cursor, and the lines typed before.
+/// The line being edited, its cursor, and the history of typed lines.
 #[derive(Debug, Default)]
 pub struct LineEditor {
     line: Vec<char>,
     cursor: usize,
-    /// Length of the line in UTF-8.
+    /// Length of the line in bytes of UTF-8.
     line_bytes: usize,
     /// Index of the first character on the screen.
     first_visible: usize,
     history: VecDeque<Vec<char>>,
-    /// Index of the shown line of the history; `None` while a new line is edited.
+    /// Index of the history line being shown. `None` while a new line is edited.
     history_index: Option<usize>,
-    /// The new line, kept while a line of the history is shown.
+    /// The unfinished new line, saved while a history line is shown.
     draft: Vec<char>,
 }
 
 fn char_width(c: char) -> usize {
-    // The picture of a TAB has a fixed width, unlike the TAB.
+    // A TAB is shown as a symbol of fixed width, because the width of a TAB varies.
     UnicodeWidthChar::width(display_char(c)).unwrap_or(1)
 }
 
@@ -71,7 +71,7 @@ impl LineEditor {
         self.line.is_empty()
     }
 
-    /// Applies a key.
+    /// Applies a key to the line.
     pub fn handle_key(&mut self, key: Key) -> EditOutcome {
         match key {
             Key::Char('\n') => return self.enter(),
@@ -99,14 +99,15 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// The part of the line that fits `width` columns (at least 2) and contains the cursor.
+    /// The part of the line that contains the cursor and fits `width` columns. A `width` below 2
+    /// counts as 2.
     pub fn visible_line(&mut self, width: usize) -> VisibleLine {
         let width = width.max(2);
         if self.cursor <= self.first_visible {
             // Scrolls by half the width, so that text before the cursor stays visible.
             self.first_visible = self.cursor.saturating_sub(width / 2);
         }
-        // The cursor takes a column even at the end of the line.
+        // The cursor needs a column even at the end of the line.
         let mut after = 1;
         for c in self.line.iter().skip(self.cursor) {
             if after > width {
@@ -118,7 +119,8 @@ impl LineEditor {
         let mut first = self.cursor;
         while first > 0 {
             let more = self.line.get(first - 1).map_or(0, |c| char_width(*c));
-            // Visible text stays visible; text before it appears only if it displaces nothing.
+            // Text before the cursor that was visible stays visible. Earlier text is shown only if
+            // the text after the cursor still fits.
             let right = if first > self.first_visible { 1 } else { after };
             if before + more + right > width {
                 break;
@@ -170,7 +172,7 @@ impl LineEditor {
         EditOutcome::Line(text)
     }
 
-    /// Replaces the line, puts the cursor at its end, and leaves the history.
+    /// Replaces the line, moves the cursor to its end, and ends the display of a history line.
     fn replace(&mut self, line: Vec<char>) {
         self.line_bytes = line.iter().map(|c| c.len_utf8()).sum();
         self.cursor = line.len();
@@ -218,14 +220,14 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// Index of the character left of the cursor, with its combining characters.
+    /// Index of the character left of the cursor. Combining characters count as part of it.
     fn previous_char(&self) -> usize {
         let is_base = |c: &char| char_width(*c) > 0;
         let before = self.line.get(..self.cursor).unwrap_or_default();
         before.iter().rposition(is_base).unwrap_or(0)
     }
 
-    /// Index behind the character at the cursor and its combining characters.
+    /// Index after the character at the cursor and after its combining characters.
     fn next_char(&self) -> usize {
         let after = self.line.get(self.cursor + 1..).unwrap_or_default();
         let is_base = |c: &char| char_width(*c) > 0;
@@ -248,7 +250,7 @@ impl LineEditor {
             .map_or(0, |i| i + 1)
     }
 
-    /// Index behind the word at or after the cursor.
+    /// Index after the end of the word at or after the cursor.
     fn next_word_end(&self) -> usize {
         let after = self.line.get(self.cursor..).unwrap_or_default();
         let start = after.iter().position(|c| !c.is_whitespace()).unwrap_or(0);

@@ -1,7 +1,7 @@
-//! The JSON renderer, and the parser of JSON lines on stdin.
+//! Renders notices as JSON lines, and parses JSON lines from stdin.
 //!
-//! Control characters that [`sanitize`] replaces are escaped here: nothing is lost, and no line
-//! acts on a terminal.
+//! Control characters that [`sanitize`] would replace are escaped instead. The output loses
+//! nothing and cannot control a terminal.
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -17,7 +17,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// `delivered` or `read`, up to a line.
+/// Appends a `delivered` or `read` line: `peer` stores, or has shown, the log up to `sequence`.
 fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
     let mut line = JsonLine::new(kind, out);
     line.string("target", &log.target.to_string());
@@ -27,8 +27,8 @@ fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut
     line.finish();
 }
 
-/// Appends a notice as JSON lines; a batch becomes one for each of its lines. [`Notice::Settled`]
-/// and [`Notice::Resolved`] append nothing.
+/// Appends a notice as one JSON line. A batch becomes one JSON line for each of its lines.
+/// [`Notice::Settled`] and [`Notice::Resolved`] append nothing.
 pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
         Notice::Chat(chat) => append_chat(chat, out),
@@ -89,7 +89,7 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the `ready` line, the first of a run.
+/// Appends the `ready` line, which is the first line of a run.
 pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("ready", out);
     line.peer(own);
@@ -97,7 +97,7 @@ pub fn append_ready(own: &Peer, port: u16, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// Appends the answer of `whoami`; `code` is the connection code, if known.
+/// Appends the answer to `p2pchat whoami`. `code` is the connection code, if known.
 pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("self", out);
     line.peer(own);
@@ -108,7 +108,7 @@ pub fn append_whoami(own: &Peer, code: Option<&str>, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// Appends an `error` line; `content` is one sentence for the user.
+/// Appends an `error` line. `content` is one sentence for the user.
 pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
     let mut line = JsonLine::new("error", out);
     line.string("code", code.as_str());
@@ -152,8 +152,8 @@ fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends stored lines of a batch, beginning with its line `first` (from 0). The objects hold
-/// signed fields only.
+/// Appends stored lines of a batch. The first of these lines has the index `first` in the batch,
+/// counted from 0. The JSON contains only signed fields.
 pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(batch, None);
     for (i, content) in lines.split_terminator('\n').enumerate() {
@@ -161,7 +161,8 @@ pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>)
     }
 }
 
-/// The JSON before and after the fields that differ between the lines of a batch.
+/// The two parts of the JSON that all lines of a batch share. The first part precedes the fields
+/// of a single line. The second part follows them.
 fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,
@@ -214,7 +215,7 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// A JSON object being written, of which `{"type":…` is written.
+/// Writes one JSON object field by field. The field `type` is written first.
 struct JsonLine<'a>(&'a mut Vec<u8>);
 
 impl JsonLine<'_> {
@@ -229,7 +230,7 @@ impl JsonLine<'_> {
         write_escaped_string(self.0, value);
     }
 
-    /// Writes a value that needs no escapes: a number, `null`, or a string with its quotes.
+    /// Writes a value that needs no escaping: a number, `null`, or a string with its quotes.
     fn raw(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.0, ",\"{name}\":{value}");
     }
@@ -260,7 +261,7 @@ impl JsonLine<'_> {
     }
 }
 
-/// Writes a JSON string. `serde_json` would not escape DEL, C1 and bidi controls.
+/// Writes a JSON string. Also escapes DEL, C1 and bidi controls, which `serde_json` would not.
 fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let needs_escape = |byte: u8| {
@@ -294,18 +295,19 @@ struct InputLine {
     action: bool,
 }
 
-/// Parses a line of stdin with `--json`. Unknown fields are ignored.
+/// Parses a line from stdin with `--json`. Unknown fields are ignored.
 ///
 /// # Errors
-/// A sentence for an `error` line. The caller counts and skips the line.
+/// A sentence for an `error` line. The caller skips the input line and counts the failure.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
-    // serde would accept an array for a struct, too.
+    // serde would also accept an array for a struct.
     if !line.trim_start().starts_with('{') {
         return Err(r#"a line must be an object such as {"type":"chat","content":"text"}"#.into());
     }
     let typed: InputLine = serde_json::from_str(line).map_err(|error| {
         let what = error.to_string();
-        // Drops serde's position: its line is always 1, and the caller names the line of stdin.
+        // Drops the position that serde appends. serde always reports line 1, and the caller adds
+        // the line number on stdin.
         let what = what.split(" at line ").next().unwrap_or_default();
         format!("not a JSON line that is understood here: {what}")
     })?;

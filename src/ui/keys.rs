@@ -1,13 +1,14 @@
 //! Decodes the bytes of a terminal into keys.
 //!
 //! A paste may contain any bytes, and termion's parser panics at some numbers and mouse reports.
-//! So the decoder passes it only sequences of a form that it parses.
+//! The decoder therefore passes only safe sequences to the parser.
 use termion::event::{Event, Key, parse_event};
 
-/// Longest control sequence that is parsed, in bytes; a longer one is dropped.
+/// Longest control sequence, in bytes. Bytes beyond this are dropped, except the last byte of the
+/// sequence.
 const SEQUENCE_MAX_BYTES: usize = 16;
 
-/// Decodes keys, and keeps a sequence that a read cut in two.
+/// Decodes keys. Buffers a sequence that arrives in several reads.
 #[derive(Debug, Default)]
 pub struct KeyDecoder {
     pending: Vec<u8>,
@@ -21,16 +22,16 @@ enum KeyStep {
     Ignored,
     /// The beginning of a sequence.
     Incomplete,
-    /// The bytes before the last are this key; the last one begins a new sequence.
+    /// All pending bytes except the last one form this key. The last byte begins a new sequence.
     Restart(Key),
 }
 
 impl KeyDecoder {
-    /// Calls `each` with the keys in the bytes of one read of the terminal.
+    /// Decodes the bytes of one read from the terminal. Calls `each` with every key.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Key)) {
         for (i, byte) in bytes.iter().enumerate() {
-            // The Esc key arrives as the last byte of a read. A sequence that a read cut in two
-            // continues with a bracket.
+            // The Esc key is the last byte of a read. If the next read begins with a bracket or
+            // `O`, the Esc byte was the beginning of a sequence instead.
             if i == 0 && self.pending == [0x1b] && !matches!(byte, b'[' | b'O') {
                 self.pending.clear();
                 each(Key::Esc);
@@ -69,7 +70,7 @@ fn decode_step(pending: &[u8]) -> KeyStep {
             b'@'..=b'~' if has_byte_parameters(middle) && *last != b'M' => parse_sequence(pending),
             b'@'..=b'~' => KeyStep::Ignored,
             b' '..=b'?' => KeyStep::Incomplete,
-            // This byte cannot stand in a sequence.
+            // This byte is not allowed in a sequence.
             _ => KeyStep::Restart(Key::Esc),
         },
         [0x1b, _] => parse_sequence(pending),
@@ -86,8 +87,8 @@ fn decode_step(pending: &[u8]) -> KeyStep {
     }
 }
 
-/// Are there no parameters, or only numbers up to 255 between semicolons? termion panics at
-/// others.
+/// Are the parameters empty, or numbers up to 255 separated by semicolons? termion panics at other
+/// parameters.
 fn has_byte_parameters(text: &[u8]) -> bool {
     text.is_empty()
         || text.split(|b| *b == b';').all(|part| {

@@ -1,4 +1,5 @@
-//! Presentation: notices as text and JSON, keys and lines as commands. Only the terminal writes.
+//! Presentation: renders notices as text and JSON, and parses keys and typed lines. Only
+//! [`terminal`] does I/O.
 pub mod command;
 pub mod diagnostic;
 pub mod display_names;

@@ -1,9 +1,9 @@
-//! Replaces control characters in text to be shown, so that it cannot act on the terminal.
+//! Replaces control characters in shown text, so that the text cannot control the terminal.
 use std::borrow::Cow;
 
-/// Can this byte begin a character that [`is_control`] matches? These are C0 except TAB, DEL, and
-/// the lead bytes of C1 (C2) and of separators and bidi controls (E2). Text without them needs no
-/// decoding.
+/// Can this byte begin a character that [`is_control`] matches? Such bytes are DEL, C0 except TAB,
+/// and the UTF-8 lead bytes C2 (C1 controls) and E2 (separators and bidi controls). Text without
+/// such bytes need not be decoded.
 pub fn may_need_replacing(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
 }
@@ -12,13 +12,13 @@ pub fn may_need_replacing(byte: u8) -> bool {
 fn is_printable_ascii(word: [u8; 8]) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let word = u64::from_ne_bytes(word);
-    // A byte sets its highest bit in one of the terms if it is not ASCII, DEL, or less than a
-    // space. Only such a byte carries into the next.
+    // One of the three terms sets the highest bit of a byte that is not ASCII, is DEL, or is less
+    // than a space. Only such a byte can carry into or borrow from its neighbour.
     (word | word.wrapping_add(EACH) | word.wrapping_sub(0x20 * EACH)) & (0x80 * EACH) == 0
 }
 
-/// Is the text free of bytes that may need replacing? Examines eight bytes at once, as every
-/// shown line passes here.
+/// Is the text free of bytes that may need replacing? Checks eight bytes at once, because this
+/// check runs for every shown line.
 fn is_plain(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks();
     let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_need_replacing);
@@ -26,14 +26,14 @@ fn is_plain(text: &str) -> bool {
     words.all(|word| is_printable_ascii(*word) || harmless(word)) && harmless(rest)
 }
 
-/// Is this a control character other than TAB, a line separator, or a bidi control?
+/// Is this a line separator, a bidi control, or a control character other than TAB?
 pub fn is_control(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{a}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}'
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The character to show: C0 as its picture U+2400 + n, other controls as U+FFFD, all others
-/// unchanged.
+/// The character to show instead of `c`. C0 controls become their pictures, U+2400 + n. Other
+/// controls become U+FFFD. All other characters stay unchanged.
 pub fn replace_control(c: char) -> char {
     match c {
         _ if !is_control(c) => c,
@@ -42,7 +42,7 @@ pub fn replace_control(c: char) -> char {
     }
 }
 
-/// Replaces every control character: see [`replace_control`].
+/// Replaces every control character by [`replace_control`].
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     if is_plain(text) || !text.chars().any(is_control) {
         Cow::Borrowed(text)

@@ -1,4 +1,4 @@
-//! Answers to commands as tables.
+//! Formats the answers to commands as tables.
 use crate::base::event::PeerInfo;
 use crate::base::name::Room;
 
@@ -21,8 +21,8 @@ fn format_shared_rooms(info: &PeerInfo) -> String {
     names.join(",")
 }
 
-/// The rows of `peers`: name~abcd, id, address, found, state, round trip in ms, and rooms,
-/// separated by TAB; `-` stands for a missing value.
+/// Formats the rows of `p2pchat peers`. The columns are name~abcd, id, address, found, state,
+/// round trip in ms, and rooms, separated by TAB. `-` stands for a missing value.
 pub fn format_peer_rows(peers: &[PeerInfo]) -> String {
     let mut out = String::new();
     for info in peers {
@@ -41,7 +41,7 @@ pub fn format_peer_rows(peers: &[PeerInfo]) -> String {
     out
 }
 
-/// The answer to /users: aligned columns.
+/// Formats the answer to /users in aligned columns.
 pub fn format_users(peers: &[PeerInfo]) -> String {
     if peers.is_empty() {
         return "nobody else is here\n".into();
@@ -67,13 +67,13 @@ pub fn format_users(peers: &[PeerInfo]) -> String {
     out
 }
 
-/// The answer to /stats: a count and its name on each line.
+/// Formats the answer to /stats. Each line contains a count and its name.
 pub fn format_stats(stats: &[(&'static str, u64)]) -> String {
     let line = |(name, count): &(&str, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
     stats.iter().map(line).collect()
 }
 
-/// The answer to /rooms: one room on each line; the first is marked as the current one.
+/// Formats the answer to /rooms, one room per line. The first room is marked as the current one.
 pub fn format_room_list(rooms: &[Room]) -> String {
     if rooms.is_empty() {
         return "in no room: /join one\n".into();

@@ -1,7 +1,7 @@
-//! The screen: a scrolling transcript, and the prompt with the edited line below it.
+//! Draws the screen: a scrolling transcript, and below it the prompt with the edited line.
 //!
-//! It uses neither the alternate screen nor a scroll region, so the transcript stays in the
-//! terminal's scrollback and simple terminals suffice.
+//! Uses neither the alternate screen nor a scroll region. The transcript therefore stays in the
+//! terminal's scrollback, and simple terminals suffice.
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::editor::LineEditor;
 use super::sanitize::sanitize;
 
-/// Columns assumed if the width is unknown.
+/// Width in columns if the terminal does not report one.
 const DEFAULT_COLUMNS: u16 = 80;
 
 /// Draws on a terminal in raw mode.
@@ -20,7 +20,7 @@ pub struct Terminal<W> {
 }
 
 impl<W: Write> Terminal<W> {
-    /// `columns` is 0 if the width is unknown.
+    /// Creates a terminal. `columns` is its width, 0 if unknown.
     pub fn new(writer: W, columns: u16) -> Terminal<W> {
         let mut terminal = Terminal {
             writer,
@@ -31,7 +31,8 @@ impl<W: Write> Terminal<W> {
         terminal
     }
 
-    /// Sets the width in columns, 0 if unknown; [`Terminal::redraw`] uses it.
+    /// Sets the width in columns, 0 if unknown. It takes effect with the next
+    /// [`Terminal::redraw`].
     pub fn resize(&mut self, columns: u16) {
         self.columns = usize::from(if columns == 0 {
             DEFAULT_COLUMNS
@@ -45,13 +46,13 @@ impl<W: Write> Terminal<W> {
         self.prompt = sanitize(prompt).into_owned();
     }
 
-    /// The writer that it draws on.
+    /// The writer that the terminal draws on.
     pub fn writer_mut(&mut self) -> &mut W {
         &mut self.writer
     }
 
-    /// Inserts transcript lines above the prompt and draws the prompt again, in one write. Each
-    /// line must be sanitized and ended by `\n`.
+    /// Inserts transcript lines above the prompt and redraws the prompt, in a single write. Each
+    /// line must be sanitized and end with `\n`.
     ///
     /// # Errors
     /// The error of the writer.
@@ -65,8 +66,8 @@ impl<W: Write> Terminal<W> {
             &self.prompt
         };
         let prompt_width = prompt.width();
-        // The last column stays free: terminals differ in where the cursor is after writing
-        // there.
+        // The last column stays empty. Terminals differ in where they put the cursor after a
+        // character in it.
         let view = editor.visible_line(self.columns.saturating_sub(prompt_width + 1));
         out.extend_from_slice(prompt.as_bytes());
         out.extend_from_slice(view.text.as_bytes());
@@ -77,8 +78,8 @@ impl<W: Write> Terminal<W> {
         self.writer.flush()
     }
 
-    /// Removes the prompt and writes the last transcript lines, so that the shell's prompt
-    /// follows on a line of its own.
+    /// Removes the prompt and writes the last transcript lines. The prompt of the user's shell
+    /// then begins on a new line.
     ///
     /// # Errors
     /// The error of the writer.
@@ -90,7 +91,7 @@ impl<W: Write> Terminal<W> {
     }
 }
 
-/// Clears the prompt and writes the transcript in its place. In raw mode a line needs `\r\n`.
+/// Replaces the prompt by the transcript. In raw mode a line must end with `\r\n`.
 fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\x1b[J");
     for line in transcript.split_inclusive(|b| *b == b'\n') {

@@ -1,4 +1,4 @@
-//! The text renderer: notices as lines of the transcript, for a pipe or a terminal.
+//! Renders notices as lines of the transcript, for a pipe or a terminal.
 use std::io::Write as _;
 
 use jiff::tz::TimeZone;
@@ -22,19 +22,20 @@ enum TextFormat {
 pub struct TextRenderer {
     format: TextFormat,
     names: DisplayNames,
-    /// Lines of this room are shown without its name at a terminal.
+    /// At a terminal, lines of this room are shown without the room's name.
     current_room: Option<Room>,
-    /// What precedes each line of the batch being rendered.
+    /// The text before each line of the batch being rendered.
     prefix: Vec<u8>,
 }
 
 impl TextRenderer {
-    /// Renders lines for scripts: time in UTC, target, and full name, without colour.
+    /// Creates a renderer for scripts. It shows the time in UTC, the target and the full name,
+    /// without colour.
     pub fn for_pipe(own: &Peer) -> TextRenderer {
         TextRenderer::new(TextFormat::Pipe, own)
     }
 
-    /// Renders lines for people: `[10:31] bob: Hey there!`, in local time.
+    /// Creates a renderer for people. It shows `[10:31] bob: Hey there!`, with the time in `zone`.
     pub fn for_terminal(own: &Peer, zone: TimeZone, color: bool) -> TextRenderer {
         TextRenderer::new(TextFormat::Terminal { zone, color }, own)
     }
@@ -50,7 +51,7 @@ impl TextRenderer {
         }
     }
 
-    /// Sets the room whose lines are shown without its name at a terminal.
+    /// Sets the room whose lines are shown without the room's name at a terminal.
     pub fn set_current_room(&mut self, room: Option<Room>) {
         self.current_room = room;
     }
@@ -65,8 +66,8 @@ impl TextRenderer {
         self.names.record_known(id, nick);
     }
 
-    /// Appends the lines of a notice, each ended by `\n`. Notices that do not belong to the
-    /// transcript append nothing.
+    /// Appends the lines of a notice, each ended by `\n`. A notice outside the transcript appends
+    /// nothing.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
             Notice::Chat(chat) => self.append_chat(chat, out),
@@ -97,7 +98,7 @@ impl TextRenderer {
             }
             Notice::Read { log, peer, at, .. } => {
                 self.names.record(peer);
-                // Scripts get read marks with --json only.
+                // Scripts get read marks only with `--json`.
                 if matches!(self.format, TextFormat::Terminal { .. }) {
                     let what = format!("* {} has read it", self.display_name(peer));
                     self.append_status_line(&log.target, *at, &what, out);
@@ -125,8 +126,8 @@ impl TextRenderer {
         batch.for_each_line(|line| self.push_line(line, out));
     }
 
-    /// Appends stored lines of a batch with the signed name and time. The date is shown, too,
-    /// unless it is that of `today`.
+    /// Appends stored lines of a batch, with the name and time that its author signed. A terminal
+    /// also shows the date if it is not `today`.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -146,7 +147,8 @@ impl TextRenderer {
         out.push(b'\n');
     }
 
-    /// Makes the prefix of each line of a batch, for the time `at`.
+    /// Builds `prefix` for a batch from the time `at`, the target and the author. `today` as in
+    /// [`TextRenderer::push_time_and_target`].
     fn build_prefix(&mut self, batch: &Batch, at: WallTime, today: Option<WallTime>) {
         let peer = Peer {
             id: batch.log.author,
@@ -223,7 +225,7 @@ impl TextRenderer {
         self.append_status_line(target, at, &sentence, out);
     }
 
-    /// A line that is not chat, dim if colours are on.
+    /// Appends a line that is not chat. It is dim if colours are on.
     fn append_status_line(&self, target: &Target, at: WallTime, sentence: &str, out: &mut Vec<u8>) {
         self.push_time_and_target(at, None, target, out);
         let _ = match self.format {
@@ -239,8 +241,8 @@ impl TextRenderer {
         }
     }
 
-    /// Appends time and target. At a terminal the date is shown if `today` is given and is
-    /// another day.
+    /// Appends time and target. A terminal also shows the date if `today` is given and is another
+    /// day.
     fn push_time_and_target(
         &self,
         at: WallTime,
