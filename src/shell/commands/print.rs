@@ -7,7 +7,7 @@ use crate::shell::config::failure::Failure;
 /// Prints `text` and returns the command's exit status.
 ///
 /// # Errors
-/// Exit status 1: writing to stdout fails, and the cause is not a closed pipe.
+/// Exit status 1: stdout cannot be written, for a reason other than a closed pipe.
 pub fn print_text(text: &str) -> Result<ExitStatus, Failure> {
     stdout_exit_status(write_stdout(text.as_bytes()))
 }

@@ -11,7 +11,7 @@ use crate::shell::config::option_specs::{
 };
 use crate::shell::config::subcommand::Subcommand;
 
-/// Planned commands that do not exist yet. They have an error message of their own.
+/// Planned commands that do not exist yet. Each is an error with its own message.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
 /// One option, as given on the command line or in the options file.

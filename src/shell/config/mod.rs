@@ -1,5 +1,4 @@
-//! Options from the command line, the environment and the options file. Failures and exit
-//! statuses.
+//! Options from the command line, the environment and the options file; failures; exit statuses.
 pub mod arguments;
 pub mod exit_status;
 pub mod failure;

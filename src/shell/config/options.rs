@@ -26,7 +26,8 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Limit on the number of rooms, of interfaces and of static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that a running program cannot change for its IPC clients.
+/// Options that take effect only when a program starts. An IPC client cannot change them in the
+/// running program.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -44,7 +45,8 @@ pub struct Options {
     pub subcommand: Subcommand,
     /// The own nick.
     pub username: Nick,
-    /// Those options on the command line that a running program cannot change.
+    /// The options on the command line that take effect only when a program starts. An IPC client
+    /// cannot change them in the running program.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
@@ -61,9 +63,9 @@ pub struct Options {
     pub static_peers: Vec<Endpoint>,
     /// Names of the interfaces to use. Empty: all interfaces.
     pub interfaces: Vec<String>,
-    /// The file with the network secret; `None`: the open network.
+    /// The file with the network secret. `None`: the open network.
     pub secret_file: Option<PathBuf>,
-    /// The state directory; `None` with `--ephemeral`.
+    /// The state directory. `None` with `--ephemeral`.
     pub directory: Option<PathBuf>,
     /// JSON lines in and out.
     pub json: bool,
@@ -79,7 +81,7 @@ pub struct Options {
     pub backlog: u64,
     /// Whether own lines are printed.
     pub echo: bool,
-    /// Whether piped lines that begin with / are commands.
+    /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
     /// When the transcript is coloured.
     pub color: Color,
@@ -230,7 +232,7 @@ pub fn parse(
     })
 }
 
-/// The unparsed options, by their source.
+/// The unparsed options of a run, separated by source.
 struct OptionSources {
     subcommand: Subcommand,
     command_line: Vec<ParsedOption>,
@@ -319,8 +321,8 @@ fn options_file_failure(failure: &Failure) -> Failure {
 }
 
 /// The values of an option as typed. Our own grammar finds the options, because pico-args does
-/// not know `--` as the end of options. pico-args then extracts the values. Not generic, because
-/// a copy for each type of value would be large.
+/// not know `--` as the end of options. pico-args then extracts the values. The function is not
+/// generic, because a copy for each type of value would be large.
 fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for option in options.iter().filter(|option| option.id == id) {

@@ -25,7 +25,7 @@ pub enum Subcommand {
 
 impl Subcommand {
     /// The word for this command on the command line. [`Subcommand::Chat`], `Help` and `Version`
-    /// have no such word. For them this is a name in messages.
+    /// have no such word. Their names serve in messages only.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

@@ -37,10 +37,10 @@ pub enum Color {
 pub enum Verbosity {
     /// Failures only: `--quiet`.
     Quiet,
-    /// Failures, warnings, and when the program is ready.
+    /// Failures, warnings, and the line that says that the program is ready.
     Normal,
     /// Everything that [`Verbosity::Normal`] prints. Also connections, interfaces, retried
-    /// errors, and counters at the end: `--debug`.
+    /// errors, and counters at the end (`--debug`).
     Debug,
 }
 
@@ -129,8 +129,8 @@ pub fn parse_port(value: &OsStr) -> Result<u16, String> {
     })
 }
 
-/// Parses an IPv4 multicast address with an optional port. The default is [`DEFAULT_PORT`]. The
-/// word `none` gives `None`.
+/// Parses an IPv4 multicast address with an optional port. The default port is [`DEFAULT_PORT`].
+/// The word `none` gives `None`.
 ///
 /// # Errors
 /// The value is neither an address nor `none`. The user may have meant `-m hello` as a message,
@@ -157,8 +157,8 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     }
 }
 
-/// An example argument for `p2pchat send`: `text` if a shell needs no quotes for it, otherwise
-/// TEXT.
+/// An example argument for `p2pchat send`: `text` itself, or TEXT if `text` is long or needs
+/// quotes in a shell.
 fn example_text(text: &str) -> &str {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
     if text.len() <= EXAMPLE_MAX_BYTES && text.chars().all(is_plain) {

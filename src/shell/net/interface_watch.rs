@@ -11,10 +11,10 @@ use crate::shell::net::interfaces;
 use crate::shell::net::interfaces::NetlinkSocket;
 use crate::shell::net::multicast::Multicast;
 
-/// Delay from a report of the kernel to the refresh, in milliseconds. Changes come in bursts, and
-/// one refresh then covers the burst.
+/// Time from the kernel's report of a change to the refresh, in milliseconds. Changes come in
+/// bursts, and one refresh then covers a whole burst.
 const SETTLE_MS: u64 = 50;
-/// Longest time between two refreshes, in milliseconds. Makes up for a lost report.
+/// Longest time between two refreshes, in milliseconds. Needed because reports may be lost.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
 /// Longest time between two refreshes without netlink, in milliseconds. Some containers refuse
 /// netlink.
@@ -86,7 +86,8 @@ impl InterfaceWatch {
         }
     }
 
-    /// Whether peers may connect to our address `own`. They may if an interface to use has it.
+    /// Whether peers may connect to our address `own`. They may if one of the interfaces to use
+    /// has this address.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|address| address.ip == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)

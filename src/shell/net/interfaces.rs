@@ -80,7 +80,8 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     Ok(usable.into_values().take(INTERFACES_MAX).collect())
 }
 
-/// The names in `names` that no interface of this machine has. An interface that is down counts.
+/// The names in `names` that no interface of this machine has. An interface that is down counts
+/// as present.
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)

@@ -119,9 +119,9 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Creates the value without opening a socket. Without a group, nothing is ever sent or
-    /// received. The listeners use `tokens`, which should have [`LISTENERS_MAX`] elements. With
-    /// fewer tokens, fewer listeners are opened.
+    /// Opens no socket yet. Without a group, nothing is ever sent or received. The listeners use
+    /// `tokens`, normally [`LISTENERS_MAX`] of them. With fewer tokens, fewer listeners are
+    /// opened.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -185,7 +185,8 @@ impl Multicast {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let socket = open_listener(group, target)?;
-        // mio is edge-triggered. Closing a socket removes it from the poll.
+        // mio reports readiness only once (edge-triggered), so `is_readable` remembers it.
+        // Closing the socket removes it from the poll.
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Token(self.tokens.start + at),
@@ -218,8 +219,8 @@ impl Multicast {
     }
 
     /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all
-    /// sockets are empty, or the limit on reads is reached; [`Multicast::has_readable`] tells
-    /// which. A flood does not end, so callers must limit their calls.
+    /// sockets are empty, or the limit on reads is reached. [`Multicast::has_readable`] tells
+    /// which. In a flood, datagrams never end, so callers must limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;

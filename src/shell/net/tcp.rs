@@ -125,8 +125,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. `can_accept_on` receives our address that the peer
-    /// dialed. If it returns false, the connection is closed.
+    /// Accepts all waiting connections. Passes the own address that the peer dialed to
+    /// `can_accept_on`. If that returns false, closes the connection.
     pub fn accept(
         &mut self,
         registry: &Registry,
@@ -161,8 +161,8 @@ impl TcpStreams {
         }
     }
 
-    /// Begins to connect to `address`. [`StreamEvent::Closed`] in `changes` reports a failure,
-    /// immediate or later.
+    /// Begins to connect to `address`. A failure, immediate or later, is reported in `changes` as
+    /// [`StreamEvent::Closed`].
     pub fn dial(
         &mut self,
         registry: &Registry,
@@ -209,7 +209,8 @@ impl TcpStreams {
         Ok(())
     }
 
-    /// Handles a poll event whose token belongs to no other socket.
+    /// Handles a poll event of a stream. A token belongs to a stream if it belongs to no other
+    /// socket.
     pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
         let Some(entry) = self.streams.get_mut(&stream) else {

@@ -32,7 +32,7 @@ pub fn identity_path(directory: &Path) -> PathBuf {
 /// 32 random bytes from the kernel.
 ///
 /// # Errors
-/// Exit status 1: the kernel provides none.
+/// Exit status 1: the kernel provides no random bytes.
 pub fn random_bytes() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| {

@@ -40,15 +40,15 @@ pub struct DiskStore {
     closed_folders_bytes: u64,
     folders: SortedMap<FolderName, Folder>,
     fsync: Fsync,
-    /// The line that a save writes. The buffer keeps its capacity from save to save.
+    /// The line being saved. The buffer keeps its capacity for the next save.
     scratch: Vec<u8>,
     /// Whether the last save failed for lack of space.
     is_out_of_space: bool,
 }
 
 impl DiskStore {
-    /// Opens the history in `dir`, but no folder. If the previous run did not end cleanly,
-    /// opening a folder verifies signatures.
+    /// Opens the history in `dir`. No folder is open yet. If the previous run did not end
+    /// cleanly, opening a folder verifies signatures.
     ///
     /// # Errors
     /// A folder can't be read.
@@ -291,7 +291,7 @@ impl DiskStore {
                 .any(|folder| folder.quota_block.is_some())
     }
 
-    /// Syncs all open folders. Returns after the disk has finished.
+    /// Syncs all open folders. Blocks until their data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.

@@ -1,6 +1,6 @@
 //! Evicts the oldest batches of authors that exceed their quota. First plans which batches to
-//! evict. Then starts a segment whose frontier no longer counts them. Last, removes or rewrites
-//! the old segments.
+//! evict. Then starts a segment whose frontier line omits these batches. Last, removes or
+//! rewrites the old segments.
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -43,7 +43,7 @@ struct EvictionPlan {
     freed_bytes: SortedMap<PeerId, u64>,
     /// The segments that lose batches, in ascending order.
     segments: Vec<SegmentEviction>,
-    /// The last segment that the planning read.
+    /// The last segment that was read to make this plan.
     last_scanned_segment: u64,
     /// A log that must not lose more lines, although its author is still over quota.
     block: Option<QuotaBlock>,
@@ -53,7 +53,7 @@ struct EvictionPlan {
 pub struct Rotation<'a> {
     /// The folder's name.
     pub folder_name: &'a FolderName,
-    /// Size of a full segment, in bytes.
+    /// Size at which a segment is full, in bytes.
     pub segment_bytes: u64,
     /// The core. It knows which lines replication still needs.
     pub core: &'a dyn ReplicationState,
@@ -61,8 +61,8 @@ pub struct Rotation<'a> {
 
 impl Rotation<'_> {
     /// Evicts `over` bytes of each author, and starts a new segment if one is due. Returns the
-    /// logs that lost lines. The new segment is started before old segments change. A crash in
-    /// between leaves lines that no frontier counts.
+    /// logs that lost lines. The new segment is started before old segments change. After a crash
+    /// in between, the old segments keep evicted lines, but the new frontier line omits them.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was evicted.
@@ -131,9 +131,9 @@ impl Rotation<'_> {
 }
 
 /// Plans to evict the oldest batches of each author in `over`, until the author loses that many
-/// bytes. Always plans to the end of a segment. A segment with batches of these authors only can
-/// then be removed, and need not be rewritten. Batches at or above the `floor` of their log are
-/// kept.
+/// bytes. In the last segment needed, the author loses all batches. A segment with batches of
+/// these authors only can then be removed instead of rewritten. Batches at or above the `floor`
+/// of their log are kept.
 ///
 /// # Errors
 /// A segment can't be read.
@@ -144,7 +144,7 @@ fn plan_eviction(
     floor: &dyn Fn(&LogId) -> u64,
 ) -> io::Result<EvictionPlan> {
     let mut plan = EvictionPlan::default();
-    // The logs that reached their floor, each with the last sequence of the first batch it keeps.
+    // For each log that reached its floor, the last sequence of the first batch it keeps.
     let mut blocked: SortedMap<LogId, u64> = SortedMap::new();
     for number in segment_numbers {
         plan.last_scanned_segment = *number;
@@ -169,7 +169,7 @@ fn plan_eviction(
             *plan.freed_bytes.get_or_default(log.author) += bytes;
             let over_bytes = over.get_or_default(log.author);
             *over_bytes = over_bytes.saturating_sub(bytes);
-            // A batch that filled a gap may follow batches with higher sequences.
+            // Batches that filled a gap are stored after batches with higher sequences.
             let first_kept = plan.first_kept.get_or_default(log);
             *first_kept = (*first_kept).max(last + 1);
         }
@@ -192,8 +192,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// The log and the last sequence of the batch in this line. `None`: the line is no batch, or none
-/// of these authors signed it.
+/// Reads the log and the last sequence of the batch in `line`. `None`: the line is no batch, or
+/// none of `authors` signed it.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
@@ -201,8 +201,8 @@ fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     Some((header.log, header.last_sequence))
 }
 
-/// Removes or rewrites a segment. If that fails, the segment keeps lines that the frontier no
-/// longer counts. These lines only take space.
+/// Removes or rewrites a segment. If that fails, the segment keeps evicted lines. These only take
+/// space, because the frontier line omits them.
 fn evict_from_segment(
     folder: &mut Folder,
     eviction: SegmentEviction,

@@ -24,7 +24,8 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log that exceeds its quota, but must keep the batch that ends at `last_sequence`.
+/// A log whose author exceeds the quota, but which must keep the batch that ends at
+/// `last_sequence`.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
@@ -197,7 +198,7 @@ impl Folder {
         line
     }
 
-    /// Syncs the folder. Returns after the disk has finished.
+    /// Syncs the folder. Blocks until its data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.
@@ -278,9 +279,8 @@ impl Folder {
         }
     }
 
-    /// The index of the segment in which to look for line `from` of a log. All stored lines of
-    /// the log in earlier segments are below `from`. The search begins at the segment with index
-    /// `first`.
+    /// The index of the segment where a scan for line `from` of a log must begin. Earlier
+    /// segments contain only lines of the log below `from`. Searches from index `first` on.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after
@@ -300,8 +300,8 @@ impl Folder {
         low
     }
 
-    /// The head of a log at the start of a segment. `None`: the segment's frontier line is
-    /// damaged.
+    /// The head that a log had when the segment was started. `None`: the segment's frontier line
+    /// is damaged.
     fn head_before_segment(&self, number: u64, log: &LogId) -> io::Result<Option<u64>> {
         let mut reader = SegmentReader::open(&self.dir, number)?;
         let has_line = reader.advance()?;

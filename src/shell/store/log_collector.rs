@@ -2,10 +2,10 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// The batches of one log from a sequence upwards. Lines that filled a gap arrived after the
-/// lines above the gap. The lines above are skipped until the gap is collected. A later scan
-/// resumes at the first skipped line. Gaps are few, so all scans together read a small multiple
-/// of the log.
+/// The batches of one log from a sequence upwards. Lines that filled a gap arrived later than the
+/// lines above the gap. The collector skips the lines above a gap until it has collected the gap.
+/// A later scan resumes at the first skipped batch. Gaps are few, so all scans together read a
+/// small multiple of the log.
 pub struct LogCollector<'a> {
     log: &'a LogId,
     /// The first sequence that is not collected yet.
@@ -21,8 +21,8 @@ pub struct LogCollector<'a> {
 }
 
 impl<'a> LogCollector<'a> {
-    /// Collects from the batch that contains `from`. Stops after about `budget_bytes`, but not
-    /// before one batch.
+    /// Collects from the batch that contains `from`: about `budget_bytes`, but at least one
+    /// batch.
     pub fn new(log: &'a LogId, from: u64, budget_bytes: usize) -> LogCollector<'a> {
         LogCollector {
             log,
@@ -64,9 +64,9 @@ impl<'a> LogCollector<'a> {
         self.resume_at
     }
 
-    /// The lowest skipped sequence, if batches were skipped and none was collected. The store
-    /// then lacks the lines of the gap below. To find the skipped batches, scan from this
-    /// sequence, beginning at [`LogCollector::resume_at`].
+    /// The lowest sequence of the skipped batches, if no batch was collected. The store then
+    /// lacks the lines before that sequence. A new scan for this sequence finds the skipped
+    /// batches. It must begin at [`LogCollector::resume_at`].
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

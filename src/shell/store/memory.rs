@@ -12,8 +12,8 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// Divisor of the limit. An eviction frees this fraction of the limit more than it must, so that
-/// not every turn evicts.
+/// An eviction frees the limit divided by this number in addition to what it must. Without this
+/// margin, every turn would evict.
 const EVICTION_SLACK_DIVISOR: usize = 8;
 /// Capacity reserved for the local fields of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;

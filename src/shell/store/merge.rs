@@ -76,7 +76,7 @@ impl SortKey {
     }
 }
 
-/// A stored batch that is not open yet.
+/// A batch in an open segment. Its lines are not read yet.
 struct BatchEntry {
     /// The key of the batch's first line.
     key: SortKey,
@@ -96,14 +96,14 @@ struct OpenSegment {
 
 /// A batch whose lines are being returned.
 struct OpenBatch {
-    /// The key of the next line.
+    /// The key of the next line to return.
     key: SortKey,
     batch: Batch,
     /// The text of all lines, each ended by `\n`.
     text: String,
     /// Offset in `text` where the next line begins.
     text_offset: usize,
-    /// See [`LineRun::missing_before`]. Moves to the first run.
+    /// See [`LineRun::missing_before`]. The first run takes the value.
     missing_before: Option<RangeInclusive<u64>>,
 }
 
@@ -130,7 +130,7 @@ pub struct Merge<'a> {
     pending_segments: SortedSet<(u64, usize)>,
     open_segments: Vec<OpenSegment>,
     open_batches: Vec<OpenBatch>,
-    /// For each log, the highest sequence returned.
+    /// For each log, the highest sequence of the batches opened so far.
     log_heads: SortedMap<LogId, u64>,
     /// The key of the batch opened last.
     last_key: Option<SortKey>,
@@ -196,7 +196,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Returns lines of the open batch with index `open`: those that precede every other line.
+    /// Takes lines from the open batch with index `open`: those that precede all lines of other
+    /// batches.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
@@ -212,8 +213,8 @@ impl<'a> Merge<'a> {
         }
         let open = &mut self.open_batches[open];
         let first = open.key.read_u64(SEQUENCE_OFFSET) - open.batch.sequence;
-        // Takes at least one line. Two equal keys, which only a misbehaving author creates, would
-        // block each other.
+        // At least one line, because two equal keys would block each other. Only a misbehaving
+        // author creates equal keys.
         let count = count.clamp(1, open.batch.count - first);
         let rest = &open.text[open.text_offset..];
         let length = if count == open.batch.count - first {
@@ -238,13 +239,13 @@ impl<'a> Merge<'a> {
         let Some(entry) = self.open_segments[active].entries.pop() else {
             return Ok(());
         };
-        // A batch that filled a gap may be stored twice.
+        // A batch that filled a gap may be stored twice. The copy is skipped.
         if self.last_key.as_ref() == Some(&entry.key) {
             return Ok(());
         }
         let segment = self.open_segments[active].segment_index;
         let Some(batch) = self.read_batch(segment, &entry)? else {
-            // An eviction has rewritten the file in the meantime.
+            // An eviction has rewritten the file since it was opened.
             self.open_files.retain(|(of, _)| *of != segment);
             self.open_segments.remove(active);
             return self.open_segment(segment);

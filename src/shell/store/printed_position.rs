@@ -18,7 +18,7 @@ const PRINTED_FILE_BYTES: usize = 63;
 pub struct PrintedPosition {
     dir: PathBuf,
     position: Option<Position>,
-    /// Opened by the first write.
+    /// The open file. The first write opens it.
     file: Option<File>,
     sync_pending: SyncPending,
 }
@@ -32,7 +32,7 @@ impl PrintedPosition {
         Ok(PrintedPosition::new(dir, read_printed_position(dir)?))
     }
 
-    /// Uses `position` instead of the one in the file. The next [`PrintedPosition::set`]
+    /// Starts with `position`, whatever the file contains. The next [`PrintedPosition::set`]
     /// overwrites the file.
     pub fn new(dir: &Path, position: Option<Position>) -> PrintedPosition {
         PrintedPosition {
@@ -48,7 +48,8 @@ impl PrintedPosition {
         self.position
     }
 
-    /// Moves a position beyond `end` back to `end`. A power cut lost the lines between them.
+    /// Moves a position beyond `end` back to `end`. Such a position means that a power cut lost
+    /// lines.
     pub fn limit_to(&mut self, end: Position) {
         if let Some(position) = &mut self.position
             && (position.segment, position.offset) > (end.segment, end.offset)
@@ -87,7 +88,7 @@ impl PrintedPosition {
         }
     }
 
-    /// Syncs the file. Returns after the disk has finished.
+    /// Syncs the file. Blocks until its data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.

@@ -8,7 +8,7 @@ use crate::base::table::SortedMap;
 /// Limits of the store, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Size of a full segment.
+    /// Size at which a segment is full.
     pub segment_bytes: u64,
     /// Most bytes of one other author in one folder.
     pub author_bytes: u64,
@@ -45,7 +45,7 @@ pub enum EvictionRank {
     Own,
 }
 
-/// Bytes of one author in one folder. The authors that lose lines first sort first.
+/// Bytes of one author in one folder. Values sort in the order in which authors lose lines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
@@ -58,9 +58,9 @@ pub struct AuthorUsage<'a> {
     pub author: PeerId,
 }
 
-/// The number of bytes to evict, by folder and author. Each author loses the bytes above its
-/// quota. These count towards `excess_bytes`, the bytes above the total limit. The rest is taken
-/// from authors in the order of [`AuthorUsage`].
+/// Returns the number of bytes to evict, by folder and author. Each author loses the bytes above
+/// its quota. If the store is still above the total limit, authors lose more in the order of
+/// [`AuthorUsage`]. `excess_bytes` is the number of bytes above the total limit.
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

@@ -12,7 +12,7 @@ use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{read_segments, resolve_position};
 
 struct ReadOnlyFolder {
-    /// The end of the folder that the running program reported last.
+    /// The end of the folder, as last reported by the running program.
     end: Position,
     printed_position: PrintedPosition,
 }
@@ -51,7 +51,7 @@ impl ReadOnlyStore {
         }
     }
 
-    /// Opens a folder whose lines end at `end`.
+    /// Opens a folder that ends at `end`.
     pub fn open_folder(&mut self, name: &FolderName, end: Position) {
         let dir = self.folder_path(name);
         let printed_position = if self.records_printed {

@@ -1,5 +1,5 @@
-//! Recovers at the start what a folder stores. Trusts the last valid frontier line, and verifies
-//! the batches after it. Cuts the last segment after the last valid batch.
+//! Recovers at startup which lines a folder stores. Trusts the last valid frontier line, and
+//! verifies the batches after it. Cuts the last segment after the last valid batch.
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -17,7 +17,7 @@ use crate::shell::store::segment::segment_file::SegmentFile;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// What a folder stores, as recovered.
+/// The result of a recovery: what the folder stores.
 #[derive(Default)]
 pub struct Recovered {
     /// The numbers of the segments, in ascending order.
@@ -93,8 +93,8 @@ pub fn recover_folder(
     })
 }
 
-/// Removes what an interrupted rotation left: temporary files, and last segments without a line.
-/// A power cut may preserve only the name of such a segment.
+/// Removes what an interrupted rotation left: temporary files, and empty segments at the end.
+/// After a power cut, a new segment may have a name but no content.
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
         let draft = segment_file::temporary_path(dir, file.number);
@@ -111,7 +111,7 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
 }
 
 /// Finds the last valid frontier line of the folder. Returns the index of its segment, its
-/// content, and its end as an offset in the file. `None`: every frontier line is damaged.
+/// content, and the physical offset after it. `None`: every frontier line is damaged.
 fn find_base(
     dir: &Path,
     files: &[SegmentFile],
@@ -130,8 +130,8 @@ fn starts_with_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Res
     Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
 }
 
-/// Finds the last valid frontier line of a segment. Returns its content, and its end as an offset
-/// in the file.
+/// Finds the last valid frontier line of a segment. Returns its content and the physical offset
+/// after it.
 fn find_last_frontier(
     dir: &Path,
     number: u64,
@@ -172,7 +172,7 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Adds the batches of an older segment from the physical offset `begin` on. Skips invalid
-    /// batches. Older segments are not cut, so batches after an invalid one still count.
+    /// batches. Only the last segment is cut, so batches after an invalid one still count.
     fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
         let mut keys = VerifyingKeyCache::default();
         let mut reader = SegmentReader::open(dir, number)?;
@@ -256,8 +256,8 @@ impl<'a> RecoveryState<'a> {
         Ok(chains.verify_ends(&mut keys).then_some(valid_end))
     }
 
-    /// Whether the batch may follow the head of its log. It follows directly and names the head's
-    /// hash, or it follows after a gap.
+    /// Whether the batch may follow the head of its log. It must follow directly and name the
+    /// head's hash, or follow after a gap.
     fn extends_chain(&self, batch: &Batch) -> bool {
         self.ranges.get(&batch.log).is_none_or(|range| {
             batch.sequence > range.high + 1

@@ -1,5 +1,5 @@
-//! Scans all stored lines of a network for history queries. Needs no lock, because a program may
-//! write during a scan.
+//! Scans all stored lines of a network for history queries. A scan needs no lock, even while a
+//! program writes.
 //!
 //! Segments are appended to, or replaced as a whole. A reader therefore sees whole lines up to
 //! the last line end. If a segment vanishes between listing and reading, it was evicted.
@@ -114,7 +114,8 @@ pub struct SegmentSummary {
     pub max_lamport: u64,
     /// Number of lines.
     pub line_count: u64,
-    /// The highest sequence of each log. The keys are indexes from [`HistoryIndex::logs`].
+    /// The highest sequence of each log. The keys are the indexes of the logs in
+    /// [`HistoryIndex::logs`].
     log_heads: SortedMap<usize, u64>,
 }
 
@@ -163,8 +164,8 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// A Lamport number for the last `lines` lines: probably at least that many lie at or above
-    /// it, and not many more.
+    /// Estimates where the last `lines` lines begin. At least that many lines probably have this
+    /// Lamport number or a higher one.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {

@@ -32,8 +32,8 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the history in `dir`, but no folder. If the previous run did not end cleanly,
-    /// opening a folder verifies signatures.
+    /// Opens the history in `dir`. No folder is open yet. If the previous run did not end
+    /// cleanly, opening a folder verifies signatures.
     ///
     /// # Errors
     /// The sizes of the folders can't be measured.
@@ -129,7 +129,7 @@ impl Store {
 
     /// Starts new segments where the active one is full, and evicts lines above a quota. Returns
     /// the logs that lost lines; the core must learn of them. Call it at the end of a turn, after
-    /// the outputs of the core were executed and failed saves were reported to the core.
+    /// the core's outputs were executed and failed saves were reported to the core.
     ///
     /// # Errors
     /// The disk is full or broken. No line is lost, and a later turn retries.
@@ -142,7 +142,8 @@ impl Store {
     }
 
     /// Whether no more own lines can be stored: the disk is full, or peers lack too many own
-    /// lines. Stdin must then not be read. Call it every second, because space may be freed.
+    /// lines. While this is true, stdin must not be read. Call it every second, because space may
+    /// be freed.
     pub fn is_full(&mut self) -> bool {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
@@ -262,7 +263,7 @@ impl Store {
         }
     }
 
-    /// Syncs all open folders. Returns after the disk has finished.
+    /// Syncs all open folders. Blocks until their data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.

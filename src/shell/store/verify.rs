@@ -28,7 +28,7 @@ pub struct ChainVerifier {
 
 impl ChainVerifier {
     /// Adds the next batch of a log. If the batch does not continue the log's chain, verifies the
-    /// end of that chain. Returns false if that signature is invalid.
+    /// signature at the end of that chain. Returns false if the signature is invalid.
     pub fn add(&mut self, batch: Batch, keys: &mut VerifyingKeyCache) -> bool {
         let (sequence, previous) = (batch.sequence, batch.previous);
         match self.chain_ends.insert(batch.log.clone(), batch) {

@@ -7,8 +7,8 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
 
-/// A clean end writes a frontier line if more bytes than these follow the last one. Reading so
-/// many bytes at the next start takes longer than reading a frontier line.
+/// A clean end writes another frontier line if more than this many bytes follow the last one.
+/// Reading so many bytes at the next start takes longer than reading a frontier line.
 const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
 /// Bytes that must be written after a failed rotation before the next attempt.
 const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
@@ -30,8 +30,8 @@ pub struct ActiveSegment {
 
 impl ActiveSegment {
     /// Opens an existing segment of `bytes`, of which `bytes_after_frontier` follow its last
-    /// frontier line. It is full at `segment_bytes`, or at the end of that line if that is
-    /// larger.
+    /// frontier line. The segment is full at `segment_bytes`. If the last frontier line ends
+    /// later, the segment is full at the end of that line.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -139,7 +139,7 @@ impl ActiveSegment {
         fsync.request_sync(&self.file, &self.sync_pending);
     }
 
-    /// Syncs the file. Returns after the disk has finished.
+    /// Syncs the file. Blocks until its data is on disk.
     ///
     /// # Errors
     /// The disk reports an error.

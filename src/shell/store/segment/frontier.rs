@@ -1,5 +1,5 @@
-//! The frontier line: the range of every log at the time of writing. It saves a start from
-//! reading older segments. Each segment begins with a frontier line, and a clean end may append
+//! The frontier line: the range of every log at the time of writing. With it, a start need not
+//! read older segments. Each segment begins with a frontier line, and a clean end may append
 //! another.
 use std::io::{BufRead as _, Write as _};
 
@@ -21,10 +21,10 @@ const GENERATION_MAX: u64 = 99_999_999;
 /// Number of bytes at the beginning of a segment that [`parse_generation`] needs.
 pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
 const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
-/// Length of a checksum, in hex digits of a hash. The checksum detects damage, not forgery.
+/// Length of a checksum, in hex digits of a hash. A checksum detects damage, not forgery.
 const CHECKSUM_DIGITS: usize = 16;
 const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
-/// End of a frontier line, after the checksum digits.
+/// Suffix of a frontier line, after the checksum digits.
 const CHECKSUM_SUFFIX: &[u8] = b"\"}";
 
 /// Content of a frontier line: what the folder stored when the line was written.
@@ -169,7 +169,7 @@ impl Frontier {
     }
 }
 
-/// Prefix of the entries of this log, and of no other log's.
+/// Prefix of every entry of this log. The entries of other logs do not have it.
 fn log_entry_prefix(log: &LogId) -> String {
     let (author, incarnation) = (log.author, log.incarnation);
     let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");

@@ -1,4 +1,5 @@
-//! The segment files of a folder: names, listing, and a look at the first bytes of a line.
+//! Segment files of a folder: their names and sizes, and fields read from the first bytes of a
+//! line.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use crate::shell::os::file;
 
 /// Prefix of a batch's line, before the author's id.
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
-/// Prefix of a line that stands for evicted lines.
+/// Prefix of a line that replaces evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
 /// The fields before the content end within this many bytes: type, id, names, numbers and hash.
 const HEADER_MAX_BYTES: usize = 700;
@@ -37,8 +38,9 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence from the first bytes of a batch with one line. This is much quicker than
-/// parsing, for scans that skip thousands of lines. `None`: the line must be parsed.
+/// Reads the sequence of a batch with one line, from the batch's first bytes. This is much
+/// quicker than parsing, which matters to scans that skip thousands of lines. `None`: the line
+/// must be parsed.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];
@@ -78,8 +80,8 @@ pub fn list(dir: &Path) -> io::Result<Vec<SegmentFile>> {
         let Some(number) = entry.file_name().to_str().and_then(parse_number) else {
             continue;
         };
-        // A missing file: the writing program has evicted the segment since the directory was
-        // read.
+        // The file is missing if the writing program has evicted the segment since the directory
+        // was read.
         if let Some(meta) = file::if_exists(entry.metadata())? {
             let bytes = meta.len();
             segments.push(SegmentFile { number, bytes });

@@ -215,7 +215,7 @@ pub fn scan_segment(
         ..start
     };
     let reader = SegmentReader::open_at(dir, start.segment, start.offset);
-    // A missing file: the writing program has evicted the segment in the meantime.
+    // The file is missing if the writing program has evicted the segment in the meantime.
     let Some(mut reader) = file::if_exists(reader)? else {
         return Ok(ScanEnd::EndOfSegment);
     };
