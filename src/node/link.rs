@@ -79,8 +79,8 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which a digest of the peer that differs from ours was answered with offers. Only
-    /// the first answer in a room is immediate.
+    /// Rooms in which the peer's digest differed from ours and was answered with offers. Only the
+    /// first such answer in a room is sent at once.
     pub digest_answered: SortedSet<Room>,
     /// When a log of another author was last offered on the link.
     pub last_offer_sent: Option<Time>,

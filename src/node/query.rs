@@ -77,9 +77,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// The first line of an own log that the store must not evict, `u64::MAX` if it may evict all.
-    /// A line must stay while a linked peer lacks it. A line of this run must stay until a peer
-    /// acknowledges it.
+    /// Sequence of the first line of an own log that the store must not evict. `u64::MAX` if the
+    /// store may evict all lines. A line must stay while a linked peer lacks it. A line of this
+    /// run must stay until a peer acknowledges it.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication

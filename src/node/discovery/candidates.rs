@@ -12,9 +12,9 @@ use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of missed beacons after which a peer counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
-/// Shortest interval that a beacon may announce, in milliseconds. Shorter ones count as this.
+/// Shortest interval taken from a beacon, in milliseconds. A shorter one is raised to it.
 const BEACON_INTERVAL_MIN_MS: u64 = 100;
-/// Longest interval that a beacon may announce, in milliseconds. Longer ones count as this.
+/// Longest interval taken from a beacon, in milliseconds. A longer one is lowered to it.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
 /// Most discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;

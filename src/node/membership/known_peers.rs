@@ -130,7 +130,7 @@ impl KnownPeers {
             // The key may be known or linked under another name, so this claim may be new.
             self.observe(ctx, peer);
             self.record(ctx, peer, true);
-            // Other keys that claim this name are reported again, as it is bound now.
+            // Other keys that claim this name are reported again, as the name is bound now.
             for claims in self.claims.values_mut() {
                 claims.reported_names.remove(&peer.nick);
             }

@@ -13,13 +13,13 @@ use crate::node::membership::known_peers::{
 use crate::node::timer::{Deadlines, Timer};
 
 /// Longest time before a matching peer is accepted, in milliseconds. Until then another peer with
-/// the same name may come. Half of the time-out is a further bound.
+/// the same name may come. The time is also at most half of the time-out.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most pending queries. At most as many clients are attached, so the client of the oldest query
-/// is gone.
+/// Most pending queries. At the bound, the oldest query is dropped. No more clients can be
+/// attached, so the client of that query is gone.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.
@@ -39,7 +39,7 @@ struct PendingResolution {
 }
 
 impl PendingResolution {
-    /// Milliseconds after which a matching peer is accepted, although further peers may come.
+    /// Milliseconds after which a matching peer is accepted, even if further peers may still come.
     fn settle_ms(&self) -> u64 {
         RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
     }
