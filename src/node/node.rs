@@ -149,7 +149,7 @@ impl Node {
             .handle_timeout(&mut self.ctx, &mut self.handshakes);
         self.dialer.prune_links(&mut self.ctx, events);
         self.replication
-            .wake(&mut self.ctx, &mut self.logs, &self.rooms);
+            .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
     }
 
     /// Publishes lines whose recipient's name is now resolved.

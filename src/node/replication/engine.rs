@@ -496,7 +496,7 @@ impl Replication {
     }
 
     /// Retries the store and switches sources, each if its time has come.
-    pub fn wake(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
+    pub fn handle_timeout(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
         let is_due = |at: Time| at <= ctx.now.time;
         if self.store_retry_at.is_some_and(is_due) {
             self.store_retry_at = None;
@@ -518,7 +518,7 @@ impl Replication {
         }
     }
 
-    /// States when to call [`Replication::wake`] or [`Replication::end_turn`] next.
+    /// States when to call [`Replication::handle_timeout`] or [`Replication::end_turn`] next.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::SendAcks, self.acks.deadline(ctx));
         // While the store fails, nothing is requested.
