@@ -269,8 +269,8 @@ impl Batch {
         let values = parse_values(&fields).ok_or(MalformedBatch)?;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
-        // The store appends the local fields. If the received batch contained a field of the same
-        // name, the stored line would have it twice and could not be parsed.
+        // The store appends the local fields. A received field with the same name would appear
+        // twice in the stored line, and the store could not parse that line.
         let foreign_fits = !fields.has_local_fields() && direct_fits;
         if !has_valid_fields(&fields) || !(stored || foreign_fits) {
             return Err(MalformedBatch);
@@ -318,8 +318,8 @@ impl Batch {
         &self.bytes
     }
 
-    /// Appends the batch to `out` as a line of the store: with the local fields after the
-    /// signature, ended by `\n`.
+    /// Appends the batch to `out` as one line of the store. The local fields follow the signature,
+    /// and `\n` ends the line.
     pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);

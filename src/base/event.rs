@@ -570,8 +570,8 @@ pub struct Delivery {
     /// Number of peers that store all these lines, linked or not. If the lines went to several
     /// rooms, the room with the fewest such peers counts.
     pub acked_peers: u64,
-    /// How many peers must store the lines. For rooms it is the number from [`Command::Finish`],
-    /// or all known members and at least one. Each recipient of direct messages adds one.
+    /// How many peers must store the lines: the number from [`Command::Finish`], or all known room
+    /// members and at least one. Each recipient of direct messages counts as one more.
     pub required_peers: u64,
     /// Is there a line that no peer stores, or that a reachable peer lacks?
     pub has_undelivered: bool,

@@ -126,8 +126,8 @@ impl TextRenderer {
         batch.for_each_line(|line| self.push_line(line, out));
     }
 
-    /// Appends stored lines of a batch, with the name and time that its author signed. A terminal
-    /// also shows the date if it is not `today`.
+    /// Appends stored lines of a batch, with the name and time that its author signed. At a
+    /// terminal the time includes the date, unless the lines are from `today`.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -241,8 +241,8 @@ impl TextRenderer {
         }
     }
 
-    /// Appends time and target. A terminal also shows the date if `today` is given and is another
-    /// day.
+    /// Appends time and target. At a terminal the time includes the date if `today` is given and
+    /// is another day.
     fn push_time_and_target(
         &self,
         at: WallTime,

@@ -344,9 +344,8 @@ impl Message {
     }
 }
 
-/// The hash of a room for `hello` and `rooms`: 128 bits in hex. It includes the hash of the link's
-/// handshake and thus differs on every link. Only peers that know the room's name can recognise
-/// it.
+/// The hash of a room for `hello` and `rooms`: 128 bits in hex. It covers the hash of the link's
+/// handshake, so it differs on every link. Only peers that know the room's name can recognise it.
 pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
     let mut hash = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
     hash.truncate(32);

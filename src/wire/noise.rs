@@ -1,9 +1,10 @@
 //! The encryption of a link: Noise XX (Noise specification, revision 34) over a stream. Each Noise
 //! message is preceded by its length as two bytes, big endian.
 //!
-//! The dialer first sends four unencrypted bytes: `P2`, the protocol version, and 1 for a closed
-//! network or 0 for the open one. These bytes are also the Noise prologue. A closed network uses
-//! `XXpsk0`, so that a peer without the secret cannot read even the first message.
+//! The dialer first sends four unencrypted bytes: `P2`, the protocol version and the mode. The
+//! mode is 1 in a closed network and 0 in the open one. These bytes are also the Noise prologue. A
+//! closed network uses `XXpsk0`, so that a peer without the secret cannot read even the first
+//! message.
 use blake2::digest::{Digest, FixedOutputReset};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};

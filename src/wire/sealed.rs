@@ -52,8 +52,8 @@ fn handshake_config<'a>(
 /// Seals lines for the recipient of `log` and returns them in base64. `sequence` is the sequence
 /// of the first line. `seed` must be fresh random bytes, used for nothing else.
 ///
-/// Returns `None` if the target is a room, if the recipient's id is no valid key, or if the text
-/// exceeds 65 487 bytes (one Noise message). Batches never have that much text.
+/// Returns `None` if the target is a room or the recipient's id is no valid key. Returns `None`
+/// for more than 65 487 bytes of text (one Noise message), which no batch has.
 pub fn seal(
     seed: [u8; 32],
     network: &NetworkTag,
