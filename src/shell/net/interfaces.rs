@@ -26,8 +26,8 @@ pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
 /// Most messages read in one call of [`NetlinkSocket::drain`].
 const MESSAGES_PER_DRAIN_MAX: usize = 4096;
-/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed, or still
-/// runs. Nothing can be sent from such an address.
+/// Address flags `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed,
+/// or still runs. Nothing can be sent from an address with one of these flags.
 const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
 /// `IFA_F_OPTIMISTIC`: the address is usable although it is tentative (RFC 4429).
 const OPTIMISTIC_FLAG: u32 = 0x04;

@@ -1,5 +1,5 @@
-//! Resolves the host names of `--peer` in a helper thread. In the event loop, a name server that
-//! does not answer would block everything.
+//! Resolves the host names of `--peer` in a helper thread. A name server that does not answer
+//! would block the event loop.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;

@@ -18,7 +18,7 @@ const CLEAN_FILE: &str = "clean";
 /// Longest accepted file, in bytes. The file has one line for each room and peer ever written to.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
 /// Longest time from the last write to the last inode change of an original file, in seconds. A
-/// copy may keep the time of the write, but never that of the inode change.
+/// copy may keep the write time, but its inode change time is the time of copying.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 /// The last line of the file. A truncated file lacks it.
 const END_LINE: &str = "end\n";

@@ -12,8 +12,8 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read from the file. The oldest are read first, so a flood of new keys displaces
-/// nobody.
+/// Most peers read from the file. The oldest are read first, so a flood of new keys displaces no
+/// older peer.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
 /// File size at which no more peers are appended, in bytes.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
