@@ -41,7 +41,8 @@ pub const HELP: &str = "\
 /// is text to send. `//x` sends the text `/x`.
 ///
 /// # Errors
-/// A sentence for the user. The line must not be sent as text, because it is a mistyped command.
+/// The line is no valid command, or its text is too long. The error is a sentence for the user. The
+/// caller must not send a mistyped command as text.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
     let Some(rest) = line.strip_prefix('/') else {
         return build_room_message(None, line, false);
@@ -93,8 +94,8 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
     }
 }
 
-/// Builds the command that sends text to a room. `None` is the current room. Each line of the text
-/// becomes a message.
+/// Builds the command that sends text to a room. If `room` is `None`, the text goes to the current
+/// room. Each line of the text becomes one message.
 ///
 /// # Errors
 /// The text is too long. The error is a sentence for the user.
@@ -111,8 +112,8 @@ pub fn build_room_message(
     }))
 }
 
-/// Builds the command that sends text to one peer. The command does not wait for the peer: it must
-/// be known already.
+/// Builds the command that sends text to one peer. The command fails at once if no known peer
+/// matches `name`.
 ///
 /// # Errors
 /// The name is invalid, or the text is too long. The error is a sentence for the user.

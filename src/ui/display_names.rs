@@ -4,7 +4,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
-/// Maximum number of peers, and of names, that [`DisplayNames`] records.
+/// Most entries of each map in [`DisplayNames`].
 const NAMES_MAX: usize = 4096;
 
 /// The names that peers claimed in this run. Once `NAMES_MAX` names are recorded, every new name
@@ -38,7 +38,8 @@ impl DisplayNames {
         }
     }
 
-    /// Records a name from the file `known_peers`. This alone does not make the name unambiguous.
+    /// Records a name from the file `known_peers`. The name stays ambiguous until the peer claims
+    /// it in this run.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());

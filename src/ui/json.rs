@@ -17,7 +17,8 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// Appends a `delivered` or `read` line: `peer` stores, or has shown, the log up to `sequence`.
+/// Appends a receipt: a line of the type `delivered` or `read`. A `delivered` line means that
+/// `peer` stores the log up to `sequence`. A `read` line means that `peer` has shown it.
 fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
     let mut line = JsonLine::new(kind, out);
     line.string("target", &log.target.to_string());
@@ -152,8 +153,9 @@ fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends stored lines of a batch. The first of these lines has the index `first` in the batch,
-/// counted from 0. The JSON contains only signed fields.
+/// Appends `lines`, which are stored lines of `batch`, each as one JSON line. `first` is the index
+/// in the batch of the first line, counted from 0. The time of reception is omitted, because
+/// only signed fields are output.
 pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(batch, None);
     for (i, content) in lines.split_terminator('\n').enumerate() {
@@ -161,8 +163,8 @@ pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>)
     }
 }
 
-/// The two parts of the JSON that all lines of a batch share. The first part precedes the fields
-/// of a single line. The second part follows them.
+/// The parts of a JSON line that are the same for all lines of a batch. The first part goes before
+/// the fields of a single line, the second part after them.
 fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,
@@ -230,7 +232,8 @@ impl JsonLine<'_> {
         write_escaped_string(self.0, value);
     }
 
-    /// Writes a value that needs no escaping: a number, `null`, or a string with its quotes.
+    /// Writes a field whose value is valid JSON already. The caller puts the quotes around a
+    /// string.
     fn raw(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.0, ",\"{name}\":{value}");
     }
@@ -261,7 +264,8 @@ impl JsonLine<'_> {
     }
 }
 
-/// Writes a JSON string. Also escapes DEL, C1 and bidi controls, which `serde_json` would not.
+/// Writes a JSON string. Escapes more than JSON requires: DEL, C1 controls, line separators and
+/// bidi controls.
 fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let needs_escape = |byte: u8| {

@@ -4,8 +4,8 @@
 //! The decoder therefore passes only safe sequences to the parser.
 use termion::event::{Event, Key, parse_event};
 
-/// Longest control sequence, in bytes. Bytes beyond this are dropped, except the last byte of the
-/// sequence.
+/// Most bytes kept of an unfinished control sequence. Later bytes are dropped until the byte that
+/// ends the sequence.
 const SEQUENCE_MAX_BYTES: usize = 16;
 
 /// Decodes keys. Buffers a sequence that arrives in several reads.
@@ -14,7 +14,7 @@ pub struct KeyDecoder {
     pending: Vec<u8>,
 }
 
-/// What the pending bytes are.
+/// The result of decoding the pending bytes.
 enum KeyStep {
     /// A complete key.
     Key(Key),
@@ -22,7 +22,7 @@ enum KeyStep {
     Ignored,
     /// The beginning of a sequence.
     Incomplete,
-    /// All pending bytes except the last one form this key. The last byte begins a new sequence.
+    /// The last pending byte begins a new sequence. The bytes before it form this key.
     Restart(Key),
 }
 
@@ -30,8 +30,8 @@ impl KeyDecoder {
     /// Decodes the bytes of one read from the terminal. Calls `each` with every key.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Key)) {
         for (i, byte) in bytes.iter().enumerate() {
-            // The Esc key is the last byte of a read. If the next read begins with a bracket or
-            // `O`, the Esc byte was the beginning of a sequence instead.
+            // An Esc byte at the end of a read is the Esc key. But if the next read begins with
+            // `[` or `O`, that Esc byte began a sequence.
             if i == 0 && self.pending == [0x1b] && !matches!(byte, b'[' | b'O') {
                 self.pending.clear();
                 each(Key::Esc);
@@ -87,8 +87,8 @@ fn decode_step(pending: &[u8]) -> KeyStep {
     }
 }
 
-/// Are the parameters empty, or numbers up to 255 separated by semicolons? termion panics at other
-/// parameters.
+/// Are the parameters of a sequence safe for termion, which panics at others? Safe parameters are
+/// empty, or numbers up to 255 separated by semicolons.
 fn has_byte_parameters(text: &[u8]) -> bool {
     text.is_empty()
         || text.split(|b| *b == b';').all(|part| {

@@ -1,9 +1,9 @@
 //! Replaces control characters in shown text, so that the text cannot control the terminal.
 use std::borrow::Cow;
 
-/// Can this byte begin a character that [`is_control`] matches? Such bytes are DEL, C0 except TAB,
-/// and the UTF-8 lead bytes C2 (C1 controls) and E2 (separators and bidi controls). Text without
-/// such bytes need not be decoded.
+/// Can a character that begins with this byte match [`is_control`]? True for DEL, for C0 controls
+/// except TAB, and for the UTF-8 lead bytes C2 and E2. C2 begins the C1 controls. E2 begins the
+/// line separators and the bidi controls.
 pub fn may_need_replacing(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
 }
@@ -32,8 +32,8 @@ pub fn is_control(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The character to show instead of `c`. C0 controls become their pictures, U+2400 + n. Other
-/// controls become U+FFFD. All other characters stay unchanged.
+/// The character to show instead of `c`. A C0 control becomes its symbol at U+2400 + `c`. Any other
+/// control becomes U+FFFD. All other characters stay unchanged.
 pub fn replace_control(c: char) -> char {
     match c {
         _ if !is_control(c) => c,

@@ -91,7 +91,8 @@ impl<W: Write> Terminal<W> {
     }
 }
 
-/// Replaces the prompt by the transcript. In raw mode a line must end with `\r\n`.
+/// Appends the bytes that erase the prompt and write the transcript. Each line ends with `\r\n`,
+/// which raw mode requires.
 fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\x1b[J");
     for line in transcript.split_inclusive(|b| *b == b'\n') {

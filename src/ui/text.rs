@@ -66,8 +66,8 @@ impl TextRenderer {
         self.names.record_known(id, nick);
     }
 
-    /// Appends the lines of a notice, each ended by `\n`. A notice outside the transcript appends
-    /// nothing.
+    /// Appends the lines of a notice, each ended by `\n`. Appends nothing for a notice that the
+    /// transcript does not show.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
             Notice::Chat(chat) => self.append_chat(chat, out),
@@ -126,8 +126,8 @@ impl TextRenderer {
         batch.for_each_line(|line| self.push_line(line, out));
     }
 
-    /// Appends stored lines of a batch, with the name and time that its author signed. At a
-    /// terminal the time includes the date, unless the lines are from `today`.
+    /// Appends `lines`, which are stored lines of `batch`. They show the author's name and time as
+    /// signed in the batch. At a terminal the time includes the date, unless that date is `today`.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -147,8 +147,8 @@ impl TextRenderer {
         out.push(b'\n');
     }
 
-    /// Builds `prefix` for a batch from the time `at`, the target and the author. `today` as in
-    /// [`TextRenderer::push_time_and_target`].
+    /// Sets [`TextRenderer::prefix`] for a batch: the time `at`, the target and the author.
+    /// [`TextRenderer::push_time_and_target`] describes `today`.
     fn build_prefix(&mut self, batch: &Batch, at: WallTime, today: Option<WallTime>) {
         let peer = Peer {
             id: batch.log.author,

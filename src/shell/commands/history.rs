@@ -24,8 +24,8 @@ use crate::shell::state::state_dir::{StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 
-/// Prints the stored lines. If a program runs in the directory, the lines are those of that
-/// program's network. Creates, locks and repairs no file. Returns the exit status.
+/// Prints the stored lines of one network and returns the exit status. A program that runs in the
+/// directory determines the network; otherwise the options do. Creates, locks and repairs no file.
 ///
 /// # Errors
 /// Exit status 1: the selected peer is unknown or ambiguous. Exit status 2: an option contradicts

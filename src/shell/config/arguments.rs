@@ -295,7 +295,7 @@ fn push_option(
     Ok(())
 }
 
-/// Whether a word in the place of a value is a negative number. Such a word is a value out of
+/// Whether a word is a negative number. In the place of a value, such a word is a value out of
 /// range, not an option.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])

@@ -26,8 +26,8 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
 /// Limit on the number of rooms, of interfaces and of static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that take effect only when a program starts. An IPC client cannot change them in the
-/// running program.
+/// Options that only a starting program can apply. A command that uses a running program may only
+/// repeat the values of that program.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -45,17 +45,17 @@ pub struct Options {
     pub subcommand: Subcommand,
     /// The own nick.
     pub username: Nick,
-    /// The options on the command line that take effect only when a program starts. An IPC client
-    /// cannot change them in the running program.
+    /// The options given on the command line that only a starting program can apply. A command that
+    /// uses a running program may only repeat the values of that program.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
     pub port: Option<u16>,
     /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
-    /// The rooms to join: at least one, and none twice. Lines go to the first room; `send --to
-    /// ROOM` puts its room first. `history` is limited to these rooms. For `history` the list may
-    /// be empty, which means no limit.
+    /// The rooms to join, each once and at least one. Lines go to the first room. `send --to ROOM`
+    /// puts ROOM first. `history` joins no room: it prints the lines of these rooms, or of all
+    /// rooms if the list is empty.
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
@@ -243,8 +243,9 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// The values of an option on the command line, and those in the options file. If the option
-    /// belongs to other commands, the file's values are checked and dropped.
+    /// The values of an option: first those on the command line, then those in the options file.
+    /// The values in the file are always checked. They are dropped if this run's command does not
+    /// accept the option.
     fn values_by_source<T>(
         &self,
         id: OptionId,
@@ -306,13 +307,14 @@ fn parse_values<T>(
         .collect()
 }
 
-/// Puts the option's name before the sentence about its value. Not generic, for the same reason
-/// as [`raw_values`].
+/// The failure for a bad value: the option's name, then the sentence about the value. Not generic,
+/// so that it is compiled only once.
 fn value_failure(id: OptionId, sentence: &str) -> Failure {
     Failure::usage(format!("{}: {sentence}", id.long()))
 }
 
-/// Names the options file in a failure. Not generic, for the same reason as [`raw_values`].
+/// Puts `options file: ` before the message of a failure. Not generic, so that it is compiled only
+/// once.
 fn options_file_failure(failure: &Failure) -> Failure {
     Failure::new(
         failure.exit_status,
@@ -320,9 +322,9 @@ fn options_file_failure(failure: &Failure) -> Failure {
     )
 }
 
-/// The values of an option as typed. Our own grammar finds the options, because pico-args does
-/// not know `--` as the end of options. pico-args then extracts the values. The function is not
-/// generic, because a copy for each type of value would be large.
+/// The values of an option as typed, extracted by pico-args.
+/// [`arguments`](crate::shell::config::arguments) has found the options, because pico-args does not
+/// treat `--` as the end of options. Not generic, so that it is compiled only once.
 fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for option in options.iter().filter(|option| option.id == id) {

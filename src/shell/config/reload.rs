@@ -5,8 +5,8 @@ use crate::base::name::Room;
 use crate::shell::config::options::Options;
 use crate::wire::code::Endpoint;
 
-/// The commands that turn the old options into the new ones, and the static peers that were
-/// added. Rooms joined with /join stay joined.
+/// Compares the options before and after a reload. Returns the commands that apply the changes, and
+/// the static peers that were added. Rooms joined with /join stay joined.
 pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint>) {
     let mut commands = Vec::new();
     if old.username != new.username {
@@ -17,7 +17,7 @@ pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint
     let removed = old.rooms.iter().filter(|room| !new.rooms.contains(room));
     commands.extend(removed.cloned().map(|room| Command::Part(Some(room))));
     if old.rooms != new.rooms {
-        // Lines go to the room joined last. Joining the first room again makes it that room.
+        // Lines go to the room joined last, so the first room is joined again.
         commands.extend(new.rooms.first().cloned().map(Command::Join));
     }
     let added_peers = new

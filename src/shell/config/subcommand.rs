@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The word for this command on the command line. [`Subcommand::Chat`], `Help` and `Version`
-    /// have no such word. Their names serve in messages only.
+    /// The command's word on the command line. [`Subcommand::Chat`], `Help` and `Version` cannot be
+    /// typed. Their words appear in messages only.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

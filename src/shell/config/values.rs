@@ -26,7 +26,7 @@ const EXAMPLE_MAX_BYTES: usize = 40;
 pub enum Color {
     /// Colour on a terminal only.
     Auto,
-    /// Always colour. A pipe gets the same output as a terminal.
+    /// Colour on a terminal and in a pipe. A pipe then gets the same output as a terminal.
     Always,
     /// Never colour.
     Never,
@@ -133,8 +133,8 @@ pub fn parse_port(value: &OsStr) -> Result<u16, String> {
 /// The word `none` gives `None`.
 ///
 /// # Errors
-/// The value is neither an address nor `none`. The user may have meant `-m hello` as a message,
-/// so the sentence explains `p2pchat send`.
+/// The value is neither a multicast address nor `none`. If it is no address at all, the sentence
+/// explains `p2pchat send`, because `-m hello` may be meant as a message.
 pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
     let text = require_utf8(value)?;
     if text == "none" {

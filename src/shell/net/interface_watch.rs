@@ -14,17 +14,19 @@ use crate::shell::net::multicast::Multicast;
 /// Time from the kernel's report of a change to the refresh, in milliseconds. Changes come in
 /// bursts, and one refresh then covers a whole burst.
 const SETTLE_MS: u64 = 50;
-/// Longest time between two refreshes, in milliseconds. Needed because reports may be lost.
+/// Longest time between two refreshes, in milliseconds. The kernel's reports can be lost, so a
+/// refresh must not depend on them.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
-/// Longest time between two refreshes without netlink, in milliseconds. Some containers refuse
-/// netlink.
+/// Longest time between two refreshes if the kernel refuses netlink, in milliseconds. Some
+/// containers do.
 const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
 /// Time to the first retry after a beacon socket could not be opened, in milliseconds. Each
 /// further retry doubles the time.
 const SOCKET_RETRY_MIN_MS: u64 = 1_000;
 /// Most doublings of [`SOCKET_RETRY_MIN_MS`].
 const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
-/// Consecutive refreshes with a failure after which the user is warned.
+/// The user is warned after this many consecutive refreshes that could not open every beacon
+/// socket.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
 /// Lists the usable interfaces, and decides when to list them again.
@@ -44,14 +46,14 @@ pub struct InterfaceWatch {
 pub struct InterfaceUpdate {
     /// All usable interfaces, if the list changed.
     pub changed_interfaces: Option<Vec<Interface>>,
-    /// Whether to warn the user: some interface cannot receive beacons, and retries did not help.
-    /// True once per outage.
+    /// Whether to warn the user that some interface cannot receive beacons. Set after several
+    /// failed refreshes, once per outage.
     pub is_multicast_failing: bool,
 }
 
 impl InterfaceWatch {
-    /// Starts to watch the interfaces in `allowed_names`, or all interfaces if that is empty.
-    /// Events of the netlink socket have `token`.
+    /// Starts to watch the interfaces in `allowed_names`. An empty list means all interfaces. The
+    /// poll reports events of the netlink socket under `token`.
     ///
     /// # Errors
     /// The netlink socket cannot be registered with the poll.
@@ -86,14 +88,14 @@ impl InterfaceWatch {
         }
     }
 
-    /// Whether peers may connect to our address `own`. They may if one of the interfaces to use
-    /// has this address.
+    /// Whether peers may connect to our address `own`. If the user chose interfaces, one of them
+    /// must have this address.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|address| address.ip == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 
-    /// Lists the usable interfaces, then opens and closes the sockets of `multicast` to match.
+    /// Lists the usable interfaces and passes the list to [`Multicast::set_interfaces`].
     pub fn refresh(
         &mut self,
         now: Time,

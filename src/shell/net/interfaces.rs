@@ -123,9 +123,9 @@ fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// IPv6 addresses with duplicate address detection running or failed (RFC 4862), each with its
-/// interface. Nothing can be sent from them, and `getifaddrs` does not report this state. When
-/// the detection ends, netlink reports a change, and the next list includes the address.
+/// IPv6 addresses that cannot send, each with the name of its interface. Duplicate address
+/// detection (RFC 4862) has failed for them or still runs, which `getifaddrs` does not report.
+/// Netlink reports when the detection ends, and the next list includes the address.
 fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
     // Reads the network namespace of this thread, because tests run threads in several
     // namespaces.
@@ -134,7 +134,8 @@ fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
 }
 
 /// Parses a row `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`. All numbers are hexadecimal, and the
-/// address has 32 digits. `None`: the address is usable, or the row is malformed.
+/// address has 32 digits. Returns the address only if it cannot send. `None`: the address can send,
+/// or the row is malformed.
 fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
     let mut fields = row.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -144,8 +145,8 @@ fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
         .then_some((Ipv6Addr::from_bits(address), name))
 }
 
-/// The directed broadcast address of a network (RFC 919). `None`: a prefix of 0 bits, or of 31
-/// bits or more, has no broadcast address.
+/// The broadcast address of the network that contains `address` (RFC 919). `None`: a network with a
+/// prefix of 0 bits, or of 31 bits or more, has no broadcast address.
 pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     let host = match prefix {
         1..=30 => u32::MAX >> prefix,
@@ -154,9 +155,9 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
-/// Receives the kernel's reports that an interface or an address changed (rtnetlink(7)). It needs
-/// no privilege. It is a [`Source`] for the poll. The reports are not parsed, so call
-/// [`list_usable`] after one.
+/// A socket that reports changes of interfaces and addresses (rtnetlink(7)). Opening it needs no
+/// privilege. The poll can wait for it, because it is a [`Source`]. The reports are not parsed:
+/// call [`list_usable`] after a report.
 pub struct NetlinkSocket {
     socket: OwnedFd,
 }

@@ -45,7 +45,7 @@ pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x70
 /// Longest datagram received, in bytes. The buffer for [`Multicast::receive`] has this size.
 /// Longer datagrams are dropped and counted.
 pub const DATAGRAM_MAX_BYTES: usize = 1500;
-/// Most listening sockets. Each needs one token.
+/// Most listening sockets. Each socket needs one token of the poll.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
 /// Receive buffer of a listener, in bytes. It holds about a hundred beacons, because the kernel
@@ -119,9 +119,9 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Opens no socket yet. Without a group, nothing is ever sent or received. The listeners use
-    /// `tokens`, normally [`LISTENERS_MAX`] of them. With fewer tokens, fewer listeners are
-    /// opened.
+    /// Creates the value without opening a socket. If `group` is `None`, no socket is ever opened.
+    /// Each listener needs one of `tokens`. Callers pass [`LISTENERS_MAX`] tokens; fewer tokens
+    /// limit the number of listeners.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -148,9 +148,10 @@ impl Multicast {
     }
 
     /// Sets the interfaces to use: the first [`INTERFACES_MAX`] of `interfaces`. Opens missing
-    /// listeners, and closes the listeners of other interfaces. Returns the number of listeners
-    /// that could not be opened. If it is not 0, call again later, because an address may be too
-    /// new to be bound.
+    /// listeners, and closes the listeners of other interfaces.
+    ///
+    /// Returns the number of listeners that could not be opened. If it is not 0, call again
+    /// later: an address may be too new to be bound.
     pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
         self.interfaces = interfaces.iter().take(INTERFACES_MAX).cloned().collect();
@@ -218,9 +219,9 @@ impl Multicast {
         self.listeners.iter().flatten().any(|l| l.is_readable)
     }
 
-    /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all
-    /// sockets are empty, or the limit on reads is reached. [`Multicast::has_readable`] tells
-    /// which. In a flood, datagrams never end, so callers must limit their calls.
+    /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all sockets
+    /// are empty, or this call reached its limit on reads. In the second case
+    /// [`Multicast::has_readable`] is true. A flood can last, so callers must limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
@@ -289,11 +290,11 @@ impl Multicast {
         })
     }
 
-    /// Sends `bytes` on every interface, to both groups and to the broadcast addresses. Returns
-    /// the number of datagrams sent.
+    /// Sends `bytes` on every interface, to both groups and to the broadcast addresses. Returns the
+    /// number of datagrams sent.
     ///
-    /// Copies for our own listeners have arrived when this returns. All listeners are marked
-    /// readable, so that reading the copies needs no wake-up.
+    /// Our own listeners receive copies, which arrive before this call returns. All listeners are
+    /// marked readable, so the event loop reads the copies without a wake-up.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
@@ -400,8 +401,8 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
         })
 }
 
-/// The own address and the broadcast address of each IPv4 network of an interface. Loopback has
-/// none, because multicast always works there.
+/// For each IPv4 network of an interface: our own address and the broadcast address. Empty for
+/// loopback, where multicast always works.
 fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     addresses_v4(interface)
         .filter(|_| !interface.is_loopback)

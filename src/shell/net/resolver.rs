@@ -25,8 +25,8 @@ pub struct Resolved {
     pub peer: Option<PeerId>,
 }
 
-/// Queue of addresses from the helper threads to the event loop, at most 4 per name. It is a
-/// mutex, because that needs less code than a channel.
+/// Addresses on their way from the helper threads to the event loop, at most 4 per name. A mutex
+/// needs less code here than a channel.
 #[derive(Clone, Default)]
 pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
@@ -43,8 +43,9 @@ impl ResolvedQueue {
     }
 }
 
-/// Starts a thread that resolves each endpoint. The thread retries until each endpoint has an
-/// address. It calls `wake` after each endpoint that was resolved.
+/// Starts a thread that resolves all endpoints and queues their addresses in `resolved`. The thread
+/// retries until every endpoint has an address. The thread calls `wake` whenever an endpoint was
+/// resolved.
 pub fn spawn_resolver(
     endpoints: Vec<Endpoint>,
     resolved: ResolvedQueue,

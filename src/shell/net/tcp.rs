@@ -18,17 +18,16 @@ use crate::base::table::{SortedMap, SortedSet};
 const STREAMS_MAX: usize = 512;
 /// Most bytes read from one stream in a turn. The limit leaves time for the other streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Silence after which the kernel probes an idle stream. With the limits below, the stream of a
-/// dead path ends within 15 s.
+/// Time without traffic after which the kernel begins to probe a stream. Together with the limits
+/// below, a stream ends within 15 s after its path fails.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// Unanswered probes after which a stream ends. Applies only where the kernel ignores
-/// [`TCP_USER_TIMEOUT`] for probes.
+/// Unanswered probes after which a stream ends. Has no effect if the kernel applies
+/// [`TCP_USER_TIMEOUT`] to probes.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Time without an acknowledgement after which a stream ends, whether it sends bytes or probes
-/// (RFC 5482). Writing bytes to a silent stream stops the probes and starts a new timeout (Linux,
-/// tcp_timer.c).
+/// Time that sent bytes or probes may stay unacknowledged; then the stream ends (RFC 5482). Writing
+/// to a stream that is being probed stops the probes and restarts this time (Linux, tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Most connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
@@ -40,16 +39,15 @@ enum Phase {
     Connecting,
     /// Both sides can send.
     Open,
-    /// The core has closed the stream. The stream ends once `unsent` is sent. Bytes that it still
-    /// receives are dropped.
+    /// The core has closed the stream, but `unsent` is not sent yet. Received bytes are dropped.
     Closing,
 }
 
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// The poll reported an error, or that the peer sends no more. The poll reports this only
-    /// once.
+    /// The poll has reported an error, or that the peer will send nothing more. Kept here, because
+    /// the poll reports it only once.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
@@ -71,8 +69,8 @@ pub enum StreamEvent {
 /// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or queued behind bytes that wait already. Also returned if the stream
-    /// has ended, which the next read reports.
+    /// The bytes are sent, or queued behind unsent bytes. Also the result for a stream that has
+    /// ended. The core learns of the end from the next read.
     Accepted,
     /// The socket accepted only a part of the bytes. The stream is now blocked until
     /// [`StreamEvent::Writable`].
@@ -90,8 +88,9 @@ pub struct TcpStreams {
 }
 
 impl TcpStreams {
-    /// Listens on `port` of all IPv6 and IPv4 addresses. Port 0 means any free port. The listener
-    /// has `listener_token`, and streams have the tokens from `first_token` on.
+    /// Listens on `port` of all IPv6 and IPv4 addresses. Port 0 means any free port. The poll
+    /// reports the listener under `listener_token`, and streams under the tokens from `first_token`
+    /// on.
     ///
     /// # Errors
     /// `AddrInUse`: the port is taken. Any other error: the system does not provide the socket.
@@ -125,8 +124,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. Passes the own address that the peer dialed to
-    /// `can_accept_on`. If that returns false, closes the connection.
+    /// Accepts all waiting connections. `can_accept_on` decides by the own address to which the
+    /// peer connected. A refused connection is closed.
     pub fn accept(
         &mut self,
         registry: &Registry,
@@ -209,8 +208,7 @@ impl TcpStreams {
         Ok(())
     }
 
-    /// Handles a poll event of a stream. A token belongs to a stream if it belongs to no other
-    /// socket.
+    /// Handles a poll event of a stream. Call this for every token that no other socket has.
     pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
         let Some(entry) = self.streams.get_mut(&stream) else {

@@ -15,18 +15,18 @@ use crate::node::context::ResumeState;
 use crate::shell::os::file;
 
 const CLEAN_FILE: &str = "clean";
-/// Longest accepted file, in bytes. The file has one line for each room and peer ever written to.
+/// Longest accepted file, in bytes. The file has one line for each target ever written to.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
-/// Longest time from the last write to the last inode change of an original file, in seconds. A
-/// copy may keep the write time, but its inode change time is the time of copying.
+/// Most seconds between the last write and the last inode change. A larger difference means that
+/// the file is a copy: a copy may keep the write time, but not the inode change time.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 /// The last line of the file. A truncated file lacks it.
 const END_LINE: &str = "end\n";
 const INCARNATION_DIGITS: usize = 16;
 
-/// Reads and removes the marker. Syncs the removal to disk before it returns. A later crash then
-/// cannot make another run reuse sequences. `None`: the marker is missing, malformed, or a copy
-/// that a backup restored.
+/// Reads and removes the marker. Syncs the removal to disk, so that no crash brings the marker
+/// back. A second run with the same marker would reuse sequences. `None`: the marker is missing,
+/// malformed, or a copy that a backup restored.
 ///
 /// # Errors
 /// The marker can't be read or removed. The run must begin a new incarnation.
@@ -74,8 +74,8 @@ fn created_ns(meta: &Metadata) -> u64 {
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// Parses the marker. `created_ns` is the creation time of its file. If the text records another
-/// time, the file is a copy, and the result is `None`.
+/// Parses the text of the marker. `created_ns` is the creation time of the file. `None`: the text
+/// is malformed, or it records another creation time, because the file is a copy.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
     let digits = lines

@@ -1,5 +1,5 @@
-//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`. Users may
-//! edit the file.
+//! The file `known_peers`. Each line is one peer: `name id since`, and perhaps `bound`. A peer may
+//! have several lines, and is bound if one of them says `bound`. Users may edit the file.
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,8 +12,8 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read from the file. The oldest are read first, so a flood of new keys displaces no
-/// older peer.
+/// Most peers read from the file. New peers are appended, so a flood of new keys displaces no older
+/// peer.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
 /// File size at which no more peers are appended, in bytes.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
@@ -115,8 +115,8 @@ fn parse_known_peers(
     Ok(known)
 }
 
-/// Reads up to the next line end, at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns the number of
-/// bytes read, 0 at the end of the file.
+/// Reads into `line` up to the next line end, but at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns
+/// the number of bytes read. 0 means the end of the file.
 fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) -> io::Result<usize> {
     line.clear();
     reader
@@ -125,8 +125,8 @@ fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) ->
         .read_until(b'\n', line)
 }
 
-/// Parses one line. Words after `bound` are reserved for later versions. A peer may have several
-/// lines, and is bound if one of them says `bound`.
+/// Parses one line. `None`: the line is malformed. Words after `bound` are ignored, so that later
+/// versions can add words.
 fn parse_known_peer(line: &str) -> Option<KnownPeer> {
     let mut columns = line.split_ascii_whitespace();
     Some(KnownPeer {

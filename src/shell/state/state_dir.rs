@@ -33,8 +33,8 @@ pub struct OpenedStateDir {
     pub warnings: Vec<String>,
 }
 
-/// The state directory of a program. With --ephemeral there is no directory. A lock lasts as long
-/// as this value.
+/// The state directory of a program. With --ephemeral there is no directory. The lock on the
+/// directory is released when this value is dropped.
 #[derive(Debug)]
 pub struct StateDir {
     directory: Option<PathBuf>,
@@ -64,8 +64,8 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// Opens the directory with the lock that [`lock_directory`] returned. Without a lock, opens
-    /// no directory, as with --ephemeral.
+    /// Opens the directory. `lock` is the result of [`lock_directory`]. Without a lock, opens no
+    /// directory, as with --ephemeral.
     ///
     /// # Errors
     /// Exit status 78: a file in the directory can't be used.
