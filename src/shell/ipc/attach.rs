@@ -25,14 +25,14 @@ const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
 /// The result of [`attach_or_lock`].
 pub enum AttachOutcome {
-    /// The run was attached to a server until its end.
+    /// The run was attached to a server, and has ended.
     Exited(ExitStatus),
-    /// No program runs in the directory. This file is the directory's lock.
+    /// No other program runs in the directory. The file holds this run's lock on the directory.
     Locked(File),
 }
 
-/// Attaches to the program that runs in the directory. When that program ends before the run,
-/// attaches to the next one. If no program runs there, takes the directory's lock.
+/// Attaches to the program that runs in the directory. If that program ends before this run does,
+/// attaches to the next program there. If no program runs there, takes the directory's lock.
 ///
 /// # Errors
 /// 78: the directory cannot be used. 2: an option differs from the running program's. 1: the

@@ -18,9 +18,9 @@ use crate::shell::store::store::Store;
 /// Limit of one client's requests that wait to be executed, in bytes.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
 /// Limit of the responses that a client has not read, in bytes. At this limit the server stops
-/// reading the client's requests and sends it no events.
+/// reading the client's requests, and sends the client no notices and no ends of folders.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
-/// For how many targets a client can await delivery of lines that an earlier server stored.
+/// Number of targets at which the server ignores a client's further [`Request::AwaitDelivery`].
 const TRACKED_HEADS_MAX: usize = 1024;
 
 /// The last line of an own log whose delivery a client awaits.
@@ -31,8 +31,8 @@ struct TrackedHead {
 
 /// One client of the server.
 ///
-/// A client that does not read delays nobody. The lines that it misses are in the history. The
-/// client gets the ends of the folders when its output has room again.
+/// A client that does not read delays nobody. While its output is full, the client gets no notices
+/// and no ends of folders. Once there is room, the client gets the current ends of its folders.
 pub struct AttachedClient {
     connection: Connection,
     /// Whether the client's next request is a send that waits because no lines can be stored now.
@@ -47,7 +47,8 @@ pub struct AttachedClient {
     tracked_heads: SortedMap<Target, TrackedHead>,
     /// The id of the client's [`Request::Resolve`] that is not answered yet.
     pub pending_resolve: Option<u64>,
-    /// How many peers must store the client's lines; `None` while the client may send more lines.
+    /// How many peers must store the client's lines; `None` before the client's
+    /// [`Request::Finish`].
     finish: Option<RequiredPeers>,
     last_report: Option<DeliveryReport>,
 }
@@ -73,7 +74,7 @@ impl AttachedClient {
         &mut self.connection
     }
 
-    /// Whether the client has disconnected, and none of its earlier requests waits.
+    /// Whether the client has disconnected, and none of its sends waits to be executed.
     pub fn is_gone(&self) -> bool {
         self.connection.is_closed && !self.is_send_blocked
     }
@@ -132,7 +133,7 @@ impl AttachedClient {
 
     /// Sends an encoded notice. The caller has checked [`Self::can_take_notice`].
     pub fn send_notice(&mut self, encoded: &[u8], store: &Store) {
-        // Send the ends of the folders first. The client then prints earlier lines before the
+        // Send the ends of the folders first, so that the client prints earlier lines before the
         // notice.
         self.send_positions(store);
         self.connection.output.extend_from_slice(encoded);
@@ -150,15 +151,15 @@ impl AttachedClient {
         self.sent_positions.insert(folder, end);
     }
 
-    /// Stops sending the ends of a room's folder. Sends the current end before.
+    /// Sends the current end of a room's folder, and then no more ends of this folder.
     pub fn unfollow_room(&mut self, room: Room, store: &Store) {
         self.send_positions(store);
         self.sent_positions.remove(&FolderName::from(&room));
         self.send(&Response::Parted(room));
     }
 
-    /// Records that the core got the lines of a send. `is_published`: the core accepted them. If
-    /// it did not, the client gets a rejection.
+    /// Records that the lines of a send were passed to the core. `is_published`: the core accepted
+    /// the lines. Otherwise the client gets [`Response::Rejected`].
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         match is_published {
             true => self.unconfirmed.push_back(target),
@@ -166,8 +167,7 @@ impl AttachedClient {
         }
     }
 
-    /// Adds lines of an own log to those whose delivery the client awaits. `sequence`: the last of
-    /// these lines.
+    /// Records that the client awaits the delivery of an own log's lines up to `sequence`.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if self.tracked_heads.len() < TRACKED_HEADS_MAX {
             let head = TrackedHead { log, sequence };

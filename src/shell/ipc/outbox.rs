@@ -23,8 +23,8 @@ struct UnconfirmedSend {
     target: Target,
     lines: Lines,
     action: bool,
-    /// The end of the target's folder when the request was sent. If the server stores the batch,
-    /// it stores it after this position.
+    /// The end of the target's folder when the request was first sent. A server can store the
+    /// batch only after this position.
     stored_after: Position,
 }
 
@@ -42,7 +42,7 @@ pub struct UnresolvedSend {
     pub deadline: Time,
 }
 
-/// The last line that the server stored for a target.
+/// The last of this run's lines to a target that a server has stored.
 struct StoredHead {
     log: LogId,
     sequence: u64,
@@ -53,8 +53,7 @@ struct StoredHead {
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
-    /// Lines whose recipient the server has not found yet. While there are any, nothing else is
-    /// sent.
+    /// Lines whose recipient the server has not found yet. Later lines are sent after these.
     unresolved: Option<UnresolvedSend>,
     stored_heads: SortedMap<Target, StoredHead>,
 }
@@ -70,7 +69,7 @@ impl Outbox {
         self.is_empty() && self.stored_heads.is_empty()
     }
 
-    /// Whether more lines can be sent.
+    /// Whether the outbox has room for more lines, and no lines wait for their recipient.
     pub fn can_accept(&self) -> bool {
         let bytes: usize = self.unconfirmed.iter().map(|send| send.lines.len()).sum();
         self.unresolved.is_none()
@@ -83,7 +82,8 @@ impl Outbox {
         self.unresolved.as_ref()
     }
 
-    /// Sends everything to a new server, including the lines whose delivery this run awaits.
+    /// Repeats all requests that a new server must know. These are the awaited deliveries, the
+    /// unconfirmed sends and the search for a recipient.
     pub fn resend_all(&self, out: &mut Vec<u8>) {
         for StoredHead { log, sequence } in self.stored_heads.values() {
             let (log, sequence) = (log.clone(), *sequence);
@@ -97,8 +97,8 @@ impl Outbox {
         }
     }
 
-    /// Sends lines, with one request for each batch. If the server dies, the history then shows
-    /// which requests it has executed.
+    /// Sends lines, one batch in each request. If the server dies, [`Self::drop_stored`] can then
+    /// find in the history which requests were executed.
     pub fn send(
         &mut self,
         out: &mut Vec<u8>,
@@ -159,8 +159,8 @@ impl Outbox {
         self.unresolved = None;
     }
 
-    /// Confirms the sends that a server stored before it died without answering. Their lines are
-    /// then not published twice.
+    /// Confirms the sends that the last server stored but did not answer. The next server then does
+    /// not publish their lines again.
     pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
         while let Some(send) = self.unconfirmed.front() {
             let Some(head) = self.find_stored(store, own, send) else {
@@ -200,8 +200,8 @@ impl Outbox {
         }
     }
 
-    /// Empties the outbox into commands, for a run that publishes its lines without a server from
-    /// now on.
+    /// Empties the outbox and returns its content as commands. The run executes these commands
+    /// without a server.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let heads = std::mem::take(&mut self.stored_heads).into_values();
         let mut commands: Vec<Command> = heads

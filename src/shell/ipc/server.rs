@@ -135,7 +135,7 @@ impl Server {
         }
     }
 
-    /// Whether the server has work without a new event. `can_accept`: lines can be stored now.
+    /// Whether the server can act before the next event. `can_accept`: lines can be stored now.
     pub fn has_work(&self, can_accept: bool) -> bool {
         self.can_connect()
             || self
@@ -210,8 +210,8 @@ impl Server {
                 return Some(request);
             }
         }
-        // Remove a client that has left only after its requests are executed. A send that must
-        // wait keeps the client.
+        // Remove disconnected clients only now, after their requests are executed. A client whose
+        // send must wait stays.
         self.clients.retain(|_, client| !client.is_gone());
         None
     }
@@ -243,16 +243,15 @@ impl Server {
         }
     }
 
-    /// Records that the core got lines of the current client. `is_published`: the core accepted
-    /// them. Whether they are stored is known at the end of the turn.
+    /// Records that lines of the current client were passed to the core. `is_published`: the core
+    /// accepted the lines. Only [`Self::end_turn`] learns whether the lines are stored.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         if let Some(client) = self.current_client() {
             client.track_send(target, is_published);
         }
     }
 
-    /// Adds lines to those whose delivery the current client awaits. `sequence`: the last of these
-    /// lines.
+    /// Records that the current client awaits the delivery of an own log's lines up to `sequence`.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if let Some(client) = self.current_client() {
             client.track_head(log, sequence);
@@ -283,8 +282,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice to the clients that it concerns. Returns the notice, unless it answers a
-    /// client's request.
+    /// Sends a notice to clients: an answer to the client that requested it, other notices to all
+    /// clients that follow notices. Returns the notice if the session has to handle it too.
     pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
         match &notice {
             Notice::Resolved { request_id, result } => {
@@ -313,8 +312,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice that the current client's request led to. Returns false if no request is
-    /// being executed.
+    /// Sends a notice to the current client, as the answer to its request. Returns false if there
+    /// is no current client.
     fn answer_current(&mut self, notice: &Notice) -> bool {
         let Some(format) = self.current.as_ref().map(|current| current.format) else {
             return false;
@@ -372,7 +371,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A failed start must not leave the socket behind.
+    /// Removes the socket of a run whose start or shutdown has failed.
     fn drop(&mut self) {
         self.close();
     }

@@ -1,5 +1,5 @@
-//! Implements [`ReplicationState`] for [`Node`]: the core answers what the store must know about
-//! replication.
+//! Implements [`ReplicationState`] for [`Node`]: the core answers what the store asks before an
+//! eviction or a new segment.
 use crate::base::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;

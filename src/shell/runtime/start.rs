@@ -38,7 +38,7 @@ use crate::shell::store::store::Store;
 use crate::wire::code::{DEFAULT_PORT, Endpoint};
 use crate::wire::message::ROOMS_MAX;
 
-/// Runs a command that has a session until it ends. Returns the exit status.
+/// Runs a command that has a session. Returns the exit status at the end of the run.
 ///
 /// # Errors
 /// The directory, the network or a file cannot be used. The failure contains the exit status.
@@ -145,8 +145,8 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
 /// Creates a function that looks up names in a helper thread, and puts the addresses into
 /// `resolved`.
 ///
-/// The function owns the waker, and the event loop keeps the function for the whole run. If the
-/// last waker were dropped earlier, a pending wake-up would be lost.
+/// The function keeps the waker alive for the whole run. Dropping the last waker would lose a
+/// pending wake-up.
 fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
@@ -154,8 +154,8 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
     })
 }
 
-/// Opens the store and the folders that are open from the start. These are the folders of `rooms`,
-/// of direct messages and of carried lines, and of other rooms with unacknowledged own lines.
+/// Opens the store and the first folders: those of `rooms`, of direct messages and of carried
+/// lines. Also opens the folders of other rooms that contain unacknowledged own lines.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,
@@ -191,8 +191,8 @@ fn open_store(
     })
 }
 
-/// Listens on the port of the options. Without one, listens on 9999, or on any free port if 9999
-/// is taken.
+/// Listens on the port that the options name. If the options name none, listens on 9999, or on any
+/// free port if 9999 is taken.
 fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
     let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match options.port {

@@ -37,7 +37,7 @@ pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
 /// Time between two attempts to attach to a server or to lock the directory, in milliseconds.
 const RECONNECT_INTERVAL_MS: u64 = 5;
 
-/// The state of an attached run. It is kept when the server ends.
+/// The state of an attached run. The client outlives the server, and attaches to the next one.
 pub struct Client {
     /// The welcome of the last server; `None` before the first one.
     pub(super) welcome: Option<Welcome>,
@@ -51,14 +51,15 @@ pub struct Client {
     pub(super) is_peers_pending: bool,
     /// When the last request that the server must answer was sent.
     pub(super) last_request_at: Time,
-    /// When the server last answered about this run's lines. While it owes no such answer, the
-    /// time of the last turn.
+    /// When the server last accepted or rejected this run's lines, or found a recipient. The time
+    /// of the last turn if the server owes no answer about these lines.
     pub(super) last_response_at: Time,
     /// Whether the first delivery report is requested and not received yet.
     pub(super) is_finish_pending: bool,
     pub(super) has_linked_peer: bool,
     pub(super) delivery: Delivery,
-    /// When an ended run gives up lines that the server has not accepted.
+    /// When this run stops waiting for the server to accept its last lines; `None` before the run
+    /// has ended.
     pub(super) unsent_deadline: Option<Time>,
 }
 
@@ -159,8 +160,8 @@ impl Client {
         Ok(())
     }
 
-    /// Requests from a new server what this run follows. Sends the lines that the last server did
-    /// not accept.
+    /// Requests this run's rooms, folders and notices from a new server. Sends the lines that the
+    /// last server did not accept.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
@@ -248,8 +249,8 @@ impl Client {
         }
     }
 
-    /// Whether commands can be executed. They wait until all requested folders are open and the
-    /// recipient of earlier lines is found.
+    /// Whether commands can be executed. Commands wait while a request to open or close a folder is
+    /// unanswered, or while the recipient of earlier lines is not found.
     fn can_take_commands(&self) -> bool {
         self.pending_opens == 0 && self.outbox.unresolved().is_none()
     }
@@ -308,8 +309,8 @@ impl Client {
         Ok(status)
     }
 
-    /// Turns the unfinished work into commands of the session. This run has locked the directory
-    /// and continues as a program of its own.
+    /// Queues the unanswered requests as commands of the session. The run has locked the directory,
+    /// and will execute these commands without a server.
     ///
     /// # Errors
     /// 78: the network of this run's options differs from that of the last server.
@@ -337,7 +338,7 @@ impl Client {
         Ok(())
     }
 
-    /// If the run has ended, refuses lines whose recipient is not found yet.
+    /// If the run has ended, drops the lines whose recipient is not found yet, with a warning.
     pub(super) fn cancel_resolve(&mut self, session: &mut Session) {
         if session.exit_policy.has_ended()
             && let Some(unresolved) = self.outbox.cancel_resolve()

@@ -100,7 +100,7 @@ impl Client {
 
     fn part(&mut self, session: &mut Session, out: &mut Vec<u8>, room: Option<Room>, now: Now) {
         if let Some(room) = self.find_room(session, room, Verb::Part) {
-            // The folder stays open until the response comes. Lines before the response are still
+            // The folder stays open until the response comes, so that lines before the response are
             // printed.
             self.leave_room(session, &room);
             Request::Part(room).encode(out);

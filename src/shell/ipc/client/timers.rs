@@ -13,9 +13,9 @@ enum ClientTimer {
     Response,
     /// When to give up waiting for the server to find a recipient.
     Resolve,
-    /// When an ended run gives up lines that the server has not accepted.
+    /// When to stop waiting for the server to accept the last lines of an ended run.
     UnsentLines,
-    /// When the session's own deadline has passed.
+    /// When the session must act. See [`Client::session_deadline`].
     Session,
 }
 
@@ -56,9 +56,9 @@ impl Client {
             .is_some_and(|deadline| deadline <= now.time)
     }
 
-    /// The session's deadline. While the server owes an answer about this run's lines, the
-    /// deadline is later, so that the server has [`RESPONSE_TIMEOUT_MS`] to answer. `-W` limits
-    /// the delivery, and the server may just be busy.
+    /// The session's deadline. `-W` limits the delivery, not the answers of a busy server. While
+    /// the server owes an answer about this run's lines, the deadline is therefore at least
+    /// [`RESPONSE_TIMEOUT_MS`] after the server's last answer.
     fn session_deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline()?;
         if self.is_awaiting_delivery() && !session.exit_policy.has_ended() {
@@ -73,8 +73,8 @@ impl Client {
         session: &mut Session,
         now: Now,
     ) -> Option<ExitStatus> {
-        // A script may quit right after a line that it wants to send. The search for that line's
-        // recipient continues for a short time.
+        // A script may quit right after a direct message. Continue the search for the recipient for
+        // a short time.
         if session.exit_policy.is_aborted() || self.is_due(ClientTimer::UnsentLines, session, now) {
             self.cancel_resolve(session);
         }

@@ -81,8 +81,8 @@ pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     true
 }
 
-/// Decodes a notice. `word` names its kind, and `words` are the words after that. `None` if they
-/// are malformed.
+/// Decodes a notice. `word` is the kind of the notice, and `words` are the words after the kind.
+/// `None` if the notice is malformed.
 pub fn decode_notice(word: &str, words: &mut WordParser<'_>, body: Vec<u8>) -> Option<Notice> {
     if word == "error" {
         return Some(Notice::Error {

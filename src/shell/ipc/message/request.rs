@@ -90,8 +90,9 @@ pub enum Request {
         /// The sequence of the last of these lines.
         sequence: u64,
     },
-    /// End the input of this client: it sends no more lines. The server sends
-    /// [`Delivery`](super::response::Response::Delivery) now and at each change.
+    /// Declare that this client sends no more lines. The server reports the delivery of the
+    /// client's lines now and at each change, as
+    /// [`Delivery`](super::response::Response::Delivery).
     Finish(RequiredPeers),
 }
 

@@ -23,8 +23,8 @@ impl Display for LogIdWords<'_> {
     }
 }
 
-/// The words of a message's line that are not read yet. Each method takes one or more words. It
-/// returns `None` if words are missing or malformed.
+/// The words of a message's line that are not read yet. Each method takes the next word or words.
+/// The result is `None` if a word is missing or malformed.
 pub struct WordParser<'a>(Split<'a, char>);
 
 impl<'a> WordParser<'a> {

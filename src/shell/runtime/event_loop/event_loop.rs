@@ -91,7 +91,8 @@ pub struct EventLoop {
     /// Reads that the core requested from the store. They wait for the next turn, so that one
     /// lagging link does not delay the others.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Hidden rooms. Each is left as soon as all own lines in it are acknowledged.
+    /// Rooms that the user has left, but in which own lines are unacknowledged. The run leaves each
+    /// room as soon as all own lines in the room are acknowledged.
     pub(super) rooms_to_leave: SortedSet<Room>,
     /// The buffer for all reads from streams.
     pub(super) read_buffer: Vec<u8>,
@@ -248,7 +249,7 @@ impl EventLoop {
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
-        // The core learns the time only from inputs. At a deadline it gets one, so that its
+        // The core learns the time only from inputs. At a deadline it gets an input, so that its
         // answers are up to date.
         if self.next_deadline() <= self.now.time {
             self.handle_input(Input::Timeout);
@@ -266,7 +267,8 @@ impl EventLoop {
         }
     }
 
-    /// Ends a turn: evicts lines over the limits, sends responses to clients, and prints output.
+    /// Ends a turn: evicts lines beyond the store's limits, sends responses to clients, and prints
+    /// output.
     fn end_turn(&mut self) {
         self.leave_drained_rooms();
         // An error here means a full disk. The next save reports it.

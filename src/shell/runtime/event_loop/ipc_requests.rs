@@ -62,7 +62,7 @@ impl EventLoop {
                 self.handle_input(Input::Command(Command::MarkRead { log, sequence }));
             }
             Request::AwaitDelivery { log, sequence } => self.ipc_server.track_head(log, sequence),
-            // The server itself executes these requests.
+            // The server has executed these requests before: see `AttachedClient::next_request`.
             Request::FollowNotices | Request::Finish(_) => {}
         }
     }

@@ -10,7 +10,7 @@ use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
     /// Opens the folder of a room, and joins the room. Reports a failure as a notice. `is_shown`:
-    /// the session prints the room. It does not print a room that only clients join.
+    /// the session prints the room. False for a room that only clients join.
     pub(super) fn open_room_or_notify(&mut self, room: &Room, is_shown: bool) {
         if let Err(error) = self.open_room(room, is_shown) {
             self.notify(Notice::Error {
@@ -42,12 +42,12 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None` means the current one. While own lines in a shown room are
-    /// unacknowledged, the room is only hidden.
+    /// Leaves a room; `None` means the current one. A shown room with unacknowledged own lines is
+    /// only hidden, and left later.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
-        // A session without a transcript leaves at once. It could not hide the room, and would go
-        // on sending to it.
+        // A session without a transcript leaves at once. Such a session cannot hide a room, and
+        // would go on sending to the room.
         let must_stay = |room: &Room| {
             self.session.is_shown(&FolderName::from(room)) && self.node.has_unacknowledged(room)
         };
@@ -75,8 +75,8 @@ impl EventLoop {
         }
     }
 
-    /// Changes the current room to one that is shown, or to none. The user never sends to a room
-    /// that is not shown.
+    /// If the current room is not shown, makes a shown room the current room. If no room is shown,
+    /// leaves every room, so that the user never sends to a room that is not shown.
     pub(super) fn move_to_shown_room(&mut self) {
         while let Some(room) = self.node.current_room().cloned()
             && self.session.is_printing_transcript()
