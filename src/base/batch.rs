@@ -26,8 +26,8 @@ use super::time::WallTime;
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Number of hexadecimal digits of an incarnation.
 pub const INCARNATION_DIGITS: usize = 16;
-/// Longest batch of direct messages accepted from a peer, in bytes. The rest of
-/// [`BATCH_MAX_BYTES`] is reserved for the readable lines, which the store appends.
+/// Longest batch of direct messages accepted from a peer, in bytes. It is less than
+/// [`BATCH_MAX_BYTES`], because the store appends the readable lines to the batch.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
 /// Largest sequence and Lamport number: 2^53 − 1. Every JSON parser represents integers up to this
 /// one exactly (RFC 8259, section 6).
@@ -76,17 +76,18 @@ pub struct UnsignedBatch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedBatch;
 
-/// Fields that this peer stores with a batch but never sends.
+/// Fields that this peer stores with a batch but never sends. `late` and `before_start` are always
+/// set for a batch that fills a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LocalFields {
     /// When this peer received or published the batch, by its own wall clock.
     pub received: WallTime,
     /// Was the batch published before the link that delivered it was established?
     pub late: bool,
-    /// Was the batch published before this program started?
+    /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Is the batch old: published before this directory first joined the room, or by this
-    /// identity in an earlier run? The store keeps such a batch, but it is not shown as news.
+    /// Is the batch old? This holds if it was published before this directory first joined the
+    /// room, or by this identity in an earlier run. An old batch is stored but not shown as news.
     pub backfill: bool,
 }
 
@@ -256,8 +257,8 @@ impl Batch {
         })
     }
 
-    /// `end` is the offset of the signature field. `stored` allows local fields after the
-    /// signature.
+    /// Parses and checks a batch, except its signature. `end` is the offset of the signature field.
+    /// `stored` allows local fields after the signature.
     fn decode(
         bytes: Vec<u8>,
         end: usize,

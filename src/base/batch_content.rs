@@ -11,8 +11,9 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Counts the lines in the JSON of a content. Returns `None` if the JSON is malformed or exceeds a
-/// bound. `declared` is the line count that the author of a direct message states, 0 if absent.
+/// Number of lines in `raw`, the JSON of the field `content`. The lines of a direct message are
+/// sealed, so their number is `declared` (the field `count`), but at least 1. Returns `None` if
+/// `raw` is malformed or exceeds a bound.
 pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
     let (mut count, mut longest) = (0, 0);
     let mut fits = true;
@@ -42,7 +43,8 @@ pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
-/// Appends the lines as JSON. Returns the number of lines.
+/// Appends the lines as JSON: one line as a string, several lines as an array of strings. Returns
+/// the number of lines.
 pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
     let many = lines.iter().nth(1).is_some();
     let mut count = 0;
@@ -63,8 +65,8 @@ pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// Parses the JSON of a content and calls `each` with every line. Not inlined, because the
-/// generated parser is large.
+/// Parses `raw`, a string or an array of strings, and calls `each` with every line. Not inlined,
+/// because the generated parser is large.
 #[inline(never)]
 pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));

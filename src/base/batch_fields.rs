@@ -41,9 +41,9 @@ pub(super) struct BatchFields<'a> {
     pub(super) plain: Option<&'a RawValue>,
 }
 
-/// Parses a field that may be absent but not `null`. serde would treat a received `null` as an
-/// absent field. Such a batch would pass the check for local fields, and its stored line would
-/// contain the field twice.
+/// Parses a local field. The field may be absent, but `null` is an error. By default serde reads
+/// `null` as absent, so a received `null` would pass [`BatchFields::has_local_fields`]. The stored
+/// line would then contain the field twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

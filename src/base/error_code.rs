@@ -22,8 +22,8 @@ pub enum ErrorCode {
     DuplicateIdentity,
     /// `fork`: an author signed two different batches with the same sequence.
     Fork,
-    /// `incarnation`: a peer stores different lines under sequences of an own log. A new
-    /// incarnation begins.
+    /// `incarnation`: a peer stores other lines of an own log under the same sequences. New lines
+    /// get a new incarnation.
     Incarnation,
     /// `logs`: a room has more logs than this program can track.
     TooManyLogs,

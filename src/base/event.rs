@@ -84,7 +84,8 @@ pub struct LoadReply {
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Byte offset in the segment as first written. Rewriting the segment does not change it.
+    /// Offset in the segment, in bytes. Lines that eviction removed from the segment still count,
+    /// so the position stays valid.
     pub offset: u64,
     /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,
@@ -324,8 +325,8 @@ pub enum Command {
         /// already.
         timeout_ms: u64,
     },
-    /// Find the recipient by the rules of [`Command::SendToPeer`]. Answered by
-    /// [`Notice::Resolved`].
+    /// Find the recipient as [`Command::SendToPeer`] does, and bind its name, but send nothing.
+    /// Answered by [`Notice::Resolved`].
     Resolve {
         /// An arbitrary number. The answer contains the same number.
         request_id: u64,
@@ -365,8 +366,8 @@ pub enum Command {
     /// No more lines will be published. The core reports [`Notice::Settled`] once enough peers
     /// store all lines of this run.
     Finish {
-        /// How many peers must store the lines. `None`: all peers known to be in the rooms, and at
-        /// least one peer.
+        /// How many peers must store the lines to rooms. `None`: every known member of the room,
+        /// and at least one peer. With 0, recipients of direct messages need not store them either.
         required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
@@ -451,8 +452,7 @@ pub enum Notice {
         /// When it happened.
         at: WallTime,
     },
-    /// A peer is no longer in a room. The peer left it, its links ended, or it was silent for too
-    /// long.
+    /// A peer left a room, or can no longer be reached in it.
     Left {
         /// The room.
         room: Room,
@@ -537,7 +537,8 @@ pub enum Notice {
     DuplicateIdentity {
         /// The other program's address, if the two programs connected directly.
         address: Option<SocketAddr>,
-        /// The peer that reported the other program, if a third peer noticed it.
+        /// The linked peer that reported the other program. `None` if this program met
+        /// the other one itself.
         reported_by: Option<Peer>,
     },
     /// Something failed or was refused.
@@ -558,7 +559,7 @@ pub struct Chat {
     pub local: LocalFields,
     /// Is this identity the author?
     pub is_own: bool,
-    /// Was the batch published after this program started?
+    /// Was the batch published after this program started? `false` for a batch from the history.
     pub since_start: bool,
 }
 
@@ -567,15 +568,16 @@ pub struct Chat {
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// Number of peers that store all these lines, linked or not. If the lines went to several
-    /// rooms, the room with the fewest such peers counts.
+    /// Number of peers, linked or not, that store all lines to a room. Of several rooms, the one
+    /// with the fewest such peers counts. Each recipient that stores its messages is one more.
     pub acked_peers: u64,
-    /// How many peers must store the lines: the number from [`Command::Finish`], or all known room
-    /// members and at least one. Each recipient of direct messages counts as one more.
+    /// The number that `acked_peers` has to reach. For rooms, [`Command::Finish`] sets it. Each
+    /// recipient of direct messages is one more.
     pub required_peers: u64,
-    /// Is there a line that no peer stores, or that a reachable peer lacks?
+    /// Does a reachable room member or a recipient lack lines? Also `true` if no peer stores all
+    /// lines to a room.
     pub has_undelivered: bool,
-    /// Do enough peers store all these lines?
+    /// Is the delivery complete, as required by [`Command::Finish`]?
     pub is_settled: bool,
     /// When to compute the delivery again, even if no input arrives.
     pub recheck_at: Option<Time>,

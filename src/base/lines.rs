@@ -5,8 +5,7 @@ use std::fmt;
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
 /// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
-/// Maximum text of a batch that this program signs, in bytes. A line that would exceed it goes
-/// into the next batch.
+/// Maximum text of an own batch, in bytes. Further lines go into the next batch.
 pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
 /// Lines of text in one string. Each line has at most [`LINE_MAX_BYTES`] bytes, followed by `\n`.

@@ -112,8 +112,8 @@ impl Nick {
         Nick::new(text).unwrap_or_else(|_| Nick("?".into()))
     }
 
-    /// Turns a default name into a valid name: drops forbidden characters and leading dashes, and
-    /// shortens the rest. Returns `None` if no characters remain.
+    /// Makes a valid name from any text, such as a login name. Drops forbidden characters and
+    /// leading dashes, and shortens the rest. Returns `None` if no characters remain.
     pub fn sanitize(text: &str) -> Option<Nick> {
         let fit: String = text.chars().filter(|c| is_allowed(*c)).collect();
         let fit: String = fit
@@ -136,8 +136,8 @@ impl fmt::Display for Nick {
     }
 }
 
-/// The name of a room in lower case: `#`, followed by 1 to [`ROOM_MAX_CHARS`] characters. The rule
-/// for these characters is that of [`Nick`].
+/// The name of a room in lower case: `#`, followed by 1 to [`ROOM_MAX_CHARS`] characters. The same
+/// characters are forbidden as in a [`Nick`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
 
@@ -170,8 +170,8 @@ impl fmt::Display for Room {
 
 /// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. The `@` is optional.
 ///
-/// The field contains `name~prefix` in lower case. An empty name matches every name. An empty
-/// prefix matches every id.
+/// The string holds a name, `~` and the beginning of an id, in lower case. An empty name matches
+/// every name. An empty beginning matches every id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 
@@ -229,7 +229,7 @@ impl From<&PeerId> for PeerSelector {
     }
 }
 
-/// Formats the selector as `@name`, `@name~abcd` or `@abcd`.
+/// Formats the selector as `@name`, `@name~abcd` or, without a name, `@abcd`.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, prefix) = self.parts();

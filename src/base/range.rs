@@ -40,8 +40,8 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Does the batch continue the hash chain below the gap? A batch that closes the gap must have
-    /// the hash `last_hash`.
+    /// Does the batch fit the hash chain? Its `previous` must be the hash of the batch below the
+    /// gap. If the batch closes the gap, its own hash must be `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
         batch.previous == Some(self.previous_hash)
             && batch.last_sequence() <= self.to
@@ -50,7 +50,7 @@ impl Gap {
 }
 
 impl LogRange {
-    /// A range without lines, for the log of `batch`. `batch` must be the first batch added with
+    /// A range without lines, for the log of `batch`. The caller must then add `batch` with
     /// [`LogRange::extend`].
     pub fn empty_before(batch: &Batch) -> LogRange {
         LogRange {
@@ -102,9 +102,8 @@ impl LogRange {
         self.gaps.iter().any(|gap| gap.from == batch.sequence)
     }
 
-    /// Narrows the gap that begins at the batch's first line. Returns `Some(true)` if this closed
-    /// the gap. Returns `None` if no gap begins at that line, or if the batch does not fit the
-    /// hash chain.
+    /// Adds a batch at the beginning of a gap. Returns whether this closed the gap. Returns `None`
+    /// if no gap begins at the batch's first line, or if the batch does not fit the hash chain.
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         let mut gaps = self.gaps.iter();
         let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
@@ -118,8 +117,8 @@ impl LogRange {
         Some(closed)
     }
 
-    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. The caller must undo
-    /// several batches of one gap in reverse order.
+    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. If several batches of a
+    /// gap could not be stored, the caller must begin with the last one.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
@@ -152,8 +151,8 @@ impl LogRange {
         });
     }
 
-    /// First sequence of the stored interval directly below gap number `at`. If there is no such
-    /// gap, that interval is the top one and begins at `low`.
+    /// First sequence of the stored interval below gap number `at`. If there is no such gap, the
+    /// field `low`, where the top interval begins.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

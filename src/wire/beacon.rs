@@ -49,7 +49,7 @@ pub struct Beacon {
     pub transient: bool,
     /// One [`room_hash`] for each listed room. At most [`BEACON_ROOMS_MAX`].
     pub room_hashes: Vec<u32>,
-    /// May the sender be in rooms that the beacon does not list?
+    /// Is the sender in more rooms than the beacon lists?
     pub has_more_rooms: bool,
 }
 

@@ -13,8 +13,8 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Longest host name, in bytes (RFC 1035, 2.3.4).
 const HOST_MAX_BYTES: usize = 253;
 
-/// Why a text does not name a peer to dial. The error's text completes a sentence that begins with
-/// "the address …".
+/// Why an address given by the user is invalid. The error's text completes a sentence that begins
+/// with "the address …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointError {
     /// The text contains no address.

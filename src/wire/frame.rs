@@ -62,8 +62,8 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Decodes `plain` and appends the complete frames to `out`. Skips frames of unknown kinds, so
-    /// that later versions can add some.
+    /// Decodes `plain` and appends the complete frames to `out`. Skips frames of unknown kinds,
+    /// which later versions may send.
     ///
     /// # Errors
     /// A frame is too long. The rest of the stream cannot be decoded.

@@ -1,5 +1,5 @@
 //! The messages of a link, except batches. Messages are JSON objects. Receivers ignore unknown
-//! fields and types, so that later versions can add some.
+//! fields and types, which later versions may send.
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,7 +8,7 @@ use crate::base::batch::LogId;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
-/// Maximum number of logs in one `have` or `want`. A peer splits more logs into several messages.
+/// Maximum number of logs in one `have` or `want`. The sender lists more logs in several messages.
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
 /// Maximum number of rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
@@ -27,7 +27,8 @@ pub enum Message {
         /// One [`room_hash`] for each room.
         rooms: Vec<String>,
     },
-    /// The lines that the sender stores, as offers and acknowledgements.
+    /// The lines that the sender stores. Each log is an offer or an acknowledgement: see
+    /// [`HaveEntry`].
     Have(Have),
     /// Changes among the room members that the sender can reach.
     Members(Members),
@@ -69,7 +70,8 @@ pub enum ByeReason {
     Leave,
     /// `duplicate`: the two peers keep another link.
     Duplicate,
-    /// `twin`: another program uses the receiver's key. An established link stays open.
+    /// `twin`: another program uses the receiver's key. Unlike the other reasons, this one does
+    /// not close an established link.
     DuplicateIdentity,
     /// `full`: the sender has reached its maximum number of links.
     Full,
@@ -149,13 +151,12 @@ pub struct Have {
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Digest over the heads of all logs of third authors in a room. A third author is neither the
-    /// sender nor the receiver. A receiver with a different digest answers with its own heads of
-    /// these logs.
+    /// Digest over the heads of a room's logs, except those of the sender and the receiver. If the
+    /// receiver computes a different digest, it answers by offering these logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Did the sender already store these lines when both peers first shared the target on this
-    /// link? The receiver marks such lines as late.
+    /// Did the sender store these lines before both peers shared the target on this link? If so,
+    /// the receiver marks them as late.
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
@@ -206,23 +207,23 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line that the author published in one of its runs. 0 if unknown. The
-    /// author states its current run. A third peer states the first run that began after the
-    /// receiver's program did.
+    /// Sequence of the first line of one run of the author. 0 if unknown or if the run has no line.
+    /// The author states its current run. Another sender states the first run that began after the
+    /// receiver's program, or else the last run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
-    /// Milliseconds since the run to which `start` refers began. 0 if the sender is the author.
+    /// Milliseconds since the run of `start` began. 0 if the sender is the author.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age: u64,
     /// Sequence of the last direct message of this log that the sender showed on a terminal. 0 if
     /// none in this run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub read: u64,
-    /// The peer that stores the lines, if the entry forwards that peer's receipt to the author.
+    /// The peer whose receipt this entry forwards. Absent if the sender itself stores the lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Signature of [`receipt`] in base64, made by the peer that stores the lines. Present if that
-    /// peer has no link to the author.
+    /// Signature of [`receipt`] in base64, by the peer that stores the lines. Present if that peer
+    /// has no link to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -255,8 +256,8 @@ pub fn format_incarnation(number: u64) -> String {
     format!("{number:016x}")
 }
 
-/// The hash of a receipt. A peer signs it to prove to the author that it stores the log up to
-/// `high`. `hash` is the hash of the batch that ends at `high`.
+/// The hash that a peer signs as a receipt. The signature proves to the author that the peer stores
+/// the log up to `high`. `hash` is the hash of the batch that ends at `high`.
 pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
     let target = log.target.to_string();
     let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
@@ -289,7 +290,8 @@ struct TypeTag<'a> {
     name: Cow<'a, str>,
 }
 
-/// The fields of all small messages. Parsing them with one struct keeps the generated code small.
+/// The fields of all messages except `hello`, `have` and `members`. A single struct for them keeps
+/// the generated code small.
 #[derive(Deserialize)]
 struct MessageFields {
     rooms: Option<Vec<String>>,

@@ -86,8 +86,8 @@ impl Hash for Blake2s {
     }
 }
 
-/// Provides snow's default algorithms, except for hash and randomness. The hash is [`Blake2s`].
-/// All randomness comes from this seed, which the core draws.
+/// Provides snow's default algorithms, except for hash and randomness. The hash is [`Blake2s`]. The
+/// field is the seed of all randomness.
 struct SeededResolver([u8; 32]);
 
 impl CryptoResolver for SeededResolver {
@@ -181,8 +181,8 @@ pub struct Handshake {
     /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// The unencrypted bytes received so far. The dialer receives none: its field contains all
-    /// four bytes from the start.
+    /// The four unencrypted bytes at the start of the dialer's stream, as far as received. On the
+    /// dialer's side all four are present from the start.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }

@@ -1,9 +1,9 @@
 //! Encrypts direct messages for their recipient. Uses the one-way pattern N (Noise specification,
 //! revision 34, 7.4) and the X25519 form of the recipient's key.
 //!
-//! The prologue contains network, author, incarnation, sequence and recipient. If somebody copies
-//! the sealed lines into another batch, they cannot be opened. The signature of the batch proves
-//! the author.
+//! The prologue contains network, author, incarnation, sequence and recipient. Sealed lines
+//! that were copied into another batch can therefore not be opened. The signature of the batch
+//! proves the author.
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 
@@ -29,7 +29,8 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
     bytes
 }
 
-/// To seal, pass the recipient's key as `remote`. To open, pass the own key as `secret`.
+/// The parameters to seal or open a message. To seal, pass the recipient's key as `remote`. To
+/// open, pass the own key as `secret`.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
