@@ -34,7 +34,7 @@ pub struct DiskStore {
     own_id: PeerId,
     was_clean_shutdown: bool,
     limits: StoreLimits,
-    /// Most bytes of all folders together.
+    /// Limit on the bytes of all folders together.
     total_max_bytes: u64,
     /// Bytes of all folders that are not open.
     closed_folders_bytes: u64,
@@ -51,7 +51,7 @@ impl DiskStore {
     /// cleanly, opening a folder verifies signatures.
     ///
     /// # Errors
-    /// A folder can't be read.
+    /// The sizes of the folders can't be measured.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
@@ -76,7 +76,7 @@ impl DiskStore {
         Ok(disk)
     }
 
-    /// Measures all folders, and derives the limit on their total size.
+    /// Measures all folders, then sets the limit on their total size.
     fn measure_usage(&mut self) -> io::Result<()> {
         let entries = file::if_exists(fs::read_dir(&self.dir))?;
         let mut used_bytes = 0;
@@ -206,7 +206,7 @@ impl DiskStore {
     /// [`crate::shell::store::store::Store::enforce_limits`].
     ///
     /// # Errors
-    /// The disk is full or broken, and nothing was evicted.
+    /// The disk is full or broken. No line was evicted.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<EvictedLog>> {
         let is_due = |folder: &Folder| {
             let is_unblocked = folder
@@ -277,7 +277,7 @@ impl DiskStore {
         bytes_over_quota(usages, &self.limits, excess_bytes)
     }
 
-    /// Whether no own line can be stored. See [`crate::shell::store::store::Store::is_full`].
+    /// Whether no more own lines can be stored. See [`crate::shell::store::store::Store::is_full`].
     pub fn is_full(&mut self) -> bool {
         if self.is_out_of_space
             && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)

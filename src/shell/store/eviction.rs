@@ -45,24 +45,25 @@ struct EvictionPlan {
     segments: Vec<SegmentEviction>,
     /// The last segment that was read to make this plan.
     last_scanned_segment: u64,
-    /// A log that must not lose more lines, although its author is still over quota.
+    /// A log that can't lose more lines, although its author is still over quota.
     block: Option<QuotaBlock>,
 }
 
-/// The rotation of one folder's segments, and the eviction that belongs to it.
+/// Starts a new segment of one folder, and evicts lines from the old ones.
 pub struct Rotation<'a> {
     /// The folder's name.
     pub folder_name: &'a FolderName,
     /// Size at which a segment is full, in bytes.
     pub segment_bytes: u64,
-    /// The core. It knows which lines replication still needs.
+    /// The core, which knows the lines that replication still needs.
     pub core: &'a dyn ReplicationState,
 }
 
 impl Rotation<'_> {
-    /// Evicts `over` bytes of each author, and starts a new segment if one is due. Returns the
-    /// logs that lost lines. The new segment is started before old segments change. After a crash
-    /// in between, the old segments keep evicted lines, but the new frontier line omits them.
+    /// Evicts at least the bytes of each author in `over`, where the retention floor permits.
+    /// Starts a new segment if one is due or lines are evicted. Returns the logs that lost lines.
+    /// The new segment is started first, and its frontier line omits the evicted lines. A crash
+    /// before the old segments change therefore only wastes space.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was evicted.
@@ -131,9 +132,8 @@ impl Rotation<'_> {
 }
 
 /// Plans to evict the oldest batches of each author in `over`, until the author loses that many
-/// bytes. In the last segment needed, the author loses all batches. A segment with batches of
-/// these authors only can then be removed instead of rewritten. Batches at or above the `floor`
-/// of their log are kept.
+/// bytes. Batches that reach the `floor` of their log are kept. In each segment read, the author
+/// loses all batches below the floor. A segment can thus often be removed instead of rewritten.
 ///
 /// # Errors
 /// A segment can't be read.
@@ -192,8 +192,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// Reads the log and the last sequence of the batch in `line`. `None`: the line is no batch, or
-/// none of `authors` signed it.
+/// Reads the log and the last sequence of the batch in `line`. `None`: the line is no batch, or its
+/// first bytes name another author than `authors`.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
@@ -201,8 +201,8 @@ fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     Some((header.log, header.last_sequence))
 }
 
-/// Removes or rewrites a segment. If that fails, the segment keeps evicted lines. These only take
-/// space, because the frontier line omits them.
+/// Removes or rewrites a segment. After a failure, the segment still contains the evicted lines.
+/// They only waste space, because the frontier line omits them.
 fn evict_from_segment(
     folder: &mut Folder,
     eviction: SegmentEviction,

@@ -24,13 +24,12 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log whose author exceeds the quota, but which must keep the batch that ends at
-/// `last_sequence`.
+/// A log that must keep its lines for now, although its author exceeds the quota.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
-    /// The last sequence of that batch. The batch may be evicted once the log's retention floor
-    /// is above this sequence.
+    /// The last sequence of the first batch that must be kept. The batch may be evicted once the
+    /// log's retention floor is above this sequence.
     pub last_sequence: u64,
 }
 
@@ -49,10 +48,9 @@ pub struct Folder {
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// For each author that was over quota, the first segment that may contain the author's
-    /// batches.
+    /// For each author of an earlier eviction, the segment where the author's next eviction begins.
     pub first_segments: SortedMap<PeerId, u64>,
-    /// The log that kept the last eviction from freeing enough space.
+    /// Why the last eviction freed too little space: a log that must keep its lines.
     pub quota_block: Option<QuotaBlock>,
     /// How far this directory has printed the folder.
     pub printed_position: PrintedPosition,
@@ -62,7 +60,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder and recovers its ranges. Creates the folder of a room if it is missing.
+    /// Opens the folder and recovers its ranges. Creates the directory of a room if it is missing.
     /// A segment is full at `segment_bytes`.
     ///
     /// # Errors
@@ -114,8 +112,7 @@ impl Folder {
         Ok((folder, ranges))
     }
 
-    /// Appends lines of one author, completely or not at all. If a write fails, the bytes it left
-    /// are cut off.
+    /// Appends lines of one author, completely or not at all.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was stored.
@@ -175,10 +172,10 @@ impl Folder {
         }
     }
 
-    /// Appends a frontier line if the next start is quicker with it.
+    /// Appends a frontier line if that makes the next start quicker.
     ///
     /// # Errors
-    /// The disk is full or broken. The history is complete without the line.
+    /// The disk is full or broken. The history is complete even without the frontier line.
     pub fn write_checkpoint(&mut self, ranges: Vec<LogRange>) -> io::Result<()> {
         let frontier = self.frontier_line(ranges);
         if let Some(segment) = &mut self.active_segment {
@@ -214,8 +211,8 @@ impl Folder {
     /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
-    /// may succeed.
+    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
+    /// file descriptors or memory, the next call retries instead.
     pub fn load(
         &self,
         log: &LogId,
@@ -279,8 +276,8 @@ impl Folder {
         }
     }
 
-    /// The index of the segment where a scan for line `from` of a log must begin. Earlier
-    /// segments contain only lines of the log below `from`. Searches from index `first` on.
+    /// Finds the segment, at index `first` or later, where a scan for line `from` of a log begins.
+    /// The segments skipped contain only lines of the log below `from`. Returns the index.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after
@@ -310,8 +307,8 @@ impl Folder {
             .flatten())
     }
 
-    /// The index of a position's segment, and the logical offset in the segment. The folder must
-    /// have a segment.
+    /// Returns the index of a position's segment, and the logical offset where reading begins. The
+    /// folder must have a segment.
     fn find_index(&self, position: Position) -> (usize, u64) {
         let start = resolve_position(&self.segment_numbers, position).unwrap_or(self.end());
         let index = self.segment_numbers.partition_point(|n| *n < start.segment);
@@ -319,11 +316,11 @@ impl Folder {
     }
 
     /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result means that there are no more.
+    /// result: there are no more.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
-    /// may succeed.
+    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
+    /// file descriptors or memory, the next call retries instead.
     pub fn read_from(
         &self,
         at: &mut Position,

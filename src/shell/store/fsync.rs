@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
 
-/// Longest time from a write to its sync. A power cut may lose the writes of this time.
+/// Longest time from a write to its sync. A power cut may lose younger writes.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
-/// Most files that wait for a sync. When so many wait, the sync begins at once.
+/// Limit on the files that wait for a sync. At this number, the sync begins at once.
 const PENDING_FILES_MAX: usize = 64;
 
 /// Whether a sync of one file is requested and has not begun.
@@ -50,8 +50,8 @@ pub struct Fsync {
 
 impl Fsync {
     /// Requests a sync of a file that was written. Does nothing if `pending` says that a sync is
-    /// already requested. Never blocks. If too many files wait, the request is dropped, and the
-    /// file's next write must request a sync.
+    /// already requested. Never waits for the disk. Drops the request if too many files wait. The
+    /// next write to the file then requests again.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;
@@ -93,8 +93,7 @@ impl Drop for Fsync {
     }
 }
 
-/// Starts the helper thread. False: the system can't start it, so files are synced only at a
-/// clean end.
+/// Starts the helper thread. False: the thread can't be started, so only a clean end syncs.
 fn spawn_sync_thread(shared: Arc<Shared>) -> bool {
     thread::spawn_helper("fsync", Box::new(move || sync_loop(&shared))).is_ok()
 }

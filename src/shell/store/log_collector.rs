@@ -2,10 +2,10 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// The batches of one log from a sequence upwards. Lines that filled a gap arrived later than the
-/// lines above the gap. The collector skips the lines above a gap until it has collected the gap.
-/// A later scan resumes at the first skipped batch. Gaps are few, so all scans together read a
-/// small multiple of the log.
+/// Collects the batches of one log from a sequence upwards. Batches that filled a gap are stored
+/// after the batches above the gap. The collector skips the batches above a gap until the gap is
+/// collected. The next scan resumes at the first skipped batch. Gaps are few, so all scans together
+/// read a small multiple of the log.
 pub struct LogCollector<'a> {
     log: &'a LogId,
     /// The first sequence that is not collected yet.
@@ -21,8 +21,8 @@ pub struct LogCollector<'a> {
 }
 
 impl<'a> LogCollector<'a> {
-    /// Collects from the batch that contains `from`: about `budget_bytes`, but at least one
-    /// batch.
+    /// Creates a collector that begins at the batch with line `from`. The scan ends after about
+    /// `budget_bytes`.
     pub fn new(log: &'a LogId, from: u64, budget_bytes: usize) -> LogCollector<'a> {
         LogCollector {
             log,
@@ -40,7 +40,8 @@ impl<'a> LogCollector<'a> {
         self.next_sequence
     }
 
-    /// Whether [`LogCollector::add`] needs a batch of `log` that ends at `last_sequence`.
+    /// Whether the batch of `log` that ends at `last_sequence` must be passed to
+    /// [`LogCollector::add`].
     pub fn is_wanted(&self, log: &LogId, last_sequence: u64) -> bool {
         log == self.log && last_sequence >= self.next_sequence
     }
@@ -64,9 +65,9 @@ impl<'a> LogCollector<'a> {
         self.resume_at
     }
 
-    /// The lowest sequence of the skipped batches, if no batch was collected. The store then
-    /// lacks the lines before that sequence. A new scan for this sequence finds the skipped
-    /// batches. It must begin at [`LogCollector::resume_at`].
+    /// The lowest skipped sequence, if batches were skipped and none was collected. The scan then
+    /// found none of the wanted lines below this sequence. A new scan for the sequence must begin
+    /// at [`LogCollector::resume_at`].
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

@@ -12,8 +12,8 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// An eviction frees the limit divided by this number in addition to what it must. Without this
-/// margin, every turn would evict.
+/// An eviction leaves free the limit divided by this number. Without the margin, every turn would
+/// evict.
 const EVICTION_SLACK_DIVISOR: usize = 8;
 /// Capacity reserved for the local fields of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;
@@ -31,7 +31,7 @@ struct MemoryFolder {
     /// The records in order of arrival.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
-    /// Whether the folder was opened a second time in this run.
+    /// Whether the folder was opened more than once in this run.
     existed_before: bool,
     printed_position: Option<Position>,
 }
@@ -74,8 +74,7 @@ impl MemoryStore {
         FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
-    /// Opens a folder and returns the ranges that it stores. A folder that was not open before
-    /// stores none.
+    /// Opens a folder and returns the ranges that it stores. A new folder stores none.
     pub fn open_folder(&mut self, name: &FolderName) -> Vec<LogRange> {
         match self.folders.get_mut(name) {
             Some(folder) => {
@@ -89,7 +88,7 @@ impl MemoryStore {
         }
     }
 
-    /// Whether the folder was opened earlier in this run.
+    /// Whether the folder was opened more than once in this run.
     pub fn existed_before(&self, name: &FolderName) -> bool {
         self.folders
             .get(name)
@@ -127,8 +126,8 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// If the store exceeds its limit, evicts the oldest batches of others. If that is not
-    /// enough, evicts the oldest own batches that no peer lacks.
+    /// If the store exceeds its limit, evicts the oldest batches of others. If that is not enough,
+    /// evicts the oldest own batches below [`ReplicationState::retention_floor`].
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<EvictedLog> {
         let mut first_kept: SortedMap<LogId, u64> = SortedMap::new();
         if self.total_bytes > self.limit_bytes {
@@ -236,7 +235,7 @@ impl MemoryStore {
     }
 
     /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result means that there are no more.
+    /// result: there are no more.
     pub fn read_from(
         &self,
         name: &FolderName,
@@ -273,7 +272,7 @@ impl MemoryStore {
         self.folders.keys()
     }
 
-    /// The records of a folder in order of arrival: the number, and the line without its line
+    /// The records of a folder in order of arrival. Each is a number and a line without its line
     /// end.
     pub fn records(&self, name: &FolderName) -> impl Iterator<Item = (u64, &[u8])> {
         let folder = self.folders.get(name).into_iter();

@@ -15,12 +15,12 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// Most segment files open at a time.
+/// Limit on the segment files that are open at a time.
 const OPEN_FILES_MAX: usize = 32;
 
-/// A line's place in the total order, as bytes that compare in that order: Lamport number,
-/// sender, incarnation, sequence, folder. The folder is last, because only a misbehaving author
-/// uses one sequence in two rooms.
+/// A line's place in the total order. The bytes are the Lamport number, sender, incarnation,
+/// sequence and folder. Comparing the bytes compares the places. Two lines differ only in the
+/// folder if a misbehaving author used one sequence in two rooms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey([u8; KEY_BYTES]);
 
@@ -68,8 +68,8 @@ impl SortKey {
         self
     }
 
-    /// How many consecutive lines of a batch, from this key's line on, precede the line of
-    /// `other`.
+    /// Counts the lines of a batch that precede the line of `other`. The first line counted is that
+    /// of this key. The result may exceed the batch.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
@@ -86,9 +86,9 @@ struct BatchEntry {
     length: usize,
 }
 
-/// A segment with lines at the current place in the order.
+/// A segment whose batches are sorted. Some of its batches are not opened yet.
 struct OpenSegment {
-    /// Its index in [`HistoryIndex::segments`].
+    /// Index of the segment in [`HistoryIndex::segments`].
     segment_index: usize,
     /// The remaining batches in descending order: the next batch is last.
     entries: Vec<BatchEntry>,
@@ -103,7 +103,7 @@ struct OpenBatch {
     text: String,
     /// Offset in `text` where the next line begins.
     text_offset: usize,
-    /// See [`LineRun::missing_before`]. The first run takes the value.
+    /// The value of [`LineRun::missing_before`] for the batch's first run.
     missing_before: Option<RangeInclusive<u64>>,
 }
 
@@ -117,7 +117,8 @@ pub struct LineRun<'a> {
     pub line_count: u64,
     /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// The log's sequences that are missing directly before the batch.
+    /// Sequences of the log that are missing directly before the batch. Only the batch's first run
+    /// has them.
     pub missing_before: Option<RangeInclusive<u64>>,
 }
 
@@ -140,8 +141,8 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// Merges the lines from the Lamport number `lamport_cutoff` on. May also return some lines
-    /// below it.
+    /// Iterates over all lines whose Lamport number is at least `lamport_cutoff`. Also returns some
+    /// lines with lower numbers.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -196,8 +197,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Takes lines from the open batch with index `open`: those that precede all lines of other
-    /// batches.
+    /// Takes the next lines of the open batch with index `open`, up to the first line of another
+    /// batch. The open batch must have the lowest key.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
@@ -270,7 +271,7 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Opens a segment: verifies its batches, and sorts the batches that were not returned yet.
+    /// Opens a segment. Verifies its batches, and sorts those after the batch opened last.
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
         let mut is_valid = true;
@@ -321,7 +322,8 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Keeps the batches whose own signature is valid. Called for a damaged segment.
+    /// Verifies the signature of every batch, and keeps the valid batches. Called for a damaged
+    /// segment.
     fn retain_verified(
         &mut self,
         segment: usize,
@@ -338,7 +340,8 @@ impl<'a> Merge<'a> {
         Ok(valid)
     }
 
-    /// Reads a batch. `None`: the batch is no longer at its offset.
+    /// Reads a batch. `None`: the batch is no longer at its offset, because an eviction changed the
+    /// segment.
     fn read_batch(&mut self, segment: usize, entry: &BatchEntry) -> io::Result<Option<Batch>> {
         let summary = &self.index.segments[segment];
         let folder = &self.index.folders[summary.folder_index];

@@ -14,7 +14,7 @@ const PRINTED_FILE: &str = "printed";
 /// fixed, so each write replaces the previous content in place.
 const PRINTED_FILE_BYTES: usize = 63;
 
-/// The printed position of one folder and its file.
+/// The printed position of one folder, and the file that contains it.
 pub struct PrintedPosition {
     dir: PathBuf,
     position: Option<Position>,
@@ -32,8 +32,8 @@ impl PrintedPosition {
         Ok(PrintedPosition::new(dir, read_printed_position(dir)?))
     }
 
-    /// Starts with `position`, whatever the file contains. The next [`PrintedPosition::set`]
-    /// overwrites the file.
+    /// Takes `position` as the printed one, without reading the file. The next
+    /// [`PrintedPosition::set`] of another position overwrites the file.
     pub fn new(dir: &Path, position: Option<Position>) -> PrintedPosition {
         PrintedPosition {
             dir: dir.to_owned(),

@@ -10,14 +10,14 @@ use crate::base::table::SortedMap;
 pub struct StoreLimits {
     /// Size at which a segment is full.
     pub segment_bytes: u64,
-    /// Most bytes of one other author in one folder.
+    /// Limit for the lines of one other author in one folder.
     pub author_bytes: u64,
-    /// Most bytes of own lines in one folder.
+    /// Limit for own lines in one folder.
     pub own_bytes: u64,
-    /// Most bytes of all folders of the network together. `None`: half of the disk space that
-    /// would be free without these folders.
+    /// Limit for all folders of the network together. `None`: half of the disk space that would be
+    /// free without these folders.
     pub total_bytes: Option<u64>,
-    /// Most bytes of a store in memory. The other limits do not apply to such a store.
+    /// Limit for a store in memory. The other limits do not apply to such a store.
     pub memory_bytes: usize,
 }
 
@@ -45,7 +45,7 @@ pub enum EvictionRank {
     Own,
 }
 
-/// Bytes of one author in one folder. Values sort in the order in which authors lose lines.
+/// Bytes of one author in one folder. In ascending order, the first value loses lines first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
@@ -59,8 +59,8 @@ pub struct AuthorUsage<'a> {
 }
 
 /// Returns the number of bytes to evict, by folder and author. Each author loses the bytes above
-/// its quota. If the store is still above the total limit, authors lose more in the order of
-/// [`AuthorUsage`]. `excess_bytes` is the number of bytes above the total limit.
+/// its quota. `excess_bytes` is the number of bytes above the total limit. If the quotas free fewer
+/// bytes, the authors lose more in the order of [`AuthorUsage`].
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

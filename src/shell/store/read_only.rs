@@ -23,8 +23,8 @@ pub struct ReadOnlyStore {
     pub dir: PathBuf,
     /// The network.
     pub network: NetworkTag,
-    /// Whether this store records the printed position. True if the running program prints
-    /// nothing.
+    /// Whether this store records printed positions. False if the running program prints lines,
+    /// because that program then records them.
     records_printed: bool,
     folders: SortedMap<FolderName, ReadOnlyFolder>,
 }
@@ -51,7 +51,7 @@ impl ReadOnlyStore {
         }
     }
 
-    /// Opens a folder that ends at `end`.
+    /// Opens a folder for reading up to `end`.
     pub fn open_folder(&mut self, name: &FolderName, end: Position) {
         let dir = self.folder_path(name);
         let printed_position = if self.records_printed {
@@ -68,7 +68,7 @@ impl ReadOnlyStore {
         self.folders.insert(name.clone(), folder);
     }
 
-    /// The end of a folder. The beginning, if the folder is not open.
+    /// The end of a folder. For a folder that is not open, the beginning.
     pub fn end(&self, name: &FolderName) -> Position {
         self.folders
             .get(name)
@@ -80,7 +80,7 @@ impl ReadOnlyStore {
         self.folders.get(name)?.printed_position.get()
     }
 
-    /// Records how far the folder was printed. Does nothing if the running program prints.
+    /// Records how far the folder was printed. Does nothing if the running program records it.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -104,11 +104,11 @@ impl ReadOnlyStore {
     }
 
     /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result means that there are no more.
+    /// result: there are no more.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
-    /// may succeed.
+    /// The folder or a segment can't be read. The next call with `at` skips the segment. If the
+    /// system lacked file descriptors or memory, the next call retries instead.
     pub fn read_from(
         &self,
         name: &FolderName,

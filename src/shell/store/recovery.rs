@@ -30,14 +30,14 @@ pub struct Recovered {
     pub ranges: BTreeMap<LogId, LogRange>,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// Whether the last segment may be appended to. It must begin with a valid frontier line, and
-    /// must never have been rewritten.
+    /// Whether new batches may be appended to the last segment. The segment must begin with a valid
+    /// frontier line, and must never have been rewritten.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
 }
 
-/// How the batches after the frontier are verified.
+/// How the batches after the last valid frontier line are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
     /// Only the hash chains. This is enough after a clean end.
@@ -45,11 +45,12 @@ pub enum VerifyMode {
     /// The hash chains, and the signature at the end of each chain. That signature covers the
     /// whole chain.
     ChainAndHeads,
-    /// Every signature. Finds the damaged batch after another mode has detected damage.
+    /// The hash chains and every signature. This finds the damaged batch after another mode has
+    /// detected damage.
     EveryBatch,
 }
 
-/// Recovers a folder. Reads older segments only if the last one has no valid frontier line.
+/// Recovers a folder. Reads older segments only if the last segment has no valid frontier line.
 ///
 /// # Errors
 /// The folder or a file in it can't be read, cut or removed. Damaged content is not an error.
@@ -172,7 +173,7 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Adds the batches of an older segment from the physical offset `begin` on. Skips invalid
-    /// batches. Only the last segment is cut, so batches after an invalid one still count.
+    /// batches, but adds the batches after them: only the last segment is cut.
     fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
         let mut keys = VerifyingKeyCache::default();
         let mut reader = SegmentReader::open(dir, number)?;
@@ -190,7 +191,7 @@ impl<'a> RecoveryState<'a> {
     }
 
     /// Adds the batches of the last segment from the physical offset `begin` on. Returns the
-    /// offset at which to cut the file.
+    /// physical offset at which to cut the file.
     fn verify_last_segment(
         &mut self,
         dir: &Path,
@@ -208,8 +209,9 @@ impl<'a> RecoveryState<'a> {
         Ok(end.unwrap_or(begin))
     }
 
-    /// Returns the physical offset after the last valid line. `None`: a batch that was already
-    /// added is invalid, so every signature must be verified.
+    /// Adds batches up to the first invalid one. Returns the physical offset after the last valid
+    /// line. `None`: an added batch may be invalid. The caller must then start over with
+    /// [`VerifyMode::EveryBatch`].
     fn verify_segment(
         &mut self,
         dir: &Path,
@@ -256,8 +258,8 @@ impl<'a> RecoveryState<'a> {
         Ok(chains.verify_ends(&mut keys).then_some(valid_end))
     }
 
-    /// Whether the batch may follow the head of its log. It must follow directly and name the
-    /// head's hash, or follow after a gap.
+    /// Whether the batch may follow the head of its log. A batch directly after the head must name
+    /// the head's hash. A batch after a gap may always follow.
     fn extends_chain(&self, batch: &Batch) -> bool {
         self.ranges.get(&batch.log).is_none_or(|range| {
             batch.sequence > range.high + 1
@@ -265,8 +267,8 @@ impl<'a> RecoveryState<'a> {
         })
     }
 
-    /// Adds a batch below the head of its log. No later batch names its hash, so its own
-    /// signature is verified. Returns whether the batch was added.
+    /// Adds a batch below the head of its log, if its signature is valid. The head's hash chain
+    /// does not cover such a batch. Returns whether the batch was added.
     fn try_fill_gap(&mut self, batch: &Batch, bytes: u64, keys: &mut VerifyingKeyCache) -> bool {
         let range = self.ranges.get_mut(&batch.log);
         let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));

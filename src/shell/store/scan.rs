@@ -131,7 +131,8 @@ pub struct HistoryIndex {
 }
 
 impl HistoryIndex {
-    /// Scans the folders in `only`, or all folders if `only` is empty.
+    /// Scans the folders in `only`, or all folders if `only` is empty. Never scans the folder of
+    /// messages carried for others.
     ///
     /// # Errors
     /// A folder or a segment can't be read.
@@ -164,8 +165,8 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// Estimates where the last `lines` lines begin. At least that many lines probably have this
-    /// Lamport number or a higher one.
+    /// Estimates the Lamport number at which the last `lines` lines begin. Probably at least that
+    /// many lines have this number or a higher one.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
@@ -177,8 +178,8 @@ impl HistoryIndex {
         0
     }
 
-    /// The indexes of the segments that have lines at or above the cutoff. They are sorted by
-    /// lowest Lamport number.
+    /// The segments that have lines at or above the cutoff, in order of their lowest Lamport
+    /// numbers. Each is that number and an index in [`HistoryIndex::segments`].
     pub fn segments_by_min_lamport(&self, lamport_cutoff: u64) -> SortedSet<(u64, usize)> {
         let segments = self.segments.iter().enumerate();
         let reaching = segments.filter(|(_, segment)| segment.max_lamport >= lamport_cutoff);
@@ -187,7 +188,7 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log in the segments whose lines are all below the cutoff.
+    /// The highest sequence of each log, among the segments whose lines are all below the cutoff.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
         let mut heads: SortedMap<LogId, u64> = SortedMap::new();
         for segment in self

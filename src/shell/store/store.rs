@@ -66,7 +66,8 @@ impl Store {
         }
     }
 
-    /// Opens a folder of a [`Store::read_only`] up to `end`. Other stores ignore the call.
+    /// Opens a folder of a [`Store::read_only`] for reading up to `end`. Other stores ignore the
+    /// call.
     pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
         if let Backend::ReadOnly(store) = &mut self.backend {
             store.open_folder(folder, end);
@@ -80,8 +81,8 @@ impl Store {
         }
     }
 
-    /// Opens a folder and returns the ranges that it stores. An open folder is read again. Lines
-    /// that a crash left incomplete are cut off.
+    /// Opens a folder and returns the ranges that it stores. A folder that is already open is read
+    /// again. Lines that a crash left incomplete are cut off.
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -94,8 +95,8 @@ impl Store {
         }
     }
 
-    /// The rooms with own lines that perhaps no other peer stores yet. The lines may be of an
-    /// earlier run.
+    /// The rooms with own lines that perhaps no other peer stores yet. The lines may be from
+    /// earlier runs, and the rooms need not be open.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
             Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
@@ -103,7 +104,8 @@ impl Store {
         }
     }
 
-    /// Whether an earlier run opened the folder. In memory: whether this run opened it twice.
+    /// Whether the folder existed before this run. In memory: whether this run opened the folder
+    /// more than once.
     pub fn existed_before(&self, folder: &FolderName) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -128,11 +130,11 @@ impl Store {
     }
 
     /// Starts new segments where the active one is full, and evicts lines above a quota. Returns
-    /// the logs that lost lines; the core must learn of them. Call it at the end of a turn, after
-    /// the core's outputs were executed and failed saves were reported to the core.
+    /// the logs that lost lines. The caller must report these logs to the core. Call this at the
+    /// end of a turn, when the core's outputs are executed and the core knows of failed saves.
     ///
     /// # Errors
-    /// The disk is full or broken. No line is lost, and a later turn retries.
+    /// The disk is full or broken. No line was evicted, and a later turn retries.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> io::Result<Vec<EvictedLog>> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.enforce_limits(core),
@@ -141,9 +143,9 @@ impl Store {
         }
     }
 
-    /// Whether no more own lines can be stored: the disk is full, or peers lack too many own
-    /// lines. While this is true, stdin must not be read. Call it every second, because space may
-    /// be freed.
+    /// Whether no more own lines can be stored. Either the disk is full, or too many own lines must
+    /// be kept for peers that lack them. While this is true, stdin must not be read. Ask again
+    /// every second, because space may be freed.
     pub fn is_full(&mut self) -> bool {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
@@ -152,14 +154,14 @@ impl Store {
         }
     }
 
-    /// Reads whole batches of one log in ascending order. Starts at the batch that contains
-    /// `from`, or at the next stored one. Reads about `budget_bytes`, but at least one batch. An
-    /// empty result means that there are no more for now. A later call continues at `at`, and
-    /// also finds batches stored in the meantime.
+    /// Reads whole batches of one log in ascending order. Starts at the batch that contains `from`,
+    /// or at the next stored one. Reads about `budget_bytes`, but at least one batch. An empty
+    /// result: there are no more for now. A later call with `at` continues there, and also finds
+    /// batches stored in the meantime.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
-    /// may succeed.
+    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
+    /// file descriptors or memory, the next call retries instead.
     pub fn load(
         &self,
         log: &LogId,
@@ -178,13 +180,12 @@ impl Store {
     }
 
     /// Reads the batches that arrived in a folder at `at` or later, in order of arrival.
-    /// [`Position::default`] is the beginning. Reads about `budget_bytes`, but at least one
-    /// batch, and moves `at` behind the last one. An empty result means that there are no more
-    /// for now.
+    /// [`Position::default`] is the beginning. Reads about `budget_bytes`, but at least one batch,
+    /// and moves `at` behind the last one. An empty result: there are no more for now.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then after the segment, or before the failure if a retry
-    /// may succeed.
+    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
+    /// file descriptors or memory, the next call retries instead.
     pub fn read_from(
         &self,
         folder: &FolderName,

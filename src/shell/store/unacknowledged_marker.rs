@@ -7,8 +7,9 @@ use crate::shell::os::file;
 
 const UNACKNOWLEDGED_FILE: &str = "waiting";
 
-/// The marker of one folder. Until a peer acknowledges the lines of a marked room, every run
-/// publishes them. This holds even for a run that does not join the room.
+/// The marker of one folder. Every run opens the marked rooms, even rooms that the user did not
+/// name. Peers can thus get the lines. A clean end removes the marker if a peer has acknowledged
+/// the lines.
 pub struct UnacknowledgedMarker {
     path: PathBuf,
     is_set: bool,

@@ -10,7 +10,7 @@ use crate::base::table::SortedMap;
 pub struct VerifyingKeyCache(SortedMap<PeerId, Option<VerifyingKey>>);
 
 impl VerifyingKeyCache {
-    /// Whether the batch carries its author's valid signature.
+    /// Whether the author's signature of the batch is valid.
     pub fn verify(&mut self, batch: &Batch) -> bool {
         let author = batch.log.author;
         let key = self.0.get_or_insert_with(author, || author.verifying_key());
@@ -27,8 +27,8 @@ pub struct ChainVerifier {
 }
 
 impl ChainVerifier {
-    /// Adds the next batch of a log. If the batch does not continue the log's chain, verifies the
-    /// signature at the end of that chain. Returns false if the signature is invalid.
+    /// Adds the next batch of a log. If the batch begins a new chain, verifies the signature at the
+    /// end of the log's previous chain. Returns false if that signature is invalid.
     pub fn add(&mut self, batch: Batch, keys: &mut VerifyingKeyCache) -> bool {
         let (sequence, previous) = (batch.sequence, batch.previous);
         match self.chain_ends.insert(batch.log.clone(), batch) {

@@ -7,8 +7,8 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
 
-/// A clean end writes another frontier line if more than this many bytes follow the last one.
-/// Reading so many bytes at the next start takes longer than reading a frontier line.
+/// A clean end appends a frontier line if more than this many bytes follow the last one. The next
+/// start then need not read these bytes.
 const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
 /// Bytes that must be written after a failed rotation before the next attempt.
 const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
@@ -29,9 +29,9 @@ pub struct ActiveSegment {
 }
 
 impl ActiveSegment {
-    /// Opens an existing segment of `bytes`, of which `bytes_after_frontier` follow its last
-    /// frontier line. The segment is full at `segment_bytes`. If the last frontier line ends
-    /// later, the segment is full at the end of that line.
+    /// Opens an existing segment of length `bytes`. Of these, `bytes_after_frontier` follow the
+    /// last frontier line. The segment is full at `segment_bytes`, or at the end of that line if it
+    /// ends later.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -100,8 +100,7 @@ impl ActiveSegment {
         self.rotate_at_bytes = self.bytes + ROTATION_RETRY_BYTES;
     }
 
-    /// Appends whole lines, completely or not at all. If a write fails, the bytes it left are cut
-    /// off.
+    /// Appends whole lines, completely or not at all. Cuts off what a failed write left behind.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was appended.
@@ -119,11 +118,11 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Appends a frontier line if the next start is quicker with it. Returns the number of bytes
+    /// Appends a frontier line if that makes the next start quicker. Returns the number of bytes
     /// written, 0 if no line was appended.
     ///
     /// # Errors
-    /// The disk is full or broken. The history is complete without the line.
+    /// The disk is full or broken. The history is complete even without the frontier line.
     pub fn append_checkpoint(&mut self, frontier: &[u8]) -> io::Result<u64> {
         let bytes = frontier.len() as u64;
         if self.bytes_after_frontier <= CHECKPOINT_MIN_BYTES.max(bytes) {

@@ -43,8 +43,8 @@ struct FrontierFields<'a> {
     authors: SortedMap<PeerId, u64>,
 }
 
-/// One range of a log without gaps. The first entry of a log is its highest range. Its lower
-/// ranges follow in descending order.
+/// A range of consecutive stored lines of a log. The highest range of a log comes first. The lower
+/// ranges of the log follow in descending order.
 #[derive(Deserialize)]
 struct LogFields<'a> {
     sender: PeerId,
@@ -55,8 +55,8 @@ struct LogFields<'a> {
     high: u64,
     hash: Hash,
     lamport: u64,
-    /// Present only in a range below a gap: the hash of the last missing batch. The batch above
-    /// the gap names this hash.
+    /// The hash of the last batch missing in the gap above this range. The batch above the gap
+    /// names this hash. `None`: this is the highest range of the log.
     #[serde(default)]
     after: Option<Hash>,
 }
@@ -150,9 +150,9 @@ impl Frontier {
         })
     }
 
-    /// The head of one log, read from a frontier line without its line end. 0: the line does not
-    /// contain the log. `None`: the checksum does not match. This parses no JSON, which would
-    /// take longer.
+    /// Reads the head of one log from a frontier line without its line end. 0: the line does not
+    /// contain the log. `None`: the checksum does not match. Searches the bytes, which is quicker
+    /// than parsing JSON.
     pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
         has_valid_checksum(line).then_some(())?;
         let entry = log_entry_prefix(log);
@@ -169,7 +169,7 @@ impl Frontier {
     }
 }
 
-/// Prefix of every entry of this log. The entries of other logs do not have it.
+/// Prefix of every entry of this log. No entry of another log has this prefix.
 fn log_entry_prefix(log: &LogId) -> String {
     let (author, incarnation) = (log.author, log.incarnation);
     let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");

@@ -20,9 +20,9 @@ const NUMBER_DIGITS: usize = 6;
 /// A segment found in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentFile {
-    /// Its number.
+    /// The segment's number.
     pub number: u64,
-    /// Its length in bytes.
+    /// The segment's length in bytes.
     pub bytes: u64,
 }
 
@@ -31,16 +31,16 @@ pub fn dropped_line(bytes: u64) -> String {
     format!("{{\"type\":\"dropped\",\"bytes\":{bytes}}}\n")
 }
 
-/// Reads the author's id from the first bytes of a batch's line. Nearly all batches have the
-/// field order of [`crate::base::batch::Batch::sign`]. `None`: the line has another order or is
-/// no batch, and must be parsed.
+/// Reads the author's id from the first bytes of a batch's line. Nearly all batches have the field
+/// order of [`crate::base::batch::Batch::sign`]. `None`: the line is no batch, or has another order
+/// and must be parsed.
 pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence of a batch with one line, from the batch's first bytes. This is much
-/// quicker than parsing, which matters to scans that skip thousands of lines. `None`: the line
-/// must be parsed.
+/// Reads the sequence of a batch that has only one line, from the batch's first bytes. `None`: the
+/// batch may have several lines and must be parsed. Reading is much quicker than parsing, which
+/// matters to scans that skip thousands of batches.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];

@@ -20,7 +20,7 @@ use crate::shell::store::segment::segment_file;
 
 /// Longest frontier line that is read, in bytes. It has room for about 80 000 logs and gaps.
 const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Most bytes that the local fields add to a batch.
+/// Limit on the bytes that the local fields add to a batch.
 const LOCAL_FIELDS_MAX_BYTES: usize = 1024;
 /// Longest line that is not a frontier line, in bytes.
 const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
@@ -40,13 +40,13 @@ pub struct SegmentReader {
     buffered_end: usize,
     /// Physical offset of the buffer's first byte in the file.
     buffer_offset: u64,
-    /// Logical minus physical offset: the bytes of evicted lines, minus those of their `dropped`
-    /// lines.
+    /// What must be added to a physical offset to get the logical one. This is the bytes of the
+    /// evicted lines so far, minus the bytes of the `dropped` lines that replace them.
     dropped_bytes: u64,
 }
 
 impl SegmentReader {
-    /// Opens a segment. The reader is before the first line, which is the frontier.
+    /// Opens a segment. The reader is before the first line, which is a frontier line.
     ///
     /// # Errors
     /// The file can't be opened or read.
@@ -67,7 +67,7 @@ impl SegmentReader {
         })
     }
 
-    /// Opens a segment. The reader is before the first line at the logical offset `offset` or
+    /// Opens a segment. The reader is before the first line that begins at the logical `offset` or
     /// later.
     ///
     /// # Errors
@@ -203,7 +203,8 @@ pub enum ScanEnd {
 /// the last line visited.
 ///
 /// # Errors
-/// The segment can't be read from `at` on. A missing segment is no error and has no lines.
+/// The segment can't be read. `at` is then before the failure. A missing segment is no error and
+/// has no lines.
 pub fn scan_segment(
     dir: &Path,
     start: Position,
@@ -231,8 +232,8 @@ pub fn scan_segment(
     ended
 }
 
-/// The position after a segment that can't be read. `None`: the system lacked file descriptors or
-/// memory, so a retry may succeed.
+/// The position after a segment that could not be read because of `error`. `None`: the system
+/// lacked file descriptors or memory, so a retry may succeed.
 pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
     (!scarce.contains(&error.raw_os_error())).then(|| Position {
@@ -262,8 +263,8 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
 /// from [`resolve_position`].
 ///
 /// # Errors
-/// A segment can't be read. `at` is then after the segment, or before the failure if a retry may
-/// succeed.
+/// A segment can't be read. The next call with `at` skips the segment. If the system lacked file
+/// descriptors or memory, the next call retries instead.
 pub fn read_segments(
     dir: &Path,
     network: &NetworkTag,
