@@ -17,8 +17,8 @@ use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
-/// Minimum milliseconds between two acknowledgements on a link. Each one costs both sides about
-/// as much as a line, and includes the earlier ones.
+/// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
+/// about as much as a line, and covers all earlier lines.
 const ACK_INTERVAL_MS: u64 = 5;
 /// Minimum milliseconds between two acknowledgements during a bulk transfer, when no user waits
 /// for the acknowledgement of a single line.
@@ -198,9 +198,9 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
     }
 }
 
-/// The acknowledgement entry for this link. It is signed if the author is not linked, because
-/// other peers must then forward it. No route to the author is needed: routes omit transient
-/// peers.
+/// The acknowledgement entry for this link. The entry is signed if the author is not linked,
+/// because other peers must then forward it. A route to the author is not required, because routes
+/// omit transient peers.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =

@@ -1,5 +1,5 @@
-//! Remembers at which line of a log each run of its author's program began. Offers pass this on.
-//! Their receiver can then tell which lines were published during its own run.
+//! Remembers at which line of a log each run of its author's program began. Offers tell this to
+//! neighbours, who then know which lines were published during their own runs.
 use crate::base::batch::LogId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
@@ -46,10 +46,10 @@ impl AuthorRuns {
         }
     }
 
-    /// The author's first run that started no earlier than a given program. If all runs started
-    /// earlier, the last one. `None`: no run is known.
+    /// The author's first run that started no earlier than another program. If all runs started
+    /// earlier than that program, the last run. `None`: no run is known.
     ///
-    /// `start_offset_ms`: milliseconds by which that program started before ours.
+    /// `start_offset_ms`: milliseconds by which the other program started before ours.
     pub fn first_during(&self, log: &LogId, start_offset_ms: i64) -> Option<&AuthorRun> {
         let runs = self.0.get(log)?;
         // No slack here: lines of a run that started just before that program are old to it.

@@ -22,9 +22,9 @@ const CARRIED_LINES_MAX: u64 = 20_000;
 /// Most logs that this peer carries.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The links to the peers that carry direct logs for this recipient: the next ids after the
-/// recipient's id, in cyclic order. All authors select the same peers. So few peers store many
-/// lines, and the recipient meets one of them soon.
+/// The links to the peers that carry direct logs for this recipient. Their ids follow the
+/// recipient's id in cyclic order. All authors therefore select the same few peers, and the
+/// recipient soon meets one of them.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);

@@ -24,8 +24,8 @@ const TRACKED_PEERS_MAX: usize = 4096;
 /// Most receipts kept in [`DeliveryTracker::unverified`]. When full, it is emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
-/// Whether the program waits until its lines are delivered. `required_peers`: how many peers must
-/// store all lines. `None`: all peers known to be in the rooms.
+/// The wait until the lines of this run are delivered. `required_peers`: the number of peers that
+/// must store all lines. `None`: all peers known to be in the rooms.
 #[derive(Clone, Copy, Debug, Default)]
 enum Wait {
     /// Not waiting: more lines may be published.
@@ -49,8 +49,9 @@ pub struct DeliveryTracker {
     /// For each own direct log: the sequence of the last line reported as delivered, by this run
     /// or an earlier one. A delivery beyond that line is reported.
     reported: SortedMap<LogId, u64>,
-    /// When carrying each log ends, in milliseconds on the clock of [`Time`]. An entry stays for
-    /// another [`CARRY_DURATION_MS`], because the disk may still hold the log.
+    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. The
+    /// entry stays for another [`CARRY_DURATION_MS`]. If a restart restores the log from the disk,
+    /// the entry then removes the log again.
     carried_until: SortedMap<LogId, i64>,
     /// For each own direct log: the sequence of the last line that the recipient's terminal has
     /// shown.
@@ -59,8 +60,8 @@ pub struct DeliveryTracker {
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Forwarded receipts of peers that may not exist: the last sequence that each receipt
-    /// confirms. A receipt may arrive before the routes to its peer.
+    /// Valid forwarded receipts of peers that may not exist. The value is the sequence that the
+    /// receipt confirms. A receipt may arrive before the routes to its peer.
     unverified: SortedMap<(PeerId, LogId), u64>,
     /// Peers whose programs are transient. Such a program may exit before another peer has stored
     /// its lines.
@@ -74,7 +75,8 @@ struct RoomLogDelivery {
     required_peers: u64,
     /// Whether a peer that is not transient stores the whole log.
     has_lasting_holder: bool,
-    /// Whether no peer stores the whole log, or a linked or reachable peer lacks lines of it.
+    /// Whether a linked or reachable peer lacks lines of the log. Also true if no peer stores the
+    /// whole log.
     has_undelivered: bool,
 }
 
@@ -193,8 +195,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that a peer stores a log up to `sequence`. Of a direct log, ignores all peers but
-    /// the recipient. For an own log, the caller has compared the hashes.
+    /// Records that a peer stores a log up to `sequence`. For a direct log, only the recipient
+    /// counts. If the log is our own, the caller has compared the hashes.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
@@ -234,7 +236,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that the recipient of an own direct log reports to have shown it up to `sequence`.
+    /// Handles the recipient's report that its terminal has shown an own direct log up to
+    /// `sequence`.
     pub fn mark_read_by(
         &mut self,
         ctx: &mut Context,
@@ -258,11 +261,12 @@ impl DeliveryTracker {
         }
     }
 
-    /// Handles a receipt that other peers forwarded. It counts if the holder signed it, and if it
-    /// names our head and its hash.
+    /// Handles a forwarded receipt. `holder`: the peer that stores the lines. Ignores the receipt
+    /// unless it is signed by the holder and names our head and the head's hash.
     ///
-    /// The holder must also be the log's recipient, or linked in this run, or reachable.
-    /// Otherwise the receipt is kept as unverified, because anyone can generate a key and sign.
+    /// The receipt counts if the holder is the log's recipient, was linked in this run, or is
+    /// reachable. Otherwise, the receipt is kept as unverified, because anyone can generate a key
+    /// and sign.
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
@@ -312,9 +316,9 @@ impl DeliveryTracker {
         acked.copied().max().unwrap_or(0)
     }
 
-    /// Sequence of the first line of this run in an own log that no peer has acknowledged. If
-    /// peers acknowledged all lines, the sequence after the head. `None`: this run published
-    /// nothing in the log.
+    /// Among the lines of this run in an own log: the sequence of the first line that no peer has
+    /// acknowledged. If peers acknowledged all lines, the sequence after the head. `None`: this run
+    /// published nothing in the log.
     pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
         let start = logs.run_start(log)?;
         Some(start.max(self.max_acked(log) + 1))

@@ -40,8 +40,8 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 
 /// Milliseconds from a store failure to the next attempt to store.
 const STORE_RETRY_MS: u64 = 5_000;
-/// A store failure within this many milliseconds of the last one is not reported. It comes from a
-/// retry, and the user knows of the failure already.
+/// A store failure within this many milliseconds of the last one is not reported. A retry failed,
+/// and the user knows of the earlier failure.
 const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
 
 /// Own lines that the store refused. They are published when the store has recovered.
@@ -171,9 +171,8 @@ impl Replication {
         }));
     }
 
-    /// Repairs an own log after a peer was found to store different lines, somewhere from `low`
-    /// to `high`. New lines get a new incarnation. A bisection searches for the first line that
-    /// differs.
+    /// Repairs an own log of which a peer stores different lines. New lines get a new incarnation.
+    /// A bisection searches lines `low` to `high` for the first line that differs.
     pub(super) fn repair_fork(
         &mut self,
         ctx: &mut Context,
@@ -336,23 +335,23 @@ impl Replication {
         self.gaps.retain(keeps);
     }
 
-    /// Requests each offered log from the best neighbour. Includes logs whose source is no longer
-    /// linked.
+    /// Requests each offered log from the best neighbour. A source that is no longer linked is
+    /// replaced.
     pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms) {
         let store_failed = !self.can_accept();
         self.fetcher.select_sources(ctx, logs, rooms, store_failed);
     }
 
-    /// Stops fetching a log over this link for good. Its peer serves a fork, or our tables have
-    /// no place for the log.
+    /// Stops fetching a log over this link for good. The link's peer serves a fork, or our tables
+    /// have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.fetcher.drop_source(key);
         self.fork_detector.reject(key);
         send_want(ctx, key, WantRange::Cancel);
     }
 
-    /// Offers an author's logs to the members of its rooms after its link ended. The author may
-    /// have left before its other neighbours received the last lines.
+    /// Offers the logs of an author whose link ended to the members of `rooms`. The author may have
+    /// left before its other neighbours received the last lines.
     pub fn author_unlinked(&mut self, ctx: &Context, logs: &Logs, author: &PeerId, rooms: &[Room]) {
         for room in rooms {
             let logs_of_room = logs.ranges_of_room(room);
@@ -377,8 +376,8 @@ impl Replication {
         }
     }
 
-    /// Offers the logs of `author` to `other`, if we are linked with `other` but `author` is not.
-    /// We know the links of `author` from the routes that it advertised.
+    /// Offers the logs of `author` to `other`, if we are linked with both and they are not linked
+    /// with each other. The routes that `author` advertised show its links.
     pub fn offer_to_unreached(
         &mut self,
         ctx: &Context,
@@ -405,8 +404,8 @@ impl Replication {
         }
     }
 
-    /// Offers a log that grew to peers that have not requested it from us. Skips transient peers,
-    /// the log's author, and peers that are linked with the author.
+    /// Offers a log with new lines to peers that have not requested the log from us. Skips
+    /// transient peers, the log's author, and peers that are linked with the author.
     pub(super) fn offer_to_unrequested(
         &mut self,
         ctx: &Context,

@@ -22,8 +22,7 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 pub const BACKFILL_LINES: u64 = 1000;
 /// Milliseconds for which a neighbour must stay ahead of us before it replaces a stalled source.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// Most requests counted for one offer. Each request after the first doubles
-/// [`SOURCE_SWITCH_MS`].
+/// Upper bound of [`Offer::tries`]. Each try after the first doubles [`SOURCE_SWITCH_MS`].
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
@@ -133,8 +132,8 @@ impl Fetcher {
         self.start_fetch(ctx, logs, rooms, received, news_from);
     }
 
-    /// Handles a neighbour's offer of another author's log, or of an own log of an earlier
-    /// incarnation.
+    /// Handles an offer that did not come from the log's author. The log may be our own, of an
+    /// earlier incarnation.
     pub fn handle_offer(&mut self, ctx: &Context, received: &ReceivedEntry) {
         if self.offers.record(ctx.now.time, received) {
             self.is_stale = true;
@@ -160,8 +159,8 @@ impl Fetcher {
         self.queued_wants.retain(|want| want.key != *key);
     }
 
-    /// Requests each offered log from the best neighbour that may be requested now.
-    /// `store_failed`: sends no requests.
+    /// Requests each offered log from the best neighbour that may be requested now. If
+    /// `store_failed`, requests nothing.
     pub fn select_sources(
         &mut self,
         ctx: &mut Context,
@@ -238,10 +237,11 @@ impl Fetcher {
         self.start_fetch(ctx, logs, rooms, &received, news_from);
     }
 
-    /// Sequence of the first line of the offered log that was published during our run.
+    /// Sequence of the first line of the offered log that was published during our run. If there is
+    /// no such line, the sequence after the offered ones.
     ///
-    /// `start_offset_ms`: milliseconds by which the author's program started before ours, if
-    /// known. `is_first_contact`: we have just met the neighbour, which may store lines that the
+    /// `start_offset_ms`: milliseconds by which the author's program started before ours; `None`:
+    /// unknown. `is_first_contact`: the neighbour was met just now, and may store lines that the
     /// author has lost.
     fn news_from(
         &self,
@@ -268,9 +268,11 @@ impl Fetcher {
         }
     }
 
-    /// Requests a log from its author in addition to `other`, once no neighbour offers more lines
-    /// than we store. `other` may fall behind, and no offer announces lines that only the author
-    /// stores.
+    /// Requests a log from its author in addition to the source `other`. Does so only once no
+    /// neighbour offers more lines than we store.
+    ///
+    /// Without this request, lines that only the author stores would be missed if `other` falls
+    /// behind. No offer announces these lines.
     pub fn add_author_source(
         &mut self,
         logs: &Logs,
@@ -484,8 +486,8 @@ impl Fetcher {
     }
 }
 
-/// Whether a program with this start offset started at about the same time as ours, or later.
-/// `None`: unknown, so `false`.
+/// Whether a program started at about the same time as ours, or later. `start_offset_ms`:
+/// milliseconds by which that program started before ours. `None`: unknown, so `false`.
 fn is_within_run(start_offset_ms: Option<i64>) -> bool {
     start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
 }

@@ -20,11 +20,11 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 pub struct ForkDetector {
     /// Forked logs that were reported to the user. Each is reported once.
     reported: SortedSet<LogId>,
-    /// Sequence of the line requested as proof. The key names the log, and the link whose peer
-    /// claims another batch at this line.
+    /// The probes under way, each with the sequence of the requested line. The link's peer claims
+    /// another batch than ours at this line.
     probes: SortedMap<LinkLog, u64>,
-    /// Logs that are never requested again over the link of the key. Its peer served a fork, or
-    /// our tables had no place for the log.
+    /// Pairs of a link and a log that is never requested over this link again. The link's peer
+    /// served a fork, or our tables had no place for the log.
     rejected: SortedSet<LinkLog>,
 }
 

@@ -25,14 +25,14 @@ const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
 /// The search for the first line at which a peer's copy of an own log differs from ours.
 struct Bisection {
-    /// Sequence of the last line before the undecided lines, which are still to be compared.
-    /// Lines up to this one are equal in both copies, or were evicted.
+    /// Sequence of the line before the first undecided line. Up to this line, the copies are equal
+    /// or cannot be compared, because lines were evicted.
     same_up_to: u64,
-    /// Sequence of the first line after the undecided lines. From this line on, the copies
-    /// differ, or one of them has ended.
+    /// Sequence of the line after the last undecided line. From this line on, the copies differ, or
+    /// one of them has ended.
     differs_from: u64,
-    /// Initial value of `differs_from`. While `differs_from` keeps this value, no differing line
-    /// is known.
+    /// Initial value of `differs_from`. A lower `differs_from` means that a differing line was
+    /// found.
     end: u64,
     /// The peer's batch to compare, while the store reads our batch.
     their_batch: Option<TheirBatch>,
@@ -161,11 +161,11 @@ impl ForkRepair {
     }
 }
 
-/// Starts to republish a forked own log from `line` on, without lines that any peer has
-/// acknowledged.
+/// Starts to republish a forked own log from `line` on. Leaves out all lines up to the last one
+/// that any peer has acknowledged.
 ///
-/// A later run can continue the republication. The new log's incarnation is derived from the
-/// forked log, and its length is the number of lines republished so far.
+/// A later run can continue the republication. It derives the new log's incarnation from the forked
+/// log. The length of the new log is the number of lines republished so far.
 pub fn start_republish(
     ctx: &mut Context,
     logs: &mut Logs,
@@ -209,8 +209,8 @@ fn sort_key(log: &LogId) -> (&Target, u64) {
     (&log.target, log.incarnation)
 }
 
-/// The log that takes the republished lines of a forked log, and the next line to republish. That
-/// line is a sequence of the forked log.
+/// The log that takes the republished lines of a forked log, and the next line to republish. The
+/// line is given by its sequence in the forked log.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let republication = LogId {
@@ -258,14 +258,14 @@ pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogI
     (line >= from).then(|| (republication, line - from + 1))
 }
 
-/// The incarnation in which a forked log is republished from line `from` on. It is a hash of the
-/// log and its head, XORed with `from`.
+/// The incarnation of the log that takes the lines of a forked log from `from` on. It is a hash of
+/// the forked log and its head, XORed with `from`.
 ///
-/// No other program draws this number. A later run computes it again and reads `from` from the
-/// low bits.
+/// No other program draws this number. A later run computes the hash again, and XORs it with the
+/// incarnation to get `from`.
 ///
-/// With another head, the incarnation differs. This directory is an even older copy in that case,
-/// and other peers have returned the rest of the log.
+/// With another head, the incarnation differs. The head differs if this directory is an even older
+/// copy, and other peers have returned the rest of the log.
 fn republish_incarnation(range: &LogRange, from: u64) -> u64 {
     let incarnation = range.log.incarnation.to_be_bytes();
     let hash = Hash::of(&[INCARNATION_PREFIX, &incarnation, &range.hash.0]);

@@ -31,7 +31,7 @@ struct GapOffer {
 /// The offers that can fill our gaps, and the gap request under way.
 #[derive(Default)]
 pub struct Gaps {
-    /// Gaps are requested from the first offer. The other offers wait.
+    /// The offers in order of arrival. Gaps are requested only from the first one.
     offers: Vec<GapOffer>,
     /// When we requested a gap from the first offer, or when that request last brought a batch.
     /// `None`: no request is under way.
@@ -103,8 +103,8 @@ impl Gaps {
         self.requested_at = None;
     }
 
-    /// Requests gaps again after the store has recovered. The failing store may have refused
-    /// lines of those gaps.
+    /// Requests gaps again after the store has recovered. The store may have refused lines that
+    /// filled a gap.
     pub fn resume(&mut self) {
         self.requested_at = None;
         self.is_query_pending = true;

@@ -13,8 +13,8 @@ const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
 /// Hex digits of the digest that are sent; the rest is cut off.
 const DIGEST_CHARS: usize = 32;
 
-/// The entry that advertises this stored range. `run_start`: sequence of the first line of this
-/// run if the log is own, else 0.
+/// The entry that advertises this stored range. `run_start`: sequence of the first line that this
+/// run published in the log; 0 if there is none.
 pub fn have_entry(range: &LogRange, run_start: u64) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,
@@ -53,7 +53,7 @@ pub fn unequal_digest() -> String {
     String::new()
 }
 
-/// Answers a `want` for lines that we do not store, by offering the stored lines from `low` on.
+/// Offers the stored lines from `low` on. This answers a `want` for lines that we do not store.
 pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &LogRange, low: u64) {
     let entry = HaveEntry {
         low,

@@ -23,8 +23,8 @@ pub struct ProtocolViolation;
 enum BatchAction {
     /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
-    /// Request the batch again after the store has recovered. `fills_gap`: the table of gaps
-    /// makes that request.
+    /// Request the batch again after the store has recovered. If `fills_gap`, `Gaps` makes the
+    /// request, otherwise `Fetcher`.
     Postpone { fills_gap: bool },
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
@@ -156,8 +156,8 @@ impl Replication {
         }
     }
 
-    /// Verifies the signature of a batch. Uses the decoded key of the link if its peer is the
-    /// author.
+    /// Verifies the signature of a batch. If the author is the link's peer, uses the decoded key
+    /// that the link keeps.
     fn verify(
         &mut self,
         ctx: &Context,
@@ -173,7 +173,7 @@ impl Replication {
     }
 
     /// Handles a verified batch that differs from ours. Keeps our batch, which arrived first, and
-    /// rejects the source. If the log is own, starts its repair.
+    /// rejects the source. If the log is our own, starts to repair the log.
     fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
         self.fork_detector.report(ctx, &batch.log, batch.sequence);
         self.reject_source(ctx, key);
@@ -239,7 +239,7 @@ impl Replication {
     }
 
     /// Starts to carry the log of this batch. If the recipient has acknowledged these lines
-    /// already, asks for that acknowledgement again.
+    /// already, asks the recipient to acknowledge them again.
     fn carry(&mut self, ctx: &Context, delivery: &mut DeliveryTracker, batch: &Batch) {
         delivery.start_carrying(ctx, &batch.log);
         let recipient = batch.log.target.recipient();

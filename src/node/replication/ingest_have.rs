@@ -152,9 +152,9 @@ impl Replication {
         }
     }
 
-    /// Handles an entry about another author's log as an acknowledgement. It acknowledges lines
-    /// that we sent, or a direct log that we carry. If it is signed, forwards it to the log's
-    /// author as a receipt.
+    /// Handles an entry that did not come from the log's author as an acknowledgement. The peer
+    /// acknowledges lines that we sent, or a direct log that we carry. A signed entry is forwarded
+    /// to the log's author as a receipt.
     fn handle_third_party_entry(
         &mut self,
         ctx: &mut Context,
@@ -181,8 +181,8 @@ impl Replication {
         }
     }
 
-    /// Handles an offer of a log that another peer wrote. Probes for a fork if the offered head
-    /// has the sequence of our head but another hash.
+    /// Handles an offer of another author's log, or of an own log of an earlier incarnation. If the
+    /// offered head has the sequence of our head but another hash, probes for a fork.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry, .. } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
@@ -199,8 +199,8 @@ impl Replication {
         }
     }
 
-    /// Offers a direct log to its recipient, so that the recipient acknowledges it again. The
-    /// recipient may have received lines over other links meanwhile.
+    /// Offers a direct log to its recipient, so that the recipient acknowledges the log again. The
+    /// recipient may have received more lines over other links.
     pub(super) fn request_recipient_ack(&mut self, ctx: &Context, log: &LogId) {
         let recipient = log.target.recipient();
         if let Some(stream) = recipient.and_then(|peer| ctx.stream_by_peer.get(&peer)) {
@@ -209,8 +209,8 @@ impl Replication {
         }
     }
 
-    /// Forwards a receipt to the log's author, or to the source of the log. Forwards only
-    /// receipts that name our head and its hash, because the last of many receipts is enough.
+    /// Forwards a receipt to the log's author, or to the source of the log. Forwards only receipts
+    /// that name our head and its hash. Such a receipt confirms all earlier lines too.
     fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
         let log = &key.log;
         let author = ctx.stream_by_peer.get(&log.author).copied();
@@ -229,8 +229,8 @@ fn is_sound(entry: &HaveEntry) -> bool {
     entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
 }
 
-/// Whether any peer that offers this log may be its source. True for logs to rooms and for direct
-/// logs to us. False for own logs of the present incarnation.
+/// Whether any peer that offers this log may be its source. True for logs to rooms and direct logs
+/// to us, except own logs of the present incarnation.
 fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
 }

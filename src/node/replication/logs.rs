@@ -16,8 +16,8 @@ use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
 
-/// Most by which one batch of another author advances our Lamport clock. Without this bound, a
-/// lying author could exhaust the numbers.
+/// Most numbers by which one batch of another author advances our Lamport clock. Without this
+/// bound, a lying author could use up all numbers.
 const CLOCK_STEP_MAX: u64 = 1 << 20;
 /// Most logs stored for one room. The same bound holds for all direct logs together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
@@ -29,8 +29,8 @@ const LOGS_PER_AUTHOR_MAX: usize = 64;
 pub enum BatchPlacement {
     /// The batch continues the log at its head, or begins the log as requested.
     Next,
-    /// The batch answers our request, which left out these sequences. Its source no longer stores
-    /// them.
+    /// The batch answers our request, and these sequences before the batch are missing. We did not
+    /// request them, because the source no longer stores them.
     AfterGap(RangeInclusive<u64>),
     /// The batch begins at the first line of a gap.
     FillsGap,
@@ -59,10 +59,9 @@ pub struct Logs {
     lamport: u64,
     /// The incarnation of the next own lines.
     incarnation: u64,
-    /// Sequence of the first line of this run in each own log that this run published in.
+    /// Own logs in which this run published, each with the sequence of this run's first line.
     run_starts: SortedMap<LogId, u64>,
-    /// Sequence of the last line of each own log that this run published in and whose room was
-    /// left.
+    /// The part of `run_starts` whose rooms were left: the sequence of each log's last line.
     left_heads: SortedMap<LogId, u64>,
     /// Where the last run ended. Empty if it did not end cleanly.
     resume: ResumeState,
@@ -148,9 +147,9 @@ impl Logs {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// Records that an own log is republished from line `from` on. Peers no longer get these
-    /// lines from this log. If this run's first line in the log is `from` or later, the log no
-    /// longer counts as a log of this run.
+    /// Records that an own log is republished from line `from` on. Peers no longer get these lines
+    /// from this log. If all lines of this run are among them, the log no longer counts as a log of
+    /// this run.
     pub fn mark_republished(&mut self, log: &LogId, from: u64) {
         self.republished_from.insert(log.clone(), from);
         if self.run_starts.get(log).is_some_and(|start| from <= *start) {
@@ -169,8 +168,8 @@ impl Logs {
         from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
-    /// Counts lines that another program of this directory stored as lines of this run.
-    /// `sequence`: the first of them. Ignored if this run already has a first line in the log.
+    /// Records that another program of this directory stored own lines from `sequence` on. These
+    /// lines count as lines of this run. No effect if this run already has a first line in the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.run_starts.get_or_insert_with(log, || sequence);
@@ -350,8 +349,8 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Advances our Lamport clock to an observed number, by at most `step`. A margin below the
-    /// highest number remains free, so that own lines never run out of numbers.
+    /// Advances our Lamport clock to an observed number, by at most `step`. The clock stops
+    /// [`CLOCK_STEP_MAX`] below the highest number, which leaves numbers for own lines.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self
@@ -378,8 +377,8 @@ impl Logs {
             };
         }
         if batch.sequence > next {
-            // This batch was sent before our latest request arrived. It leaves no gap, because
-            // the requested lines follow.
+            // An unrequested batch was sent before our latest request arrived. It leaves no gap,
+            // because the requested lines follow.
             return match answers_request {
                 true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
                 false => BatchPlacement::Unrequested,
@@ -395,8 +394,8 @@ impl Logs {
         }
     }
 
-    /// Makes place for the log of this batch. At a bound, another log is evicted or this one is
-    /// refused. Returns `false` if it is refused.
+    /// Makes place for the log of this batch. At a bound, another log is evicted or the batch's log
+    /// is refused. Returns `false` if the batch's log is refused.
     pub fn admit(&mut self, ctx: &mut Context, batch: &Batch) -> bool {
         let log = &batch.log;
         if log.author == ctx.own_id() || self.ranges.contains_key(log) {
@@ -428,12 +427,17 @@ impl Logs {
     /// The log to evict in favour of the log of this batch. `None`: the log of this batch is
     /// refused.
     ///
-    /// If the batch's author has too many logs, the author's oldest log is evicted.
+    /// If the batch's author has too many logs, the author's oldest log is evicted, unless the
+    /// batch is older.
     ///
-    /// If the room has too many logs, the author with the most logs loses the oldest. Among such
-    /// authors, one without a link loses first. That author must have at least two logs more than
-    /// the batch's author, or only the batch's author is linked. So a liar with many keys cannot
-    /// displace linked peers.
+    /// If the room has too many logs, the author with the most logs loses its oldest one. Among
+    /// equals, an author without a link loses first. The author keeps the log unless one of these
+    /// is true:
+    ///
+    /// - The author has at least two logs more than the batch's author.
+    /// - The batch's author is linked, and the author is not.
+    ///
+    /// So a liar with many keys cannot displace linked peers.
     fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
         let log = &batch.log;
         if self.logs_of_author(log).count() >= LOGS_PER_AUTHOR_MAX {

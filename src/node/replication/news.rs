@@ -8,8 +8,8 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 
-/// Most first contacts kept, over all rooms. Members that never had a link may fill only half of
-/// the table, because a peer can invent members.
+/// Most first contacts kept, over all rooms. A contact without a link is added only while the
+/// table is less than half full, because a peer can invent members.
 const CONTACTS_MAX: usize = 16_384;
 /// Two programs whose starts differ by at most this many milliseconds count as started together.
 pub const START_OFFSET_SLACK_MS: i64 = 250;
@@ -64,14 +64,15 @@ impl News {
         first.is_none_or(|over| over == stream)
     }
 
-    /// Whether all lines of this log that we lack were published after our first contact with its
-    /// author.
+    /// Whether all lines of this log that we lack were published after our first contact with the
+    /// log's author.
     ///
-    /// True if the author's program started after that contact. `start_offset_ms`: milliseconds
-    /// by which the author's program started before ours; `None`: unknown.
+    /// True if the author's program started after that contact. `start_offset_ms`: milliseconds by
+    /// which the author's program started before ours; `None`: unknown.
     ///
-    /// Also true if the author first advertised its lines over another link, unless
-    /// `is_first_contact`. A neighbour just met may store lines that the author has lost.
+    /// Also true if the author first advertised its lines over a link other than `stream`. This
+    /// does not hold with `is_first_contact`, because a neighbour just met may store lines that the
+    /// author has lost.
     pub fn is_news(
         &self,
         stream: StreamId,

@@ -24,12 +24,12 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log
 /// Most unacknowledged batches of one log on one link. At this bound, sending waits for an
 /// acknowledgement.
 const UNACKED_BATCHES_MAX: usize = 1024;
-/// Most records, over all links.
+/// Most [`Progress`] records, over all links.
 const PROGRESS_MAX: usize = 65_536;
 /// Bytes that one read of the store brings for a link that lags.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// Milliseconds for which an offered own log holds back later own logs to the same target. A peer
-/// that is active after that time without having requested the log lacks none of its lines.
+/// Milliseconds for which an offered own log holds back later own logs to the same target. If the
+/// peer is active after that time without a request, it lacks no line of the offered log.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// How far a log was sent over one link.
@@ -78,17 +78,16 @@ pub struct SendProgress {
     /// One record for each log that a peer requested. Also one for each own log that began while
     /// its recipient was linked.
     table: SortedMap<LinkLog, Progress>,
-    /// Logs with lines still to be sent. `Some` marks an own log that was offered at this time
-    /// and has not been requested yet. An offered log has no record in `table` until then.
+    /// Logs with lines still to be sent. `Some(time)`: an own log that was offered at this time and
+    /// has not been requested. Such a log has no record in `table`.
     ///
-    /// One author's logs to one target are sent one after another over each link, starting with
-    /// the oldest head. Transcripts show lines in order of arrival, so this keeps the order of
-    /// publication.
+    /// Over each link, one author's logs to one target are sent one after another, starting with
+    /// the oldest head. Lines thus arrive, and are shown, in their order of publication.
     lagging: SortedMap<LinkLog, Option<Time>>,
     /// The gap that is sent over each link, at most one at a time.
     gap_sends: SortedMap<StreamId, GapSend>,
-    /// Acknowledgements of own logs up to a line below our head. An acknowledgement waits here
-    /// until the store has read the batch that follows that line.
+    /// Acknowledgements of own logs at lines below our head, where we do not know our own hash.
+    /// Each one is checked when the store has read the next batch, which names that hash.
     claims: SortedMap<LinkLog, BatchEnd>,
 }
 
@@ -139,8 +138,8 @@ impl SendProgress {
                     ..Progress::default()
                 });
             }
-            // The peer lacks unknown lines of this log. Its request will name the first one, and
-            // bring this batch.
+            // We do not know which lines of this log the peer lacks. Its request will name the
+            // first one, and then bring this batch too.
             let Some(progress) = self.table.get_mut(&key) else {
                 unrequested.push(stream);
                 continue;
@@ -170,8 +169,7 @@ impl SendProgress {
     }
 
     /// Handles a peer's acknowledgement of an own log. It counts only if it names the hash of our
-    /// batch. If we do not know that hash, the comparison waits until the store has read the next
-    /// batch.
+    /// batch. If we do not know that hash, the acknowledgement waits in `claims`.
     pub fn handle_ack(
         &mut self,
         ctx: &mut Context,
@@ -229,9 +227,9 @@ impl SendProgress {
         self.table.contains_key(key)
     }
 
-    /// Sequence of the first line of an own log that a linked recipient may still lack. Lines
-    /// before a recipient's request count as stored. `None`: no recipient is linked, or the log
-    /// is not own.
+    /// Sequence of the first line of an own log that a linked recipient may still lack. If a
+    /// recipient requested the log, the lines before the requested ones count as stored. `None`: no
+    /// recipient is linked, or the log is not own.
     pub fn first_unacked(
         &self,
         ctx: &Context,
@@ -331,9 +329,9 @@ impl SendProgress {
         self.gap_sends.insert(stream, gap);
     }
 
-    /// Sends batches that the store read for a lagging link. If an acknowledgement waits in
-    /// `claims`, compares it with them. If it conflicts with our lines, returns the line that it
-    /// names.
+    /// Sends batches that the store read for a lagging link. Before that, checks the
+    /// acknowledgement that waits in `claims`, if any. Returns the acknowledged line if the
+    /// acknowledgement conflicts with our lines.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
