@@ -17,11 +17,11 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// Size of a send buffer in bytes above which its link is flushed before the turn ends. Bounds
+/// A link is flushed before the end of a turn if its send buffer exceeds this many bytes. Bounds
 /// memory.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
-/// Milliseconds without a peer event after which no further link is expected. A peer that receives
-/// our beacon dials within this time.
+/// Milliseconds after the last peer event until no further link is expected. Peers that receive our
+/// beacon dial sooner than that.
 pub const QUIET_PERIOD_MS: u64 = 8;
 
 /// The parameters of a new node.
@@ -69,7 +69,7 @@ pub struct ResumeState {
 pub struct NodeCounters {
     /// Datagrams that are no beacon of this network, or come from another subnet.
     pub foreign_datagrams: u64,
-    /// Beacons of new peers that were ignored because the table was full.
+    /// Beacons of new peers that were ignored, as there are too many discovered peers.
     pub beacons_over_bound: u64,
     /// Handshakes that failed for any reason.
     pub failed_handshakes: u64,
@@ -79,7 +79,8 @@ pub struct NodeCounters {
     pub duplicate_batches: u64,
     /// Batches received that were not requested, or whose room is not shared with the sender.
     pub unwanted_batches: u64,
-    /// Logs that were ignored, or replaced another log, because the table was full.
+    /// Times that a batch of a new log arrived while the author or the room had too many logs. The
+    /// log was ignored, or another log was forgotten for it.
     pub logs_over_bound: u64,
     /// Missing lines that arrived later and closed a gap.
     pub healed_lines: u64,
@@ -230,7 +231,7 @@ impl Context {
         self.last_peer_event + QUIET_PERIOD_MS
     }
 
-    /// Whether the last peer event is 8 ms ago or more. Then no further link is expected.
+    /// Whether no peer event happened in the last 8 ms, so that no further link is expected.
     pub fn is_quiet(&self) -> bool {
         self.now.time >= self.quiet_at()
     }
@@ -258,8 +259,8 @@ impl Context {
             .map(|(stream, link)| (*stream, link))
     }
 
-    /// The valid routes in a room, each with the stream it came from and the member it leads to. A
-    /// member appears once for each link through which it is reachable.
+    /// The valid routes in a room: the stream of the neighbour that advertised each, the member,
+    /// and the route. A member appears once for each link through which it is reachable.
     pub fn routes_in_room<'a>(
         &'a self,
         room: &'a Room,
@@ -292,9 +293,9 @@ impl Context {
         })
     }
 
-    /// The peers that are linked or reachable through others, each once, except ourselves. The
-    /// name on the link takes precedence over the name in a route. Routes in hold-down count, as
-    /// users may still address their peers.
+    /// The peers that are linked or reachable through others, each once, except ourselves. The name
+    /// on the link takes precedence over the name in a route. Routes in hold-down count, as users
+    /// may still address the peers behind them.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {
@@ -315,8 +316,8 @@ impl Context {
         others.map(peer).collect()
     }
 
-    /// The peer with the name to show for it. The name comes from its link, our own name, or a
-    /// route. Without any of these it is a placeholder.
+    /// Finds the name under which to show a peer: from its link, our own name, or a route. Without
+    /// any of these, the name is a placeholder.
     pub fn display_peer(&self, peer: &PeerId) -> Peer {
         let route_nick = |link: &Link| {
             let route = link.routes.values().find_map(|routes| routes.get(peer));

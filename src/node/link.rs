@@ -12,8 +12,8 @@ use crate::base::time::Time;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
-/// Most bytes that wait on a blocked link. Only messages wait, as batches stay in the store. A
-/// peer that requests more answers than it reads loses its link.
+/// Most bytes that wait on a blocked link. Only messages wait, as batches stay in the store. If a
+/// peer requests more answers than this without reading them, its link is closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
 /// How a member of a room is reachable through a link.
@@ -59,8 +59,8 @@ pub struct Link {
     pub transient: bool,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
     pub address: SocketAddr,
-    /// When the handshake began. Changes since then may be missing in our hello: see
-    /// [`Link::has_missed_change`].
+    /// When the handshake began. If our name or rooms changed since then, our hello may lack the
+    /// change.
     pub handshake_started_at: Time,
     /// When the handshake was finished.
     pub established_at: Time,
@@ -79,8 +79,8 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which the peer's digest differed from ours and was answered with offers. Only the
-    /// first such answer in a room is sent at once.
+    /// Rooms in which we have answered a differing digest of this peer with offers. The first
+    /// answer in a room is sent at once, later ones obey the rate limit.
     pub digest_answered: SortedSet<Room>,
     /// When a log of another author was last offered on the link.
     pub last_offer_sent: Option<Time>,
@@ -111,14 +111,14 @@ impl Link {
         frame::write_frame(kind, payload, &mut self.send_buffer);
     }
 
-    /// Whether more than 256 KiB wait on a blocked link. The peer then sends requests without
-    /// reading the answers.
+    /// Whether more than 256 KiB wait on a blocked link, as the peer requests answers without
+    /// reading them.
     pub fn has_overflowed(&self) -> bool {
         self.is_blocked && self.send_buffer.len() > SEND_BUFFER_MAX_BYTES
     }
 
-    /// Encrypts and empties the send buffer. Returns `None` if the buffer is empty or the cipher
-    /// is used up.
+    /// Encrypts the send buffer and empties it. Returns `None` if the buffer is empty or the
+    /// encryption fails.
     pub fn seal_send_buffer(&mut self) -> Option<Vec<u8>> {
         if self.send_buffer.is_empty() {
             return None;
@@ -130,8 +130,8 @@ impl Link {
     }
 }
 
-/// One log on one link: the key of all replication state kept for each pair of link and log.
-/// Sorted by link, then by log.
+/// One log on one link: the key of the tables in which replication keeps its state. Sorted by link,
+/// then by log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkLog {
     /// The stream of the link.

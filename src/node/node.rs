@@ -105,8 +105,8 @@ impl Node {
         self.ctx.poll_output()
     }
 
-    /// The latest time of the next call to [`Node::handle`]. Without another input the caller
-    /// passes [`Input::Timeout`].
+    /// When the caller must call [`Node::handle`] at the latest. If no other input has come by
+    /// then, the caller passes [`Input::Timeout`].
     pub fn next_timeout(&self) -> Option<Time> {
         self.next_timer().map(|(_, at)| at)
     }
@@ -310,7 +310,7 @@ impl Node {
         }
     }
 
-    /// Passes link events to the features. An event that closes a link causes further events.
+    /// Passes link events to the features, and then the events that these cause in turn.
     fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
         while !events.is_empty() {
             for event in std::mem::take(&mut events) {

@@ -19,8 +19,8 @@ impl Node {
         delivery
     }
 
-    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers` is
-    /// that of [`Command::Finish`](crate::base::event::Command::Finish).
+    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers` has
+    /// the meaning that [`Command::Finish`](crate::base::event::Command::Finish) describes.
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
@@ -41,8 +41,8 @@ impl Node {
         self.ctx.network
     }
 
-    /// The log and sequence under which fork repair republished an own line. `None` if it did not
-    /// republish that line.
+    /// The log and sequence under which fork repair republished an own line. `None` if the line was
+    /// not republished.
     pub fn republished_position(&self, log: &LogId, sequence: u64) -> Option<(LogId, u64)> {
         fork_repair::republished_position(&self.logs, log, sequence)
     }
@@ -77,9 +77,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// Sequence of the first line of an own log that the store must not evict. `u64::MAX` if the
-    /// store may evict all lines. A line must stay while a linked peer lacks it. A line of this
-    /// run must stay until a peer acknowledges it.
+    /// Sequence of the first line of an own log that the store must keep, with all lines after it.
+    /// `u64::MAX` if the store may evict all lines. A line stays while a linked recipient lacks it.
+    /// A line of this run stays until a peer acknowledges it.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication
@@ -88,8 +88,8 @@ impl Node {
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether a peer acknowledged our last line in this folder during this run. True if we have
-    /// no line there. False for a room that we left.
+    /// Whether a peer is known to hold our last line in this folder. True if we have no line there.
+    /// False for a room that we left.
     pub fn is_acknowledged(&self, folder: &FolderName) -> bool {
         let has_left = |room: Room| !self.rooms.is_joined(&room);
         let ranges = self.logs.ranges_in_folder(folder, &self.ctx.own_id());

@@ -11,9 +11,9 @@ use crate::base::table::SortedSet;
 ///
 /// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that
 /// depends on it. After a failed save, the barrier drops all later saves and writes of the queue.
-/// It also drops the notices about unsaved batches. The core then receives [`Input::SaveFailed`].
-/// For each stream of a dropped write it receives [`Input::Closed`], as the peer cannot decrypt
-/// anything after the lost bytes.
+/// The barrier also drops the notices about unsaved batches. At the end of the queue, the core
+/// gets [`Input::SaveFailed`]. Each stream of a dropped write is aborted, and the core gets
+/// [`Input::Closed`] for the stream, as the peer cannot decrypt what follows the lost bytes.
 #[derive(Debug, Default)]
 pub struct SaveBarrier {
     unsaved_batches: Vec<Arc<Batch>>,
@@ -53,9 +53,9 @@ impl SaveBarrier {
         self.unsaved_batches.push(batch);
     }
 
-    /// Ends the queue of outputs. Calls `abort` for each stream of a dropped write. Puts the
-    /// inputs about the failed saves before all other pending inputs. The core then sends nothing
-    /// more that depends on those saves.
+    /// Ends the queue of outputs. Calls `abort` for each stream of a dropped write. Puts the inputs
+    /// about failed saves before all other pending inputs, so that the core learns of the failure
+    /// first.
     pub fn finish(
         &mut self,
         pending_inputs: &mut VecDeque<Input<'static>>,

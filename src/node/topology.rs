@@ -1,12 +1,12 @@
 //! Selects the peers to link with: all peers in a full mesh, neighbours on rings in a larger
 //! network.
 //!
-//! The members of a room form a ring, in the order of their ids. A further ring exists for each
-//! number of bits. The ids of its members share that many last bits with our id. With each bit the
+//! The members of a room form a ring, in the order of their ids. For each number of bits there is a
+//! further ring: the members whose ids share that many last bits with our id. With each bit, the
 //! ring has about half as many members, at twice the distance. On each ring, the next two members
 //! on either side are our neighbours: a skip graph (Aspnes and Shah, 2003).
 //!
-//! The relation is symmetric. Two peers that know the same members agree without a message on
+//! Being neighbours is symmetric. Two peers that know the same members agree without a message on
 //! whether they are neighbours. A member that comes or goes changes the neighbours of only a few
 //! others. In a room of 1000 members, each has about 20 neighbours and no member is more than 5
 //! hops away. The room stays connected when a fifth of its members vanish.
@@ -14,14 +14,14 @@ use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most links to peers that are not transient. Also the most peers of a full mesh.
+/// Most links to peers that are not transient. A full mesh has at most this many known peers.
 pub const LINKS_MAX: usize = 64;
 /// Most links to transient peers, in addition to [`LINKS_MAX`].
 pub const TRANSIENT_LINKS_MAX: usize = 16;
-/// A partial mesh becomes a full mesh again at this number of known peers or fewer. Also the
-/// number of links that a partial mesh keeps even if some are unwanted.
+/// A partial mesh becomes a full mesh again once at most this many peers are known. Pruning a
+/// partial mesh leaves at least this many links.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
-/// Most bits compared at the ends of two ids.
+/// Most bits compared at the ends of two ids. Bounds the number of rings.
 const SUFFIX_BITS_MAX: u32 = 32;
 /// Number of neighbours on either side of us on each ring.
 const NEIGHBOURS_PER_SIDE: usize = 2;
@@ -32,14 +32,15 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
     (end(a) ^ end(b)).trailing_zeros().min(SUFFIX_BITS_MAX) as usize
 }
 
-/// Our neighbours on the rings of one room. The index of a ring is its number of common bits. Each
-/// ring is sorted by id, starting after our own.
+/// Our neighbours on the rings of one room. The list at index `n` belongs to the ring of members
+/// whose ids share the last `n` bits with ours. Each list starts after our own id, and continues
+/// after the largest id with the smallest.
 #[derive(Default)]
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Adds a member to the rings on which it is a neighbour. On each ring, the neighbour that is
-    /// now too far away is removed. Returns whether the member is a neighbour on any ring.
+    /// Adds a member to each ring on which it is one of our nearest members. The member that it
+    /// displaces is removed from that ring. Returns whether the member is a neighbour on any ring.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -67,8 +68,8 @@ impl Rings {
     }
 }
 
-/// The index at which to insert a member among the neighbours of a ring. `None` if the member is
-/// too far away or already on the ring.
+/// The index at which to insert a member among our neighbours on a ring. `None` if the member is
+/// too far away, on the ring already, or ourselves.
 fn ring_position(ring: &[PeerId], own: &PeerId, peer: &PeerId) -> Option<usize> {
     // After the largest id, the ring continues with the smallest.
     let order = |id: &PeerId| (id < own, *id);
@@ -101,10 +102,9 @@ impl Topology {
         &self.wanted
     }
 
-    /// Forgets all members and decides whether the mesh is partial, by the number of known peers.
-    /// Returns whether it is. For a partial mesh, the caller must then call
-    /// [`Topology::add_member`] for each peer and room, and after that
-    /// [`Topology::select_neighbours`].
+    /// Forgets all members, and decides by the number of known peers whether the mesh is partial.
+    /// Returns whether it is partial. In a partial mesh, the caller must then add the members with
+    /// [`Topology::add_member`] and call [`Topology::select_neighbours`].
     pub fn reset(&mut self, known: usize) -> bool {
         // Two bounds keep the mesh from changing back and forth when the number of peers is near
         // one of them.
@@ -141,8 +141,8 @@ impl Topology {
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. Rings with fewer
-    /// common bits come first, as the ring of all members keeps a room connected.
+    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings of all
+    /// members come first, as they keep the rooms connected. Rings that share more bits follow.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {

@@ -22,7 +22,7 @@ pub enum Conflict {
     Probe(StreamId),
 }
 
-/// Returns why the peer of this hello gets no link, or `None` if the peer is admitted. May close
+/// Returns the reason to refuse the sender of this hello, or `None` to admit the sender. May close
 /// the link of an unwanted peer to free a slot.
 pub fn refuse(
     ctx: &mut Context,
@@ -48,9 +48,9 @@ pub fn refuse(
     None
 }
 
-/// Decides which link stays when the peer of this hello has a link already. Between the same two
-/// runs, the link that the peer with the smaller id dialed stays. Both sides reach the same
-/// decision.
+/// Decides between this handshake and an existing link to the same peer. If the link leads to
+/// another run of the peer, that run is pinged first. Of two links between the same runs, the one
+/// dialed by the peer with the smaller id stays. If one side dialed both, the newer one stays.
 pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
@@ -66,15 +66,15 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether the links have reached a bound: [`LINKS_MAX`] links to peers that stay, or `LINKS_MAX +
-/// TRANSIENT_LINKS_MAX` links in all.
+/// Whether there is no slot for a peer that is not transient. The bounds are [`LINKS_MAX`] links to
+/// such peers, and `LINKS_MAX + TRANSIENT_LINKS_MAX` links to all peers.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
-/// Returns whether there is a slot for one more link. At the bound, a wanted peer gets the slot of
-/// an unwanted peer, whose link is closed.
+/// Returns whether there is a slot for a link to this peer. If there is none, a wanted peer takes
+/// the slot of an unwanted peer. The link of the unwanted peer is closed.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,
@@ -89,8 +89,7 @@ fn reserve_link_slot(
     }
     let is_unwanted = |link: &Link| !link.transient && !ctx.topology.is_wanted(&link.peer.id);
     let unwanted = ctx.links.iter().filter(|(_, link)| is_unwanted(link));
-    // A link that we dialed is closed first. If the other side dialed, that side may still want
-    // the link.
+    // Prefers a link that we dialed. If the other side dialed a link, that side may still want it.
     let unwanted = unwanted.map(|(stream, _)| (!stream.is_dialed(), *stream));
     match unwanted.min() {
         Some((_, stream)) if ctx.topology.is_wanted(peer) => {

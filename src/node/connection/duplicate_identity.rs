@@ -11,8 +11,8 @@ use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::Hello;
 
-/// Milliseconds within which a linked run must answer its ping when another run of its peer
-/// connects.
+/// Milliseconds that a linked run has to answer a ping after another run of the same peer has
+/// connected.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 500;
 /// Most runs that are reported as using our key.
 const DUPLICATES_REPORTED_MAX: usize = 64;
@@ -32,7 +32,7 @@ pub struct DuplicateIdentity {
 /// The runs that were reported to the user as using our key.
 #[derive(Default)]
 pub struct ReportedDuplicates {
-    /// `None` stands for all runs that only another peer saw.
+    /// `None` stands for all programs that only other peers saw, as their runs are not known.
     runs: SortedSet<Option<u64>>,
 }
 

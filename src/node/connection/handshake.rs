@@ -25,8 +25,8 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 
-/// Most unfinished handshakes on accepted streams, and the same number on dialed streams. The
-/// bounds are separate so that strangers who dial us cannot keep us from dialing.
+/// Most unfinished handshakes on accepted streams, and separately on dialed streams. Strangers who
+/// dial us therefore cannot keep us from dialing.
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
@@ -43,15 +43,16 @@ impl Handshakes {
         self.pending.len()
     }
 
-    /// Whether a dial or handshake is likely to become a link soon, at most [`LINK_EXPECTED_MS`]
-    /// after its start.
+    /// Whether a dial or handshake is likely to become a link soon. A dial or handshake older than
+    /// [`LINK_EXPECTED_MS`] does not count.
     pub fn is_expecting_link(&self, now: Time) -> bool {
         self.pending
             .values()
             .any(|pending| pending.is_expected(now))
     }
 
-    /// Whether there is room for one more dialed or accepted stream.
+    /// Whether one more handshake may start. Dialed streams are counted if `is_dialed`, accepted
+    /// streams otherwise.
     pub fn can_accept(&self, is_dialed: bool) -> bool {
         let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
         same.count() < HANDSHAKES_MAX
@@ -81,8 +82,7 @@ impl Handshakes {
         ctx.emit(Output::Dial { stream, address });
     }
 
-    /// Starts the handshake on an accepted stream. At the bound, first ends the oldest handshake
-    /// of the source address that has the most handshakes.
+    /// Starts the handshake on an accepted stream. At the bound, first ends another such handshake.
     pub fn handle_accepted(
         &mut self,
         ctx: &mut Context,
@@ -112,8 +112,9 @@ impl Handshakes {
         }
     }
 
-    /// Ends the oldest accepted handshake of the source address that has the most of them. One
-    /// host therefore cannot keep out the others.
+    /// Ends one handshake on an accepted stream to free its place. Selects the source address with
+    /// the most such handshakes, and ends the oldest one from there. One host therefore cannot keep
+    /// out the others.
     fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let mut sources: SortedMap<IpAddr, (usize, StreamId)> = SortedMap::new();
         let accepted = self.pending.iter().filter(|(s, _)| !s.is_dialed());
@@ -256,7 +257,8 @@ impl Handshakes {
         }
     }
 
-    /// `frames` must not be empty.
+    /// Handles frames of an unfinished handshake. The first frame must be the hello. Frames after
+    /// the hello are kept while the handshake is deferred. `frames` must not be empty.
     fn handle_frames(
         &mut self,
         ctx: &mut Context,
@@ -445,7 +447,7 @@ impl Handshakes {
         }
     }
 
-    /// The link to the older run of this peer has ended. If the handshake of a newer run was
+    /// Handles the end of the link to this peer. If the handshake of another run of the peer was
     /// deferred, turns that handshake into the link.
     pub fn promote_deferred(
         &mut self,
@@ -471,8 +473,8 @@ impl Handshakes {
         }
     }
 
-    /// A link received a pong. If the pong answers the latest ping, records that in the deferred
-    /// handshakes of the same peer.
+    /// Handles a pong on this link. If the pong answered the latest ping, records that in the
+    /// deferred handshakes of the same peer.
     pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx
             .links
@@ -522,8 +524,8 @@ impl Handshakes {
         }
     }
 
-    /// Adds the deadlines of all handshakes, and the times until which each is expected to become
-    /// a link.
+    /// Adds the deadline of each handshake, and the time after which it is no longer expected to
+    /// become a link.
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);

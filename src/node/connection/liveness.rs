@@ -12,10 +12,11 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Milliseconds within which a ping must be answered. Together with [`PING_AFTER_IDLE_MS`] this
-/// stays below 30 s, the time within which a frozen peer must be shown as gone.
+/// Milliseconds within which a ping must be answered. The sum with [`PING_AFTER_IDLE_MS`] must stay
+/// below 30 s: a frozen peer must be shown as gone by then.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
-/// Bits of a ping's nonce. JSON readers that store numbers as doubles read 53 bits exactly.
+/// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
+/// 53 bits.
 const NONCE_BITS: u32 = 53;
 
 /// A link that ended.
@@ -36,7 +37,7 @@ pub struct ClosedLink {
 pub enum LinkEvent {
     /// A link was established.
     Up(StreamId),
-    /// Another peer answered a dial than the one that the user named.
+    /// The user named one peer for an address, but this other peer answered the dial.
     UnexpectedPeer(StreamId, Peer),
     /// Another program uses our key.
     DuplicateIdentity(DuplicateIdentity),
@@ -101,8 +102,8 @@ pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkE
     remove_link(ctx, stream, false, events);
 }
 
-/// The peer said goodbye with a reason. Closes the link, except when the peer reports that another
-/// program uses our key.
+/// Handles a `bye` of the peer and closes the link. A `bye` that reports another program with our
+/// key leaves the link open.
 pub fn handle_bye(
     ctx: &mut Context,
     stream: StreamId,
@@ -193,8 +194,8 @@ pub fn ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// Pings a link even if an earlier ping has no answer yet. An answer to the earlier ping no longer
-/// counts, as the peer may have died after sending it.
+/// Pings a link even if an earlier ping has no answer yet. Only the answer to the new ping counts,
+/// as an answer under way does not show that the peer is alive now.
 pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     let nonce = ctx.random_u64() >> (u64::BITS - NONCE_BITS);
     let sent_at = ctx.now.time;
@@ -204,7 +205,7 @@ pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// The peer answered a ping. Records the round-trip time if the nonce is that of the latest ping.
+/// Handles a pong. Records the round-trip time if the pong has the nonce of the latest ping.
 pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     let Some(link) = ctx.links.get_mut(&stream) else {
         return;

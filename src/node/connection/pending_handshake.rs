@@ -12,8 +12,9 @@ use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
-/// Milliseconds for which we expect a new peer or handshake to become a link. Most need a few
-/// milliseconds. The bound keeps a handshake that hangs from delaying `send`.
+/// Milliseconds for which a new peer or handshake is expected to become a link. Most links need a
+/// few milliseconds. `send` waits for expected links, so a hanging handshake must not count for
+/// long.
 pub const LINK_EXPECTED_MS: u64 = 2_000;
 /// An address, and the only peer accepted there.
 #[derive(Clone, Copy)]

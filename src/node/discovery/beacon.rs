@@ -6,25 +6,25 @@ use crate::node::context::Context;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Milliseconds between our first beacons, counted from the start or from the appearance of an
-/// interface.
+/// Milliseconds between our first beacons after the start. The sequence begins anew when an
+/// interface appears.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
-/// Lower bound of each startup interval, in milliseconds for each discovered peer.
+/// A startup interval is at least this many milliseconds times the number of discovered peers.
 const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
 /// Milliseconds between beacons while no peer is linked.
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds between beacons while a peer is linked.
 const LINKED_INTERVAL_MS: u64 = 10_000;
-/// The shortest beacon interval is this many milliseconds for each discovered peer. Applies when
-/// there are too many peers for a full mesh. All programs of a LAN together then send at most
-/// about eight beacons a second.
+/// A beacon interval is at least this many milliseconds times the number of discovered peers, if
+/// these are too many for a full mesh. All programs of a LAN together then send about eight beacons
+/// a second.
 const INTERVAL_PER_PEER_MS: u64 = 160;
-/// Most milliseconds from a failed dial to our next beacon, which invites the peer to dial us
+/// Most milliseconds from a failed dial to our next beacon. The beacon invites the peer to dial us
 /// instead.
 const FAILED_DIAL_DELAY_MS: u64 = 2_000;
 
-/// Shortest interval between two beacons of one program, in milliseconds, given the number of
-/// discovered peers. The result is 0, no bound, while all peers fit in a full mesh.
+/// Shortest beacon interval of a program that has discovered this many peers, in milliseconds. 0
+/// (no bound) if all peers fit in a full mesh.
 pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     match discovered_peers {
         few if few <= LINKS_MAX => 0,

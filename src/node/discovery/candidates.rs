@@ -12,9 +12,9 @@ use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of missed beacons after which a peer counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
-/// Shortest interval taken from a beacon, in milliseconds. A shorter one is raised to it.
+/// Shortest interval believed of a beacon, in milliseconds. A shorter one counts as this one.
 const BEACON_INTERVAL_MIN_MS: u64 = 100;
-/// Longest interval taken from a beacon, in milliseconds. A longer one is lowered to it.
+/// Longest interval believed of a beacon, in milliseconds. A longer one counts as this one.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
 /// Most discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
@@ -137,8 +137,9 @@ impl DiscoveredPeer {
         is_new_run || have_rooms_changed
     }
 
-    /// Finds our joined rooms that the peer may be in, by the hashes of its beacon. All joined
-    /// rooms match if the beacon could not list all rooms of the peer.
+    /// Compares the room hashes of the last beacon with our joined rooms, and sets
+    /// [`DiscoveredPeer::rooms`]. If the beacon could not list all rooms of the peer, all joined
+    /// rooms match.
     pub fn match_rooms(&mut self, network: &NetworkTag, joined: &[Room]) {
         let is_named = |room: &&Room| {
             self.has_more_rooms
@@ -149,8 +150,8 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// Whether the peer has missed at most three beacons. `min_interval_ms` is the lower bound of
-    /// the beacon interval for the current number of discovered peers.
+    /// Whether the peer has missed at most three beacons. A beacon interval counts as at least
+    /// `min_interval_ms`.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
         now.ms_since(self.last_seen)
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
@@ -161,8 +162,9 @@ impl DiscoveredPeer {
         self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
-    /// Whether the peer is likely to be linked soon: it is new, and a candidate has not failed
-    /// yet. The time is bounded, as forged beacons must not delay `send`.
+    /// Whether the peer is likely to be linked soon: it is new, and at least one of its addresses
+    /// has no failed dial. A peer counts as new for [`LINK_EXPECTED_MS`] only, as forged beacons
+    /// must not delay `send`.
     pub fn is_expected(&self, now: Time) -> bool {
         self.first_seen + LINK_EXPECTED_MS > now
             && self.candidates.iter().any(|c| !c.backoff.has_failed())

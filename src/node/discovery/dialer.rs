@@ -24,7 +24,7 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{Beacon, BeaconKind};
 
-/// Milliseconds for each dial on average, which allows 20 dials a second.
+/// Milliseconds between dials, on average: 20 dials a second.
 const DIAL_INTERVAL_MS: u64 = 50;
 /// Most dials that may start at once, after a time without dials.
 const DIAL_BURST_MAX: u64 = 20;
@@ -32,15 +32,15 @@ const DIAL_BURST_MAX: u64 = 20;
 const STABLE_LINK_MS: u64 = 5_000;
 /// Milliseconds from the end of a stable link to the next dial of a discovered peer.
 const REDIAL_DELAY_MS: u64 = 200;
-/// Milliseconds for each new peer on average. New peers that come faster form a burst.
+/// New peers form a burst if less than this many milliseconds pass between them, on average.
 const NEW_PEER_INTERVAL_MS: u64 = 50;
-/// New peers of a burst that are dialed at once. Dials to further peers are delayed until it is
-/// known whether there are too many peers for a full mesh.
+/// Number of new peers in a burst that are dialed at once. Dials to further peers are delayed until
+/// it is known whether there are too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
-/// New peers after which a burst counts as large, so that the delay grows.
+/// Number of new peers above which a burst counts as large. The delay is then longer.
 const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
-/// Longest random delay of the dial to a new peer of a burst, in milliseconds. The peer with the
-/// larger id waits this much longer.
+/// Longest random delay of the dial to a new peer of a burst, in milliseconds. If our id is larger
+/// than that of the peer, we wait this many milliseconds in addition.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 /// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
 const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
@@ -52,7 +52,7 @@ pub struct Dialer {
     static_peers: Vec<StaticPeer>,
     joined_rooms: Vec<Room>,
     topology_updater: TopologyUpdater,
-    /// When to dial next. Recomputed at the end of a turn if it is marked stale.
+    /// When to dial next. Recomputed at the end of a turn if `is_next_dial_stale`.
     next_dial: Option<Time>,
     is_next_dial_stale: bool,
     dial_limiter: RateLimiter,
@@ -88,9 +88,8 @@ impl Dialer {
         }
     }
 
-    /// Handles a datagram. A beacon of our network, sent from the subnet of the receiving
-    /// interface, adds or withdraws a candidate. Datagrams from other networks and subnets are
-    /// counted and ignored.
+    /// Handles a datagram. A beacon adds the address of its sender as a candidate, or forgets a
+    /// sender that leaves. Datagrams from other networks and subnets are counted and ignored.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,
@@ -268,8 +267,8 @@ impl Dialer {
         }
     }
 
-    /// Records that a link was established. Returns whether the user named this peer with an
-    /// address.
+    /// Records that a link was established. Returns whether the user named this peer together with
+    /// an address (`--peer`).
     pub fn link_up(&mut self, stream: StreamId, peer: PeerId) -> bool {
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
@@ -282,7 +281,7 @@ impl Dialer {
             .any(|static_peer| static_peer.pinned_peer() == Some(peer))
     }
 
-    /// Records that a dial was answered by another peer than the one that the user named.
+    /// Records that this other peer answered a dial, instead of the peer that the user named.
     pub fn handle_unexpected_peer(&mut self, stream: StreamId, peer: Peer) {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
@@ -333,9 +332,9 @@ impl Dialer {
         self.is_next_dial_stale = true;
     }
 
-    /// Records that a link ended. If it was stable, the peer is dialed again soon. Otherwise the
-    /// peer's addresses back off. A peer that closes every link at once must not be dialed without
-    /// pause.
+    /// Records that a link ended. After a stable link, the peer is dialed again soon. Otherwise the
+    /// backoff of its addresses grows, as a peer that closes every link at once must not be dialed
+    /// without pause.
     pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
@@ -405,8 +404,8 @@ impl Dialer {
         }
     }
 
-    /// The discovered peers that may be dialed: all in a full mesh, the wanted peers in a partial
-    /// mesh.
+    /// The discovered peers that we want a link with: all in a full mesh, the wanted ones in a
+    /// partial mesh.
     fn eligible<'a>(
         &'a self,
         ctx: &'a Context,

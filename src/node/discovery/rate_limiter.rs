@@ -1,7 +1,8 @@
 //! Limits the rate of events.
 use crate::base::time::Time;
 
-/// A leaky bucket. Each event raises the level by one. Each `drain_interval_ms` lowers it by one.
+/// A leaky bucket. Each event raises the level by one, and every `drain_interval_ms` the level
+/// falls by one.
 pub struct RateLimiter {
     drain_interval_ms: u64,
     level: u64,

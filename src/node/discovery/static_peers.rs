@@ -23,10 +23,10 @@ enum ExpectedPeer {
     Pinned(PeerId),
 }
 
-/// Whether another peer than the pinned one answered at the address.
+/// Whether a peer other than the pinned one answered, and whether the user was warned.
 enum Mismatch {
     None,
-    /// This peer answered. The user is not warned yet.
+    /// This other peer answered. The user is not warned yet.
     Seen(Peer),
     /// The user was warned. The warning is not repeated for this address.
     Reported,
@@ -45,8 +45,8 @@ pub struct StaticPeer {
 }
 
 impl StaticPeer {
-    /// Whether to dial the address. False if its peer is linked or being dialed, or if the address
-    /// is our own.
+    /// Whether to dial the address. False if the address is our own or is being dialed, or if the
+    /// expected peer is linked.
     pub fn needs_dial(&self, ctx: &Context) -> bool {
         let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
         self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
@@ -77,8 +77,8 @@ impl StaticPeer {
     }
 }
 
-/// Adds an address. If the address is known and the user named a peer, pins that peer there.
-/// Returns whether the address is new.
+/// Adds an address. If the user named a peer, pins the peer at the address, unless a peer is pinned
+/// there already. Returns whether the address is new.
 pub fn add(
     static_peers: &mut Vec<StaticPeer>,
     address: SocketAddr,
@@ -112,7 +112,7 @@ pub fn add(
     has_place
 }
 
-/// Records that this dial was answered by another peer than the pinned one.
+/// Records that this peer answered a dial, although another peer is pinned at the address.
 pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: Peer) {
     for static_peer in static_peers {
         if static_peer.dialing == Some(stream)
@@ -123,8 +123,8 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
     }
 }
 
-/// Warns the user when all addresses of a pinned peer have failed and another peer answered at one
-/// of them.
+/// Warns the user of each address where a peer other than the pinned one answered. Waits until the
+/// dials to all addresses of the pinned peer have failed.
 pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]

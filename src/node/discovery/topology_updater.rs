@@ -25,7 +25,7 @@ pub struct TopologyUpdater {
     updated_at: Time,
     /// A peer or its rooms changed since the last update.
     is_stale: bool,
-    /// The peers of unwanted links that we dialed, each with the time since when it is unwanted.
+    /// The unwanted links that we dialed: the peer of each, and since when the link is unwanted.
     unwanted_since: SortedMap<PeerId, Time>,
 }
 
@@ -94,9 +94,9 @@ impl TopologyUpdater {
         }
     }
 
-    /// Closes links that we dialed and have not wanted for 30 s. Keeps at least
-    /// [`FULL_MESH_RESUME_PEERS`] links. The links that the other side dialed are closed by that
-    /// side.
+    /// Closes links that we dialed and that were unwanted for 30 s. Does not go below
+    /// [`FULL_MESH_RESUME_PEERS`] links. Links that the other side dialed stay, as only that side
+    /// prunes them.
     pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
         if !ctx.topology.is_partial_mesh() || self.updated_at != now {
@@ -126,8 +126,8 @@ impl TopologyUpdater {
     }
 }
 
-/// Adds a discovered peer to the topology. Called when its beacon arrives, so that a neighbour is
-/// dialed before the next update.
+/// Adds a discovered peer to the topology when its beacon arrives. A neighbour is then dialed
+/// without waiting for the next update.
 pub fn add_discovered(ctx: &mut Context, discovered: &DiscoveredPeer) {
     let (own, now, peer) = (ctx.own_id(), ctx.now.time, discovered.peer.id);
     if !discovered.is_dialable(now) {

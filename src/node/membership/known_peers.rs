@@ -11,10 +11,10 @@ use crate::node::context::Context;
 
 /// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded for one key in one run. Also the most names of other peers that one key
-/// can claim before it is shown with a placeholder.
+/// Most new names recorded for one key in one run. Also the most names known for other keys that
+/// one key may claim. The peer is shown with a placeholder if it claims more.
 const NAMES_PER_KEY_MAX: usize = 8;
-/// Most keys whose claims are remembered. At the bound, the claims of unlinked peers are
+/// Most keys whose claims are remembered. At the bound, the claims of peers that are not linked are
 /// forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
 
@@ -41,7 +41,7 @@ pub enum ResolvedPeer {
 struct NameClaims {
     /// Number of names recorded in `known_peers` for this key.
     recorded_count: usize,
-    /// Names that belong to other keys, and that this key claimed. Each was reported once.
+    /// Names claimed by this key that are known for other keys. Each was reported to the user once.
     reported_names: SortedSet<Nick>,
 }
 
@@ -74,9 +74,9 @@ impl KnownPeers {
         self.by_nick = KnownPeers::new(list).by_nick;
     }
 
-    /// Records that a peer claims a name. Returns the name under which to show the peer. Notifies
-    /// the user once if another key is known by that name. A key may claim eight names of other
-    /// peers. Under any further one it is shown with a placeholder.
+    /// Records that a peer claims a name. Returns the name under which to show the peer. If the
+    /// name is known for another key, notifies the user once. A key may claim eight such names.
+    /// After that the returned name is a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);
@@ -121,7 +121,7 @@ impl KnownPeers {
         peer.nick.clone()
     }
 
-    /// Binds the name to the key of this peer. From now on the name means this key to the user.
+    /// Binds the name of this peer to its key. From now on the user means this key by the name.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
         let is_bound =
@@ -155,9 +155,9 @@ impl KnownPeers {
         ctx.emit(Output::SaveKnownPeer(entry));
     }
 
-    /// Finds the peer that the selector means. Searches the known peers, and the present peers by
-    /// the names that they claim now. A bound key takes precedence. A full id matches even if no
-    /// peer with that key is known.
+    /// Finds the peer that the selector means. Searches the known peers, and the present peers
+    /// under their current names. If one of the matching keys is bound to the name, the others do
+    /// not count. A full id matches even if no peer with that key is known.
     pub fn resolve(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
         let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
         for peer in present
@@ -219,8 +219,8 @@ fn to_peer((id, nick, _): (&PeerId, &Nick, bool)) -> Peer {
     }
 }
 
-/// The end of an error message about a name that several peers have: `could be @a~k7mq or
-/// @b~2x5w`.
+/// Builds the end of an error message about a name that several peers have, such as `could be
+/// @a~k7mq or @b~2x5w`.
 pub fn ambiguity_message(peers: &[Peer]) -> String {
     let mut text = "could be".to_owned();
     for (i, peer) in peers.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Shows which peers come and go. Notifies one `joined` and one `left` for each program and shared
-//! room. A peer is present while it is linked or reachable through others.
+//! Shows which peers come and go. Emits one `joined` and one `left` notice for each run of a peer
+//! and shared room. A peer is present while it is linked or reachable through others.
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -14,8 +14,8 @@ struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// When to show the peer as gone. Set while its link is closed in favour of a new link that is
-    /// not established yet.
+    /// When to show the peer as gone if no new link comes. Set while the old link is closed and the
+    /// new link that replaces it is not established yet.
     replacement_deadline: Option<Time>,
 }
 
@@ -31,7 +31,8 @@ struct Location {
 pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
-    /// Notifies how a peer's rooms and name have changed since it was last shown.
+    /// Locates a peer and notifies the user of what has changed: rooms joined and left, and the
+    /// name.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
         if *id == ctx.own_id() {
             return;
@@ -67,7 +68,7 @@ impl Presence {
         self.rename(ctx, id, nick);
     }
 
-    /// Notifies a peer's new name in each room where the peer is shown.
+    /// Notifies the user of a peer's new name, in each room where the peer is shown.
     pub fn rename(&mut self, ctx: &mut Context, peer: &PeerId, nick: Nick) {
         let Some(present) = self
             .0
@@ -87,8 +88,8 @@ impl Presence {
         }
     }
 
-    /// The peer's link was closed in favour of a new link. The peer is not shown as gone for as
-    /// long as a handshake may take.
+    /// Handles the end of a link that a new link to the same run replaces. The peer stays shown for
+    /// as long as a handshake may take.
     pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
             present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
@@ -132,9 +133,9 @@ impl Presence {
     }
 }
 
-/// Finds a peer by its link and by the routes in our rooms. Returns `None` if neither leads to the
-/// peer. Ignores links of transient peers. `shown_run` is the run with which the peer was last
-/// shown.
+/// Finds the rooms in which a peer is linked or reachable through others. Returns `None` if the
+/// peer is neither. Ignores links to transient peers. If routes lead to several runs of the peer,
+/// prefers `shown_run`, the run last shown.
 fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -> Option<Location> {
     let link = ctx.link_to(id).filter(|link| !link.transient);
     let mut location = link.map(|link| Location {
@@ -170,7 +171,7 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
     location
 }
 
-/// Notifies that a peer left the rooms where it was shown and is no longer found.
+/// Notifies the user that a peer left each shown room that is not in `rooms`.
 fn notify_left(
     ctx: &mut Context,
     joined: &[Room],
@@ -191,7 +192,7 @@ fn notify_left(
     }
 }
 
-/// Notifies that a peer joined the rooms where it is found and was not shown.
+/// Notifies the user that a peer joined each of `rooms` that is not shown yet.
 fn notify_joined(ctx: &mut Context, present: &mut PresentPeer, rooms: SortedSet<Room>) {
     for room in rooms {
         if present.rooms.insert(room.clone()) {

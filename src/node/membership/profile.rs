@@ -12,7 +12,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Changes our name. Sends the new name on every link, and notifies the change in each joined
+    /// Changes our name. Sends the new name on every link, and notifies the user in each joined
     /// room.
     pub fn set_nick(&mut self, ctx: &mut Context, nick: Nick, joined: &[Room]) {
         let old = std::mem::replace(&mut ctx.nick, nick);

@@ -12,14 +12,14 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Longest time before a matching peer is accepted, in milliseconds. Until then another peer with
-/// the same name may come. The time is also at most half of the time-out.
+/// Longest wait for further peers with the same name before a matching peer is accepted, in
+/// milliseconds. The wait is also at most half of the time-out.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most pending queries. At the bound, the oldest query is dropped. No more clients can be
-/// attached, so the client of that query is gone.
+/// Most pending queries. At the bound, the oldest query is dropped. Its client must be gone, as no
+/// more clients than this can be attached.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.
@@ -111,16 +111,16 @@ impl NameResolution {
         });
     }
 
-    /// Whether all lines have a recipient. Queries may still be pending.
+    /// Whether no lines wait for their recipient to be resolved. Queries may still wait.
     pub fn has_resolved_all(&self) -> bool {
         let has_lines =
             |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Send { .. });
         !self.pending.iter().any(has_lines)
     }
 
-    /// Resolves each selector that can be decided now. Binds each name to the key found. Notifies
-    /// refusals and the answers to queries. Returns the lines that now have a recipient.
-    /// `is_expecting_link` means that a further peer is likely to be linked soon.
+    /// Resolves each selector that can be decided now, and binds its name to the key found. Emits
+    /// the refusals and the answers to queries as notices. Returns the lines that now have a
+    /// recipient. `is_expecting_link` means that a further peer is likely to be linked soon.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,

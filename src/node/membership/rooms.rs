@@ -58,7 +58,7 @@ impl Rooms {
     }
 
     /// Returns `room`, or the current room if `room` is `None`. If that room is not joined,
-    /// notifies an error and returns `None`.
+    /// notifies the user of an error and returns `None`.
     pub fn resolve(&self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => return Some(room),
@@ -70,8 +70,8 @@ impl Rooms {
     }
 
     /// Joins a room and advertises it. `existed` means that this directory joined the room in an
-    /// earlier run. Returns `false` if the room is joined already. If [`ROOMS_MAX`] rooms are
-    /// joined, notifies an error and returns `false`.
+    /// earlier run. Returns `false` if the room is joined already. At [`ROOMS_MAX`] joined rooms,
+    /// notifies the user of an error and returns `false`.
     pub fn join(&mut self, ctx: &mut Context, room: &Room, existed: bool) -> bool {
         if self.is_joined(room) {
             return false;
@@ -91,9 +91,9 @@ impl Rooms {
         true
     }
 
-    /// Leaves `room`, or the current room if `room` is `None`. Returns the room that was left. If
-    /// it is not joined, notifies an error and returns `None`. If the current room is left, the
-    /// room joined first becomes current.
+    /// Leaves `room`, or the current room if `room` is `None`. If the current room is left, the
+    /// room joined first becomes current. Returns the room that was left. If that room is not
+    /// joined, notifies the user of an error and returns `None`.
     pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => {

@@ -12,17 +12,17 @@ use crate::node::link::Route;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
-/// Shortest time for which changes are collected before they are sent, in milliseconds.
+/// Changed routes are collected into one update for at least this many milliseconds.
 const UPDATE_DELAY_MS: u64 = 200;
-/// Changes are collected for at least this many milliseconds for each link. The cost of an update
-/// grows with the number of links.
+/// Changed routes are also collected for at least this many milliseconds times the number of links,
+/// as the cost of an update grows with the links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Most routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
-/// Such a route may be the old route, returned in a circle.
+/// A neighbour may advertise such a route only because it has not learned of the loss.
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Most hold-downs. Members that are lost beyond this number have no hold-down.
+/// Most hold-downs. At the bound, a lost member gets none.
 const HOLD_DOWNS_MAX: usize = 4096;
 
 /// The routes that we advertise. The routes that we receive are in
@@ -32,7 +32,7 @@ pub struct Routes {
     /// The routes last sent to the neighbours in each room.
     advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
-    /// The lost members of each room, each with its run and the end of its hold-down.
+    /// The hold-down of each lost member in a room: the lost run, and the end of the hold-down.
     hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
     next_update: Option<Time>,
 }
@@ -65,8 +65,8 @@ impl Routes {
         self.next_update.get_or_insert(ctx.now.time + delay_ms);
     }
 
-    /// Removes the routes of a link in rooms that it no longer shares. Returns the peers to which
-    /// these routes led.
+    /// Removes the routes of a link in rooms that we no longer share with its peer. Returns the
+    /// peers to which these routes led.
     pub fn rooms_unshared(
         &mut self,
         ctx: &mut Context,
@@ -153,9 +153,8 @@ impl Routes {
         changed
     }
 
-    /// Starts a hold-down after a link or route to this peer was lost. Applies to each room in
-    /// which we advertised the peer and now have no route. New routes to the same run are ignored
-    /// for 4 s.
+    /// Starts a hold-down in each room in which we advertised this peer and now have no route to
+    /// it. New routes to the same run are then ignored for 4 s. Does nothing if the peer is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
@@ -174,8 +173,8 @@ impl Routes {
         }
     }
 
-    /// Removes all routes to a run that said goodbye. The neighbours that advertised them may not
-    /// know of the goodbye yet.
+    /// Removes all routes to a run that said goodbye. The neighbours that advertised these routes
+    /// may not know of the goodbye yet.
     pub fn remove_peer(&mut self, ctx: &mut Context, peer: &PeerId, run: u64) {
         let mut rooms = SortedSet::new();
         for link in ctx.links.values_mut() {
@@ -251,7 +250,8 @@ impl Routes {
     }
 }
 
-/// The shortest route to each member of a room. Linked transient peers are left out.
+/// The shortest route to each member of a room, as we advertise it. Linked transient peers are left
+/// out.
 fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
     let mut best: SortedMap<PeerId, Member> = SortedMap::new();
     for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
