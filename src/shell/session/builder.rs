@@ -46,7 +46,7 @@ pub struct SessionBuilder {
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// The session, if its server has ended. The run continues with it and builds no new one.
+    /// The session of an ended server. The run continues with it and builds no new one.
     pub existing_session: Option<ActiveSession>,
 }
 
@@ -69,9 +69,8 @@ impl SessionBuilder {
         }
     }
 
-    /// Takes the existing session, or builds one. `uptime_ms`: how long the program that discovers
-    /// peers for this session has been running. The command `peers` shortens its wait by this
-    /// time.
+    /// Takes the existing session, or builds one. `uptime_ms`: how long the server has been
+    /// running; 0 without a server. The command `peers` shortens its wait by this time.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
@@ -178,8 +177,8 @@ impl SessionBuilder {
         }
     }
 
-    /// The value of --wait for this run. `peers` waits less if its server has already looked for
-    /// peers for a while.
+    /// The value of --wait for this run. `peers` subtracts the time for which its server has
+    /// already looked for peers.
     fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
         let wait_ms = self.options.wait_ms;
         match self.mode {
@@ -203,8 +202,8 @@ pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Rend
     }
 }
 
-/// Splits TEXT into lines. Reports a line that cannot be sent on stderr and leaves it out, as for
-/// lines of stdin. `None`: no TEXT was given.
+/// Splits TEXT into lines. A line that cannot be sent is left out, and reported on stderr. `None`:
+/// no TEXT was given.
 fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
     let mut lines = Lines::default();
     for (i, line) in options.text_lines().enumerate() {

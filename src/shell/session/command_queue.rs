@@ -5,12 +5,12 @@ use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 
-/// A queued command, with the numbers of the stdin lines that it comes from.
+/// A queued command, and which stdin lines it sends.
 pub struct QueuedCommand {
     /// The command for the core.
     pub command: Command,
-    /// Numbers of the stdin lines that this command sends to a room. Error messages name them.
-    /// Empty for any other command.
+    /// Numbers of the stdin lines that this command sends to a room, for error messages. Empty for
+    /// any other command.
     pub line_numbers: Vec<u64>,
 }
 
@@ -60,8 +60,8 @@ impl CommandQueue {
         self.queue.iter().any(QueuedCommand::sends_lines)
     }
 
-    /// Whether a queued command sends lines or awaits delivery. The core does not know of that
-    /// command yet, so the run cannot be over.
+    /// Whether a queued command sends lines or awaits delivery. While such a command is queued, the
+    /// core cannot tell whether all lines are delivered.
     pub fn has_delivery_commands(&self) -> bool {
         let concerns_delivery =
             |queued: &QueuedCommand| queued.sends_lines() || queued.awaits_delivery();
@@ -73,7 +73,7 @@ impl CommandQueue {
         self.queue.pop_front()
     }
 
-    /// Queues a command before all others. Does not change its recipient or time limit.
+    /// Queues a command before all others. Its recipient and time limit stay as given.
     pub fn push_front(&mut self, command: Command) {
         self.queue.push_front(QueuedCommand {
             command,
@@ -81,7 +81,8 @@ impl CommandQueue {
         });
     }
 
-    /// Queues lines without a target.
+    /// Queues lines without a target. They go to the recipient of `send --to`, or to the current
+    /// room.
     pub fn push_lines(&mut self, lines: Lines) {
         self.push(Command::SendToRoom {
             room: None,
@@ -95,8 +96,9 @@ impl CommandQueue {
         self.push_from_line(command, None);
     }
 
-    /// Queues the command of line `line_number` of stdin. Lines for the same room as the last
-    /// queued command are appended to that command, so that one signature covers them all.
+    /// Queues a command. `line_number`: the line of stdin that holds the command. Lines for the
+    /// same room as the last queued command are appended to that command. One signature then
+    /// covers all these lines.
     pub fn push_from_line(&mut self, command: Command, line_number: Option<u64>) {
         let mut command = self.with_recipient(command);
         if let (
@@ -124,8 +126,8 @@ impl CommandQueue {
         });
     }
 
-    /// Sends lines without a target to the peer of `send --to`, if there is one. Sets the time
-    /// limit for finding a recipient.
+    /// Addresses lines without a target to the recipient of `send --to`, if that option was given.
+    /// Sets the time limit for finding a recipient.
     fn with_recipient(&self, command: Command) -> Command {
         match (command, &self.to_peer) {
             (

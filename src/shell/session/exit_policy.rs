@@ -52,8 +52,8 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// stdin is not read, because no peer is linked and the store is full. stdin may never end, so
-    /// the run ends at `until` in any case; `None`: no limit.
+    /// No peer is linked and the store is full, so stdin is not read. The run ends at `until` at
+    /// the latest; `None`: no limit.
     Blocked {
         until: Option<Time>,
     },
@@ -67,7 +67,8 @@ enum InputState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndState {
     Running,
-    /// A script has given /quit. The run ends with status 0, or with 1 or 77 after a refusal.
+    /// A script has given /quit. The run ends with status 0, with 1 after a refusal, or with 77
+    /// after a key mismatch.
     Quitting,
     /// The run ends as soon as stdout has taken the last output.
     Ended(ExitStatus),
@@ -81,8 +82,8 @@ pub struct ExitPolicy {
     pub mode: SessionMode,
     /// What happens to undelivered lines.
     pub retention: Retention,
-    /// The value of --wait in milliseconds. For `listen` and `peers` it limits the run, for other
-    /// commands the wait for delivery.
+    /// The value of --wait in milliseconds. For `listen` and `peers` this limits the run. For other
+    /// commands it limits the wait for delivery.
     wait_ms: Option<u64>,
     /// How many chat lines `listen --count` still has to print; `None`: no limit.
     remaining_lines: Option<u64>,
@@ -167,14 +168,13 @@ impl ExitPolicy {
         matches!(self.input, InputState::Ended { .. })
     }
 
-    /// Records that a line or a command was refused. The status that [`ExitPolicy::decide`]
-    /// chooses is then 1.
+    /// Records that a line or a command was refused. [`ExitPolicy::decide`] then chooses status 1.
     pub fn record_refusal(&mut self) {
         self.has_refused = true;
     }
 
-    /// Records that a recipient's key is not the one bound to its name. The status that
-    /// [`ExitPolicy::decide`] chooses is then 77.
+    /// Records that a recipient's key is not the one bound to its name. [`ExitPolicy::decide`] then
+    /// chooses status 77.
     pub fn record_key_mismatch(&mut self) {
         self.has_key_mismatch = true;
     }
@@ -190,14 +190,14 @@ impl ExitPolicy {
         self.is_delivery_complete = true;
     }
 
-    /// Ends the run with this status, unless it already has a status.
+    /// Ends the run with this status. An earlier status stays.
     pub fn end(&mut self, status: ExitStatus) {
         if let EndState::Running | EndState::Quitting = self.end {
             self.end = EndState::Ended(status);
         }
     }
 
-    /// Ends the run with status 0, or 1 or 77 if a refusal was recorded.
+    /// Ends the run with status 0, with 1 after a refusal, or with 77 after a key mismatch.
     pub fn quit(&mut self) {
         if self.end == EndState::Running {
             self.end = EndState::Quitting;
@@ -296,8 +296,7 @@ impl ExitPolicy {
         })
     }
 
-    /// The exit with this status. After a key mismatch or a refusal, the status is 77 or 1
-    /// instead.
+    /// The exit with `status`. After a key mismatch the status is 77 instead, after a refusal 1.
     fn exit_unless_refused(&self, status: ExitStatus, message: Option<String>) -> Exit {
         let status = match (self.has_key_mismatch, self.has_refused) {
             (true, _) => ExitStatus::KeyMismatch,

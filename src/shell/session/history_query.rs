@@ -22,9 +22,9 @@ pub struct HistoryQuery {
     pub peer: Option<PeerId>,
     /// Only lines whose author's timestamp is this time or later.
     pub since: Option<WallTime>,
-    /// Only lines that contain this text, in upper or lower case.
+    /// Only lines that contain this text. Upper and lower case count as equal.
     pub search: Option<String>,
-    /// Only this many of the selected lines, the last ones; `None`: all.
+    /// Only the last lines of the selection, at most this many; `None`: all lines.
     pub limit: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ pub fn run_query(
     selection.render_from(start, renderer, today, write)
 }
 
-/// Where the last lines of a selection begin.
+/// Where a query with a limit begins to show lines.
 #[derive(Clone, Copy, Debug, Default)]
 struct SelectionStart {
     /// Segments whose lines all have lower Lamport numbers are not read.
@@ -77,7 +77,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// Calls `visit` for the selected lines, in the order of the history. Does not read segments
-    /// that lie wholly below `lamport_cutoff`.
+    /// whose lines all have Lamport numbers below `lamport_cutoff`.
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
@@ -188,8 +188,8 @@ fn for_each_match(
     Ok(())
 }
 
-/// The notice of missing lines directly before `run`. Its time and nick are those of the batch
-/// after the gap.
+/// The notice of lines that are missing before the batch of `run`; `None` if no lines are missing.
+/// The notice has the time and nick of that batch.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
     let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;

@@ -32,8 +32,8 @@ impl HistoryWorker {
         }
     }
 
-    /// Starts a query. The worker must be idle. A helper thread reads a store on disk. A store in
-    /// memory is small, so this call reads it.
+    /// Starts a query. The worker must be idle. A query on a disk store runs in a helper thread. A
+    /// query on a memory store is short, and runs within this call.
     pub fn submit(
         &mut self,
         store: &Store,

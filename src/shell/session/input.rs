@@ -49,8 +49,8 @@ impl Session {
         !self.commands.is_empty() || is_input_waiting && self.can_read_input()
     }
 
-    /// Whether the queue of requests behind a history query is full. A person may type more
-    /// requests during the query. A script is not read further.
+    /// Whether the queue of requests is full. While a history query runs, a person may type more
+    /// requests, but a script must wait.
     fn is_request_queue_full(&self) -> bool {
         let limit = match self.renderer.has_editor() {
             true => QUEUED_REQUESTS_MAX,
@@ -59,9 +59,9 @@ impl Session {
         self.requests.len() >= limit
     }
 
-    /// Handles the next event of stdin: at most one block of lines in a turn. Keeps the block for
-    /// later unless the store `can_accept` lines. Also requests the list for `peers` when its wait
-    /// is over.
+    /// Handles the next event of stdin. `can_accept`: the store accepts lines now. If it does not,
+    /// a block of lines is kept for a later turn. Also requests the list of the command `peers`
+    /// when its wait is over.
     pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
@@ -113,8 +113,8 @@ impl Session {
         }
     }
 
-    /// Whether the input of `send` ends now. `send` with TEXT does not read stdin, so its input
-    /// ends with TEXT.
+    /// Whether this is `send` with TEXT, and its end of input is not recorded yet. The input of
+    /// such a run ends with TEXT.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()
@@ -131,8 +131,8 @@ impl Session {
         self.commands.has_lines()
     }
 
-    /// Takes the next command for the core. The search for a recipient ends by the run's deadline,
-    /// so that the core can store the lines before the run ends.
+    /// Takes the next command for the core. Limits the search for a recipient to the rest of the
+    /// run. The core can then store the lines before the run ends.
     pub fn next_command(&mut self, now: Time) -> Option<Command> {
         self.lines_in_progress.clear();
         let QueuedCommand {
@@ -155,8 +155,8 @@ impl Session {
         }
     }
 
-    /// Puts commands that a server received but did not finish at the front of the queue. If the
-    /// input has ended, also requests delivery again.
+    /// Queues commands that a server did not finish, before all others. If the input has ended, the
+    /// core is asked once more to await delivery.
     pub fn queue_commands_first(&mut self, commands: Vec<Command>) {
         for command in commands.into_iter().rev() {
             self.commands.push_front(command);

@@ -9,8 +9,8 @@ use crate::shell::store::store::Store;
 use crate::ui::{diagnostic, json};
 
 impl Session {
-    /// Prints lines that do not belong to the transcript. Keeps them for later if stdout has no
-    /// room.
+    /// Prints lines that do not belong to the transcript. If stdout has no room, the lines are
+    /// printed later.
     pub(super) fn print_lines(&mut self, lines: Vec<u8>) {
         let Some(stdout) = &self.stdout else {
             return;
@@ -78,8 +78,8 @@ impl Session {
         }
     }
 
-    /// Ends a turn. Prints output that stdout had no room for before. Saves in the store which
-    /// lines stdout has taken.
+    /// Ends a turn: prints the waiting output, and saves in the store which lines stdout has taken.
+    /// A failed stdout aborts the run.
     pub fn end_turn(&mut self, store: &mut Store) {
         let Some(stdout) = &self.stdout else {
             return;

@@ -175,8 +175,7 @@ impl Session {
     }
 
     /// Prints the ready line. `port`: the TCP port of this program, or of its server. A session
-    /// that changes its server, or continues without one, prints the line on stderr again. The
-    /// JSON form is printed only once.
+    /// that changes or loses its server prints the line again, but only on stderr.
     pub fn announce_ready(&mut self, port: u16, own: &Peer, current_room: Option<&Room>) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.renderer.set_current_room(current_room);
@@ -209,8 +208,8 @@ impl Session {
         self.transcript.is_open(folder)
     }
 
-    /// Whether the notice concerns a room that this session does not show, such as a room that
-    /// only clients have joined.
+    /// Whether the notice concerns a room that this session does not show. Clients of this server
+    /// may have joined such a room.
     fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
@@ -331,8 +330,8 @@ impl Session {
         self.redraw_editor();
     }
 
-    /// Sets raw mode and the width again after the program was stopped. The shell has changed the
-    /// modes, and the terminal may have another size.
+    /// Sets raw mode and the width again when a stopped program continues. The shell has changed
+    /// the modes, and the terminal may have another size.
     fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();

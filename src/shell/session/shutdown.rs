@@ -8,14 +8,15 @@ use crate::shell::session::session::{Drain, Session};
 use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
-/// How long an ended run waits until its last bytes are sent, in milliseconds. Together with
-/// [`CLOSE_TIMEOUT_MS`], this is below the two seconds in which a signal must end the program.
+/// How long an ended run waits until its last bytes are sent to peers or to its server, in
+/// milliseconds. The sum with [`CLOSE_TIMEOUT_MS`] is below two seconds: a signal must end the
+/// program within that time.
 pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
-/// How long stdout may take for the last lines after the goodbye, in milliseconds.
+/// How long the end of a session waits until stdout has taken the last lines, in milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
 /// How long an ended run waits while the reader of stdout takes no bytes, in milliseconds.
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
-/// Minimum time for stdout to clear the editor's line, even after all other time limits.
+/// Time that stdout always gets to clear the editor's line, even after [`CLOSE_TIMEOUT_MS`].
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Session {

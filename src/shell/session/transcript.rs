@@ -14,9 +14,9 @@ use crate::shell::store::store::Store;
 
 /// How many bytes to read from the store at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// Most reads of one search for lines that are still to print.
+/// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
-/// Most events other than lines that wait for stdout. The oldest are dropped to keep this limit.
+/// How many events, not counting lines, may wait for stdout. The oldest are dropped above this.
 const QUEUED_EVENTS_MAX: usize = 1000;
 
 /// Where the backlog of a folder begins (--backlog).
@@ -37,9 +37,9 @@ struct FolderCursor {
     start: Position,
     /// End of the folder when this run opened it. Earlier runs stored the batches before it.
     run_start: Position,
-    /// Start of the backlog. After it, own lines of earlier runs and backfill are printed as well.
+    /// Start of the backlog. The backlog also shows own lines of earlier runs and backfill.
     backlog: Option<BacklogStart>,
-    /// Where this run stops printing, set when it ends. The next run prints what follows.
+    /// Where this run stops printing, set when the run ends. The next run continues from there.
     end: Option<Position>,
 }
 
@@ -56,7 +56,7 @@ struct InFlight {
 #[derive(Clone, Copy, Debug)]
 struct BatchFacts {
     is_own: bool,
-    /// Whether the author published the batch before this directory first joined the room.
+    /// Whether the batch is too old to be news: see `LocalFields::backfill`.
     is_backfill: bool,
     /// Whether the author published the batch before this program started.
     is_before_start: bool,
@@ -84,7 +84,7 @@ pub struct Transcript {
     has_echo: bool,
     /// Whether stored lines or queued events wait for stdout.
     is_lagging: bool,
-    /// While lagging: the last printed or read sequence of each log.
+    /// While lagging: for each log, the last sequence that was printed or read from the store.
     reached: SortedMap<LogId, u64>,
     /// While lagging: for each log, the sequence below which lines were evicted.
     evicted_below: SortedMap<LogId, u64>,
@@ -92,13 +92,13 @@ pub struct Transcript {
     in_flight: VecDeque<InFlight>,
     /// The token of the last chunk passed to stdout.
     token: u64,
-    /// For each folder, the position after its last batches if those need no printing.
+    /// For each folder whose last batches are not to be printed: the position after them.
     skipped: SortedMap<FolderName, Position>,
     /// How many chat lines were passed to stdout since the session last counted them.
     pub live_lines: u64,
     /// For each log of direct messages to this identity: the last sequence passed to stdout.
     pub read_marks: SortedMap<LogId, u64>,
-    /// Whether to save how far each folder is printed. False once this run leaves lines to the
+    /// Whether to save how far each folder is printed. False after this run has left lines to the
     /// next run.
     is_saving_positions: bool,
     /// Whether the run has ended. The next run prints lines that are stored after the end.
@@ -126,8 +126,9 @@ impl Transcript {
         }
     }
 
-    /// Opens a folder. Printing begins where the last run stopped, or `backlog` lines before the
-    /// end if that is earlier; with `only_new`, at the end. An open folder keeps its cursor.
+    /// Opens a folder. Printing begins where the last run stopped, or earlier if the last `backlog`
+    /// lines begin earlier. With `only_new`, printing begins at the end. An open folder keeps its
+    /// cursor.
     pub fn open(&mut self, store: &Store, folder: &FolderName, backlog: u64, only_new: bool) {
         let end = store.end(folder);
         let printed = store.printed_position(folder).unwrap_or_default();
@@ -159,8 +160,8 @@ impl Transcript {
         self.cursors.insert(folder.clone(), cursor);
     }
 
-    /// Whether a run without a line limit would print nothing between `position` and `end`. Also
-    /// false if [`SCAN_READS_MAX`] reads are not enough to tell.
+    /// Whether a run without a line limit would print nothing between `position` and `end`. False
+    /// if the search needs more than [`SCAN_READS_MAX`] reads.
     fn has_nothing_to_print(
         &self,
         store: &Store,
@@ -199,8 +200,8 @@ impl Transcript {
         }
     }
 
-    /// Decides whether a batch is printed. `has_limit`: the run ends after a number of lines, and
-    /// counts only lines published while it runs.
+    /// Decides whether a batch is printed. `has_limit`: the run ends after a number of lines. Such
+    /// a run prints only lines that were published after its start.
     fn decide(&self, facts: BatchFacts, has_limit: bool) -> Printing {
         let is_shown = if facts.is_in_backlog {
             facts.is_from_earlier_run || self.has_echo || !facts.is_own
@@ -226,21 +227,21 @@ impl Transcript {
         self.cursors.remove(folder);
     }
 
-    /// Records that lines were stored without a call of [`Transcript::print_chat`].
+    /// Records that lines were stored but not passed to [`Transcript::print_chat`].
     /// [`Transcript::catch_up`] prints them.
     pub fn mark_lagging(&mut self) {
         self.is_lagging = true;
     }
 
-    /// Records that the store has evicted the log's lines below `low`. A gap is printed in place
-    /// of evicted lines that were not printed yet.
+    /// Records that the store has evicted the lines of a log below `low`. If some of them were not
+    /// printed yet, a gap is printed instead.
     pub fn record_evicted(&mut self, log: &LogId, low: u64) {
         if self.is_lagging {
             self.evicted_below.insert(log.clone(), low);
         }
     }
 
-    /// Stops the transcript. Lines stored before are still printed, later ones by the next run.
+    /// Stops the transcript. It still prints the lines stored before. The next run prints the rest.
     pub fn stop(&mut self) {
         self.is_stopped = true;
     }
@@ -329,7 +330,8 @@ impl Transcript {
         }
     }
 
-    /// Prints lines of a folder. Once stdout takes them, the folder is printed up to `position`.
+    /// Prints lines of a folder. `position`: up to where the folder is printed once stdout has
+    /// taken the lines.
     fn print_tracked(
         &mut self,
         renderer: &mut Renderer,
@@ -347,8 +349,8 @@ impl Transcript {
         });
     }
 
-    /// Passes lines to stdout. The caller has checked that stdout has room. A broken stdout
-    /// refuses the lines, and then ends the run.
+    /// Passes lines to stdout. The caller has checked that stdout has room. After a failure of
+    /// stdout the lines are dropped.
     fn send_to_stdout(&mut self, renderer: &mut Renderer, stdout: &OutputWriter, lines: Vec<u8>) {
         self.token += 1;
         let _ = stdout.try_send(renderer.compose_output(lines), self.token);
@@ -385,8 +387,8 @@ impl Transcript {
         }
     }
 
-    /// Prints the stored lines and events that wait, until stdout has no more room. `line_limit`:
-    /// how many lines the run may still print.
+    /// Prints waiting lines and events, until stdout has no more room. `line_limit`: how many lines
+    /// the run may still print.
     ///
     /// # Errors
     /// A part of the history cannot be read. The rest is printed.
@@ -433,8 +435,8 @@ impl Transcript {
         result
     }
 
-    /// Reads the next batches of a folder; `None` at its end. No batches: the store has skipped a
-    /// part that it cannot read.
+    /// Reads the next batches of a folder. Returns `None` at the end of the folder. Returns an
+    /// empty list after an unreadable part, which the cursor has passed.
     fn read_chunk(
         &self,
         store: &Store,
@@ -458,8 +460,8 @@ impl Transcript {
         }
     }
 
-    /// Renders the batches that are to be printed. If the line limit ends within a batch, the
-    /// cursor stays before it, so that the next run prints the batch whole.
+    /// Renders the batches that are to be printed. A batch that exceeds the line limit is rendered
+    /// in part. The cursor stays before it, so that the next run prints it whole.
     fn render_chunk(
         &mut self,
         batches: Vec<StoredBatch>,
@@ -526,8 +528,8 @@ impl Transcript {
         })
     }
 
-    /// Saves the position up to which stdout has taken each folder. After a kill, the next run
-    /// then repeats only the lines of the last turn.
+    /// Saves the position up to which stdout has taken each folder. If the program is killed, the
+    /// next run repeats only the lines of the last turn.
     pub fn save_printed_positions(&mut self, store: &mut Store, stdout: &OutputWriter) {
         let written = stdout.written_token();
         let taken = self

@@ -37,8 +37,8 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Takes the complete lines of `bytes`. Also returns the number of bytes consumed. The caller
-    /// passes the other bytes, at most `LINE_MAX_BYTES + 1`, again in front of the next bytes.
+    /// Takes the complete lines of `bytes`. Also returns the number of bytes consumed. The rest is
+    /// at most `LINE_MAX_BYTES + 1` bytes. `bytes` of the next call must begin with the rest.
     /// `is_last`: no bytes follow, so a last line without `\n` is complete.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
@@ -74,8 +74,8 @@ impl LineSplitter {
         ((!is_empty).then_some(block), consumed)
     }
 
-    /// Adds complete lines. Checks and copies many lines in one piece. Takes a piece line by line
-    /// if it contains an invalid line or a `\r`.
+    /// Adds complete lines. Many lines together are checked and copied as one piece. If a piece
+    /// contains an invalid line or a `\r`, its lines are added one by one.
     fn push_lines(&mut self, mut lines: &[u8], block: &mut LineBlock) {
         while !lines.is_empty() {
             let window = lines.get(..LINE_MAX_BYTES + 1).unwrap_or(lines);

@@ -19,8 +19,8 @@ use crate::shell::os::thread;
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Two waiting chunks are joined if together they are no longer than this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// Largest write that a pipe takes whole or not at all (pipe(7)). A slow reader gets writes of
-/// this size, so that each of its reads counts as progress.
+/// Largest write that a pipe takes whole or not at all (pipe(7)). After a slow write all writes
+/// have this size, so that `written_bytes` shows small progress of the reader.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
@@ -66,7 +66,7 @@ impl WriterShared {
     }
 }
 
-/// Writes chunks in order. Only [`OutputWriter::flush`] waits for the reader.
+/// Writes chunks in order. No method waits for the reader, except [`OutputWriter::flush`].
 pub struct OutputWriter {
     shared: Arc<WriterShared>,
     /// The output pipe, opened again as non-blocking. Short chunks are written to it directly,
@@ -167,7 +167,8 @@ impl OutputWriter {
         self.shared.lock().is_idle()
     }
 
-    /// How many bytes the thread has written. Grows whenever the reader takes a part of a chunk.
+    /// How many bytes the thread has written, including parts of a chunk. Shows whether the reader
+    /// still reads.
     pub fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
@@ -220,9 +221,9 @@ impl QueueState {
     }
 }
 
-/// Opens a pipe again, as non-blocking. Other programs share the old open file description, which
-/// stays blocking. `None` if `file` is not a pipe: a regular file would be overwritten from its
-/// beginning.
+/// Opens a pipe again, as non-blocking. `file` itself stays blocking, because other programs may
+/// share its open file description. `None` if `file` is not a pipe: a regular file would be
+/// overwritten from its beginning.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     if !file.metadata().ok()?.file_type().is_fifo() {
         return None;
@@ -286,9 +287,9 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
     }
 }
 
-/// Writes bytes in pieces. After a slow write the pieces are small, so that `written_bytes` grows
-/// with every read of the reader. If another program has made the descriptor non-blocking, waits
-/// until it is writable.
+/// Writes bytes in pieces, and counts each piece in `written_bytes`. After a slow write the pieces
+/// are small. If another program has made the descriptor non-blocking, waits until the descriptor
+/// accepts bytes.
 fn write_in_pieces(
     mut file: &File,
     mut bytes: &[u8],

@@ -34,8 +34,8 @@ impl Stderr {
         self.verbosity >= verbosity
     }
 
-    /// Writes one line. The line must be safe for a terminal. If the queue is full, nobody reads
-    /// stderr, and the line is dropped.
+    /// Writes one line. The line must be safe for a terminal. If stderr is not read and the queue
+    /// is full, the line is dropped.
     pub fn write_line(&mut self, line: &str) {
         if self.writer.is_none() {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);

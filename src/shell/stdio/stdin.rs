@@ -20,8 +20,8 @@ use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
 
-/// Bytes of one read. A block of lines is at most this long, plus the incomplete line that the
-/// previous read left.
+/// Bytes of one read. A block of lines has at most this many bytes, plus an incomplete line of the
+/// previous read.
 const READ_MAX_BYTES: usize = 64 * 1024;
 /// Bytes of one read of keys. A person types and pastes less at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;
@@ -31,7 +31,7 @@ const QUEUED_BLOCKS_MAX: usize = 2;
 const QUEUED_KEYS_MAX: usize = 256;
 /// How long [`Stdin::stop`] waits for a read that has begun.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
-/// The time between two checks whether that read is complete.
+/// The time between two checks in [`Stdin::stop`] whether the read is complete.
 const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// An event that the thread reports.
@@ -61,9 +61,9 @@ enum ReadState {
 
 /// State that the thread and the event loop share, to find lost lines when the run ends.
 ///
-/// The thread sets `Reading` before it checks `is_stopped`. The loop sets `is_stopped` before it
-/// checks the state. At least one of them sees the change of the other, so lost lines are always
-/// noticed.
+/// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks the
+/// state. Either the thread sees the stop and reads nothing, or the loop sees that the thread may
+/// have read.
 #[derive(Debug, Default)]
 struct SharedState {
     /// A [`ReadState`].
@@ -195,8 +195,8 @@ struct EventSender {
 }
 
 impl EventSender {
-    /// Sends an event, and waits while the channel is full. Returns false if the event loop has
-    /// dropped its end.
+    /// Sends an event, and waits while the channel is full. Returns false if the event loop no
+    /// longer receives.
     fn send(&self, event: StdinEvent) -> bool {
         let is_sent = self.sender.send(event).is_ok();
         if is_sent {
@@ -207,8 +207,9 @@ impl EventSender {
 }
 
 /// Waits for bytes and reads them. Returns 0 at the end of stdin, after an error, or when the loop
-/// has stopped the reading. Reports an error as an event. Takes no bytes from stdin during the
-/// wait, so that the loop can stop the thread without loss.
+/// has stopped the thread. Reports an error as an event.
+///
+/// The wait takes no bytes from stdin, so a thread that is stopped during the wait loses none.
 fn read_when_ready(mut file: &File, buffer: &mut [u8], sender: &EventSender) -> usize {
     let shared = &sender.shared;
     let state_before = shared.read_state();
