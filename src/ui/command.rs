@@ -8,9 +8,9 @@ use crate::base::name::{NICK_RULE, Nick, PeerSelector, ROOM_RULE, Room};
 pub enum UserCommand {
     /// A command for the core.
     Core(Command),
-    /// Show this many of the last stored lines of the current room. At least one.
+    /// Show the last stored lines of the current room. The field is their number, at least 1.
     History(u64),
-    /// Show the stored lines of all rooms that contain this text.
+    /// Show every stored line, of any room, that contains this text.
     Search(String),
     /// Show [`HELP`].
     Help,
@@ -112,8 +112,8 @@ pub fn build_room_message(
     }))
 }
 
-/// Builds the command that sends text to one peer. The command fails at once if no known peer
-/// matches `name`.
+/// Builds the command that sends text to the peer `name`. When the core runs the command and knows
+/// no such peer, the command fails.
 ///
 /// # Errors
 /// The name is invalid, or the text is too long. The error is a sentence for the user.
@@ -138,7 +138,7 @@ fn parse_lines(text: &str) -> Result<Lines, String> {
 /// Parses a room name as a user types it.
 ///
 /// # Errors
-/// A sentence for the user that states the broken rule.
+/// The text breaks a rule for room names. The error is a sentence that tells the user the rule.
 pub fn parse_room(text: &str) -> Result<Room, String> {
     Room::new(text).map_err(|error| {
         let blank = if text.is_empty() { "" } else { " " };

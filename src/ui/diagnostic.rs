@@ -2,12 +2,13 @@
 use super::sanitize::sanitize;
 use crate::base::event::Notice;
 
-/// Formats a sentence as a line for stderr: sanitized, with the prefix `p2pchat: `, without `\n`.
+/// Formats a sentence as a line for stderr: sanitized, after the prefix `p2pchat: `. The result has
+/// no `\n`.
 pub fn format_diagnostic(sentence: &str) -> String {
     format!("p2pchat: {}", sanitize(sentence))
 }
 
-/// The sentence of a notice that is a warning or an error. `None` for all other notices.
+/// Returns the sentence of a notice that is a warning or an error. `None`: the notice is neither.
 pub fn notice_warning(notice: &Notice) -> Option<String> {
     match notice {
         Notice::KeyMismatch {
@@ -42,7 +43,7 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
     }
 }
 
-/// The sentence of [`notice_warning`] as a line for stderr, without `\n`.
+/// Returns the sentence of [`notice_warning`], formatted by [`format_diagnostic`].
 pub fn notice_diagnostic(notice: &Notice) -> Option<String> {
     notice_warning(notice).map(|sentence| format_diagnostic(&sentence))
 }

@@ -7,15 +7,15 @@ use crate::base::table::SortedMap;
 /// Most entries of each map in [`DisplayNames`].
 const NAMES_MAX: usize = 4096;
 
-/// The names that peers claimed in this run. Once `NAMES_MAX` names are recorded, every new name
-/// counts as ambiguous.
+/// The names of peers: names claimed in this run, and names from the file `known_peers`. Once
+/// `NAMES_MAX` claimed names are recorded, every further name counts as ambiguous.
 #[derive(Clone, Debug, Default)]
 pub struct DisplayNames {
     by_id: SortedMap<PeerId, Nick>,
     /// Names from the file `known_peers`, which may be from earlier runs.
     known: SortedMap<PeerId, Nick>,
-    /// The peer that claimed each name. Names are in lower case. `None` if several peers claimed
-    /// the name.
+    /// Maps each claimed name, in lower case, to the peer that claimed it. `None`: several peers
+    /// claimed the name.
     by_name: SortedMap<String, Option<PeerId>>,
 }
 
@@ -38,21 +38,21 @@ impl DisplayNames {
         }
     }
 
-    /// Records a name from the file `known_peers`. The name stays ambiguous until the peer claims
-    /// it in this run.
+    /// Records the name of the peer `id` from the file `known_peers`. The name is ambiguous unless
+    /// the peer also claims it in this run.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());
         }
     }
 
-    /// The name that the peer claimed last in this run. If it claimed none, its name from
+    /// The name that the peer claimed last in this run. If the peer claimed no name, its name from
     /// `known_peers`.
     pub fn nick(&self, id: &PeerId) -> Option<&Nick> {
         self.by_id.get(id).or_else(|| self.known.get(id))
     }
 
-    /// Is this peer the only one that claimed its name?
+    /// Is `peer` the only peer that claimed the name in `peer.nick`? Never true for the name `?`.
     pub fn is_unambiguous(&self, peer: &Peer) -> bool {
         let folded = peer.nick.as_str().to_lowercase();
         peer.nick.as_str() != "?" && self.by_name.get(&folded) == Some(&Some(peer.id))
@@ -67,8 +67,8 @@ impl DisplayNames {
         }
     }
 
-    /// Formats a target as `#room` or `@alice~x2fe`. A recipient without a recorded name becomes
-    /// `@?~x2fe`.
+    /// Formats a target as `#room` or `@alice~x2fe`. If no name of the recipient is recorded, `?`
+    /// stands for the name: `@?~x2fe`.
     pub fn display_target(&self, target: &Target) -> String {
         match target {
             Target::Room(room) => room.to_string(),

@@ -13,7 +13,7 @@ const HISTORY_MAX: usize = 100;
 /// The effect of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EditOutcome {
-    /// The line or the cursor may have changed.
+    /// The line is still being edited. Its text or its cursor may have changed.
     Edited,
     /// Enter was pressed. The line is not empty and has at most [`LINE_MAX_BYTES`] bytes.
     Line(String),
@@ -32,7 +32,7 @@ pub struct VisibleLine {
     pub text: String,
     /// Width of the text, in columns.
     pub width: usize,
-    /// Number of columns before the cursor.
+    /// Number of columns between the start of the text and the cursor.
     pub cursor: usize,
 }
 
@@ -43,10 +43,10 @@ pub struct LineEditor {
     cursor: usize,
     /// Length of the line in bytes of UTF-8.
     line_bytes: usize,
-    /// Index of the first character on the screen.
+    /// Index in the line of the first character that the screen shows.
     first_visible: usize,
     history: VecDeque<Vec<char>>,
-    /// Index of the history line being shown. `None` while a new line is edited.
+    /// Index of the history line that is shown. `None`: a new line is edited.
     history_index: Option<usize>,
     /// The unfinished new line, saved while a history line is shown.
     draft: Vec<char>,
@@ -172,7 +172,8 @@ impl LineEditor {
         EditOutcome::Line(text)
     }
 
-    /// Replaces the line, moves the cursor to its end, and ends the display of a history line.
+    /// Replaces the line and moves the cursor to its end. The new line counts as a new line, not as
+    /// a history line.
     fn replace(&mut self, line: Vec<char>) {
         self.line_bytes = line.iter().map(|c| c.len_utf8()).sum();
         self.cursor = line.len();
@@ -220,14 +221,16 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// Index of the character left of the cursor. Combining characters count as part of it.
+    /// Index of the character left of the cursor. Combining characters are skipped: they belong to
+    /// the character before them.
     fn previous_char(&self) -> usize {
         let is_base = |c: &char| char_width(*c) > 0;
         let before = self.line.get(..self.cursor).unwrap_or_default();
         before.iter().rposition(is_base).unwrap_or(0)
     }
 
-    /// Index after the character at the cursor and after its combining characters.
+    /// Index of the first character to the right of the cursor's character. Combining characters
+    /// are skipped: they belong to the character before them.
     fn next_char(&self) -> usize {
         let after = self.line.get(self.cursor + 1..).unwrap_or_default();
         let is_base = |c: &char| char_width(*c) > 0;

@@ -17,8 +17,8 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// Appends a receipt: a line of the type `delivered` or `read`. A `delivered` line means that
-/// `peer` stores the log up to `sequence`. A `read` line means that `peer` has shown it.
+/// Appends a receipt as a JSON line. `kind` is `delivered` if `peer` stores the log up to
+/// `sequence`. `kind` is `read` if `peer` has shown the log up to `sequence`.
 fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
     let mut line = JsonLine::new(kind, out);
     line.string("target", &log.target.to_string());
@@ -153,9 +153,9 @@ fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends `lines`, which are stored lines of `batch`, each as one JSON line. `first` is the index
-/// in the batch of the first line, counted from 0. The time of reception is omitted, because
-/// only signed fields are output.
+/// Appends each line of `lines` as one JSON line. `lines` are stored lines of `batch`. The first of
+/// these lines has the index `first` in the batch, counted from 0. The time of reception is
+/// omitted, because only signed fields are output.
 pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
     let (head, tail) = shared_fields(batch, None);
     for (i, content) in lines.split_terminator('\n').enumerate() {
@@ -163,8 +163,8 @@ pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>)
     }
 }
 
-/// The parts of a JSON line that are the same for all lines of a batch. The first part goes before
-/// the fields of a single line, the second part after them.
+/// Returns the two parts of a JSON line that are the same for all lines of a batch. The first part
+/// goes before the fields that differ from line to line, the second part after them.
 fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,
@@ -217,7 +217,7 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// Writes one JSON object field by field. The field `type` is written first.
+/// Writes one JSON object, one field at a time. Begins with the field `type`.
 struct JsonLine<'a>(&'a mut Vec<u8>);
 
 impl JsonLine<'_> {
@@ -232,8 +232,8 @@ impl JsonLine<'_> {
         write_escaped_string(self.0, value);
     }
 
-    /// Writes a field whose value is valid JSON already. The caller puts the quotes around a
-    /// string.
+    /// Writes the field `name`. `value` must be valid JSON, so a string value must include its
+    /// quotes.
     fn raw(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.0, ",\"{name}\":{value}");
     }
@@ -302,7 +302,8 @@ struct InputLine {
 /// Parses a line from stdin with `--json`. Unknown fields are ignored.
 ///
 /// # Errors
-/// A sentence for an `error` line. The caller skips the input line and counts the failure.
+/// The line is no valid command. The error is a sentence for an `error` line. The caller skips the
+/// input line and counts the failure.
 pub fn parse(line: &str) -> Result<UserCommand, String> {
     // serde would also accept an array for a struct.
     if !line.trim_start().starts_with('{') {

@@ -4,11 +4,11 @@
 //! The decoder therefore passes only safe sequences to the parser.
 use termion::event::{Event, Key, parse_event};
 
-/// Most bytes kept of an unfinished control sequence. Later bytes are dropped until the byte that
-/// ends the sequence.
+/// Most bytes kept of an unfinished control sequence. Any further byte is dropped, except the byte
+/// that ends the sequence.
 const SEQUENCE_MAX_BYTES: usize = 16;
 
-/// Decodes keys. Buffers a sequence that arrives in several reads.
+/// Decodes bytes into keys. Buffers a sequence of bytes until all its bytes have arrived.
 #[derive(Debug, Default)]
 pub struct KeyDecoder {
     pending: Vec<u8>,
@@ -18,11 +18,11 @@ pub struct KeyDecoder {
 enum KeyStep {
     /// A complete key.
     Key(Key),
-    /// A complete sequence that is no key.
+    /// A complete sequence that stands for no key.
     Ignored,
     /// The beginning of a sequence.
     Incomplete,
-    /// The last pending byte begins a new sequence. The bytes before it form this key.
+    /// The last pending byte begins a new sequence. The pending bytes before it form this key.
     Restart(Key),
 }
 
@@ -87,8 +87,8 @@ fn decode_step(pending: &[u8]) -> KeyStep {
     }
 }
 
-/// Are the parameters of a sequence safe for termion, which panics at others? Safe parameters are
-/// empty, or numbers up to 255 separated by semicolons.
+/// Can termion parse these parameters of a control sequence? True if `text` is empty, or consists
+/// of numbers up to 255 separated by semicolons. At other parameters termion may panic.
 fn has_byte_parameters(text: &[u8]) -> bool {
     text.is_empty()
         || text.split(|b| *b == b';').all(|part| {

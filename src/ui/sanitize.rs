@@ -17,8 +17,8 @@ fn is_printable_ascii(word: [u8; 8]) -> bool {
     (word | word.wrapping_add(EACH) | word.wrapping_sub(0x20 * EACH)) & (0x80 * EACH) == 0
 }
 
-/// Is the text free of bytes that may need replacing? Checks eight bytes at once, because this
-/// check runs for every shown line.
+/// Is the text free of bytes for which [`may_need_replacing`] is true? Checks eight bytes at once,
+/// because this check runs for every shown line.
 fn is_plain(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks();
     let harmless = |bytes: &[u8]| !bytes.iter().copied().any(may_need_replacing);
@@ -32,8 +32,9 @@ pub fn is_control(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The character to show instead of `c`. A C0 control becomes its symbol at U+2400 + `c`. Any other
-/// control becomes U+FFFD. All other characters stay unchanged.
+/// Returns the character to show instead of `c`. TAB, and every character that is no control, stays
+/// unchanged. Any other C0 control `c` becomes its symbol at U+2400 + `c`. All other controls
+/// become U+FFFD.
 pub fn replace_control(c: char) -> char {
     match c {
         _ if !is_control(c) => c,
@@ -42,7 +43,7 @@ pub fn replace_control(c: char) -> char {
     }
 }
 
-/// Replaces every control character by [`replace_control`].
+/// Replaces every character for which [`is_control`] is true, as [`replace_control`] says.
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     if is_plain(text) || !text.chars().any(is_control) {
         Cow::Borrowed(text)

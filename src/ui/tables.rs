@@ -73,7 +73,7 @@ pub fn format_stats(stats: &[(&'static str, u64)]) -> String {
     stats.iter().map(line).collect()
 }
 
-/// Formats the answer to /rooms, one room per line. The first room is marked as the current one.
+/// Formats the answer to /rooms, one room per line. Marks the first of `rooms` as the current room.
 pub fn format_room_list(rooms: &[Room]) -> String {
     if rooms.is_empty() {
         return "in no room: /join one\n".into();

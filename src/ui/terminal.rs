@@ -31,8 +31,7 @@ impl<W: Write> Terminal<W> {
         terminal
     }
 
-    /// Sets the width in columns, 0 if unknown. It takes effect with the next
-    /// [`Terminal::redraw`].
+    /// Sets the width in columns, 0 if unknown. The next [`Terminal::redraw`] uses the new width.
     pub fn resize(&mut self, columns: u16) {
         self.columns = usize::from(if columns == 0 {
             DEFAULT_COLUMNS
@@ -78,7 +77,7 @@ impl<W: Write> Terminal<W> {
         self.writer.flush()
     }
 
-    /// Removes the prompt and writes the last transcript lines. The prompt of the user's shell
+    /// Removes the prompt and writes the transcript lines that are not yet shown. The next output
     /// then begins on a new line.
     ///
     /// # Errors
@@ -91,8 +90,8 @@ impl<W: Write> Terminal<W> {
     }
 }
 
-/// Appends the bytes that erase the prompt and write the transcript. Each line ends with `\r\n`,
-/// which raw mode requires.
+/// Appends to `out` the bytes that erase the prompt and write the transcript. Ends each line with
+/// `\r\n`, which raw mode requires.
 fn write_transcript(transcript: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\x1b[J");
     for line in transcript.split_inclusive(|b| *b == b'\n') {

@@ -29,8 +29,8 @@ pub struct TextRenderer {
 }
 
 impl TextRenderer {
-    /// Creates a renderer for scripts. It shows the time in UTC, the target and the full name,
-    /// without colour.
+    /// Creates a renderer for scripts. Each line shows the time in UTC, the target, and the author
+    /// as `name~abcd`. No colour is used.
     pub fn for_pipe(own: &Peer) -> TextRenderer {
         TextRenderer::new(TextFormat::Pipe, own)
     }
@@ -56,7 +56,7 @@ impl TextRenderer {
         self.current_room = room;
     }
 
-    /// The names recorded so far.
+    /// The names of peers that the renderer has recorded.
     pub fn names(&self) -> &DisplayNames {
         &self.names
     }
@@ -66,8 +66,8 @@ impl TextRenderer {
         self.names.record_known(id, nick);
     }
 
-    /// Appends the lines of a notice, each ended by `\n`. Appends nothing for a notice that the
-    /// transcript does not show.
+    /// Appends the lines that show a notice, each ended by `\n`. Appends nothing for a notice that
+    /// has no place in the transcript.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
             Notice::Chat(chat) => self.append_chat(chat, out),
@@ -126,8 +126,9 @@ impl TextRenderer {
         batch.for_each_line(|line| self.push_line(line, out));
     }
 
-    /// Appends `lines`, which are stored lines of `batch`. They show the author's name and time as
-    /// signed in the batch. At a terminal the time includes the date, unless that date is `today`.
+    /// Appends `lines`, which are stored lines of `batch`. Each line shows the author's name and
+    /// the time, both as signed in the batch. At a terminal the time includes its date, unless that
+    /// date is the date of `today`.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -147,8 +148,8 @@ impl TextRenderer {
         out.push(b'\n');
     }
 
-    /// Sets [`TextRenderer::prefix`] for a batch: the time `at`, the target and the author.
-    /// [`TextRenderer::push_time_and_target`] describes `today`.
+    /// Sets [`TextRenderer::prefix`] for the lines of a batch: the time `at`, the target and the
+    /// author. For `today`, see [`TextRenderer::push_time_and_target`].
     fn build_prefix(&mut self, batch: &Batch, at: WallTime, today: Option<WallTime>) {
         let peer = Peer {
             id: batch.log.author,
@@ -225,7 +226,8 @@ impl TextRenderer {
         self.append_status_line(target, at, &sentence, out);
     }
 
-    /// Appends a line that is not chat. It is dim if colours are on.
+    /// Appends a line that reports an event instead of a message. The sentence is dim if colours
+    /// are on.
     fn append_status_line(&self, target: &Target, at: WallTime, sentence: &str, out: &mut Vec<u8>) {
         self.push_time_and_target(at, None, target, out);
         let _ = match self.format {
@@ -241,8 +243,8 @@ impl TextRenderer {
         }
     }
 
-    /// Appends time and target. At a terminal the time includes the date if `today` is given and
-    /// is another day.
+    /// Appends the time `at` and the target. At a terminal the time includes its date if `today` is
+    /// given and is another day than `at`.
     fn push_time_and_target(
         &self,
         at: WallTime,

@@ -24,8 +24,9 @@ use crate::shell::state::state_dir::{StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 
-/// Prints the stored lines of one network and returns the exit status. A program that runs in the
-/// directory determines the network; otherwise the options do. Creates, locks and repairs no file.
+/// Prints the stored lines of one network and returns the exit status. If a program runs in the
+/// directory, that program's network is used. Otherwise the options choose the network. Creates,
+/// locks and repairs no file.
 ///
 /// # Errors
 /// Exit status 1: the selected peer is unknown or ambiguous. Exit status 2: an option contradicts
@@ -105,7 +106,7 @@ fn build_query(
     })
 }
 
-/// The peer that `--to` selects. It may be our own identity.
+/// Returns the id of the peer that `--to` selects. This peer may be `own`, which is our identity.
 fn resolve_peer(
     selector: &PeerSelector,
     known_peers: &[KnownPeer],

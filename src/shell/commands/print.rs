@@ -21,8 +21,8 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
-/// Turns the result of the last write into an exit status: 0, or 141 if the reader has closed the
-/// pipe, as in `p2pchat history | head`.
+/// Converts the result of the last write into an exit status. The status is 0 after a success. It
+/// is 141 if the reader has closed the pipe, as in `p2pchat history | head`.
 ///
 /// # Errors
 /// Exit status 1: the write failed for another reason.

@@ -13,8 +13,8 @@ use crate::shell::stdio::stderr::print_warnings;
 use crate::ui::json;
 use crate::wire::code::{ConnectionCode, DEFAULT_PORT};
 
-/// Width of the blank border around a QR code, in modules. Scanners need it to find the code's
-/// edge.
+/// Width of the blank border around a QR code, in modules (the squares of the code). Scanners need
+/// the border to find the edge of the code.
 const QR_BORDER_MODULES: i32 = 2;
 
 /// Prints our name, id, fingerprint and connection code. If a program runs in the directory, uses
@@ -73,8 +73,8 @@ fn own_addresses(interfaces: &[String], port: u16) -> Result<Vec<SocketAddr>, Fa
     Ok(addresses.collect())
 }
 
-/// Renders `text` as a QR code in half-block characters. Each character covers two modules, one
-/// above the other.
+/// Renders `text` as a QR code in half-block characters. Each character shows two modules (squares
+/// of the code), one above the other.
 fn render_qr_code(text: &str) -> Result<String, Failure> {
     let code = qrcodegen::QrCode::encode_text(text, qrcodegen::QrCodeEcc::Low).map_err(|_| {
         Failure::new(

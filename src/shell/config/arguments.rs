@@ -11,7 +11,7 @@ use crate::shell::config::option_specs::{
 };
 use crate::shell::config::subcommand::Subcommand;
 
-/// Planned commands that do not exist yet. Each is an error with its own message.
+/// Commands that are planned but do not exist yet. The error for such a command says so.
 const PLANNED_COMMANDS: &[&str] = &["trust", "doctor"];
 
 /// One option, as given on the command line or in the options file.
@@ -28,7 +28,7 @@ pub struct ParsedArguments {
     pub subcommand: Subcommand,
     /// All options, in the order given.
     pub options: Vec<ParsedOption>,
-    /// The words of TEXT.
+    /// The words of TEXT, which is the message to send.
     pub text: Vec<OsString>,
 }
 
@@ -185,7 +185,8 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     }))
 }
 
-/// Parses a word that begins with `-`, and the next word if that is the option's value.
+/// Parses an option: `word`, which begins with `-`. If the option's value is the next word, takes
+/// that word from `words`.
 fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
@@ -222,8 +223,8 @@ fn parse_option(
     parse_short_cluster(&bytes[1..], words, options)
 }
 
-/// Parses a word of short options: any number of flags, then at most one option with its value.
-/// Examples: `-qd`, `-rops`, `-qrops`, `-r=ops`.
+/// Parses a word of short options: flags, of which there may be none, then at most one option with
+/// a value. Examples: `-qd`, `-rops`, `-qrops`, `-r=ops`.
 fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,
@@ -259,7 +260,8 @@ fn unknown_option(name: &str, advice: &str) -> Failure {
     ))
 }
 
-/// Appends the option. If it takes a value, the value is `attached`, or else the next word.
+/// Appends the option to `options`. If the option takes a value, the value is `attached`. If
+/// `attached` is `None`, the value is the next of `words`.
 fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
@@ -295,8 +297,8 @@ fn push_option(
     Ok(())
 }
 
-/// Whether a word is a negative number. In the place of a value, such a word is a value out of
-/// range, not an option.
+/// Whether a word is a negative number. Where an option's value is expected, such a word is a value
+/// out of range, not an option.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])
 }

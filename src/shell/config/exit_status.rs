@@ -9,19 +9,21 @@
 pub enum ExitStatus {
     /// The command succeeded.
     Success = 0,
-    /// Input or output failed, lines were refused, or another program uses the directory.
+    /// Any other failure. Examples: output failed, a line or a command was refused, another program
+    /// uses the directory.
     GeneralError = 1,
-    /// The command line, the environment or the options file has an invalid option.
+    /// The command line, the environment or the options file contains an option or value that is
+    /// not valid.
     UsageError = 2,
     /// No peer was linked during the whole run.
     NoPeer = 69,
     /// At least one peer was linked, but not every required peer acknowledged the lines.
     PartialDelivery = 75,
-    /// A peer presented a key other than the one bound to its name.
+    /// A peer has the name of a known peer, but another key than the key bound to that name.
     KeyMismatch = 77,
     /// The options file, the identity, the directory or the secret file cannot be used.
     ConfigError = 78,
-    /// The time of `listen --wait` ended before `--count` lines were printed.
+    /// `listen`: the time of `--wait` ended before the number of lines in `--count` was printed.
     TimedOut = 124,
     /// The terminal hung up (SIGHUP).
     Hangup = 129,

@@ -5,7 +5,7 @@ use std::io;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::ui::sanitize::sanitize;
 
-/// A message for stderr, and the exit status.
+/// Why a command failed: a message for stderr, and the exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The status to exit with.
@@ -29,7 +29,7 @@ impl Failure {
         Failure::new(ExitStatus::UsageError, sentence)
     }
 
-    /// A failure with exit status 1: a system call failed. `what` says what could not be done.
+    /// A failure with exit status 1: a system call failed. `what` names the action that failed.
     pub fn io(what: &str, error: &io::Error) -> Failure {
         Failure::new(ExitStatus::GeneralError, format!("{what}: {error}"))
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Quotes user input for a message, cut to 60 characters.
+/// Quotes user input for a message. Input longer than 60 characters is cut.
 pub fn quote_truncated(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     match text.char_indices().nth(MAX_CHARS) {

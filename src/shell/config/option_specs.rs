@@ -5,10 +5,10 @@ use crate::shell::config::subcommand::Subcommand::{
     Chat, History, Keygen, Listen, Peers, Send, Whoami,
 };
 
-/// One option. Its discriminant is the index of its row in [`OPTION_SPECS`].
+/// Names one option. The discriminant is the index of the option's row in [`OPTION_SPECS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionId {
-    /// The own name.
+    /// The name of this program's user.
     Username,
     /// The TCP port to listen on.
     Port,
@@ -28,7 +28,7 @@ pub enum OptionId {
     Dir,
     /// Keep state in memory only.
     Ephemeral,
-    /// JSON lines in and out.
+    /// Read and write JSON lines.
     Json,
     /// How many lines to print.
     Count,
@@ -36,23 +36,23 @@ pub enum OptionId {
     Wait,
     /// How many peers must acknowledge the lines.
     Need,
-    /// How many stored lines to print before new ones.
+    /// How many stored lines to print before the new lines.
     Backlog,
-    /// Do not print own lines.
+    /// Do not print the lines that this program sends.
     NoEcho,
     /// Treat piped lines that begin with `/` as commands.
     Commands,
     /// When to colour the transcript.
     Color,
-    /// Print failures only.
+    /// Print only failures on stderr.
     Quiet,
-    /// Print connections, retried errors and counters on stderr.
+    /// Print connections, counters, and errors that are retried, on stderr.
     Debug,
     /// Print the usage.
     Help,
     /// Print the version.
     Version,
-    /// Print the connection code as a QR code.
+    /// Print the connection code also as a QR code.
     Qr,
     /// The time of the oldest line to print.
     Since,
@@ -80,11 +80,11 @@ pub struct OptionSpec {
     pub short: Option<u8>,
     /// The long spelling, with its dashes.
     pub long: &'static str,
-    /// What messages call the option's value. `None` for a flag.
+    /// The word for the option's value in messages, such as `PORT`. `None` for a flag.
     pub value_name: Option<&'static str>,
     /// The commands that accept the option.
     pub subcommands: &'static [Subcommand],
-    /// An example or advice. It ends the message about a missing value.
+    /// An example or advice, which ends the message about a missing value. Empty for a flag.
     pub hint: &'static str,
 }
 
@@ -92,7 +92,8 @@ const NETWORK_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers];
 const ROOM_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History];
 const ALL_BUT_KEYGEN: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami];
 const TRANSCRIPT_COMMANDS: &[Subcommand] = &[Chat, Listen];
-/// The commands that a user can type, and [`Subcommand::Chat`], which runs if none is given.
+/// All commands except the usage and the version. [`Subcommand::Chat`] is the command that runs if
+/// none is typed.
 pub const ALL_COMMANDS: &[Subcommand] = &[Chat, Send, Listen, Peers, History, Whoami, Keygen];
 
 const fn valued_option(
@@ -167,8 +168,8 @@ const _: () = {
     }
 };
 
-/// Long options of the first version, spelled with one dash. The parser compares the whole word
-/// with these before it tries short options.
+/// Long options with a single dash, as the first version of p2pchat spelled them. The parser looks
+/// for these spellings before it reads a word as short options.
 pub const LEGACY_SPELLINGS: &[(&str, OptionId)] = &[
     ("-username", OptionId::Username),
     ("-port", OptionId::Port),

@@ -24,10 +24,10 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Limit on the number of rooms, of interfaces and of static peers.
+/// Most rooms of a run. Also the most interfaces, and the most static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that only a starting program can apply. A command that uses a running program may only
-/// repeat the values of that program.
+/// Options that take effect only when a program starts. A command that uses a running program may
+/// give these options only with that program's values.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -43,19 +43,19 @@ const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 pub struct Options {
     /// The command.
     pub subcommand: Subcommand,
-    /// The own nick.
+    /// The name of this program's user.
     pub username: Nick,
-    /// The options given on the command line that only a starting program can apply. A command that
-    /// uses a running program may only repeat the values of that program.
+    /// Those options of the command line that take effect only when a program starts. A command
+    /// that uses a running program may give these options only with that program's values.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
     pub port: Option<u16>,
     /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
-    /// The rooms to join, each once and at least one. Lines go to the first room. `send --to ROOM`
-    /// puts ROOM first. `history` joins no room: it prints the lines of these rooms, or of all
-    /// rooms if the list is empty.
+    /// The rooms to join, at least one and without duplicates. Lines that the user types go to the
+    /// first room. `send --to ROOM` puts ROOM first. `history` joins no room. It prints the lines
+    /// of these rooms, or of all rooms if the list is empty.
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
@@ -67,19 +67,19 @@ pub struct Options {
     pub secret_file: Option<PathBuf>,
     /// The state directory. `None` with `--ephemeral`.
     pub directory: Option<PathBuf>,
-    /// JSON lines in and out.
+    /// Whether input and output are JSON lines.
     pub json: bool,
-    /// `listen`: how many chat lines to print before it ends. `history`: how many of the last
-    /// lines to print. At least 1.
+    /// `listen`: the number of chat lines after which the command ends. `history`: how many of the
+    /// last lines to print. At least 1.
     pub count: Option<u64>,
     /// Time to wait, in milliseconds. `None`: the command's default.
     pub wait_ms: Option<u64>,
-    /// `send`: how many peers must acknowledge the lines. `None`: all peers known to be in the
-    /// room.
+    /// `send`: how many peers must acknowledge the lines. `None`: all peers that are known as
+    /// members of the room.
     pub need: Option<u64>,
-    /// How many stored lines to print before new ones.
+    /// How many stored lines to print before the new lines.
     pub backlog: u64,
-    /// Whether own lines are printed.
+    /// Whether the lines that this program sends are printed.
     pub echo: bool,
     /// Whether piped lines that begin with `/` are commands.
     pub has_slash_commands: bool,
@@ -89,10 +89,11 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// `whoami`: whether to print a QR code of the connection code as well.
     pub qr: bool,
-    /// `send`: TEXT, its words joined by one space. `None`: the lines come from stdin. UTF-8 and
-    /// length are checked later, for each line of [`Options::text_lines`].
+    /// `send`: the words of TEXT, joined by spaces. `None`: the lines come from stdin. Whether each
+    /// line is UTF-8 and short enough is checked later.
     pub text: Option<Vec<u8>>,
-    /// `history`: the earliest time of a printed line, by its author's clock.
+    /// `history`: only lines of this time or later are printed. The time of a line is by its
+    /// author's clock.
     pub since: Option<Since>,
     /// `history`: the text that printed lines must contain.
     pub search: Option<String>,
@@ -243,9 +244,9 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// The values of an option: first those on the command line, then those in the options file.
-    /// The values in the file are always checked. They are dropped if this run's command does not
-    /// accept the option.
+    /// Parses the values of an option. Returns the values on the command line, and the values in
+    /// the options file. Even if this run's command does not accept the option, its values in the
+    /// file are checked, but not returned.
     fn values_by_source<T>(
         &self,
         id: OptionId,
@@ -269,7 +270,8 @@ impl OptionSources {
         Ok(if line.is_empty() { file } else { line })
     }
 
-    /// The value given last. It overrides the earlier ones.
+    /// The last value of the option on the command line. If the command line has none, the last
+    /// value in the options file.
     fn last_value<T>(&self, id: OptionId, parse: ValueParser<T>) -> Result<Option<T>, Failure> {
         Ok(self.all_values(id, parse)?.pop())
     }
@@ -307,8 +309,8 @@ fn parse_values<T>(
         .collect()
 }
 
-/// The failure for a bad value: the option's name, then the sentence about the value. Not generic,
-/// so that it is compiled only once.
+/// Creates the failure for a bad value. Its message is the option's name, then the sentence about
+/// the value. Not generic, so that it is compiled only once.
 fn value_failure(id: OptionId, sentence: &str) -> Failure {
     Failure::usage(format!("{}: {sentence}", id.long()))
 }
@@ -322,9 +324,9 @@ fn options_file_failure(failure: &Failure) -> Failure {
     )
 }
 
-/// The values of an option as typed, extracted by pico-args.
-/// [`arguments`](crate::shell::config::arguments) has found the options, because pico-args does not
-/// treat `--` as the end of options. Not generic, so that it is compiled only once.
+/// Returns the values of the option `id` as typed, extracted by pico-args.
+/// [`arguments`](crate::shell::config::arguments) splits the command line first, because pico-args
+/// does not treat `--` as the end of options. Not generic, so that it is compiled only once.
 fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for option in options.iter().filter(|option| option.id == id) {

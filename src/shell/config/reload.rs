@@ -5,8 +5,9 @@ use crate::base::name::Room;
 use crate::shell::config::options::Options;
 use crate::wire::code::Endpoint;
 
-/// Compares the options before and after a reload. Returns the commands that apply the changes, and
-/// the static peers that were added. Rooms joined with /join stay joined.
+/// Compares the options before a reload with the options after it. Returns the commands that apply
+/// the changes, and the static peers that were added. A room that the user joined with /join stays
+/// joined.
 pub fn diff_options(old: &Options, new: &Options) -> (Vec<Command>, Vec<Endpoint>) {
     let mut commands = Vec::new();
     if old.username != new.username {

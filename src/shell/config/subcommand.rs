@@ -13,7 +13,7 @@ pub enum Subcommand {
     Peers,
     /// Print the stored lines.
     History,
-    /// Print the own name, id, fingerprint and connection code.
+    /// Print our name, id, fingerprint and connection code.
     Whoami,
     /// Print a new network secret.
     Keygen,
@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The command's word on the command line. [`Subcommand::Chat`], `Help` and `Version` cannot be
-    /// typed. Their words appear in messages only.
+    /// The word for the command on the command line. The words for [`Subcommand::Chat`], `Help` and
+    /// `Version` appear in messages only. A user cannot type them as commands.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

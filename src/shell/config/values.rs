@@ -12,13 +12,13 @@ use crate::base::time::WallTime;
 use crate::shell::config::failure::quote_truncated;
 use crate::wire::code::{DEFAULT_PORT, Endpoint, parse_endpoints};
 
-/// Longest accepted wait in seconds, about 30 years. The bound keeps milliseconds from
-/// overflowing.
+/// Longest accepted wait in seconds, about 30 years. With this limit, a wait in milliseconds cannot
+/// overflow.
 const WAIT_MAX_SECONDS: u64 = 1_000_000_000;
 /// Longest interface name, in bytes (IFNAMSIZ − 1).
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
-/// Longest input that a message repeats as an example, in bytes.
+/// Longest TEXT, in bytes, that a message repeats as an example.
 const EXAMPLE_MAX_BYTES: usize = 40;
 
 /// When the transcript is coloured: `--color`.
@@ -26,7 +26,7 @@ const EXAMPLE_MAX_BYTES: usize = 40;
 pub enum Color {
     /// Colour on a terminal only.
     Auto,
-    /// Colour on a terminal and in a pipe. A pipe then gets the same output as a terminal.
+    /// Colour everywhere. A pipe then gets the same output as a terminal.
     Always,
     /// Never colour.
     Never,
@@ -39,8 +39,8 @@ pub enum Verbosity {
     Quiet,
     /// Failures, warnings, and the line that says that the program is ready.
     Normal,
-    /// Everything that [`Verbosity::Normal`] prints. Also connections, interfaces, retried
-    /// errors, and counters at the end (`--debug`).
+    /// Everything that [`Verbosity::Normal`] prints, and more: connections, interfaces, errors that
+    /// are retried, and counters at the end. Chosen by `--debug`.
     Debug,
 }
 
@@ -61,7 +61,7 @@ fn require_utf8(value: &OsStr) -> Result<&str, String> {
 /// Accepts any path.
 ///
 /// # Errors
-/// Never. The signature is the same for all parsers.
+/// None. The result type is that of all value parsers.
 pub fn parse_path(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
@@ -283,7 +283,7 @@ impl Since {
     }
 }
 
-/// Checks that [`Since::parse`] accepts the value. Returns the value as typed.
+/// Checks that [`Since::parse`] accepts the value. Returns the value unchanged.
 ///
 /// # Errors
 /// [`Since::parse`] rejects the value.

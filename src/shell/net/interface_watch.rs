@@ -11,22 +11,22 @@ use crate::shell::net::interfaces;
 use crate::shell::net::interfaces::NetlinkSocket;
 use crate::shell::net::multicast::Multicast;
 
-/// Time from the kernel's report of a change to the refresh, in milliseconds. Changes come in
-/// bursts, and one refresh then covers a whole burst.
+/// Time between the kernel's report of a change and the refresh, in milliseconds. Changes come in
+/// bursts. After this time, one refresh covers the whole burst.
 const SETTLE_MS: u64 = 50;
 /// Longest time between two refreshes, in milliseconds. The kernel's reports can be lost, so a
 /// refresh must not depend on them.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
-/// Longest time between two refreshes if the kernel refuses netlink, in milliseconds. Some
-/// containers do.
+/// Longest time between two refreshes, in milliseconds, if the kernel refuses netlink. The kernel
+/// does so in some containers.
 const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
 /// Time to the first retry after a beacon socket could not be opened, in milliseconds. Each
 /// further retry doubles the time.
 const SOCKET_RETRY_MIN_MS: u64 = 1_000;
-/// Most doublings of [`SOCKET_RETRY_MIN_MS`].
+/// How often [`SOCKET_RETRY_MIN_MS`] is doubled at most.
 const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
-/// The user is warned after this many consecutive refreshes that could not open every beacon
-/// socket.
+/// Number of consecutive failed refreshes after which the user is warned. A refresh has failed if
+/// it could not open every beacon socket.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
 /// Lists the usable interfaces, and decides when to list them again.
@@ -37,17 +37,18 @@ pub struct InterfaceWatch {
     /// `None`: the kernel refused the netlink socket.
     netlink: Option<NetlinkSocket>,
     refresh_at: Time,
-    /// Consecutive refreshes that could not open every beacon socket.
+    /// Number of consecutive refreshes, ending with the last refresh, that could not open every
+    /// beacon socket.
     socket_failures: u32,
 }
 
 /// The result of a refresh.
 #[derive(Default)]
 pub struct InterfaceUpdate {
-    /// All usable interfaces, if the list changed.
+    /// The new list of usable interfaces. `None`: the list has not changed.
     pub changed_interfaces: Option<Vec<Interface>>,
-    /// Whether to warn the user that some interface cannot receive beacons. Set after several
-    /// failed refreshes, once per outage.
+    /// Whether to warn the user that some interface cannot receive beacons. True once per outage,
+    /// after several failed refreshes.
     pub is_multicast_failing: bool,
 }
 
@@ -88,14 +89,15 @@ impl InterfaceWatch {
         }
     }
 
-    /// Whether peers may connect to our address `own`. If the user chose interfaces, one of them
-    /// must have this address.
+    /// Whether peers may connect to `own`, which is one of our addresses. If the user chose
+    /// interfaces, one of the chosen interfaces must have this address.
     pub fn can_accept_on(&self, own: IpAddr) -> bool {
         let has = |i: &Interface| i.addresses.iter().any(|address| address.ip == own);
         self.allowed_names.is_empty() || self.usable.iter().any(has)
     }
 
-    /// Lists the usable interfaces and passes the list to [`Multicast::set_interfaces`].
+    /// Lists the usable interfaces, gives the list to [`Multicast::set_interfaces`], and sets the
+    /// time of the next refresh.
     pub fn refresh(
         &mut self,
         now: Time,

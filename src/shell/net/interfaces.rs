@@ -19,7 +19,8 @@ use nix::sys::socket::{
 use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedMap;
 
-/// Most interfaces used at a time. Those with the lowest indices are used.
+/// Most interfaces used at a time. If there are more, the interfaces with the lowest indices are
+/// used.
 pub const INTERFACES_MAX: usize = 64;
 /// Most addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
@@ -80,8 +81,8 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     Ok(usable.into_values().take(INTERFACES_MAX).collect())
 }
 
-/// The names in `names` that no interface of this machine has. An interface that is down counts
-/// as present.
+/// Returns those of `names` that no interface of this machine has. An interface that is down also
+/// counts as an interface of this machine.
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
@@ -123,9 +124,9 @@ fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// IPv6 addresses that cannot send, each with the name of its interface. Duplicate address
-/// detection (RFC 4862) has failed for them or still runs, which `getifaddrs` does not report.
-/// Netlink reports when the detection ends, and the next list includes the address.
+/// Returns the IPv6 addresses that cannot send, each with the name of its interface. Duplicate
+/// address detection (RFC 4862) of these addresses has failed or still runs. `getifaddrs` does not
+/// report that.
 fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
     // Reads the network namespace of this thread, because tests run threads in several
     // namespaces.
@@ -134,8 +135,8 @@ fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
 }
 
 /// Parses a row `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`. All numbers are hexadecimal, and the
-/// address has 32 digits. Returns the address only if it cannot send. `None`: the address can send,
-/// or the row is malformed.
+/// address has 32 digits. Returns the address and the interface name only if the address cannot
+/// send. `None`: the address can send, or the row is malformed.
 fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
     let mut fields = row.split_ascii_whitespace();
     let address = u128::from_str_radix(fields.next()?, 16).ok()?;
@@ -155,9 +156,9 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
-/// A socket that reports changes of interfaces and addresses (rtnetlink(7)). Opening it needs no
-/// privilege. The poll can wait for it, because it is a [`Source`]. The reports are not parsed:
-/// call [`list_usable`] after a report.
+/// A socket that reports changes of interfaces and addresses (rtnetlink(7)). It needs no privilege,
+/// and the poll can wait for it. Its reports do not say what changed: call [`list_usable`] after a
+/// report.
 pub struct NetlinkSocket {
     socket: OwnedFd,
 }

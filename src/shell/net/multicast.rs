@@ -42,8 +42,8 @@ use crate::shell::net::interfaces::{INTERFACES_MAX, broadcast_address};
 /// The IPv6 multicast group: link-local and transient (RFC 4291, 2.7). `7032:7063` is "p2pc" in
 /// ASCII. The port is the IPv4 group's port.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x7063);
-/// Longest datagram received, in bytes. The buffer for [`Multicast::receive`] has this size.
-/// Longer datagrams are dropped and counted.
+/// Longest accepted datagram, in bytes. The buffer for [`Multicast::receive`] has this size. Longer
+/// datagrams are dropped and counted.
 pub const DATAGRAM_MAX_BYTES: usize = 1500;
 /// Most listening sockets. Each socket needs one token of the poll.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
@@ -51,10 +51,11 @@ pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 /// Receive buffer of a listener, in bytes. It holds about a hundred beacons, because the kernel
 /// counts each as about 1 KiB.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// Most datagrams read in one call of [`Multicast::receive`], including those that it drops.
+/// Most reads in one call of [`Multicast::receive`]. Reads of empty sockets and of dropped
+/// datagrams count as well.
 const RECEIVE_READS_MAX: usize = 64;
-/// Receive buffer of the sending sockets, in bytes. These sockets receive nothing. The kernel
-/// raises the value to its minimum.
+/// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets. The kernel
+/// raises this size to the smallest size that it allows.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
 /// A received datagram. Its content is the first `length` bytes of the buffer.
@@ -73,20 +74,21 @@ pub struct ReceivedDatagram {
 pub struct MulticastCounters {
     /// Datagrams that the kernel accepted for sending.
     pub sent: u64,
-    /// Datagrams that the kernel refused to send: no route, a firewall, or a full buffer. Other
-    /// datagrams of the same beacon, and later beacons, may still be sent.
+    /// Datagrams that the kernel refused to send: no route, a firewall, or a full buffer. One
+    /// beacon consists of several datagrams, so other datagrams may still arrive.
     pub send_failures: u64,
     /// Datagrams returned to the caller.
     pub received: u64,
     /// Datagrams dropped because they were longer than [`DATAGRAM_MAX_BYTES`] or the buffer.
     pub oversized: u64,
-    /// Datagrams dropped because their interface is not used or their source cannot be answered.
+    /// Datagrams dropped for one of two reasons: we do not use their interface, or nobody can
+    /// answer their source address.
     pub ignored: u64,
     /// Failed attempts to open a socket, and read errors.
     pub socket_failures: u64,
 }
 
-/// The destination of the datagrams that a listener receives.
+/// The destination address of the datagrams that a listener receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ListenTarget {
     GroupV4 { interface: u32 },
@@ -97,19 +99,21 @@ enum ListenTarget {
 struct Listener {
     target: ListenTarget,
     socket: Socket,
-    /// Set by an event of the poll. Cleared when a read finds the socket empty or broken.
+    /// Whether the socket may hold datagrams. A read clears this flag when it finds no datagram or
+    /// fails.
     is_readable: bool,
 }
 
-/// All sockets for beacons. No method fails. A socket that cannot be opened is counted, and the
-/// next [`Multicast::set_interfaces`] tries to open it.
+/// All sockets for beacons. Failures are counted, not returned as errors. If a socket cannot be
+/// opened, the next [`Multicast::set_interfaces`] tries again.
 pub struct Multicast {
     group: Option<SocketAddrV4>,
     tokens: Range<usize>,
-    /// Indexed by token minus the first token. `None`: the token is free.
+    /// The listener with the token `t` has the index `t` minus the first token. `None`: the token
+    /// is free.
     listeners: Vec<Option<Listener>>,
-    /// Index of the listener to read next. Reading in turn keeps a flood on one listener from
-    /// starving the others.
+    /// Index of the listener to read next. The listeners take turns, so that a flood on one of them
+    /// does not block the others.
     next_listener: usize,
     sender_v4: Option<Socket>,
     sender_v6: Option<Socket>,
@@ -119,9 +123,9 @@ pub struct Multicast {
 }
 
 impl Multicast {
-    /// Creates the value without opening a socket. If `group` is `None`, no socket is ever opened.
-    /// Each listener needs one of `tokens`. Callers pass [`LISTENERS_MAX`] tokens; fewer tokens
-    /// limit the number of listeners.
+    /// Creates a `Multicast` without open sockets. If `group` is `None`, no socket is ever opened.
+    /// Each listener needs one of `tokens`. Callers pass [`LISTENERS_MAX`] tokens. With fewer
+    /// tokens there can be fewer listeners.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -141,16 +145,16 @@ impl Multicast {
         self.counters
     }
 
-    /// Whether an event with this token belongs to a listener. If so, call
-    /// [`Multicast::mark_readable`].
+    /// Whether `token` is one of the tokens for listeners. If so, call [`Multicast::mark_readable`]
+    /// after its event.
     pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    /// Sets the interfaces to use: the first [`INTERFACES_MAX`] of `interfaces`. Opens missing
-    /// listeners, and closes the listeners of other interfaces.
+    /// Uses the first [`INTERFACES_MAX`] of `interfaces`. Opens the missing listeners for them.
+    /// Closes the listeners that they do not need.
     ///
-    /// Returns the number of listeners that could not be opened. If it is not 0, call again
+    /// Returns the number of listeners that could not be opened. If the number is not 0, call again
     /// later: an address may be too new to be bound.
     pub fn set_interfaces(&mut self, registry: &Registry, interfaces: &[Interface]) -> usize {
         let Some(group) = self.group else { return 0 };
@@ -206,7 +210,8 @@ impl Multicast {
         Ok(())
     }
 
-    /// Records a poll event for this token. [`Multicast::receive`] then reads the token's socket.
+    /// Records a poll event for `token`. The next [`Multicast::receive`] may then read its
+    /// listener.
     pub fn mark_readable(&mut self, token: Token) {
         let at = token.0.checked_sub(self.tokens.start);
         if let Some(Some(listener)) = at.and_then(|at| self.listeners.get_mut(at)) {
@@ -220,8 +225,8 @@ impl Multicast {
     }
 
     /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all sockets
-    /// are empty, or this call reached its limit on reads. In the second case
-    /// [`Multicast::has_readable`] is true. A flood can last, so callers must limit their calls.
+    /// are empty, or this call reached its limit on reads. If [`Multicast::has_readable`] is still
+    /// true, it was the limit. A flood can last, so callers must limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
@@ -290,8 +295,8 @@ impl Multicast {
         })
     }
 
-    /// Sends `bytes` on every interface, to both groups and to the broadcast addresses. Returns the
-    /// number of datagrams sent.
+    /// Sends `bytes` on every interface: to the IPv4 group, to the IPv6 group and to the broadcast
+    /// addresses. Returns the number of datagrams sent.
     ///
     /// Our own listeners receive copies, which arrive before this call returns. All listeners are
     /// marked readable, so the event loop reads the copies without a wake-up.
@@ -401,8 +406,8 @@ fn addresses_v4(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, u8)> {
         })
 }
 
-/// For each IPv4 network of an interface: our own address and the broadcast address. Empty for
-/// loopback, where multicast always works.
+/// Returns two addresses for each IPv4 network of an interface: our address, then the broadcast
+/// address. Empty for loopback, where multicast always works.
 fn broadcast_addresses(interface: &Interface) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
     addresses_v4(interface)
         .filter(|_| !interface.is_loopback)
@@ -486,8 +491,8 @@ fn send_datagram<A: SockaddrLike>(
 struct RawDatagram {
     length: usize,
     is_truncated: bool,
-    /// Index of the interface that received the datagram. 0: the socket does not report it,
-    /// because `IP_PKTINFO` is off.
+    /// Index of the interface that received the datagram. 0: unknown, because `IP_PKTINFO` is off
+    /// for this socket.
     interface: u32,
     source: Option<SocketAddr>,
 }

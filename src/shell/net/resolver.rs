@@ -9,8 +9,8 @@ use crate::base::identity::PeerId;
 use crate::shell::os::thread;
 use crate::wire::code::Endpoint;
 
-/// Time to the first retry of names that were not found. Each further retry doubles the time, up
-/// to [`RETRY_MAX`].
+/// Time to the first retry if some names were not found. Each further retry doubles the time, up to
+/// [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -25,13 +25,13 @@ pub struct Resolved {
     pub peer: Option<PeerId>,
 }
 
-/// Addresses on their way from the helper threads to the event loop, at most 4 per name. A mutex
+/// Addresses that helper threads have found and that the event loop has not yet taken. A mutex
 /// needs less code here than a channel.
 #[derive(Clone, Default)]
 pub struct ResolvedQueue(Arc<Mutex<Vec<Resolved>>>);
 
 impl ResolvedQueue {
-    /// Takes all addresses found since the last call.
+    /// Takes all addresses out of the queue.
     pub fn take(&self) -> Vec<Resolved> {
         let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut queue)
@@ -43,9 +43,9 @@ impl ResolvedQueue {
     }
 }
 
-/// Starts a thread that resolves all endpoints and queues their addresses in `resolved`. The thread
-/// retries until every endpoint has an address. The thread calls `wake` whenever an endpoint was
-/// resolved.
+/// Starts a thread that resolves all endpoints and puts their addresses into `resolved`. The thread
+/// retries until every endpoint has an address. Each time an endpoint is resolved, the thread calls
+/// `wake`.
 pub fn spawn_resolver(
     endpoints: Vec<Endpoint>,
     resolved: ResolvedQueue,

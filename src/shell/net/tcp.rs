@@ -14,20 +14,21 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most streams at a time. Further connections are closed as soon as they are accepted.
+/// While there are this many streams, every further connection is closed as soon as it is accepted.
 const STREAMS_MAX: usize = 512;
 /// Most bytes read from one stream in a turn. The limit leaves time for the other streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Time without traffic after which the kernel begins to probe a stream. Together with the limits
-/// below, a stream ends within 15 s after its path fails.
+/// Time without traffic after which the kernel begins to probe a stream. A stream ends within 15 s
+/// after its path fails: this time, and [`TCP_USER_TIMEOUT`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// Unanswered probes after which a stream ends. Has no effect if the kernel applies
+/// Number of unanswered probes after which a stream ends. Has no effect if the kernel applies
 /// [`TCP_USER_TIMEOUT`] to probes.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Time that sent bytes or probes may stay unacknowledged; then the stream ends (RFC 5482). Writing
-/// to a stream that is being probed stops the probes and restarts this time (Linux, tcp_timer.c).
+/// Longest time that sent bytes or probes may stay unacknowledged. After that time the stream ends
+/// (RFC 5482). A write to a stream that is being probed stops the probes and restarts this time
+/// (Linux, tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Most connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
@@ -39,15 +40,16 @@ enum Phase {
     Connecting,
     /// Both sides can send.
     Open,
-    /// The core has closed the stream, but `unsent` is not sent yet. Received bytes are dropped.
+    /// The core has closed the stream, but the stream still has unsent bytes. Received bytes are
+    /// dropped.
     Closing,
 }
 
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// The poll has reported an error, or that the peer will send nothing more. Kept here, because
-    /// the poll reports it only once.
+    /// The poll has reported an error, or that the peer will send nothing more. The poll reports
+    /// this only once, so the flag records it.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
@@ -60,17 +62,17 @@ pub enum StreamEvent {
     Accepted(StreamId, SocketAddr),
     /// A stream that we dialed is open.
     Connected(StreamId),
-    /// A blocked stream has sent all its bytes, and accepts more.
+    /// A stream that was blocked has sent all its bytes. The stream is no longer blocked.
     Writable(StreamId),
-    /// A dial failed.
+    /// A dial failed, so its stream does not exist.
     Closed(StreamId),
 }
 
 /// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or queued behind unsent bytes. Also the result for a stream that has
-    /// ended. The core learns of the end from the next read.
+    /// The bytes are sent, or queued behind unsent bytes. A write to a stream that has ended also
+    /// has this outcome: the next read reports the end.
     Accepted,
     /// The socket accepted only a part of the bytes. The stream is now blocked until
     /// [`StreamEvent::Writable`].
@@ -81,7 +83,7 @@ pub enum WriteOutcome {
 pub struct TcpStreams {
     listener: TcpListener,
     streams: SortedMap<StreamId, StreamEntry>,
-    /// Streams that may have bytes to read, or an end to report.
+    /// Streams to read: each may have received bytes, or may have ended.
     readable: SortedSet<StreamId>,
     accepted_count: u64,
     first_token: usize,
@@ -89,8 +91,8 @@ pub struct TcpStreams {
 
 impl TcpStreams {
     /// Listens on `port` of all IPv6 and IPv4 addresses. Port 0 means any free port. The poll
-    /// reports the listener under `listener_token`, and streams under the tokens from `first_token`
-    /// on.
+    /// reports the listener under `listener_token`. The tokens of streams are `first_token` or
+    /// higher.
     ///
     /// # Errors
     /// `AddrInUse`: the port is taken. Any other error: the system does not provide the socket.
@@ -124,8 +126,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. `can_accept_on` decides by the own address to which the
-    /// peer connected. A refused connection is closed.
+    /// Accepts all waiting connections. `can_accept_on` gets our address to which the peer
+    /// connected. If it returns false, the connection is closed.
     pub fn accept(
         &mut self,
         registry: &Registry,
@@ -160,8 +162,8 @@ impl TcpStreams {
         }
     }
 
-    /// Begins to connect to `address`. A failure, immediate or later, is reported in `changes` as
-    /// [`StreamEvent::Closed`].
+    /// Begins to connect to `address`. If that fails at once, appends [`StreamEvent::Closed`] to
+    /// `changes`. If the dial fails later, [`TcpStreams::handle_event`] does.
     pub fn dial(
         &mut self,
         registry: &Registry,
@@ -208,7 +210,8 @@ impl TcpStreams {
         Ok(())
     }
 
-    /// Handles a poll event of a stream. Call this for every token that no other socket has.
+    /// Handles a poll event of a stream. Call this for every event whose token belongs to no other
+    /// socket.
     pub fn handle_event(&mut self, event: &Event, changes: &mut Vec<StreamEvent>) {
         let stream = StreamId(event.token().0.saturating_sub(self.first_token) as u64);
         let Some(entry) = self.streams.get_mut(&stream) else {
@@ -261,15 +264,16 @@ impl TcpStreams {
         !self.readable.is_empty()
     }
 
-    /// Takes the set of streams to read in this turn.
+    /// Returns the streams to read in this turn, and empties the set of readable streams.
     pub fn take_readable(&mut self) -> SortedSet<StreamId> {
         std::mem::take(&mut self.readable)
     }
 
-    /// Reads once and returns the number of bytes. 0: the stream has no bytes for the core now.
+    /// Reads once into `buffer` and returns the number of bytes. 0: there is nothing for the core
+    /// to read now.
     ///
     /// # Errors
-    /// The stream has ended and is removed. The kind of the error carries no information.
+    /// The stream has ended and is removed. The error does not tell the cause.
     pub fn read(&mut self, stream: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return Ok(0);
@@ -299,7 +303,8 @@ impl TcpStreams {
         }
     }
 
-    /// Writes `bytes`. Keeps the bytes that the socket does not accept.
+    /// Writes `bytes`. If the socket does not accept all of them, keeps the rest and sends it
+    /// later.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> WriteOutcome {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return WriteOutcome::Accepted;

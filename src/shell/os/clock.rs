@@ -5,21 +5,22 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::base::time::{Now, Time, WallTime};
 
-/// Counts milliseconds since the program started, including suspended time (`CLOCK_BOOTTIME`).
+/// Counts milliseconds since the program started. Time while the machine is suspended counts as
+/// well (`CLOCK_BOOTTIME`).
 pub struct Clock {
     start_ms: i64,
 }
 
 impl Clock {
-    /// A clock that reads zero now.
+    /// Creates a clock that counts from now.
     pub fn start() -> Clock {
         Clock {
             start_ms: boot_time_ms(),
         }
     }
 
-    /// The time since the start and the wall-clock time. The wall-clock time is negative before
-    /// 1970.
+    /// Returns the time since the start, and the wall-clock time. Before 1970 the wall-clock time
+    /// is negative.
     pub fn now(&self) -> Now {
         let time = Time((boot_time_ms() - self.start_ms).max(0) as u64);
         let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -11,7 +11,7 @@ const PRIVATE_DIR_MODE: u32 = 0o700;
 /// Turns a `NotFound` error into `None`.
 ///
 /// # Errors
-/// The given error, unless it is `NotFound`.
+/// The error of `result`, unless it is `NotFound`.
 pub fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -53,11 +53,11 @@ fn write_options() -> OpenOptions {
     options
 }
 
-/// Replaces a file as a whole. `write` fills a new file named `path` plus `.new`, which is then
-/// renamed to `path`.
+/// Replaces the file `path`. `write` fills a new file named `path` plus `.new`. The new file is
+/// then renamed to `path`.
 ///
 /// # Errors
-/// The new file can't be created, written or renamed. The old file stays.
+/// The new file can't be created, written or renamed. The file `path` is then unchanged.
 pub fn replace_file(
     path: &Path,
     write: &mut dyn FnMut(&mut File) -> io::Result<()>,

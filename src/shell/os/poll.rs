@@ -19,7 +19,7 @@ pub fn create_poll() -> io::Result<(Poll, Arc<Waker>)> {
     Ok((poll, waker))
 }
 
-/// Ends the poll's sleep.
+/// Wakes the thread that waits in the poll.
 pub fn wake(waker: &Waker) {
     // Waking fails only after the poll has been closed, at the end of the program.
     let _ = waker.wake();

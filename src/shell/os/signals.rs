@@ -5,14 +5,15 @@ use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook_mio::v1_0::Signals as Source;
 
-/// A signal, named after what the program does about it.
+/// A signal that the program handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT: Ctrl-C was typed at a terminal that is not in raw mode, or a supervisor sent it.
     Interrupt,
     /// SIGTERM: a supervisor asks the program to end.
     Terminate,
-    /// SIGHUP: the terminal hung up. Without a terminal: reload the options.
+    /// SIGHUP. If the program has a terminal, the terminal hung up. Otherwise a request to reload
+    /// the options.
     HangUp,
     /// SIGWINCH: the terminal's size changed.
     Resize,
@@ -25,8 +26,8 @@ pub enum Signal {
 pub struct Signals(Source);
 
 impl Signals {
-    /// Handles SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT from now on. `token` becomes
-    /// readable when one of them arrives.
+    /// Begins to handle SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT. When one of them arrives,
+    /// the poll reports `token` as readable.
     ///
     /// # Errors
     /// The pipe to the signal handler can't be created or registered.

@@ -15,18 +15,19 @@ use crate::node::context::ResumeState;
 use crate::shell::os::file;
 
 const CLEAN_FILE: &str = "clean";
-/// Longest accepted file, in bytes. The file has one line for each target ever written to.
+/// Longest accepted marker file, in bytes. The file has one line for each of our logs.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
-/// Most seconds between the last write and the last inode change. A larger difference means that
-/// the file is a copy: a copy may keep the write time, but not the inode change time.
+/// Most seconds between the last write of the file and its last inode change. A larger difference
+/// shows that the file is a copy: a copy may keep the write time, but not the time of the inode
+/// change.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
-/// The last line of the file. A truncated file lacks it.
+/// The last line of the file. If this line is missing, the file is truncated.
 const END_LINE: &str = "end\n";
 const INCARNATION_DIGITS: usize = 16;
 
-/// Reads and removes the marker. Syncs the removal to disk, so that no crash brings the marker
-/// back. A second run with the same marker would reuse sequences. `None`: the marker is missing,
-/// malformed, or a copy that a backup restored.
+/// Reads and removes the marker of a clean end. Syncs the removal to disk, so that no crash brings
+/// the marker back. A second run with the same marker would reuse sequences. `None`: the marker is
+/// missing, malformed, or a copy that a backup restored.
 ///
 /// # Errors
 /// The marker can't be read or removed. The run must begin a new incarnation.
@@ -75,7 +76,8 @@ fn created_ns(meta: &Metadata) -> u64 {
 }
 
 /// Parses the text of the marker. `created_ns` is the creation time of the file. `None`: the text
-/// is malformed, or it records another creation time, because the file is a copy.
+/// is malformed, or contains another creation time. Another creation time shows that the file is a
+/// copy.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
     let digits = lines

@@ -14,12 +14,13 @@ use crate::shell::os::file::PRIVATE_FILE_MODE;
 use crate::wire::secret::zeroize;
 
 const IDENTITY_FILE: &str = "identity";
-/// First word of an identity file. The secret and the id follow in base32. The id serves as a
-/// check.
+/// First word of an identity file. Then follow the secret and the id, both in base32. The id is
+/// there to detect a damaged secret.
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
 /// Most bytes read from the file.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
-/// Extra capacity of the buffer. With it, reading to the end of the file never reallocates.
+/// Extra capacity of the read buffer, in bytes. With it the buffer never grows. A buffer that grows
+/// would leave a copy of the secret in memory.
 const SPARE_BYTES: usize = 64;
 /// Permission bits with which the group and others can read a file.
 const READABLE_BY_OTHERS: u32 = 0o044;
@@ -61,8 +62,8 @@ pub fn generate_identity() -> Result<Identity, Failure> {
     Ok(identity)
 }
 
-/// Reads the identity of a state directory. Creates a missing one. Warns if others can read the
-/// file.
+/// Reads the identity of a state directory, or creates it if the file is missing. Adds a warning if
+/// other users can read the file.
 ///
 /// # Errors
 /// Exit status 78: the file can't be read or created, or is damaged. A damaged file is never
@@ -145,8 +146,8 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     identity.filter(|identity| Ok(identity.id()) == id.parse::<PeerId>())
 }
 
-/// Writes the new identity to a file with a random name, then links that file to `path`. If
-/// `path` exists by then, it stays unchanged.
+/// Creates an identity and writes it to a file with a random name. Then links that file to `path`.
+/// If `path` already exists, the existing file stays unchanged.
 fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -179,8 +180,8 @@ fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Writes a private file from `parts`. Joining the parts would leave a copy of the secret in
-/// memory.
+/// Writes `parts`, one after the other, to a new private file. Joining the parts first would leave
+/// a copy of the secret in memory.
 fn write_new_file(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)

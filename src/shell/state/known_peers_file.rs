@@ -12,16 +12,16 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read from the file. New peers are appended, so a flood of new keys displaces no older
-/// peer.
+/// Most peers read from the file. The file begins with the oldest peers, so a flood of new keys
+/// displaces none of them.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
-/// File size at which no more peers are appended, in bytes.
+/// Size of the file, in bytes, from which no more peers are appended.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
 /// Longest line that is parsed, in bytes.
 const KNOWN_PEERS_LINE_MAX_BYTES: u64 = 4096;
 
-/// Reads the known peers. Returns none if the file is missing. Malformed lines are skipped and
-/// stay in the file. One warning covers all of them.
+/// Reads the known peers. The result is empty if the file is missing. Malformed lines are skipped
+/// and stay in the file. One warning covers all malformed lines.
 ///
 /// # Errors
 /// Exit status 78: the file exists and can't be read.
@@ -115,8 +115,8 @@ fn parse_known_peers(
     Ok(known)
 }
 
-/// Reads into `line` up to the next line end, but at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns
-/// the number of bytes read. 0 means the end of the file.
+/// Reads into `line` until a line end, but at most [`KNOWN_PEERS_LINE_MAX_BYTES`]. Returns the
+/// number of bytes read. 0: the file has ended.
 fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) -> io::Result<usize> {
     line.clear();
     reader
@@ -125,8 +125,8 @@ fn read_line_part(reader: &mut BufReader<io::Take<File>>, line: &mut Vec<u8>) ->
         .read_until(b'\n', line)
 }
 
-/// Parses one line. `None`: the line is malformed. Words after `bound` are ignored, so that later
-/// versions can add words.
+/// Parses one line. `None`: the line is malformed. Any word after the fourth is ignored, so that
+/// later versions can add words.
 fn parse_known_peer(line: &str) -> Option<KnownPeer> {
     let mut columns = line.split_ascii_whitespace();
     Some(KnownPeer {

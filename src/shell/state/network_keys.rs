@@ -18,7 +18,7 @@ pub fn load_network_keys(
     path.map(|path| read_secret(path, warnings)).transpose()
 }
 
-/// The tag of the network with these keys. `None` means the open network.
+/// The tag of the network with these keys. For `None`, the tag of the open network.
 pub fn network_tag(keys: Option<&NetworkKeys>) -> NetworkTag {
     keys.map_or(NetworkTag::OPEN, NetworkKeys::network)
 }

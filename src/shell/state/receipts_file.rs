@@ -19,8 +19,8 @@ pub fn write_receipts(directory: &Path, text: &str) -> io::Result<()> {
     })
 }
 
-/// The text that [`write_receipts`] wrote last. Empty: the file is missing or unreadable. Lost
-/// receipts do no harm, because the messages are sent again.
+/// Returns the text that [`write_receipts`] wrote last. Empty: the file is missing or unreadable. A
+/// lost receipt does no harm: its message is sent again.
 pub fn read_receipts(directory: &Path) -> String {
     let mut text = String::new();
     if let Ok(file) = File::open(directory.join(RECEIPTS_FILE)) {

@@ -9,11 +9,12 @@ use crate::wire::secret::{NetworkKeys, SECRET_MAX_BYTES, zeroize};
 
 /// Longest line end that may follow the secret, `\r\n`, in bytes.
 const LINE_END_MAX_BYTES: usize = 2;
-/// Extra capacity of the buffer. With it, reading to the end of the file never reallocates.
+/// Extra capacity of the read buffer, in bytes. With it the buffer never grows. A buffer that grows
+/// would leave a copy of the secret in memory.
 const SPARE_BYTES: usize = 64;
 
-/// Reads the secret of a network and derives its keys. The file may be a pipe, so that a command
-/// can provide the secret.
+/// Reads the secret of a network and derives the network keys from it. The file may be a pipe, so
+/// that a command can provide the secret.
 ///
 /// # Errors
 /// Exit status 78: the file is missing or unreadable, or its secret is too short or too long.

@@ -23,9 +23,9 @@ const HISTORY_DIR: &str = "history";
 
 /// The opened state directory and the content of its files.
 pub struct OpenedStateDir {
-    /// The directory. It is locked, unless --ephemeral is given.
+    /// The directory. It is locked. With --ephemeral there is none.
     pub state_dir: StateDir,
-    /// The own identity.
+    /// The identity of this program.
     pub identity: Identity,
     /// The peers in the file `known_peers`.
     pub known_peers: Vec<KnownPeer>,
@@ -38,8 +38,8 @@ pub struct OpenedStateDir {
 #[derive(Debug)]
 pub struct StateDir {
     directory: Option<PathBuf>,
-    /// Keeps the lock. The kernel releases the lock with the process, so a crash leaves no stale
-    /// lock.
+    /// The open file that holds the lock. The kernel releases the lock when the process ends, so a
+    /// crash leaves no stale lock.
     _lock: Option<File>,
 }
 
@@ -64,8 +64,8 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// Opens the directory. `lock` is the result of [`lock_directory`]. Without a lock, opens no
-    /// directory, as with --ephemeral.
+    /// Opens the directory. `lock` is the lock that [`lock_directory`] returned for it. If `lock`
+    /// is `None`, opens no directory, as with --ephemeral.
     ///
     /// # Errors
     /// Exit status 78: a file in the directory can't be used.
@@ -95,7 +95,7 @@ impl StateDir {
         })
     }
 
-    /// A directory for reading only. It is not locked.
+    /// Returns a state directory that is not locked. Use it only to read.
     pub fn open_unlocked(directory: &Path) -> StateDir {
         StateDir {
             directory: Some(directory.to_owned()),
@@ -142,7 +142,7 @@ impl StateDir {
         }
     }
 
-    /// The text written by [`StateDir::write_receipts`]. Empty: the file is missing or
+    /// Returns the text that [`StateDir::write_receipts`] wrote last. Empty: the file is missing or
     /// unreadable.
     pub fn read_receipts(&self) -> String {
         self.directory()
@@ -179,8 +179,8 @@ pub fn history_dir(directory: &Path) -> PathBuf {
     directory.join(HISTORY_DIR)
 }
 
-/// The own identity, for commands that need no lock. Creates a missing identity. With --ephemeral
-/// each call generates a new one.
+/// Returns our identity without locking the directory. Creates a missing identity. With
+/// --ephemeral, each call generates a new identity.
 ///
 /// # Errors
 /// Exit status 78: the directory or the identity can't be used.
@@ -195,7 +195,7 @@ pub fn load_own_identity(
     load_or_create_identity(directory, warnings)
 }
 
-/// Locks the directory. Creates a missing directory. `None`: another program holds the lock.
+/// Locks the directory and creates it if it is missing. `None`: another program holds the lock.
 ///
 /// # Errors
 /// Exit status 78: the directory can't be used.
