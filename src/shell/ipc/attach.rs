@@ -20,23 +20,25 @@ use crate::shell::session::builder::SessionBuilder;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::lock_directory;
 
-/// Minimum time that a server gets to answer, in milliseconds, even if -W is shorter.
+/// The shortest time to wait for the welcome of a server, in milliseconds. Applies if -W is
+/// shorter.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
 /// The result of [`attach_or_lock`].
 pub enum AttachOutcome {
     /// The run was attached to a server, and has ended.
     Exited(ExitStatus),
-    /// No other program runs in the directory. The file holds this run's lock on the directory.
+    /// This run has locked the directory, because no other program runs there. The file holds the
+    /// lock.
     Locked(File),
 }
 
-/// Attaches to the program that runs in the directory. If that program ends before this run does,
-/// attaches to the next program there. If no program runs there, takes the directory's lock.
+/// Acts through the program that runs in the directory. If that program ends before this run does,
+/// acts through the next program there. If no program runs there, locks the directory.
 ///
 /// # Errors
-/// 78: the directory cannot be used. 2: an option differs from the running program's. 1: the
-/// running program does not answer.
+/// Exit status 78: the directory cannot be used. 2: an option differs from the running program's.
+/// 1: the running program does not answer.
 pub fn attach_or_lock(
     builder: &mut SessionBuilder,
     directory: &Path,
@@ -83,7 +85,8 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     )
 }
 
-/// Connects to the socket and reads the welcome; `None` if no program runs there.
+/// Connects to the socket at `path`, and reads the server's welcome. `None`: no program runs in the
+/// directory.
 fn connect(
     path: &Path,
     directory: &Path,
@@ -101,11 +104,11 @@ fn connect(
     read_welcome(stream, directory, timeout_ms)
 }
 
-/// Reads the welcome of the program that runs in the directory; `None` if this user runs no
-/// program there.
+/// Reads the welcome of the program that runs in the directory. `None`: this user runs no program
+/// there.
 ///
 /// # Errors
-/// 1: the running program does not answer.
+/// Exit status 1: the running program does not answer.
 pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
     let stream = server::socket_path(directory).map(UnixStream::connect);
     match stream {
@@ -117,8 +120,8 @@ pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
     }
 }
 
-/// Reads the welcome, which is the server's first response. Then makes the stream non-blocking.
-/// `None` if the connection has ended.
+/// Reads the server's welcome from the stream. Then makes the stream non-blocking. `None`: the
+/// connection has ended.
 fn read_welcome(
     mut stream: UnixStream,
     directory: &Path,
@@ -153,18 +156,19 @@ fn read_welcome(
     }
 }
 
-/// The tag of the network that this run's options select.
+/// The tag of the network that the options of this run select.
 fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
     Ok(network_tag(
         load_network_keys(options, &mut Vec::new())?.as_ref(),
     ))
 }
 
-/// Checks that the options given on the command line equal those of the running program. The
-/// network secret must always match, because it decides who can read the lines.
+/// Checks that the options of this run do not contradict those of the running program. Compares the
+/// options given on the command line. Also compares the network secret if this run has a secret
+/// file.
 ///
 /// # Errors
-/// 2: an option differs. 78: the secret file cannot be read.
+/// Exit status 2: an option differs. 78: the secret file cannot be read.
 pub fn check_compatible(
     options: &Options,
     directory: &Path,

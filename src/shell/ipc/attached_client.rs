@@ -15,37 +15,42 @@ use crate::shell::ipc::message::request::{REQUEST_BODY_MAX_BYTES, Request, Requi
 use crate::shell::ipc::message::response::{DeliveryReport, Response};
 use crate::shell::store::store::Store;
 
-/// Limit of one client's requests that wait to be executed, in bytes.
+/// Limit of one client's received requests that are not executed yet, in bytes. At this limit the
+/// server stops reading the client's socket.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
-/// Limit of the responses that a client has not read, in bytes. At this limit the server stops
-/// reading the client's requests, and sends the client no notices and no ends of folders.
+/// Limit of one client's responses that are not written to its socket yet, in bytes. At this limit
+/// the server executes no requests of the client, and sends it no notices and no ends of folders.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
-/// Number of targets at which the server ignores a client's further [`Request::AwaitDelivery`].
+/// Limit of the targets to which one client awaits deliveries. At this limit the server ignores the
+/// client's further [`Request::AwaitDelivery`].
 const TRACKED_HEADS_MAX: usize = 1024;
 
-/// The last line of an own log whose delivery a client awaits.
+/// A client awaits the delivery of one of our logs. `sequence` is the last line that it awaits.
 struct TrackedHead {
     log: LogId,
     sequence: u64,
 }
 
-/// One client of the server.
+/// The server's state of one client.
 ///
-/// A client that does not read delays nobody. While its output is full, the client gets no notices
-/// and no ends of folders. Once there is room, the client gets the current ends of its folders.
+/// A client that reads slowly does not delay other clients. While its output buffer is full, the
+/// client gets no notices and no ends of folders. Once the buffer has room, the client gets the
+/// current ends of its folders.
 pub struct AttachedClient {
     connection: Connection,
-    /// Whether the client's next request is a send that waits because no lines can be stored now.
+    /// Whether the client's next request is a [`Request::Send`] that waits because no lines can be
+    /// stored now.
     is_send_blocked: bool,
-    /// The folders that the client follows, each with the end position last sent to the client.
+    /// The folders that the client follows. The value is the end of the folder that the server last
+    /// sent to the client.
     sent_positions: SortedMap<FolderName, Position>,
-    /// Whether the client gets notices.
+    /// Whether the client has requested notices.
     is_following: bool,
-    /// The targets of the client's sends that are not answered yet, oldest first.
+    /// The targets of the published sends that are not answered yet, oldest first.
     unconfirmed: VecDeque<Target>,
-    /// The last line whose delivery the client awaits, for each target.
+    /// For each target, the last line whose delivery the client awaits.
     tracked_heads: SortedMap<Target, TrackedHead>,
-    /// The id of the client's [`Request::Resolve`] that is not answered yet.
+    /// The id of the client's unanswered [`Request::Resolve`].
     pub pending_resolve: Option<u64>,
     /// How many peers must store the client's lines; `None` before the client's
     /// [`Request::Finish`].
@@ -74,17 +79,18 @@ impl AttachedClient {
         &mut self.connection
     }
 
-    /// Whether the client has disconnected, and none of its sends waits to be executed.
+    /// Whether the client has disconnected, and no send of this client waits to be executed.
     pub fn is_gone(&self) -> bool {
         self.connection.is_closed && !self.is_send_blocked
     }
 
-    /// Whether the server has work for this client. `can_accept`: lines can be stored now.
+    /// Whether the server has work for this client now. `can_accept` tells whether lines can be
+    /// stored now.
     pub fn has_work(&self, can_accept: bool) -> bool {
         self.can_read() || self.is_gone() || self.is_send_blocked && can_accept
     }
 
-    /// Whether the client's socket should be read now.
+    /// Whether the server should read the client's socket now.
     pub fn can_read(&self) -> bool {
         self.connection.is_readable
             && self.connection.input.len() < INPUT_MAX_BYTES
@@ -95,8 +101,8 @@ impl AttachedClient {
         self.connection.output.len() >= OUTPUT_MAX_BYTES
     }
 
-    /// Takes the client's next request for the event loop. `None` if the request is incomplete or
-    /// must wait. Requests that concern only the state of this client are executed here.
+    /// Takes the client's next request. `None`: the request is incomplete or must wait. Executes
+    /// [`Request::FollowNotices`] and [`Request::Finish`] here, and does not return them.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         loop {
             self.is_send_blocked = !can_accept && request::is_send_next(&self.connection.input);
@@ -126,12 +132,13 @@ impl AttachedClient {
         response.encode(&mut self.connection.output);
     }
 
-    /// Whether the client gets notices.
+    /// Whether the client has requested notices.
     pub fn is_following(&self) -> bool {
         self.is_following
     }
 
-    /// Sends an encoded notice. The caller has checked [`Self::can_take_notice`].
+    /// Sends the current ends of folders, and then an encoded notice. The caller must check
+    /// [`Self::can_take_notice`] first.
     pub fn send_notice(&mut self, encoded: &[u8], store: &Store) {
         // Send the ends of the folders first, so that the client prints earlier lines before the
         // notice.
@@ -139,27 +146,30 @@ impl AttachedClient {
         self.connection.output.extend_from_slice(encoded);
     }
 
-    /// Whether the client gets notices and its output has room.
+    /// Whether a notice can be sent: the client has requested notices, and its output buffer has
+    /// room.
     pub fn can_take_notice(&self) -> bool {
         self.is_following && !self.is_output_full()
     }
 
-    /// Makes the client follow a folder: sends the folder's end now and after each change.
+    /// Makes the client follow a folder. The client gets the folder's end now and after each
+    /// change.
     pub fn follow_folder(&mut self, folder: FolderName, store: &Store) {
         let end = store.end(&folder);
         self.send(&Response::FolderOpened(folder.clone(), end));
         self.sent_positions.insert(folder, end);
     }
 
-    /// Sends the current end of a room's folder, and then no more ends of this folder.
+    /// Makes the client stop following a room's folder. The client gets the current end of the
+    /// folder before.
     pub fn unfollow_room(&mut self, room: Room, store: &Store) {
         self.send_positions(store);
         self.sent_positions.remove(&FolderName::from(&room));
         self.send(&Response::Parted(room));
     }
 
-    /// Records that the lines of a send were passed to the core. `is_published`: the core accepted
-    /// the lines. Otherwise the client gets [`Response::Rejected`].
+    /// Records that the core got the lines of a send to this target. `is_published` tells whether
+    /// the core published the lines. If not, the client gets [`Response::Rejected`].
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         match is_published {
             true => self.unconfirmed.push_back(target),
@@ -167,7 +177,8 @@ impl AttachedClient {
         }
     }
 
-    /// Records that the client awaits the delivery of an own log's lines up to `sequence`.
+    /// Records that the client awaits the delivery of our log's lines, from the first one to
+    /// `sequence`.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if self.tracked_heads.len() < TRACKED_HEADS_MAX {
             let head = TrackedHead { log, sequence };
@@ -175,8 +186,8 @@ impl AttachedClient {
         }
     }
 
-    /// Sends what has changed in this turn. Returns when to check the delivery of the client's
-    /// lines again.
+    /// Sends the client what has changed in this turn. Returns the time when the delivery of the
+    /// client's lines must be checked again.
     pub fn end_turn(&mut self, store: &Store, node: &Node) -> Option<Time> {
         let mut recheck_at = None;
         if node.can_accept() {

@@ -10,16 +10,16 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use crate::shell::ipc::message::message::IpcMessage;
 use crate::shell::ipc::message::response::{RESPONSE_BODY_MAX_BYTES, Response};
 
-/// Bytes read from the socket at a time.
+/// The most bytes to read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A non-blocking socket. Its owner takes bytes from `input`, appends bytes to `output`, and
-/// limits the size of both.
+/// A non-blocking socket with two buffers. The owner of the connection removes bytes from `input`,
+/// appends bytes to `output`, and limits the size of both.
 pub struct Connection {
     stream: UnixStream,
     /// Whether the socket may have bytes to read.
     pub is_readable: bool,
-    /// Whether reading has ended: the other side has closed, or it has sent malformed bytes.
+    /// Whether reading has ended, because the other side has closed or has sent malformed bytes.
     pub is_closed: bool,
     /// Received bytes that are not decoded yet.
     pub input: Vec<u8>,
@@ -59,7 +59,7 @@ impl Connection {
         self.flush();
     }
 
-    /// Reads once, at most 64 KiB, and appends the bytes to `input`.
+    /// Reads from the socket once, at most 64 KiB, and appends the bytes to `input`.
     pub fn read(&mut self) {
         let old_length = self.input.len();
         self.input.resize(old_length + READ_BYTES, 0);
@@ -75,8 +75,8 @@ impl Connection {
         }
     }
 
-    /// Takes the server's next response; `None` if it is incomplete. Malformed bytes close the
-    /// connection.
+    /// Takes the server's next response from `input`. `None`: the response is incomplete or
+    /// malformed. A malformed response marks the connection as closed.
     pub fn next_response(&mut self) -> Option<Response> {
         let response = match IpcMessage::decode(&mut self.input, RESPONSE_BODY_MAX_BYTES) {
             Ok(None) => return None,
@@ -89,7 +89,7 @@ impl Connection {
         response
     }
 
-    /// Stops reading. The other side has closed, or it has sent malformed bytes.
+    /// Ends the reading, because the other side has closed or has sent malformed bytes.
     pub fn mark_closed(&mut self) {
         (self.is_closed, self.is_readable) = (true, false);
     }

@@ -11,9 +11,9 @@ use crate::base::time::Time;
 use crate::shell::ipc::message::request::{Request, encode_send};
 use crate::shell::store::store::Store;
 
-/// At this many bytes of unconfirmed lines, stdin is not read.
+/// Limit of the unconfirmed lines, in bytes. At this limit the client does not read stdin.
 const UNCONFIRMED_MAX_BYTES: usize = 256 * 1024;
-/// At this many unconfirmed sends, stdin is not read.
+/// Limit of the number of unconfirmed sends. At this limit the client does not read stdin.
 const UNCONFIRMED_MAX: usize = 1024;
 /// How many bytes to read from the history at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -36,40 +36,42 @@ pub struct UnresolvedSend {
     pub lines: Lines,
     /// Whether the lines are actions, as by /me.
     pub action: bool,
-    /// How long the server may wait for a peer that matches, in milliseconds.
+    /// How long the server may wait for a peer that the selector names, in milliseconds.
     pub timeout_ms: u64,
-    /// When the server must have answered.
+    /// When the client stops waiting for the server's answer.
     pub deadline: Time,
 }
 
-/// The last of this run's lines to a target that a server has stored.
+/// The last line of this run to one target that is stored by a server.
 struct StoredHead {
     log: LogId,
     sequence: u64,
 }
 
-/// Lines on their way to the server, oldest first. The outbox outlives the server. Lines that one
-/// server did not store are sent to the next one.
+/// Lines of a client that no server has accepted yet, oldest first. If the server ends, the client
+/// sends these lines to the next server.
 #[derive(Default)]
 pub struct Outbox {
     unconfirmed: VecDeque<UnconfirmedSend>,
-    /// Lines whose recipient the server has not found yet. Later lines are sent after these.
+    /// Lines whose recipient the server has not found yet. The client sends no later lines before
+    /// these.
     unresolved: Option<UnresolvedSend>,
     stored_heads: SortedMap<Target, StoredHead>,
 }
 
 impl Outbox {
-    /// Whether the server has stored or rejected every line.
+    /// Whether every line is stored or rejected by the server.
     pub fn is_empty(&self) -> bool {
         self.unconfirmed.is_empty() && self.unresolved.is_none()
     }
 
-    /// Whether the outbox is empty, and no server has stored a line from it.
+    /// Whether the outbox is empty, and no server has ever stored a line from it.
     pub fn is_unused(&self) -> bool {
         self.is_empty() && self.stored_heads.is_empty()
     }
 
-    /// Whether the outbox has room for more lines, and no lines wait for their recipient.
+    /// Whether the outbox has room for more lines, and the recipients of all earlier lines are
+    /// found.
     pub fn can_accept(&self) -> bool {
         let bytes: usize = self.unconfirmed.iter().map(|send| send.lines.len()).sum();
         self.unresolved.is_none()
@@ -82,7 +84,7 @@ impl Outbox {
         self.unresolved.as_ref()
     }
 
-    /// Repeats all requests that a new server must know. These are the awaited deliveries, the
+    /// Appends the requests that a new server needs to `out`. These are the awaited deliveries, the
     /// unconfirmed sends and the search for a recipient.
     pub fn resend_all(&self, out: &mut Vec<u8>) {
         for StoredHead { log, sequence } in self.stored_heads.values() {
@@ -97,8 +99,8 @@ impl Outbox {
         }
     }
 
-    /// Sends lines, one batch in each request. If the server dies, [`Self::drop_stored`] can then
-    /// find in the history which requests were executed.
+    /// Sends lines, one batch in each request. If the server ends without an answer,
+    /// [`Self::drop_stored`] searches the history for these batches.
     pub fn send(
         &mut self,
         out: &mut Vec<u8>,
@@ -120,7 +122,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a request to find the recipient. The lines are sent once the recipient is found.
+    /// Sends a request to find the recipient of these lines. The lines wait in the outbox for the
+    /// answer.
     pub fn resolve_and_send(&mut self, out: &mut Vec<u8>, unresolved: UnresolvedSend) {
         unresolved.request().encode(out);
         self.unresolved = Some(unresolved);
@@ -134,13 +137,13 @@ impl Outbox {
         }
     }
 
-    /// Removes the lines whose recipient is not found, and returns them.
+    /// Removes and returns the lines whose recipient is not found yet.
     pub fn cancel_resolve(&mut self) -> Option<UnresolvedSend> {
         self.unresolved.take()
     }
 
-    /// Records that the server has stored the oldest unconfirmed send. `sequence`: the last line
-    /// of the send.
+    /// Records that the server has stored the oldest unconfirmed send in this log. `sequence` is
+    /// the head of the log since then.
     pub fn confirm_oldest(&mut self, log: LogId, sequence: u64) {
         if let Some(send) = self.unconfirmed.pop_front() {
             self.stored_heads
@@ -153,14 +156,15 @@ impl Outbox {
         self.unconfirmed.pop_front();
     }
 
-    /// Drops every line that is not stored.
+    /// Removes all lines that no server has accepted.
     pub fn clear(&mut self) {
         self.unconfirmed.clear();
         self.unresolved = None;
     }
 
-    /// Confirms the sends that the last server stored but did not answer. The next server then does
-    /// not publish their lines again.
+    /// Searches the history for the unconfirmed sends, because the last server may have stored some
+    /// without an answer. Confirms the sends found, so that the next server does not publish their
+    /// lines again. `own` is our id.
     pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
         while let Some(send) = self.unconfirmed.front() {
             let Some(head) = self.find_stored(store, own, send) else {
@@ -200,8 +204,8 @@ impl Outbox {
         }
     }
 
-    /// Empties the outbox and returns its content as commands. The run executes these commands
-    /// without a server.
+    /// Empties the outbox. Returns its content as commands, which the run executes without a
+    /// server.
     pub fn take_commands(&mut self) -> Vec<Command> {
         let heads = std::mem::take(&mut self.stored_heads).into_values();
         let mut commands: Vec<Command> = heads
@@ -243,7 +247,7 @@ impl UnresolvedSend {
     }
 }
 
-/// The folder that stores own lines to this target.
+/// The folder that stores our lines to this target.
 fn own_folder(target: &Target) -> FolderName {
     target
         .room()

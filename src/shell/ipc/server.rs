@@ -29,7 +29,7 @@ use crate::shell::session::reply_format::ReplyFormat;
 use crate::shell::store::store::Store;
 use crate::ui::{json, tables};
 
-/// Most clients at a time. More clients wait in the listener's backlog.
+/// Limit of the number of attached clients. More clients wait in the listener's backlog.
 const CLIENTS_MAX: usize = 32;
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its final zero.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
@@ -37,7 +37,7 @@ const SOCKET_PATH_MAX_BYTES: usize = 107;
 /// The path of `control.sock` in a directory.
 ///
 /// # Errors
-/// 78: the path is longer than 107 bytes, the kernel's limit (unix(7)).
+/// Exit status 78: the path is longer than 107 bytes, the kernel's limit (unix(7)).
 pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("control.sock");
     if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX_BYTES {
@@ -49,7 +49,7 @@ pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// The listening socket, and its file, which is removed at the end.
+/// The listening socket and the path of its file. The server removes the file at the end.
 struct Socket {
     path: PathBuf,
     listener: UnixListener,
@@ -63,19 +63,20 @@ struct CurrentRequest {
     format: ReplyFormat,
 }
 
-/// The socket and its clients. With --ephemeral there is no socket, so there are no clients.
+/// The server of `control.sock`, with its clients. With --ephemeral it has no socket, and thus no
+/// clients.
 pub struct Server {
     socket: Option<Socket>,
-    /// Poll tokens of the server's sockets. The first is for the listener, the others are for
-    /// clients.
+    /// Poll tokens of the server's sockets. The lowest token is for the listener. The others are
+    /// for clients.
     tokens: Range<usize>,
     clients: SortedMap<usize, AttachedClient>,
     /// Whether a client may be waiting to be accepted.
     is_accept_ready: bool,
     current: Option<CurrentRequest>,
-    /// When to check the delivery of the clients' lines again.
+    /// When the delivery of the clients' lines must be checked again.
     recheck_at: Option<Time>,
-    /// The id of the last [`Request::Resolve`].
+    /// The id of the newest [`Request::Resolve`] of all clients.
     last_request_id: u64,
 }
 
@@ -84,7 +85,7 @@ impl Server {
     /// killed program left. Without a directory, the server has no socket.
     ///
     /// # Errors
-    /// 78: the path is too long, or the socket cannot be created.
+    /// Exit status 78: the path is too long, or the socket cannot be created.
     pub fn open(
         directory: Option<&Path>,
         registry: &Registry,
@@ -120,12 +121,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Whether the token belongs to the server.
+    /// Whether the token is one of the server's tokens.
     pub fn owns_token(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
 
-    /// Records which socket is ready. [`Self::accept_and_read`] reads from it later.
+    /// Records which socket is ready. [`Self::accept_and_read`] then reads from the socket.
     pub fn handle_event(&mut self, event: &Event) {
         let token = event.token().0;
         if token == self.tokens.start {
@@ -135,7 +136,8 @@ impl Server {
         }
     }
 
-    /// Whether the server can act before the next event. `can_accept`: lines can be stored now.
+    /// Whether the server can act before the next event. `can_accept` tells whether lines can be
+    /// stored now.
     pub fn has_work(&self, can_accept: bool) -> bool {
         self.can_connect()
             || self
@@ -148,13 +150,13 @@ impl Server {
         self.is_accept_ready && self.clients.len() < CLIENTS_MAX
     }
 
-    /// When to check the delivery of the clients' lines again, even if nothing happens.
+    /// When the delivery of the clients' lines must be checked again, even if no event comes.
     pub fn deadline(&self) -> Option<Time> {
         self.recheck_at
     }
 
-    /// Accepts waiting clients, and reads the requests of all clients. Calls `welcome` only if a
-    /// client may be waiting.
+    /// Accepts the waiting clients, and reads from the sockets of all clients. `welcome` creates
+    /// the first response to new clients. It is called only if a client may be waiting.
     pub fn accept_and_read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
         if self.can_connect() {
             self.accept_clients(registry, welcome());
@@ -193,8 +195,8 @@ impl Server {
         }
     }
 
-    /// Takes the next request for the event loop. Until the next call, the sender of this request
-    /// is the current client. A [`Request::Send`] waits while lines cannot be stored.
+    /// Takes the next request of any client. The sender of this request is the current client until
+    /// the next call. If `can_accept` is false, a [`Request::Send`] waits.
     pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
         self.current = None;
         for (token, client) in self.clients.iter_mut() {
@@ -221,37 +223,39 @@ impl Server {
         self.clients.get_mut(&token)
     }
 
-    /// Makes the current client follow a folder that is now open.
+    /// Makes the current client follow this folder. The folder is already open.
     pub fn send_joined(&mut self, folder: FolderName, store: &Store) {
         if let Some(client) = self.current_client() {
             client.follow_folder(folder, store);
         }
     }
 
-    /// Tells the current client that the room cannot be joined. An error notice with the reason
-    /// was sent before.
+    /// Tells the current client that the server cannot join the room. The caller has sent an error
+    /// notice with the reason before.
     pub fn send_join_refused(&mut self, room: Room) {
         if let Some(client) = self.current_client() {
             client.send(&Response::JoinRefused(room));
         }
     }
 
-    /// Makes the current client stop following the room.
+    /// Makes the current client stop following the room's folder.
     pub fn send_parted(&mut self, room: Room, store: &Store) {
         if let Some(client) = self.current_client() {
             client.unfollow_room(room, store);
         }
     }
 
-    /// Records that lines of the current client were passed to the core. `is_published`: the core
-    /// accepted the lines. Only [`Self::end_turn`] learns whether the lines are stored.
+    /// Records that the core got lines of the current client to this target. `is_published` tells
+    /// whether the core published the lines. Only [`Self::end_turn`] learns whether the lines are
+    /// stored.
     pub fn track_send(&mut self, target: Target, is_published: bool) {
         if let Some(client) = self.current_client() {
             client.track_send(target, is_published);
         }
     }
 
-    /// Records that the current client awaits the delivery of an own log's lines up to `sequence`.
+    /// Records that the current client awaits the delivery of our log's lines, from the first one
+    /// to `sequence`.
     pub fn track_head(&mut self, log: LogId, sequence: u64) {
         if let Some(client) = self.current_client() {
             client.track_head(log, sequence);
@@ -269,7 +273,7 @@ impl Server {
         request_id
     }
 
-    /// Sends a known peer's nick to every client that gets notices.
+    /// Sends a known peer's nick to every client that has requested notices.
     pub fn send_peer_nick(&mut self, known: &KnownPeer) {
         let response = Response::PeerNick(Peer {
             id: known.id,
@@ -282,8 +286,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice to clients: an answer to the client that requested it, other notices to all
-    /// clients that follow notices. Returns the notice if the session has to handle it too.
+    /// Sends a notice to the clients that need it. An answer goes only to the client that asked.
+    /// Returns the notice if the session has to handle it too.
     pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
         match &notice {
             Notice::Resolved { request_id, result } => {
@@ -312,8 +316,8 @@ impl Server {
         }
     }
 
-    /// Sends a notice to the current client, as the answer to its request. Returns false if there
-    /// is no current client.
+    /// Sends a notice to the current client, as the answer to that client's request. Returns false
+    /// if there is no current client.
     fn answer_current(&mut self, notice: &Notice) -> bool {
         let Some(format) = self.current.as_ref().map(|current| current.format) else {
             return false;
@@ -359,8 +363,7 @@ impl Server {
             .min();
     }
 
-    /// Removes the socket and closes every connection. The clients then continue without this
-    /// server.
+    /// Removes the socket and closes every connection. The clients then go on without this server.
     pub fn close(&mut self) {
         if let Some(socket) = self.socket.take() {
             // If this fails, the next program in this directory replaces the file.
@@ -371,14 +374,15 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Removes the socket of a run whose start or shutdown has failed.
+    /// Removes the socket, even if the start or the shutdown of the run has failed.
     fn drop(&mut self) {
         self.close();
     }
 }
 
-/// Binds the socket under another name and renames it. The socket thus appears at its path with
-/// its final permissions, and replaces one that a killed program left.
+/// Binds the socket at another path in the directory, and then renames it to `path`. The socket
+/// thus has its final permissions as soon as it is at `path`. The renaming replaces a socket that a
+/// killed program left.
 fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let draft = directory.join("control.new");
     match fs::remove_file(&draft) {

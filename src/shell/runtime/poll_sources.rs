@@ -20,7 +20,7 @@ const IPC_TOKENS: Range<usize> = 16..64;
 const MULTICAST_TOKENS: Range<usize> = 64..1024;
 const FIRST_STREAM_TOKEN: usize = 1024;
 
-/// Listens for TCP connections. Port 0 takes any free port.
+/// Listens for TCP connections on this port. With port 0, the system chooses a free port.
 ///
 /// # Errors
 /// `AddrInUse`: the port is taken. `PermissionDenied`: this user may not use the port.
@@ -28,7 +28,8 @@ pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
     TcpStreams::listen(port, poll.registry(), LISTENER_TOKEN, FIRST_STREAM_TOKEN)
 }
 
-/// Opens `control.sock` in the directory. Without a directory, the server has no socket.
+/// Opens the server of `control.sock` in the directory. Without a directory, the server has no
+/// socket.
 ///
 /// # Errors
 /// As [`Server::open`].
@@ -36,12 +37,12 @@ pub fn open_ipc_server(directory: Option<&Path>, poll: &Poll) -> Result<Server, 
     Server::open(directory, poll.registry(), IPC_TOKENS)
 }
 
-/// Prepares the sending and receiving of beacons in this multicast group; `None`: no beacons.
+/// Prepares to send and receive beacons in this multicast group. `None`: the run uses no beacons.
 pub fn create_multicast(group: Option<SocketAddrV4>) -> Multicast {
     Multicast::new(group, MULTICAST_TOKENS)
 }
 
-/// Whether the token belongs to a TCP stream.
+/// Whether this is the token of a TCP stream.
 pub fn is_stream(token: Token) -> bool {
     token.0 >= FIRST_STREAM_TOKEN
 }

@@ -58,7 +58,8 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
     run_standalone(builder, lock)
 }
 
-/// Runs as a program of its own. `lock`: the directory's lock; `None` with --ephemeral.
+/// Runs without acting through another program. `lock` is the directory's lock, and `None` with
+/// --ephemeral.
 fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
     let ipc_server = poll_sources::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
@@ -142,11 +143,11 @@ fn record_known_names(renderer: &mut Renderer, known_peers: &[KnownPeer]) {
     }
 }
 
-/// Creates a function that looks up names in a helper thread, and puts the addresses into
-/// `resolved`.
+/// Creates a function that looks up host names in a helper thread. The thread puts the found
+/// addresses into `resolved`.
 ///
-/// The function keeps the waker alive for the whole run. Dropping the last waker would lose a
-/// pending wake-up.
+/// The function holds the waker for the whole run. If the last waker were dropped, a pending
+/// wake-up would be lost.
 fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec<Endpoint>)> {
     Box::new(move |names| {
         let waker = Arc::clone(&waker);
@@ -154,8 +155,9 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
     })
 }
 
-/// Opens the store and the first folders: those of `rooms`, of direct messages and of carried
-/// lines. Also opens the folders of other rooms that contain unacknowledged own lines.
+/// Opens the store and the first folders. These are the folders of `rooms`, of direct messages and
+/// of carried lines. Also opens the folders of other rooms in which lines of ours are
+/// unacknowledged.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,
@@ -191,8 +193,8 @@ fn open_store(
     })
 }
 
-/// Listens on the port that the options name. If the options name none, listens on 9999, or on any
-/// free port if 9999 is taken.
+/// Listens on the port given in the options. If no port is given, listens on 9999, or on any free
+/// port if 9999 is taken.
 fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> {
     let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
     let opened = match options.port {

@@ -32,34 +32,35 @@ use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::store::Store;
 
 const SERVER_TOKEN: Token = Token(4);
-/// How long the server may take to answer, in milliseconds.
+/// How long a client waits for an answer of the server, in milliseconds.
 pub const RESPONSE_TIMEOUT_MS: u64 = 10_000;
 /// Time between two attempts to attach to a server or to lock the directory, in milliseconds.
 const RECONNECT_INTERVAL_MS: u64 = 5;
 
-/// The state of an attached run. The client outlives the server, and attaches to the next one.
+/// The state of an attached run. If the server ends, the run continues with the next server.
 pub struct Client {
-    /// The welcome of the last server; `None` before the first one.
+    /// The welcome of the newest server. `None`: the run was never attached to a server.
     pub(super) welcome: Option<Welcome>,
-    /// The rooms of this run. The first is the current room.
+    /// The rooms of this run. The current room is at index 0.
     pub(super) rooms: Vec<Room>,
     pub(super) store: Store,
     pub(super) outbox: Outbox,
-    /// Number of unanswered requests to open or close a folder.
+    /// Number of requests to open or close a folder that the server has not answered yet.
     pub(super) pending_opens: usize,
-    /// Whether the list of peers is requested and not received yet.
+    /// Whether a request for the list of peers is unanswered.
     pub(super) is_peers_pending: bool,
-    /// When the last request that the server must answer was sent.
+    /// When this run sent its newest join, part or request for the list of peers. At first, the
+    /// time when the run attached to the server.
     pub(super) last_request_at: Time,
-    /// When the server last accepted or rejected this run's lines, or found a recipient. The time
-    /// of the last turn if the server owes no answer about these lines.
+    /// When the server last accepted or rejected lines of this run, or found a recipient. While the
+    /// run waits for none of these answers, the time of the newest turn.
     pub(super) last_response_at: Time,
-    /// Whether the first delivery report is requested and not received yet.
+    /// Whether the run has sent [`Request::Finish`] and got no delivery report since then.
     pub(super) is_finish_pending: bool,
     pub(super) has_linked_peer: bool,
     pub(super) delivery: Delivery,
-    /// When this run stops waiting for the server to accept its last lines; `None` before the run
-    /// has ended.
+    /// When the ended run stops waiting for the server to accept its last lines. `None`: the run
+    /// has not begun this wait.
     pub(super) unsent_deadline: Option<Time>,
 }
 
@@ -89,12 +90,12 @@ impl Client {
         }
     }
 
-    /// Acts through the server until the run or the server ends. Returns `None` if the server
-    /// ended.
+    /// Runs as a client of the server until this run or the server ends. Returns the exit status of
+    /// this run. `None`: the server ended first.
     ///
     /// # Errors
-    /// 78: the network differs from that of the last server. 1: the system refuses a socket or the
-    /// terminal.
+    /// Exit status 78: the server's network is not that of the server before. 1: the system refuses
+    /// a socket or the terminal.
     pub fn run(
         &mut self,
         builder: &mut SessionBuilder,
@@ -148,8 +149,8 @@ impl Client {
         self.welcome.is_some()
     }
 
-    /// Checks that this is the network in which the run began. The network's secret decides who
-    /// can read the lines, so a run must not change its network.
+    /// Checks that `network` is the network of the server before. A run must not change its
+    /// network, because the network's secret decides who can read the lines.
     fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
@@ -161,7 +162,7 @@ impl Client {
     }
 
     /// Requests this run's rooms, folders and notices from a new server. Sends the lines that the
-    /// last server did not accept.
+    /// server before did not accept.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
@@ -250,12 +251,12 @@ impl Client {
     }
 
     /// Whether commands can be executed. Commands wait while a request to open or close a folder is
-    /// unanswered, or while the recipient of earlier lines is not found.
+    /// unanswered, or while the recipient of earlier lines is unknown.
     fn can_take_commands(&self) -> bool {
         self.pending_opens == 0 && self.outbox.unresolved().is_none()
     }
 
-    /// Whether the server owes the response to a join, a part or a request for the list of peers.
+    /// Whether a request to open or close a folder, or for the list of peers, is unanswered.
     pub(super) fn is_response_due(&self) -> bool {
         self.pending_opens > 0 || self.is_peers_pending
     }
@@ -265,14 +266,13 @@ impl Client {
         self.pending_opens == 0 && self.outbox.can_accept()
     }
 
-    /// Whether the server owes a confirmation that it stored this run's lines, or the first
-    /// delivery report.
+    /// Whether this run waits for the server to accept its lines, or for the first delivery report.
     pub(super) fn is_awaiting_delivery(&self) -> bool {
         self.is_finish_pending || !self.outbox.is_empty()
     }
 
-    /// Waits until the next attempt to attach or to lock the directory. Returns the exit status if
-    /// the run has ended meanwhile.
+    /// Waits a few milliseconds before the next attempt to attach or to lock the directory. Returns
+    /// the exit status if the run is over.
     pub fn wait_to_reconnect(
         &mut self,
         builder: &mut SessionBuilder,
@@ -309,11 +309,11 @@ impl Client {
         Ok(status)
     }
 
-    /// Queues the unanswered requests as commands of the session. The run has locked the directory,
-    /// and will execute these commands without a server.
+    /// Turns the unanswered requests into commands of the session. The run has locked the
+    /// directory, and executes these commands without a server.
     ///
     /// # Errors
-    /// 78: the network of this run's options differs from that of the last server.
+    /// Exit status 78: the network of this run's options is not that of the server before.
     pub fn hand_over_commands(
         &mut self,
         builder: &mut SessionBuilder,
@@ -338,7 +338,8 @@ impl Client {
         Ok(())
     }
 
-    /// If the run has ended, drops the lines whose recipient is not found yet, with a warning.
+    /// If the run has ended, drops the lines whose recipient is still unknown, and prints a
+    /// warning.
     pub(super) fn cancel_resolve(&mut self, session: &mut Session) {
         if session.exit_policy.has_ended()
             && let Some(unresolved) = self.outbox.cancel_resolve()

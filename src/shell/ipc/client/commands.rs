@@ -10,7 +10,8 @@ use crate::shell::ipc::outbox::UnresolvedSend;
 use crate::shell::session::session::Session;
 
 impl Client {
-    /// Executes a command: appends a request to `out`, or answers the command without the server.
+    /// Executes a command. Appends a request for the server to `out`, or answers the command
+    /// without the server.
     pub(super) fn handle_command(
         &mut self,
         session: &mut Session,
@@ -58,8 +59,8 @@ impl Client {
         }
     }
 
-    /// The room that a command concerns: the named room or the current one. If this run is not in
-    /// that room, reports an error and returns `None`.
+    /// The room that a command concerns. If the command names no room, this is the current room. If
+    /// this run is not in that room, reports an error and returns `None`.
     fn find_room(&self, session: &mut Session, named: Option<Room>, verb: Verb) -> Option<Room> {
         let content = match named.or_else(|| self.rooms.first().cloned()) {
             Some(room) if self.rooms.contains(&room) => return Some(room),

@@ -7,7 +7,8 @@ use crate::shell::ipc::message::response::{DeliveryReport, Response};
 use crate::shell::session::session::Session;
 
 impl Client {
-    /// Handles one response. Appends requests that follow from it to `out`.
+    /// Handles one response of the server. If the response makes new requests necessary, appends
+    /// them to `out`.
     pub(super) fn handle_response(
         &mut self,
         session: &mut Session,

@@ -2,23 +2,23 @@
 use std::fmt::{Arguments, Display};
 use std::io::Write as _;
 
-/// Longest line of words, in bytes.
+/// Limit of the line of words with which a message begins, in bytes.
 const HEADER_MAX_BYTES: usize = 16 * 1024;
 
-/// Appends a message without a body.
+/// Appends a message that is a line of words without a body.
 pub fn encode_header(out: &mut Vec<u8>, words: Arguments<'_>) {
     // Writing to a `Vec` cannot fail.
     let _ = out.write_fmt(words);
     out.push(b'\n');
 }
 
-/// Appends a message with a body.
+/// Appends a message that is a line of words and a body.
 pub fn encode_with_body(out: &mut Vec<u8>, words: impl Display, body: &[u8]) {
     encode_header(out, format_args!("{words} *{}", body.len()));
     out.extend_from_slice(body);
 }
 
-/// A received message that is not interpreted yet.
+/// A received message. Its words are not interpreted yet.
 #[derive(Debug)]
 pub struct IpcMessage {
     /// The line of words, without the length of the body.
@@ -32,10 +32,10 @@ pub struct IpcMessage {
 pub struct MalformedMessage;
 
 impl IpcMessage {
-    /// Takes the first message from the front of `buffer`; `None` if it is incomplete.
+    /// Removes the first message from `buffer` and returns it. `None`: the message is incomplete.
     ///
     /// # Errors
-    /// The line is too long or not UTF-8, or the body is longer than `body_max_bytes`.
+    /// The line of words is too long or malformed, or the body is longer than `body_max_bytes`.
     pub fn decode(
         buffer: &mut Vec<u8>,
         body_max_bytes: usize,

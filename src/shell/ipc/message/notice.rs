@@ -4,8 +4,8 @@ use crate::shell::ipc::message::message::{encode_header, encode_with_body};
 use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 use crate::ui::diagnostic;
 
-/// Appends a notice. Returns false, and appends nothing, if clients do not get this kind of
-/// notice.
+/// Appends the encoded notice to `out`. Returns false, and appends nothing, if clients do not get
+/// this kind of notice.
 pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     match notice {
         Notice::Joined { room, peer, at } => encode_header(
@@ -81,8 +81,8 @@ pub fn encode_notice(out: &mut Vec<u8>, notice: &Notice) -> bool {
     true
 }
 
-/// Decodes a notice. `word` is the kind of the notice, and `words` are the words after the kind.
-/// `None` if the notice is malformed.
+/// Decodes a notice from a message. `word` is the first word of the message and names the kind of
+/// notice. `words` are the words after it. `None`: the notice is malformed.
 pub fn decode_notice(word: &str, words: &mut WordParser<'_>, body: Vec<u8>) -> Option<Notice> {
     if word == "error" {
         return Some(Notice::Error {

@@ -7,25 +7,25 @@ use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 use crate::shell::session::reply_format::ReplyFormat;
 use crate::wire::code::Endpoint;
 
-/// Longest body of a request, in bytes. A batch of lines is shorter.
+/// Limit of the body of a request, in bytes. The lines of one batch fit.
 pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
 
 /// How many peers must store a client's lines before the client's run is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequiredPeers {
-    /// All peers known to be in the rooms. At least one peer must be there.
+    /// Every peer known to be in the rooms, and at least one peer.
     All,
     /// This many peers.
     Count(u64),
 }
 
 impl RequiredPeers {
-    /// Converts the number of the option `--need`; `None` means all peers.
+    /// The meaning of the option `--need`: `count` is its number, and `None` means all peers.
     pub fn from_count(count: Option<u64>) -> RequiredPeers {
         count.map_or(RequiredPeers::All, RequiredPeers::Count)
     }
 
-    /// The required number; `None` for all peers.
+    /// The required number of peers. `None` means all peers.
     pub fn count(self) -> Option<u64> {
         match self {
             RequiredPeers::All => None,
@@ -34,11 +34,11 @@ impl RequiredPeers {
     }
 }
 
-/// A request of a client.
+/// A request of a client to the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Join the room if needed, and follow its folder. Answered by
-    /// [`FolderOpened`](super::response::Response::FolderOpened) or
+    /// Follow the room's folder. If the server is not in the room, it joins the room first.
+    /// Answered by [`FolderOpened`](super::response::Response::FolderOpened) or
     /// [`JoinRefused`](super::response::Response::JoinRefused).
     Join(Room),
     /// Follow the folder of direct messages. Answered by
@@ -49,59 +49,58 @@ pub enum Request {
     Part(Room),
     /// Send this client notices, in addition to the ends of folders.
     FollowNotices,
-    /// Add a static peer.
+    /// Add a static peer to those of the server.
     Dial(Endpoint),
     /// Publish lines. Answered by [`Accepted`](super::response::Response::Accepted) or
     /// [`Rejected`](super::response::Response::Rejected).
     Send {
-        /// The room or recipient.
+        /// The room or the recipient of the lines.
         target: Target,
         /// The lines, at most one batch.
         lines: Lines,
-        /// Whether the lines are actions, as by /me.
+        /// Whether the lines are actions, which the command /me sends.
         action: bool,
     },
-    /// Find the peer that a selector names. Answered by
+    /// Find the peer that the selector names. Answered by
     /// [`Resolved`](super::response::Response::Resolved) or
     /// [`ResolveFailed`](super::response::Response::ResolveFailed).
     Resolve {
         /// The selector, as the user typed it.
         selector: PeerSelector,
-        /// How long to wait for a peer that matches, in milliseconds.
+        /// How long the server waits for a peer that the selector names, in milliseconds.
         timeout_ms: u64,
     },
-    /// Change the own nick.
+    /// Change the nick of the server's identity.
     SetNick(Nick),
-    /// List the peers. Answered by [`Peers`](super::response::Response::Peers).
+    /// List the peers in this format. Answered by [`Peers`](super::response::Response::Peers).
     ListPeers(ReplyFormat),
-    /// List the counters. Answered by [`Stats`](super::response::Response::Stats).
+    /// List the counters in this format. Answered by [`Stats`](super::response::Response::Stats).
     GetStats(ReplyFormat),
-    /// Record that direct messages were shown on a terminal.
+    /// Record that a terminal has shown direct messages that were sent to us.
     MarkRead {
-        /// The author's log, which contains these messages.
+        /// The log of the messages. The sender of the messages is its author.
         log: LogId,
-        /// The sequence of the last message shown.
+        /// The highest sequence of the shown messages.
         sequence: u64,
     },
-    /// Report the delivery of lines that an earlier server stored for this client.
+    /// Include lines that an earlier server stored for this client in the delivery reports.
     AwaitDelivery {
-        /// The own log that contains these lines.
+        /// The log that contains these lines.
         log: LogId,
-        /// The sequence of the last of these lines.
+        /// The highest sequence of these lines.
         sequence: u64,
     },
-    /// Declare that this client sends no more lines. The server reports the delivery of the
-    /// client's lines now and at each change, as
-    /// [`Delivery`](super::response::Response::Delivery).
+    /// Declare that this client sends no more lines. From now on the server reports the delivery of
+    /// the client's lines, as [`Delivery`](super::response::Response::Delivery).
     Finish(RequiredPeers),
 }
 
-/// Whether the next message in `buffer` is a [`Request::Send`].
+/// Whether the first message in `buffer` is a [`Request::Send`].
 pub fn is_send_next(buffer: &[u8]) -> bool {
     buffer.starts_with(b"say ")
 }
 
-/// Appends a [`Request::Send`] with these lines.
+/// Appends an encoded [`Request::Send`] with these lines to `out`.
 pub fn encode_send(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bool) {
     let mut text = Vec::with_capacity(lines.len());
     for line in lines.iter() {
@@ -114,7 +113,7 @@ pub fn encode_send(out: &mut Vec<u8>, target: &Target, lines: &Lines, action: bo
 }
 
 impl Request {
-    /// Appends the encoded request.
+    /// Appends the encoded request to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Request::Join(room) => encode_header(out, format_args!("join {room}")),

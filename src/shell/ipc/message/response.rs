@@ -12,7 +12,7 @@ use crate::shell::ipc::message::message::{IpcMessage, encode_header, encode_with
 use crate::shell::ipc::message::notice::{decode_notice, encode_notice};
 use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 
-/// Longest body of a response, in bytes: enough for a table of thousands of peers.
+/// Limit of the body of a response, in bytes. A table of thousands of peers fits.
 pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// The first response on a connection. It describes the server.
@@ -20,19 +20,19 @@ pub const RESPONSE_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub struct Welcome {
     /// The server's identity. The client uses the same directory and thus the same identity.
     pub me: Peer,
-    /// The TCP port on which the server listens; 0 if it is unknown.
+    /// The TCP port on which the server listens. 0: the port is unknown.
     pub port: u16,
     /// Milliseconds since the server started.
     pub uptime_ms: u64,
-    /// Whether the server itself prints the transcript.
+    /// Whether the server itself prints the transcript to its stdout.
     pub is_printing_transcript: bool,
     /// Whether a peer is linked to the server.
     pub has_linked_peer: bool,
     /// The tag of the server's network.
     pub network: NetworkTag,
-    /// The multicast group of the server's beacons; `None` if it sends no beacons.
+    /// The multicast group of the server's beacons. `None`: the server sends no beacons.
     pub multicast: Option<SocketAddrV4>,
-    /// The only interfaces that the server uses; empty if it uses all.
+    /// The names of the interfaces that the server uses. Empty: the server uses all interfaces.
     pub interfaces: Vec<String>,
 }
 
@@ -41,63 +41,62 @@ pub struct Welcome {
 pub struct DeliveryReport {
     /// Whether a peer is linked to the server.
     pub has_linked_peer: bool,
-    /// The state of delivery. Its `recheck_at` is not sent, because the server itself sends the
-    /// next report at that time.
+    /// The state of the delivery. Its `recheck_at` is always `None` here: only the server checks
+    /// the delivery.
     pub delivery: Delivery,
 }
 
-/// A response or an event of the server.
+/// A message of the server to a client: the answer to a request, or an event.
 #[derive(Debug)]
 pub enum Response {
     /// The first response on a connection.
     Welcome(Box<Welcome>),
-    /// The client now follows this folder, which ends at the position.
+    /// The client now follows this folder. The position is the folder's current end.
     FolderOpened(FolderName, Position),
-    /// The room could not be joined. The server has sent an error notice with the reason before.
+    /// The server could not join the room. An error notice with the reason came before.
     JoinRefused(Room),
-    /// The client no longer follows this room's folder. The server has sent the folder's last end
-    /// before.
+    /// The client no longer follows this room's folder. The last end of the folder came before.
     Parted(Room),
     /// The new end of a folder that the client follows.
     FolderEnd(FolderName, Position),
-    /// The nick of a peer that the server has written to `known_peers`.
+    /// The id and nick of a peer that the server has just written to `known_peers`.
     PeerNick(Peer),
-    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the peer that the selector
-    /// names.
+    /// Answers [`Request::Resolve`](super::request::Request::Resolve): the selector names this
+    /// peer.
     Resolved(PeerId),
     /// Answers [`Request::Resolve`](super::request::Request::Resolve): the selector names no peer,
     /// or several.
     ResolveFailed(Refusal),
-    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): its lines
-    /// are stored.
+    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): the lines of
+    /// the request are stored.
     Accepted {
         /// The log that contains the lines.
         log: LogId,
-        /// The sequence of the last line.
+        /// The head of this log after the lines were stored.
         sequence: u64,
     },
-    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): its lines
-    /// are not stored, and will not be.
+    /// Answers the oldest unanswered [`Request::Send`](super::request::Request::Send): the server
+    /// does not store the lines of the request.
     Rejected,
     /// How far this client's lines are delivered. Sent after the client's
     /// [`Request::Finish`](super::request::Request::Finish).
     Delivery(DeliveryReport),
     /// Answers [`Request::ListPeers`](super::request::Request::ListPeers).
     Peers {
-        /// How many of the peers are linked or reachable.
+        /// How many of the peers are not gone: a link, a route or a recent beacon exists.
         count: u64,
-        /// The list, in the format of the request.
+        /// The list of peers, in the format that the request names.
         list: Vec<u8>,
     },
     /// Answers [`Request::GetStats`](super::request::Request::GetStats): the counters, in the
-    /// format of the request.
+    /// format that the request names.
     Stats(Vec<u8>),
-    /// A notice that the session renders.
+    /// A notice for the session of the client.
     Notice(Notice),
 }
 
 impl Response {
-    /// Appends the encoded response. Appends nothing for a notice that clients do not get.
+    /// Appends the encoded response to `out`. Appends nothing for a notice that clients do not get.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Response::Welcome(welcome) => welcome.encode(out),

@@ -23,12 +23,12 @@ impl Display for LogIdWords<'_> {
     }
 }
 
-/// The words of a message's line that are not read yet. Each method takes the next word or words.
-/// The result is `None` if a word is missing or malformed.
+/// Reads the words of a message one by one. Each method takes the next word or words. `None`: a
+/// word is missing or malformed.
 pub struct WordParser<'a>(Split<'a, char>);
 
 impl<'a> WordParser<'a> {
-    /// A parser that begins at the first word of `header`.
+    /// A parser of the words in `header`.
     pub fn new(header: &'a str) -> WordParser<'a> {
         WordParser(header.split(' '))
     }
@@ -43,7 +43,7 @@ impl<'a> WordParser<'a> {
         self.0.next()?.parse().ok()
     }
 
-    /// All remaining words.
+    /// All words that are not read yet.
     pub fn rest(&mut self) -> Vec<String> {
         (self.0.by_ref())
             .filter(|word| !word.is_empty())
@@ -74,7 +74,7 @@ impl<'a> WordParser<'a> {
         })
     }
 
-    /// A nick. An invalid one is replaced: see [`Nick::new_or_placeholder`].
+    /// A nick. An invalid nick is replaced: see [`Nick::new_or_placeholder`].
     pub fn nick(&mut self) -> Option<Nick> {
         Some(Nick::new_or_placeholder(self.0.next()?))
     }
@@ -111,7 +111,7 @@ impl<'a> WordParser<'a> {
         })
     }
 
-    /// An error code. An unknown one counts as [`ErrorCode::Failed`].
+    /// An error code. An unknown word counts as [`ErrorCode::Failed`].
     pub fn error_code(&mut self) -> Option<ErrorCode> {
         let word = self.next_word()?;
         Some(word.parse().unwrap_or(ErrorCode::Failed))

@@ -30,12 +30,13 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::store::Store;
 use crate::wire::code::Endpoint;
 
-/// The folders opened at the start, each with the ranges of lines stored in it.
+/// The folders opened at the start of a run. The ranges tell which lines of each log the folder
+/// contains.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
 /// The arguments of [`EventLoop::new`].
 pub struct EventLoopParts {
-    /// The poll. The waker and the signals are registered with it.
+    /// The poll. The caller has registered the waker and the signals with it.
     pub poll: Poll,
     /// The clock that gives the core its time.
     pub clock: Clock,
@@ -43,7 +44,7 @@ pub struct EventLoopParts {
     pub node: Node,
     /// The store: on disk, or in memory with --ephemeral.
     pub store: Store,
-    /// Folders opened at the start. The core does not know of them yet.
+    /// The folders opened at the start. The core does not know of these folders yet.
     pub opened_folders: OpenedFolders,
     /// The TCP listener and streams.
     pub streams: TcpStreams,
@@ -61,7 +62,7 @@ pub struct EventLoopParts {
     pub signals: Signals,
     /// The server of `control.sock`.
     pub ipc_server: Server,
-    /// The locked state directory.
+    /// The state directory. With --ephemeral, nothing of it is on disk.
     pub state: StateDir,
 }
 
@@ -70,7 +71,7 @@ pub struct EventLoopParts {
 pub struct EventLoop {
     pub(super) poll: Poll,
     pub(super) clock: Clock,
-    /// The time of the last poll. It stays the same for the whole turn.
+    /// The time when the last poll returned. It stays the same for the whole turn.
     pub(super) now: Now,
     pub(super) node: Node,
     pub(super) store: Store,
@@ -85,21 +86,21 @@ pub struct EventLoop {
     pub(super) session: Session,
     pub(super) ipc_server: Server,
     pub(super) state: StateDir,
-    /// Inputs that arise while outputs are executed. The core gets them before all other inputs.
+    /// Inputs that arise while outputs are executed. The core gets these inputs before all others.
     pub(super) pending_inputs: VecDeque<Input<'static>>,
     pub(super) save_barrier: SaveBarrier,
-    /// Reads that the core requested from the store. They wait for the next turn, so that one
-    /// lagging link does not delay the others.
+    /// Reads of the store that the core has requested. They wait for the next turn, so that one
+    /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Rooms that the user has left, but in which own lines are unacknowledged. The run leaves each
-    /// room as soon as all own lines in the room are acknowledged.
+    /// Rooms that the user has left, but the core has not. The core leaves a room as soon as some
+    /// peer has acknowledged each line that this run published in it.
     pub(super) rooms_to_leave: SortedSet<Room>,
-    /// The buffer for all reads from streams.
+    /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
 }
 
 impl EventLoop {
-    /// Combines the parts, and begins to watch the interfaces.
+    /// Combines the parts into an event loop, and begins to watch the network interfaces.
     ///
     /// # Errors
     /// The system refuses the netlink socket.
@@ -171,7 +172,7 @@ impl EventLoop {
         }
     }
 
-    /// The exit status, once the session is over.
+    /// Returns the exit status if the session is over.
     fn poll_exit_status(&mut self) -> Option<ExitStatus> {
         let has_linked_peer = self.node.link_count() > 0;
         let is_blocked = !has_linked_peer && self.store.is_full();
@@ -190,7 +191,7 @@ impl EventLoop {
         self.node.can_accept() && !self.store.is_full()
     }
 
-    /// When the loop must act even if no event comes.
+    /// When the loop must act, even if no event comes.
     fn next_deadline(&self) -> Time {
         let deadlines = [
             self.node.next_timeout(),
@@ -215,7 +216,7 @@ impl EventLoop {
         self.poll_events(events, timeout_ms)
     }
 
-    /// Waits for events, at most `timeout_ms`. A signal ends the wait early.
+    /// Waits for events, at most `timeout_ms` milliseconds. A signal ends the wait early.
     pub(super) fn poll_events(&mut self, events: &mut Events, timeout_ms: u64) -> io::Result<()> {
         let timeout = Duration::from_millis(timeout_ms);
         match self.poll.poll(events, Some(timeout)) {
@@ -256,7 +257,7 @@ impl EventLoop {
         }
     }
 
-    /// Passes the addresses found for static peers to the core.
+    /// Passes the addresses that the resolver found for static peers to the core.
     fn add_resolved_candidates(&mut self) {
         for resolved in self.resolved.take() {
             self.handle_input(Input::Candidate {
@@ -267,8 +268,8 @@ impl EventLoop {
         }
     }
 
-    /// Ends a turn: evicts lines beyond the store's limits, sends responses to clients, and prints
-    /// output.
+    /// Ends a turn. Evicts lines beyond the store's limits, sends responses to clients, and prints
+    /// the session's output.
     fn end_turn(&mut self) {
         self.leave_drained_rooms();
         // An error here means a full disk. The next save reports it.
@@ -289,7 +290,8 @@ impl EventLoop {
         self.session.end_turn(&mut self.store);
     }
 
-    /// Passes one input to the core, and executes everything that follows from it.
+    /// Passes one input to the core, and executes the outputs that follow. Also passes the inputs
+    /// that arise meanwhile.
     pub(super) fn handle_input(&mut self, input: Input<'_>) {
         self.node.handle(self.now, input);
         self.drain_outputs();
@@ -299,8 +301,8 @@ impl EventLoop {
         }
     }
 
-    /// Shows a notice. An answer goes to the client that requested it. Other notices go to the
-    /// session and the clients that follow notices.
+    /// Shows a notice. An answer goes only to the client that asked. Other notices go to the
+    /// session, and most of them also to the clients that have requested notices.
     pub(super) fn notify(&mut self, notice: Notice) {
         if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
             self.session.handle_notice(notice, &self.store);

@@ -8,7 +8,8 @@ use crate::shell::ipc::message::response::Welcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::code::Endpoint;
 
-/// Longest search for a recipient on behalf of a client, in milliseconds: one day.
+/// Limit of the time in which the core searches for a recipient for a client, in milliseconds: one
+/// day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
 impl EventLoop {

@@ -5,14 +5,17 @@ use crate::base::event::{Input, Interface};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
-/// Most datagrams read in one turn, so that a flood does not delay the links.
+/// Limit of the datagrams read in one turn. With this limit, a flood of datagrams does not delay
+/// the links.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// How many bytes of a datagram to read: the payload of an Ethernet frame. Beacons are smaller.
+/// Limit of the bytes read from one datagram: the payload of an Ethernet frame. Beacons are
+/// smaller.
 const DATAGRAM_MAX_BYTES: usize = 1500;
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
 
 impl EventLoop {
-    /// Accepts waiting connections, on interfaces that this run uses.
+    /// Accepts the waiting connections that arrived on interfaces that this run uses. Appends the
+    /// results to `events`.
     pub(super) fn accept_streams(&mut self, events: &mut Vec<StreamEvent>) {
         let interface_watch = &self.interface_watch;
         let can_accept = |own: SocketAddr| interface_watch.can_accept_on(own.ip());
@@ -48,7 +51,8 @@ impl EventLoop {
         }
     }
 
-    /// Reads each readable stream once, at most [`READ_BUDGET_BYTES`].
+    /// Reads once from each readable stream, at most [`READ_BUDGET_BYTES`]. Passes the bytes to the
+    /// core.
     pub(super) fn read_streams(&mut self) {
         for stream in self.streams.take_readable() {
             let mut buffer = std::mem::take(&mut self.read_buffer);
@@ -65,7 +69,7 @@ impl EventLoop {
         }
     }
 
-    /// Lists the interfaces again, and passes changes to the core.
+    /// Lists the network interfaces again, and passes changes to the core.
     pub(super) fn refresh_interfaces(&mut self) {
         let registry = self.poll.registry();
         let refreshed = self

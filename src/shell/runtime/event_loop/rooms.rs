@@ -9,8 +9,8 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
-    /// Opens the folder of a room, and joins the room. Reports a failure as a notice. `is_shown`:
-    /// the session prints the room. False for a room that only clients join.
+    /// Opens the folder of a room, and joins the room. Reports a failure as a notice. `is_shown`
+    /// tells whether the session prints the room. It is false for a room that only clients join.
     pub(super) fn open_room_or_notify(&mut self, room: &Room, is_shown: bool) {
         if let Err(error) = self.open_room(room, is_shown) {
             self.notify(Notice::Error {
@@ -42,8 +42,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None` means the current one. A shown room with unacknowledged own lines is
-    /// only hidden, and left later.
+    /// Leaves a room; `None` means the current room. If the session shows the room and no peer has
+    /// acknowledged some line of this run in it, only hides the room. The core then leaves it
+    /// later.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
         // A session without a transcript leaves at once. Such a session cannot hide a room, and
@@ -60,7 +61,7 @@ impl EventLoop {
         }
     }
 
-    /// Leaves the hidden rooms whose own lines are all acknowledged.
+    /// Leaves each hidden room in which every line of this run is acknowledged.
     pub(super) fn leave_drained_rooms(&mut self) {
         for room in std::mem::take(&mut self.rooms_to_leave) {
             let is_shown_again = self.session.is_shown(&FolderName::from(&room));
@@ -76,7 +77,7 @@ impl EventLoop {
     }
 
     /// If the current room is not shown, makes a shown room the current room. If no room is shown,
-    /// leaves every room, so that the user never sends to a room that is not shown.
+    /// leaves every room. The user thus never sends to a room that is not shown.
     pub(super) fn move_to_shown_room(&mut self) {
         while let Some(room) = self.node.current_room().cloned()
             && self.session.is_printing_transcript()
@@ -91,8 +92,8 @@ impl EventLoop {
         }
     }
 
-    /// Passes a folder that the store has just opened to the session and the core. `ranges`: the
-    /// stored lines of each log.
+    /// Tells the session and the core that the store has opened a folder. `ranges` are the stored
+    /// lines of each log. `is_shown` tells whether the session prints the folder.
     pub(super) fn register_folder(
         &mut self,
         folder: FolderName,
@@ -110,7 +111,8 @@ impl EventLoop {
         });
     }
 
-    /// Executes the reads of the store that were requested before this call.
+    /// Executes the waiting reads of the store. Reads that the core requests meanwhile wait for the
+    /// next call.
     pub(super) fn load_pending(&mut self) {
         for _ in 0..self.pending_loads.len() {
             if let Some(request) = self.pending_loads.pop_front() {
@@ -119,8 +121,8 @@ impl EventLoop {
         }
     }
 
-    /// Reads batches that the core has requested. Skips unreadable batches, so that the core gets
-    /// those after them.
+    /// Reads the batches that the core has requested, and passes them to the core. Reports and
+    /// skips parts of the store that cannot be read.
     fn load_batches(&mut self, request: LoadRequest) {
         let LoadRequest {
             purpose, log, from, ..

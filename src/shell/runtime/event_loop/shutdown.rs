@@ -33,8 +33,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Writes what the sockets accept. The core has left, so received bytes are dropped. They are
-    /// read only to notice that a stream has ended.
+    /// Writes unsent bytes to the streams. Drops all received bytes, because the core has closed
+    /// every link. Reads only to notice that a stream has ended.
     fn flush_streams(&mut self, events: &Events) {
         let mut changes = Vec::new();
         for event in events

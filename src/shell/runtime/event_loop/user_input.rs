@@ -6,8 +6,8 @@ use crate::shell::config::reload;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
 impl EventLoop {
-    /// Reads the session's input, and executes its commands. Opens the folder of a room before the
-    /// core joins the room.
+    /// Reads the session's input, and executes its commands. Before the core joins a room, opens
+    /// the folder of the room.
     pub(super) fn handle_user_input(&mut self) {
         let can_accept = self.can_accept();
         self.session.read_input(self.now, can_accept);
@@ -39,7 +39,8 @@ impl EventLoop {
         }
     }
 
-    /// Reads the options and `known_peers` again. Keeps the old values if a file cannot be read.
+    /// Reads the options and the file `known_peers` again. If one of them cannot be read, its old
+    /// values stay.
     fn reload_options(&mut self) {
         let mut warnings = Vec::new();
         match options::from_process() {
