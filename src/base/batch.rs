@@ -21,16 +21,16 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::time::WallTime;
 
-/// Longest batch accepted from a peer, in bytes. Own batches are shorter: JSON turns their 48 KiB
-/// of text into at most 288 KiB.
+/// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter: their text
+/// takes at most 288 KiB in JSON.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Number of hexadecimal digits of an incarnation.
 pub const INCARNATION_DIGITS: usize = 16;
 /// Longest batch of direct messages accepted from a peer, in bytes. It is less than
-/// [`BATCH_MAX_BYTES`], because the store appends the readable lines to the batch.
+/// [`BATCH_MAX_BYTES`], because the store adds the readable lines to each such batch.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
-/// Largest sequence and Lamport number: 2^53 − 1. Every JSON parser represents integers up to this
-/// one exactly (RFC 8259, section 6).
+/// Largest sequence and Lamport number: 2^53 − 1. JSON implementations agree on all integers up
+/// to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
@@ -46,11 +46,12 @@ pub struct LogId {
     pub target: Target,
     /// The peer that signs the lines.
     pub author: PeerId,
-    /// A random number. The author draws a new one whenever its next line could reuse a sequence.
+    /// A random number. The author draws a new one when the next line could get a sequence that was
+    /// used before.
     pub incarnation: u64,
 }
 
-/// The fields of a batch before it is signed.
+/// The fields of a batch that is not signed yet.
 pub struct UnsignedBatch<'a> {
     /// The log that the batch continues.
     pub log: LogId,
@@ -86,12 +87,12 @@ pub struct LocalFields {
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Is the batch old? This holds if it was published before this directory first joined the
-    /// room, or by this identity in an earlier run. An old batch is stored but not shown as news.
+    /// Was the batch published before this directory first joined the room, or by this identity in
+    /// an earlier run? Such a batch is stored, but is never news.
     pub backfill: bool,
 }
 
-/// One or more consecutive lines of one log under one signature. Line `i` (from 0) has the
+/// One or more consecutive lines of one log under one signature. Line `i`, counted from 0, has the
 /// sequence `sequence + i` and the Lamport number `lamport + i`.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -111,17 +112,18 @@ pub struct Batch {
     pub action: bool,
     /// Number of lines: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
-    /// Hash of the network tag and the signed bytes. The next batch of the log contains it as
-    /// `previous`.
+    /// Hash of the network tag and the signed bytes. The next batch of the log repeats this hash in
+    /// its field `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
-    /// Range of the content's JSON in `bytes`.
+    /// Where `bytes` contains the JSON of the field `content`.
     content: std::ops::Range<usize>,
-    /// The readable lines of a direct message, if this peer wrote or opened it.
+    /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
+    /// message.
     plaintext: Option<Lines>,
 }
 
-/// The log, the sequences and the Lamport number of a batch, parsed without verification.
+/// The log, the sequences and the Lamport number of a batch whose signature has not been verified.
 #[derive(Clone, Debug)]
 pub struct BatchHeader {
     /// The log that the batch belongs to.
@@ -144,7 +146,7 @@ struct BatchValues {
 }
 
 impl Batch {
-    /// Signs the next batch of an own log. `draft.lines` must contain at least one line.
+    /// Signs the next batch of one of our logs. `draft.lines` must contain at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
         // Writing to a `Vec` cannot fail.
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
@@ -224,10 +226,11 @@ impl Batch {
         Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
     }
 
-    /// Parses a line of the store, passed without its `\n`. Does not verify the signature.
+    /// Parses one stored batch with its local fields. `line` is the text from the store, without
+    /// the `\n` at its end. Does not verify the signature.
     ///
     /// # Errors
-    /// The line is malformed.
+    /// The text is malformed.
     pub fn parse_stored(
         line: &[u8],
         network: &NetworkTag,
@@ -244,7 +247,8 @@ impl Batch {
         Ok((batch, local))
     }
 
-    /// Parses only the header of a stored line. Skips the signature and most bounds, to save time.
+    /// Parses only the header of a stored batch. Checks neither the signature nor most bounds, to
+    /// save time.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         let log = parse_log_id(&fields)?;
@@ -258,7 +262,7 @@ impl Batch {
     }
 
     /// Parses and checks a batch, except its signature. `end` is the offset of the signature field.
-    /// `stored` allows local fields after the signature.
+    /// If `stored` is true, local fields may follow the signature.
     fn decode(
         bytes: Vec<u8>,
         end: usize,
@@ -319,8 +323,8 @@ impl Batch {
         &self.bytes
     }
 
-    /// Appends the batch to `out` as one line of the store. The local fields follow the signature,
-    /// and `\n` ends the line.
+    /// Appends the stored form of the batch to `out`: the JSON with the local fields after the
+    /// signature, then `\n`.
     pub fn write_stored(&self, local: LocalFields, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.bytes[..self.bytes.len() - 1]);
         let mut tail = format!(",\"received\":\"{}\"", local.received);
@@ -348,7 +352,7 @@ impl Batch {
         content.strip_suffix(b"\"").unwrap_or(content)
     }
 
-    /// Attaches the opened lines of a direct message. If their number differs from `count`,
+    /// Attaches the opened lines of a direct message. If the number of lines is not `count`,
     /// attaches nothing and returns `false`.
     pub fn set_plaintext(&mut self, lines: Lines) -> bool {
         let matches = lines.iter().count() as u64 == self.count;
@@ -363,13 +367,13 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
-    /// Does the batch contain the line with this sequence?
+    /// Does the batch contain the line whose sequence is `line`?
     pub fn contains_line(&self, line: u64) -> bool {
         self.sequence <= line && line <= self.last_sequence()
     }
 
-    /// Calls `each` with every line in order. Copies a line only if its JSON contains escapes.
-    /// Does nothing for a direct message that this peer has not opened.
+    /// Calls the function `each` for every line, in order. Does nothing for a direct message that
+    /// this peer neither wrote nor opened.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);
@@ -392,7 +396,7 @@ fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
 }
 
 /// Parses the log, the line count, the timestamp and the previous hash. Returns `None` if one of
-/// them is malformed.
+/// these fields is malformed.
 fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {

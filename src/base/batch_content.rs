@@ -11,9 +11,9 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Number of lines in `raw`, the JSON of the field `content`. The lines of a direct message are
-/// sealed, so their number is `declared` (the field `count`), but at least 1. Returns `None` if
-/// `raw` is malformed or exceeds a bound.
+/// Number of lines in a batch. `raw` is the JSON of the field `content`, and `declared` is the
+/// field `count`. The lines of a direct message are sealed, so the result is `declared`, but at
+/// least 1. Returns `None` if `raw` is malformed or exceeds a bound.
 pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
     let (mut count, mut longest) = (0, 0);
     let mut fits = true;
@@ -65,8 +65,8 @@ pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// Parses `raw`, a string or an array of strings, and calls `each` with every line. Not inlined,
-/// because the generated parser is large.
+/// Parses `raw`, a JSON string or an array of JSON strings. Calls the function `each` for every
+/// string. Not inlined, because the generated parser is large.
 #[inline(never)]
 pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));

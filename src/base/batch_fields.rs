@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
-/// The fields of a batch as found in its JSON. The last five are local fields, which only the
-/// store contains.
+/// The fields of a batch as found in its JSON. The last five are local fields, which only stored
+/// batches contain.
 #[derive(Deserialize)]
 pub(super) struct BatchFields<'a> {
     #[serde(rename = "type")]
@@ -41,9 +41,9 @@ pub(super) struct BatchFields<'a> {
     pub(super) plain: Option<&'a RawValue>,
 }
 
-/// Parses a local field. The field may be absent, but `null` is an error. By default serde reads
-/// `null` as absent, so a received `null` would pass [`BatchFields::has_local_fields`]. The stored
-/// line would then contain the field twice.
+/// Parses a local field, which may be absent but must not be `null`. By default serde treats `null`
+/// as absent. A received `null` would then pass [`BatchFields::has_local_fields`], and the stored
+/// batch would contain the field twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

@@ -2,7 +2,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The kind of an error. Scripts find it as `code` in the `error` lines of `--json`.
+/// The kind of an error. With `--json`, scripts read it from the field `code` of an `error` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// `room`: the room is not joined, or its folder cannot be opened.
@@ -11,8 +11,8 @@ pub enum ErrorCode {
     TooManyRooms,
     /// `target`: the selector matches no peer, several peers, or this program itself.
     Target,
-    /// `key`: the peer at a `--peer` address, or with a name bound by the user, has an unexpected
-    /// key.
+    /// `key`: a peer has another key than the user expects. The user gave the expected key with
+    /// `--peer`, or bound the peer's name to it.
     WrongKey,
     /// `bound`: a peer claims a name that the user has bound to another key.
     BoundName,
@@ -22,8 +22,8 @@ pub enum ErrorCode {
     DuplicateIdentity,
     /// `fork`: an author signed two different batches with the same sequence.
     Fork,
-    /// `incarnation`: a peer stores other lines of an own log under the same sequences. New lines
-    /// get a new incarnation.
+    /// `incarnation`: a peer stores other lines under the sequences of one of our logs. Our next
+    /// lines get a new incarnation.
     Incarnation,
     /// `logs`: a room has more logs than this program can track.
     TooManyLogs,
@@ -99,7 +99,7 @@ impl fmt::Display for ErrorCode {
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The kind of the refusal, for scripts.
+    /// The kind of the error, for scripts.
     pub code: ErrorCode,
     /// One sentence for the user.
     pub content: String,

@@ -36,12 +36,13 @@ impl StreamId {
 /// Why the core reads batches from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadPurpose {
-    /// To send them over this link to a peer that lags behind.
+    /// To send the batches over the link with this id. The linked peer lacks them.
     Send(StreamId),
-    /// To compare one batch of an own log with a peer's copy. This finds the line at which the log
-    /// forks.
+    /// To compare one batch of a log of ours with a peer's batch. Such comparisons find the first
+    /// line that differs.
     Compare,
-    /// To republish, in a new incarnation, the lines that follow the fork of an own log.
+    /// To publish lines of ours again in a new incarnation. A fork made the sequences of these
+    /// lines ambiguous.
     Republish,
 }
 
@@ -55,37 +56,40 @@ pub struct LoadRequest {
     /// Sequence of the first requested line. The reply begins with the batch that contains this
     /// line.
     pub from: u64,
-    /// Where to start reading: the `next_position` of the previous reply. If `None`, the store
-    /// searches for the line `from`.
+    /// Where the store starts to read: the `next_position` of an earlier reply. `None`: the store
+    /// searches for the requested first line.
     pub position: Option<Position>,
-    /// About how many bytes of batches to read at most. The store reads at least one batch.
+    /// Approximate maximum size of the batches in the reply, in bytes. The store reads at least one
+    /// batch.
     pub budget_bytes: usize,
 }
 
-/// The store's answer to a [`LoadRequest`]: whole batches in ascending order. The first one
-/// contains the line `from`. If that line is not stored, the first one is the next stored batch.
+/// The store's answer to a [`LoadRequest`]: whole batches in ascending order. The first batch
+/// contains the requested first line. If that line is not stored, the reply begins with the next
+/// stored batch.
 #[derive(Debug)]
 pub struct LoadReply {
     /// The purpose of the request.
     pub purpose: LoadPurpose,
     /// The log of the request.
     pub log: LogId,
-    /// The first line of the request.
+    /// Sequence of the first requested line.
     pub from: u64,
-    /// The batches. Empty if the store can read no line of this log from `from` on.
+    /// The batches. Empty if the store can read neither the line `from` nor any later line of this
+    /// log.
     pub batches: Vec<Batch>,
-    /// Where the next request should start reading.
+    /// The [`LoadRequest::position`] for the next request.
     pub next_position: Option<Position>,
 }
 
-/// A position in a folder of the history. The core stores positions and passes them back. Only the
+/// A position in a folder of the history. The core keeps positions for the store, and only the
 /// store interprets them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Offset in the segment, in bytes. Lines that eviction removed from the segment still count,
-    /// so the position stays valid.
+    /// Offset in the segment, in bytes. The bytes that eviction has removed from the segment still
+    /// count, so the position stays valid.
     pub offset: u64,
     /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,
@@ -133,12 +137,12 @@ pub enum FoundVia {
     Static,
     /// The peer dialed this program.
     Incoming,
-    /// Another linked peer advertised a route to this peer.
+    /// A linked peer advertised a route to the peer.
     Neighbour,
 }
 
 impl FoundVia {
-    /// The word for this in the output of `p2pchat peers`.
+    /// The word for this value in the output of `p2pchat peers`.
     pub fn as_str(self) -> &'static str {
         match self {
             FoundVia::Multicast => "multicast",
@@ -185,7 +189,7 @@ pub enum Input<'a> {
         bytes: &'a [u8],
     },
     /// The socket accepted only a part of an [`Output::Write`]. The shell buffers the rest. The
-    /// core writes no more to this stream until [`Input::Writable`].
+    /// core writes no more to this stream until [`Input::Writable`] arrives.
     Blocked {
         /// The stream.
         stream: StreamId,
@@ -210,13 +214,13 @@ pub enum Input<'a> {
         /// How the address was found.
         found_via: FoundVia,
     },
-    /// The store opened a folder. If the folder belongs to a room, the core joins that room. At
-    /// the start the shell opens the folders of rooms, then those of direct messages. Commands
-    /// come after that.
+    /// The store opened a folder. If the folder belongs to a room, the core joins that room. At the
+    /// start, the shell opens the folders of rooms first, and then those of direct messages. The
+    /// first command follows later.
     FolderOpened {
         /// The folder.
         folder: FolderName,
-        /// The stored lines of each log in the folder.
+        /// Which lines the folder contains, for each log.
         ranges: Vec<LogRange>,
         /// Did an earlier run of this directory create the folder?
         existed: bool,
@@ -227,13 +231,13 @@ pub enum Input<'a> {
     Command(Command),
     /// The answer to [`Output::Load`].
     Loaded(LoadReply),
-    /// Batches of [`Output::Save`] could not be stored. The shell dropped every [`Output::Write`]
-    /// after the first failed save. It closed the streams of the dropped writes.
+    /// The store could not save these batches. The shell dropped every [`Output::Write`] after the
+    /// first failed save, and closed the streams of these writes.
     SaveFailed {
         /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,
     },
-    /// The store evicted all lines of a log below `low`.
+    /// The store evicted the lines of a log whose sequences are less than `low`.
     Evicted {
         /// The log.
         log: LogId,
@@ -281,8 +285,8 @@ pub enum Output {
     Load(LoadRequest),
     /// Write an entry to the file `known_peers`.
     SaveKnownPeer(KnownPeer),
-    /// Replace the saved receipts of direct messages with this text. Only the core interprets the
-    /// text. The next run passes it to the core at the start.
+    /// Save this text in place of the previously saved receipts of direct messages. Only the core
+    /// interprets the text. The shell passes the text to the core when the next run starts.
     SaveReceipts(String),
     /// Report an event to the sessions.
     Notice(Notice),
@@ -325,8 +329,8 @@ pub enum Command {
         /// already.
         timeout_ms: u64,
     },
-    /// Find the recipient as [`Command::SendToPeer`] does, and bind its name, but send nothing.
-    /// Answered by [`Notice::Resolved`].
+    /// Find a peer and bind its name, as [`Command::SendToPeer`] does, but send nothing. Answered
+    /// by [`Notice::Resolved`].
     Resolve {
         /// An arbitrary number. The answer contains the same number.
         request_id: u64,
@@ -335,12 +339,12 @@ pub enum Command {
         /// How long to wait for a matching peer, in milliseconds.
         timeout_ms: u64,
     },
-    /// Make a joined room the current room. The shell joins it beforehand by opening its folder:
-    /// see [`Input::FolderOpened`].
+    /// Make a joined room the current room. The room is joined already, because the shell has
+    /// opened its folder: see [`Input::FolderOpened`].
     Join(Room),
     /// Leave a room. `None`: the current room.
     Part(Option<Room>),
-    /// Change the own name.
+    /// Change our name.
     Nick(Nick),
     /// List the linked, discovered and reachable peers. Answered by [`Notice::Peers`].
     Peers,
@@ -348,26 +352,27 @@ pub enum Command {
     Rooms,
     /// List the counters. Answered by [`Notice::Stats`].
     Stats,
-    /// Count own lines of an earlier run as lines of this run. [`Command::Finish`] then waits for
-    /// their delivery as well.
+    /// Count lines that this identity published in an earlier run as lines of this run.
+    /// [`Command::Finish`] then waits for their delivery as well.
     AwaitDelivery {
         /// The log of these lines.
         log: LogId,
         /// Sequence of the last of these lines.
         sequence: u64,
     },
-    /// A terminal has shown direct messages to this identity.
+    /// A terminal has shown direct messages that are addressed to this identity.
     MarkRead {
-        /// The log of these messages.
+        /// The log of the shown messages.
         log: LogId,
         /// Sequence of the last shown line.
         sequence: u64,
     },
-    /// No more lines will be published. The core reports [`Notice::Settled`] once enough peers
+    /// The session publishes no more lines. The core reports [`Notice::Settled`] once enough peers
     /// store all lines of this run.
     Finish {
-        /// How many peers must store the lines to rooms. `None`: every known member of the room,
-        /// and at least one peer. With 0, recipients of direct messages need not store them either.
+        /// Number of peers that must store the lines to rooms. `None`: every known member of the
+        /// room, and at least one peer. Recipients must store their direct messages unless the
+        /// number is 0.
         required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
@@ -395,16 +400,17 @@ impl fmt::Display for Peer {
 pub struct PeerInfo {
     /// The peer.
     pub peer: Peer,
-    /// The address of the link. Without a link: the address where the peer was last discovered.
+    /// The address of the link. Without a link: the address at which this program last discovered
+    /// the peer. `None` if the peer is only reachable through another peer.
     pub address: Option<SocketAddr>,
     /// How the peer was found.
     pub found_via: FoundVia,
-    /// The linked peer whose route leads to this peer. `None` if this peer is linked or was
-    /// discovered by its beacon.
+    /// The linked peer through which this peer is reachable. `None` if this peer is linked, or
+    /// known only by its beacon.
     pub via: Option<Peer>,
-    /// Is the peer linked, reachable, or gone?
+    /// Is the peer linked, known or gone?
     pub state: PeerState,
-    /// Round-trip time of the link, once measured.
+    /// Round-trip time of the link. `None` without a link, or before the first measurement.
     pub rtt: Option<TenthsMs>,
     /// Rooms that both this program and the peer have joined, as far as known.
     pub rooms: Vec<Room>,
@@ -421,14 +427,14 @@ pub fn count_present(peers: &[PeerInfo]) -> u64 {
 pub enum PeerState {
     /// A link to the peer exists.
     Linked,
-    /// The peer has no link. Its beacon is recent, or a linked peer has a route to it.
+    /// The peer has no link. Its beacon is recent, or a linked peer has a route to the peer.
     Known,
     /// The peer has neither a link nor a route, and its beacon has expired.
     Gone,
 }
 
 impl PeerState {
-    /// The word for this in the output of `p2pchat peers`.
+    /// The word for this state in the output of `p2pchat peers`.
     pub fn as_str(self) -> &'static str {
         match self {
             PeerState::Linked => "linked",
@@ -449,7 +455,7 @@ pub enum Notice {
         room: Room,
         /// The peer.
         peer: Peer,
-        /// When it happened.
+        /// When this program noticed the peer.
         at: WallTime,
     },
     /// A peer left a room, or can no longer be reached in it.
@@ -458,7 +464,7 @@ pub enum Notice {
         room: Room,
         /// The peer.
         peer: Peer,
-        /// When it happened.
+        /// When this program noticed the loss of the peer.
         at: WallTime,
     },
     /// A peer changed its name. Reported once for each shared room.
@@ -469,21 +475,21 @@ pub enum Notice {
         peer: Peer,
         /// The previous name.
         old: Nick,
-        /// When it happened.
+        /// When this program learned the new name.
         at: WallTime,
     },
-    /// A peer has acknowledged that it stores lines of an own log.
+    /// A peer has acknowledged lines of one of our logs.
     Delivered {
         /// The log.
         log: LogId,
-        /// The peer stores the log up to the line with this sequence.
+        /// Sequence of the last line that the peer acknowledged.
         sequence: u64,
         /// The peer.
         peer: Peer,
     },
-    /// The recipient's terminal has shown direct messages of this identity.
+    /// The recipient's terminal has shown direct messages that this identity wrote.
     Read {
-        /// The log of these messages.
+        /// The log of the shown messages.
         log: LogId,
         /// Sequence of the last shown line.
         sequence: u64,
@@ -533,15 +539,15 @@ pub enum Notice {
         /// When that key first claimed the name.
         first_seen: WallTime,
     },
-    /// Another program uses the key of this identity.
+    /// Another running program uses our key.
     DuplicateIdentity {
         /// The other program's address, if the two programs connected directly.
         address: Option<SocketAddr>,
-        /// The linked peer that reported the other program. `None` if this program met
-        /// the other one itself.
+        /// The linked peer that reported the other program. `None` if no peer reported it, because
+        /// the two programs connected directly.
         reported_by: Option<Peer>,
     },
-    /// Something failed or was refused.
+    /// An operation failed, or a command was refused.
     Error {
         /// The kind of the error, for scripts.
         code: ErrorCode,
@@ -568,17 +574,18 @@ pub struct Chat {
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// Number of peers, linked or not, that store all lines to a room. Of several rooms, the one
-    /// with the fewest such peers counts. Each recipient that stores its messages is one more.
+    /// Number of peers that store all lines to a room, whether linked or not. With several rooms,
+    /// the room with the fewest such peers counts. The number also includes each recipient that
+    /// stores the direct messages to it.
     pub acked_peers: u64,
-    /// The number that `acked_peers` has to reach. For rooms, [`Command::Finish`] sets it. Each
-    /// recipient of direct messages is one more.
+    /// The value that `acked_peers` must reach: the number of peers that must store the lines to a
+    /// room, plus the number of recipients of direct messages.
     pub required_peers: u64,
     /// Does a reachable room member or a recipient lack lines? Also `true` if no peer stores all
-    /// lines to a room.
+    /// lines to some room.
     pub has_undelivered: bool,
-    /// Is the delivery complete, as required by [`Command::Finish`]?
+    /// Do enough peers store the lines, as [`Command::Finish`] requires?
     pub is_settled: bool,
-    /// When to compute the delivery again, even if no input arrives.
+    /// When to compute this state again, even if no input arrives. `None`: only after an input.
     pub recheck_at: Option<Time>,
 }

@@ -7,8 +7,8 @@ use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha512_256};
 
-/// An Ed25519 public key (RFC 8032). It identifies a peer. As text it is unpadded lower-case
-/// base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.
+/// An Ed25519 public key (RFC 8032), which identifies a peer. The text form of the key is unpadded
+/// lower-case base32 (RFC 4648) of [`PeerId::TEXT_BYTES`] characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);
 
@@ -16,14 +16,15 @@ impl PeerId {
     /// Length of an id as text, in bytes: 32 bytes in unpadded base32.
     pub const TEXT_BYTES: usize = 52;
 
-    /// The first four characters of the id as text. They tell peers with the same name apart. They
-    /// do not prove who a peer is.
+    /// The first four characters of the id as text. Users distinguish peers with the same name by
+    /// these characters, which do not prove who a peer is.
     pub fn short(&self) -> String {
         self.to_string()[..4].to_owned()
     }
 
-    /// The X25519 form of this key (birational map, RFC 7748, 4.1). It is the peer's static key in
-    /// Noise handshakes. `None` if the bytes encode no curve point or a point of small order.
+    /// The X25519 form of this key (birational map, RFC 7748, 4.1). Noise handshakes use this
+    /// form as the peer's static key. `None` if the bytes encode no curve point or a point of
+    /// small order.
     pub fn noise_key(&self) -> Option<[u8; 32]> {
         self.verifying_key()
             .map(|key| key.to_montgomery().to_bytes())
@@ -38,7 +39,7 @@ impl PeerId {
             .filter(|key| !key.is_weak())
     }
 
-    /// The fingerprint of the key, for users to compare. It is 160 bits of the key's hash, as ten
+    /// The fingerprint of the key, for users to compare: 160 bits of the key's hash, as ten
     /// groups of four hex digits.
     pub fn fingerprint(&self) -> String {
         let hash = Hash::of(&[b"p2pchat fingerprint\0", &self.0]);
@@ -170,7 +171,7 @@ impl fmt::Display for NetworkTag {
     }
 }
 
-/// The own Ed25519 key pair. Dropping it overwrites the secret key in memory.
+/// The Ed25519 key pair of this peer. Dropping the value overwrites the secret key in memory.
 pub struct Identity {
     signing_key: SigningKey,
     id: PeerId,
@@ -187,7 +188,7 @@ impl Identity {
         }
     }
 
-    /// The public key, which is the own peer id.
+    /// The public key, which is this peer's id.
     pub fn id(&self) -> PeerId {
         self.id
     }

@@ -5,7 +5,8 @@ use std::fmt;
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
 /// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
-/// Maximum text of an own batch, in bytes. Further lines go into the next batch.
+/// Maximum size of the text in a batch that we sign, in bytes. A longer text becomes several
+/// batches.
 pub const BATCH_TEXT_MAX_BYTES: usize = 48 * 1024;
 
 /// Lines of text in one string. Each line has at most [`LINE_MAX_BYTES`] bytes, followed by `\n`.
@@ -80,8 +81,8 @@ impl Lines {
         self.0.push_str(&other.0);
     }
 
-    /// Removes as many lines from the front as fit into one batch, and returns them. Removes at
-    /// least one line if there is any.
+    /// Removes the lines for one batch from the front and returns them. These are as many lines as
+    /// fit into a batch. If `self` has lines, the result has at least one.
     pub fn take_batch(&mut self) -> Lines {
         let (mut end, mut count) = (0, 0);
         for line in self.0.split_inclusive('\n') {

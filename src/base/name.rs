@@ -19,7 +19,7 @@ pub const NICK_RULE: &str =
 pub const ROOM_RULE: &str =
     "a room has 1 to 50 characters, no white space, and none of ~ @ # : / *";
 
-/// Why a name is invalid. Its text completes a sentence that begins with "the name …".
+/// Why a name is invalid. The displayed text completes a sentence that begins with "the name …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// The name has no characters.
@@ -28,7 +28,7 @@ pub enum NameError {
     TooLong,
     /// The name begins with `-`. On a command line it would be taken for an option.
     LeadingDash,
-    /// The first forbidden character in the name.
+    /// The name contains a forbidden character. The value is the first such character.
     InvalidCharacter(char),
 }
 
@@ -92,7 +92,7 @@ fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     }
 }
 
-/// A name that a peer claims. The name does not prove who the peer is. It has 1 to
+/// A name that a peer claims, which does not prove who the peer is. The name has 1 to
 /// [`NICK_MAX_CHARS`] characters and no leading `-`. It contains no white space, no control or
 /// invisible character, and none of `~ @ # : / *`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,8 +188,8 @@ impl PeerSelector {
     /// Parses one of the four forms `@name`, `@name~abcd`, `@~abcd` and `@id`.
     ///
     /// # Errors
-    /// The first rule that the name breaks. `InvalidCharacter('~')` if the text after the `~`
-    /// cannot be the beginning of an id.
+    /// The first rule that the name breaks. The error is `InvalidCharacter('~')` if the text after
+    /// the `~` cannot be the beginning of an id.
     pub fn parse(text: &str) -> Result<PeerSelector, NameError> {
         let text = text.strip_prefix('@').unwrap_or(text).to_lowercase();
         let (name, prefix) = match text.split_once('~') {
@@ -208,7 +208,7 @@ impl PeerSelector {
         self.0.split_once('~').unwrap_or_default()
     }
 
-    /// The peer id, if the user gave a whole one.
+    /// The peer's id. `None` if the selector does not contain a whole id.
     pub fn full_id(&self) -> Option<PeerId> {
         self.parts().1.parse().ok()
     }
@@ -265,8 +265,7 @@ impl FolderName {
         (room.as_str() == name).then(|| FolderName::from(&room))
     }
 
-    /// The folder that stores lines of `author` to `target`. `own` is the id of this directory's
-    /// identity.
+    /// The folder for the lines that `author` writes to `target`. The parameter `own` is our id.
     pub fn for_log(target: &Target, author: &PeerId, own: &PeerId) -> FolderName {
         match target {
             Target::Room(room) => room.into(),

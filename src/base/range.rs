@@ -6,8 +6,9 @@ use super::identity::Hash;
 /// the stored lines below that gap.
 pub const GAPS_MAX: usize = 4;
 
-/// The stored lines of one log, as intervals with gaps between them. The top interval is `low` to
-/// `high`. Below each gap lies one more interval. Intervals and gaps consist of whole batches.
+/// The stored lines of one log: intervals of sequences, with a gap between each two. The top
+/// interval is `low` to `high`. Each other interval lies directly below a gap. Intervals and gaps
+/// consist of whole batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The log.
@@ -18,13 +19,14 @@ pub struct LogRange {
     pub high: u64,
     /// Hash of the batch that ends at `high`.
     pub hash: Hash,
-    /// Lamport number of line `high`.
+    /// Lamport number of the line with the sequence `high`.
     pub lamport: u64,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
 
-/// Missing lines `from` to `to`. The lines directly below and above them are stored.
+/// Lines missing in a log: the sequences `from` to `to`. The neighbouring lines on both sides are
+/// stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Sequence of the first line of the stored interval below the gap.
@@ -40,8 +42,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Does the batch fit the hash chain? Its `previous` must be the hash of the batch below the
-    /// gap. If the batch closes the gap, its own hash must be `last_hash`.
+    /// Does the batch fit the hash chain at the beginning of the gap? Its `previous` must be the
+    /// hash of the batch below the gap. If the batch closes the gap, its own hash must be
+    /// `last_hash`.
     fn accepts(&self, batch: &Batch) -> bool {
         batch.previous == Some(self.previous_hash)
             && batch.last_sequence() <= self.to
@@ -63,8 +66,8 @@ impl LogRange {
         }
     }
 
-    /// Adds a stored batch. The batch fills a gap, follows the head, or lies beyond the head and
-    /// creates a gap.
+    /// Adds a stored batch. The batch fills a gap or follows the head. If the batch lies beyond
+    /// the head, a new gap results.
     pub fn extend(&mut self, batch: &Batch) {
         if batch.last_sequence() <= self.high {
             self.fill_gap(batch);
@@ -102,8 +105,9 @@ impl LogRange {
         self.gaps.iter().any(|gap| gap.from == batch.sequence)
     }
 
-    /// Adds a batch at the beginning of a gap. Returns whether this closed the gap. Returns `None`
-    /// if no gap begins at the batch's first line, or if the batch does not fit the hash chain.
+    /// Adds a batch at the beginning of a gap. Returns `Some(true)` if the batch closes the gap,
+    /// and `Some(false)` if lines of the gap are still missing. Returns `None` if no gap begins at
+    /// the batch's first line, or if the batch does not fit the hash chain.
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         let mut gaps = self.gaps.iter();
         let at = gaps.position(|gap| gap.from == batch.sequence && gap.accepts(batch))?;
@@ -118,7 +122,7 @@ impl LogRange {
     }
 
     /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. If several batches of a
-    /// gap could not be stored, the caller must begin with the last one.
+    /// gap could not be stored, the caller must begin with the highest sequence.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
@@ -142,7 +146,7 @@ impl LogRange {
         self.gaps.insert(at, gap);
     }
 
-    /// Removes all lines below `low` from the range.
+    /// Removes all lines whose sequence is less than `low` from the range.
     pub fn evict_below(&mut self, low: u64) {
         self.low = self.low.max(low);
         self.gaps.retain_mut(|gap| {
@@ -151,8 +155,8 @@ impl LogRange {
         });
     }
 
-    /// First sequence of the stored interval below gap number `at`. If there is no such gap, the
-    /// field `low`, where the top interval begins.
+    /// Mutable access to the first sequence of the stored interval below gap number `at` of
+    /// `gaps`. If there is no such gap, the field `low`, where the top interval begins.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

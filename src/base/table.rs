@@ -85,7 +85,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.get_or_insert_with(key, V::default)
     }
 
-    /// Inserts a value. Returns the value that it replaces.
+    /// Inserts a value for the key. Returns the previous value of the key, if any.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),

@@ -25,7 +25,7 @@ impl Add<u64> for Time {
     }
 }
 
-/// A duration in tenths of a millisecond. It is shown in milliseconds, such as `0.3`.
+/// A duration in tenths of a millisecond. Its displayed form is in milliseconds, such as `0.3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenthsMs(pub u64);
 
@@ -41,8 +41,8 @@ impl fmt::Display for TenthsMs {
 pub struct WallTime(pub i64);
 
 impl WallTime {
-    /// Parses an RFC 3339 time with any offset. Cuts off digits below a millisecond. Returns
-    /// `None` if the text is no such time.
+    /// Parses an RFC 3339 time with any offset. Ignores fractions of a millisecond. Returns `None`
+    /// if the text is no such time.
     pub fn parse(text: &str) -> Option<WallTime> {
         let mut rest = text.as_bytes();
         let year = take_digits(&mut rest, 4)? as i16;
@@ -79,13 +79,15 @@ impl WallTime {
         rest.is_empty().then_some(WallTime(seconds * 1000 + ms))
     }
 
-    /// Date and time of day in `zone`. A time that jiff cannot represent becomes the epoch.
+    /// Date and time of day in the time zone `zone`. A time outside the range of jiff becomes
+    /// 1970-01-01T00:00:00Z.
     pub fn civil(self, zone: &TimeZone) -> DateTime {
         zone.to_datetime(Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 
-/// Removes `count` decimal digits from the front of `rest` and returns their value.
+/// Removes `count` decimal digits from the front of `rest` and returns their value. Returns `None`
+/// if `rest` does not begin with that many digits.
 fn take_digits(rest: &mut &[u8], count: usize) -> Option<i32> {
     let (digits, remainder) = rest.split_at_checked(count)?;
     *rest = remainder;
@@ -107,7 +109,8 @@ fn take_one_of(rest: &mut &[u8], allowed: &[u8]) -> Option<u8> {
     allowed.contains(first).then_some(*first)
 }
 
-/// Formats the time as RFC 3339 in UTC with milliseconds. A time before year 0 becomes the epoch.
+/// Formats the time as RFC 3339 in UTC with milliseconds. A time before year 0 becomes
+/// 1970-01-01T00:00:00Z.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.civil(&TimeZone::UTC);

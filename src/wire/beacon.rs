@@ -9,7 +9,8 @@ use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
-/// Longest beacon, in bytes. It fits into one Ethernet frame. Longer datagrams are ignored.
+/// Longest beacon, in bytes. Such a beacon fits into one Ethernet frame. Longer datagrams are
+/// ignored.
 pub const BEACON_MAX_BYTES: usize = 1200;
 /// Maximum number of rooms in one beacon. A sealed beacon with this many rooms and the longest
 /// name still fits into [`BEACON_MAX_BYTES`].
@@ -54,8 +55,8 @@ pub struct Beacon {
 }
 
 /// The hash of a room for beacons: 32 bits, different in each run of the sender. A receiver
-/// compares it with the hashes of its own rooms. A match is only a hint, because beacons are
-/// unsigned and short hashes can coincide.
+/// compares this hash with those of the receiver's rooms. A match is only a hint, because beacons
+/// are unsigned and short hashes can coincide.
 pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
     let Hash(hash) = Hash::of(&[
@@ -101,9 +102,9 @@ struct SealedBeacon {
 }
 
 impl Beacon {
-    /// Encodes the beacon as JSON. `key` is the beacon key of a closed network. With a key,
-    /// everything except the network tag is encrypted (XChaCha20-Poly1305). `nonce` must be 24
-    /// fresh random bytes.
+    /// Encodes the beacon as JSON. In a closed network, `key` is the beacon key. Everything except
+    /// the network tag is then encrypted (XChaCha20-Poly1305). `nonce` must be 24 fresh random
+    /// bytes.
     pub fn encode(
         &self,
         network: &NetworkTag,

@@ -8,7 +8,7 @@ use crate::wire::noise::Transport;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelBroken;
 
-/// Both directions of an encrypted stream, after the Noise handshake.
+/// Encrypts and decrypts the frames of one stream, after its Noise handshake.
 pub struct Channel {
     transport: Box<Transport>,
     decoder: FrameDecoder,

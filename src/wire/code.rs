@@ -13,7 +13,7 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Longest host name, in bytes (RFC 1035, 2.3.4).
 const HOST_MAX_BYTES: usize = 253;
 
-/// Why an address given by the user is invalid. The error's text completes a sentence that begins
+/// Why an address given by the user is invalid. The displayed text completes a sentence that begins
 /// with "the address …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointError {
@@ -29,7 +29,7 @@ pub enum EndpointError {
     InvalidBrackets,
     /// The text contains more than [`ADDRESSES_MAX`] addresses.
     TooManyAddresses,
-    /// A connection code, or a list of several addresses, has no id.
+    /// The text contains no id, but is a connection code or lists several addresses.
     MissingId,
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for ConnectionCode {
 
 impl FromStr for ConnectionCode {
     type Err = EndpointError;
-    /// Accepts only IP addresses with ports. A host name would have to be resolved first.
+    /// Accepts only IP addresses with ports, because a host name would have to be resolved first.
     fn from_str(text: &str) -> Result<ConnectionCode, EndpointError> {
         let (id, list) = text
             .trim()

@@ -3,7 +3,8 @@
 //! Noise message may contain several frames.
 use crate::base::batch::BATCH_MAX_BYTES;
 
-/// Length in bytes of the header, which is the kind and the payload length.
+/// Length of a frame's header, in bytes. The header contains the kind of the frame and the length
+/// of the payload.
 pub const HEADER_BYTES: usize = 5;
 /// Longest payload, in bytes.
 pub const PAYLOAD_MAX_BYTES: usize = BATCH_MAX_BYTES;
@@ -62,8 +63,8 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Decodes `plain` and appends the complete frames to `out`. Skips frames of unknown kinds,
-    /// which later versions may send.
+    /// Decodes the decrypted bytes `plain` and appends the complete frames to `out`. Skips frames
+    /// of unknown kinds, which later versions may send.
     ///
     /// # Errors
     /// A frame is too long. The rest of the stream cannot be decoded.

@@ -8,7 +8,8 @@ use crate::base::batch::LogId;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
 
-/// Maximum number of logs in one `have` or `want`. The sender lists more logs in several messages.
+/// Maximum number of logs in one `have` or `want`. A sender that has more logs to list sends
+/// several messages.
 pub const LOGS_PER_MESSAGE_MAX: usize = 256;
 /// Maximum number of rooms that one peer can join.
 pub const ROOMS_MAX: usize = 64;
@@ -27,12 +28,12 @@ pub enum Message {
         /// One [`room_hash`] for each room.
         rooms: Vec<String>,
     },
-    /// The lines that the sender stores. Each log is an offer or an acknowledgement: see
-    /// [`HaveEntry`].
+    /// Lists lines that the sender stores. Each [`HaveEntry`] is an offer or an acknowledgement.
     Have(Have),
-    /// Changes among the room members that the sender can reach.
+    /// Changes to the set of room members that the sender can reach.
     Members(Members),
-    /// Requests lines of logs. A request without an end includes lines that are published later.
+    /// Requests lines of several logs. A request without a last line includes lines that are
+    /// published later.
     Want {
         /// The target of the logs: a room `#name` or a peer `@id`.
         target: String,
@@ -68,18 +69,18 @@ pub enum Message {
 pub enum ByeReason {
     /// `leave`: the sender's program ends.
     Leave,
-    /// `duplicate`: the two peers keep another link.
+    /// `duplicate`: the link is not needed, because the two peers keep another one.
     Duplicate,
-    /// `twin`: another program uses the receiver's key. Unlike the other reasons, this one does
-    /// not close an established link.
+    /// `twin`: another program uses the key of the peer that receives the `bye`. Unlike the other
+    /// reasons, this one does not close an established link.
     DuplicateIdentity,
     /// `full`: the sender has reached its maximum number of links.
     Full,
-    /// `other`: the sender dialed this address to reach a different peer.
+    /// `other`: the sender dialed this address to reach a peer with a different key.
     UnexpectedPeer,
-    /// `broken`: the receiver sent an invalid frame or message.
+    /// `broken`: the sender of the `bye` received an invalid frame or message.
     InvalidMessage,
-    /// `silent`: the receiver did not answer a ping in time, or did not read what was sent.
+    /// `silent`: the other peer did not answer a ping in time, or did not read what was sent.
     Silent,
     /// A reason that this version does not know. Encoded as `unknown`.
     Unknown,
@@ -144,25 +145,27 @@ pub struct Hello {
     pub passing: bool,
 }
 
-/// The stored lines of several logs to one target.
+/// Lists the lines that the sender stores, in several logs to one target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Have {
     /// The target of the logs: a room `#name` or a peer `@id`.
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Digest over the heads of a room's logs, except those of the sender and the receiver. If the
-    /// receiver computes a different digest, it answers by offering these logs.
+    /// Digest over the heads of the room's logs that neither the sender nor the receiver wrote.
+    /// If the receiver computes a different digest, the receiver offers these logs to the sender.
+    /// If the target is the sender, any digest asks the receiver to offer the direct messages to
+    /// the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Did the sender store these lines before both peers shared the target on this link? If so,
-    /// the receiver marks them as late.
+    /// Does this message belong to the first offers after the link began to share the target? The
+    /// receiver marks the offered lines as late.
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
 
-/// Changes among the room members that the sender can reach. The first message for a room lists
-/// all of them.
+/// Changes to the set of room members that the sender can reach. The first message for a room lists
+/// all these members.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The room `#name`.
@@ -185,13 +188,13 @@ pub struct Member {
     pub run: u64,
     /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
-    /// The first peer on the sender's route to the member. Absent if the sender is linked with the
-    /// member.
+    /// The peer linked with the sender through which the route to the member leads. Absent if the
+    /// sender is linked with the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PeerId>,
 }
 
-/// The lines of one log that the sender stores. If the receiver is the author, the entry is an
+/// States which lines of one log the sender stores. If the receiver is the author, the entry is an
 /// acknowledgement. For any other author it is an offer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HaveEntry {
@@ -207,23 +210,25 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line of one run of the author. 0 if unknown or if the run has no line.
-    /// The author states its current run. Another sender states the first run that began after the
-    /// receiver's program, or else the last run.
+    /// Sequence of the first line that one run of the author published. 0 if that line is unknown
+    /// or does not exist. If the sender is the author, the run is the current one. Any other sender
+    /// names the author's first run that began after the receiver's program. If no such run is
+    /// known, it names the last known run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
-    /// Milliseconds since the run of `start` began. 0 if the sender is the author.
+    /// Milliseconds since the beginning of the run that `start` describes. 0 if the sender is the
+    /// author.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age: u64,
-    /// Sequence of the last direct message of this log that the sender showed on a terminal. 0 if
-    /// none in this run.
+    /// Sequence of the last line of this direct log that the sender has shown on a terminal. 0 if
+    /// the sender has shown none in its current run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub read: u64,
     /// The peer whose receipt this entry forwards. Absent if the sender itself stores the lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Signature of [`receipt`] in base64, by the peer that stores the lines. Present if that peer
-    /// has no link to the author.
+    /// Signature of [`receipt`] in base64, made by the peer that stores the lines. Present if that
+    /// peer has no link to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -245,8 +250,8 @@ pub struct WantEntry {
     pub incarnation: String,
     /// Sequence of the first requested line. 0 cancels an earlier request.
     pub from: u64,
-    /// Sequence of the last requested line, if the request fills a gap. 0 requests all lines from
-    /// `from` on.
+    /// Sequence of the last requested line, if the request fills a gap. 0 requests the line `from`
+    /// and all later lines.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub to: u64,
 }
@@ -257,7 +262,7 @@ pub fn format_incarnation(number: u64) -> String {
 }
 
 /// The hash that a peer signs as a receipt. The signature proves to the author that the peer stores
-/// the log up to `high`. `hash` is the hash of the batch that ends at `high`.
+/// the log up to the sequence `high`. `hash` is the hash of the batch that ends at `high`.
 pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Hash {
     let target = log.target.to_string();
     let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
@@ -328,8 +333,8 @@ fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 }
 
 impl Message {
-    /// Parses the payload of a frame. Returns `None` if it is no JSON object, has no type, or
-    /// lacks a field of its type.
+    /// Parses the payload of a frame. Returns `None` if the payload is no JSON object, has no type,
+    /// or lacks a field that its type requires.
     pub fn parse(bytes: &[u8]) -> Option<Message> {
         let kind: TypeTag = parse_json(bytes)?;
         Some(match &*kind.name {

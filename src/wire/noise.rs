@@ -86,8 +86,8 @@ impl Hash for Blake2s {
     }
 }
 
-/// Provides snow's default algorithms, except for hash and randomness. The hash is [`Blake2s`]. The
-/// field is the seed of all randomness.
+/// Provides snow with its default algorithms, except for the hash and the random numbers. The hash
+/// is [`Blake2s`]. The field is the seed of all random numbers.
 struct SeededResolver([u8; 32]);
 
 impl CryptoResolver for SeededResolver {
@@ -113,8 +113,8 @@ impl CryptoResolver for SeededResolver {
 struct MessageDecoder(Vec<u8>);
 
 impl MessageDecoder {
-    /// Calls `each` with every complete message until `each` returns `false`. Buffers an
-    /// incomplete message. Returns the number of bytes consumed, including buffered bytes.
+    /// Calls the function `each` for every complete message, until `each` returns `false`. Buffers
+    /// an incomplete message. Returns the number of bytes consumed, including buffered bytes.
     ///
     /// # Errors
     /// A message is longer than `longest` bytes, or `each` returned an error.
@@ -181,8 +181,8 @@ pub struct Handshake {
     /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// The four unencrypted bytes at the start of the dialer's stream, as far as received. On the
-    /// dialer's side all four are present from the start.
+    /// The four unencrypted bytes at the start of the dialer's stream. The accepting side collects
+    /// these bytes as they arrive. On the dialer's side all four are present from the start.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }
@@ -202,8 +202,8 @@ pub enum HandshakeStatus {
 }
 
 impl Handshake {
-    /// Starts a handshake and appends the initiator's first bytes to `out`. `secret` is the own
-    /// X25519 key. `psk` is the pre-shared key of a closed network. `seed` must be fresh random
+    /// Starts a handshake. For the initiator, appends the first bytes to send to `out`. `secret` is
+    /// our X25519 key. `psk` is the pre-shared key of a closed network. `seed` must be fresh random
     /// bytes.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ impl Handshake {
         })
     }
 
-    /// Processes received bytes and appends the bytes to send to `out`.
+    /// Processes the received `bytes`. Appends the bytes that must be sent in answer to `out`.
     ///
     /// # Errors
     /// The handshake cannot succeed. The stream must be closed.
@@ -296,19 +296,19 @@ pub struct HandshakeConfig<'a> {
     pub pattern: HandshakePattern,
     /// The pre-shared key, if the protocol name contains `psk0`.
     pub psk: Option<&'a [u8; 32]>,
-    /// The own X25519 secret key, if the pattern needs it.
+    /// Our X25519 secret key, if the pattern needs one.
     pub local_private_key: Option<&'a [u8; 32]>,
-    /// The peer's X25519 public key, if the pattern needs it in advance.
+    /// The peer's X25519 public key, if the pattern needs that key in advance.
     pub remote_public_key: Option<&'a [u8; 32]>,
     /// Bytes that must be the same on both sides.
     pub prologue: &'a [u8],
-    /// The own role in the handshake.
+    /// Our role in the handshake.
     pub role: Role,
 }
 
 impl HandshakeConfig<'_> {
-    /// Starts the handshake, with all randomness derived from `seed`. Returns `None` if the keys
-    /// do not fit the pattern.
+    /// Starts the handshake. All randomness is derived from `seed`. Returns `None` if the keys do
+    /// not fit the pattern.
     #[inline(never)]
     pub fn build(&self, seed: [u8; 32]) -> Option<HandshakeState> {
         let psk = self.psk.map(|_| HandshakeModifier::Psk(0));
@@ -384,7 +384,7 @@ impl Transport {
     /// Encrypts `plain` and appends the Noise messages to `out`.
     ///
     /// # Errors
-    /// [`NoiseError::Crypto`] after 2^64 − 1 messages, when the nonces are exhausted.
+    /// [`NoiseError::Crypto`] after 2^64 − 1 messages, because no nonces are left.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), NoiseError> {
         for chunk in plain.chunks(PLAINTEXT_MAX_BYTES) {
             let at = out.len();
@@ -398,12 +398,12 @@ impl Transport {
         Ok(())
     }
 
-    /// Decrypts received bytes and calls `each` with the plaintext of every complete message.
-    /// `scratch` buffers one plaintext and grows to at most 64 KiB.
+    /// Decrypts received bytes. Calls the function `each` with the plaintext of every complete
+    /// message. `scratch` buffers one plaintext and grows to at most 64 KiB.
     ///
     /// # Errors
-    /// [`NoiseError::Crypto`] if a message was altered or was not encrypted by the peer. The
-    /// stream must be closed.
+    /// [`NoiseError::Crypto`] if a message was altered or was not encrypted by the peer. The stream
+    /// must be closed.
     pub fn open(
         &mut self,
         bytes: &[u8],

@@ -29,8 +29,8 @@ fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId
     bytes
 }
 
-/// The parameters to seal or open a message. To seal, pass the recipient's key as `remote`. To
-/// open, pass the own key as `secret`.
+/// The parameters to seal or open a message. To seal, the caller passes the recipient's key as
+/// `remote`. To open, the caller passes our secret key as `secret`.
 fn handshake_config<'a>(
     prologue: &'a [u8],
     secret: Option<&'a [u8; 32]>,
@@ -75,7 +75,7 @@ pub fn seal(
 }
 
 /// Opens a direct message to `identity`. Returns `None` if the message has another recipient, was
-/// not sealed for this batch and key, or contains invalid lines.
+/// sealed for another batch or key, or contains invalid lines.
 pub fn open(identity: &Identity, network: &NetworkTag, batch: &Batch) -> Option<Lines> {
     let own = identity.id();
     if batch.log.target != Target::Peer(own) || batch.sealed_content().len() > SEALED_MAX_BYTES {

@@ -12,8 +12,8 @@ pub const SECRET_MIN_BYTES: usize = 16;
 /// Maximum length of a secret in bytes, without its end of line.
 pub const SECRET_MAX_BYTES: usize = 4096;
 
-/// The keys of a closed network. Dropping them overwrites them in memory. The secret itself is not
-/// stored.
+/// The keys of a closed network. Dropping this value overwrites the keys in memory. The secret
+/// itself is not stored.
 pub struct NetworkKeys {
     network: NetworkTag,
     psk: [u8; 32],
