@@ -20,8 +20,8 @@ use crate::wire::message::Message;
 /// A link is flushed before the end of a turn if its send buffer exceeds this many bytes. Bounds
 /// memory.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
-/// Milliseconds after the last peer event until no further link is expected. Peers that receive our
-/// beacon dial sooner than that.
+/// If no peer is discovered, accepted, connected or linked for this many milliseconds, no further
+/// link is expected. A peer that receives our beacon dials us sooner.
 pub const QUIET_PERIOD_MS: u64 = 8;
 
 /// The parameters of a new node.
@@ -48,8 +48,7 @@ pub struct NodeConfig {
     pub beacons_enabled: bool,
     /// The contents of `known_peers`.
     pub known_peers: Vec<KnownPeer>,
-    /// The text of the last [`Output::SaveReceipts`], from this or an earlier run. Empty if there
-    /// is none.
+    /// The receipts that were last saved with [`Output::SaveReceipts`]. Empty if none were saved.
     pub receipts: String,
     /// The state in which the last run ended, if it ended cleanly.
     pub resume: Option<ResumeState>,
@@ -60,7 +59,7 @@ pub struct NodeConfig {
 pub struct ResumeState {
     /// The incarnation of the run that ended.
     pub incarnation: u64,
-    /// For the own log to each target: its head, and the hash of its last batch.
+    /// For our log to each target: its head, and the hash of its last batch.
     pub heads: SortedMap<Target, (u64, Hash)>,
 }
 
@@ -79,8 +78,8 @@ pub struct NodeCounters {
     pub duplicate_batches: u64,
     /// Batches received that were not requested, or whose room is not shared with the sender.
     pub unwanted_batches: u64,
-    /// Times that a batch of a new log arrived while the author or the room had too many logs. The
-    /// log was ignored, or another log was forgotten for it.
+    /// Batches of new logs that arrived when the author or the room already had as many logs as
+    /// allowed. The new log was ignored, or it replaced another log.
     pub logs_over_bound: u64,
     /// Missing lines that arrived later and closed a gap.
     pub healed_lines: u64,
@@ -226,12 +225,14 @@ impl Context {
         self.outputs.is_empty()
     }
 
-    /// When [`Context::is_quiet`] becomes true, unless another peer event happens.
+    /// When [`Context::is_quiet`] becomes true, if no peer is discovered, accepted, connected or
+    /// linked before.
     pub fn quiet_at(&self) -> Time {
         self.last_peer_event + QUIET_PERIOD_MS
     }
 
-    /// Whether no peer event happened in the last 8 ms, so that no further link is expected.
+    /// Whether no peer was discovered, accepted, connected or linked in the last 8 ms. Then no
+    /// further link is expected.
     pub fn is_quiet(&self) -> bool {
         self.now.time >= self.quiet_at()
     }
@@ -294,8 +295,8 @@ impl Context {
     }
 
     /// The peers that are linked or reachable through others, each once, except ourselves. The name
-    /// on the link takes precedence over the name in a route. Routes in hold-down count, as users
-    /// may still address the peers behind them.
+    /// on the link takes precedence over the name in a route. Routes in hold-down count, as a user
+    /// may still write to the peers to which they lead.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {
@@ -370,15 +371,16 @@ impl Context {
         }
     }
 
-    /// The socket of a link accepts no more bytes. Nothing is written until
-    /// [`Context::mark_writable`].
+    /// Records that the socket of a link accepts no more bytes. Nothing is written until
+    /// [`Context::mark_writable`] is called.
     pub fn mark_blocked(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = true;
         }
     }
 
-    /// The socket of a link accepts bytes again.
+    /// Records that the socket of a link accepts bytes again. Waiting frames are written at the end
+    /// of the turn.
     pub fn mark_writable(&mut self, stream: StreamId) {
         if let Some(link) = self.links.get_mut(&stream) {
             link.is_blocked = false;

@@ -12,8 +12,8 @@ use crate::base::time::Time;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
-/// Most bytes that wait on a blocked link. Only messages wait, as batches stay in the store. If a
-/// peer requests more answers than this without reading them, its link is closed.
+/// Most bytes in the send buffer of a blocked link. More bytes mean that the peer requests answers
+/// without reading them. The link is then closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
 /// How a member of a room is reachable through a link.
@@ -53,7 +53,7 @@ pub struct Link {
     pub verifying_key: VerifyingKey,
     /// The peer's run.
     pub run: u64,
-    /// Milliseconds by which the peer's process is older than ours. Negative if it is younger.
+    /// Milliseconds by which the peer's process started before ours. Negative if it started later.
     pub start_offset_ms: i64,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
@@ -79,14 +79,14 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which we have answered a differing digest of this peer with offers. The first
-    /// answer in a room is sent at once, later ones obey the rate limit.
+    /// Rooms in which the peer's digest of the logs differed from ours, and we answered with
+    /// offers. The first answer in a room is sent at once. Later answers obey the rate limit.
     pub digest_answered: SortedSet<Room>,
-    /// When a log of another author was last offered on the link.
+    /// When a changed log was last offered on the link.
     pub last_offer_sent: Option<Time>,
     /// The socket accepts no more bytes for now.
     pub is_blocked: bool,
-    /// Encrypts, decrypts and splits the stream into frames.
+    /// Encrypts sent frames. Decrypts received bytes and splits them into frames.
     pub channel: Channel,
     /// Frames that are not encrypted yet.
     pub send_buffer: Vec<u8>,
@@ -101,7 +101,7 @@ impl Link {
         }
     }
 
-    /// Whether a change of our rooms or name at `changed_at` may be missing in our hello.
+    /// Whether our hello may lack a change of our rooms or name that happened at `changed_at`.
     pub fn has_missed_change(&self, changed_at: Time) -> bool {
         self.handshake_started_at <= changed_at
     }
@@ -111,8 +111,8 @@ impl Link {
         frame::write_frame(kind, payload, &mut self.send_buffer);
     }
 
-    /// Whether more than 256 KiB wait on a blocked link, as the peer requests answers without
-    /// reading them.
+    /// Whether the link is blocked and its send buffer holds more than 256 KiB. The peer then
+    /// requests answers without reading them.
     pub fn has_overflowed(&self) -> bool {
         self.is_blocked && self.send_buffer.len() > SEND_BUFFER_MAX_BYTES
     }
@@ -130,7 +130,7 @@ impl Link {
     }
 }
 
-/// One log on one link: the key of the tables in which replication keeps its state. Sorted by link,
+/// Identifies one log on one link. Replication uses it as the key of its tables. Sorted by link,
 /// then by log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkLog {

@@ -152,7 +152,7 @@ impl Node {
             .handle_timeout(&mut self.ctx, &mut self.logs, &self.rooms);
     }
 
-    /// Publishes lines whose recipient's name is now resolved.
+    /// Publishes the direct lines whose recipient is now resolved.
     fn send_resolved(&mut self) {
         let is_expecting_link = self.is_expecting_link();
         let ctx = &mut self.ctx;
@@ -310,7 +310,8 @@ impl Node {
         }
     }
 
-    /// Passes link events to the features, and then the events that these cause in turn.
+    /// Passes link events to the features. Then handles the new events that the features cause,
+    /// until no event is left.
     fn handle_link_events(&mut self, mut events: Vec<LinkEvent>) {
         while !events.is_empty() {
             for event in std::mem::take(&mut events) {

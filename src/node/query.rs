@@ -19,8 +19,8 @@ impl Node {
         delivery
     }
 
-    /// How far these own logs are acknowledged, each up to the given sequence. `required_peers` has
-    /// the meaning that [`Command::Finish`](crate::base::event::Command::Finish) describes.
+    /// How far these logs of ours are acknowledged. Each log comes with the last sequence that
+    /// counts. [`Command::Finish`](crate::base::event::Command::Finish) explains `required_peers`.
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
@@ -41,13 +41,13 @@ impl Node {
         self.ctx.network
     }
 
-    /// The log and sequence under which fork repair republished an own line. `None` if the line was
-    /// not republished.
+    /// The log and sequence under which a line of ours was published again to repair a fork. `None`
+    /// if the line was not published again.
     pub fn republished_position(&self, log: &LogId, sequence: u64) -> Option<(LogId, u64)> {
         fork_repair::republished_position(&self.logs, log, sequence)
     }
 
-    /// The own log to this target and its head. `None` if the log is empty.
+    /// Our log to this target, and its head. `None` if the log is empty.
     pub fn own_head(&self, target: &Target) -> Option<(LogId, u64)> {
         let log = self.logs.own_log(&self.ctx, target);
         let high = self.logs.get(&log)?.high;
@@ -77,9 +77,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// Sequence of the first line of an own log that the store must keep, with all lines after it.
-    /// `u64::MAX` if the store may evict all lines. A line stays while a linked recipient lacks it.
-    /// A line of this run stays until a peer acknowledges it.
+    /// For a log of ours: the lowest sequence that the store must keep, together with all higher
+    /// sequences. `u64::MAX` if the store may evict all lines. The store must keep a line while a
+    /// linked recipient lacks it. It must keep a line of this run until a peer has acknowledged it.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication
@@ -88,8 +88,8 @@ impl Node {
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether a peer is known to hold our last line in this folder. True if we have no line there.
-    /// False for a room that we left.
+    /// Whether any peer has acknowledged our newest line in this folder. True if the folder has no
+    /// line of ours. False for a room that we left.
     pub fn is_acknowledged(&self, folder: &FolderName) -> bool {
         let has_left = |room: Room| !self.rooms.is_joined(&room);
         let ranges = self.logs.ranges_in_folder(folder, &self.ctx.own_id());
@@ -102,7 +102,7 @@ impl Node {
         is_acked && !folder.room().is_some_and(has_left)
     }
 
-    /// Whether this room has a line published in this run that no peer has acknowledged.
+    /// Whether a line that we published to this room in this run is acknowledged by no peer yet.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
         let is_in_room = |log: &LogId| log.target.room() == Some(room);
         let mut logs = self.logs.run_logs().filter(|(log, _)| is_in_room(log));

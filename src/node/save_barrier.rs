@@ -53,9 +53,9 @@ impl SaveBarrier {
         self.unsaved_batches.push(batch);
     }
 
-    /// Ends the queue of outputs. Calls `abort` for each stream of a dropped write. Puts the inputs
-    /// about failed saves before all other pending inputs, so that the core learns of the failure
-    /// first.
+    /// Called at the end of the queue of outputs. Calls `abort` for each stream of a dropped write.
+    /// Puts [`Input::SaveFailed`] and the [`Input::Closed`] of these streams before all other
+    /// pending inputs.
     pub fn finish(
         &mut self,
         pending_inputs: &mut VecDeque<Input<'static>>,

@@ -8,13 +8,13 @@ pub enum Timer {
     /// continue.
     ExpectLink,
     /// When to end an unfinished handshake. For a deferred handshake, when to decide between the
-    /// two runs of the peer.
+    /// linked run and the second run of the peer.
     Handshake,
     /// When to ping an idle link.
     Ping,
     /// When to close a link that did not answer its ping.
     Pong,
-    /// When to show a peer as gone because its link was closed and the new link did not come.
+    /// When to show a peer as gone because no new link has replaced its closed link.
     ReplaceLink,
     /// When to send changed routes to the neighbours.
     AdvertiseRoutes,

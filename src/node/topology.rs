@@ -2,9 +2,9 @@
 //! network.
 //!
 //! The members of a room form a ring, in the order of their ids. For each number of bits there is a
-//! further ring: the members whose ids share that many last bits with our id. With each bit, the
-//! ring has about half as many members, at twice the distance. On each ring, the next two members
-//! on either side are our neighbours: a skip graph (Aspnes and Shah, 2003).
+//! further ring: the members whose ids share that many last bits with our id. With each further
+//! bit, the ring has about half as many members, at twice the distance. On each ring, the next two
+//! members on either side are our neighbours: a skip graph (Aspnes and Shah, 2003).
 //!
 //! Being neighbours is symmetric. Two peers that know the same members agree without a message on
 //! whether they are neighbours. A member that comes or goes changes the neighbours of only a few
@@ -18,8 +18,8 @@ use crate::base::table::{SortedMap, SortedSet};
 pub const LINKS_MAX: usize = 64;
 /// Most links to transient peers, in addition to [`LINKS_MAX`].
 pub const TRANSIENT_LINKS_MAX: usize = 16;
-/// A partial mesh becomes a full mesh again once at most this many peers are known. Pruning a
-/// partial mesh leaves at least this many links.
+/// A partial mesh becomes a full mesh when at most this many peers are known. When links of a
+/// partial mesh are pruned, at least this many links stay.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
 /// Most bits compared at the ends of two ids. Bounds the number of rings.
 const SUFFIX_BITS_MAX: u32 = 32;
@@ -33,14 +33,15 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
 }
 
 /// Our neighbours on the rings of one room. The list at index `n` belongs to the ring of members
-/// whose ids share the last `n` bits with ours. Each list starts after our own id, and continues
-/// after the largest id with the smallest.
+/// whose ids share the last `n` bits with ours. In each list, the ids larger than ours come first,
+/// in ascending order. The smaller ids follow, also in ascending order.
 #[derive(Default)]
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Adds a member to each ring on which it is one of our nearest members. The member that it
-    /// displaces is removed from that ring. Returns whether the member is a neighbour on any ring.
+    /// Adds a member to each ring on which the member is one of our nearest. A member that is then
+    /// too far away is removed from the ring. Returns whether the member is a neighbour on any
+    /// ring.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -141,8 +142,9 @@ impl Topology {
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings of all
-    /// members come first, as they keep the rooms connected. Rings that share more bits follow.
+    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings that
+    /// contain all members of a room come first, as they keep the rooms connected. Rings whose
+    /// members share more bits with us follow.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {

@@ -9,7 +9,7 @@ use crate::node::link::Link;
 use crate::node::topology::{LINKS_MAX, TRANSIENT_LINKS_MAX};
 use crate::wire::message::{ByeReason, Hello};
 
-/// How to treat a finished handshake, given the links that exist.
+/// What to do with a finished handshake. Depends on the existing link to the same peer.
 pub enum Conflict {
     /// The peer has no link yet. Establish the new link.
     None,
@@ -22,8 +22,8 @@ pub enum Conflict {
     Probe(StreamId),
 }
 
-/// Returns the reason to refuse the sender of this hello, or `None` to admit the sender. May close
-/// the link of an unwanted peer to free a slot.
+/// Returns the reason to refuse the sender of this hello, or `None` to admit the sender. To make
+/// room, may close a link that the topology does not want.
 pub fn refuse(
     ctx: &mut Context,
     stream: StreamId,
@@ -49,8 +49,9 @@ pub fn refuse(
 }
 
 /// Decides between this handshake and an existing link to the same peer. If the link leads to
-/// another run of the peer, that run is pinged first. Of two links between the same runs, the one
-/// dialed by the peer with the smaller id stays. If one side dialed both, the newer one stays.
+/// another run of the peer, that run must be pinged first. If both streams lead to the same run,
+/// the stream dialed by the side with the smaller id stays. If one side dialed both streams, the
+/// newer stream stays.
 pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
@@ -66,15 +67,16 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether there is no slot for a peer that is not transient. The bounds are [`LINKS_MAX`] links to
-/// such peers, and `LINKS_MAX + TRANSIENT_LINKS_MAX` links to all peers.
+/// Whether one more link to a peer that is not transient would exceed a bound. At most
+/// [`LINKS_MAX`] such links may exist. All links together are at most `LINKS_MAX +
+/// TRANSIENT_LINKS_MAX`.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
-/// Returns whether there is a slot for a link to this peer. If there is none, a wanted peer takes
-/// the slot of an unwanted peer. The link of the unwanted peer is closed.
+/// Returns whether a link to this peer may be established. If a bound is reached, may close a link
+/// that the topology does not want, to make room for a peer that the topology wants.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,

@@ -11,17 +11,17 @@ use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::Hello;
 
-/// Milliseconds that a linked run has to answer a ping after another run of the same peer has
-/// connected.
+/// Milliseconds that a linked run has to answer a ping. The ping is sent when another run of the
+/// same peer connects.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 500;
-/// Most runs that are reported as using our key.
+/// Most runs with our key that are reported to the user.
 const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Most bytes of frames that a deferred handshake keeps.
+/// Most bytes of frames that are kept while a handshake is deferred.
 const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
 /// Another program that uses our key.
 pub struct DuplicateIdentity {
-    /// The run of the other program. `None` if another peer saw the program and we did not.
+    /// The run of the other program. `None` if only another peer met that program.
     pub run: Option<u64>,
     /// The address at which we met the other program, if we met it.
     pub address: Option<SocketAddr>,
@@ -32,13 +32,14 @@ pub struct DuplicateIdentity {
 /// The runs that were reported to the user as using our key.
 #[derive(Default)]
 pub struct ReportedDuplicates {
-    /// `None` stands for all programs that only other peers saw, as their runs are not known.
+    /// The reported runs. `None` stands for every program that only other peers met, as its run is
+    /// unknown.
     runs: SortedSet<Option<u64>>,
 }
 
 impl ReportedDuplicates {
     /// Notifies the user that another program uses our key, once for each run of that program.
-    /// Returns whether this run was reported for the first time.
+    /// Returns whether the user was notified by this call.
     pub fn report(&mut self, ctx: &mut Context, duplicate: DuplicateIdentity) -> bool {
         let is_new = self.runs.len() < DUPLICATES_REPORTED_MAX && self.runs.insert(duplicate.run);
         if is_new {
@@ -61,13 +62,14 @@ pub(super) struct DeferredHandshake {
     is_probe_answered: bool,
 }
 
-/// The result of pinging the linked run. The stream is that of the linked run.
+/// The result of pinging the linked run. Each stream is the stream of the linked run.
 pub(super) enum ProbeOutcome {
     /// Both runs are alive and share one key.
     Duplicate(StreamId),
-    /// The linked run is dead. The deferred run takes its place.
+    /// The linked run did not answer and counts as dead. The second run takes its place.
     Dead(StreamId),
-    /// There is nothing to decide: the peer has no link now, or its link is to the deferred run.
+    /// There is nothing to decide. The peer has no link any more, or its link already leads to the
+    /// second run.
     Obsolete,
 }
 
@@ -92,13 +94,14 @@ impl DeferredHandshake {
         bytes > DEFERRED_MAX_BYTES
     }
 
-    /// Records that the linked run of this peer answered the ping. That run may have died after it
-    /// sent the pong, so [`DeferredHandshake::outcome`] waits for the deadline.
+    /// Records that the linked run of this peer answered the ping. Does nothing if this handshake
+    /// belongs to another peer.
     pub(super) fn handle_pong(&mut self, peer: &PeerId) {
         self.is_probe_answered |= self.hello.sender == *peer;
     }
 
-    /// Decides between the two runs, at the deadline of the ping.
+    /// Decides between the linked run and the second run. Called only at the deadline of the ping,
+    /// as the linked run may end after its answer.
     pub(super) fn outcome(&self, ctx: &Context) -> ProbeOutcome {
         let existing = ctx.stream_by_peer.get(&self.hello.sender).copied();
         let link = existing.and_then(|existing| ctx.links.get(&existing));

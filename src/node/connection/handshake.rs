@@ -25,8 +25,8 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 
-/// Most unfinished handshakes on accepted streams, and separately on dialed streams. Strangers who
-/// dial us therefore cannot keep us from dialing.
+/// Most unfinished handshakes on accepted streams. Dialed streams have a bound of their own, of the
+/// same size. Strangers who dial us therefore cannot keep us from dialing.
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
@@ -51,8 +51,8 @@ impl Handshakes {
             .any(|pending| pending.is_expected(now))
     }
 
-    /// Whether one more handshake may start. Dialed streams are counted if `is_dialed`, accepted
-    /// streams otherwise.
+    /// Whether one more handshake may start. `is_dialed` says whether this is meant for a dialed or
+    /// an accepted stream.
     pub fn can_accept(&self, is_dialed: bool) -> bool {
         let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
         same.count() < HANDSHAKES_MAX
@@ -82,7 +82,8 @@ impl Handshakes {
         ctx.emit(Output::Dial { stream, address });
     }
 
-    /// Starts the handshake on an accepted stream. At the bound, first ends another such handshake.
+    /// Starts the handshake on an accepted stream. If too many such handshakes are unfinished,
+    /// first ends one of them.
     pub fn handle_accepted(
         &mut self,
         ctx: &mut Context,
@@ -112,9 +113,9 @@ impl Handshakes {
         }
     }
 
-    /// Ends one handshake on an accepted stream to free its place. Selects the source address with
-    /// the most such handshakes, and ends the oldest one from there. One host therefore cannot keep
-    /// out the others.
+    /// Ends one handshake on an accepted stream to make room for another. Takes the source address
+    /// with the most handshakes, and ends its oldest handshake. One host therefore cannot keep out
+    /// other hosts.
     fn evict(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let mut sources: SortedMap<IpAddr, (usize, StreamId)> = SortedMap::new();
         let accepted = self.pending.iter().filter(|(s, _)| !s.is_dialed());
@@ -165,8 +166,8 @@ impl Handshakes {
         }
     }
 
-    /// Passes received bytes to an unfinished handshake. `joined` are our rooms, which our hello
-    /// names.
+    /// Passes received bytes to an unfinished handshake. `joined` is the list of rooms for our
+    /// hello.
     pub fn handle_bytes(
         &mut self,
         ctx: &mut Context,
@@ -335,8 +336,8 @@ impl Handshakes {
         self.establish(ctx, stream, hello, rest, events);
     }
 
-    /// The peer has our own key. Either we dialed ourselves, or another program has the same key.
-    /// Our hello is already sent, so the other program notices as well.
+    /// Handles a hello with our own key. Either we dialed ourselves, or another program has our
+    /// key. Our hello is already sent, so the other program notices as well.
     fn handle_own_key(
         &mut self,
         ctx: &mut Context,
@@ -358,8 +359,8 @@ impl Handshakes {
         end(ctx, stream, is_self, events);
     }
 
-    /// Defers the handshake of a second run. Pings the linked run, on stream `existing`, and waits
-    /// for its answer.
+    /// Defers the handshake of a second run of a linked peer. Pings the linked run, whose link is
+    /// on the stream `existing`.
     fn defer(
         &mut self,
         ctx: &mut Context,
@@ -430,8 +431,8 @@ impl Handshakes {
         liveness::push_frames(stream, frames, events);
     }
 
-    /// Forgets a dial that failed, or a handshake whose stream the other side or the network
-    /// closed.
+    /// Handles the end of a stream that is not a link yet. Forgets its dial or handshake and
+    /// reports the failure.
     pub fn handle_closed(
         &mut self,
         ctx: &mut Context,
@@ -447,8 +448,8 @@ impl Handshakes {
         }
     }
 
-    /// Handles the end of the link to this peer. If the handshake of another run of the peer was
-    /// deferred, turns that handshake into the link.
+    /// Called after the link to this peer has ended. If a handshake of another run of the peer is
+    /// deferred, turns that handshake into a link.
     pub fn promote_deferred(
         &mut self,
         ctx: &mut Context,
@@ -473,7 +474,7 @@ impl Handshakes {
         }
     }
 
-    /// Handles a pong on this link. If the pong answered the latest ping, records that in the
+    /// Handles a pong on this link. If the pong answered the latest ping, records the answer in the
     /// deferred handshakes of the same peer.
     pub fn handle_pong(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx
@@ -490,8 +491,8 @@ impl Handshakes {
         }
     }
 
-    /// Ends the handshakes whose deadline has passed. For a deferred handshake, decides between
-    /// the two runs.
+    /// Ends the handshakes whose deadline has passed. For a deferred handshake, decides between the
+    /// linked run and the second run.
     pub fn handle_timeout(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
         let due: Vec<StreamId> = self
@@ -524,8 +525,8 @@ impl Handshakes {
         }
     }
 
-    /// Adds the deadline of each handshake, and the time after which it is no longer expected to
-    /// become a link.
+    /// Adds two times for each handshake: its deadline, and when to stop expecting that the
+    /// handshake becomes a link soon.
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
@@ -543,7 +544,8 @@ impl Handshakes {
     }
 }
 
-/// Closes the stream of a failed handshake and reports the failure.
+/// Closes the stream of a failed handshake and reports the failure. `is_self` means that we dialed
+/// our own program.
 fn end(ctx: &mut Context, stream: StreamId, is_self: bool, events: &mut Vec<LinkEvent>) {
     ctx.emit(Output::Close { stream });
     events.push(LinkEvent::Failed { stream, is_self });

@@ -4,7 +4,8 @@ use crate::node::context::Context;
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::message::{Hello, Message, ROOMS_MAX, room_hash};
 
-/// Builds our hello. It names the joined rooms as hashes, keyed with the stream's handshake hash.
+/// Builds our hello. Contains a hash of each joined room, keyed with the handshake hash of the
+/// stream.
 pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message {
     Message::Hello(Hello {
         sender: ctx.own_id(),
@@ -20,8 +21,9 @@ pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message
     })
 }
 
-/// Parses the first frame of a stream. Returns `None` unless the frame is a hello with at most
-/// [`ROOMS_MAX`] rooms. The sender's key must be the key that the handshake proved.
+/// Parses a hello, the first frame of a stream. Returns `None` if the frame is no hello, or has
+/// more than [`ROOMS_MAX`] rooms. Also returns `None` if the sender's key is not the key that the
+/// handshake proved.
 pub fn parse(frame: &Frame, remote_static_key: [u8; 32]) -> Option<Hello> {
     if frame.kind != FrameKind::Message {
         return None;

@@ -12,8 +12,8 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Milliseconds within which a ping must be answered. The sum with [`PING_AFTER_IDLE_MS`] must stay
-/// below 30 s: a frozen peer must be shown as gone by then.
+/// Milliseconds within which a ping must be answered. A frozen peer must be shown as gone within 30
+/// s, so the sum with [`PING_AFTER_IDLE_MS`] must be smaller.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
 /// 53 bits.
@@ -33,11 +33,11 @@ pub struct ClosedLink {
     pub is_replaced: bool,
 }
 
-/// An event of a link or handshake that other features handle.
+/// What happened to a link or a handshake. Other features handle these events.
 pub enum LinkEvent {
     /// A link was established.
     Up(StreamId),
-    /// The user named one peer for an address, but this other peer answered the dial.
+    /// This peer answered a dial, but the user named another peer for the address.
     UnexpectedPeer(StreamId, Peer),
     /// Another program uses our key.
     DuplicateIdentity(DuplicateIdentity),
@@ -63,7 +63,8 @@ pub enum LinkEvent {
     },
 }
 
-/// Decrypts received bytes of a link into events. Closes the link if the bytes break the protocol.
+/// Decrypts bytes that arrived on a link, and turns each frame into an event. Closes the link if
+/// the bytes break the protocol.
 pub fn handle_bytes(
     ctx: &mut Context,
     stream: StreamId,
@@ -102,8 +103,8 @@ pub fn handle_closed(ctx: &mut Context, stream: StreamId, events: &mut Vec<LinkE
     remove_link(ctx, stream, false, events);
 }
 
-/// Handles a `bye` of the peer and closes the link. A `bye` that reports another program with our
-/// key leaves the link open.
+/// Handles a `bye` of the peer. Closes the link, unless the `bye` reports another program with our
+/// key.
 pub fn handle_bye(
     ctx: &mut Context,
     stream: StreamId,
@@ -194,8 +195,8 @@ pub fn ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// Pings a link even if an earlier ping has no answer yet. Only the answer to the new ping counts,
-/// as an answer under way does not show that the peer is alive now.
+/// Pings a link even if an earlier ping has no answer yet. Only the answer to the new ping counts.
+/// An answer to the earlier ping may have been sent before the peer died.
 pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     let nonce = ctx.random_u64() >> (u64::BITS - NONCE_BITS);
     let sent_at = ctx.now.time;
@@ -215,7 +216,8 @@ pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     }
 }
 
-/// Counts a beacon of a linked run as activity of its link.
+/// Counts a beacon of this run of the peer as activity of the peer's link. Does nothing if that run
+/// is not linked.
 pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
     let now = ctx.now.time;
     if let Some(stream) = ctx.stream_by_peer.get(peer)
@@ -236,8 +238,8 @@ fn deadline(link: &Link) -> (Timer, Time) {
     }
 }
 
-/// Pings idle links. Closes links whose ping has no answer in time, and links whose send buffer
-/// has overflowed.
+/// Pings idle links. Closes a link whose ping has no answer in time, or whose send buffer has
+/// overflowed.
 pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     let now = ctx.now.time;
     let mut idle = Vec::new();
@@ -258,7 +260,7 @@ pub fn handle_timeout(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     }
 }
 
-/// Adds the times at which to ping or close each link.
+/// Adds the time at which each link is to be pinged or closed.
 pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
     for link in ctx.links.values() {
         let (timer, at) = deadline(link);
@@ -266,7 +268,7 @@ pub fn state_deadlines(ctx: &Context, deadlines: &mut Deadlines) {
     }
 }
 
-/// Says goodbye on every link, because this program ends.
+/// Closes every link with a goodbye, because this program ends.
 pub fn close_all(ctx: &mut Context, events: &mut Vec<LinkEvent>) {
     for stream in ctx.streams() {
         close(ctx, stream, ByeReason::Leave, events);

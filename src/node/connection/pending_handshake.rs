@@ -12,11 +12,10 @@ use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
-/// Milliseconds for which a new peer or handshake is expected to become a link. Most links need a
-/// few milliseconds. `send` waits for expected links, so a hanging handshake must not count for
-/// long.
+/// Milliseconds for which a new peer or handshake is expected to become a link. Most links are up
+/// within a few milliseconds. `send` waits for expected links, so the time must be short.
 pub const LINK_EXPECTED_MS: u64 = 2_000;
-/// An address, and the only peer accepted there.
+/// An address, and the peer that must answer there if one is named.
 #[derive(Clone, Copy)]
 pub struct DialTarget {
     /// The address to dial. On an accepted stream, the address of the other side.
@@ -31,7 +30,7 @@ pub(super) enum HandshakeStage {
     /// The Noise handshake is under way.
     Noise {
         handshake: Handshake,
-        /// We dialed, or the other side sent a valid first message.
+        /// True if we dialed, or if the other side has sent a valid first message.
         has_valid_start: bool,
     },
     /// The Noise handshake has proven both keys. The peer's hello has not arrived yet.
@@ -48,13 +47,14 @@ pub(super) struct PendingHandshake {
     pub(super) stage: HandshakeStage,
     pub(super) target: DialTarget,
     pub(super) started_at: Time,
-    /// When to end the handshake. For a deferred handshake, when to decide between the two runs.
+    /// When to end the handshake. For a deferred handshake, when to decide between the linked run
+    /// and the second run.
     pub(super) deadline: Time,
 }
 
 impl PendingHandshake {
-    /// Whether the handshake is likely to become a link soon. A stream on which nothing valid has
-    /// arrived does not count.
+    /// Whether the handshake is likely to become a link soon. An accepted stream counts only after
+    /// a valid first message.
     pub(super) fn is_expected(&self, now: Time) -> bool {
         let has_valid_start = match self.stage {
             HandshakeStage::Noise {

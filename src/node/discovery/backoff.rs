@@ -2,12 +2,13 @@
 use crate::base::time::Time;
 use crate::node::context::Context;
 
-/// Backoff after the first failed dial, in milliseconds. Each further failure doubles it.
+/// Backoff after the first failed dial, in milliseconds. Each further failed dial doubles the
+/// backoff.
 pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest backoff, in milliseconds.
 const BACKOFF_MAX_MS: u64 = 64_000;
 
-/// Decides when an address may be dialed, given the dials that failed.
+/// The failed dials of one address, and the earliest time of the next dial.
 pub struct Backoff {
     /// Dials that failed since the last success.
     failures: u32,
@@ -15,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The backoff of an address that was never dialed.
+    /// The backoff of an address that was never dialed. The first dial is due at `next_attempt`.
     pub fn new(next_attempt: Time) -> Backoff {
         Backoff {
             failures: 0,
@@ -38,14 +39,15 @@ impl Backoff {
         !self.has_failed() || self.next_attempt <= now
     }
 
-    /// Counts a failed dial and sets the next attempt: exponential backoff with jitter.
+    /// Counts a failed dial. Delays the next dial by a random time between half of the backoff and
+    /// all of it.
     pub fn record_failure(&mut self, ctx: &mut Context) {
         let backoff = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
         self.failures += 1;
         self.next_attempt = ctx.now.time + ctx.jitter(backoff);
     }
 
-    /// Forgets the failures. The next dial follows after at most `delay_ms`, with jitter.
+    /// Forgets the failed dials. Delays the next dial by a random time of at most `delay_ms`.
     pub fn reset(&mut self, ctx: &mut Context, delay_ms: u64) {
         self.failures = 0;
         self.next_attempt = ctx.now.time + ctx.jitter(delay_ms);

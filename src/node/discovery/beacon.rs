@@ -6,7 +6,7 @@ use crate::node::context::Context;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Milliseconds between our first beacons after the start. The sequence begins anew when an
+/// Milliseconds between our first beacons. The list is used from its beginning whenever an
 /// interface appears.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 /// A startup interval is at least this many milliseconds times the number of discovered peers.
@@ -15,16 +15,16 @@ const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds between beacons while a peer is linked.
 const LINKED_INTERVAL_MS: u64 = 10_000;
-/// A beacon interval is at least this many milliseconds times the number of discovered peers, if
-/// these are too many for a full mesh. All programs of a LAN together then send about eight beacons
-/// a second.
+/// Applies when more peers are discovered than fit in a full mesh. A beacon interval is then at
+/// least this many milliseconds times their number. All programs of a LAN together then send about
+/// eight beacons a second.
 const INTERVAL_PER_PEER_MS: u64 = 160;
-/// Most milliseconds from a failed dial to our next beacon. The beacon invites the peer to dial us
-/// instead.
+/// Longest time from a failed dial to our next beacon, in milliseconds. The peer may dial us when
+/// it receives the beacon.
 const FAILED_DIAL_DELAY_MS: u64 = 2_000;
 
-/// Shortest beacon interval of a program that has discovered this many peers, in milliseconds. 0
-/// (no bound) if all peers fit in a full mesh.
+/// Shortest beacon interval of a program that has discovered this many peers, in milliseconds. Zero
+/// if that number of peers fits in a full mesh.
 pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     match discovered_peers {
         few if few <= LINKS_MAX => 0,
@@ -43,8 +43,8 @@ pub struct BeaconSchedule {
 }
 
 impl BeaconSchedule {
-    /// A schedule that waits for [`BeaconSchedule::restart`]. Unless enabled, it never sends a
-    /// beacon.
+    /// A schedule that sends no beacon before [`BeaconSchedule::restart`]. If `is_enabled` is
+    /// false, no beacon is ever sent.
     pub fn new(is_enabled: bool) -> BeaconSchedule {
         BeaconSchedule {
             is_enabled,
@@ -54,8 +54,8 @@ impl BeaconSchedule {
         }
     }
 
-    /// Sends the next beacon now and starts over with the short intervals. Called when an
-    /// interface appears, as nobody on its network has received our beacon.
+    /// Makes a beacon due now, and begins again with the short intervals. Called when an interface
+    /// appears, as nobody on its network has received our beacon.
     pub fn restart(&mut self, now: Time) {
         if self.is_enabled {
             self.startup_step = 0;
@@ -63,8 +63,8 @@ impl BeaconSchedule {
         }
     }
 
-    /// Sends a beacon soon after a failed dial. The peer that we could not reach may be able to
-    /// reach us.
+    /// Makes a beacon due soon, after a dial has failed. The peer that we cannot reach may be able
+    /// to reach us.
     pub fn dial_failed(&mut self, ctx: &mut Context) {
         if self.is_enabled {
             let soon = ctx.now.time + ctx.jitter(FAILED_DIAL_DELAY_MS);
@@ -116,7 +116,7 @@ impl BeaconSchedule {
 }
 
 /// Broadcasts our beacon on every interface. `Discover` advertises the joined rooms and the
-/// milliseconds to the next beacon. `Leave` withdraws our beacon.
+/// milliseconds to the next beacon. `Leave` says that this program ends.
 fn broadcast(ctx: &mut Context, joined: &[Room], kind: BeaconKind, interval_ms: u64) {
     let rooms = joined.iter();
     let rooms = rooms.map(|room| room_hash(&ctx.network, ctx.run, room));

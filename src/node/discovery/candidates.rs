@@ -12,9 +12,11 @@ use crate::wire::beacon::{Beacon, room_hash};
 
 /// Number of missed beacons after which a peer counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
-/// Shortest interval believed of a beacon, in milliseconds. A shorter one counts as this one.
+/// Shortest beacon interval that is believed, in milliseconds. If a peer states a shorter interval,
+/// this value is used.
 const BEACON_INTERVAL_MIN_MS: u64 = 100;
-/// Longest interval believed of a beacon, in milliseconds. A longer one counts as this one.
+/// Longest beacon interval that is believed, in milliseconds. If a peer states a longer interval,
+/// this value is used.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
 /// Most discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
@@ -32,7 +34,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// An address that was never dialed.
+    /// An address that was never dialed. The first dial is due at `next_attempt`.
     pub fn new(address: SocketAddr, next_attempt: Time) -> Candidate {
         Candidate {
             address,
@@ -71,8 +73,8 @@ pub struct DiscoveredPeer {
     pub dialing: Option<PendingDial>,
     room_hashes: Vec<u32>,
     has_more_rooms: bool,
-    /// Our rooms that the peer is in: proven by its link, or claimed by its beacon if the peer is
-    /// not linked.
+    /// The rooms that we share with the peer. If the peer is linked, the link proves them.
+    /// Otherwise the peer's beacon claims them.
     pub rooms: Vec<Room>,
 }
 
@@ -100,9 +102,9 @@ impl DiscoveredPeer {
         }
     }
 
-    /// Copies the contents of a beacon. A new address becomes a candidate, first dialed after
-    /// `delay_ms`. Returns whether the peer's rooms may have changed, so that
-    /// [`DiscoveredPeer::match_rooms`] is due.
+    /// Takes over the contents of a beacon. A new address becomes a candidate, which may be dialed
+    /// after `delay_ms`. Returns whether the peer's rooms may have changed. The caller must then
+    /// call [`DiscoveredPeer::match_rooms`].
     pub fn apply_beacon(
         &mut self,
         beacon: &Beacon,
@@ -150,8 +152,8 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// Whether the peer has missed at most three beacons. A beacon interval counts as at least
-    /// `min_interval_ms`.
+    /// Whether the peer has missed at most three beacons. The interval of its beacons is assumed to
+    /// be at least `min_interval_ms`.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
         now.ms_since(self.last_seen)
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
@@ -162,9 +164,9 @@ impl DiscoveredPeer {
         self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
-    /// Whether the peer is likely to be linked soon: it is new, and at least one of its addresses
-    /// has no failed dial. A peer counts as new for [`LINK_EXPECTED_MS`] only, as forged beacons
-    /// must not delay `send`.
+    /// Whether the peer is likely to be linked soon. Its run must be newer than
+    /// [`LINK_EXPECTED_MS`], as forged beacons must not delay `send` for long. At least one of its
+    /// addresses must have no failed dial.
     pub fn is_expected(&self, now: Time) -> bool {
         self.first_seen + LINK_EXPECTED_MS > now
             && self.candidates.iter().any(|c| !c.backoff.has_failed())

@@ -34,13 +34,13 @@ const STABLE_LINK_MS: u64 = 5_000;
 const REDIAL_DELAY_MS: u64 = 200;
 /// New peers form a burst if less than this many milliseconds pass between them, on average.
 const NEW_PEER_INTERVAL_MS: u64 = 50;
-/// Number of new peers in a burst that are dialed at once. Dials to further peers are delayed until
-/// it is known whether there are too many peers for a full mesh.
+/// Number of new peers in a burst that are dialed without delay. Dials to further peers are
+/// delayed, as there may be too many peers for a full mesh.
 const NEW_PEER_BURST_MAX: u64 = 8;
-/// Number of new peers above which a burst counts as large. The delay is then longer.
+/// Number of new peers above which a burst counts as large. The dials are then delayed longer.
 const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
 /// Longest random delay of the dial to a new peer of a burst, in milliseconds. If our id is larger
-/// than that of the peer, we wait this many milliseconds in addition.
+/// than the peer's id, we wait this many milliseconds in addition.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 /// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
 const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
@@ -57,13 +57,13 @@ pub struct Dialer {
     is_next_dial_stale: bool,
     dial_limiter: RateLimiter,
     new_peer_limiter: RateLimiter,
-    /// Number of dials started, from which the next stream gets its number.
+    /// Number of dials started. The stream of the latest dial has this number.
     dials_started: u64,
 }
 
 impl Dialer {
-    /// A dialer that knows no peer. Without beacons of our own, it still dials the peers whose
-    /// beacons it receives.
+    /// A dialer that knows no peer yet. If `beacons_enabled` is false, sends no beacons, but still
+    /// dials the peers whose beacons arrive.
     pub fn new(beacons_enabled: bool) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
@@ -88,8 +88,8 @@ impl Dialer {
         }
     }
 
-    /// Handles a datagram. A beacon adds the address of its sender as a candidate, or forgets a
-    /// sender that leaves. Datagrams from other networks and subnets are counted and ignored.
+    /// Handles a datagram. A beacon adds its sender's address as a candidate, or makes us forget a
+    /// sender that leaves. A datagram from another network or subnet is counted and ignored.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,
@@ -281,7 +281,8 @@ impl Dialer {
             .any(|static_peer| static_peer.pinned_peer() == Some(peer))
     }
 
-    /// Records that this other peer answered a dial, instead of the peer that the user named.
+    /// Records that this peer answered a dial, although the user named another peer for the
+    /// address.
     pub fn handle_unexpected_peer(&mut self, stream: StreamId, peer: Peer) {
         static_peers::record_mismatch(&mut self.static_peers, stream, peer);
     }
@@ -333,8 +334,8 @@ impl Dialer {
     }
 
     /// Records that a link ended. After a stable link, the peer is dialed again soon. Otherwise the
-    /// backoff of its addresses grows, as a peer that closes every link at once must not be dialed
-    /// without pause.
+    /// backoff of its addresses grows. A peer that closes each link at once is then not dialed all
+    /// the time.
     pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
@@ -457,7 +458,7 @@ impl Dialer {
     }
 
     /// Replaces the list of joined rooms, and determines anew which rooms each discovered peer
-    /// shares.
+    /// shares with us.
     pub fn set_joined_rooms(&mut self, ctx: &Context, rooms: &[Room]) {
         self.joined_rooms = rooms.to_vec();
         for discovered in self.discovered.values_mut() {
@@ -466,7 +467,8 @@ impl Dialer {
         self.topology_updater.mark_stale();
     }
 
-    /// Replaces the rooms that the peer's beacon claimed by the shared rooms that its link proves.
+    /// Sets the rooms of a discovered peer to the shared rooms of its link. These replace the rooms
+    /// that its beacon claimed.
     pub fn update_peer_rooms(&mut self, ctx: &Context, stream: StreamId) {
         if let Some(link) = ctx.links.get(&stream)
             && let Some(discovered) = self.discovered.get_mut(&link.peer.id)
@@ -479,7 +481,8 @@ impl Dialer {
         }
     }
 
-    /// Closes links that the partial mesh no longer needs, right after a topology update.
+    /// Closes links that the partial mesh no longer needs. Does nothing unless the topology was
+    /// updated in this turn.
     pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         self.topology_updater.prune_links(ctx, events);
     }
@@ -504,8 +507,8 @@ impl Dialer {
         }
     }
 
-    /// Computes when to dial next, if this turn may have changed it. Called at the end of each
-    /// turn.
+    /// Called at the end of each turn. Computes the time of the next dial, if the turn may have
+    /// changed that time.
     pub fn end_turn(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_next_dial_stale) {
             let static_times = self
@@ -525,7 +528,7 @@ impl Dialer {
         self.static_peers.clear();
     }
 
-    /// The discovered peers, each with whether its beacons still arrive.
+    /// The discovered peers. The flag says whether the peer's beacons still arrive.
     pub fn discovered_peers(&self, ctx: &Context) -> Vec<(&DiscoveredPeer, bool)> {
         let min_interval_ms = self.min_beacon_interval_ms();
         let is_fresh = |peer: &DiscoveredPeer| peer.is_fresh(ctx.now.time, min_interval_ms);

@@ -19,8 +19,8 @@ impl RateLimiter {
         }
     }
 
-    /// Lowers the level by the intervals that have passed. Returns whether at least one has
-    /// passed.
+    /// Lowers the level by one for each interval that has passed since the last lowering. Returns
+    /// whether at least one interval has passed.
     pub fn drain(&mut self, now: Time) -> bool {
         let drained = now.ms_since(self.drained_at) / self.drain_interval_ms;
         if drained > 0 {
@@ -35,7 +35,7 @@ impl RateLimiter {
         self.level += 1;
     }
 
-    /// Number of events that were counted and have not drained yet.
+    /// The current level. The level falls only when [`RateLimiter::drain`] is called.
     pub fn level(&self) -> u64 {
         self.level
     }

@@ -16,23 +16,23 @@ const STATIC_PEERS_MAX: usize = 64;
 enum ExpectedPeer {
     /// No peer is known at the address yet.
     Any,
-    /// This peer came with the address, or answered the last dial. Another peer may answer the
-    /// next dial.
+    /// The source of the address named this peer, or this peer answered the last dial. Another peer
+    /// may answer the next dial.
     LastSeen(PeerId),
     /// The user named this peer. A link to any other peer is refused.
     Pinned(PeerId),
 }
 
-/// Whether a peer other than the pinned one answered, and whether the user was warned.
+/// Whether a peer other than the pinned peer answered, and whether the user was warned.
 enum Mismatch {
     None,
-    /// This other peer answered. The user is not warned yet.
+    /// This peer answered, and is not the pinned peer. The user is not warned yet.
     Seen(Peer),
     /// The user was warned. The warning is not repeated for this address.
     Reported,
 }
 
-/// An address from `--peer`, or from another source than a beacon.
+/// An address that did not come from a beacon, such as one given with `--peer`.
 pub struct StaticPeer {
     /// The address, and when it may be dialed.
     pub candidate: Candidate,
@@ -45,8 +45,8 @@ pub struct StaticPeer {
 }
 
 impl StaticPeer {
-    /// Whether to dial the address. False if the address is our own or is being dialed, or if the
-    /// expected peer is linked.
+    /// Whether to dial the address, now or after its backoff. False if the address is our own or is
+    /// being dialed, or if the expected peer is linked.
     pub fn needs_dial(&self, ctx: &Context) -> bool {
         let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
         self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
@@ -78,7 +78,7 @@ impl StaticPeer {
 }
 
 /// Adds an address. If the user named a peer, pins the peer at the address, unless a peer is pinned
-/// there already. Returns whether the address is new.
+/// there already. Returns whether the address was added.
 pub fn add(
     static_peers: &mut Vec<StaticPeer>,
     address: SocketAddr,
@@ -123,8 +123,8 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
     }
 }
 
-/// Warns the user of each address where a peer other than the pinned one answered. Waits until the
-/// dials to all addresses of the pinned peer have failed.
+/// Warns the user of each address where a peer other than the pinned peer answered. Skips an
+/// address while a dial to another address of the pinned peer may still succeed.
 pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]

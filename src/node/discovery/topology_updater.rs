@@ -12,9 +12,10 @@ use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
 
-/// Milliseconds between two updates of a partial mesh when a peer or its rooms changed.
+/// Milliseconds from one update of a partial mesh to the next, if a peer or its rooms changed in
+/// between.
 const UPDATE_AFTER_CHANGE_MS: u64 = 1_000;
-/// Milliseconds between two updates of a partial mesh when nothing changed.
+/// Milliseconds from one update of a partial mesh to the next, if nothing changed in between.
 const UPDATE_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds for which a link must be unwanted before it is closed.
 const PRUNE_AFTER_MS: u64 = 30_000;
@@ -94,9 +95,9 @@ impl TopologyUpdater {
         }
     }
 
-    /// Closes links that we dialed and that were unwanted for 30 s. Does not go below
-    /// [`FULL_MESH_RESUME_PEERS`] links. Links that the other side dialed stay, as only that side
-    /// prunes them.
+    /// Closes links that we dialed and that were unwanted for 30 s. At least
+    /// [`FULL_MESH_RESUME_PEERS`] links stay. Links that the other side dialed also stay, as only
+    /// that side prunes them.
     pub fn prune_links(&mut self, ctx: &mut Context, events: &mut Vec<LinkEvent>) {
         let now = ctx.now.time;
         if !ctx.topology.is_partial_mesh() || self.updated_at != now {

@@ -11,14 +11,14 @@ use crate::node::context::Context;
 
 /// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded for one key in one run. Also the most names known for other keys that
-/// one key may claim. The peer is shown with a placeholder if it claims more.
+/// Most new names recorded for one key in one run. Also the most names of other keys that one key
+/// may claim. For further claims, the peer is shown with a placeholder.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Most keys whose claims are remembered. At the bound, the claims of peers that are not linked are
 /// forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
 
-/// The peer that a selector means.
+/// The peer that a selector such as `@name` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolvedPeer {
     /// Exactly one peer matches.
@@ -39,13 +39,13 @@ pub enum ResolvedPeer {
 /// The names that one key claimed in this run.
 #[derive(Default)]
 struct NameClaims {
-    /// Number of names recorded in `known_peers` for this key.
+    /// Number of names recorded for this key in this run.
     recorded_count: usize,
     /// Names claimed by this key that are known for other keys. Each was reported to the user once.
     reported_names: SortedSet<Nick>,
 }
 
-/// The contents of `known_peers`, and the names that each key claimed in this run.
+/// The contents of the file `known_peers`, and the names that each key claimed in this run.
 #[derive(Default)]
 pub struct KnownPeers {
     by_nick: SortedMap<Nick, Vec<KnownPeer>>,
@@ -69,14 +69,15 @@ impl KnownPeers {
         known_peers
     }
 
-    /// Replaces the table by the contents of the file, which the user may have edited.
+    /// Replaces the table by the contents of the file `known_peers`, which the user may have
+    /// edited.
     pub fn reload(&mut self, list: Vec<KnownPeer>) {
         self.by_nick = KnownPeers::new(list).by_nick;
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. A key may claim eight such names.
-    /// After that the returned name is a placeholder.
+    /// name is known for another key, notifies the user once. A key may claim eight such names. For
+    /// further ones, the returned name is a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);
@@ -121,7 +122,7 @@ impl KnownPeers {
         peer.nick.clone()
     }
 
-    /// Binds the name of this peer to its key. From now on the user means this key by the name.
+    /// Binds the name of this peer to its key. From now on, the name means this key.
     pub fn bind(&mut self, ctx: &mut Context, peer: &Peer) {
         let known = self.by_nick.get(&peer.nick);
         let is_bound =
@@ -156,8 +157,8 @@ impl KnownPeers {
     }
 
     /// Finds the peer that the selector means. Searches the known peers, and the present peers
-    /// under their current names. If one of the matching keys is bound to the name, the others do
-    /// not count. A full id matches even if no peer with that key is known.
+    /// under their current names. If one of the matching keys is bound to the name, the other keys
+    /// do not count. A full id matches even if no peer with that key is known.
     pub fn resolve(&self, selector: &PeerSelector, present: &[Peer]) -> ResolvedPeer {
         let mut found: Vec<(&PeerId, &Nick, bool)> = Vec::new();
         for peer in present

@@ -14,8 +14,8 @@ struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// When to show the peer as gone if no new link comes. Set while the old link is closed and the
-    /// new link that replaces it is not established yet.
+    /// When to show the peer as gone if no new link comes. Set when a link is closed because a new
+    /// link replaces it. Cleared when the new link is established.
     replacement_deadline: Option<Time>,
 }
 
@@ -31,8 +31,8 @@ struct Location {
 pub struct Presence(SortedMap<PeerId, PresentPeer>);
 
 impl Presence {
-    /// Locates a peer and notifies the user of what has changed: rooms joined and left, and the
-    /// name.
+    /// Determines in which rooms a peer is now. Notifies the user of each room that the peer joined
+    /// or left, and of a new name.
     pub fn update(&mut self, ctx: &mut Context, joined: &[Room], id: &PeerId) {
         if *id == ctx.own_id() {
             return;
@@ -89,7 +89,7 @@ impl Presence {
     }
 
     /// Handles the end of a link that a new link to the same run replaces. The peer stays shown for
-    /// as long as a handshake may take.
+    /// the time that a handshake may take.
     pub fn expect_replacement(&mut self, ctx: &Context, peer: &PeerId) {
         if let Some(present) = self.0.get_mut(peer) {
             present.replacement_deadline = Some(ctx.now.time + HANDSHAKE_TIMEOUT_MS);
@@ -108,8 +108,8 @@ impl Presence {
         }
     }
 
-    /// Returns the peers whose new link has not come in time. The caller must call
-    /// [`Presence::update`] for each.
+    /// Returns the peers whose new link is now overdue. The caller must call [`Presence::update`]
+    /// for each of these peers.
     pub fn handle_timeout(&mut self, ctx: &Context) -> Vec<PeerId> {
         let now = ctx.now.time;
         let mut expired = Vec::new();
@@ -125,7 +125,7 @@ impl Presence {
         expired
     }
 
-    /// Adds the times at which to stop waiting for the new links of peers.
+    /// Adds the time at which each expected new link is overdue.
     pub fn state_deadlines(&self, deadlines: &mut Deadlines) {
         for present in self.0.values() {
             deadlines.add_some(Timer::ReplaceLink, present.replacement_deadline);
@@ -171,7 +171,8 @@ fn locate(ctx: &Context, joined: &[Room], id: &PeerId, shown_run: Option<u64>) -
     location
 }
 
-/// Notifies the user that a peer left each shown room that is not in `rooms`.
+/// Notifies the user that a peer left each shown room that is not in `rooms`. Rooms that we left
+/// ourselves are dropped without a notice.
 fn notify_left(
     ctx: &mut Context,
     joined: &[Room],

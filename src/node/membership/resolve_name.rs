@@ -12,21 +12,21 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Longest wait for further peers with the same name before a matching peer is accepted, in
-/// milliseconds. The wait is also at most half of the time-out.
+/// Milliseconds after which a matching peer is accepted, at the latest. Other peers with the same
+/// name may come in this time. The wait is also at most half of the time-out.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most pending queries. At the bound, the oldest query is dropped. Its client must be gone, as no
-/// more clients than this can be attached.
+/// Most queries that wait for an answer. A further query drops the oldest one. The client of the
+/// oldest query is gone, as at most this many clients can be attached.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.
 enum OnResolved {
     /// Publish these lines to the recipient.
     Send { lines: Lines, is_action: bool },
-    /// Answer the query [`Command::Resolve`](crate::base::event::Command::Resolve).
+    /// Answer the command [`Command::Resolve`](crate::base::event::Command::Resolve).
     Reply { request_id: u64 },
 }
 
@@ -111,16 +111,16 @@ impl NameResolution {
         });
     }
 
-    /// Whether no lines wait for their recipient to be resolved. Queries may still wait.
+    /// Whether the recipients of all lines are resolved. Queries may still wait.
     pub fn has_resolved_all(&self) -> bool {
         let has_lines =
             |pending: &PendingResolution| matches!(pending.on_resolved, OnResolved::Send { .. });
         !self.pending.iter().any(has_lines)
     }
 
-    /// Resolves each selector that can be decided now, and binds its name to the key found. Emits
-    /// the refusals and the answers to queries as notices. Returns the lines that now have a
-    /// recipient. `is_expecting_link` means that a further peer is likely to be linked soon.
+    /// Resolves each selector that can be decided now, and binds its name to the key found. Emits a
+    /// notice for each refusal and for each answer to a query. Returns the lines whose recipient is
+    /// now known. `is_expecting_link` means that a further peer is likely to be linked soon.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,

@@ -20,7 +20,7 @@ pub struct Rooms {
     last_changed: Time,
 }
 
-/// How the rooms shared with a link have changed.
+/// How the rooms that we share with a peer have changed.
 #[derive(Default)]
 pub struct SharedRoomsChange {
     /// Rooms that became shared.
@@ -92,8 +92,8 @@ impl Rooms {
     }
 
     /// Leaves `room`, or the current room if `room` is `None`. If the current room is left, the
-    /// room joined first becomes current. Returns the room that was left. If that room is not
-    /// joined, notifies the user of an error and returns `None`.
+    /// remaining room that was joined first becomes current. Returns the room that was left. If
+    /// that room is not joined, notifies the user of an error and returns `None`.
     pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => {
@@ -145,7 +145,8 @@ impl Rooms {
         }
     }
 
-    /// Determines which joined rooms the peer of a link has also joined. Returns what changed.
+    /// Determines which joined rooms the peer of a link has also joined. Returns the changes since
+    /// the last call.
     pub fn update_shared(&self, ctx: &mut Context, stream: StreamId) -> SharedRoomsChange {
         let mut change = SharedRoomsChange::default();
         let Some(link) = ctx.links.get_mut(&stream) else {

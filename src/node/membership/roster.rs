@@ -6,8 +6,8 @@ use crate::base::time::TenthsMs;
 use crate::node::context::Context;
 use crate::node::discovery::dialer::Dialer;
 
-/// All peers, each once: first the linked peers, then those known only by a beacon, then those
-/// reachable through other peers.
+/// All peers, each once: first the linked peers, then the peers known only by their beacon, then
+/// the peers reachable through others.
 pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
     let mut rows: Vec<PeerInfo> = Vec::new();
     for (stream, link) in &ctx.links {
@@ -48,8 +48,8 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
     rows
 }
 
-/// The peers that are reachable only through others. Returns the row to show for each, and the
-/// number of hops from the neighbour that is nearest to it. Routes in hold-down count.
+/// The peers that are reachable only through others. Returns the row to show for each peer, and the
+/// number of hops from the neighbour nearest to the peer. Routes in hold-down count.
 fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
     let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
     for link in ctx.links.values() {

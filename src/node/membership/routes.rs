@@ -12,17 +12,17 @@ use crate::node::link::Route;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
-/// Changed routes are collected into one update for at least this many milliseconds.
+/// Shortest time for which changed routes are collected before an update is sent, in milliseconds.
 const UPDATE_DELAY_MS: u64 = 200;
-/// Changed routes are also collected for at least this many milliseconds times the number of links,
-/// as the cost of an update grows with the links.
+/// The collection of changed routes also takes at least this many milliseconds times the number of
+/// links. The cost of an update grows with the number of links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Most routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
 /// A neighbour may advertise such a route only because it has not learned of the loss.
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Most hold-downs. At the bound, a lost member gets none.
+/// Most hold-downs at one time. If this many exist, a lost member gets no hold-down.
 const HOLD_DOWNS_MAX: usize = 4096;
 
 /// The routes that we advertise. The routes that we receive are in
@@ -58,7 +58,8 @@ impl Routes {
         send_update(ctx, stream, room, &here, &[]);
     }
 
-    /// Schedules an update to the neighbours in this room, as its routes may have changed.
+    /// Schedules an update of this room's routes to the neighbours, as these routes may have
+    /// changed.
     pub fn schedule_update(&mut self, ctx: &Context, room: &Room) {
         self.changed_rooms.insert(room.clone());
         let delay_ms = UPDATE_DELAY_MS.max(UPDATE_DELAY_PER_LINK_MS * ctx.links.len() as u64);
@@ -92,7 +93,8 @@ impl Routes {
         self.changed_rooms.remove(room);
     }
 
-    /// Applies the changed routes of a neighbour. Returns the peers whose routes may have changed.
+    /// Applies the route changes that a neighbour sent. Returns the peers whose routes may have
+    /// changed.
     pub fn handle_update(
         &mut self,
         ctx: &mut Context,
@@ -153,8 +155,9 @@ impl Routes {
         changed
     }
 
-    /// Starts a hold-down in each room in which we advertised this peer and now have no route to
-    /// it. New routes to the same run are then ignored for 4 s. Does nothing if the peer is linked.
+    /// Starts a hold-down in each room in which we advertised this peer and have lost the last
+    /// route to the peer. New routes to the same run are then ignored for 4 s. Does nothing if the
+    /// peer is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
@@ -190,8 +193,8 @@ impl Routes {
         }
     }
 
-    /// Ends hold-downs and sends the scheduled update. Returns the peers whose hold-down ended, as
-    /// routes to them may have become valid.
+    /// Ends the hold-downs whose time has passed, and sends the scheduled update if it is due.
+    /// Returns the peers whose hold-down ended, as routes to these peers may have become valid.
     pub fn handle_timeout(&mut self, ctx: &mut Context) -> SortedSet<PeerId> {
         let now = ctx.now.time;
         let mut released = SortedSet::new();
