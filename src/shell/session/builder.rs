@@ -34,7 +34,8 @@ pub struct ActiveSession {
     pub signals: Signals,
 }
 
-/// Builds a session from the options of a run. Keeps the session while the run changes its server.
+/// Builds a session from the options of a run. Keeps the session while the run looks for another
+/// server.
 pub struct SessionBuilder {
     /// The options of this run.
     pub options: Options,
@@ -42,11 +43,11 @@ pub struct SessionBuilder {
     pub mode: SessionMode,
     /// The poll of the main thread.
     pub poll: Poll,
-    /// Lets other threads end the poll's sleep.
+    /// Ends the sleep of the poll from another thread.
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// The session of an ended server. The run continues with it and builds no new one.
+    /// A session whose server has ended. The run continues with this session.
     pub existing_session: Option<ActiveSession>,
 }
 
@@ -131,7 +132,7 @@ impl SessionBuilder {
         move || wake(&waker)
     }
 
-    /// Opens stdout; `None` for `send` without --json, which prints nothing there.
+    /// Opens stdout; `None` for `send` without --json, which prints nothing to stdout.
     fn open_stdout(&self) -> Result<Option<OutputWriter>, Failure> {
         if self.mode == SessionMode::Send && !self.options.json {
             return Ok(None);
@@ -177,8 +178,8 @@ impl SessionBuilder {
         }
     }
 
-    /// The value of --wait for this run. `peers` subtracts the time for which its server has
-    /// already looked for peers.
+    /// The value of --wait for this run. For `peers`, `uptime_ms` is subtracted: the time for which
+    /// the server has already looked for peers.
     fn run_wait_ms(&self, uptime_ms: u64) -> Option<u64> {
         let wait_ms = self.options.wait_ms;
         match self.mode {
@@ -192,7 +193,7 @@ impl SessionBuilder {
     }
 }
 
-/// Creates the renderer for the events of a run. `is_terminal`: stdout is a terminal.
+/// Creates the renderer for the events of a run. `is_terminal`: whether stdout is a terminal.
 pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Renderer {
     match (options.json, is_terminal) {
         (true, _) => Renderer::json(),
@@ -202,8 +203,8 @@ pub fn create_renderer(options: &Options, is_terminal: bool, own: &Peer) -> Rend
     }
 }
 
-/// Splits TEXT into lines. A line that cannot be sent is left out, and reported on stderr. `None`:
-/// no TEXT was given.
+/// Splits TEXT into lines. Leaves out each line that cannot be sent, and reports the line on
+/// stderr. `None` if no TEXT was given.
 fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> {
     let mut lines = Lines::default();
     for (i, line) in options.text_lines().enumerate() {

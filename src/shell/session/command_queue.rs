@@ -5,12 +5,12 @@ use crate::base::event::Command;
 use crate::base::lines::Lines;
 use crate::base::name::PeerSelector;
 
-/// A queued command, and which stdin lines it sends.
+/// A queued command, and the numbers of the stdin lines that it sends.
 pub struct QueuedCommand {
     /// The command for the core.
     pub command: Command,
-    /// Numbers of the stdin lines that this command sends to a room, for error messages. Empty for
-    /// any other command.
+    /// Numbers of the stdin lines that this command sends to a room, for error messages. Empty if
+    /// the command does not send to a room.
     pub line_numbers: Vec<u64>,
 }
 
@@ -73,7 +73,8 @@ impl CommandQueue {
         self.queue.pop_front()
     }
 
-    /// Queues a command before all others. Its recipient and time limit stay as given.
+    /// Queues a command before all others. Does not change the recipient or the time limit of the
+    /// command.
     pub fn push_front(&mut self, command: Command) {
         self.queue.push_front(QueuedCommand {
             command,
@@ -81,8 +82,8 @@ impl CommandQueue {
         });
     }
 
-    /// Queues lines without a target. They go to the recipient of `send --to`, or to the current
-    /// room.
+    /// Queues lines without a target. The lines go to the recipient of `send --to`, or to the
+    /// current room.
     pub fn push_lines(&mut self, lines: Lines) {
         self.push(Command::SendToRoom {
             room: None,
@@ -96,9 +97,9 @@ impl CommandQueue {
         self.push_from_line(command, None);
     }
 
-    /// Queues a command. `line_number`: the line of stdin that holds the command. Lines for the
-    /// same room as the last queued command are appended to that command. One signature then
-    /// covers all these lines.
+    /// Queues a command. `line_number`: the number of the stdin line that contains the command. If
+    /// the last queued command sends lines to the same room, the new lines are appended to that
+    /// command. One signature then covers all these lines.
     pub fn push_from_line(&mut self, command: Command, line_number: Option<u64>) {
         let mut command = self.with_recipient(command);
         if let (
@@ -127,7 +128,7 @@ impl CommandQueue {
     }
 
     /// Addresses lines without a target to the recipient of `send --to`, if that option was given.
-    /// Sets the time limit for finding a recipient.
+    /// Sets the time limit for finding the recipient of a direct message.
     fn with_recipient(&self, command: Command) -> Command {
         match (command, &self.to_peer) {
             (

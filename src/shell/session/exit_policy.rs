@@ -52,12 +52,13 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// No peer is linked and the store is full, so stdin is not read. The run ends at `until` at
-    /// the latest; `None`: no limit.
+    /// No peer is linked and the store is full, so stdin is not read. If stdin is still blocked at
+    /// the time `until`, the run ends; `None`: no limit.
     Blocked {
         until: Option<Time>,
     },
-    /// The input has ended. The run waits for delivery, at most until `until`.
+    /// The input has ended, and the run waits for delivery. The run ends at the time `until` at the
+    /// latest.
     Ended {
         until: Time,
     },
@@ -67,8 +68,8 @@ enum InputState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndState {
     Running,
-    /// A script has given /quit. The run ends with status 0, with 1 after a refusal, or with 77
-    /// after a key mismatch.
+    /// A script has given /quit. The status is 77 after a key mismatch, else 1 after a refusal,
+    /// else 0.
     Quitting,
     /// The run ends as soon as stdout has taken the last output.
     Ended(ExitStatus),
@@ -82,8 +83,8 @@ pub struct ExitPolicy {
     pub mode: SessionMode,
     /// What happens to undelivered lines.
     pub retention: Retention,
-    /// The value of --wait in milliseconds. For `listen` and `peers` this limits the run. For other
-    /// commands it limits the wait for delivery.
+    /// The value of --wait in milliseconds. For `listen` and `peers`: a limit for the whole run.
+    /// For other commands: a limit for the wait for delivery.
     wait_ms: Option<u64>,
     /// How many chat lines `listen --count` still has to print; `None`: no limit.
     remaining_lines: Option<u64>,
@@ -101,8 +102,8 @@ pub struct ExitPolicy {
 }
 
 impl ExitPolicy {
-    /// The policy of a run that begins `now`. `listen` and `peers` end after `wait_ms`. `listen`
-    /// also ends after `line_limit` chat lines.
+    /// Creates the policy of a run. `now`: the start of the run. `listen` and `peers` end after
+    /// `wait_ms`. `listen` also ends after `line_limit` chat lines.
     pub fn new(
         mode: SessionMode,
         wait_ms: Option<u64>,
@@ -134,7 +135,7 @@ impl ExitPolicy {
         now + self.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS)
     }
 
-    /// Records the end of input. From `now` on the run waits for delivery.
+    /// Records the end of input. The wait for delivery begins at the time `now`.
     pub fn record_input_end(&mut self, now: Time) {
         self.input = InputState::Ended {
             until: self.delivery_deadline(now),
@@ -179,8 +180,7 @@ impl ExitPolicy {
         self.has_key_mismatch = true;
     }
 
-    /// Records that a peer is linked. If delivery fails after this, the run exits with 75 instead
-    /// of 69.
+    /// Records that a peer is linked. If delivery then fails, the exit status is 75 instead of 69.
     pub fn record_linked_peer(&mut self) {
         self.has_linked = true;
     }
@@ -190,22 +190,22 @@ impl ExitPolicy {
         self.is_delivery_complete = true;
     }
 
-    /// Ends the run with this status. An earlier status stays.
+    /// Ends the run with this status. If the run already has a status, does nothing.
     pub fn end(&mut self, status: ExitStatus) {
         if let EndState::Running | EndState::Quitting = self.end {
             self.end = EndState::Ended(status);
         }
     }
 
-    /// Ends the run with status 0, with 1 after a refusal, or with 77 after a key mismatch.
+    /// Ends the run. The status is 77 after a key mismatch, else 1 after a refusal, else 0.
     pub fn quit(&mut self) {
         if self.end == EndState::Running {
             self.end = EndState::Quitting;
         }
     }
 
-    /// Ends the run without waiting for stdout. Replaces a status set by [`ExitPolicy::end`]. A
-    /// status set by an earlier `abort` stays.
+    /// Ends the run without waiting for stdout. Replaces a status set by [`ExitPolicy::end`]. After
+    /// an earlier `abort`, does nothing.
     pub fn abort(&mut self, status: ExitStatus) {
         if !self.is_aborted() {
             self.end = EndState::Aborted(status);
@@ -222,7 +222,7 @@ impl ExitPolicy {
         self.end != EndState::Running
     }
 
-    /// The exit status; `None` while the run goes on or is quitting.
+    /// The exit status; `None` before the run has one. A run that is quitting has none yet.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self.end {
             EndState::Running | EndState::Quitting => None,
@@ -249,7 +249,7 @@ impl ExitPolicy {
         }
     }
 
-    /// When the run ends at the latest, or stops waiting for delivery; `None`: no limit.
+    /// The time at which the run ends, if nothing ends it earlier; `None`: no limit.
     pub fn deadline(&self) -> Option<Time> {
         match self.input {
             InputState::Open => self.run_deadline,
@@ -258,8 +258,8 @@ impl ExitPolicy {
         }
     }
 
-    /// Decides whether the run is over, and how; `None` while it goes on. `is_all_stored`: the
-    /// core has stored every line given to it.
+    /// Decides whether the run is over, and how; `None` while the run goes on. `is_all_stored`:
+    /// whether every line passed to the core is stored.
     pub fn decide(
         &mut self,
         now: Time,
@@ -296,7 +296,8 @@ impl ExitPolicy {
         })
     }
 
-    /// The exit with `status`. After a key mismatch the status is 77 instead, after a refusal 1.
+    /// Creates an exit. The status is 77 after a key mismatch, else 1 after a refusal, else
+    /// `status`.
     fn exit_unless_refused(&self, status: ExitStatus, message: Option<String>) -> Exit {
         let status = match (self.has_key_mismatch, self.has_refused) {
             (true, _) => ExitStatus::KeyMismatch,
@@ -340,8 +341,8 @@ impl ExitPolicy {
         }
     }
 
-    /// A sentence for stderr if the end of this run loses lines. `None` if no lines are lost, or
-    /// if stdout was closed.
+    /// A sentence for stderr if the end of this run loses lines. `None` if no lines are lost, or if
+    /// the reader of stdout is gone.
     pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
         if self.retention != Retention::Lost || self.exit_status() == Some(ExitStatus::StdoutClosed)
         {

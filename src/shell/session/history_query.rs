@@ -10,26 +10,26 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 
-/// Size in bytes at which rendered lines are passed to `write`.
+/// `write` is called when the rendered lines reach this size in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A query for stored lines. It selects the lines that satisfy all conditions.
+/// A query for stored lines. Each field restricts which lines are shown.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
-    /// Only lines of these folders; empty: of all folders.
+    /// Only lines of these folders. An empty list means all folders.
     pub folders: Vec<FolderName>,
-    /// Only direct messages from or to this peer.
+    /// Only lines whose author or recipient is this peer.
     pub peer: Option<PeerId>,
     /// Only lines whose author's timestamp is this time or later.
     pub since: Option<WallTime>,
     /// Only lines that contain this text. Upper and lower case count as equal.
     pub search: Option<String>,
-    /// Only the last lines of the selection, at most this many; `None`: all lines.
+    /// Only the last of the lines that meet the other conditions, at most this many; `None`: all.
     pub limit: Option<u64>,
 }
 
 /// Renders the selected lines, and passes them to `write` in chunks of about 64 KiB. `today`: the
-/// current time. Text for a terminal shows the date of lines from other days.
+/// current time. A renderer for a terminal adds the date to lines of other days.
 ///
 /// # Errors
 /// The history cannot be read, or `write` fails.
@@ -56,16 +56,16 @@ pub fn run_query(
     selection.render_from(start, renderer, today, write)
 }
 
-/// Where a query with a limit begins to show lines.
+/// The place of the first line that a query shows.
 #[derive(Clone, Copy, Debug, Default)]
 struct SelectionStart {
-    /// Segments whose lines all have lower Lamport numbers are not read.
+    /// Segments in which all Lamport numbers are below this number are not read.
     lamport_cutoff: u64,
-    /// How many selected lines to skip before the first line that is shown.
+    /// How many selected lines of the read segments come before the first shown line.
     skipped_lines: u64,
 }
 
-/// A query, and the index of the history that it reads.
+/// A query, and the index of the history to search.
 struct Selection<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
@@ -76,8 +76,8 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// Calls `visit` for the selected lines, in the order of the history. Does not read segments
-    /// whose lines all have Lamport numbers below `lamport_cutoff`.
+    /// Calls `visit` with the selected lines, in the order of the history. Does not read segments
+    /// in which all Lamport numbers are below `lamport_cutoff`.
     fn for_each_run(
         &self,
         lamport_cutoff: u64,
@@ -101,7 +101,7 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Counts the selected lines, and finds where the last `limit` lines begin.
+    /// Finds where the last `limit` selected lines begin.
     fn find_start(&self, limit: u64) -> io::Result<SelectionStart> {
         let query = self.query;
         // Without conditions, every line is selected, so the index tells which segments contain
@@ -188,8 +188,8 @@ fn for_each_match(
     Ok(())
 }
 
-/// The notice of lines that are missing before the batch of `run`; `None` if no lines are missing.
-/// The notice has the time and nick of that batch.
+/// The notice that lines are missing before the batch of `run`; `None` if no lines are missing. The
+/// notice has the time of this batch, and the nick of its author.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
     let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;

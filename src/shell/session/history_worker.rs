@@ -10,7 +10,7 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::scan::HistorySource;
 use crate::shell::store::store::Store;
 
-/// Maximum size of a reply in bytes. The oldest lines of a longer reply are left out.
+/// Maximum size of a reply in bytes. If a reply is longer, its oldest lines are left out.
 const REPLY_MAX_BYTES: usize = 256 * 1024;
 
 type QueryResult = io::Result<Vec<u8>>;
@@ -23,7 +23,8 @@ pub struct HistoryWorker {
 }
 
 impl HistoryWorker {
-    /// An idle worker. It calls `wake` when a result is ready, possibly from another thread.
+    /// Creates an idle worker. The worker calls `wake` when a result is ready. The call may come
+    /// from another thread.
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> HistoryWorker {
         HistoryWorker {
             wake,
@@ -65,12 +66,12 @@ impl HistoryWorker {
         (self.wake)();
     }
 
-    /// Whether a query was submitted and its result was not taken yet.
+    /// Whether a query was submitted whose result was not taken yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }
 
-    /// Takes the rendered lines of the last query; `None` until they are ready.
+    /// Takes the rendered lines of the last query; `None` until the lines are ready.
     ///
     /// # Errors
     /// The history cannot be read.

@@ -21,16 +21,17 @@ use crate::ui::command::{self, HELP, UserCommand};
 use crate::ui::editor::EditOutcome;
 use crate::ui::json;
 
-/// How many requests a person may type while a history query runs.
+/// Maximum length of the request queue if a person types the requests.
 const QUEUED_REQUESTS_MAX: usize = 64;
-/// How many lines /history shows at most. It shows the last lines.
+/// /history shows the last lines, at most this many.
 const HISTORY_LINES_MAX: u64 = 1000;
-/// How many lines /search shows at most. It shows the last lines.
+/// /search shows the last lines that match, at most this many.
 const SEARCH_LINES_MAX: u64 = 100;
 
 impl Session {
-    /// Whether the next event of stdin may be handled. False after the end of the run, while
-    /// commands or replies wait, and while the request queue is full.
+    /// Whether the next event of stdin may be handled. False after the end of the run, and while
+    /// the request queue is full. Also false while commands wait for the core or replies wait for
+    /// stdout.
     fn can_read_input(&self) -> bool {
         !self.exit_policy.has_ended()
             && self.commands.is_empty()
@@ -38,8 +39,8 @@ impl Session {
             && !self.is_request_queue_full()
     }
 
-    /// Whether this session has work for the next turn, so that the poll must not sleep.
-    /// `can_accept`: the store accepts lines now.
+    /// Whether the next turn can handle input or commands, so that the poll must not sleep.
+    /// `can_accept`: whether the store accepts lines now.
     pub fn has_input(&self, can_accept: bool) -> bool {
         let is_input_waiting = match (&self.blocked_input, &self.stdin) {
             (Some(_), _) => can_accept,
@@ -59,9 +60,9 @@ impl Session {
         self.requests.len() >= limit
     }
 
-    /// Handles the next event of stdin. `can_accept`: the store accepts lines now. If it does not,
-    /// a block of lines is kept for a later turn. Also requests the list of the command `peers`
-    /// when its wait is over.
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. If the
+    /// store does not, a block of lines is kept for a later turn. For the command `peers`, requests
+    /// the list of peers when the wait is over.
     pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
@@ -113,26 +114,26 @@ impl Session {
         }
     }
 
-    /// Whether this is `send` with TEXT, and its end of input is not recorded yet. The input of
-    /// such a run ends with TEXT.
+    /// Whether this is `send` with TEXT, and the end of its input must still be recorded. Such a
+    /// run does not read stdin.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()
             && !self.exit_policy.has_input_ended()
     }
 
-    /// Whether this is the command `peers`, and it has not requested its list yet.
+    /// Whether this is the command `peers`, and the list of peers was not requested yet.
     pub(super) fn is_waiting_for_peers(&self) -> bool {
         self.exit_policy.mode == SessionMode::Peers && !self.has_listed_peers
     }
 
-    /// Whether queued commands contain lines that the core does not have yet.
+    /// Whether a queued command sends lines. The core does not have these lines yet.
     pub fn has_unsent_lines(&self) -> bool {
         self.commands.has_lines()
     }
 
-    /// Takes the next command for the core. Limits the search for a recipient to the rest of the
-    /// run. The core can then store the lines before the run ends.
+    /// Removes and returns the next command for the core. If the command searches for a recipient,
+    /// limits the search to the time until the run's deadline.
     pub fn next_command(&mut self, now: Time) -> Option<Command> {
         self.lines_in_progress.clear();
         let QueuedCommand {
@@ -155,8 +156,8 @@ impl Session {
         }
     }
 
-    /// Queues commands that a server did not finish, before all others. If the input has ended, the
-    /// core is asked once more to await delivery.
+    /// Queues commands before all others. These are commands that the former server did not
+    /// execute. If the input has ended, the core is asked again to await delivery.
     pub fn queue_commands_first(&mut self, commands: Vec<Command>) {
         for command in commands.into_iter().rev() {
             self.commands.push_front(command);
@@ -216,8 +217,8 @@ impl Session {
         }
     }
 
-    /// Starts requests in order, up to the first history query. A query runs alone, so that
-    /// replies are printed in the order of the requests.
+    /// Starts the queued requests in order, and stops before the first history query. A query runs
+    /// alone, so that replies are printed in the order of the requests.
     fn start_requests(&mut self) {
         let is_query = |command: &UserCommand| {
             matches!(command, UserCommand::History(_) | UserCommand::Search(_))
@@ -247,8 +248,8 @@ impl Session {
         }
     }
 
-    /// Starts the history query at the head of the request queue, once all commands before it are
-    /// executed. Prints the result when it is ready.
+    /// Starts the first queued request, if that is a history query and no command waits for the
+    /// core. Prints the result of a completed query.
     pub fn poll_history_query(&mut self, now: Now, store: &Store, current_room: Option<&Room>) {
         match self.history_worker.take_result() {
             Some(result) => {

@@ -79,7 +79,7 @@ impl Session {
     }
 
     /// Ends a turn: prints the waiting output, and saves in the store which lines stdout has taken.
-    /// A failed stdout aborts the run.
+    /// If writing to stdout has failed, aborts the run.
     pub fn end_turn(&mut self, store: &mut Store) {
         let Some(stdout) = &self.stdout else {
             return;

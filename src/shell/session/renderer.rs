@@ -48,7 +48,8 @@ impl Renderer {
         }
     }
 
-    /// A renderer of text for a person at a terminal: local times, and colours if `color`.
+    /// A renderer of text for a person at a terminal, with local times. `color`: whether to use
+    /// colours.
     pub fn for_terminal(own: &Peer, color: bool) -> Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_terminal(
@@ -60,7 +61,7 @@ impl Renderer {
         }
     }
 
-    /// Adds an editor, whose line is shown below the transcript. `columns`: the width of the
+    /// Adds an editor. The editor's line is shown below the transcript. `columns`: the width of the
     /// terminal.
     pub fn with_editor(mut self, columns: u16) -> Renderer {
         self.editor_line = Some(Box::new(EditorLine {
@@ -81,14 +82,14 @@ impl Renderer {
     }
 
     /// Records the name of a peer that may appear in later lines. A name that two peers use is
-    /// shown with `~abcd`.
+    /// shown with `~` and a part of the peer's id.
     pub fn record_known_name(&mut self, id: PeerId, nick: &Nick) {
         if let Format::Text(renderer) = &mut self.format {
             renderer.record_known_name(id, nick);
         }
     }
 
-    /// Appends the first `lines` lines of a batch.
+    /// Appends the first `lines` lines of the batch of `chat`.
     pub fn append_chat(&mut self, chat: &Chat, lines: u64, out: &mut Vec<u8>) {
         let start = out.len();
         self.append_notice(&Notice::Chat(chat.clone()), out);
@@ -97,8 +98,8 @@ impl Renderer {
         }
     }
 
-    /// Appends lines of a stored batch: skips the first `skip` lines, and appends up to `lines`
-    /// lines after them.
+    /// Appends at most `lines` lines of a stored batch, without the first `skip` lines of the
+    /// batch.
     pub fn append_stored(
         &mut self,
         entry: StoredBatch,
@@ -129,9 +130,9 @@ impl Renderer {
         }
     }
 
-    /// Appends lines of a history query, with the name and time that their author signed. `lines`
-    /// begins with line `first` of the batch, counted from 0. Each line ends with `\n`. `today`:
-    /// see [`run_query`](crate::shell::session::history_query::run_query).
+    /// Appends lines of a history query, with the nick and time that the author signed. Each of the
+    /// `lines` ends with `\n`. `first`: index of the first of these lines in the batch, from 0.
+    /// `today`: see [`run_query`](crate::shell::session::history_query::run_query).
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -146,7 +147,8 @@ impl Renderer {
         }
     }
 
-    /// Appends a notice as the transcript shows it. Many kinds of notices append nothing.
+    /// Appends the lines that the transcript shows for a notice. For many kinds of notices, appends
+    /// nothing.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match &mut self.format {
             Format::Text(renderer) => renderer.append_notice(notice, out),
@@ -168,8 +170,8 @@ impl Renderer {
         out.extend_from_slice(table.as_bytes());
     }
 
-    /// Sets the current room. The prompt shows it, and lines of other rooms are shown with the
-    /// room's name.
+    /// Sets the current room. The prompt shows this room. Lines of other rooms are shown with the
+    /// name of their room.
     pub fn set_current_room(&mut self, room: Option<&Room>) {
         if let Format::Text(renderer) = &mut self.format {
             renderer.set_current_room(room.cloned());
@@ -194,8 +196,8 @@ impl Renderer {
             .map_or(EditOutcome::Rejected, |line| line.editor.handle_key(key))
     }
 
-    /// Returns the bytes that show `lines`. With an editor, they appear above the editor's line,
-    /// which is redrawn.
+    /// Returns the bytes that show `lines`. With an editor, the lines appear above the editor's
+    /// line, which is redrawn.
     pub fn compose_output(&mut self, lines: Vec<u8>) -> Vec<u8> {
         let Some(line) = &mut self.editor_line else {
             return lines;

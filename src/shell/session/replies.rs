@@ -36,7 +36,8 @@ impl Session {
         }
     }
 
-    /// Shows a rendered list of peers. `present_count`: how many of them are linked or reachable.
+    /// Shows a rendered list of peers. `present_count`: how many of these peers are linked or
+    /// reachable.
     pub fn show_peers(&mut self, present_count: u64, list: Vec<u8>) {
         if self.exit_policy.mode != SessionMode::Peers {
             return self.show_reply(list);

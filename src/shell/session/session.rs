@@ -38,7 +38,8 @@ pub enum InputFormat {
 
 /// A parsed request of the user that has not been started.
 pub(super) struct QueuedRequest {
-    /// The number of the request's line of stdin; `None` if the request was typed at a terminal.
+    /// The number of the stdin line that contains the request; `None` if the request was typed in
+    /// the editor.
     pub(super) line_number: Option<u64>,
     /// What the user requests.
     pub(super) command: UserCommand,
@@ -49,7 +50,7 @@ pub(super) struct QueuedRequest {
 pub(super) struct Drain {
     /// How many bytes stdout had taken at the last check.
     pub(super) written_bytes: u64,
-    /// When the wait ends if stdout takes no more bytes.
+    /// The time at which the wait ends. Set anew whenever stdout takes bytes.
     pub(super) deadline: Time,
 }
 
@@ -59,9 +60,9 @@ pub struct Session {
     pub exit_policy: ExitPolicy,
     /// Renders events as text or JSON.
     pub renderer: Renderer,
-    /// Prints the history to stdout, and records how far it is printed.
+    /// Prints the lines of open folders to stdout, and records which lines are printed.
     pub transcript: Transcript,
-    /// The writer of stdout; `None` for `send` without --json, which prints nothing there.
+    /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
     pub stdout: Option<OutputWriter>,
     /// The reader of stdin; `None` if the command does not read stdin, and after the end of input.
     pub stdin: Option<Stdin>,
@@ -83,10 +84,9 @@ pub struct Session {
     pub(super) has_listed_peers: bool,
     /// Commands that wait to be passed to the core.
     pub(super) commands: CommandQueue,
-    /// Requests that are not started yet. A history query blocks the requests after it until it
-    /// completes.
+    /// Requests that are not started yet. While a history query runs, later requests wait.
     pub(super) requests: VecDeque<QueuedRequest>,
-    /// Numbers of the stdin lines that the current command sends.
+    /// Numbers of the stdin lines that the command passed last to the core sends.
     pub(super) lines_in_progress: Vec<u64>,
     /// Answers history queries.
     pub(super) history_worker: HistoryWorker,
@@ -96,10 +96,9 @@ pub struct Session {
     pub(super) is_finish_due: bool,
     /// Whether the user was warned that a part of the history cannot be read.
     pub(super) is_read_error_reported: bool,
-    /// Replies that stdout had no room for. stdin is not read before they are printed, so they
-    /// never exceed the replies to one block of lines.
+    /// Replies for which stdout had no room. While replies wait here, no further input is handled.
     pub(super) pending_output: Vec<u8>,
-    /// The wait for stdout after the end of the run; `None` before it begins.
+    /// The wait for stdout after the end of the run; `None` before this wait begins.
     pub(super) drain: Option<Drain>,
 }
 
@@ -111,7 +110,7 @@ pub struct SessionParts {
     pub own_id: PeerId,
     /// See [`Session::renderer`].
     pub renderer: Renderer,
-    /// Whether own lines are printed.
+    /// Whether lines that this identity sent are printed.
     pub echo: bool,
     /// See [`Session::stdout`].
     pub stdout: Option<OutputWriter>,
@@ -174,8 +173,9 @@ impl Session {
         }
     }
 
-    /// Prints the ready line. `port`: the TCP port of this program, or of its server. A session
-    /// that changes or loses its server prints the line again, but only on stderr.
+    /// Reports that the session is ready: on stderr, and with --json also on stdout. `port`: the
+    /// TCP port of this program, or of its server. Later calls, after a change of server, report on
+    /// stderr only.
     pub fn announce_ready(&mut self, port: u16, own: &Peer, current_room: Option<&Room>) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.renderer.set_current_room(current_room);
@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// Adds an opened folder of the store to the transcript, if this session prints one.
+    /// Adds a folder of the store to the transcript, if this session prints a transcript.
     pub fn open_folder(&mut self, store: &Store, folder: &FolderName) {
         if self.is_printing_transcript() {
             let only_new = self.exit_policy.remaining_lines().is_some();
@@ -208,8 +208,8 @@ impl Session {
         self.transcript.is_open(folder)
     }
 
-    /// Whether the notice concerns a room that this session does not show. Clients of this server
-    /// may have joined such a room.
+    /// Whether the notice concerns a room that this session does not show. A client of this server
+    /// may have joined that room.
     fn is_hidden(&self, notice: &Notice) -> bool {
         let room = match notice {
             Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
@@ -228,7 +228,7 @@ impl Session {
         self.stdout.is_some() && self.exit_policy.mode.prints_transcript()
     }
 
-    /// When this session needs a turn even if nothing happens; `None`: only after an event.
+    /// The time at which this session needs a turn even without an event; `None`: it needs none.
     pub fn deadline(&self) -> Option<Time> {
         let drained = self.drain.map(|drain| drain.deadline);
         drained.or_else(|| self.exit_policy.deadline())
@@ -240,7 +240,7 @@ impl Session {
         self.redraw_editor();
     }
 
-    /// Shows a notice of the core, and records what it means for the exit status.
+    /// Shows a notice of the core, and records the effect of the notice on the exit status.
     pub fn handle_notice(&mut self, mut notice: Notice, store: &Store) {
         if let Notice::Rooms(rooms) = &mut notice
             && self.is_printing_transcript()
@@ -308,7 +308,7 @@ impl Session {
         }
     }
 
-    /// Handles a signal. Returns whether the options must be read again.
+    /// Handles a signal. Returns true if the options must be read again.
     pub fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
@@ -330,8 +330,8 @@ impl Session {
         self.redraw_editor();
     }
 
-    /// Sets raw mode and the width again when a stopped program continues. The shell has changed
-    /// the modes, and the terminal may have another size.
+    /// Sets raw mode and the width again, after this program was stopped and continues. The shell
+    /// has changed the modes, and the terminal may have another size.
     fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();

@@ -9,21 +9,22 @@ use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 
 /// How long an ended run waits until its last bytes are sent to peers or to its server, in
-/// milliseconds. The sum with [`CLOSE_TIMEOUT_MS`] is below two seconds: a signal must end the
-/// program within that time.
+/// milliseconds. Together with [`CLOSE_TIMEOUT_MS`] this is below two seconds: a signal must end
+/// the program within two seconds.
 pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
 /// How long the end of a session waits until stdout has taken the last lines, in milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
 /// How long an ended run waits while the reader of stdout takes no bytes, in milliseconds.
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
-/// Time that stdout always gets to clear the editor's line, even after [`CLOSE_TIMEOUT_MS`].
+/// Minimum time that stdout gets to take the bytes that clear the editor's line.
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Session {
-    /// The exit status, once the run is over and stdout has taken the last output.
+    /// The exit status; `None` until the run is over and stdout has taken the last output. An
+    /// aborted run does not wait for stdout.
     ///
-    /// `has_linked_peer`: a peer is linked now. `is_all_stored`: the core has stored every line
-    /// given to it.
+    /// `has_linked_peer`: whether a peer is linked now. `is_all_stored`: whether every line passed
+    /// to the core is stored.
     pub fn poll_exit_status(
         &mut self,
         now: Now,
@@ -60,8 +61,8 @@ impl Session {
         }
     }
 
-    /// Warns if the run ends before all lines of stdin are sent. A run whose stdout is closed ends
-    /// silently, as SIGPIPE would end it.
+    /// Warns if the run ends before all lines of stdin are sent. If the reader of stdout is gone,
+    /// does not warn.
     fn report_unsent_input(&mut self, is_all_stored: bool) {
         let was_reading = self.stdin.take().is_some_and(|stdin| stdin.stop());
         let is_all_sent = is_all_stored && !self.commands.has_lines();

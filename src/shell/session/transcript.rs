@@ -16,7 +16,7 @@ use crate::shell::store::store::Store;
 const READ_BYTES: usize = 64 * 1024;
 /// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
-/// How many events, not counting lines, may wait for stdout. The oldest are dropped above this.
+/// Maximum number of queued events. If there are more, the oldest events are dropped.
 const QUEUED_EVENTS_MAX: usize = 1000;
 
 /// Where the backlog of a folder begins (--backlog).
@@ -24,7 +24,7 @@ const QUEUED_EVENTS_MAX: usize = 1000;
 struct BacklogStart {
     /// Position of the first batch of the backlog.
     position: Position,
-    /// How many lines of this batch come before the backlog.
+    /// How many lines of the batch at `position` come before the backlog.
     skipped_lines: u64,
 }
 
@@ -33,22 +33,23 @@ struct BacklogStart {
 struct FolderCursor {
     /// Position of the next batch to print.
     position: Position,
-    /// Position at which this cursor began.
+    /// The value of `position` when the folder was opened.
     start: Position,
-    /// End of the folder when this run opened it. Earlier runs stored the batches before it.
+    /// End of the folder when this run opened the folder. Earlier runs stored all batches before
+    /// this position.
     run_start: Position,
-    /// Start of the backlog. The backlog also shows own lines of earlier runs and backfill.
+    /// Start of the backlog, which also shows backfill and lines sent by earlier runs.
     backlog: Option<BacklogStart>,
-    /// Where this run stops printing, set when the run ends. The next run continues from there.
+    /// Where this run stops printing; `None` until the run ends. The next run continues there.
     end: Option<Position>,
 }
 
-/// A chunk of output passed to stdout.
+/// A chunk of output that was passed to stdout and may not be written yet.
 struct InFlight {
     /// The chunk's token: see [`OutputWriter::try_send`].
     token: u64,
     folder: FolderName,
-    /// Position up to which the folder is printed once stdout has taken the chunk.
+    /// Once stdout has taken the chunk, all batches of the folder before this position are printed.
     position: Position,
 }
 
@@ -80,33 +81,33 @@ enum Printing {
 pub struct Transcript {
     own_id: PeerId,
     cursors: SortedMap<FolderName, FolderCursor>,
-    /// Whether own lines are printed.
+    /// Whether lines that this identity sent are printed.
     has_echo: bool,
     /// Whether stored lines or queued events wait for stdout.
     is_lagging: bool,
     /// While lagging: for each log, the last sequence that was printed or read from the store.
     reached: SortedMap<LogId, u64>,
-    /// While lagging: for each log, the sequence below which lines were evicted.
+    /// While lagging: for each log with evicted lines, the lowest sequence that the store kept.
     evicted_below: SortedMap<LogId, u64>,
     queued_events: VecDeque<Vec<u8>>,
     in_flight: VecDeque<InFlight>,
     /// The token of the last chunk passed to stdout.
     token: u64,
-    /// For each folder whose last batches are not to be printed: the position after them.
+    /// For each folder whose last batches are not to be printed: the position after these batches.
     skipped: SortedMap<FolderName, Position>,
-    /// How many chat lines were passed to stdout since the session last counted them.
+    /// How many chat lines were passed to stdout since the session last set this to 0.
     pub live_lines: u64,
     /// For each log of direct messages to this identity: the last sequence passed to stdout.
     pub read_marks: SortedMap<LogId, u64>,
-    /// Whether to save how far each folder is printed. False after this run has left lines to the
-    /// next run.
+    /// Whether to save the printed position of each folder. False after this run has passed over
+    /// lines that the next run must print.
     is_saving_positions: bool,
     /// Whether the run has ended. The next run prints lines that are stored after the end.
     is_stopped: bool,
 }
 
 impl Transcript {
-    /// A transcript without folders. `has_echo`: own lines are printed.
+    /// A transcript without folders. `has_echo`: whether lines that this identity sent are printed.
     pub fn new(own_id: PeerId, has_echo: bool) -> Transcript {
         Transcript {
             own_id,
@@ -126,9 +127,9 @@ impl Transcript {
         }
     }
 
-    /// Opens a folder. Printing begins where the last run stopped, or earlier if the last `backlog`
-    /// lines begin earlier. With `only_new`, printing begins at the end. An open folder keeps its
-    /// cursor.
+    /// Opens a folder. Printing begins at the saved position of earlier runs, or at the start of
+    /// the last `backlog` lines if that is earlier. With `only_new`, printing begins at the end. A
+    /// folder that is already open keeps its cursor.
     pub fn open(&mut self, store: &Store, folder: &FolderName, backlog: u64, only_new: bool) {
         let end = store.end(folder);
         let printed = store.printed_position(folder).unwrap_or_default();
@@ -160,8 +161,8 @@ impl Transcript {
         self.cursors.insert(folder.clone(), cursor);
     }
 
-    /// Whether a run without a line limit would print nothing between `position` and `end`. False
-    /// if the search needs more than [`SCAN_READS_MAX`] reads.
+    /// Whether a run without a line limit would print nothing between `position` and `end`. Also
+    /// false if the search needs more than [`SCAN_READS_MAX`] reads.
     fn has_nothing_to_print(
         &self,
         store: &Store,
@@ -200,8 +201,8 @@ impl Transcript {
         }
     }
 
-    /// Decides whether a batch is printed. `has_limit`: the run ends after a number of lines. Such
-    /// a run prints only lines that were published after its start.
+    /// Decides whether a batch is printed. `has_limit`: whether the run ends after a number of
+    /// lines. Such a run prints only lines that were published after the run's start.
     fn decide(&self, facts: BatchFacts, has_limit: bool) -> Printing {
         let is_shown = if facts.is_in_backlog {
             facts.is_from_earlier_run || self.has_echo || !facts.is_own
@@ -227,21 +228,21 @@ impl Transcript {
         self.cursors.remove(folder);
     }
 
-    /// Records that lines were stored but not passed to [`Transcript::print_chat`].
-    /// [`Transcript::catch_up`] prints them.
+    /// Records that lines were stored without a call of [`Transcript::print_chat`].
+    /// [`Transcript::catch_up`] prints these lines.
     pub fn mark_lagging(&mut self) {
         self.is_lagging = true;
     }
 
-    /// Records that the store has evicted the lines of a log below `low`. If some of them were not
-    /// printed yet, a gap is printed instead.
+    /// Records that the store has evicted all lines of a log with sequences below `low`. If such
+    /// lines were not printed yet, a gap is printed instead.
     pub fn record_evicted(&mut self, log: &LogId, low: u64) {
         if self.is_lagging {
             self.evicted_below.insert(log.clone(), low);
         }
     }
 
-    /// Stops the transcript. It still prints the lines stored before. The next run prints the rest.
+    /// Stops the transcript. Stored lines are still printed. The next run prints later lines.
     pub fn stop(&mut self) {
         self.is_stopped = true;
     }
@@ -330,8 +331,8 @@ impl Transcript {
         }
     }
 
-    /// Prints lines of a folder. `position`: up to where the folder is printed once stdout has
-    /// taken the lines.
+    /// Prints lines of a folder. `position`: all batches before this position are printed once
+    /// stdout has taken the lines.
     fn print_tracked(
         &mut self,
         renderer: &mut Renderer,
@@ -435,8 +436,8 @@ impl Transcript {
         result
     }
 
-    /// Reads the next batches of a folder. Returns `None` at the end of the folder. Returns an
-    /// empty list after an unreadable part, which the cursor has passed.
+    /// Reads the next batches of a folder. Returns `None` at the end of the folder. If a part
+    /// cannot be read, moves the cursor past this part and returns an empty list.
     fn read_chunk(
         &self,
         store: &Store,
@@ -461,7 +462,7 @@ impl Transcript {
     }
 
     /// Renders the batches that are to be printed. A batch that exceeds the line limit is rendered
-    /// in part. The cursor stays before it, so that the next run prints it whole.
+    /// in part. The cursor stays before that batch, and the next run prints the whole batch.
     fn render_chunk(
         &mut self,
         batches: Vec<StoredBatch>,
@@ -503,7 +504,7 @@ impl Transcript {
         }
     }
 
-    /// The gap before this batch: lines of its log that were evicted before they were printed.
+    /// The gap before this batch: lines of the same log that were evicted before they were printed.
     fn gap_before(&mut self, entry: &StoredBatch) -> Option<Notice> {
         let batch = &entry.batch;
         let reached = self.reached.get(&batch.log).copied();
@@ -528,8 +529,8 @@ impl Transcript {
         })
     }
 
-    /// Saves the position up to which stdout has taken each folder. If the program is killed, the
-    /// next run repeats only the lines of the last turn.
+    /// Saves, for each folder, the position before which stdout has taken all batches. If the
+    /// program is killed, the next run repeats only the lines of the last turn.
     pub fn save_printed_positions(&mut self, store: &mut Store, stdout: &OutputWriter) {
         let written = stdout.written_token();
         let taken = self
@@ -558,8 +559,8 @@ impl Transcript {
     }
 }
 
-/// Finds where the last `lines` lines before `end` begin. Reads the segments from the last one
-/// backwards. Unreadable segments count as empty.
+/// Finds where the last `lines` lines before the position `end` begin. Unreadable segments count as
+/// empty.
 fn find_backlog_start(
     store: &Store,
     folder: &FolderName,

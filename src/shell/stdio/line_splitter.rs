@@ -4,7 +4,8 @@ use crate::base::lines::{LINE_MAX_BYTES, LineError, Lines};
 /// The lines that one read of stdin completed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LineBlock {
-    /// Number of the first line, valid or rejected. The first line of stdin has number 1.
+    /// Number of the first line of this block, whether it is valid or rejected. The first line of
+    /// stdin has number 1.
     pub first_number: u64,
     /// The valid lines.
     pub lines: Lines,
@@ -37,9 +38,9 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Takes the complete lines of `bytes`. Also returns the number of bytes consumed. The rest is
-    /// at most `LINE_MAX_BYTES + 1` bytes. `bytes` of the next call must begin with the rest.
-    /// `is_last`: no bytes follow, so a last line without `\n` is complete.
+    /// Returns the complete lines of `bytes`, and the number of consumed bytes. At most
+    /// `LINE_MAX_BYTES + 1` bytes are left. In the next call, `bytes` must begin with the bytes
+    /// that are left. `is_last`: no bytes follow, so a last line without `\n` is complete.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,

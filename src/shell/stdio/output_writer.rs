@@ -14,17 +14,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shell::os::thread;
 
-/// At this many queued bytes, no more chunks are accepted. The last accepted chunk may exceed the
-/// limit, so that a chunk of any size can be sent.
+/// A chunk of any size is accepted while fewer bytes than this are queued.
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
-/// Two waiting chunks are joined if together they are no longer than this. This saves writes.
+/// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
 /// Largest write that a pipe takes whole or not at all (pipe(7)). After a slow write all writes
 /// have this size, so that `written_bytes` shows small progress of the reader.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
-/// A write that takes longer than this shows that the reader is slow.
+/// A write is slow if it takes longer than this.
 const SLOW_WRITE_MIN: Duration = Duration::from_millis(50);
 /// How many emptied buffers are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = 2;
@@ -44,7 +43,8 @@ struct QueueState {
     queued_bytes: usize,
     is_writing: bool,
     written_token: u64,
-    /// Whether a chunk was refused, so that the thread must call `wake` once there is room.
+    /// Whether a chunk was refused. The writer thread must then call `wake` when the queue has
+    /// room.
     has_refused: bool,
     error: Option<ErrorKind>,
     spare_buffers: Vec<Vec<u8>>,
@@ -52,7 +52,7 @@ struct QueueState {
 
 struct WriterShared {
     state: Mutex<QueueState>,
-    /// How many bytes the thread has written, including parts of a chunk.
+    /// How many bytes the writer thread has written, including parts of a chunk.
     written_bytes: AtomicU64,
     /// Notified when a chunk is queued.
     work: Condvar,
@@ -75,8 +75,8 @@ pub struct OutputWriter {
 }
 
 impl OutputWriter {
-    /// A writer to stdout. The thread calls `wake` when there is room again after a refusal, when
-    /// all chunks are written, and when writing fails.
+    /// A writer to stdout. The writer thread calls `wake` when the queue has room again after a
+    /// refusal, when all chunks are written, and when writing fails.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or the system does not start the thread.
@@ -85,7 +85,7 @@ impl OutputWriter {
         OutputWriter::with_file(file, wake)
     }
 
-    /// A writer to any file, otherwise like [`OutputWriter::for_stdout`].
+    /// Creates a writer to any file. For `wake`, see [`OutputWriter::for_stdout`].
     ///
     /// # Errors
     /// The system does not start the thread.
@@ -110,8 +110,8 @@ impl OutputWriter {
         self.shared.lock().spare_buffers.pop().unwrap_or_default()
     }
 
-    /// Whether the queue accepts one more chunk. If it does not, the thread calls `wake` when
-    /// there is room.
+    /// Whether the queue accepts one more chunk. If the queue is full, the writer thread calls
+    /// `wake` when there is room.
     pub fn can_accept(&self) -> bool {
         let mut state = self.shared.lock();
         let can_accept = state.can_accept();
@@ -167,19 +167,20 @@ impl OutputWriter {
         self.shared.lock().is_idle()
     }
 
-    /// How many bytes the thread has written, including parts of a chunk. Shows whether the reader
-    /// still reads.
+    /// How many bytes the writer thread has written, including parts of a chunk. While this number
+    /// grows, the reader still reads.
     pub fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why writing failed; `None` if it has not. `BrokenPipe` means that the reader is gone. After
-    /// a failure the waiting chunks are dropped.
+    /// The kind of the error that ended the writing; `None` if no write has failed. `BrokenPipe`
+    /// means that the reader is gone. After a failure the waiting chunks are dropped.
     pub fn error(&self) -> Option<ErrorKind> {
         self.shared.lock().error
     }
 
-    /// Waits until all chunks are written. Returns false if writing fails or `timeout` passes.
+    /// Waits until all chunks are written, but not longer than `timeout`. Returns whether all
+    /// chunks are written.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.lock();

@@ -20,7 +20,7 @@ pub struct Stderr {
 }
 
 impl Stderr {
-    /// A writer that reports what `verbosity` asks for.
+    /// A writer for diagnostics. `verbosity`: the highest level that is reported.
     pub fn new(verbosity: Verbosity) -> Stderr {
         Stderr {
             verbosity,
@@ -67,7 +67,7 @@ impl Stderr {
     }
 }
 
-/// Writes warnings to stderr at once. For a program that has no session yet.
+/// Writes warnings to stderr, without a writer thread. For a program that has no session yet.
 pub fn print_warnings(warnings: &[String]) {
     for warning in warnings {
         // Ignore an error: if stderr is closed, nobody can read about it.

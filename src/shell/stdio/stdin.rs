@@ -20,10 +20,10 @@ use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
 
-/// Bytes of one read. A block of lines has at most this many bytes, plus an incomplete line of the
-/// previous read.
+/// Maximum number of bytes of one read. A block of lines can also contain the incomplete line of
+/// the previous read.
 const READ_MAX_BYTES: usize = 64 * 1024;
-/// Bytes of one read of keys. A person types and pastes less at a time.
+/// Maximum number of bytes of one read of keys. A person seldom types or pastes more at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;
 /// How many blocks of lines the channel to the event loop can contain.
 const QUEUED_BLOCKS_MAX: usize = 2;
@@ -34,7 +34,7 @@ const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// The time between two checks in [`Stdin::stop`] whether the read is complete.
 const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// An event that the thread reports.
+/// An event that the stdin thread reports.
 #[derive(Debug)]
 pub enum StdinEvent {
     /// The lines that one read completed.
@@ -47,7 +47,7 @@ pub enum StdinEvent {
     End,
 }
 
-/// What the thread has read from stdin but not sent to the event loop yet.
+/// What the stdin thread has read but not sent to the event loop yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum ReadState {
@@ -59,7 +59,7 @@ enum ReadState {
     PartialLine,
 }
 
-/// State that the thread and the event loop share, to find lost lines when the run ends.
+/// State that the stdin thread and the event loop share, to find lost lines when the run ends.
 ///
 /// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks the
 /// state. Either the thread sees the stop and reads nothing, or the loop sees that the thread may
@@ -115,8 +115,8 @@ impl Stdin {
         Ok(Stdin { events, shared })
     }
 
-    /// Stops the reading. Returns true if the thread has read lines, or a part of a line, that the
-    /// loop has not received. Also returns true if a read that has begun takes longer than 100 ms.
+    /// Stops the reading. Returns true if lines, or a part of a line, were read but not received by
+    /// the event loop. Also returns true if a read that has begun takes longer than 100 ms.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + FINAL_READ_TIMEOUT;
@@ -206,10 +206,11 @@ impl EventSender {
     }
 }
 
-/// Waits for bytes and reads them. Returns 0 at the end of stdin, after an error, or when the loop
-/// has stopped the thread. Reports an error as an event.
+/// Waits for bytes and reads them. Returns the number of bytes. Returns 0 at the end of stdin,
+/// after an error, or when the event loop has stopped the thread. Reports an error as an event.
 ///
-/// The wait takes no bytes from stdin, so a thread that is stopped during the wait loses none.
+/// The wait takes no bytes from stdin, so no bytes are lost if the thread is stopped during the
+/// wait.
 fn read_when_ready(mut file: &File, buffer: &mut [u8], sender: &EventSender) -> usize {
     let shared = &sender.shared;
     let state_before = shared.read_state();

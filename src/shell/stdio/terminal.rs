@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-/// The modes of the terminal before raw mode.
+/// The modes that the terminal had before raw mode.
 static ORIGINAL_TERMIOS: OnceLock<libc::termios> = OnceLock::new();
 /// Whether the terminal is in raw mode.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the terminal in raw mode. Raw mode ends when this is dropped, when [`restore`] is called,
-/// or when the program panics.
+/// Keeps the terminal in raw mode. Raw mode ends when this value is dropped, when [`restore`] is
+/// called, or when the program panics.
 #[derive(Debug)]
 pub struct RawMode(());
 
@@ -48,8 +48,8 @@ fn make_raw(modes: &mut Termios) {
     modes.output_flags = output_flags;
 }
 
-/// Sets raw mode again if the program uses it. The shell changes the modes while the program is
-/// stopped.
+/// Sets raw mode again, if the program uses raw mode. While the program was stopped, the shell has
+/// changed the modes.
 pub fn reenter_raw_mode() {
     if IS_RAW.load(Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()
