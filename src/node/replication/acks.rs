@@ -20,12 +20,12 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 /// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
 /// about as much as a line, and covers all earlier lines.
 const ACK_INTERVAL_MS: u64 = 5;
-/// Minimum milliseconds between two acknowledgements during a bulk transfer, when no user waits
-/// for the acknowledgement of a single line.
+/// Minimum milliseconds between two acknowledgements during a bulk transfer. No user then waits for
+/// the acknowledgement of a single line.
 const BULK_ACK_INTERVAL_MS: u64 = 20;
-/// Unacknowledged batches of one log from which on a transfer counts as bulk.
+/// A transfer counts as bulk if at least this many batches of one log are unacknowledged.
 const BULK_BATCHES_MIN: u32 = 8;
-/// Minimum milliseconds between two offers on a link.
+/// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
 /// Why a log is offered. The reason decides how soon the offer is sent.
@@ -40,10 +40,11 @@ enum OfferKind {
 /// The acknowledgements and offers that wait to be sent.
 #[derive(Default)]
 pub struct Acks {
-    /// Number of batches that each pending acknowledgement covers.
+    /// For each pending acknowledgement: the number of batches that it covers.
     pending_acks: SortedMap<LinkLog, u32>,
     pending_offers: SortedMap<LinkLog, OfferKind>,
-    /// For each direct log to us: the sequence of the last line that a terminal has shown.
+    /// For each direct log whose recipient we are: the sequence of the last line that a terminal
+    /// has shown.
     read_up_to: SortedMap<LogId, u64>,
 }
 
@@ -55,14 +56,14 @@ impl Acks {
         self.pending_acks.retain(|key, _| keeps(key));
     }
 
-    /// Schedules an acknowledgement of this log over this link, for one more batch.
+    /// Adds one batch to the pending acknowledgement of this log over this link.
     pub fn schedule_ack(&mut self, key: LinkLog) {
         let batches = self.pending_acks.get_or_default(key);
         *batches = batches.saturating_add(1);
     }
 
-    /// Records that a terminal has shown a direct log up to `sequence`. Schedules an
-    /// acknowledgement, which informs the log's author.
+    /// Records that a terminal has shown line `sequence` of a direct log, and all earlier lines.
+    /// Schedules an acknowledgement, which informs the log's author.
     pub fn mark_read(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if let Some(author) = ctx.stream_by_peer.get(&log.author) {
             self.pending_acks
@@ -72,7 +73,8 @@ impl Acks {
         *read = sequence.max(*read);
     }
 
-    /// Schedules an offer of this log over this link, at most one per second and link.
+    /// Schedules an offer of this log over this link. Such offers are sent at most once per
+    /// [`OFFER_INTERVAL_MS`] over one link.
     pub fn schedule_offer(&mut self, key: LinkLog) {
         self.pending_offers
             .get_or_insert_with(key, || OfferKind::Update);
@@ -164,8 +166,9 @@ impl Acks {
         }
     }
 
-    /// When to send the next acknowledgement or offer. Blocked links have no deadline, because
-    /// [`Writable`](crate::base::event::Input::Writable) starts a turn that sends what is due.
+    /// When to send the next acknowledgement or offer. Ignores blocked links. When a blocked link
+    /// accepts bytes again, [`Writable`](crate::base::event::Input::Writable) starts a turn that
+    /// sends what is due.
     pub fn deadline(&self, ctx: &Context) -> Option<Time> {
         let now = ctx.now.time;
         let writable = |stream: &StreamId| ctx.links.get(stream).filter(|link| !link.is_blocked);
@@ -198,9 +201,9 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
     }
 }
 
-/// The acknowledgement entry for this link. The entry is signed if the author is not linked,
-/// because other peers must then forward it. A route to the author is not required, because routes
-/// omit transient peers.
+/// The entry that acknowledges a log over this link. If the log's author is not linked, the entry
+/// is signed, and other peers forward it to the author. The signature does not require a route to
+/// the author, because routes omit transient peers.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =
@@ -216,7 +219,7 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> H
     }
 }
 
-/// The offer entry for this link.
+/// The entry that offers a log over this link.
 fn offer_entry(
     ctx: &Context,
     logs: &Logs,

@@ -14,7 +14,7 @@ const CACHED_KEYS_MAX: usize = 256;
 pub struct AuthorKeys(SortedMap<PeerId, VerifyingKey>);
 
 impl AuthorKeys {
-    /// Whether the batch's author signed it. `false` if the author's id is not a valid key, or a
+    /// Whether the batch's author signed it. `false` if the author's id is not a valid key, or is a
     /// weak key.
     pub fn verify(&mut self, batch: &Batch) -> bool {
         self.get(&batch.log.author)

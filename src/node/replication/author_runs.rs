@@ -14,8 +14,8 @@ const RUNS_PER_LOG_MAX: usize = 8;
 pub struct AuthorRun {
     /// Sequence of the first line that the run published.
     pub first_line: u64,
-    /// Milliseconds by which the author's program started before ours; negative if it started
-    /// later.
+    /// Milliseconds by which the author's program started before ours. Negative if the author's
+    /// program started later.
     pub start_offset_ms: i64,
 }
 
@@ -27,13 +27,14 @@ impl AuthorRun {
     }
 }
 
-/// The latest runs of each log's author, in ascending order of their first lines.
+/// For each log: the first run and the latest runs of its author, in ascending order of their first
+/// lines.
 #[derive(Default)]
 pub struct AuthorRuns(SortedMap<LogId, Vec<AuthorRun>>);
 
 impl AuthorRuns {
-    /// Records a run of the log's author. Replaces recorded runs that begin at the same line or
-    /// later.
+    /// Records a run of the log's author. Forgets recorded runs that begin at the same line or at a
+    /// later line.
     pub fn record(&mut self, log: &LogId, run: AuthorRun) {
         if self.0.len() < TRACKED_LOGS_MAX || self.0.contains_key(log) {
             let runs = self.0.get_or_default(log.clone());
@@ -46,8 +47,8 @@ impl AuthorRuns {
         }
     }
 
-    /// The author's first run that started no earlier than another program. If all runs started
-    /// earlier than that program, the last run. `None`: no run is known.
+    /// The author's first run that started at the same time as another program, or later. If there
+    /// is no such run, the author's latest run. `None`: no run is known.
     ///
     /// `start_offset_ms`: milliseconds by which the other program started before ours.
     pub fn first_during(&self, log: &LogId, start_offset_ms: i64) -> Option<&AuthorRun> {

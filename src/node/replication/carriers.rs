@@ -22,9 +22,9 @@ const CARRIED_LINES_MAX: u64 = 20_000;
 /// Most logs that this peer carries.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The links to the peers that carry direct logs for this recipient. Their ids follow the
-/// recipient's id in cyclic order. All authors therefore select the same few peers, and the
-/// recipient soon meets one of them.
+/// The links to the peers that carry direct logs for this recipient. These peers are the first ones
+/// after the recipient in the cyclic order of ids. Most authors therefore select the same peers,
+/// and the recipient soon meets one of them.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
@@ -38,8 +38,8 @@ fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     carriers
 }
 
-/// The links over which this log is sent. A room's log goes to every member. A direct log goes to
-/// its recipient. If the recipient is not linked, the author sends its log to carriers.
+/// The links over which this log is sent. A room's log goes to every linked member. A direct log
+/// goes to its recipient. If the recipient is not linked, the author sends the log to carriers.
 pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     match &log.target {
         Target::Room(room) => ctx.links_in_room(room).map(|(stream, _)| stream).collect(),
@@ -51,7 +51,7 @@ pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     }
 }
 
-/// Whether lines with this target are meant for us: lines to a room, or direct messages to us.
+/// Whether the target is a room or this peer. Other direct messages are only carried.
 pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
     target
         .recipient()
@@ -68,8 +68,8 @@ pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRang
     })
 }
 
-/// Whether we accept this log over this link. A direct log to us may come from any peer. A log
-/// that we are to carry may come only from its author.
+/// Whether we accept this log over this link. A room's log must come over a link that shares the
+/// room. A direct log to us may come from any peer. A log to carry must come from its author.
 pub fn can_receive_over(
     ctx: &Context,
     logs: &Logs,
@@ -88,7 +88,7 @@ pub fn can_receive_over(
     }
 }
 
-/// Whether this peer may carry more lines of this log within its bounds. Lines that recipients
+/// Whether this peer's bounds allow it to carry more lines of this log. Lines that their recipients
 /// have acknowledged do not count.
 fn can_carry(
     ctx: &Context,

@@ -15,17 +15,17 @@ use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord}
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, receipt};
 
-/// Milliseconds from a change of the saved state to the write that saves it.
+/// A change of the acknowledgements or of the carried logs is saved after this many milliseconds.
 const PERSIST_DELAY_MS: u64 = 1_000;
-/// Milliseconds between two writes of the saved state while a log is carried.
+/// Milliseconds between two saves of the remaining carrying times while a log is carried.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
 /// Most peers whose acknowledgements are kept.
 const TRACKED_PEERS_MAX: usize = 4096;
-/// Most receipts kept in [`DeliveryTracker::unverified`]. When full, it is emptied.
+/// Most receipts kept in [`DeliveryTracker::unverified`]. When the table is full, it is emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
-/// The wait until the lines of this run are delivered. `required_peers`: the number of peers that
-/// must store all lines. `None`: all peers known to be in the rooms.
+/// The state of the wait for delivery of this run's lines. `required_peers`: how many peers must
+/// store all lines. `None`: all peers that are known in the rooms must store them.
 #[derive(Clone, Copy, Debug, Default)]
 enum Wait {
     /// Not waiting: more lines may be published.
@@ -33,7 +33,7 @@ enum Wait {
     Idle,
     /// Waiting for the lines of this run to be delivered.
     Waiting { required_peers: Option<u64> },
-    /// The lines were delivered, and [`Notice::Settled`] was sent.
+    /// The lines were delivered, and the notice [`Notice::Settled`] was sent.
     Settled { required_peers: Option<u64> },
 }
 
@@ -41,35 +41,35 @@ enum Wait {
 #[derive(Default)]
 pub struct DeliveryTracker {
     /// For each peer and log: the sequence of the last line that the peer acknowledged. Contains
-    /// own logs and carried direct logs. For a direct log, only its recipient's acknowledgement
-    /// is recorded.
+    /// only logs that we wrote and direct logs that we carry. For a direct log, only the
+    /// recipient's acknowledgement is recorded.
     ///
-    /// A new link clears its peer's entries, because the peer may have lost lines.
+    /// A new link to a peer clears the peer's entries, because the peer may have lost lines.
     acked: SortedMap<PeerId, SortedMap<LogId, u64>>,
-    /// For each own direct log: the sequence of the last line reported as delivered, by this run
-    /// or an earlier one. A delivery beyond that line is reported.
+    /// For each direct log that we wrote: the sequence of the last line that was reported to the
+    /// user as delivered. Reports of earlier runs count.
     reported: SortedMap<LogId, u64>,
-    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. The
-    /// entry stays for another [`CARRY_DURATION_MS`]. If a restart restores the log from the disk,
-    /// the entry then removes the log again.
+    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. After
+    /// that time, the entry stays for another [`CARRY_DURATION_MS`]. If a restart restores the log
+    /// from the disk, the entry causes the log to be removed again.
     carried_until: SortedMap<LogId, i64>,
-    /// For each own direct log: the sequence of the last line that the recipient's terminal has
-    /// shown.
+    /// For each direct log that we wrote: the sequence of the last line that the recipient's
+    /// terminal has shown.
     read_up_to: SortedMap<LogId, u64>,
-    /// When to persist the acknowledgements of recipients and the carried logs.
+    /// When to save the recipients' acknowledgements and the carried logs.
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
     /// Valid forwarded receipts of peers that may not exist. The value is the sequence that the
-    /// receipt confirms. A receipt may arrive before the routes to its peer.
+    /// receipt confirms. A receipt may arrive before we learn a route to its signer.
     unverified: SortedMap<(PeerId, LogId), u64>,
-    /// Peers whose programs are transient. Such a program may exit before another peer has stored
-    /// its lines.
+    /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
+    /// that it stores.
     transient_peers: SortedSet<PeerId>,
     wait: Wait,
 }
 
-/// How far one own log to a room was delivered.
+/// How far one of our logs to a room was delivered.
 struct RoomLogDelivery {
     acked_peers: u64,
     required_peers: u64,
@@ -102,8 +102,8 @@ impl DeliveryTracker {
         tracker
     }
 
-    /// Starts to carry a log for [`CARRY_DURATION_MS`], because one of its lines arrived. Does
-    /// not extend the time of a log that is carried already.
+    /// Starts to carry a log for [`CARRY_DURATION_MS`], because one of its lines arrived. If the
+    /// log is carried already, its time is not extended.
     pub fn start_carrying(&mut self, ctx: &Context, log: &LogId) {
         let now = ctx.now.time.0 as i64;
         let until = self.carried_until.get_or_default(log.clone());
@@ -118,9 +118,9 @@ impl DeliveryTracker {
         self.persist_at = Some(self.persist_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Saves the acknowledgements of recipients and the carried logs, if a write is scheduled.
-    /// The next run then need not send acknowledged lines to carriers. Drops carried logs that
-    /// were delivered or whose time is over.
+    /// Saves the recipients' acknowledgements and the carried logs, if a save is scheduled. The
+    /// next run then need not send acknowledged lines to carriers. Drops each carried log that was
+    /// delivered or whose time is over.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
@@ -172,7 +172,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// Handles a new link: forgets what its peer acknowledged over an earlier link.
+    /// Handles a new link. Forgets all earlier acknowledgements of the link's peer.
     pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
         let Some(link) = ctx.links.get(&stream) else {
             return;
@@ -195,8 +195,9 @@ impl DeliveryTracker {
         }
     }
 
-    /// Records that a peer stores a log up to `sequence`. For a direct log, only the recipient
-    /// counts. If the log is our own, the caller has compared the hashes.
+    /// Records that a peer stores a log's lines up to the sequence `sequence`. For a direct log,
+    /// ignores all peers except the recipient. For a log that we wrote, the caller must have
+    /// compared the hashes.
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
@@ -236,8 +237,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Handles the recipient's report that its terminal has shown an own direct log up to
-    /// `sequence`.
+    /// Handles a recipient's report about a direct log that we wrote. The recipient's terminal has
+    /// shown the line `sequence` and all earlier lines.
     pub fn mark_read_by(
         &mut self,
         ctx: &mut Context,
@@ -261,12 +262,13 @@ impl DeliveryTracker {
         }
     }
 
-    /// Handles a forwarded receipt. `holder`: the peer that stores the lines. Ignores the receipt
-    /// unless it is signed by the holder and names our head and the head's hash.
+    /// Handles a forwarded receipt for a log that we wrote. `holder`: the peer that stores the
+    /// lines. Ignores the receipt unless the holder signed it and it names our head and the head's
+    /// hash.
     ///
     /// The receipt counts if the holder is the log's recipient, was linked in this run, or is
-    /// reachable. Otherwise, the receipt is kept as unverified, because anyone can generate a key
-    /// and sign.
+    /// reachable. Otherwise, the holder may be an invented key, so the receipt is kept as
+    /// unverified.
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
@@ -295,7 +297,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// Counts the unverified receipts of a peer if a route to that peer exists.
+    /// Counts each unverified receipt of this peer if the peer is now reachable in the log's room.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &Logs, peer: &PeerId) {
         let mut verified = Vec::new();
         self.unverified.retain(|(holder, log), high| {
@@ -310,28 +312,28 @@ impl DeliveryTracker {
         }
     }
 
-    /// Sequence of the last line of an own log that any peer acknowledged; 0 if none.
+    /// The highest sequence that any peer has acknowledged in a log that we wrote; 0 if none.
     pub fn max_acked(&self, log: &LogId) -> u64 {
         let acked = self.acked.values().filter_map(|logs| logs.get(log));
         acked.copied().max().unwrap_or(0)
     }
 
-    /// Among the lines of this run in an own log: the sequence of the first line that no peer has
-    /// acknowledged. If peers acknowledged all lines, the sequence after the head. `None`: this run
-    /// published nothing in the log.
+    /// In a log that we wrote: the sequence of the first line that this run published and that no
+    /// peer has acknowledged. If peers have acknowledged all lines, the sequence after the head.
+    /// `None`: this run published nothing in the log.
     pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
         let start = logs.run_start(log)?;
         Some(start.max(self.max_acked(log) + 1))
     }
 
-    /// Sequence of the last line of a log that this peer acknowledged; 0 if none.
+    /// The highest sequence that this peer has acknowledged in a log; 0 if none.
     pub fn acked_up_to(&self, peer: &PeerId, log: &LogId) -> u64 {
         let acked = self.acked.get(peer).and_then(|logs| logs.get(log));
         acked.copied().unwrap_or(0)
     }
 
-    /// Starts to wait until the lines of this run are delivered. No more lines will be published.
-    /// [`Notice::Settled`] reports the delivery.
+    /// Starts to wait until the lines of this run are delivered. The caller publishes no more
+    /// lines. The notice [`Notice::Settled`] reports the delivery.
     ///
     /// `required_peers`: as in [`Command::Finish`](crate::base::event::Command::Finish).
     pub fn await_delivery(&mut self, required_peers: Option<u64>) {
@@ -354,8 +356,8 @@ impl DeliveryTracker {
         self.delivery_of(ctx, &heads, required_peers, is_expecting_link)
     }
 
-    /// How far own logs were delivered. `heads`: the logs, each with the last line that must be
-    /// delivered.
+    /// How far logs that we wrote were delivered. `heads`: these logs, each with the sequence of
+    /// the last line that must be delivered.
     pub fn delivery_of(
         &self,
         ctx: &Context,
@@ -462,7 +464,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Notifies [`Notice::Settled`] once, when the awaited delivery is complete.
+    /// Sends the notice [`Notice::Settled`] when the awaited delivery is complete. Sends it only
+    /// once.
     pub fn notify_if_settled(&mut self, ctx: &mut Context, delivery: &Delivery) {
         if let Wait::Waiting { required_peers } = self.wait
             && delivery.is_settled
@@ -472,12 +475,12 @@ impl DeliveryTracker {
         }
     }
 
-    /// Whether the program waits for delivery, so that [`Notice::Settled`] will follow.
+    /// Whether the program waits for delivery, and has not sent [`Notice::Settled`] yet.
     pub fn is_awaiting_delivery(&self) -> bool {
         matches!(self.wait, Wait::Waiting { .. })
     }
 
-    /// States when to check the delivery again, and when to persist the receipts.
+    /// Adds the times at which to check the delivery again and to save the receipts.
     pub fn state_deadlines(&self, delivery: Option<&Delivery>, deadlines: &mut Deadlines) {
         let delivery = delivery.filter(|_| self.is_awaiting_delivery());
         let recheck_at = delivery.and_then(|delivery| delivery.recheck_at);

@@ -1,4 +1,4 @@
-//! Replication of logs between linked peers. Publishes own lines, forwards other authors' lines,
+//! Replication of logs between linked peers. Publishes our lines, forwards other authors' lines,
 //! and reacts to changes of links, rooms and the store.
 //!
 //! The protocol is EBT (epidemic broadcast trees). Peers advertise the lines that they store
@@ -40,8 +40,8 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 
 /// Milliseconds from a store failure to the next attempt to store.
 const STORE_RETRY_MS: u64 = 5_000;
-/// A store failure within this many milliseconds of the last one is not reported. A retry failed,
-/// and the user knows of the earlier failure.
+/// A store failure is reported only if the previous failure is more than this many milliseconds
+/// ago. Otherwise, the user knows of the failure already.
 const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
 
 /// Own lines that the store refused. They are published when the store has recovered.
@@ -64,17 +64,17 @@ pub struct Replication {
     pub(super) unpublished: VecDeque<Unpublished>,
     /// When to try the store again. `None`: the store works.
     pub(super) store_retry_at: Option<Time>,
-    /// When the store last failed.
+    /// When the store last failed. `None`: the store has not failed in this run.
     pub(super) store_failed_at: Option<Time>,
 }
 
 impl Replication {
-    /// The sending state of every link and log.
+    /// The record of how far each log was sent over each link.
     pub fn progress_mut(&mut self) -> &mut SendProgress {
         &mut self.progress
     }
 
-    /// The first line of an own log that a linked recipient may lack. See
+    /// Sequence of the first line that a linked peer may lack in a log that we wrote. See
     /// [`SendProgress::first_unacked`].
     pub fn first_unacked(
         &self,
@@ -85,13 +85,14 @@ impl Replication {
         self.progress.first_unacked(ctx, delivery, log)
     }
 
-    /// Whether the store works. While it does not, lines to be published wait in memory.
+    /// Whether the store works. While the store fails, lines to be published wait in memory.
     pub fn can_accept(&self) -> bool {
         self.store_retry_at.is_none()
     }
 
-    /// Restores the logs of an opened folder and joins its room. Does nothing if the program is
-    /// in the room already. `existed`: this directory was in the room in an earlier run.
+    /// Restores the logs of an opened folder. If the folder belongs to a room, joins the room. Does
+    /// nothing if the program is in the room already. `existed`: this directory was in the room in
+    /// an earlier run.
     ///
     /// Returns whether the room was joined.
     pub fn handle_folder_opened(
@@ -114,8 +115,8 @@ impl Replication {
         joined
     }
 
-    /// Handles batches that the store read. Sends, compares or republishes them, as the purpose
-    /// of the read says.
+    /// Handles batches that the store read. The purpose of the read decides whether they are sent,
+    /// compared with a peer's batch, or published again.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
@@ -143,7 +144,8 @@ impl Replication {
         }
     }
 
-    /// Republishes lines of a forked own log under the incarnation that is derived from that log.
+    /// Publishes lines of a forked log again, in a new incarnation. We wrote the forked log, and
+    /// the new incarnation is derived from it. Then reads the next lines from the store.
     fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
         let LoadReply { log, from, .. } = reply;
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
@@ -171,8 +173,9 @@ impl Replication {
         }));
     }
 
-    /// Repairs an own log of which a peer stores different lines. New lines get a new incarnation.
-    /// A bisection searches lines `low` to `high` for the first line that differs.
+    /// Repairs a log that we wrote and of which a peer stores different lines. Our next lines get a
+    /// new incarnation. A bisection searches the sequences `low` to `high` for the first line that
+    /// differs.
     pub(super) fn repair_fork(
         &mut self,
         ctx: &mut Context,
@@ -187,7 +190,7 @@ impl Replication {
         self.fork_repair.bisect(ctx, logs, key, low, high);
     }
 
-    /// Publishes own lines: signs them in batches, then stores, shows and sends each batch.
+    /// Publishes our lines: signs them in batches, then stores, shows and sends each batch.
     /// `action`: the lines are actions, as by `/me`.
     pub fn publish(
         &mut self,
@@ -230,8 +233,8 @@ impl Replication {
         }
     }
 
-    /// Handles a new link. Offers direct logs to its peer, and acknowledges direct logs that the
-    /// peer wrote to us.
+    /// Handles a new link. Offers the direct logs whose recipient is the link's peer. Acknowledges
+    /// the direct logs that this peer wrote to us.
     pub fn link_up(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -245,8 +248,8 @@ impl Replication {
         }
     }
 
-    /// Offers own direct logs to carriers if their recipients are not linked. To be called after
-    /// a link began or ended, which may change the carriers.
+    /// Offers each of our direct logs to carriers if the log's recipient is not linked. To be
+    /// called after a link began or ended, because the carriers may have changed.
     pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs, delivery: &DeliveryTracker) {
         let own = logs
             .direct_ranges()
@@ -261,8 +264,8 @@ impl Replication {
         }
     }
 
-    /// Records that a terminal has shown a direct log to us up to `sequence`, and informs its
-    /// author.
+    /// Records that a terminal has shown line `sequence` of a direct log to us, and all earlier
+    /// lines. Informs the log's author.
     pub fn mark_read(&mut self, ctx: &Context, logs: &Logs, log: LogId, sequence: u64) {
         let is_to_us = log.target.recipient() == Some(ctx.own_id());
         if is_to_us && logs.get(&log).is_some_and(|range| sequence <= range.high) {
@@ -270,8 +273,8 @@ impl Replication {
         }
     }
 
-    /// Advertises the logs of a room that this link now shares. Our logs and the peer's logs are
-    /// listed. A digest stands for all other logs.
+    /// Advertises the logs of a room that this link now shares. The message lists our logs and the
+    /// logs of the link's peer. A digest stands for the logs of all other authors.
     pub fn room_shared(&mut self, ctx: &mut Context, logs: &Logs, stream: StreamId, room: &Room) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -307,7 +310,7 @@ impl Replication {
         self.retain(&|of, log| of != stream || log.target.room() != Some(room));
     }
 
-    /// Drops unpublished lines to a room that was left, and reports the loss to the user.
+    /// Drops lines that wait to be published to a room that was left. Reports the loss to the user.
     pub fn room_left(&mut self, ctx: &mut Context, room: &Room) {
         let before = self.unpublished.len();
         self.unpublished
@@ -335,23 +338,23 @@ impl Replication {
         self.gaps.retain(keeps);
     }
 
-    /// Requests each offered log from the best neighbour. A source that is no longer linked is
-    /// replaced.
+    /// Requests each offered log from the best neighbour. Replaces each source that is no longer
+    /// linked.
     pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms) {
         let store_failed = !self.can_accept();
         self.fetcher.select_sources(ctx, logs, rooms, store_failed);
     }
 
-    /// Stops fetching a log over this link for good. The link's peer serves a fork, or our tables
-    /// have no place for the log.
+    /// Stops requesting a log over this link for good. The link's peer sent a batch that
+    /// contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.fetcher.drop_source(key);
         self.fork_detector.reject(key);
         send_want(ctx, key, WantRange::Cancel);
     }
 
-    /// Offers the logs of an author whose link ended to the members of `rooms`. The author may have
-    /// left before its other neighbours received the last lines.
+    /// Handles the end of the link to an author. Offers the author's logs to the linked members of
+    /// `rooms`, because these members may lack the author's last lines.
     pub fn author_unlinked(&mut self, ctx: &Context, logs: &Logs, author: &PeerId, rooms: &[Room]) {
         for room in rooms {
             let logs_of_room = logs.ranges_of_room(room);
@@ -363,8 +366,8 @@ impl Replication {
         }
     }
 
-    /// Records that a neighbour advertised a route to `other`. This can be our first contact with
-    /// `other` in a room.
+    /// Handles a neighbour's advertisement of a route to the peer `other`. Records a contact with
+    /// this peer in each room of the route.
     pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
         let routes = ctx.links.get(&stream).map(|link| &link.routes);
         for (room, peers) in routes.into_iter().flat_map(SortedMap::iter) {
@@ -376,8 +379,9 @@ impl Replication {
         }
     }
 
-    /// Offers the logs of `author` to `other`, if we are linked with both and they are not linked
-    /// with each other. The routes that `author` advertised show its links.
+    /// Offers the logs of the peer `author` to the peer `other`. Does so only if we are linked with
+    /// both peers, and they are not linked with each other. The routes that the author advertised
+    /// show the author's links.
     pub fn offer_to_unreached(
         &mut self,
         ctx: &Context,
@@ -404,8 +408,9 @@ impl Replication {
         }
     }
 
-    /// Offers a log with new lines to peers that have not requested the log from us. Skips
-    /// transient peers, the log's author, and peers that are linked with the author.
+    /// Offers a log with new lines over the links `unrequested`, whose peers have not requested the
+    /// log from us. Skips transient peers, the log's author, and peers that are linked with the
+    /// author.
     pub(super) fn offer_to_unrequested(
         &mut self,
         ctx: &Context,
@@ -426,8 +431,8 @@ impl Replication {
         }
     }
 
-    /// Does what is due at the end of a turn: sends requests, acknowledgements and offers, and
-    /// loads stored lines for links that lag.
+    /// Does what is due at the end of a turn. Sends requests, acknowledgements and offers, and
+    /// reads stored lines that are still to be sent.
     pub fn end_turn(
         &mut self,
         ctx: &mut Context,
@@ -444,8 +449,9 @@ impl Replication {
         self.progress.load_lagging(ctx, logs);
     }
 
-    /// Takes back batches that the store refused, newest first. Own lines are kept and published
-    /// again. Other authors' lines are requested again.
+    /// Handles batches that the store refused. Removes the batches from their logs, newest first.
+    /// When the store has recovered, our lines are published again, and other authors' lines are
+    /// requested again.
     pub fn handle_save_failed(
         &mut self,
         ctx: &mut Context,
@@ -465,7 +471,7 @@ impl Replication {
             if let Some(stream) = source.or(author) {
                 self.fetcher.postpone_fetch(ctx, logs, stream, batch);
             }
-            // If an own batch has a source, an earlier run published it and our disk lost it.
+            // If one of our batches has a source, an earlier run published it and our disk lost it.
             if batch.log.author == ctx.own_id()
                 && source.is_none()
                 && !fork_repair::is_republication(logs, &batch.log)
@@ -494,7 +500,8 @@ impl Replication {
         }
     }
 
-    /// Retries the store and switches sources, each if its time has come.
+    /// If it is time to try the store again, publishes the waiting lines and resumes all requests.
+    /// If it is time to replace a source, selects the sources again.
     pub fn handle_timeout(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
         let is_due = |at: Time| at <= ctx.now.time;
         if self.store_retry_at.is_some_and(is_due) {
@@ -517,7 +524,8 @@ impl Replication {
         }
     }
 
-    /// States when to call [`Replication::handle_timeout`] or [`Replication::end_turn`] next.
+    /// Adds the times at which to call [`Replication::handle_timeout`] or [`Replication::end_turn`]
+    /// next.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
         deadlines.add_some(Timer::SendAcks, self.acks.deadline(ctx));
         // While the store fails, nothing is requested.
@@ -529,7 +537,7 @@ impl Replication {
     }
 }
 
-/// The lines of a batch, without the first `skipped` ones.
+/// The lines of a batch, except for the first lines, whose number is `skipped`.
 fn lines_of(batch: &Batch, mut skipped: u64) -> Lines {
     let mut lines = Lines::default();
     batch.for_each_line(|line| match skipped {

@@ -18,11 +18,12 @@ use crate::node::replication::offers::{Offer, Offers, ReceivedEntry};
 use crate::node::replication::want::{WantRange, want_entry};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 
-/// How many lines of each log, the newest ones, are requested by a peer that is new to a room.
+/// A peer that is new to a room requests this many of the newest lines of each log.
 pub const BACKFILL_LINES: u64 = 1000;
-/// Milliseconds for which a neighbour must stay ahead of us before it replaces a stalled source.
+/// Milliseconds without a batch after which another neighbour replaces the source of a log.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// Upper bound of [`Offer::tries`]. Each try after the first doubles [`SOURCE_SWITCH_MS`].
+/// Upper bound of [`Offer::tries`]. The wait before the next request begins at
+/// [`SOURCE_SWITCH_MS`]. Each try after the first doubles the wait.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
@@ -31,23 +32,22 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 
 /// A request for one log over one link.
 struct Fetch {
-    /// Sequence of the first line requested.
+    /// Sequence of the first line that was requested.
     from: u64,
-    /// Sequence of the last line that was published before the link was established. 0 if there
-    /// is none.
+    /// The highest sequence that was published before the link was established; 0 if there is none.
     late_until: u64,
     /// Sequence of the first line that was published during our run.
     news_from: u64,
     /// Whether the request was sent. If not, it waits until the store has recovered.
     is_sent: bool,
-    /// When the request was made or last brought a batch.
+    /// When the request last brought a batch. Before its first batch: when the request was made.
     progress_at: Time,
 }
 
-/// What a request says about a batch that answers it.
+/// What we know about a batch from the request that it answers.
 #[derive(Clone, Copy)]
 pub struct FetchMatch {
-    /// Sequence of the first line requested.
+    /// Sequence of the first line that was requested.
     pub from: u64,
     /// Whether the batch was published before the link was established.
     pub is_late: bool,
@@ -61,19 +61,19 @@ struct QueuedWant {
     range: WantRange,
 }
 
-/// Our requests for logs, and the offers from which their sources are chosen.
+/// Our requests for logs, and the offers from which we choose the sources.
 #[derive(Default)]
 pub struct Fetcher {
-    /// Sorted by log, then by link, so that all requests for one log are adjacent.
+    /// Our requests, sorted by log and then by link. All requests for one log are thus adjacent.
     fetches: SortedMap<(LogId, StreamId), Fetch>,
     offers: Offers,
-    /// The earliest time at which a source may be replaced. [`Fetcher::send_wants`] updates it if
-    /// `is_stale`.
+    /// The earliest time at which a source may be replaced. If `is_stale`, [`Fetcher::send_wants`]
+    /// computes it again.
     next_switch_at: Option<Time>,
     /// Whether `next_switch_at` may be wrong, because offers or requests have changed.
     is_stale: bool,
-    /// Sequence of the first line of each log that is not backfill. Earlier lines were published
-    /// before we first came into the room.
+    /// For each log: the sequence of the first line that is not backfill. All earlier lines were
+    /// published before we first came into the room.
     backfill_ends: SortedMap<LogId, u64>,
     news: News,
     runs: AuthorRuns,
@@ -105,7 +105,7 @@ impl Fetcher {
         self.runs.record(log, run);
     }
 
-    /// Handles an author's offer of its own log. Makes the author the only source.
+    /// Handles an offer that the log's author sent. Makes the author the only source.
     pub fn handle_author_offer(
         &mut self,
         ctx: &Context,
@@ -132,8 +132,8 @@ impl Fetcher {
         self.start_fetch(ctx, logs, rooms, received, news_from);
     }
 
-    /// Handles an offer that did not come from the log's author. The log may be our own, of an
-    /// earlier incarnation.
+    /// Handles an offer whose sender is not the log's author. The log may be one that we wrote in
+    /// an earlier incarnation.
     pub fn handle_offer(&mut self, ctx: &Context, received: &ReceivedEntry) {
         if self.offers.record(ctx.now.time, received) {
             self.is_stale = true;
@@ -159,7 +159,7 @@ impl Fetcher {
         self.queued_wants.retain(|want| want.key != *key);
     }
 
-    /// Requests each offered log from the best neighbour that may be requested now. If
+    /// Requests each offered log from the best neighbour, among those that may be requested now. If
     /// `store_failed`, requests nothing.
     pub fn select_sources(
         &mut self,
@@ -183,7 +183,7 @@ impl Fetcher {
         }
     }
 
-    /// The best neighbour for each log, among those that may be requested now.
+    /// For each log: the best neighbour from which it may be requested now. See [`ready_at`].
     fn due_sources(&self, ctx: &Context) -> Vec<LinkLog> {
         let mut due = Vec::new();
         for log in self.offers.logs() {
@@ -238,10 +238,10 @@ impl Fetcher {
     }
 
     /// Sequence of the first line of the offered log that was published during our run. If there is
-    /// no such line, the sequence after the offered ones.
+    /// no such line, the sequence after the last offered line.
     ///
     /// `start_offset_ms`: milliseconds by which the author's program started before ours; `None`:
-    /// unknown. `is_first_contact`: the neighbour was met just now, and may store lines that the
+    /// unknown. `is_first_contact`: we have just met the neighbour, which may store lines that the
     /// author has lost.
     fn news_from(
         &self,
@@ -268,11 +268,11 @@ impl Fetcher {
         }
     }
 
-    /// Requests a log from its author in addition to the source `other`. Does so only once no
-    /// neighbour offers more lines than we store.
+    /// Requests a log from its author in addition to the present source. Waits until no neighbour
+    /// offers more lines than we store. `other`: the link to the present source.
     ///
-    /// Without this request, lines that only the author stores would be missed if `other` falls
-    /// behind. No offer announces these lines.
+    /// The author may store lines that no neighbour offers. If the present source stalls, this
+    /// request still brings these lines.
     pub fn add_author_source(
         &mut self,
         logs: &Logs,
@@ -297,7 +297,8 @@ impl Fetcher {
         self.fetches.insert((log.clone(), author), fetch);
     }
 
-    /// Makes the author the only source again, because it has sent a line.
+    /// If a log has two sources, makes the author the only source. To be called when the author has
+    /// sent a line.
     pub fn prefer_author(&mut self, ctx: &Context, author: StreamId, log: &LogId) {
         if self.dual_sourced.contains(log) {
             self.cancel_fetches(ctx, log, Some(author));
@@ -320,8 +321,7 @@ impl Fetcher {
         waits.min()
     }
 
-    /// The link over which a log is requested, and when the request was made or last brought a
-    /// batch.
+    /// The link over which a log is requested, and [`Fetch::progress_at`] of the request.
     fn source(&self, ctx: &Context, log: &LogId) -> Option<(StreamId, Time)> {
         let of_log = self.fetches.iter_from(&(log.clone(), StreamId(0)));
         let mut of_log = of_log.take_while(|((other, _), _)| other == log);
@@ -329,7 +329,7 @@ impl Fetcher {
         linked.map(|((_, stream), fetch)| (*stream, fetch.progress_at))
     }
 
-    /// The link over which a log is requested.
+    /// The link over which a log is requested. `None`: the log is not requested.
     pub fn upstream(&self, ctx: &Context, log: &LogId) -> Option<StreamId> {
         self.source(ctx, log).map(|(stream, _)| stream)
     }
@@ -381,8 +381,9 @@ impl Fetcher {
         self.fetches.insert(fetch_key(key), fetch);
     }
 
-    /// Records where the backfill of a log ends. Returns the first line to request, so that the
-    /// newest [`BACKFILL_LINES`] lines and all lines from `news_from` on are requested.
+    /// Records that the backfill of a log ends before the line `news_from`. Returns the sequence of
+    /// the first line to request. The request covers the newest [`BACKFILL_LINES`] lines, and all
+    /// lines that are not backfill.
     fn start_backfill(&mut self, log: &LogId, entry: &HaveEntry, news_from: u64) -> u64 {
         let low = entry.low.max(1);
         let newest = low.max((entry.high + 1).saturating_sub(BACKFILL_LINES));
@@ -399,8 +400,8 @@ impl Fetcher {
         self.queued_wants.push(QueuedWant { key, range });
     }
 
-    /// Sends the queued requests at the end of a turn. `store_failed`: sends only cancellations.
-    /// The requests wait for [`Fetcher::resume`].
+    /// Sends the queued requests at the end of a turn. If `store_failed`, sends only cancellations.
+    /// The other requests then wait for [`Fetcher::resume`].
     pub fn send_wants(&mut self, ctx: &mut Context, store_failed: bool) {
         if std::mem::take(&mut self.is_stale) {
             self.next_switch_at = self.next_ready_at(ctx);
@@ -424,7 +425,8 @@ impl Fetcher {
         }
     }
 
-    /// The request that this batch answers, if any. Records that the request brought a batch.
+    /// Records that a request brought this batch. Returns what the request tells about the batch.
+    /// `None`: the batch answers no request.
     pub fn match_fetch(&mut self, now: Time, key: &LinkLog, batch: &Batch) -> Option<FetchMatch> {
         let fetch = self.fetches.get_mut(&fetch_key(key))?;
         fetch.progress_at = now;
@@ -448,7 +450,8 @@ impl Fetcher {
         scanned.filter(|(_, of)| *of == stream).count()
     }
 
-    /// Postpones the request for a batch that the store refused, until the store has recovered.
+    /// Handles a batch that cannot be stored now. The log is requested again when the store has
+    /// recovered.
     pub fn postpone_fetch(&mut self, ctx: &Context, logs: &Logs, stream: StreamId, batch: &Batch) {
         let key = (batch.log.clone(), stream);
         let has_place = self.fetch_count(stream) < FETCHES_PER_LINK_MAX;
@@ -470,7 +473,7 @@ impl Fetcher {
         }
     }
 
-    /// Sends the postponed requests, because the store has recovered.
+    /// Queues the postponed requests. To be called when the store has recovered.
     pub fn resume(&mut self, logs: &Logs) {
         let fetches = self.fetches.iter_mut();
         for ((log, stream), fetch) in fetches.filter(|(_, fetch)| !fetch.is_sent) {
@@ -487,7 +490,8 @@ impl Fetcher {
 }
 
 /// Whether a program started at about the same time as ours, or later. `start_offset_ms`:
-/// milliseconds by which that program started before ours. `None`: unknown, so `false`.
+/// milliseconds by which that program started before ours. If this is unknown, the result is
+/// `false`.
 fn is_within_run(start_offset_ms: Option<i64>) -> bool {
     start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
 }

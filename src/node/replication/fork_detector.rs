@@ -18,13 +18,13 @@ const TRACKED_LOGS_MAX: usize = 16_384;
 /// The reported forks, the probes under way, and the rejected sources.
 #[derive(Default)]
 pub struct ForkDetector {
-    /// Forked logs that were reported to the user. Each is reported once.
+    /// Forked logs that were reported to the user. Each log is reported only once.
     reported: SortedSet<LogId>,
     /// The probes under way, each with the sequence of the requested line. The link's peer claims
-    /// another batch than ours at this line.
+    /// that its batch with this line differs from ours.
     probes: SortedMap<LinkLog, u64>,
-    /// Pairs of a link and a log that is never requested over this link again. The link's peer
-    /// served a fork, or our tables had no place for the log.
+    /// Pairs of a link and a log. The log is never requested again over the link. The link's peer
+    /// sent a batch that contradicts ours, or our tables had no place for the log.
     rejected: SortedSet<LinkLog>,
 }
 
@@ -47,8 +47,9 @@ impl ForkDetector {
         self.rejected.contains(key)
     }
 
-    /// Requests the peer's batch at `line`, because the peer claims that it differs from ours.
-    /// Skips logs that are reported as forked or are being probed over this link.
+    /// Requests the peer's batch with the line `line`, because the peer claims that the batch
+    /// differs from ours. Skips a log that was reported as forked, or that is already probed over
+    /// this link.
     pub fn probe(&mut self, ctx: &mut Context, key: &LinkLog, line: u64) {
         let is_known = self.reported.contains(&key.log) || self.probes.contains_key(key);
         if !is_known && self.probes.len() < PROBES_MAX {
@@ -57,8 +58,8 @@ impl ForkDetector {
         }
     }
 
-    /// Whether this batch answers a probe. If it does, the probe ends and its request is
-    /// cancelled.
+    /// Whether this batch answers a probe. An answer ends the probe and cancels the probe's
+    /// request.
     pub fn take_probe(&mut self, ctx: &mut Context, key: &LinkLog, batch: &Batch) -> bool {
         let line = self.probes.get(key);
         let is_answer = line.is_some_and(|line| batch.contains_line(*line));
@@ -69,7 +70,8 @@ impl ForkDetector {
         is_answer
     }
 
-    /// Reports to the user that this log is forked at `line`. Each log is reported once.
+    /// Reports to the user that this log is forked. `line`: the first sequence of the batch that
+    /// differs. Each log is reported only once.
     pub fn report(&mut self, ctx: &mut Context, log: &LogId, line: u64) {
         if self.reported.len() >= TRACKED_LOGS_MAX || !self.reported.insert(log.clone()) {
             return;

@@ -1,8 +1,8 @@
-//! Repairs a forked own log. A log is forked if a peer stores different lines under our
+//! Repairs a forked log that we wrote. A log is forked if a peer stores different lines under our
 //! sequences. This happens when this directory is a restored or cloned copy.
 //!
-//! The repair bisects to the first line that differs. It republishes our lines from there on in a
-//! new incarnation.
+//! The repair bisects to the first line that differs. It publishes this line and our later lines
+//! again, in a new incarnation.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
 use crate::base::identity::Hash;
@@ -18,27 +18,28 @@ use crate::node::replication::want::{WantRange, send_want};
 
 /// Most bisections kept. A completed bisection is kept until its link ends.
 const BISECTIONS_MAX: usize = 1024;
-/// The low bits of an incarnation that encode the first republished line of a forked log.
+/// The bits of a new incarnation that hold the first line to publish again from a forked log.
 const LINE_BITS_MASK: u64 = (1 << 40) - 1;
-/// Domain prefix of the hash from which the incarnation of a republication is derived.
+/// Domain prefix of the hash that gives the new incarnation of a forked log.
 const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
-/// The search for the first line at which a peer's copy of an own log differs from ours.
+/// The search for the first line at which a peer's copy of a log differs from ours. We wrote the
+/// log.
 struct Bisection {
-    /// Sequence of the line before the first undecided line. Up to this line, the copies are equal
-    /// or cannot be compared, because lines were evicted.
+    /// Sequence before the first undecided line. This line and all earlier lines are equal in both
+    /// copies, or cannot be compared because a copy lacks them.
     same_up_to: u64,
-    /// Sequence of the line after the last undecided line. From this line on, the copies differ, or
-    /// one of them has ended.
+    /// Sequence after the last undecided line. This line and all later lines differ, or are missing
+    /// in one copy.
     differs_from: u64,
-    /// Initial value of `differs_from`. A lower `differs_from` means that a differing line was
+    /// Initial value of `differs_from`. If `differs_from` is lower than `end`, a differing line was
     /// found.
     end: u64,
-    /// The peer's batch to compare, while the store reads our batch.
+    /// The peer's batch, which waits until the store has read our batch.
     their_batch: Option<TheirBatch>,
 }
 
-/// A peer's batch: the sequence of its first line, and its hash.
+/// A peer's batch: the sequence of the batch's first line, and the batch's hash.
 #[derive(Clone, Copy)]
 struct TheirBatch {
     first: u64,
@@ -46,7 +47,8 @@ struct TheirBatch {
 }
 
 impl Bisection {
-    /// The line to compare next: the middle of the undecided lines. `None`: no line is undecided.
+    /// Sequence of the line to compare next: the middle of the undecided lines. `None`: no line is
+    /// undecided.
     fn next_probe(&self) -> Option<u64> {
         let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
         (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
@@ -67,7 +69,7 @@ impl Bisection {
     }
 }
 
-/// The bisections of own logs, one for each log and link.
+/// The bisections of the logs that we wrote, one for each log and link.
 #[derive(Default)]
 pub struct ForkRepair {
     bisections: SortedMap<LinkLog, Bisection>,
@@ -84,8 +86,8 @@ impl ForkRepair {
         self.bisections.contains_key(key)
     }
 
-    /// Starts or continues the bisection of an own log with this link's peer. `low` and `high`:
-    /// the first and last line of the peer's copy.
+    /// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and
+    /// `high`: the sequences of the first and the last line in the peer's copy.
     pub fn bisect(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, low: u64, high: u64) {
         let Some(range) = logs.get(&key.log) else {
             return;
@@ -117,8 +119,8 @@ impl ForkRepair {
         line.is_some_and(|line| batch.contains_line(line))
     }
 
-    /// Handles the batch that a bisection requested from the peer. Loads our batch from the store
-    /// to compare both.
+    /// Handles the batch that a bisection requested from the peer. Reads our batch at the same line
+    /// from the store, to compare the two batches.
     pub fn handle_their_batch(&mut self, ctx: &mut Context, key: &LinkLog, batch: &Batch) {
         if let Some(bisection) = self.bisections.get_mut(key) {
             bisection.their_batch = Some(TheirBatch {
@@ -136,8 +138,8 @@ impl ForkRepair {
         }
     }
 
-    /// Compares our batch, as read from the store, with the peers' batches that wait for it.
-    /// Returns the first line that differs, if a bisection has found it.
+    /// Compares our batch, which the store has read, with each peer's batch that begins at the same
+    /// line. If a bisection has found the first line that differs, returns the line's sequence.
     pub fn handle_our_batch(&mut self, ctx: &mut Context, reply: &LoadReply) -> Option<u64> {
         let ours = reply.batches.first()?;
         let mut found = None;
@@ -161,11 +163,11 @@ impl ForkRepair {
     }
 }
 
-/// Starts to republish a forked own log from `line` on. Leaves out all lines up to the last one
-/// that any peer has acknowledged.
+/// Starts to publish lines of a forked log again, in a new incarnation. We wrote the forked log.
+/// Begins at the line `line`, but skips lines that any peer has acknowledged.
 ///
-/// A later run can continue the republication. It derives the new log's incarnation from the forked
-/// log. The length of the new log is the number of lines republished so far.
+/// A later run can continue this work, because it derives the same incarnation from the forked log.
+/// The length of the new log shows how many lines were published again.
 pub fn start_republish(
     ctx: &mut Context,
     logs: &mut Logs,
@@ -181,7 +183,8 @@ pub fn start_republish(
     }
 }
 
-/// Continues the republications that an earlier run began in this folder.
+/// Continues the repairs that an earlier run began in this folder. Publishes the remaining lines of
+/// forked logs again.
 pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
     let mut own = logs.ranges_in_folder(folder, &ctx.own_id());
     own.retain(|range| range.log.author == ctx.own_id());
@@ -209,8 +212,8 @@ fn sort_key(log: &LogId) -> (&Target, u64) {
     (&log.target, log.incarnation)
 }
 
-/// The log that takes the republished lines of a forked log, and the next line to republish. The
-/// line is given by its sequence in the forked log.
+/// The log in which lines of a forked log are published again, and the next line to publish. The
+/// next line is given by its sequence in the forked log.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let republication = LogId {
@@ -235,14 +238,15 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
     }
 }
 
-/// Continues all republications after the store has recovered.
+/// Continues to publish the lines of all forked logs again. To be called when the store has
+/// recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
     for log in logs.republished_logs().keys() {
         load_next_republish(ctx, logs, log);
     }
 }
 
-/// Whether this log contains the republished lines of a forked log.
+/// Whether this log contains lines of a forked log that were published again.
 pub fn is_republication(logs: &Logs, log: &LogId) -> bool {
     let mut forked = logs.republished_logs().iter();
     forked.any(|(other, from)| {
@@ -251,21 +255,22 @@ pub fn is_republication(logs: &Logs, log: &LogId) -> bool {
     })
 }
 
-/// The log and sequence under which a line of a forked own log was republished.
+/// Where a line of a forked log is published again: the new log, and the line's sequence in the new
+/// log. `None`: the line is not published again.
 pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let (republication, _) = next_republish(logs, log)?;
     (line >= from).then(|| (republication, line - from + 1))
 }
 
-/// The incarnation of the log that takes the lines of a forked log from `from` on. It is a hash of
-/// the forked log and its head, XORed with `from`.
+/// The incarnation of the new log in which the lines of a forked log are published again. `from`:
+/// sequence of the first such line in the forked log. The incarnation is a hash of the forked log
+/// and its head, XORed with `from`.
 ///
-/// No other program draws this number. A later run computes the hash again, and XORs it with the
-/// incarnation to get `from`.
+/// A later run computes the hash again. The hash XORed with the incarnation gives `from`.
 ///
-/// With another head, the incarnation differs. The head differs if this directory is an even older
-/// copy, and other peers have returned the rest of the log.
+/// Another head gives another incarnation. The head changes if other peers return lines that this
+/// directory has lost.
 fn republish_incarnation(range: &LogRange, from: u64) -> u64 {
     let incarnation = range.log.incarnation.to_be_bytes();
     let hash = Hash::of(&[INCARNATION_PREFIX, &incarnation, &range.hash.0]);

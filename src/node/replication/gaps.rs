@@ -13,15 +13,15 @@ use crate::node::replication::logs::Logs;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;
 
-/// Milliseconds without a batch after which a gap request fails.
+/// A gap request fails if it brings no batch for this many milliseconds.
 const GAP_REQUEST_TIMEOUT_MS: u64 = 5_000;
-/// Milliseconds between two queries for offers. Every peer answers a query with all that it
-/// stores.
+/// Minimum milliseconds between two queries. A query asks the peers for offers, and each peer
+/// answers with offers of its logs.
 const GAP_QUERY_INTERVAL_MS: u64 = 30_000;
 /// Most offers kept, over all gaps.
 const GAP_OFFERS_MAX: usize = 1024;
 
-/// An offer from a peer that stores the lines `low` to `high` of a log in which we have a gap.
+/// A peer's offer of a log in which we have a gap. The peer stores the lines `low` to `high`.
 struct GapOffer {
     key: LinkLog,
     low: u64,
@@ -31,22 +31,21 @@ struct GapOffer {
 /// The offers that can fill our gaps, and the gap request under way.
 #[derive(Default)]
 pub struct Gaps {
-    /// The offers in order of arrival. Gaps are requested only from the first one.
+    /// The offers in order of arrival. Only the oldest offer is used for requests.
     offers: Vec<GapOffer>,
-    /// When we requested a gap from the first offer, or when that request last brought a batch.
-    /// `None`: no request is under way.
+    /// When the gap request under way last brought a batch. Before its first batch: when the
+    /// request was sent. `None`: no request is under way.
     requested_at: Option<Time>,
     /// Links over which a gap request failed. No gap is requested over them again.
     failed_streams: SortedSet<StreamId>,
-    /// Whether to query the peers for offers as soon as the interval allows it.
+    /// Whether to ask the peers for offers, as soon as [`GAP_QUERY_INTERVAL_MS`] allows it.
     is_query_pending: bool,
-    /// When the last query was sent.
+    /// When the peers were last asked for offers.
     queried_at: Option<Time>,
 }
 
 impl Gaps {
-    /// Forgets the offers for which `keeps` is false. If the requested offer is one of them, the
-    /// request ends.
+    /// Forgets the offers for which `keeps` is false. A request that uses a forgotten offer ends.
     pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
         let keeps = |offer: &GapOffer| keeps(offer.key.stream, &offer.key.log);
         if self.offers.first().is_some_and(|offer| !keeps(offer)) {
@@ -55,13 +54,14 @@ impl Gaps {
         self.offers.retain(keeps);
     }
 
-    /// Schedules a query for offers, because a gap appeared. [`Gaps::end_turn`] sends the query.
+    /// Schedules a query that asks the peers for offers. To be called when a gap appeared.
+    /// [`Gaps::end_turn`] sends the query.
     pub fn schedule_query(&mut self) {
         self.is_query_pending = true;
     }
 
-    /// Records a peer's entry as an offer if it covers one of our gaps. The entry replaces an
-    /// earlier offer of the same log over the same link.
+    /// Records a peer's entry as an offer, if its lines cover one of our gaps. Replaces an earlier
+    /// offer of the same log over the same link.
     pub fn handle_offer(&mut self, logs: &Logs, key: &LinkLog, entry: &HaveEntry) {
         let known = self.offers.iter().position(|offer| offer.key == *key);
         let offer = GapOffer {
@@ -88,13 +88,14 @@ impl Gaps {
         self.requested_at.is_some() && self.offers.first().is_some_and(|offer| offer.key == *key)
     }
 
-    /// Records that a requested batch arrived. `closed`: it filled its gap completely.
+    /// Records that a batch arrived for the gap request. `closed`: the batch filled the rest of the
+    /// gap.
     pub fn record_progress(&mut self, ctx: &Context, closed: bool) {
         self.requested_at = (!closed).then_some(ctx.now.time);
     }
 
-    /// Marks a link as unable to fill gaps. Drops the offers that came over it, and ignores later
-    /// ones.
+    /// Marks a link as unable to fill gaps. Drops the offers that came over the link, and ignores
+    /// all later offers from it.
     pub fn exclude_source(&mut self, ctx: &Context, stream: StreamId) {
         self.failed_streams
             .retain(|stream| ctx.links.contains_key(stream));
@@ -103,15 +104,15 @@ impl Gaps {
         self.requested_at = None;
     }
 
-    /// Requests gaps again after the store has recovered. The store may have refused lines that
-    /// filled a gap.
+    /// Allows new gap requests, and schedules a query. To be called when the store has recovered,
+    /// because the store may have refused lines of a gap.
     pub fn resume(&mut self) {
         self.requested_at = None;
         self.is_query_pending = true;
     }
 
-    /// Does what is due at the end of a turn: fails a request that timed out, sends the next
-    /// request, and queries the peers for offers.
+    /// Does what is due at the end of a turn. Ends a request that timed out, sends the next
+    /// request, and asks the peers for offers.
     pub fn end_turn(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         let expires_at = self.request_expires_at();
         if expires_at.is_some_and(|at| at <= ctx.now.time)
@@ -135,8 +136,8 @@ impl Gaps {
         }
     }
 
-    /// Queries peers for offers of each target in which we have gaps. Targets are the given rooms
-    /// and direct messages to us.
+    /// Asks peers for offers of logs that have gaps. Considers logs of the given rooms and direct
+    /// logs to us.
     fn send_query(&mut self, ctx: &mut Context, logs: &Logs, rooms: &[Room]) {
         self.is_query_pending = false;
         self.queried_at = Some(ctx.now.time);
@@ -175,7 +176,7 @@ impl Gaps {
 }
 
 impl GapOffer {
-    /// The first of our gaps in this log that lies completely within the offer.
+    /// The first gap in our copy of this log that the offered lines cover completely.
     fn first_covered_gap<'a>(&self, logs: &'a Logs) -> Option<&'a Gap> {
         let mut gaps = logs.get(&self.key.log)?.gaps.iter();
         gaps.find(|gap| self.low <= gap.from && gap.to <= self.high)

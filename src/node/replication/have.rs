@@ -8,9 +8,9 @@ use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation};
 
-/// Domain prefix of the digest over the heads of third-party logs.
+/// Domain prefix of the digest over the heads of logs that neither peer of a link wrote.
 const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
-/// Hex digits of the digest that are sent; the rest is cut off.
+/// How many hex digits of the digest are sent. The remaining digits are cut off.
 const DIGEST_CHARS: usize = 32;
 
 /// The entry that advertises this stored range. `run_start`: sequence of the first line that this
@@ -48,12 +48,14 @@ pub fn send_have(
     ctx.send(stream, &Message::Have(have));
 }
 
-/// A digest that no peer computes. A peer that receives it offers all its logs of the target.
+/// A digest that no peer ever computes. A peer that receives it offers the logs that a digest
+/// covers.
 pub fn unequal_digest() -> String {
     String::new()
 }
 
-/// Offers the stored lines from `low` on. This answers a `want` for lines that we do not store.
+/// Offers a log to a peer that requested lines which we do not store. `low`: the first line that we
+/// store.
 pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &LogRange, low: u64) {
     let entry = HaveEntry {
         low,
@@ -62,15 +64,15 @@ pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &L
     send_have(ctx, stream, &range.log.target, vec![entry], None, false);
 }
 
-/// Parses the target of a `have` or `want`. `None` if it is malformed, or a room that this link
-/// does not share.
+/// Parses the target of a `have` or `want`. `None`: the target is malformed, or is a room that this
+/// link does not share.
 pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Option<Target> {
     let target = Target::parse(target)?;
     let link = ctx.links.get(&stream)?;
     (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
 }
 
-/// The stored ranges of a room whose author is neither this peer nor `peer`.
+/// The stored ranges of a room's logs that neither this peer nor the peer `peer` wrote.
 pub fn third_party_ranges<'a>(
     ctx: &'a Context,
     logs: &'a Logs,
@@ -81,8 +83,8 @@ pub fn third_party_ranges<'a>(
     of_room.filter(move |range| range.log.author != ctx.own_id() && range.log.author != *peer)
 }
 
-/// A digest over the heads of [`third_party_ranges`]. If the digests of two peers are equal, both
-/// store the same third-party lines, so neither lists them.
+/// A digest over the heads of [`third_party_ranges`]. Two peers with equal digests store the same
+/// lines of these logs, so neither peer lists the logs.
 pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId) -> String {
     let mut heads = Vec::new();
     for range in third_party_ranges(ctx, logs, room, peer) {

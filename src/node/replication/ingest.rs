@@ -24,7 +24,7 @@ enum BatchAction {
     /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
     /// Request the batch again after the store has recovered. If `fills_gap`, `Gaps` makes the
-    /// request, otherwise `Fetcher`.
+    /// request. Otherwise, `Fetcher` does.
     Postpone { fills_gap: bool },
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
@@ -32,7 +32,7 @@ enum BatchAction {
     FillGap,
     /// Report a fork: the author signed two different batches with the same sequences.
     ReportFork,
-    /// Make the batch the head of its log. `gap`: the sequences that are missing before it.
+    /// Make the batch the head of its log. `gap`: the sequences that are missing before the batch.
     Append { gap: Option<RangeInclusive<u64>> },
 }
 
@@ -96,8 +96,9 @@ impl Replication {
         Ok(())
     }
 
-    /// Handles a batch that was requested only for a comparison with ours. The comparison repairs
-    /// an own forked log, or proves another author's fork. Returns `false` for any other batch.
+    /// Handles a batch that was requested only to compare it with our batch. The comparison repairs
+    /// a forked log that we wrote, or proves a fork of another author. Returns `false` for any
+    /// other batch.
     fn take_fork_evidence(
         &mut self,
         ctx: &mut Context,
@@ -120,8 +121,8 @@ impl Replication {
         Ok(false)
     }
 
-    /// Chooses the action by the batch's sequences and hashes alone. The signature is not
-    /// verified yet. `fetch`: the request that the batch answers.
+    /// Chooses what to do with a batch. The batch's signature is not verified yet. `fetch`: the
+    /// request that the batch answers.
     fn choose_action(
         &self,
         ctx: &Context,
@@ -156,8 +157,8 @@ impl Replication {
         }
     }
 
-    /// Verifies the signature of a batch. If the author is the link's peer, uses the decoded key
-    /// that the link keeps.
+    /// Verifies the signature of a batch. If the author is linked over `stream`, uses the key that
+    /// the link has decoded already.
     fn verify(
         &mut self,
         ctx: &Context,
@@ -172,8 +173,8 @@ impl Replication {
         is_signed.then_some(()).ok_or(ProtocolViolation)
     }
 
-    /// Handles a verified batch that differs from ours. Keeps our batch, which arrived first, and
-    /// rejects the source. If the log is our own, starts to repair the log.
+    /// Handles a verified batch that contradicts ours. Keeps our batch, and requests the log no
+    /// longer over this link. If we wrote the log, starts to repair it.
     fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
         self.fork_detector.report(ctx, &batch.log, batch.sequence);
         self.reject_source(ctx, key);
@@ -204,7 +205,7 @@ impl Replication {
             };
             self.fetcher.record_run(&batch.log, run);
         }
-        // An own batch that arrives over a link was published by an earlier run.
+        // One of our batches that arrives over a link was published by an earlier run.
         let backfill = batch.log.author == ctx.own_id() || self.fetcher.is_backfill(&batch);
         logs.advance(&batch);
         if !is_for_us {
@@ -238,8 +239,8 @@ impl Replication {
         }
     }
 
-    /// Starts to carry the log of this batch. If the recipient has acknowledged these lines
-    /// already, asks the recipient to acknowledge them again.
+    /// Starts to carry the log of this batch. If the recipient has acknowledged the batch's lines
+    /// already, asks the recipient for another acknowledgement.
     fn carry(&mut self, ctx: &Context, delivery: &mut DeliveryTracker, batch: &Batch) {
         delivery.start_carrying(ctx, &batch.log);
         let recipient = batch.log.target.recipient();
@@ -249,8 +250,8 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log, and marks its lines as late. If the gap is
-    /// now closed, offers the log to the other members, who may have the same gap.
+    /// Stores a verified batch in a gap of its log, and marks its lines as late. If this closes the
+    /// gap, offers the log to other members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
             self.fork_detector.report(ctx, &batch.log, batch.sequence);

@@ -1,6 +1,6 @@
-//! Handles incoming `have` messages. Each entry describes one log. About an own log, it is an
-//! acknowledgement. About any other log, it is an offer. An entry with a holder is a forwarded
-//! receipt.
+//! Handles incoming `have` messages. Each entry describes one log. An entry about a log that we
+//! wrote is an acknowledgement. An entry about any other log is an offer. An entry with a holder is
+//! a forwarded receipt.
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -64,9 +64,9 @@ impl Replication {
         self.select_sources(ctx, logs, rooms);
     }
 
-    /// Offers all third-party logs of a room to a peer whose digest differs from ours. The first
-    /// time, the offers are immediate. Later they obey the rate limit, because a peer can invent
-    /// digests.
+    /// Offers a room's logs to a peer whose digest of them differs from ours. Only logs that
+    /// neither we nor this peer wrote are offered. The first offers are immediate. Later offers
+    /// obey the rate limit, because a peer can invent digests.
     fn answer_digest(
         &mut self,
         ctx: &mut Context,
@@ -135,7 +135,7 @@ impl Replication {
         }
     }
 
-    /// Handles a log's entry that came from the log's author.
+    /// Handles an entry that the log's author sent.
     fn handle_author_entry(
         &mut self,
         ctx: &Context,
@@ -152,9 +152,9 @@ impl Replication {
         }
     }
 
-    /// Handles an entry that did not come from the log's author as an acknowledgement. The peer
-    /// acknowledges lines that we sent, or a direct log that we carry. A signed entry is forwarded
-    /// to the log's author as a receipt.
+    /// Handles an entry whose sender is not the log's author. The entry acknowledges lines that we
+    /// sent, or a direct log that we carry. A signed entry is forwarded to the log's author as a
+    /// receipt.
     fn handle_third_party_entry(
         &mut self,
         ctx: &mut Context,
@@ -181,8 +181,9 @@ impl Replication {
         }
     }
 
-    /// Handles an offer of another author's log, or of an own log of an earlier incarnation. If the
-    /// offered head has the sequence of our head but another hash, probes for a fork.
+    /// Handles an offer of another author's log, or of a log that we wrote in an earlier
+    /// incarnation. If the offer names our head but another hash, requests the peer's batch, which
+    /// may prove a fork.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry, .. } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
@@ -209,8 +210,8 @@ impl Replication {
         }
     }
 
-    /// Forwards a receipt to the log's author, or to the source of the log. Forwards only receipts
-    /// that name our head and its hash. Such a receipt confirms all earlier lines too.
+    /// Forwards a receipt to the log's author. If the author is not linked, forwards it to the
+    /// source of the log. Forwards only receipts that name our head and its hash.
     fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
         let log = &key.log;
         let author = ctx.stream_by_peer.get(&log.author).copied();
@@ -224,18 +225,18 @@ impl Replication {
     }
 }
 
-/// Whether the sequences in an entry are possible.
+/// Whether the sequences in an entry are in order and within their bounds.
 fn is_sound(entry: &HaveEntry) -> bool {
     entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
 }
 
-/// Whether any peer that offers this log may be its source. True for logs to rooms and direct logs
-/// to us, except own logs of the present incarnation.
+/// Whether this log may be requested from any peer that offers it. True for logs to rooms, and for
+/// direct logs to us. False for logs that we write in the present incarnation.
 fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
 }
 
-/// Whether we store this log at least up to the last line of the entry.
+/// Whether we store this log, and our head is at the entry's last line or later.
 fn stores_entry(logs: &Logs, log: &LogId, entry: &HaveEntry) -> bool {
     logs.get(log).is_some_and(|range| range.high >= entry.high)
 }

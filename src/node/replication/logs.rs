@@ -1,5 +1,5 @@
-//! Tracks the stored range of each log, the own Lamport clock, and the next own sequence. Decides
-//! how a batch fits into its log, and which logs to evict at the bounds.
+//! Tracks the stored range of each log, our Lamport clock, and our next sequence. Decides how a
+//! batch fits into its log, and which logs to evict at the bounds.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -16,27 +16,29 @@ use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
 
-/// Most numbers by which one batch of another author advances our Lamport clock. Without this
-/// bound, a lying author could use up all numbers.
+/// The largest advance of our Lamport clock by one batch of another author. Without this bound, a
+/// lying author could use up all numbers.
 const CLOCK_STEP_MAX: u64 = 1 << 20;
 /// Most logs stored for one room. The same bound holds for all direct logs together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
-/// Most logs of one author to one target. An author begins a new log after each unclean end.
+/// Most logs of one author to one target. After a run that did not end cleanly, an author begins a
+/// new log.
 const LOGS_PER_AUTHOR_MAX: usize = 64;
 
 /// How a batch fits into the stored range of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchPlacement {
-    /// The batch continues the log at its head, or begins the log as requested.
+    /// The batch follows the head of its log, or is the first batch that we store of the log.
     Next,
-    /// The batch answers our request, and these sequences before the batch are missing. We did not
-    /// request them, because the source no longer stores them.
+    /// The batch answers our request, but these sequences before the batch are missing. The source
+    /// no longer stores the missing lines.
     AfterGap(RangeInclusive<u64>),
     /// The batch begins at the first line of a gap.
     FillsGap,
     /// The lines of the batch are stored already.
     Duplicate,
-    /// The batch contradicts the stored lines: they have the same sequences but another hash.
+    /// The batch contradicts the stored lines: its hash or its predecessor's hash differs from
+    /// ours.
     Fork,
     /// The batch neither continues the log nor answers a request.
     Unrequested,
@@ -51,28 +53,29 @@ pub enum RolledBack {
     Gap,
 }
 
-/// The stored ranges of all logs, and the state of the own logs.
+/// The stored ranges of all logs, and the state of the logs that we write.
 #[derive(Default)]
 pub struct Logs {
     ranges: BTreeMap<LogId, LogRange>,
-    /// The own Lamport clock: the highest number observed or assigned.
+    /// Our Lamport clock: the highest number that we observed or assigned.
     lamport: u64,
-    /// The incarnation of the next own lines.
+    /// The incarnation of our next lines.
     incarnation: u64,
-    /// Own logs in which this run published, each with the sequence of this run's first line.
+    /// Logs in which this run published lines, each with the sequence of the first of these lines.
     run_starts: SortedMap<LogId, u64>,
-    /// The part of `run_starts` whose rooms were left: the sequence of each log's last line.
+    /// For each log in `run_starts` whose room was left: the sequence of the log's last line.
     left_heads: SortedMap<LogId, u64>,
-    /// Where the last run ended. Empty if it did not end cleanly.
+    /// The state from which our logs continue. Empty if the previous run did not end cleanly.
     resume: ResumeState,
-    /// Forked own logs, each with the sequence of its first republished line.
+    /// Forked logs that we wrote, each with the sequence of the first line that is published again.
     republished_from: SortedMap<LogId, u64>,
     /// Whether the user was told that logs are refused or evicted.
     eviction_reported: bool,
 }
 
 impl Logs {
-    /// Creates an empty table. Own lines get a new incarnation unless the last run ended cleanly.
+    /// Creates an empty table. Our lines get a new incarnation unless the previous run ended
+    /// cleanly.
     pub fn new(ctx: &mut Context, resume: Option<ResumeState>) -> Logs {
         let resume = resume.unwrap_or_default();
         let incarnation = match resume.incarnation {
@@ -86,8 +89,8 @@ impl Logs {
         }
     }
 
-    /// Restores the ranges of an opened folder. If the own logs do not end where the last run
-    /// left them, own lines get a new incarnation.
+    /// Restores the ranges of an opened folder. Our lines get a new incarnation if our logs do not
+    /// end where the previous run left them.
     pub fn restore_ranges(
         &mut self,
         ctx: &mut Context,
@@ -123,14 +126,15 @@ impl Logs {
         }
     }
 
-    /// Continues own lines in a new incarnation, because the own sequences are in doubt.
+    /// Draws a new incarnation for our next lines. To be called if our sequences may be in use
+    /// already.
     pub fn renew_incarnation(&mut self, ctx: &mut Context) {
         self.incarnation = ctx.random_u64();
         self.resume = ResumeState::default();
     }
 
-    /// Renews the incarnation because a peer stores other lines under our sequences. Notifies the
-    /// user.
+    /// Draws a new incarnation for our next lines, because a peer stores other lines under our
+    /// sequences. Notifies the user.
     pub fn renew_after_conflict(&mut self, ctx: &mut Context) {
         self.renew_incarnation(ctx);
         let content = "a peer stores other lines under our numbers: this directory is an old \
@@ -142,14 +146,14 @@ impl Logs {
         });
     }
 
-    /// Sets the incarnation of the next own lines. Returns the previous incarnation.
+    /// Sets the incarnation of our next lines. Returns the previous incarnation.
     pub fn replace_incarnation(&mut self, incarnation: u64) -> u64 {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// Records that an own log is republished from line `from` on. Peers no longer get these lines
-    /// from this log. If all lines of this run are among them, the log no longer counts as a log of
-    /// this run.
+    /// Records that lines of a forked log are published again. `from`: the sequence of the first
+    /// such line. Peers no longer get this line or any later line from the forked log. If this run
+    /// published no earlier line in the log, the log no longer counts as a log of this run.
     pub fn mark_republished(&mut self, log: &LogId, from: u64) {
         self.republished_from.insert(log.clone(), from);
         if self.run_starts.get(log).is_some_and(|start| from <= *start) {
@@ -157,26 +161,29 @@ impl Logs {
         }
     }
 
-    /// The forked own logs, each with the sequence of its first republished line.
+    /// The forked logs that we wrote, each with the sequence of the first line that is published
+    /// again.
     pub fn republished_logs(&self) -> &SortedMap<LogId, u64> {
         &self.republished_from
     }
 
-    /// Sequence of the last line of this log that peers may get. Republished lines are excluded.
+    /// Sequence of the last line of this log that peers may get. Excludes lines that are published
+    /// again in another log.
     pub fn last_served(&self, range: &LogRange) -> u64 {
         let from = self.republished_from.get(&range.log);
         from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
-    /// Records that another program of this directory stored own lines from `sequence` on. These
-    /// lines count as lines of this run. No effect if this run already has a first line in the log.
+    /// Records that another program of this directory stored lines in one of our logs. The line
+    /// `sequence` and all later lines count as lines of this run. No effect if this run has already
+    /// published in the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.run_starts.get_or_insert_with(log, || sequence);
         }
     }
 
-    /// The state from which the next run continues the own logs after a clean end.
+    /// The state from which the next run continues our logs after a clean end.
     pub fn resume_state(&self, ctx: &Context) -> ResumeState {
         let mut heads = self.resume.heads.clone();
         for (log, range) in &self.ranges {
@@ -190,7 +197,7 @@ impl Logs {
         }
     }
 
-    /// The own log to this target in the present incarnation.
+    /// The id of our log to this target in the present incarnation.
     pub fn own_log(&self, ctx: &Context, target: &Target) -> LogId {
         LogId {
             target: target.clone(),
@@ -199,7 +206,7 @@ impl Logs {
         }
     }
 
-    /// Whether this is an own log in the present incarnation.
+    /// Whether we write this log in the present incarnation.
     pub fn is_current(&self, ctx: &Context, log: &LogId) -> bool {
         log.author == ctx.own_id() && log.incarnation == self.incarnation
     }
@@ -214,7 +221,8 @@ impl Logs {
         self.get(log).map_or(0, |range| range.high)
     }
 
-    /// The ranges of this target and all targets sorted after it. Rooms are sorted before peers.
+    /// The ranges of all logs to this target, and to all targets sorted after it. Rooms are sorted
+    /// before peers.
     fn ranges_from(&self, target: Target) -> impl Iterator<Item = &LogRange> {
         let first = LogId {
             target,
@@ -224,13 +232,13 @@ impl Logs {
         self.ranges.range(first..).map(|(_, range)| range)
     }
 
-    /// The ranges of one target, sorted by log.
+    /// The ranges of all logs to one target, sorted by log.
     pub fn ranges_to(&self, target: Target) -> impl Iterator<Item = &LogRange> {
         let all = self.ranges_from(target.clone());
         all.take_while(move |range| range.log.target == target)
     }
 
-    /// The ranges of a room, sorted by log.
+    /// The ranges of all logs of a room, sorted by log.
     pub fn ranges_of_room(&self, room: &Room) -> impl Iterator<Item = &LogRange> + use<'_> {
         self.ranges_to(Target::Room(room.clone()))
     }
@@ -240,7 +248,7 @@ impl Logs {
         self.ranges_from(Target::Peer(PeerId([0; 32])))
     }
 
-    /// The ranges of all logs that peer `own` stores in this folder, sorted by log.
+    /// The ranges of all logs that belong into this folder, sorted by log. `own`: our id.
     pub fn ranges_in_folder(&self, folder: &FolderName, own: &PeerId) -> Vec<LogRange> {
         let is_in = |log: &LogId| FolderName::for_log(&log.target, &log.author, own) == *folder;
         let ranges = self.ranges.values().filter(|range| is_in(&range.log));
@@ -253,8 +261,8 @@ impl Logs {
             .any(|range| !range.gaps.is_empty())
     }
 
-    /// Forgets the logs of a room that was left. Keeps the head of the own log, so that the own
-    /// log continues if the room is joined again.
+    /// Forgets the logs of a room that was left. Keeps the head of our log, so that this log
+    /// continues if we join the room again.
     pub fn forget_room(&mut self, ctx: &Context, room: &Room) {
         let target = Target::Room(room.clone());
         if let Some(range) = self.ranges.get(&self.own_log(ctx, &target)) {
@@ -270,24 +278,26 @@ impl Logs {
         self.ranges.retain(|log, _| log.target.room() != Some(room));
     }
 
-    /// Sequence of the last line of an own log, even if its room was left.
+    /// Sequence of the last line of a log that we wrote. Also known after the log's room was left.
     pub fn head(&self, log: &LogId) -> Option<u64> {
         let stored = self.ranges.get(log).map(|range| range.high);
         stored.or_else(|| self.left_heads.get(log).copied())
     }
 
-    /// Sequence of the first line that this run published in an own log.
+    /// Sequence of the first line that this run published in a log. `None`: it published nothing
+    /// there.
     pub fn run_start(&self, log: &LogId) -> Option<u64> {
         self.run_starts.get(log).copied()
     }
 
-    /// The own logs in which this run published, each with the first sequence of this run.
+    /// The logs in which this run published lines, each with the sequence of the first of these
+    /// lines.
     pub fn run_logs(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.run_starts.iter().map(|(log, start)| (log, *start))
     }
 
-    /// Signs lines as the next batch of the own log to this target. Seals them if the target is a
-    /// peer. `None`: the peer's id is not a key for which lines can be sealed.
+    /// Signs lines as the next batch of our log to this target. Seals them if the target is a peer.
+    /// `None`: the peer's id is not a key for which lines can be sealed.
     pub fn append(
         &mut self,
         ctx: &mut Context,
@@ -322,7 +332,7 @@ impl Logs {
         Some(batch)
     }
 
-    /// Fills a gap with a batch. See [`LogRange::fill_gap`].
+    /// Adds a batch at the beginning of a gap in its log. See [`LogRange::fill_gap`].
     pub fn fill_gap(&mut self, batch: &Batch) -> Option<bool> {
         self.ranges.get_mut(&batch.log)?.fill_gap(batch)
     }
@@ -349,8 +359,8 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Advances our Lamport clock to an observed number, by at most `step`. The clock stops
-    /// [`CLOCK_STEP_MAX`] below the highest number, which leaves numbers for own lines.
+    /// Advances our Lamport clock to the number `lamport`, but by at most `step`. The clock never
+    /// takes the last [`CLOCK_STEP_MAX`] possible numbers, which are left for our lines.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self
@@ -394,8 +404,8 @@ impl Logs {
         }
     }
 
-    /// Makes place for the log of this batch. At a bound, another log is evicted or the batch's log
-    /// is refused. Returns `false` if the batch's log is refused.
+    /// Makes place for the log of this batch. If there are too many logs, evicts another log, or
+    /// refuses the batch's log. Returns `false` if the batch's log is refused.
     pub fn admit(&mut self, ctx: &mut Context, batch: &Batch) -> bool {
         let log = &batch.log;
         if log.author == ctx.own_id() || self.ranges.contains_key(log) {
@@ -424,18 +434,17 @@ impl Logs {
         evicted.is_some()
     }
 
-    /// The log to evict in favour of the log of this batch. `None`: the log of this batch is
-    /// refused.
+    /// The log to evict in favour of the batch's log. `None`: the batch's log is refused.
     ///
-    /// If the batch's author has too many logs, the author's oldest log is evicted, unless the
-    /// batch is older.
+    /// If the batch's author has too many logs, the oldest of these logs is evicted. If the batch
+    /// is older than that log, the batch's log is refused.
     ///
-    /// If the room has too many logs, the author with the most logs loses its oldest one. Among
-    /// equals, an author without a link loses first. The author keeps the log unless one of these
-    /// is true:
+    /// If the room has too many logs, the author with the most logs is called the loser. Among
+    /// equals, the loser is an author without a link. The loser's oldest log is evicted if one of
+    /// these is true:
     ///
-    /// - The author has at least two logs more than the batch's author.
-    /// - The batch's author is linked, and the author is not.
+    /// - The loser has at least two logs more than the batch's author.
+    /// - The batch's author is linked, and the loser is not.
     ///
     /// So a liar with many keys cannot displace linked peers.
     fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
@@ -462,7 +471,7 @@ impl Logs {
         yields.then(|| candidate.log.clone())
     }
 
-    /// All logs of this log's author to its target.
+    /// The ranges of all logs with the same author and target as this log.
     fn logs_of_author(&self, log: &LogId) -> impl Iterator<Item = &LogRange> {
         let of_author = |incarnation| LogId {
             incarnation,
@@ -472,7 +481,8 @@ impl Logs {
         logs.map(|(_, range)| range)
     }
 
-    /// The logs that share a bound with this log: the logs of its room, or all direct logs.
+    /// The ranges of all logs that share a bound with this log: the logs of its room, or all direct
+    /// logs.
     fn logs_beside(&self, log: &LogId) -> Box<dyn Iterator<Item = &LogRange> + '_> {
         match log.target.room() {
             Some(room) => Box::new(self.ranges_of_room(room)),
@@ -480,8 +490,8 @@ impl Logs {
         }
     }
 
-    /// Removes a batch that could not be stored. Nothing refers to the batch, because it was
-    /// neither sent nor acknowledged.
+    /// Removes a batch from its log, because the batch could not be stored. The batch was neither
+    /// sent nor acknowledged.
     pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
         let Some(range) = self.ranges.get_mut(&batch.log) else {
             return RolledBack::Head;
@@ -510,7 +520,7 @@ impl Logs {
         RolledBack::Head
     }
 
-    /// Forgets the lines below `low`, which the store has evicted.
+    /// Forgets the lines before the line `low`. The store has evicted these lines.
     pub fn raise_low(&mut self, log: &LogId, low: u64) {
         if let Some(range) = self.ranges.get_mut(log) {
             range.evict_below(low.min(range.high));
@@ -522,8 +532,7 @@ impl Logs {
         self.ranges.remove(log);
     }
 
-    /// The hash of the batch that ends at this line. `None` unless the line is the head of the
-    /// log.
+    /// The hash of the batch that ends at the line `sequence`. `None`: this line is not the head.
     pub fn head_hash_at(&self, log: &LogId, sequence: u64) -> Option<Hash> {
         let range = self.ranges.get(log)?;
         (range.high == sequence).then_some(range.hash)

@@ -8,7 +8,7 @@ use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 
-/// Most first contacts kept, over all rooms. A contact without a link is added only while the
+/// Most first contacts kept, over all rooms. A contact through another peer is added only while the
 /// table is less than half full, because a peer can invent members.
 const CONTACTS_MAX: usize = 16_384;
 /// Two programs whose starts differ by at most this many milliseconds count as started together.
@@ -16,7 +16,7 @@ pub const START_OFFSET_SLACK_MS: i64 = 250;
 
 struct FirstContact {
     /// The link over which the member first advertised its lines of the room. `None`: the member
-    /// has been reachable only through others.
+    /// was only reachable through other peers.
     stream: Option<StreamId>,
     /// When the member first advertised its lines of the room, or became reachable in the room.
     at: Time,
@@ -28,9 +28,9 @@ pub struct News(SortedMap<(Room, PeerId), FirstContact>);
 
 impl News {
     /// Records a contact with a peer in a room. `stream`: the link over which the peer advertised
-    /// its lines of the room. `None`: the peer is reachable in the room through others.
+    /// its lines of the room. `None`: the peer is reachable in the room through other peers.
     ///
-    /// The first contact sets the time. The first contact over a link sets the link.
+    /// Only the first contact sets the time. Only the first contact over a link sets the link.
     pub fn record_contact(
         &mut self,
         room: &Room,
@@ -57,7 +57,7 @@ impl News {
     }
 
     /// Whether this link is the first one over which its peer advertised lines of the log's room.
-    /// Also true if the peer has advertised none yet.
+    /// Also true if the peer has not advertised any lines of the room yet.
     pub fn is_first_link(&self, ctx: &Context, stream: StreamId, log: &LogId) -> bool {
         let link = ctx.links.get(&stream);
         let first = link.and_then(|link| self.first_contact(log, link.peer.id)?.stream);
@@ -65,14 +65,14 @@ impl News {
     }
 
     /// Whether all lines of this log that we lack were published after our first contact with the
-    /// log's author.
+    /// log's author. `stream`: the link over which the log is offered.
     ///
     /// True if the author's program started after that contact. `start_offset_ms`: milliseconds by
     /// which the author's program started before ours; `None`: unknown.
     ///
-    /// Also true if the author first advertised its lines over a link other than `stream`. This
-    /// does not hold with `is_first_contact`, because a neighbour just met may store lines that the
-    /// author has lost.
+    /// Also true if the author first advertised its lines over another link than `stream`. This
+    /// second case requires that `is_first_contact` is false. A neighbour that we have just met may
+    /// store lines that the author has lost.
     pub fn is_news(
         &self,
         stream: StreamId,

@@ -22,18 +22,19 @@ pub struct ReceivedEntry<'a> {
     pub is_initial: bool,
 }
 
-/// An offer: a neighbour stores lines of a log that we lack.
+/// A neighbour's offer of a log. The neighbour stores lines that we lack.
 pub struct Offer {
-    /// The neighbour's latest entry.
+    /// The latest entry in which the neighbour advertised the log.
     pub entry: HaveEntry,
     /// Milliseconds by which the author's program started before ours; `None` if unknown.
     pub start_offset_ms: Option<i64>,
-    /// [`ReceivedEntry::is_initial`] of the neighbour's first entry.
+    /// The value of [`ReceivedEntry::is_initial`] in the entry that began this offer.
     pub is_initial: bool,
-    /// When the offer was first received, or when the log was last requested because of it.
+    /// When we last requested the log because of this offer. Before the first request: when the
+    /// offer arrived.
     pub offered_at: Time,
-    /// How often the log was requested because of this offer. The count restarts after we have
-    /// caught up with the neighbour.
+    /// How often we requested the log because of this offer. When we store all offered lines, the
+    /// offer ends. A later offer counts from 0 again.
     pub tries: u32,
 }
 
@@ -72,8 +73,8 @@ impl Offers {
         removed.is_some()
     }
 
-    /// Records a new offer or updates a known one. Returns `false` if the link already has too
-    /// many.
+    /// Records a new offer or updates a known one. Returns `false` if the link already has too many
+    /// offers.
     pub fn record(&mut self, now: Time, received: &ReceivedEntry) -> bool {
         let ReceivedEntry { key, entry, .. } = received;
         let offers = self.by_log.get(&key.log);

@@ -26,10 +26,11 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log
 const UNACKED_BATCHES_MAX: usize = 1024;
 /// Most [`Progress`] records, over all links.
 const PROGRESS_MAX: usize = 65_536;
-/// Bytes that one read of the store brings for a link that lags.
+/// Budget of one read from the store, in bytes.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// Milliseconds for which an offered own log holds back later own logs to the same target. If the
-/// peer is active after that time without a request, it lacks no line of the offered log.
+/// Milliseconds to wait for a request after we offered one of our logs. Meanwhile, our later logs
+/// to the same target are held back. A peer that is active after this time and has not requested
+/// the log lacks no line of it.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// How far a log was sent over one link.
@@ -39,31 +40,32 @@ struct Progress {
     requested_from: u64,
     /// Sequence of the next line to send.
     next: u64,
-    /// Position of the line `next` in the store. `None` if unknown.
+    /// Position in the store of the line whose sequence is `next`. `None` if unknown.
     position: Option<Position>,
-    /// Sequence of the first line of the read under way. Replies to other reads are outdated and
-    /// dropped.
+    /// Sequence of the first line that is being read from the store. `None`: no read is under way.
+    /// Replies to other reads are outdated and dropped.
     loading_from: Option<u64>,
-    /// Ends of the batches that were sent and not acknowledged yet, in ascending order.
+    /// The batches that were sent and are not acknowledged yet, in ascending order.
     unacked: VecDeque<BatchEnd>,
 }
 
-/// The end of a batch: the sequence of its last line, and its hash. An acknowledgement names
-/// both.
+/// The end of a batch: the sequence of its last line, and the batch's hash. An acknowledgement
+/// names both.
 #[derive(Clone, Copy)]
 struct BatchEnd {
     last: u64,
     hash: Hash,
 }
 
-/// A gap that a peer requested. The lines from `progress.next` to `to` are still to be sent.
+/// A gap that a peer requested. The next line to send is `progress.next`, and the last line is
+/// `to`.
 struct GapSend {
     log: LogId,
     to: u64,
     progress: Progress,
 }
 
-/// What an acknowledgement of an own log says about the peer's copy.
+/// What an acknowledgement of a log that we wrote says about the peer's copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
     /// The peer's copy agrees with ours, or cannot be compared yet.
@@ -72,22 +74,23 @@ pub enum AckOutcome {
     Conflict,
 }
 
-/// The sending state of every log on every link.
+/// How far every log was sent over every link.
 #[derive(Default)]
 pub struct SendProgress {
-    /// One record for each log that a peer requested. Also one for each own log that began while
-    /// its recipient was linked.
+    /// One record for each log that a peer requested. Also one for each of our logs that began
+    /// while its recipient was linked.
     table: SortedMap<LinkLog, Progress>,
-    /// Logs with lines still to be sent. `Some(time)`: an own log that was offered at this time and
-    /// has not been requested. Such a log has no record in `table`.
+    /// Logs with lines that are still to be sent over a link. `Some(time)`: we wrote the log,
+    /// offered it at this time, and wait for a request. Such a log has no record in `table`.
     ///
-    /// Over each link, one author's logs to one target are sent one after another, starting with
-    /// the oldest head. Lines thus arrive, and are shown, in their order of publication.
+    /// Over each link, one author's logs to one target are sent one after another. The log with the
+    /// oldest head is sent first. Lines thus arrive, and are shown, in their order of publication.
     lagging: SortedMap<LinkLog, Option<Time>>,
-    /// The gap that is sent over each link, at most one at a time.
+    /// For each link: the gap whose lines are being sent. Each link has at most one.
     gap_sends: SortedMap<StreamId, GapSend>,
-    /// Acknowledgements of own logs at lines below our head, where we do not know our own hash.
-    /// Each one is checked when the store has read the next batch, which names that hash.
+    /// Acknowledgements of our logs that cannot be checked yet, because we do not know our hash at
+    /// the acknowledged line. The batch after that line names the hash. The check is made when the
+    /// store has read that batch.
     claims: SortedMap<LinkLog, BatchEnd>,
 }
 
@@ -101,8 +104,8 @@ impl SendProgress {
         self.claims.retain(|key, _| keeps(key.stream, &key.log));
     }
 
-    /// Records that an own log was offered to its recipient. Holds back later own logs to the
-    /// same target until the peer has requested this one.
+    /// Records that one of our logs was offered to a recipient. Our later logs to the same target
+    /// are held back until the peer has requested this log. Ignores other authors' logs.
     pub fn mark_offered(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
         if log.author == ctx.own_id() && self.lagging.len() < PROGRESS_MAX {
             let now = Some(ctx.now.time);
@@ -110,9 +113,9 @@ impl SendProgress {
         }
     }
 
-    /// Sends a new batch over each link on which all earlier lines of the log were sent. Other
-    /// links get it from the store later. The first batch of an own log is sent to its recipients
-    /// without a request.
+    /// Sends a new batch over each link on which all earlier lines of the log were sent. Over other
+    /// links, the batch is sent later, from the store. The first batch of a log that we wrote is
+    /// sent to its recipients without a request.
     ///
     /// `source`: the link over which the batch arrived. Returns the links whose peers have not
     /// requested this log.
@@ -157,8 +160,8 @@ impl SendProgress {
         unrequested
     }
 
-    /// Records that a peer stores another author's log up to `high`. Sending continues after that
-    /// line.
+    /// Records that a peer stores another author's log up to the sequence `high`. The next line to
+    /// send is a later line.
     pub fn advance_acked(&mut self, key: &LinkLog, high: u64) {
         if let Some(progress) = self.table.get_mut(key) {
             while progress.unacked.front().is_some_and(|end| end.last <= high) {
@@ -168,8 +171,9 @@ impl SendProgress {
         }
     }
 
-    /// Handles a peer's acknowledgement of an own log. It counts only if it names the hash of our
-    /// batch. If we do not know that hash, the acknowledgement waits in `claims`.
+    /// Handles a peer's acknowledgement of a log that we wrote. The acknowledgement counts only if
+    /// it names the hash of our batch. If we do not know our hash, the acknowledgement waits in
+    /// `claims`.
     pub fn handle_ack(
         &mut self,
         ctx: &mut Context,
@@ -221,15 +225,15 @@ impl SendProgress {
         AckOutcome::Consistent
     }
 
-    /// Whether this log is being sent over this link. It was requested, or it began while the
-    /// peer was linked.
+    /// Whether this log is being sent over this link. True if the peer requested the log, or if the
+    /// log began while the peer was linked.
     pub fn is_requested(&self, key: &LinkLog) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Sequence of the first line of an own log that a linked recipient may still lack. If a
-    /// recipient requested the log, the lines before the requested ones count as stored. `None`: no
-    /// recipient is linked, or the log is not own.
+    /// In a log that we wrote: the sequence of the first line that a linked recipient may lack. A
+    /// recipient that requested the log counts as storing all lines before its request. `None`: no
+    /// recipient is linked, or another author wrote the log.
     pub fn first_unacked(
         &self,
         ctx: &Context,
@@ -249,7 +253,7 @@ impl SendProgress {
         first_lacked.min()
     }
 
-    /// Handles a `want` message. Starts or cancels the sending of logs of one target.
+    /// Handles a `want` message. Starts or cancels the sending of logs to one target.
     pub fn handle_want(
         &mut self,
         ctx: &mut Context,
@@ -287,8 +291,8 @@ impl SendProgress {
         }
     }
 
-    /// Starts sending a log from line `from` on. `high`: the last line that may be sent now.
-    /// Later lines follow when they are published.
+    /// Starts sending a log over a link. `from`: sequence of the first line to send. `high`:
+    /// sequence of the last line that may be sent now. Later lines follow when they are published.
     fn start_send(&mut self, key: LinkLog, from: u64, high: u64) {
         if self.table.len() >= PROGRESS_MAX && !self.table.contains_key(&key) {
             return;
@@ -329,9 +333,8 @@ impl SendProgress {
         self.gap_sends.insert(stream, gap);
     }
 
-    /// Sends batches that the store read for a lagging link. Before that, checks the
-    /// acknowledgement that waits in `claims`, if any. Returns the acknowledged line if the
-    /// acknowledgement conflicts with our lines.
+    /// Sends batches that the store read for a link. First checks the acknowledgement that waits in
+    /// `claims`, if any. If it conflicts with our lines, returns the acknowledged sequence.
     pub fn handle_loaded(
         &mut self,
         ctx: &mut Context,
@@ -392,8 +395,8 @@ impl SendProgress {
         None
     }
 
-    /// Sends batches that the store read for a gap. `false`: the reply is not for the gap of this
-    /// link.
+    /// Sends batches that the store read for a gap. Returns `false` if they were not read for this
+    /// link's gap.
     fn send_loaded_gap(
         &mut self,
         ctx: &mut Context,
@@ -429,8 +432,8 @@ impl SendProgress {
         true
     }
 
-    /// Reads batches from the store for each lagging link that can take more. Of one author's
-    /// logs to one target, reads only the log with the oldest head.
+    /// Reads the next lines to send from the store, for each link that accepts more. Of one
+    /// author's logs to one target, reads only the log with the oldest head.
     pub fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
         self.remove_caught_up(ctx, logs);
         for (stream, log) in self.first_lagging_logs(logs) {
@@ -448,8 +451,8 @@ impl SendProgress {
         }
     }
 
-    /// Removes logs from `lagging` that were sent up to their heads. Also removes offered logs
-    /// that the peer did not request in time.
+    /// Removes each log from `lagging` that was sent completely. Also removes each offered log that
+    /// the peer did not request in time.
     fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs) {
         self.lagging.retain(|key, offered_at| {
             let Some(range) = logs.get(&key.log) else {
@@ -463,7 +466,7 @@ impl SendProgress {
         });
     }
 
-    /// For each link, author and target: the lagging log with the oldest head.
+    /// For each link, author and target: the log with the oldest head among those in `lagging`.
     fn first_lagging_logs<'a>(&self, logs: &'a Logs) -> Vec<(StreamId, &'a LogId)> {
         let mut firsts: Vec<(StreamId, &LogRange)> = Vec::new();
         for LinkLog { stream, log } in self.lagging.keys() {
@@ -495,8 +498,8 @@ fn is_writable(ctx: &Context, stream: StreamId) -> bool {
     ctx.links.get(&stream).is_some_and(|link| !link.is_blocked)
 }
 
-/// Whether another log of the same author to the same target lags on this link. That log may have
-/// to be sent first.
+/// Whether another log of the same author to the same target still has lines to send over this
+/// link. That log may have to be sent first.
 fn has_lagging_sibling(lagging: &SortedMap<LinkLog, Option<Time>>, key: &LinkLog) -> bool {
     if lagging.is_empty() {
         return false;

@@ -3,7 +3,7 @@
 use crate::base::batch::LogId;
 use crate::base::name::Target;
 
-/// How long a log is carried, in milliseconds of running time: 7 days.
+/// How long a log is carried: 7 days, in milliseconds. Only time in which our program runs counts.
 pub const CARRY_DURATION_MS: i64 = 7 * 24 * 3_600_000;
 
 /// The saved state of one direct log: its recipient's acknowledgement and its remaining carrying
@@ -13,13 +13,13 @@ pub struct ReceiptRecord {
     pub log: LogId,
     /// Sequence of the last line that the recipient acknowledged; 0 if none.
     pub acked_up_to: u64,
-    /// Milliseconds of running time for which this log will still be carried; 0 if it is not
-    /// carried. Negative once that time is over, as long as the disk may still hold the lines.
+    /// For how many more milliseconds of our program's running time the log is carried. 0: the log
+    /// is not carried. Negative: that time is over, but the disk may still hold the lines.
     pub carry_left_ms: i64,
 }
 
 impl ReceiptRecord {
-    /// Appends the record as one line.
+    /// Appends the record to the text, as one line of the text.
     pub fn write(&self, text: &mut String) {
         let LogId {
             target,
@@ -30,7 +30,7 @@ impl ReceiptRecord {
         *text += &format!("{target} {author} {incarnation:016x} {acked} {left}\n");
     }
 
-    /// Parses one line. `None`: the line is not a valid record.
+    /// Parses a record from one line of the text. `None`: the line is not a valid record.
     pub fn parse(line: &str) -> Option<ReceiptRecord> {
         let mut words = line.split(' ');
         let log = LogId {

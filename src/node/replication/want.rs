@@ -7,11 +7,11 @@ use crate::wire::message::{Message, WantEntry, format_incarnation};
 /// The lines of one log that a `want` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantRange {
-    /// No more lines: cancels the request for this log.
+    /// No lines. Cancels the earlier request for this log.
     Cancel,
-    /// All lines from this sequence on, including lines published later.
+    /// The line with this sequence and all later lines, even lines that are not published yet.
     From(u64),
-    /// The lines `from` to `to`, a gap in the requesting peer's copy of the log.
+    /// A gap in the requesting peer's copy of the log.
     Gap {
         /// Sequence of the first missing line.
         from: u64,
