@@ -20,9 +20,9 @@ use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// Capacity in bytes to which the line buffer shrinks after a save.
+/// Limit on the capacity of [`DiskStore::scratch`] after a save, in bytes.
 const SCRATCH_MAX_BYTES: usize = 128 * 1024;
-/// Free space in bytes at which a disk that was full takes lines again.
+/// After a save failed for lack of space, the disk counts as full until this many bytes are free.
 const FREE_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The store of one network on disk.
@@ -40,18 +40,18 @@ pub struct DiskStore {
     closed_folders_bytes: u64,
     folders: SortedMap<FolderName, Folder>,
     fsync: Fsync,
-    /// The line being saved. The buffer keeps its capacity for the next save.
+    /// Buffer for the stored form of a batch. Every save uses it again.
     scratch: Vec<u8>,
-    /// Whether the last save failed for lack of space.
+    /// Whether the disk counts as full, because a save failed for lack of space.
     is_out_of_space: bool,
 }
 
 impl DiskStore {
-    /// Opens the history in `dir`. No folder is open yet. If the previous run did not end
-    /// cleanly, opening a folder verifies signatures.
+    /// Opens the store of `network` in the history directory `dir`. Opens no folder. If
+    /// `was_clean_shutdown` is false, opening a folder verifies signatures.
     ///
     /// # Errors
-    /// The sizes of the folders can't be measured.
+    /// The size of a folder can't be read.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
@@ -104,8 +104,7 @@ impl DiskStore {
         FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
-    /// Opens a folder and returns the ranges that it stores. A folder that is already open is
-    /// closed and read again.
+    /// Opens a folder and returns its stored ranges. If the folder is already open, reads it again.
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -133,7 +132,7 @@ impl DiskStore {
         Ok(ranges)
     }
 
-    /// The rooms with own lines that perhaps no other peer stores yet. Includes rooms that are
+    /// The rooms with lines of ours that perhaps no other peer stores yet. Includes rooms that are
     /// not open.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
@@ -144,12 +143,12 @@ impl DiskStore {
             .collect()
     }
 
-    /// An open folder. `None`: the folder is not open.
+    /// The folder with this name. `None`: the folder is not open.
     pub fn folder(&self, name: &FolderName) -> Option<&Folder> {
         self.folders.get(name)
     }
 
-    /// The open folder that stores a log.
+    /// The folder that stores a log. `None`: the folder is not open.
     pub fn folder_of_log(&self, log: &LogId) -> Option<&Folder> {
         self.folders.get(&self.folder_name(log))
     }
@@ -187,7 +186,7 @@ impl DiskStore {
         saved
     }
 
-    /// Records how far this directory has printed a folder.
+    /// Records that the lines before `position` in a folder are printed.
     ///
     /// # Errors
     /// The folder is not open (`NotFound`), or the disk is full or broken.
@@ -277,7 +276,8 @@ impl DiskStore {
         bytes_over_quota(usages, &self.limits, excess_bytes)
     }
 
-    /// Whether no more own lines can be stored. See [`crate::shell::store::store::Store::is_full`].
+    /// Whether no more of our lines can be stored. See
+    /// [`crate::shell::store::store::Store::is_full`].
     pub fn is_full(&mut self) -> bool {
         if self.is_out_of_space
             && available_bytes(&self.dir).is_ok_and(|free| free >= FREE_SPACE_MIN_BYTES)
@@ -313,13 +313,13 @@ impl DiskStore {
         self.sync()
     }
 
-    /// Whether a sync in the background failed since the last call.
+    /// Whether a background sync has failed since the previous call of this function.
     pub fn take_sync_failed(&self) -> bool {
         self.fsync.take_failed()
     }
 }
 
-/// Disk space that this user can still use, in bytes.
+/// Free bytes, for this user, on the disk that contains `dir`.
 fn available_bytes(dir: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(dir)?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)

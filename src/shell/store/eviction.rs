@@ -21,11 +21,11 @@ use crate::shell::store::segment::segment_reader::SegmentReader;
 pub struct EvictedLog {
     /// The log.
     pub log: LogId,
-    /// The lowest sequence that the log keeps.
+    /// All lines of the log below this sequence are evicted.
     pub first_kept: u64,
 }
 
-/// What happens to a segment with evicted batches.
+/// What an eviction does to a segment that contains evicted batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SegmentEviction {
     /// The file of the segment with this number is removed, because all its batches are evicted.
@@ -39,31 +39,31 @@ enum SegmentEviction {
 struct EvictionPlan {
     /// For each log that loses lines, the lowest sequence that the log keeps.
     first_kept: SortedMap<LogId, u64>,
-    /// Bytes that each author loses.
+    /// Bytes of the evicted batches, by author.
     freed_bytes: SortedMap<PeerId, u64>,
-    /// The segments that lose batches, in ascending order.
+    /// The segments that contain evicted batches, in ascending order of their numbers.
     segments: Vec<SegmentEviction>,
-    /// The last segment that was read to make this plan.
+    /// The number of the last segment read for this plan.
     last_scanned_segment: u64,
-    /// A log that can't lose more lines, although its author is still over quota.
+    /// A log that must keep its lines for now, although its author should lose more bytes.
     block: Option<QuotaBlock>,
 }
 
-/// Starts a new segment of one folder, and evicts lines from the old ones.
+/// Starts a new segment of one folder, and evicts lines from the older segments.
 pub struct Rotation<'a> {
     /// The folder's name.
     pub folder_name: &'a FolderName,
     /// Size at which a segment is full, in bytes.
     pub segment_bytes: u64,
-    /// The core, which knows the lines that replication still needs.
+    /// The core. It knows which lines must be kept.
     pub core: &'a dyn ReplicationState,
 }
 
 impl Rotation<'_> {
-    /// Evicts at least the bytes of each author in `over`, where the retention floor permits.
-    /// Starts a new segment if one is due or lines are evicted. Returns the logs that lost lines.
-    /// The new segment is started first, and its frontier line omits the evicted lines. A crash
-    /// before the old segments change therefore only wastes space.
+    /// Evicts batches of each author in `over`, which contains the bytes to lose. Keeps the batches
+    /// that must be kept, even if an author then loses too few bytes. Starts a new segment if the
+    /// active one is full or if batches are evicted. Returns the logs that lost lines. After a
+    /// crash, evicted lines may remain on disk.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was evicted.
@@ -131,9 +131,10 @@ impl Rotation<'_> {
     }
 }
 
-/// Plans to evict the oldest batches of each author in `over`, until the author loses that many
-/// bytes. Batches that reach the `floor` of their log are kept. In each segment read, the author
-/// loses all batches below the floor. A segment can thus often be removed instead of rewritten.
+/// Plans which batches each author in `over` loses, oldest first. `over` contains the bytes to
+/// lose. `floor` returns the first sequence of a log that must be kept. Reads segments until every
+/// author loses enough bytes. In a segment that is read, these authors lose all batches below the
+/// floor. The segment can then often be removed.
 ///
 /// # Errors
 /// A segment can't be read.
@@ -192,8 +193,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// Reads the log and the last sequence of the batch in `line`. `None`: the line is no batch, or its
-/// first bytes name another author than `authors`.
+/// Returns the log and the last sequence of the batch in `line`. `None`: the line is no batch, or
+/// its first bytes name an author who is not in `authors`.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
@@ -201,8 +202,8 @@ fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     Some((header.log, header.last_sequence))
 }
 
-/// Removes or rewrites a segment. After a failure, the segment still contains the evicted lines.
-/// They only waste space, because the frontier line omits them.
+/// Removes or rewrites a segment. If that fails, the evicted lines remain in the file. They only
+/// waste space, because the newest frontier line omits them.
 fn evict_from_segment(
     folder: &mut Folder,
     eviction: SegmentEviction,
@@ -223,11 +224,12 @@ fn evict_from_segment(
     }
 }
 
-/// Rewrites a segment without the batches below `first_kept` of their log. Removes the segment if
-/// no batch is left. Returns the new size in bytes, 0 if the segment was removed.
+/// Rewrites a segment without the evicted batches. `first_kept` is the lowest sequence that each
+/// log keeps. Removes the segment if no batch is left. Returns the new size in bytes, or 0 if the
+/// segment was removed.
 ///
 /// # Errors
-/// The segment can't be read, or its replacement can't be written. The segment is unchanged.
+/// The segment can't be read, replaced or removed. The segment is unchanged.
 fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) -> io::Result<u64> {
     let draft = segment_file::temporary_path(dir, number);
     let kept_count = write_kept_batches(dir, number, first_kept).inspect_err(|_| {
@@ -243,7 +245,8 @@ fn rewrite_segment(dir: &Path, number: u64, first_kept: &SortedMap<LogId, u64>) 
     Ok(path.metadata()?.len())
 }
 
-/// Writes the segment's replacement under its temporary name. Returns the number of batches kept.
+/// Copies a segment, without the evicted batches, to its temporary path. Returns the number of
+/// batches in the copy.
 fn write_kept_batches(
     dir: &Path,
     number: u64,
@@ -257,7 +260,7 @@ fn write_kept_batches(
     let mut out = BufWriter::new(file::create_private_file(&draft)?);
     let mut reader = SegmentReader::open(dir, number)?;
     let mut kept_count = 0;
-    // The logical offset up to which the replacement is written.
+    // The replacement covers all bytes before this logical offset.
     let mut written_to = 0;
     while reader.advance()? {
         let line = reader.line();

@@ -24,12 +24,12 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log that must keep its lines for now, although its author exceeds the quota.
+/// A log that must keep its lines for now, although its author should lose more bytes.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
-    /// The last sequence of the first batch that must be kept. The batch may be evicted once the
-    /// log's retention floor is above this sequence.
+    /// The last sequence of the first batch that must be kept. The batch may be evicted when the
+    /// log's retention floor is higher than this sequence.
     pub last_sequence: u64,
 }
 
@@ -42,26 +42,28 @@ pub struct Folder {
     pub existed_before: bool,
     /// The numbers of the segments, in ascending order.
     pub segment_numbers: Vec<u64>,
-    /// The last segment. `None`: the folder has no segment yet.
+    /// The last segment, to which batches are appended. `None`: the folder has no segment yet.
     pub active_segment: Option<ActiveSegment>,
     /// Bytes of all segments together.
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// For each author of an earlier eviction, the segment where the author's next eviction begins.
+    /// For each author who lost batches, the number of the first segment in which the next eviction
+    /// looks for the author's batches.
     pub first_segments: SortedMap<PeerId, u64>,
-    /// Why the last eviction freed too little space: a log that must keep its lines.
+    /// The log because of which the last eviction freed too few bytes. `None`: there is no such
+    /// log.
     pub quota_block: Option<QuotaBlock>,
-    /// How far this directory has printed the folder.
+    /// The position after the printed lines of the folder.
     pub printed_position: PrintedPosition,
-    /// Whether the folder has own lines that perhaps no other peer stores yet.
+    /// The marker for lines of ours that perhaps no other peer stores yet.
     pub unacknowledged: UnacknowledgedMarker,
     dir_sync_pending: SyncPending,
 }
 
 impl Folder {
-    /// Opens the folder and recovers its ranges. Creates the directory of a room if it is missing.
-    /// A segment is full at `segment_bytes`.
+    /// Opens a folder and returns it with its stored ranges. Creates the directory if the folder is
+    /// that of a room. A segment is full at `segment_bytes`.
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -112,7 +114,7 @@ impl Folder {
         Ok((folder, ranges))
     }
 
-    /// Appends lines of one author, completely or not at all.
+    /// Appends stored batches of one author: all of them or none.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was stored.
@@ -137,7 +139,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Starts the next segment. Its frontier line contains `ranges`.
+    /// Starts a new active segment. Its first line is a frontier line with `ranges`.
     ///
     /// # Errors
     /// The disk is full or broken. The previous segment remains the active one.
@@ -158,21 +160,22 @@ impl Folder {
             .is_some_and(ActiveSegment::is_rotation_due)
     }
 
-    /// Delays the next rotation after a failed one.
+    /// Delays the next attempt to start a segment. Called after an attempt has failed.
     pub fn postpone_rotation(&mut self) {
         if let Some(segment) = &mut self.active_segment {
             segment.postpone_rotation();
         }
     }
 
-    /// Asks the helper thread to sync the directory. Needed after files were created or removed.
+    /// Asks the helper thread to sync the directory. Must be called after a file was created or
+    /// removed.
     pub fn request_dir_sync(&self, fsync: &mut Fsync) {
         if let Ok(dir) = File::open(&self.dir) {
             fsync.request_sync(&dir, &self.dir_sync_pending);
         }
     }
 
-    /// Appends a frontier line if that makes the next start quicker.
+    /// Appends a frontier line with `ranges`, if that saves much reading at the next start.
     ///
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.
@@ -211,8 +214,8 @@ impl Folder {
     /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
-    /// file descriptors or memory, the next call retries instead.
+    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
+    /// file descriptors or memory, the next call reads the segment again instead.
     pub fn load(
         &self,
         log: &LogId,
@@ -276,8 +279,8 @@ impl Folder {
         }
     }
 
-    /// Finds the segment, at index `first` or later, where a scan for line `from` of a log begins.
-    /// The segments skipped contain only lines of the log below `from`. Returns the index.
+    /// Returns the index of the segment where a scan for line `from` of a log begins. The index is
+    /// `first` or higher. Skips only segments in which the log has no line at or above `from`.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after
@@ -297,8 +300,8 @@ impl Folder {
         low
     }
 
-    /// The head that a log had when the segment was started. `None`: the segment's frontier line
-    /// is damaged.
+    /// The head that a log had when the segment was started, or 0 for a log without lines. `None`:
+    /// the segment's frontier line is missing or damaged.
     fn head_before_segment(&self, number: u64, log: &LogId) -> io::Result<Option<u64>> {
         let mut reader = SegmentReader::open(&self.dir, number)?;
         let has_line = reader.advance()?;
@@ -307,20 +310,21 @@ impl Folder {
             .flatten())
     }
 
-    /// Returns the index of a position's segment, and the logical offset where reading begins. The
-    /// folder must have a segment.
+    /// Returns where a read at `position` begins: the index of a segment, and a logical offset in
+    /// it. The folder must have a segment.
     fn find_index(&self, position: Position) -> (usize, u64) {
         let start = resolve_position(&self.segment_numbers, position).unwrap_or(self.end());
         let index = self.segment_numbers.partition_point(|n| *n < start.segment);
         (index, start.offset)
     }
 
-    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result: there are no more.
+    /// Reads the batches at position `at` and after it, and sets `at` to the position after the
+    /// last batch read. Reads about `budget_bytes`, but at least one batch. An empty result: no
+    /// further batch is stored.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
-    /// file descriptors or memory, the next call retries instead.
+    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
+    /// file descriptors or memory, the next call reads the segment again instead.
     pub fn read_from(
         &self,
         at: &mut Position,
@@ -339,7 +343,7 @@ impl Folder {
         )
     }
 
-    /// The position after the last stored line.
+    /// The position after the last stored batch.
     pub fn end(&self) -> Position {
         match (&self.active_segment, self.segment_numbers.last()) {
             // The active segment was never rewritten, so its logical offsets are its physical
@@ -353,10 +357,10 @@ impl Folder {
         }
     }
 
-    /// Records how far this directory has printed the folder.
+    /// Records that the lines before `position` in the folder are printed.
     ///
     /// # Errors
-    /// The disk is full or broken. The next run prints from the position recorded last.
+    /// The disk is full or broken. The position recorded before remains.
     pub fn set_printed_position(
         &mut self,
         position: Position,

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
 
-/// Longest time from a write to its sync. A power cut may lose younger writes.
+/// Longest time from a write to a file until the sync of the file begins. A power cut may lose
+/// writes that are not synced.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
-/// Limit on the files that wait for a sync. At this number, the sync begins at once.
+/// Largest number of files that wait for a sync. If this many files wait, the sync begins at once.
 const PENDING_FILES_MAX: usize = 64;
 
-/// Whether a sync of one file is requested and has not begun.
+/// A flag of one file: true from a request for a sync until the sync begins.
 #[derive(Clone, Default)]
 pub struct SyncPending(Arc<AtomicBool>);
 
@@ -24,7 +25,7 @@ struct SyncRequest {
 #[derive(Default)]
 struct SyncQueue {
     requests: Vec<SyncRequest>,
-    /// No further request will come.
+    /// Whether no further request can come.
     is_closed: bool,
 }
 
@@ -41,7 +42,7 @@ impl Shared {
     }
 }
 
-/// The event loop's handle on the helper thread. The first request starts the thread.
+/// Passes requests for a sync to a helper thread. The first request starts the thread.
 #[derive(Default)]
 pub struct Fsync {
     shared: Arc<Shared>,
@@ -49,9 +50,9 @@ pub struct Fsync {
 }
 
 impl Fsync {
-    /// Requests a sync of a file that was written. Does nothing if `pending` says that a sync is
-    /// already requested. Never waits for the disk. Drops the request if too many files wait. The
-    /// next write to the file then requests again.
+    /// Requests a sync of a file. Does nothing if `pending` says that a sync is already requested.
+    /// Never waits for the disk. If too many files wait, the request is dropped. The caller must
+    /// therefore call this after every write.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;
@@ -80,7 +81,7 @@ impl Fsync {
         true
     }
 
-    /// Whether a sync failed since the last call.
+    /// Whether a sync has failed since the previous call of this function.
     pub fn take_failed(&self) -> bool {
         self.shared.failed.swap(false, Ordering::Relaxed)
     }
@@ -93,7 +94,7 @@ impl Drop for Fsync {
     }
 }
 
-/// Starts the helper thread. False: the thread can't be started, so only a clean end syncs.
+/// Starts the helper thread. Returns false if the thread can't be started.
 fn spawn_sync_thread(shared: Arc<Shared>) -> bool {
     thread::spawn_helper("fsync", Box::new(move || sync_loop(&shared))).is_ok()
 }

@@ -2,27 +2,27 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// Collects the batches of one log from a sequence upwards. Batches that filled a gap are stored
-/// after the batches above the gap. The collector skips the batches above a gap until the gap is
-/// collected. The next scan resumes at the first skipped batch. Gaps are few, so all scans together
-/// read a small multiple of the log.
+/// Collects batches of one log in ascending order without gaps. Batches that filled a gap are
+/// stored after the batches above the gap. The collector therefore skips a batch if the lines
+/// directly below it are not collected yet. The next scan begins at the batch that was skipped
+/// first.
 pub struct LogCollector<'a> {
     log: &'a LogId,
-    /// The first sequence that is not collected yet.
+    /// The next sequence to collect.
     next_sequence: u64,
-    /// Collected bytes after which the scan ends.
+    /// The number of collected bytes at which the scan ends.
     budget_bytes: usize,
     collected_bytes: usize,
-    /// The lowest sequence of all skipped batches.
+    /// The lowest sequence in a skipped batch. `u64::MAX`: no batch was skipped.
     lowest_skipped: u64,
-    /// Position of the first skipped batch.
+    /// Position of the batch that was skipped first.
     resume_at: Option<Position>,
     batches: Vec<Batch>,
 }
 
 impl<'a> LogCollector<'a> {
-    /// Creates a collector that begins at the batch with line `from`. The scan ends after about
-    /// `budget_bytes`.
+    /// Creates a collector of batches of `log`. The first batch collected is the one that contains
+    /// line `from`. The scan ends after about `budget_bytes`.
     pub fn new(log: &'a LogId, from: u64, budget_bytes: usize) -> LogCollector<'a> {
         LogCollector {
             log,
@@ -35,19 +35,19 @@ impl<'a> LogCollector<'a> {
         }
     }
 
-    /// The first sequence that is not collected yet.
+    /// The next sequence to collect.
     pub fn next_sequence(&self) -> u64 {
         self.next_sequence
     }
 
-    /// Whether the batch of `log` that ends at `last_sequence` must be passed to
-    /// [`LogCollector::add`].
+    /// Whether a batch of `log` must be passed to [`LogCollector::add`]. `last_sequence` is the
+    /// sequence of the batch's last line.
     pub fn is_wanted(&self, log: &LogId, last_sequence: u64) -> bool {
         log == self.log && last_sequence >= self.next_sequence
     }
 
-    /// Collects or skips a wanted batch that begins at `position`. Returns false when the scan
-    /// must end.
+    /// Collects or skips a batch for which [`LogCollector::is_wanted`] is true. `position` is where
+    /// the batch begins. Returns false if the scan must end.
     pub fn add(&mut self, batch: Batch, position: Position) -> bool {
         if batch.sequence > self.next_sequence {
             self.lowest_skipped = self.lowest_skipped.min(batch.sequence);
@@ -60,14 +60,15 @@ impl<'a> LogCollector<'a> {
         self.collected_bytes < self.budget_bytes && self.next_sequence < self.lowest_skipped
     }
 
-    /// Where the next scan must begin to find the skipped batches. `None`: no batch was skipped.
+    /// The position where the next scan must begin, so that it finds the skipped batches. `None`:
+    /// no batch was skipped.
     pub fn resume_at(&self) -> Option<Position> {
         self.resume_at
     }
 
-    /// The lowest skipped sequence, if batches were skipped and none was collected. The scan then
-    /// found none of the wanted lines below this sequence. A new scan for the sequence must begin
-    /// at [`LogCollector::resume_at`].
+    /// The lowest skipped sequence, if batches were skipped and no batch was collected. The caller
+    /// must then scan for this sequence, beginning at [`LogCollector::resume_at`]. `None`: no such
+    /// scan is needed.
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

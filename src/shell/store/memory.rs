@@ -12,23 +12,23 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// An eviction leaves free the limit divided by this number. Without the margin, every turn would
-/// evict.
+/// An eviction leaves this fraction of the limit free: 1 divided by the constant. Without free
+/// space, every turn would evict.
 const EVICTION_SLACK_DIVISOR: usize = 8;
-/// Capacity reserved for the local fields of a stored batch, in bytes.
+/// Capacity reserved for the `LocalFields` of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;
 
 /// One stored batch.
 struct Record {
     log: LogId,
     last_sequence: u64,
-    /// The line as a segment would contain it, without its line end.
+    /// The batch as a line of a segment, without the line end.
     line: Box<[u8]>,
 }
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// The records in order of arrival.
+    /// The records by their numbers, which means in order of arrival.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
     /// Whether the folder was opened more than once in this run.
@@ -51,13 +51,13 @@ pub struct MemoryStore {
     limit_bytes: usize,
     total_bytes: usize,
     own_bytes: usize,
-    /// The number of the next batch. All folders share one count.
+    /// The number that the next saved batch gets. All folders share one count.
     next_number: u64,
     folders: SortedMap<FolderName, MemoryFolder>,
 }
 
 impl MemoryStore {
-    /// Creates an empty store. `limit_bytes` applies to all folders together.
+    /// Creates an empty store. `limit_bytes` limits the size of all folders together.
     pub fn new(own_id: PeerId, network: NetworkTag, limit_bytes: usize) -> MemoryStore {
         MemoryStore {
             network,
@@ -74,7 +74,7 @@ impl MemoryStore {
         FolderName::for_log(&log.target, &log.author, &self.own_id)
     }
 
-    /// Opens a folder and returns the ranges that it stores. A new folder stores none.
+    /// Opens a folder and returns its stored ranges. Creates the folder if it does not exist.
     pub fn open_folder(&mut self, name: &FolderName) -> Vec<LogRange> {
         match self.folders.get_mut(name) {
             Some(folder) => {
@@ -126,8 +126,9 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// If the store exceeds its limit, evicts the oldest batches of others. If that is not enough,
-    /// evicts the oldest own batches below [`ReplicationState::retention_floor`].
+    /// If the store exceeds its limit, evicts the oldest batches of other authors. If that frees
+    /// too few bytes, evicts our oldest batches below [`ReplicationState::retention_floor`].
+    /// Returns the logs that lost lines.
     pub fn enforce_limits(&mut self, core: &dyn ReplicationState) -> Vec<EvictedLog> {
         let mut first_kept: SortedMap<LogId, u64> = SortedMap::new();
         if self.total_bytes > self.limit_bytes {
@@ -234,8 +235,9 @@ impl MemoryStore {
         }
     }
 
-    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result: there are no more.
+    /// Reads the batches at position `at` and after it, and sets `at` to the position after the
+    /// last batch read. Reads about `budget_bytes`, but at least one batch. An empty result: no
+    /// further batch is stored.
     pub fn read_from(
         &self,
         name: &FolderName,
@@ -272,8 +274,8 @@ impl MemoryStore {
         self.folders.keys()
     }
 
-    /// The records of a folder in order of arrival. Each is a number and a line without its line
-    /// end.
+    /// The records of a folder in order of arrival. Each item is the number of a record and its
+    /// line, without the line end.
     pub fn records(&self, name: &FolderName) -> impl Iterator<Item = (u64, &[u8])> {
         let folder = self.folders.get(name).into_iter();
         folder
@@ -281,7 +283,7 @@ impl MemoryStore {
             .map(|(number, record)| (*number, &*record.line))
     }
 
-    /// The line of one record, without its line end.
+    /// The line of one record, without the line end. `None`: no such record is stored.
     pub fn record(&self, name: &FolderName, number: u64) -> Option<&[u8]> {
         let record = self.folders.get(name)?.records.get(&number)?;
         Some(&record.line)
@@ -295,12 +297,12 @@ impl MemoryStore {
         }
     }
 
-    /// How far the folder was printed. `None`: it was never printed.
+    /// The position after the printed lines of the folder. `None`: the folder was never printed.
     pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
         self.folders.get(name)?.printed_position
     }
 
-    /// Records how far the folder was printed.
+    /// Records that the lines before `position` in the folder are printed.
     pub fn set_printed_position(&mut self, name: &FolderName, position: Position) {
         if let Some(folder) = self.folders.get_mut(name) {
             folder.printed_position = Some(position);

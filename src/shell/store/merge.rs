@@ -18,9 +18,9 @@ use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 /// Limit on the segment files that are open at a time.
 const OPEN_FILES_MAX: usize = 32;
 
-/// A line's place in the total order. The bytes are the Lamport number, sender, incarnation,
-/// sequence and folder. Comparing the bytes compares the places. Two lines differ only in the
-/// folder if a misbehaving author used one sequence in two rooms.
+/// The place of a line in the total order. A lower key comes first. The bytes are the Lamport
+/// number, sender, incarnation, sequence and folder index. The folder matters only if a misbehaving
+/// author used one sequence in two rooms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey([u8; KEY_BYTES]);
 
@@ -58,7 +58,7 @@ impl SortKey {
         self.read_u64(0)
     }
 
-    /// The key of the line that comes `lines` later in the batch.
+    /// The key of a later line in the same batch. `lines` is the distance to that line.
     fn advanced_by(mut self, lines: u64) -> SortKey {
         self.write_u64(0, self.lamport().saturating_add(lines));
         self.write_u64(
@@ -68,8 +68,8 @@ impl SortKey {
         self
     }
 
-    /// Counts the lines of a batch that precede the line of `other`. The first line counted is that
-    /// of this key. The result may exceed the batch.
+    /// Counts the lines of one batch that come before the line with key `other`. The count begins
+    /// with the line of this key. The result may be larger than the rest of the batch.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
@@ -80,21 +80,22 @@ impl SortKey {
 struct BatchEntry {
     /// The key of the batch's first line.
     key: SortKey,
-    /// Physical offset of the batch's line in the segment. In memory, the record's number.
+    /// Physical offset in the segment where the batch's line begins. For a store in memory, the
+    /// number of the record.
     offset: u64,
     /// Length of the batch's line in bytes, without the line end.
     length: usize,
 }
 
-/// A segment whose batches are sorted. Some of its batches are not opened yet.
+/// A segment whose batches are sorted.
 struct OpenSegment {
     /// Index of the segment in [`HistoryIndex::segments`].
     segment_index: usize,
-    /// The remaining batches in descending order: the next batch is last.
+    /// The batches that are not opened yet, in descending order. The batch to open next is last.
     entries: Vec<BatchEntry>,
 }
 
-/// A batch whose lines are being returned.
+/// A batch whose lines are read. Some of the lines are not returned yet.
 struct OpenBatch {
     /// The key of the next line to return.
     key: SortKey,
@@ -103,46 +104,47 @@ struct OpenBatch {
     text: String,
     /// Offset in `text` where the next line begins.
     text_offset: usize,
-    /// The value of [`LineRun::missing_before`] for the batch's first run.
+    /// The value for the first [`LineRun`] of the batch. See [`LineRun::missing_before`].
     missing_before: Option<RangeInclusive<u64>>,
 }
 
 /// Consecutive lines of one batch.
 pub struct LineRun<'a> {
-    /// The batch.
+    /// The batch that contains the lines.
     pub batch: &'a Batch,
-    /// Index of the first line in the batch, from 0.
+    /// Index in the batch of the first of these lines. The batch's first line has index 0.
     pub first_index: u64,
-    /// Number of lines, at least 1.
+    /// Number of these lines, at least 1.
     pub line_count: u64,
     /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// Sequences of the log that are missing directly before the batch. Only the batch's first run
-    /// has them.
+    /// Sequences of the log that are missing directly before the batch. `None`: no line is missing
+    /// there, or these are not the first lines of the batch.
     pub missing_before: Option<RangeInclusive<u64>>,
 }
 
-/// Iterates over all lines in the total order.
+/// Returns the lines of several folders in the total order.
 pub struct Merge<'a> {
     source: &'a HistorySource<'a>,
     index: &'a HistoryIndex,
     network: NetworkTag,
-    /// The segments not opened yet, in order of their lowest Lamport numbers.
+    /// The segments not opened yet. Each item is the segment's lowest Lamport number, and its index
+    /// in [`HistoryIndex::segments`].
     pending_segments: SortedSet<(u64, usize)>,
     open_segments: Vec<OpenSegment>,
     open_batches: Vec<OpenBatch>,
     /// For each log, the highest sequence of the batches opened so far.
     log_heads: SortedMap<LogId, u64>,
-    /// The key of the batch opened last.
+    /// The key of the most recently opened batch.
     last_key: Option<SortKey>,
-    /// Open files with their segment indexes. The least recently used file is first.
+    /// Open files, each with the index of its segment. The least recently used file is first.
     open_files: Vec<(usize, File)>,
     keys: VerifyingKeyCache,
 }
 
 impl<'a> Merge<'a> {
-    /// Iterates over all lines whose Lamport number is at least `lamport_cutoff`. Also returns some
-    /// lines with lower numbers.
+    /// Creates a merge of all lines whose Lamport number is at least `lamport_cutoff`. Some lines
+    /// with lower numbers are returned too.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -163,7 +165,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Returns the next lines. `None` at the end.
+    /// Returns the next lines. `None`: no line is left.
     ///
     /// # Errors
     /// A segment can't be read.
@@ -197,8 +199,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Takes the next lines of the open batch with index `open`, up to the first line of another
-    /// batch. The open batch must have the lowest key.
+    /// Returns the next lines of the open batch with index `open`. Stops before a line of another
+    /// batch comes next in the total order. The open batch must have the lowest key.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
@@ -271,7 +273,8 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Opens a segment. Verifies its batches, and sorts those after the batch opened last.
+    /// Reads a segment, verifies its batches and sorts them. Keeps only batches that come after the
+    /// most recently opened batch. `segment` is an index in [`HistoryIndex::segments`].
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
         let mut is_valid = true;
@@ -322,8 +325,8 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Verifies the signature of every batch, and keeps the valid batches. Called for a damaged
-    /// segment.
+    /// Returns the entries whose batch has a valid signature. Called if a batch of the segment is
+    /// damaged.
     fn retain_verified(
         &mut self,
         segment: usize,
@@ -374,7 +377,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The lowest key and its index.
+/// The lowest key and its index in `keys`. `None`: there is no key.
 fn min_key<'k>(keys: impl Iterator<Item = Option<&'k SortKey>>) -> Option<(usize, &'k SortKey)> {
     let keys = keys.enumerate();
     keys.filter_map(|(i, key)| Some((i, key?)))

@@ -1,5 +1,4 @@
-//! The file `printed` of a folder. It records how far this directory has printed the folder's
-//! lines.
+//! The file `printed` of a folder. It records the position after the printed lines of the folder.
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -14,17 +13,17 @@ const PRINTED_FILE: &str = "printed";
 /// fixed, so each write replaces the previous content in place.
 const PRINTED_FILE_BYTES: usize = 63;
 
-/// The printed position of one folder, and the file that contains it.
+/// The position after the printed lines of one folder, and the file that records the position.
 pub struct PrintedPosition {
     dir: PathBuf,
     position: Option<Position>,
-    /// The open file. The first write opens it.
+    /// The file, open for writing. `None` before the first write.
     file: Option<File>,
     sync_pending: SyncPending,
 }
 
 impl PrintedPosition {
-    /// Reads the position of the folder in `dir`.
+    /// Reads the position recorded for the folder in `dir`.
     ///
     /// # Errors
     /// The file exists and can't be read.
@@ -32,8 +31,7 @@ impl PrintedPosition {
         Ok(PrintedPosition::new(dir, read_printed_position(dir)?))
     }
 
-    /// Takes `position` as the printed one, without reading the file. The next
-    /// [`PrintedPosition::set`] of another position overwrites the file.
+    /// Uses `position` instead of the position recorded in the file. Does not read the file.
     pub fn new(dir: &Path, position: Option<Position>) -> PrintedPosition {
         PrintedPosition {
             dir: dir.to_owned(),
@@ -43,13 +41,13 @@ impl PrintedPosition {
         }
     }
 
-    /// The position. `None`: this directory has never printed the folder.
+    /// The position. `None`: the folder was never printed.
     pub fn get(&self) -> Option<Position> {
         self.position
     }
 
-    /// Moves a position beyond `end` back to `end`. Such a position means that a power cut lost
-    /// lines.
+    /// If the position is after `end`, replaces it by `end`. A power cut may have lost lines that
+    /// were already printed.
     pub fn limit_to(&mut self, end: Position) {
         if let Some(position) = &mut self.position
             && (position.segment, position.offset) > (end.segment, end.offset)
@@ -58,10 +56,11 @@ impl PrintedPosition {
         }
     }
 
-    /// Writes the position, unless it is unchanged. Returns whether the file was written.
+    /// Records `position` in the file, unless it is already recorded. Returns whether the file was
+    /// written.
     ///
     /// # Errors
-    /// The disk is full or broken. The next run prints from the position recorded last.
+    /// The disk is full or broken. The position recorded before remains.
     pub fn set(&mut self, position: Position) -> io::Result<bool> {
         if self.position == Some(position) {
             return Ok(false);
@@ -97,8 +96,8 @@ impl PrintedPosition {
     }
 }
 
-/// Reads the position of the folder in `dir`. `None`: the file is missing. A damaged file counts
-/// as the beginning of the folder.
+/// Reads the position recorded for the folder in `dir`. If the file is damaged, returns the
+/// beginning of the folder. `None`: the file is missing.
 ///
 /// # Errors
 /// The file exists and can't be read.

@@ -10,14 +10,14 @@ use crate::base::table::SortedMap;
 pub struct StoreLimits {
     /// Size at which a segment is full.
     pub segment_bytes: u64,
-    /// Limit for the lines of one other author in one folder.
+    /// Limit on the batches of one author in one folder. Does not apply to our batches.
     pub author_bytes: u64,
-    /// Limit for own lines in one folder.
+    /// Limit on our batches in one folder.
     pub own_bytes: u64,
-    /// Limit for all folders of the network together. `None`: half of the disk space that would be
+    /// Limit on all folders of the network together. `None`: half of the disk space that would be
     /// free without these folders.
     pub total_bytes: Option<u64>,
-    /// Limit for a store in memory. The other limits do not apply to such a store.
+    /// Limit on a store in memory. The other limits do not apply to such a store.
     pub memory_bytes: usize,
 }
 
@@ -33,24 +33,25 @@ impl Default for StoreLimits {
     }
 }
 
-/// Order in which authors lose lines when the store exceeds its total limit. Lower ranks lose
+/// Rank of an author. When the store exceeds its total limit, authors with a lower rank lose lines
 /// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EvictionRank {
     /// An author with whom we were never linked.
     UnknownAuthor,
-    /// An author with whom we were linked.
+    /// An author with whom we were linked at least once.
     KnownAuthor,
-    /// Our own identity.
+    /// We are the author.
     Own,
 }
 
-/// Bytes of one author in one folder. In ascending order, the first value loses lines first.
+/// The bytes that one author's batches take in one folder. When the store exceeds its total limit,
+/// batches with a lower usage value are evicted first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
     pub rank: EvictionRank,
-    /// The bytes stored. Within a rank, the largest usage loses lines first.
+    /// The number of bytes, in reverse order: within a rank, the largest number loses lines first.
     pub bytes: Reverse<u64>,
     /// The folder.
     pub folder: &'a FolderName,
@@ -60,7 +61,7 @@ pub struct AuthorUsage<'a> {
 
 /// Returns the number of bytes to evict, by folder and author. Each author loses the bytes above
 /// its quota. `excess_bytes` is the number of bytes above the total limit. If the quotas free fewer
-/// bytes, the authors lose more in the order of [`AuthorUsage`].
+/// bytes than that, authors lose further bytes in the order of [`AuthorUsage`].
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

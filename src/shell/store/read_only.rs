@@ -1,5 +1,5 @@
-//! History of another running program, read from its files. Reads up to the end that the program
-//! reports.
+//! History of another running program, read from its files. The running program reports where
+//! each folder ends.
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,25 +12,25 @@ use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{read_segments, resolve_position};
 
 struct ReadOnlyFolder {
-    /// The end of the folder, as last reported by the running program.
+    /// The end of the folder, as the running program reported it last.
     end: Position,
     printed_position: PrintedPosition,
 }
 
-/// The folders that an IPC client reads.
+/// The history of another running program, which this program only reads.
 pub struct ReadOnlyStore {
-    /// The network's directory.
+    /// The directory of the network.
     pub dir: PathBuf,
     /// The network.
     pub network: NetworkTag,
-    /// Whether this store records printed positions. False if the running program prints lines,
-    /// because that program then records them.
+    /// Whether this store records printed positions. False if the running program prints lines and
+    /// records the positions itself.
     records_printed: bool,
     folders: SortedMap<FolderName, ReadOnlyFolder>,
 }
 
 impl ReadOnlyStore {
-    /// Creates a store for the history in `dir`, without an open folder.
+    /// Creates a store for the history directory `dir`. No folder is open yet.
     pub fn new(dir: &Path, network: NetworkTag, records_printed: bool) -> ReadOnlyStore {
         ReadOnlyStore {
             dir: dir.join(network.dir_name()),
@@ -44,14 +44,14 @@ impl ReadOnlyStore {
         self.dir.join(name.as_str())
     }
 
-    /// Moves the end of an open folder to `end`.
+    /// Sets the end of a folder. Does nothing if the folder is not open.
     pub fn set_end(&mut self, name: &FolderName, end: Position) {
         if let Some(folder) = self.folders.get_mut(name) {
             folder.end = end;
         }
     }
 
-    /// Opens a folder for reading up to `end`.
+    /// Opens a folder. `end` is the end that the running program reports.
     pub fn open_folder(&mut self, name: &FolderName, end: Position) {
         let dir = self.folder_path(name);
         let printed_position = if self.records_printed {
@@ -68,19 +68,20 @@ impl ReadOnlyStore {
         self.folders.insert(name.clone(), folder);
     }
 
-    /// The end of a folder. For a folder that is not open, the beginning.
+    /// The reported end of a folder. If the folder is not open, [`Position::default`].
     pub fn end(&self, name: &FolderName) -> Position {
         self.folders
             .get(name)
             .map_or_else(Position::default, |folder| folder.end)
     }
 
-    /// How far the folder was printed. `None`: it was never printed.
+    /// The position after the printed lines of the folder. `None`: the folder was never printed.
     pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
         self.folders.get(name)?.printed_position.get()
     }
 
-    /// Records how far the folder was printed. Does nothing if the running program records it.
+    /// Records that the lines before `position` in the folder are printed. Does nothing if the
+    /// running program records the positions itself.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -103,12 +104,13 @@ impl ReadOnlyStore {
         segment_file::list_numbers(&self.folder_path(name))
     }
 
-    /// Reads the batches that arrived at `at` or later, and moves `at` behind them. An empty
-    /// result: there are no more.
+    /// Reads the batches at position `at` and after it, and sets `at` to the position after the
+    /// last batch read. Reads about `budget_bytes`, but at least one batch. An empty result: no
+    /// further batch is stored.
     ///
     /// # Errors
-    /// The folder or a segment can't be read. The next call with `at` skips the segment. If the
-    /// system lacked file descriptors or memory, the next call retries instead.
+    /// The folder or a segment can't be read. The next call with `at` skips this segment. If the
+    /// system lacked file descriptors or memory, the next call reads the segment again instead.
     pub fn read_from(
         &self,
         name: &FolderName,

@@ -30,8 +30,8 @@ pub struct Recovered {
     pub ranges: BTreeMap<LogId, LogRange>,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// Whether new batches may be appended to the last segment. The segment must begin with a valid
-    /// frontier line, and must never have been rewritten.
+    /// Whether new batches may be appended to the last segment. False if the segment does not begin
+    /// with a valid frontier line, or was ever rewritten.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
@@ -50,7 +50,8 @@ pub enum VerifyMode {
     EveryBatch,
 }
 
-/// Recovers a folder. Reads older segments only if the last segment has no valid frontier line.
+/// Finds out which lines a folder stores, and cuts invalid content off its last segment. Reads
+/// older segments only if the last segment has no valid frontier line.
 ///
 /// # Errors
 /// The folder or a file in it can't be read, cut or removed. Damaged content is not an error.
@@ -94,8 +95,8 @@ pub fn recover_folder(
     })
 }
 
-/// Removes what an interrupted rotation left: temporary files, and empty segments at the end.
-/// After a power cut, a new segment may have a name but no content.
+/// Removes the files that an interrupted start of a segment left: temporary files, and the last
+/// segments if they contain no whole line. Removes these segments from `files` too.
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
         let draft = segment_file::temporary_path(dir, file.number);
@@ -111,8 +112,9 @@ fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> 
     Ok(())
 }
 
-/// Finds the last valid frontier line of the folder. Returns the index of its segment, its
-/// content, and the physical offset after it. `None`: every frontier line is damaged.
+/// Finds the last valid frontier line of the folder. Returns the index of the segment in `files`,
+/// the content of the line, and the physical offset after the line. `None`: the folder has no valid
+/// frontier line.
 fn find_base(
     dir: &Path,
     files: &[SegmentFile],
@@ -131,8 +133,8 @@ fn starts_with_frontier(dir: &Path, number: u64, folder: &FolderName) -> io::Res
     Ok(reader.advance()? && Frontier::parse(reader.line(), folder).is_some())
 }
 
-/// Finds the last valid frontier line of a segment. Returns its content and the physical offset
-/// after it.
+/// Finds the last valid frontier line of a segment. Returns the content of the line and the
+/// physical offset after the line. `None`: the segment has no valid frontier line.
 fn find_last_frontier(
     dir: &Path,
     number: u64,
@@ -150,7 +152,7 @@ fn find_last_frontier(
     Ok(last)
 }
 
-/// The ranges recovered so far.
+/// The ranges and the bytes of each author that a recovery has found so far.
 #[derive(Clone)]
 struct RecoveryState<'a> {
     network: &'a NetworkTag,
@@ -172,8 +174,8 @@ impl<'a> RecoveryState<'a> {
         }
     }
 
-    /// Adds the batches of an older segment from the physical offset `begin` on. Skips invalid
-    /// batches, but adds the batches after them: only the last segment is cut.
+    /// Adds the valid batches of a segment that is not the last one. Reading begins at the physical
+    /// offset `begin`. Skips invalid batches, and leaves them in the file.
     fn scan_older_segment(&mut self, dir: &Path, number: u64, begin: u64) -> io::Result<()> {
         let mut keys = VerifyingKeyCache::default();
         let mut reader = SegmentReader::open(dir, number)?;
@@ -190,8 +192,9 @@ impl<'a> RecoveryState<'a> {
         Ok(())
     }
 
-    /// Adds the batches of the last segment from the physical offset `begin` on. Returns the
-    /// physical offset at which to cut the file.
+    /// Adds the batches of the last segment that come before the first invalid batch. Reading
+    /// begins at the physical offset `begin`. Returns the physical offset at which the caller must
+    /// cut the file.
     fn verify_last_segment(
         &mut self,
         dir: &Path,
@@ -209,9 +212,9 @@ impl<'a> RecoveryState<'a> {
         Ok(end.unwrap_or(begin))
     }
 
-    /// Adds batches up to the first invalid one. Returns the physical offset after the last valid
-    /// line. `None`: an added batch may be invalid. The caller must then start over with
-    /// [`VerifyMode::EveryBatch`].
+    /// Adds batches until a batch is invalid. Reading begins at the physical offset `begin`.
+    /// Returns the physical offset after the last valid line. `None`: an added batch may be
+    /// invalid. The caller must then start over with [`VerifyMode::EveryBatch`].
     fn verify_segment(
         &mut self,
         dir: &Path,
@@ -258,8 +261,8 @@ impl<'a> RecoveryState<'a> {
         Ok(chains.verify_ends(&mut keys).then_some(valid_end))
     }
 
-    /// Whether the batch may follow the head of its log. A batch directly after the head must name
-    /// the head's hash. A batch after a gap may always follow.
+    /// Whether the batch can be the next one of its log. A batch directly after the head must name
+    /// the hash of the batch before it. A batch above a gap is always accepted.
     fn extends_chain(&self, batch: &Batch) -> bool {
         self.ranges.get(&batch.log).is_none_or(|range| {
             batch.sequence > range.high + 1
@@ -267,8 +270,8 @@ impl<'a> RecoveryState<'a> {
         })
     }
 
-    /// Adds a batch below the head of its log, if its signature is valid. The head's hash chain
-    /// does not cover such a batch. Returns whether the batch was added.
+    /// Adds the batch if it is below the head of its log and its signature is valid. Returns
+    /// whether the batch was added.
     fn try_fill_gap(&mut self, batch: &Batch, bytes: u64, keys: &mut VerifyingKeyCache) -> bool {
         let range = self.ranges.get_mut(&batch.log);
         let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));

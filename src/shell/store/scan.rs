@@ -16,7 +16,7 @@ use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::SegmentReader;
 
-/// The stored lines of one network.
+/// The place where the lines of one network are stored.
 pub enum HistorySource<'a> {
     /// The directory of the network. A missing directory has no folders.
     Disk(PathBuf),
@@ -25,7 +25,7 @@ pub enum HistorySource<'a> {
 }
 
 impl HistorySource<'_> {
-    /// The history of one network in a history directory.
+    /// The place of the lines of `network` in the history directory `history_dir`.
     pub fn on_disk(history_dir: &Path, network: NetworkTag) -> HistorySource<'static> {
         HistorySource::Disk(history_dir.join(network.dir_name()))
     }
@@ -53,8 +53,9 @@ impl HistorySource<'_> {
         }
     }
 
-    /// Visits the whole lines of a segment, without their line ends. `visit` also receives the
-    /// physical offset of each line, or its record number in memory.
+    /// Calls `visit` for each whole line of a segment, without the line end. The number passed to
+    /// `visit` is the physical offset of the line. For a store in memory, it is the number of the
+    /// record.
     ///
     /// # Errors
     /// The segment can't be read. A missing segment is no error and has no lines.
@@ -82,7 +83,7 @@ impl HistorySource<'_> {
         Ok(())
     }
 
-    /// The file of a segment. `None`: the file is missing, or the store is in memory.
+    /// Opens the file of a segment. `None`: the file is missing, or the store is in memory.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -102,19 +103,19 @@ impl HistorySource<'_> {
     }
 }
 
-/// Summary of a segment, from the unverified headers of its batches.
+/// Summary of a segment. Made from the headers of the batches, without verification.
 pub struct SegmentSummary {
     /// Index of the segment's folder in [`HistoryIndex::folders`].
     pub folder_index: usize,
     /// Number of the segment in its folder.
     pub segment_number: u64,
-    /// The lowest Lamport number of a line.
+    /// The lowest Lamport number of a line in the segment.
     pub min_lamport: u64,
-    /// The highest Lamport number of a line.
+    /// The highest Lamport number of a line in the segment.
     pub max_lamport: u64,
-    /// Number of lines.
+    /// Number of lines in the segment.
     pub line_count: u64,
-    /// The highest sequence of each log. The keys are the indexes of the logs in
+    /// The highest sequence of each log in the segment. The key is the index of the log in
     /// [`HistoryIndex::logs`].
     log_heads: SortedMap<usize, u64>,
 }
@@ -124,15 +125,15 @@ pub struct SegmentSummary {
 pub struct HistoryIndex {
     /// The folders, sorted by name.
     pub folders: Vec<FolderName>,
-    /// The segments that have lines.
+    /// The segments that contain at least one line.
     pub segments: Vec<SegmentSummary>,
-    /// Every log, with its index.
+    /// The index of each log. [`SegmentSummary::log_heads`] uses these indexes.
     logs: SortedMap<LogId, usize>,
 }
 
 impl HistoryIndex {
-    /// Scans the folders in `only`, or all folders if `only` is empty. Never scans the folder of
-    /// messages carried for others.
+    /// Summarises the segments of the folders in `only`, or of all folders if `only` is empty.
+    /// Always omits the folder of messages carried for others.
     ///
     /// # Errors
     /// A folder or a segment can't be read.
@@ -165,8 +166,8 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// Estimates the Lamport number at which the last `lines` lines begin. Probably at least that
-    /// many lines have this number or a higher one.
+    /// Estimates a Lamport number for a query of the last `lines` lines. Probably at least `lines`
+    /// lines have this Lamport number or a higher one.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
@@ -178,8 +179,8 @@ impl HistoryIndex {
         0
     }
 
-    /// The segments that have lines at or above the cutoff, in order of their lowest Lamport
-    /// numbers. Each is that number and an index in [`HistoryIndex::segments`].
+    /// The segments that have a line with Lamport number `lamport_cutoff` or higher. Each item is
+    /// the segment's lowest Lamport number, and its index in [`HistoryIndex::segments`].
     pub fn segments_by_min_lamport(&self, lamport_cutoff: u64) -> SortedSet<(u64, usize)> {
         let segments = self.segments.iter().enumerate();
         let reaching = segments.filter(|(_, segment)| segment.max_lamport >= lamport_cutoff);
@@ -188,7 +189,8 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log, among the segments whose lines are all below the cutoff.
+    /// The highest sequence of each log. Counts only segments in which all Lamport numbers are
+    /// below `lamport_cutoff`.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
         let mut heads: SortedMap<LogId, u64> = SortedMap::new();
         for segment in self

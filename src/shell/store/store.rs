@@ -32,11 +32,11 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the history in `dir`. No folder is open yet. If the previous run did not end
-    /// cleanly, opening a folder verifies signatures.
+    /// Opens the store of `network` in the history directory `dir`. Opens no folder. If
+    /// `was_clean_shutdown` is false, opening a folder verifies signatures.
     ///
     /// # Errors
-    /// The sizes of the folders can't be measured.
+    /// The size of a folder can't be read.
     pub fn open(
         dir: &Path,
         network: NetworkTag,
@@ -50,7 +50,7 @@ impl Store {
         })
     }
 
-    /// Creates a store in memory, which is lost when the process ends. Only the limit
+    /// Creates a store in memory, which is lost when the process ends. Of `limits`, only
     /// `memory_bytes` applies.
     pub fn in_memory(own_id: PeerId, network: NetworkTag, limits: StoreLimits) -> Store {
         let memory = MemoryStore::new(own_id, network, limits.memory_bytes);
@@ -66,23 +66,23 @@ impl Store {
         }
     }
 
-    /// Opens a folder of a [`Store::read_only`] for reading up to `end`. Other stores ignore the
-    /// call.
+    /// Opens a folder of a read-only store. `end` is the end that the running program reports.
+    /// Other stores ignore the call.
     pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
         if let Backend::ReadOnly(store) = &mut self.backend {
             store.open_folder(folder, end);
         }
     }
 
-    /// Moves the end of a folder of a [`Store::read_only`]. Other stores ignore the call.
+    /// Sets the end of a folder of a read-only store. Other stores ignore the call.
     pub fn set_end(&mut self, folder: &FolderName, end: Position) {
         if let Backend::ReadOnly(store) = &mut self.backend {
             store.set_end(folder, end);
         }
     }
 
-    /// Opens a folder and returns the ranges that it stores. A folder that is already open is read
-    /// again. Lines that a crash left incomplete are cut off.
+    /// Opens a folder and returns its stored ranges. If the folder is already open, reads it again.
+    /// Lines that a crash left incomplete are cut off.
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -95,8 +95,8 @@ impl Store {
         }
     }
 
-    /// The rooms with own lines that perhaps no other peer stores yet. The lines may be from
-    /// earlier runs, and the rooms need not be open.
+    /// The rooms with lines of ours that perhaps no other peer stores yet. Includes rooms that are
+    /// not open, and lines of earlier runs.
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
             Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
@@ -104,8 +104,8 @@ impl Store {
         }
     }
 
-    /// Whether the folder existed before this run. In memory: whether this run opened the folder
-    /// more than once.
+    /// Whether the folder existed before this run. For a store in memory: whether this run opened
+    /// the folder more than once.
     pub fn existed_before(&self, folder: &FolderName) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -129,9 +129,9 @@ impl Store {
         }
     }
 
-    /// Starts new segments where the active one is full, and evicts lines above a quota. Returns
-    /// the logs that lost lines. The caller must report these logs to the core. Call this at the
-    /// end of a turn, when the core's outputs are executed and the core knows of failed saves.
+    /// Starts a new segment in each folder whose active segment is full, and evicts lines above the
+    /// limits. Returns the logs that lost lines, which the caller must report to the core. Must be
+    /// called at the end of a turn, when the core knows which saves have failed.
     ///
     /// # Errors
     /// The disk is full or broken. No line was evicted, and a later turn retries.
@@ -143,9 +143,9 @@ impl Store {
         }
     }
 
-    /// Whether no more own lines can be stored. Either the disk is full, or too many own lines must
-    /// be kept for peers that lack them. While this is true, stdin must not be read. Ask again
-    /// every second, because space may be freed.
+    /// Whether no more of our lines can be stored. Either the disk is full, or too many of our
+    /// lines must be kept for peers that lack them. While this is true, stdin must not be read. The
+    /// caller must ask again every second, because space may become free.
     pub fn is_full(&mut self) -> bool {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
@@ -154,14 +154,14 @@ impl Store {
         }
     }
 
-    /// Reads whole batches of one log in ascending order. Starts at the batch that contains `from`,
-    /// or at the next stored one. Reads about `budget_bytes`, but at least one batch. An empty
-    /// result: there are no more for now. A later call with `at` continues there, and also finds
-    /// batches stored in the meantime.
+    /// Reads batches of one log in ascending order. The first batch is the one that contains line
+    /// `from`, or the next stored batch if that line is missing. Reads about `budget_bytes`, but at
+    /// least one batch. An empty result: no further batch is stored yet. Sets `at` to the position
+    /// where a later call continues.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
-    /// file descriptors or memory, the next call retries instead.
+    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
+    /// file descriptors or memory, the next call reads the segment again instead.
     pub fn load(
         &self,
         log: &LogId,
@@ -179,13 +179,14 @@ impl Store {
         }
     }
 
-    /// Reads the batches that arrived in a folder at `at` or later, in order of arrival.
-    /// [`Position::default`] is the beginning. Reads about `budget_bytes`, but at least one batch,
-    /// and moves `at` behind the last one. An empty result: there are no more for now.
+    /// Reads the batches of a folder at position `at` and after it, in order of arrival.
+    /// [`Position::default`] is the beginning of the folder. Reads about `budget_bytes`, but at
+    /// least one batch. Sets `at` to the position after the last batch read. An empty result: no
+    /// further batch is stored yet.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips the segment. If the system lacked
-    /// file descriptors or memory, the next call retries instead.
+    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
+    /// file descriptors or memory, the next call reads the segment again instead.
     pub fn read_from(
         &self,
         folder: &FolderName,
@@ -214,7 +215,7 @@ impl Store {
         }
     }
 
-    /// The position after the last line stored in a folder.
+    /// The position after the last batch stored in a folder.
     pub fn end(&self, folder: &FolderName) -> Position {
         match &self.backend {
             Backend::Disk(disk) => disk
@@ -226,7 +227,7 @@ impl Store {
         }
     }
 
-    /// How far this directory has printed a folder. `None`: it has never printed the folder.
+    /// The position after the printed lines of a folder. `None`: the folder was never printed.
     pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
         match &self.backend {
             Backend::Disk(disk) => disk.folder(folder)?.printed_position.get(),
@@ -235,7 +236,7 @@ impl Store {
         }
     }
 
-    /// Records how far this directory has printed a folder.
+    /// Records that the lines before `position` in a folder are printed.
     ///
     /// # Errors
     /// The disk is full or broken, or the folder is not open.
@@ -275,11 +276,11 @@ impl Store {
         }
     }
 
-    /// Closes the store at a clean end. Writes frontier lines, so that the next start is quick,
-    /// and syncs.
+    /// Closes the store at a clean end. Writes frontier lines, which make the next start quick.
+    /// Blocks until all data is on disk.
     ///
     /// # Errors
-    /// The disk is full or broken. The run must not write the marker of a clean end.
+    /// The disk is full or broken. The caller must not record a clean end.
     pub fn close(mut self, core: &dyn ReplicationState) -> io::Result<()> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
@@ -287,7 +288,7 @@ impl Store {
         }
     }
 
-    /// Whether a background sync failed since the last call.
+    /// Whether a background sync has failed since the previous call of this function.
     pub fn take_sync_failed(&self) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk.take_sync_failed(),

@@ -1,4 +1,5 @@
-//! The file `waiting` of a folder. It marks own lines that perhaps no other peer stores yet.
+//! The file `waiting` of a folder. It marks a room with lines of ours that perhaps no
+//! other peer stores yet.
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,16 +8,16 @@ use crate::shell::os::file;
 
 const UNACKNOWLEDGED_FILE: &str = "waiting";
 
-/// The marker of one folder. Every run opens the marked rooms, even rooms that the user did not
-/// name. Peers can thus get the lines. A clean end removes the marker if a peer has acknowledged
-/// the lines.
+/// The marker of one room with lines of ours. It is set while perhaps no other peer stores these
+/// lines. Every run opens the marked rooms, so that peers can get the lines. A clean end removes
+/// the marker if a peer has acknowledged the lines.
 pub struct UnacknowledgedMarker {
     path: PathBuf,
     is_set: bool,
 }
 
 impl UnacknowledgedMarker {
-    /// Reads the marker that an earlier run left.
+    /// Reads the marker of the folder in `dir`.
     pub fn load(dir: &Path) -> UnacknowledgedMarker {
         let path = dir.join(UNACKNOWLEDGED_FILE);
         UnacknowledgedMarker {
@@ -30,7 +31,7 @@ impl UnacknowledgedMarker {
         dir.join(UNACKNOWLEDGED_FILE).exists()
     }
 
-    /// Sets the marker. Call it before an own line is saved.
+    /// Sets the marker. Must be called before a line of ours is saved.
     ///
     /// # Errors
     /// The disk is full or broken.
@@ -42,7 +43,7 @@ impl UnacknowledgedMarker {
         Ok(())
     }
 
-    /// Removes the marker. If that fails, the next run opens the room without need.
+    /// Removes the marker. After a failure, the next run opens the room without need.
     pub fn clear(&mut self) {
         if self.is_set {
             self.is_set = fs::remove_file(&self.path).is_err();

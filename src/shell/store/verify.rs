@@ -10,7 +10,7 @@ use crate::base::table::SortedMap;
 pub struct VerifyingKeyCache(SortedMap<PeerId, Option<VerifyingKey>>);
 
 impl VerifyingKeyCache {
-    /// Whether the author's signature of the batch is valid.
+    /// Whether the batch has a valid signature of its author.
     pub fn verify(&mut self, batch: &Batch) -> bool {
         let author = batch.log.author;
         let key = self.0.get_or_insert_with(author, || author.verifying_key());
@@ -18,8 +18,8 @@ impl VerifyingKeyCache {
     }
 }
 
-/// Verifies one signature per unbroken hash chain. Each batch names the hash of its predecessor,
-/// so the signature of the last batch covers the whole chain.
+/// Verifies one signature for each unbroken hash chain. The signature of the last batch covers the
+/// whole chain, because each batch names the hash of the batch before it.
 #[derive(Default)]
 pub struct ChainVerifier {
     /// The last added batch of each log. Its signature is not verified yet.

@@ -7,10 +7,11 @@ use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::segment::segment_file;
 
-/// A clean end appends a frontier line if more than this many bytes follow the last one. The next
-/// start then need not read these bytes.
+/// A clean end appends a frontier line if more than this many bytes follow the last frontier line.
+/// The next start then need not read these bytes.
 const CHECKPOINT_MIN_BYTES: u64 = 64 * 1024;
-/// Bytes that must be written after a failed rotation before the next attempt.
+/// After an attempt to start a new segment has failed, the next attempt waits until this many bytes
+/// are written.
 const ROTATION_RETRY_BYTES: u64 = 64 * 1024;
 
 /// The segment that is being written, open for appending.
@@ -22,16 +23,15 @@ pub struct ActiveSegment {
     bytes_after_frontier: u64,
     /// Length at which a new segment is due, in bytes.
     rotate_at_bytes: u64,
-    /// Whether a failed write left bytes that could not be cut off. The next write cuts them off
-    /// first.
+    /// Whether the file ends with a part of a failed write. The next write removes this part first.
     has_torn_tail: bool,
     sync_pending: SyncPending,
 }
 
 impl ActiveSegment {
-    /// Opens an existing segment of length `bytes`. Of these, `bytes_after_frontier` follow the
-    /// last frontier line. The segment is full at `segment_bytes`, or at the end of that line if it
-    /// ends later.
+    /// Opens an existing segment. `bytes` is its length. `bytes_after_frontier` is the number of
+    /// bytes after the last frontier line. The segment is full at `segment_bytes`, or at the end of
+    /// the last frontier line if that line ends later.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -52,9 +52,8 @@ impl ActiveSegment {
         })
     }
 
-    /// Creates a segment that begins with `frontier`, a line with its line end. The segment is
-    /// written under a temporary name, then renamed. A crash thus leaves no segment without a
-    /// frontier.
+    /// Creates a segment whose first line is `frontier`. `frontier` includes the line end. After a
+    /// crash of the program, the segment has this line or does not exist.
     ///
     /// # Errors
     /// The disk is full or broken. No segment was created.
@@ -85,7 +84,7 @@ impl ActiveSegment {
         })
     }
 
-    /// Length in bytes.
+    /// Length of all whole lines, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -95,12 +94,12 @@ impl ActiveSegment {
         self.bytes >= self.rotate_at_bytes
     }
 
-    /// Delays the next rotation after a failed one.
+    /// Delays the next attempt to start a segment. Called after an attempt has failed.
     pub fn postpone_rotation(&mut self) {
         self.rotate_at_bytes = self.bytes + ROTATION_RETRY_BYTES;
     }
 
-    /// Appends whole lines, completely or not at all. Cuts off what a failed write left behind.
+    /// Appends whole lines: all of them or none. First removes the remains of a failed write.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was appended.
@@ -118,8 +117,8 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Appends a frontier line if that makes the next start quicker. Returns the number of bytes
-    /// written, 0 if no line was appended.
+    /// Appends the frontier line `frontier`, if that saves much reading at the next start. Returns
+    /// the number of bytes written, or 0 if no line was appended.
     ///
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.

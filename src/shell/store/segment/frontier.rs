@@ -13,18 +13,20 @@ use crate::base::table::SortedMap;
 
 /// Prefix of every frontier line.
 pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",";
-/// Prefix of a frontier line, before the generation digits.
+/// The bytes of a frontier line before the generation digits.
 const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
-/// The highest generation. Further rewrites keep it.
+/// The highest generation. The generation counts how often a segment was rewritten, up to this
+/// number.
 const GENERATION_MAX: u64 = 99_999_999;
-/// Number of bytes at the beginning of a segment that [`parse_generation`] needs.
+/// Number of bytes that [`parse_generation`] needs from the beginning of a segment.
 pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
 const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
-/// Length of a checksum, in hex digits of a hash. A checksum detects damage, not forgery.
+/// Number of hex digits in a checksum, which is the beginning of a hash. A checksum detects damage,
+/// not forgery.
 const CHECKSUM_DIGITS: usize = 16;
 const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
-/// Suffix of a frontier line, after the checksum digits.
+/// The bytes of a frontier line after the checksum digits.
 const CHECKSUM_SUFFIX: &[u8] = b"\"}";
 
 /// Content of a frontier line: what the folder stored when the line was written.
@@ -43,8 +45,8 @@ struct FrontierFields<'a> {
     authors: SortedMap<PeerId, u64>,
 }
 
-/// A range of consecutive stored lines of a log. The highest range of a log comes first. The lower
-/// ranges of the log follow in descending order.
+/// One interval of consecutive stored lines of a log. A log with gaps has several intervals. The
+/// intervals are written in descending order.
 #[derive(Deserialize)]
 struct LogFields<'a> {
     sender: PeerId,
@@ -55,14 +57,14 @@ struct LogFields<'a> {
     high: u64,
     hash: Hash,
     lamport: u64,
-    /// The hash of the last batch missing in the gap above this range. The batch above the gap
-    /// names this hash. `None`: this is the highest range of the log.
+    /// The hash of the last missing batch in the gap above this interval. `None`: this is the
+    /// highest interval of the log.
     #[serde(default)]
     after: Option<Hash>,
 }
 
 impl Frontier {
-    /// Appends the frontier line, including its line end.
+    /// Appends the frontier line to `out`, including the line end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(GENERATION_PREFIX);
@@ -151,8 +153,7 @@ impl Frontier {
     }
 
     /// Reads the head of one log from a frontier line without its line end. 0: the line does not
-    /// contain the log. `None`: the checksum does not match. Searches the bytes, which is quicker
-    /// than parsing JSON.
+    /// contain the log. `None`: the checksum does not match.
     pub fn find_log_head(line: &[u8], log: &LogId) -> Option<u64> {
         has_valid_checksum(line).then_some(())?;
         let entry = log_entry_prefix(log);
@@ -169,7 +170,7 @@ impl Frontier {
     }
 }
 
-/// Prefix of every entry of this log. No entry of another log has this prefix.
+/// Prefix of every entry of this log in a frontier line. No entry of another log has this prefix.
 fn log_entry_prefix(log: &LogId) -> String {
     let (author, incarnation) = (log.author, log.incarnation);
     let entry = format!("\"sender\":\"{author}\",\"incarnation\":\"{incarnation:016x}\",");
@@ -179,7 +180,8 @@ fn log_entry_prefix(log: &LogId) -> String {
     }
 }
 
-/// The part of a frontier line that the checksum covers: all bytes before the checksum.
+/// The part of a frontier line that the checksum covers: all bytes before the checksum. `None`: the
+/// line is no whole frontier line.
 fn checksummed_part(line: &[u8]) -> Option<&[u8]> {
     let end = line
         .len()
@@ -200,8 +202,8 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     digits
 }
 
-/// Copies a frontier line and increments its generation, because the segment is rewritten.
-/// `None`: the line is no frontier line.
+/// Copies a frontier line for a rewritten segment. The generation in the copy is one higher, up to
+/// a maximum. `None`: the line is no frontier line.
 pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
     let body = checksummed_part(line)?.len();
     let next = parse_generation(line)
@@ -215,8 +217,8 @@ pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// The generation of a segment, from its first bytes: how often it was rewritten. 0 if the
-/// segment does not begin with a frontier line.
+/// Reads the generation of a segment: how often the segment was rewritten. `head` contains the
+/// first bytes of the segment. 0 if the segment does not begin with a frontier line.
 pub fn parse_generation(head: &[u8]) -> u64 {
     let digits = head
         .strip_prefix(GENERATION_PREFIX)

@@ -11,10 +11,10 @@ use crate::shell::os::file;
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
 /// Prefix of a line that replaces evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-/// The fields before the content end within this many bytes: type, id, names, numbers and hash.
+/// Limit on the bytes of a batch's line before its content.
 const HEADER_MAX_BYTES: usize = 700;
 const SEGMENT_EXTENSION: &str = ".ndjson";
-/// Fewest digits of a segment's number in its file name.
+/// Smallest number of digits of a segment's number in its file name.
 const NUMBER_DIGITS: usize = 6;
 
 /// A segment found in a folder.
@@ -26,21 +26,21 @@ pub struct SegmentFile {
     pub bytes: u64,
 }
 
-/// The line that replaces evicted lines. `bytes` is their total length, including line ends.
+/// The line that replaces evicted lines, with its line end. `bytes` is the total length of the
+/// evicted lines, including their line ends.
 pub fn dropped_line(bytes: u64) -> String {
     format!("{{\"type\":\"dropped\",\"bytes\":{bytes}}}\n")
 }
 
-/// Reads the author's id from the first bytes of a batch's line. Nearly all batches have the field
-/// order of [`crate::base::batch::Batch::sign`]. `None`: the line is no batch, or has another order
-/// and must be parsed.
+/// Reads the author's id from the first bytes of a batch's line. `None`: the line is no batch, or
+/// its fields are not in the order of [`crate::base::batch::Batch::sign`]. The caller must then
+/// parse the line.
 pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence of a batch that has only one line, from the batch's first bytes. `None`: the
-/// batch may have several lines and must be parsed. Reading is much quicker than parsing, which
-/// matters to scans that skip thousands of batches.
+/// Reads the sequence of a batch that has only one message, from the first bytes of the batch's
+/// line. `None`: the batch may have several messages, and the caller must parse it.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];
@@ -56,7 +56,7 @@ pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The path of a segment.
+/// The path of the segment with this number.
 pub fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!(
         "{number:0width$}{SEGMENT_EXTENSION}",
@@ -64,7 +64,7 @@ pub fn path(dir: &Path, number: u64) -> PathBuf {
     ))
 }
 
-/// Path under which a segment is written. A rename to [`path`] then publishes the whole segment.
+/// The path under which a segment is written. The finished file is then renamed to [`path`].
 pub fn temporary_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:0width$}.tmp", width = NUMBER_DIGITS))
 }

@@ -18,11 +18,12 @@ use crate::shell::os::file;
 use crate::shell::store::segment::frontier::{FRONTIER_PREFIX, GENERATION_END, parse_generation};
 use crate::shell::store::segment::segment_file;
 
-/// Longest frontier line that is read, in bytes. It has room for about 80 000 logs and gaps.
+/// Longest frontier line that is read, in bytes. Such a line has room for about 80 000 logs and
+/// gaps.
 const FRONTIER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Limit on the bytes that the local fields add to a batch.
+/// Limit on the bytes that the `LocalFields` add to a batch.
 const LOCAL_FIELDS_MAX_BYTES: usize = 1024;
-/// Longest line that is not a frontier line, in bytes.
+/// Longest line that is read, in bytes. Does not apply to frontier lines.
 const LINE_MAX_BYTES: usize = BATCH_MAX_BYTES + LOCAL_FIELDS_MAX_BYTES;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -40,13 +41,13 @@ pub struct SegmentReader {
     buffered_end: usize,
     /// Physical offset of the buffer's first byte in the file.
     buffer_offset: u64,
-    /// What must be added to a physical offset to get the logical one. This is the bytes of the
-    /// evicted lines so far, minus the bytes of the `dropped` lines that replace them.
+    /// The difference between logical and physical offsets after the lines read so far. Equals the
+    /// bytes of the evicted lines, minus the bytes of the `dropped` lines that replace them.
     dropped_bytes: u64,
 }
 
 impl SegmentReader {
-    /// Opens a segment. The reader is before the first line, which is a frontier line.
+    /// Opens a segment. The first [`SegmentReader::advance`] moves to the first line.
     ///
     /// # Errors
     /// The file can't be opened or read.
@@ -67,8 +68,8 @@ impl SegmentReader {
         })
     }
 
-    /// Opens a segment. The reader is before the first line that begins at the logical `offset` or
-    /// later.
+    /// Opens a segment. The first [`SegmentReader::advance`] moves to the first line that begins at
+    /// the logical offset `offset` or after it.
     ///
     /// # Errors
     /// The file can't be opened or read.
@@ -87,8 +88,8 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Moves to the next line. Returns false after the last whole line. A line that is too long
-    /// reads as an empty one.
+    /// Moves to the next line, and skips `dropped` lines. Returns false if no whole line is left. A
+    /// line that is too long is read as an empty line.
     ///
     /// # Errors
     /// The file can't be read.
@@ -162,7 +163,7 @@ impl SegmentReader {
         self.buffer_offset + self.line.start as u64 + self.dropped_bytes
     }
 
-    /// The position where the current line begins.
+    /// The position of the beginning of the current line.
     pub fn line_position(&self) -> Position {
         Position {
             offset: self.line_offset(),
@@ -179,7 +180,7 @@ impl SegmentReader {
         }
     }
 
-    /// The physical offset after the current line. The file can be cut there.
+    /// The physical offset after the current line. The file may be cut at this offset.
     pub fn next_file_offset(&self) -> u64 {
         self.buffer_offset + self.next_line as u64
     }
@@ -193,18 +194,18 @@ impl SegmentReader {
 /// How a scan of a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanEnd {
-    /// After the last whole line.
+    /// The segment has no further whole line.
     EndOfSegment,
-    /// The visitor wanted no further line.
+    /// `visit` returned false.
     Stopped,
 }
 
-/// Visits the lines of a segment from `start` on until `visit` returns false. Moves `at` behind
-/// the last line visited.
+/// Calls `visit` for each line of a segment, beginning at `start`, until `visit` returns false.
+/// Sets `at` to the position after the last line visited.
 ///
 /// # Errors
-/// The segment can't be read. `at` is then before the failure. A missing segment is no error and
-/// has no lines.
+/// The segment can't be read. `at` is then the position of the first line that was not visited. A
+/// missing segment is no error and has no lines.
 pub fn scan_segment(
     dir: &Path,
     start: Position,
@@ -232,8 +233,8 @@ pub fn scan_segment(
     ended
 }
 
-/// The position after a segment that could not be read because of `error`. `None`: the system
-/// lacked file descriptors or memory, so a retry may succeed.
+/// The position after segment `number`, which could not be read because of `error`. `None`: the
+/// system lacked file descriptors or memory, so reading the segment again may succeed.
 pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
     (!scarce.contains(&error.raw_os_error())).then(|| Position {
@@ -258,13 +259,13 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
     })
 }
 
-/// Reads the batches that arrived at `start` or later, across segments. Reads about
-/// `budget_bytes`, but at least one batch, and moves `at` behind the last one. `start` must come
-/// from [`resolve_position`].
+/// Reads batches in order of arrival, beginning at `start`. Reads about `budget_bytes`, but at
+/// least one batch. Sets `at` to the position after the last batch read. `start` must come from
+/// [`resolve_position`].
 ///
 /// # Errors
-/// A segment can't be read. The next call with `at` skips the segment. If the system lacked file
-/// descriptors or memory, the next call retries instead.
+/// A segment can't be read. The next call with `at` skips this segment. If the system lacked file
+/// descriptors or memory, the next call reads the segment again instead.
 pub fn read_segments(
     dir: &Path,
     network: &NetworkTag,
