@@ -221,16 +221,16 @@ impl LineEditor {
         EditOutcome::Edited
     }
 
-    /// Index of the character left of the cursor. Combining characters are skipped: they belong to
-    /// the character before them.
+    /// Index of the character left of the cursor. A combining character counts as a part of the
+    /// character that it modifies.
     fn previous_char(&self) -> usize {
         let is_base = |c: &char| char_width(*c) > 0;
         let before = self.line.get(..self.cursor).unwrap_or_default();
         before.iter().rposition(is_base).unwrap_or(0)
     }
 
-    /// Index of the first character to the right of the cursor's character. Combining characters
-    /// are skipped: they belong to the character before them.
+    /// Index of the character that follows the character at the cursor. A combining character
+    /// counts as a part of the character that it modifies.
     fn next_char(&self) -> usize {
         let after = self.line.get(self.cursor + 1..).unwrap_or_default();
         let is_base = |c: &char| char_width(*c) > 0;

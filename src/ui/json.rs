@@ -164,7 +164,8 @@ pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>)
 }
 
 /// Returns the two parts of a JSON line that are the same for all lines of a batch. The first part
-/// goes before the fields that differ from line to line, the second part after them.
+/// is the beginning of the JSON line, the second part is its end. The fields that differ from line
+/// to line go between the two.
 fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: batch.log.author,

@@ -106,7 +106,8 @@ fn build_query(
     })
 }
 
-/// Returns the id of the peer that `--to` selects. This peer may be `own`, which is our identity.
+/// Returns the id of the peer that `--to` selects, which may be our own id. `own` is our name and
+/// id, if we have an identity.
 fn resolve_peer(
     selector: &PeerSelector,
     known_peers: &[KnownPeer],

@@ -32,8 +32,8 @@ pub struct ParsedArguments {
     pub text: Vec<OsString>,
 }
 
-/// Parses the arguments after the program's own name. Parsing stops at -h or -V, and the words
-/// after it are ignored.
+/// Parses the arguments that follow the program's name. At -h or -V the parser stops, and ignores
+/// the remaining words.
 ///
 /// # Errors
 /// Exit status 2: an unknown option or command, an option of another command, TEXT for a command
@@ -96,8 +96,8 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
 /// value may be quoted. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// Exit status 2: a line is not an option, or its option is valid on the command line only. The
-/// message gives the line number.
+/// Exit status 2: a line is not an option, or names an option that is valid on the command line
+/// only. The message gives the line number.
 pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
     let mut options = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -161,7 +161,7 @@ fn strip_quotes(value: &str) -> &str {
     value
 }
 
-/// Whether a word is an option: it begins with `-` and has at least one more byte.
+/// Whether a word is an option: a `-` and at least one more byte.
 fn is_option(word: &OsStr) -> bool {
     let bytes = word.as_bytes();
     bytes.len() > 1 && bytes.starts_with(b"-")
@@ -223,8 +223,8 @@ fn parse_option(
     parse_short_cluster(&bytes[1..], words, options)
 }
 
-/// Parses a word of short options: flags, of which there may be none, then at most one option with
-/// a value. Examples: `-qd`, `-rops`, `-qrops`, `-r=ops`.
+/// Parses a word of short options: any number of flags, then perhaps one option with a value.
+/// Examples: `-qd`, `-rops`, `-qrops`, `-r=ops`.
 fn parse_short_cluster(
     letters: &[u8],
     words: &mut impl Iterator<Item = OsString>,

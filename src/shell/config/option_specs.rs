@@ -168,8 +168,8 @@ const _: () = {
     }
 };
 
-/// Long options with a single dash, as the first version of p2pchat spelled them. The parser looks
-/// for these spellings before it reads a word as short options.
+/// Long options with a single dash, as the first version of p2pchat spelled them. The parser tries
+/// these spellings first, then clusters of short options.
 pub const LEGACY_SPELLINGS: &[(&str, OptionId)] = &[
     ("-username", OptionId::Username),
     ("-port", OptionId::Port),

@@ -24,7 +24,7 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Most rooms of a run. Also the most interfaces, and the most static peers.
+/// Most rooms of a run. The same limit applies to the interfaces, and again to the static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that take effect only when a program starts. A command that uses a running program may
 /// give these options only with that program's values.
@@ -165,7 +165,7 @@ pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> 
     Ok(Some(text))
 }
 
-/// Parses the arguments after the program's own name, and the content of the options file. With
+/// Parses the arguments that follow the program's name, and the content of the options file. With
 /// -h or -V all other options keep their defaults.
 ///
 /// # Errors
@@ -315,8 +315,8 @@ fn value_failure(id: OptionId, sentence: &str) -> Failure {
     Failure::usage(format!("{}: {sentence}", id.long()))
 }
 
-/// Puts `options file: ` before the message of a failure. Not generic, so that it is compiled only
-/// once.
+/// Inserts `options file: ` at the beginning of a failure's message. Not generic, so that it is
+/// compiled only once.
 fn options_file_failure(failure: &Failure) -> Failure {
     Failure::new(
         failure.exit_status,

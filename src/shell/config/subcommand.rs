@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The word for the command on the command line. The words for [`Subcommand::Chat`], `Help` and
-    /// `Version` appear in messages only. A user cannot type them as commands.
+    /// The word for the command on the command line. [`Subcommand::Chat`], `Help` and `Version` are
+    /// not typed as words. Their words appear in messages only.
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

@@ -97,7 +97,7 @@ pub enum Recipient {
     Peer(PeerSelector),
 }
 
-/// Parses the value of `--to`: a peer if it begins with `@`, otherwise a room.
+/// Parses the value of `--to`. A value that begins with `@` is a peer. Any other value is a room.
 ///
 /// # Errors
 /// The value breaks a rule for peers or rooms. The sentence states the rule.
@@ -133,8 +133,8 @@ pub fn parse_port(value: &OsStr) -> Result<u16, String> {
 /// The word `none` gives `None`.
 ///
 /// # Errors
-/// The value is neither a multicast address nor `none`. If it is no address at all, the sentence
-/// explains `p2pchat send`, because `-m hello` may be meant as a message.
+/// The value is neither a multicast address nor `none`. If the value is no address at all, the
+/// sentence explains `p2pchat send`: a user who types `-m hello` may mean a message.
 pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, String> {
     let text = require_utf8(value)?;
     if text == "none" {
@@ -229,7 +229,8 @@ pub fn parse_backlog(value: &OsStr) -> Result<u64, String> {
     parse_number(value, 0)
 }
 
-/// Parses seconds, with or without a fraction, at most 10^9. Returns milliseconds.
+/// Parses a number of seconds from 0 to 10^9, which may have a fraction. Returns the time in
+/// milliseconds.
 ///
 /// # Errors
 /// The value is not such a number.

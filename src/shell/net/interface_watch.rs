@@ -14,8 +14,8 @@ use crate::shell::net::multicast::Multicast;
 /// Time between the kernel's report of a change and the refresh, in milliseconds. Changes come in
 /// bursts. After this time, one refresh covers the whole burst.
 const SETTLE_MS: u64 = 50;
-/// Longest time between two refreshes, in milliseconds. The kernel's reports can be lost, so a
-/// refresh must not depend on them.
+/// Longest time between two refreshes, in milliseconds. The kernel's reports of changes can be
+/// lost, so a refresh also happens without a report.
 const REFRESH_INTERVAL_MS: u64 = 300_000;
 /// Longest time between two refreshes, in milliseconds, if the kernel refuses netlink. The kernel
 /// does so in some containers.
@@ -29,7 +29,7 @@ const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
 /// it could not open every beacon socket.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
-/// Lists the usable interfaces, and decides when to list them again.
+/// Lists the usable interfaces, and decides when to update the list.
 pub struct InterfaceWatch {
     /// Names of the interfaces to use. Empty: all interfaces.
     allowed_names: Vec<String>,

@@ -35,7 +35,7 @@ const OPTIMISTIC_FLAG: u32 = 0x04;
 
 /// Lists the interfaces that are usable now, in order of their indices. A usable interface is up,
 /// has carrier, has an address, and supports multicast or broadcast. If `allowed_names` is not
-/// empty, only the interfaces it names are listed.
+/// empty, only interfaces with these names are listed.
 ///
 /// Loopback is listed if `allowed_names` names it. If `allowed_names` is empty, loopback is
 /// listed only when no other interface is usable. Two programs on a machine without a network can
@@ -156,9 +156,9 @@ pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from_bits(address.to_bits() | host))
 }
 
-/// A socket that reports changes of interfaces and addresses (rtnetlink(7)). It needs no privilege,
-/// and the poll can wait for it. Its reports do not say what changed: call [`list_usable`] after a
-/// report.
+/// A socket that reports changes of interfaces and addresses (rtnetlink(7)). The program needs no
+/// privilege for this socket, and the poll can wait for it. The reports are not parsed: call
+/// [`list_usable`] after a report.
 pub struct NetlinkSocket {
     socket: OwnedFd,
 }

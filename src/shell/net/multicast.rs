@@ -55,7 +55,7 @@ const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// datagrams count as well.
 const RECEIVE_READS_MAX: usize = 64;
 /// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets. The kernel
-/// raises this size to the smallest size that it allows.
+/// uses its smallest buffer, which is larger than this value.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
 /// A received datagram. Its content is the first `length` bytes of the buffer.
@@ -79,7 +79,8 @@ pub struct MulticastCounters {
     pub send_failures: u64,
     /// Datagrams returned to the caller.
     pub received: u64,
-    /// Datagrams dropped because they were longer than [`DATAGRAM_MAX_BYTES`] or the buffer.
+    /// Datagrams dropped because they were longer than [`DATAGRAM_MAX_BYTES`], or longer than the
+    /// buffer.
     pub oversized: u64,
     /// Datagrams dropped for one of two reasons: we do not use their interface, or nobody can
     /// answer their source address.
@@ -151,8 +152,8 @@ impl Multicast {
         self.tokens.contains(&token.0)
     }
 
-    /// Uses the first [`INTERFACES_MAX`] of `interfaces`. Opens the missing listeners for them.
-    /// Closes the listeners that they do not need.
+    /// Uses the first [`INTERFACES_MAX`] of `interfaces`. Opens the listeners that these interfaces
+    /// need, and closes all other listeners.
     ///
     /// Returns the number of listeners that could not be opened. If the number is not 0, call again
     /// later: an address may be too new to be bound.
@@ -225,8 +226,9 @@ impl Multicast {
     }
 
     /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all sockets
-    /// are empty, or this call reached its limit on reads. If [`Multicast::has_readable`] is still
-    /// true, it was the limit. A flood can last, so callers must limit their calls.
+    /// are empty, or this call reached its limit on reads. In case of the limit,
+    /// [`Multicast::has_readable`] may still be true. A flood can last, so callers must limit their
+    /// calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
@@ -298,8 +300,8 @@ impl Multicast {
     /// Sends `bytes` on every interface: to the IPv4 group, to the IPv6 group and to the broadcast
     /// addresses. Returns the number of datagrams sent.
     ///
-    /// Our own listeners receive copies, which arrive before this call returns. All listeners are
-    /// marked readable, so the event loop reads the copies without a wake-up.
+    /// Our listeners also receive the datagrams, before this call returns. All listeners are marked
+    /// readable, so the event loop reads these datagrams without a wake-up.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;
@@ -487,7 +489,7 @@ fn send_datagram<A: SockaddrLike>(
     }
 }
 
-/// A datagram as the kernel returned it.
+/// What one read of a socket returned.
 struct RawDatagram {
     length: usize,
     is_truncated: bool,

@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// While there are this many streams, every further connection is closed as soon as it is accepted.
+/// Most streams at a time. At this number, every further connection from a peer is accepted and
+/// closed at once.
 const STREAMS_MAX: usize = 512;
 /// Most bytes read from one stream in a turn. The limit leaves time for the other streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
@@ -126,8 +127,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. `can_accept_on` gets our address to which the peer
-    /// connected. If it returns false, the connection is closed.
+    /// Accepts all waiting connections. `can_accept_on` gets the address of ours to which the peer
+    /// connected. If `can_accept_on` returns false, the connection is closed.
     pub fn accept(
         &mut self,
         registry: &Registry,
@@ -162,8 +163,8 @@ impl TcpStreams {
         }
     }
 
-    /// Begins to connect to `address`. If that fails at once, appends [`StreamEvent::Closed`] to
-    /// `changes`. If the dial fails later, [`TcpStreams::handle_event`] does.
+    /// Begins to connect to `address`. If the dial fails at once, appends [`StreamEvent::Closed`]
+    /// to `changes`. If the dial fails later, [`TcpStreams::handle_event`] appends that event.
     pub fn dial(
         &mut self,
         registry: &Registry,
@@ -303,8 +304,7 @@ impl TcpStreams {
         }
     }
 
-    /// Writes `bytes`. If the socket does not accept all of them, keeps the rest and sends it
-    /// later.
+    /// Writes `bytes`. Keeps the bytes that the socket does not accept now, and sends them later.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> WriteOutcome {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return WriteOutcome::Accepted;

@@ -31,7 +31,8 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
         .create(dir)
 }
 
-/// Creates an empty file with mode 0600 and opens it for writing. An existing file is emptied.
+/// Creates an empty file with mode 0600 and opens it for writing. If the file exists, it is
+/// emptied.
 ///
 /// # Errors
 /// The file can't be created or emptied.

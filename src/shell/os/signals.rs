@@ -8,7 +8,8 @@ use signal_hook_mio::v1_0::Signals as Source;
 /// A signal that the program handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: Ctrl-C was typed at a terminal that is not in raw mode, or a supervisor sent it.
+    /// SIGINT: a user typed Ctrl-C at a terminal that is not in raw mode, or a supervisor sent the
+    /// signal.
     Interrupt,
     /// SIGTERM: a supervisor asks the program to end.
     Terminate,
@@ -26,8 +27,8 @@ pub enum Signal {
 pub struct Signals(Source);
 
 impl Signals {
-    /// Begins to handle SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT. When one of them arrives,
-    /// the poll reports `token` as readable.
+    /// Begins to handle SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT. When one of these signals
+    /// arrives, the poll reports `token` as readable.
     ///
     /// # Errors
     /// The pipe to the signal handler can't be created or registered.

@@ -1,5 +1,5 @@
 //! The file `clean`. It exists only from a clean end to the next start. It contains the
-//! incarnation and the own log heads from which the next run resumes.
+//! incarnation and the heads of our logs, from which the next run resumes.
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -25,9 +25,9 @@ const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 const END_LINE: &str = "end\n";
 const INCARNATION_DIGITS: usize = 16;
 
-/// Reads and removes the marker of a clean end. Syncs the removal to disk, so that no crash brings
-/// the marker back. A second run with the same marker would reuse sequences. `None`: the marker is
-/// missing, malformed, or a copy that a backup restored.
+/// Reads and removes the marker, the file that a run writes when it ends cleanly. Syncs the removal
+/// to disk, so that no crash brings the marker back. A second run with the same marker would reuse
+/// sequences. `None`: the marker is missing, malformed, or a copy that a backup restored.
 ///
 /// # Errors
 /// The marker can't be read or removed. The run must begin a new incarnation.
@@ -46,8 +46,8 @@ pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
     Ok(text.and_then(|text| parse_clean_marker(text, created_ns(&meta))))
 }
 
-/// Writes the marker of a clean end. Every published line must be synced to disk before this
-/// call.
+/// Writes the marker, which tells the next run that this run ended cleanly. Every published line
+/// must be synced to disk before this call.
 ///
 /// # Errors
 /// The marker can't be written. The next run begins a new incarnation.
@@ -68,7 +68,8 @@ pub fn write_clean_marker(directory: &Path, resume: &ResumeState) -> io::Result<
     })
 }
 
-/// When the file was created, in nanoseconds since 1970. 0: the file system does not record it.
+/// The time when the file was created, in nanoseconds since 1970. 0: the file system does not
+/// record that time.
 fn created_ns(meta: &Metadata) -> u64 {
     let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).ok();
     let since = meta.created().ok().and_then(since);

@@ -19,7 +19,7 @@ const IDENTITY_FILE: &str = "identity";
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
 /// Most bytes read from the file.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
-/// Extra capacity of the read buffer, in bytes. With it the buffer never grows. A buffer that grows
+/// Extra capacity of the read buffer, in bytes, so that the buffer never grows. A buffer that grows
 /// would leave a copy of the secret in memory.
 const SPARE_BYTES: usize = 64;
 /// Permission bits with which the group and others can read a file.
@@ -146,8 +146,8 @@ fn parse_identity(text: &[u8]) -> Option<Identity> {
     identity.filter(|identity| Ok(identity.id()) == id.parse::<PeerId>())
 }
 
-/// Creates an identity and writes it to a file with a random name. Then links that file to `path`.
-/// If `path` already exists, the existing file stays unchanged.
+/// Creates an identity and writes it to a file with a random name. Then makes `path` a hard link to
+/// that file. If `path` already exists, the existing file stays unchanged.
 fn create_identity_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;

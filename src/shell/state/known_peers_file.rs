@@ -12,8 +12,8 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read from the file. The file begins with the oldest peers, so a flood of new keys
-/// displaces none of them.
+/// Most peers read from the file. Reading begins with the oldest peers, so a flood of new keys
+/// displaces no older peer.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
 /// Size of the file, in bytes, from which no more peers are appended.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;

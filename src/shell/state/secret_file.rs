@@ -9,7 +9,7 @@ use crate::wire::secret::{NetworkKeys, SECRET_MAX_BYTES, zeroize};
 
 /// Longest line end that may follow the secret, `\r\n`, in bytes.
 const LINE_END_MAX_BYTES: usize = 2;
-/// Extra capacity of the read buffer, in bytes. With it the buffer never grows. A buffer that grows
+/// Extra capacity of the read buffer, in bytes, so that the buffer never grows. A buffer that grows
 /// would leave a copy of the secret in memory.
 const SPARE_BYTES: usize = 64;
 

@@ -23,7 +23,7 @@ const HISTORY_DIR: &str = "history";
 
 /// The opened state directory and the content of its files.
 pub struct OpenedStateDir {
-    /// The directory. It is locked. With --ephemeral there is none.
+    /// The state directory, locked. With --ephemeral this value stands for no directory.
     pub state_dir: StateDir,
     /// The identity of this program.
     pub identity: Identity,
@@ -64,8 +64,8 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// Opens the directory. `lock` is the lock that [`lock_directory`] returned for it. If `lock`
-    /// is `None`, opens no directory, as with --ephemeral.
+    /// Opens the directory. `lock` is the result of [`lock_directory`]. If `lock` is `None`, opens
+    /// no directory, as with --ephemeral.
     ///
     /// # Errors
     /// Exit status 78: a file in the directory can't be used.
@@ -95,7 +95,7 @@ impl StateDir {
         })
     }
 
-    /// Returns a state directory that is not locked. Use it only to read.
+    /// Returns a state directory that is not locked. The caller must only read from this directory.
     pub fn open_unlocked(directory: &Path) -> StateDir {
         StateDir {
             directory: Some(directory.to_owned()),
@@ -150,7 +150,8 @@ impl StateDir {
             .unwrap_or_default()
     }
 
-    /// Reads and removes the marker of a clean end. See [`clean_marker::take_clean_marker`].
+    /// Reads and removes the marker of a run that ended cleanly. See
+    /// [`clean_marker::take_clean_marker`].
     ///
     /// # Errors
     /// The marker can't be read or removed. The run must begin a new incarnation.
@@ -161,8 +162,8 @@ impl StateDir {
         }
     }
 
-    /// Writes the marker of a clean end. Every published line must be synced to disk before this
-    /// call.
+    /// Writes the marker, which tells the next run that this run ended cleanly. Every published
+    /// line must be synced to disk before this call.
     ///
     /// # Errors
     /// The marker can't be written. The next run begins a new incarnation.
@@ -195,7 +196,8 @@ pub fn load_own_identity(
     load_or_create_identity(directory, warnings)
 }
 
-/// Locks the directory and creates it if it is missing. `None`: another program holds the lock.
+/// Locks the directory. A missing directory is created first. `None`: another program holds the
+/// lock.
 ///
 /// # Errors
 /// Exit status 78: the directory can't be used.
