@@ -20,8 +20,8 @@ use crate::shell::session::builder::SessionBuilder;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::lock_directory;
 
-/// The shortest time to wait for the welcome of a server, in milliseconds. Applies if -W is
-/// shorter.
+/// A client waits at least this long for the welcome of a server, in milliseconds, even if -W gives
+/// a shorter time.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
 /// The result of [`attach_or_lock`].

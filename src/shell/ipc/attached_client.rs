@@ -21,11 +21,11 @@ const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
 /// Limit of one client's responses that are not written to its socket yet, in bytes. At this limit
 /// the server executes no requests of the client, and sends it no notices and no ends of folders.
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
-/// Limit of the targets to which one client awaits deliveries. At this limit the server ignores the
-/// client's further [`Request::AwaitDelivery`].
+/// Limit of the number of targets for which one client awaits the delivery of lines. At this limit
+/// the server ignores the client's further [`Request::AwaitDelivery`].
 const TRACKED_HEADS_MAX: usize = 1024;
 
-/// A client awaits the delivery of one of our logs. `sequence` is the last line that it awaits.
+/// A log of ours, and the last line in it whose delivery a client awaits.
 struct TrackedHead {
     log: LogId,
     sequence: u64,

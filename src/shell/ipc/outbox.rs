@@ -42,13 +42,13 @@ pub struct UnresolvedSend {
     pub deadline: Time,
 }
 
-/// The last line of this run to one target that is stored by a server.
+/// For one target, the last line of this run that a server has stored.
 struct StoredHead {
     log: LogId,
     sequence: u64,
 }
 
-/// Lines of a client that no server has accepted yet, oldest first. If the server ends, the client
+/// Lines of this run that no server has accepted yet, oldest first. If the server ends, the client
 /// sends these lines to the next server.
 #[derive(Default)]
 pub struct Outbox {
@@ -84,7 +84,7 @@ impl Outbox {
         self.unresolved.as_ref()
     }
 
-    /// Appends the requests that a new server needs to `out`. These are the awaited deliveries, the
+    /// Appends to `out` the requests that a new server needs. These are the awaited deliveries, the
     /// unconfirmed sends and the search for a recipient.
     pub fn resend_all(&self, out: &mut Vec<u8>) {
         for StoredHead { log, sequence } in self.stored_heads.values() {
@@ -143,7 +143,7 @@ impl Outbox {
     }
 
     /// Records that the server has stored the oldest unconfirmed send in this log. `sequence` is
-    /// the head of the log since then.
+    /// the head of the log after that.
     pub fn confirm_oldest(&mut self, log: LogId, sequence: u64) {
         if let Some(send) = self.unconfirmed.pop_front() {
             self.stored_heads
@@ -163,8 +163,8 @@ impl Outbox {
     }
 
     /// Searches the history for the unconfirmed sends, because the last server may have stored some
-    /// without an answer. Confirms the sends found, so that the next server does not publish their
-    /// lines again. `own` is our id.
+    /// without an answer. Confirms each send that is found, so that the next server does not
+    /// publish its lines again. `own` is our id.
     pub fn drop_stored(&mut self, store: &Store, own: &PeerId) {
         while let Some(send) = self.unconfirmed.front() {
             let Some(head) = self.find_stored(store, own, send) else {

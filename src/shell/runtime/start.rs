@@ -58,7 +58,7 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
     run_standalone(builder, lock)
 }
 
-/// Runs without acting through another program. `lock` is the directory's lock, and `None` with
+/// Runs without acting through another program. `lock` is the directory's lock. It is `None` with
 /// --ephemeral.
 fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;

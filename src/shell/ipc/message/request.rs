@@ -7,13 +7,13 @@ use crate::shell::ipc::message::word_parser::{LogIdWords, WordParser};
 use crate::shell::session::reply_format::ReplyFormat;
 use crate::wire::code::Endpoint;
 
-/// Limit of the body of a request, in bytes. The lines of one batch fit.
+/// Limit of the body of a request, in bytes. The lines of one batch are always shorter.
 pub const REQUEST_BODY_MAX_BYTES: usize = 128 * 1024;
 
 /// How many peers must store a client's lines before the client's run is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequiredPeers {
-    /// Every peer known to be in the rooms, and at least one peer.
+    /// Every peer known to be in the rooms. At least one peer must store the lines.
     All,
     /// This many peers.
     Count(u64),

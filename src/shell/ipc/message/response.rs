@@ -41,8 +41,8 @@ pub struct Welcome {
 pub struct DeliveryReport {
     /// Whether a peer is linked to the server.
     pub has_linked_peer: bool,
-    /// The state of the delivery. Its `recheck_at` is always `None` here: only the server checks
-    /// the delivery.
+    /// The state of the delivery. Its `recheck_at` is `None`, because only the server computes the
+    /// state again.
     pub delivery: Delivery,
 }
 
@@ -83,7 +83,7 @@ pub enum Response {
     Delivery(DeliveryReport),
     /// Answers [`Request::ListPeers`](super::request::Request::ListPeers).
     Peers {
-        /// How many of the peers are not gone: a link, a route or a recent beacon exists.
+        /// How many of the listed peers have a link, a route or a recent beacon.
         count: u64,
         /// The list of peers, in the format that the request names.
         list: Vec<u8>,

@@ -42,9 +42,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None` means the current room. If the session shows the room and no peer has
-    /// acknowledged some line of this run in it, only hides the room. The core then leaves it
-    /// later.
+    /// Leaves a room; `None` means the current room. If the session shows the room and lines of
+    /// this run in it are unacknowledged, only hides the room. [`Self::leave_drained_rooms`] leaves
+    /// the room later.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
         // A session without a transcript leaves at once. Such a session cannot hide a room, and
