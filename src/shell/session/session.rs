@@ -86,7 +86,7 @@ pub struct Session {
     pub(super) commands: CommandQueue,
     /// Requests that are not started yet. While a history query runs, later requests wait.
     pub(super) requests: VecDeque<QueuedRequest>,
-    /// Numbers of the stdin lines that the command passed last to the core sends.
+    /// Numbers of the stdin lines in the command that was passed to the core last.
     pub(super) lines_in_progress: Vec<u64>,
     /// Answers history queries.
     pub(super) history_worker: HistoryWorker,
