@@ -581,8 +581,8 @@ pub struct Delivery {
     /// The value that `acked_peers` must reach: the number of peers that must store the lines to a
     /// room, plus the number of recipients of direct messages.
     pub required_peers: u64,
-    /// Does a reachable room member or a recipient lack lines? Also `true` if no peer stores all
-    /// lines to some room.
+    /// Does a reachable room member or a recipient lack lines? Also `true` if there is a room
+    /// whose lines no peer stores completely.
     pub has_undelivered: bool,
     /// Do enough peers store the lines, as [`Command::Finish`] requires?
     pub is_settled: bool,

@@ -6,9 +6,9 @@ use super::identity::Hash;
 /// the stored lines below that gap.
 pub const GAPS_MAX: usize = 4;
 
-/// The stored lines of one log: intervals of sequences, with a gap between each two. The top
-/// interval is `low` to `high`. Each other interval lies directly below a gap. Intervals and gaps
-/// consist of whole batches.
+/// The stored lines of one log: intervals of sequences, separated by gaps. The top interval is
+/// `low` to `high`. Each other interval lies directly below a gap. Intervals and gaps consist of
+/// whole batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRange {
     /// The log.

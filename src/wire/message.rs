@@ -152,7 +152,8 @@ pub struct Have {
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Digest over the heads of the room's logs that neither the sender nor the receiver wrote.
+    /// Digest over the heads of the room's logs whose author is neither the sender nor the
+    /// receiver.
     /// If the receiver computes a different digest, the receiver offers these logs to the sender.
     /// If the target is the sender, any digest asks the receiver to offer the direct messages to
     /// the sender.
@@ -224,7 +225,8 @@ pub struct HaveEntry {
     /// the sender has shown none in its current run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub read: u64,
-    /// The peer whose receipt this entry forwards. Absent if the sender itself stores the lines.
+    /// The peer whose receipt this entry forwards. Absent if the entry describes what the
+    /// sender stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
     /// Signature of [`receipt`] in base64, made by the peer that stores the lines. Present if that
