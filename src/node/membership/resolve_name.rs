@@ -55,7 +55,7 @@ pub struct ResolvedMessage {
     pub is_action: bool,
 }
 
-/// The selectors that are not resolved yet, in the order of their commands.
+/// Commands that wait until their selector, as `@bob`, means exactly one peer.
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,

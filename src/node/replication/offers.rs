@@ -13,7 +13,7 @@ const OFFERS_PER_LINK_MAX: usize = 2_048;
 
 /// A `have` entry that a peer sent us.
 pub struct ReceivedEntry<'a> {
-    /// The log, and the link over which the entry came.
+    /// The offered log, and the link over which the offer came.
     pub key: LinkLog,
     /// The content of the entry.
     pub entry: &'a HaveEntry,

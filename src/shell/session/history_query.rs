@@ -28,8 +28,8 @@ pub struct HistoryQuery {
     pub limit: Option<u64>,
 }
 
-/// Renders the selected lines, and passes them to `write` in chunks of about 64 KiB. `today`: the
-/// current time. A renderer for a terminal adds the date to lines of other days.
+/// Renders the selected lines, and passes them to `write` in chunks of about 64 KiB. A renderer for
+/// a terminal adds the date to lines that are not of the day of `today`.
 ///
 /// # Errors
 /// The history cannot be read, or `write` fails.

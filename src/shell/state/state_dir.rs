@@ -64,8 +64,8 @@ impl StateDir {
         StateDir::open_locked(options, lock.transpose()?)
     }
 
-    /// Opens the directory. `lock` is the result of [`lock_directory`]. If `lock` is `None`, opens
-    /// no directory, as with --ephemeral.
+    /// Opens the directory that [`lock_directory`] locked. `lock` is `None` with --ephemeral: then
+    /// no directory is opened.
     ///
     /// # Errors
     /// Exit status 78: a file in the directory can't be used.

@@ -193,8 +193,8 @@ fn plan_eviction(
     Ok(plan)
 }
 
-/// Returns the log and the last sequence of the batch in `line`. `None`: the line is no batch, or
-/// its first bytes name an author who is not in `authors`.
+/// Returns the log and the last sequence of a stored batch. `None`: the bytes hold no batch, or
+/// begin with an author who is not in `authors`.
 fn parse_outline(line: &[u8], authors: &[String]) -> Option<(LogId, u64)> {
     let may_be_theirs = segment_file::peek_author(line)
         .is_none_or(|id| authors.iter().any(|author| author.as_bytes() == id));
