@@ -35,7 +35,8 @@ pub fn notice_warning(notice: &Notice) -> Option<String> {
                 (None, None) => String::new(),
             };
             Some(format!(
-                "WARNING: two programs use this identity{source}; give each its own with --dir or --ephemeral"
+                "WARNING: two programs use this identity{source}; give each its own with --dir or \
+                 --ephemeral"
             ))
         }
         Notice::Error { content, .. } => Some(content.clone()),

@@ -435,7 +435,8 @@ fn choose_directory(
         match source {
             (Some(_), true) => {
                 return Err(Failure::usage(
-                    "--dir keeps everything in a directory, --ephemeral keeps nothing: give one of them",
+                    "--dir keeps everything in a directory, --ephemeral keeps nothing: give one \
+                     of them",
                 ));
             }
             (Some(path), false) => return Ok(Some(path)),

@@ -146,7 +146,8 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     match address {
         Ok(address) if address.ip().is_multicast() && address.port() != 0 => Ok(Some(address)),
         Ok(_) => Err(format!(
-            "{} is not an IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without; for no beacon: none",
+            "{} is not an IPv4 address from 224.0.0.0 to 239.255.255.255, with :PORT or without; \
+             for no beacon: none",
             quote_truncated(text)
         )),
         Err(_) => Err(format!(
@@ -293,7 +294,8 @@ pub fn check_since(value: &OsStr) -> Result<String, String> {
     match Since::parse(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err(format!(
-            "{} is not a time: give 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, 10m, 2h, 3d",
+            "{} is not a time: give 2026-11-21T10:31:04Z, 2026-11-21, or how long ago, as 90s, \
+             10m, 2h, 3d",
             quote_truncated(text)
         )),
     }

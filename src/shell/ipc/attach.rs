@@ -79,7 +79,8 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     Failure::new(
         ExitStatus::GeneralError,
         format!(
-            "the p2pchat that runs in {} does not answer: end it, or choose another directory with --dir, or --ephemeral",
+            "the p2pchat that runs in {} does not answer: end it, or choose another directory \
+             with --dir, or --ephemeral",
             directory.display()
         ),
     )
@@ -97,7 +98,8 @@ fn connect(
     };
     if !is_same_user(&stream) {
         return Err(Failure::config(format!(
-            "another user's p2pchat runs in {}: choose another directory with --dir, or --ephemeral",
+            "another user's p2pchat runs in {}: choose another directory with --dir, or \
+             --ephemeral",
             directory.display()
         )));
     }
@@ -186,7 +188,8 @@ pub fn check_compatible(
         };
         if !is_same {
             return Err(Failure::usage(format!(
-                "a p2pchat with another {} runs in {}: choose another directory with --dir, or --ephemeral",
+                "a p2pchat with another {} runs in {}: choose another directory with --dir, or \
+                 --ephemeral",
                 option.long(),
                 directory.display()
             )));

@@ -42,7 +42,8 @@ pub fn socket_path(directory: &Path) -> Result<PathBuf, Failure> {
     let path = directory.join("control.sock");
     if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX_BYTES {
         return Err(Failure::config(format!(
-            "the path of {} is longer than {SOCKET_PATH_MAX_BYTES} bytes: choose another directory with --dir, or --ephemeral",
+            "the path of {} is longer than {SOCKET_PATH_MAX_BYTES} bytes: choose another \
+             directory with --dir, or --ephemeral",
             path.display()
         )));
     }
@@ -111,7 +112,8 @@ impl Server {
                 Failure::new(
                     ExitStatus::ConfigError,
                     format!(
-                        "{} cannot be created ({error}): choose another directory with --dir, or --ephemeral",
+                        "{} cannot be created ({error}): choose another directory with --dir, or \
+                         --ephemeral",
                         path.display()
                     ),
                 )

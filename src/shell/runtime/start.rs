@@ -212,7 +212,8 @@ fn open_listener(options: &Options, poll: &Poll) -> Result<TcpStreams, Failure> 
         Some(port) if error.kind() == ErrorKind::PermissionDenied => Failure::new(
             ExitStatus::GeneralError,
             format!(
-                "port {port} is only for root: choose one from 1024 up with -p, or -p 0 for any free one"
+                "port {port} is only for root: choose one from 1024 up with -p, or -p 0 for any \
+                 free one"
             ),
         ),
         _ => Failure::io("no TCP port can be opened", &error),

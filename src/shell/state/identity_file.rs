@@ -124,7 +124,10 @@ pub fn read_identity(path: &Path, warnings: &mut Vec<String>) -> Result<Option<I
     zeroize(&mut text);
     read.map_err(|error| bad(&error.to_string()))?;
     identity.map(Some).ok_or_else(|| {
-        bad("damaged and not replaced: restore it from a backup, or move it away for a new identity")
+        bad(
+            "damaged and not replaced: restore it from a backup, or move it away for a new \
+            identity",
+        )
     })
 }
 

@@ -108,7 +108,8 @@ fn parse_known_peers(
         warnings.push(match malformed_count {
             1 => format!("{path}: line {first_malformed} is not {form} and was skipped"),
             n => format!(
-                "{path}: {n} lines are not {form} and were skipped, the first is line {first_malformed}"
+                "{path}: {n} lines are not {form} and were skipped, the first is line \
+                 {first_malformed}"
             ),
         });
     }

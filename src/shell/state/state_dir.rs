@@ -55,7 +55,8 @@ impl StateDir {
                 Failure::new(
                     ExitStatus::GeneralError,
                     format!(
-                        "another p2pchat runs in {}: give this one its own directory with --dir, or --ephemeral",
+                        "another p2pchat runs in {}: give this one its own directory with --dir, \
+                         or --ephemeral",
                         directory.display()
                     ),
                 )

@@ -155,7 +155,8 @@ impl Client {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
             return Err(Failure::config(
-                "the p2pchat through which this one acted has ended, and its network was another: give its --secret-file to go on",
+                "the p2pchat through which this one acted has ended, and its network was another: \
+                 give its --secret-file to go on",
             ));
         }
         Ok(())

@@ -113,7 +113,8 @@ impl Client {
     /// Ends the run with an error, and stops waiting for the server.
     fn abandon_server(&mut self, session: &mut Session) {
         session.warn(
-            "the p2pchat that runs in this directory does not answer: whether it stored the last lines is unknown",
+            "the p2pchat that runs in this directory does not answer: whether it stored the last \
+             lines is unknown",
         );
         session.exit_policy.end(ExitStatus::GeneralError);
         self.outbox.clear();

@@ -217,7 +217,8 @@ impl DeliveryReport {
         encode_header(
             out,
             format_args!(
-                "delivery {has_linked_peer} {linked_peers} {acked_peers} {required_peers} {has_undelivered} {is_settled}"
+                "delivery {has_linked_peer} {linked_peers} {acked_peers} {required_peers} \
+                 {has_undelivered} {is_settled}"
             ),
         );
     }

@@ -283,7 +283,8 @@ impl EventLoop {
         }
         if self.store.take_sync_failed() {
             self.session.warn(
-                "the history cannot be synced to its disk: a power cut may lose lines; check the disk",
+                "the history cannot be synced to its disk: a power cut may lose lines; check the \
+                 disk",
             );
         }
         self.ipc_server.end_turn(&self.store, &self.node);

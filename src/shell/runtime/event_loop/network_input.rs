@@ -11,7 +11,8 @@ const DATAGRAMS_PER_TURN_MAX: usize = 64;
 /// Limit of the bytes read from one datagram: the payload of an Ethernet frame. Beacons are
 /// smaller.
 const DATAGRAM_MAX_BYTES: usize = 1500;
-const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds the UDP port, choose another group with -m, the same for all";
+const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds \
+    the UDP port, choose another group with -m, the same for all";
 
 impl EventLoop {
     /// Accepts the waiting connections that arrived on interfaces that this run uses. Appends the

@@ -75,7 +75,8 @@ impl EventLoop {
         self.ipc_server.send_peer_nick(known);
         if self.state.append_known_peer(known).is_err() {
             self.session.warn(
-                "known_peers cannot be written: the next run will not know the peers met in this one",
+                "known_peers cannot be written: the next run will not know the peers met in this \
+                 one",
             );
         }
     }
