@@ -9,14 +9,12 @@ use crate::base::name::{FolderName, PeerSelector, Target};
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::shell::ipc::message::request::{Request, encode_send};
-use crate::shell::store::store::Store;
+use crate::shell::store::store::{READ_BYTES, Store};
 
 /// Limit of the unconfirmed lines, in bytes. At this limit the client does not read stdin.
 const UNCONFIRMED_MAX_BYTES: usize = 256 * 1024;
 /// Limit of the number of unconfirmed sends. At this limit the client does not read stdin.
 const UNCONFIRMED_MAX: usize = 1024;
-/// How many bytes to read from the history at a time.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A [`Request::Send`] that the server has not answered. It contains the lines of one batch.
 struct UnconfirmedSend {

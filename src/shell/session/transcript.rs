@@ -10,10 +10,8 @@ use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
 use crate::shell::session::renderer::Renderer;
 use crate::shell::stdio::output_writer::OutputWriter;
-use crate::shell::store::store::Store;
+use crate::shell::store::store::{READ_BYTES, Store};
 
-/// How many bytes to read from the store at a time.
-const READ_BYTES: usize = 64 * 1024;
 /// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
 /// Maximum number of queued events. If there are more, the oldest events are dropped.
