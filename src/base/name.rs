@@ -229,12 +229,13 @@ impl From<&PeerId> for PeerSelector {
     }
 }
 
-/// Formats the selector as `@name`, `@name~abcd` or, without a name, `@abcd`.
+/// Formats the selector in the form that [`PeerSelector::parse`] reads back.
 impl fmt::Display for PeerSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, prefix) = self.parts();
-        let whole = !name.is_empty() && !prefix.is_empty();
-        write!(f, "@{name}{}{prefix}", if whole { "~" } else { "" })
+        let is_full_id = name.is_empty() && prefix.len() == PeerId::TEXT_BYTES;
+        let has_tilde = !prefix.is_empty() && !is_full_id;
+        write!(f, "@{name}{}{prefix}", if has_tilde { "~" } else { "" })
     }
 }
 

@@ -141,3 +141,14 @@ fn a_bound_name_resolves_to_its_key_or_a_mismatch() {
     let resolved = resolve(&list, &[peer("robert", 2)], "@bob");
     assert!(matches!(resolved, ResolvedPeer::Unique(peer) if peer.id == bob.id));
 }
+
+/// A selector that is shown, or sent to a running program, selects the same peers when it is read.
+#[test]
+fn a_selector_parses_back_from_its_text() {
+    let full = id(1).to_string();
+    for text in ["@bob", "@bob~abcd", "@~abcd", &format!("@{full}")] {
+        let selector = PeerSelector::parse(text).unwrap();
+        assert_eq!(selector.to_string(), text);
+        assert_eq!(PeerSelector::parse(&selector.to_string()), Ok(selector));
+    }
+}
