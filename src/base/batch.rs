@@ -21,8 +21,8 @@ use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
 use super::time::WallTime;
 
-/// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter: their text
-/// takes at most 288 KiB in JSON.
+/// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
+/// has at most 48 KiB, and JSON escapes make it at most six times as long.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Number of hexadecimal digits of an incarnation.
 pub const INCARNATION_DIGITS: usize = 16;

@@ -42,8 +42,8 @@ pub(super) struct BatchFields<'a> {
 }
 
 /// Parses a local field, which may be absent but must not be `null`. By default serde treats `null`
-/// as absent. A received `null` would then pass [`BatchFields::has_local_fields`], and the stored
-/// batch would contain the field twice.
+/// as absent. [`BatchFields::has_local_fields`] would then be false for a received batch with
+/// `null`. The store would append the same field, so the stored batch would contain it twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

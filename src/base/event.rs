@@ -88,8 +88,8 @@ pub struct LoadReply {
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Offset in the segment, in bytes. The bytes that eviction has removed from the segment still
-    /// count, so the position stays valid.
+    /// Offset in the segment, in bytes. Bytes that eviction removed still count. The offset of a
+    /// batch therefore stays the same when the segment is rewritten.
     pub offset: u64,
     /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,

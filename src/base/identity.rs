@@ -204,9 +204,10 @@ impl Identity {
     }
 }
 
-/// Verifies a signature without cofactor (RFC 8032, 5.1.7). `S` and `R` must be canonical, and
-/// [`PeerId::verifying_key`] excludes weak keys. All peers therefore accept the same signatures.
-/// `R` may have small order: only the owner of the key can make such a signature.
+/// Verifies a signature. Uses the equation that omits the cofactor (RFC 8032, 5.1.7). `S` and `R`
+/// must be canonical, and [`PeerId::verifying_key`] excludes weak keys. All peers therefore accept
+/// the same signatures. `R` may have small order, because only the owner of the key can make such
+/// a signature.
 pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()

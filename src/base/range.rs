@@ -155,8 +155,9 @@ impl LogRange {
         });
     }
 
-    /// Mutable access to the first sequence of the stored interval below gap number `at` of
-    /// `gaps`. If there is no such gap, the field `low`, where the top interval begins.
+    /// Mutable access to the first sequence of the stored interval number `at`. Number 0 is the
+    /// lowest interval, below `gaps[0]`. Number `gaps.len()` is the top interval, which begins at
+    /// `low`.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

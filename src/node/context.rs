@@ -225,8 +225,8 @@ impl Context {
         self.outputs.is_empty()
     }
 
-    /// When [`Context::is_quiet`] becomes true, if no peer is discovered, accepted, connected or
-    /// linked before.
+    /// When [`Context::is_quiet`] becomes true. The time is later if another peer is discovered,
+    /// accepted, connected or linked in the meantime.
     pub fn quiet_at(&self) -> Time {
         self.last_peer_event + QUIET_PERIOD_MS
     }
@@ -295,8 +295,8 @@ impl Context {
     }
 
     /// The peers that are linked or reachable through others, each once, except ourselves. The name
-    /// on the link takes precedence over the name in a route. Routes in hold-down count, as a user
-    /// may still write to the peers to which they lead.
+    /// on the link takes precedence over the name in a route. Includes peers whose routes are all
+    /// in hold-down, as a user may still write to these peers.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {

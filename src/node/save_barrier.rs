@@ -1,5 +1,5 @@
 //! Keeps the rule "stored before sent" when the store fails. Drops the outputs that depend on a
-//! failed save, and tells the core about them.
+//! failed save. Reports the unsaved batches and the aborted streams to the core.
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -29,7 +29,8 @@ pub enum EndpointError {
     InvalidBrackets,
     /// The text contains more than [`ADDRESSES_MAX`] addresses.
     TooManyAddresses,
-    /// The text contains no id, but is a connection code or lists several addresses.
+    /// The text has no `@` with an id before it. A connection code needs an id, and so does any
+    /// list of several addresses.
     MissingId,
 }
 

@@ -76,11 +76,12 @@ pub enum ByeReason {
     DuplicateIdentity,
     /// `full`: the sender has reached its maximum number of links.
     Full,
-    /// `other`: the sender dialed this address to reach a peer with a different key.
+    /// `other`: the sender dialed the receiver's address, but expected another key there.
     UnexpectedPeer,
     /// `broken`: the sender of the `bye` received an invalid frame or message.
     InvalidMessage,
-    /// `silent`: the other peer did not answer a ping in time, or did not read what was sent.
+    /// `silent`: the receiver of the `bye` did not answer a ping in time, or did not read what was
+    /// sent.
     Silent,
     /// A reason that this version does not know. Encoded as `unknown`.
     Unknown,
@@ -152,15 +153,15 @@ pub struct Have {
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// Digest over the heads of the room's logs whose author is neither the sender nor the
-    /// receiver.
-    /// If the receiver computes a different digest, the receiver offers these logs to the sender.
-    /// If the target is the sender, any digest asks the receiver to offer the direct messages to
-    /// the sender.
+    /// For a room: a digest over the heads of the room's logs that neither the sender nor the
+    /// receiver wrote. If the receiver computes a different digest, the receiver offers these logs.
+    ///
+    /// For direct messages to the sender: any text requests that the receiver offers the logs of
+    /// these messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Does this message belong to the first offers after the link began to share the target? The
-    /// receiver marks the offered lines as late.
+    /// Are these offers initial, such as those of a new link or a newly shared room? The receiver
+    /// marks the offered lines as late, because they were published before. `false` for updates.
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
@@ -211,10 +212,13 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line that one run of the author published. 0 if that line is unknown
-    /// or does not exist. If the sender is the author, the run is the current one. Any other sender
-    /// names the author's first run that began after the receiver's program. If no such run is
-    /// known, it names the last known run.
+    /// Sequence of the first line that a certain run of the author published. 0 if that line is
+    /// unknown or does not exist. Which run this is depends on the sender:
+    ///
+    /// - If the author sends the entry, it is the current run.
+    /// - If another peer sends the entry, it is the author's first run that began after the
+    ///   receiver's program. If the peer knows no such run, it is the latest run that the peer
+    ///   knows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
     /// Milliseconds since the beginning of the run that `start` describes. 0 if the sender is the

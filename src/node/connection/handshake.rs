@@ -51,8 +51,8 @@ impl Handshakes {
             .any(|pending| pending.is_expected(now))
     }
 
-    /// Whether one more handshake may start. `is_dialed` says whether this is meant for a dialed or
-    /// an accepted stream.
+    /// Whether one more handshake may start: on a dialed stream if `is_dialed` is true, otherwise
+    /// on an accepted stream.
     pub fn can_accept(&self, is_dialed: bool) -> bool {
         let same = self.pending.keys().filter(|s| s.is_dialed() == is_dialed);
         same.count() < HANDSHAKES_MAX

@@ -12,8 +12,9 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Milliseconds within which a ping must be answered. A frozen peer must be shown as gone within 30
-/// s, so the sum with [`PING_AFTER_IDLE_MS`] must be smaller.
+/// Longest time without activity after a ping, in milliseconds. The link is then closed. The sum
+/// with [`PING_AFTER_IDLE_MS`] must be below 30 s, because a frozen peer must be shown as gone by
+/// then.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
 /// 53 bits.

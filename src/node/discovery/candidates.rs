@@ -10,7 +10,8 @@ use crate::node::connection::pending_handshake::LINK_EXPECTED_MS;
 use crate::node::discovery::backoff::Backoff;
 use crate::wire::beacon::{Beacon, room_hash};
 
-/// Number of missed beacons after which a peer counts as gone.
+/// Number of beacon intervals for which a peer may be silent. A peer that is silent for longer
+/// counts as gone.
 const MISSED_BEACONS_MAX: u64 = 3;
 /// Shortest beacon interval that is believed, in milliseconds. If a peer states a shorter interval,
 /// this value is used.
@@ -152,8 +153,8 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// Whether the peer has missed at most three beacons. The interval of its beacons is assumed to
-    /// be at least `min_interval_ms`.
+    /// Whether the peer's last beacon arrived at most three of its beacon intervals ago. The
+    /// interval is assumed to be at least `min_interval_ms`.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
         now.ms_since(self.last_seen)
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
@@ -164,9 +165,9 @@ impl DiscoveredPeer {
         self.dialing.is_some() || self.candidates.iter().any(|c| c.backoff.is_dialable(now))
     }
 
-    /// Whether the peer is likely to be linked soon. Its run must be newer than
-    /// [`LINK_EXPECTED_MS`], as forged beacons must not delay `send` for long. At least one of its
-    /// addresses must have no failed dial.
+    /// Whether the peer is likely to be linked soon. At least one of its addresses must have no
+    /// failed dial. The first beacon of its run must have arrived less than [`LINK_EXPECTED_MS`]
+    /// ago. Forged beacons can therefore not delay `send` for long.
     pub fn is_expected(&self, now: Time) -> bool {
         self.first_seen + LINK_EXPECTED_MS > now
             && self.candidates.iter().any(|c| !c.backoff.has_failed())

@@ -16,7 +16,7 @@ const STATIC_PEERS_MAX: usize = 64;
 enum ExpectedPeer {
     /// No peer is known at the address yet.
     Any,
-    /// The source of the address named this peer, or this peer answered the last dial. Another peer
+    /// This peer answered the last dial, or was expected when the address was added. Another peer
     /// may answer the next dial.
     LastSeen(PeerId),
     /// The user named this peer. A link to any other peer is refused.

@@ -11,8 +11,9 @@ use crate::node::context::Context;
 
 /// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded for one key in one run. Also the most names of other keys that one key
-/// may claim. For further claims, the peer is shown with a placeholder.
+/// Most names of one key in one run, for each of two kinds: new names that are recorded, and names
+/// that are known for other keys. If a peer claims more names of the second kind, a placeholder is
+/// shown instead of its name.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Most keys whose claims are remembered. At the bound, the claims of peers that are not linked are
 /// forgotten.
@@ -55,8 +56,8 @@ pub struct KnownPeers {
 }
 
 impl KnownPeers {
-    /// Builds the table from the peers known in earlier runs, in the order in which they were
-    /// first seen.
+    /// Builds the table from the entries of the file `known_peers`, in the order of the file. The
+    /// first entry of a name counts as the first peer that claimed the name.
     pub fn new(list: Vec<KnownPeer>) -> KnownPeers {
         let mut known_peers = KnownPeers::default();
         for known in list {
@@ -76,8 +77,8 @@ impl KnownPeers {
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. A key may claim eight such names. For
-    /// further ones, the returned name is a placeholder.
+    /// name is known for another key, notifies the user once. Each key may claim eight such names.
+    /// For any further such name, returns a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);

@@ -12,8 +12,9 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Milliseconds after which a matching peer is accepted, at the latest. Other peers with the same
-/// name may come in this time. The wait is also at most half of the time-out.
+/// Longest time to wait for further peers that match a selector, in milliseconds. A peer that
+/// matches alone is then accepted. If half of the command's time-out is shorter, that half is used
+/// instead.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
@@ -39,7 +40,8 @@ struct PendingResolution {
 }
 
 impl PendingResolution {
-    /// Milliseconds after which a matching peer is accepted, even if further peers may still come.
+    /// Milliseconds after which the selector is decided if any peer matches. Does not wait for
+    /// further peers that may still come.
     fn settle_ms(&self) -> u64 {
         RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
     }

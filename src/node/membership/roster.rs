@@ -48,8 +48,9 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
     rows
 }
 
-/// The peers that are reachable only through others. Returns the row to show for each peer, and the
-/// number of hops from the neighbour nearest to the peer. Routes in hold-down count.
+/// The peers that are reachable only through others. For each peer, returns the number of hops and
+/// the row to show. The hops are counted from the neighbour that is nearest to the peer, and the
+/// row names that neighbour. Routes in hold-down are included.
 fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
     let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
     for link in ctx.links.values() {
