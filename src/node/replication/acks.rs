@@ -1,6 +1,6 @@
 //! Schedules acknowledgements and offers, and sends them in `have` messages at a limited rate per
-//! link. An offer tells a neighbour which lines it can request from us, as a note in EBT
-//! (epidemic broadcast trees) does.
+//! link. An offer lists lines that a neighbour can request from us. EBT (epidemic broadcast trees)
+//! calls such a message a note.
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::base::batch::LogId;
@@ -33,7 +33,7 @@ const OFFER_INTERVAL_MS: u64 = 1_000;
 enum OfferKind {
     /// The log grew, or its author left. Offered at most once per [`OFFER_INTERVAL_MS`].
     Update,
-    /// The log was stored before the link existed or shared the room. Offered at once.
+    /// We stored the log before the link began, or before it shared the room. Offered at once.
     Initial,
 }
 
@@ -202,8 +202,8 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
 }
 
 /// The entry that acknowledges a log over this link. If the log's author is not linked, the entry
-/// is signed, and other peers forward it to the author. The signature does not require a route to
-/// the author, because routes omit transient peers.
+/// is signed, and other peers forward it to the author. We sign it even if we know no route to the
+/// author, because routes omit transient peers.
 fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =

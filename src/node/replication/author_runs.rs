@@ -1,5 +1,5 @@
-//! Remembers at which line of a log each run of its author's program began. Offers tell this to
-//! neighbours, who then know which lines were published during their own runs.
+//! Remembers with which line of a log each run of the log's author began. Our offers contain one
+//! such line. From it, a neighbour knows which lines were published during its own run.
 use crate::base::batch::LogId;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
@@ -47,10 +47,10 @@ impl AuthorRuns {
         }
     }
 
-    /// The author's first run that started at the same time as another program, or later. If there
-    /// is no such run, the author's latest run. `None`: no run is known.
+    /// The author's first run that did not start before another peer's program. If there is no such
+    /// run, the author's latest run. `None`: no run is known.
     ///
-    /// `start_offset_ms`: milliseconds by which the other program started before ours.
+    /// `start_offset_ms`: milliseconds by which the other peer's program started before ours.
     pub fn first_during(&self, log: &LogId, start_offset_ms: i64) -> Option<&AuthorRun> {
         let runs = self.0.get(log)?;
         // No slack here: lines of a run that started just before that program are old to it.

@@ -1,4 +1,4 @@
-//! Decides over which links a log travels, and which logs this peer carries.
+//! Decides over which links a log travels, and which logs we carry.
 //!
 //! A direct log goes to its recipient while the recipient is linked. Otherwise its author sends
 //! it to carriers, who store the sealed lines and cannot read them. Only an acknowledgement from
@@ -15,11 +15,11 @@ use crate::node::replication::logs::Logs;
 
 /// Most carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;
-/// Most lines that this peer carries for one recipient.
+/// Most lines that we carry for one recipient.
 const CARRIED_LINES_PER_RECIPIENT_MAX: u64 = 1000;
-/// Most lines that this peer carries for all recipients together.
+/// Most lines that we carry for all recipients together.
 const CARRIED_LINES_MAX: u64 = 20_000;
-/// Most logs that this peer carries.
+/// Most logs that we carry.
 const CARRIED_LOGS_MAX: usize = 1024;
 
 /// The links to the peers that carry direct logs for this recipient. These peers are the first ones
@@ -51,7 +51,8 @@ pub fn destinations(ctx: &Context, log: &LogId) -> Vec<StreamId> {
     }
 }
 
-/// Whether the target is a room or this peer. Other direct messages are only carried.
+/// Whether the target is a room, or we are the recipient. Lines to other recipients are only
+/// carried.
 pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
     target
         .recipient()
@@ -88,8 +89,8 @@ pub fn can_receive_over(
     }
 }
 
-/// Whether this peer's bounds allow it to carry more lines of this log. Lines that their recipients
-/// have acknowledged do not count.
+/// Whether our bounds allow us to carry more lines of this log. Lines that their recipients have
+/// acknowledged do not count.
 fn can_carry(
     ctx: &Context,
     logs: &Logs,

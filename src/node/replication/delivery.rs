@@ -17,7 +17,8 @@ use crate::wire::message::{HaveEntry, receipt};
 
 /// A change of the acknowledgements or of the carried logs is saved after this many milliseconds.
 const PERSIST_DELAY_MS: u64 = 1_000;
-/// Milliseconds between two saves of the remaining carrying times while a log is carried.
+/// While logs are carried, the time that remains for each is saved at this interval, in
+/// milliseconds.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
 /// Most peers whose acknowledgements are kept.
 const TRACKED_PEERS_MAX: usize = 4096;
@@ -49,9 +50,9 @@ pub struct DeliveryTracker {
     /// For each direct log that we wrote: the sequence of the last line that was reported to the
     /// user as delivered. Reports of earlier runs count.
     reported: SortedMap<LogId, u64>,
-    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. After
-    /// that time, the entry stays for another [`CARRY_DURATION_MS`]. If a restart restores the log
-    /// from the disk, the entry causes the log to be removed again.
+    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. The
+    /// entry outlives this time by [`CARRY_DURATION_MS`]. A restart may restore the log from the
+    /// disk, and because of the entry, the log is then removed again.
     carried_until: SortedMap<LogId, i64>,
     /// For each direct log that we wrote: the sequence of the last line that the recipient's
     /// terminal has shown.
@@ -60,8 +61,9 @@ pub struct DeliveryTracker {
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Valid forwarded receipts of peers that may not exist. The value is the sequence that the
-    /// receipt confirms. A receipt may arrive before we learn a route to its signer.
+    /// Forwarded receipts that do not count yet. The signature is valid, but the signer may be an
+    /// invented key. They count once a route to the signer is known. The value is the sequence that
+    /// the receipt confirms.
     unverified: SortedMap<(PeerId, LogId), u64>,
     /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
     /// that it stores.
@@ -297,7 +299,8 @@ impl DeliveryTracker {
         }
     }
 
-    /// Counts each unverified receipt of this peer if the peer is now reachable in the log's room.
+    /// Handles a new route to a peer. Counts the peer's unverified receipts for logs of rooms in
+    /// which the peer is reachable.
     pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &Logs, peer: &PeerId) {
         let mut verified = Vec::new();
         self.unverified.retain(|(holder, log), high| {

@@ -91,8 +91,8 @@ impl Replication {
     }
 
     /// Restores the logs of an opened folder. If the folder belongs to a room, joins the room. Does
-    /// nothing if the program is in the room already. `existed`: this directory was in the room in
-    /// an earlier run.
+    /// nothing if the room is joined already. `existed`: whether the folder existed before it was
+    /// opened.
     ///
     /// Returns whether the room was joined.
     pub fn handle_folder_opened(
@@ -144,8 +144,8 @@ impl Replication {
         }
     }
 
-    /// Publishes lines of a forked log again, in a new incarnation. We wrote the forked log, and
-    /// the new incarnation is derived from it. Then reads the next lines from the store.
+    /// Republishes the lines of our forked log that the store has read. Then requests the next
+    /// lines from the store. [`fork_repair`] derives the new incarnation from the forked log.
     fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
         let LoadReply { log, from, .. } = reply;
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
@@ -173,9 +173,9 @@ impl Replication {
         }));
     }
 
-    /// Repairs a log that we wrote and of which a peer stores different lines. Our next lines get a
-    /// new incarnation. A bisection searches the sequences `low` to `high` for the first line that
-    /// differs.
+    /// Starts to repair our log after a peer was found to store different lines in it. Our next
+    /// lines get a new incarnation. A bisection searches the sequences `low` to `high` for the
+    /// first line that differs.
     pub(super) fn repair_fork(
         &mut self,
         ctx: &mut Context,
@@ -234,7 +234,7 @@ impl Replication {
     }
 
     /// Handles a new link. Offers the direct logs whose recipient is the link's peer. Acknowledges
-    /// the direct logs that this peer wrote to us.
+    /// the direct logs that the link's peer wrote to us.
     pub fn link_up(&mut self, ctx: &Context, logs: &Logs, stream: StreamId) {
         let Some(peer) = ctx.links.get(&stream).map(|link| link.peer.id) else {
             return;
@@ -366,8 +366,8 @@ impl Replication {
         }
     }
 
-    /// Handles a neighbour's advertisement of a route to the peer `other`. Records a contact with
-    /// this peer in each room of the route.
+    /// Handles a route to the peer `other` that a neighbour has advertised over the link `stream`.
+    /// Records a contact with `other` in each room for which the neighbour advertises such a route.
     pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
         let routes = ctx.links.get(&stream).map(|link| &link.routes);
         for (room, peers) in routes.into_iter().flat_map(SortedMap::iter) {
@@ -380,8 +380,8 @@ impl Replication {
     }
 
     /// Offers the logs of the peer `author` to the peer `other`. Does so only if we are linked with
-    /// both peers, and they are not linked with each other. The routes that the author advertised
-    /// show the author's links.
+    /// both peers, and they are not linked with each other. The author's advertised routes show
+    /// whether the author is linked with `other`.
     pub fn offer_to_unreached(
         &mut self,
         ctx: &Context,
@@ -537,7 +537,7 @@ impl Replication {
     }
 }
 
-/// The lines of a batch, except for the first lines, whose number is `skipped`.
+/// The lines of a batch without its first `skipped` lines.
 fn lines_of(batch: &Batch, mut skipped: u64) -> Lines {
     let mut lines = Lines::default();
     batch.for_each_line(|line| match skipped {

@@ -1,6 +1,6 @@
-//! Decides from which neighbour each log is requested, which is called the source of the log. A
-//! linked author is the source of its own logs. Otherwise, the source is a neighbour that is
-//! ahead of us. If the source stalls, another neighbour replaces it.
+//! Selects the source of each log: the neighbour from which we request the log. A linked author is
+//! the source of its own logs. Otherwise, the source is a neighbour that is ahead of us. If the
+//! source stalls, another neighbour replaces it.
 //!
 //! This is the receiving half of EBT (epidemic broadcast trees; Plumtree, Leitão et al., 2007).
 //! One source per log sends lines. All other neighbours only offer them.
@@ -22,8 +22,8 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 pub const BACKFILL_LINES: u64 = 1000;
 /// Milliseconds without a batch after which another neighbour replaces the source of a log.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// Upper bound of [`Offer::tries`]. The wait before the next request begins at
-/// [`SOURCE_SWITCH_MS`]. Each try after the first doubles the wait.
+/// Upper bound of [`Offer::tries`]. After the first try, the next one waits [`SOURCE_SWITCH_MS`].
+/// Each further try doubles the wait, up to 38 seconds.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
@@ -268,8 +268,8 @@ impl Fetcher {
         }
     }
 
-    /// Requests a log from its author in addition to the present source. Waits until no neighbour
-    /// offers more lines than we store. `other`: the link to the present source.
+    /// Requests a log from its author in addition to the present source. Does nothing if a
+    /// neighbour offers more lines than we store. `other`: the link to the present source.
     ///
     /// The author may store lines that no neighbour offers. If the present source stalls, this
     /// request still brings these lines.
@@ -425,8 +425,8 @@ impl Fetcher {
         }
     }
 
-    /// Records that a request brought this batch. Returns what the request tells about the batch.
-    /// `None`: the batch answers no request.
+    /// Finds the request that this batch answers, and records the request's progress. Returns what
+    /// the request shows about the batch. `None`: the batch answers no request.
     pub fn match_fetch(&mut self, now: Time, key: &LinkLog, batch: &Batch) -> Option<FetchMatch> {
         let fetch = self.fetches.get_mut(&fetch_key(key))?;
         fetch.progress_at = now;

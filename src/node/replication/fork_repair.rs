@@ -18,13 +18,13 @@ use crate::node::replication::want::{WantRange, send_want};
 
 /// Most bisections kept. A completed bisection is kept until its link ends.
 const BISECTIONS_MAX: usize = 1024;
-/// The bits of a new incarnation that hold the first line to publish again from a forked log.
+/// The low bits of a new incarnation, into which the first republished line is XORed. See
+/// [`republish_incarnation`].
 const LINE_BITS_MASK: u64 = (1 << 40) - 1;
 /// Domain prefix of the hash that gives the new incarnation of a forked log.
 const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
-/// The search for the first line at which a peer's copy of a log differs from ours. We wrote the
-/// log.
+/// The search for the first line at which a peer's copy of our log differs from our own copy.
 struct Bisection {
     /// Sequence before the first undecided line. This line and all earlier lines are equal in both
     /// copies, or cannot be compared because a copy lacks them.
@@ -163,8 +163,8 @@ impl ForkRepair {
     }
 }
 
-/// Starts to publish lines of a forked log again, in a new incarnation. We wrote the forked log.
-/// Begins at the line `line`, but skips lines that any peer has acknowledged.
+/// Starts to republish the lines of our forked log, in a new incarnation. Begins at the line
+/// `line`, but skips lines that any peer has acknowledged.
 ///
 /// A later run can continue this work, because it derives the same incarnation from the forked log.
 /// The length of the new log shows how many lines were published again.
@@ -212,8 +212,8 @@ fn sort_key(log: &LogId) -> (&Target, u64) {
     (&log.target, log.incarnation)
 }
 
-/// The log in which lines of a forked log are published again, and the next line to publish. The
-/// next line is given by its sequence in the forked log.
+/// The new log for the republished lines of a forked log, and the sequence of the next line to
+/// republish. The sequence is the one in the forked log. `None`: the log is not being republished.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let from = *logs.republished_logs().get(log)?;
     let republication = LogId {

@@ -60,8 +60,8 @@ impl Gaps {
         self.is_query_pending = true;
     }
 
-    /// Records a peer's entry as an offer, if its lines cover one of our gaps. Replaces an earlier
-    /// offer of the same log over the same link.
+    /// Records a peer's entry as an offer, if its lines cover one of our gaps completely. Always
+    /// replaces an earlier offer of the same log over the same link.
     pub fn handle_offer(&mut self, logs: &Logs, key: &LinkLog, entry: &HaveEntry) {
         let known = self.offers.iter().position(|offer| offer.key == *key);
         let offer = GapOffer {

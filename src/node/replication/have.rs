@@ -1,5 +1,6 @@
-//! The `have` message: advertises which lines of which logs this peer stores. An entry about the
-//! receiver's own log is a cumulative acknowledgement, as in TCP. Any other entry is an offer.
+//! The `have` message: advertises which lines of which logs the sender stores. An entry about the
+//! receiver's own log is a cumulative acknowledgement, as in TCP. Most other entries are offers.
+//! `ingest_have` lists all kinds.
 use crate::base::event::StreamId;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
@@ -72,7 +73,7 @@ pub fn parse_shared_target(ctx: &Context, stream: StreamId, target: &str) -> Opt
     (target.recipient().is_some() || link.is_recipient_of(&target)).then_some(target)
 }
 
-/// The stored ranges of a room's logs that neither this peer nor the peer `peer` wrote.
+/// The stored ranges of a room's logs that neither we nor the peer `peer` wrote.
 pub fn third_party_ranges<'a>(
     ctx: &'a Context,
     logs: &'a Logs,

@@ -173,8 +173,8 @@ impl Replication {
         is_signed.then_some(()).ok_or(ProtocolViolation)
     }
 
-    /// Handles a verified batch that contradicts ours. Keeps our batch, and requests the log no
-    /// longer over this link. If we wrote the log, starts to repair it.
+    /// Handles a verified batch that contradicts ours. Keeps our batch, and never requests the log
+    /// over this link again. If we wrote the log, starts to repair it.
     fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
         self.fork_detector.report(ctx, &batch.log, batch.sequence);
         self.reject_source(ctx, key);

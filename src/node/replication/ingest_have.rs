@@ -1,6 +1,7 @@
-//! Handles incoming `have` messages. Each entry describes one log. An entry about a log that we
-//! wrote is an acknowledgement. An entry about any other log is an offer. An entry with a holder is
-//! a forwarded receipt.
+//! Handles incoming `have` messages. Each entry describes one log. An entry with a holder is a
+//! forwarded receipt. Any other entry about a log that we wrote acknowledges our lines, and may
+//! offer lines that we have lost. Any other entry about another author's log is an offer, and may
+//! acknowledge lines that we forwarded.
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
@@ -230,8 +231,8 @@ fn is_sound(entry: &HaveEntry) -> bool {
     entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
 }
 
-/// Whether this log may be requested from any peer that offers it. True for logs to rooms, and for
-/// direct logs to us. False for logs that we write in the present incarnation.
+/// Whether this log may be requested from any peer that offers it. True if the target is a room or
+/// we are the recipient, unless we write the log in the present incarnation.
 fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
     is_for_us(ctx, &log.target) && !logs.is_current(ctx, log)
 }

@@ -174,9 +174,9 @@ impl Logs {
         from.map_or(range.high, |from| range.high.min(from - 1))
     }
 
-    /// Records that another program of this directory stored lines in one of our logs. The line
-    /// `sequence` and all later lines count as lines of this run. No effect if this run has already
-    /// published in the log.
+    /// Counts lines that an earlier run published in one of our logs as lines of this run. These
+    /// are the line `sequence` and all later lines. No effect if this run has already published in
+    /// the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.run_starts.get_or_insert_with(log, || sequence);
@@ -359,8 +359,9 @@ impl Logs {
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
     }
 
-    /// Advances our Lamport clock to the number `lamport`, but by at most `step`. The clock never
-    /// takes the last [`CLOCK_STEP_MAX`] possible numbers, which are left for our lines.
+    /// Advances our Lamport clock to the number `lamport`, but by at most `step`. An observed
+    /// number cannot move the clock into the last [`CLOCK_STEP_MAX`] numbers, which are reserved
+    /// for our own lines.
     fn observe_clock(&mut self, lamport: u64, step: u64) {
         let reached = lamport.min(self.lamport.saturating_add(step));
         self.lamport = self

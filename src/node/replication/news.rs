@@ -67,12 +67,12 @@ impl News {
     /// Whether all lines of this log that we lack were published after our first contact with the
     /// log's author. `stream`: the link over which the log is offered.
     ///
-    /// True if the author's program started after that contact. `start_offset_ms`: milliseconds by
-    /// which the author's program started before ours; `None`: unknown.
+    /// True if the run of the author that `start_offset_ms` describes began after that contact.
+    /// `start_offset_ms`: milliseconds by which that run began before ours; `None`: unknown.
     ///
-    /// Also true if the author first advertised its lines over another link than `stream`. This
-    /// second case requires that `is_first_contact` is false. A neighbour that we have just met may
-    /// store lines that the author has lost.
+    /// Also true if `is_first_contact` is false and the author first advertised its lines over
+    /// another link than `stream`. A first contact does not count, because a neighbour that we have
+    /// just met may store lines that the author has lost.
     pub fn is_news(
         &self,
         stream: StreamId,

@@ -29,8 +29,8 @@ const PROGRESS_MAX: usize = 65_536;
 /// Budget of one read from the store, in bytes.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
 /// Milliseconds to wait for a request after we offered one of our logs. Meanwhile, our later logs
-/// to the same target are held back. A peer that is active after this time and has not requested
-/// the log lacks no line of it.
+/// to the same target are held back. If the peer sends anything after this time without having
+/// requested the log, we assume that it lacks no line of the log.
 const OFFER_TIMEOUT_MS: u64 = 5_000;
 
 /// How far a log was sent over one link.
@@ -160,8 +160,8 @@ impl SendProgress {
         unrequested
     }
 
-    /// Records that a peer stores another author's log up to the sequence `high`. The next line to
-    /// send is a later line.
+    /// Records that a peer stores another author's log up to the sequence `high`. Lines up to
+    /// `high` are not sent to the peer any more.
     pub fn advance_acked(&mut self, key: &LinkLog, high: u64) {
         if let Some(progress) = self.table.get_mut(key) {
             while progress.unacked.front().is_some_and(|end| end.last <= high) {
@@ -451,8 +451,8 @@ impl SendProgress {
         }
     }
 
-    /// Removes each log from `lagging` that was sent completely. Also removes each offered log that
-    /// the peer did not request in time.
+    /// Removes from `lagging` the logs that were sent completely. Also removes the offered logs
+    /// that the peer did not request in time.
     fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs) {
         self.lagging.retain(|key, offered_at| {
             let Some(range) = logs.get(&key.log) else {

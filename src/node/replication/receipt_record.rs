@@ -13,8 +13,9 @@ pub struct ReceiptRecord {
     pub log: LogId,
     /// Sequence of the last line that the recipient acknowledged; 0 if none.
     pub acked_up_to: u64,
-    /// For how many more milliseconds of our program's running time the log is carried. 0: the log
-    /// is not carried. Negative: that time is over, but the disk may still hold the lines.
+    /// Milliseconds for which the log is still carried. Only time in which our program runs counts.
+    /// 0: the log is not carried. Negative: the carrying ended this long ago, but the lines may
+    /// still be on the disk.
     pub carry_left_ms: i64,
 }
 

@@ -13,7 +13,7 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM: a supervisor asks the program to end.
     Terminate,
-    /// SIGHUP. If the program has a terminal, the terminal hung up. Otherwise a request to reload
+    /// SIGHUP: the terminal hung up. If the program has no terminal, a supervisor asks it to reload
     /// the options.
     HangUp,
     /// SIGWINCH: the terminal's size changed.

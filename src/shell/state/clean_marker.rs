@@ -17,9 +17,9 @@ use crate::shell::os::file;
 const CLEAN_FILE: &str = "clean";
 /// Longest accepted marker file, in bytes. The file has one line for each of our logs.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
-/// Most seconds between the last write of the file and its last inode change. A larger difference
-/// shows that the file is a copy: a copy may keep the write time, but not the time of the inode
-/// change.
+/// Most seconds between the last write of the file (mtime) and its last inode change (ctime). A
+/// larger difference shows that the file is a copy: a copy can keep the mtime of the original, but
+/// gets a new ctime.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 /// The last line of the file. If this line is missing, the file is truncated.
 const END_LINE: &str = "end\n";

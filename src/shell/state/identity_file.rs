@@ -1,5 +1,5 @@
-//! The file `identity`: the own secret key. A new file appears only when complete, and an
-//! existing file is never replaced.
+//! The file `identity`: our secret key. A new file appears only when complete, and an existing file
+//! is never replaced.
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

@@ -45,7 +45,7 @@ struct EvictionPlan {
     segments: Vec<SegmentEviction>,
     /// The number of the last segment read for this plan.
     last_scanned_segment: u64,
-    /// A log that must keep its lines for now, although its author should lose more bytes.
+    /// A log because of which its author loses too few bytes. `None`: there is no such log.
     block: Option<QuotaBlock>,
 }
 
@@ -60,9 +60,9 @@ pub struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
-    /// Evicts batches of each author in `over`, which contains the bytes to lose. Keeps the batches
-    /// that must be kept, even if an author then loses too few bytes. Starts a new segment if the
-    /// active one is full or if batches are evicted. Returns the logs that lost lines. After a
+    /// Evicts batches of each author in `over`, and starts a new segment if the active one is full
+    /// or if batches are evicted. `over`: the bytes that each author should lose. An author loses
+    /// fewer bytes if it has batches that must be kept. Returns the logs that lost lines. After a
     /// crash, evicted lines may remain on disk.
     ///
     /// # Errors
@@ -131,10 +131,12 @@ impl Rotation<'_> {
     }
 }
 
-/// Plans which batches each author in `over` loses, oldest first. `over` contains the bytes to
-/// lose. `floor` returns the first sequence of a log that must be kept. Reads segments until every
-/// author loses enough bytes. In a segment that is read, these authors lose all batches below the
-/// floor. The segment can then often be removed.
+/// Plans which batches each author in `over` loses, oldest first. `over`: the bytes that each
+/// author should lose. `floor`: returns the first sequence of a log that must be kept.
+///
+/// Reads segments until every author loses enough bytes. In each segment that is read, the authors
+/// that should still lose bytes lose all batches below the floor. The segment can then often be
+/// removed.
 ///
 /// # Errors
 /// A segment can't be read.

@@ -24,12 +24,15 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log that must keep its lines for now, although its author should lose more bytes.
+/// A log because of which its author lost too few bytes in an eviction. Its lines must be kept for
+/// now.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
-    /// The last sequence of the first batch that must be kept. The batch may be evicted when the
-    /// log's retention floor is higher than this sequence.
+    /// Sequence of the last line in the first batch that must be kept. The batch can be evicted
+    /// once the log's
+    /// [`retention_floor`](super::replication_state::ReplicationState::retention_floor) is above
+    /// this sequence.
     pub last_sequence: u64,
 }
 

@@ -12,8 +12,8 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// An eviction leaves this fraction of the limit free: 1 divided by the constant. Without free
-/// space, every turn would evict.
+/// An eviction tries to leave a part of the limit free: the limit divided by this number. Without
+/// this free space, every turn would evict.
 const EVICTION_SLACK_DIVISOR: usize = 8;
 /// Capacity reserved for the `LocalFields` of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;
@@ -28,7 +28,7 @@ struct Record {
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// The records by their numbers, which means in order of arrival.
+    /// The records by their numbers. A later record has a higher number.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
     /// Whether the folder was opened more than once in this run.

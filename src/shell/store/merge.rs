@@ -19,8 +19,8 @@ use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 const OPEN_FILES_MAX: usize = 32;
 
 /// The place of a line in the total order. A lower key comes first. The bytes are the Lamport
-/// number, sender, incarnation, sequence and folder index. The folder matters only if a misbehaving
-/// author used one sequence in two rooms.
+/// number, sender, incarnation, sequence and folder index. The folder index matters only if a
+/// misbehaving author gave two lines in different folders the same Lamport number and sequence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortKey([u8; KEY_BYTES]);
 
@@ -68,8 +68,8 @@ impl SortKey {
         self
     }
 
-    /// Counts the lines of one batch that come before the line with key `other`. The count begins
-    /// with the line of this key. The result may be larger than the rest of the batch.
+    /// How many lines of a batch come before the line with key `other`, beginning with the line of
+    /// `self`. Assumes that the batch has no end, so the result may exceed the lines left in it.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)

@@ -46,12 +46,13 @@ pub enum EvictionRank {
 }
 
 /// The bytes that one author's batches take in one folder. When the store exceeds its total limit,
-/// batches with a lower usage value are evicted first.
+/// batches are evicted in ascending order of these values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
     pub rank: EvictionRank,
-    /// The number of bytes, in reverse order: within a rank, the largest number loses lines first.
+    /// The number of bytes, in reverse order: within a rank, the author with the most bytes loses
+    /// lines first.
     pub bytes: Reverse<u64>,
     /// The folder.
     pub folder: &'a FolderName,

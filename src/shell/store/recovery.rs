@@ -152,7 +152,7 @@ fn find_last_frontier(
     Ok(last)
 }
 
-/// The ranges and the bytes of each author that a recovery has found so far.
+/// What a recovery has found so far: the range of each log, and the bytes of each author's batches.
 #[derive(Clone)]
 struct RecoveryState<'a> {
     network: &'a NetworkTag,

@@ -13,8 +13,9 @@ pub trait ReplicationState {
     /// peer has acknowledged it, or if a linked recipient may lack it. `u64::MAX`: every line may
     /// be evicted. For a log of another author, the result is always `u64::MAX`.
     fn retention_floor(&self, log: &LogId) -> u64;
-    /// Whether our last line in this folder was acknowledged by a peer during this run. True if the
-    /// folder has no line of ours. False for a room that we left.
+    /// Whether a peer has acknowledged our last line in this folder. Acknowledgements of earlier
+    /// runs count only for direct messages. True if the folder has no line of ours. False for a
+    /// room that we left.
     fn is_acknowledged(&self, folder: &FolderName) -> bool;
     /// Whether we were ever linked with this peer.
     fn is_known(&self, peer: &PeerId) -> bool;

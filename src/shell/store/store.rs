@@ -20,7 +20,8 @@ use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 
-/// How many bytes to read from the store at a time: a lagging reader does not hold up the loop.
+/// How many bytes to read from the store at a time. The bound keeps a reader that lags from holding
+/// up the event loop.
 pub const READ_BYTES: usize = 64 * 1024;
 
 /// The history of all open folders: rooms, direct messages, and messages carried for others.

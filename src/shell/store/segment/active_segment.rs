@@ -30,8 +30,8 @@ pub struct ActiveSegment {
 
 impl ActiveSegment {
     /// Opens an existing segment. `bytes` is its length. `bytes_after_frontier` is the number of
-    /// bytes after the last frontier line. The segment is full at `segment_bytes`, or at the end of
-    /// the last frontier line if that line ends later.
+    /// bytes after the last frontier line. The segment is full at `segment_bytes`. If the last
+    /// frontier line ends later, the segment is full at the end of that line.
     ///
     /// # Errors
     /// The file can't be opened.
@@ -52,8 +52,8 @@ impl ActiveSegment {
         })
     }
 
-    /// Creates a segment whose first line is `frontier`. `frontier` includes the line end. After a
-    /// crash of the program, the segment has this line or does not exist.
+    /// Creates a segment whose first line is `frontier`. `frontier` includes the line end. A crash
+    /// of the program never leaves a segment without this line: either both exist, or neither.
     ///
     /// # Errors
     /// The disk is full or broken. No segment was created.
@@ -117,8 +117,9 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Appends the frontier line `frontier`, if that saves much reading at the next start. Returns
-    /// the number of bytes written, or 0 if no line was appended.
+    /// Appends the frontier line `frontier`, unless too few bytes follow the last frontier line.
+    /// See [`CHECKPOINT_MIN_BYTES`]. Returns the number of bytes written, or 0 if no line was
+    /// appended.
     ///
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.

@@ -1,6 +1,6 @@
-//! The frontier line: the range of every log at the time of writing. With it, a start need not
-//! read older segments. Each segment begins with a frontier line, and a clean end may append
-//! another.
+//! The frontier line: the range of every log at the time of writing. It saves the next start of the
+//! program from reading older segments. Each segment begins with a frontier line, and a clean end
+//! may append another.
 use std::io::{BufRead as _, Write as _};
 
 use serde::Deserialize;
