@@ -106,8 +106,8 @@ fn build_query(
     })
 }
 
-/// Returns the id of the peer that `--to` selects, which may be our own id. `own` is our name and
-/// id, if we have an identity.
+/// Returns the id of the peer that `--to` selects. `own` is our name and id, if we have an
+/// identity. The selector may name us.
 fn resolve_peer(
     selector: &PeerSelector,
     known_peers: &[KnownPeer],

@@ -24,7 +24,8 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Most rooms of a run. The same limit applies to the interfaces, and again to the static peers.
+/// Limit of the number of rooms of a run, of its interfaces, and of its static peers. Each of the
+/// three is counted by itself.
 pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that take effect only when a program starts. A command that uses a running program may
 /// give these options only with that program's values.
@@ -244,9 +245,9 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// Parses the values of an option. Returns the values on the command line, and the values in
-    /// the options file. Even if this run's command does not accept the option, its values in the
-    /// file are checked, but not returned.
+    /// Parses the values of an option. Returns two lists: the values on the command line, and the
+    /// values in the options file. If this run's command does not accept the option, the second
+    /// list is empty. The values in the file are checked in any case.
     fn values_by_source<T>(
         &self,
         id: OptionId,

@@ -1,5 +1,5 @@
-//! Applies reloaded options after SIGHUP: the name, the rooms and the static peers. Options of
-//! open sockets and files need a restart.
+//! Applies reloaded options after SIGHUP: the name, the rooms and the static peers. All other
+//! options keep their values until the program starts again.
 use crate::base::event::Command;
 use crate::base::name::Room;
 use crate::shell::config::options::Options;

@@ -26,7 +26,7 @@ const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
 /// The result of [`attach_or_lock`].
 pub enum AttachOutcome {
-    /// The run was attached to a server, and has ended.
+    /// This run acted through a server, and is over. Contains the exit status of this run.
     Exited(ExitStatus),
     /// This run has locked the directory, because no other program runs there. The file holds the
     /// lock.

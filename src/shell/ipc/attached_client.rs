@@ -19,7 +19,8 @@ use crate::shell::store::store::Store;
 /// server stops reading the client's socket.
 const INPUT_MAX_BYTES: usize = 2 * REQUEST_BODY_MAX_BYTES;
 /// Limit of one client's responses that are not written to its socket yet, in bytes. At this limit
-/// the server executes no requests of the client, and sends it no notices and no ends of folders.
+/// the server executes no requests of the client, and sends it no notices and no
+/// [`Response::FolderEnd`].
 const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 /// Limit of the number of targets for which one client awaits the delivery of lines. At this limit
 /// the server ignores the client's further [`Request::AwaitDelivery`].
@@ -33,16 +34,18 @@ struct TrackedHead {
 
 /// The server's state of one client.
 ///
+/// The server sends the client no chat lines. It sends the end of each folder that the client
+/// follows: the position up to which the folder is written. The client reads the lines itself.
+///
 /// A client that reads slowly does not delay other clients. While its output buffer is full, the
-/// client gets no notices and no ends of folders. Once the buffer has room, the client gets the
-/// current ends of its folders.
+/// client gets no notices and no new ends. Once the buffer has room, the client gets the current
+/// end of each folder whose end has changed.
 pub struct AttachedClient {
     connection: Connection,
     /// Whether the client's next request is a [`Request::Send`] that waits because no lines can be
     /// stored now.
     is_send_blocked: bool,
-    /// The folders that the client follows. The value is the end of the folder that the server last
-    /// sent to the client.
+    /// For each folder that the client follows: the last end that the server sent to the client.
     sent_positions: SortedMap<FolderName, Position>,
     /// Whether the client has requested notices.
     is_following: bool,
@@ -137,8 +140,8 @@ impl AttachedClient {
         self.is_following
     }
 
-    /// Sends the current ends of folders, and then an encoded notice. The caller must check
-    /// [`Self::can_take_notice`] first.
+    /// Sends the new ends of the followed folders, and then an encoded notice. The caller must
+    /// check [`Self::can_take_notice`] first.
     pub fn send_notice(&mut self, encoded: &[u8], store: &Store) {
         // Send the ends of the folders first, so that the client prints earlier lines before the
         // notice.
@@ -160,8 +163,8 @@ impl AttachedClient {
         self.sent_positions.insert(folder, end);
     }
 
-    /// Makes the client stop following a room's folder. The client gets the current end of the
-    /// folder before.
+    /// Makes the client stop following a room's folder. Before that, sends the client the current
+    /// end of the folder.
     pub fn unfollow_room(&mut self, room: Room, store: &Store) {
         self.send_positions(store);
         self.sent_positions.remove(&FolderName::from(&room));

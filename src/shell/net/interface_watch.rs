@@ -23,10 +23,10 @@ const REFRESH_INTERVAL_WITHOUT_NETLINK_MS: u64 = 5_000;
 /// Time to the first retry after a beacon socket could not be opened, in milliseconds. Each
 /// further retry doubles the time.
 const SOCKET_RETRY_MIN_MS: u64 = 1_000;
-/// How often [`SOCKET_RETRY_MIN_MS`] is doubled at most.
+/// Maximum number of doublings of [`SOCKET_RETRY_MIN_MS`].
 const SOCKET_RETRY_DOUBLINGS_MAX: u32 = 8;
 /// Number of consecutive failed refreshes after which the user is warned. A refresh has failed if
-/// it could not open every beacon socket.
+/// at least one beacon socket could not be opened.
 const SOCKET_FAILURES_BEFORE_WARNING: u32 = 3;
 
 /// Lists the usable interfaces, and decides when to update the list.
@@ -37,8 +37,8 @@ pub struct InterfaceWatch {
     /// `None`: the kernel refused the netlink socket.
     netlink: Option<NetlinkSocket>,
     refresh_at: Time,
-    /// Number of consecutive refreshes, ending with the last refresh, that could not open every
-    /// beacon socket.
+    /// Number of failed refreshes since the last successful one. A refresh has failed if at least
+    /// one beacon socket could not be opened.
     socket_failures: u32,
 }
 

@@ -19,13 +19,13 @@ use nix::sys::socket::{
 use crate::base::event::{Interface, InterfaceAddress};
 use crate::base::table::SortedMap;
 
-/// Most interfaces used at a time. If there are more, the interfaces with the lowest indices are
-/// used.
+/// Maximum number of interfaces used at a time. If there are more, the interfaces with the lowest
+/// indices are used.
 pub const INTERFACES_MAX: usize = 64;
-/// Most addresses used per interface.
+/// Maximum number of addresses used per interface.
 pub const ADDRESSES_PER_INTERFACE_MAX: usize = 32;
 
-/// Most messages read in one call of [`NetlinkSocket::drain`].
+/// Maximum number of messages read in one call of [`NetlinkSocket::drain`].
 const MESSAGES_PER_DRAIN_MAX: usize = 4096;
 /// Address flags `IFA_F_DADFAILED` and `IFA_F_TENTATIVE`: duplicate address detection has failed,
 /// or still runs. Nothing can be sent from an address with one of these flags.

@@ -45,14 +45,14 @@ pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0x7032, 0x70
 /// Longest accepted datagram, in bytes. The buffer for [`Multicast::receive`] has this size. Longer
 /// datagrams are dropped and counted.
 pub const DATAGRAM_MAX_BYTES: usize = 1500;
-/// Most listening sockets. Each socket needs one token of the poll.
+/// Maximum number of listening sockets. Each socket needs one token of the poll.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
-/// Receive buffer of a listener, in bytes. It holds about a hundred beacons, because the kernel
-/// counts each as about 1 KiB.
+/// Receive buffer of a listener, in bytes. Linux doubles this value (socket(7)), and counts each
+/// beacon as about 1 KiB. The buffer thus holds about a hundred beacons.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
-/// Most reads in one call of [`Multicast::receive`]. Reads of empty sockets and of dropped
-/// datagrams count as well.
+/// Maximum number of reads in one call of [`Multicast::receive`]. Reads of empty sockets and of
+/// dropped datagrams count as well.
 const RECEIVE_READS_MAX: usize = 64;
 /// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets. The kernel
 /// uses its smallest buffer, which is larger than this value.
@@ -225,10 +225,12 @@ impl Multicast {
         self.listeners.iter().flatten().any(|l| l.is_readable)
     }
 
-    /// Reads the next datagram into `buffer`. The readable sockets take turns. `None`: all sockets
-    /// are empty, or this call reached its limit on reads. In case of the limit,
-    /// [`Multicast::has_readable`] may still be true. A flood can last, so callers must limit their
-    /// calls.
+    /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
+    /// several times, because it skips empty sockets and datagrams that must be dropped.
+    ///
+    /// `None`: all sockets are empty, or this call has read 64 times and found nothing to return.
+    /// In the second case [`Multicast::has_readable`] may still be true. A flood can last, so
+    /// callers must limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;

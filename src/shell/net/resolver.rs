@@ -14,7 +14,7 @@ use crate::wire::code::Endpoint;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest time between two retries.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Most addresses used per name.
+/// Maximum number of addresses used per name.
 const ADDRESSES_PER_NAME_MAX: usize = 4;
 
 /// A resolved candidate: an address where a peer may be.

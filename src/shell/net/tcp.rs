@@ -14,10 +14,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use crate::base::event::StreamId;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most streams at a time. At this number, every further connection from a peer is accepted and
-/// closed at once.
+/// Maximum number of streams at a time. At this number, every further connection from a peer is
+/// accepted and closed at once.
 const STREAMS_MAX: usize = 512;
-/// Most bytes read from one stream in a turn. The limit leaves time for the other streams.
+/// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
+/// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 /// Time without traffic after which the kernel begins to probe a stream. A stream ends within 15 s
 /// after its path fails: this time, and [`TCP_USER_TIMEOUT`].
@@ -31,7 +32,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// (RFC 5482). A write to a stream that is being probed stops the probes and restarts this time
 /// (Linux, tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
-/// Most connections that wait in the kernel to be accepted.
+/// Maximum number of connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
 
 /// State of a stream.
@@ -127,8 +128,8 @@ impl TcpStreams {
         Token(self.first_token.saturating_add(stream.0 as usize))
     }
 
-    /// Accepts all waiting connections. `can_accept_on` gets the address of ours to which the peer
-    /// connected. If `can_accept_on` returns false, the connection is closed.
+    /// Accepts all waiting connections. Calls `can_accept_on` with the local address of each
+    /// connection. If `can_accept_on` returns false, the connection is closed.
     pub fn accept(
         &mut self,
         registry: &Registry,

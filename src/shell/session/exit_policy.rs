@@ -52,7 +52,7 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InputState {
     Open,
-    /// No peer is linked and the store is full, so stdin is not read. If stdin is still blocked at
+    /// stdin is not read, because no peer is linked and the store is full. If this still holds at
     /// the time `until`, the run ends; `None`: no limit.
     Blocked {
         until: Option<Time>,
@@ -142,8 +142,8 @@ impl ExitPolicy {
         };
     }
 
-    /// Records whether stdin is blocked: no peer is linked and the store is full. Returns a
-    /// sentence for stderr when stdin becomes blocked.
+    /// Records whether stdin is blocked. Blocked stdin is not read, because no peer is linked and
+    /// the store is full. Returns a sentence for stderr when stdin becomes blocked.
     pub fn update_blocked(&mut self, now: Time, is_blocked: bool) -> Option<&'static str> {
         let waits = match self.mode {
             SessionMode::Send => true,

@@ -10,7 +10,7 @@ use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 
-/// `write` is called when the rendered lines reach this size in bytes.
+/// [`run_query`] passes the rendered lines to `write` whenever they reach this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A query for stored lines. Each field restricts which lines are shown.
@@ -61,7 +61,8 @@ pub fn run_query(
 struct SelectionStart {
     /// Segments in which all Lamport numbers are below this number are not read.
     lamport_cutoff: u64,
-    /// How many selected lines of the read segments come before the first shown line.
+    /// How many selected lines come before the first shown line. Lines of segments that are not
+    /// read do not count.
     skipped_lines: u64,
 }
 
@@ -188,8 +189,8 @@ fn for_each_match(
     Ok(())
 }
 
-/// The notice that lines are missing before the batch of `run`; `None` if no lines are missing. The
-/// notice has the time of this batch, and the nick of its author.
+/// The notice that lines are missing directly before `run`; `None` if no lines are missing. The
+/// notice has the time of the batch that contains `run`, and the nick of the batch's author.
 fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
     let (from, to) = run.missing_before.clone()?.into_inner();
     let batch = run.batch;

@@ -66,7 +66,7 @@ impl HistoryWorker {
         (self.wake)();
     }
 
-    /// Whether a query was submitted whose result was not taken yet.
+    /// Whether a query was submitted, and its result was not taken yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }

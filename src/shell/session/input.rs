@@ -60,9 +60,9 @@ impl Session {
         self.requests.len() >= limit
     }
 
-    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. If the
-    /// store does not, a block of lines is kept for a later turn. For the command `peers`, requests
-    /// the list of peers when the wait is over.
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. If
+    /// false, a block of lines is kept for a later turn. For the command `peers`, requests the list
+    /// of peers when the wait is over.
     pub fn read_input(&mut self, now: Now, can_accept: bool) {
         if self.exit_policy.has_ended() {
             return;
@@ -114,8 +114,8 @@ impl Session {
         }
     }
 
-    /// Whether this is `send` with TEXT, and the end of its input must still be recorded. Such a
-    /// run does not read stdin.
+    /// Whether this is `send` with TEXT, and the end of its input is not recorded yet. Such a run
+    /// does not read stdin: its input ends with TEXT.
     fn is_text_exhausted(&self) -> bool {
         self.exit_policy.mode == SessionMode::Send
             && self.stdin.is_none()

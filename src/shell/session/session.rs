@@ -330,8 +330,9 @@ impl Session {
         self.redraw_editor();
     }
 
-    /// Sets raw mode and the width again, after this program was stopped and continues. The shell
-    /// has changed the modes, and the terminal may have another size.
+    /// Sets raw mode and the width again, when the stopped program continues (SIGCONT). While the
+    /// program was stopped, the user's command shell changed the modes of the terminal. The
+    /// terminal may also have another size.
     fn resume(&mut self) {
         terminal::reenter_raw_mode();
         self.resize();

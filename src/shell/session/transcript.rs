@@ -36,7 +36,8 @@ struct FolderCursor {
     /// End of the folder when this run opened the folder. Earlier runs stored all batches before
     /// this position.
     run_start: Position,
-    /// Start of the backlog, which also shows backfill and lines sent by earlier runs.
+    /// Where the backlog begins; `None`: the folder has no backlog. In a backlog, backfill and own
+    /// lines of earlier runs are printed as well.
     backlog: Option<BacklogStart>,
     /// Where this run stops printing; `None` until the run ends. The next run continues there.
     end: Option<Position>,
@@ -91,7 +92,7 @@ pub struct Transcript {
     in_flight: VecDeque<InFlight>,
     /// The token of the last chunk passed to stdout.
     token: u64,
-    /// For each folder whose last batches are not to be printed: the position after these batches.
+    /// For each folder whose newest batches were skipped: the position after these batches.
     skipped: SortedMap<FolderName, Position>,
     /// How many chat lines were passed to stdout since the session last set this to 0.
     pub live_lines: u64,
@@ -256,7 +257,8 @@ impl Transcript {
     }
 
     /// Prints a batch that was just stored. If stdout lags, [`Transcript::catch_up`] reads the
-    /// batch from the store later. `line_limit`: how many lines the run may still print.
+    /// batch from the store later. `line_limit`: how many lines the run could still print when
+    /// [`Transcript::live_lines`] was last 0.
     pub fn print_chat(
         &mut self,
         chat: &Chat,
@@ -386,8 +388,8 @@ impl Transcript {
         }
     }
 
-    /// Prints waiting lines and events, until stdout has no more room. `line_limit`: how many lines
-    /// the run may still print.
+    /// Prints waiting lines and events, until stdout has no more room. `line_limit`: see
+    /// [`Transcript::print_chat`].
     ///
     /// # Errors
     /// A part of the history cannot be read. The rest is printed.

@@ -38,9 +38,9 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Returns the complete lines of `bytes`, and the number of consumed bytes. At most
-    /// `LINE_MAX_BYTES + 1` bytes are left. In the next call, `bytes` must begin with the bytes
-    /// that are left. `is_last`: no bytes follow, so a last line without `\n` is complete.
+    /// Returns the complete lines of `bytes`, and the number of consumed bytes. The other bytes, at
+    /// most `LINE_MAX_BYTES + 1`, begin an incomplete line. In the next call, `bytes` must begin
+    /// with them. `is_last`: no bytes follow, so a last line without `\n` is complete.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,

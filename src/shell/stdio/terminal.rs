@@ -48,8 +48,8 @@ fn make_raw(modes: &mut Termios) {
     modes.output_flags = output_flags;
 }
 
-/// Sets raw mode again, if the program uses raw mode. While the program was stopped, the shell has
-/// changed the modes.
+/// Sets raw mode again, if the program uses raw mode. Call this when the stopped program continues
+/// (SIGCONT), because the user's command shell changes the modes while the program is stopped.
 pub fn reenter_raw_mode() {
     if IS_RAW.load(Ordering::SeqCst)
         && let Some(original) = ORIGINAL_TERMIOS.get()

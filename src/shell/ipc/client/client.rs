@@ -52,8 +52,8 @@ pub struct Client {
     /// When this run sent its newest join, part or request for the list of peers. At first, the
     /// time when the run attached to the server.
     pub(super) last_request_at: Time,
-    /// When the server last accepted or rejected lines of this run, or found a recipient. While the
-    /// run waits for none of these answers, the time of the newest turn.
+    /// When the server last accepted or rejected lines of this run, or found a recipient. While
+    /// [`Self::is_awaiting_delivery`] is false, each turn sets this time to the current time.
     pub(super) last_response_at: Time,
     /// Whether the run has sent [`Request::Finish`] and got no delivery report since then.
     pub(super) is_finish_pending: bool,
@@ -94,8 +94,8 @@ impl Client {
     /// this run. `None`: the server ended first.
     ///
     /// # Errors
-    /// Exit status 78: the server's network is not that of the server before. 1: the system refuses
-    /// a socket or the terminal.
+    /// Exit status 78: the previous server was in another network. 1: the system refuses a socket
+    /// or the terminal.
     pub fn run(
         &mut self,
         builder: &mut SessionBuilder,
@@ -149,8 +149,8 @@ impl Client {
         self.welcome.is_some()
     }
 
-    /// Checks that `network` is the network of the server before. A run must not change its
-    /// network, because the network's secret decides who can read the lines.
+    /// Checks that `network` is the network of the previous server, if there was one. A run must
+    /// not change its network, because the network's secret decides who can read the lines.
     fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.welcome.as_ref().map(|welcome| welcome.network);
         if before.is_some_and(|before| before != network) {
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// Requests this run's rooms, folders and notices from a new server. Sends the lines that the
-    /// server before did not accept.
+    /// previous server did not accept.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
@@ -314,7 +314,7 @@ impl Client {
     /// directory, and executes these commands without a server.
     ///
     /// # Errors
-    /// Exit status 78: the network of this run's options is not that of the server before.
+    /// Exit status 78: this run's options select another network than that of the last server.
     pub fn hand_over_commands(
         &mut self,
         builder: &mut SessionBuilder,

@@ -56,9 +56,9 @@ impl Client {
             .is_some_and(|deadline| deadline <= now.time)
     }
 
-    /// The session's deadline. `-W` limits the delivery, not the answers of a busy server. While
-    /// the server owes an answer about this run's lines, the deadline is therefore at least
-    /// [`RESPONSE_TIMEOUT_MS`] after the server's last answer.
+    /// The session's deadline. While the server owes an answer about this run's lines, the deadline
+    /// is at least [`RESPONSE_TIMEOUT_MS`] after the server's last answer. The reason: `-W` limits
+    /// the wait for delivery, but a busy server needs time to answer.
     fn session_deadline(&self, session: &Session) -> Option<Time> {
         let deadline = session.deadline()?;
         if self.is_awaiting_delivery() && !session.exit_policy.has_ended() {

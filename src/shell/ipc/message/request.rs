@@ -47,7 +47,8 @@ pub enum Request {
     /// Stop following the room's folder. The server itself stays in the room. Answered by
     /// [`Parted`](super::response::Response::Parted).
     Part(Room),
-    /// Send this client notices, in addition to the ends of folders.
+    /// Send this client notices, in addition to
+    /// [`FolderEnd`](super::response::Response::FolderEnd).
     FollowNotices,
     /// Add a static peer to those of the server.
     Dial(Endpoint),
@@ -83,7 +84,7 @@ pub enum Request {
         /// The highest sequence of the shown messages.
         sequence: u64,
     },
-    /// Include lines that an earlier server stored for this client in the delivery reports.
+    /// Report the delivery of these lines too. An earlier server stored the lines for this client.
     AwaitDelivery {
         /// The log that contains these lines.
         log: LogId,

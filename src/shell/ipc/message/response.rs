@@ -55,9 +55,11 @@ pub enum Response {
     FolderOpened(FolderName, Position),
     /// The server could not join the room. An error notice with the reason came before.
     JoinRefused(Room),
-    /// The client no longer follows this room's folder. The last end of the folder came before.
+    /// The client no longer follows this room's folder. The server has already sent the current end
+    /// of the folder.
     Parted(Room),
-    /// The new end of a folder that the client follows.
+    /// The new end of a folder that the client follows: the position up to which the folder is
+    /// written.
     FolderEnd(FolderName, Position),
     /// The id and nick of a peer that the server has just written to `known_peers`.
     PeerNick(Peer),

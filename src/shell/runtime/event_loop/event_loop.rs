@@ -92,8 +92,8 @@ pub struct EventLoop {
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Rooms that the user has left, but the core has not. The core leaves a room as soon as some
-    /// peer has acknowledged each line that this run published in it.
+    /// Rooms that the user has left, but the core has not. The core leaves a room once every line
+    /// that this run published in it is acknowledged by at least one peer.
     pub(super) rooms_to_leave: SortedSet<Room>,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,

@@ -8,7 +8,7 @@ use crate::shell::ipc::message::response::Welcome;
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::code::Endpoint;
 
-/// Limit of the time in which the core searches for a recipient for a client, in milliseconds: one
+/// Longest time that the core searches for a recipient on a client's request, in milliseconds: one
 /// day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 

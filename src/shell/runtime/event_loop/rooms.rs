@@ -42,9 +42,9 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None` means the current room. If the session shows the room and lines of
-    /// this run in it are unacknowledged, only hides the room. [`Self::leave_drained_rooms`] leaves
-    /// the room later.
+    /// Leaves a room; `None` means the current room. If the session shows the room, lines of this
+    /// run there may still be unacknowledged. In that case only hides the room, and
+    /// [`Self::leave_drained_rooms`] leaves it later.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
         // A session without a transcript leaves at once. Such a session cannot hide a room, and
