@@ -74,7 +74,7 @@ impl Acks {
     }
 
     /// Schedules an offer of this log over this link. Such offers are sent at most once per
-    /// [`OFFER_INTERVAL_MS`] over one link.
+    /// `OFFER_INTERVAL_MS` over one link.
     pub fn schedule_offer(&mut self, key: LinkLog) {
         self.pending_offers
             .get_or_insert_with(key, || OfferKind::Update);

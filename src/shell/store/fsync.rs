@@ -51,7 +51,7 @@ pub struct Fsync {
 
 impl Fsync {
     /// Requests a sync of a file. Does nothing if `pending` says that a sync is already requested.
-    /// Never waits for the disk. Drops the request if [`PENDING_FILES_MAX`] files wait. The caller
+    /// Never waits for the disk. Drops the request if `PENDING_FILES_MAX` files wait. The caller
     /// must therefore call this after every write, so that a later call replaces a dropped request.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {

@@ -118,7 +118,7 @@ impl ActiveSegment {
     }
 
     /// Appends the frontier line `frontier`, unless too few bytes follow the last frontier line.
-    /// See [`CHECKPOINT_MIN_BYTES`]. Returns the number of bytes written, or 0 if no line was
+    /// See `CHECKPOINT_MIN_BYTES`. Returns the number of bytes written, or 0 if no line was
     /// appended.
     ///
     /// # Errors
