@@ -16,6 +16,7 @@ use super::batch_content::{
     count_lines, for_each_json_line, parse_plaintext, write_json_lines, write_json_string,
 };
 use super::batch_fields::BatchFields;
+use super::hex;
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
 use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
@@ -24,13 +25,11 @@ use super::time::WallTime;
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
 /// has at most 48 KiB, and JSON escapes make it at most six times as long.
 pub const BATCH_MAX_BYTES: usize = 512 * 1024;
-/// Number of hexadecimal digits of an incarnation.
-pub const INCARNATION_DIGITS: usize = 16;
 /// Longest batch of direct messages accepted from a peer, in bytes. It is less than
 /// [`BATCH_MAX_BYTES`], because the store adds the readable lines to each such batch.
 pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
-/// Largest sequence and Lamport number: 2^53 − 1. JSON implementations agree on all integers up
-/// to this value (RFC 8259, section 6).
+/// Largest sequence, Lamport number and duration: 2^53 − 1. JSON implementations agree on all
+/// integers up to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
@@ -63,6 +62,10 @@ pub struct UnsignedBatch<'a> {
     pub lamport: u64,
     /// The time of signing by the author's wall clock.
     pub timestamp: WallTime,
+    /// The random number of the author's process.
+    pub run: u64,
+    /// Milliseconds since the author's process started. At most [`MAX_SAFE_INTEGER`].
+    pub uptime: u64,
     /// Hash of the previous batch of the log. `None` if `sequence` is 1.
     pub previous: Option<Hash>,
     /// Are the lines actions (`/me`)?
@@ -106,6 +109,11 @@ pub struct Batch {
     pub lamport: u64,
     /// The time of signing by the author's wall clock.
     pub timestamp: WallTime,
+    /// The random number of the author's process.
+    pub run: u64,
+    /// Milliseconds from the start of the author's process to the time of signing, on the author's
+    /// monotonic clock. At most [`MAX_SAFE_INTEGER`].
+    pub uptime: u64,
     /// Hash of the previous batch of the log. `None` if and only if `sequence` is 1.
     pub previous: Option<Hash>,
     /// Are the lines actions (`/me`)?
@@ -140,6 +148,7 @@ pub struct BatchHeader {
 struct BatchValues {
     log: LogId,
     timestamp: WallTime,
+    run: u64,
     previous: Option<Hash>,
     /// Number of lines.
     count: u64,
@@ -162,6 +171,11 @@ impl Batch {
             json,
             ",\"incarnation\":\"{:016x}\",\"sequence\":{},\"lamport\":{},\"timestamp\":\"{}\"",
             draft.log.incarnation, draft.sequence, draft.lamport, draft.timestamp
+        );
+        let _ = write!(
+            json,
+            ",\"run\":\"{:016x}\",\"uptime\":{}",
+            draft.run, draft.uptime
         );
         if let Some(previous) = draft.previous {
             let _ = write!(json, ",\"previous\":\"{previous}\"");
@@ -195,6 +209,8 @@ impl Batch {
             sequence: draft.sequence,
             lamport: draft.lamport,
             timestamp: draft.timestamp,
+            run: draft.run,
+            uptime: draft.uptime,
             previous: draft.previous,
             action: draft.action,
             count,
@@ -297,6 +313,8 @@ impl Batch {
             sequence: fields.sequence,
             lamport: fields.lamport,
             timestamp: values.timestamp,
+            run: values.run,
+            uptime: fields.uptime,
             previous: values.previous,
             action: fields.action,
             count: values.count,
@@ -384,25 +402,22 @@ impl Batch {
 }
 
 fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
-    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if fields.incarnation.len() != INCARNATION_DIGITS || !fields.incarnation.bytes().all(is_digit) {
-        return None;
-    }
     Some(LogId {
         author: fields.sender.parse().ok()?,
-        incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+        incarnation: hex::parse(fields.incarnation)?,
         target: Target::parse(&fields.target)?,
     })
 }
 
-/// Parses the log, the line count, the timestamp and the previous hash. Returns `None` if one of
-/// these fields is malformed.
+/// Parses the log, the line count, the timestamp, the run and the previous hash. Returns `None` if
+/// one of these fields is malformed.
 fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {
         count: count_lines(fields.content.get(), &log.target, fields.count)?,
         log,
         timestamp: WallTime::parse(fields.timestamp)?,
+        run: hex::parse(fields.run)?,
         previous: match fields.previous {
             Some(hash) => Some(Hash::parse(hash)?),
             None => None,
@@ -416,6 +431,7 @@ fn has_valid_fields(fields: &BatchFields) -> bool {
     fields.kind == "chat"
         && is_number(fields.sequence)
         && is_number(fields.lamport)
+        && fields.uptime <= MAX_SAFE_INTEGER
         && fields.previous.is_some() == (fields.sequence > 1)
         && fields.signature.len() == SIGNATURE_CHARS
 }

@@ -20,6 +20,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) sequence: u64,
     pub(super) lamport: u64,
     pub(super) timestamp: &'a str,
+    pub(super) run: &'a str,
+    pub(super) uptime: u64,
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,

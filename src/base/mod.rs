@@ -5,6 +5,7 @@ pub mod batch_content;
 pub mod batch_fields;
 pub mod error_code;
 pub mod event;
+pub mod hex;
 pub mod identity;
 pub mod lines;
 pub mod name;

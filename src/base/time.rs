@@ -2,6 +2,8 @@
 use std::fmt;
 use std::ops::Add;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
@@ -41,6 +43,11 @@ impl fmt::Display for TenthsMs {
 pub struct WallTime(pub i64);
 
 impl WallTime {
+    /// 0000-01-01T00:00:00Z, the earliest time in RFC 3339.
+    pub const MIN: WallTime = WallTime(-62_167_219_200_000);
+    /// 9999-12-31T23:59:59.999Z, the latest time in RFC 3339.
+    pub const MAX: WallTime = WallTime(253_402_300_799_999);
+
     /// Parses an RFC 3339 time with any offset. Ignores fractions of a millisecond. Returns `None`
     /// if the text is no such time.
     pub fn parse(text: &str) -> Option<WallTime> {
@@ -128,6 +135,27 @@ impl fmt::Display for WallTime {
             at.second(),
             at.millisecond()
         )
+    }
+}
+
+/// A JSON number of milliseconds. A time outside [`WallTime::MIN`] to [`WallTime::MAX`] becomes the
+/// nearer of the two.
+impl Serialize for WallTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (*self)
+            .clamp(WallTime::MIN, WallTime::MAX)
+            .0
+            .serialize(serializer)
+    }
+}
+
+/// Fails unless the number lies between [`WallTime::MIN`] and [`WallTime::MAX`].
+impl<'de> Deserialize<'de> for WallTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WallTime, D::Error> {
+        let time = WallTime(i64::deserialize(deserializer)?);
+        let fits = (WallTime::MIN..=WallTime::MAX).contains(&time);
+        fits.then_some(time)
+            .ok_or_else(|| D::Error::custom("not a time"))
     }
 }
 

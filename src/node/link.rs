@@ -9,6 +9,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
@@ -23,6 +24,8 @@ pub struct Route {
     pub nick: Nick,
     /// The member's run.
     pub run: u64,
+    /// The clocks of the member's run, as the neighbour advertised them.
+    pub clock: PeerClock,
     /// Number of links from the neighbour to the member, at least 1.
     pub hops: u8,
     /// The route is ignored before this time, the end of the member's hold-down.
@@ -53,6 +56,8 @@ pub struct Link {
     pub verifying_key: VerifyingKey,
     /// The peer's run.
     pub run: u64,
+    /// The clocks of the peer's run, from its hello.
+    pub clock: PeerClock,
     /// Milliseconds by which the peer's process started before ours. Negative if it started later.
     pub start_offset_ms: i64,
     /// The peer's program leaves by itself soon.

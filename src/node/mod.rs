@@ -7,6 +7,7 @@ pub mod link;
 pub mod membership;
 #[allow(clippy::module_inception)]
 pub mod node;
+pub mod peer_clock;
 pub mod query;
 pub mod replication;
 pub mod save_barrier;

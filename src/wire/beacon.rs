@@ -5,6 +5,7 @@ use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
+use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
@@ -118,7 +119,7 @@ impl Beacon {
             port: self.port,
             timestamp: self.timestamp.to_string(),
             network: network.to_string(),
-            run: format!("{:016x}", self.run),
+            run: hex::format(self.run),
             interval: self.interval_ms,
             rooms: self
                 .room_hashes
@@ -174,7 +175,7 @@ impl Beacon {
             peer: clear.peer_id,
             nick: Nick::new_or_placeholder(&clear.username),
             port: clear.port,
-            run: u64::from_str_radix(&clear.run, 16).ok()?,
+            run: hex::parse(&clear.run)?,
             interval_ms: clear.interval,
             timestamp: WallTime::parse(&clear.timestamp).unwrap_or_default(),
             transient: clear.passing,

@@ -2,11 +2,13 @@
 //! fields and types, which later versions may send.
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::base::batch::LogId;
+use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
+use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
+use crate::base::time::WallTime;
 
 /// Maximum number of logs in one `have` or `want`. A sender that has more logs to list sends
 /// several messages.
@@ -42,7 +44,7 @@ pub enum Message {
     },
     /// Requests a [`Message::Pong`] with the same nonce.
     Ping {
-        /// Any number.
+        /// Any number up to [`MAX_SAFE_INTEGER`].
         nonce: u64,
     },
     /// Answers a [`Message::Ping`].
@@ -134,9 +136,13 @@ pub struct Hello {
     /// The sender's name.
     pub username: String,
     /// A random number that identifies the sender's process.
+    #[serde(with = "hex")]
     pub run: u64,
-    /// Milliseconds since the sender's process started.
+    /// Milliseconds since the sender's process started, at the time of sending.
+    #[serde(deserialize_with = "safe_integer")]
     pub age: u64,
+    /// The sender's wall clock at the time of sending.
+    pub wall: WallTime,
     /// One [`room_hash`] for each room that the sender is in. At most [`ROOMS_MAX`].
     pub rooms: Vec<String>,
     /// The TCP port on which the sender listens.
@@ -187,7 +193,13 @@ pub struct Member {
     /// The member's name.
     pub username: String,
     /// A random number that identifies the member's process.
+    #[serde(with = "hex")]
     pub run: u64,
+    /// Milliseconds since the member's process started, at the time of sending.
+    #[serde(deserialize_with = "safe_integer")]
+    pub age: u64,
+    /// The member's wall clock at the time of sending, as far as the sender knows.
+    pub wall: WallTime,
     /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
     /// The peer linked with the sender through which the route to the member leads. Absent if the
@@ -239,6 +251,18 @@ pub struct HaveEntry {
     pub signature: Option<String>,
 }
 
+/// Parses a number up to [`MAX_SAFE_INTEGER`].
+fn safe_integer<'de, D: Deserializer<'de>>(json: D) -> Result<u64, D::Error> {
+    let number = Some(u64::deserialize(json)?);
+    number
+        .filter(is_safe)
+        .ok_or_else(|| D::Error::custom("too large"))
+}
+
+fn is_safe(number: &u64) -> bool {
+    *number <= MAX_SAFE_INTEGER
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -264,7 +288,7 @@ pub struct WantEntry {
 
 /// Formats an incarnation as 16 hex digits.
 pub fn format_incarnation(number: u64) -> String {
-    format!("{number:016x}")
+    hex::format(number)
 }
 
 /// The hash that a peer signs as a receipt. The signature proves to the author that the peer stores
@@ -285,13 +309,12 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
 }
 
 /// The [`LogId`] of an entry in a `have` or `want`. Returns `None` if the incarnation is not
-/// hexadecimal.
+/// 16 hex digits.
 pub fn parse_log_id(target: &Target, author: PeerId, incarnation: &str) -> Option<LogId> {
-    let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
     Some(LogId {
         target: target.clone(),
         author,
-        incarnation,
+        incarnation: hex::parse(incarnation)?,
     })
 }
 
@@ -321,8 +344,12 @@ impl MessageFields {
                 target: self.target?,
                 logs: self.logs?,
             },
-            "ping" => Message::Ping { nonce: self.nonce? },
-            "pong" => Message::Pong { nonce: self.nonce? },
+            "ping" => Message::Ping {
+                nonce: self.nonce.filter(is_safe)?,
+            },
+            "pong" => Message::Pong {
+                nonce: self.nonce.filter(is_safe)?,
+            },
             "profile" => Message::Profile {
                 username: self.username?,
             },

@@ -48,7 +48,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
             &["context"],
             &["link"],
             &["topology"],
-            &["save_barrier", "timer"],
+            &["peer_clock", "save_barrier", "timer"],
         ],
     ),
 ];

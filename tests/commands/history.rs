@@ -233,6 +233,8 @@ fn fill(lo: &Loopback, lines: u64) {
             sequence: head.as_ref().map_or(1, |head| head.last_sequence() + 1),
             lamport: n + 1,
             timestamp: WallTime(n as i64),
+            run: 1,
+            uptime: 0,
             previous: head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

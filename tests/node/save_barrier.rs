@@ -27,6 +27,8 @@ fn batch(sequence: u64) -> Arc<Batch> {
         sequence,
         lamport: sequence,
         timestamp: WallTime(1_700_000_000_000),
+        run: 1,
+        uptime: 0,
         previous: (sequence > 1).then_some(Hash([9; 32])),
         action: false,
         lines: &lines,

@@ -45,6 +45,8 @@ fn store_of(lines: u64) -> Store {
             sequence,
             lamport: sequence,
             timestamp: WallTime(1_000),
+            run: 1,
+            uptime: 0,
             previous,
             action: false,
             lines: &text,

@@ -61,6 +61,8 @@ pub fn chat(fields: ChatFields<'_>) -> Notice {
         sequence: 1,
         lamport: 99,
         timestamp: wall_time("2026-11-20T08:00:00Z"),
+        run: 1,
+        uptime: 0,
         previous: None,
         action: fields.action,
         lines: &lines(fields.text),

@@ -12,6 +12,7 @@ pub fn own(ctx: &Context, handshake_hash: &[u8; 32], joined: &[Room]) -> Message
         username: ctx.nick.to_string(),
         run: ctx.run,
         age: ctx.now.time.0,
+        wall: ctx.now.wall,
         rooms: joined
             .iter()
             .map(|room| room_hash(handshake_hash, room))

@@ -8,6 +8,7 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
+use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
@@ -84,6 +85,7 @@ impl PendingHandshake {
             },
             verifying_key: hello.sender.verifying_key()?,
             run: hello.run,
+            clock: PeerClock::new(now, hello.age, hello.wall),
             start_offset_ms: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
             transient: hello.passing,
             address,

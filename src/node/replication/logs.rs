@@ -321,6 +321,8 @@ impl Logs {
             sequence,
             lamport: self.lamport + 1,
             timestamp: ctx.now.wall,
+            run: ctx.run,
+            uptime: ctx.now.time.0,
             previous: head.map(|range| range.hash),
             action,
             lines,

@@ -1,6 +1,7 @@
 //! The text form of the receipts that one run leaves to the next. Each direct log is one line:
 //! `target author incarnation acked_up_to carry_left_ms`.
 use crate::base::batch::LogId;
+use crate::base::hex;
 use crate::base::name::Target;
 
 /// How long a log is carried: 7 days, in milliseconds. Only time in which our program runs counts.
@@ -37,7 +38,7 @@ impl ReceiptRecord {
         let log = LogId {
             target: Target::parse(words.next()?)?,
             author: words.next()?.parse().ok()?,
-            incarnation: u64::from_str_radix(words.next()?, 16).ok()?,
+            incarnation: hex::parse(words.next()?)?,
         };
         let acked_up_to = words.next()?.parse().ok()?;
         let left: i64 = words.next()?.parse().ok()?;

@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use data_encoding::HEXLOWER;
-
+use crate::base::hex;
 use crate::base::identity::Hash;
 use crate::base::name::Target;
 use crate::base::table::SortedMap;
@@ -23,7 +22,6 @@ const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 /// The last line of the file. If this line is missing, the file is truncated.
 const END_LINE: &str = "end\n";
-const INCARNATION_DIGITS: usize = 16;
 
 /// Reads and removes the marker, the file that a run writes when it ends cleanly. Syncs the removal
 /// to disk, so that no crash brings the marker back. A second run with the same marker would reuse
@@ -54,10 +52,9 @@ pub fn take_clean_marker(directory: &Path) -> io::Result<Option<ResumeState>> {
 pub fn write_clean_marker(directory: &Path, resume: &ResumeState) -> io::Result<()> {
     file::replace_file(&directory.join(CLEAN_FILE), &mut |file| {
         let mut text = format!(
-            "{:0width$x}\n{}\n",
-            resume.incarnation,
-            created_ns(&file.metadata()?),
-            width = INCARNATION_DIGITS
+            "{}\n{}\n",
+            hex::format(resume.incarnation),
+            created_ns(&file.metadata()?)
         );
         for (target, (sequence, hash)) in &resume.heads {
             text += &format!("{target} {sequence} {hash}\n");
@@ -81,10 +78,7 @@ fn created_ns(meta: &Metadata) -> u64 {
 /// copy.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
-    let digits = lines
-        .next()
-        .filter(|digits| digits.len() == INCARNATION_DIGITS)?;
-    let incarnation = u64::from_be_bytes(HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok()?);
+    let incarnation = hex::parse(lines.next()?)?;
     lines.next().filter(|line| line.parse() == Ok(created_ns))?;
     let mut heads = SortedMap::new();
     for line in lines {

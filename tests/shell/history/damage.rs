@@ -65,6 +65,8 @@ fn batches_without_a_valid_signature_are_not_shown() {
             sequence: 1,
             lamport: 5,
             timestamp: WallTime(0),
+            run: 1,
+            uptime: 0,
             previous: None,
             action: false,
             lines: &text,

@@ -65,6 +65,8 @@ impl Author {
                 .map_or(1, |head| head.last_sequence() + 1),
             lamport,
             timestamp: WallTime(lamport as i64 * 1000),
+            run: 1,
+            uptime: 0,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

@@ -67,6 +67,8 @@ impl Author {
             sequence,
             lamport: sequence + 100,
             timestamp: WallTime(1_000),
+            run: 1,
+            uptime: 0,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, Write as _};
 use serde::Deserialize;
 
 use crate::base::batch::LogId;
+use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{FolderName, Target};
 use crate::base::range::{Gap, LogRange};
@@ -122,7 +123,7 @@ impl Frontier {
                     None => Target::parse(fields.target?)?,
                 },
                 author: fields.sender,
-                incarnation: u64::from_str_radix(fields.incarnation, 16).ok()?,
+                incarnation: hex::parse(fields.incarnation)?,
             };
             if let Some(after) = fields.after {
                 let range = ranges.last_mut().filter(|range| range.log == log)?;

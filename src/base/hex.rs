@@ -1,0 +1,37 @@
+//! 64-bit numbers as text: exactly 16 lower-case hexadecimal digits. Incarnations and process
+//! numbers use this form, because JSON numbers are exact only below 2^53.
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+/// Number of digits.
+pub const HEX_DIGITS: usize = 16;
+
+/// Formats a number as 16 digits.
+pub fn format(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// Parses 16 lower-case digits. Returns `None` for any other text, so a number has one form only.
+pub fn parse(text: &str) -> Option<u64> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let fits = text.len() == HEX_DIGITS && text.bytes().all(is_digit);
+    u64::from_str_radix(text, 16).ok().filter(|_| fits)
+}
+
+/// Serializes a number as a string of 16 digits, for `#[serde(with = "hex")]`.
+///
+/// # Errors
+/// The serializer fails.
+pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format(*number))
+}
+
+/// Deserializes a string of 16 digits, for `#[serde(with = "hex")]`.
+///
+/// # Errors
+/// The value is no such string.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    parse(&text).ok_or_else(|| D::Error::custom("not 16 hex digits"))
+}
