@@ -45,8 +45,8 @@ pub struct LogId {
     pub target: Target,
     /// The peer that signs the lines.
     pub author: PeerId,
-    /// A random number. The author draws a new one when the next line could get a sequence that was
-    /// used before.
+    /// A random number under which the author numbers its lines. The author draws a new one at any
+    /// doubt about used sequences. A new log then begins.
     pub incarnation: u64,
 }
 
@@ -90,8 +90,9 @@ pub struct LocalFields {
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Was the batch published before this directory first joined the room, or by this identity in
-    /// an earlier run? Such a batch is stored, but is never news.
+    /// Is the batch excluded from the news? This applies to batches published before this directory
+    /// first joined the room. It also applies to our own batches of an earlier run that a peer
+    /// sends us.
     pub backfill: bool,
 }
 

@@ -11,9 +11,10 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Number of lines in a batch. `raw` is the JSON of the field `content`, and `declared` is the
-/// field `count`. The lines of a direct message are sealed, so the result is `declared`, but at
-/// least 1. Returns `None` if `raw` is malformed or exceeds a bound.
+/// Returns the number of lines in a batch. `raw` is the JSON of the field `content`, and `declared`
+/// is the field `count`. Sealed lines cannot be counted. For a direct message, the result is
+/// therefore `declared`, or 1 if `declared` is 0. Returns `None` if `raw` is malformed or exceeds a
+/// bound.
 pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
     let (mut count, mut longest) = (0, 0);
     let mut fits = true;

@@ -25,7 +25,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
-    /// Number of sealed lines of a direct message. 0 if the field is absent, which means one line.
+    /// Number of sealed lines of a direct message. A message of one line omits the field, which is
+    /// then parsed as 0.
     #[serde(default)]
     pub(super) count: u64,
     #[serde(borrow)]
@@ -43,9 +44,11 @@ pub(super) struct BatchFields<'a> {
     pub(super) plain: Option<&'a RawValue>,
 }
 
-/// Parses a local field, which may be absent but must not be `null`. By default serde treats `null`
-/// as absent. [`BatchFields::has_local_fields`] would then be false for a received batch with
-/// `null`. The store would append the same field, so the stored batch would contain it twice.
+/// Parses a local field. The field may be absent, but must not be `null`.
+///
+/// By default, serde parses `null` as if the field were absent. [`BatchFields::has_local_fields`]
+/// would then overlook a field that a peer set to `null`. The store would append this field again,
+/// and the stored batch would contain it twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

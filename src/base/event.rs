@@ -88,8 +88,8 @@ pub struct LoadReply {
 pub struct Position {
     /// Number of the segment.
     pub segment: u64,
-    /// Offset in the segment, in bytes. Bytes that eviction removed still count. The offset of a
-    /// batch therefore stays the same when the segment is rewritten.
+    /// Offset in bytes, in the segment as it was originally written. The offset of a batch stays
+    /// the same when eviction rewrites the segment.
     pub offset: u64,
     /// How often the segment had been rewritten when the store created the position.
     pub generation: u64,
@@ -231,13 +231,14 @@ pub enum Input<'a> {
     Command(Command),
     /// The answer to [`Output::Load`].
     Loaded(LoadReply),
-    /// The store could not save these batches. The shell dropped every [`Output::Write`] after the
-    /// first failed save, and closed the streams of these writes.
+    /// The store could not save these batches. Lines must be stored before they are sent. The shell
+    /// therefore dropped every [`Output::Write`] after the first failed save, and closed the
+    /// streams of these writes.
     SaveFailed {
         /// The unsaved batches, in the order in which the core emitted them.
         batches: Vec<Arc<Batch>>,
     },
-    /// The store evicted the lines of a log whose sequences are less than `low`.
+    /// The store evicted the oldest lines of a log: all lines before the line `low`.
     Evicted {
         /// The log.
         log: LogId,
@@ -352,7 +353,7 @@ pub enum Command {
     Rooms,
     /// List the counters. Answered by [`Notice::Stats`].
     Stats,
-    /// Count lines that this identity published in an earlier run as lines of this run.
+    /// Treat lines that this identity published in an earlier run as lines of this run.
     /// [`Command::Finish`] then waits for their delivery as well.
     AwaitDelivery {
         /// The log of these lines.
@@ -574,15 +575,15 @@ pub struct Chat {
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// Number of peers that store all lines to a room, whether linked or not. With several rooms,
-    /// the room with the fewest such peers counts. The number also includes each recipient that
-    /// stores the direct messages to it.
+    /// Number of peers that store all lines to the room, even if they are no longer linked. With
+    /// several rooms, the room with the smallest number decides. Each recipient that stores all its
+    /// direct messages adds one.
     pub acked_peers: u64,
-    /// The value that `acked_peers` must reach: the number of peers that must store the lines to a
-    /// room, plus the number of recipients of direct messages.
+    /// The value that `acked_peers` should reach. It is the number of peers that must store the
+    /// lines to a room. Each recipient of direct messages adds one.
     pub required_peers: u64,
-    /// Does a reachable room member or a recipient lack lines? Also `true` if there is a room
-    /// whose lines no peer stores completely.
+    /// Are lines still undelivered? They are if a recipient or a reachable room member lacks lines.
+    /// They also are while a room has no peer that stores all lines to it.
     pub has_undelivered: bool,
     /// Do enough peers store the lines, as [`Command::Finish`] requires?
     pub is_settled: bool,

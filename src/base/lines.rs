@@ -1,7 +1,7 @@
 //! Unsigned lines of text and their bounds.
 use std::fmt;
 
-/// Longest line, in bytes of UTF-8. The end of line does not count.
+/// Longest line, in bytes of UTF-8, without the end of line.
 pub const LINE_MAX_BYTES: usize = 16 * 1024;
 /// Maximum number of lines in one batch.
 pub const BATCH_LINES_MAX: usize = 4096;
@@ -81,8 +81,8 @@ impl Lines {
         self.0.push_str(&other.0);
     }
 
-    /// Removes the lines for one batch from the front and returns them. These are as many lines as
-    /// fit into a batch. If `self` has lines, the result has at least one.
+    /// Removes lines from the front and returns them. Takes as many lines as fit into one batch.
+    /// Takes at least one line, unless `self` is empty.
     pub fn take_batch(&mut self) -> Lines {
         let (mut end, mut count) = (0, 0);
         for line in self.0.split_inclusive('\n') {

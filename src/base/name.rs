@@ -10,12 +10,11 @@ pub const NICK_MAX_CHARS: usize = 32;
 /// Longest room name without its `#`, in characters.
 pub const ROOM_MAX_CHARS: usize = 50;
 
-/// The rule for names of peers, worded as the end of a sentence. Its upper bound is
+/// The rule for names of peers, worded as the end of a sentence. The number 32 is
 /// [`NICK_MAX_CHARS`].
 pub const NICK_RULE: &str =
     "a name has 1 to 32 characters, no white space, and none of ~ @ # : / *";
-/// The rule for room names, worded as the end of a sentence. Its upper bound is
-/// [`ROOM_MAX_CHARS`].
+/// The rule for room names, worded as the end of a sentence. The number 50 is [`ROOM_MAX_CHARS`].
 pub const ROOM_RULE: &str =
     "a room has 1 to 50 characters, no white space, and none of ~ @ # : / *";
 
@@ -170,8 +169,8 @@ impl fmt::Display for Room {
 
 /// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. The `@` is optional.
 ///
-/// The string holds a name, `~` and the beginning of an id, in lower case. An empty name matches
-/// every name. An empty beginning matches every id.
+/// The string has the form `name~prefix` in lower case. `prefix` is the beginning of an id. An
+/// empty `name` matches every name. An empty `prefix` matches every id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 

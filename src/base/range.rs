@@ -53,8 +53,8 @@ impl Gap {
 }
 
 impl LogRange {
-    /// A range without lines, for the log of `batch`. The caller must then add `batch` with
-    /// [`LogRange::extend`].
+    /// A range without lines, which ends directly before `batch`. The caller must then add `batch`
+    /// with [`LogRange::extend`].
     pub fn empty_before(batch: &Batch) -> LogRange {
         LogRange {
             log: batch.log.clone(),
@@ -155,9 +155,9 @@ impl LogRange {
         });
     }
 
-    /// Mutable access to the first sequence of the stored interval number `at`. Number 0 is the
-    /// lowest interval, below `gaps[0]`. Number `gaps.len()` is the top interval, which begins at
-    /// `low`.
+    /// Mutable access to the sequence at which a stored interval begins. `at` is the index of the
+    /// interval, in ascending order. The interval below `gaps[0]` has index 0. The top interval has
+    /// index `gaps.len()` and begins at `low`.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

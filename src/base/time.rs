@@ -14,7 +14,7 @@ use jiff::tz::{Offset, TimeZone};
 pub struct Time(pub u64);
 
 impl Time {
-    /// Milliseconds since `earlier`; 0 if `earlier` is later.
+    /// Milliseconds from `earlier` to `self`. 0 if `earlier` is after `self`.
     pub fn ms_since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -86,8 +86,8 @@ impl WallTime {
         rest.is_empty().then_some(WallTime(seconds * 1000 + ms))
     }
 
-    /// Date and time of day in the time zone `zone`. A time outside the range of jiff becomes
-    /// 1970-01-01T00:00:00Z.
+    /// Date and time of day in the time zone `zone`. A time that the crate `jiff` cannot represent
+    /// becomes 1970-01-01T00:00:00Z.
     pub fn civil(self, zone: &TimeZone) -> DateTime {
         zone.to_datetime(Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH))
     }

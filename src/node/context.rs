@@ -17,11 +17,12 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// A link is flushed before the end of a turn if its send buffer exceeds this many bytes. Bounds
-/// memory.
+/// Size of a send buffer, in bytes, above which the link is flushed before the end of the turn. The
+/// limit bounds the memory for queued frames.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
-/// If no peer is discovered, accepted, connected or linked for this many milliseconds, no further
-/// link is expected. A peer that receives our beacon dials us sooner.
+/// Milliseconds without any peer event, after which no further link is expected. A peer event
+/// occurs when a peer is discovered, accepted, connected or linked. A peer that receives our beacon
+/// usually dials us within this time.
 pub const QUIET_PERIOD_MS: u64 = 8;
 
 /// The parameters of a new node.
@@ -68,7 +69,7 @@ pub struct ResumeState {
 pub struct NodeCounters {
     /// Datagrams that are no beacon of this network, or come from another subnet.
     pub foreign_datagrams: u64,
-    /// Beacons of new peers that were ignored, as there are too many discovered peers.
+    /// Beacons of new peers that were ignored, because too many peers were discovered already.
     pub beacons_over_bound: u64,
     /// Handshakes that failed for any reason.
     pub failed_handshakes: u64,
@@ -225,8 +226,8 @@ impl Context {
         self.outputs.is_empty()
     }
 
-    /// When [`Context::is_quiet`] becomes true. The time is later if another peer is discovered,
-    /// accepted, connected or linked in the meantime.
+    /// When [`Context::is_quiet`] becomes true. Each peer that is discovered, accepted, connected
+    /// or linked in the meantime postpones this time.
     pub fn quiet_at(&self) -> Time {
         self.last_peer_event + QUIET_PERIOD_MS
     }
@@ -260,8 +261,9 @@ impl Context {
             .map(|(stream, link)| (*stream, link))
     }
 
-    /// The valid routes in a room: the stream of the neighbour that advertised each, the member,
-    /// and the route. A member appears once for each link through which it is reachable.
+    /// The valid routes to members of a room. Each item contains the stream of the link that the
+    /// route uses, the member, and the route. A member appears once for each link through which it
+    /// is reachable.
     pub fn routes_in_room<'a>(
         &'a self,
         room: &'a Room,

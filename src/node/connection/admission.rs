@@ -67,16 +67,17 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether one more link to a peer that is not transient would exceed a bound. At most
-/// [`LINKS_MAX`] such links may exist. All links together are at most `LINKS_MAX +
-/// TRANSIENT_LINKS_MAX`.
+/// Whether the bounds allow no further link to a peer that is not transient. At most [`LINKS_MAX`]
+/// links may lead to such peers. At most `LINKS_MAX + TRANSIENT_LINKS_MAX` links may exist in
+/// total.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
 /// Returns whether a link to this peer may be established. If a bound is reached, may close a link
-/// that the topology does not want, to make room for a peer that the topology wants.
+/// that the topology does not want. Does so only for a peer that the topology wants and that is not
+/// transient.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,

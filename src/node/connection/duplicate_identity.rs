@@ -14,16 +14,17 @@ use crate::wire::message::Hello;
 /// Milliseconds that a linked run has to answer a ping. The ping is sent when another run of the
 /// same peer connects.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 500;
-/// Most runs with our key that are reported to the user.
+/// Maximum number of runs with our key that are reported to the user.
 const DUPLICATES_REPORTED_MAX: usize = 64;
-/// Most bytes of frames that are kept while a handshake is deferred.
+/// Maximum size of the frames that one deferred handshake keeps, in bytes.
 const DEFERRED_MAX_BYTES: usize = 256 * 1024;
 
 /// Another program that uses our key.
 pub struct DuplicateIdentity {
-    /// The run of the other program. `None` if only another peer met that program.
+    /// The run of the other program. `None` if a peer reported the program, as the report contains
+    /// no run.
     pub run: Option<u64>,
-    /// The address at which we met the other program, if we met it.
+    /// The address of the other program. `None` if it did not connect directly to this program.
     pub address: Option<SocketAddr>,
     /// The peer that reported the other program to us, if one did. The report may be false.
     pub reported_by: Option<Peer>,
@@ -32,7 +33,7 @@ pub struct DuplicateIdentity {
 /// The runs that were reported to the user as using our key.
 #[derive(Default)]
 pub struct ReportedDuplicates {
-    /// The reported runs. `None` stands for every program that only other peers met, as its run is
+    /// The reported runs. `None` stands for all programs that peers reported, as their runs are
     /// unknown.
     runs: SortedSet<Option<u64>>,
 }
@@ -62,7 +63,7 @@ pub(super) struct DeferredHandshake {
     is_probe_answered: bool,
 }
 
-/// The result of pinging the linked run. Each stream is the stream of the linked run.
+/// The result of pinging the linked run. The [`StreamId`] is that of the linked run.
 pub(super) enum ProbeOutcome {
     /// Both runs are alive and share one key.
     Duplicate(StreamId),

@@ -25,8 +25,8 @@ use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
 use crate::wire::noise::{Handshake, HandshakeStatus, Role};
 
-/// Most unfinished handshakes on accepted streams. Dialed streams have a bound of their own, of the
-/// same size. Strangers who dial us therefore cannot keep us from dialing.
+/// Maximum number of unfinished handshakes on accepted streams. Dialed streams have a separate
+/// bound of the same size. Strangers who dial us therefore cannot keep us from dialing.
 const HANDSHAKES_MAX: usize = 64;
 /// Milliseconds that a dial may take. The handshake after the dial may take the same time.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
@@ -43,8 +43,8 @@ impl Handshakes {
         self.pending.len()
     }
 
-    /// Whether a dial or handshake is likely to become a link soon. A dial or handshake older than
-    /// [`LINK_EXPECTED_MS`] does not count.
+    /// Whether a dial or handshake is likely to become a link soon. Ignores those that are older
+    /// than [`LINK_EXPECTED_MS`].
     pub fn is_expecting_link(&self, now: Time) -> bool {
         self.pending
             .values()
@@ -448,8 +448,8 @@ impl Handshakes {
         }
     }
 
-    /// Called after the link to this peer has ended. If a handshake of another run of the peer is
-    /// deferred, turns that handshake into a link.
+    /// Turns the deferred handshake of another run of this peer into a link, if there is one.
+    /// Called after the link to the peer has ended.
     pub fn promote_deferred(
         &mut self,
         ctx: &mut Context,
@@ -525,8 +525,8 @@ impl Handshakes {
         }
     }
 
-    /// Adds two times for each handshake: its deadline, and when to stop expecting that the
-    /// handshake becomes a link soon.
+    /// Adds the deadline of each handshake. If the handshake is expected to become a link soon,
+    /// also adds the time when this expectation ends.
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);

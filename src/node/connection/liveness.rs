@@ -12,9 +12,8 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Longest time without activity after a ping, in milliseconds. The link is then closed. The sum
-/// with [`PING_AFTER_IDLE_MS`] must be below 30 s, because a frozen peer must be shown as gone by
-/// then.
+/// Milliseconds without activity after which a pinged link is closed. A frozen peer must be shown
+/// as gone within 30 s. The sum of this time and [`PING_AFTER_IDLE_MS`] must therefore be less.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
 /// 53 bits.
@@ -217,8 +216,8 @@ pub fn handle_pong(ctx: &mut Context, stream: StreamId, nonce: u64) {
     }
 }
 
-/// Counts a beacon of this run of the peer as activity of the peer's link. Does nothing if that run
-/// is not linked.
+/// Records that a linked peer is active, because its beacon arrived. Does nothing if the link leads
+/// to another run of the peer, or if there is no link.
 pub fn record_activity(ctx: &mut Context, peer: &PeerId, run: u64) {
     let now = ctx.now.time;
     if let Some(stream) = ctx.stream_by_peer.get(peer)

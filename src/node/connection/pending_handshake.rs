@@ -16,7 +16,7 @@ use crate::wire::noise::Handshake;
 /// Milliseconds for which a new peer or handshake is expected to become a link. Most links are up
 /// within a few milliseconds. `send` waits for expected links, so the time must be short.
 pub const LINK_EXPECTED_MS: u64 = 2_000;
-/// An address, and the peer that must answer there if one is named.
+/// An address, and optionally the only peer that may answer there.
 #[derive(Clone, Copy)]
 pub struct DialTarget {
     /// The address to dial. On an accepted stream, the address of the other side.

@@ -34,8 +34,8 @@ impl Backoff {
         self.failures > 0
     }
 
-    /// Whether no backoff is running: the last dial did not fail, or the backoff has passed.
-    /// Ignores the delays of [`Backoff::new`] and [`Backoff::reset`].
+    /// Returns `false` only while the backoff after a failed dial is running. Ignores the delays of
+    /// [`Backoff::new`] and [`Backoff::reset`].
     pub fn is_dialable(&self, now: Time) -> bool {
         !self.has_failed() || self.next_attempt <= now
     }

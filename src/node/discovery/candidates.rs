@@ -19,11 +19,11 @@ const BEACON_INTERVAL_MIN_MS: u64 = 100;
 /// Longest beacon interval that is believed, in milliseconds. If a peer states a longer interval,
 /// this value is used.
 const BEACON_INTERVAL_MAX_MS: u64 = 180_000;
-/// Most discovered peers.
+/// Maximum number of discovered peers.
 const DISCOVERED_PEERS_MAX: usize = 2048;
-/// Most discovered peers from one source address.
+/// Maximum number of discovered peers from one source address.
 const PEERS_PER_SOURCE_MAX: usize = 512;
-/// Most candidate addresses of one peer. A new address replaces the oldest one.
+/// Maximum number of candidate addresses of one peer. A new address replaces the oldest one.
 const CANDIDATES_PER_PEER_MAX: usize = 4;
 
 /// An address where a peer may be reached.
