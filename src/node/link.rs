@@ -84,8 +84,9 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which the peer's digest of the logs differed from ours, and we answered with
-    /// offers. The first answer in a room is sent at once. Later answers obey the rate limit.
+    /// Rooms in which a digest of logs from the peer has differed from ours. We answer each
+    /// differing digest with offers. The first answer in a room is sent at once. Later answers obey
+    /// the rate limit.
     pub digest_answered: SortedSet<Room>,
     /// When a changed log was last offered on the link.
     pub last_offer_sent: Option<Time>,

@@ -19,8 +19,9 @@ impl Node {
         delivery
     }
 
-    /// How far these logs of ours are acknowledged. Each log comes with the last sequence that
-    /// counts. [`Command::Finish`](crate::base::event::Command::Finish) explains `required_peers`.
+    /// How far logs of ours are acknowledged. `heads`: the logs, each with the sequence of the last
+    /// line that must be delivered. [`Command::Finish`](crate::base::event::Command::Finish)
+    /// explains `required_peers`.
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
@@ -77,9 +78,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// For a log of ours: the lowest sequence that the store must keep, together with all higher
-    /// sequences. `u64::MAX` if the store may evict all lines. The store must keep a line while a
-    /// linked recipient lacks it. It must keep a line of this run until a peer has acknowledged it.
+    /// The lowest sequence that the store must keep in a log of ours. The store must also keep all
+    /// higher sequences. `u64::MAX`: the store may evict all lines. A line must be kept while a
+    /// linked recipient lacks it. A line of this run must be kept until a peer has acknowledged it.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication
@@ -102,7 +103,7 @@ impl Node {
         is_acked && !folder.room().is_some_and(has_left)
     }
 
-    /// Whether a line that we published to this room in this run is acknowledged by no peer yet.
+    /// Whether this run published a line to this room that no peer has acknowledged yet.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
         let is_in_room = |log: &LogId| log.target.room() == Some(room);
         let mut logs = self.logs.run_logs().filter(|(log, _)| is_in_room(log));

@@ -11,9 +11,9 @@ use crate::base::table::SortedSet;
 ///
 /// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that
 /// depends on it. After a failed save, the barrier drops all later saves and writes of the queue.
-/// The barrier also drops the notices about unsaved batches. At the end of the queue, the core
-/// gets [`Input::SaveFailed`]. Each stream of a dropped write is aborted, and the core gets
-/// [`Input::Closed`] for the stream, as the peer cannot decrypt what follows the lost bytes.
+/// The barrier also drops the notices about unsaved batches. At the end of the queue, the core gets
+/// [`Input::SaveFailed`]. Each stream of a dropped write is aborted, because the peer cannot
+/// decrypt what follows the lost bytes. The core gets [`Input::Closed`] for each aborted stream.
 #[derive(Debug, Default)]
 pub struct SaveBarrier {
     unsaved_batches: Vec<Arc<Batch>>,

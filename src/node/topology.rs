@@ -1,10 +1,11 @@
 //! Selects the peers to link with: all peers in a full mesh, neighbours on rings in a larger
 //! network.
 //!
-//! The members of a room form a ring, in the order of their ids. For each number of bits there is a
-//! further ring: the members whose ids share that many last bits with our id. With each further
-//! bit, the ring has about half as many members, at twice the distance. On each ring, the next two
-//! members on either side are our neighbours: a skip graph (Aspnes and Shah, 2003).
+//! The members of a room form a ring, in the order of their ids. There are smaller rings as well.
+//! Ring `n` contains the members whose ids end with the same `n` bits as our id. Each ring has
+//! about half as many members as the ring before, so its neighbours are twice as far apart. On each
+//! ring, the two nearest members on either side are our neighbours. This structure is a skip graph
+//! (Aspnes and Shah, 2003).
 //!
 //! Being neighbours is symmetric. Two peers that know the same members agree without a message on
 //! whether they are neighbours. A member that comes or goes changes the neighbours of only a few
@@ -39,9 +40,9 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Adds a member to each ring on which the member is one of our nearest. A member that is then
-    /// too far away is removed from the ring. Returns whether the member is a neighbour on any
-    /// ring.
+    /// Adds a member to each ring on which it is among the two nearest to us on its side. The
+    /// member that it displaces is removed from the ring. Returns whether the member was added to
+    /// any ring.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -120,7 +121,7 @@ impl Topology {
         self.is_partial_mesh
     }
 
-    /// Adds a member of a room. Returns whether the member is a neighbour.
+    /// Adds a member of a room. Returns whether the member became a neighbour.
     pub fn add_member(&mut self, own: &PeerId, room: &Room, peer: &PeerId) -> bool {
         if !self.rings.contains_key(room) {
             self.rings.insert(room.clone(), Rings::default());
@@ -142,9 +143,9 @@ impl Topology {
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings that
-    /// contain all members of a room come first, as they keep the rooms connected. Rings whose
-    /// members share more bits with us follow.
+    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings of all
+    /// members come first, as they keep the rooms connected. The smaller rings follow in the order
+    /// of shared bits.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {

@@ -40,7 +40,8 @@ const NEW_PEER_BURST_MAX: u64 = 8;
 /// Number of new peers above which a burst counts as large. The dials are then delayed longer.
 const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
 /// Longest random delay of the dial to a new peer of a burst, in milliseconds. If our id is larger
-/// than the peer's id, we wait this many milliseconds in addition.
+/// than the peer's id, we wait this time in addition. The peer then usually dials us, and we need
+/// no dial.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 /// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
 const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
@@ -88,8 +89,9 @@ impl Dialer {
         }
     }
 
-    /// Handles a datagram. A beacon adds its sender's address as a candidate, or makes us forget a
-    /// sender that leaves. A datagram from another network or subnet is counted and ignored.
+    /// Handles a datagram. A `Discover` beacon adds its sender's address as a candidate. A `Leave`
+    /// beacon makes us forget its sender. A datagram from another network or subnet is counted and
+    /// ignored.
     pub fn handle_datagram(
         &mut self,
         ctx: &mut Context,
@@ -267,8 +269,8 @@ impl Dialer {
         }
     }
 
-    /// Records that a link was established. Returns whether the user named this peer together with
-    /// an address (`--peer`).
+    /// Records that a link was established. Returns whether the user pinned this peer at any
+    /// address with `--peer`.
     pub fn link_up(&mut self, stream: StreamId, peer: PeerId) -> bool {
         for static_peer in &mut self.static_peers {
             if static_peer.dialing == Some(stream) {
@@ -333,9 +335,9 @@ impl Dialer {
         self.is_next_dial_stale = true;
     }
 
-    /// Records that a link ended. After a stable link, the peer is dialed again soon. Otherwise the
-    /// backoff of its addresses grows. A peer that closes each link at once is then not dialed all
-    /// the time.
+    /// Records that a link ended. After a stable link, the peer is dialed again soon. After a
+    /// shorter link, the backoff of the peer's addresses grows. Without it, we would constantly
+    /// dial a peer that closes each link at once.
     pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;

@@ -16,8 +16,8 @@ const STATIC_PEERS_MAX: usize = 64;
 enum ExpectedPeer {
     /// No peer is known at the address yet.
     Any,
-    /// This peer answered the last dial, or was expected when the address was added. Another peer
-    /// may answer the next dial.
+    /// The peer that answered last. Before the first answer, the peer given when the address was
+    /// added. A link to another peer is accepted as well.
     LastSeen(PeerId),
     /// The user named this peer. A link to any other peer is refused.
     Pinned(PeerId),
@@ -77,8 +77,8 @@ impl StaticPeer {
     }
 }
 
-/// Adds an address. If the user named a peer, pins the peer at the address, unless a peer is pinned
-/// there already. Returns whether the address was added.
+/// Adds an address, unless it is known or the list is full. Returns whether the address was added.
+/// A peer named by the user is pinned, even at a known address. A pin is never replaced.
 pub fn add(
     static_peers: &mut Vec<StaticPeer>,
     address: SocketAddr,
@@ -123,8 +123,9 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
     }
 }
 
-/// Warns the user of each address where a peer other than the pinned peer answered. Skips an
-/// address while a dial to another address of the pinned peer may still succeed.
+/// Warns the user of each address where a peer other than the pinned peer answered. Skips the
+/// address if the pinned peer is linked. Also skips it until the dials to all addresses of the
+/// pinned peer have failed. Until then, one of these addresses may still lead to that peer.
 pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]

@@ -26,7 +26,7 @@ pub struct TopologyUpdater {
     updated_at: Time,
     /// A peer or its rooms changed since the last update.
     is_stale: bool,
-    /// The unwanted links that we dialed: the peer of each, and since when the link is unwanted.
+    /// When each unwanted link became unwanted, by peer. Contains only links that we dialed.
     unwanted_since: SortedMap<PeerId, Time>,
 }
 

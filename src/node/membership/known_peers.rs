@@ -11,9 +11,9 @@ use crate::node::context::Context;
 
 /// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most names of one key in one run, for each of two kinds: new names that are recorded, and names
-/// that are known for other keys. If a peer claims more names of the second kind, a placeholder is
-/// shown instead of its name.
+/// Most new names recorded for one key in one run. The same limit applies to names that the key
+/// claims although they are known for another key. Above that limit, a placeholder is shown instead
+/// of such a name.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Most keys whose claims are remembered. At the bound, the claims of peers that are not linked are
 /// forgotten.
@@ -77,8 +77,8 @@ impl KnownPeers {
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. Each key may claim eight such names.
-    /// For any further such name, returns a placeholder.
+    /// name is known for another key, notifies the user once. A key may claim eight names that are
+    /// known for other keys. Above that limit, returns a placeholder instead of such a name.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);

@@ -1,5 +1,5 @@
-//! Tracks which peers are in which room, under which name and key, linked or reachable through
-//! others.
+//! Tracks the peers in each room, with their names and keys. A peer in a room is linked or
+//! reachable through others.
 pub mod known_peers;
 pub mod presence;
 pub mod profile;

@@ -1,5 +1,5 @@
-//! Shows which peers come and go. Emits one `joined` and one `left` notice for each run of a peer
-//! and shared room. A peer is present while it is linked or reachable through others.
+//! Shows which peers come and go. For each run of a peer, emits one `joined` and one `left` notice
+//! in each shared room. A peer is present while it is linked or reachable through others.
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};

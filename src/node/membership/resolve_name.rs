@@ -12,15 +12,15 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Longest time to wait for further peers that match a selector, in milliseconds. A peer that
-/// matches alone is then accepted. If half of the command's time-out is shorter, that half is used
-/// instead.
+/// Longest time to wait for further peers that match a selector, in milliseconds. After this time,
+/// a single matching peer is accepted. The wait also never exceeds half the command's time-out.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most queries that wait for an answer. A further query drops the oldest one. The client of the
-/// oldest query is gone, as at most this many clients can be attached.
+/// Most queries that wait for an answer. A further query drops the oldest one. Fewer clients than
+/// this can be attached, and each client waits for its latest query only. The oldest query is thus
+/// rarely needed.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.
@@ -40,8 +40,8 @@ struct PendingResolution {
 }
 
 impl PendingResolution {
-    /// Milliseconds after which the selector is decided if any peer matches. Does not wait for
-    /// further peers that may still come.
+    /// Milliseconds to wait for further peers that match. After this time, the selector is decided
+    /// if any peer matches.
     fn settle_ms(&self) -> u64 {
         RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
     }
@@ -120,9 +120,10 @@ impl NameResolution {
         !self.pending.iter().any(has_lines)
     }
 
-    /// Resolves each selector that can be decided now, and binds its name to the key found. Emits a
-    /// notice for each refusal and for each answer to a query. Returns the lines whose recipient is
-    /// now known. `is_expecting_link` means that a further peer is likely to be linked soon.
+    /// Decides each selector that can be decided now. If it means one peer, binds that peer's name
+    /// to its key. Returns the lines whose recipient is now known. Emits an error notice for
+    /// refused lines, and an answer for each decided query. `is_expecting_link` means that a
+    /// further peer is likely to be linked soon.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,

@@ -92,8 +92,8 @@ impl Rooms {
     }
 
     /// Leaves `room`, or the current room if `room` is `None`. If the current room is left, the
-    /// remaining room that was joined first becomes current. Returns the room that was left. If
-    /// that room is not joined, notifies the user of an error and returns `None`.
+    /// first of [`Rooms::joined`] becomes current. Returns the room that was left. If that room is
+    /// not joined, notifies the user of an error and returns `None`.
     pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
         let refusal = match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => {

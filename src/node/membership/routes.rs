@@ -1,7 +1,7 @@
 //! Routes: which members of each room are reachable through other peers. Uses a distance-vector
-//! protocol as in RFC 1058. Each peer sends changed routes to its neighbours, with the number of
-//! hops. A route names its next hop, and that neighbour ignores the route (split horizon). The
-//! number of hops is bounded.
+//! protocol as in RFC 1058. Each peer sends changed routes to its neighbours. A route contains the
+//! number of hops and the next hop. The next hop itself ignores the route, as it would lead back
+//! (split horizon). The number of hops is bounded.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -15,8 +15,8 @@ use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Mess
 
 /// Shortest time for which changed routes are collected before an update is sent, in milliseconds.
 const UPDATE_DELAY_MS: u64 = 200;
-/// The collection of changed routes also takes at least this many milliseconds times the number of
-/// links. The cost of an update grows with the number of links.
+/// Milliseconds per link for which changed routes are collected, if that is longer than
+/// `UPDATE_DELAY_MS`. The cost of an update grows with the number of links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Most routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
@@ -167,9 +167,9 @@ impl Routes {
         changed
     }
 
-    /// Starts a hold-down in each room in which we advertised this peer and have lost the last
-    /// route to the peer. New routes to the same run are then ignored for 4 s. Does nothing if the
-    /// peer is linked.
+    /// Starts a hold-down in each room where this peer was lost: we advertised it there, and no
+    /// route is left. New routes to the same run are then ignored for 4 s. Does nothing if the peer
+    /// is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;

@@ -185,8 +185,8 @@ fn parse_subcommand(word: &OsStr) -> Result<Subcommand, Failure> {
     }))
 }
 
-/// Parses an option: `word`, which begins with `-`. If the option's value is the next word, takes
-/// that word from `words`.
+/// Parses the option in `word`, which begins with `-`. If the value is a word of its own, as in
+/// `--room ops`, takes it from `words`.
 fn parse_option(
     word: &OsStr,
     words: &mut impl Iterator<Item = OsString>,
@@ -260,8 +260,8 @@ fn unknown_option(name: &str, advice: &str) -> Failure {
     ))
 }
 
-/// Appends the option to `options`. If the option takes a value, the value is `attached`. If
-/// `attached` is `None`, the value is the next of `words`.
+/// Appends the option to `options`. `attached` is a value in the same word, as in `--room=ops`. If
+/// it is `None`, an option that takes a value gets the next of `words`.
 fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
@@ -297,8 +297,8 @@ fn push_option(
     Ok(())
 }
 
-/// Whether a word is a negative number. Where an option's value is expected, such a word is a value
-/// out of range, not an option.
+/// Whether a word looks like a negative number. In the place of an option's value, such a word is
+/// not taken for an option. It is a value, which its parser rejects.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])
 }

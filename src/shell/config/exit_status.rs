@@ -9,8 +9,8 @@
 pub enum ExitStatus {
     /// The command succeeded.
     Success = 0,
-    /// Any other failure. Examples: output failed, a line or a command was refused, another program
-    /// uses the directory.
+    /// A failure that has no status of its own. Examples: output failed, a line or a command was
+    /// refused, another program uses the directory.
     GeneralError = 1,
     /// The command line, the environment or the options file contains an option or value that is
     /// not valid.
@@ -19,11 +19,12 @@ pub enum ExitStatus {
     NoPeer = 69,
     /// At least one peer was linked, but not every required peer acknowledged the lines.
     PartialDelivery = 75,
-    /// A peer has the name of a known peer, but another key than the key bound to that name.
+    /// A peer has the wrong key. The user bound another key to its name, or gave another key with
+    /// its address in `--peer`.
     KeyMismatch = 77,
     /// The options file, the identity, the directory or the secret file cannot be used.
     ConfigError = 78,
-    /// `listen`: the time of `--wait` ended before the number of lines in `--count` was printed.
+    /// `listen`: the time of `--wait` passed before `--count` lines were printed.
     TimedOut = 124,
     /// The terminal hung up (SIGHUP).
     Hangup = 129,

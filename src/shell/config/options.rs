@@ -24,11 +24,10 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Limit of the number of rooms of a run, of its interfaces, and of its static peers. Each of the
-/// three is counted by itself.
+/// Most rooms that a run may join. Also the most interfaces, and the most static peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that take effect only when a program starts. A command that uses a running program may
-/// give these options only with that program's values.
+/// Options that take effect only when a program starts. If a command uses a running program, the
+/// given options must have that program's values.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -46,17 +45,17 @@ pub struct Options {
     pub subcommand: Subcommand,
     /// The name of this program's user.
     pub username: Nick,
-    /// Those options of the command line that take effect only when a program starts. A command
-    /// that uses a running program may give these options only with that program's values.
+    /// The options on the command line that take effect only when a program starts. If the command
+    /// uses a running program, each of them must have that program's value.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
     pub port: Option<u16>,
     /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
-    /// The rooms to join, at least one and without duplicates. Lines that the user types go to the
-    /// first room. `send --to ROOM` puts ROOM first. `history` joins no room. It prints the lines
-    /// of these rooms, or of all rooms if the list is empty.
+    /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
+    /// first room. `send --to ROOM` puts ROOM first. `history` joins no room. Its list contains the
+    /// rooms to print, and is empty for all rooms.
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
@@ -93,8 +92,8 @@ pub struct Options {
     /// `send`: the words of TEXT, joined by spaces. `None`: the lines come from stdin. Whether each
     /// line is UTF-8 and short enough is checked later.
     pub text: Option<Vec<u8>>,
-    /// `history`: only lines of this time or later are printed. The time of a line is by its
-    /// author's clock.
+    /// `history`: the time of the oldest line to print. Each line has the time of its author's
+    /// clock.
     pub since: Option<Since>,
     /// `history`: the text that printed lines must contain.
     pub search: Option<String>,
@@ -246,8 +245,8 @@ type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
     /// Parses the values of an option. Returns two lists: the values on the command line, and the
-    /// values in the options file. If this run's command does not accept the option, the second
-    /// list is empty. The values in the file are checked in any case.
+    /// values in the options file. The second list is empty if this run's command does not accept
+    /// the option. Even then, a bad value in the file is an error.
     fn values_by_source<T>(
         &self,
         id: OptionId,

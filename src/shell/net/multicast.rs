@@ -48,14 +48,14 @@ pub const DATAGRAM_MAX_BYTES: usize = 1500;
 /// Maximum number of listening sockets. Each socket needs one token of the poll.
 pub const LISTENERS_MAX: usize = 4 * INTERFACES_MAX;
 
-/// Receive buffer of a listener, in bytes. Linux doubles this value (socket(7)), and counts each
-/// beacon as about 1 KiB. The buffer thus holds about a hundred beacons.
+/// Receive buffer of a listener, in bytes. Linux doubles this value (socket(7)), and charges about
+/// 1 KiB for each beacon. The buffer thus holds about a hundred beacons.
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum number of reads in one call of [`Multicast::receive`]. Reads of empty sockets and of
 /// dropped datagrams count as well.
 const RECEIVE_READS_MAX: usize = 64;
-/// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets. The kernel
-/// uses its smallest buffer, which is larger than this value.
+/// Receive buffer of the sending sockets, in bytes. Nothing is read from these sockets, so the
+/// value is as small as possible. The kernel raises it to its own minimum.
 const SENDER_RECEIVE_BUFFER_BYTES: usize = 1;
 
 /// A received datagram. Its content is the first `length` bytes of the buffer.
@@ -110,8 +110,7 @@ struct Listener {
 pub struct Multicast {
     group: Option<SocketAddrV4>,
     tokens: Range<usize>,
-    /// The listener with the token `t` has the index `t` minus the first token. `None`: the token
-    /// is free.
+    /// The listener with the token `t` is at index `t - tokens.start`. `None`: that token is free.
     listeners: Vec<Option<Listener>>,
     /// Index of the listener to read next. The listeners take turns, so that a flood on one of them
     /// does not block the others.
@@ -125,8 +124,8 @@ pub struct Multicast {
 
 impl Multicast {
     /// Creates a `Multicast` without open sockets. If `group` is `None`, no socket is ever opened.
-    /// Each listener needs one of `tokens`. Callers pass [`LISTENERS_MAX`] tokens. With fewer
-    /// tokens there can be fewer listeners.
+    /// `tokens`: the tokens of the poll for the listeners. Each listener needs one, so callers pass
+    /// [`LISTENERS_MAX`] tokens.
     pub fn new(group: Option<SocketAddrV4>, tokens: Range<usize>) -> Multicast {
         Multicast {
             group,
@@ -228,9 +227,9 @@ impl Multicast {
     /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
     /// several times, because it skips empty sockets and datagrams that must be dropped.
     ///
-    /// `None`: all sockets are empty, or this call has read 64 times and found nothing to return.
-    /// In the second case [`Multicast::has_readable`] may still be true. A flood can last, so
-    /// callers must limit their calls.
+    /// `None`: all sockets are empty, or this call has reached its limit of 64 reads. At that
+    /// limit, [`Multicast::has_readable`] may still be true. A flood can last, so callers must
+    /// limit their calls.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;
