@@ -18,10 +18,10 @@ use crate::shell::session::exit_policy::SessionMode;
 use crate::shell::stdio::terminal;
 use crate::ui::diagnostic;
 
-/// Size in bytes of a block that is allocated and freed at startup. Freeing the block raises
-/// glibc's mmap threshold to its size, and the trim threshold to twice that (mallopt(3)). With the
-/// default thresholds, glibc returns the memory of each turn's batches to the kernel. The next turn
-/// then needs page faults to get the memory back.
+/// Size in bytes of a block that is allocated and freed at startup. This raises glibc's mmap
+/// threshold to the size of the block, and its trim threshold to twice that (mallopt(3)). With the
+/// default thresholds, glibc would return the memory of each turn's batches to the kernel. The next
+/// turn would need page faults to get the memory back.
 const MALLOC_WARMUP_BYTES: usize = 512 * 1024;
 
 /// Runs the program and returns its exit status. Prints a failure as one line on stderr.

@@ -20,17 +20,17 @@ const STREAMS_MAX: usize = 512;
 /// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Time without traffic after which the kernel begins to probe a stream. A stream ends within 15 s
-/// after its path fails: this time, and [`TCP_USER_TIMEOUT`].
+/// Time without traffic after which the kernel begins to probe a stream. A stream whose path fails
+/// ends within 15 s. This includes the idle time and [`TCP_USER_TIMEOUT`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// Number of unanswered probes after which a stream ends. Has no effect if the kernel applies
-/// [`TCP_USER_TIMEOUT`] to probes.
+/// Number of unanswered probes after which a stream ends. This number has no effect on kernels that
+/// apply [`TCP_USER_TIMEOUT`] to probes too.
 const KEEPALIVE_PROBES: u32 = 3;
 /// Longest time that sent bytes or probes may stay unacknowledged. After that time the stream ends
-/// (RFC 5482). A write to a stream that is being probed stops the probes and restarts this time
-/// (Linux, tcp_timer.c).
+/// (RFC 5482). If the program writes to a stream during the probes, the probes stop. This time then
+/// starts again (Linux, tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Maximum number of connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
@@ -50,8 +50,8 @@ enum Phase {
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// The poll has reported an error, or that the peer will send nothing more. The poll reports
-    /// this only once, so the flag records it.
+    /// Whether the poll has reported an error or the end of the peer's bytes. The poll does not
+    /// report it again, so this flag records it.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
@@ -66,15 +66,15 @@ pub enum StreamEvent {
     Connected(StreamId),
     /// A stream that was blocked has sent all its bytes. The stream is no longer blocked.
     Writable(StreamId),
-    /// A dial failed, so its stream does not exist.
+    /// A dial failed. There is no stream with this id.
     Closed(StreamId),
 }
 
 /// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or queued behind unsent bytes. A write to a stream that has ended also
-    /// has this outcome: the next read reports the end.
+    /// The bytes are sent, or queued behind unsent bytes. If the write finds that the stream has
+    /// ended, the outcome is also `Accepted`. The next read reports the end.
     Accepted,
     /// The socket accepted only a part of the bytes. The stream is now blocked until
     /// [`StreamEvent::Writable`].
@@ -271,8 +271,8 @@ impl TcpStreams {
         std::mem::take(&mut self.readable)
     }
 
-    /// Reads once into `buffer` and returns the number of bytes. 0: there is nothing for the core
-    /// to read now.
+    /// Reads once into `buffer`. Returns the number of bytes that the core must handle. 0: no bytes
+    /// have arrived, or the core has closed the stream.
     ///
     /// # Errors
     /// The stream has ended and is removed. The error does not tell the cause.

@@ -1,5 +1,5 @@
-//! Starts helper threads. One function that is not inlined starts all of them. A generic function
-//! would be compiled once per closure and enlarge the binary.
+//! Starts helper threads, all through one function. A generic function would be compiled once per
+//! closure and enlarge the binary.
 use std::io;
 use std::thread::Builder;
 

@@ -1,5 +1,5 @@
-//! The sources that the event loop polls, except waker and signals: their tokens, and how they are
-//! opened.
+//! The sources that the event loop polls, except the waker and the signals. Defines their tokens.
+//! Also creates the listener, the IPC server and the multicast sockets.
 use std::io;
 use std::net::SocketAddrV4;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Starts a run that has a session: attached to the program that already runs in the directory, or
-//! as a program of its own.
+//! Starts a run that has a session. If a program already runs in the directory, the run attaches to
+//! it. Otherwise the run has its own core and event loop.
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -58,8 +58,8 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
     run_standalone(builder, lock)
 }
 
-/// Runs without acting through another program. `lock` is the directory's lock. It is `None` with
-/// --ephemeral.
+/// Runs with its own core and event loop, not attached to another program. `lock` is the
+/// directory's lock. It is `None` with --ephemeral.
 fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
     let ipc_server = poll_sources::open_ipc_server(options.directory.as_deref(), &builder.poll)?;

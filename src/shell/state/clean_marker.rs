@@ -16,16 +16,17 @@ use crate::shell::os::file;
 const CLEAN_FILE: &str = "clean";
 /// Longest accepted marker file, in bytes. The file has one line for each of our logs.
 const CLEAN_FILE_MAX_BYTES: u64 = 1 << 20;
-/// Most seconds between the last write of the file (mtime) and its last inode change (ctime). A
-/// larger difference shows that the file is a copy: a copy can keep the mtime of the original, but
-/// gets a new ctime.
+/// Largest accepted difference between the file's last write (mtime) and its last inode change
+/// (ctime), in seconds. A larger difference shows that the file is a copy. A copy can keep the
+/// mtime of the original, but gets a new ctime.
 const CLEAN_CTIME_SKEW_MAX_SECS: u64 = 10;
 /// The last line of the file. If this line is missing, the file is truncated.
 const END_LINE: &str = "end\n";
 
 /// Reads and removes the marker, the file that a run writes when it ends cleanly. Syncs the removal
-/// to disk, so that no crash brings the marker back. A second run with the same marker would reuse
-/// sequences. `None`: the marker is missing, malformed, or a copy that a backup restored.
+/// to disk, because a crash must not bring the marker back. Two runs that resume from one marker
+/// would use the same sequences. `None`: the marker is missing, malformed, or a copy that a backup
+/// restored.
 ///
 /// # Errors
 /// The marker can't be read or removed. The run must begin a new incarnation.
@@ -74,8 +75,7 @@ fn created_ns(meta: &Metadata) -> u64 {
 }
 
 /// Parses the text of the marker. `created_ns` is the creation time of the file. `None`: the text
-/// is malformed, or contains another creation time. Another creation time shows that the file is a
-/// copy.
+/// is malformed, or records another creation time. In the latter case the file is a copy.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
     let incarnation = hex::parse(lines.next()?)?;

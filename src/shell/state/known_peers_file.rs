@@ -12,10 +12,10 @@ use crate::shell::config::failure::Failure;
 use crate::shell::os::file;
 
 const KNOWN_PEERS_FILE: &str = "known_peers";
-/// Most peers read from the file. Reading begins with the oldest peers, so a flood of new keys
-/// displaces no older peer.
+/// Maximum number of peers read from the file. The oldest peers are read first. A flood of new keys
+/// therefore displaces no older peer.
 pub const KNOWN_PEERS_MAX: usize = 10_000;
-/// Size of the file, in bytes, from which no more peers are appended.
+/// The file is full at this size, in bytes. No peer is then appended.
 pub const KNOWN_PEERS_FILE_MAX_BYTES: u64 = 4 << 20;
 /// Longest line that is parsed, in bytes.
 const KNOWN_PEERS_LINE_MAX_BYTES: u64 = 4096;

@@ -38,9 +38,10 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Returns the complete lines of `bytes`, and the number of consumed bytes. The other bytes, at
-    /// most `LINE_MAX_BYTES + 1`, begin an incomplete line. In the next call, `bytes` must begin
-    /// with them. `is_last`: no bytes follow, so a last line without `\n` is complete.
+    /// Returns the complete lines of `bytes`, and the number of consumed bytes. The bytes that are
+    /// not consumed begin an incomplete line. They are at most `LINE_MAX_BYTES + 1` bytes. The
+    /// caller must pass them again, at the beginning of the next `bytes`. `is_last` tells that no
+    /// bytes follow. A last line without `\n` is then complete.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,
@@ -75,8 +76,8 @@ impl LineSplitter {
         ((!is_empty).then_some(block), consumed)
     }
 
-    /// Adds complete lines. Many lines together are checked and copied as one piece. If a piece
-    /// contains an invalid line or a `\r`, its lines are added one by one.
+    /// Adds complete lines. Checks and copies many lines at once, as one piece. If a piece contains
+    /// an invalid line or a `\r`, adds its lines one by one.
     fn push_lines(&mut self, mut lines: &[u8], block: &mut LineBlock) {
         while !lines.is_empty() {
             let window = lines.get(..LINE_MAX_BYTES + 1).unwrap_or(lines);

@@ -14,12 +14,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shell::os::thread;
 
-/// A chunk of any size is accepted while fewer bytes than this are queued.
+/// The queue is full once it contains this many bytes. Until then it accepts a chunk of any size,
+/// so it can contain more.
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// Largest write that a pipe takes whole or not at all (pipe(7)). After a slow write all writes
-/// have this size, so that `written_bytes` shows small progress of the reader.
+/// Largest write, in bytes, that a pipe takes whole or not at all (pipe(7)). After a slow write, no
+/// write is larger than this. `written_bytes` then shows small progress of the reader.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
@@ -223,8 +224,8 @@ impl QueueState {
 }
 
 /// Opens a pipe again, as non-blocking. `file` itself stays blocking, because other programs may
-/// share its open file description. `None` if `file` is not a pipe: a regular file would be
-/// overwritten from its beginning.
+/// share its open file description. `None`: `file` is not a pipe, or can't be opened. A regular
+/// file is never opened again, because writes would overwrite it from its beginning.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     if !file.metadata().ok()?.file_type().is_fifo() {
         return None;
@@ -288,9 +289,9 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
     }
 }
 
-/// Writes bytes in pieces, and counts each piece in `written_bytes`. After a slow write the pieces
-/// are small. If another program has made the descriptor non-blocking, waits until the descriptor
-/// accepts bytes.
+/// Writes bytes in pieces of at most `piece_len` bytes. Adds the length of each written piece to
+/// `written_bytes`. After a slow write, makes `piece_len` small. If another program has made the
+/// descriptor non-blocking, waits until the descriptor accepts bytes.
 fn write_in_pieces(
     mut file: &File,
     mut bytes: &[u8],

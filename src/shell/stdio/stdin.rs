@@ -20,8 +20,8 @@ use crate::shell::os::thread;
 use crate::shell::stdio::line_splitter::{LineBlock, LineSplitter};
 use crate::ui::keys::KeyDecoder;
 
-/// Maximum number of bytes of one read. A block of lines can also contain the incomplete line of
-/// the previous read.
+/// Maximum number of bytes of one read. A block of lines can be longer, because it can also contain
+/// the incomplete line of the previous read.
 const READ_MAX_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes of one read of keys. A person seldom types or pastes more at a time.
 const KEY_READ_MAX_BYTES: usize = 1024;
@@ -47,11 +47,11 @@ pub enum StdinEvent {
     End,
 }
 
-/// What the stdin thread has read but not sent to the event loop yet.
+/// Whether the stdin thread has bytes that it has not sent to the event loop yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum ReadState {
-    /// Nothing.
+    /// The thread has sent all that it has read.
     Idle,
     /// A read has begun, or its lines are being sent.
     Reading,
@@ -59,7 +59,8 @@ enum ReadState {
     PartialLine,
 }
 
-/// State that the stdin thread and the event loop share, to find lost lines when the run ends.
+/// State that the stdin thread and the event loop share. When the run ends, it tells the loop
+/// whether lines may be lost.
 ///
 /// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks the
 /// state. Either the thread sees the stop and reads nothing, or the loop sees that the thread may
@@ -115,8 +116,9 @@ impl Stdin {
         Ok(Stdin { events, shared })
     }
 
-    /// Stops the reading. Returns true if lines, or a part of a line, were read but not received by
-    /// the event loop. Also returns true if a read that has begun takes longer than 100 ms.
+    /// Stops the reading. Returns true if the event loop has not received all lines, or parts of
+    /// lines, that were read. Also returns true if a read has not ended after 100 ms, because it
+    /// may have read lines.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + FINAL_READ_TIMEOUT;

@@ -20,7 +20,7 @@ use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// Limit on the capacity of [`DiskStore::scratch`] after a save, in bytes.
+/// Capacity to which [`DiskStore::scratch`] shrinks after a save, in bytes.
 const SCRATCH_MAX_BYTES: usize = 128 * 1024;
 /// After a save failed for lack of space, the disk counts as full until this many bytes are free.
 const FREE_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024;

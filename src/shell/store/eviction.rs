@@ -45,7 +45,8 @@ struct EvictionPlan {
     segments: Vec<SegmentEviction>,
     /// The number of the last segment read for this plan.
     last_scanned_segment: u64,
-    /// A log because of which its author loses too few bytes. `None`: there is no such log.
+    /// A log that must keep so many lines that its author loses too few bytes. `None`: there is no
+    /// such log.
     block: Option<QuotaBlock>,
 }
 
@@ -60,10 +61,10 @@ pub struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
-    /// Evicts batches of each author in `over`, and starts a new segment if the active one is full
-    /// or if batches are evicted. `over`: the bytes that each author should lose. An author loses
-    /// fewer bytes if it has batches that must be kept. Returns the logs that lost lines. After a
-    /// crash, evicted lines may remain on disk.
+    /// Evicts batches of each author in `over`. `over` tells how many bytes each author should
+    /// lose. Batches that must be kept are not evicted, so an author may lose fewer bytes. Starts a
+    /// new segment if batches are evicted, or if the active segment is full. Returns the logs that
+    /// lost lines. After a crash, evicted lines may remain on disk.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was evicted.
@@ -131,12 +132,11 @@ impl Rotation<'_> {
     }
 }
 
-/// Plans which batches each author in `over` loses, oldest first. `over`: the bytes that each
-/// author should lose. `floor`: returns the first sequence of a log that must be kept.
+/// Plans which batches each author in `over` loses, oldest first. `over` tells how many bytes each
+/// author should lose. `floor` returns the first sequence of a log that must be kept.
 ///
-/// Reads segments until every author loses enough bytes. In each segment that is read, the authors
-/// that should still lose bytes lose all batches below the floor. The segment can then often be
-/// removed.
+/// Reads segments until every author loses enough bytes. An author loses all batches below the
+/// floor in a segment, even if fewer would be enough. The segment can then often be removed.
 ///
 /// # Errors
 /// A segment can't be read.

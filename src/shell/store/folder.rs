@@ -24,15 +24,14 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log because of which its author lost too few bytes in an eviction. Its lines must be kept for
-/// now.
+/// A log that limited an eviction. Its lines must be kept for now, so its author lost too few
+/// bytes.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
-    /// Sequence of the last line in the first batch that must be kept. The batch can be evicted
-    /// once the log's
-    /// [`retention_floor`](super::replication_state::ReplicationState::retention_floor) is above
-    /// this sequence.
+    /// Sequence at the end of the oldest batch that must be kept. The batch can be evicted once the
+    /// log's [`retention_floor`](super::replication_state::ReplicationState::retention_floor) is
+    /// above this sequence.
     pub last_sequence: u64,
 }
 
@@ -51,11 +50,10 @@ pub struct Folder {
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// For each author who lost batches, the number of the first segment in which the next eviction
-    /// looks for the author's batches.
+    /// For each author who lost batches, where the next eviction begins to look for batches of the
+    /// author. The value is a segment number.
     pub first_segments: SortedMap<PeerId, u64>,
-    /// The log because of which the last eviction freed too few bytes. `None`: there is no such
-    /// log.
+    /// The log that limited the last eviction. `None`: no log did.
     pub quota_block: Option<QuotaBlock>,
     /// The position after the printed lines of the folder.
     pub printed_position: PrintedPosition,
@@ -282,8 +280,9 @@ impl Folder {
         }
     }
 
-    /// Returns the index of the segment where a scan for line `from` of a log begins. The index is
-    /// `first` or higher. Skips only segments in which the log has no line at or above `from`.
+    /// Returns the index of the segment where a scan for line `from` of a log begins. The search
+    /// for this segment begins at index `first`. A skipped segment contains no line of the log at
+    /// or above `from`.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after

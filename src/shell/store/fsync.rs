@@ -13,7 +13,7 @@ const SYNC_DELAY: Duration = Duration::from_secs(5);
 /// Largest number of files that wait for a sync. If this many files wait, the sync begins at once.
 const PENDING_FILES_MAX: usize = 64;
 
-/// A flag of one file: true from a request for a sync until the sync begins.
+/// Whether a sync of one file is requested and has not begun yet.
 #[derive(Clone, Default)]
 pub struct SyncPending(Arc<AtomicBool>);
 
@@ -50,9 +50,9 @@ pub struct Fsync {
 }
 
 impl Fsync {
-    /// Requests a sync of a file. Does nothing if `pending` says that a sync is already requested.
-    /// Never waits for the disk. Drops the request if `PENDING_FILES_MAX` files wait. The caller
-    /// must therefore call this after every write, so that a later call replaces a dropped request.
+    /// Requests a sync of a file. Never waits for the disk. Does nothing if `pending` says that a
+    /// sync is already requested. Drops the request if `PENDING_FILES_MAX` files wait. The caller
+    /// must call this after every write. The next call then replaces a dropped request.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;

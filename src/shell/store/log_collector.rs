@@ -2,10 +2,9 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// Collects batches of one log in ascending order without gaps. Batches that filled a gap are
-/// stored after the batches above the gap. The collector therefore skips a batch if the lines
-/// directly below it are not collected yet. The next scan begins at the batch that was skipped
-/// first.
+/// Collects batches of one log in ascending order without gaps. Lines that filled a gap are stored
+/// after the batches above the gap. The collector therefore skips a batch if the lines directly
+/// below it are not collected yet. The next scan begins at the first skipped batch in the folder.
 pub struct LogCollector<'a> {
     log: &'a LogId,
     /// The next sequence to collect.
@@ -13,7 +12,7 @@ pub struct LogCollector<'a> {
     /// The number of collected bytes at which the scan ends.
     budget_bytes: usize,
     collected_bytes: usize,
-    /// The lowest sequence in a skipped batch. `u64::MAX`: no batch was skipped.
+    /// The lowest sequence in all skipped batches. `u64::MAX`: no batch was skipped.
     lowest_skipped: u64,
     /// Position of the batch that was skipped first.
     resume_at: Option<Position>,
@@ -66,9 +65,9 @@ impl<'a> LogCollector<'a> {
         self.resume_at
     }
 
-    /// The lowest skipped sequence, if batches were skipped and no batch was collected. The caller
-    /// must then scan for this sequence, beginning at [`LogCollector::resume_at`]. `None`: no such
-    /// scan is needed.
+    /// If the scan skipped batches and collected none, returns the lowest skipped sequence. The
+    /// caller must then scan for this sequence, beginning at [`LogCollector::resume_at`]. `None`:
+    /// no such scan is needed.
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

@@ -12,8 +12,8 @@ use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// An eviction tries to leave a part of the limit free: the limit divided by this number. Without
-/// this free space, every turn would evict.
+/// The limit divided by this number is the space that an eviction tries to leave free. Without this
+/// free space, every turn would evict.
 const EVICTION_SLACK_DIVISOR: usize = 8;
 /// Capacity reserved for the `LocalFields` of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;

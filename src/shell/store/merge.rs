@@ -2,8 +2,8 @@
 //! Lamport number, sender (its id as text), incarnation and sequence. Peers that store the same
 //! lines get the same order, no matter when the lines arrived.
 //!
-//! Segments that overlap in the order are open at the same time. Memory holds the offsets of
-//! their batches.
+//! Segments that overlap in the order are open at the same time. For each open segment, memory
+//! contains the keys and offsets of its batches. The file of an open segment may be closed.
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -15,7 +15,8 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
 use crate::shell::store::verify::{ChainVerifier, VerifyingKeyCache};
 
-/// Limit on the segment files that are open at a time.
+/// Maximum number of segment files that are open at a time. A closed file is opened again when a
+/// batch is read from it.
 const OPEN_FILES_MAX: usize = 32;
 
 /// The place of a line in the total order. A lower key comes first. The bytes are the Lamport
@@ -58,7 +59,7 @@ impl SortKey {
         self.read_u64(0)
     }
 
-    /// The key of a later line in the same batch. `lines` is the distance to that line.
+    /// The key of the line that is `lines` lines after this one in the same batch.
     fn advanced_by(mut self, lines: u64) -> SortKey {
         self.write_u64(0, self.lamport().saturating_add(lines));
         self.write_u64(
@@ -68,8 +69,9 @@ impl SortKey {
         self
     }
 
-    /// How many lines of a batch come before the line with key `other`, beginning with the line of
-    /// `self`. Assumes that the batch has no end, so the result may exceed the lines left in it.
+    /// Returns how many lines to take from a batch before the line with key `other` is due. The
+    /// first line taken is the one with the key `self`. The result may exceed the lines left in the
+    /// batch, because the key does not contain the batch's length.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
@@ -112,7 +114,7 @@ struct OpenBatch {
 pub struct LineRun<'a> {
     /// The batch that contains the lines.
     pub batch: &'a Batch,
-    /// Index in the batch of the first of these lines. The batch's first line has index 0.
+    /// Index of `text`'s first line in the batch. The batch's first line has index 0.
     pub first_index: u64,
     /// Number of these lines, at least 1.
     pub line_count: u64,
@@ -143,8 +145,8 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// Creates a merge of all lines whose Lamport number is at least `lamport_cutoff`. Some lines
-    /// with lower numbers are returned too.
+    /// Creates a merge of all lines whose Lamport number is at least `lamport_cutoff`. Reads whole
+    /// segments, so some lines with lower numbers are returned too.
     pub fn new(
         source: &'a HistorySource<'a>,
         index: &'a HistoryIndex,
@@ -199,8 +201,9 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Returns the next lines of the open batch with index `open`. Stops before a line of another
-    /// batch comes next in the total order. The open batch must have the lowest key.
+    /// Returns the next lines of an open batch. Stops where a line of another batch comes next in
+    /// the total order. `open` is the index of the batch. The batch must have the lowest key of
+    /// all.
     fn take_run(&mut self, open: usize) -> LineRun<'_> {
         let key = &self.open_batches[open].key;
         let others = self.open_batches.iter().enumerate();
@@ -273,8 +276,9 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Reads a segment, verifies its batches and sorts them. Keeps only batches that come after the
-    /// most recently opened batch. `segment` is an index in [`HistoryIndex::segments`].
+    /// Reads a segment, verifies its batches and sorts them. `segment` is an index in
+    /// [`HistoryIndex::segments`]. A segment is read again after an eviction has rewritten it. The
+    /// batches that were already opened are then left out.
     fn open_segment(&mut self, segment: usize) -> io::Result<()> {
         let mut entries: Vec<BatchEntry> = Vec::new();
         let mut is_valid = true;

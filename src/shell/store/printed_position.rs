@@ -31,7 +31,7 @@ impl PrintedPosition {
         Ok(PrintedPosition::new(dir, read_printed_position(dir)?))
     }
 
-    /// Uses `position` instead of the position recorded in the file. Does not read the file.
+    /// Creates a value with `position`, without reading the file.
     pub fn new(dir: &Path, position: Option<Position>) -> PrintedPosition {
         PrintedPosition {
             dir: dir.to_owned(),
@@ -46,8 +46,8 @@ impl PrintedPosition {
         self.position
     }
 
-    /// If the position is after `end`, replaces it by `end`. A power cut may have lost lines that
-    /// were already printed.
+    /// Replaces the position by `end` if `end` is lower. This is the case if a power cut lost lines
+    /// that were already printed.
     pub fn limit_to(&mut self, end: Position) {
         if let Some(position) = &mut self.position
             && (position.segment, position.offset) > (end.segment, end.offset)

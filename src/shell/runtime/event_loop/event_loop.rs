@@ -62,7 +62,7 @@ pub struct EventLoopParts {
     pub signals: Signals,
     /// The server of `control.sock`.
     pub ipc_server: Server,
-    /// The state directory. With --ephemeral, nothing of it is on disk.
+    /// The state directory. With --ephemeral there is no directory, and nothing is read or written.
     pub state: StateDir,
 }
 
@@ -92,8 +92,8 @@ pub struct EventLoop {
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Rooms that the user has left, but the core has not. The core leaves a room once every line
-    /// that this run published in it is acknowledged by at least one peer.
+    /// Rooms that the user left while lines of this run in them were unacknowledged. The core stays
+    /// in such a room until each of these lines is acknowledged by at least one peer.
     pub(super) rooms_to_leave: SortedSet<Room>,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
@@ -302,8 +302,9 @@ impl EventLoop {
         }
     }
 
-    /// Shows a notice. An answer goes only to the client that asked. Other notices go to the
-    /// session, and most of them also to the clients that have requested notices.
+    /// Sends a notice to those it concerns. The answer to a client's request goes only to that
+    /// client. All other notices go to the session. Most of them also go to the clients that have
+    /// requested notices.
     pub(super) fn notify(&mut self, notice: Notice) {
         if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
             self.session.handle_notice(notice, &self.store);

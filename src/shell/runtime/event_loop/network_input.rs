@@ -8,15 +8,15 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 /// Limit of the datagrams read in one turn. With this limit, a flood of datagrams does not delay
 /// the links.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// Limit of the bytes read from one datagram: the payload of an Ethernet frame. Beacons are
+/// Most bytes read from one datagram. This is the payload of an Ethernet frame. Beacons are
 /// smaller.
 const DATAGRAM_MAX_BYTES: usize = 1500;
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds \
     the UDP port, choose another group with -m, the same for all";
 
 impl EventLoop {
-    /// Accepts the waiting connections that arrived on interfaces that this run uses. Appends the
-    /// results to `events`.
+    /// Accepts the waiting connections. Closes each connection that arrived on an interface that
+    /// this run does not use. Appends the results to `events`.
     pub(super) fn accept_streams(&mut self, events: &mut Vec<StreamEvent>) {
         let interface_watch = &self.interface_watch;
         let can_accept = |own: SocketAddr| interface_watch.can_accept_on(own.ip());

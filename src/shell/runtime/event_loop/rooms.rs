@@ -42,9 +42,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room; `None` means the current room. If the session shows the room, lines of this
-    /// run there may still be unacknowledged. In that case only hides the room, and
-    /// [`Self::leave_drained_rooms`] leaves it later.
+    /// Leaves a room. `None` means the current room. A shown room with unacknowledged lines of this
+    /// run is hidden instead. [`Self::leave_drained_rooms`] then leaves the room later.
     pub(super) fn part_room(&mut self, room: Option<Room>) {
         let parted = room.clone().or_else(|| self.node.current_room().cloned());
         // A session without a transcript leaves at once. Such a session cannot hide a room, and
@@ -76,8 +75,8 @@ impl EventLoop {
         }
     }
 
-    /// If the current room is not shown, makes a shown room the current room. If no room is shown,
-    /// leaves every room. The user thus never sends to a room that is not shown.
+    /// Ensures that the current room is shown, because typed lines go to the current room. Leaves
+    /// all rooms if none of them is shown. Does nothing if the session prints no transcript.
     pub(super) fn move_to_shown_room(&mut self) {
         while let Some(room) = self.node.current_room().cloned()
             && self.session.is_printing_transcript()

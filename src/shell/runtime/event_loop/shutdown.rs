@@ -33,8 +33,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Writes unsent bytes to the streams. Drops all received bytes, because the core has closed
-    /// every link. Reads only to notice that a stream has ended.
+    /// Writes unsent bytes to the streams. Also reads from the streams, but only to notice that a
+    /// stream has ended. Drops the bytes read, because the core has closed every link.
     fn flush_streams(&mut self, events: &Events) {
         let mut changes = Vec::new();
         for event in events
