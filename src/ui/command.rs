@@ -95,7 +95,7 @@ pub fn parse(line: &str) -> Result<UserCommand, String> {
 }
 
 /// Builds the command that sends text to a room. If `room` is `None`, the text goes to the current
-/// room. Each line of the text becomes one message.
+/// room. Each line of the text becomes one message. `action` is true for /me.
 ///
 /// # Errors
 /// The text is too long. The error is a sentence for the user.
@@ -112,8 +112,8 @@ pub fn build_room_message(
     }))
 }
 
-/// Builds the command that sends text to the peer `name`. When the core runs the command and knows
-/// no such peer, the command fails.
+/// Builds the command that sends text to a peer. `name` is a selector. The core resolves it later,
+/// and the command then fails if no known peer matches. `action` is true for /me.
 ///
 /// # Errors
 /// The name is invalid, or the text is too long. The error is a sentence for the user.

@@ -4,7 +4,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Target};
 use crate::base::table::SortedMap;
 
-/// Most entries of each map in [`DisplayNames`].
+/// Maximum number of entries in each map of [`DisplayNames`].
 const NAMES_MAX: usize = 4096;
 
 /// The names of peers: names claimed in this run, and names from the file `known_peers`. Once
@@ -38,8 +38,8 @@ impl DisplayNames {
         }
     }
 
-    /// Records the name of the peer `id` from the file `known_peers`. The name is ambiguous unless
-    /// the peer also claims it in this run.
+    /// Records the name of the peer `id` from the file `known_peers`. The name counts as ambiguous
+    /// until the peer claims it in this run.
     pub fn record_known(&mut self, id: PeerId, nick: &Nick) {
         if self.known.len() < NAMES_MAX {
             self.known.insert(id, nick.clone());

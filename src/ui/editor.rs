@@ -172,8 +172,8 @@ impl LineEditor {
         EditOutcome::Line(text)
     }
 
-    /// Replaces the line and moves the cursor to its end. The new line counts as a new line, not as
-    /// a history line.
+    /// Replaces the text of the line and moves the cursor to its end. No history line is shown
+    /// afterwards: `history_index` becomes `None`.
     fn replace(&mut self, line: Vec<char>) {
         self.line_bytes = line.iter().map(|c| c.len_utf8()).sum();
         self.cursor = line.len();

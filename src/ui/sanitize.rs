@@ -32,9 +32,9 @@ pub fn is_control(c: char) -> bool {
         | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Returns the character to show instead of `c`. TAB, and every character that is no control, stays
-/// unchanged. Any other C0 control `c` becomes its symbol at U+2400 + `c`. All other controls
-/// become U+FFFD.
+/// Returns the character to show instead of `c`. A character stays unchanged unless [`is_control`]
+/// is true for it. A C0 control becomes its symbol at U+2400 + `c`. Any other control becomes
+/// U+FFFD.
 pub fn replace_control(c: char) -> char {
     match c {
         _ if !is_control(c) => c,

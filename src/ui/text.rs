@@ -127,8 +127,8 @@ impl TextRenderer {
     }
 
     /// Appends `lines`, which are stored lines of `batch`. Each line shows the author's name and
-    /// the time, both as signed in the batch. At a terminal the time includes its date, unless that
-    /// date is the date of `today`.
+    /// the time, both as signed in the batch. At a terminal, lines of another day than `today` also
+    /// show the date.
     pub fn append_history(
         &mut self,
         batch: &Batch,
@@ -243,8 +243,8 @@ impl TextRenderer {
         }
     }
 
-    /// Appends the time `at` and the target. At a terminal the time includes its date if `today` is
-    /// given and is another day than `at`.
+    /// Appends the time `at` and the target. At a terminal, the date comes first if `at` is on
+    /// another day than `today`. Without `today`, no date is shown at a terminal.
     fn push_time_and_target(
         &self,
         at: WallTime,

@@ -162,18 +162,18 @@ pub struct Have {
     /// For a room: a digest over the heads of the room's logs that neither the sender nor the
     /// receiver wrote. If the receiver computes a different digest, the receiver offers these logs.
     ///
-    /// For direct messages to the sender: any text requests that the receiver offers the logs of
-    /// these messages.
+    /// For direct messages to the sender: a request to offer the logs of these messages. The
+    /// content of the digest is then ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Are these offers initial, such as those of a new link or a newly shared room? The receiver
-    /// marks the offered lines as late, because they were published before. `false` for updates.
+    /// Did the sender store the offered lines before the link began, or before the link shared the
+    /// room? The receiver marks such lines as late. False for updates.
     #[serde(default, skip_serializing_if = "is_false")]
     pub before: bool,
 }
 
-/// Changes to the set of room members that the sender can reach. The first message for a room lists
-/// all these members.
+/// Changes to the set of room members that the sender can reach. When a link begins to share a
+/// room, the sender first lists all members that it can reach without the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The room `#name`.
@@ -202,8 +202,8 @@ pub struct Member {
     pub wall: WallTime,
     /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
-    /// The peer linked with the sender through which the route to the member leads. Absent if the
-    /// sender is linked with the member.
+    /// The next peer after the sender on the route to the member. Absent if the sender is linked
+    /// with the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PeerId>,
 }
@@ -224,13 +224,12 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line that a certain run of the author published. 0 if that line is
-    /// unknown or does not exist. Which run this is depends on the sender:
+    /// Sequence of the first line that one run of the author published. From it, the receiver knows
+    /// which lines were published during its own run. 0 if the line is unknown or does not exist.
     ///
-    /// - If the author sends the entry, it is the current run.
-    /// - If another peer sends the entry, it is the author's first run that began after the
-    ///   receiver's program. If the peer knows no such run, it is the latest run that the peer
-    ///   knows.
+    /// - The author names the first line of its current run.
+    /// - Any other peer chooses the author's first run that did not begin before the receiver's
+    ///   run. If the peer knows no such run, it chooses the author's latest run that it knows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub start: u64,
     /// Milliseconds since the beginning of the run that `start` describes. 0 if the sender is the
@@ -245,8 +244,8 @@ pub struct HaveEntry {
     /// sender stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Signature of [`receipt`] in base64, made by the peer that stores the lines. Present if that
-    /// peer has no link to the author.
+    /// Signature of [`receipt`] in base64. Made by the peer that stores the lines, if this peer has
+    /// no link to the author. Other peers then forward the entry to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -280,8 +279,8 @@ pub struct WantEntry {
     pub incarnation: String,
     /// Sequence of the first requested line. 0 cancels an earlier request.
     pub from: u64,
-    /// Sequence of the last requested line, if the request fills a gap. 0 requests the line `from`
-    /// and all later lines.
+    /// Sequence of the last requested line, if the request fills a gap. 0: the request has no last
+    /// line, and includes lines that are published later.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub to: u64,
 }

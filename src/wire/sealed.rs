@@ -53,8 +53,9 @@ fn handshake_config<'a>(
 /// Seals lines for the recipient of `log` and returns them in base64. `sequence` is the sequence
 /// of the first line. `seed` must be fresh random bytes, used for nothing else.
 ///
-/// Returns `None` if the target is a room or the recipient's id is no valid key. Returns `None`
-/// for more than 65 487 bytes of text (one Noise message), which no batch has.
+/// Returns `None` if the target is a room, or if the recipient's id is no valid key. Also returns
+/// `None` if the text does not fit one Noise message (65 487 bytes). The text of a batch always
+/// fits.
 pub fn seal(
     seed: [u8; 32],
     network: &NetworkTag,

@@ -6,8 +6,8 @@ use data_encoding::BASE32_NOPAD;
 
 use crate::base::identity::{Hash, NetworkTag};
 
-/// Minimum length of a secret in bytes, without its end of line. Whoever receives a beacon can try
-/// to guess a shorter secret offline.
+/// Minimum length of a secret in bytes, without its end of line. An attacker who has received a
+/// beacon can test guesses offline, and would find a shorter secret too easily.
 pub const SECRET_MIN_BYTES: usize = 16;
 /// Maximum length of a secret in bytes, without its end of line.
 pub const SECRET_MAX_BYTES: usize = 4096;
@@ -44,8 +44,8 @@ impl fmt::Display for NetworkSecretError {
 }
 
 impl NetworkKeys {
-    /// Derives the keys from the content of a secret file. One end of line at the end of the file
-    /// is not part of the secret.
+    /// Derives the keys from the content of a secret file. The secret is the content without one
+    /// final line end.
     ///
     /// # Errors
     /// The secret is too short or too long.

@@ -45,8 +45,8 @@ pub enum EvictionRank {
     Own,
 }
 
-/// The bytes that one author's batches take in one folder. When the store exceeds its total limit,
-/// batches are evicted in ascending order of these values.
+/// The bytes that one author's batches take in one folder. The order of these values is the order
+/// of eviction: when the store exceeds its total limit, the lowest value loses lines first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuthorUsage<'a> {
     /// The author's rank.
@@ -61,8 +61,8 @@ pub struct AuthorUsage<'a> {
 }
 
 /// Returns the number of bytes to evict, by folder and author. Each author loses the bytes above
-/// its quota. `excess_bytes` is the number of bytes above the total limit. If the quotas free fewer
-/// bytes than that, authors lose further bytes in the order of [`AuthorUsage`].
+/// its limit in the folder. The store exceeds its total limit by `excess_bytes`. If the authors'
+/// limits free fewer bytes, authors lose further bytes in the order of [`AuthorUsage`].
 pub fn bytes_over_quota(
     mut usages: Vec<AuthorUsage<'_>>,
     limits: &StoreLimits,

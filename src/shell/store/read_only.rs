@@ -109,8 +109,9 @@ impl ReadOnlyStore {
     /// further batch is stored.
     ///
     /// # Errors
-    /// The folder or a segment can't be read. The next call with `at` skips this segment. If the
-    /// system lacked file descriptors or memory, the next call reads the segment again instead.
+    /// The folder or a segment can't be read. After a failed segment, `at` is set so that the next
+    /// call skips this segment. If file descriptors or memory ran out, the next call tries the
+    /// segment again.
     pub fn read_from(
         &self,
         name: &FolderName,

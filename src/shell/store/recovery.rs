@@ -30,8 +30,8 @@ pub struct Recovered {
     pub ranges: BTreeMap<LogId, LogRange>,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// Whether new batches may be appended to the last segment. False if the segment does not begin
-    /// with a valid frontier line, or was ever rewritten.
+    /// Whether new batches may be appended to the last segment. The segment must begin with a valid
+    /// frontier line. It must never have been rewritten, because its offsets would not be logical.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,
@@ -95,8 +95,9 @@ pub fn recover_folder(
     })
 }
 
-/// Removes the files that an interrupted start of a segment left: temporary files, and the last
-/// segments if they contain no whole line. Removes these segments from `files` too.
+/// Removes what interrupted writes left in the folder. Temporary files of the segments in `files`
+/// are removed. Segments at the end of the folder are removed if they contain no whole line.
+/// `files` then lists only the remaining segments.
 fn remove_leftovers(dir: &Path, files: &mut Vec<SegmentFile>) -> io::Result<()> {
     for file in &*files {
         let draft = segment_file::temporary_path(dir, file.number);
@@ -214,7 +215,8 @@ impl<'a> RecoveryState<'a> {
 
     /// Adds batches until a batch is invalid. Reading begins at the physical offset `begin`.
     /// Returns the physical offset after the last valid line. `None`: an added batch may be
-    /// invalid. The caller must then start over with [`VerifyMode::EveryBatch`].
+    /// invalid. The caller must then discard this state, and verify the segment again with
+    /// [`VerifyMode::EveryBatch`].
     fn verify_segment(
         &mut self,
         dir: &Path,

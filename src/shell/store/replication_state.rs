@@ -9,13 +9,13 @@ use crate::base::range::LogRange;
 pub trait ReplicationState {
     /// The stored range of each log in a folder.
     fn frontier(&self, folder: &FolderName) -> Vec<LogRange>;
-    /// The first sequence of a log that must be kept. In a log of ours, a line must be kept if no
-    /// peer has acknowledged it, or if a linked recipient may lack it. `u64::MAX`: every line may
-    /// be evicted. For a log of another author, the result is always `u64::MAX`.
+    /// The lowest sequence of a log that must be kept. `u64::MAX`: every line may be evicted, as in
+    /// all logs of other authors. In a log of ours, a line must be kept while a linked recipient
+    /// may lack it. A line of this run must also be kept until a peer has acknowledged it.
     fn retention_floor(&self, log: &LogId) -> u64;
-    /// Whether a peer has acknowledged our last line in this folder. Acknowledgements of earlier
-    /// runs count only for direct messages. True if the folder has no line of ours. False for a
-    /// room that we left.
+    /// Whether a peer has acknowledged our last line in this folder. True if the folder has no line
+    /// of ours. False for a room that we left. For a room, the acknowledgement must have arrived in
+    /// this run. For direct messages, acknowledgements of earlier runs are remembered.
     fn is_acknowledged(&self, folder: &FolderName) -> bool;
     /// Whether we were ever linked with this peer.
     fn is_known(&self, peer: &PeerId) -> bool;

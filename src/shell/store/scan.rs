@@ -97,7 +97,7 @@ impl HistorySource<'_> {
         )))
     }
 
-    /// Whether signatures must be verified. Files may be damaged, but memory is not.
+    /// Whether signatures must be verified. True on disk, because files may be damaged.
     pub fn is_unverified(&self) -> bool {
         matches!(self, HistorySource::Disk(_))
     }
@@ -166,8 +166,9 @@ impl HistoryIndex {
         Ok(index)
     }
 
-    /// Estimates a Lamport number for a query of the last `lines` lines. Probably at least `lines`
-    /// lines have this Lamport number or a higher one.
+    /// Estimates where the last `lines` lines of the history begin, as a Lamport number. At least
+    /// `lines` lines have this number or a higher one, unless some lines are duplicate or damaged.
+    /// 0 if the index has fewer than `lines` lines.
     pub fn lamport_cutoff(&self, lines: u64) -> u64 {
         let mut sum = 0;
         for (least, segment) in self.segments_by_min_lamport(0).iter().rev() {
@@ -189,8 +190,8 @@ impl HistoryIndex {
             .collect()
     }
 
-    /// The highest sequence of each log. Counts only segments in which all Lamport numbers are
-    /// below `lamport_cutoff`.
+    /// The highest sequence of each log in the segments that a query with this cutoff skips. In
+    /// these segments, all Lamport numbers are below `lamport_cutoff`.
     pub fn log_heads_below(&self, lamport_cutoff: u64) -> SortedMap<LogId, u64> {
         let mut heads: SortedMap<LogId, u64> = SortedMap::new();
         for segment in self

@@ -160,12 +160,14 @@ impl Store {
 
     /// Reads batches of one log in ascending order. The first batch is the one that contains line
     /// `from`, or the next stored batch if that line is missing. Reads about `budget_bytes`, but at
-    /// least one batch. An empty result: no further batch is stored yet. Sets `at` to the position
-    /// where a later call continues.
+    /// least one batch. An empty result: no further batch is stored yet.
+    ///
+    /// Reading starts at position `at`. `None`: the store searches for line `from`. The call sets
+    /// `at` to the position where the next call continues.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
-    /// file descriptors or memory, the next call reads the segment again instead.
+    /// A segment can't be read. `at` is then set so that the next call skips this segment. If file
+    /// descriptors or memory ran out, the next call tries the segment again.
     pub fn load(
         &self,
         log: &LogId,
@@ -189,8 +191,8 @@ impl Store {
     /// further batch is stored yet.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
-    /// file descriptors or memory, the next call reads the segment again instead.
+    /// A segment can't be read. `at` is then set so that the next call skips this segment. If file
+    /// descriptors or memory ran out, the next call tries the segment again.
     pub fn read_from(
         &self,
         folder: &FolderName,

@@ -23,8 +23,8 @@ const GENERATION_MAX: u64 = 99_999_999;
 /// Number of bytes that [`parse_generation`] needs from the beginning of a segment.
 pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
 const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
-/// Number of hex digits in a checksum, which is the beginning of a hash. A checksum detects damage,
-/// not forgery.
+/// Number of hex digits in a checksum. The checksum is the beginning of a hash. It detects damage,
+/// but not forgery.
 const CHECKSUM_DIGITS: usize = 16;
 const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
 /// The bytes of a frontier line after the checksum digits.
@@ -58,8 +58,8 @@ struct LogFields<'a> {
     high: u64,
     hash: Hash,
     lamport: u64,
-    /// The hash of the last missing batch in the gap above this interval. `None`: this is the
-    /// highest interval of the log.
+    /// The hash of the missing batch directly below the next higher interval. `None`: the log has
+    /// no higher interval.
     #[serde(default)]
     after: Option<Hash>,
 }

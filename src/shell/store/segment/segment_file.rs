@@ -11,10 +11,10 @@ use crate::shell::os::file;
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
 /// Prefix of a line that replaces evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-/// Limit on the bytes of a batch's line before its content.
+/// Maximum number of bytes before the content, in the line of a batch.
 const HEADER_MAX_BYTES: usize = 700;
 const SEGMENT_EXTENSION: &str = ".ndjson";
-/// Smallest number of digits of a segment's number in its file name.
+/// In a file name, the segment's number is padded with zeros to this many digits.
 const NUMBER_DIGITS: usize = 6;
 
 /// A segment found in a folder.
@@ -39,8 +39,8 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence of a batch that has only one message, from the first bytes of the batch's
-/// line. `None`: the batch may have several messages, and the caller must parse it.
+/// Reads the sequence from the first bytes of a batch's line, if the batch has only one message.
+/// `None`: the batch may have several messages. The caller must then parse the line.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];

@@ -264,8 +264,8 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
 /// [`resolve_position`].
 ///
 /// # Errors
-/// A segment can't be read. The next call with `at` skips this segment. If the system lacked file
-/// descriptors or memory, the next call reads the segment again instead.
+/// A segment can't be read. `at` is then set so that the next call skips this segment. If file
+/// descriptors or memory ran out, the next call tries the segment again.
 pub fn read_segments(
     dir: &Path,
     network: &NetworkTag,
