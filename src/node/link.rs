@@ -13,8 +13,8 @@ use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
-/// Most bytes in the send buffer of a blocked link. More bytes mean that the peer requests answers
-/// without reading them. The link is then closed.
+/// Maximum number of bytes in the send buffer of a blocked link. More bytes mean that the peer
+/// requests answers without reading them. The link is then closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
 
 /// How a member of a room is reachable through a link.

@@ -15,14 +15,15 @@ use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 
-/// Most links to peers that are not transient. A full mesh has at most this many known peers.
+/// Maximum number of links to peers that are not transient. A full mesh has at most this many
+/// known peers.
 pub const LINKS_MAX: usize = 64;
-/// Most links to transient peers, in addition to [`LINKS_MAX`].
+/// Maximum number of links to transient peers, in addition to [`LINKS_MAX`].
 pub const TRANSIENT_LINKS_MAX: usize = 16;
 /// A partial mesh becomes a full mesh when at most this many peers are known. When links of a
 /// partial mesh are pruned, at least this many links stay.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
-/// Most bits compared at the ends of two ids. Bounds the number of rings.
+/// Maximum number of bits compared at the ends of two ids. Bounds the number of rings.
 const SUFFIX_BITS_MAX: u32 = 32;
 /// Number of neighbours on either side of us on each ring.
 const NEIGHBOURS_PER_SIDE: usize = 2;

@@ -26,7 +26,7 @@ use crate::wire::beacon::{Beacon, BeaconKind};
 
 /// Milliseconds between dials, on average: 20 dials a second.
 const DIAL_INTERVAL_MS: u64 = 50;
-/// Most dials that may start at once, after a time without dials.
+/// Maximum number of dials that may start at once, after a time without dials.
 const DIAL_BURST_MAX: u64 = 20;
 /// Milliseconds after which a link counts as stable. A stable link shows that its address is good.
 const STABLE_LINK_MS: u64 = 5_000;

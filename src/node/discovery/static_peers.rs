@@ -8,7 +8,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::discovery::candidates::Candidate;
 
-/// Most static peers. Further addresses are ignored.
+/// Maximum number of static peers. Further addresses are ignored.
 const STATIC_PEERS_MAX: usize = 64;
 
 /// The peer expected at a static address.

@@ -9,14 +9,15 @@ use crate::base::name::{Nick, PeerSelector};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::node::context::Context;
 
-/// Most new names recorded in one run. The bound keeps invented keys from filling disk and memory.
+/// Maximum number of new names recorded in one run. The bound keeps invented keys from filling
+/// disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Most new names recorded for one key in one run. The same limit applies to names that the key
-/// claims although they are known for another key. Above that limit, a placeholder is shown instead
-/// of such a name.
+/// Maximum number of new names recorded for one key in one run. The same limit applies to names
+/// that the key claims although they are known for another key. Above that limit, a placeholder
+/// is shown instead of such a name.
 const NAMES_PER_KEY_MAX: usize = 8;
-/// Most keys whose claims are remembered. At the bound, the claims of peers that are not linked are
-/// forgotten.
+/// Maximum number of keys whose claims are remembered. At the bound, the claims of peers that are
+/// not linked are forgotten.
 const CLAIMING_KEYS_MAX: usize = 1000;
 
 /// The peer that a selector such as `@name` means.

@@ -18,9 +18,9 @@ const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Most queries that wait for an answer. A further query drops the oldest one. Fewer clients than
-/// this can be attached, and each client waits for its latest query only. The oldest query is thus
-/// rarely needed.
+/// Maximum number of queries that wait for an answer. A further query drops the oldest one. Fewer
+/// clients than this can be attached, and each client waits for its latest query only. The oldest
+/// query is thus rarely needed.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.

@@ -18,12 +18,12 @@ const UPDATE_DELAY_MS: u64 = 200;
 /// Milliseconds per link for which changed routes are collected, if that is longer than
 /// `UPDATE_DELAY_MS`. The cost of an update grows with the number of links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
-/// Most routes accepted from one link, in all rooms together.
+/// Maximum number of routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
 /// Milliseconds for which new routes to a lost member are ignored (hold-down, as in Cisco's IGRP).
 /// A neighbour may advertise such a route only because it has not learned of the loss.
 const HOLD_DOWN_MS: u64 = 4_000;
-/// Most hold-downs at one time. If this many exist, a lost member gets no hold-down.
+/// Maximum number of hold-downs at one time. If this many exist, a lost member gets no hold-down.
 const HOLD_DOWNS_MAX: usize = 4096;
 
 /// The routes that we advertise. The routes that we receive are in

@@ -24,7 +24,8 @@ use crate::wire::code::{DEFAULT_PORT, Endpoint};
 /// The beacon's multicast group if `--multicast` is not given.
 pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
     SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), DEFAULT_PORT);
-/// Most rooms that a run may join. Also the most interfaces, and the most static peers.
+/// Maximum number of rooms that a run may join. The same bound holds for interfaces and static
+/// peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
 /// Options that take effect only when a program starts. If a command uses a running program, the
 /// given options must have that program's values.

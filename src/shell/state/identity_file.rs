@@ -17,7 +17,7 @@ const IDENTITY_FILE: &str = "identity";
 /// First word of an identity file. Then follow the secret and the id, both in base32. The id is
 /// there to detect a damaged secret.
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
-/// Most bytes read from the file.
+/// Maximum number of bytes read from the file.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;
 /// Extra capacity of the read buffer, in bytes, so that the buffer never grows. A buffer that grows
 /// would leave a copy of the secret in memory.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::shell::os::file;
 
 const RECEIPTS_FILE: &str = "receipts";
-/// Most bytes read from the file.
+/// Maximum number of bytes read from the file.
 const RECEIPTS_FILE_MAX_BYTES: u64 = 4 << 20;
 
 /// Replaces the content of the file with `text`.

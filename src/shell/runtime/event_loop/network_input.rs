@@ -8,8 +8,8 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 /// Limit of the datagrams read in one turn. With this limit, a flood of datagrams does not delay
 /// the links.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
-/// Most bytes read from one datagram. This is the payload of an Ethernet frame. Beacons are
-/// smaller.
+/// Maximum number of bytes read from one datagram. This is the payload of an Ethernet frame.
+/// Beacons are smaller.
 const DATAGRAM_MAX_BYTES: usize = 1500;
 const PARTIAL_MULTICAST_WARNING: &str = "not all beacons can be heard: if another program holds \
     the UDP port, choose another group with -m, the same for all";
