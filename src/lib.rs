@@ -7,3 +7,17 @@ pub mod node;
 pub mod shell;
 pub mod ui;
 pub mod wire;
+
+pub use crate::base::batch::{Batch, LocalFields, LogId};
+pub use crate::base::event::{
+    Chat, Command, FoundVia, Input, Interface, InterfaceAddress, KnownPeer, LoadReply, LoadRequest,
+    Notice, Output, Peer, Position, StreamId,
+};
+pub use crate::base::identity::{Identity, NetworkTag, PeerId};
+pub use crate::base::lines::Lines;
+pub use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+pub use crate::base::range::LogRange;
+pub use crate::base::time::{Now, Time, WallTime};
+pub use crate::node::context::{NodeConfig, ResumeState};
+pub use crate::node::node::Node;
+pub use crate::node::save_barrier::SaveBarrier;

@@ -321,6 +321,34 @@ fn an_index_with_more_than_prose_is_caught() {
 }
 
 #[test]
+fn the_front_re_exports_types_of_the_core_only() {
+    let front = "pub mod base; pub use crate::node::context::Context; pub use crate::base::{noun::Noun, verb::Verb};";
+    assert_eq!(with("lib.rs", front), [""; 0]);
+    for (text, violation) in [
+        ("pub use crate::shell::program::Run;", "imports upwards"),
+        ("pub use crate::ui::text::Text;", "imports upwards"),
+        ("pub use crate::base::noun::*;", "imports everything"),
+        ("pub use crate::base;", "names no file"),
+        (
+            "pub use crate::base::noun::Noun as N;",
+            "holds more than prose",
+        ),
+        ("pub use serde::Serialize;", "holds more than prose"),
+        ("use crate::base::noun::Noun;", "holds more than prose"),
+    ] {
+        caught("lib.rs", text, violation);
+    }
+    for file in ["node/mod.rs", "shell/mod.rs", "main.rs"] {
+        let found = with(file, "pub use crate::base::noun::Noun;");
+        assert!(
+            found.iter().any(|found| found.contains("re-exports")),
+            "{file}: {found:?}"
+        );
+    }
+    caught("node/context.rs", "use crate::Noun;", "names no file");
+}
+
+#[test]
 fn io_in_the_core_is_caught() {
     for file in ["node/context.rs", "wire/frame.rs", "base/noun.rs"] {
         for text in [
