@@ -11,7 +11,7 @@
 //! ## At the start of a run
 //!
 //! 1. Create the node from a [`NodeConfig`](crate::NodeConfig). Its `seed` is 32 new random bytes
-//!    for each run. A repeated seed repeats nonces and incarnations.
+//!    for each run. A repeated seed repeats incarnations and the keys of handshakes.
 //! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run left one by rule 17.
 //!    Remove it from the disk first, so that no run uses it twice. A run without it begins a new
 //!    incarnation, which is always safe.
