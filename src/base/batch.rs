@@ -80,8 +80,7 @@ pub struct UnsignedBatch<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedBatch;
 
-/// Fields that this peer stores with a batch but never sends. `late` and `before_start` are always
-/// set for a batch that fills a gap.
+/// Fields that this peer stores with a batch but never sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LocalFields {
     /// When this peer received or published the batch, by its own wall clock.
@@ -90,9 +89,8 @@ pub struct LocalFields {
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Is the batch excluded from the news? This applies to batches published before this directory
-    /// first joined the room. It also applies to our own batches of an earlier run that a peer
-    /// sends us.
+    /// Was the batch published before this directory's reader first came into the room, or by this
+    /// identity in an earlier run? Such a batch is history: stored, but never news.
     pub backfill: bool,
 }
 

@@ -9,7 +9,7 @@ use super::identity::PeerId;
 use super::lines::Lines;
 use super::name::{FolderName, Nick, PeerSelector, Room, Target};
 use super::range::LogRange;
-use super::time::{TenthsMs, Time, WallTime};
+use super::time::{ReaderStart, TenthsMs, Time, WallTime};
 
 /// The number of a TCP stream. No number is used twice in a run. The shell gives even numbers to
 /// accepted streams. The core gives odd numbers to dialed streams.
@@ -224,6 +224,15 @@ pub enum Input<'a> {
         ranges: Vec<LogRange>,
         /// Did an earlier run of this directory create the folder?
         existed: bool,
+    },
+    /// The reader of a room began, or has begun in an earlier run. Sent before
+    /// [`Input::FolderOpened`] if the reader exists by then. Lines that arrive without a reader are
+    /// history.
+    ReaderOpened {
+        /// The room.
+        room: Room,
+        /// When the reader began.
+        start: ReaderStart,
     },
     /// All entries of the file `known_peers`. Sent when the shell has read the file again.
     KnownPeers(Vec<KnownPeer>),
@@ -566,8 +575,6 @@ pub struct Chat {
     pub local: LocalFields,
     /// Is this identity the author?
     pub is_own: bool,
-    /// Was the batch published after this program started? `false` for a batch from the history.
-    pub since_start: bool,
 }
 
 /// How far the lines published in this run are delivered.

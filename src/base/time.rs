@@ -37,8 +37,8 @@ impl fmt::Display for TenthsMs {
     }
 }
 
-/// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. It is only shown and stored. No
-/// decision depends on it.
+/// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. It is shown and stored. Only what
+/// is news depends on it, and only where no monotonic clock is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub i64);
 
@@ -157,6 +157,21 @@ impl<'de> Deserialize<'de> for WallTime {
         fits.then_some(time)
             .ok_or_else(|| D::Error::custom("not a time"))
     }
+}
+
+/// When the reader of a room first came into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderStart {
+    /// In this boot of the machine.
+    SameBoot {
+        /// Milliseconds since our program started. Negative if the reader began before that.
+        at_ms: i64,
+    },
+    /// In an earlier boot.
+    EarlierBoot {
+        /// The time of our wall clock at the beginning.
+        wall: WallTime,
+    },
 }
 
 /// Both clocks, read once at the beginning of each turn of the event loop.

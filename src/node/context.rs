@@ -12,10 +12,11 @@ use crate::base::identity::{Hash, Identity, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::{Now, Time};
+use crate::node::author_clocks::AuthorClocks;
 use crate::node::link::{Link, Route};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
-use crate::wire::message::Message;
+use crate::wire::message::{Message, RelayedClock};
 
 /// Size of a send buffer, in bytes, above which the link is flushed before the end of the turn. The
 /// limit bounds the memory for queued frames.
@@ -132,6 +133,8 @@ pub struct Context {
     pub links: SortedMap<StreamId, Link>,
     /// The stream of the link to each linked peer. A peer has only one link.
     pub stream_by_peer: SortedMap<PeerId, StreamId>,
+    /// The clocks of the authors whose lines we may get.
+    pub author_clocks: AuthorClocks,
     /// The peers that we want to be linked with.
     pub topology: Topology,
     /// When a peer was last discovered, accepted, connected or linked. Used by
@@ -165,6 +168,7 @@ impl Context {
             interfaces: Vec::new(),
             links: SortedMap::new(),
             stream_by_peer: SortedMap::new(),
+            author_clocks: AuthorClocks::default(),
             topology: Topology::default(),
             last_peer_event: now.time,
             counters: NodeCounters::default(),
@@ -350,7 +354,23 @@ impl Context {
     }
 
     /// Queues a batch on a link. Ignored if the stream has no link.
+    ///
+    /// If another peer wrote the batch, its author's clock goes before it, once for each run.
     pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
+        let author = batch.log.author;
+        if author != self.own_id()
+            && let Some(known) = self.author_clocks.find(&author, batch.run)
+            && let Some(link) = self.links.get_mut(&stream)
+            && link.mark_clock_sent(author, known.run)
+        {
+            let clock = RelayedClock {
+                peer: author,
+                run: known.run,
+                age: known.clock.age_ms(self.now.time),
+                wall: known.clock.wall(self.now.time),
+            };
+            self.send(stream, &Message::Clock(clock));
+        }
         self.queue_frame(stream, FrameKind::Batch, batch.as_bytes());
     }
 

@@ -9,13 +9,15 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
 /// Maximum number of bytes in the send buffer of a blocked link. More bytes mean that the peer
 /// requests answers without reading them. The link is then closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
+
+/// Maximum number of authors in [`Link::clocks_sent`].
+const CLOCKS_SENT_MAX: usize = 2_048;
 
 /// How a member of a room is reachable through a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +26,6 @@ pub struct Route {
     pub nick: Nick,
     /// The member's run.
     pub run: u64,
-    /// The clocks of the member's run, as the neighbour advertised them.
-    pub clock: PeerClock,
     /// Number of links from the neighbour to the member, at least 1.
     pub hops: u8,
     /// The route is ignored before this time, the end of the member's hold-down.
@@ -56,10 +56,6 @@ pub struct Link {
     pub verifying_key: VerifyingKey,
     /// The peer's run.
     pub run: u64,
-    /// The clocks of the peer's run, from its hello.
-    pub clock: PeerClock,
-    /// Milliseconds by which the peer's process started before ours. Negative if it started later.
-    pub start_offset_ms: i64,
     /// The peer's program leaves by itself soon.
     pub transient: bool,
     /// The address at which the peer can be dialed, with the port on which the peer listens.
@@ -88,6 +84,8 @@ pub struct Link {
     /// differing digest with offers. The first answer in a room is sent at once. Later answers obey
     /// the rate limit.
     pub digest_answered: SortedSet<Room>,
+    /// For each author: the run whose clock was last sent on the link.
+    pub clocks_sent: SortedMap<PeerId, u64>,
     /// When a changed log was last offered on the link.
     pub last_offer_sent: Option<Time>,
     /// The socket accepts no more bytes for now.
@@ -110,6 +108,20 @@ impl Link {
     /// Whether our hello may lack a change of our rooms or name that happened at `changed_at`.
     pub fn has_missed_change(&self, changed_at: Time) -> bool {
         self.handshake_started_at <= changed_at
+    }
+
+    /// Records that the clock of this run of an author is sent on the link. Returns false if it was
+    /// the author's last one sent before.
+    pub fn mark_clock_sent(&mut self, author: PeerId, run: u64) -> bool {
+        if self.clocks_sent.get(&author) == Some(&run) {
+            return false;
+        }
+        // Clocks that are forgotten here are sent again.
+        if self.clocks_sent.len() >= CLOCKS_SENT_MAX {
+            self.clocks_sent = SortedMap::new();
+        }
+        self.clocks_sent.insert(author, run);
+        true
     }
 
     /// Appends a frame to the send buffer.

@@ -19,7 +19,9 @@
 //!    and [`FolderName::carried`](crate::FolderName::carried). Pass
 //!    [`Input::FolderOpened`](crate::Input::FolderOpened) for each, with the ranges of all its
 //!    logs. To join a room later, open its folder before
-//!    [`Command::Join`](crate::Command::Join).
+//!    [`Command::Join`](crate::Command::Join). If somebody reads a room, pass
+//!    [`Input::ReaderOpened`](crate::Input::ReaderOpened) before its folder, and keep for later
+//!    runs when that reader began. Without a reader, all lines are history.
 //! 4. Pass the interfaces with
 //!    [`Input::InterfacesChanged`](crate::Input::InterfacesChanged). Commands and
 //!    [`Input::Candidate`](crate::Input::Candidate) follow.
@@ -73,6 +75,7 @@
 //! 17. Pass [`Command::Leave`](crate::Command::Leave), execute the outputs, and give the streams a
 //!     bounded time to write the rest. Sync the store. Then save
 //!     [`Node::resume_state`](crate::Node::resume_state) for the next run.
+pub mod author_clocks;
 pub mod connection;
 pub mod context;
 pub mod discovery;

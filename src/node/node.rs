@@ -5,6 +5,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Nick, Target};
 use crate::base::range::LogRange;
 use crate::base::time::{Now, Time};
+use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::duplicate_identity::ReportedDuplicates;
 use crate::node::connection::handshake::Handshakes;
 use crate::node::connection::liveness;
@@ -18,6 +19,7 @@ use crate::node::membership::resolve_name::NameResolution;
 use crate::node::membership::rooms::Rooms;
 use crate::node::membership::roster;
 use crate::node::membership::routes::Routes;
+use crate::node::peer_clock::PeerClock;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::logs::Logs;
@@ -210,6 +212,9 @@ impl Node {
                 ranges,
                 existed,
             } => self.handle_folder_opened(&folder, ranges, existed),
+            Input::ReaderOpened { room, start } => {
+                self.replication.news_mut().open_reader(room, start)
+            }
             Input::KnownPeers(list) => self.known_peers.reload(list),
             Input::Command(command) => self.handle_command(command),
             Input::Loaded(reply) => self.replication.handle_loaded(
@@ -478,11 +483,17 @@ impl Node {
             Message::Members(members) => {
                 for other in self.routes.handle_update(ctx, stream, members) {
                     self.update_presence(&other);
-                    self.replication.peer_reachable(&self.ctx, stream, &other);
                     let rooms = self.rooms.joined();
                     self.replication
                         .offer_to_unreached(&self.ctx, &self.logs, &peer, &other, rooms);
                 }
+            }
+            Message::Clock(clock) => {
+                let relayed = AuthorClock {
+                    run: clock.run,
+                    clock: PeerClock::new(ctx.now.time, clock.age, clock.wall),
+                };
+                ctx.author_clocks.record_relayed(clock.peer, relayed);
             }
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
             Message::Hello(_) | Message::Unknown => {}

@@ -23,6 +23,29 @@ impl PeerClock {
         }
     }
 
+    /// These clocks, after the same process has told its clocks once more.
+    ///
+    /// The later of both starts stays. The new one is earlier only if our monotonic clock stood
+    /// still in between, as that of a paused virtual machine does. Lines of that time would seem
+    /// too old.
+    pub fn updated(self, new: PeerClock) -> PeerClock {
+        PeerClock {
+            started_at_ms: self.started_at_ms.max(new.started_at_ms),
+            ..new
+        }
+    }
+
+    /// When the process had run for `uptime_ms`, in milliseconds of our monotonic clock.
+    pub fn time_of_uptime(&self, uptime_ms: u64) -> i64 {
+        self.started_at_ms.saturating_add_unsigned(uptime_ms)
+    }
+
+    /// When the peer's wall clock showed `wall`, in milliseconds of our monotonic clock. Wrong if
+    /// the clock was set between then and the hello.
+    pub fn time_of_wall(&self, wall: WallTime) -> i64 {
+        wall.0.saturating_sub(self.wall_offset_ms)
+    }
+
     /// Milliseconds since the process started. At most [`MAX_SAFE_INTEGER`].
     pub fn age_ms(&self, now: Time) -> u64 {
         let age_ms = now.0.cast_signed().saturating_sub(self.started_at_ms);

@@ -34,6 +34,8 @@ pub enum Message {
     Have(Have),
     /// Changes to the set of room members that the sender can reach.
     Members(Members),
+    /// The clocks of an author whose batches follow.
+    Clock(RelayedClock),
     /// Requests lines of several logs. A request without a last line includes lines that are
     /// published later.
     Want {
@@ -166,10 +168,22 @@ pub struct Have {
     /// content of the digest is then ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Did the sender store the offered lines before the link began, or before the link shared the
-    /// room? The receiver marks such lines as late. False for updates.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub before: bool,
+}
+
+/// The clocks of an author's process, as the sender knows them at the time of sending. Sent before
+/// the author's batches, so that the receiver can tell when they were published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayedClock {
+    /// The author's key.
+    pub peer: PeerId,
+    /// A random number that identifies the author's process.
+    #[serde(with = "hex")]
+    pub run: u64,
+    /// Milliseconds since the author's process started.
+    #[serde(deserialize_with = "safe_integer")]
+    pub age: u64,
+    /// The author's wall clock.
+    pub wall: WallTime,
 }
 
 /// Changes to the set of room members that the sender can reach. When a link begins to share a
@@ -195,11 +209,6 @@ pub struct Member {
     /// A random number that identifies the member's process.
     #[serde(with = "hex")]
     pub run: u64,
-    /// Milliseconds since the member's process started, at the time of sending.
-    #[serde(deserialize_with = "safe_integer")]
-    pub age: u64,
-    /// The member's wall clock at the time of sending, as far as the sender knows.
-    pub wall: WallTime,
     /// Number of links from the sender to the member: 1 to [`HOPS_MAX`].
     pub hops: u8,
     /// The next peer after the sender on the route to the member. Absent if the sender is linked
@@ -224,18 +233,6 @@ pub struct HaveEntry {
     /// Hash of the batch that ends at `high`. An acknowledgement counts only if the receiver
     /// stores a batch with this hash.
     pub hash: Hash,
-    /// Sequence of the first line that one run of the author published. From it, the receiver knows
-    /// which lines were published during its own run. 0 if the line is unknown or does not exist.
-    ///
-    /// - The author names the first line of its current run.
-    /// - Any other peer chooses the author's first run that did not begin before the receiver's
-    ///   run. If the peer knows no such run, it chooses the author's latest run that it knows.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub start: u64,
-    /// Milliseconds since the beginning of the run that `start` describes. 0 if the sender is the
-    /// author.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub age: u64,
     /// Sequence of the last line of this direct log that the sender has shown on a terminal. 0 if
     /// the sender has shown none in its current run.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -373,6 +370,7 @@ impl Message {
             "hello" => Message::Hello(parse_json(bytes)?),
             "have" => Message::Have(parse_json(bytes)?),
             "members" => Message::Members(parse_json(bytes)?),
+            "clock" => Message::Clock(parse_json(bytes)?),
             _ => parse_json::<MessageFields>(bytes)?.into_message(&kind.name)?,
         })
     }

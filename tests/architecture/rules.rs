@@ -52,6 +52,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
             &["context"],
             &["link"],
             &["topology"],
+            &["author_clocks"],
             &["peer_clock", "save_barrier", "timer"],
         ],
     ),

@@ -124,8 +124,8 @@ fn send_executes_room_commands_of_json_input() {
     );
 }
 
-/// The server prints only its own lines of a room that it opened for a client. Joining the room
-/// prints the rest, once.
+/// The server prints only its own lines of a room that it opened for a client. Its reader of the
+/// room begins when the user joins: lines said since are printed, once.
 #[test]
 fn a_room_opened_for_a_client_shows_only_its_lines() {
     let Some(lo) = Loopback::new() else { return };
@@ -141,12 +141,16 @@ fn a_room_opened_for_a_client_shows_only_its_lines() {
     let out = alice.out.all();
     assert!(!out.iter().any(|l| l.contains("foreign")), "{out:?}");
     assert!(!out.iter().any(|l| l.contains("#ops *")), "{out:?}");
-    // Joining the room prints its earlier lines.
     alice.say("/join ops");
-    wait_line(&alice, ": foreign");
+    alice.say("in ops");
+    wait_line(&alice, ": in ops");
+    run(&lo, "carol", &["send", "-r", "ops", "since"]).assert_code(0);
+    wait_line(&alice, ": since");
     let out = alice.out.all();
-    let copies = out.iter().filter(|l| l.ends_with(": through")).count();
-    assert_eq!(copies, 1, "{out:?}");
+    for (text, copies) in [("through", 1), ("foreign", 0), ("since", 1)] {
+        let of_text = |line: &&String| line.ends_with(&format!(": {text}"));
+        assert_eq!(out.iter().filter(of_text).count(), copies, "{out:?}");
+    }
 }
 
 /// `send -t ROOM` through a server that is not in the room reaches the members of the room.

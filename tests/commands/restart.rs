@@ -1,8 +1,8 @@
 //! What survives the end of a program: news, own lines, and the keys of known peers.
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
-use p2pchat::shell::store::printed_position::read_printed_position;
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
@@ -23,14 +23,20 @@ fn transcript(runs: &[Vec<String>]) -> Vec<String> {
     runs.iter().flat_map(|run| messages(run)).collect()
 }
 
+/// The printed position in the file `reader` of this folder: segment and offset.
+fn printed_position(room: &Path) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(room.join("reader")).ok()?;
+    let mut numbers = text.split_ascii_whitespace().skip(3);
+    let mut number = || numbers.next()?.parse().ok();
+    Some((number()?, number()?))
+}
+
 /// Waits until the printed position of #general is at the end of the store. Lines printed after
 /// the saved position are repeated after a kill.
 fn wait_printed_position(lo: &Loopback, user: &str) {
     let room = lo.host.folder(user).join("history/open/#general");
     wait_until("the printed position is saved", TIMEOUT, || {
-        let text = fs::read_to_string(room.join("printed")).unwrap_or_default();
-        let mut numbers = text.split_ascii_whitespace().map(|n| n.parse::<u64>());
-        let (Some(Ok(segment)), Some(Ok(offset))) = (numbers.next(), numbers.next()) else {
+        let Some((segment, offset)) = printed_position(&room) else {
             return false;
         };
         let segment_file = fs::metadata(room.join(format!("{segment:06}.ndjson")));
@@ -227,8 +233,12 @@ fn an_unreadable_segment_is_reported_and_skipped() {
         .filter(|line| line.starts_with(report))
         .count();
     assert_eq!((outcome.code, reports), (0, 1), "{outcome:?}");
-    // Without the printed position, as after a kill, the next run reads the whole history.
-    fs::remove_file(room.join("printed")).expect("a printed position");
+    // With an early printed position, as after a kill, the next run reads the whole history.
+    let text = fs::read_to_string(room.join("reader")).expect("a reader");
+    let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let start = "0".repeat(20);
+    words[3..].fill(&start);
+    fs::write(room.join("reader"), words.join(" ") + "\n").expect("a file");
     // A backlog reads from the end, only as far back as needed. The first run also reads the
     // lines after the printed position.
     let print_backlog = |lines: &str, expected_reports: usize| {
@@ -261,9 +271,7 @@ fn the_printed_position_passes_hidden_own_lines() {
     assert_eq!((outcome.code, outcome.out.len()), (69, 0), "{outcome:?}");
     // Otherwise every run would read all own lines again.
     let room = lo.host.folder("alice").join("history/open/#general");
-    let printed = read_printed_position(&room)
-        .expect("a folder")
-        .expect("a printed position");
+    let printed = printed_position(&room).expect("a printed position");
     let end = fs::metadata(room.join("000001.ndjson")).expect("a segment");
-    assert_eq!((printed.segment, printed.offset), (1, end.len()));
+    assert_eq!(printed, (1, end.len()));
 }

@@ -56,7 +56,6 @@ fn chat(batch: &Arc<Batch>) -> Output {
         batch: Arc::clone(batch),
         local: LocalFields::default(),
         is_own: true,
-        since_start: true,
     }))
 }
 

@@ -1,11 +1,10 @@
-//! Wrong clocks, jumping clocks and suspended boxes: a wall clock stamps lines and decides
-//! nothing.
+//! Wrong clocks, jumping clocks and suspended boxes. Wall clocks decide neither order nor links.
+//! What they decide about news is tested in `news_verdicts`.
 use p2pchat::base::event::Notice;
 use p2pchat::base::name::Room;
 
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, WALL_START_MS, YEAR_2040_MS, numbered_lines};
-use crate::swarm;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -109,15 +108,6 @@ fn a_jumping_wall_clock_changes_neither_order_nor_links() {
     lan.run_for(100);
     assert_eq!(history(&lan, bob), numbered_lines("line", 1, 61));
     assert_eq!(lan.peers[bob].gap_count(), 0);
-}
-
-/// The core decides nothing by wall time: a seed gives the same run, event by event, with right
-/// and with wrong wall clocks.
-#[test]
-fn wall_clocks_decide_nothing() {
-    for seed in 0..12 {
-        assert_eq!(swarm::run(seed, true), swarm::run(seed, false));
-    }
 }
 
 /// A suspended box is reported as gone, and within 11 s of waking it is linked and has the lines

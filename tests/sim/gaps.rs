@@ -375,7 +375,7 @@ fn a_fork_does_not_fill_a_gap() {
         let Message::Have(mut have) = have_message(&log, low, high.hash) else {
             unreachable!()
         };
-        (have.logs[0].high, have.before) = (high.last_sequence(), true);
+        have.logs[0].high = high.last_sequence();
         Message::Have(have)
     };
     mallory.send_frame(&mut lan, FrameKind::Batch, one.as_bytes());

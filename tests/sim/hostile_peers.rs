@@ -257,6 +257,7 @@ fn a_full_log_table_still_accepts_new_lines() {
             existed: true,
         };
         lan.peers[alice].disk.create_folder(&Room::general());
+        lan.open_reader(alice, &Room::general());
         lan.feed(alice, opened);
         let mut bob = ScriptedPeer::connect(&mut lan, alice, 1);
         begin_log(&mut lan, &mut bob, 1, 1);
@@ -291,8 +292,6 @@ fn receipts_of_unseen_keys_do_not_count() {
             low: 1,
             high: own.high,
             hash: own.hash,
-            start: 0,
-            age: 0,
             read: 0,
             holder: Some(holder.id()),
             signature: Some(signature),

@@ -19,6 +19,7 @@ mod liveness;
 mod many_peers;
 mod mutations;
 mod news;
+mod news_verdicts;
 mod replication;
 mod rooms;
 mod routes;

@@ -2,6 +2,7 @@
 //! notice, and the named check must fail. A check that cannot fail shows nothing.
 use std::sync::Arc;
 
+use p2pchat::base::batch::LocalFields;
 use p2pchat::base::event::{Command, Input, Notice, Output};
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Nick, Room, Target};
@@ -108,7 +109,7 @@ fn a_line_stored_twice_is_caught() {
         .entries()
         .next()
         .map(|e| Arc::clone(&e.batch));
-    lan.check_save(bob, &batch.expect("a line"), false);
+    lan.check_save(bob, &batch.expect("a line"), LocalFields::default());
 }
 
 /// Rule broken: two programs run with one key where the story has none.

@@ -237,3 +237,143 @@ fn lines_of_several_short_runs_are_news_through_a_neighbour() {
         assert_eq!(lan.peers[carol].received(), said, "seed {seed}");
     }
 }
+
+/// A fresh reader whose first run met nobody still takes what was said before it began as
+/// history, from authors that run and from authors that have ended.
+#[test]
+fn history_is_no_news_after_a_first_run_alone() {
+    let mut lan = Lan::new(30);
+    let [alice, carol, dan, bob] = lan.add_peers(["alice", "carol", "dan", "bob"]);
+    lan.start_all([alice, carol, dan]);
+    lan.run_for(2_000);
+    lan.say_all(alice, None, &numbered_lines("old", 1, 300));
+    lan.say_all(carol, None, &numbered_lines("older", 1, 300));
+    lan.run_for(2_000);
+    lan.stop(carol);
+    lan.isolate(bob);
+    lan.start(bob);
+    lan.run_for(5_000);
+    lan.stop(bob);
+    lan.say(alice, "meanwhile");
+    lan.run_for(1_000);
+    lan.heal();
+    lan.start(bob);
+    lan.run_for(REDIAL_MS);
+    assert_eq!(lan.peers[bob].received(), ["meanwhile"]);
+    assert_eq!(held_ranges(&lan, bob, carol), [(1, 300)]);
+    lan.check_lines();
+}
+
+/// What a sensor stored after the reader began, before the two met, is news for the reader.
+#[test]
+fn lines_stored_before_the_first_meeting_are_news() {
+    let mut lan = Lan::new(31);
+    let [sensor, bob] = lan.add_peers(["sensor", "bob"]);
+    lan.peers[sensor].transient = true;
+    lan.start(bob);
+    lan.run_for(2_000);
+    lan.isolate(sensor);
+    for n in 1..=3 {
+        lan.start(sensor);
+        lan.say(sensor, &format!("stored {n}"));
+        lan.run_for(1_000);
+        lan.stop(sensor);
+    }
+    lan.heal();
+    lan.start(sensor);
+    lan.say(sensor, "stored 4");
+    lan.run_for(5_000);
+    lan.stop(sensor);
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("stored", 1, 4));
+}
+
+/// A line said while the two heard each other, but before their link stood, is news; one said
+/// before the reader began is not.
+#[test]
+fn a_line_said_while_the_link_is_established_is_news() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.network.conditions.dial_delay_max_ms = 3_000;
+        lan.start(alice);
+        lan.run_for(2_000);
+        lan.say(alice, "before");
+        lan.run_for(100);
+        lan.start(bob);
+        lan.run_for(5);
+        assert!(!lan.are_linked(alice, bob));
+        lan.say(alice, "while dialing");
+        lan.run_for(20_000);
+        assert_eq!(lan.peers[bob].received(), ["while dialing"], "seed {seed}");
+        lan.check_lines();
+    }
+}
+
+/// Behind a relay, a reader that is younger than the author's program shows the author's first
+/// line.
+#[test]
+fn the_first_line_of_an_older_author_is_news_behind_a_relay() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(seed);
+        let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+        lan.remove_path(alice, carol);
+        lan.start_all([alice, bob]);
+        lan.run_for(5_000);
+        lan.start(carol);
+        lan.run_until("carol sees alice", 5_000, |lan| {
+            lan.peers[carol].joined_count(lan.id(alice)) == 1
+        });
+        lan.say(alice, "one");
+        lan.run_for(50);
+        lan.say(alice, "two");
+        lan.run_for(5_000);
+        assert_eq!(lan.peers[carol].received(), ["one", "two"], "seed {seed}");
+        lan.check_lines();
+    }
+}
+
+/// Lines of a run that ended during a partition are news for a reader that ran all along.
+#[test]
+fn lines_of_a_run_that_ended_during_a_partition_are_news() {
+    for seed in 0..4 {
+        let (mut lan, [carol, bob, alice]) = chain(seed, ["carol", "bob", "alice"]);
+        lan.stop(alice);
+        lan.run_for(5_000);
+        lan.cut(bob, carol);
+        lan.run_for(20_000);
+        lan.start(alice);
+        lan.run_for(2_000);
+        lan.say(alice, "in the partition");
+        lan.run_for(2_000);
+        lan.stop(alice);
+        lan.run_for(2_000);
+        lan.heal();
+        lan.cut(alice, carol);
+        lan.run_for(REDIAL_MS);
+        let received = lan.peers[carol].received();
+        assert_eq!(received, ["in the partition"], "seed {seed}");
+        lan.check_lines();
+    }
+}
+
+/// Among 72 programs, of which not all are linked with each other, everyone shows what is said
+/// after everyone has begun, whoever is younger.
+#[test]
+fn all_of_72_programs_show_all_news() {
+    let mut lan = Lan::new(32);
+    let crowd: Vec<PeerIndex> = (0..72).map(|n| lan.add_peer(&format!("p{n}"))).collect();
+    for who in &crowd {
+        lan.start(*who);
+        lan.run_for(50);
+    }
+    lan.run_for(60_000);
+    for who in &crowd {
+        lan.say(*who, &format!("news of {who}"));
+    }
+    lan.run_for(60_000);
+    for who in &crowd {
+        let received = lan.peers[*who].received().len();
+        assert_eq!(received, crowd.len() - 1, "lines shown by {who}");
+    }
+}

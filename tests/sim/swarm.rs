@@ -89,7 +89,7 @@ fn draw_wall_skew(lan: &mut Lan) -> i64 {
         2 => YEAR_2040_MS - WALL_START_MS,
         _ => lan.random(2 * DAY_MS) as i64 - DAY_MS as i64,
     };
-    if lan.wall_clocks_right { 0 } else { skew }
+    if lan.clocks_are_right { 0 } else { skew }
 }
 
 /// Says some lines in a room, or directly to a peer.
@@ -171,7 +171,7 @@ fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
                 return;
             }
             550..565 => return rename(lan, who),
-            565..580 => {
+            565..580 if !lan.clocks_are_right => {
                 let ms = lan.random(600_000);
                 return lan.advance_clock(who, ms);
             }
@@ -204,7 +204,7 @@ fn inject_fault(lan: &mut Lan, peers: &mut Vec<PeerIndex>, said: &mut u64) {
         (870..900, _) => lan.peers[who].wall_skew_ms = draw_wall_skew(lan),
         (900..915, _) => lan.suspend(who),
         (915..935, _) => {
-            let ran = lan.chance(700);
+            let ran = lan.chance(700) || lan.clocks_are_right;
             lan.resume(who, ran);
         }
         (935..950, _) => {
@@ -316,10 +316,11 @@ fn stop_one_duplicate(lan: &mut Lan, peers: &[PeerIndex]) {
     }
 }
 
-/// Runs a seed; returns its trace hash. `right`: all wall clocks are right.
-pub fn run(seed: u64, right: bool) -> u64 {
+/// Runs a seed; returns its trace hash. In every fourth seed all clocks are right, so that the
+/// verdicts on news can be checked.
+pub fn run(seed: u64) -> u64 {
     let mut lan = Lan::new(seed);
-    lan.wall_clocks_right = right;
+    lan.clocks_are_right = seed.is_multiple_of(4);
     let mut peers = draw_setup(&mut lan);
     let mut said = 0;
     for who in &peers {
@@ -350,14 +351,14 @@ fn swarm() {
             .and_then(|text| text.parse::<u64>().ok())
     };
     if let Some(seed) = number("P2PCHAT_SEED") {
-        println!("seed {seed}: trace {:016x}", run(seed, false));
+        println!("seed {seed}: trace {:016x}", run(seed));
         return;
     }
     let count = number("P2PCHAT_SEEDS").unwrap_or(200);
     let bad: Vec<u64> = (0..count)
         .chain(REGRESSION_SEEDS)
         .filter(|seed| {
-            let bad = catch_unwind(AssertUnwindSafe(|| run(*seed, false))).is_err();
+            let bad = catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err();
             if bad {
                 println!("replay: P2PCHAT_SEED={seed} cargo test --test sim swarm -- --nocapture");
             }
@@ -374,6 +375,6 @@ fn swarm() {
 /// A seed determines the whole run, event by event, so that a failure can be replayed.
 #[test]
 fn one_seed_gives_one_run() {
-    assert_eq!(run(7, false), run(7, false));
-    assert_ne!(run(7, false), run(8, false));
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
 }

@@ -76,7 +76,6 @@ pub fn chat(fields: ChatFields<'_>) -> Notice {
             ..LocalFields::default()
         },
         is_own: fields.by.0 == 1,
-        since_start: true,
     })
 }
 

@@ -2,7 +2,7 @@
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::WallTime;
-use p2pchat::wire::message::{ByeReason, Hello, Member, Members, Message, parse_log_id};
+use p2pchat::wire::message::{ByeReason, Hello, Message, RelayedClock, parse_log_id};
 
 /// Peers of other versions rely on the words.
 #[test]
@@ -31,8 +31,8 @@ fn an_unknown_bye_reason_is_accepted() {
     assert_eq!(bye, Some(Message::Bye { reason }));
 }
 
-/// A hello, and a member list about the same process.
-fn hello_and_members() -> [Message; 2] {
+/// A hello, and the clock of the same process as a neighbour relays it.
+fn hello_and_clock() -> [Message; 2] {
     let peer = Identity::from_seed(&[1; 32]).id();
     let (run, age, wall) = (0xabc, 1234, WallTime(1_700_000_000_000));
     let hello = Hello {
@@ -45,27 +45,19 @@ fn hello_and_members() -> [Message; 2] {
         port: 9999,
         passing: false,
     };
-    let member = Member {
+    let clock = RelayedClock {
         peer,
-        username: "alice".into(),
         run,
         age,
         wall,
-        hops: 1,
-        via: None,
     };
-    let members = Members {
-        target: "#general".into(),
-        here: vec![member],
-        gone: Vec::new(),
-    };
-    [Message::Hello(hello), Message::Members(members)]
+    [Message::Hello(hello), Message::Clock(clock)]
 }
 
 /// JSON numbers are exact only below 2^53, and one value has one form.
 #[test]
 fn runs_ages_and_clocks_are_bounded() {
-    for message in hello_and_members() {
+    for message in hello_and_clock() {
         let json = String::from_utf8(message.encode()).expect("JSON");
         let clocks = r#""run":"0000000000000abc","age":1234,"wall":1700000000000"#;
         assert!(json.contains(clocks), "{json}");
@@ -94,7 +86,7 @@ fn runs_ages_and_clocks_are_bounded() {
 /// A clock beyond all years is sent as the nearest time that receivers accept.
 #[test]
 fn a_clock_out_of_range_is_clamped() {
-    let [Message::Hello(hello), _] = hello_and_members() else {
+    let [Message::Hello(hello), _] = hello_and_clock() else {
         panic!("a hello");
     };
     for (wall, clamped) in [(i64::MIN, WallTime::MIN), (i64::MAX, WallTime::MAX)] {

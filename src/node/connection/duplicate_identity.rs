@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use crate::base::event::{Notice, Peer, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::table::SortedSet;
+use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::Hello;
@@ -59,6 +61,8 @@ pub(super) struct DeferredHandshake {
     pub(super) hello: Box<Hello>,
     /// Frames received after the hello.
     pub(super) frames: Vec<Frame>,
+    /// When the hello arrived.
+    pub(super) deferred_at: Time,
     /// The linked run answered the ping.
     is_probe_answered: bool,
 }
@@ -75,10 +79,16 @@ pub(super) enum ProbeOutcome {
 }
 
 impl DeferredHandshake {
-    pub(super) fn new(channel: Channel, hello: Hello, frames: Vec<Frame>) -> DeferredHandshake {
+    pub(super) fn new(
+        channel: Channel,
+        hello: Hello,
+        frames: Vec<Frame>,
+        now: Time,
+    ) -> DeferredHandshake {
         DeferredHandshake {
             channel,
             hello: Box::new(hello),
+            deferred_at: now,
             frames,
             is_probe_answered: false,
         }
@@ -87,6 +97,16 @@ impl DeferredHandshake {
     /// Keeps frames for the link that this handshake may become.
     pub(super) fn keep(&mut self, mut frames: Vec<Frame>) {
         self.frames.append(&mut frames);
+    }
+
+    /// The hello as the second run would send it now: its clocks have run on.
+    pub(super) fn current_hello(&self, now: Time) -> Hello {
+        let clock = PeerClock::new(self.deferred_at, self.hello.age, self.hello.wall);
+        Hello {
+            age: clock.age_ms(now),
+            wall: clock.wall(now),
+            ..(*self.hello).clone()
+        }
     }
 
     /// Whether the kept frames exceed 256 KiB.

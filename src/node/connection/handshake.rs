@@ -7,6 +7,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
 use crate::base::time::Time;
+use crate::node::author_clocks::AuthorClock;
 use crate::node::connection::admission;
 use crate::node::connection::admission::Conflict;
 use crate::node::connection::duplicate_identity::{
@@ -19,6 +20,7 @@ use crate::node::connection::pending_handshake::{
     DialTarget, HandshakeStage, LINK_EXPECTED_MS, PendingHandshake,
 };
 use crate::node::context::Context;
+use crate::node::peer_clock::PeerClock;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
@@ -375,7 +377,12 @@ impl Handshakes {
         };
         if let HandshakeStage::AwaitingHello { channel, .. } = pending.stage {
             let deferred = PendingHandshake {
-                stage: HandshakeStage::Deferred(DeferredHandshake::new(channel, hello, frames)),
+                stage: HandshakeStage::Deferred(DeferredHandshake::new(
+                    channel,
+                    hello,
+                    frames,
+                    ctx.now.time,
+                )),
                 deadline: ctx.now.time + PROBE_TIMEOUT_MS,
                 ..pending
             };
@@ -419,9 +426,14 @@ impl Handshakes {
             return;
         };
         let peer = hello.sender;
+        let clock = AuthorClock {
+            run: hello.run,
+            clock: PeerClock::new(ctx.now.time, hello.age, hello.wall),
+        };
         let Some(link) = pending.into_link(stream, hello, ctx.now.time) else {
             return ctx.emit(Output::Close { stream });
         };
+        ctx.author_clocks.record_direct(peer, clock);
         ctx.stream_by_peer.insert(peer, stream);
         ctx.links.insert(stream, link);
         ctx.last_peer_event = ctx.now.time;
@@ -460,10 +472,9 @@ impl Handshakes {
             self.pending
                 .iter_mut()
                 .find_map(|(stream, pending)| match &mut pending.stage {
-                    HandshakeStage::Deferred(DeferredHandshake { hello, frames, .. })
-                        if hello.sender == peer =>
-                    {
-                        Some((*stream, (**hello).clone(), std::mem::take(frames)))
+                    HandshakeStage::Deferred(deferred) if deferred.hello.sender == peer => {
+                        let hello = deferred.current_hello(ctx.now.time);
+                        Some((*stream, hello, std::mem::take(&mut deferred.frames)))
                     }
                     _ => None,
                 });

@@ -8,7 +8,6 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
-use crate::node::peer_clock::PeerClock;
 use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
@@ -85,8 +84,6 @@ impl PendingHandshake {
             },
             verifying_key: hello.sender.verifying_key()?,
             run: hello.run,
-            clock: PeerClock::new(now, hello.age, hello.wall),
-            start_offset_ms: i64::try_from(hello.age).unwrap_or(i64::MAX / 2) - now.0 as i64,
             transient: hello.passing,
             address,
             handshake_started_at: self.started_at,
@@ -98,6 +95,7 @@ impl PendingHandshake {
             room_hashes: hello.rooms.into_iter().collect(),
             shared_rooms: SortedSet::new(),
             routes: SortedMap::new(),
+            clocks_sent: SortedMap::new(),
             last_offer_sent: None,
             is_blocked: false,
             digest_answered: SortedSet::new(),

@@ -9,7 +9,6 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Route;
-use crate::node::peer_clock::PeerClock;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
@@ -31,21 +30,11 @@ const HOLD_DOWNS_MAX: usize = 4096;
 #[derive(Default)]
 pub struct Routes {
     /// The routes last sent to the neighbours in each room.
-    advertised: SortedMap<Room, SortedMap<PeerId, AdvertisedRoute>>,
+    advertised: SortedMap<Room, SortedMap<PeerId, Member>>,
     changed_rooms: SortedSet<Room>,
     /// The hold-down of each lost member in a room: the lost run, and the end of the hold-down.
     hold_downs: SortedMap<(Room, PeerId), (u64, Time)>,
     next_update: Option<Time>,
-}
-
-/// The route to a member as our neighbours know it. A change is sent to them. The member's clocks
-/// are left out, because they run on.
-#[derive(Clone, PartialEq, Eq)]
-struct AdvertisedRoute {
-    nick: Nick,
-    run: u64,
-    hops: u8,
-    via: Option<PeerId>,
 }
 
 impl Routes {
@@ -55,16 +44,16 @@ impl Routes {
         // Leaves out routes that have changed since. The scheduled update sends those on all
         // links.
         let current = best_routes(ctx, room);
-        let routes = self
+        let members = self
             .advertised
             .get(room)
             .into_iter()
-            .flat_map(SortedMap::iter);
-        let routes = routes.filter(|(member, route)| current.get(*member) == Some(*route));
+            .flat_map(SortedMap::values);
+        let members = members.filter(|member| current.get(&member.peer) == Some(member));
         let peer = ctx.links.get(&stream).map(|link| link.peer.id);
-        let here: Vec<Member> = routes
-            .filter(|(member, route)| Some(**member) != peer && route.via != peer)
-            .filter_map(|(member, route)| describe_member(ctx, room, member, route))
+        let here: Vec<Member> = members
+            .filter(|member| Some(member.peer) != peer && member.via != peer)
+            .cloned()
             .collect();
         send_update(ctx, stream, room, &here, &[]);
     }
@@ -149,7 +138,6 @@ impl Routes {
                 let route = Route {
                     nick: Nick::new_or_placeholder(&member.username),
                     run: member.run,
-                    clock: PeerClock::new(now, member.age, member.wall),
                     hops: member.hops,
                     valid_from: hold_down.map_or(now, |(_, until)| *until),
                 };
@@ -236,8 +224,8 @@ impl Routes {
             let advertised = self.advertised.get_or_default(room.clone());
             let here: Vec<Member> = current
                 .iter()
-                .filter(|(peer, route)| advertised.get(peer) != Some(route))
-                .filter_map(|(peer, route)| describe_member(ctx, &room, peer, route))
+                .filter(|(peer, member)| advertised.get(peer) != Some(member))
+                .map(|(_, member)| member.clone())
                 .collect();
             let gone: Vec<PeerId> = advertised
                 .keys()
@@ -267,55 +255,33 @@ impl Routes {
 
 /// The shortest route to each member of a room, as we advertise it. Linked transient peers are left
 /// out.
-fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, AdvertisedRoute> {
-    let mut best: SortedMap<PeerId, AdvertisedRoute> = SortedMap::new();
+fn best_routes(ctx: &Context, room: &Room) -> SortedMap<PeerId, Member> {
+    let mut best: SortedMap<PeerId, Member> = SortedMap::new();
     for (_, link) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
-        let route = AdvertisedRoute {
-            nick: link.peer.nick.clone(),
+        let member = Member {
+            peer: link.peer.id,
+            username: link.peer.nick.to_string(),
             run: link.run,
             hops: 1,
             via: None,
         };
-        best.insert(link.peer.id, route);
+        best.insert(link.peer.id, member);
     }
     for (stream, peer, route) in ctx.routes_in_room(room) {
         let hops = route.hops + 1;
         if *peer == ctx.own_id() || best.get(peer).is_some_and(|known| known.hops <= hops) {
             continue;
         }
-        let route = AdvertisedRoute {
-            nick: route.nick.clone(),
+        let member = Member {
+            peer: *peer,
+            username: route.nick.to_string(),
             run: route.run,
             hops,
             via: ctx.links.get(&stream).map(|link| link.peer.id),
         };
-        best.insert(*peer, route);
+        best.insert(*peer, member);
     }
     best
-}
-
-/// The entry of a `members` message for a member to which this route leads. Its clocks are those of
-/// the present moment. `None`: the route has ended.
-fn describe_member(
-    ctx: &Context,
-    room: &Room,
-    member: &PeerId,
-    route: &AdvertisedRoute,
-) -> Option<Member> {
-    let next_hop = ctx.link_to(&route.via.unwrap_or(*member))?;
-    let clock = match route.via {
-        None => next_hop.clock,
-        Some(_) => next_hop.routes.get(room)?.get(member)?.clock,
-    };
-    Some(Member {
-        peer: *member,
-        username: route.nick.to_string(),
-        run: route.run,
-        age: clock.age_ms(ctx.now.time),
-        wall: clock.wall(ctx.now.time),
-        hops: route.hops,
-        via: route.via,
-    })
 }
 
 /// Sends changed and removed routes of a room on a link, in as many messages as needed.

@@ -12,7 +12,6 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::{Link, LinkLog};
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::fetch::Fetcher;
 use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
@@ -86,15 +85,9 @@ impl Acks {
     }
 
     /// Sends the acknowledgements and offers that are due.
-    pub fn send_due(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        fetcher: &Fetcher,
-        delivery: &DeliveryTracker,
-    ) {
+    pub fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
         self.send_due_acks(ctx, logs);
-        self.send_due_offers(ctx, logs, fetcher, delivery);
+        self.send_due_offers(ctx, logs, delivery);
     }
 
     fn send_due_acks(&mut self, ctx: &mut Context, logs: &Logs) {
@@ -120,19 +113,13 @@ impl Acks {
             }
         }
         for ((stream, target), entries) in due.iter() {
-            send_entries(ctx, *stream, target, entries, OfferKind::Update);
+            send_entries(ctx, *stream, target, entries);
         }
     }
 
     /// Sends all initial offers at once, and other offers at most once per [`OFFER_INTERVAL_MS`]
     /// and link. Offers on one link with the same target share a message.
-    fn send_due_offers(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        fetcher: &Fetcher,
-        delivery: &DeliveryTracker,
-    ) {
+    fn send_due_offers(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
         let now = ctx.now.time;
         let mut due: SortedMap<(StreamId, Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
         self.pending_offers.retain(|key, kind| {
@@ -149,7 +136,7 @@ impl Acks {
             if entries.len() >= LOGS_PER_MESSAGE_MAX {
                 return true;
             }
-            let mut entry = offer_entry(ctx, logs, fetcher, delivery, link, range);
+            let mut entry = offer_entry(delivery, link, range);
             entry.read = self.read_up_to.get(&key.log).copied().unwrap_or(0);
             entries.push(entry);
             false
@@ -161,8 +148,8 @@ impl Acks {
                 link.last_offer_sent = Some(now);
             }
         }
-        for ((stream, target, kind), entries) in due.iter() {
-            send_entries(ctx, *stream, target, entries, *kind);
+        for ((stream, target, _), entries) in due.iter() {
+            send_entries(ctx, *stream, target, entries);
         }
     }
 
@@ -215,27 +202,14 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> H
     HaveEntry {
         read: read_up_to,
         signature,
-        ..have_entry(range, 0)
+        ..have_entry(range)
     }
 }
 
 /// The entry that offers a log over this link.
-fn offer_entry(
-    ctx: &Context,
-    logs: &Logs,
-    fetcher: &Fetcher,
-    delivery: &DeliveryTracker,
-    link: &Link,
-    range: &LogRange,
-) -> HaveEntry {
+fn offer_entry(delivery: &DeliveryTracker, link: &Link, range: &LogRange) -> HaveEntry {
     let log = &range.log;
-    let mut entry = have_entry(range, 0);
-    if let Some(run_start) = logs.run_start(log) {
-        entry.start = run_start;
-    } else if let Some(run) = fetcher.runs().first_during(log, link.start_offset_ms) {
-        entry.start = run.first_line;
-        entry.age = run.age_ms(ctx.now.time);
-    }
+    let mut entry = have_entry(range);
     // A carrier need not store lines that the recipient has acknowledged.
     if let Some(recipient) = log.target.recipient()
         && !link.is_recipient_of(&log.target)
@@ -245,15 +219,8 @@ fn offer_entry(
     entry
 }
 
-fn send_entries(
-    ctx: &mut Context,
-    stream: StreamId,
-    target: &Target,
-    entries: &[HaveEntry],
-    kind: OfferKind,
-) {
-    let is_initial = kind == OfferKind::Initial;
+fn send_entries(ctx: &mut Context, stream: StreamId, target: &Target, entries: &[HaveEntry]) {
     for part in entries.chunks(LOGS_PER_MESSAGE_MAX) {
-        send_have(ctx, stream, target, part.to_vec(), None, is_initial);
+        send_have(ctx, stream, target, part.to_vec(), None);
     }
 }

@@ -17,7 +17,6 @@ use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
-use crate::base::table::SortedMap;
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
@@ -33,6 +32,7 @@ use crate::node::replication::fork_repair::ForkRepair;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
 use crate::node::replication::logs::{Logs, RolledBack};
+use crate::node::replication::news::News;
 use crate::node::replication::progress::{LOAD_BUDGET_BYTES, SendProgress};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
@@ -60,6 +60,7 @@ pub struct Replication {
     pub(super) fork_detector: ForkDetector,
     pub(super) fork_repair: ForkRepair,
     pub(super) gaps: Gaps,
+    pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
     pub(super) unpublished: VecDeque<Unpublished>,
     /// When to try the store again. `None`: the store works.
@@ -69,6 +70,11 @@ pub struct Replication {
 }
 
 impl Replication {
+    /// The readers of this directory.
+    pub fn news_mut(&mut self) -> &mut News {
+        &mut self.news
+    }
+
     /// The record of how far each log was sent over each link.
     pub fn progress_mut(&mut self) -> &mut SendProgress {
         &mut self.progress
@@ -226,7 +232,6 @@ impl Replication {
                 batch: batch.clone(),
                 local,
                 is_own: true,
-                since_start: true,
             }));
             let unrequested = self.progress.send_live(ctx, &batch, None);
             self.offer_to_unrequested(ctx, &unrequested, &batch.log);
@@ -287,7 +292,7 @@ impl Replication {
             .inspect(|range| self.progress.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {
                 high: logs.last_served(range),
-                ..have_entry(range, logs.run_start(&range.log).unwrap_or(0))
+                ..have_entry(range)
             })
             .collect();
         let target = Target::Room(room.clone());
@@ -299,9 +304,9 @@ impl Replication {
         });
         let mut parts = entries.chunks(LOGS_PER_MESSAGE_MAX);
         let first = parts.next().unwrap_or_default().to_vec();
-        send_have(ctx, stream, &target, first, digest, true);
+        send_have(ctx, stream, &target, first, digest);
         for part in parts {
-            send_have(ctx, stream, &target, part.to_vec(), None, true);
+            send_have(ctx, stream, &target, part.to_vec(), None);
         }
     }
 
@@ -362,19 +367,6 @@ impl Replication {
                 for (stream, _) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
                     self.acks.schedule_offer(LinkLog::new(stream, &range.log));
                 }
-            }
-        }
-    }
-
-    /// Handles a route to the peer `other` that a neighbour has advertised over the link `stream`.
-    /// Records a contact with `other` in each room for which the neighbour advertises such a route.
-    pub fn peer_reachable(&mut self, ctx: &Context, stream: StreamId, other: &PeerId) {
-        let routes = ctx.links.get(&stream).map(|link| &link.routes);
-        for (room, peers) in routes.into_iter().flat_map(SortedMap::iter) {
-            if peers.contains_key(other) {
-                self.fetcher
-                    .news_mut()
-                    .record_contact(room, *other, None, ctx.now.time);
             }
         }
     }
@@ -444,7 +436,7 @@ impl Replication {
         if !store_failed {
             self.gaps.end_turn(ctx, logs, rooms);
         }
-        self.acks.send_due(ctx, logs, &self.fetcher, delivery);
+        self.acks.send_due(ctx, logs, delivery);
         self.fetcher.send_wants(ctx, store_failed);
         self.progress.load_lagging(ctx, logs);
     }

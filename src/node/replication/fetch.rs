@@ -11,12 +11,10 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::author_runs::{AuthorRun, AuthorRuns};
 use crate::node::replication::logs::Logs;
-use crate::node::replication::news::{News, START_OFFSET_SLACK_MS};
 use crate::node::replication::offers::{Offer, Offers, ReceivedEntry};
 use crate::node::replication::want::{WantRange, want_entry};
-use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, Message, WantEntry};
+use crate::wire::message::{LOGS_PER_MESSAGE_MAX, Message, WantEntry};
 
 /// A peer that is new to a room requests this many of the newest lines of each log.
 pub const BACKFILL_LINES: u64 = 1000;
@@ -27,32 +25,27 @@ const SOURCE_SWITCH_MS: u64 = 300;
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Most logs requested over one link.
 const FETCHES_PER_LINK_MAX: usize = 4_096;
-/// Most logs for which the end of the backfill is remembered.
-const TRACKED_LOGS_MAX: usize = 16_384;
 
 /// A request for one log over one link.
 struct Fetch {
     /// Sequence of the first line that was requested.
     from: u64,
-    /// The highest sequence that was published before the link was established; 0 if there is none.
-    late_until: u64,
-    /// Sequence of the first line that was published during our run.
-    news_from: u64,
+    /// For a log of which we store nothing yet: how far the request may still move back.
+    backfill: Option<Backfill>,
     /// Whether the request was sent. If not, it waits until the store has recovered.
     is_sent: bool,
     /// When the request last brought a batch. Before its first batch: when the request was made.
     progress_at: Time,
 }
 
-/// What we know about a batch from the request that it answers.
+/// A request of a newcomer to a room. It asks for the newest [`BACKFILL_LINES`] lines. If the first
+/// of them is news, it moves back, because older lines may be news as well.
 #[derive(Clone, Copy)]
-pub struct FetchMatch {
-    /// Sequence of the first line that was requested.
-    pub from: u64,
-    /// Whether the batch was published before the link was established.
-    pub is_late: bool,
-    /// Whether the batch was published during our run.
-    pub is_during_run: bool,
+struct Backfill {
+    /// Sequence of the first line that the source stores.
+    low: u64,
+    /// Number of lines requested so far. Doubles with each move.
+    lines: u64,
 }
 
 /// A `want` entry to be sent at the end of the turn.
@@ -72,11 +65,6 @@ pub struct Fetcher {
     next_switch_at: Option<Time>,
     /// Whether `next_switch_at` may be wrong, because offers or requests have changed.
     is_stale: bool,
-    /// For each log: the sequence of the first line that is not backfill. All earlier lines were
-    /// published before we first came into the room.
-    backfill_ends: SortedMap<LogId, u64>,
-    news: News,
-    runs: AuthorRuns,
     /// Logs that are requested both from their author and from another neighbour.
     dual_sourced: SortedSet<LogId>,
     queued_wants: Vec<QueuedWant>,
@@ -90,21 +78,6 @@ impl Fetcher {
         self.is_stale = true;
     }
 
-    /// The first contacts with the members of our rooms.
-    pub fn news_mut(&mut self) -> &mut News {
-        &mut self.news
-    }
-
-    /// The known runs of each log's author.
-    pub fn runs(&self) -> &AuthorRuns {
-        &self.runs
-    }
-
-    /// Records a run of the log's author.
-    pub fn record_run(&mut self, log: &LogId, run: AuthorRun) {
-        self.runs.record(log, run);
-    }
-
     /// Handles an offer that the log's author sent. Makes the author the only source.
     pub fn handle_author_offer(
         &mut self,
@@ -113,23 +86,9 @@ impl Fetcher {
         rooms: &Rooms,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry, .. } = received;
-        let link = ctx.links.get(&key.stream);
-        let start_offset_ms = link.map_or(0, |link| link.start_offset_ms);
-        // If the run has published nothing, its first line will be the next line.
-        let first_line = match entry.start {
-            0 => entry.high + 1,
-            start => start,
-        };
-        let run = AuthorRun {
-            first_line,
-            start_offset_ms,
-        };
-        self.runs.record(&key.log, run);
+        let ReceivedEntry { key, .. } = received;
         self.cancel_fetches(ctx, &key.log, Some(key.stream));
-        let offset = Some(start_offset_ms);
-        let news_from = self.news_from(logs, received, offset, false);
-        self.start_fetch(ctx, logs, rooms, received, news_from);
+        self.start_fetch(ctx, logs, rooms, received);
     }
 
     /// Handles an offer whose sender is not the log's author. The log may be one that we wrote in
@@ -190,7 +149,7 @@ impl Fetcher {
             let source = self.source(ctx, log);
             let ready = self.offers.of_log(log).filter(|(stream, offer)| {
                 source.is_none_or(|(of, _)| of != *stream)
-                    && ready_at(ctx, log, offer, source.map(|(_, at)| at)) <= ctx.now.time
+                    && ready_at(ctx, log, *stream, offer, source.map(|(_, at)| at)) <= ctx.now.time
             });
             // Most lines first. Among equals, fewest tries.
             let best = ready.max_by_key(|(_, offer)| (offer.entry.high, u32::MAX - offer.tries));
@@ -210,62 +169,9 @@ impl Fetcher {
         };
         offer.offered_at = ctx.now.time;
         offer.tries = (offer.tries + 1).min(BACKOFF_DOUBLINGS_MAX);
-        let (entry, offset) = (offer.entry.clone(), offer.start_offset_ms);
-        let received = ReceivedEntry {
-            is_initial: offer.is_initial,
-            entry: &entry,
-            key,
-        };
-        let key = &received.key;
-        if let Some(start_offset_ms) = offset {
-            let run = AuthorRun {
-                first_line: entry.start,
-                start_offset_ms,
-            };
-            self.runs.record(&key.log, run);
-        }
-        let is_first_contact =
-            received.is_initial && self.news.is_first_link(ctx, key.stream, &key.log);
-        let news_from = self.news_from(logs, &received, offset, is_first_contact);
-        // An author that published during our run was in the room, even without a known route.
-        if let Some(room) = key.log.target.room()
-            && is_within_run(offset)
-        {
-            self.news
-                .record_contact(room, key.log.author, None, ctx.now.time);
-        }
-        self.start_fetch(ctx, logs, rooms, &received, news_from);
-    }
-
-    /// Sequence of the first line of the offered log that was published during our run. If there is
-    /// no such line, the sequence after the last offered line.
-    ///
-    /// `start_offset_ms`: milliseconds by which the author's program started before ours; `None`:
-    /// unknown. `is_first_contact`: we have just met the neighbour, which may store lines that the
-    /// author has lost.
-    fn news_from(
-        &self,
-        logs: &Logs,
-        received: &ReceivedEntry,
-        start_offset_ms: Option<i64>,
-        is_first_contact: bool,
-    ) -> u64 {
-        let ReceivedEntry { key, entry, .. } = received;
-        // The log has a known backfill but no stored line, so the store refused its lines. They
-        // stay old.
-        let was_refused = logs.get(&key.log).is_none() && self.backfill_ends.contains_key(&key.log);
-        let is_news = !was_refused
-            && self
-                .news
-                .is_news(key.stream, &key.log, start_offset_ms, is_first_contact);
-        if is_news {
-            let next = logs.get(&key.log).map(|range| range.high + 1);
-            next.unwrap_or(entry.low.max(1))
-        } else if is_within_run(start_offset_ms) && entry.start > 0 {
-            entry.start
-        } else {
-            entry.high + 1
-        }
+        let entry = offer.entry.clone();
+        let received = ReceivedEntry { entry: &entry, key };
+        self.start_fetch(ctx, logs, rooms, &received);
     }
 
     /// Requests a log from its author in addition to the present source. Does nothing if a
@@ -316,7 +222,9 @@ impl Fetcher {
             self.offers
                 .of_log(log)
                 .filter(move |(stream, _)| source.is_none_or(|(of, _)| of != *stream))
-                .map(move |(_, offer)| ready_at(ctx, log, offer, source.map(|(_, at)| at)))
+                .map(move |(stream, offer)| {
+                    ready_at(ctx, log, stream, offer, source.map(|(_, at)| at))
+                })
         });
         waits.min()
     }
@@ -345,35 +253,26 @@ impl Fetcher {
         }
     }
 
-    fn start_fetch(
-        &mut self,
-        ctx: &Context,
-        logs: &Logs,
-        rooms: &Rooms,
-        received: &ReceivedEntry,
-        news_from: u64,
-    ) {
-        let ReceivedEntry { key, entry, .. } = received;
+    fn start_fetch(&mut self, ctx: &Context, logs: &Logs, rooms: &Rooms, received: &ReceivedEntry) {
+        let ReceivedEntry { key, entry } = received;
         if self.fetch_count(key.stream) >= FETCHES_PER_LINK_MAX {
             return;
         }
         let low = entry.low.max(1);
         let was_member = |room| rooms.was_joined_before(room);
-        let from = match logs.get(&key.log) {
-            Some(range) => low.max(range.high + 1),
+        let (from, backfill) = match logs.get(&key.log) {
+            Some(range) => (low.max(range.high + 1), None),
             // The recipient of a direct log is entitled to all its lines, so it has no backfill.
-            None if key.log.target.room().is_none_or(was_member) => low,
-            None => self.start_backfill(&key.log, entry, news_from),
-        };
-        let earlier = self.fetches.get(&fetch_key(key));
-        let late_until = match received.is_initial {
-            true => entry.high,
-            false => earlier.map_or(0, |fetch| fetch.late_until),
+            None if key.log.target.room().is_none_or(was_member) => (low, None),
+            None => {
+                let lines = BACKFILL_LINES;
+                let from = low.max((entry.high + 1).saturating_sub(lines));
+                (from, Some(Backfill { low, lines }))
+            }
         };
         let fetch = Fetch {
             from,
-            late_until,
-            news_from,
+            backfill,
             is_sent: true,
             progress_at: ctx.now.time,
         };
@@ -381,19 +280,30 @@ impl Fetcher {
         self.fetches.insert(fetch_key(key), fetch);
     }
 
-    /// Records that the backfill of a log ends before the line `news_from`. Returns the sequence of
-    /// the first line to request. The request covers the newest [`BACKFILL_LINES`] lines, and all
-    /// lines that are not backfill.
-    fn start_backfill(&mut self, log: &LogId, entry: &HaveEntry, news_from: u64) -> u64 {
-        let low = entry.low.max(1);
-        let newest = low.max((entry.high + 1).saturating_sub(BACKFILL_LINES));
-        // Lines that an earlier offer declared as news stay news until one of them is stored.
-        let earlier = self.backfill_ends.get(log);
-        let news_from = earlier.map_or(news_from, |earlier| news_from.min(*earlier));
-        if self.backfill_ends.len() < TRACKED_LOGS_MAX {
-            self.backfill_ends.insert(log.clone(), news_from);
-        }
-        newest.min(news_from).max(low)
+    /// Moves a newcomer's request back, if this batch would be the first one that we store of its
+    /// log. To be called for a batch that is news. Returns whether the request moved. The batch
+    /// must then be dropped, because it comes again.
+    pub fn move_back(&mut self, logs: &Logs, key: &LinkLog, batch: &Batch) -> bool {
+        let fetch = self.fetches.get_mut(&fetch_key(key));
+        let Some(fetch) = fetch.filter(|_| logs.get(&key.log).is_none()) else {
+            return false;
+        };
+        let Some(Backfill { low, lines }) = fetch.backfill.filter(|it| it.low < batch.sequence)
+        else {
+            return false;
+        };
+        fetch.from = batch
+            .sequence
+            .min(fetch.from)
+            .saturating_sub(lines)
+            .max(low);
+        fetch.backfill = Some(Backfill {
+            low,
+            lines: lines.saturating_mul(2),
+        });
+        let range = WantRange::From(fetch.from);
+        self.queue_want(key.clone(), range);
+        true
     }
 
     fn queue_want(&mut self, key: LinkLog, range: WantRange) {
@@ -425,22 +335,12 @@ impl Fetcher {
         }
     }
 
-    /// Finds the request that this batch answers, and records the request's progress. Returns what
-    /// the request shows about the batch. `None`: the batch answers no request.
-    pub fn match_fetch(&mut self, now: Time, key: &LinkLog, batch: &Batch) -> Option<FetchMatch> {
+    /// Finds the request that this batch answers, and records the request's progress. Returns the
+    /// sequence of the first requested line. `None`: the batch answers no request.
+    pub fn match_fetch(&mut self, now: Time, key: &LinkLog) -> Option<u64> {
         let fetch = self.fetches.get_mut(&fetch_key(key))?;
         fetch.progress_at = now;
-        Some(FetchMatch {
-            from: fetch.from,
-            is_late: batch.last_sequence() <= fetch.late_until,
-            is_during_run: batch.sequence >= fetch.news_from,
-        })
-    }
-
-    /// Whether the batch was published before we first came into its room.
-    pub fn is_backfill(&self, batch: &Batch) -> bool {
-        let end = self.backfill_ends.get(&batch.log);
-        end.is_some_and(|end| batch.sequence < *end)
+        Some(fetch.from)
     }
 
     fn fetch_count(&self, stream: StreamId) -> usize {
@@ -462,8 +362,7 @@ impl Fetcher {
             None if has_place && (next.is_some() || batch.sequence == 1) => {
                 let fetch = Fetch {
                     from: next.unwrap_or(1),
-                    late_until: 0,
-                    news_from: 1,
+                    backfill: None,
                     is_sent: false,
                     progress_at: ctx.now.time,
                 };
@@ -489,23 +388,24 @@ impl Fetcher {
     }
 }
 
-/// Whether a program started at about the same time as ours, or later. `start_offset_ms`:
-/// milliseconds by which that program started before ours. If this is unknown, the result is
-/// `false`.
-fn is_within_run(start_offset_ms: Option<i64>) -> bool {
-    start_offset_ms.is_some_and(|offset| offset <= START_OFFSET_SLACK_MS)
-}
-
 /// When a log may be requested from a neighbour that offers it. `progress_at`: when the present
 /// source last brought a batch. `None`: there is no source.
-fn ready_at(ctx: &Context, log: &LogId, offer: &Offer, progress_at: Option<Time>) -> Time {
+fn ready_at(
+    ctx: &Context,
+    log: &LogId,
+    stream: StreamId,
+    offer: &Offer,
+    progress_at: Option<Time>,
+) -> Time {
     let patience = SOURCE_SWITCH_MS << offer.tries.saturating_sub(1);
     match progress_at {
         Some(progress_at) => offer.offered_at.max(progress_at) + patience,
         None if offer.tries > 0 => offer.offered_at + patience,
-        // Waits for the author, which is reachable and may soon be linked.
-        None if offer.is_initial && ctx.has_route_to_author(log) => {
-            offer.offered_at + SOURCE_SWITCH_MS
+        // Just after a link began, the author is reachable and may soon be linked too.
+        None if ctx.has_route_to_author(log) => {
+            let link = ctx.links.get(&stream);
+            let linked_at = link.map_or(Time(0), |link| link.established_at);
+            offer.offered_at.max(linked_at + SOURCE_SWITCH_MS)
         }
         None => offer.offered_at,
     }

@@ -153,7 +153,7 @@ impl Gaps {
             let queried: Vec<StreamId> = queried.map(|(stream, _)| *stream).collect();
             for stream in queried {
                 let digest = Some(unequal_digest());
-                send_have(ctx, stream, &target, Vec::new(), digest, false);
+                send_have(ctx, stream, &target, Vec::new(), digest);
             }
         }
     }

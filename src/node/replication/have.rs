@@ -14,37 +14,32 @@ const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
 /// How many hex digits of the digest are sent. The remaining digits are cut off.
 const DIGEST_CHARS: usize = 32;
 
-/// The entry that advertises this stored range. `run_start`: sequence of the first line that this
-/// run published in the log; 0 if there is none.
-pub fn have_entry(range: &LogRange, run_start: u64) -> HaveEntry {
+/// The entry that advertises this stored range.
+pub fn have_entry(range: &LogRange) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,
         incarnation: format_incarnation(range.log.incarnation),
         low: range.low,
         high: range.high,
         hash: range.hash,
-        start: run_start,
-        age: 0,
         read: 0,
         holder: None,
         signature: None,
     }
 }
 
-/// Sends one `have` message. `digest`: see [`Have::digest`]. `is_initial`: see [`Have::before`].
+/// Sends one `have` message. `digest`: see [`Have::digest`].
 pub fn send_have(
     ctx: &mut Context,
     stream: StreamId,
     target: &Target,
     logs: Vec<HaveEntry>,
     digest: Option<String>,
-    is_initial: bool,
 ) {
     let have = Have {
         target: target.to_string(),
         logs,
         digest,
-        before: is_initial,
     };
     ctx.send(stream, &Message::Have(have));
 }
@@ -57,12 +52,12 @@ pub fn unequal_digest() -> String {
 
 /// Offers a log to a peer that requested lines which we do not store. `low`: the first line that we
 /// store.
-pub fn correct_offer(ctx: &mut Context, logs: &Logs, stream: StreamId, range: &LogRange, low: u64) {
+pub fn correct_offer(ctx: &mut Context, stream: StreamId, range: &LogRange, low: u64) {
     let entry = HaveEntry {
         low,
-        ..have_entry(range, logs.run_start(&range.log).unwrap_or(0))
+        ..have_entry(range)
     };
-    send_have(ctx, stream, &range.log.target, vec![entry], None, false);
+    send_have(ctx, stream, &range.log.target, vec![entry], None);
 }
 
 /// Parses the target of a `have` or `want`. `None`: the target is malformed, or is a room that this

@@ -7,12 +7,11 @@ use crate::base::batch::{Batch, LocalFields};
 use crate::base::event::{Chat, Notice, Output, Peer, StreamId};
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
-use crate::node::replication::author_runs::AuthorRun;
 use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::fetch::FetchMatch;
 use crate::node::replication::logs::{BatchPlacement, Logs};
+use crate::node::replication::news::Verdict;
 use crate::wire::sealed;
 
 /// The peer broke the protocol, so its link must end.
@@ -56,11 +55,11 @@ impl Replication {
             return Ok(());
         }
         let is_receivable = can_receive(ctx, logs, delivery, &key);
-        let fetch = match is_receivable {
-            true => self.fetcher.match_fetch(ctx.now.time, &key, &batch),
+        let requested_from = match is_receivable {
+            true => self.fetcher.match_fetch(ctx.now.time, &key),
             false => None,
         };
-        match self.choose_action(ctx, logs, &key, &batch, is_receivable, fetch) {
+        match self.choose_action(ctx, logs, &key, &batch, is_receivable, requested_from) {
             BatchAction::Drop => ctx.counters.unwanted_batches += 1,
             BatchAction::Postpone { fills_gap: true } => {}
             BatchAction::Postpone { fills_gap: false } => {
@@ -80,6 +79,10 @@ impl Replication {
             }
             BatchAction::Append { gap } => {
                 self.verify(ctx, stream, &batch)?;
+                let verdict = self.judge(ctx, stream, &batch);
+                if verdict.is_news && self.fetcher.move_back(logs, &key, &batch) {
+                    return Ok(());
+                }
                 if !logs.admit(ctx, &batch) {
                     self.reject_source(ctx, &key);
                     return Ok(());
@@ -90,7 +93,7 @@ impl Replication {
                     self.gaps.schedule_query();
                     notify_gap(ctx, &batch, gap);
                 }
-                self.append(ctx, logs, delivery, stream, batch, fetch);
+                self.append(ctx, logs, delivery, stream, batch, verdict);
             }
         }
         Ok(())
@@ -130,15 +133,15 @@ impl Replication {
         key: &LinkLog,
         batch: &Batch,
         is_receivable: bool,
-        fetch: Option<FetchMatch>,
+        requested_from: Option<u64>,
     ) -> BatchAction {
         let fills_gap = is_receivable && self.gaps.is_expected(key);
         // An author sends a log that it begins without waiting for a request.
-        let is_requested = fetch.is_some() || is_by_peer(ctx, key);
+        let is_requested = requested_from.is_some() || is_by_peer(ctx, key);
         if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
             return BatchAction::Drop;
         }
-        let placement = logs.classify(batch, fetch.map(|fetch| fetch.from));
+        let placement = logs.classify(batch, requested_from);
         if !self.can_accept() {
             let fills_gap = fills_gap && placement == BatchPlacement::FillsGap;
             return BatchAction::Postpone { fills_gap };
@@ -192,32 +195,16 @@ impl Replication {
         delivery: &mut DeliveryTracker,
         stream: StreamId,
         batch: Batch,
-        fetch: Option<FetchMatch>,
+        verdict: Verdict,
     ) {
         let key = LinkLog::new(stream, &batch.log);
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
-        if fetch.is_none() && batch.sequence == 1 {
-            let link = ctx.links.get(&stream);
-            let run = AuthorRun {
-                first_line: 1,
-                start_offset_ms: link.map_or(0, |link| link.start_offset_ms),
-            };
-            self.fetcher.record_run(&batch.log, run);
-        }
-        // One of our batches that arrives over a link was published by an earlier run.
-        let backfill = batch.log.author == ctx.own_id() || self.fetcher.is_backfill(&batch);
         logs.advance(&batch);
         if !is_for_us {
             self.carry(ctx, delivery, &batch);
         }
-        let since_start = fetch.is_none_or(|fetch| fetch.is_during_run);
-        let local = LocalFields {
-            received: ctx.now.wall,
-            late: fetch.is_some_and(|fetch| fetch.is_late),
-            before_start: !since_start,
-            backfill,
-        };
+        let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
         let unrequested = self.progress.send_live(ctx, &batch, Some(stream));
         self.acks.schedule_ack(key);
@@ -229,14 +216,20 @@ impl Replication {
                 .add_author_source(logs, stream, *author, &batch.log);
         }
         self.offer_to_unrequested(ctx, &unrequested, &batch.log);
-        if is_for_us && !backfill {
+        if is_for_us && verdict.is_news {
             ctx.notify(Notice::Chat(Chat {
                 batch,
                 local,
                 is_own: false,
-                since_start,
             }));
         }
+    }
+
+    /// Judges how old a batch is that arrived over this link.
+    fn judge(&self, ctx: &Context, stream: StreamId, batch: &Batch) -> Verdict {
+        let link = ctx.links.get(&stream);
+        let established_at = link.map_or(ctx.now.time, |link| link.established_at);
+        self.news.judge(ctx, batch, established_at)
     }
 
     /// Starts to carry the log of this batch. If the recipient has acknowledged the batch's lines
@@ -250,7 +243,7 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log, and marks its lines as late. If this closes the
+    /// Stores a verified batch in a gap of its log. If this closes the
     /// gap, offers the log to other members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
@@ -260,12 +253,8 @@ impl Replication {
         self.gaps.record_progress(ctx, closed);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
-        let local = LocalFields {
-            received: ctx.now.wall,
-            late: true,
-            before_start: true,
-            backfill: author == ctx.own_id() || self.fetcher.is_backfill(&batch),
-        };
+        let verdict = self.judge(ctx, stream, &batch);
+        let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
         if let Some(room) = batch.log.target.room().filter(|_| closed) {
             for (other, link) in ctx.links_in_room(room) {
@@ -274,14 +263,22 @@ impl Replication {
                 }
             }
         }
-        if !local.backfill {
+        if verdict.is_news {
             ctx.notify(Notice::Chat(Chat {
                 batch,
                 local,
                 is_own: false,
-                since_start: false,
             }));
         }
+    }
+}
+
+fn local_fields(ctx: &Context, verdict: Verdict) -> LocalFields {
+    LocalFields {
+        received: ctx.now.wall,
+        late: verdict.is_late,
+        before_start: verdict.is_before_start,
+        backfill: !verdict.is_news,
     }
 }
 

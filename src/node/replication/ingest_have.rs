@@ -41,9 +41,6 @@ impl Replication {
             if let Some(digest) = &have.digest {
                 self.answer_digest(ctx, logs, room, stream, &peer, digest);
             }
-            self.fetcher
-                .news_mut()
-                .record_contact(room, peer, Some(stream), ctx.now.time);
         } else if have.digest.is_some() && target.recipient() == Some(peer) {
             // The digest is a query: the peer has gaps in the direct messages to it.
             for range in logs.ranges_to(target.clone()) {
@@ -58,7 +55,6 @@ impl Replication {
             let received = ReceivedEntry {
                 key: LinkLog { stream, log },
                 entry,
-                is_initial: have.before,
             };
             self.handle_entry(ctx, logs, rooms, delivery, &peer, &received);
         }
@@ -100,7 +96,7 @@ impl Replication {
         peer: &PeerId,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry, .. } = received;
+        let ReceivedEntry { key, entry } = received;
         let log = &key.log;
         let is_own = log.author == ctx.own_id();
         if is_own && log.target.recipient() == Some(*peer) && entry.read > 0 {
@@ -164,7 +160,7 @@ impl Replication {
         peer: &PeerId,
         received: &ReceivedEntry,
     ) {
-        let ReceivedEntry { key, entry, .. } = received;
+        let ReceivedEntry { key, entry } = received;
         let log = &key.log;
         self.progress.advance_acked(key, entry.high);
         if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
@@ -186,7 +182,7 @@ impl Replication {
     /// incarnation. If the offer names our head but another hash, requests the peer's batch, which
     /// may prove a fork.
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
-        let ReceivedEntry { key, entry, .. } = received;
+        let ReceivedEntry { key, entry } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
             if !self.fork_detector.is_rejected(key) {
                 self.fetcher.handle_offer(ctx, received);
@@ -221,14 +217,14 @@ impl Replication {
             && logs.head_hash_at(log, receipt.high) == Some(receipt.hash)
         {
             let entries = vec![receipt.clone()];
-            send_have(ctx, next_hop, &log.target, entries, None, false);
+            send_have(ctx, next_hop, &log.target, entries, None);
         }
     }
 }
 
 /// Whether the sequences in an entry are in order and within their bounds.
 fn is_sound(entry: &HaveEntry) -> bool {
-    entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER && entry.start <= MAX_SAFE_INTEGER
+    entry.low <= entry.high && entry.high <= MAX_SAFE_INTEGER
 }
 
 /// Whether this log may be requested from any peer that offers it. True if the target is a room or

@@ -4,7 +4,6 @@
 //! knows the stored lines. Each other file owns one table or one decision.
 pub mod acks;
 pub mod author_keys;
-pub mod author_runs;
 pub mod carriers;
 pub mod delivery;
 pub mod engine;

@@ -1,90 +1,160 @@
-//! Remembers when this run first met each member of its rooms. Lines that a member publishes
-//! after that contact are news, whichever peer brings them.
-use crate::base::batch::LogId;
-use crate::base::event::StreamId;
-use crate::base::identity::PeerId;
+//! Decides which lines are news. A line is news for a reader if it was published after the reader
+//! first came into the room. Everything older is history.
+//!
+//! The moment of publication is found once, when the line arrives, on our monotonic clock. Three
+//! questions are answered by comparing that moment, and by nothing else:
+//!
+//! | question | a line is so if it was published |
+//! |---|---|
+//! | late | before the link stood over which it came |
+//! | from before the start | before this program started |
+//! | news | at or after the reader's beginning |
+//!
+//! # The moment of publication
+//!
+//! | known clock | the moment | wrong only if |
+//! |---|---|---|
+//! | of the run that published | the run's start + `uptime` | a relay lies |
+//! | of another run of the author | `timestamp`, by its wall clock | it was set in between |
+//! | none | `timestamp`, by our wall clock | one of both is wrong |
+//! | none, `timestamp` in our future | unknown: older than everything | the line was new |
+//!
+//! Without a clock of the author, the line's Lamport number counts as a timestamp too, if it is
+//! later than `timestamp` and not in our future. The hybrid logical clock proves that the author
+//! had heard a line of that time.
+//!
+//! # The reader's beginning
+//!
+//! | the reader began | its beginning on our monotonic clock |
+//! |---|---|
+//! | in this boot | exact |
+//! | in an earlier boot | by our wall clock, at every comparison: setting the clock corrects it |
+//! | in our future | unknown, our wall clock is not set: `timestamp` decides |
+//!
+//! In the last case, what was published since our program started is news in any case.
+use crate::base::batch::Batch;
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
-use crate::base::time::Time;
+use crate::base::time::{Now, ReaderStart, Time, WallTime};
+use crate::node::author_clocks::AuthorClocks;
 use crate::node::context::Context;
+use crate::node::peer_clock::PeerClock;
 
-/// Most first contacts kept, over all rooms. A contact through another peer is added only while the
-/// table is less than half full, because a peer can invent members.
-const CONTACTS_MAX: usize = 16_384;
-/// Two programs whose starts differ by at most this many milliseconds count as started together.
-pub const START_OFFSET_SLACK_MS: i64 = 250;
+/// A timestamp that is this many milliseconds ahead of our wall clock shows that one of the two
+/// clocks is wrong.
+const CLOCK_ERROR_MAX_MS: i64 = 60_000;
+/// Lamport numbers are microseconds since 1970 where clocks are sane.
+const LAMPORTS_PER_MS: u64 = 1_000;
 
-struct FirstContact {
-    /// The link over which the member first advertised its lines of the room. `None`: the member
-    /// was only reachable through other peers.
-    stream: Option<StreamId>,
-    /// When the member first advertised its lines of the room, or became reachable in the room.
-    at: Time,
+/// What dates a batch, from the best evidence to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The clock of the run that published the batch.
+    SameRun(PeerClock),
+    /// The clock of another run of the author.
+    OtherRun(PeerClock),
+    /// No clock of the author is known.
+    OwnClock,
 }
 
-/// The first contact with each member of each room.
-#[derive(Default)]
-pub struct News(SortedMap<(Room, PeerId), FirstContact>);
-
-impl News {
-    /// Records a contact with a peer in a room. `stream`: the link over which the peer advertised
-    /// its lines of the room. `None`: the peer is reachable in the room through other peers.
-    ///
-    /// Only the first contact sets the time. Only the first contact over a link sets the link.
-    pub fn record_contact(
-        &mut self,
-        room: &Room,
-        peer: PeerId,
-        stream: Option<StreamId>,
-        at: Time,
-    ) {
-        let places = match stream {
-            Some(_) => CONTACTS_MAX,
-            None => CONTACTS_MAX / 2,
-        };
-        if self.0.len() < places {
-            let key = (room.clone(), peer);
-            let first = self
-                .0
-                .get_or_insert_with(key, || FirstContact { stream, at });
-            first.stream = first.stream.or(stream);
+impl Evidence {
+    /// The best evidence for this batch.
+    pub fn of(batch: &Batch, clocks: &AuthorClocks) -> Evidence {
+        match clocks.find(&batch.log.author, batch.run) {
+            Some(known) if known.run == batch.run => Evidence::SameRun(known.clock),
+            Some(known) => Evidence::OtherRun(known.clock),
+            None => Evidence::OwnClock,
         }
     }
 
-    fn first_contact(&self, log: &LogId, peer: PeerId) -> Option<&FirstContact> {
-        let room = log.target.room()?;
-        self.0.get(&(room.clone(), peer))
+    /// When the batch was published, in milliseconds since our program started: at most now.
+    /// Negative: before our start. `i64::MIN`: unknown.
+    pub fn published_at(self, batch: &Batch, now: Now) -> i64 {
+        let now_ms = now.time.0.cast_signed();
+        let published_at = match self {
+            Evidence::SameRun(clock) => clock.time_of_uptime(batch.uptime),
+            Evidence::OtherRun(clock) => clock.time_of_wall(batch.timestamp),
+            Evidence::OwnClock => {
+                let heard = (batch.lamport / LAMPORTS_PER_MS).cast_signed();
+                let stamp = match heard <= now.wall.0 {
+                    true => batch.timestamp.0.max(heard),
+                    false => batch.timestamp.0,
+                };
+                let age_ms = now.wall.0.saturating_sub(stamp);
+                match age_ms < -CLOCK_ERROR_MAX_MS {
+                    true => i64::MIN,
+                    false => now_ms.saturating_sub(age_ms),
+                }
+            }
+        };
+        published_at.min(now_ms)
+    }
+}
+
+/// How old a line is, as far as users see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The line was published before the link stood over which it came.
+    pub is_late: bool,
+    /// The line was published before this program started.
+    pub is_before_start: bool,
+    /// The line is news.
+    pub is_news: bool,
+}
+
+/// The readers of this directory.
+#[derive(Default)]
+pub struct News {
+    /// When each room's reader began. A room without an entry has no reader.
+    readers: SortedMap<Room, ReaderStart>,
+}
+
+impl News {
+    /// Records when the reader of a room began. Lines that arrive before have no reader.
+    pub fn open_reader(&mut self, room: Room, start: ReaderStart) {
+        self.readers.insert(room, start);
     }
 
-    /// Whether this link is the first one over which its peer advertised lines of the log's room.
-    /// Also true if the peer has not advertised any lines of the room yet.
-    pub fn is_first_link(&self, ctx: &Context, stream: StreamId, log: &LogId) -> bool {
-        let link = ctx.links.get(&stream);
-        let first = link.and_then(|link| self.first_contact(log, link.peer.id)?.stream);
-        first.is_none_or(|over| over == stream)
+    /// Judges a batch that another author wrote, or that we wrote in an earlier run.
+    /// `established_at`: when the link was established over which the batch came.
+    pub fn judge(&self, ctx: &Context, batch: &Batch, established_at: Time) -> Verdict {
+        let evidence = Evidence::of(batch, &ctx.author_clocks);
+        let published_at = evidence.published_at(batch, ctx.now);
+        // The user saw our own lines when typing them. A direct message concerns its recipient
+        // whenever it was written.
+        let is_news = batch.log.author != ctx.own_id()
+            && match batch.log.target.room() {
+                None => true,
+                Some(room) => self.readers.get(room).is_some_and(|start| {
+                    is_at_or_after(*start, published_at, batch.timestamp, ctx.now)
+                }),
+            };
+        Verdict {
+            is_late: published_at < established_at.0.cast_signed(),
+            is_before_start: published_at < 0,
+            is_news,
+        }
     }
+}
 
-    /// Whether all lines of this log that we lack were published after our first contact with the
-    /// log's author. `stream`: the link over which the log is offered.
-    ///
-    /// True if the run of the author that `start_offset_ms` describes began after that contact.
-    /// `start_offset_ms`: milliseconds by which that run began before ours; `None`: unknown.
-    ///
-    /// Also true if `is_first_contact` is false and the author first advertised its lines over
-    /// another link than `stream`. A first contact does not count, because a neighbour that we have
-    /// just met may store lines that the author has lost.
-    pub fn is_news(
-        &self,
-        stream: StreamId,
-        log: &LogId,
-        start_offset_ms: Option<i64>,
-        is_first_contact: bool,
-    ) -> bool {
-        self.first_contact(log, log.author).is_some_and(|first| {
-            let met_at = first.at.0 as i64 + START_OFFSET_SLACK_MS;
-            let began_after =
-                start_offset_ms.is_some_and(|offset| met_at < offset.saturating_neg());
-            began_after || !is_first_contact && first.stream.is_some_and(|over| over != stream)
-        })
+/// Whether a line was published at or after the beginning of a reader. `published_at`: see
+/// [`Evidence::published_at`].
+pub fn is_at_or_after(
+    start: ReaderStart,
+    published_at: i64,
+    timestamp: WallTime,
+    now: Now,
+) -> bool {
+    match start {
+        ReaderStart::SameBoot { at_ms } => published_at >= at_ms,
+        ReaderStart::EarlierBoot { wall } if now.wall < wall => {
+            published_at >= 0 || timestamp >= wall
+        }
+        ReaderStart::EarlierBoot { wall } => {
+            let age_ms = now.wall.0.saturating_sub(wall.0);
+            let began_at = now.time.0.cast_signed().saturating_sub(age_ms);
+            // The reader began before this program started, whatever the clock says.
+            published_at >= began_at.min(0)
+        }
     }
 }

@@ -17,19 +17,12 @@ pub struct ReceivedEntry<'a> {
     pub key: LinkLog,
     /// The content of the entry.
     pub entry: &'a HaveEntry,
-    /// Whether the peer stored these lines before the link first shared the room: see
-    /// [`Have::before`](crate::wire::message::Have::before).
-    pub is_initial: bool,
 }
 
 /// A neighbour's offer of a log. The neighbour stores lines that we lack.
 pub struct Offer {
     /// The latest entry in which the neighbour advertised the log.
     pub entry: HaveEntry,
-    /// Milliseconds by which the author's program started before ours; `None` if unknown.
-    pub start_offset_ms: Option<i64>,
-    /// The value of [`ReceivedEntry::is_initial`] in the entry that began this offer.
-    pub is_initial: bool,
     /// When we last requested the log because of this offer. Before the first request: when the
     /// offer arrived.
     pub offered_at: Time,
@@ -76,7 +69,7 @@ impl Offers {
     /// Records a new offer or updates a known one. Returns `false` if the link already has too many
     /// offers.
     pub fn record(&mut self, now: Time, received: &ReceivedEntry) -> bool {
-        let ReceivedEntry { key, entry, .. } = received;
+        let ReceivedEntry { key, entry } = received;
         let offers = self.by_log.get(&key.log);
         let is_known = offers.is_some_and(|offers| offers.contains_key(&key.stream));
         let count = self.counts.get_or_default(key.stream);
@@ -87,16 +80,10 @@ impl Offers {
         let offers = self.by_log.get_or_default(key.log.clone());
         let offer = offers.get_or_insert_with(key.stream, || Offer {
             entry: (*entry).clone(),
-            start_offset_ms: None,
-            is_initial: received.is_initial,
             offered_at: now,
             tries: 0,
         });
         offer.entry = (*entry).clone();
-        offer.start_offset_ms = (entry.start > 0).then(|| {
-            let age = i64::try_from(entry.age).unwrap_or(i64::MAX);
-            age.saturating_sub(now.0 as i64)
-        });
         true
     }
 

@@ -282,7 +282,7 @@ impl SendProgress {
                     self.start_gap_send(ctx, logs, stream, range, from, to);
                 }
                 (WantRange::From(from), Some(range)) if from < range.low => {
-                    correct_offer(ctx, logs, stream, range, range.low);
+                    correct_offer(ctx, stream, range, range.low);
                 }
                 (WantRange::From(from), Some(range)) => {
                     self.start_send(key, from, logs.last_served(range));
@@ -320,7 +320,7 @@ impl SendProgress {
     ) {
         let stored = range.low..=logs.last_served(range);
         if from > to || !stored.contains(&from) || !stored.contains(&to) {
-            return correct_offer(ctx, logs, stream, range, range.low);
+            return correct_offer(ctx, stream, range, range.low);
         }
         let gap = GapSend {
             log: range.log.clone(),
@@ -363,7 +363,7 @@ impl SendProgress {
         if first.sequence > progress.next {
             self.table.remove(&key);
             if let Some(range) = logs.get(&key.log) {
-                correct_offer(ctx, logs, stream, range, first.sequence);
+                correct_offer(ctx, stream, range, first.sequence);
                 self.mark_offered(ctx, stream, &key.log);
             }
             return None;

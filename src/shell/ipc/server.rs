@@ -225,6 +225,12 @@ impl Server {
         self.clients.get_mut(&token)
     }
 
+    /// Whether the current client has requested notices, as a client does that prints a transcript.
+    pub fn is_current_following(&mut self) -> bool {
+        self.current_client()
+            .is_some_and(|client| client.is_following())
+    }
+
     /// Makes the current client follow this folder. The folder is already open.
     pub fn send_joined(&mut self, folder: FolderName, store: &Store) {
         if let Some(client) = self.current_client() {

@@ -1,4 +1,5 @@
 //! Clocks of this machine: a monotonic clock that includes suspended time, and the wall clock.
+use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -9,6 +10,43 @@ use crate::base::time::{Now, Time, WallTime};
 /// well (`CLOCK_BOOTTIME`).
 pub struct Clock {
     start_ms: i64,
+    boot_id: String,
+    /// The wall clock minus the monotonic clock, at the last call of [`Clock::take_step`].
+    wall_offset_ms: Option<i64>,
+}
+
+/// The wall clock counts as set if it is off by more than this many milliseconds.
+pub const CLOCK_STEP_MIN_MS: u64 = 1_000;
+/// The boot id of a machine that has none. It equals no boot id, not even itself.
+const NO_BOOT_ID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A moment on the clocks of this machine, which later runs can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: WallTime,
+    /// The kernel's random number for this boot: 36 characters.
+    pub boot_id: String,
+    /// Milliseconds since the machine booted, time in suspend included.
+    pub boot_ms: i64,
+}
+
+/// A moment before all others, in an unknown boot.
+impl Default for Moment {
+    fn default() -> Moment {
+        Moment {
+            wall: WallTime::default(),
+            boot_id: NO_BOOT_ID.to_owned(),
+            boot_ms: 0,
+        }
+    }
+}
+
+impl Moment {
+    /// Whether both moments lie in the same boot, so that their `boot_ms` can be compared.
+    pub fn is_same_boot(&self, other: &Moment) -> bool {
+        self.boot_id == other.boot_id && self.boot_id != NO_BOOT_ID
+    }
 }
 
 impl Clock {
@@ -16,6 +54,34 @@ impl Clock {
     pub fn start() -> Clock {
         Clock {
             start_ms: boot_time_ms(),
+            boot_id: read_boot_id().unwrap_or(NO_BOOT_ID.to_owned()),
+            wall_offset_ms: None,
+        }
+    }
+
+    /// The moment `now`, if the wall clock was set since the previous call. Also the first moment
+    /// of a run, because the clock may have been set before the run.
+    pub fn take_step(&mut self, now: Now) -> Option<Moment> {
+        let offset_ms = now.wall.0.saturating_sub_unsigned(now.time.0);
+        let last = self.wall_offset_ms;
+        let is_set = last.is_none_or(|last| last.abs_diff(offset_ms) > CLOCK_STEP_MIN_MS);
+        is_set.then(|| {
+            self.wall_offset_ms = Some(offset_ms);
+            self.moment(now)
+        })
+    }
+
+    /// The moment at which this run started. Its wall-clock time is unknown.
+    pub fn started(&self) -> Moment {
+        self.moment(Now::default())
+    }
+
+    /// The moment `now` of this run, in a form that later runs can read.
+    pub fn moment(&self, now: Now) -> Moment {
+        Moment {
+            wall: now.wall,
+            boot_id: self.boot_id.clone(),
+            boot_ms: self.start_ms.saturating_add_unsigned(now.time.0),
         }
     }
 
@@ -32,6 +98,14 @@ impl Clock {
             wall: WallTime(wall),
         }
     }
+}
+
+/// The kernel's random number for this boot. `None`: there is no such file, as without `/proc`.
+fn read_boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = text.trim_end();
+    let is_word = id.len() == NO_BOOT_ID.len() && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_word.then(|| id.to_owned())
 }
 
 /// Milliseconds since the machine booted. Linux has `CLOCK_BOOTTIME` since 2.6.39.

@@ -113,7 +113,6 @@ impl Renderer {
             batch: entry.batch.into(),
             local: entry.local,
             is_own,
-            since_start: false,
         };
         self.append_chat(&chat, skip.saturating_add(lines), out);
         if skip > 0 {

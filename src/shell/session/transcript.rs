@@ -297,7 +297,7 @@ impl Transcript {
         let facts = BatchFacts {
             is_own: chat.is_own,
             is_backfill: false,
-            is_before_start: !chat.since_start,
+            is_before_start: chat.local.before_start,
             is_from_earlier_run: false,
             is_in_backlog: false,
         };

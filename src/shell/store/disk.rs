@@ -10,6 +10,7 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
 use crate::shell::store::eviction::{EvictedLog, Rotation};
 use crate::shell::store::folder::Folder;
@@ -184,6 +185,19 @@ impl DiskStore {
             }
         }
         saved
+    }
+
+    /// Mutable access to an open folder.
+    pub fn folder_mut(&mut self, name: &FolderName) -> Option<&mut Folder> {
+        self.folders.get_mut(name)
+    }
+
+    /// Corrects the beginnings of the readers. See
+    /// [`crate::shell::store::store::Store::correct_readers`].
+    pub fn correct_readers(&mut self, now: &Moment) {
+        for folder in self.folders.values_mut() {
+            folder.reader.correct_wall(now);
+        }
     }
 
     /// Records that the lines before `position` in a folder are printed.

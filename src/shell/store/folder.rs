@@ -10,10 +10,11 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::shell::os::clock::Moment;
 use crate::shell::os::file;
 use crate::shell::store::fsync::{Fsync, SyncPending};
 use crate::shell::store::log_collector::LogCollector;
-use crate::shell::store::printed_position::PrintedPosition;
+use crate::shell::store::reader::Reader;
 use crate::shell::store::recovery;
 use crate::shell::store::recovery::VerifyMode;
 use crate::shell::store::segment::active_segment::ActiveSegment;
@@ -55,8 +56,8 @@ pub struct Folder {
     pub first_segments: SortedMap<PeerId, u64>,
     /// The log that limited the last eviction. `None`: no log did.
     pub quota_block: Option<QuotaBlock>,
-    /// The position after the printed lines of the folder.
-    pub printed_position: PrintedPosition,
+    /// The reader of the folder.
+    pub reader: Reader,
     /// The marker for lines of ours that perhaps no other peer stores yet.
     pub unacknowledged: UnacknowledgedMarker,
     dir_sync_pending: SyncPending,
@@ -91,7 +92,7 @@ impl Folder {
             author_bytes: recovered.author_bytes,
             first_segments: SortedMap::new(),
             quota_block: None,
-            printed_position: PrintedPosition::load(&dir)?,
+            reader: Reader::load(&dir, name)?,
             unacknowledged: UnacknowledgedMarker::load(&dir),
             dir_sync_pending: SyncPending::default(),
             segment_numbers: recovered.segment_numbers,
@@ -111,7 +112,7 @@ impl Folder {
                 folder.start_segment(&ranges, segment_bytes)?;
             }
         }
-        folder.printed_position.limit_to(folder.end());
+        folder.reader.limit_to(folder.end());
         Ok((folder, ranges))
     }
 
@@ -208,7 +209,7 @@ impl Folder {
             return Ok(());
         };
         segment.sync()?;
-        self.printed_position.sync()?;
+        self.reader.sync()?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -359,6 +360,12 @@ impl Folder {
         }
     }
 
+    /// Begins the reader, unless it has begun. It does not print what is stored already.
+    pub fn begin_reader(&mut self, now: &Moment) {
+        let end = self.end();
+        self.reader.begin(now, end);
+    }
+
     /// Records that the lines before `position` in the folder are printed.
     ///
     /// # Errors
@@ -368,8 +375,8 @@ impl Folder {
         position: Position,
         fsync: &mut Fsync,
     ) -> io::Result<()> {
-        if self.printed_position.set(position)? {
-            self.printed_position.request_sync(fsync);
+        if self.reader.set_printed(position)? {
+            self.reader.request_sync(fsync);
         }
         Ok(())
     }

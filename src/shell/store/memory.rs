@@ -8,8 +8,10 @@ use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::FolderName;
 use crate::base::range::LogRange;
 use crate::base::table::SortedMap;
+use crate::shell::os::clock::Moment;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::log_collector::LogCollector;
+use crate::shell::store::reader::ReaderState;
 use crate::shell::store::replication_state::ReplicationState;
 
 /// The limit divided by this number is the space that an eviction tries to leave free. Without this
@@ -33,7 +35,8 @@ struct MemoryFolder {
     ranges: SortedMap<LogId, LogRange>,
     /// Whether the folder was opened more than once in this run.
     existed_before: bool,
-    printed_position: Option<Position>,
+    /// `None`: no reader has begun.
+    reader: Option<ReaderState>,
 }
 
 /// Whose batches an eviction removes.
@@ -82,7 +85,11 @@ impl MemoryStore {
                 folder.ranges.values().cloned().collect()
             }
             None => {
-                self.folders.insert(name.clone(), MemoryFolder::default());
+                let folder = MemoryFolder {
+                    reader: ReaderState::initial(name),
+                    ..MemoryFolder::default()
+                };
+                self.folders.insert(name.clone(), folder);
                 Vec::new()
             }
         }
@@ -297,15 +304,40 @@ impl MemoryStore {
         }
     }
 
-    /// The position after the printed lines of the folder. `None`: the folder was never printed.
-    pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
-        self.folders.get(name)?.printed_position
+    /// The reader of the folder. `None`: none has begun.
+    pub fn reader(&self, name: &FolderName) -> Option<&ReaderState> {
+        self.folders.get(name)?.reader.as_ref()
+    }
+
+    /// Begins the reader of the folder, unless it has begun. It does not print what is stored
+    /// already.
+    pub fn begin_reader(&mut self, name: &FolderName, now: &Moment) {
+        let printed = self.end();
+        if let Some(folder) = self.folders.get_mut(name) {
+            folder.reader.get_or_insert_with(|| ReaderState {
+                began: now.clone(),
+                printed,
+            });
+        }
+    }
+
+    /// Corrects the beginnings of the readers. See
+    /// [`crate::shell::store::store::Store::correct_readers`].
+    pub fn correct_readers(&mut self, now: &Moment) {
+        for reader in self
+            .folders
+            .values_mut()
+            .filter_map(|it| it.reader.as_mut())
+        {
+            reader.correct_wall(now);
+        }
     }
 
     /// Records that the lines before `position` in the folder are printed.
     pub fn set_printed_position(&mut self, name: &FolderName, position: Position) {
-        if let Some(folder) = self.folders.get_mut(name) {
-            folder.printed_position = Some(position);
+        let folder = self.folders.get_mut(name);
+        if let Some(reader) = folder.and_then(|folder| folder.reader.as_mut()) {
+            reader.printed = position;
         }
     }
 }

@@ -7,14 +7,24 @@ use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::NetworkTag;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
-use crate::shell::store::printed_position::PrintedPosition;
+use crate::shell::os::clock::Moment;
+use crate::shell::store::reader::Reader;
 use crate::shell::store::segment::segment_file;
 use crate::shell::store::segment::segment_reader::{read_segments, resolve_position};
 
 struct ReadOnlyFolder {
     /// The end of the folder, as the running program reported it last.
     end: Position,
-    printed_position: PrintedPosition,
+    printer: Printer,
+}
+
+/// Who records which lines of a folder are printed.
+enum Printer {
+    /// This program, which is the directory's reader.
+    Ourselves(Reader),
+    /// The running program, which had printed everything before this position when this program
+    /// opened the folder.
+    RunningProgram(Position),
 }
 
 /// The history of another running program, which this program only reads.
@@ -54,17 +64,14 @@ impl ReadOnlyStore {
     /// Opens a folder. `end` is the end that the running program reports.
     pub fn open_folder(&mut self, name: &FolderName, end: Position) {
         let dir = self.folder_path(name);
-        let printed_position = if self.records_printed {
-            // An unreadable file counts as a folder that was never printed.
-            PrintedPosition::load(&dir).unwrap_or_else(|_| PrintedPosition::new(&dir, None))
-        } else {
-            // The running program has printed everything so far.
-            PrintedPosition::new(&dir, Some(end))
+        let printer = match self.records_printed {
+            // An unreadable file counts as a missing one.
+            true => Printer::Ourselves(
+                Reader::load(&dir, name).unwrap_or_else(|_| Reader::new(&dir, name)),
+            ),
+            false => Printer::RunningProgram(end),
         };
-        let folder = ReadOnlyFolder {
-            end,
-            printed_position,
-        };
+        let folder = ReadOnlyFolder { end, printer };
         self.folders.insert(name.clone(), folder);
     }
 
@@ -77,7 +84,10 @@ impl ReadOnlyStore {
 
     /// The position after the printed lines of the folder. `None`: the folder was never printed.
     pub fn printed_position(&self, name: &FolderName) -> Option<Position> {
-        self.folders.get(name)?.printed_position.get()
+        match &self.folders.get(name)?.printer {
+            Printer::Ourselves(reader) => Some(reader.state()?.printed),
+            Printer::RunningProgram(printed) => Some(*printed),
+        }
     }
 
     /// Records that the lines before `position` in the folder are printed. Does nothing if the
@@ -90,9 +100,19 @@ impl ReadOnlyStore {
         name: &FolderName,
         position: Position,
     ) -> io::Result<()> {
-        match self.folders.get_mut(name) {
-            Some(folder) if self.records_printed => folder.printed_position.set(position).map(drop),
+        match self.folders.get_mut(name).map(|folder| &mut folder.printer) {
+            Some(Printer::Ourselves(reader)) => reader.set_printed(position).map(drop),
             _ => Ok(()),
+        }
+    }
+
+    /// Corrects the beginnings of the readers. See
+    /// [`crate::shell::store::store::Store::correct_readers`].
+    pub fn correct_readers(&mut self, now: &Moment) {
+        for folder in self.folders.values_mut() {
+            if let Printer::Ourselves(reader) = &mut folder.printer {
+                reader.correct_wall(now);
+            }
         }
     }
 

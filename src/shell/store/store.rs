@@ -12,6 +12,8 @@ use crate::base::event::{Position, StoredBatch};
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
+use crate::base::time::ReaderStart;
+use crate::shell::os::clock::Moment;
 use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::memory::MemoryStore;
@@ -236,9 +238,45 @@ impl Store {
     /// The position after the printed lines of a folder. `None`: the folder was never printed.
     pub fn printed_position(&self, folder: &FolderName) -> Option<Position> {
         match &self.backend {
-            Backend::Disk(disk) => disk.folder(folder)?.printed_position.get(),
-            Backend::Memory(memory) => memory.printed_position(folder),
+            Backend::Disk(disk) => Some(disk.folder(folder)?.reader.state()?.printed),
+            Backend::Memory(memory) => Some(memory.reader(folder)?.printed),
             Backend::ReadOnly(store) => store.printed_position(folder),
+        }
+    }
+
+    /// Begins the reader of a folder, unless it has begun. It does not print what is stored
+    /// already.
+    pub fn begin_reader(&mut self, folder: &FolderName, now: &Moment) {
+        match &mut self.backend {
+            Backend::Disk(disk) => {
+                if let Some(open) = disk.folder_mut(folder) {
+                    open.begin_reader(now);
+                }
+            }
+            Backend::Memory(memory) => memory.begin_reader(folder, now),
+            // The running program begins the readers.
+            Backend::ReadOnly(_) => {}
+        }
+    }
+
+    /// When the reader of a folder began, for a program that was started at `started`. `None`: no
+    /// reader has begun.
+    pub fn reader_start(&self, folder: &FolderName, started: &Moment) -> Option<ReaderStart> {
+        let reader = match &self.backend {
+            Backend::Disk(disk) => disk.folder(folder)?.reader.state()?,
+            Backend::Memory(memory) => memory.reader(folder)?,
+            Backend::ReadOnly(_) => return None,
+        };
+        Some(reader.start(started))
+    }
+
+    /// Corrects the wall-clock times of the readers that began in this boot, if the wall clock was
+    /// set since. Later boots can compare only wall-clock times.
+    pub fn correct_readers(&mut self, now: &Moment) {
+        match &mut self.backend {
+            Backend::Disk(disk) => disk.correct_readers(now),
+            Backend::Memory(memory) => memory.correct_readers(now),
+            Backend::ReadOnly(store) => store.correct_readers(now),
         }
     }
 

@@ -1,11 +1,12 @@
 //! A host: one node, its history in memory, and the directory that its next run needs. It keeps
 //! every rule of "What a host must do" in [`p2pchat::node`].
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use p2pchat::shell::store::memory::MemoryStore;
 use p2pchat::{
     FolderName, Identity, Input, KnownPeer, LoadReply, LoadRequest, NetworkTag, Nick, Node,
-    NodeConfig, Notice, Now, Output, ResumeState, Room, SaveBarrier, StreamId, Time, WallTime,
+    NodeConfig, Notice, Now, Output, ReaderStart, ResumeState, Room, SaveBarrier, StreamId, Time,
+    WallTime,
 };
 
 use super::network::{HostIndex, Network, PORT, interfaces};
@@ -24,6 +25,8 @@ struct Directory {
     resume: Option<ResumeState>,
     known_peers: Vec<KnownPeer>,
     receipts: String,
+    /// When the user first read each room.
+    readers: BTreeMap<Room, Time>,
 }
 
 /// One node with everything it needs.
@@ -75,6 +78,7 @@ impl Host {
             resume: None,
             known_peers: Vec::new(),
             receipts: String::new(),
+            readers: BTreeMap::new(),
         };
         let node = directory.begin_run();
         Host {
@@ -101,18 +105,30 @@ impl Host {
     pub fn first_inputs(&mut self) -> Vec<Input<'static>> {
         let general = FolderName::from(&Room::general());
         let folders = [general, FolderName::direct(), FolderName::carried()];
-        let mut inputs: Vec<Input> = folders.map(|folder| self.open_folder(folder)).into();
+        let at = self.started_at;
+        let opened = folders.map(|folder| self.open_folder(folder, at));
+        let mut inputs: Vec<Input> = opened.into_iter().flatten().collect();
         inputs.push(Input::InterfacesChanged(interfaces(self.directory.owner)));
         inputs
     }
 
-    /// Opens a folder. If it belongs to a room, the node joins the room.
-    pub fn open_folder(&mut self, folder: FolderName) -> Input<'static> {
-        Input::FolderOpened {
+    /// Opens a folder. If it belongs to a room, the user reads the room, and the node joins it.
+    pub fn open_folder(&mut self, folder: FolderName, at: Time) -> Vec<Input<'static>> {
+        let reader = folder.room().map(|room| self.open_reader(room, at));
+        let opened = Input::FolderOpened {
             ranges: self.store.open_folder(&folder),
             existed: self.store.existed_before(&folder),
             folder,
-        }
+        };
+        reader.into_iter().chain([opened]).collect()
+    }
+
+    /// The reader of a room begins with the first time that its folder is opened.
+    fn open_reader(&mut self, room: Room, at: Time) -> Input<'static> {
+        let began_at = *self.directory.readers.entry(room.clone()).or_insert(at);
+        let at_ms = began_at.0 as i64 - self.started_at.0 as i64;
+        let start = ReaderStart::SameBoot { at_ms };
+        Input::ReaderOpened { room, start }
     }
 
     /// Passes an input to the node, and then the inputs that its outputs cause.

@@ -39,8 +39,9 @@ impl Lan {
 
     /// Joins a room, and makes it the current room.
     pub fn join(&mut self, host: HostIndex, room: Room) {
-        let opened = self.hosts[host].open_folder((&room).into());
-        self.handle(host, opened);
+        for input in self.hosts[host].open_folder((&room).into(), self.now) {
+            self.handle(host, input);
+        }
         self.command(host, Command::Join(room));
     }
 

@@ -4,6 +4,7 @@ mod gaps;
 mod memory;
 mod positions;
 mod quota;
+mod reader;
 mod reading;
 mod recovery;
 mod saving;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use p2pchat::shell::os::clock::Moment;
+
 use super::support::{
     Author, GENERAL, RecordedState, author_sequences, general, open, read_all, save,
 };
@@ -41,6 +43,7 @@ fn the_printed_position_survives_within_the_folder() {
     let mut bob = Author::new(2);
     let (mut store, _) = open(&folder);
     assert_eq!(store.printed_position(&room), None);
+    store.begin_reader(&room, &Moment::default());
     save(&mut store, &bob.say(&["one"]));
     let after_one = store.end(&room);
     store.set_printed_position(&room, after_one).unwrap();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use p2pchat::base::event::Position;
 use p2pchat::base::name::{FolderName, Room, Target};
 use p2pchat::shell::store::quota::StoreLimits;
 
@@ -162,14 +163,15 @@ fn a_folder_of_garbage_opens_empty_and_accepts_batches() {
     ];
     for text in garbage {
         fs::write(folder.room(GENERAL).join("000007.ndjson"), text).unwrap();
-        fs::write(folder.room(GENERAL).join("printed"), text).unwrap();
+        fs::write(folder.room(GENERAL).join("reader"), text).unwrap();
         let (mut store, ranges) = open(&folder);
         assert!(ranges.is_empty());
         let mut bob = Author::new(2);
         save(&mut store, &bob.say(&["on"]));
         assert_eq!(load(&store, &bob.log(), 1, 1), [1]);
-        let mut at = store.printed_position(&general()).unwrap();
-        assert_eq!(read_all(&store, &mut at).len(), 1);
+        // Its reader begins anew.
+        assert_eq!(store.printed_position(&general()), None);
+        assert_eq!(read_all(&store, &mut Position::default()).len(), 1);
         fs::remove_dir_all(folder.room(GENERAL)).unwrap();
         fs::create_dir_all(folder.room(GENERAL)).unwrap();
     }

@@ -8,6 +8,7 @@ use p2pchat::base::event::Position;
 use p2pchat::base::identity::{NetworkTag, PeerId};
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::range::LogRange;
+use p2pchat::base::time::{ReaderStart, WallTime};
 
 /// Milliseconds between two fsyncs, as in the shell.
 pub const FSYNC_INTERVAL_MS: u64 = 5_000;
@@ -19,6 +20,20 @@ pub struct Entry {
     pub local: LocalFields,
     pub stored_at_ms: u64,
 }
+
+/// When the reader of a room began, as the file `reader` keeps it.
+#[derive(Clone, Copy)]
+pub struct SavedReader {
+    /// The right time, in milliseconds since the simulation began.
+    began_at_ms: u64,
+    /// The boot of the machine in which it began.
+    boot: Boot,
+    /// What the machine's wall clock would have shown, had it always gone as it does now.
+    wall: WallTime,
+}
+
+/// Identifies one boot of one host: the host, and how often it was booted before.
+pub type Boot = (usize, u64);
 
 /// The store of one directory.
 #[derive(Clone, Default)]
@@ -34,6 +49,7 @@ pub struct Disk {
     pub read_delay_max_ms: u64,
     /// Broken on purpose: every n-th save reports success and stores nothing.
     pub forgets_every: Option<u64>,
+    readers: BTreeMap<Room, SavedReader>,
     saves: u64,
     /// Counts the changes that move entries; positions of an older generation are void.
     generation: u64,
@@ -46,6 +62,44 @@ impl Disk {
             owner: Some(own),
             ..Disk::default()
         }
+    }
+
+    /// Begins a reader of this room, if none has begun.
+    pub fn begin_reader(&mut self, room: &Room, now_ms: u64, boot: Boot, wall: WallTime) {
+        self.readers.entry(room.clone()).or_insert(SavedReader {
+            began_at_ms: now_ms,
+            boot,
+            wall,
+        });
+    }
+
+    /// Corrects the wall-clock times of the readers that began in this boot, as the shell does when
+    /// the wall clock was set.
+    pub fn correct_readers(&mut self, now_ms: u64, boot: Boot, wall: WallTime) {
+        for reader in self
+            .readers
+            .values_mut()
+            .filter(|reader| reader.boot == boot)
+        {
+            reader.wall = WallTime(wall.0 - (now_ms - reader.began_at_ms) as i64);
+        }
+    }
+
+    /// When the reader of this room began, for a program that was started at `started_at_ms`.
+    pub fn reader_start(&self, room: &Room, started_at_ms: u64, boot: Boot) -> Option<ReaderStart> {
+        let reader = self.readers.get(room)?;
+        Some(match reader.boot == boot {
+            true => ReaderStart::SameBoot {
+                at_ms: reader.began_at_ms as i64 - started_at_ms as i64,
+            },
+            false => ReaderStart::EarlierBoot { wall: reader.wall },
+        })
+    }
+
+    /// When the reader of this room began: the right time, in milliseconds since the simulation
+    /// began.
+    pub fn reader_began_at(&self, room: &Room) -> Option<u64> {
+        self.readers.get(room).map(|reader| reader.began_at_ms)
     }
 
     /// Replaces the contents by a copy's; the disk keeps its faults.

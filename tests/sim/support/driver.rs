@@ -176,7 +176,7 @@ impl Lan {
                     batch.count,
                 ]);
                 match stored {
-                    true => self.check_save(who, &batch, local.backfill),
+                    true => self.check_save(who, &batch, local),
                     false => save_barrier.record_failure(batch),
                 }
             }

@@ -162,8 +162,8 @@ impl Lan {
                 let slept = (self.now_ms - since.max(self.peers[other].started_at_ms)) as i64;
                 if !ran {
                     self.peers[other].clock_lag_ms += slept;
-                    self.peers[other].wall_skew_ms -=
-                        if self.wall_clocks_right { 0 } else { slept };
+                    self.invariants.monotonic_clocks_are_wrong = true;
+                    self.peers[other].wall_skew_ms -= if self.clocks_are_right { 0 } else { slept };
                 }
                 self.thaw(other);
             }
@@ -174,6 +174,7 @@ impl Lan {
     /// Advances a peer's clock, as if all had slept together.
     pub fn advance_clock(&mut self, who: PeerIndex, ms: u64) {
         self.peers[who].clock_lag_ms -= ms as i64;
+        self.invariants.monotonic_clocks_are_wrong = true;
         self.feed(who, Input::Timeout);
     }
 
@@ -190,6 +191,7 @@ impl Lan {
     /// Copies the directory. While a program runs, the copy has no resume state: it looks like an
     /// unclean end.
     pub fn back_up(&mut self, who: PeerIndex) {
+        self.correct_readers(who);
         let peer = &mut self.peers[who];
         let resume = peer.resume_state.clone();
         peer.backup = Some((peer.disk.clone(), resume));
@@ -208,6 +210,7 @@ impl Lan {
 
     /// Adds a host with a copy of the directory. From now on two programs may run with one key.
     pub fn clone_peer(&mut self, who: PeerIndex) -> PeerIndex {
+        self.correct_readers(who);
         let clone = self.add_peer(&self.peers[who].name.clone());
         self.invariants.allows_duplicate_identity = true;
         let peers = self.peers.get_disjoint_mut([who, clone]);

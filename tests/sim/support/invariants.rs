@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use p2pchat::base::batch::{Batch, LogId};
+use p2pchat::base::batch::{Batch, LocalFields, LogId};
 use p2pchat::base::event::{KnownPeer, Notice};
 use p2pchat::base::identity::{Hash, PeerId};
 use p2pchat::base::name::{Nick, Room};
@@ -14,6 +14,10 @@ use crate::support::peer::PeerIndex;
 
 /// Most bytes that may wait for one link, in the core and in the shell together.
 const UNSENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A line said so many milliseconds before or after the reader began may be taken for older or
+/// younger: a hello may take as long as a handshake.
+const NEWS_ERROR_MAX_MS: u64 = 15_000;
 
 /// What the checks have observed of one directory.
 #[derive(Default)]
@@ -126,6 +130,10 @@ pub struct Invariants {
     pub external_links: usize,
     /// The story runs two programs with one key.
     pub allows_duplicate_identity: bool,
+    /// When each batch was first stored by its author, by hash.
+    said_at_ms: BTreeMap<Hash, u64>,
+    /// A monotonic clock leapt or stood still: ages are wrong.
+    pub monotonic_clocks_are_wrong: bool,
     /// The lowest line that the author still stores, by log from which it evicted lines.
     pub evicted_below: BTreeMap<LogId, u64>,
 }
@@ -250,8 +258,15 @@ impl Lan {
     /// Checks a save: a log grows without holes and repeats, lines of others were stored by their
     /// author before, and own lines were said in the story. `returned`: an own line that the disk
     /// had lost and a peer sent back.
-    pub fn check_save(&mut self, who: PeerIndex, batch: &Arc<Batch>, returned: bool) {
+    pub fn check_save(&mut self, who: PeerIndex, batch: &Arc<Batch>, local: LocalFields) {
         let own = batch.log.author == self.id(who);
+        let returned = local.backfill;
+        if own {
+            let said_at = self.invariants.said_at_ms.entry(batch.hash);
+            said_at.or_insert(self.now_ms);
+        } else {
+            self.check_news(who, batch, local);
+        }
         self.check_author_stored(who, batch);
         let stored = StoredBatch {
             who,
@@ -276,6 +291,29 @@ impl Lan {
         if observed.check_growth(name, batch, carried) && own && !returned {
             observed.check_said(name, batch);
         }
+    }
+
+    /// A line that is stored as news was said after the reader of its room began, and one that is
+    /// stored as history was said before. Checked only where all clocks are right.
+    fn check_news(&self, who: PeerIndex, batch: &Batch, local: LocalFields) {
+        let said_at = self.invariants.said_at_ms.get(&batch.hash);
+        let (Some(room), Some(said_at)) = (batch.log.target.room(), said_at) else {
+            return;
+        };
+        let peer = &self.peers[who];
+        let began_at = peer.disk.reader_began_at(room);
+        let is_certain = began_at.is_none_or(|began_at| {
+            let clocks_are_right =
+                self.clocks_are_right && !self.invariants.monotonic_clocks_are_wrong;
+            clocks_are_right && began_at.abs_diff(*said_at) > NEWS_ERROR_MAX_MS
+        });
+        let is_news = began_at.is_some_and(|began_at| began_at <= *said_at);
+        assert!(
+            !is_certain || is_news != local.backfill,
+            "{} stores a line as {}, said at {said_at}; its reader began at {began_at:?}",
+            peer.name,
+            if local.backfill { "history" } else { "news" }
+        );
     }
 
     /// A batch of another peer of the story was stored by its author before.

@@ -12,6 +12,7 @@ use p2pchat::node::node::Node;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::support::disk::Boot;
 use crate::support::invariants::Invariants;
 use crate::support::network::Network;
 use crate::support::peer::{Host, PeerIndex, SimPeer, lines};
@@ -79,8 +80,8 @@ pub struct Lan {
     pub hosts: Vec<Host>,
     pub network: Network,
     pub invariants: Invariants,
-    /// All wall clocks are right, whatever the seed draws.
-    pub wall_clocks_right: bool,
+    /// All clocks are right, whatever the seed draws.
+    pub clocks_are_right: bool,
     /// Hash over all events and outputs in order: equal for equal runs.
     pub trace_hash: u64,
     /// Bytes that nodes wrote to streams of scripted peers, since last taken.
@@ -105,7 +106,7 @@ impl Lan {
             hosts: Vec::new(),
             network: Network::default(),
             invariants: Invariants::default(),
-            wall_clocks_right: false,
+            clocks_are_right: false,
             trace_hash: 0xcbf2_9ce4_8422_2325,
             external_writes: BTreeMap::new(),
             closed_external_streams: BTreeSet::new(),
@@ -124,6 +125,7 @@ impl Lan {
         self.hosts.push(Host {
             networks: vec![0],
             plugged: true,
+            boots: 0,
             suspended_since_ms: None,
         });
         self.add_peer_on(name, self.hosts.len() - 1)
@@ -210,10 +212,10 @@ impl Lan {
 
     /// Opens a room's folder, as the shell does at start and at `/join`.
     pub fn open_folder(&mut self, who: PeerIndex, room: &Room) {
-        let disk = &mut self.peers[who].disk;
-        let existed = disk.has_folder(room);
-        disk.create_folder(room);
-        let ranges = disk.ranges(room);
+        let existed = self.peers[who].disk.has_folder(room);
+        self.peers[who].disk.create_folder(room);
+        self.open_reader(who, room);
+        let ranges = self.peers[who].disk.ranges(room);
         let folder = room.into();
         self.feed(
             who,
@@ -223,6 +225,41 @@ impl Lan {
                 existed,
             },
         );
+    }
+
+    /// Begins the reader of a room, unless the program is transient, and tells the core of it.
+    pub fn open_reader(&mut self, who: PeerIndex, room: &Room) {
+        let (boot, clock) = (self.boot(who), self.now_ms);
+        let peer = &mut self.peers[who];
+        if !peer.transient {
+            let wall = peer.now(clock).wall;
+            peer.disk.begin_reader(room, clock, boot, wall);
+        }
+        if let Some(start) = peer.disk.reader_start(room, peer.started_at_ms, boot) {
+            let room = room.clone();
+            self.feed(who, Input::ReaderOpened { room, start });
+        }
+    }
+
+    /// The present boot of this peer's host.
+    pub fn boot(&self, who: PeerIndex) -> Boot {
+        let host = self.peers[who].host;
+        (host, self.hosts[host].boots)
+    }
+
+    /// Writes the readers' beginnings by the wall clock of the present boot.
+    pub fn correct_readers(&mut self, who: PeerIndex) {
+        let (boot, clock) = (self.boot(who), self.now_ms);
+        let peer = &mut self.peers[who];
+        let wall = peer.now(clock).wall;
+        peer.disk.correct_readers(clock, boot, wall);
+    }
+
+    /// Reboots the host of this peer, on which nothing runs.
+    pub fn reboot(&mut self, who: PeerIndex) {
+        assert!(!self.is_running(who), "a program runs there");
+        self.correct_readers(who);
+        self.hosts[self.peers[who].host].boots += 1;
     }
 
     /// Joins a room as `/join` does.
@@ -289,6 +326,11 @@ impl Lan {
     /// last fsync is lost.
     pub fn power_off(&mut self, who: PeerIndex) {
         self.end_process(who, false);
+        let host = self.peers[who].host;
+        let mut neighbours = self.peers.iter().filter(|peer| peer.host == host);
+        if neighbours.all(|peer| peer.node.is_none()) {
+            self.reboot(who);
+        }
         self.invariants.record_crash(who);
         let (clock, rng) = (self.now_ms, &mut self.rng);
         let random = |n| rng.next_u64() % n;

@@ -27,6 +27,8 @@ pub struct Host {
     pub networks: Vec<u8>,
     /// Whether its cables are plugged in.
     pub plugged: bool,
+    /// How often it was booted before.
+    pub boots: u64,
     /// When it was suspended; none while it is awake.
     pub suspended_since_ms: Option<u64>,
 }

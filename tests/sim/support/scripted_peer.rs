@@ -207,8 +207,6 @@ pub fn have_entry(
         low: *range.start(),
         high: *range.end(),
         hash,
-        start: 0,
-        age: 0,
         read: 0,
         holder: None,
         signature: None,

@@ -165,14 +165,15 @@ impl Client {
     /// Requests this run's rooms, folders and notices from a new server. Sends the lines that the
     /// previous server did not accept.
     fn send_initial_requests(&mut self, session: &mut Session, out: &mut Vec<u8>) {
+        // Before the rooms, so that the server begins their readers.
+        if session.is_printing_transcript() {
+            Request::FollowNotices.encode(out);
+        }
         for room in &self.rooms {
             Request::Join(room.clone()).encode(out);
         }
         Request::FollowDirect.encode(out);
         self.pending_opens = self.rooms.len() + 1;
-        if session.is_printing_transcript() {
-            Request::FollowNotices.encode(out);
-        }
         self.outbox.resend_all(out);
         if std::mem::take(&mut self.is_peers_pending) {
             session.queue_commands_first(vec![Command::Peers]);
@@ -192,6 +193,9 @@ impl Client {
         let mut events = Events::with_capacity(16);
         let mut now = builder.clock.now();
         loop {
+            if let Some(now) = builder.clock.take_step(now) {
+                self.store.correct_readers(&now);
+            }
             session.end_turn(&mut self.store);
             connection.flush();
             if let Some(status) = self.poll_exit_status(session, now) {

@@ -272,6 +272,9 @@ impl EventLoop {
     /// the session's output.
     fn end_turn(&mut self) {
         self.leave_drained_rooms();
+        if let Some(now) = self.clock.take_step(self.now) {
+            self.store.correct_readers(&now);
+        }
         // An error here means a full disk. The next save reports it.
         let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
         for EvictedLog { log, first_kept } in evicted {

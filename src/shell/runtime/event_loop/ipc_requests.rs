@@ -71,6 +71,9 @@ impl EventLoop {
     fn handle_join(&mut self, room: Room) {
         self.open_room_or_notify(&room, false);
         if self.node.joined_rooms().contains(&room) {
+            if self.ipc_server.is_current_following() {
+                self.begin_reader(&room);
+            }
             let folder = FolderName::from(&room);
             self.ipc_server.send_joined(folder, &self.store);
         } else {

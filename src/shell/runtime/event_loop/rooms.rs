@@ -24,6 +24,7 @@ impl EventLoop {
         let folder = FolderName::from(room);
         if self.node.joined_rooms().contains(room) {
             if is_shown && !self.session.is_shown(&folder) {
+                self.begin_reader(room);
                 self.session.open_folder(&self.store, &folder);
             }
             return Ok(());
@@ -100,6 +101,14 @@ impl EventLoop {
         is_shown: bool,
     ) {
         let existed = self.store.existed_before(&folder);
+        let room = folder.room();
+        match &room {
+            Some(room) if is_shown && self.session.is_printing_transcript() => {
+                self.begin_reader(room);
+            }
+            Some(room) => self.open_reader(room),
+            None => {}
+        }
         if is_shown && folder != FolderName::carried() {
             self.session.open_folder(&self.store, &folder);
         }
@@ -108,6 +117,23 @@ impl EventLoop {
             ranges,
             existed,
         });
+    }
+
+    /// Begins the reader of a room, unless it has begun, because somebody now reads the room. The
+    /// room's folder must be open.
+    pub(super) fn begin_reader(&mut self, room: &Room) {
+        let now = self.clock.moment(self.now);
+        self.store.begin_reader(&room.into(), &now);
+        self.open_reader(room);
+    }
+
+    /// Tells the core when the reader of a room began, if it has begun.
+    fn open_reader(&mut self, room: &Room) {
+        let start = self.store.reader_start(&room.into(), &self.clock.started());
+        if let Some(start) = start {
+            let room = room.clone();
+            self.handle_input(Input::ReaderOpened { room, start });
+        }
     }
 
     /// Executes the waiting reads of the store. Reads that the core requests meanwhile wait for the

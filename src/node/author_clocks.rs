@@ -1,0 +1,71 @@
+//! The clocks of the authors whose lines this run may get. A link proves its peer's clock. The
+//! clocks of other authors are relayed: a neighbour sends the author's clock before the author's
+//! lines.
+use crate::base::identity::PeerId;
+use crate::base::table::SortedMap;
+use crate::node::peer_clock::PeerClock;
+
+/// Maximum number of authors whose clocks are kept. A relayed clock of a further author is kept
+/// only while the table is less than half full, because a peer can invent authors.
+const AUTHORS_MAX: usize = 16_384;
+
+/// The clock of one run of an author.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthorClock {
+    /// The run.
+    pub run: u64,
+    /// The clocks of its process.
+    pub clock: PeerClock,
+}
+
+/// What is known of one author's clocks. Kept after the author has left.
+#[derive(Default)]
+struct KnownClocks {
+    /// From the newest hello of the author itself.
+    direct: Option<AuthorClock>,
+    /// From a neighbour. It is a claim, so it never replaces what the author's hello said.
+    relayed: Option<AuthorClock>,
+}
+
+/// The table of the authors' clocks.
+#[derive(Default)]
+pub struct AuthorClocks(SortedMap<PeerId, KnownClocks>);
+
+impl AuthorClocks {
+    /// Records the clock that an author's own hello gave.
+    pub fn record_direct(&mut self, author: PeerId, clock: AuthorClock) {
+        if let Some(known) = self.entry(author, AUTHORS_MAX) {
+            let of_run = known.direct.filter(|known| known.run == clock.run);
+            known.direct = Some(AuthorClock {
+                clock: of_run.map_or(clock.clock, |known| known.clock.updated(clock.clock)),
+                ..clock
+            });
+        }
+    }
+
+    /// Records a clock that a neighbour relayed. The first clock relayed for a run stays.
+    pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock) {
+        if let Some(known) = self.entry(author, AUTHORS_MAX / 2) {
+            let is_known = known
+                .relayed
+                .is_some_and(|relayed| relayed.run == clock.run);
+            if !is_known {
+                known.relayed = Some(clock);
+            }
+        }
+    }
+
+    fn entry(&mut self, author: PeerId, authors_max: usize) -> Option<&mut KnownClocks> {
+        let has_place = self.0.len() < authors_max || self.0.contains_key(&author);
+        has_place.then(|| self.0.get_or_default(author))
+    }
+
+    /// The clock of this run of the author. If it is unknown, the clock of another run. `None`: no
+    /// clock of the author is known.
+    pub fn find(&self, author: &PeerId, run: u64) -> Option<AuthorClock> {
+        let known = self.0.get(author)?;
+        let clocks = [known.direct, known.relayed];
+        let of_run = clocks.into_iter().flatten().find(|clock| clock.run == run);
+        of_run.or(known.direct).or(known.relayed)
+    }
+}

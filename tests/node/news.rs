@@ -1,0 +1,174 @@
+//! The truth table of news: what dates a line, and when a line is news for a reader.
+use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
+use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::lines::Lines;
+use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::time::{Now, ReaderStart, Time, WallTime};
+use p2pchat::node::author_clocks::{AuthorClock, AuthorClocks};
+use p2pchat::node::peer_clock::PeerClock;
+use p2pchat::node::replication::news::{Evidence, is_at_or_after};
+
+/// Our wall clock at the comparison; our program then runs for 1000 s.
+const WALL: i64 = 1_767_225_600_000;
+const NOW: Now = Now {
+    time: Time(1_000_000),
+    wall: WallTime(WALL),
+};
+const HOUR: i64 = 3_600_000;
+/// Older than everything.
+const UNKNOWN: i64 = i64::MIN;
+
+/// A batch of alice's run 7, with these times.
+fn batch(uptime: u64, timestamp: i64, lamport: u64) -> Batch {
+    let alice = Identity::from_seed(&[2; 32]);
+    let mut lines = Lines::default();
+    lines.push(b"hello").expect("a line");
+    let draft = UnsignedBatch {
+        log: LogId {
+            target: Target::Room(Room::general()),
+            author: alice.id(),
+            incarnation: 1,
+        },
+        username: Nick::new("alice").expect("a name"),
+        sequence: 1,
+        lamport,
+        timestamp: WallTime(timestamp),
+        run: 7,
+        uptime,
+        previous: None,
+        action: false,
+        lines: &lines,
+        sealed: None,
+    };
+    Batch::sign(&alice, &NetworkTag::OPEN, draft)
+}
+
+/// Clocks of alice: the run, its age, and its wall clock at our time 1000 s.
+fn clock(run: u64, age: u64, wall: i64) -> AuthorClock {
+    AuthorClock {
+        run,
+        clock: PeerClock::new(NOW.time, age, WallTime(wall)),
+    }
+}
+
+/// When this batch was published, if these clocks of alice are known.
+fn published_at(batch: &Batch, direct: Option<AuthorClock>, relayed: Option<AuthorClock>) -> i64 {
+    let mut clocks = AuthorClocks::default();
+    if let Some(clock) = relayed {
+        clocks.record_relayed(batch.log.author, clock);
+    }
+    if let Some(clock) = direct {
+        clocks.record_direct(batch.log.author, clock);
+    }
+    Evidence::of(batch, &clocks).published_at(batch, NOW)
+}
+
+#[test]
+fn a_line_is_dated_by_the_best_evidence() {
+    // The run began 200 s ago, and published the line after 50 s. Wall clocks are nonsense.
+    let line = batch(50_000, -WALL, 1);
+    let of_run = Some(clock(7, 200_000, 0));
+    assert_eq!(published_at(&line, of_run, None), 850_000);
+    assert_eq!(published_at(&line, None, of_run), 850_000);
+    // What the author's own hello said outranks what a neighbour relays.
+    let lie = Some(clock(7, 10_000_000, 0));
+    assert_eq!(published_at(&line, of_run, lie), 850_000);
+    // The run is relayed, and another run was linked.
+    let other = Some(clock(6, 900_000, WALL));
+    assert_eq!(published_at(&line, other, of_run), 850_000);
+    // Never later than now.
+    let line = batch(300_000, 0, 1);
+    assert_eq!(published_at(&line, of_run, None), 1_000_000);
+
+    // Another run of alice: her wall clock shows 90 s after 1970, and the line 60 s.
+    let line = batch(50_000, 60_000, 1);
+    let other = Some(clock(8, 40_000, 90_000));
+    assert_eq!(published_at(&line, other, None), 970_000);
+    assert_eq!(published_at(&line, None, other), 970_000);
+    // From before our start.
+    let line = batch(50_000, -HOUR, 1);
+    assert_eq!(published_at(&line, other, None), 910_000 - HOUR);
+
+    // No clock of alice: by our wall clock.
+    let line = |timestamp, lamport| published_at(&batch(0, timestamp, lamport), None, None);
+    assert_eq!(line(WALL - 30_000, 1), 970_000);
+    assert_eq!(line(WALL - HOUR, 1), 1_000_000 - HOUR);
+    // She had heard a line of 10 s ago; a Lamport number in our future proves nothing.
+    let lamport = |wall: i64| (wall * 1_000) as u64;
+    assert_eq!(line(0, lamport(WALL - 10_000)), 990_000);
+    assert_eq!(line(0, lamport(WALL + 10_000)), 1_000_000 - WALL);
+    // A timestamp in our future: a little is tolerated, more dates nothing.
+    assert_eq!(line(WALL + 59_000, 1), 1_000_000);
+    assert_eq!(line(WALL + 61_000, 1), UNKNOWN);
+}
+
+#[test]
+fn a_line_is_news_if_it_is_not_older_than_the_reader() {
+    let same = |at_ms| ReaderStart::SameBoot { at_ms };
+    let earlier = |wall| ReaderStart::EarlierBoot {
+        wall: WallTime(wall),
+    };
+    for (reader, published_at, timestamp, expected) in [
+        // In the same boot, no wall clock matters.
+        (same(500_000), 500_000, 0, true),
+        (same(500_000), 499_999, WALL, false),
+        (same(-HOUR), -HOUR, 0, true),
+        (same(-HOUR), -HOUR - 1, WALL, false),
+        (same(-HOUR), UNKNOWN, WALL, false),
+        // In an earlier boot, an hour before now by our wall clock.
+        (earlier(WALL - HOUR), 1_000_000 - HOUR, 0, true),
+        (earlier(WALL - HOUR), 999_999 - HOUR, WALL, false),
+        (earlier(WALL - HOUR), UNKNOWN, WALL, false),
+        // The wall clock was set, but the reader began before this program in any case.
+        (earlier(WALL - 1), 0, 0, true),
+        (earlier(WALL - 1), -1, 0, false),
+        // Our wall clock is not set yet: it has not reached the reader's beginning.
+        (earlier(WALL + HOUR), 0, 0, true),
+        (earlier(WALL + HOUR), -1, WALL + HOUR, true),
+        (earlier(WALL + HOUR), -1, WALL + HOUR - 1, false),
+        (earlier(WALL + HOUR), UNKNOWN, WALL + HOUR, true),
+    ] {
+        let is_news = is_at_or_after(reader, published_at, WallTime(timestamp), NOW);
+        let case = format!("{reader:?}, {published_at}, {timestamp}");
+        assert_eq!(is_news, expected, "{case}");
+    }
+}
+
+/// A monotonic clock that stood still, as in a paused virtual machine, makes no line look older.
+#[test]
+fn a_later_hello_of_the_same_run_does_not_move_it_back() {
+    let line = batch(190_000, 0, 1);
+    let mut clocks = AuthorClocks::default();
+    let first = PeerClock::new(Time(10_000), 100_000, WallTime(0));
+    let second = PeerClock::new(Time(20_000), 200_000, WallTime(0));
+    for clock in [first, second] {
+        clocks.record_direct(line.log.author, AuthorClock { run: 7, clock });
+    }
+    let now = Now {
+        time: Time(200_000),
+        ..NOW
+    };
+    let published_at = Evidence::of(&line, &clocks).published_at(&line, now);
+    assert_eq!(published_at, 100_000);
+}
+
+/// A peer can invent authors: relayed clocks take only half of the table.
+#[test]
+fn invented_authors_leave_place_for_linked_ones() {
+    let mut clocks = AuthorClocks::default();
+    let author = |n: u64| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        p2pchat::base::identity::PeerId(id)
+    };
+    for n in 0..9_000 {
+        clocks.record_relayed(author(n), clock(1, 0, 0));
+    }
+    assert!(clocks.find(&author(8_191), 1).is_some());
+    assert!(clocks.find(&author(8_192), 1).is_none());
+    for n in 10_000..19_000 {
+        clocks.record_direct(author(n), clock(1, 0, 0));
+    }
+    assert!(clocks.find(&author(18_191), 1).is_some());
+    assert!(clocks.find(&author(18_192), 1).is_none());
+}
