@@ -24,13 +24,14 @@ fn linked_pair() -> (Lan, HostIndex, HostIndex) {
     (lan, pair.0, pair.1)
 }
 
-/// The lines of others that a user saw since the last call.
+/// The news that a user saw since the last call: lines of others, without history.
 fn received(lan: &mut Lan, user: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, notice) in lan.take_notices() {
         if let Notice::Chat(chat) = notice
             && name == user
             && !chat.is_own
+            && !chat.local.backfill
         {
             chat.batch.for_each_line(|line| lines.push(line.to_owned()));
         }
@@ -143,6 +144,24 @@ fn a_load_is_answered() {
     assert_eq!(stored(&lan, carol, &Room::general()), [(1, 2)]);
 }
 
+/// What was said before carol first came is history. What was said while she was away is news.
+#[test]
+fn the_beginning_of_a_reader_is_kept() {
+    let (mut lan, alice, _) = linked_pair();
+    lan.command(alice, say("before carol"));
+    lan.run_for(SETTLE_MS);
+    let carol = lan.start("carol");
+    lan.run_for(SETTLE_MS);
+    assert!(received(&mut lan, "carol").is_empty());
+    lan.stop(carol);
+    lan.command(alice, say("while carol is away"));
+    lan.run_for(SETTLE_MS);
+    lan.restart(carol);
+    lan.run_for(SETTLE_MS);
+    assert_eq!(received(&mut lan, "carol"), ["while carol is away"]);
+    assert_eq!(stored(&lan, carol, &Room::general()), [(1, 2)]);
+}
+
 /// The folders and the resume state continue the log. The receipts still say that bob has his
 /// direct message, and bob is known.
 #[test]
@@ -159,6 +178,7 @@ fn the_next_run_continues_where_the_last_one_ended() {
     lan.run_for(SETTLE_MS);
     assert_eq!(received(&mut lan, "bob"), ["one", "psst"]);
 
+    lan.stop(alice);
     lan.restart(alice);
     assert_eq!(stored(&lan, alice, &Room::general()), [(1, 1)]);
     let node = lan.hosts[alice].node();

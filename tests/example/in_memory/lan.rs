@@ -22,10 +22,15 @@ impl Lan {
         host
     }
 
-    /// Ends the run of a host cleanly, and begins its next run.
-    pub fn restart(&mut self, host: HostIndex) {
+    /// Ends the run of a host cleanly.
+    pub fn stop(&mut self, host: HostIndex) {
         self.command(host, Command::Leave);
         self.deliver_all();
+    }
+
+    /// Begins the next run of a stopped host.
+    pub fn restart(&mut self, host: HostIndex) {
+        self.network.close_all(host);
         self.hosts[host].restart(self.now);
         self.begin_run(host);
     }

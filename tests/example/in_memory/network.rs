@@ -155,6 +155,14 @@ impl Network {
         }
     }
 
+    /// Closes all streams of a host, as a kernel does when a program ends.
+    pub fn close_all(&mut self, host: HostIndex) {
+        let streams = self.sockets.keys().filter(|(owner, _)| *owner == host);
+        for (_, stream) in streams.copied().collect::<Vec<_>>() {
+            self.close(host, stream);
+        }
+    }
+
     /// The next arrival, with its host. `None`: nothing is on its way. What arrives for a stream
     /// that its host has closed is dropped.
     pub fn next_arrival(&mut self) -> Option<(HostIndex, Arrival)> {
