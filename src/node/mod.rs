@@ -12,67 +12,68 @@
 //!
 //! 1. Create the node from a [`NodeConfig`](crate::NodeConfig). Its `seed` is 32 new random bytes
 //!    for each run. A repeated seed repeats incarnations and the keys of handshakes.
-//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run left one by rule 17.
+//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run left one by rule 18.
 //!    Remove it from the disk first, so that no run uses it twice. A run without it begins a new
 //!    incarnation, which is always safe.
 //! 3. Open the folders of the rooms to join, then [`FolderName::direct`](crate::FolderName::direct)
 //!    and [`FolderName::carried`](crate::FolderName::carried). Pass
 //!    [`Input::FolderOpened`](crate::Input::FolderOpened) for each, with the ranges of all its
 //!    logs. To join a room later, open its folder before
-//!    [`Command::Join`](crate::Command::Join). If somebody reads a room, pass
-//!    [`Input::ReaderOpened`](crate::Input::ReaderOpened) before its folder, and keep for later
-//!    runs when that reader began. Without a reader, all lines are history.
-//! 4. Pass the interfaces with
+//!    [`Command::Join`](crate::Command::Join).
+//! 4. If somebody reads the room, pass [`Input::ReaderOpened`](crate::Input::ReaderOpened) before
+//!    its `FolderOpened`. Keep for all later runs when this reader began, in the terms of
+//!    [`ReaderStart`](crate::ReaderStart). Without a reader, all lines are history.
+//! 5. Pass the interfaces with
 //!    [`Input::InterfacesChanged`](crate::Input::InterfacesChanged). Commands and
 //!    [`Input::Candidate`](crate::Input::Candidate) follow.
 //!
 //! ## In each turn
 //!
-//! 5. Pass one input to [`Node::handle`](crate::Node::handle). Then call
+//! 6. Pass one input to [`Node::handle`](crate::Node::handle). Then call
 //!    [`Node::poll_output`](crate::Node::poll_output) until it returns `None`, before the next
 //!    input. The monotonic time in `now` never goes back; the wall clock may jump.
-//! 6. Execute the outputs one after the other, in their order. Finish each
+//! 7. Execute the outputs one after the other, in their order. Finish each
 //!    [`Output::Save`](crate::Output::Save) before the [`Output::Write`](crate::Output::Write)
 //!    behind it, because the peer counts on what the write acknowledges. A saved batch survives the
 //!    death of the process.
-//! 7. Filter the outputs through a [`SaveBarrier`](crate::SaveBarrier). After a failed save it
+//! 8. Filter the outputs through a [`SaveBarrier`](crate::SaveBarrier). After a failed save it
 //!    drops what depends on the batch, and reports
 //!    [`Input::SaveFailed`](crate::Input::SaveFailed).
-//! 8. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
-//! 9. Ask [`Node::next_timeout`](crate::Node::next_timeout) after each turn. Pass
-//!    [`Input::Timeout`](crate::Input::Timeout) then, unless another input comes first.
+//! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
+//! 10. Ask [`Node::next_timeout`](crate::Node::next_timeout) after each turn. Pass
+//!     [`Input::Timeout`](crate::Input::Timeout) then, unless another input comes first.
 //!
 //! ## For each stream
 //!
-//! 10. Number accepted streams with [`StreamId::accepted`](crate::StreamId::accepted), and use no
+//! 11. Number accepted streams with [`StreamId::accepted`](crate::StreamId::accepted), and use no
 //!     number twice in a run. Answer each [`Output::Dial`](crate::Output::Dial) with
 //!     [`Input::Connected`](crate::Input::Connected), or with
 //!     [`Input::Closed`](crate::Input::Closed) if the dial fails.
-//! 11. Write all bytes, in order. If the socket accepts a part, buffer the rest and pass
+//! 12. Write all bytes, in order. If the socket accepts a part, buffer the rest and pass
 //!     [`Input::Blocked`](crate::Input::Blocked). Pass
 //!     [`Input::Writable`](crate::Input::Writable) when the buffer is empty. In between, the node
 //!     writes nothing to the stream.
-//! 12. Pass [`Input::Closed`](crate::Input::Closed) once when a stream ends. After
+//! 13. Pass [`Input::Closed`](crate::Input::Closed) once when a stream ends. After
 //!     [`Output::Close`](crate::Output::Close), write the buffered bytes, and pass no further input
 //!     of this stream.
 //!
 //! ## For the store
 //!
-//! 13. Answer each [`Output::Load`](crate::Output::Load) with one
+//! 14. Answer each [`Output::Load`](crate::Output::Load) with one
 //!     [`Input::Loaded`](crate::Input::Loaded), also if nothing can be read. Other inputs may come
 //!     before the answer.
-//! 14. Evict lines of our own logs only below
+//! 15. Evict lines of our own logs only below
 //!     [`Node::retention_floor`](crate::Node::retention_floor). Report evicted lines with
 //!     [`Input::Evicted`](crate::Input::Evicted).
-//! 15. Pass lines to publish only while [`Node::can_accept`](crate::Node::can_accept) is true.
+//! 16. Pass lines to publish only while [`Node::can_accept`](crate::Node::can_accept) is true.
 //!     Lines passed while the store fails wait in memory.
-//! 16. Keep for the next run: all entries of
+//! 17. Keep for the next run: all entries of
 //!     [`Output::SaveKnownPeer`](crate::Output::SaveKnownPeer) in their order, and the last text of
 //!     [`Output::SaveReceipts`](crate::Output::SaveReceipts).
 //!
 //! ## At the end of a run
 //!
-//! 17. Pass [`Command::Leave`](crate::Command::Leave), execute the outputs, and give the streams a
+//! 18. Pass [`Command::Leave`](crate::Command::Leave), execute the outputs, and give the streams a
 //!     bounded time to write the rest. Sync the store. Then save
 //!     [`Node::resume_state`](crate::Node::resume_state) for the next run.
 pub mod author_clocks;
