@@ -265,6 +265,12 @@ impl<T: Ord> SortedSet<T> {
     pub fn iter(&self) -> slice::Iter<'_, T> {
         self.0.iter()
     }
+
+    /// This item, if the set contains it, and all greater items, in order.
+    pub fn iter_from(&self, item: &T) -> slice::Iter<'_, T> {
+        let at = self.0.binary_search(item).unwrap_or_else(|at| at);
+        self.0.get(at..).unwrap_or_default().iter()
+    }
 }
 
 impl<T: Ord> Extend<T> for SortedSet<T> {

@@ -281,7 +281,8 @@ impl Node {
             }
             Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(ctx, log, sequence),
             Command::MarkRead { log, sequence } => {
-                self.replication.mark_read(ctx, &self.logs, log, sequence)
+                self.replication
+                    .mark_read(ctx, &mut self.logs, &log, sequence)
             }
             Command::Finish { required_peers } => {
                 self.delivery_tracker.await_delivery(required_peers)
@@ -467,7 +468,6 @@ impl Node {
             ),
             Message::Want { target, logs } => self
                 .replication
-                .progress_mut()
                 .handle_want(ctx, &self.logs, stream, &target, &logs),
             Message::Ping { nonce } => ctx.send(stream, &Message::Pong { nonce }),
             Message::Pong { nonce } => {

@@ -2,5 +2,6 @@
 
 mod known_peers;
 mod news;
+mod progress;
 mod save_barrier;
 mod topology;

@@ -7,13 +7,15 @@ use crate::base::batch::LogId;
 use crate::base::event::StreamId;
 use crate::base::name::Target;
 use crate::base::range::LogRange;
-use crate::base::table::SortedMap;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::link::{Link, LinkLog};
+use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
+use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
+use crate::node::replication::progress::{OfferKind, Progress};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
 /// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
@@ -27,148 +29,144 @@ const BULK_BATCHES_MIN: u32 = 8;
 /// Minimum milliseconds between two sets of offers on a link. Initial offers do not wait.
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
-/// Why a log is offered. The reason decides how soon the offer is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum OfferKind {
-    /// The log grew, or its author left. Offered at most once per [`OFFER_INTERVAL_MS`].
-    Update,
-    /// We stored the log before the link began, or before it shared the room. Offered at once.
-    Initial,
-}
-
-/// The acknowledgements and offers that wait to be sent.
-#[derive(Default)]
-pub struct Acks {
-    /// For each pending acknowledgement: the number of batches that it covers.
-    pending_acks: SortedMap<LinkLog, u32>,
-    pending_offers: SortedMap<LinkLog, OfferKind>,
-    /// For each direct log whose recipient we are: the sequence of the last line that a terminal
-    /// has shown.
-    read_up_to: SortedMap<LogId, u64>,
-}
-
-impl Acks {
-    /// Forgets the acknowledgements and offers for which `keeps` is false.
-    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
-        let keeps = |key: &LinkLog| keeps(key.stream, &key.log);
-        self.pending_offers.retain(|key, _| keeps(key));
-        self.pending_acks.retain(|key, _| keeps(key));
+impl Replication {
+    /// Adds batches to the pending acknowledgement of this log over this link.
+    pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
+        let pending = &mut self.progress.get_or_create(stream, log).ack_batches;
+        *pending = Some(pending.unwrap_or(0).saturating_add(batches));
+        self.progress
+            .link_mut(stream)
+            .reportable
+            .insert(log.clone());
     }
 
-    /// Adds one batch to the pending acknowledgement of this log over this link.
-    pub fn schedule_ack(&mut self, key: LinkLog) {
-        let batches = self.pending_acks.get_or_default(key);
-        *batches = batches.saturating_add(1);
+    /// Schedules an offer of this log over this link. See [`OfferKind`] for when it is sent.
+    pub(super) fn schedule_offer(&mut self, stream: StreamId, log: &LogId, kind: OfferKind) {
+        let pending = &mut self.progress.get_or_create(stream, log).offer;
+        *pending = kind.max(pending.unwrap_or(kind)).into();
+        self.progress
+            .link_mut(stream)
+            .reportable
+            .insert(log.clone());
     }
 
-    /// Records that a terminal has shown line `sequence` of a direct log, and all earlier lines.
-    /// Schedules an acknowledgement, which informs the log's author.
-    pub fn mark_read(&mut self, ctx: &Context, log: LogId, sequence: u64) {
-        if let Some(author) = ctx.stream_by_peer.get(&log.author) {
-            self.pending_acks
-                .get_or_default(LinkLog::new(*author, &log));
+    /// Sends the acknowledgements and offers that are due. Acknowledgements or offers on one link
+    /// with the same target share a message.
+    pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
+        for stream in self.progress.streams() {
+            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
+            let mut reportable = std::mem::take(&mut self.progress.link_mut(stream).reportable);
+            if let Some(link) = link.filter(|_| !reportable.is_empty()) {
+                let acks = self.take_due_acks(ctx, logs, link, stream, &reportable);
+                let offers = self.take_due_offers(ctx, logs, delivery, link, stream, &reportable);
+                reportable.retain(|log| self.is_report_pending(stream, log));
+                send_acks(ctx, stream, &acks);
+                send_offers(ctx, stream, &offers);
+            }
+            self.progress.link_mut(stream).reportable = reportable;
         }
-        let read = self.read_up_to.get_or_default(log);
-        *read = sequence.max(*read);
     }
 
-    /// Schedules an offer of this log over this link. Such offers are sent at most once per
-    /// `OFFER_INTERVAL_MS` over one link.
-    pub fn schedule_offer(&mut self, key: LinkLog) {
-        self.pending_offers
-            .get_or_insert_with(key, || OfferKind::Update);
+    /// Takes the acknowledgements that are due on a link. Groups their entries by target.
+    fn take_due_acks(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        link: &Link,
+        stream: StreamId,
+        reportable: &SortedSet<LogId>,
+    ) -> SortedMap<Target, Vec<HaveEntry>> {
+        let mut acks = SortedMap::new();
+        for log in reportable {
+            let record = self.progress.get_mut(stream, log);
+            let taken = record.and_then(|record| {
+                let is_due = |batches: &mut u32| {
+                    next_ack_at(link, *batches).is_none_or(|at| at <= ctx.now.time)
+                };
+                record.ack_batches.take_if(is_due)
+            });
+            if let Some(range) = logs.get(log).filter(|_| taken.is_some()) {
+                let entries: &mut Vec<HaveEntry> = acks.get_or_default(log.target.clone());
+                entries.push(ack_entry(ctx, link, range, logs.read_up_to(log)));
+            }
+        }
+        acks
     }
 
-    /// Schedules an offer of this log over this link for the end of this turn.
-    pub fn schedule_immediate_offer(&mut self, key: LinkLog) {
-        self.pending_offers.insert(key, OfferKind::Initial);
-    }
-
-    /// Sends the acknowledgements and offers that are due.
-    pub fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
-        self.send_due_acks(ctx, logs);
-        self.send_due_offers(ctx, logs, delivery);
-    }
-
-    fn send_due_acks(&mut self, ctx: &mut Context, logs: &Logs) {
-        let now = ctx.now.time;
-        let mut due: SortedMap<(StreamId, Target), Vec<HaveEntry>> = SortedMap::new();
-        self.pending_acks.retain(|key, batches| {
-            let Some(link) = ctx.links.get(&key.stream) else {
-                return false;
+    /// Takes the offers that are due on a link: all initial offers, and the other offers at most
+    /// once per [`OFFER_INTERVAL_MS`]. Groups their entries by target and kind.
+    fn take_due_offers(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        delivery: &DeliveryTracker,
+        link: &Link,
+        stream: StreamId,
+        reportable: &SortedSet<LogId>,
+    ) -> SortedMap<(Target, OfferKind), Vec<HaveEntry>> {
+        let mut offers: SortedMap<(Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
+        for log in reportable {
+            let Some(record) = self.progress.get_mut(stream, log) else {
+                continue;
             };
-            if link.is_blocked || next_ack_at(link, *batches).is_some_and(|at| now < at) {
-                return true;
+            let is_due =
+                |kind: &OfferKind| next_offer_at(link, *kind).is_none_or(|at| at <= ctx.now.time);
+            let Some(kind) = record.offer.filter(is_due) else {
+                continue;
+            };
+            if let Some(range) = logs.get(log) {
+                let entries = offers.get_or_default((log.target.clone(), kind));
+                // The next turn sends the remaining offers.
+                if entries.len() >= LOGS_PER_MESSAGE_MAX {
+                    continue;
+                }
+                let read_up_to = logs.read_up_to(log);
+                entries.push(offer_entry(delivery, link, range, read_up_to));
             }
-            if let Some(range) = logs.get(&key.log) {
-                let entries = due.get_or_default((key.stream, key.log.target.clone()));
-                let read_up_to = self.read_up_to.get(&key.log).copied().unwrap_or(0);
-                entries.push(ack_entry(ctx, link, range, read_up_to));
-            }
-            false
-        });
-        for (stream, _) in due.keys() {
-            if let Some(link) = ctx.links.get_mut(stream) {
-                link.last_receipt_sent = Some(now);
-            }
+            record.offer = None;
         }
-        for ((stream, target), entries) in due.iter() {
-            send_entries(ctx, *stream, target, entries);
-        }
+        offers
     }
 
-    /// Sends all initial offers at once, and other offers at most once per [`OFFER_INTERVAL_MS`]
-    /// and link. Offers on one link with the same target share a message.
-    fn send_due_offers(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
-        let now = ctx.now.time;
-        let mut due: SortedMap<(StreamId, Target, OfferKind), Vec<HaveEntry>> = SortedMap::new();
-        self.pending_offers.retain(|key, kind| {
-            let Some(link) = ctx.links.get(&key.stream) else {
-                return false;
-            };
-            if link.is_blocked || next_offer_at(link, *kind).is_some_and(|at| now < at) {
-                return true;
-            }
-            let Some(range) = logs.get(&key.log) else {
-                return false;
-            };
-            let entries = due.get_or_default((key.stream, key.log.target.clone(), *kind));
-            if entries.len() >= LOGS_PER_MESSAGE_MAX {
-                return true;
-            }
-            let mut entry = offer_entry(delivery, link, range);
-            entry.read = self.read_up_to.get(&key.log).copied().unwrap_or(0);
-            entries.push(entry);
-            false
-        });
-        for ((stream, _, kind), _) in due.iter() {
-            if let Some(link) = ctx.links.get_mut(stream)
-                && *kind == OfferKind::Update
-            {
-                link.last_offer_sent = Some(now);
-            }
+    /// Whether an acknowledgement or offer of this log is pending on this link. If not, removes the
+    /// record in case it says nothing else.
+    fn is_report_pending(&mut self, stream: StreamId, log: &LogId) -> bool {
+        let record = self.progress.get(stream, log);
+        let is_pending = record.ack_batches.is_some() || record.offer.is_some();
+        if !is_pending {
+            self.progress.remove_empty(stream, log);
         }
-        for ((stream, target, _), entries) in due.iter() {
-            send_entries(ctx, *stream, target, entries);
-        }
+        is_pending
     }
 
     /// When to send the next acknowledgement or offer. Ignores blocked links. When a blocked link
     /// accepts bytes again, [`Writable`](crate::base::event::Input::Writable) starts a turn that
     /// sends what is due.
-    pub fn deadline(&self, ctx: &Context) -> Option<Time> {
-        let now = ctx.now.time;
-        let writable = |stream: &StreamId| ctx.links.get(stream).filter(|link| !link.is_blocked);
-        let acks = self.pending_acks.iter().filter_map(|(key, batches)| {
-            let link = writable(&key.stream)?;
-            next_ack_at(link, *batches)
+    pub(super) fn report_deadline(&self, ctx: &Context) -> Option<Time> {
+        let links = ctx.links.iter().filter(|(_, link)| !link.is_blocked);
+        let deadlines = links.flat_map(|(stream, link)| {
+            let logs = self
+                .progress
+                .link(*stream)
+                .map(|progress| progress.reportable.iter());
+            let records = logs.into_iter().flatten();
+            let records = records.map(|log| self.progress.get(*stream, log));
+            records.filter_map(|record| report_at(ctx.now.time, link, record))
         });
-        let offers = self.pending_offers.iter().filter_map(|(key, kind)| {
-            let link = writable(&key.stream)?;
-            Some(next_offer_at(link, *kind).unwrap_or(now))
-        });
-        acks.chain(offers).min()
+        deadlines.min()
     }
+}
+
+/// When to send the acknowledgement or the offer of a record, whichever is first. `None`: neither
+/// is pending.
+fn report_at(now: Time, link: &Link, record: &Progress) -> Option<Time> {
+    let ack_at = record
+        .ack_batches
+        .and_then(|batches| next_ack_at(link, batches));
+    let offer_at = record
+        .offer
+        .map(|kind| next_offer_at(link, kind).unwrap_or(now));
+    ack_at.into_iter().chain(offer_at).min()
 }
 
 /// When an acknowledgement that covers this many batches may be sent; `None`: at once.
@@ -207,9 +205,17 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> H
 }
 
 /// The entry that offers a log over this link.
-fn offer_entry(delivery: &DeliveryTracker, link: &Link, range: &LogRange) -> HaveEntry {
+fn offer_entry(
+    delivery: &DeliveryTracker,
+    link: &Link,
+    range: &LogRange,
+    read_up_to: u64,
+) -> HaveEntry {
     let log = &range.log;
-    let mut entry = have_entry(range);
+    let mut entry = HaveEntry {
+        read: read_up_to,
+        ..have_entry(range)
+    };
     // A carrier need not store lines that the recipient has acknowledged.
     if let Some(recipient) = log.target.recipient()
         && !link.is_recipient_of(&log.target)
@@ -217,6 +223,32 @@ fn offer_entry(delivery: &DeliveryTracker, link: &Link, range: &LogRange) -> Hav
         entry.low = entry.low.max(delivery.acked_up_to(&recipient, log) + 1);
     }
     entry
+}
+
+fn send_acks(ctx: &mut Context, stream: StreamId, acks: &SortedMap<Target, Vec<HaveEntry>>) {
+    let now = ctx.now.time;
+    if let Some(link) = ctx.links.get_mut(&stream).filter(|_| !acks.is_empty()) {
+        link.last_receipt_sent = Some(now);
+    }
+    for (target, entries) in acks {
+        send_entries(ctx, stream, target, entries);
+    }
+}
+
+fn send_offers(
+    ctx: &mut Context,
+    stream: StreamId,
+    offers: &SortedMap<(Target, OfferKind), Vec<HaveEntry>>,
+) {
+    let now = ctx.now.time;
+    for ((target, kind), entries) in offers {
+        if let Some(link) = ctx.links.get_mut(&stream)
+            && *kind == OfferKind::Update
+        {
+            link.last_offer_sent = Some(now);
+        }
+        send_entries(ctx, stream, target, entries);
+    }
 }
 
 fn send_entries(ctx: &mut Context, stream: StreamId, target: &Target, entries: &[HaveEntry]) {

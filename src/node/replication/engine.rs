@@ -5,8 +5,8 @@
 //! (`have`) and request the lines that they lack (`want`). After that, they receive new lines
 //! live.
 //!
-//! `impl Replication` continues in `ingest.rs` (incoming batches) and `ingest_have.rs` (incoming
-//! `have` messages).
+//! `impl Replication` continues in `ingest.rs` (incoming batches), `ingest_have.rs` (incoming
+//! `have` messages), `send.rs` (outgoing batches) and `acks.rs` (outgoing `have` messages).
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,19 +21,17 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
-use crate::node::replication::acks::Acks;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carriers::{destinations, needs_carriers};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fetch::Fetcher;
-use crate::node::replication::fork_detector::ForkDetector;
 use crate::node::replication::fork_repair;
-use crate::node::replication::fork_repair::ForkRepair;
+use crate::node::replication::fork_repair::ReportedForks;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
 use crate::node::replication::logs::{Logs, RolledBack};
 use crate::node::replication::news::News;
-use crate::node::replication::progress::{LOAD_BUDGET_BYTES, SendProgress};
+use crate::node::replication::progress::{FetchState, LOAD_BUDGET_BYTES, OfferKind, ProgressTable};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
@@ -54,11 +52,9 @@ pub(super) struct Unpublished {
 /// The replication state of every link and log, and the state of the store.
 #[derive(Default)]
 pub struct Replication {
-    pub(super) progress: SendProgress,
+    pub(super) progress: ProgressTable,
     pub(super) fetcher: Fetcher,
-    pub(super) acks: Acks,
-    pub(super) fork_detector: ForkDetector,
-    pub(super) fork_repair: ForkRepair,
+    pub(super) reported_forks: ReportedForks,
     pub(super) gaps: Gaps,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
@@ -73,22 +69,6 @@ impl Replication {
     /// The readers of this directory.
     pub fn news_mut(&mut self) -> &mut News {
         &mut self.news
-    }
-
-    /// The record of how far each log was sent over each link.
-    pub fn progress_mut(&mut self) -> &mut SendProgress {
-        &mut self.progress
-    }
-
-    /// Sequence of the first line that a linked peer may lack in a log that we wrote. See
-    /// [`SendProgress::first_unacked`].
-    pub fn first_unacked(
-        &self,
-        ctx: &Context,
-        delivery: &DeliveryTracker,
-        log: &LogId,
-    ) -> Option<u64> {
-        self.progress.first_unacked(ctx, delivery, log)
     }
 
     /// Whether the store works. While the store fails, lines to be published wait in memory.
@@ -132,16 +112,13 @@ impl Replication {
     ) {
         match reply.purpose {
             LoadPurpose::Send(stream) => {
-                let forked = self
-                    .progress
-                    .handle_loaded(ctx, logs, delivery, stream, &reply);
+                let forked = self.send_loaded(ctx, logs, delivery, stream, &reply);
                 if let Some(last) = forked {
-                    let key = LinkLog::new(stream, &reply.log);
-                    self.repair_fork(ctx, logs, &key, 1, last);
+                    self.repair_fork(ctx, logs, stream, &reply.log, 1, last);
                 }
             }
             LoadPurpose::Compare => {
-                let fork = self.fork_repair.handle_our_batch(ctx, &reply);
+                let fork = fork_repair::compare_loaded(ctx, &mut self.progress, &reply);
                 if let Some(line) = fork {
                     fork_repair::start_republish(ctx, logs, delivery, &reply.log, line);
                 }
@@ -186,14 +163,15 @@ impl Replication {
         &mut self,
         ctx: &mut Context,
         logs: &mut Logs,
-        key: &LinkLog,
+        stream: StreamId,
+        log: &LogId,
         low: u64,
         high: u64,
     ) {
-        if logs.is_current(ctx, &key.log) {
+        if logs.is_current(ctx, log) {
             logs.renew_after_conflict(ctx);
         }
-        self.fork_repair.bisect(ctx, logs, key, low, high);
+        fork_repair::bisect(ctx, logs, &mut self.progress, stream, log, low, high);
     }
 
     /// Publishes our lines: signs them in batches, then stores, shows and sends each batch.
@@ -233,7 +211,7 @@ impl Replication {
                 local,
                 is_own: true,
             }));
-            let unrequested = self.progress.send_live(ctx, &batch, None);
+            let unrequested = self.send_live(ctx, &batch, None);
             self.offer_to_unrequested(ctx, &unrequested, &batch.log);
         }
     }
@@ -247,9 +225,8 @@ impl Replication {
         let to_us = logs.ranges_to(Target::Peer(ctx.own_id()));
         let from_peer = to_us.filter(|range| range.log.author == peer);
         for range in logs.ranges_to(Target::Peer(peer)).chain(from_peer) {
-            self.acks
-                .schedule_immediate_offer(LinkLog::new(stream, &range.log));
-            self.progress.mark_offered(ctx, stream, &range.log);
+            self.schedule_offer(stream, &range.log, OfferKind::Initial);
+            self.mark_offered(ctx, stream, &range.log);
         }
     }
 
@@ -261,9 +238,8 @@ impl Replication {
             .filter(|range| range.log.author == ctx.own_id());
         for range in own.filter(|range| needs_carriers(ctx, delivery, range)) {
             for stream in destinations(ctx, &range.log) {
-                let key = LinkLog::new(stream, &range.log);
-                if !self.progress.is_requested(&key) {
-                    self.acks.schedule_immediate_offer(key);
+                if !self.is_requested(stream, &range.log) {
+                    self.schedule_offer(stream, &range.log, OfferKind::Initial);
                 }
             }
         }
@@ -271,10 +247,11 @@ impl Replication {
 
     /// Records that a terminal has shown line `sequence` of a direct log to us, and all earlier
     /// lines. Informs the log's author.
-    pub fn mark_read(&mut self, ctx: &Context, logs: &Logs, log: LogId, sequence: u64) {
-        let is_to_us = log.target.recipient() == Some(ctx.own_id());
-        if is_to_us && logs.get(&log).is_some_and(|range| sequence <= range.high) {
-            self.acks.mark_read(ctx, log, sequence);
+    pub fn mark_read(&mut self, ctx: &Context, logs: &mut Logs, log: &LogId, sequence: u64) {
+        if logs.mark_read(ctx, log, sequence)
+            && let Some(author) = ctx.stream_by_peer.get(&log.author)
+        {
+            self.schedule_ack(*author, log, 0);
         }
     }
 
@@ -289,7 +266,7 @@ impl Replication {
             .filter(|range| range.log.author == ctx.own_id() || range.log.author == peer)
             .filter(|range| logs.last_served(range) >= range.low);
         let entries: Vec<HaveEntry> = of_either
-            .inspect(|range| self.progress.mark_offered(ctx, stream, &range.log))
+            .inspect(|range| self.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {
                 high: logs.last_served(range),
                 ..have_entry(range)
@@ -312,7 +289,7 @@ impl Replication {
 
     /// Forgets the state of a room's logs on a link that no longer shares the room.
     pub fn room_unshared(&mut self, stream: StreamId, room: &Room) {
-        self.retain(&|of, log| of != stream || log.target.room() != Some(room));
+        self.forget(stream, Some(room));
     }
 
     /// Drops lines that wait to be published to a room that was left. Reports the loss to the user.
@@ -331,16 +308,15 @@ impl Replication {
 
     /// Forgets the state of all logs on a link that ended.
     pub fn link_down(&mut self, stream: StreamId) {
-        self.retain(&|of, _| of != stream);
+        self.forget(stream, None);
     }
 
-    fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
-        self.progress.retain(keeps);
+    fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
+        self.progress.forget(stream, room);
+        let keeps = &|of, log: &LogId| {
+            of != stream || room.is_some_and(|room| log.target.room() != Some(room))
+        };
         self.fetcher.retain(keeps);
-        self.acks.retain(keeps);
-        self.fork_detector.retain(keeps);
-        self.fork_repair.retain(keeps);
-        self.gaps.retain(keeps);
     }
 
     /// Requests each offered log from the best neighbour. Replaces each source that is no longer
@@ -354,8 +330,13 @@ impl Replication {
     /// contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
         self.fetcher.drop_source(key);
-        self.fork_detector.reject(key);
-        send_want(ctx, key, WantRange::Cancel);
+        // A bisection implies that the log is not requested otherwise.
+        let progress = self.progress.get(key.stream, &key.log);
+        if !matches!(progress.fetch(), FetchState::Comparing(_)) {
+            self.progress
+                .set_fetch(key.stream, &key.log, FetchState::Refused);
+        }
+        send_want(ctx, key.stream, &key.log, WantRange::Cancel);
     }
 
     /// Handles the end of the link to an author. Offers the author's logs to the linked members of
@@ -365,7 +346,7 @@ impl Replication {
             let logs_of_room = logs.ranges_of_room(room);
             for range in logs_of_room.filter(|range| range.log.author == *author) {
                 for (stream, _) in ctx.links_in_room(room).filter(|(_, link)| !link.transient) {
-                    self.acks.schedule_offer(LinkLog::new(stream, &range.log));
+                    self.schedule_offer(stream, &range.log, OfferKind::Update);
                 }
             }
         }
@@ -395,7 +376,7 @@ impl Replication {
             }
             let logs_of_room = logs.ranges_of_room(room);
             for range in logs_of_room.filter(|range| range.log.author == *author) {
-                self.acks.schedule_offer(LinkLog::new(stream, &range.log));
+                self.schedule_offer(stream, &range.log, OfferKind::Update);
             }
         }
     }
@@ -418,7 +399,7 @@ impl Replication {
             let route = routes.and_then(|peers| peers.get(&link.peer.id));
             let has_author = route.is_some_and(|route| route.hops == 1);
             if link.peer.id != log.author && !has_author && !link.transient {
-                self.acks.schedule_offer(LinkLog::new(*stream, log));
+                self.schedule_offer(*stream, log, OfferKind::Update);
             }
         }
     }
@@ -434,11 +415,11 @@ impl Replication {
     ) {
         let store_failed = !self.can_accept();
         if !store_failed {
-            self.gaps.end_turn(ctx, logs, rooms);
+            self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
-        self.acks.send_due(ctx, logs, delivery);
+        self.send_due(ctx, logs, delivery);
         self.fetcher.send_wants(ctx, store_failed);
-        self.progress.load_lagging(ctx, logs);
+        self.load_lagging(ctx, logs);
     }
 
     /// Handles batches that the store refused. Removes the batches from their logs, newest first.
@@ -519,7 +500,7 @@ impl Replication {
     /// Adds the times at which to call [`Replication::handle_timeout`] or [`Replication::end_turn`]
     /// next.
     pub fn state_deadlines(&self, ctx: &Context, deadlines: &mut Deadlines) {
-        deadlines.add_some(Timer::SendAcks, self.acks.deadline(ctx));
+        deadlines.add_some(Timer::SendAcks, self.report_deadline(ctx));
         // While the store fails, nothing is requested.
         if let Some(at) = self.store_retry_at {
             return deadlines.add(Timer::RetryStore, at);

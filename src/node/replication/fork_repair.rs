@@ -1,165 +1,134 @@
-//! Repairs a forked log that we wrote. A log is forked if a peer stores different lines under our
-//! sequences. This happens when this directory is a restored or cloned copy.
+//! Detects forked logs, and repairs those that we wrote. A log is forked if its author signed two
+//! different batches with the same sequences. A peer may claim a different batch, but only the
+//! signed batch is evidence, so it is requested.
 //!
-//! The repair bisects to the first line that differs. It publishes this line and our later lines
-//! again, in a new incarnation.
+//! A log that we wrote is forked when this directory is a restored or cloned copy. The repair
+//! bisects to the first line that differs. It publishes this line and our later lines again, in a
+//! new incarnation.
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
 use crate::base::identity::Hash;
 use crate::base::name::{FolderName, Target};
 use crate::base::range::LogRange;
-use crate::base::table::SortedMap;
+use crate::base::table::SortedSet;
 use crate::node::context::Context;
-use crate::node::link::LinkLog;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::LOAD_BUDGET_BYTES;
+use crate::node::replication::progress::{
+    Bisection, FetchState, LOAD_BUDGET_BYTES, ProgressTable, TheirBatch,
+};
 use crate::node::replication::want::{WantRange, send_want};
 
-/// Most bisections kept. A completed bisection is kept until its link ends.
-const BISECTIONS_MAX: usize = 1024;
+/// Maximum number of logs that are reported to the user as forked.
+const REPORTED_FORKS_MAX: usize = 16_384;
 /// The low bits of a new incarnation, into which the first republished line is XORed. See
 /// [`republish_incarnation`].
 const LINE_BITS_MASK: u64 = (1 << 40) - 1;
 /// Domain prefix of the hash that gives the new incarnation of a forked log.
 const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
-/// The search for the first line at which a peer's copy of our log differs from our own copy.
-struct Bisection {
-    /// Sequence before the first undecided line. This line and all earlier lines are equal in both
-    /// copies, or cannot be compared because a copy lacks them.
-    same_up_to: u64,
-    /// Sequence after the last undecided line. This line and all later lines differ, or are missing
-    /// in one copy.
-    differs_from: u64,
-    /// Initial value of `differs_from`. If `differs_from` is lower than `end`, a differing line was
-    /// found.
-    end: u64,
-    /// The peer's batch, which waits until the store has read our batch.
-    their_batch: Option<TheirBatch>,
-}
-
-/// A peer's batch: the sequence of the batch's first line, and the batch's hash.
-#[derive(Clone, Copy)]
-struct TheirBatch {
-    first: u64,
-    hash: Hash,
-}
-
-impl Bisection {
-    /// Sequence of the line to compare next: the middle of the undecided lines. `None`: no line is
-    /// undecided.
-    fn next_probe(&self) -> Option<u64> {
-        let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
-        (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
-    }
-
-    /// Compares the peer's batch with our batch at the same line, and narrows the search.
-    fn compare(&mut self, theirs: TheirBatch, ours: &Batch) {
-        let last_undecided = self.differs_from.saturating_sub(1);
-        if ours.hash == theirs.hash {
-            self.same_up_to = ours.last_sequence().min(last_undecided);
-        } else if ours.sequence <= theirs.first {
-            self.differs_from = ours.sequence.max(self.same_up_to + 1);
-        } else {
-            // Our store has evicted the lines before this batch. They cannot be compared.
-            let evicted = ours.sequence - 1;
-            self.same_up_to = self.same_up_to.max(evicted).min(last_undecided);
-        }
-    }
-}
-
-/// The bisections of the logs that we wrote, one for each log and link.
-#[derive(Default)]
-pub struct ForkRepair {
-    bisections: SortedMap<LinkLog, Bisection>,
-}
-
-impl ForkRepair {
-    /// Forgets the bisections for which `keeps` is false.
-    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
-        self.bisections.retain(|key, _| keeps(key.stream, &key.log));
-    }
-
-    /// Whether this log has a bisection with this link's peer, under way or completed.
-    pub fn has_bisection(&self, key: &LinkLog) -> bool {
-        self.bisections.contains_key(key)
-    }
-
-    /// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and
-    /// `high`: the sequences of the first and the last line in the peer's copy.
-    pub fn bisect(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, low: u64, high: u64) {
-        let Some(range) = logs.get(&key.log) else {
-            return;
-        };
-        if self.bisections.len() >= BISECTIONS_MAX && !self.has_bisection(key) {
-            return;
-        }
+/// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and
+/// `high`: the sequences of the first and the last line in the peer's copy.
+pub fn bisect(
+    ctx: &mut Context,
+    logs: &Logs,
+    progress: &mut ProgressTable,
+    stream: StreamId,
+    log: &LogId,
+    low: u64,
+    high: u64,
+) {
+    let Some(range) = logs.get(log) else {
+        return;
+    };
+    if progress.bisection_mut(stream, log).is_none() {
         let end = range.high.min(high).saturating_add(1);
-        let bisection = self
-            .bisections
-            .get_or_insert_with(key.clone(), || Bisection {
-                same_up_to: range.low.saturating_sub(1),
-                differs_from: end,
-                end,
-                their_batch: None,
-            });
-        // The peer has evicted the lines before `low`. They cannot be compared.
-        let evicted = low.saturating_sub(1);
-        let last_undecided = bisection.differs_from.saturating_sub(1);
-        bisection.same_up_to = bisection.same_up_to.max(evicted.min(last_undecided));
+        let bisection = Box::new(Bisection::new(range.low, end));
+        progress.set_fetch(stream, log, FetchState::Comparing(bisection));
+    }
+    if let Some(bisection) = progress.bisection_mut(stream, log) {
+        bisection.skip_evicted(low);
         if let Some(line) = bisection.next_probe() {
-            send_want(ctx, key, WantRange::From(line));
+            send_want(ctx, stream, log, WantRange::From(line));
         }
     }
+}
 
-    /// Whether this batch contains the line that a bisection requested over this link.
-    pub fn is_expected(&self, key: &LinkLog, batch: &Batch) -> bool {
-        let line = self.bisections.get(key).and_then(Bisection::next_probe);
-        line.is_some_and(|line| batch.contains_line(line))
+/// Reads our batch at the line of the peer's batch from the store, to compare the two. A bisection
+/// requested the peer's batch.
+pub fn load_for_comparison(
+    ctx: &mut Context,
+    progress: &mut ProgressTable,
+    stream: StreamId,
+    batch: &Batch,
+) {
+    let log = &batch.log;
+    if let Some(bisection) = progress.bisection_mut(stream, log) {
+        bisection.their_batch = Some(TheirBatch {
+            first: batch.sequence,
+            hash: batch.hash,
+        });
+        send_want(ctx, stream, log, WantRange::Cancel);
+        ctx.emit(Output::Load(LoadRequest {
+            purpose: LoadPurpose::Compare,
+            log: log.clone(),
+            from: batch.sequence,
+            position: None,
+            budget_bytes: 1,
+        }));
+    }
+}
+
+/// Compares our batch, which the store has read, with each peer's batch that begins at the same
+/// line. If a bisection has found the first line that differs, returns the line's sequence.
+pub fn compare_loaded(
+    ctx: &mut Context,
+    progress: &mut ProgressTable,
+    reply: &LoadReply,
+) -> Option<u64> {
+    let ours = reply.batches.first()?;
+    let mut found = None;
+    for (stream, bisection) in progress.bisections_mut(&reply.log) {
+        let is_read = |theirs: &mut TheirBatch| theirs.first == reply.from;
+        let Some(theirs) = bisection.their_batch.take_if(is_read) else {
+            continue;
+        };
+        bisection.compare(theirs, ours);
+        if let Some(line) = bisection.next_probe() {
+            send_want(ctx, stream, &reply.log, WantRange::From(line));
+        }
+        found = bisection.result().or(found);
+    }
+    found
+}
+
+/// Forked logs that were reported to the user.
+#[derive(Default)]
+pub struct ReportedForks(SortedSet<LogId>);
+
+impl ReportedForks {
+    /// Whether this log was reported.
+    pub fn contains(&self, log: &LogId) -> bool {
+        self.0.contains(log)
     }
 
-    /// Handles the batch that a bisection requested from the peer. Reads our batch at the same line
-    /// from the store, to compare the two batches.
-    pub fn handle_their_batch(&mut self, ctx: &mut Context, key: &LinkLog, batch: &Batch) {
-        if let Some(bisection) = self.bisections.get_mut(key) {
-            bisection.their_batch = Some(TheirBatch {
-                first: batch.sequence,
-                hash: batch.hash,
-            });
-            send_want(ctx, key, WantRange::Cancel);
-            ctx.emit(Output::Load(LoadRequest {
-                purpose: LoadPurpose::Compare,
-                log: key.log.clone(),
-                from: batch.sequence,
-                position: None,
-                budget_bytes: 1,
-            }));
+    /// Reports to the user that this log is forked: its author signed two different batches with
+    /// the same sequences. `line`: the first sequence of the batch that differs. Each log is
+    /// reported only once.
+    pub fn report(&mut self, ctx: &mut Context, log: &LogId, line: u64) {
+        if self.0.len() >= REPORTED_FORKS_MAX || !self.0.insert(log.clone()) {
+            return;
         }
-    }
-
-    /// Compares our batch, which the store has read, with each peer's batch that begins at the same
-    /// line. If a bisection has found the first line that differs, returns the line's sequence.
-    pub fn handle_our_batch(&mut self, ctx: &mut Context, reply: &LoadReply) -> Option<u64> {
-        let ours = reply.batches.first()?;
-        let mut found = None;
-        let bisections = self.bisections.iter_mut();
-        for (key, bisection) in bisections.filter(|(key, _)| key.log == reply.log) {
-            let theirs = bisection.their_batch;
-            let Some(theirs) = theirs.filter(|theirs| theirs.first == reply.from) else {
-                continue;
-            };
-            bisection.their_batch = None;
-            bisection.compare(theirs, ours);
-            match bisection.next_probe() {
-                Some(line) => send_want(ctx, key, WantRange::From(line)),
-                None if bisection.differs_from < bisection.end => {
-                    found = Some(bisection.differs_from);
-                }
-                None => {}
-            }
-        }
-        found
+        let author = ctx.display_peer(&log.author);
+        let content = format!(
+            "{author} published two different lines {line} in {}: the second is ignored",
+            log.target
+        );
+        ctx.notify(Notice::Error {
+            code: ErrorCode::Fork,
+            content,
+        });
     }
 }
 

@@ -10,8 +10,11 @@ use crate::node::link::LinkLog;
 use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
+use crate::node::replication::fork_repair;
 use crate::node::replication::logs::{BatchPlacement, Logs};
 use crate::node::replication::news::Verdict;
+use crate::node::replication::progress::{FetchState, OfferKind};
+use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::sealed;
 
 /// The peer broke the protocol, so its link must end.
@@ -67,7 +70,7 @@ impl Replication {
             }
             BatchAction::Acknowledge => {
                 ctx.counters.duplicate_batches += 1;
-                self.acks.schedule_ack(key);
+                self.schedule_ack(stream, &batch.log, 1);
             }
             BatchAction::FillGap => {
                 self.verify(ctx, stream, &batch)?;
@@ -109,19 +112,25 @@ impl Replication {
         key: &LinkLog,
         batch: &Batch,
     ) -> Result<bool, ProtocolViolation> {
-        if self.fork_repair.is_expected(key, batch) {
-            self.verify(ctx, key.stream, batch)?;
-            self.fork_repair.handle_their_batch(ctx, key, batch);
-            return Ok(true);
-        }
-        if self.fork_detector.take_probe(ctx, key, batch) {
-            self.verify(ctx, key.stream, batch)?;
-            if logs.classify(batch, None) == BatchPlacement::Fork {
-                self.fork_detector.report(ctx, &batch.log, batch.sequence);
+        let stream = key.stream;
+        match self.progress.get(stream, &batch.log).fetch() {
+            FetchState::Comparing(bisection) if bisection.is_answered_by(batch) => {
+                self.verify(ctx, stream, batch)?;
+                fork_repair::load_for_comparison(ctx, &mut self.progress, stream, batch);
+                Ok(true)
             }
-            return Ok(true);
+            FetchState::EvidenceWanted(line) if batch.contains_line(*line) => {
+                self.progress
+                    .set_fetch(stream, &batch.log, FetchState::Idle);
+                send_want(ctx, stream, &batch.log, WantRange::Cancel);
+                self.verify(ctx, stream, batch)?;
+                if logs.classify(batch, None) == BatchPlacement::Fork {
+                    self.reported_forks.report(ctx, &batch.log, batch.sequence);
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
         }
-        Ok(false)
     }
 
     /// Chooses what to do with a batch. The batch's signature is not verified yet. `fetch`: the
@@ -135,7 +144,7 @@ impl Replication {
         is_receivable: bool,
         requested_from: Option<u64>,
     ) -> BatchAction {
-        let fills_gap = is_receivable && self.gaps.is_expected(key);
+        let fills_gap = is_receivable && self.gaps.is_expected(key.stream, &key.log);
         // An author sends a log that it begins without waiting for a request.
         let is_requested = requested_from.is_some() || is_by_peer(ctx, key);
         if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
@@ -179,11 +188,11 @@ impl Replication {
     /// Handles a verified batch that contradicts ours. Keeps our batch, and never requests the log
     /// over this link again. If we wrote the log, starts to repair it.
     fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
-        self.fork_detector.report(ctx, &batch.log, batch.sequence);
+        self.reported_forks.report(ctx, &batch.log, batch.sequence);
         self.reject_source(ctx, key);
         if batch.log.author == ctx.own_id() {
             let last = batch.last_sequence();
-            self.fork_repair.bisect(ctx, logs, key, 1, last);
+            fork_repair::bisect(ctx, logs, &mut self.progress, key.stream, &key.log, 1, last);
         }
     }
 
@@ -206,12 +215,12 @@ impl Replication {
         }
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
-        let unrequested = self.progress.send_live(ctx, &batch, Some(stream));
-        self.acks.schedule_ack(key);
+        let unrequested = self.send_live(ctx, &batch, Some(stream));
+        self.schedule_ack(stream, &batch.log, 1);
         if is_by_peer {
             self.fetcher.prefer_author(ctx, stream, &batch.log);
         } else if let Some(author) = ctx.stream_by_peer.get(&batch.log.author) {
-            self.acks.schedule_ack(LinkLog::new(*author, &batch.log));
+            self.schedule_ack(*author, &batch.log, 1);
             self.fetcher
                 .add_author_source(logs, stream, *author, &batch.log);
         }
@@ -247,10 +256,10 @@ impl Replication {
     /// gap, offers the log to other members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
-            self.fork_detector.report(ctx, &batch.log, batch.sequence);
-            return self.gaps.exclude_source(ctx, stream);
+            self.reported_forks.report(ctx, &batch.log, batch.sequence);
+            return self.gaps.exclude_source(&mut self.progress, stream);
         };
-        self.gaps.record_progress(ctx, closed);
+        self.gaps.record_progress(ctx.now.time, closed);
         ctx.counters.healed_lines += batch.count;
         let author = batch.log.author;
         let verdict = self.judge(ctx, stream, &batch);
@@ -259,7 +268,7 @@ impl Replication {
         if let Some(room) = batch.log.target.room().filter(|_| closed) {
             for (other, link) in ctx.links_in_room(room) {
                 if other != stream && !link.transient && link.peer.id != author {
-                    self.acks.schedule_offer(LinkLog::new(other, &batch.log));
+                    self.schedule_offer(other, &batch.log, OfferKind::Update);
                 }
             }
         }

@@ -12,12 +12,15 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
+use crate::node::replication::fork_repair;
 use crate::node::replication::have::{
     parse_shared_target, send_have, third_party_digest, third_party_ranges,
 };
 use crate::node::replication::logs::Logs;
 use crate::node::replication::offers::ReceivedEntry;
-use crate::node::replication::progress::AckOutcome;
+use crate::node::replication::progress::{FetchState, OfferKind};
+use crate::node::replication::send::AckOutcome;
+use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
 impl Replication {
@@ -44,7 +47,7 @@ impl Replication {
         } else if have.digest.is_some() && target.recipient() == Some(peer) {
             // The digest is a query: the peer has gaps in the direct messages to it.
             for range in logs.ranges_to(target.clone()) {
-                self.acks.schedule_offer(LinkLog::new(stream, &range.log));
+                self.schedule_offer(stream, &range.log, OfferKind::Update);
             }
         }
         for entry in have.logs.iter().take(LOGS_PER_MESSAGE_MAX) {
@@ -78,12 +81,12 @@ impl Replication {
         }
         let link = ctx.links.get_mut(&stream);
         let is_first = link.is_some_and(|link| link.digest_answered.insert(room.clone()));
+        let kind = match is_first {
+            true => OfferKind::Initial,
+            false => OfferKind::Update,
+        };
         for range in third_party_ranges(ctx, logs, room, peer) {
-            let key = LinkLog::new(stream, &range.log);
-            match is_first {
-                true => self.acks.schedule_immediate_offer(key),
-                false => self.acks.schedule_offer(key),
-            }
+            self.schedule_offer(stream, &range.log, kind);
         }
     }
 
@@ -110,21 +113,22 @@ impl Replication {
             return;
         }
         if can_fetch(ctx, logs, log) {
-            self.gaps.handle_offer(logs, key, entry);
+            self.gaps.handle_offer(logs, &mut self.progress, key, entry);
         }
         if is_own && (logs.is_current(ctx, log) || stores_entry(logs, log, entry)) {
-            let outcome = self.progress.handle_ack(ctx, logs, delivery, key, entry);
+            let outcome = self.handle_ack(ctx, logs, delivery, key.stream, log, entry);
             if outcome == AckOutcome::Conflict {
-                self.repair_fork(ctx, logs, key, entry.low, entry.high);
+                self.repair_fork(ctx, logs, key.stream, log, entry.low, entry.high);
             }
         } else if log.author == *peer {
             return self.handle_author_entry(ctx, logs, rooms, delivery, received);
         } else {
             self.handle_third_party_entry(ctx, logs, delivery, peer, received);
         }
-        if is_own && self.fork_repair.has_bisection(key) {
-            self.fork_repair
-                .bisect(ctx, logs, key, entry.low, entry.high);
+        let fetch = self.progress.get(key.stream, log).fetch();
+        if is_own && matches!(fetch, FetchState::Comparing(_)) {
+            let (low, high) = (entry.low, entry.high);
+            fork_repair::bisect(ctx, logs, &mut self.progress, key.stream, log, low, high);
         }
         // Own logs of earlier incarnations may be fetched: our disk may have lost their lines.
         if can_fetch(ctx, logs, log) {
@@ -162,10 +166,10 @@ impl Replication {
     ) {
         let ReceivedEntry { key, entry } = received;
         let log = &key.log;
-        self.progress.advance_acked(key, entry.high);
+        self.advance_acked(key.stream, log, entry.high);
         if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
             match is_for_us(ctx, &log.target) {
-                true => self.acks.schedule_ack(key.clone()),
+                true => self.schedule_ack(key.stream, log, 1),
                 false => delivery.confirm(ctx, logs, *peer, log, entry.high),
             }
         }
@@ -184,7 +188,8 @@ impl Replication {
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
-            if !self.fork_detector.is_rejected(key) {
+            let fetch = self.progress.get(key.stream, &key.log).fetch();
+            if matches!(fetch, FetchState::Idle) {
                 self.fetcher.handle_offer(ctx, received);
             }
             return;
@@ -193,7 +198,21 @@ impl Replication {
         let differs = range.high == entry.high && range.hash != entry.hash;
         let is_own = key.log.author == ctx.own_id();
         if differs && !is_own && !self.fetcher.is_fetching(key) {
-            self.fork_detector.probe(ctx, key, entry.high);
+            self.request_evidence(ctx, key, entry.high);
+        }
+    }
+
+    /// Requests the peer's batch with the line `line`, because the peer claims that the batch
+    /// differs from ours. Skips a log that was reported as forked.
+    fn request_evidence(&mut self, ctx: &mut Context, key: &LinkLog, line: u64) {
+        let LinkLog { stream, log } = key;
+        let is_idle = matches!(self.progress.get(*stream, log).fetch(), FetchState::Idle);
+        let wanted = FetchState::EvidenceWanted(line);
+        if is_idle
+            && !self.reported_forks.contains(log)
+            && self.progress.set_fetch(*stream, log, wanted)
+        {
+            send_want(ctx, *stream, log, WantRange::From(line));
         }
     }
 
@@ -202,8 +221,7 @@ impl Replication {
     pub(super) fn request_recipient_ack(&mut self, ctx: &Context, log: &LogId) {
         let recipient = log.target.recipient();
         if let Some(stream) = recipient.and_then(|peer| ctx.stream_by_peer.get(&peer)) {
-            self.acks
-                .schedule_immediate_offer(LinkLog::new(*stream, log));
+            self.schedule_offer(*stream, log, OfferKind::Initial);
         }
     }
 

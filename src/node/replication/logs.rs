@@ -69,6 +69,9 @@ pub struct Logs {
     resume: ResumeState,
     /// Forked logs that we wrote, each with the sequence of the first line that is published again.
     republished_from: SortedMap<LogId, u64>,
+    /// For each direct log whose recipient we are: the sequence of the last line that a terminal
+    /// has shown.
+    read_up_to: SortedMap<LogId, u64>,
     /// Whether the user was told that logs are refused or evicted.
     eviction_reported: bool,
 }
@@ -294,6 +297,23 @@ impl Logs {
     /// lines.
     pub fn run_logs(&self) -> impl Iterator<Item = (&LogId, u64)> {
         self.run_starts.iter().map(|(log, start)| (log, *start))
+    }
+
+    /// Records that a terminal has shown line `sequence` of a direct log to us, and all earlier
+    /// lines. Returns `false` if this line is not stored.
+    pub fn mark_read(&mut self, ctx: &Context, log: &LogId, sequence: u64) -> bool {
+        let is_to_us = log.target.recipient() == Some(ctx.own_id());
+        let is_stored = is_to_us && sequence <= self.high(log);
+        if is_stored {
+            let read = self.read_up_to.get_or_default(log.clone());
+            *read = sequence.max(*read);
+        }
+        is_stored
+    }
+
+    /// In a direct log to us: the sequence of the last line that a terminal has shown; 0 if none.
+    pub fn read_up_to(&self, log: &LogId) -> u64 {
+        self.read_up_to.get(log).copied().unwrap_or(0)
     }
 
     /// Signs lines as the next batch of our log to this target. Seals them if the target is a peer.

@@ -1,542 +1,541 @@
-//! The sending half of replication: how far each log was sent over each link.
+//! What is known of one log on one link: a single record, as raft's `Progress` (raft-rs).
 //!
-//! Each link and log has one record, as in raft's `Progress` (raft-rs). The record keeps the next
-//! line to send and a bounded window of unacknowledged batches. A link at the head of a log gets
-//! new batches at once. A link that lags gets lines from the store whenever its socket is
-//! writable, so no lines queue in memory.
+//! A record has two halves. Each half is an enum, so states that exclude each other cannot be
+//! combined. Beside them stands what is due to be sent.
+//!
+//! | half | state | meaning |
+//! |---|---|---|
+//! | sending | [`SendState::Idle`] | the peer requested nothing |
+//! | | [`SendState::Offered`] | we wrote the log, offered it, and wait for a request |
+//! | | [`SendState::Requested`] | lines are sent: see [`CursorState`] |
+//! | fetching | [`FetchState::Idle`] | nothing is requested for a comparison |
+//! | | [`FetchState::EvidenceWanted`] | one batch is requested, which may prove a fork |
+//! | | [`FetchState::Comparing`] | we wrote the log, and search where the peer's copy differs |
+//! | | [`FetchState::Refused`] | the log is never requested over this link |
+//! | due | `ack_batches`, `offer` | what the next `have` message says about the log |
+//! | gaps | `gap_lines` | the lines with which the peer can fill our gaps |
+//!
+//! A record exists only while it says something. Records are grouped by log, because a live line
+//! concerns all links of one log, and because the id of a log is then stored once.
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, Position, StreamId};
+use crate::base::event::{Position, StreamId};
 use crate::base::identity::Hash;
-use crate::base::range::LogRange;
-use crate::base::table::SortedMap;
+use crate::base::name::Room;
+use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
-use crate::node::context::Context;
-use crate::node::link::{Link, LinkLog};
-use crate::node::replication::carriers::destinations;
-use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::have::{correct_offer, parse_shared_target};
-use crate::node::replication::logs::Logs;
-use crate::node::replication::want::WantRange;
-use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, WantEntry, parse_log_id};
+use crate::node::link::LinkLog;
 
-/// Most unacknowledged batches of one log on one link. At this bound, sending waits for an
-/// acknowledgement.
+/// Maximum number of unacknowledged batches of one log on one link. At this bound, sending waits
+/// for an acknowledgement.
 const UNACKED_BATCHES_MAX: usize = 1024;
-/// Most [`Progress`] records, over all links.
-const PROGRESS_MAX: usize = 65_536;
 /// Budget of one read from the store, in bytes.
 pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
-/// Milliseconds to wait for a request after we offered one of our logs. Meanwhile, our later logs
-/// to the same target are held back. If the peer sends anything after this time without having
-/// requested the log, we assume that it lacks no line of the log.
-const OFFER_TIMEOUT_MS: u64 = 5_000;
+/// Maximum number of [`SendCursor`]s, over all links.
+pub const CURSORS_MAX: usize = 65_536;
+/// Maximum number of records in the state [`FetchState::EvidenceWanted`], over all links.
+pub const EVIDENCE_MAX: usize = 256;
+/// Maximum number of [`Bisection`]s, over all links. A completed one is kept until its link ends.
+pub const BISECTIONS_MAX: usize = 1024;
+/// Maximum number of records in the state [`FetchState::Refused`], over all links.
+pub const REFUSALS_MAX: usize = 16_384;
+/// Maximum number of offers to fill gaps, over all links.
+pub const GAP_OFFERS_MAX: usize = 1024;
 
-/// How far a log was sent over one link.
+/// What is known of one log on one link.
 #[derive(Default)]
-struct Progress {
-    /// Sequence of the first line that the peer requested; 0 if it requested none.
-    requested_from: u64,
-    /// Sequence of the next line to send.
-    next: u64,
-    /// Position in the store of the line whose sequence is `next`. `None` if unknown.
-    position: Option<Position>,
-    /// Sequence of the first line that is being read from the store. `None`: no read is under way.
-    /// Replies to other reads are outdated and dropped.
-    loading_from: Option<u64>,
-    /// The batches that were sent and are not acknowledged yet, in ascending order.
-    unacked: VecDeque<BatchEnd>,
+pub struct Progress {
+    send: SendState,
+    fetch: FetchState,
+    /// The peer's acknowledgement of a log that we wrote, if it cannot be checked yet, because we
+    /// do not know our hash at the acknowledged line. The batch after that line names the hash. The
+    /// check is made when the store has read that batch.
+    pub(super) claim: Option<Box<BatchEnd>>,
+    /// The number of batches that the pending acknowledgement covers. `None`: none is pending.
+    pub(super) ack_batches: Option<u32>,
+    /// The pending offer.
+    pub(super) offer: Option<OfferKind>,
+    /// The lines that the peer offers to fill our gaps.
+    gap_lines: Option<Box<RangeInclusive<u64>>>,
 }
+
+/// How far a log was sent over a link.
+#[derive(Default)]
+pub enum SendState {
+    /// The peer requested no line.
+    #[default]
+    Idle,
+    /// We wrote the log, offered it at this time, and wait for a request. Meanwhile, our later logs
+    /// to the same target are held back.
+    Offered(Time),
+    /// The peer requested the log, or the log began while the peer was linked.
+    Requested(Box<SendCursor>),
+}
+
+/// Why batches of a log are requested over a link, or must not be requested.
+#[derive(Default)]
+pub enum FetchState {
+    /// Nothing is requested for a comparison.
+    #[default]
+    Idle,
+    /// The peer claims that its batch with this line differs from ours. The batch is requested,
+    /// because only the signed batch proves a fork.
+    EvidenceWanted(u64),
+    /// We wrote the log, and the peer stores other lines under our sequences. The search for the
+    /// first such line is under way or completed. The log is not requested otherwise.
+    Comparing(Box<Bisection>),
+    /// The log is never requested again. The peer sent a batch that contradicts ours, or our tables
+    /// had no place for the log.
+    Refused,
+}
+
+/// For each of [`Progress::counted_states`]: the maximum number of records, over all links.
+const BOUNDS: [usize; 4] = [CURSORS_MAX, EVIDENCE_MAX, BISECTIONS_MAX, REFUSALS_MAX];
 
 /// The end of a batch: the sequence of its last line, and the batch's hash. An acknowledgement
 /// names both.
 #[derive(Clone, Copy)]
-struct BatchEnd {
-    last: u64,
-    hash: Hash,
+pub struct BatchEnd {
+    /// Sequence of the last line.
+    pub last: u64,
+    /// Hash of the batch.
+    pub hash: Hash,
 }
 
-/// A gap that a peer requested. The next line to send is `progress.next`, and the last line is
-/// `to`.
-struct GapSend {
-    log: LogId,
-    to: u64,
-    progress: Progress,
+/// The position of one link in one log.
+pub struct SendCursor {
+    /// Sequence of the first line that the peer requested; 0 if it requested none.
+    pub requested_from: u64,
+    /// Sequence of the next line to send.
+    pub next: u64,
+    /// Position in the store of the line whose sequence is `next`. `None` if unknown.
+    pub position: Option<Position>,
+    /// Where the next line comes from.
+    pub state: CursorState,
+    /// The batches that were sent and are not acknowledged yet, in ascending order.
+    pub unacked: VecDeque<BatchEnd>,
 }
 
-/// What an acknowledgement of a log that we wrote says about the peer's copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckOutcome {
-    /// The peer's copy agrees with ours, or cannot be compared yet.
-    Consistent,
-    /// The peer stores other lines under our sequences.
-    Conflict,
+/// Where the next line of a cursor comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum CursorState {
+    /// All stored lines were sent. A new batch is sent at once.
+    AtHead,
+    /// The next line must be read from the store.
+    Lagging,
+    /// The store is reading the line with this sequence and later lines. Replies to other reads are
+    /// outdated and dropped.
+    Loading(u64),
 }
 
-/// How far every log was sent over every link.
-#[derive(Default)]
-pub struct SendProgress {
-    /// One record for each log that a peer requested. Also one for each of our logs that began
-    /// while its recipient was linked.
-    table: SortedMap<LinkLog, Progress>,
-    /// Logs with lines that are still to be sent over a link. `Some(time)`: we wrote the log,
-    /// offered it at this time, and wait for a request. Such a log has no record in `table`.
-    ///
-    /// Over each link, one author's logs to one target are sent one after another. The log with the
-    /// oldest head is sent first. Lines thus arrive, and are shown, in their order of publication.
-    lagging: SortedMap<LinkLog, Option<Time>>,
-    /// For each link: the gap whose lines are being sent. Each link has at most one.
-    gap_sends: SortedMap<StreamId, GapSend>,
-    /// Acknowledgements of our logs that cannot be checked yet, because we do not know our hash at
-    /// the acknowledged line. The batch after that line names the hash. The check is made when the
-    /// store has read that batch.
-    claims: SortedMap<LinkLog, BatchEnd>,
-}
-
-impl SendProgress {
-    /// Forgets the records for which `keeps` is false.
-    pub fn retain(&mut self, keeps: &dyn Fn(StreamId, &LogId) -> bool) {
-        self.table.retain(|key, _| keeps(key.stream, &key.log));
-        self.lagging.retain(|key, _| keeps(key.stream, &key.log));
-        self.gap_sends
-            .retain(|stream, gap| keeps(*stream, &gap.log));
-        self.claims.retain(|key, _| keeps(key.stream, &key.log));
-    }
-
-    /// Records that one of our logs was offered to a recipient. Our later logs to the same target
-    /// are held back until the peer has requested this log. Ignores other authors' logs.
-    pub fn mark_offered(&mut self, ctx: &Context, stream: StreamId, log: &LogId) {
-        if log.author == ctx.own_id() && self.lagging.len() < PROGRESS_MAX {
-            let now = Some(ctx.now.time);
-            self.lagging.insert(LinkLog::new(stream, log), now);
-        }
-    }
-
-    /// Sends a new batch over each link on which all earlier lines of the log were sent. Over other
-    /// links, the batch is sent later, from the store. The first batch of a log that we wrote is
-    /// sent to its recipients without a request.
-    ///
-    /// `source`: the link over which the batch arrived. Returns the links whose peers have not
-    /// requested this log.
-    pub fn send_live(
-        &mut self,
-        ctx: &mut Context,
-        batch: &Batch,
-        source: Option<StreamId>,
-    ) -> Vec<StreamId> {
-        let begins_own_log = source.is_none() && batch.sequence == 1;
-        let mut streams = destinations(ctx, &batch.log);
-        streams.retain(|stream| Some(*stream) != source);
-        if let Some(source) = source {
-            self.advance_acked(&LinkLog::new(source, &batch.log), batch.last_sequence());
-        }
-        let mut unrequested = Vec::new();
-        for stream in streams {
-            let key = LinkLog::new(stream, &batch.log);
-            let is_recipient = |link: &Link| link.is_recipient_of(&batch.log.target);
-            if begins_own_log && ctx.links.get(&stream).is_some_and(is_recipient) {
-                self.table.get_or_insert_with(key.clone(), || Progress {
-                    next: 1,
-                    ..Progress::default()
-                });
-            }
-            // We do not know which lines of this log the peer lacks. Its request will name the
-            // first one, and then bring this batch too.
-            let Some(progress) = self.table.get_mut(&key) else {
-                unrequested.push(stream);
-                continue;
-            };
-            if progress.next == batch.sequence
-                && progress.can_send()
-                && is_writable(ctx, stream)
-                && !has_lagging_sibling(&self.lagging, &key)
-            {
-                send_and_track(ctx, stream, progress, batch);
-            } else {
-                self.lagging.insert(key, None);
-            }
-        }
-        unrequested
-    }
-
-    /// Records that a peer stores another author's log up to the sequence `high`. Lines up to
-    /// `high` are not sent to the peer any more.
-    pub fn advance_acked(&mut self, key: &LinkLog, high: u64) {
-        if let Some(progress) = self.table.get_mut(key) {
-            while progress.unacked.front().is_some_and(|end| end.last <= high) {
-                progress.unacked.pop_front();
-            }
-            progress.next = progress.next.max(high + 1);
-        }
-    }
-
-    /// Handles a peer's acknowledgement of a log that we wrote. The acknowledgement counts only if
-    /// it names the hash of our batch. If we do not know our hash, the acknowledgement waits in
-    /// `claims`.
-    pub fn handle_ack(
-        &mut self,
-        ctx: &mut Context,
-        logs: &mut Logs,
-        delivery: &mut DeliveryTracker,
-        key: &LinkLog,
-        entry: &HaveEntry,
-    ) -> AckOutcome {
-        let log = &key.log;
-        let Some(peer) = ctx.links.get(&key.stream).map(|link| link.peer.id) else {
-            return AckOutcome::Consistent;
-        };
-        let mut our_hash = logs.head_hash_at(log, entry.high);
-        let mut was_sent = false;
-        if let Some(progress) = self.table.get_mut(key) {
-            was_sent = (progress.requested_from..progress.next).contains(&entry.high);
-            while let Some(end) = progress.unacked.front().copied()
-                && end.last <= entry.high
-            {
-                progress.unacked.pop_front();
-                if end.last == entry.high {
-                    our_hash = Some(end.hash);
-                }
-            }
-        }
-        match our_hash {
-            Some(hash) if hash == entry.hash => {
-                delivery.confirm(ctx, logs, peer, log, entry.high);
-            }
-            Some(_) => return AckOutcome::Conflict,
-            // All unacknowledged batches are known, and none of them ends at this line.
-            None if was_sent && entry.high > delivery.acked_up_to(&peer, log) => {
-                return AckOutcome::Conflict;
-            }
-            // The peer stores more of our log than we do: this directory is an old copy or has a
-            // clone. We fetch the peer's lines next, which shows whether ours differ.
-            None if entry.high > logs.high(log) && logs.is_current(ctx, log) => {
-                logs.renew_after_conflict(ctx);
-            }
-            None if entry.high < logs.high(log) => {
-                let claim = BatchEnd {
-                    last: entry.high,
-                    hash: entry.hash,
-                };
-                self.claims.insert(key.clone(), claim);
-            }
-            None => {}
-        }
-        AckOutcome::Consistent
-    }
-
-    /// Whether this log is being sent over this link. True if the peer requested the log, or if the
-    /// log began while the peer was linked.
-    pub fn is_requested(&self, key: &LinkLog) -> bool {
-        self.table.contains_key(key)
-    }
-
-    /// In a log that we wrote: the sequence of the first line that a linked recipient may lack. A
-    /// recipient that requested the log counts as storing all lines before its request. `None`: no
-    /// recipient is linked, or another author wrote the log.
-    pub fn first_unacked(
-        &self,
-        ctx: &Context,
-        delivery: &DeliveryTracker,
-        log: &LogId,
-    ) -> Option<u64> {
-        if log.author != ctx.own_id() {
-            return None;
-        }
-        let links = ctx.links.iter();
-        let recipients = links.filter(|(_, link)| link.is_recipient_of(&log.target));
-        let first_lacked = recipients.map(|(stream, link)| {
-            let progress = self.table.get(&LinkLog::new(*stream, log));
-            let next = delivery.acked_up_to(&link.peer.id, log) + 1;
-            next.max(progress.map_or(0, |progress| progress.requested_from))
-        });
-        first_lacked.min()
-    }
-
-    /// Handles a `want` message. Starts or cancels the sending of logs to one target.
-    pub fn handle_want(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        stream: StreamId,
-        target: &str,
-        wants: &[WantEntry],
-    ) {
-        let Some(target) = parse_shared_target(ctx, stream, target) else {
-            return;
-        };
-        for want in wants.iter().take(LOGS_PER_MESSAGE_MAX) {
-            let Some(log) = parse_log_id(&target, want.sender, &want.incarnation) else {
-                continue;
-            };
-            if target.recipient().is_some() && !destinations(ctx, &log).contains(&stream) {
-                continue;
-            }
-            let key = LinkLog { stream, log };
-            match (WantRange::from_entry(want), logs.get(&key.log)) {
-                (WantRange::Cancel, _) | (_, None) => {
-                    self.table.remove(&key);
-                    self.lagging.remove(&key);
-                }
-                (WantRange::Gap { from, to }, Some(range)) => {
-                    self.start_gap_send(ctx, logs, stream, range, from, to);
-                }
-                (WantRange::From(from), Some(range)) if from < range.low => {
-                    correct_offer(ctx, stream, range, range.low);
-                }
-                (WantRange::From(from), Some(range)) => {
-                    self.start_send(key, from, logs.last_served(range));
-                }
-            }
-        }
-    }
-
-    /// Starts sending a log over a link. `from`: sequence of the first line to send. `high`:
-    /// sequence of the last line that may be sent now. Later lines follow when they are published.
-    fn start_send(&mut self, key: LinkLog, from: u64, high: u64) {
-        if self.table.len() >= PROGRESS_MAX && !self.table.contains_key(&key) {
-            return;
-        }
-        let next = from.min(high + 1);
-        if next <= high {
-            self.lagging.insert(key.clone(), None);
-        }
-        let progress = Progress {
-            requested_from: next,
+impl SendCursor {
+    /// A cursor at the head of a log whose next line is `next`.
+    pub fn new(requested_from: u64, next: u64) -> SendCursor {
+        SendCursor {
+            requested_from,
             next,
-            ..Progress::default()
-        };
-        self.table.insert(key, progress);
-    }
-
-    fn start_gap_send(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        stream: StreamId,
-        range: &LogRange,
-        from: u64,
-        to: u64,
-    ) {
-        let stored = range.low..=logs.last_served(range);
-        if from > to || !stored.contains(&from) || !stored.contains(&to) {
-            return correct_offer(ctx, stream, range, range.low);
-        }
-        let gap = GapSend {
-            log: range.log.clone(),
-            to,
-            progress: Progress {
-                next: from,
-                ..Progress::default()
-            },
-        };
-        self.gap_sends.insert(stream, gap);
-    }
-
-    /// Sends batches that the store read for a link. First checks the acknowledgement that waits in
-    /// `claims`, if any. If it conflicts with our lines, returns the acknowledged sequence.
-    pub fn handle_loaded(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        delivery: &mut DeliveryTracker,
-        stream: StreamId,
-        reply: &LoadReply,
-    ) -> Option<u64> {
-        if self.send_loaded_gap(ctx, logs, stream, reply) {
-            return None;
-        }
-        let key = LinkLog::new(stream, &reply.log);
-        let progress = self.table.get_mut(&key)?;
-        if progress.loading_from != Some(reply.from) {
-            return None;
-        }
-        progress.loading_from = None;
-        // A blocked link takes no batches now. They are dropped and read again later, so that
-        // none wait in memory.
-        let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
-        let peer = link?.peer.id;
-        let Some(first) = reply.batches.first() else {
-            self.lagging.remove(&key);
-            return None;
-        };
-        if first.sequence > progress.next {
-            self.table.remove(&key);
-            if let Some(range) = logs.get(&key.log) {
-                correct_offer(ctx, stream, range, first.sequence);
-                self.mark_offered(ctx, stream, &key.log);
-            }
-            return None;
-        }
-        if let Some(claim) = self.claims.remove(&key)
-            && progress.next == claim.last + 1
-        {
-            // The batch after the claimed line may not be the first one read, because the peer
-            // may have received lines from others meanwhile.
-            let mut batches = reply.batches.iter();
-            let behind = batches.find(|batch| batch.last_sequence() > claim.last);
-            if let Some(behind) = behind {
-                if behind.sequence <= claim.last || behind.previous != Some(claim.hash) {
-                    self.table.remove(&key);
-                    return Some(claim.last);
-                }
-                delivery.confirm(ctx, logs, peer, &key.log, claim.last);
-            }
-        }
-        progress.position = reply.next_position;
-        let high = logs
-            .get(&key.log)
-            .map_or(0, |range| logs.last_served(range));
-        for batch in &reply.batches {
-            if batch.last_sequence() >= progress.next && batch.last_sequence() <= high {
-                send_and_track(ctx, stream, progress, batch);
-            }
-        }
-        None
-    }
-
-    /// Sends batches that the store read for a gap. Returns `false` if they were not read for this
-    /// link's gap.
-    fn send_loaded_gap(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        stream: StreamId,
-        reply: &LoadReply,
-    ) -> bool {
-        let LoadReply { log, from, .. } = reply;
-        let gap = self.gap_sends.get_mut(&stream);
-        let Some(gap) =
-            gap.filter(|gap| gap.log == *log && gap.progress.loading_from == Some(*from))
-        else {
-            return false;
-        };
-        let progress = &mut gap.progress;
-        progress.loading_from = None;
-        if !is_writable(ctx, stream) {
-            return true;
-        }
-        progress.position = reply.next_position;
-        let high = logs.get(log).map_or(0, |range| logs.last_served(range));
-        let last = high.min(gap.to);
-        for batch in &reply.batches {
-            if batch.sequence <= progress.next && batch.last_sequence() <= last {
-                ctx.send_batch(stream, batch);
-                progress.next = batch.last_sequence() + 1;
-            }
-        }
-        let has_progressed = progress.next > *from;
-        if progress.next > last || !has_progressed {
-            self.gap_sends.remove(&stream);
-        }
-        true
-    }
-
-    /// Reads the next lines to send from the store, for each link that accepts more. Of one
-    /// author's logs to one target, reads only the log with the oldest head.
-    pub fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
-        self.remove_caught_up(ctx, logs);
-        for (stream, log) in self.first_lagging_logs(logs) {
-            let Some(progress) = self.table.get_mut(&LinkLog::new(stream, log)) else {
-                continue;
-            };
-            if is_writable(ctx, stream) && progress.can_send() {
-                load_next(ctx, stream, log, progress);
-            }
-        }
-        for (stream, gap) in self.gap_sends.iter_mut() {
-            if is_writable(ctx, *stream) && gap.progress.loading_from.is_none() {
-                load_next(ctx, *stream, &gap.log, &mut gap.progress);
-            }
+            position: None,
+            state: CursorState::AtHead,
+            unacked: VecDeque::new(),
         }
     }
 
-    /// Removes from `lagging` the logs that were sent completely. Also removes the offered logs
-    /// that the peer did not request in time.
-    fn remove_caught_up(&mut self, ctx: &Context, logs: &Logs) {
-        self.lagging.retain(|key, offered_at| {
-            let Some(range) = logs.get(&key.log) else {
-                return false;
-            };
-            if let Some(progress) = self.table.get(key) {
-                return progress.next <= logs.last_served(range);
-            }
-            let link = ctx.links.get(&key.stream).zip(*offered_at);
-            link.is_some_and(|(link, at)| link.last_activity < at + OFFER_TIMEOUT_MS)
-        });
+    /// Whether no read is under way and the window of unacknowledged batches is not full.
+    pub fn can_send(&self) -> bool {
+        !matches!(self.state, CursorState::Loading(_)) && self.unacked.len() < UNACKED_BATCHES_MAX
     }
 
-    /// For each link, author and target: the log with the oldest head among those in `lagging`.
-    fn first_lagging_logs<'a>(&self, logs: &'a Logs) -> Vec<(StreamId, &'a LogId)> {
-        let mut firsts: Vec<(StreamId, &LogRange)> = Vec::new();
-        for LinkLog { stream, log } in self.lagging.keys() {
-            let Some(range) = logs.get(log) else {
-                continue;
-            };
-            match firsts.last_mut() {
-                Some((of, first)) if of == stream && is_sibling(&first.log, log) => {
-                    if range.lamport < first.lamport {
-                        *first = range;
-                    }
-                }
-                _ => firsts.push((*stream, range)),
-            }
+    /// Ends the state [`CursorState::Lagging`] if no line up to the sequence `last` is still to be
+    /// sent. Returns the state.
+    pub fn update_state(&mut self, last: u64) -> CursorState {
+        if self.state == CursorState::Lagging && self.next > last {
+            self.state = CursorState::AtHead;
         }
-        let firsts = firsts.into_iter();
-        firsts.map(|(stream, range)| (stream, &range.log)).collect()
+        self.state
     }
+}
+
+/// Why a log is offered. The reason decides how soon the offer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OfferKind {
+    /// The log grew, or its author left. The rate of such offers is limited.
+    Update,
+    /// We stored the log before the link began, or before it shared the room. Offered at once.
+    Initial,
 }
 
 impl Progress {
-    /// Whether no read is under way and the window of unacknowledged batches is not full.
-    fn can_send(&self) -> bool {
-        self.loading_from.is_none() && self.unacked.len() < UNACKED_BATCHES_MAX
+    /// How far the log was sent.
+    pub fn send(&self) -> &SendState {
+        &self.send
+    }
+
+    /// The position of the link in the log. `None`: the peer requested nothing.
+    pub fn cursor(&self) -> Option<&SendCursor> {
+        match &self.send {
+            SendState::Requested(cursor) => Some(cursor),
+            SendState::Idle | SendState::Offered(_) => None,
+        }
+    }
+
+    /// Mutable access to [`Progress::cursor`].
+    pub fn cursor_mut(&mut self) -> Option<&mut SendCursor> {
+        match &mut self.send {
+            SendState::Requested(cursor) => Some(cursor),
+            SendState::Idle | SendState::Offered(_) => None,
+        }
+    }
+
+    /// Whether the record says nothing.
+    fn is_empty(&self) -> bool {
+        let Progress {
+            send,
+            fetch,
+            claim,
+            ack_batches,
+            offer,
+            gap_lines,
+        } = self;
+        matches!(send, SendState::Idle)
+            && matches!(fetch, FetchState::Idle)
+            && claim.is_none()
+            && ack_batches.is_none()
+            && offer.is_none()
+            && gap_lines.is_none()
+    }
+
+    /// The lines that the peer offers to fill our gaps.
+    pub fn gap_lines(&self) -> Option<&RangeInclusive<u64>> {
+        self.gap_lines.as_deref()
+    }
+
+    /// For each state whose number of records is bounded: whether the record is in it.
+    fn counted_states(&self) -> [bool; BOUNDS.len()] {
+        [
+            matches!(self.send, SendState::Requested(_)),
+            matches!(self.fetch, FetchState::EvidenceWanted(_)),
+            matches!(self.fetch, FetchState::Comparing(_)),
+            matches!(self.fetch, FetchState::Refused),
+        ]
+    }
+
+    /// The fetching half.
+    pub fn fetch(&self) -> &FetchState {
+        &self.fetch
+    }
+
+    fn bisection_mut(&mut self) -> Option<&mut Bisection> {
+        match &mut self.fetch {
+            FetchState::Comparing(bisection) => Some(bisection),
+            FetchState::Idle | FetchState::EvidenceWanted(_) | FetchState::Refused => None,
+        }
     }
 }
 
-fn is_writable(ctx: &Context, stream: StreamId) -> bool {
-    ctx.links.get(&stream).is_some_and(|link| !link.is_blocked)
+/// A gap that a peer requested.
+pub struct GapSend {
+    /// The log with the gap.
+    pub log: LogId,
+    /// Sequence of the last line to send. The cursor gives the next line.
+    pub to: u64,
+    /// The position in the gap.
+    pub cursor: SendCursor,
 }
 
-/// Whether another log of the same author to the same target still has lines to send over this
-/// link. That log may have to be sent first.
-fn has_lagging_sibling(lagging: &SortedMap<LinkLog, Option<Time>>, key: &LinkLog) -> bool {
-    if lagging.is_empty() {
-        return false;
+/// What is known of one link, and the indexes of its records.
+#[derive(Default)]
+pub struct LinkProgress {
+    /// The logs whose record is [`SendState::Offered`] or whose cursor is not
+    /// [`CursorState::AtHead`]. May contain other logs until the end of the turn.
+    ///
+    /// One author's logs to one target are sent one after another. The log with the oldest head is
+    /// sent first. Lines thus arrive, and are shown, in their order of publication.
+    pub lagging: SortedSet<LogId>,
+    /// The logs with a pending acknowledgement or offer. May contain other logs.
+    pub reportable: SortedSet<LogId>,
+    /// The gap whose lines are being sent. Each link has at most one.
+    pub gap_send: Option<GapSend>,
+    /// A gap request over this link failed. No gap is requested over it again.
+    pub fills_no_gap: bool,
+    /// For each of [`Progress::counted_states`]: the number of records.
+    counts: [usize; BOUNDS.len()],
+}
+
+impl LinkProgress {
+    /// Counts that the state of a record has changed.
+    fn recount(&mut self, before: [bool; BOUNDS.len()], after: [bool; BOUNDS.len()]) {
+        for (count, (before, after)) in self.counts.iter_mut().zip(before.into_iter().zip(after)) {
+            *count += usize::from(after);
+            *count -= usize::from(before);
+        }
     }
-    let first = LinkLog {
-        stream: key.stream,
-        log: LogId {
-            incarnation: 0,
-            ..key.log.clone()
-        },
-    };
-    let rest = lagging.iter_from(&first).map(|(other, _)| other);
-    let is_near = |other: &&LinkLog| other.stream == key.stream && is_sibling(&other.log, &key.log);
-    rest.take_while(is_near).any(|other| other.log != key.log)
 }
 
-/// Whether both logs have the same author and target.
-fn is_sibling(a: &LogId, b: &LogId) -> bool {
-    a.author == b.author && a.target == b.target
+/// The search for the first line at which a peer's copy of our log differs from our own copy.
+pub struct Bisection {
+    /// Sequence before the first undecided line. This line and all earlier lines are equal in both
+    /// copies, or cannot be compared because a copy lacks them.
+    same_up_to: u64,
+    /// Sequence after the last undecided line. This line and all later lines differ, or are missing
+    /// in one copy.
+    differs_from: u64,
+    /// Initial value of `differs_from`. If `differs_from` is lower than `end`, a differing line was
+    /// found.
+    end: u64,
+    /// The peer's batch, which waits until the store has read our batch.
+    pub their_batch: Option<TheirBatch>,
 }
 
-fn send_and_track(ctx: &mut Context, stream: StreamId, progress: &mut Progress, batch: &Batch) {
-    ctx.send_batch(stream, batch);
-    progress.next = batch.last_sequence() + 1;
-    progress.unacked.push_back(BatchEnd {
-        last: batch.last_sequence(),
-        hash: batch.hash,
-    });
+/// A peer's batch of a log that we wrote.
+#[derive(Clone, Copy)]
+pub struct TheirBatch {
+    /// Sequence of the first line.
+    pub first: u64,
+    /// Hash of the batch.
+    pub hash: Hash,
 }
 
-fn load_next(ctx: &mut Context, stream: StreamId, log: &LogId, progress: &mut Progress) {
-    progress.loading_from = Some(progress.next);
-    ctx.emit(Output::Load(LoadRequest {
-        purpose: LoadPurpose::Send(stream),
-        log: log.clone(),
-        from: progress.next,
-        position: progress.position,
-        budget_bytes: LOAD_BUDGET_BYTES,
-    }));
+impl Bisection {
+    /// A search that has compared nothing yet. `low`: sequence of the first line that we store.
+    /// `end`: sequence after the last line that both copies may contain.
+    pub fn new(low: u64, end: u64) -> Bisection {
+        Bisection {
+            same_up_to: low.saturating_sub(1),
+            differs_from: end,
+            end,
+            their_batch: None,
+        }
+    }
+
+    /// Excludes the lines before the line `low` from the search. The peer has evicted these lines,
+    /// so they cannot be compared.
+    pub fn skip_evicted(&mut self, low: u64) {
+        let evicted = low.saturating_sub(1);
+        let last_undecided = self.differs_from.saturating_sub(1);
+        self.same_up_to = self.same_up_to.max(evicted.min(last_undecided));
+    }
+
+    /// Sequence of the line to compare next: the middle of the undecided lines. `None`: no line is
+    /// undecided.
+    pub fn next_probe(&self) -> Option<u64> {
+        let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
+        (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
+    }
+
+    /// Compares the peer's batch with our batch at the same line, and narrows the search.
+    pub fn compare(&mut self, theirs: TheirBatch, ours: &Batch) {
+        let last_undecided = self.differs_from.saturating_sub(1);
+        if ours.hash == theirs.hash {
+            self.same_up_to = ours.last_sequence().min(last_undecided);
+        } else if ours.sequence <= theirs.first {
+            self.differs_from = ours.sequence.max(self.same_up_to + 1);
+        } else {
+            // Our store has evicted the lines before this batch. They cannot be compared.
+            let evicted = ours.sequence - 1;
+            self.same_up_to = self.same_up_to.max(evicted).min(last_undecided);
+        }
+    }
+
+    /// Whether this batch contains the line to compare next.
+    pub fn is_answered_by(&self, batch: &Batch) -> bool {
+        let line = self.next_probe();
+        line.is_some_and(|line| batch.contains_line(line))
+    }
+
+    /// The first line that differs. `None`: lines are still undecided, or no line was found to
+    /// differ.
+    pub fn result(&self) -> Option<u64> {
+        let is_found = self.next_probe().is_none() && self.differs_from < self.end;
+        is_found.then_some(self.differs_from)
+    }
+}
+
+/// The records of all logs on all links.
+#[derive(Default)]
+pub struct ProgressTable {
+    logs: SortedMap<LogId, SortedMap<StreamId, Progress>>,
+    links: SortedMap<StreamId, LinkProgress>,
+    /// The records with [`Progress::gap_lines`], in order of arrival.
+    gap_offers: Vec<LinkLog>,
+}
+
+static NO_PROGRESS: Progress = Progress {
+    send: SendState::Idle,
+    fetch: FetchState::Idle,
+    claim: None,
+    ack_batches: None,
+    offer: None,
+    gap_lines: None,
+};
+
+impl ProgressTable {
+    /// Forgets what is known of a link that ended. With a room: forgets the logs of this room,
+    /// which the link no longer shares.
+    pub fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
+        let is_forgotten = |log: &LogId| room.is_none_or(|room| log.target.room() == Some(room));
+        let Some(link) = self.links.get_mut(&stream) else {
+            return;
+        };
+        link.lagging.retain(|log| !is_forgotten(log));
+        link.reportable.retain(|log| !is_forgotten(log));
+        link.gap_send.take_if(|gap| is_forgotten(&gap.log));
+        self.gap_offers
+            .retain(|key| key.stream != stream || !is_forgotten(&key.log));
+        self.logs.retain(|log, records| {
+            if is_forgotten(log)
+                && let Some(record) = records.remove(&stream)
+            {
+                link.recount(record.counted_states(), [false; BOUNDS.len()]);
+            }
+            !records.is_empty()
+        });
+        if room.is_none() {
+            self.links.remove(&stream);
+        }
+    }
+
+    /// The record of a log on a link.
+    pub fn get(&self, stream: StreamId, log: &LogId) -> &Progress {
+        let records = self.logs.get(log);
+        let record = records.and_then(|records| records.get(&stream));
+        record.unwrap_or(&NO_PROGRESS)
+    }
+
+    /// Mutable access to a record. `None`: the record says nothing.
+    pub fn get_mut(&mut self, stream: StreamId, log: &LogId) -> Option<&mut Progress> {
+        self.logs.get_mut(log)?.get_mut(&stream)
+    }
+
+    /// Mutable access to a record. Creates it if there is none.
+    pub fn get_or_create(&mut self, stream: StreamId, log: &LogId) -> &mut Progress {
+        self.links.get_or_default(stream);
+        let records = self.logs.get_or_default(log.clone());
+        records.get_or_default(stream)
+    }
+
+    /// The streams of the links with at least one record.
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.links.keys().copied().collect()
+    }
+
+    /// What is known of a link.
+    pub fn link(&self, stream: StreamId) -> Option<&LinkProgress> {
+        self.links.get(&stream)
+    }
+
+    /// Mutable access to [`ProgressTable::link`]. Creates the entry if there is none.
+    pub fn link_mut(&mut self, stream: StreamId) -> &mut LinkProgress {
+        self.links.get_or_default(stream)
+    }
+
+    /// The position of a link in a log.
+    pub fn cursor_mut(&mut self, stream: StreamId, log: &LogId) -> Option<&mut SendCursor> {
+        self.get_mut(stream, log)?.cursor_mut()
+    }
+
+    /// The bisection of a log that we wrote, with a link's peer.
+    pub fn bisection_mut(&mut self, stream: StreamId, log: &LogId) -> Option<&mut Bisection> {
+        self.get_mut(stream, log)?.bisection_mut()
+    }
+
+    /// All bisections of a log that we wrote.
+    pub fn bisections_mut(
+        &mut self,
+        log: &LogId,
+    ) -> impl Iterator<Item = (StreamId, &mut Bisection)> {
+        let records = self.logs.get_mut(log).into_iter();
+        let records = records.flat_map(SortedMap::iter_mut);
+        records.filter_map(|(stream, record)| Some((*stream, record.bisection_mut()?)))
+    }
+
+    /// Replaces the sending half of a record. Returns `false`, without any effect, if a bound is
+    /// reached.
+    pub fn set_send(&mut self, stream: StreamId, log: &LogId, mut send: SendState) -> bool {
+        self.swap(stream, log, &mut |record| {
+            std::mem::swap(&mut record.send, &mut send)
+        })
+    }
+
+    /// Replaces the fetching half of a record. Returns `false`, without any effect, if a bound is
+    /// reached.
+    pub fn set_fetch(&mut self, stream: StreamId, log: &LogId, mut fetch: FetchState) -> bool {
+        self.swap(stream, log, &mut |record| {
+            std::mem::swap(&mut record.fetch, &mut fetch)
+        })
+    }
+
+    /// Changes a record with `swap`, and keeps the counts. If a bound is exceeded, a second `swap`
+    /// restores the record, and the result is `false`.
+    fn swap(&mut self, stream: StreamId, log: &LogId, swap: &mut dyn FnMut(&mut Progress)) -> bool {
+        let record = self.get_or_create(stream, log);
+        let before = record.counted_states();
+        swap(record);
+        let after = record.counted_states();
+        let has_place = (0..BOUNDS.len()).all(|state| {
+            let total = self.links.values().map(|link| link.counts[state]);
+            before[state] || !after[state] || total.sum::<usize>() < BOUNDS[state]
+        });
+        if has_place {
+            self.link_mut(stream).recount(before, after);
+        } else if let Some(record) = self.get_mut(stream, log) {
+            swap(record);
+        }
+        self.remove_empty(stream, log);
+        has_place
+    }
+
+    /// Records the lines that a peer offers to fill our gaps. Returns `false`, without any effect,
+    /// if there are too many such offers.
+    pub fn set_gap_lines(
+        &mut self,
+        stream: StreamId,
+        log: &LogId,
+        lines: RangeInclusive<u64>,
+    ) -> bool {
+        let is_known = self.get(stream, log).gap_lines.is_some();
+        let has_place = is_known || self.gap_offers.len() < GAP_OFFERS_MAX;
+        if has_place {
+            self.get_or_create(stream, log).gap_lines = Some(Box::new(lines));
+        }
+        if has_place && !is_known {
+            self.gap_offers.push(LinkLog::new(stream, log));
+        }
+        has_place
+    }
+
+    /// The oldest offer to fill a gap, with its lines.
+    pub fn first_gap_offer(&self) -> Option<(&LinkLog, &RangeInclusive<u64>)> {
+        let key = self.gap_offers.first()?;
+        Some((key, self.get(key.stream, &key.log).gap_lines()?))
+    }
+
+    /// Forgets all offers to fill gaps that `is_forgotten` selects.
+    pub fn forget_gap_offers(&mut self, is_forgotten: impl Fn(&LinkLog) -> bool) {
+        let (forgotten, kept) = std::mem::take(&mut self.gap_offers)
+            .into_iter()
+            .partition(is_forgotten);
+        self.gap_offers = kept;
+        for key in forgotten {
+            let key: LinkLog = key;
+            if let Some(record) = self.get_mut(key.stream, &key.log) {
+                record.gap_lines = None;
+            }
+            self.remove_empty(key.stream, &key.log);
+        }
+    }
+
+    /// Removes a record that says nothing.
+    pub fn remove_empty(&mut self, stream: StreamId, log: &LogId) {
+        let Some(records) = self.logs.get_mut(log) else {
+            return;
+        };
+        if records.get(&stream).is_some_and(Progress::is_empty) {
+            records.remove(&stream);
+            if records.is_empty() {
+                self.logs.remove(log);
+            }
+        }
+    }
 }

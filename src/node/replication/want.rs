@@ -1,7 +1,7 @@
 //! The `want` message: requests lines of a log over one link, or cancels an earlier request.
 use crate::base::batch::LogId;
+use crate::base::event::StreamId;
 use crate::node::context::Context;
-use crate::node::link::LinkLog;
 use crate::wire::message::{Message, WantEntry, format_incarnation};
 
 /// The lines of one log that a `want` requests.
@@ -47,8 +47,8 @@ pub fn want_entry(log: &LogId, range: WantRange) -> WantEntry {
 }
 
 /// Sends one `want` message that requests this range of one log.
-pub fn send_want(ctx: &mut Context, key: &LinkLog, range: WantRange) {
-    let target = key.log.target.to_string();
-    let logs = vec![want_entry(&key.log, range)];
-    ctx.send(key.stream, &Message::Want { target, logs });
+pub fn send_want(ctx: &mut Context, stream: StreamId, log: &LogId, range: WantRange) {
+    let target = log.target.to_string();
+    let logs = vec![want_entry(log, range)];
+    ctx.send(stream, &Message::Want { target, logs });
 }

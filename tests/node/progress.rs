@@ -1,0 +1,148 @@
+//! The records of what is known of each log on each link: their bounds, and when they end.
+use p2pchat::base::batch::LogId;
+use p2pchat::base::event::StreamId;
+use p2pchat::base::identity::PeerId;
+use p2pchat::base::name::{Room, Target};
+use p2pchat::node::replication::progress::{
+    BISECTIONS_MAX, Bisection, CURSORS_MAX, EVIDENCE_MAX, FetchState, GAP_OFFERS_MAX,
+    ProgressTable, REFUSALS_MAX, SendCursor, SendState,
+};
+
+const LINKS: usize = 64;
+
+fn stream(number: usize) -> StreamId {
+    StreamId::accepted(number as u64)
+}
+
+fn log_to(room: &Room, number: usize) -> LogId {
+    LogId {
+        target: Target::Room(room.clone()),
+        author: PeerId([7; 32]),
+        incarnation: number as u64,
+    }
+}
+
+fn log(number: usize) -> LogId {
+    log_to(&Room::general(), number)
+}
+
+/// Fills records over 64 links until `fill` refuses one. Returns the number of filled records.
+fn fill_up(max: usize, mut fill: impl FnMut(StreamId, &LogId) -> bool) -> usize {
+    let mut filled = 0..2 * max;
+    let refused = filled.find(|number| !fill(stream(number % LINKS), &log(number / LINKS)));
+    refused.expect("a bound")
+}
+
+fn requested() -> SendState {
+    SendState::Requested(Box::new(SendCursor::new(1, 1)))
+}
+
+/// The peers of 64 links may request 65 536 logs together.
+#[test]
+fn cursors_are_bounded() {
+    let mut table = ProgressTable::default();
+    let filled = fill_up(CURSORS_MAX, |stream, log| {
+        table.set_send(stream, log, requested())
+    });
+    assert_eq!(filled, CURSORS_MAX);
+}
+
+/// Each kind of distrust is bounded, because a peer can claim anything.
+#[test]
+fn distrust_is_bounded() {
+    let states: [(usize, fn() -> FetchState); 3] = [
+        (EVIDENCE_MAX, || FetchState::EvidenceWanted(1)),
+        (BISECTIONS_MAX, || {
+            FetchState::Comparing(Box::new(Bisection::new(1, 9)))
+        }),
+        (REFUSALS_MAX, || FetchState::Refused),
+    ];
+    for (max, state) in states {
+        let mut table = ProgressTable::default();
+        let filled = fill_up(max, |stream, log| table.set_fetch(stream, log, state()));
+        assert_eq!(filled, max);
+    }
+}
+
+/// Offers to fill gaps are bounded. A repeated offer takes no new place.
+#[test]
+fn gap_offers_are_bounded() {
+    let mut table = ProgressTable::default();
+    let filled = fill_up(GAP_OFFERS_MAX, |stream, log| {
+        table.set_gap_lines(stream, log, 1..=9)
+    });
+    assert_eq!(filled, GAP_OFFERS_MAX);
+    assert!(table.set_gap_lines(stream(0), &log(0), 1..=8));
+}
+
+/// A refused change has no effect, and a change of the same record needs no new place.
+#[test]
+fn a_full_table_keeps_its_records() {
+    let mut table = ProgressTable::default();
+    fill_up(EVIDENCE_MAX, |stream, log| {
+        table.set_fetch(stream, log, FetchState::EvidenceWanted(1))
+    });
+    let other = log(EVIDENCE_MAX);
+    assert!(!table.set_fetch(stream(0), &other, FetchState::EvidenceWanted(1)));
+    assert!(matches!(
+        table.get(stream(0), &other).fetch(),
+        FetchState::Idle
+    ));
+    assert!(table.set_fetch(stream(0), &log(0), FetchState::EvidenceWanted(2)));
+    // A record that leaves the state makes a place.
+    assert!(table.set_fetch(stream(0), &log(0), FetchState::Refused));
+    assert!(table.set_fetch(stream(0), &other, FetchState::EvidenceWanted(1)));
+}
+
+/// When a link ends or no longer shares a room, everything about it is forgotten, and its places
+/// are free again.
+#[test]
+fn a_link_that_ends_leaves_nothing() {
+    let ops = Room::new("#ops").expect("a room");
+    let (ours, other) = (stream(1), stream(2));
+    let mut table = ProgressTable::default();
+    for room in [&Room::general(), &ops] {
+        for stream in [ours, other] {
+            let log = log_to(room, 1);
+            table.set_send(stream, &log, requested());
+            table.set_fetch(stream, &log, FetchState::Refused);
+            table.set_gap_lines(stream, &log, 1..=9);
+            table.link_mut(stream).lagging.insert(log);
+        }
+    }
+    let is_known = |table: &ProgressTable, stream, room: &Room| {
+        let record = table.get(stream, &log_to(room, 1));
+        let is_known = record.cursor().is_some();
+        assert_eq!(is_known, matches!(record.fetch(), FetchState::Refused));
+        assert_eq!(is_known, record.gap_lines().is_some());
+        is_known
+    };
+    table.forget(ours, Some(&ops));
+    assert!(!is_known(&table, ours, &ops));
+    assert!(is_known(&table, ours, &Room::general()));
+    assert!(is_known(&table, other, &ops));
+    table.forget(ours, None);
+    assert!(!is_known(&table, ours, &Room::general()));
+    assert_eq!(table.streams(), [other]);
+    let (key, _) = table
+        .first_gap_offer()
+        .expect("the offer of the other link");
+    assert_eq!(key.stream, other);
+    table.forget(other, None);
+    assert!(table.first_gap_offer().is_none());
+    // The counts have followed.
+    let filled = fill_up(CURSORS_MAX, |stream, log| {
+        table.set_send(stream, log, requested())
+    });
+    assert_eq!(filled, CURSORS_MAX);
+}
+
+/// A record that says nothing takes no memory.
+#[test]
+fn an_idle_record_ends() {
+    let mut table = ProgressTable::default();
+    table.set_send(stream(1), &log(1), requested());
+    table.set_send(stream(1), &log(1), SendState::Idle);
+    assert!(table.get_mut(stream(1), &log(1)).is_none());
+    assert!(std::mem::size_of_val(table.get(stream(1), &log(1))) <= 80);
+}
