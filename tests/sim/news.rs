@@ -1,7 +1,9 @@
 //! News: a line said after the reader first came is shown, whoever brings it and whenever; older
 //! lines are history.
+use p2pchat::base::event::Input;
 use p2pchat::base::name::Room;
 
+use crate::support::disk::Entry;
 use crate::support::lan::{Lan, REDIAL_MS, chain};
 use crate::support::peer::{PeerIndex, numbered_lines};
 
@@ -376,4 +378,42 @@ fn all_of_72_programs_show_all_news() {
         let received = lan.peers[*who].received().len();
         assert_eq!(received, crowd.len() - 1, "lines shown by {who}");
     }
+}
+
+/// After the quota has evicted all lines of a log, its lines are neither requested again nor shown
+/// again, by the run that evicted them and by the next one; later lines are news.
+#[test]
+fn evicted_lines_do_not_come_back_as_news() {
+    let mut lan = Lan::new(33);
+    let [alice, carol, bob] = lan.add_peers(["alice", "carol", "bob"]);
+    lan.start_all([alice, carol, bob]);
+    lan.run_for(2_000);
+    lan.say_all(alice, None, &numbered_lines("line", 1, 20));
+    lan.run_for(2_000);
+    assert_eq!(lan.peers[bob].received(), numbered_lines("line", 1, 20));
+    let log = lan.first_log(alice);
+    lan.peers[bob].disk.evict(&log, 21);
+    lan.invariants.observations[bob].lost_lines = true;
+    lan.feed(bob, Input::Evicted { log, low: 21 });
+    for next_run in [false, true] {
+        if next_run {
+            lan.kill(bob);
+            lan.start(bob);
+        } else {
+            lan.cut(alice, bob);
+            lan.run_for(20_000);
+            lan.heal();
+        }
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.run_for(5_000);
+        let shown = lan.peers[bob].received().len();
+        let is_batch = |entry: &&Entry| entry.batch.log.author == lan.id(alice);
+        let stored = lan.peers[bob].disk.entries().filter(is_batch).count();
+        assert_eq!((shown, stored), if next_run { (0, 0) } else { (20, 0) });
+        // Bob had them, and says so.
+        assert!(!lan.node(alice).delivery().has_undelivered, "{next_run}");
+    }
+    lan.say(alice, "news");
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), ["news"]);
 }

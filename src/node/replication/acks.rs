@@ -114,7 +114,8 @@ impl Replication {
             let Some(kind) = record.offer.filter(is_due) else {
                 continue;
             };
-            if let Some(range) = logs.get(log) {
+            // A log whose lines are all evicted has nothing to offer.
+            if let Some(range) = logs.get(log).filter(|range| range.low <= range.high) {
                 let entries = offers.get_or_default((log.target.clone(), kind));
                 // The next turn sends the remaining offers.
                 if entries.len() >= LOGS_PER_MESSAGE_MAX {

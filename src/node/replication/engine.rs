@@ -264,7 +264,7 @@ impl Replication {
         let of_either = logs
             .ranges_of_room(room)
             .filter(|range| range.log.author == ctx.own_id() || range.log.author == peer)
-            .filter(|range| logs.last_served(range) >= range.low);
+            .filter(|range| range.log.author == peer || logs.last_served(range) >= range.low);
         let entries: Vec<HaveEntry> = of_either
             .inspect(|range| self.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {

@@ -14,12 +14,13 @@ const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
 /// How many hex digits of the digest are sent. The remaining digits are cut off.
 const DIGEST_CHARS: usize = 32;
 
-/// The entry that advertises this stored range.
+/// The entry that advertises this stored range. If all its lines are evicted, the entry names the
+/// last one, because an acknowledgement counts even then.
 pub fn have_entry(range: &LogRange) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,
         incarnation: format_incarnation(range.log.incarnation),
-        low: range.low,
+        low: range.low.min(range.high),
         high: range.high,
         hash: range.hash,
         read: 0,

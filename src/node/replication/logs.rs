@@ -546,7 +546,7 @@ impl Logs {
     /// Forgets the lines before the line `low`. The store has evicted these lines.
     pub fn raise_low(&mut self, log: &LogId, low: u64) {
         if let Some(range) = self.ranges.get_mut(log) {
-            range.evict_below(low.min(range.high));
+            range.evict_below(low.min(range.high + 1));
         }
     }
 

@@ -143,3 +143,39 @@ fn the_total_quota_evicts_logs_of_unknown_peers_first() {
     assert!(lost.contains(&ids[1]) && !lost.contains(&ids[0]));
     assert_eq!(load(&store, &authors[0].log(), 1, 1).len(), 60);
 }
+
+/// A log whose lines are all evicted keeps its head, also when its segments are gone and the
+/// program is killed: peers do not send its lines again, and no reader prints them twice.
+#[test]
+fn an_emptied_log_keeps_its_head() {
+    for clean in [false, true] {
+        let folder = TempDir::new();
+        let limits = StoreLimits {
+            total_bytes: Some(16 * 1024),
+            ..small_segments()
+        };
+        let (mut store, _) = open_with(&folder, false, limits);
+        let (mut bob, mut own) = (Author::new(2), Author::new(1));
+        let mut core = RecordedState::default();
+        core.retention_floors.insert(own.log(), 1);
+        for _ in 0..10 {
+            core.save(&mut store, &bob.say(&["old"]));
+        }
+        let head = bob.head.as_ref().unwrap().hash;
+        for _ in 0..60 {
+            core.save(&mut store, &own.say(&["x".repeat(100).as_str()]));
+        }
+        assert!(load(&store, &bob.log(), 1, 5000).is_empty());
+        match clean {
+            true => store.close(&core).unwrap(),
+            false => drop(store),
+        }
+        for _ in 0..2 {
+            let (_, ranges) = open_with(&folder, clean, limits);
+            let range = ranges.iter().find(|range| range.log == bob.log());
+            let range = range.expect("the emptied log");
+            assert_eq!((range.high, range.hash), (10, head));
+            assert!(range.low > range.high);
+        }
+    }
+}

@@ -50,6 +50,8 @@ pub struct Disk {
     /// Broken on purpose: every n-th save reports success and stores nothing.
     pub forgets_every: Option<u64>,
     readers: BTreeMap<Room, SavedReader>,
+    /// The heads of logs from which lines were evicted, as frontier lines keep them.
+    evicted_heads: BTreeMap<LogId, LogRange>,
     saves: u64,
     /// Counts the changes that move entries; positions of an older generation are void.
     generation: u64,
@@ -214,6 +216,12 @@ impl Disk {
         let mut ranges: BTreeMap<LogId, LogRange> = BTreeMap::new();
         // Batches that filled a gap are stored behind later ones, so that order of arrival is not
         // order of sequence.
+        let own = self.owner.expect("an owner");
+        for (log, head) in &self.evicted_heads {
+            if FolderName::for_log(&log.target, &log.author, &own) == *folder {
+                ranges.insert(log.clone(), head.clone());
+            }
+        }
         let entries = self.folders.get(folder).into_iter().flatten();
         let mut entries: Vec<&Entry> = entries.collect();
         entries.sort_by_key(|entry| entry.batch.sequence);
@@ -236,9 +244,16 @@ impl Disk {
         ranges.into_values().collect()
     }
 
-    /// Drops the batches of a log that end below `low`.
+    /// Drops the batches of a log that end below `low`. If none is left, the head stays known.
     pub fn evict(&mut self, log: &LogId, low: u64) {
         self.generation += 1;
+        let ranges = self.ranges_in(&self.folder(log)).into_iter();
+        for range in ranges.filter(|range| range.log == *log && range.high < low) {
+            let low = range.high + 1;
+            let gaps = Vec::new();
+            self.evicted_heads
+                .insert(log.clone(), LogRange { low, gaps, ..range });
+        }
         for entries in self.folders.values_mut() {
             entries.retain(|e| e.batch.log != *log || e.batch.last_sequence() >= low);
         }
