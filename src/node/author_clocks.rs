@@ -9,6 +9,9 @@ use crate::node::peer_clock::PeerClock;
 /// only while the table is less than half full, because a peer can invent authors.
 const AUTHORS_MAX: usize = 16_384;
 
+/// Maximum number of authors in [`SentClocks`].
+const SENT_AUTHORS_MAX: usize = 2_048;
+
 /// The clock of one run of an author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthorClock {
@@ -67,5 +70,30 @@ impl AuthorClocks {
         let clocks = [known.direct, known.relayed];
         let of_run = clocks.into_iter().flatten().find(|clock| clock.run == run);
         of_run.or(known.direct).or(known.relayed)
+    }
+}
+
+/// For each author: the run whose clock was last sent on a link.
+#[derive(Default)]
+pub struct SentClocks(SortedMap<PeerId, u64>);
+
+impl SentClocks {
+    /// Records that the clock of this run is sent. Returns false if it was the author's last one
+    /// that was sent before.
+    pub fn insert(&mut self, author: PeerId, run: u64) -> bool {
+        if self.0.get(&author) == Some(&run) {
+            return false;
+        }
+        // Clocks that are forgotten here are sent again.
+        if self.0.len() >= SENT_AUTHORS_MAX {
+            self.0 = SortedMap::new();
+        }
+        self.0.insert(author, run);
+        true
+    }
+
+    /// Number of authors.
+    pub fn author_count(&self) -> usize {
+        self.0.len()
     }
 }

@@ -16,7 +16,7 @@ use crate::node::author_clocks::AuthorClocks;
 use crate::node::link::{Link, Route};
 use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
-use crate::wire::message::{Message, RelayedClock};
+use crate::wire::message::Message;
 
 /// Size of a send buffer, in bytes, above which the link is flushed before the end of the turn. The
 /// limit bounds the memory for queued frames.
@@ -361,15 +361,15 @@ impl Context {
         if author != self.own_id()
             && let Some(known) = self.author_clocks.find(&author, batch.run)
             && let Some(link) = self.links.get_mut(&stream)
-            && link.mark_clock_sent(author, known.run)
+            && link.clocks_sent.insert(author, known.run)
         {
-            let clock = RelayedClock {
+            let clock = Message::Clock {
                 peer: author,
                 run: known.run,
                 age: known.clock.age_ms(self.now.time),
                 wall: known.clock.wall(self.now.time),
             };
-            self.send(stream, &Message::Clock(clock));
+            self.send(stream, &clock);
         }
         self.queue_frame(stream, FrameKind::Batch, batch.as_bytes());
     }

@@ -9,15 +9,13 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::author_clocks::SentClocks;
 use crate::wire::channel::Channel;
 use crate::wire::frame::{self, FrameKind};
 
 /// Maximum number of bytes in the send buffer of a blocked link. More bytes mean that the peer
 /// requests answers without reading them. The link is then closed.
 const SEND_BUFFER_MAX_BYTES: usize = 256 * 1024;
-
-/// Maximum number of authors in [`Link::clocks_sent`].
-const CLOCKS_SENT_MAX: usize = 2_048;
 
 /// How a member of a room is reachable through a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +82,8 @@ pub struct Link {
     /// differing digest with offers. The first answer in a room is sent at once. Later answers obey
     /// the rate limit.
     pub digest_answered: SortedSet<Room>,
-    /// For each author: the run whose clock was last sent on the link.
-    pub clocks_sent: SortedMap<PeerId, u64>,
+    /// The clocks of authors that were sent on the link.
+    pub clocks_sent: SentClocks,
     /// When a changed log was last offered on the link.
     pub last_offer_sent: Option<Time>,
     /// The socket accepts no more bytes for now.
@@ -108,20 +106,6 @@ impl Link {
     /// Whether our hello may lack a change of our rooms or name that happened at `changed_at`.
     pub fn has_missed_change(&self, changed_at: Time) -> bool {
         self.handshake_started_at <= changed_at
-    }
-
-    /// Records that the clock of this run of an author is sent on the link. Returns false if it was
-    /// the author's last one sent before.
-    pub fn mark_clock_sent(&mut self, author: PeerId, run: u64) -> bool {
-        if self.clocks_sent.get(&author) == Some(&run) {
-            return false;
-        }
-        // Clocks that are forgotten here are sent again.
-        if self.clocks_sent.len() >= CLOCKS_SENT_MAX {
-            self.clocks_sent = SortedMap::new();
-        }
-        self.clocks_sent.insert(author, run);
-        true
     }
 
     /// Appends a frame to the send buffer.

@@ -488,12 +488,15 @@ impl Node {
                         .offer_to_unreached(&self.ctx, &self.logs, &peer, &other, rooms);
                 }
             }
-            Message::Clock(clock) => {
-                let relayed = AuthorClock {
-                    run: clock.run,
-                    clock: PeerClock::new(ctx.now.time, clock.age, clock.wall),
-                };
-                ctx.author_clocks.record_relayed(clock.peer, relayed);
+            Message::Clock {
+                peer: author,
+                run,
+                age,
+                wall,
+            } => {
+                let clock = PeerClock::new(ctx.now.time, age, wall);
+                ctx.author_clocks
+                    .record_relayed(author, AuthorClock { run, clock });
             }
             Message::Bye { reason } => liveness::handle_bye(ctx, stream, reason, events),
             Message::Hello(_) | Message::Unknown => {}

@@ -34,8 +34,19 @@ pub enum Message {
     Have(Have),
     /// Changes to the set of room members that the sender can reach.
     Members(Members),
-    /// The clocks of an author whose batches follow.
-    Clock(RelayedClock),
+    /// The clocks of an author's process, as the sender knows them at the time of sending. Sent
+    /// before the author's batches, so that the receiver can tell when they were published.
+    Clock {
+        /// The author's key.
+        peer: PeerId,
+        /// A random number that identifies the author's process.
+        #[serde(with = "hex")]
+        run: u64,
+        /// Milliseconds since the author's process started.
+        age: u64,
+        /// The author's wall clock.
+        wall: WallTime,
+    },
     /// Requests lines of several logs. A request without a last line includes lines that are
     /// published later.
     Want {
@@ -168,22 +179,6 @@ pub struct Have {
     /// content of the digest is then ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-}
-
-/// The clocks of an author's process, as the sender knows them at the time of sending. Sent before
-/// the author's batches, so that the receiver can tell when they were published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RelayedClock {
-    /// The author's key.
-    pub peer: PeerId,
-    /// A random number that identifies the author's process.
-    #[serde(with = "hex")]
-    pub run: u64,
-    /// Milliseconds since the author's process started.
-    #[serde(deserialize_with = "safe_integer")]
-    pub age: u64,
-    /// The author's wall clock.
-    pub wall: WallTime,
 }
 
 /// Changes to the set of room members that the sender can reach. When a link begins to share a
@@ -328,6 +323,10 @@ struct MessageFields {
     target: Option<String>,
     logs: Option<Vec<WantEntry>>,
     nonce: Option<u64>,
+    peer: Option<PeerId>,
+    run: Option<String>,
+    age: Option<u64>,
+    wall: Option<WallTime>,
     username: Option<String>,
     reason: Option<String>,
 }
@@ -345,6 +344,12 @@ impl MessageFields {
             },
             "pong" => Message::Pong {
                 nonce: self.nonce.filter(is_safe)?,
+            },
+            "clock" => Message::Clock {
+                peer: self.peer?,
+                run: hex::parse(&self.run?)?,
+                age: self.age.filter(is_safe)?,
+                wall: self.wall?,
             },
             "profile" => Message::Profile {
                 username: self.username?,
@@ -370,7 +375,6 @@ impl Message {
             "hello" => Message::Hello(parse_json(bytes)?),
             "have" => Message::Have(parse_json(bytes)?),
             "members" => Message::Members(parse_json(bytes)?),
-            "clock" => Message::Clock(parse_json(bytes)?),
             _ => parse_json::<MessageFields>(bytes)?.into_message(&kind.name)?,
         })
     }

@@ -17,6 +17,7 @@ mod exit;
 mod history;
 mod json;
 mod listen;
+mod news;
 mod peers;
 mod reload;
 mod restart;

@@ -10,6 +10,7 @@ mod discovery;
 mod faults;
 mod fork;
 mod main_job;
+mod news;
 mod partition;
 mod stopped;
 mod support;

@@ -1,10 +1,10 @@
 //! The truth table of news: what dates a line, and when a line is news for a reader.
 use p2pchat::base::batch::{Batch, LogId, UnsignedBatch};
-use p2pchat::base::identity::{Identity, NetworkTag};
+use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::{Now, ReaderStart, Time, WallTime};
-use p2pchat::node::author_clocks::{AuthorClock, AuthorClocks};
+use p2pchat::node::author_clocks::{AuthorClock, AuthorClocks, SentClocks};
 use p2pchat::node::peer_clock::PeerClock;
 use p2pchat::node::replication::news::{Evidence, is_at_or_after};
 
@@ -152,15 +152,17 @@ fn a_later_hello_of_the_same_run_does_not_move_it_back() {
     assert_eq!(published_at, 100_000);
 }
 
+/// An author with this number.
+fn author(n: u64) -> PeerId {
+    let mut id = [7; 32];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    PeerId(id)
+}
+
 /// A peer can invent authors: relayed clocks take only half of the table.
 #[test]
 fn invented_authors_leave_place_for_linked_ones() {
     let mut clocks = AuthorClocks::default();
-    let author = |n: u64| {
-        let mut id = [7; 32];
-        id[..8].copy_from_slice(&n.to_be_bytes());
-        p2pchat::base::identity::PeerId(id)
-    };
     for n in 0..9_000 {
         clocks.record_relayed(author(n), clock(1, 0, 0));
     }
@@ -171,4 +173,16 @@ fn invented_authors_leave_place_for_linked_ones() {
     }
     assert!(clocks.find(&author(18_191), 1).is_some());
     assert!(clocks.find(&author(18_192), 1).is_none());
+}
+
+/// A clock goes over a link once for each run, and a bounded number of them is remembered.
+#[test]
+fn a_clock_is_sent_once_for_each_run() {
+    let mut sent = SentClocks::default();
+    assert!(sent.insert(author(1), 7) && !sent.insert(author(1), 7));
+    assert!(sent.insert(author(1), 8) && !sent.insert(author(1), 8));
+    for n in 0..5_000 {
+        sent.insert(author(n), 1);
+        assert!(sent.author_count() <= 2_048);
+    }
 }

@@ -2,7 +2,7 @@
 use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{Room, Target};
 use p2pchat::base::time::WallTime;
-use p2pchat::wire::message::{ByeReason, Hello, Message, RelayedClock, parse_log_id};
+use p2pchat::wire::message::{ByeReason, Hello, Message, parse_log_id};
 
 /// Peers of other versions rely on the words.
 #[test]
@@ -45,13 +45,13 @@ fn hello_and_clock() -> [Message; 2] {
         port: 9999,
         passing: false,
     };
-    let clock = RelayedClock {
+    let clock = Message::Clock {
         peer,
         run,
         age,
         wall,
     };
-    [Message::Hello(hello), Message::Clock(clock)]
+    [Message::Hello(hello), clock]
 }
 
 /// JSON numbers are exact only below 2^53, and one value has one form.

@@ -6,6 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::Nick;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
+use crate::node::author_clocks::SentClocks;
 use crate::node::connection::duplicate_identity::DeferredHandshake;
 use crate::node::link::Link;
 use crate::wire::channel::Channel;
@@ -95,7 +96,7 @@ impl PendingHandshake {
             room_hashes: hello.rooms.into_iter().collect(),
             shared_rooms: SortedSet::new(),
             routes: SortedMap::new(),
-            clocks_sent: SortedMap::new(),
+            clocks_sent: SentClocks::default(),
             last_offer_sent: None,
             is_blocked: false,
             digest_answered: SortedSet::new(),
