@@ -1,9 +1,13 @@
 //! A batch: consecutive lines of one log under one signature. Peers sign, send and store whole
 //! batches.
 //!
-//! A batch is one line of JSON. The wire and the store use the same bytes. The signature covers
-//! all bytes before `,"signature":`. The store appends local fields (`received`, `late`, `before`,
-//! `backfill`, `plain`) after the signature. Local fields are never sent.
+//! A batch is one line of JSON. The wire and the store use the same bytes. The signature covers the
+//! exact bytes of the header, and a hash of the exact bytes of the content. The content may be
+//! withheld, with its hash in its place: the batch still verifies, and the hash chain of its log
+//! still holds. [`batch_layout`](super::batch_layout) describes the parts.
+//!
+//! The store appends local fields (`received`, `late`, `before`, `backfill`, `plain`) after the
+//! signature. Local fields are never sent.
 //!
 //! The content of a direct message is one string: the lines, sealed for the recipient. Author and
 //! recipient store the readable lines in the local field `plain`.
@@ -13,9 +17,13 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::VerifyingKey;
 
 use super::batch_content::{
-    count_lines, for_each_json_line, parse_plaintext, write_json_lines, write_json_string,
+    for_each_json_line, is_valid_content, parse_plaintext, write_json_lines, write_json_string,
 };
 use super::batch_fields::BatchFields;
+use super::batch_layout::{
+    BatchLayout, CONTENT_FIELD, SALT_FIELD, SIGNATURE_CHARS, SIGNATURE_FIELD, content_hash,
+};
+use super::domain;
 use super::hex;
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
 use super::lines::{BATCH_LINES_MAX, Lines};
@@ -32,11 +40,8 @@ pub const DIRECT_BATCH_MAX_BYTES: usize = 100 * 1024;
 /// integers up to this value (RFC 8259, section 6).
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-const HASH_DOMAIN: &[u8] = b"p2pchat batch 1\0";
-const SIGNATURE_FIELD: &str = ",\"signature\":\"";
-const SIGNATURE_CHARS: usize = 86;
-/// Length of `,"signature":"…"}` in bytes.
-const SIGNATURE_FIELD_BYTES: usize = SIGNATURE_FIELD.len() + SIGNATURE_CHARS + 2;
+/// The bytes after the signature.
+const SIGNATURE_END: &str = "\"}";
 
 /// Identifies a log: all lines of one author to one target in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +79,8 @@ pub struct UnsignedBatch<'a> {
     pub lines: &'a Lines,
     /// The lines sealed for the recipient, in base64. `None` if the target is a room.
     pub sealed: Option<&'a str>,
+    /// Random bits that are hashed with the content.
+    pub salt: u64,
 }
 
 /// The bytes are not the JSON of a batch, or a field is outside its bounds.
@@ -117,14 +124,14 @@ pub struct Batch {
     pub previous: Option<Hash>,
     /// Are the lines actions (`/me`)?
     pub action: bool,
-    /// Number of lines: 1 to [`BATCH_LINES_MAX`].
+    /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
-    /// Hash of the network tag and the signed bytes. The next batch of the log repeats this hash in
-    /// its field `previous`.
+    /// Hash of the network tag, the header, and the hash of the content. The next batch of the log
+    /// repeats this hash in its field `previous`. The author signs it.
     pub hash: Hash,
     bytes: Vec<u8>,
-    /// Where `bytes` contains the JSON of the field `content`.
-    content: std::ops::Range<usize>,
+    /// Where `bytes` contains the JSON of the field `content`. `None`: the content is withheld.
+    content: Option<std::ops::Range<usize>>,
     /// The readable lines of a direct message. `None` if this peer neither wrote nor opened the
     /// message.
     plaintext: Option<Lines>,
@@ -149,59 +156,29 @@ struct BatchValues {
     timestamp: WallTime,
     run: u64,
     previous: Option<Hash>,
-    /// Number of lines.
-    count: u64,
 }
 
 impl Batch {
     /// Signs the next batch of one of our logs. `draft.lines` must contain at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {
-        // Writing to a `Vec` cannot fail.
+        let count = draft.lines.iter().count() as u64;
         let mut json = Vec::with_capacity(512 + draft.lines.len() + draft.lines.len() / 16);
-        let _ = write!(
-            json,
-            "{{\"type\":\"chat\",\"sender\":\"{}\",\"username\":",
-            draft.log.author
-        );
-        write_json_string(&mut json, draft.username.as_str());
-        json.extend_from_slice(b",\"target\":");
-        write_json_string(&mut json, &draft.log.target.to_string());
-        let _ = write!(
-            json,
-            ",\"incarnation\":\"{:016x}\",\"sequence\":{},\"lamport\":{},\"timestamp\":\"{}\"",
-            draft.log.incarnation, draft.sequence, draft.lamport, draft.timestamp
-        );
-        let _ = write!(
-            json,
-            ",\"run\":\"{:016x}\",\"uptime\":{}",
-            draft.run, draft.uptime
-        );
-        if let Some(previous) = draft.previous {
-            let _ = write!(json, ",\"previous\":\"{previous}\"");
-        }
-        if draft.action {
-            json.extend_from_slice(b",\"action\":true");
-        }
-        let sealed = draft
-            .sealed
-            .map(|sealed| (sealed, draft.lines.iter().count() as u64));
-        if let Some((_, count)) = sealed.filter(|(_, count)| *count > 1) {
-            let _ = write!(json, ",\"count\":{count}");
-        }
-        json.extend_from_slice(b",\"content\":");
+        write_header(&draft, count, &mut json);
+        let header_end = json.len();
+        json.extend_from_slice(CONTENT_FIELD.as_bytes());
         let start = json.len();
-        let count = match sealed {
-            Some((sealed, count)) => {
-                write_json_string(&mut json, sealed);
-                count
-            }
+        match draft.sealed {
+            Some(sealed) => write_json_string(&mut json, sealed),
             None => write_json_lines(&mut json, draft.lines),
-        };
+        }
         let content = start..json.len();
-        let hash = Hash::of(&[HASH_DOMAIN, &network.0, &json]);
+        let content_hash = content_hash(draft.salt, &json[content.clone()]);
+        let hash = batch_hash(network, &json[..header_end], &content_hash);
+        json.extend_from_slice(SALT_FIELD.as_bytes());
+        json.extend_from_slice(hex::format(draft.salt).as_bytes());
         json.extend_from_slice(SIGNATURE_FIELD.as_bytes());
         json.extend_from_slice(BASE64URL_NOPAD.encode(&identity.sign(&hash.0)).as_bytes());
-        json.extend_from_slice(b"\"}");
+        json.extend_from_slice(SIGNATURE_END.as_bytes());
         Batch {
             log: draft.log,
             username: draft.username,
@@ -215,7 +192,7 @@ impl Batch {
             count,
             hash,
             bytes: json,
-            content,
+            content: Some(content),
             plaintext: draft.sealed.map(|_| draft.lines.clone()),
         }
     }
@@ -227,18 +204,14 @@ impl Batch {
     /// The bytes are malformed or too long. The bound is [`BATCH_MAX_BYTES`] for a room and
     /// [`DIRECT_BATCH_MAX_BYTES`] for a direct message.
     pub fn parse(bytes: Vec<u8>, network: &NetworkTag) -> Result<Batch, MalformedBatch> {
-        let end = bytes
-            .len()
-            .checked_sub(SIGNATURE_FIELD_BYTES)
-            .ok_or(MalformedBatch)?;
-        let fits =
-            bytes.len() <= BATCH_MAX_BYTES && bytes[end..].starts_with(SIGNATURE_FIELD.as_bytes());
         // JSON allows line breaks between tokens. A line break would split the batch into several
         // lines of the store. One of these lines could pass as a batch of another author.
-        if !fits || bytes.contains(&b'\n') {
+        if bytes.len() > BATCH_MAX_BYTES || bytes.contains(&b'\n') {
             return Err(MalformedBatch);
         }
-        Batch::decode(bytes, end, false, network).map(|(batch, _)| batch)
+        Batch::decode(bytes, false, network)
+            .map(|(batch, _)| batch)
+            .ok_or(MalformedBatch)
     }
 
     /// Parses one stored batch with its local fields. `line` is the text from the store, without
@@ -250,62 +223,53 @@ impl Batch {
         line: &[u8],
         network: &NetworkTag,
     ) -> Result<(Batch, LocalFields), MalformedBatch> {
-        // The search starts at the end, because local fields are short. A string in the JSON
-        // cannot contain this text, because JSON escapes its quotes.
-        let at = line
-            .windows(SIGNATURE_FIELD.len())
-            .rposition(|w| w == SIGNATURE_FIELD.as_bytes())
-            .ok_or(MalformedBatch)?;
-        let (mut batch, local) = Batch::decode(line.to_vec(), at, true, network)?;
-        batch.bytes.truncate(at + SIGNATURE_FIELD_BYTES - 1);
-        batch.bytes.push(b'}');
-        Ok((batch, local))
+        Batch::decode(line.to_vec(), true, network).ok_or(MalformedBatch)
     }
 
     /// Parses only the header of a stored batch. Checks neither the signature nor most bounds, to
     /// save time.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
-        let log = parse_log_id(&fields)?;
-        let count = count_lines(fields.content.get(), &log.target, fields.count)?;
         Some(BatchHeader {
-            log,
+            log: parse_log_id(&fields)?,
             sequence: fields.sequence,
-            last_sequence: fields.sequence.checked_add(count)?.checked_sub(1)?,
+            last_sequence: fields.sequence.checked_add(fields.count)?.checked_sub(1)?,
             lamport: fields.lamport,
         })
     }
 
-    /// Parses and checks a batch, except its signature. `end` is the offset of the signature field.
-    /// If `stored` is true, local fields may follow the signature.
+    /// Parses and checks a batch, except its signature. If `stored` is true, local fields may
+    /// follow the signature. They are removed from the bytes.
     fn decode(
-        bytes: Vec<u8>,
-        end: usize,
+        mut bytes: Vec<u8>,
         stored: bool,
         network: &NetworkTag,
-    ) -> Result<(Batch, LocalFields), MalformedBatch> {
-        let text = std::str::from_utf8(&bytes).map_err(|_| MalformedBatch)?;
-        let fields = BatchFields::parse(text).ok_or(MalformedBatch)?;
-        let values = parse_values(&fields).ok_or(MalformedBatch)?;
+    ) -> Option<(Batch, LocalFields)> {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let fields = BatchFields::parse(text)?;
+        let values = parse_values(&fields)?;
+        let layout = BatchLayout::locate(text, &fields)?;
+        let end = layout.signature + SIGNATURE_CHARS;
         let direct_fits =
             values.log.target.room().is_some() || bytes.len() <= DIRECT_BATCH_MAX_BYTES;
         // The store appends the local fields. A received field with the same name would appear
         // twice in the stored line, and the store could not parse that line.
-        let foreign_fits = !fields.has_local_fields() && direct_fits;
+        let foreign_fits =
+            !fields.has_local_fields() && direct_fits && text.get(end..)? == SIGNATURE_END;
         if !has_valid_fields(&fields) || !(stored || foreign_fits) {
-            return Err(MalformedBatch);
+            return None;
         }
-        let signature = end + SIGNATURE_FIELD.len();
-        if bytes.get(signature..signature + SIGNATURE_CHARS) != Some(fields.signature.as_bytes()) {
-            return Err(MalformedBatch);
+        if let Some(content) = fields.content
+            && !is_valid_content(content.get(), &values.log.target, fields.count)
+        {
+            return None;
         }
-        let raw = fields.content.get();
-        let at = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let content = at..at + raw.len();
         let plaintext = fields
             .plain
-            .and_then(|raw| parse_plaintext(raw.get(), values.count));
+            .filter(|_| layout.content.is_some())
+            .and_then(|raw| parse_plaintext(raw.get(), fields.count));
         let local = local_fields(&fields);
+        let hash = batch_hash(network, &bytes[..layout.header_end], &layout.content_hash);
         let batch = Batch {
             log: values.log,
             username: Nick::new_or_placeholder(&fields.username),
@@ -316,18 +280,22 @@ impl Batch {
             uptime: fields.uptime,
             previous: values.previous,
             action: fields.action,
-            count: values.count,
-            hash: Hash::of(&[HASH_DOMAIN, &network.0, &bytes[..end]]),
-            content,
+            count: fields.count,
+            hash,
+            content: layout.content,
             plaintext,
-            bytes,
+            bytes: {
+                bytes.truncate(end);
+                bytes.extend_from_slice(SIGNATURE_END.as_bytes());
+                bytes
+            },
         };
-        Ok((batch, local))
+        Some((batch, local))
     }
 
     /// Did the author sign the batch? `key` must be the verifying key of `log.author`.
     pub fn verify(&self, key: &VerifyingKey) -> bool {
-        let at = self.bytes.len() - 2 - SIGNATURE_CHARS;
+        let at = self.bytes.len() - SIGNATURE_END.len() - SIGNATURE_CHARS;
         let mut signature = [0; 64];
         match BASE64URL_NOPAD.decode_mut(&self.bytes[at..at + SIGNATURE_CHARS], &mut signature) {
             Ok(64) => verify_signature(key, &self.hash.0, &signature),
@@ -362,9 +330,29 @@ impl Batch {
         out.extend_from_slice(b"}\n");
     }
 
-    /// The sealed lines of a direct message, in base64. Meaningless for a batch to a room.
+    /// Is the content withheld? The lines of such a batch are missing, although the batch is stored
+    /// and passed on like any other.
+    pub fn is_withheld(&self) -> bool {
+        self.content.is_none()
+    }
+
+    /// Number of lines whose content is not withheld: 0 or `count`.
+    pub fn shown_count(&self) -> u64 {
+        if self.is_withheld() { 0 } else { self.count }
+    }
+
+    /// The JSON of the content. Empty if the content is withheld.
+    fn content(&self) -> &[u8] {
+        let content = self.content.clone();
+        content
+            .and_then(|content| self.bytes.get(content))
+            .unwrap_or_default()
+    }
+
+    /// The sealed lines of a direct message, in base64. Empty if the content is withheld.
+    /// Meaningless for a batch to a room.
     pub fn sealed_content(&self) -> &[u8] {
-        let content = self.bytes.get(self.content.clone()).unwrap_or_default();
+        let content = self.content();
         let content = content.strip_prefix(b"\"").unwrap_or(content);
         content.strip_suffix(b"\"").unwrap_or(content)
     }
@@ -389,14 +377,52 @@ impl Batch {
         self.sequence <= line && line <= self.last_sequence()
     }
 
-    /// Calls the function `each` for every line, in order. Does nothing for a direct message that
-    /// this peer neither wrote nor opened.
+    /// Calls the function `each` for every line, in order. Does nothing if the content is withheld,
+    /// or for a direct message that this peer neither wrote nor opened.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);
-        } else if let Ok(raw) = std::str::from_utf8(&self.bytes[self.content.clone()]) {
+        } else if let Ok(raw) = std::str::from_utf8(self.content()) {
             let _ = for_each_json_line(raw, &mut each);
         }
+    }
+}
+
+/// The hash that the author signs. All parts but the header have a fixed length, so two different
+/// batches never hash the same bytes.
+fn batch_hash(network: &NetworkTag, header: &[u8], content_hash: &Hash) -> Hash {
+    Hash::of(&[domain::BATCH, &network.0, header, &content_hash.0])
+}
+
+/// Appends the header of a batch with `count` lines: the JSON before the content.
+fn write_header(draft: &UnsignedBatch<'_>, count: u64, json: &mut Vec<u8>) {
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(
+        json,
+        "{{\"type\":\"chat\",\"sender\":\"{}\",\"username\":",
+        draft.log.author
+    );
+    write_json_string(json, draft.username.as_str());
+    json.extend_from_slice(b",\"target\":");
+    write_json_string(json, &draft.log.target.to_string());
+    let _ = write!(
+        json,
+        ",\"incarnation\":\"{:016x}\",\"sequence\":{}",
+        draft.log.incarnation, draft.sequence
+    );
+    if count > 1 {
+        let _ = write!(json, ",\"count\":{count}");
+    }
+    let _ = write!(
+        json,
+        ",\"lamport\":{},\"timestamp\":\"{}\",\"run\":\"{:016x}\",\"uptime\":{}",
+        draft.lamport, draft.timestamp, draft.run, draft.uptime
+    );
+    if let Some(previous) = draft.previous {
+        let _ = write!(json, ",\"previous\":\"{previous}\"");
+    }
+    if draft.action {
+        json.extend_from_slice(b",\"action\":true");
     }
 }
 
@@ -408,12 +434,11 @@ fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
     })
 }
 
-/// Parses the log, the line count, the timestamp, the run and the previous hash. Returns `None` if
-/// one of these fields is malformed.
+/// Parses the log, the timestamp, the run and the previous hash. Returns `None` if one of these
+/// fields is malformed.
 fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {
-        count: count_lines(fields.content.get(), &log.target, fields.count)?,
         log,
         timestamp: WallTime::parse(fields.timestamp)?,
         run: hex::parse(fields.run)?,
@@ -430,6 +455,7 @@ fn has_valid_fields(fields: &BatchFields) -> bool {
     fields.kind == "chat"
         && is_number(fields.sequence)
         && is_number(fields.lamport)
+        && (1..=BATCH_LINES_MAX as u64).contains(&fields.count)
         && fields.uptime <= MAX_SAFE_INTEGER
         && fields.previous.is_some() == (fields.sequence > 1)
         && fields.signature.len() == SIGNATURE_CHARS

@@ -11,29 +11,24 @@ pub const NOISE_MESSAGE_MAX_BYTES: usize = 65_535;
 /// Longest sealed content, in bytes: one Noise message in unpadded base64.
 pub const SEALED_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES * 4 / 3 + 1;
 
-/// Returns the number of lines in a batch. `raw` is the JSON of the field `content`, and `declared`
-/// is the field `count`. Sealed lines cannot be counted. For a direct message, the result is
-/// therefore `declared`, or 1 if `declared` is 0. Returns `None` if `raw` is malformed or exceeds a
-/// bound.
-pub(super) fn count_lines(raw: &str, target: &Target, declared: u64) -> Option<u64> {
-    let (mut count, mut longest) = (0, 0);
+/// Whether `raw`, the JSON of the field `content`, has `count` lines within the bounds. The lines
+/// of a direct message are sealed as one string, so they are not counted here.
+pub(super) fn is_valid_content(raw: &str, target: &Target, count: u64) -> bool {
+    let (mut strings, mut longest) = (0, 0);
     let mut fits = true;
     // JSON escapes a line break within a string. JSON without a backslash therefore contains none.
     let escapes = raw.as_bytes().contains(&b'\\');
-    for_each_json_line(raw, &mut |line| {
-        count += 1;
+    let parsed = for_each_json_line(raw, &mut |line| {
+        strings += 1;
         longest = longest.max(line.len());
         fits &= !(escapes && line.contains('\n'));
-    })
-    .ok()?;
-    let (count, longest_max) = match target {
+    });
+    let (strings_expected, longest_max) = match target {
         Target::Room(_) => (count, LINE_MAX_BYTES),
-        // The lines are sealed. The recipient checks their count after opening them.
-        Target::Peer(_) if count == 1 => (declared.max(1), SEALED_MAX_BYTES),
-        Target::Peer(_) => return None,
+        // The recipient checks the number of lines after opening them.
+        Target::Peer(_) => (1, SEALED_MAX_BYTES),
     };
-    let fits = fits && longest <= longest_max && (1..=BATCH_LINES_MAX as u64).contains(&count);
-    fits.then_some(count)
+    parsed.is_ok() && fits && strings == strings_expected && longest <= longest_max
 }
 
 /// Parses the readable lines of a direct message from the field `plain`. Returns `None` unless
@@ -44,22 +39,18 @@ pub(super) fn parse_plaintext(raw: &str, count: u64) -> Option<Lines> {
     (fits && lines.iter().count() as u64 == count).then_some(lines)
 }
 
-/// Appends the lines as JSON: one line as a string, several lines as an array of strings. Returns
-/// the number of lines.
-pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) -> u64 {
+/// Appends the lines as JSON: one line as a string, several lines as an array of strings.
+pub(super) fn write_json_lines(out: &mut Vec<u8>, lines: &Lines) {
     let many = lines.iter().nth(1).is_some();
-    let mut count = 0;
     for (i, line) in lines.iter().enumerate() {
         if many {
             out.push(if i == 0 { b'[' } else { b',' });
         }
         write_json_string(out, line);
-        count += 1;
     }
     if many {
         out.push(b']');
     }
-    count
 }
 
 pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {

@@ -22,15 +22,19 @@ pub(super) struct BatchFields<'a> {
     pub(super) timestamp: &'a str,
     pub(super) run: &'a str,
     pub(super) uptime: u64,
+    #[serde(default, deserialize_with = "required_value")]
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
-    /// Number of sealed lines of a direct message. A message of one line omits the field, which is
-    /// then parsed as 0.
-    #[serde(default)]
+    /// Number of lines. 1 if the field is absent.
+    #[serde(default = "one")]
     pub(super) count: u64,
-    #[serde(borrow)]
-    pub(super) content: &'a RawValue,
+    #[serde(borrow, default, deserialize_with = "required_value")]
+    pub(super) content: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) salt: Option<&'a str>,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) content_hash: Option<&'a str>,
     pub(super) signature: &'a str,
     #[serde(default, deserialize_with = "required_value")]
     pub(super) received: Option<&'a str>,
@@ -44,11 +48,13 @@ pub(super) struct BatchFields<'a> {
     pub(super) plain: Option<&'a RawValue>,
 }
 
-/// Parses a local field. The field may be absent, but must not be `null`.
-///
-/// By default, serde parses `null` as if the field were absent. [`BatchFields::has_local_fields`]
-/// would then overlook a field that a peer set to `null`. The store would append this field again,
-/// and the stored batch would contain it twice.
+fn one() -> u64 {
+    1
+}
+
+/// Parses a field that may be absent but must not be `null`. By default serde treats `null` as
+/// absent. [`BatchFields::has_local_fields`] would then be false for a received batch with
+/// `null`. The store would append the same field, so the stored batch would contain it twice.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

@@ -3,8 +3,11 @@
 pub mod batch;
 pub mod batch_content;
 pub mod batch_fields;
+pub mod batch_layout;
+pub mod domain;
 pub mod error_code;
 pub mod event;
+pub mod gap_notice;
 pub mod hex;
 pub mod identity;
 pub mod lines;

@@ -74,6 +74,8 @@ pub struct NodeCounters {
     pub beacons_over_bound: u64,
     /// Handshakes that failed for any reason.
     pub failed_handshakes: u64,
+    /// Streams whose dialer speaks another version of the protocol.
+    pub other_versions: u64,
     /// Batches received, of any kind.
     pub batches_received: u64,
     /// Batches received that are stored already.
@@ -91,7 +93,7 @@ pub struct NodeCounters {
 
 impl NodeCounters {
     /// The counters with their names, for `/stats`.
-    pub fn named_values(&self) -> [(&'static str, u64); 9] {
+    pub fn named_values(&self) -> [(&'static str, u64); 10] {
         [
             ("batches_received", self.batches_received),
             ("duplicate_batches", self.duplicate_batches),
@@ -101,6 +103,7 @@ impl NodeCounters {
             ("foreign_datagrams", self.foreign_datagrams),
             ("beacons_over_bound", self.beacons_over_bound),
             ("failed_handshakes", self.failed_handshakes),
+            ("other_versions", self.other_versions),
             ("broken_links", self.broken_links),
         ]
     }

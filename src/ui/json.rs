@@ -13,6 +13,7 @@ use crate::base::batch::Batch;
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Chat, Notice, Peer, PeerInfo};
+use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
@@ -143,6 +144,10 @@ fn append_membership(
 
 fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
     let (batch, local) = (&chat.batch, &chat.local);
+    if batch.is_withheld() {
+        let lines = batch.sequence..=batch.last_sequence();
+        return append_notice(&gap_notice(batch, lines, batch.timestamp), out);
+    }
     let (head, mut tail) = shared_fields(batch, Some(local.received));
     let own = format!(",\"self\":{},\"late\":{}", chat.is_own, local.late);
     tail.splice(0..0, own.into_bytes());

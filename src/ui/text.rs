@@ -7,6 +7,7 @@ use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
 use crate::base::batch::Batch;
 use crate::base::event::{Chat, Notice, Peer};
+use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::time::WallTime;
@@ -118,7 +119,16 @@ impl TextRenderer {
 
     fn append_chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
         let (batch, local) = (&chat.batch, chat.local);
-        if local.late || local.received == WallTime::default() {
+        let shows_signed_time = local.late || local.received == WallTime::default();
+        if batch.is_withheld() {
+            let lines = batch.sequence..=batch.last_sequence();
+            let at = match shows_signed_time {
+                true => batch.timestamp,
+                false => local.received,
+            };
+            return self.append_notice(&gap_notice(batch, lines, at), out);
+        }
+        if shows_signed_time {
             self.build_prefix(batch, batch.timestamp, Some(local.received));
         } else {
             self.build_prefix(batch, local.received, None);

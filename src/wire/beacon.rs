@@ -5,10 +5,12 @@ use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
+use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
+use crate::wire::message::parse_json;
 
 /// Longest beacon, in bytes. Such a beacon fits into one Ethernet frame. Longer datagrams are
 /// ignored.
@@ -60,12 +62,7 @@ pub struct Beacon {
 /// are unsigned and short hashes can coincide.
 pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
-    let Hash(hash) = Hash::of(&[
-        b"p2pchat beacon room\0",
-        &network.0,
-        &run.to_be_bytes(),
-        room,
-    ]);
+    let Hash(hash) = Hash::of(&[domain::BEACON_ROOM, &network.0, &run.to_be_bytes(), room]);
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
 }
 
@@ -154,17 +151,16 @@ impl Beacon {
             return None;
         }
         let clear: BeaconFields = match key {
-            None => serde_json::from_slice(bytes).ok()?,
+            None => parse_json(bytes)?,
             Some(key) => {
-                let outer: SealedBeacon = serde_json::from_slice(bytes).ok()?;
+                let outer: SealedBeacon = parse_json(bytes)?;
                 if outer.kind != "sealed" || outer.network != network.to_string() {
                     return None;
                 }
                 let sealed = BASE64URL_NOPAD.decode(outer.sealed.as_bytes()).ok()?;
                 let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES)?;
                 let cipher = XChaCha20Poly1305::new(Key::from_slice(key));
-                serde_json::from_slice(&cipher.decrypt(XNonce::from_slice(nonce), sealed).ok()?)
-                    .ok()?
+                parse_json(&cipher.decrypt(XNonce::from_slice(nonce), sealed).ok()?)?
             }
         };
         if clear.network != network.to_string() || clear.port == 0 {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
+use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
@@ -288,7 +289,7 @@ pub fn receipt(network: &NetworkTag, log: &LogId, high: u64, hash: &Hash) -> Has
     let target = log.target.to_string();
     let (incarnation, high) = (log.incarnation.to_be_bytes(), high.to_be_bytes());
     let parts: [&[u8]; 7] = [
-        b"p2pchat receipt 1\0",
+        domain::RECEIPT,
         &network.0,
         &log.author.0,
         &incarnation,
@@ -362,8 +363,10 @@ impl MessageFields {
     }
 }
 
-fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(bytes).ok()
+/// Parses JSON. All JSON is parsed from text, also that of batches: a second kind of source would
+/// double the generated code.
+pub(super) fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 impl Message {
@@ -388,7 +391,7 @@ impl Message {
 /// The hash of a room for `hello` and `rooms`: 128 bits in hex. It covers the hash of the link's
 /// handshake, so it differs on every link. Only peers that know the room's name can recognise it.
 pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
-    let mut hash = Hash::of(&[b"p2pchat room\0", handshake, room.as_str().as_bytes()]).to_string();
+    let mut hash = Hash::of(&[domain::ROOM, handshake, room.as_str().as_bytes()]).to_string();
     hash.truncate(32);
     hash
 }

@@ -27,13 +27,15 @@ pub const PLAINTEXT_MAX_BYTES: usize = NOISE_MESSAGE_MAX_BYTES - TAG_BYTES;
 /// Longest handshake message accepted, in bytes. Peers send at most 96 bytes: two keys and two
 /// tags, without payload.
 const HANDSHAKE_MESSAGE_MAX_BYTES: usize = 256;
-const PROTOCOL_VERSION: u8 = 1;
+const PROTOCOL_VERSION: u8 = 2;
 
 /// Why a stream must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoiseError {
-    /// The stream does not begin with `P2` and this protocol version.
+    /// The stream does not begin with `P2`.
     UnknownProtocol,
+    /// The dialer speaks another version of the protocol.
+    VersionMismatch,
     /// One peer is in a closed network, the other is not.
     NetworkMismatch,
     /// A message is too long or cannot be decrypted, or the library refuses a key. Decryption
@@ -252,10 +254,11 @@ impl Handshake {
         let clear = (4 - self.preamble.len()).min(bytes.len());
         self.preamble.extend_from_slice(&bytes[..clear]);
         if self.preamble[..] != self.expected[..self.preamble.len()] {
-            return Err(if self.preamble.starts_with(&self.expected[..3]) {
-                NoiseError::NetworkMismatch
-            } else {
-                NoiseError::UnknownProtocol
+            let same = self.preamble.iter().zip(&self.expected);
+            return Err(match same.take_while(|(a, b)| a == b).count() {
+                0 | 1 => NoiseError::UnknownProtocol,
+                2 => NoiseError::VersionMismatch,
+                _ => NoiseError::NetworkMismatch,
             });
         }
         let state = self.state.as_mut().ok_or(NoiseError::Crypto)?;

@@ -10,17 +10,17 @@ use snow::params::HandshakePattern;
 use super::noise::{HandshakeConfig, KEY_BYTES, Role, TAG_BYTES};
 use crate::base::batch::{Batch, LogId};
 use crate::base::batch_content::{NOISE_MESSAGE_MAX_BYTES, SEALED_MAX_BYTES};
+use crate::base::domain;
 use crate::base::identity::{Identity, NetworkTag, PeerId};
 use crate::base::lines::{BATCH_LINES_MAX, Lines};
 use crate::base::name::Target;
 
 const PROTOCOL_NAME: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
-const PROLOGUE_DOMAIN: &[u8] = b"p2pchat sealed 1\0";
 /// Bytes that sealing adds: an ephemeral key and a tag.
 const OVERHEAD_BYTES: usize = KEY_BYTES + TAG_BYTES;
 
 fn prologue(network: &NetworkTag, log: &LogId, sequence: u64, recipient: &PeerId) -> Vec<u8> {
-    let mut bytes = PROLOGUE_DOMAIN.to_vec();
+    let mut bytes = domain::SEALED.to_vec();
     bytes.extend_from_slice(&network.0);
     bytes.extend_from_slice(&log.author.0);
     bytes.extend_from_slice(&log.incarnation.to_be_bytes());

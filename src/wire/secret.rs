@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use data_encoding::BASE32_NOPAD;
 
+use crate::base::domain;
 use crate::base::identity::{Hash, NetworkTag};
 
 /// Minimum length of a secret in bytes, without its end of line. An attacker who has received a
@@ -59,9 +60,9 @@ impl NetworkKeys {
             return Err(NetworkSecretError::TooLong);
         }
         Ok(NetworkKeys {
-            network: NetworkTag(Hash::of(&[b"p2pchat network tag 1\0", secret]).0),
-            psk: Hash::of(&[b"p2pchat handshake key 1\0", secret]).0,
-            beacon_key: Hash::of(&[b"p2pchat beacon key 1\0", secret]).0,
+            network: NetworkTag(Hash::of(&[domain::NETWORK_TAG, secret]).0),
+            psk: Hash::of(&[domain::HANDSHAKE_KEY, secret]).0,
+            beacon_key: Hash::of(&[domain::BEACON_KEY, secret]).0,
         })
     }
 

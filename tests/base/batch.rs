@@ -1,61 +1,122 @@
 //! Batches: what is signed, and which bytes are accepted.
-use p2pchat::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch};
-use p2pchat::base::identity::{Identity, NetworkTag};
-use p2pchat::base::lines::Lines;
+use p2pchat::base::batch::{
+    Batch, LocalFields, LogId, MAX_SAFE_INTEGER, MalformedBatch, UnsignedBatch,
+};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag};
+use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 
+use crate::batches;
+
 const NETWORK: NetworkTag = NetworkTag::OPEN;
+const SALT: u64 = 0x5a17;
 
 fn alice() -> Identity {
     Identity::from_seed(&[1; 32])
 }
 
-/// The first batch of alice in #general.
-fn first_batch(texts: &[&str]) -> Batch {
+fn lines(texts: &[&str]) -> Lines {
     let mut lines = Lines::default();
     for text in texts {
         lines.push(text.as_bytes()).expect("a fit line");
     }
-    let draft = UnsignedBatch {
+    lines
+}
+
+/// A batch of alice in #general, to be signed.
+fn draft(sequence: u64, lines: &Lines) -> UnsignedBatch<'_> {
+    UnsignedBatch {
         log: LogId {
             target: Target::Room(Room::general()),
             author: alice().id(),
             incarnation: 7,
         },
         username: Nick::new("alice").expect("a fit name"),
-        sequence: 1,
+        sequence,
         lamport: 40,
         timestamp: WallTime(1_700_000_000_000),
         run: 0xabc,
         uptime: 1234,
-        previous: None,
+        previous: (sequence > 1).then_some(Hash([9; 32])),
         action: false,
-        lines: &lines,
+        lines,
         sealed: None,
-    };
-    Batch::sign(&alice(), &NETWORK, draft)
+        salt: SALT,
+    }
+}
+
+fn batch(texts: &[&str]) -> Batch {
+    Batch::sign(&alice(), &NETWORK, draft(1, &lines(texts)))
+}
+
+fn parse(json: &str) -> Result<Batch, MalformedBatch> {
+    Batch::parse(json.as_bytes().to_vec(), &NETWORK)
+}
+
+fn json_of(batch: &Batch) -> String {
+    String::from_utf8(batch.as_bytes().to_vec()).expect("JSON")
 }
 
 /// The batch whose JSON has `to` in place of `from`.
 fn with(from: &str, to: &str) -> Result<Batch, MalformedBatch> {
-    let batch = first_batch(&["good day"]);
-    let json = String::from_utf8(batch.as_bytes().to_vec()).expect("JSON");
+    let json = json_of(&batch(&["good day"]));
     assert!(json.contains(from), "{json}");
-    Batch::parse(json.replacen(from, to, 1).into_bytes(), &NETWORK)
+    parse(&json.replacen(from, to, 1))
+}
+
+fn is_signed(batch: &Batch) -> bool {
+    batch.verify(&alice().id().verifying_key().expect("a key"))
+}
+
+fn texts_of(batch: &Batch) -> Vec<String> {
+    let mut texts = Vec::new();
+    batch.for_each_line(|line| texts.push(line.to_owned()));
+    texts
+}
+
+/// The signature covers the exact bytes of the header, and the hash of the salt and the content's
+/// exact bytes: a second implementation signs the same bytes.
+#[test]
+fn the_signature_covers_the_header_and_the_hash_of_the_content() {
+    for texts in [&["good day"][..], &["", "two", "\u{1}\t\"three\" é"]] {
+        let batch = batch(texts);
+        let parts = batches::parts(&batch);
+        assert_eq!(parts.salt, "0000000000005a17");
+        let json = batches::signed(&alice(), &parts.header, &parts.content, &parts.salt);
+        assert_eq!(json, json_of(&batch));
+        let parsed = parse(&json).expect("a batch");
+        assert!(is_signed(&parsed));
+        assert_eq!(parsed.hash, batch.hash);
+        assert_eq!(texts_of(&parsed), texts);
+    }
 }
 
 #[test]
-fn the_run_and_its_uptime_are_signed() {
-    let batch = first_batch(&["good day"]);
-    let parsed = Batch::parse(batch.as_bytes().to_vec(), &NETWORK).expect("a batch");
-    assert_eq!((parsed.run, parsed.uptime), (0xabc, 1234));
-    let key = alice().id().verifying_key().expect("a key");
-    assert!(parsed.verify(&key));
-    for (from, to) in [("abc\"", "abd\""), ("1234", "1235")] {
-        let changed = with(from, to).expect("well-formed");
-        assert!(!changed.verify(&key), "{to}");
+fn no_signed_byte_can_be_changed() {
+    let json = json_of(&batch(&["good day"]));
+    for (from, to) in [
+        ("good", "bad!"),
+        ("abc\"", "abd\""),
+        ("1234", "1235"),
+        (":40", ":41"),
+        ("5a17", "5a18"),
+        ("alice", "alicf"),
+        ("\"sequence\":1,", "\"sequence\": 1,"),
+    ] {
+        assert!(json.contains(from), "{json}");
+        let changed = parse(&json.replacen(from, to, 1)).expect("well-formed");
+        assert!(!is_signed(&changed), "{to}");
     }
+    assert!(is_signed(&parse(&json).expect("a batch")));
+}
+
+#[test]
+fn another_network_has_other_hashes_and_signatures() {
+    let batch = batch(&["good day"]);
+    let other = Batch::parse(batch.as_bytes().to_vec(), &NetworkTag([1; 32])).expect("a batch");
+    assert_ne!(other.hash, batch.hash);
+    assert!(!is_signed(&other));
 }
 
 #[test]
@@ -67,6 +128,8 @@ fn hexadecimal_fields_have_one_form() {
         ("\"0000000000000abc\"", "2748"),
         ("\"0000000000000007\"", "\"7\""),
         ("\"0000000000000007\"", "\"+000000000000007\""),
+        ("\"0000000000005a17\"", "\"0000000000005A17\""),
+        ("\"0000000000005a17\"", "\"5a17\""),
     ] {
         assert_eq!(with(from, to).err(), Some(MalformedBatch), "{to}");
     }
@@ -77,5 +140,235 @@ fn numbers_are_bounded_so_that_every_json_reader_keeps_them_exact() {
     assert!(with("1234", &MAX_SAFE_INTEGER.to_string()).is_ok());
     for number in ["9007199254740992", "18446744073709551616", "-1", "1.5"] {
         assert!(with("1234", number).is_err(), "{number}");
+    }
+}
+
+/// The header says how many lines the batch has; the content must have as many.
+#[test]
+fn the_number_of_lines_stands_in_the_header() {
+    let (one, three) = (batch(&["one"]), batch(&["one", "two", "three"]));
+    assert!(!json_of(&one).contains("\"count\""), "absent means 1");
+    assert!(json_of(&three).contains(",\"sequence\":1,\"count\":3,"));
+    assert_eq!((three.count, three.last_sequence()), (3, 3));
+    let with_count = |count: &str, content: &str| {
+        let header = batches::parts(&one).header;
+        let sequence = format!("\"sequence\":1,{count}");
+        let header = header.replacen("\"sequence\":1,", &sequence, 1);
+        parse(&batches::signed(
+            &alice(),
+            &header,
+            content,
+            "0000000000000000",
+        ))
+        .map(|b| b.count)
+    };
+    assert_eq!(with_count("\"count\":2,", r#"["a","b"]"#), Ok(2));
+    assert_eq!(with_count("\"count\":1,", r#""a""#), Ok(1));
+    assert_eq!(with_count("\"count\":1,", r#"["a"]"#), Ok(1));
+    let max = BATCH_LINES_MAX;
+    let full = format!("[{}\"\"]", "\"\",".repeat(max - 1));
+    assert_eq!(
+        with_count(&format!("\"count\":{max},"), &full),
+        Ok(max as u64)
+    );
+    let overfull = format!("[{}\"\"]", "\"\",".repeat(max));
+    for (count, content) in [
+        ("\"count\":2,", r#""a""#),
+        ("\"count\":1,", r#"["a","b"]"#),
+        ("", r#"["a","b"]"#),
+        ("\"count\":0,", "[]"),
+        ("", "[]"),
+        ("\"count\":0,", r#""a""#),
+        ("\"count\":null,", r#""a""#),
+        ("\"count\":\"1\",", r#""a""#),
+        ("\"count\":1,\"count\":1,", r#""a""#),
+        (&format!("\"count\":{},", max + 1), &overfull),
+    ] {
+        assert_eq!(with_count(count, content), Err(MalformedBatch), "{count}");
+    }
+}
+
+/// What was withheld can't be shown; the batch keeps its hash, its signature and its place.
+#[test]
+fn a_batch_verifies_and_chains_without_its_content() {
+    for texts in [&["good day"][..], &["one", "two", "three"]] {
+        let whole = Batch::sign(&alice(), &NETWORK, draft(5, &lines(texts)));
+        let withheld = Batch::parse(batches::withheld(&whole), &NETWORK).expect("a batch");
+        assert!(withheld.is_withheld() && !whole.is_withheld());
+        assert!(is_signed(&withheld));
+        assert_eq!(withheld.hash, whole.hash);
+        assert_eq!(withheld.previous, whole.previous);
+        assert_eq!(withheld.count, texts.len() as u64);
+        assert_eq!(withheld.last_sequence(), whole.last_sequence());
+        assert_eq!(
+            (withheld.shown_count(), whole.shown_count()),
+            (0, whole.count)
+        );
+        assert_eq!(texts_of(&withheld), [""; 0]);
+        assert_eq!(withheld.sealed_content(), b"");
+        assert_eq!(withheld.as_bytes(), batches::withheld(&whole));
+        let mut stored = Vec::new();
+        let local = LocalFields {
+            late: true,
+            ..LocalFields::default()
+        };
+        withheld.write_stored(local, &mut stored);
+        let line = stored.strip_suffix(b"\n").expect("a line");
+        let (read, read_local) = Batch::parse_stored(line, &NETWORK).expect("a stored batch");
+        assert_eq!(read.as_bytes(), withheld.as_bytes());
+        assert_eq!((read.hash, read_local), (whole.hash, local));
+        let header = Batch::parse_header(line).expect("a header");
+        assert_eq!(header.last_sequence, whole.last_sequence());
+    }
+}
+
+/// Equal texts have different hashes, so nobody can guess a withheld text from its hash.
+#[test]
+fn the_salt_hides_what_was_withheld() {
+    let text = lines(&["yes"]);
+    let with_salt = |salt| {
+        let batch = Batch::sign(
+            &alice(),
+            &NETWORK,
+            UnsignedBatch {
+                salt,
+                ..draft(1, &text)
+            },
+        );
+        String::from_utf8(batches::withheld(&batch)).expect("JSON")
+    };
+    let hash_of = |json: String| json.split("\"content_hash\":\"").nth(1).map(str::to_owned);
+    assert_ne!(hash_of(with_salt(1)), hash_of(with_salt(2)));
+    assert!(!with_salt(1).contains("salt"));
+}
+
+/// Each mix of content, salt and hash but the two whole ones is no batch, whoever signed it.
+#[test]
+fn content_salt_and_hash_come_together_or_not_at_all() {
+    let whole = batch(&["good day"]);
+    let batches::Parts {
+        header,
+        content,
+        salt,
+        signature,
+    } = batches::parts(&whole);
+    let hash = batches::content_hash(&salt, &content);
+    let field = |name: &str, value: &str| format!(",\"{name}\":\"{value}\"");
+    let content = format!(",\"content\":{content}");
+    let salt = field("salt", &salt);
+    let hash = field("content_hash", &hash.to_string());
+    let signature = field("signature", &signature);
+    let json = |fields: &[&str]| format!("{header}{}}}", fields.concat());
+    for fields in [
+        [&*content, &salt, &signature].as_slice(),
+        &[&hash, &signature],
+    ] {
+        let batch = parse(&json(fields)).expect("a batch");
+        assert!(is_signed(&batch));
+    }
+    let unknown = field("later", "x");
+    for fields in [
+        // Something is missing.
+        [&*signature].as_slice(),
+        &[&content, &signature],
+        &[&salt, &signature],
+        &[&content, &salt],
+        &[&hash],
+        // Something is there twice.
+        &[&content, &salt, &hash, &signature],
+        &[&hash, &content, &salt, &signature],
+        &[&hash, &salt, &signature],
+        &[&salt, &hash, &signature],
+        &[&content, &content, &salt, &signature],
+        &[&content, &salt, &salt, &signature],
+        &[&hash, &hash, &signature],
+        &[&content, &salt, &signature, &signature],
+        // The order differs.
+        &[&salt, &content, &signature],
+        &[&signature, &content, &salt],
+        &[&content, &signature, &salt],
+        &[&signature, &hash],
+        // Something lies between or after, which no signature would cover.
+        &[&content, &unknown, &salt, &signature],
+        &[&content, &salt, &unknown, &signature],
+        &[&hash, &unknown, &signature],
+        &[&content, &salt, &signature, &unknown],
+        &[&hash, &signature, &unknown],
+        &[&content, &salt, &signature, " "],
+        &[&content, " ", &salt, &signature],
+        &[&content, &salt, " ", &signature],
+        &[&hash, " ", &signature],
+        // JSON in another form.
+        &[&content.replace(':', ": "), &salt, &signature],
+        &[&content.replace(',', ", "), &salt, &signature],
+        &[
+            &content.replace("content", "c\\u006fntent"),
+            &salt,
+            &signature,
+        ],
+        &[&content, &salt.replace(':', ": "), &signature],
+        &[&content, &salt, &signature.replace(':', " :")],
+        &[&hash.replace(':', ": "), &signature],
+        &[&hash.replace("\"content", " \"content"), &signature],
+        &[",\"content\":null", &salt, &signature],
+        &[&content, ",\"salt\":null", &signature],
+        &[",\"content_hash\":null", &signature],
+        &[",\"content\":7", &salt, &signature],
+        &[",\"content\":[\"a\",7]", &salt, &signature],
+        &[",\"content\":{\"a\":\"b\"}", &salt, &signature],
+    ] {
+        assert!(parse(&json(fields)).is_err(), "{}", json(fields));
+    }
+}
+
+/// The header ends where the parsed field `content` begins, whatever its strings and unknown fields
+/// look like.
+#[test]
+fn no_text_in_the_header_moves_its_end() {
+    let parts = batches::parts(&batch(&["good day"]));
+    let salt = "0000000000000000";
+    for added in [
+        // Ends of headers, batches and signatures inside strings and nested objects.
+        r#""later":",\"content\":\"fake\",\"salt\":\"0000000000000000\",\"signature\":\"x\"}""#,
+        r#""later":{"a":1,"content":"fake","salt":"0000000000000000","signature":"x"}"#,
+        r#""later":["x",{"a":1,"content_hash":"00","signature":"x"}]"#,
+        r#""content ":"fake","Content":"fake""#,
+    ] {
+        let header = format!("{},{added}", parts.header);
+        let json = batches::signed(&alice(), &header, r#""good day""#, salt);
+        let batch = parse(&json).expect("a batch with unknown fields");
+        assert!(is_signed(&batch), "{json}");
+        assert_eq!(texts_of(&batch), ["good day"]);
+        let hash = batches::content_hash(salt, r#""good day""#);
+        let signature = batches::signature(&alice(), &header, &hash);
+        let json = format!("{header},\"content_hash\":\"{hash}\",\"signature\":\"{signature}\"}}");
+        let withheld = parse(&json);
+        assert_eq!(withheld.expect("a batch").hash, batch.hash);
+    }
+    // A name is a claim, and may contain anything.
+    let name = r#","content":"fake","salt":"0000000000000000"#;
+    let quoted = format!("{name:?}");
+    let header = parts.header.replacen("\"alice\"", &quoted, 1);
+    let batch = parse(&batches::signed(&alice(), &header, r#""good day""#, salt));
+    let batch = batch.expect("a batch");
+    assert!(is_signed(&batch));
+    assert_eq!(texts_of(&batch), ["good day"]);
+}
+
+/// Local fields are appended by the store. A batch from the wire can't bring its own.
+#[test]
+fn local_fields_never_come_from_outside() {
+    for field in [
+        r#""received":"2026-01-01T00:00:00.000Z""#,
+        r#""late":true"#,
+        r#""before":null"#,
+        r#""backfill":false"#,
+        r#""plain":"x""#,
+    ] {
+        assert!(with("}", &format!(",{field}}}")).is_err(), "after: {field}");
+        let header = batches::parts(&batch(&["good day"])).header;
+        let header = format!("{header},{field}");
+        let json = batches::signed(&alice(), &header, r#""a""#, "0000000000000000");
+        assert!(parse(&json).is_err(), "in the header: {field}");
     }
 }

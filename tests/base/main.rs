@@ -1,6 +1,8 @@
 //! Types of `src/base` that carry rules of their own.
 
 mod batch;
+#[path = "../support/batches/mod.rs"]
+mod batches;
 mod error_code;
 mod hex;
 mod table;

@@ -235,6 +235,7 @@ fn fill(lo: &Loopback, lines: u64) {
             timestamp: WallTime(n as i64),
             run: 1,
             uptime: 0,
+            salt: 9,
             previous: head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

@@ -1,6 +1,8 @@
 //! Parts of the shell without a running program: options, store, history, state directory, standard
 //! streams and sockets.
 
+#[path = "../support/batches/mod.rs"]
+mod batches;
 #[path = "../support/folders/mod.rs"]
 mod folders;
 #[path = "../support/hosts/mod.rs"]

@@ -2,7 +2,6 @@
 //! link and nothing else.
 use std::net::SocketAddr;
 
-use data_encoding::BASE64URL_NOPAD;
 use p2pchat::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
 use p2pchat::base::event::Input;
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
@@ -11,6 +10,7 @@ use p2pchat::wire::frame::FrameKind;
 use p2pchat::wire::message::{ByeReason, Have, HaveEntry, Message, format_incarnation};
 use p2pchat::wire::noise::{Handshake, Role};
 
+use crate::batches;
 use crate::support::lan::Lan;
 use crate::support::peer::{PeerIndex, lines};
 use crate::support::scripted_peer::{ScriptedPeer, general_have, have_entry, open_stream};
@@ -114,9 +114,11 @@ fn garbage_before_the_handshake_closes_the_stream() {
     let (mut lan, alice) = running_alone(3);
     for (n, garbage) in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"P2\x01\x01",
-        b"P2\x02\x00",
-        b"P2\x01\x00\xff\xff0000",
+        b"P2\x02\x01",
+        b"P2\x01\x00",
+        b"P2\x03\x00",
+        b"P3\x02\x00",
+        b"P2\x02\x00\xff\xff0000",
         &[0; 70_000],
     ]
     .iter()
@@ -132,6 +134,11 @@ fn garbage_before_the_handshake_closes_the_stream() {
         );
         assert!(lan.has_closed(alice, stream), "garbage {n}");
     }
+    let counters = lan.node(alice).counters();
+    assert_eq!(
+        (counters.failed_handshakes, counters.other_versions),
+        (7, 2)
+    );
 }
 
 /// A link begins with a hello that names the key of the handshake and a bounded number of rooms;
@@ -252,16 +259,14 @@ fn a_batch_with_a_line_break_is_rejected() {
     let (mut lan, alice) = running_alone(16);
     let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
     // Valid JSON, correctly signed by its author.
-    let signed = |mallory: &ScriptedPeer, json: &str| {
-        let hash = Hash::of(&[b"p2pchat batch 1\0", &NetworkTag::OPEN.0, json.as_bytes()]);
-        let signature = BASE64URL_NOPAD.encode(&mallory.identity.sign(&hash.0));
-        format!("{json},\"signature\":\"{signature}\"}}").into_bytes()
-    };
     let said = mallory.batch(1, None, "one");
-    let text = std::str::from_utf8(said.as_bytes()).expect("text");
-    let (json, _) = text.split_once(",\"signature\"").expect("a signature");
-    assert_eq!(signed(&mallory, json), said.as_bytes());
-    let bytes = signed(&mallory, &json.replacen(",\"target\"", ",\n\"target\"", 1));
+    let parts = batches::parts(&said);
+    let signed = |mallory: &ScriptedPeer, header: &str| {
+        batches::signed(&mallory.identity, header, &parts.content, &parts.salt).into_bytes()
+    };
+    assert_eq!(signed(&mallory, &parts.header), said.as_bytes());
+    let header = parts.header.replacen(",\"target\"", ",\n\"target\"", 1);
+    let bytes = signed(&mallory, &header);
     mallory.send_frame(&mut lan, FrameKind::Batch, &bytes);
     assert_eq!(lan.peers[alice].disk.entries().count(), 0);
     assert_eq!(link_count(&lan, alice), 0, "an invalid batch ends the link");

@@ -1,6 +1,8 @@
 //! The simulator: many nodes in one process, on one virtual clock, from one seed, with any fault.
 //!
 //! A failing seed of the swarm is printed with the command that replays it.
+#[path = "../support/batches/mod.rs"]
+mod batches;
 mod support;
 
 mod carriers;

@@ -1,10 +1,15 @@
 //! Replication: lines reach a peer live, after an absence, on first contact, through a full
 //! socket, and after a crash of their author.
+use p2pchat::base::batch::Batch;
 use p2pchat::base::event::Notice;
+use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::name::Room;
+use p2pchat::wire::frame::FrameKind;
 
+use crate::batches;
 use crate::support::lan::{Lan, REDIAL_MS};
-use crate::support::peer::numbered_lines;
+use crate::support::peer::{lines, numbered_lines};
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// Nothing is lost, nothing arrives twice: a line reaches each member within 20 ms, and each
 /// acknowledges it.
@@ -271,4 +276,48 @@ fn a_full_mesh_sends_at_most_one_percent_twice() {
         assert!(batches >= 8 * 500, "{batches} batches");
         assert!(doubled * 100 <= batches as u64, "{doubled} of {batches}");
     }
+}
+
+/// A batch whose content was withheld is verified, stored, passed on and fetched like any other.
+/// Its lines are shown to nobody.
+#[test]
+fn a_withheld_batch_is_replicated_like_any_other() {
+    let mut lan = Lan::new(31);
+    let [alice, bob, carol] = lan.add_peers(["alice", "bob", "carol"]);
+    lan.start_all([alice, bob]);
+    lan.run_for(500);
+    let mut mallory = ScriptedPeer::connect(&mut lan, alice, 1);
+    let text = lines(&["one", "two", "three"]);
+    let draft = mallory.unsigned_batch(1, None, &text);
+    let first = Batch::sign(&mallory.identity, &NetworkTag::OPEN, draft);
+    let second = mallory.batch(4, Some(first.hash), "four");
+    for bytes in [&batches::withheld(&first)[..], second.as_bytes()] {
+        mallory.send_frame(&mut lan, FrameKind::Batch, bytes);
+    }
+    lan.run_for(2_000);
+    lan.start(carol);
+    lan.run_for(2_000);
+    for who in [alice, bob, carol] {
+        let range = lan.peers[who].disk.ranges(&Room::general()).remove(0);
+        assert_eq!((range.low, range.high), (1, 4));
+        assert_eq!(range.hash, second.hash);
+        let entries: Vec<&[u8]> = lan.peers[who]
+            .disk
+            .entries()
+            .map(|entry| entry.batch.as_bytes())
+            .collect();
+        assert_eq!(entries, [&batches::withheld(&first)[..], second.as_bytes()]);
+        assert_eq!(lan.peers[who].gap_count(), 0, "no line is fetched again");
+    }
+    assert_eq!(lan.peers[bob].received(), ["four"]);
+    // A change of what is signed ends the link.
+    let mut forged = batches::withheld(&mallory.batch(5, Some(second.hash), "five"));
+    let at = forged
+        .windows(12)
+        .position(|w| w == b"content_hash")
+        .expect("a hash")
+        + 15;
+    forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
+    mallory.send_frame(&mut lan, FrameKind::Batch, &forged);
+    assert!(lan.has_closed(alice, mallory.stream));
 }

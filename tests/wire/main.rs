@@ -1,5 +1,7 @@
 //! Wire formats of `src/wire`.
 
+#[path = "../support/batches/mod.rs"]
+mod batches;
 #[path = "../support/sentences/mod.rs"]
 mod sentences;
 

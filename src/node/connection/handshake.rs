@@ -25,7 +25,7 @@ use crate::node::timer::{Deadlines, Timer};
 use crate::wire::channel::Channel;
 use crate::wire::frame::Frame;
 use crate::wire::message::{ByeReason, Hello, Message};
-use crate::wire::noise::{Handshake, HandshakeStatus, Role};
+use crate::wire::noise::{Handshake, HandshakeStatus, NoiseError, Role};
 
 /// Maximum number of unfinished handshakes on accepted streams. Dialed streams have a separate
 /// bound of the same size. Strangers who dial us therefore cannot keep us from dialing.
@@ -219,7 +219,10 @@ impl Handshakes {
         };
         let mut out = Vec::new();
         let (transport, consumed_bytes) = match handshake.feed(bytes, &mut out) {
-            Err(_) => return self.fail(ctx, stream, events),
+            Err(error) => {
+                ctx.counters.other_versions += u64::from(error == NoiseError::VersionMismatch);
+                return self.fail(ctx, stream, events);
+            }
             Ok(HandshakeStatus::Incomplete) => {
                 if !out.is_empty() {
                     *has_valid_start = true;

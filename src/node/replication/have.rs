@@ -1,6 +1,7 @@
 //! The `have` message: advertises which lines of which logs the sender stores. An entry about the
 //! receiver's own log is a cumulative acknowledgement, as in TCP. Most other entries are offers.
 //! `ingest_have` lists all kinds.
+use crate::base::domain;
 use crate::base::event::StreamId;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{Room, Target};
@@ -9,8 +10,6 @@ use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation};
 
-/// Domain prefix of the digest over the heads of logs that neither peer of a link wrote.
-const DIGEST_PREFIX: &[u8] = b"p2pchat heads\0";
 /// How many hex digits of the digest are sent. The remaining digits are cut off.
 const DIGEST_CHARS: usize = 32;
 
@@ -90,7 +89,7 @@ pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId
         heads.extend_from_slice(&range.high.to_be_bytes());
         heads.extend_from_slice(&range.hash.0);
     }
-    let mut digest = Hash::of(&[DIGEST_PREFIX, &heads]).to_string();
+    let mut digest = Hash::of(&[domain::HEADS, &heads]).to_string();
     digest.truncate(DIGEST_CHARS);
     digest
 }

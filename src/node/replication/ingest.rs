@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields};
-use crate::base::event::{Chat, Notice, Output, Peer, StreamId};
+use crate::base::event::{Chat, Notice, Output, StreamId};
+use crate::base::gap_notice::gap_notice;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::carriers::{can_receive_over, is_for_us};
@@ -94,7 +95,7 @@ impl Replication {
                     && is_for_us(ctx, &batch.log.target)
                 {
                     self.gaps.schedule_query();
-                    notify_gap(ctx, &batch, gap);
+                    ctx.notify(gap_notice(&batch, gap, ctx.now.wall));
                 }
                 self.append(ctx, logs, delivery, stream, batch, verdict);
             }
@@ -314,19 +315,4 @@ fn store_batch(ctx: &mut Context, mut batch: Batch, local: LocalFields) -> Arc<B
         local,
     });
     batch
-}
-
-fn notify_gap(ctx: &mut Context, batch: &Batch, gap: RangeInclusive<u64>) {
-    let author = Peer {
-        id: batch.log.author,
-        nick: batch.username.clone(),
-    };
-    ctx.notify(Notice::Gap {
-        target: batch.log.target.clone(),
-        author,
-        incarnation: batch.log.incarnation,
-        from: *gap.start(),
-        to: *gap.end(),
-        at: ctx.now.wall,
-    });
 }

@@ -347,6 +347,7 @@ impl Logs {
             action,
             lines,
             sealed: sealed.as_deref(),
+            salt: ctx.random_u64(),
         };
         let batch = Arc::new(Batch::sign(&ctx.identity, &ctx.network, unsigned));
         self.run_starts.get_or_insert_with(log, || sequence);

@@ -2,7 +2,8 @@
 //! matching lines or only for the last ones.
 use std::io;
 
-use crate::base::event::{Notice, Peer};
+use crate::base::event::Notice;
+use crate::base::gap_notice::gap_notice;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Target};
 use crate::base::time::WallTime;
@@ -144,14 +145,14 @@ impl Selection<'_> {
         // not shown.
         let mut shows_gap = self.query.limit.is_none();
         self.for_each_run(start.lamport_cutoff, &mut |run| {
-            if skip >= run.line_count {
+            if skip > 0 && skip >= run.line_count {
                 skip -= run.line_count;
                 return Ok(());
             }
-            if let Some(gap) = gap_notice(&run).filter(|_| shows_gap) {
+            if let Some(gap) = missing_lines_notice(&run).filter(|_| shows_gap) {
                 renderer.append_notice(&gap, &mut out);
             }
-            shows_gap = true;
+            shows_gap |= run.line_count > 0;
             let skipped = run.text.split_inclusive('\n').take(skip as usize);
             let skipped_bytes = skipped.map(str::len).sum::<usize>();
             let lines = &run.text[skipped_bytes..];
@@ -182,27 +183,16 @@ fn for_each_match(
                 first_index: run.first_index + i,
                 line_count: 1,
                 text: line,
-                missing_before: None,
+                missing: None,
             })?;
         }
     }
     Ok(())
 }
 
-/// The notice that lines are missing directly before `run`; `None` if no lines are missing. The
-/// notice has the time of the batch that contains `run`, and the nick of the batch's author.
-fn gap_notice(run: &LineRun<'_>) -> Option<Notice> {
-    let (from, to) = run.missing_before.clone()?.into_inner();
-    let batch = run.batch;
-    Some(Notice::Gap {
-        target: batch.log.target.clone(),
-        author: Peer {
-            id: batch.log.author,
-            nick: batch.username.clone(),
-        },
-        incarnation: batch.log.incarnation,
-        from,
-        to,
-        at: batch.timestamp,
-    })
+/// The notice that lines are missing before or in `run`; `None` if no lines are missing. The notice
+/// has the time of the batch that contains `run`, and the nick of the batch's author.
+fn missing_lines_notice(run: &LineRun<'_>) -> Option<Notice> {
+    let missing = run.missing.clone()?;
+    Some(gap_notice(run.batch, missing, run.batch.timestamp))
 }

@@ -93,7 +93,7 @@ impl Renderer {
     pub fn append_chat(&mut self, chat: &Chat, lines: u64, out: &mut Vec<u8>) {
         let start = out.len();
         self.append_notice(&Notice::Chat(chat.clone()), out);
-        if lines < chat.batch.count {
+        if lines < chat.batch.shown_count() {
             out.truncate(start + prefix_len_bytes(&out[start..], lines));
         }
     }
@@ -109,6 +109,7 @@ impl Renderer {
         out: &mut Vec<u8>,
     ) {
         let start = out.len();
+        let skip = skip.min(entry.batch.shown_count());
         let chat = Chat {
             batch: entry.batch.into(),
             local: entry.local,

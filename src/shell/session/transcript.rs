@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Chat, Notice, Peer, Position, StoredBatch};
+use crate::base::event::{Chat, Notice, Position, StoredBatch};
+use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
@@ -312,12 +313,12 @@ impl Transcript {
                 return;
             }
         }
-        let lines = remaining.min(chat.batch.count);
+        let lines = remaining.min(chat.batch.shown_count());
         let mut out = stdout.take_buffer();
         renderer.append_chat(chat, lines, &mut out);
         self.update_read_mark(&chat.batch);
         self.live_lines += lines;
-        if lines < chat.batch.count {
+        if lines < chat.batch.shown_count() {
             // A saved position cannot lie inside a batch, so the next run prints the whole batch.
             return self.send_to_stdout(renderer, stdout, out);
         }
@@ -492,7 +493,7 @@ impl Transcript {
             let skipped_lines = backlog
                 .filter(|start| entry.position == start.position)
                 .map_or(0, |start| start.skipped_lines);
-            let (position, count) = (entry.position, entry.batch.count);
+            let (position, count) = (entry.position, entry.batch.shown_count());
             let lines = self.remaining_lines(line_limit).min(count);
             self.live_lines += lines;
             self.update_read_mark(&entry.batch);
@@ -516,17 +517,7 @@ impl Transcript {
             .insert(batch.log.clone(), batch.last_sequence());
         let to = self.evicted_below.remove(&batch.log)?.min(batch.sequence) - 1;
         let from = reached? + 1;
-        (from <= to).then(|| Notice::Gap {
-            target: batch.log.target.clone(),
-            author: Peer {
-                id: batch.log.author,
-                nick: batch.username.clone(),
-            },
-            incarnation: batch.log.incarnation,
-            from,
-            to,
-            at: entry.local.received,
-        })
+        (from <= to).then(|| gap_notice(batch, from..=to, entry.local.received))
     }
 
     /// Saves, for each folder, the position before which stdout has taken all batches. If the

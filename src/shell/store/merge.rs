@@ -106,8 +106,15 @@ struct OpenBatch {
     text: String,
     /// Offset in `text` where the next line begins.
     text_offset: usize,
-    /// The value for the first [`LineRun`] of the batch. See [`LineRun::missing_before`].
-    missing_before: Option<RangeInclusive<u64>>,
+    /// The value for the first [`LineRun`] of the batch. See [`LineRun::missing`].
+    missing: Option<RangeInclusive<u64>>,
+}
+
+impl OpenBatch {
+    /// How many lines of the batch were returned or passed over.
+    fn returned_count(&self) -> u64 {
+        self.key.read_u64(SEQUENCE_OFFSET) - self.batch.sequence
+    }
 }
 
 /// Consecutive lines of one batch.
@@ -116,13 +123,14 @@ pub struct LineRun<'a> {
     pub batch: &'a Batch,
     /// Index of `text`'s first line in the batch. The batch's first line has index 0.
     pub first_index: u64,
-    /// Number of these lines, at least 1.
+    /// Number of these lines. 0 if and only if the content of the batch is withheld.
     pub line_count: u64,
     /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// Sequences of the log that are missing directly before the batch. `None`: no line is missing
-    /// there, or these are not the first lines of the batch.
-    pub missing_before: Option<RangeInclusive<u64>>,
+    /// Sequences of the log that are missing directly before the batch, and those of the batch if
+    /// its content is withheld. `None`: no line is missing there, or these are not the first lines
+    /// of the batch.
+    pub missing: Option<RangeInclusive<u64>>,
 }
 
 /// Returns the lines of several folders in the total order.
@@ -173,7 +181,7 @@ impl<'a> Merge<'a> {
     /// A segment can't be read.
     pub fn next_run(&mut self) -> io::Result<Option<LineRun<'_>>> {
         self.open_batches
-            .retain(|open| open.text_offset < open.text.len());
+            .retain(|open| open.returned_count() < open.batch.count);
         self.open_segments
             .retain(|active| !active.entries.is_empty());
         loop {
@@ -218,10 +226,13 @@ impl<'a> Merge<'a> {
             count = count.min(least.saturating_sub(key.lamport()));
         }
         let open = &mut self.open_batches[open];
-        let first = open.key.read_u64(SEQUENCE_OFFSET) - open.batch.sequence;
+        let first = open.returned_count();
         // At least one line, because two equal keys would block each other. Only a misbehaving
-        // author creates equal keys.
-        let count = count.clamp(1, open.batch.count - first);
+        // author creates equal keys. The lines of a batch without content are passed over at once.
+        let count = match open.batch.is_withheld() {
+            true => open.batch.count,
+            false => count.clamp(1, open.batch.count - first),
+        };
         let rest = &open.text[open.text_offset..];
         let length = if count == open.batch.count - first {
             rest.len()
@@ -235,9 +246,9 @@ impl<'a> Merge<'a> {
         LineRun {
             batch: &open.batch,
             first_index: first,
-            line_count: count,
+            line_count: count.min(open.batch.shown_count()),
             text: &open.text[lines],
-            missing_before: open.missing_before.take(),
+            missing: open.missing.take(),
         }
     }
 
@@ -262,8 +273,13 @@ impl<'a> Merge<'a> {
             text.push('\n');
         });
         let head = self.log_heads.get_or_default(batch.log.clone());
-        let missing_before =
-            (*head > 0 && batch.sequence > *head + 1).then(|| *head + 1..=batch.sequence - 1);
+        let first_missing = match *head {
+            0 => batch.sequence,
+            head => batch.sequence.min(head + 1),
+        };
+        // Lines without content are as missing as those of a gap before the batch.
+        let end = batch.sequence + (batch.count - batch.shown_count());
+        let missing = (first_missing < end).then(|| first_missing..=end - 1);
         *head = (*head).max(batch.last_sequence());
         self.last_key = Some(entry.key);
         self.open_batches.push(OpenBatch {
@@ -271,7 +287,7 @@ impl<'a> Merge<'a> {
             batch,
             text,
             text_offset: 0,
-            missing_before,
+            missing,
         });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Gaps in a history: shown where lines are missing, and gone when they arrive.
 
-use p2pchat::base::batch::LocalFields;
+use p2pchat::base::batch::{Batch, LocalFields};
+use p2pchat::base::identity::Identity;
 use p2pchat::base::name::{FolderName, Room};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::history_query::HistoryQuery;
@@ -9,9 +10,10 @@ use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
 
 use super::support::{
-    Author, NET, append, contents, disk_source, last_lines, pipe, query_lines, store_on_disk,
+    Author, NET, append, contents, disk_source, last_lines, pipe, query_lines, save, store_on_disk,
     whole_history,
 };
+use crate::batches;
 use crate::folders::TempDir;
 
 /// A gap stands before the line that reveals it, and every query agrees on it.
@@ -114,5 +116,124 @@ fn the_last_lines_have_the_gaps_of_the_whole_history() {
     for count in 3..40 {
         let from = lines.len() - 1 - count;
         assert_eq!(last_lines(&folder, count as u64), lines[from..], "{count}");
+    }
+}
+
+/// The batch without its content.
+fn withheld(batch: &Batch) -> Batch {
+    Batch::parse(batches::withheld(batch), &NET).unwrap()
+}
+
+/// Lines whose content is withheld are missing like those of a gap, wherever they stand in their
+/// log. Other lines keep their place.
+#[test]
+fn withheld_lines_are_shown_as_a_gap() {
+    let (mut alice, mut bob) = (
+        Author::new("alice", "general", 1),
+        Author::new("bob", "general", 2),
+    );
+    let first = alice.say(10, &["a1", "a2"]);
+    let others = bob.say(11, &["b1", "b2", "b3"]);
+    let second = alice.say(20, &["a3", "a4", "a5"]);
+    let third = alice.say(30, &["a6"]);
+    let last = alice.say(40, &["a7"]);
+    let stored = [
+        withheld(&first),
+        others,
+        withheld(&second),
+        third,
+        withheld(&last),
+    ];
+    let gap = |time: &str, lines: &str| {
+        let name = alice.short();
+        format!("1970-01-01T00:00:{time}.000Z #general - {lines} of {name} are missing")
+    };
+    let one = gap("40", "1 line").replace(" are ", " is ");
+    for source in ["disk", "memory"] {
+        let folder = TempDir::new();
+        let mut memory = Store::in_memory(alice.identity.id(), NET, StoreLimits::default());
+        let lines = match source {
+            "disk" => {
+                store_on_disk(&folder, &stored);
+                whole_history(&folder)
+            }
+            _ => {
+                save(&mut memory, &stored);
+                let (source, _) = memory.history_source();
+                query_lines(&source, &HistoryQuery::default(), pipe())
+            }
+        };
+        assert_eq!(contents(&lines), ["b1", "b2", "b3", "a6"], "{source}");
+        let gaps: Vec<&String> = lines.iter().filter(|line| line.contains(" - ")).collect();
+        assert_eq!(
+            gaps,
+            [&gap("10", "2 lines"), &gap("20", "3 lines"), &one],
+            "{source}"
+        );
+        assert_eq!(lines[0], *gaps[0], "{source}");
+        assert_eq!(lines[lines.len() - 1], one, "{source}");
+    }
+    let folder = TempDir::new();
+    store_on_disk(&folder, &stored);
+    // The last lines are those that can be shown.
+    assert_eq!(contents(&last_lines(&folder, 2)), ["b3", "a6"]);
+    assert_eq!(contents(&last_lines(&folder, 9)), ["b1", "b2", "b3", "a6"]);
+    let json = query_lines(
+        &disk_source(&folder),
+        &HistoryQuery::default(),
+        Renderer::json(),
+    );
+    let gap = format!(
+        r##"{{"type":"gap","target":"#general","sender":"{}","incarnation":"0000000000000001","from":3,"to":5}}"##,
+        alice.log.author
+    );
+    assert!(json.contains(&gap), "{json:?}");
+}
+
+/// A gap before withheld lines and the lines themselves are one gap.
+#[test]
+fn a_gap_and_withheld_lines_after_it_are_one_gap() {
+    let mut alice = Author::new("alice", "general", 1);
+    let first = alice.say(10, &["one"]);
+    alice.say(20, &["two"]);
+    let third = alice.say(30, &["three"]);
+    let folder = TempDir::new();
+    store_on_disk(&folder, [&first, &withheld(&third)]);
+    let lines = whole_history(&folder);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].contains("- 2 lines of alice"), "{lines:?}");
+}
+
+/// The store keeps a batch without content like any other: a start finds the same range, and reads
+/// the same bytes.
+#[test]
+fn a_withheld_batch_survives_a_restart() {
+    let mut alice = Author::new("alice", "general", 1);
+    let batches = [
+        alice.say(10, &["one"]),
+        withheld(&alice.say(20, &["two", "three"])),
+        alice.say(30, &["four"]),
+    ];
+    let folder = TempDir::new();
+    store_on_disk(&folder, &batches);
+    for was_clean in [false, true] {
+        let own = Identity::from_seed(&[1; 32]).id();
+        let limits = StoreLimits::default();
+        let mut store = Store::open(&folder.0, NET, own, was_clean, limits).unwrap();
+        let ranges = store
+            .open_folder(&FolderName::from(&Room::general()))
+            .unwrap();
+        assert_eq!((ranges[0].low, ranges[0].high), (1, 4));
+        assert_eq!(ranges[0].hash, batches[2].hash);
+        let read = store.load(&alice.log, 1, &mut None, usize::MAX).unwrap();
+        let bytes = |batch: &Batch| batch.as_bytes().to_vec();
+        let (read, stored): (Vec<_>, Vec<_>) = (
+            read.iter().map(bytes).collect(),
+            batches.iter().map(bytes).collect(),
+        );
+        assert_eq!(read, stored);
+        // A request may begin in the middle of a batch, whose content is no array.
+        let read = store.load(&alice.log, 3, &mut None, 1).unwrap();
+        assert_eq!(read.first().map(|batch| batch.sequence), Some(2));
     }
 }

@@ -67,6 +67,7 @@ impl Author {
             timestamp: WallTime(lamport as i64 * 1000),
             run: 1,
             uptime: 0,
+            salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

@@ -69,6 +69,7 @@ impl Author {
             timestamp: WallTime(1_000),
             run: 1,
             uptime: 0,
+            salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
             lines: &text,

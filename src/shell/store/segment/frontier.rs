@@ -6,6 +6,7 @@ use std::io::{BufRead as _, Write as _};
 use serde::Deserialize;
 
 use crate::base::batch::LogId;
+use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{FolderName, Target};
@@ -26,7 +27,6 @@ const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
 /// Number of hex digits in a checksum. The checksum is the beginning of a hash. It detects damage,
 /// but not forgery.
 const CHECKSUM_DIGITS: usize = 16;
-const CHECKSUM_DOMAIN: &[u8] = b"p2pchat frontier 1\0";
 /// The bytes of a frontier line after the checksum digits.
 const CHECKSUM_SUFFIX: &[u8] = b"\"}";
 
@@ -114,7 +114,7 @@ impl Frontier {
     pub fn parse(line: &[u8], folder: &FolderName) -> Option<Frontier> {
         has_valid_checksum(line).then_some(())?;
         let room = folder.room().map(Target::Room);
-        let fields: FrontierFields = serde_json::from_slice(line).ok()?;
+        let fields: FrontierFields = serde_json::from_str(std::str::from_utf8(line).ok()?).ok()?;
         let mut ranges: Vec<LogRange> = Vec::new();
         for fields in &fields.logs {
             let log = LogId {
@@ -198,7 +198,7 @@ fn has_valid_checksum(line: &[u8]) -> bool {
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     let mut digits = [0; CHECKSUM_DIGITS];
-    let hash = Hash::of(&[CHECKSUM_DOMAIN, body]).to_string();
+    let hash = Hash::of(&[domain::FRONTIER, body]).to_string();
     digits.copy_from_slice(&hash.as_bytes()[..CHECKSUM_DIGITS]);
     digits
 }

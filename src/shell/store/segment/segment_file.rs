@@ -11,8 +11,8 @@ use crate::shell::os::file;
 const BATCH_PREFIX: &[u8] = b"{\"type\":\"chat\",\"sender\":\"";
 /// Prefix of a line that replaces evicted lines.
 pub const DROPPED_PREFIX: &[u8] = b"{\"type\":\"dropped\",\"bytes\":";
-/// Maximum number of bytes before the content, in the line of a batch.
-const HEADER_MAX_BYTES: usize = 700;
+/// Limit on the bytes of a batch's line before its content.
+const HEADER_MAX_BYTES: usize = 1000;
 const SEGMENT_EXTENSION: &str = ".ndjson";
 /// In a file name, the segment's number is padded with zeros to this many digits.
 const NUMBER_DIGITS: usize = 6;
@@ -39,20 +39,19 @@ pub fn peek_author(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(BATCH_PREFIX)?.get(..PeerId::TEXT_BYTES)
 }
 
-/// Reads the sequence from the first bytes of a batch's line, if the batch has only one message.
-/// `None`: the batch may have several messages. The caller must then parse the line.
+/// Reads the sequence of a batch that has only one line, from the first bytes of the batch's line
+/// in the segment. `None`: the batch may have several lines, and the caller must parse it.
 pub fn peek_single_sequence(line: &[u8]) -> Option<u64> {
     peek_author(line)?;
     let header = &line[..line.len().min(HEADER_MAX_BYTES)];
-    let value_of = |field: &[u8]| {
-        let at = header.windows(field.len()).position(|w| w == field)?;
-        header.get(at + field.len()..)
-    };
-    // A batch of several lines has an array as its content.
-    value_of(b",\"content\":")?
-        .starts_with(b"\"")
-        .then_some(())?;
-    let digits = value_of(b",\"sequence\":")?.split(|b| *b == b',').next()?;
+    let find = |field: &[u8]| header.windows(field.len()).position(|w| w == field);
+    let end = find(b",\"content")?;
+    if find(b",\"count\":").is_some_and(|count| count < end) {
+        return None;
+    }
+    let field = b",\"sequence\":";
+    let digits = header.get(find(field)? + field.len()..end)?;
+    let digits = digits.split(|b| *b == b',').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 

@@ -1,0 +1,80 @@
+//! Where the parts of a batch lie in its JSON: the header, then the content or its hash, then the
+//! signature.
+//!
+//! ```text
+//! {"type":"chat",…,"content":"good day","salt":"0123456789abcdef","signature":"…"}
+//! {"type":"chat",…,"content_hash":"…","signature":"…"}
+//! ```
+//!
+//! The header is everything before `,"content":` or `,"content_hash":`. The offsets are those of
+//! the parsed fields, so no text inside a string can move them. Between and after these fields no
+//! other bytes are allowed.
+use std::ops::Range;
+
+use super::batch_fields::BatchFields;
+use super::domain;
+use super::hex;
+use super::identity::Hash;
+
+pub(super) const CONTENT_FIELD: &str = ",\"content\":";
+pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
+const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
+/// Ends a string field before the signature, and begins the field of the signature.
+pub(super) const SIGNATURE_FIELD: &str = "\",\"signature\":\"";
+/// Number of characters of a signature: 64 bytes in unpadded base64.
+pub(super) const SIGNATURE_CHARS: usize = 86;
+
+/// The parts of a batch, as offsets in its JSON.
+pub(super) struct BatchLayout {
+    /// The length of the header in bytes.
+    pub(super) header_end: usize,
+    /// The JSON of the content. `None`: the content is withheld.
+    pub(super) content: Option<Range<usize>>,
+    /// The hash of the content and its salt.
+    pub(super) content_hash: Hash,
+    /// Offset of the first character of the signature.
+    pub(super) signature: usize,
+}
+
+impl BatchLayout {
+    /// Locates the parts in the JSON `text`, from which `fields` was parsed. Hashes the content.
+    /// Returns `None` if the parts are incomplete, out of order, or not adjacent. Does not look at
+    /// the bytes after the signature.
+    pub(super) fn locate(text: &str, fields: &BatchFields<'_>) -> Option<BatchLayout> {
+        let offset_of = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+        let signature = offset_of(fields.signature);
+        match (fields.content, fields.salt, fields.content_hash) {
+            (Some(raw), Some(salt), None) => {
+                let start = offset_of(raw.get());
+                let content = start..start + raw.get().len();
+                let between = text.get(content.end..signature)?;
+                let between = between.strip_prefix(SALT_FIELD)?;
+                (between.strip_suffix(SIGNATURE_FIELD)? == salt).then_some(())?;
+                Some(BatchLayout {
+                    header_end: text.get(..start)?.strip_suffix(CONTENT_FIELD)?.len(),
+                    content: Some(content),
+                    content_hash: content_hash(hex::parse(salt)?, raw.get().as_bytes()),
+                    signature,
+                })
+            }
+            (None, None, Some(hash)) => {
+                let start = offset_of(hash);
+                let between = text.get(start + hash.len()..signature)?;
+                (between == SIGNATURE_FIELD).then_some(())?;
+                Some(BatchLayout {
+                    header_end: text.get(..start)?.strip_suffix(CONTENT_HASH_FIELD)?.len(),
+                    content: None,
+                    content_hash: Hash::parse(hash)?,
+                    signature,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The hash of a batch's content, which stands for the content if that is withheld. The salt is
+/// withheld together with the content, so nobody can guess the content from its hash.
+pub(super) fn content_hash(salt: u64, content: &[u8]) -> Hash {
+    Hash::of(&[domain::CONTENT, &salt.to_be_bytes(), content])
+}

@@ -1,0 +1,28 @@
+//! Domain prefixes: the first bytes of everything that is hashed. Each purpose has its own prefix,
+//! so that a hash for one purpose never counts for another. The number is the version of the
+//! format. A zero byte ends each prefix.
+
+/// A batch: see [`Batch::hash`](super::batch::Batch::hash).
+pub const BATCH: &[u8] = b"p2pchat batch 2\0";
+/// The key that encrypts the beacons of a closed network.
+pub const BEACON_KEY: &[u8] = b"p2pchat beacon key 2\0";
+/// A room in a beacon.
+pub const BEACON_ROOM: &[u8] = b"p2pchat beacon room 2\0";
+/// The content of a batch, with its salt.
+pub const CONTENT: &[u8] = b"p2pchat content 2\0";
+/// The fingerprint of a key, which users compare.
+pub const FINGERPRINT: &[u8] = b"p2pchat fingerprint 2\0";
+/// The checksum of a frontier line in the store.
+pub const FRONTIER: &[u8] = b"p2pchat frontier 2\0";
+/// The pre-shared key of the handshakes in a closed network.
+pub const HANDSHAKE_KEY: &[u8] = b"p2pchat handshake key 2\0";
+/// The digest over the heads of several logs.
+pub const HEADS: &[u8] = b"p2pchat heads 2\0";
+/// The public tag of a closed network.
+pub const NETWORK_TAG: &[u8] = b"p2pchat network tag 2\0";
+/// A signed receipt.
+pub const RECEIPT: &[u8] = b"p2pchat receipt 2\0";
+/// A room in `hello` and `rooms`.
+pub const ROOM: &[u8] = b"p2pchat room 2\0";
+/// The Noise prologue of sealed lines.
+pub const SEALED: &[u8] = b"p2pchat sealed 2\0";

@@ -1,0 +1,21 @@
+//! The notice that lines are missing.
+use std::ops::RangeInclusive;
+
+use super::batch::Batch;
+use super::event::{Notice, Peer};
+use super::time::WallTime;
+
+/// The notice that these lines of the log of `batch` are missing. Names the author as `batch` does.
+pub fn gap_notice(batch: &Batch, lines: RangeInclusive<u64>, at: WallTime) -> Notice {
+    Notice::Gap {
+        target: batch.log.target.clone(),
+        author: Peer {
+            id: batch.log.author,
+            nick: batch.username.clone(),
+        },
+        incarnation: batch.log.incarnation,
+        from: *lines.start(),
+        to: *lines.end(),
+        at,
+    }
+}
