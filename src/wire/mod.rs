@@ -1,5 +1,10 @@
 //! Wire formats: pure functions and small state machines. The caller provides time, randomness and
 //! I/O.
+//!
+//! The protocol of the peers follows, also as `PROTOCOL.md` in this folder.
+//!
+#![doc = include_str!("PROTOCOL.md")]
+
 pub mod beacon;
 pub mod channel;
 pub mod code;

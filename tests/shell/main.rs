@@ -3,6 +3,8 @@
 
 #[path = "../support/batches/mod.rs"]
 mod batches;
+#[path = "../support/documents/mod.rs"]
+mod documents;
 #[path = "../support/folders/mod.rs"]
 mod folders;
 #[path = "../support/hosts/mod.rs"]

@@ -2,11 +2,14 @@
 
 #[path = "../support/batches/mod.rs"]
 mod batches;
+#[path = "../support/documents/mod.rs"]
+mod documents;
 #[path = "../support/sentences/mod.rs"]
 mod sentences;
 
 mod beacon;
 mod code;
 mod message;
+mod protocol;
 mod sealed;
 mod secret;

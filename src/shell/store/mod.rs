@@ -1,4 +1,9 @@
 //! The history: on disk, in memory, or read from the files of another program.
+//!
+//! The format of the state directory follows, also as `FORMAT.md` in this folder.
+//!
+#![doc = include_str!("FORMAT.md")]
+
 pub mod disk;
 pub mod eviction;
 pub mod folder;
