@@ -2,10 +2,13 @@
 //! lines are history.
 use p2pchat::base::event::Input;
 use p2pchat::base::name::Room;
+use p2pchat::base::time::WallTime;
+use p2pchat::wire::message::Message;
 
 use crate::support::disk::Entry;
 use crate::support::lan::{Lan, REDIAL_MS, chain};
 use crate::support::peer::{PeerIndex, numbered_lines};
+use crate::support::scripted_peer::ScriptedPeer;
 
 /// Lines said while the link to a peer already met was cut are shown once it is back, also to the
 /// younger of the two programs.
@@ -416,4 +419,78 @@ fn evicted_lines_do_not_come_back_as_news() {
     lan.say(alice, "news");
     lan.run_for(1_000);
     assert_eq!(lan.peers[bob].received(), ["news"]);
+}
+
+/// A newcomer requests the newest 1000 lines of a log; if more are news, it gets all news, and not
+/// all history.
+#[test]
+fn a_newcomer_misses_no_news_among_many_lines() {
+    for count in [1, 999, 1_001, 3_000, 20_000] {
+        let mut lan = Lan::new(count);
+        let [alice, bob] = lan.add_peers(["alice", "bob"]);
+        lan.start(alice);
+        // Each turn is a batch.
+        let say = |lan: &mut Lan, prefix: &str, count: u64| {
+            for part in numbered_lines(prefix, 1, count).chunks(10) {
+                lan.say_all(alice, None, part);
+                lan.run_for(1);
+            }
+        };
+        say(&mut lan, "old", 9_000);
+        lan.run_for(1_000);
+        lan.isolate(bob);
+        lan.start(bob);
+        lan.run_for(5_000);
+        say(&mut lan, "new", count);
+        lan.heal();
+        lan.run_until_linked(alice, bob, REDIAL_MS);
+        lan.run_for(20_000);
+        assert_eq!(lan.peers[bob].received(), numbered_lines("new", 1, count));
+        let ranges = held_ranges(&lan, bob, alice);
+        let [(low, high)] = ranges[..] else {
+            panic!("{ranges:?}");
+        };
+        // At most the newest 1000 lines, or as much history as news.
+        let stored = high + 1 - low;
+        assert_eq!(high, 9_000 + count);
+        assert!(
+            stored <= 1_010.max(2 * count + 1_000),
+            "{stored} of {count}"
+        );
+    }
+}
+
+/// What a relay claims about the clock of an author is no more than a claim: it changes nothing
+/// about an author who is or was linked.
+#[test]
+fn a_relayed_clock_does_not_outrank_a_hello() {
+    let mut lan = Lan::new(34);
+    let [alice, bob] = lan.add_peers(["alice", "bob"]);
+    lan.start(alice);
+    lan.run_for(5_000);
+    lan.say(alice, "old");
+    lan.run_for(1_000);
+    lan.start(bob);
+    let mut mallory = ScriptedPeer::connect(&mut lan, bob, 1);
+    let author = lan.id(alice);
+    let (log, network) = (lan.first_log(alice), lan.peers[alice].network_tag());
+    let (batches, _) = lan.peers[alice].disk.load(&log, 1, None, 1, &network);
+    let run = batches[0].run;
+    // Mallory takes all that alice says for older than bob's reader, or for younger than it.
+    for age in [0, (1 << 53) - 1] {
+        for wall in [WallTime::MIN, WallTime(0), WallTime::MAX] {
+            let clock = Message::Clock {
+                peer: author,
+                run,
+                age,
+                wall,
+            };
+            mallory.send(&mut lan, &clock);
+        }
+    }
+    lan.run_for(3_000);
+    lan.say(alice, "new");
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[bob].received(), ["new"]);
+    assert_eq!(held_ranges(&lan, bob, alice), [(1, 2)]);
 }
