@@ -236,3 +236,47 @@ fn verdicts_hold_for_all_ages_orders_and_clocks() {
         failures.join("\n")
     );
 }
+
+/// After a reboot, a reader's beginning is known by the wall clock: also if that was set only
+/// after the beginning, and if it is not set yet in this boot.
+#[test]
+fn a_reboot_keeps_the_beginning_of_a_reader() {
+    let unset = -WALL_START_MS;
+    for (at_beginning, later, after_reboot) in [
+        (0, 0, 0),
+        // Set in the boot of the beginning.
+        (unset, 0, 0),
+        // Not set yet in the boot that follows.
+        (0, 0, unset),
+        (unset, 0, unset),
+    ] {
+        let mut lan = Lan::new(40);
+        let [reader, author, stranger] = lan.add_peers(["reader", "author", "stranger"]);
+        lan.peers[reader].wall_skew_ms = at_beginning;
+        lan.isolate(stranger);
+        lan.start_all([author, stranger]);
+        lan.say(author, "old");
+        lan.say(stranger, "strange and old");
+        lan.run_for(120_000);
+        lan.start(reader);
+        lan.run_for(3_000);
+        lan.peers[reader].wall_skew_ms = later;
+        lan.run_for(60_000);
+        lan.power_off(reader);
+        lan.peers[reader].wall_skew_ms = after_reboot;
+        lan.run_for(60_000);
+        lan.say(author, "between");
+        lan.say(stranger, "strange");
+        lan.run_for(60_000);
+        lan.heal();
+        lan.start(reader);
+        lan.run_for(REDIAL_MS);
+        lan.say(author, "new");
+        lan.run_for(2_000);
+        let mut received = lan.peers[reader].received();
+        received.sort();
+        let case = format!("{at_beginning}, {later}, {after_reboot}");
+        assert_eq!(received, ["between", "new", "strange"], "{case}");
+        assert_eq!(lan.history(reader, &Room::general()).len(), 5, "{case}");
+    }
+}
