@@ -377,7 +377,7 @@ impl Node {
         self.replication
             .author_unlinked(&self.ctx, &self.logs, &peer, rooms);
         self.replication
-            .select_sources(&mut self.ctx, &self.logs, &self.rooms);
+            .select_sources(&self.ctx, &self.logs, &self.rooms);
         self.dialer
             .link_down(&mut self.ctx, &peer, link.established_at);
         if !link.is_replaced {

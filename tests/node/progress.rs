@@ -3,9 +3,14 @@ use p2pchat::base::batch::LogId;
 use p2pchat::base::event::StreamId;
 use p2pchat::base::identity::PeerId;
 use p2pchat::base::name::{Room, Target};
+use p2pchat::base::time::Time;
+use p2pchat::node::replication::bisection::Bisection;
 use p2pchat::node::replication::progress::{
-    BISECTIONS_MAX, Bisection, CURSORS_MAX, EVIDENCE_MAX, FetchState, GAP_OFFERS_MAX,
-    ProgressTable, REFUSALS_MAX, SendCursor, SendState,
+    BISECTIONS_MAX, CURSORS_MAX, EVIDENCE_MAX, GAP_OFFERS_MAX, OFFERS_PER_LINK_MAX, ProgressTable,
+    REFUSALS_MAX, REQUESTS_PER_LINK_MAX,
+};
+use p2pchat::node::replication::progress_state::{
+    FetchState, LogRequest, Offer, SendCursor, SendState,
 };
 
 const LINKS: usize = 64;
@@ -45,6 +50,72 @@ fn cursors_are_bounded() {
         table.set_send(stream, log, requested())
     });
     assert_eq!(filled, CURSORS_MAX);
+}
+
+fn offer() -> Offer {
+    Offer {
+        low: 1,
+        high: 9,
+        offered_at: Time(0),
+        tries: 0,
+    }
+}
+
+fn request(offer: Option<Offer>) -> FetchState {
+    FetchState::Requested(Box::new(LogRequest {
+        from: 1,
+        backfill: None,
+        is_sent: true,
+        progress_at: Time(0),
+        offer,
+    }))
+}
+
+/// One link may offer 2048 logs, whether they are requested or not. Another link still has its own
+/// places.
+#[test]
+fn offers_of_one_link_are_bounded() {
+    let mut table = ProgressTable::default();
+    for number in 0..OFFERS_PER_LINK_MAX {
+        assert!(table.set_offer(stream(1), &log(number), Some(offer())));
+    }
+    assert!(table.set_fetch(stream(1), &log(0), request(Some(offer()))));
+    let other = log(OFFERS_PER_LINK_MAX);
+    assert!(!table.set_offer(stream(1), &other, Some(offer())));
+    assert!(table.set_fetch(stream(1), &other, request(None)));
+    assert!(!table.set_offer(stream(1), &other, Some(offer())));
+    assert!(table.set_offer(stream(2), &other, Some(offer())));
+    table.forget_offers(&|offered, _| *offered == log(0));
+    assert!(table.set_offer(stream(1), &other, Some(offer())));
+}
+
+/// Over one link, 4096 logs are requested.
+#[test]
+fn requests_over_one_link_are_bounded() {
+    let mut table = ProgressTable::default();
+    for number in 0..REQUESTS_PER_LINK_MAX {
+        assert!(table.set_fetch(stream(1), &log(number), request(None)));
+    }
+    let other = log(REQUESTS_PER_LINK_MAX);
+    assert!(!table.set_fetch(stream(1), &other, request(None)));
+    assert!(table.set_fetch(stream(2), &other, request(None)));
+}
+
+/// Who contradicts us is no source: offers in a state of distrust have no effect.
+#[test]
+fn a_distrusted_link_offers_nothing() {
+    let states: [fn() -> FetchState; 3] = [
+        || FetchState::EvidenceWanted(1),
+        || FetchState::Comparing(Box::new(Bisection::new(1, 9))),
+        || FetchState::Refused,
+    ];
+    for state in states {
+        let mut table = ProgressTable::default();
+        table.set_fetch(stream(1), &log(1), state());
+        assert!(!table.set_offer(stream(1), &log(1), Some(offer())));
+        assert!(table.get(stream(1), &log(1)).offer().is_none());
+        assert!(table.offered().is_empty());
+    }
 }
 
 /// Each kind of distrust is bounded, because a peer can claim anything.

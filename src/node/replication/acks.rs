@@ -15,7 +15,8 @@ use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, send_have};
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::{OfferKind, Progress};
+use crate::node::replication::progress::Progress;
+use crate::node::replication::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};
 
 /// Minimum milliseconds between two acknowledgements on a link. An acknowledgement costs both sides
@@ -32,7 +33,7 @@ const OFFER_INTERVAL_MS: u64 = 1_000;
 impl Replication {
     /// Adds batches to the pending acknowledgement of this log over this link.
     pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
-        let pending = &mut self.progress.get_or_create(stream, log).ack_batches;
+        let pending = &mut self.progress.get_or_create(stream, log).due_ack;
         *pending = Some(pending.unwrap_or(0).saturating_add(batches));
         self.progress
             .link_mut(stream)
@@ -42,7 +43,7 @@ impl Replication {
 
     /// Schedules an offer of this log over this link. See [`OfferKind`] for when it is sent.
     pub(super) fn schedule_offer(&mut self, stream: StreamId, log: &LogId, kind: OfferKind) {
-        let pending = &mut self.progress.get_or_create(stream, log).offer;
+        let pending = &mut self.progress.get_or_create(stream, log).due_offer;
         *pending = kind.max(pending.unwrap_or(kind)).into();
         self.progress
             .link_mut(stream)
@@ -83,7 +84,7 @@ impl Replication {
                 let is_due = |batches: &mut u32| {
                     next_ack_at(link, *batches).is_none_or(|at| at <= ctx.now.time)
                 };
-                record.ack_batches.take_if(is_due)
+                record.due_ack.take_if(is_due)
             });
             if let Some(range) = logs.get(log).filter(|_| taken.is_some()) {
                 let entries: &mut Vec<HaveEntry> = acks.get_or_default(log.target.clone());
@@ -111,7 +112,7 @@ impl Replication {
             };
             let is_due =
                 |kind: &OfferKind| next_offer_at(link, *kind).is_none_or(|at| at <= ctx.now.time);
-            let Some(kind) = record.offer.filter(is_due) else {
+            let Some(kind) = record.due_offer.filter(is_due) else {
                 continue;
             };
             // A log whose lines are all evicted has nothing to offer.
@@ -124,7 +125,7 @@ impl Replication {
                 let read_up_to = logs.read_up_to(log);
                 entries.push(offer_entry(delivery, link, range, read_up_to));
             }
-            record.offer = None;
+            record.due_offer = None;
         }
         offers
     }
@@ -133,7 +134,7 @@ impl Replication {
     /// record in case it says nothing else.
     fn is_report_pending(&mut self, stream: StreamId, log: &LogId) -> bool {
         let record = self.progress.get(stream, log);
-        let is_pending = record.ack_batches.is_some() || record.offer.is_some();
+        let is_pending = record.due_ack.is_some() || record.due_offer.is_some();
         if !is_pending {
             self.progress.remove_empty(stream, log);
         }
@@ -162,10 +163,10 @@ impl Replication {
 /// is pending.
 fn report_at(now: Time, link: &Link, record: &Progress) -> Option<Time> {
     let ack_at = record
-        .ack_batches
+        .due_ack
         .and_then(|batches| next_ack_at(link, batches));
     let offer_at = record
-        .offer
+        .due_offer
         .map(|kind| next_offer_at(link, kind).unwrap_or(now));
     ack_at.into_iter().chain(offer_at).min()
 }

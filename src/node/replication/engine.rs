@@ -24,14 +24,14 @@ use crate::node::membership::rooms::Rooms;
 use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carriers::{destinations, needs_carriers};
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::fetch::Fetcher;
 use crate::node::replication::fork_repair;
 use crate::node::replication::fork_repair::ReportedForks;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
 use crate::node::replication::logs::{Logs, RolledBack};
 use crate::node::replication::news::News;
-use crate::node::replication::progress::{FetchState, LOAD_BUDGET_BYTES, OfferKind, ProgressTable};
+use crate::node::replication::progress::ProgressTable;
+use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
@@ -53,7 +53,13 @@ pub(super) struct Unpublished {
 #[derive(Default)]
 pub struct Replication {
     pub(super) progress: ProgressTable,
-    pub(super) fetcher: Fetcher,
+    /// The earliest time at which a source may be replaced. If `is_switch_stale`, it is computed
+    /// again at the end of the turn.
+    pub(super) next_switch_at: Option<Time>,
+    /// Whether `next_switch_at` may be wrong, because offers or requests have changed.
+    pub(super) is_switch_stale: bool,
+    /// The `want` entries to be sent at the end of the turn.
+    pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
     pub(super) reported_forks: ReportedForks,
     pub(super) gaps: Gaps,
     pub(super) news: News,
@@ -313,28 +319,22 @@ impl Replication {
 
     fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
         self.progress.forget(stream, room);
-        let keeps = &|of, log: &LogId| {
-            of != stream || room.is_some_and(|room| log.target.room() != Some(room))
-        };
-        self.fetcher.retain(keeps);
-    }
-
-    /// Requests each offered log from the best neighbour. Replaces each source that is no longer
-    /// linked.
-    pub fn select_sources(&mut self, ctx: &mut Context, logs: &Logs, rooms: &Rooms) {
-        let store_failed = !self.can_accept();
-        self.fetcher.select_sources(ctx, logs, rooms, store_failed);
+        self.is_switch_stale = true;
     }
 
     /// Stops requesting a log over this link for good. The link's peer sent a batch that
     /// contradicts ours, or our tables have no place for the log.
     pub(super) fn reject_source(&mut self, ctx: &mut Context, key: &LinkLog) {
-        self.fetcher.drop_source(key);
+        self.queued_wants.retain(|(queued, _)| queued != key);
+        self.is_switch_stale = true;
         // A bisection implies that the log is not requested otherwise.
-        let progress = self.progress.get(key.stream, &key.log);
-        if !matches!(progress.fetch(), FetchState::Comparing(_)) {
+        if !self.progress.get(key.stream, &key.log).is_comparing()
+            && !self
+                .progress
+                .set_fetch(key.stream, &key.log, FetchState::Refused)
+        {
             self.progress
-                .set_fetch(key.stream, &key.log, FetchState::Refused);
+                .set_fetch(key.stream, &key.log, FetchState::Idle);
         }
         send_want(ctx, key.stream, &key.log, WantRange::Cancel);
     }
@@ -413,12 +413,12 @@ impl Replication {
         delivery: &DeliveryTracker,
         rooms: &[Room],
     ) {
-        let store_failed = !self.can_accept();
-        if !store_failed {
+        if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
         self.send_due(ctx, logs, delivery);
-        self.fetcher.send_wants(ctx, store_failed);
+        self.update_next_switch(ctx);
+        self.send_queued_wants(ctx);
         self.load_lagging(ctx, logs);
     }
 
@@ -439,10 +439,10 @@ impl Replication {
             if logs.roll_back(batch) == RolledBack::Gap {
                 continue;
             }
-            let source = self.fetcher.upstream(ctx, &batch.log);
+            let source = self.upstream(ctx, &batch.log);
             let author = ctx.stream_by_peer.get(&batch.log.author).copied();
             if let Some(stream) = source.or(author) {
-                self.fetcher.postpone_fetch(ctx, logs, stream, batch);
+                self.postpone_request(ctx, logs, stream, batch);
             }
             // If one of our batches has a source, an earlier run published it and our disk lost it.
             if batch.log.author == ctx.own_id()
@@ -487,13 +487,13 @@ impl Replication {
                 } = unpublished;
                 self.publish(ctx, logs, &target, lines, action);
             }
-            self.fetcher.resume(logs);
+            self.resume_requests(logs);
             self.gaps.resume();
             fork_repair::resume_all(ctx, logs);
         }
         let is_due = |at: Time| at <= ctx.now.time;
-        if self.can_accept() && self.fetcher.deadline().is_some_and(is_due) {
-            self.fetcher.select_sources(ctx, logs, rooms, false);
+        if self.can_accept() && self.next_switch_at.is_some_and(is_due) {
+            self.select_sources(ctx, logs, rooms);
         }
     }
 
@@ -505,7 +505,7 @@ impl Replication {
         if let Some(at) = self.store_retry_at {
             return deadlines.add(Timer::RetryStore, at);
         }
-        deadlines.add_some(Timer::SwitchSource, self.fetcher.deadline());
+        deadlines.add_some(Timer::SwitchSource, self.next_switch_at);
         deadlines.add_some(Timer::RequestGap, self.gaps.deadline());
     }
 }

@@ -13,11 +13,11 @@ use crate::base::name::{FolderName, Target};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
+use crate::node::replication::bisection::{Bisection, TheirBatch};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::Logs;
-use crate::node::replication::progress::{
-    Bisection, FetchState, LOAD_BUDGET_BYTES, ProgressTable, TheirBatch,
-};
+use crate::node::replication::progress::ProgressTable;
+use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES};
 use crate::node::replication::want::{WantRange, send_want};
 
 /// Maximum number of logs that are reported to the user as forked.

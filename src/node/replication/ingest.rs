@@ -14,7 +14,7 @@ use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
 use crate::node::replication::logs::{BatchPlacement, Logs};
 use crate::node::replication::news::Verdict;
-use crate::node::replication::progress::{FetchState, OfferKind};
+use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::sealed;
 
@@ -27,7 +27,7 @@ enum BatchAction {
     /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
     /// Request the batch again after the store has recovered. If `fills_gap`, `Gaps` makes the
-    /// request. Otherwise, `Fetcher` does.
+    /// request. Otherwise, the log is requested.
     Postpone { fills_gap: bool },
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,
@@ -54,20 +54,51 @@ impl Replication {
         }
         ctx.counters.batches_received += 1;
         let batch = Batch::parse(bytes, &ctx.network).map_err(|_| ProtocolViolation)?;
-        let key = LinkLog::new(stream, &batch.log);
-        if self.take_fork_evidence(ctx, logs, &key, &batch)? {
-            return Ok(());
+        match self.progress.get(stream, &batch.log).fetch() {
+            FetchState::Comparing(bisection) if bisection.is_answered_by(&batch) => {
+                self.verify(ctx, stream, &batch)?;
+                fork_repair::load_for_comparison(ctx, &mut self.progress, stream, &batch);
+                Ok(())
+            }
+            FetchState::EvidenceWanted(line) if batch.contains_line(*line) => {
+                self.take_evidence(ctx, logs, stream, &batch)
+            }
+            FetchState::Requested(request) => {
+                let from = request.from;
+                self.receive(ctx, logs, delivery, stream, batch, Some(from))
+            }
+            // The author may begin a log without our request, and any link may fill a gap.
+            FetchState::Idle
+            | FetchState::Offered(_)
+            | FetchState::EvidenceWanted(_)
+            | FetchState::Comparing(_)
+            | FetchState::Refused => self.receive(ctx, logs, delivery, stream, batch, None),
         }
+    }
+
+    /// Handles a batch that was not requested for a comparison. `requested_from`: sequence of the
+    /// first line that we requested over this link. `None`: the log is not requested over it.
+    fn receive(
+        &mut self,
+        ctx: &mut Context,
+        logs: &mut Logs,
+        delivery: &mut DeliveryTracker,
+        stream: StreamId,
+        batch: Batch,
+        requested_from: Option<u64>,
+    ) -> Result<(), ProtocolViolation> {
+        let key = LinkLog::new(stream, &batch.log);
         let is_receivable = can_receive(ctx, logs, delivery, &key);
-        let requested_from = match is_receivable {
-            true => self.fetcher.match_fetch(ctx.now.time, &key),
-            false => None,
-        };
+        if let Some(request) = self.progress.request_mut(stream, &batch.log)
+            && is_receivable
+        {
+            request.progress_at = ctx.now.time;
+        }
         match self.choose_action(ctx, logs, &key, &batch, is_receivable, requested_from) {
             BatchAction::Drop => ctx.counters.unwanted_batches += 1,
             BatchAction::Postpone { fills_gap: true } => {}
             BatchAction::Postpone { fills_gap: false } => {
-                self.fetcher.postpone_fetch(ctx, logs, stream, &batch);
+                self.postpone_request(ctx, logs, stream, &batch);
             }
             BatchAction::Acknowledge => {
                 ctx.counters.duplicate_batches += 1;
@@ -84,7 +115,7 @@ impl Replication {
             BatchAction::Append { gap } => {
                 self.verify(ctx, stream, &batch)?;
                 let verdict = self.judge(ctx, stream, &batch);
-                if verdict.is_news && self.fetcher.move_back(logs, &key, &batch) {
+                if verdict.is_news && self.move_back(logs, stream, &batch) {
                     return Ok(());
                 }
                 if !logs.admit(ctx, &batch) {
@@ -103,39 +134,27 @@ impl Replication {
         Ok(())
     }
 
-    /// Handles a batch that was requested only to compare it with our batch. The comparison repairs
-    /// a forked log that we wrote, or proves a fork of another author. Returns `false` for any
-    /// other batch.
-    fn take_fork_evidence(
+    /// Handles a batch that was requested because the peer claims that it differs from ours. If it
+    /// does, its author has forked the log.
+    fn take_evidence(
         &mut self,
         ctx: &mut Context,
         logs: &Logs,
-        key: &LinkLog,
+        stream: StreamId,
         batch: &Batch,
-    ) -> Result<bool, ProtocolViolation> {
-        let stream = key.stream;
-        match self.progress.get(stream, &batch.log).fetch() {
-            FetchState::Comparing(bisection) if bisection.is_answered_by(batch) => {
-                self.verify(ctx, stream, batch)?;
-                fork_repair::load_for_comparison(ctx, &mut self.progress, stream, batch);
-                Ok(true)
-            }
-            FetchState::EvidenceWanted(line) if batch.contains_line(*line) => {
-                self.progress
-                    .set_fetch(stream, &batch.log, FetchState::Idle);
-                send_want(ctx, stream, &batch.log, WantRange::Cancel);
-                self.verify(ctx, stream, batch)?;
-                if logs.classify(batch, None) == BatchPlacement::Fork {
-                    self.reported_forks.report(ctx, &batch.log, batch.sequence);
-                }
-                Ok(true)
-            }
-            _ => Ok(false),
+    ) -> Result<(), ProtocolViolation> {
+        self.progress
+            .set_fetch(stream, &batch.log, FetchState::Idle);
+        send_want(ctx, stream, &batch.log, WantRange::Cancel);
+        self.verify(ctx, stream, batch)?;
+        if logs.classify(batch, None) == BatchPlacement::Fork {
+            self.reported_forks.report(ctx, &batch.log, batch.sequence);
         }
+        Ok(())
     }
 
-    /// Chooses what to do with a batch. The batch's signature is not verified yet. `fetch`: the
-    /// request that the batch answers.
+    /// Chooses what to do with a batch, before its signature is verified. `requested_from`: as in
+    /// [`Replication::receive`].
     fn choose_action(
         &self,
         ctx: &Context,
@@ -219,11 +238,10 @@ impl Replication {
         let unrequested = self.send_live(ctx, &batch, Some(stream));
         self.schedule_ack(stream, &batch.log, 1);
         if is_by_peer {
-            self.fetcher.prefer_author(ctx, stream, &batch.log);
+            self.prefer_author(stream, &batch.log);
         } else if let Some(author) = ctx.stream_by_peer.get(&batch.log.author) {
             self.schedule_ack(*author, &batch.log, 1);
-            self.fetcher
-                .add_author_source(logs, stream, *author, &batch.log);
+            self.add_author_source(logs, stream, *author, &batch.log);
         }
         self.offer_to_unrequested(ctx, &unrequested, &batch.log);
         if is_for_us && verdict.is_news {
@@ -253,8 +271,8 @@ impl Replication {
         }
     }
 
-    /// Stores a verified batch in a gap of its log. If this closes the
-    /// gap, offers the log to other members of the room, who may have the same gap.
+    /// Stores a verified batch in a gap of its log. If this closes the gap, offers the log to other
+    /// members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
             self.reported_forks.report(ctx, &batch.log, batch.sequence);

@@ -17,11 +17,18 @@ use crate::node::replication::have::{
     parse_shared_target, send_have, third_party_digest, third_party_ranges,
 };
 use crate::node::replication::logs::Logs;
-use crate::node::replication::offers::ReceivedEntry;
-use crate::node::replication::progress::{FetchState, OfferKind};
+use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::send::AckOutcome;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
+
+/// A `have` entry that a peer sent us.
+struct ReceivedEntry<'a> {
+    /// The offered log, and the link over which the offer came.
+    key: LinkLog,
+    /// The content of the entry.
+    entry: &'a HaveEntry,
+}
 
 impl Replication {
     /// Handles a `have` message that arrived over a link.
@@ -125,8 +132,7 @@ impl Replication {
         } else {
             self.handle_third_party_entry(ctx, logs, delivery, peer, received);
         }
-        let fetch = self.progress.get(key.stream, log).fetch();
-        if is_own && matches!(fetch, FetchState::Comparing(_)) {
+        if is_own && self.progress.get(key.stream, log).is_comparing() {
             let (low, high) = (entry.low, entry.high);
             fork_repair::bisect(ctx, logs, &mut self.progress, key.stream, log, low, high);
         }
@@ -149,7 +155,8 @@ impl Replication {
         let link = ctx.links.get(&key.stream);
         if link.is_some_and(|link| can_receive_over(ctx, logs, delivery, link, &key.log)) {
             self.request_recipient_ack(ctx, &key.log);
-            self.fetcher.handle_author_offer(ctx, logs, rooms, received);
+            let (low, high) = (received.entry.low, received.entry.high);
+            self.handle_author_offer(ctx, logs, rooms, key.clone(), low, high);
         }
     }
 
@@ -188,16 +195,12 @@ impl Replication {
     fn handle_offer(&mut self, ctx: &mut Context, logs: &Logs, received: &ReceivedEntry) {
         let ReceivedEntry { key, entry } = received;
         let Some(range) = logs.get(&key.log).filter(|range| range.high >= entry.high) else {
-            let fetch = self.progress.get(key.stream, &key.log).fetch();
-            if matches!(fetch, FetchState::Idle) {
-                self.fetcher.handle_offer(ctx, received);
-            }
-            return;
+            return self.record_offer(ctx.now.time, key, entry.low, entry.high);
         };
-        self.fetcher.remove_offer(key);
+        self.remove_offer(key);
         let differs = range.high == entry.high && range.hash != entry.hash;
         let is_own = key.log.author == ctx.own_id();
-        if differs && !is_own && !self.fetcher.is_fetching(key) {
+        if differs && !is_own {
             self.request_evidence(ctx, key, entry.high);
         }
     }
@@ -230,7 +233,7 @@ impl Replication {
     fn forward_receipt(&self, ctx: &mut Context, logs: &Logs, key: &LinkLog, receipt: &HaveEntry) {
         let log = &key.log;
         let author = ctx.stream_by_peer.get(&log.author).copied();
-        let next_hop = author.or_else(|| self.fetcher.upstream(ctx, log));
+        let next_hop = author.or_else(|| self.upstream(ctx, log));
         if let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != key.stream)
             && logs.head_hash_at(log, receipt.high) == Some(receipt.hash)
         {

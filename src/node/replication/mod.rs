@@ -4,6 +4,7 @@
 //! knows the stored lines. Each other file owns one table or one decision.
 pub mod acks;
 pub mod author_keys;
+pub mod bisection;
 pub mod carriers;
 pub mod delivery;
 pub mod engine;
@@ -15,8 +16,8 @@ pub mod ingest;
 pub mod ingest_have;
 pub mod logs;
 pub mod news;
-pub mod offers;
 pub mod progress;
+pub mod progress_state;
 pub mod receipt_record;
 pub mod send;
 pub mod want;

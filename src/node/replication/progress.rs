@@ -1,40 +1,28 @@
 //! What is known of one log on one link: a single record, as raft's `Progress` (raft-rs).
 //!
-//! A record has two halves. Each half is an enum, so states that exclude each other cannot be
-//! combined. Beside them stands what is due to be sent.
-//!
-//! | half | state | meaning |
-//! |---|---|---|
-//! | sending | [`SendState::Idle`] | the peer requested nothing |
-//! | | [`SendState::Offered`] | we wrote the log, offered it, and wait for a request |
-//! | | [`SendState::Requested`] | lines are sent: see [`CursorState`] |
-//! | fetching | [`FetchState::Idle`] | nothing is requested for a comparison |
-//! | | [`FetchState::EvidenceWanted`] | one batch is requested, which may prove a fork |
-//! | | [`FetchState::Comparing`] | we wrote the log, and search where the peer's copy differs |
-//! | | [`FetchState::Refused`] | the log is never requested over this link |
-//! | due | `ack_batches`, `offer` | what the next `have` message says about the log |
-//! | gaps | `gap_lines` | the lines with which the peer can fill our gaps |
-//!
-//! A record exists only while it says something. Records are grouped by log, because a live line
-//! concerns all links of one log, and because the id of a log is then stored once.
-use std::collections::VecDeque;
+//! [`progress_state`](crate::node::replication::progress_state) lists the states of a record.
+//! [`ProgressTable`] holds all records, their indexes and their bounds. A record exists only while
+//! it says something. Records are grouped by log, because a live line concerns all links of one
+//! log, and because the id of a log is then stored once.
 use std::ops::RangeInclusive;
 
-use crate::base::batch::{Batch, LogId};
-use crate::base::event::{Position, StreamId};
-use crate::base::identity::Hash;
+use crate::base::batch::LogId;
+use crate::base::event::StreamId;
 use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
-use crate::base::time::Time;
 use crate::node::link::LinkLog;
+use crate::node::replication::bisection::Bisection;
+use crate::node::replication::progress_state::{
+    BatchEnd, FetchState, GapSend, LogRequest, Offer, OfferKind, SendCursor, SendState,
+};
 
-/// Maximum number of unacknowledged batches of one log on one link. At this bound, sending waits
-/// for an acknowledgement.
-const UNACKED_BATCHES_MAX: usize = 1024;
-/// Budget of one read from the store, in bytes.
-pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
 /// Maximum number of [`SendCursor`]s, over all links.
 pub const CURSORS_MAX: usize = 65_536;
+/// Maximum number of offers from one link. The bound keeps one peer from crowding out the offers of
+/// others.
+pub const OFFERS_PER_LINK_MAX: usize = 2_048;
+/// Maximum number of logs requested over one link.
+pub const REQUESTS_PER_LINK_MAX: usize = 4_096;
 /// Maximum number of records in the state [`FetchState::EvidenceWanted`], over all links.
 pub const EVIDENCE_MAX: usize = 256;
 /// Maximum number of [`Bisection`]s, over all links. A completed one is kept until its link ends.
@@ -54,116 +42,39 @@ pub struct Progress {
     /// check is made when the store has read that batch.
     pub(super) claim: Option<Box<BatchEnd>>,
     /// The number of batches that the pending acknowledgement covers. `None`: none is pending.
-    pub(super) ack_batches: Option<u32>,
-    /// The pending offer.
-    pub(super) offer: Option<OfferKind>,
+    pub(super) due_ack: Option<u32>,
+    /// The kind of our pending offer.
+    pub(super) due_offer: Option<OfferKind>,
     /// The lines that the peer offers to fill our gaps.
     gap_lines: Option<Box<RangeInclusive<u64>>>,
 }
 
-/// How far a log was sent over a link.
-#[derive(Default)]
-pub enum SendState {
-    /// The peer requested no line.
-    #[default]
-    Idle,
-    /// We wrote the log, offered it at this time, and wait for a request. Meanwhile, our later logs
-    /// to the same target are held back.
-    Offered(Time),
-    /// The peer requested the log, or the log began while the peer was linked.
-    Requested(Box<SendCursor>),
+/// The maximum number of records in a state.
+struct Bound {
+    per_link: usize,
+    total: usize,
 }
 
-/// Why batches of a log are requested over a link, or must not be requested.
-#[derive(Default)]
-pub enum FetchState {
-    /// Nothing is requested for a comparison.
-    #[default]
-    Idle,
-    /// The peer claims that its batch with this line differs from ours. The batch is requested,
-    /// because only the signed batch proves a fork.
-    EvidenceWanted(u64),
-    /// We wrote the log, and the peer stores other lines under our sequences. The search for the
-    /// first such line is under way or completed. The log is not requested otherwise.
-    Comparing(Box<Bisection>),
-    /// The log is never requested again. The peer sent a batch that contradicts ours, or our tables
-    /// had no place for the log.
-    Refused,
-}
+/// The bounds of [`Progress::counted_states`].
+const BOUNDS: [Bound; 6] = [
+    Bound::of_all_links(CURSORS_MAX),
+    Bound::of_each_link(OFFERS_PER_LINK_MAX),
+    Bound::of_each_link(REQUESTS_PER_LINK_MAX),
+    Bound::of_all_links(EVIDENCE_MAX),
+    Bound::of_all_links(BISECTIONS_MAX),
+    Bound::of_all_links(REFUSALS_MAX),
+];
 
-/// For each of [`Progress::counted_states`]: the maximum number of records, over all links.
-const BOUNDS: [usize; 4] = [CURSORS_MAX, EVIDENCE_MAX, BISECTIONS_MAX, REFUSALS_MAX];
-
-/// The end of a batch: the sequence of its last line, and the batch's hash. An acknowledgement
-/// names both.
-#[derive(Clone, Copy)]
-pub struct BatchEnd {
-    /// Sequence of the last line.
-    pub last: u64,
-    /// Hash of the batch.
-    pub hash: Hash,
-}
-
-/// The position of one link in one log.
-pub struct SendCursor {
-    /// Sequence of the first line that the peer requested; 0 if it requested none.
-    pub requested_from: u64,
-    /// Sequence of the next line to send.
-    pub next: u64,
-    /// Position in the store of the line whose sequence is `next`. `None` if unknown.
-    pub position: Option<Position>,
-    /// Where the next line comes from.
-    pub state: CursorState,
-    /// The batches that were sent and are not acknowledged yet, in ascending order.
-    pub unacked: VecDeque<BatchEnd>,
-}
-
-/// Where the next line of a cursor comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum CursorState {
-    /// All stored lines were sent. A new batch is sent at once.
-    AtHead,
-    /// The next line must be read from the store.
-    Lagging,
-    /// The store is reading the line with this sequence and later lines. Replies to other reads are
-    /// outdated and dropped.
-    Loading(u64),
-}
-
-impl SendCursor {
-    /// A cursor at the head of a log whose next line is `next`.
-    pub fn new(requested_from: u64, next: u64) -> SendCursor {
-        SendCursor {
-            requested_from,
-            next,
-            position: None,
-            state: CursorState::AtHead,
-            unacked: VecDeque::new(),
-        }
+impl Bound {
+    const fn of_all_links(total: usize) -> Bound {
+        let per_link = total;
+        Bound { per_link, total }
     }
 
-    /// Whether no read is under way and the window of unacknowledged batches is not full.
-    pub fn can_send(&self) -> bool {
-        !matches!(self.state, CursorState::Loading(_)) && self.unacked.len() < UNACKED_BATCHES_MAX
+    const fn of_each_link(per_link: usize) -> Bound {
+        let total = usize::MAX;
+        Bound { per_link, total }
     }
-
-    /// Ends the state [`CursorState::Lagging`] if no line up to the sequence `last` is still to be
-    /// sent. Returns the state.
-    pub fn update_state(&mut self, last: u64) -> CursorState {
-        if self.state == CursorState::Lagging && self.next > last {
-            self.state = CursorState::AtHead;
-        }
-        self.state
-    }
-}
-
-/// Why a log is offered. The reason decides how soon the offer is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OfferKind {
-    /// The log grew, or its author left. The rate of such offers is limited.
-    Update,
-    /// We stored the log before the link began, or before it shared the room. Offered at once.
-    Initial,
 }
 
 impl Progress {
@@ -194,15 +105,15 @@ impl Progress {
             send,
             fetch,
             claim,
-            ack_batches,
-            offer,
+            due_ack,
+            due_offer,
             gap_lines,
         } = self;
         matches!(send, SendState::Idle)
             && matches!(fetch, FetchState::Idle)
             && claim.is_none()
-            && ack_batches.is_none()
-            && offer.is_none()
+            && due_ack.is_none()
+            && due_offer.is_none()
             && gap_lines.is_none()
     }
 
@@ -215,6 +126,8 @@ impl Progress {
     fn counted_states(&self) -> [bool; BOUNDS.len()] {
         [
             matches!(self.send, SendState::Requested(_)),
+            self.offer().is_some(),
+            self.request().is_some(),
             matches!(self.fetch, FetchState::EvidenceWanted(_)),
             matches!(self.fetch, FetchState::Comparing(_)),
             matches!(self.fetch, FetchState::Refused),
@@ -226,29 +139,41 @@ impl Progress {
         &self.fetch
     }
 
+    /// The peer's offer of lines that we lack.
+    pub fn offer(&self) -> Option<&Offer> {
+        match &self.fetch {
+            FetchState::Offered(offer) => Some(offer),
+            FetchState::Requested(request) => request.offer.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The request for the log over this link.
+    pub fn request(&self) -> Option<&LogRequest> {
+        match &self.fetch {
+            FetchState::Requested(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer's copy of this log, which we wrote, is compared with ours.
+    pub fn is_comparing(&self) -> bool {
+        matches!(self.fetch, FetchState::Comparing(_))
+    }
+
     fn bisection_mut(&mut self) -> Option<&mut Bisection> {
         match &mut self.fetch {
             FetchState::Comparing(bisection) => Some(bisection),
-            FetchState::Idle | FetchState::EvidenceWanted(_) | FetchState::Refused => None,
+            _ => None,
         }
     }
-}
-
-/// A gap that a peer requested.
-pub struct GapSend {
-    /// The log with the gap.
-    pub log: LogId,
-    /// Sequence of the last line to send. The cursor gives the next line.
-    pub to: u64,
-    /// The position in the gap.
-    pub cursor: SendCursor,
 }
 
 /// What is known of one link, and the indexes of its records.
 #[derive(Default)]
 pub struct LinkProgress {
     /// The logs whose record is [`SendState::Offered`] or whose cursor is not
-    /// [`CursorState::AtHead`]. May contain other logs until the end of the turn.
+    /// at the head. May contain other logs until the end of the turn.
     ///
     /// One author's logs to one target are sent one after another. The log with the oldest head is
     /// sent first. Lines thus arrive, and are shown, in their order of publication.
@@ -273,85 +198,6 @@ impl LinkProgress {
     }
 }
 
-/// The search for the first line at which a peer's copy of our log differs from our own copy.
-pub struct Bisection {
-    /// Sequence before the first undecided line. This line and all earlier lines are equal in both
-    /// copies, or cannot be compared because a copy lacks them.
-    same_up_to: u64,
-    /// Sequence after the last undecided line. This line and all later lines differ, or are missing
-    /// in one copy.
-    differs_from: u64,
-    /// Initial value of `differs_from`. If `differs_from` is lower than `end`, a differing line was
-    /// found.
-    end: u64,
-    /// The peer's batch, which waits until the store has read our batch.
-    pub their_batch: Option<TheirBatch>,
-}
-
-/// A peer's batch of a log that we wrote.
-#[derive(Clone, Copy)]
-pub struct TheirBatch {
-    /// Sequence of the first line.
-    pub first: u64,
-    /// Hash of the batch.
-    pub hash: Hash,
-}
-
-impl Bisection {
-    /// A search that has compared nothing yet. `low`: sequence of the first line that we store.
-    /// `end`: sequence after the last line that both copies may contain.
-    pub fn new(low: u64, end: u64) -> Bisection {
-        Bisection {
-            same_up_to: low.saturating_sub(1),
-            differs_from: end,
-            end,
-            their_batch: None,
-        }
-    }
-
-    /// Excludes the lines before the line `low` from the search. The peer has evicted these lines,
-    /// so they cannot be compared.
-    pub fn skip_evicted(&mut self, low: u64) {
-        let evicted = low.saturating_sub(1);
-        let last_undecided = self.differs_from.saturating_sub(1);
-        self.same_up_to = self.same_up_to.max(evicted.min(last_undecided));
-    }
-
-    /// Sequence of the line to compare next: the middle of the undecided lines. `None`: no line is
-    /// undecided.
-    pub fn next_probe(&self) -> Option<u64> {
-        let undecided = self.differs_from.saturating_sub(self.same_up_to + 1);
-        (undecided > 0).then(|| self.same_up_to + 1 + undecided / 2)
-    }
-
-    /// Compares the peer's batch with our batch at the same line, and narrows the search.
-    pub fn compare(&mut self, theirs: TheirBatch, ours: &Batch) {
-        let last_undecided = self.differs_from.saturating_sub(1);
-        if ours.hash == theirs.hash {
-            self.same_up_to = ours.last_sequence().min(last_undecided);
-        } else if ours.sequence <= theirs.first {
-            self.differs_from = ours.sequence.max(self.same_up_to + 1);
-        } else {
-            // Our store has evicted the lines before this batch. They cannot be compared.
-            let evicted = ours.sequence - 1;
-            self.same_up_to = self.same_up_to.max(evicted).min(last_undecided);
-        }
-    }
-
-    /// Whether this batch contains the line to compare next.
-    pub fn is_answered_by(&self, batch: &Batch) -> bool {
-        let line = self.next_probe();
-        line.is_some_and(|line| batch.contains_line(line))
-    }
-
-    /// The first line that differs. `None`: lines are still undecided, or no line was found to
-    /// differ.
-    pub fn result(&self) -> Option<u64> {
-        let is_found = self.next_probe().is_none() && self.differs_from < self.end;
-        is_found.then_some(self.differs_from)
-    }
-}
-
 /// The records of all logs on all links.
 #[derive(Default)]
 pub struct ProgressTable {
@@ -359,14 +205,16 @@ pub struct ProgressTable {
     links: SortedMap<StreamId, LinkProgress>,
     /// The records with [`Progress::gap_lines`], in order of arrival.
     gap_offers: Vec<LinkLog>,
+    /// The logs of the records with [`Progress::offer`]. May contain other logs.
+    offered: SortedSet<LogId>,
 }
 
 static NO_PROGRESS: Progress = Progress {
     send: SendState::Idle,
     fetch: FetchState::Idle,
     claim: None,
-    ack_batches: None,
-    offer: None,
+    due_ack: None,
+    due_offer: None,
     gap_lines: None,
 };
 
@@ -450,6 +298,78 @@ impl ProgressTable {
         records.filter_map(|(stream, record)| Some((*stream, record.bisection_mut()?)))
     }
 
+    /// The records of a log, sorted by link.
+    pub fn of_log(&self, log: &LogId) -> impl Iterator<Item = (StreamId, &Progress)> {
+        let records = self.logs.get(log).into_iter().flat_map(SortedMap::iter);
+        records.map(|(stream, record)| (*stream, record))
+    }
+
+    /// All records of all logs with a request that was not sent.
+    pub fn unsent_requests(&self) -> Vec<LinkLog> {
+        let records = self.logs.iter().flat_map(|(log, records)| {
+            let records = records.iter();
+            records.map(move |(stream, record)| (*stream, log, record))
+        });
+        let unsent = records.filter(|(_, _, record)| {
+            let request = record.request();
+            request.is_some_and(|request| !request.is_sent)
+        });
+        unsent
+            .map(|(stream, log, _)| LinkLog::new(stream, log))
+            .collect()
+    }
+
+    /// Mutable access to [`Progress::request`].
+    pub fn request_mut(&mut self, stream: StreamId, log: &LogId) -> Option<&mut LogRequest> {
+        match &mut self.get_mut(stream, log)?.fetch {
+            FetchState::Requested(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The logs that a peer offers. May yield other logs.
+    pub fn offered(&self) -> &SortedSet<LogId> {
+        &self.offered
+    }
+
+    /// Replaces the offer of a log on a link. Returns `false`, without any effect, if the link has
+    /// too many offers, or if the log is not to be requested over it.
+    pub fn set_offer(&mut self, stream: StreamId, log: &LogId, offer: Option<Offer>) -> bool {
+        let fetch = match (self.get(stream, log).fetch(), offer) {
+            (FetchState::Requested(request), offer) => {
+                FetchState::Requested(Box::new(LogRequest { offer, ..**request }))
+            }
+            (FetchState::Idle | FetchState::Offered(_), None) => FetchState::Idle,
+            (FetchState::Idle | FetchState::Offered(_), Some(offer)) => {
+                FetchState::Offered(Box::new(offer))
+            }
+            _ => return false,
+        };
+        let is_set = self.set_fetch(stream, log, fetch);
+        if is_set && offer.is_some() {
+            self.offered.insert(log.clone());
+        }
+        is_set
+    }
+
+    /// Forgets the offers that `is_forgotten` selects.
+    pub fn forget_offers(&mut self, is_forgotten: &dyn Fn(&LogId, &Offer) -> bool) {
+        let mut offered = std::mem::take(&mut self.offered);
+        offered.retain(|log| {
+            let offers = self.of_log(log);
+            let offers = offers.filter_map(|(stream, record)| Some((stream, record.offer()?)));
+            let (forgotten, kept): (Vec<_>, Vec<_>) =
+                offers.partition(|(_, offer)| is_forgotten(log, offer));
+            let is_kept = !kept.is_empty();
+            let forgotten: Vec<StreamId> = forgotten.iter().map(|(stream, _)| *stream).collect();
+            for stream in forgotten {
+                self.set_offer(stream, log, None);
+            }
+            is_kept
+        });
+        self.offered = offered;
+    }
+
     /// Replaces the sending half of a record. Returns `false`, without any effect, if a bound is
     /// reached.
     pub fn set_send(&mut self, stream: StreamId, log: &LogId, mut send: SendState) -> bool {
@@ -474,8 +394,11 @@ impl ProgressTable {
         swap(record);
         let after = record.counted_states();
         let has_place = (0..BOUNDS.len()).all(|state| {
-            let total = self.links.values().map(|link| link.counts[state]);
-            before[state] || !after[state] || total.sum::<usize>() < BOUNDS[state]
+            let count = |link: &LinkProgress| link.counts[state];
+            before[state]
+                || !after[state]
+                || self.links.get(&stream).map_or(0, count) < BOUNDS[state].per_link
+                    && self.links.values().map(count).sum::<usize>() < BOUNDS[state].total
         });
         if has_place {
             self.link_mut(stream).recount(before, after);

@@ -1,8 +1,10 @@
 //! The `want` message: requests lines of a log over one link, or cancels an earlier request.
 use crate::base::batch::LogId;
 use crate::base::event::StreamId;
+use crate::base::table::SortedMap;
 use crate::node::context::Context;
-use crate::wire::message::{Message, WantEntry, format_incarnation};
+use crate::node::link::LinkLog;
+use crate::wire::message::{LOGS_PER_MESSAGE_MAX, Message, WantEntry, format_incarnation};
 
 /// The lines of one log that a `want` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl WantRange {
 }
 
 /// The `want` entry that requests this range of a log.
-pub fn want_entry(log: &LogId, range: WantRange) -> WantEntry {
+fn want_entry(log: &LogId, range: WantRange) -> WantEntry {
     let (from, to) = match range {
         WantRange::Cancel => (0, 0),
         WantRange::From(from) => (from, 0),
@@ -51,4 +53,19 @@ pub fn send_want(ctx: &mut Context, stream: StreamId, log: &LogId, range: WantRa
     let target = log.target.to_string();
     let logs = vec![want_entry(log, range)];
     ctx.send(stream, &Message::Want { target, logs });
+}
+
+/// Sends `want` entries for many logs. Entries for one link and target share messages.
+pub fn send_wants(ctx: &mut Context, wants: Vec<(LinkLog, WantRange)>) {
+    let mut messages: SortedMap<(StreamId, String), Vec<WantEntry>> = SortedMap::new();
+    for (key, range) in wants {
+        let message = messages.get_or_default((key.stream, key.log.target.to_string()));
+        message.push(want_entry(&key.log, range));
+    }
+    for ((stream, target), wants) in messages.iter() {
+        for part in wants.chunks(LOGS_PER_MESSAGE_MAX) {
+            let (target, logs) = (target.clone(), part.to_vec());
+            ctx.send(*stream, &Message::Want { target, logs });
+        }
+    }
 }

@@ -1,0 +1,192 @@
+//! The states of a [`Progress`](crate::node::replication::progress::Progress) record: what is known
+//! of one log on one link.
+//!
+//! A record has two halves. Each half is an enum, so states that exclude each other cannot be
+//! combined. The peer may be a source of a log that we also send to it, and may fill a gap of a log
+//! that it also sends live. So these parts are independent.
+//!
+//! | part | state | meaning | ends with |
+//! |---|---|---|---|
+//! | sending | [`SendState::Idle`] | the peer requested nothing | a `want` |
+//! | | [`SendState::Offered`] | we offered our log, and wait | a `want`, or 5 s |
+//! | | [`SendState::Requested`] | [`CursorState`] gives the next line | `want` from 0 |
+//! | fetching | [`FetchState::Idle`] | we lack nothing of the peer | an offer |
+//! | | [`FetchState::Offered`] | another source is preferred, or none yet | a request |
+//! | | [`FetchState::Requested`] | the peer is a source | another source, a fork |
+//! | | [`FetchState::EvidenceWanted`] | one batch may prove a fork | that batch |
+//! | | [`FetchState::Comparing`] | our own log is forked | the link's end |
+//! | | [`FetchState::Refused`] | the peer contradicts us | the link's end |
+//! | due | `due_ack`, `due_offer` | the next `have` names the log | that `have` |
+//! | gap | `gap_lines` | the peer can fill our gaps | the lines, or a timeout |
+//!
+//! The end of the link, or of the shared room, ends every state.
+use std::collections::VecDeque;
+
+use crate::base::batch::LogId;
+use crate::base::event::Position;
+use crate::base::identity::Hash;
+use crate::base::time::Time;
+use crate::node::replication::bisection::Bisection;
+
+/// Maximum number of unacknowledged batches of one log on one link. At this bound, sending waits
+/// for an acknowledgement.
+const UNACKED_BATCHES_MAX: usize = 1024;
+/// Budget of one read from the store, in bytes.
+pub const LOAD_BUDGET_BYTES: usize = 64 * 1024;
+
+/// How far a log was sent over a link.
+#[derive(Default)]
+pub enum SendState {
+    /// The peer requested no line.
+    #[default]
+    Idle,
+    /// We wrote the log, offered it at this time, and wait for a request. Meanwhile, our later logs
+    /// to the same target are held back.
+    Offered(Time),
+    /// The peer requested the log, or the log began while the peer was linked.
+    Requested(Box<SendCursor>),
+}
+
+/// The end of a batch: the sequence of its last line, and the batch's hash. An acknowledgement
+/// names both.
+#[derive(Clone, Copy)]
+pub struct BatchEnd {
+    /// Sequence of the last line.
+    pub last: u64,
+    /// Hash of the batch.
+    pub hash: Hash,
+}
+
+/// The position of one link in one log.
+pub struct SendCursor {
+    /// Sequence of the first line that the peer requested; 0 if it requested none.
+    pub requested_from: u64,
+    /// Sequence of the next line to send.
+    pub next: u64,
+    /// Position in the store of the line whose sequence is `next`. `None` if unknown.
+    pub position: Option<Position>,
+    /// Where the next line comes from.
+    pub state: CursorState,
+    /// The batches that were sent and are not acknowledged yet, in ascending order.
+    pub unacked: VecDeque<BatchEnd>,
+}
+
+/// Where the next line of a cursor comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum CursorState {
+    /// All stored lines were sent. A new batch is sent at once.
+    AtHead,
+    /// The next line must be read from the store.
+    Lagging,
+    /// The store is reading the line with this sequence and later lines. Replies to other reads are
+    /// outdated and dropped.
+    Loading(u64),
+}
+
+impl SendCursor {
+    /// A cursor at the head of a log whose next line is `next`.
+    pub fn new(requested_from: u64, next: u64) -> SendCursor {
+        SendCursor {
+            requested_from,
+            next,
+            position: None,
+            state: CursorState::AtHead,
+            unacked: VecDeque::new(),
+        }
+    }
+
+    /// Whether no read is under way and the window of unacknowledged batches is not full.
+    pub fn can_send(&self) -> bool {
+        !matches!(self.state, CursorState::Loading(_)) && self.unacked.len() < UNACKED_BATCHES_MAX
+    }
+
+    /// Ends the state [`CursorState::Lagging`] if no line up to the sequence `last` is still to be
+    /// sent. Returns the state.
+    pub fn update_state(&mut self, last: u64) -> CursorState {
+        if self.state == CursorState::Lagging && self.next > last {
+            self.state = CursorState::AtHead;
+        }
+        self.state
+    }
+}
+
+/// Why a log is offered. The reason decides how soon the offer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OfferKind {
+    /// The log grew, or its author left. The rate of such offers is limited.
+    Update,
+    /// We stored the log before the link began, or before it shared the room. Offered at once.
+    Initial,
+}
+
+/// A gap that a peer requested.
+pub struct GapSend {
+    /// The log with the gap.
+    pub log: LogId,
+    /// Sequence of the last line to send. The cursor gives the next line.
+    pub to: u64,
+    /// The position in the gap.
+    pub cursor: SendCursor,
+}
+
+/// Whether a log is requested over a link, and why.
+#[derive(Default)]
+pub enum FetchState {
+    /// The peer offers no line that we lack.
+    #[default]
+    Idle,
+    /// The peer offers lines that we lack. The log is not requested over this link.
+    Offered(Box<Offer>),
+    /// The log is requested over this link, which makes the peer a source of the log.
+    Requested(Box<LogRequest>),
+    /// The peer claims that its batch with this line differs from ours. The batch is requested,
+    /// because only the signed batch proves a fork.
+    EvidenceWanted(u64),
+    /// We wrote the log, and the peer stores other lines under our sequences. The search for the
+    /// first such line is under way or completed. The log is not requested otherwise.
+    Comparing(Box<Bisection>),
+    /// The log is never requested again. The peer sent a batch that contradicts ours, or our tables
+    /// had no place for the log.
+    Refused,
+}
+
+/// A peer's offer of a log. The peer stores lines that we lack.
+#[derive(Clone, Copy)]
+pub struct Offer {
+    /// Sequence of the first offered line.
+    pub low: u64,
+    /// Sequence of the last offered line.
+    pub high: u64,
+    /// When we last requested the log because of this offer. Before the first request: when the
+    /// offer arrived.
+    pub offered_at: Time,
+    /// How often we requested the log because of this offer. When we store all offered lines, the
+    /// offer ends. A later offer counts from 0 again.
+    pub tries: u32,
+}
+
+/// A request for a log over a link.
+#[derive(Clone, Copy)]
+pub struct LogRequest {
+    /// Sequence of the first line that was requested.
+    pub from: u64,
+    /// For a log of which we store nothing yet: how far the request may still move back.
+    pub backfill: Option<Backfill>,
+    /// Whether the request was sent. If not, it waits until the store has recovered.
+    pub is_sent: bool,
+    /// When the request last brought a batch. Before its first batch: when the request was made.
+    pub progress_at: Time,
+    /// The peer's offer, if it names lines that we lack. When the request is cancelled, the offer
+    /// remains.
+    pub offer: Option<Offer>,
+}
+
+/// A request of a newcomer to a room. It asks for a number of the newest lines. If the first of
+/// them is news, it moves back, because older lines may be news as well.
+#[derive(Clone, Copy)]
+pub struct Backfill {
+    /// Sequence of the first line that the source stores.
+    pub low: u64,
+    /// Number of lines requested so far. Doubles with each move.
+    pub lines: u64,
+}
