@@ -158,6 +158,17 @@ struct BatchValues {
     previous: Option<Hash>,
 }
 
+impl LocalFields {
+    /// The time that is shown with the batch: that of arrival, or of late lines the author's time
+    /// `timestamp`.
+    pub fn shown_time(&self, timestamp: WallTime) -> WallTime {
+        match self.late || self.received == WallTime::default() {
+            true => timestamp,
+            false => self.received,
+        }
+    }
+}
+
 impl Batch {
     /// Signs the next batch of one of our logs. `draft.lines` must contain at least one line.
     pub fn sign(identity: &Identity, network: &NetworkTag, draft: UnsignedBatch<'_>) -> Batch {

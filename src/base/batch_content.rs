@@ -59,8 +59,11 @@ pub(super) fn write_json_string(out: &mut Vec<u8>, text: &str) {
 
 /// Parses `raw`, a JSON string or an array of JSON strings. Calls the function `each` for every
 /// string. Not inlined, because the generated parser is large.
+///
+/// # Errors
+/// `raw` is something else, or contains more than [`BATCH_LINES_MAX`] strings.
 #[inline(never)]
-pub(super) fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
+pub fn for_each_json_line(raw: &str, each: &mut dyn FnMut(&str)) -> serde_json::Result<()> {
     struct Content<'f>(&'f mut dyn FnMut(&str));
     struct Line<'f>(&'f mut dyn FnMut(&str));
     impl<'de> DeserializeSeed<'de> for Line<'_> {

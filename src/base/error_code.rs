@@ -2,6 +2,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::name::Room;
+
 /// The kind of an error. With `--json`, scripts read it from the field `code` of an `error` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -31,14 +33,12 @@ pub enum ErrorCode {
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
-    /// `warning`: a warning of the running program that this client is attached to.
-    Warning,
-    /// `failed`: the running program sent an error code that this client does not know.
+    /// `failed`: any other error. Also stands for the code of a newer program.
     Failed,
 }
 
 impl ErrorCode {
-    const ALL: [ErrorCode; 14] = [
+    const ALL: [ErrorCode; 13] = [
         ErrorCode::Room,
         ErrorCode::TooManyRooms,
         ErrorCode::Target,
@@ -51,7 +51,6 @@ impl ErrorCode {
         ErrorCode::TooManyLogs,
         ErrorCode::Store,
         ErrorCode::InvalidLine,
-        ErrorCode::Warning,
         ErrorCode::Failed,
     ];
 
@@ -70,7 +69,6 @@ impl ErrorCode {
             ErrorCode::TooManyLogs => "logs",
             ErrorCode::Store => "store",
             ErrorCode::InvalidLine => "line",
-            ErrorCode::Warning => "warning",
             ErrorCode::Failed => "failed",
         }
     }
@@ -103,4 +101,21 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// One sentence for the user.
     pub content: String,
+}
+
+impl Refusal {
+    /// Refuses a command for a room that is not joined. `None`: no room is joined at all. `sends`:
+    /// whether the command sends lines.
+    pub fn not_in_room(room: Option<&Room>, sends: bool) -> Refusal {
+        let content = match (room, sends) {
+            (Some(room), true) => format!("not in {room}: /join {room} first"),
+            (Some(room), false) => format!("not in {room}"),
+            (None, true) => "in no room: /join one first".to_owned(),
+            (None, false) => "in no room".to_owned(),
+        };
+        Refusal {
+            code: ErrorCode::Room,
+            content,
+        }
+    }
 }

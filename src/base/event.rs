@@ -1,4 +1,5 @@
 //! The interface between the core and the shell: inputs, outputs, commands and notices.
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -535,7 +536,7 @@ pub enum Notice {
     /// The answer to [`Command::Rooms`]: the joined rooms, with the current room first.
     Rooms(Vec<Room>),
     /// The answer to [`Command::Stats`]: names and values of the counters.
-    Stats(Vec<(&'static str, u64)>),
+    Stats(Vec<(Cow<'static, str>, u64)>),
     /// Enough peers store all lines published in this run. [`Command::Finish`] states how many are
     /// enough.
     Settled,

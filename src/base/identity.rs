@@ -166,6 +166,12 @@ impl NetworkTag {
             HEXLOWER.encode(&self.0[..8])
         }
     }
+
+    /// Parses 64 hex digits in lower case.
+    pub fn parse(text: &str) -> Option<NetworkTag> {
+        let tag = HEXLOWER.decode(text.as_bytes()).ok()?;
+        Some(NetworkTag(tag.try_into().ok()?))
+    }
 }
 
 impl fmt::Display for NetworkTag {

@@ -1,4 +1,6 @@
 //! Questions that the shell asks the core. They change nothing.
+use std::borrow::Cow;
+
 use crate::base::batch::LogId;
 use crate::base::event::{Delivery, Peer};
 use crate::base::identity::{NetworkTag, PeerId};
@@ -56,7 +58,7 @@ impl Node {
     }
 
     /// The values of `/stats`, each with its name.
-    pub(super) fn stats(&self) -> Vec<(&'static str, u64)> {
+    pub(super) fn stats(&self) -> Vec<(Cow<'static, str>, u64)> {
         let delivery = self.delivery();
         let mut stats = vec![
             ("links", self.link_count() as u64),
@@ -64,7 +66,8 @@ impl Node {
             ("of_peers_linked_there", delivery.linked_peers),
         ];
         stats.extend(self.ctx.counters.named_values());
-        stats
+        let borrow = |(name, count)| (Cow::Borrowed(name), count);
+        stats.into_iter().map(borrow).collect()
     }
 
     /// Whether lines may be published: the store works, and no lines wait for their recipient to

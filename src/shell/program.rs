@@ -14,7 +14,7 @@ use crate::shell::config::options;
 use crate::shell::config::options::Options;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::runtime::start::run_session;
-use crate::shell::session::exit_policy::SessionMode;
+use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::stdio::terminal;
 use crate::ui::diagnostic;
 

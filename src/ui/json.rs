@@ -1,31 +1,266 @@
-//! Renders notices as JSON lines, and parses JSON lines from stdin.
+//! Renders the events and the requests of a session as JSON lines. `json_parser` reads them.
 //!
 //! Control characters that [`sanitize`] would replace are escaped instead. The output loses
 //! nothing and cannot control a terminal.
 use std::fmt::Display;
 use std::io::Write as _;
 
-use serde::Deserialize;
-
-use super::command::{self, UserCommand};
+use super::command::UserCommand;
+use super::request::{Listen, Request, RequestKind};
+use super::session_event::{
+    Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
+};
 use super::{diagnostic, sanitize};
-use crate::base::batch::Batch;
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Chat, Notice, Peer, PeerInfo};
+use crate::base::event::{Command, Notice, Peer, PeerInfo};
 use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
+use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 
+/// Appends an event as JSON lines. `is_batch`: lines of one batch become one JSON line, whose
+/// `content` is an array.
+pub fn append_event(event: &SessionEvent, is_batch: bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    match &event.kind {
+        EventKind::Ready(ready) => append_session_ready(ready, out),
+        EventKind::Chat { chat, cursor } if is_batch => append_batch(chat, *cursor, out),
+        EventKind::Chat { chat, cursor } => append_chat(chat, *cursor, out),
+        EventKind::Notice(notice) => append_notice(notice, out),
+        EventKind::Help(text) => {
+            let mut line = JsonLine::new("help", out);
+            line.string("content", text);
+            line.finish();
+        }
+        EventKind::Known(peer) => {
+            let mut line = JsonLine::new("known", out);
+            line.peer(peer);
+            line.finish();
+        }
+        EventKind::Delivery(report) => append_delivery(report, out),
+        EventKind::Status(status) => {
+            let mut line = JsonLine::new("status", out);
+            line.raw("linked", status.has_linked_peer);
+            line.raw("blocked", status.is_blocked);
+            line.finish();
+        }
+        EventKind::Done(done) => append_done(done, out),
+    }
+    if let Some(id) = &event.id {
+        insert_id(id, start, out);
+    }
+}
+
+/// Adds the field `id` at the end of each line after `start`.
+fn insert_id(id: &str, start: usize, out: &mut Vec<u8>) {
+    let lines = out.split_off(start);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        out.extend_from_slice(line.strip_suffix(b"}\n").unwrap_or(line));
+        let _ = writeln!(out, ",\"id\":{id}}}");
+    }
+}
+
+fn append_session_ready(ready: &Ready, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new("ready", out);
+    line.raw("protocol", ready.protocol);
+    line.peer(&ready.me);
+    line.raw("port", ready.port);
+    line.raw("uptime_ms", ready.uptime_ms);
+    line.raw("linked", ready.has_linked_peer);
+    line.raw("network", format_args!("\"{}\"", ready.network));
+    if let Some(group) = ready.multicast {
+        line.raw("multicast", format_args!("\"{group}\""));
+    }
+    line.strings("interfaces", ready.interfaces.iter().map(String::as_str));
+    line.finish();
+}
+
+fn append_delivery(report: &DeliveryReport, out: &mut Vec<u8>) {
+    let delivery = &report.delivery;
+    let mut line = JsonLine::new("delivery", out);
+    line.raw("settled", delivery.is_settled);
+    line.raw("acked", delivery.acked_peers);
+    line.raw("need", delivery.required_peers);
+    line.raw("members", delivery.linked_peers);
+    line.raw("undelivered", delivery.has_undelivered);
+    line.raw("linked", report.has_linked_peer);
+    line.finish();
+}
+
+fn append_done(done: &Done, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new("done", out);
+    if let Some(stored) = &done.stored {
+        line.log(&stored.log);
+        line.raw("sequence", stored.sequence);
+    }
+    if let Some(rooms) = &done.rooms {
+        line.rooms(rooms);
+    }
+    if let Some(cursor) = &done.cursor {
+        line.cursor("position", cursor);
+    }
+    line.finish();
+}
+
+/// Appends a request as one JSON line. Commands that only the core knows append nothing.
+pub fn append_request(request: &Request, out: &mut Vec<u8>) {
+    let start = out.len();
+    match &request.kind {
+        RequestKind::Command(command) => append_command(command, None, out),
+        RequestKind::Resend { command, after } => append_command(command, Some(after), out),
+        RequestKind::Listen(listen) => append_listen(listen, out),
+        RequestKind::FindEnd(folder) => {
+            let mut line = JsonLine::new("end", out);
+            line.string("target", folder.as_str());
+            line.finish();
+        }
+        RequestKind::Printed { folder, cursor } => {
+            let mut line = JsonLine::new("printed", out);
+            line.string("target", folder.as_str());
+            line.cursor("position", cursor);
+            line.finish();
+        }
+        RequestKind::Dial { host, port, peer } => {
+            let mut line = JsonLine::new("dial", out);
+            line.string("host", host);
+            line.raw("port", port);
+            if let Some(peer) = peer {
+                line.id(peer);
+            }
+            line.finish();
+        }
+    }
+    if let Some(id) = &request.id {
+        insert_id(id, start, out);
+    }
+}
+
+fn append_listen(listen: &Listen, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new("listen", out);
+    if let Some(folder) = &listen.folder {
+        line.string("target", folder.as_str());
+    }
+    if let Some(after) = &listen.after {
+        line.cursor("after", after);
+    }
+    line.raw("reader", listen.is_reader);
+    line.raw("batch", listen.is_batch);
+    line.raw("echo", listen.has_echo);
+    line.raw("only_new", listen.only_new);
+    line.raw("backlog", listen.backlog);
+    line.finish();
+}
+
+fn append_command(command: &UserCommand, after: Option<&FolderCursor>, out: &mut Vec<u8>) {
+    let typed = match command {
+        UserCommand::History(lines) => format!("/history {lines}"),
+        UserCommand::Search(text) => format!("/search {text}"),
+        UserCommand::Help => "/help".to_owned(),
+        UserCommand::Quit => "/quit".to_owned(),
+        UserCommand::Core(command) => match command {
+            Command::SendToRoom {
+                room,
+                lines,
+                action,
+            } => {
+                let target = room.as_ref().map(Room::as_str);
+                return append_send(target, lines, *action, None, after, out);
+            }
+            Command::SendToPeer {
+                selector,
+                lines,
+                action,
+                timeout_ms,
+            } => {
+                let target = Some(selector.to_string());
+                let (target, wait) = (target.as_deref(), Some(*timeout_ms));
+                return append_send(target, lines, *action, wait, after, out);
+            }
+            Command::Join(room) => format!("/join {room}"),
+            Command::Part(Some(room)) => format!("/part {room}"),
+            Command::Part(None) => "/part".to_owned(),
+            Command::Nick(nick) => format!("/nick {nick}"),
+            Command::Peers => "/users".to_owned(),
+            Command::Rooms => "/rooms".to_owned(),
+            Command::Stats => "/stats".to_owned(),
+            Command::AwaitDelivery { log, sequence } => {
+                return append_log_request("await", log, *sequence, out);
+            }
+            Command::MarkRead { log, sequence } => {
+                return append_log_request("read", log, *sequence, out);
+            }
+            Command::Finish { required_peers } => {
+                let mut line = JsonLine::new("finish", out);
+                if let Some(need) = required_peers {
+                    line.raw("need", need);
+                }
+                return line.finish();
+            }
+            Command::Resolve { .. } | Command::Leave => return,
+        },
+    };
+    let mut line = JsonLine::new("command", out);
+    line.string("content", &typed);
+    if let Some(after) = after {
+        line.cursor("after", after);
+    }
+    line.finish();
+}
+
+fn append_log_request(kind: &str, log: &LogId, sequence: u64, out: &mut Vec<u8>) {
+    let mut line = JsonLine::new(kind, out);
+    line.id(&log.author);
+    line.log(log);
+    line.raw("sequence", sequence);
+    line.finish();
+}
+
+fn append_send(
+    target: Option<&str>,
+    lines: &Lines,
+    action: bool,
+    wait_ms: Option<u64>,
+    after: Option<&FolderCursor>,
+    out: &mut Vec<u8>,
+) {
+    out.reserve(lines.len() + lines.len() / 16);
+    let mut line = JsonLine::new("chat", out);
+    if let Some(target) = target {
+        line.string("target", target);
+    }
+    line.strings("content", lines.iter());
+    if action {
+        line.raw("action", true);
+    }
+    if let Some(wait_ms) = wait_ms {
+        line.raw("wait_ms", wait_ms);
+    }
+    if let Some(after) = after {
+        line.cursor("after", after);
+    }
+    line.finish();
+}
+
 /// Appends a receipt as a JSON line. `kind` is `delivered` if `peer` stores the log up to
 /// `sequence`. `kind` is `read` if `peer` has shown the log up to `sequence`.
-fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut Vec<u8>) {
+fn append_receipt(
+    kind: &str,
+    log: &LogId,
+    sequence: u64,
+    peer: &Peer,
+    at: Option<WallTime>,
+    out: &mut Vec<u8>,
+) {
     let mut line = JsonLine::new(kind, out);
-    line.string("target", &log.target.to_string());
-    line.raw("incarnation", format_args!("\"{:016x}\"", log.incarnation));
+    line.log(log);
     line.raw("sequence", sequence);
     line.id(&peer.id);
+    if let Some(at) = at {
+        line.raw("timestamp", format_args!("\"{at}\""));
+        line.name(peer);
+    }
     line.finish();
 }
 
@@ -33,7 +268,12 @@ fn append_receipt(kind: &str, log: &LogId, sequence: u64, peer: &Peer, out: &mut
 /// [`Notice::Settled`] and [`Notice::Resolved`] append nothing.
 pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
-        Notice::Chat(chat) => append_chat(chat, out),
+        Notice::Chat(chat) if chat.batch.is_withheld() => {
+            let batch = &chat.batch;
+            let lines = batch.sequence..=batch.last_sequence();
+            append_notice(&gap_notice(batch, lines, batch.timestamp), out);
+        }
+        Notice::Chat(chat) => append_chat(&ChatLines::from(chat), None, out),
         Notice::Joined { room, peer, at } => append_membership("join", room, peer, None, *at, out),
         Notice::Left { room, peer, at } => append_membership("leave", room, peer, None, *at, out),
         Notice::Renamed {
@@ -46,20 +286,20 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             log,
             sequence,
             peer,
-        } => append_receipt("delivered", log, *sequence, peer, out),
+        } => append_receipt("delivered", log, *sequence, peer, None, out),
         Notice::Read {
             log,
             sequence,
             peer,
-            ..
-        } => append_receipt("read", log, *sequence, peer, out),
+            at,
+        } => append_receipt("read", log, *sequence, peer, Some(*at), out),
         Notice::Gap {
             target,
             author,
             incarnation,
             from,
             to,
-            ..
+            at,
         } => {
             let mut line = JsonLine::new("gap", out);
             line.string("target", &target.to_string());
@@ -67,6 +307,8 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
             line.raw("incarnation", format_args!("\"{incarnation:016x}\""));
             line.raw("from", from);
             line.raw("to", to);
+            line.raw("timestamp", format_args!("\"{at}\""));
+            line.name(author);
             line.finish();
         }
         Notice::Peers(views) => views.iter().for_each(|view| append_peer(view, out)),
@@ -142,65 +384,73 @@ fn append_membership(
     line.finish();
 }
 
-fn append_chat(chat: &Chat, out: &mut Vec<u8>) {
-    let (batch, local) = (&chat.batch, &chat.local);
-    if batch.is_withheld() {
-        let lines = batch.sequence..=batch.last_sequence();
-        return append_notice(&gap_notice(batch, lines, batch.timestamp), out);
+/// Appends each line as one JSON line. Only the last one has the cursor.
+fn append_chat(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>) {
+    let (head, tail) = shared_fields(chat);
+    for (i, content) in (0..).zip(chat.text.split_terminator('\n')) {
+        out.extend_from_slice(&head);
+        let (sequence, lamport) = (chat.sequence + i, chat.lamport + i);
+        let _ = write!(
+            out,
+            ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
+        );
+        write_escaped_string(out, content);
+        out.extend_from_slice(&tail);
     }
-    let (head, mut tail) = shared_fields(batch, Some(local.received));
-    let own = format!(",\"self\":{},\"late\":{}", chat.is_own, local.late);
-    tail.splice(0..0, own.into_bytes());
-    let mut i = 0;
-    batch.for_each_line(|content| {
-        append_line(batch, i, content, &head, &tail, out);
-        i += 1;
-    });
+    if let Some(cursor) = cursor
+        && out.ends_with(b"}\n")
+    {
+        out.truncate(out.len() - 2);
+        let _ = writeln!(out, ",\"position\":\"{cursor}\"}}");
+    }
 }
 
-/// Appends each line of `lines` as one JSON line. `lines` are stored lines of `batch`. The first of
-/// these lines has the index `first` in the batch, counted from 0. The time of reception is
-/// omitted, because only signed fields are output.
-pub fn append_history(batch: &Batch, first: u64, lines: &str, out: &mut Vec<u8>) {
-    let (head, tail) = shared_fields(batch, None);
-    for (i, content) in lines.split_terminator('\n').enumerate() {
-        append_line(batch, first + i as u64, content, &head, &tail, out);
+/// Appends all lines as one JSON line.
+fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8>) {
+    let (head, tail) = shared_fields(chat);
+    out.reserve(chat.text.len() + chat.text.len() / 8 + 512);
+    out.extend_from_slice(&head);
+    let mut line = JsonLine(out);
+    line.raw("sequence", chat.sequence);
+    line.raw("lamport", chat.lamport);
+    if let Some(cursor) = cursor {
+        line.cursor("position", &cursor);
     }
+    line.strings("content", chat.text.split_terminator('\n'));
+    out.extend_from_slice(&tail);
 }
 
 /// Returns the two parts of a JSON line that are the same for all lines of a batch. The first part
 /// is the beginning of the JSON line, the second part is its end. The fields that differ from line
-/// to line go between the two.
-fn shared_fields(batch: &Batch, received: Option<WallTime>) -> (Vec<u8>, Vec<u8>) {
+/// to line go between the two. Lines of the history have only the signed fields.
+fn shared_fields(chat: &ChatLines) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
-        id: batch.log.author,
-        nick: batch.username.clone(),
+        id: chat.log.author,
+        nick: chat.username.clone(),
     };
     let mut head = Vec::with_capacity(384);
     let mut line = JsonLine::new("chat", &mut head);
-    line.raw("timestamp", format_args!("\"{}\"", batch.timestamp));
-    if let Some(received) = received {
-        line.raw("received", format_args!("\"{received}\""));
+    line.raw("timestamp", format_args!("\"{}\"", chat.timestamp));
+    if let Some(arrival) = &chat.arrival {
+        line.raw("received", format_args!("\"{}\"", arrival.received));
     }
-    line.string("target", &batch.log.target.to_string());
+    line.string("target", &chat.log.target.to_string());
     line.peer(&peer);
     line.raw(
         "incarnation",
-        format_args!("\"{:016x}\"", batch.log.incarnation),
+        format_args!("\"{:016x}\"", chat.log.incarnation),
     );
-    let action = if batch.action { ",\"action\":true" } else { "" };
-    (head, format!("{action}}}\n").into_bytes())
-}
-
-fn append_line(batch: &Batch, i: u64, content: &str, head: &[u8], tail: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(head);
-    let (sequence, lamport) = (batch.sequence + i, batch.lamport + i);
-    let _ = write!(
-        out,
-        ",\"sequence\":{sequence},\"lamport\":{lamport},\"content\":"
-    );
-    write_escaped_string(out, content);
-    out.extend_from_slice(tail);
+    let mut tail = Vec::new();
+    if let Some(Arrival { late, is_own, .. }) = &chat.arrival {
+        let _ = write!(tail, ",\"self\":{is_own},\"late\":{late}");
+    }
+    let action: &[u8] = if chat.action {
+        b",\"action\":true}\n"
+    } else {
+        b"}\n"
+    };
+    tail.extend_from_slice(action);
+    (head, tail)
 }
 
 fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
@@ -219,6 +469,7 @@ fn append_peer(view: &PeerInfo, out: &mut Vec<u8>) {
     line.rooms(&view.rooms);
     if let Some(via) = &view.via {
         line.string("via", &via.to_string());
+        line.raw("via_sender", format_args!("\"{}\"", via.id));
     }
     line.finish();
 }
@@ -250,17 +501,34 @@ impl JsonLine<'_> {
 
     fn peer(&mut self, peer: &Peer) {
         self.id(&peer.id);
+        self.name(peer);
+    }
+
+    fn name(&mut self, peer: &Peer) {
         self.string("username", peer.nick.as_str());
         self.string("name", &peer.to_string());
     }
 
+    fn log(&mut self, log: &LogId) {
+        self.string("target", &log.target.to_string());
+        self.raw("incarnation", format_args!("\"{:016x}\"", log.incarnation));
+    }
+
+    fn cursor(&mut self, name: &str, cursor: &FolderCursor) {
+        self.raw(name, format_args!("\"{cursor}\""));
+    }
+
     fn rooms(&mut self, rooms: &[Room]) {
-        self.0.extend_from_slice(b",\"rooms\":[");
-        for (i, room) in rooms.iter().enumerate() {
+        self.strings("rooms", rooms.iter().map(Room::as_str));
+    }
+
+    fn strings<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
+        let _ = write!(self.0, ",\"{name}\":[");
+        for (i, value) in values.enumerate() {
             if i > 0 {
                 self.0.push(b',');
             }
-            write_escaped_string(self.0, room.as_str());
+            write_escaped_string(self.0, value);
         }
         self.0.push(b']');
     }
@@ -293,54 +561,4 @@ fn write_escaped_string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.push(b'"');
-}
-
-#[derive(Deserialize)]
-struct InputLine {
-    #[serde(rename = "type")]
-    kind: String,
-    target: Option<String>,
-    content: Option<String>,
-    #[serde(default)]
-    action: bool,
-}
-
-/// Parses a line from stdin with `--json`. Unknown fields are ignored.
-///
-/// # Errors
-/// The line is no valid command. The error is a sentence for an `error` line. The caller skips the
-/// input line and counts the failure.
-pub fn parse(line: &str) -> Result<UserCommand, String> {
-    // serde would also accept an array for a struct.
-    if !line.trim_start().starts_with('{') {
-        return Err(r#"a line must be an object such as {"type":"chat","content":"text"}"#.into());
-    }
-    let typed: InputLine = serde_json::from_str(line).map_err(|error| {
-        let what = error.to_string();
-        // Drops the position that serde appends. serde always reports line 1, and the caller adds
-        // the line number on stdin.
-        let what = what.split(" at line ").next().unwrap_or_default();
-        format!("not a JSON line that is understood here: {what}")
-    })?;
-    let content = typed
-        .content
-        .ok_or("the JSON line has no \"content\"".to_string())?;
-    match typed.kind.as_str() {
-        "chat" => match typed.target.as_deref() {
-            None => command::build_room_message(None, &content, typed.action),
-            Some(target) if target.starts_with('@') => {
-                command::build_direct_message(target, &content, typed.action)
-            }
-            Some(target) => command::build_room_message(
-                Some(command::parse_room(target)?),
-                &content,
-                typed.action,
-            ),
-        },
-        "command" if content.starts_with('/') => command::parse(&content),
-        "command" => Err("the \"content\" of a command begins with /".into()),
-        kind => Err(format!(
-            "\"type\" is \"chat\" or \"command\", not \"{kind}\""
-        )),
-    }
 }

@@ -1,4 +1,6 @@
 //! Formats the answers to commands as tables.
+use std::borrow::Cow;
+
 use crate::base::event::PeerInfo;
 use crate::base::name::Room;
 
@@ -68,8 +70,9 @@ pub fn format_users(peers: &[PeerInfo]) -> String {
 }
 
 /// Formats the answer to /stats. Each line contains a count and its name.
-pub fn format_stats(stats: &[(&'static str, u64)]) -> String {
-    let line = |(name, count): &(&str, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
+pub fn format_stats(stats: &[(Cow<'static, str>, u64)]) -> String {
+    let line =
+        |(name, count): &(Cow<'_, str>, u64)| format!("{count:>9}  {}\n", name.replace('_', " "));
     stats.iter().map(line).collect()
 }
 

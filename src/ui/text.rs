@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 
 use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
-use crate::base::batch::Batch;
-use crate::base::event::{Chat, Notice, Peer};
+use super::session_event::{Arrival, ChatLines};
+use crate::base::event::{Notice, Peer};
 use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
@@ -71,7 +71,15 @@ impl TextRenderer {
     /// has no place in the transcript.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
-            Notice::Chat(chat) => self.append_chat(chat, out),
+            Notice::Chat(chat) if chat.batch.is_withheld() => {
+                let batch = &chat.batch;
+                let lines = batch.sequence..=batch.last_sequence();
+                let at = chat.local.shown_time(batch.timestamp);
+                self.append_notice(&gap_notice(batch, lines, at), out);
+            }
+            Notice::Chat(chat) => {
+                self.append_chat(&ChatLines::from(chat), WallTime::default(), out);
+            }
             Notice::Joined { room, peer, at } => {
                 self.names.record(peer);
                 self.append_membership(room, peer, *at, "joined", out);
@@ -117,37 +125,18 @@ impl TextRenderer {
         }
     }
 
-    fn append_chat(&mut self, chat: &Chat, out: &mut Vec<u8>) {
-        let (batch, local) = (&chat.batch, chat.local);
-        let shows_signed_time = local.late || local.received == WallTime::default();
-        if batch.is_withheld() {
-            let lines = batch.sequence..=batch.last_sequence();
-            let at = match shows_signed_time {
-                true => batch.timestamp,
-                false => local.received,
-            };
-            return self.append_notice(&gap_notice(batch, lines, at), out);
+    /// Appends lines of the history. Lines that came here show the time of arrival. If they were
+    /// late, or only their signed fields are known, they show the author's time. At a terminal that
+    /// time includes its date, if the date differs from the day of arrival, or from `today`.
+    pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
+        match chat.arrival {
+            None => self.build_prefix(chat, chat.timestamp, Some(today)),
+            Some(Arrival { received, late, .. }) if late || received == WallTime::default() => {
+                self.build_prefix(chat, chat.timestamp, Some(received));
+            }
+            Some(Arrival { received, .. }) => self.build_prefix(chat, received, None),
         }
-        if shows_signed_time {
-            self.build_prefix(batch, batch.timestamp, Some(local.received));
-        } else {
-            self.build_prefix(batch, local.received, None);
-        }
-        batch.for_each_line(|line| self.push_line(line, out));
-    }
-
-    /// Appends `lines`, which are stored lines of `batch`. Each line shows the author's name and
-    /// the time, both as signed in the batch. At a terminal, lines of another day than `today` also
-    /// show the date.
-    pub fn append_history(
-        &mut self,
-        batch: &Batch,
-        lines: &str,
-        today: WallTime,
-        out: &mut Vec<u8>,
-    ) {
-        self.build_prefix(batch, batch.timestamp, Some(today));
-        for line in lines.split_terminator('\n') {
+        for line in chat.text.split_terminator('\n') {
             self.push_line(line, out);
         }
     }
@@ -160,16 +149,16 @@ impl TextRenderer {
 
     /// Sets [`TextRenderer::prefix`] for the lines of a batch: the time `at`, the target and the
     /// author. For `today`, see [`TextRenderer::push_time_and_target`].
-    fn build_prefix(&mut self, batch: &Batch, at: WallTime, today: Option<WallTime>) {
+    fn build_prefix(&mut self, chat: &ChatLines, at: WallTime, today: Option<WallTime>) {
         let peer = Peer {
-            id: batch.log.author,
-            nick: batch.username.clone(),
+            id: chat.log.author,
+            nick: chat.username.clone(),
         };
         self.names.record(&peer);
         let mut prefix = std::mem::take(&mut self.prefix);
         prefix.clear();
-        self.push_time_and_target(at, today, &batch.log.target, &mut prefix);
-        self.push_author(&peer, batch.action, &mut prefix);
+        self.push_time_and_target(at, today, &chat.log.target, &mut prefix);
+        self.push_author(&peer, chat.action, &mut prefix);
         self.prefix = prefix;
     }
 

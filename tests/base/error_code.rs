@@ -18,7 +18,6 @@ fn error_codes_keep_their_words() {
         (ErrorCode::TooManyLogs, "logs"),
         (ErrorCode::Store, "store"),
         (ErrorCode::InvalidLine, "line"),
-        (ErrorCode::Warning, "warning"),
         (ErrorCode::Failed, "failed"),
     ] {
         assert_eq!(code.as_str(), word);

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::hosts::host::Loopback;
 use super::hosts::wait::wait_until;
@@ -180,39 +181,39 @@ fn an_attached_chat_takes_over_when_the_server_ends() {
     });
 }
 
-/// Plays a server that ends after receiving the line and before replying, a moment no signal
-/// can be timed for. `position` is where the server says the stored history ended. Returns the
-/// stored batches with the line.
-fn lose_reply_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
+/// Plays a server that ends after receiving the line and before answering, a moment no signal can be
+/// timed for. `position` is where the server says the stored history ended. Returns the stored
+/// batches with the line.
+fn lose_answer_to_stored_line(lo: &Loopback, position: &str) -> Vec<String> {
     let folder = lo.host.folder("alice");
     let path = folder.join("control.sock");
     let whoami = run(lo, "alice", &["whoami"]);
-    let id = whoami.out[1]
-        .strip_prefix("id: ")
-        .expect("an id")
-        .to_owned();
+    let id = whoami.out[1].strip_prefix("id: ").expect("an id");
     let listener = UnixListener::bind(&path).expect("a socket");
     let lock = File::create(folder.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     let send = lo.spawn("alice", &["send", "--need", "0", "hello"]);
     let (mut stream, _) = listener.accept().expect("a client");
-    let tag = "0".repeat(64);
-    let welcome = format!("welcome {id} alice 9999 5 true false {tag} 224.0.0.1:9999 lo\n");
-    stream.write_all(welcome.as_bytes()).expect("a reader");
+    let ready = json!({
+        "type": "ready", "protocol": 1, "sender": id, "username": "alice", "port": 9999,
+        "uptime_ms": 5, "linked": false, "network": "0".repeat(64),
+        "multicast": "224.0.0.1:9999", "interfaces": ["lo"],
+    });
+    writeln!(stream, "{ready}").expect("a reader");
     let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
-    let mut wait = |word: &str| {
+    loop {
         let mut line = String::new();
-        while !line.starts_with(word) {
-            line.clear();
-            assert_ne!(reader.read_line(&mut line).expect("a line"), 0);
+        assert_ne!(reader.read_line(&mut line).expect("a line"), 0);
+        let request: Value = serde_json::from_str(&line).expect("JSON");
+        if request["type"] == "chat" {
+            break;
         }
-    };
-    wait("join #general");
-    let reply = format!("joined #general {position} 0\n");
-    stream.write_all(reply.as_bytes()).expect("a reader");
-    wait("direct");
-    stream.write_all(b"joined @ 0 0 0\n").expect("a reader");
-    wait("say #general");
+        let done = json!({
+            "type": "done", "rooms": ["#general"], "position": format!("{position}-{position}"),
+            "id": request["id"],
+        });
+        writeln!(stream, "{done}").expect("a reader");
+    }
     drop((reader, stream, listener));
     drop(lock);
     finish(send, b"").assert_code(0);
@@ -230,14 +231,14 @@ fn a_line_stored_without_a_reply_is_not_published_twice() {
     run(&lo, "alice", &["send", "--need", "0", "hello"]);
     // Every stored batch lies behind the position that the server reported: the line is found
     // there.
-    assert_eq!(lose_reply_to_stored_line(&lo, "0 0").len(), 1);
+    assert_eq!(lose_answer_to_stored_line(&lo, "0.0.0").len(), 1);
     // No stored batch lies behind the position: the line is published again.
     let history = lo.host.folder("alice").join("history/open/#general");
     let size = fs::metadata(history.join("000001.ndjson"))
         .expect("a file")
         .len();
     assert_eq!(
-        lose_reply_to_stored_line(&lo, &format!("1 {size}")).len(),
+        lose_answer_to_stored_line(&lo, &format!("1.{size}.0")).len(),
         2
     );
 }

@@ -1,4 +1,4 @@
-//! A transcript that prints more than its output accepts at once.
+//! A transcript that emits more than its output accepts at once.
 
 use std::io::Read;
 use std::sync::atomic::Ordering;
@@ -6,16 +6,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use p2pchat::base::batch::{Batch, LocalFields, LogId, UnsignedBatch};
-use p2pchat::base::event::Peer;
+use p2pchat::base::event::{Peer, Position};
 use p2pchat::base::identity::{Identity, NetworkTag};
 use p2pchat::base::lines::{LINE_MAX_BYTES, Lines};
 use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::time::WallTime;
-use p2pchat::shell::session::renderer::Renderer;
+use p2pchat::shell::session::event_sink::EventSink;
+use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::transcript::Transcript;
 use p2pchat::shell::stdio::output_writer::OutputWriter;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;
+use p2pchat::ui::request::Listen;
+use p2pchat::ui::session_event::SessionEvent;
 
 use crate::stdio::support::{PATIENCE, counter, pipe};
 
@@ -60,6 +63,37 @@ fn store_of(lines: u64) -> Store {
     store
 }
 
+/// Renders events to an output.
+struct RenderingSink<'a> {
+    renderer: Renderer,
+    output: &'a OutputWriter,
+    /// What the output had no room for.
+    pending: Vec<u8>,
+}
+
+impl RenderingSink<'_> {
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending = self.output.try_send(pending, 0).err().unwrap_or_default();
+    }
+}
+
+impl EventSink for RenderingSink<'_> {
+    fn can_answer(&self) -> bool {
+        true
+    }
+
+    fn can_accept(&self) -> bool {
+        self.pending.is_empty() && self.output.can_accept()
+    }
+
+    fn emit(&mut self, event: SessionEvent) {
+        self.renderer
+            .append_event(&event, WallTime(0), &mut self.pending);
+        self.flush();
+    }
+}
+
 /// The output may become writable between two checks of it; `catch_up` still leaves no line unread.
 #[test]
 fn a_transcript_behind_a_slow_output_prints_every_line() {
@@ -91,11 +125,15 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let mut renderer = Renderer::for_pipe(&alice);
-        let mut transcript = Transcript::new(own.id(), true);
+        let mut sink = RenderingSink {
+            renderer: Renderer::for_pipe(&alice),
+            output: &output,
+            pending: Vec::new(),
+        };
+        let mut transcript = Transcript::new(own.id(), &Listen::default(), true);
         // More rooms make each `catch_up` longer, and likelier to see the output become writable.
         for room in &rooms {
-            transcript.open(&store, &room.into(), 0, false);
+            transcript.open(&store, &room.into(), Position::default(), 0);
         }
         let mut handled_wakes = 0;
         let deadline = Instant::now() + PATIENCE;
@@ -105,9 +143,8 @@ fn a_transcript_behind_a_slow_output_prints_every_line() {
             let now = wakes.load(Ordering::SeqCst);
             if now > handled_wakes || handled_wakes == 0 {
                 handled_wakes = now;
-                transcript
-                    .catch_up(None, &store, &mut renderer, &output)
-                    .unwrap();
+                sink.flush();
+                transcript.catch_up(&store, &mut sink).unwrap();
             }
             thread::yield_now();
         }

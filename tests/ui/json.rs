@@ -7,7 +7,8 @@ use p2pchat::base::lines::LINE_MAX_BYTES;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::ui::command::UserCommand;
-use p2pchat::ui::{json, sanitize};
+use p2pchat::ui::request::{Request, RequestKind};
+use p2pchat::ui::{json, json_parser, sanitize};
 
 use super::support::{
     ChatFields, bob_info, bob_says, chat, general, identity, joined_and_left, peer, say, short,
@@ -117,7 +118,7 @@ fn events_as_json_have_the_form_of_the_contract() {
         (
             gap,
             format!(
-                "{{\"type\":\"gap\",{target_and_sender},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9}}\n"
+                "{{\"type\":\"gap\",{target_and_sender},\"incarnation\":\"000000000000009f\",\"from\":7,\"to\":9,\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"username\":\"bob\",\"name\":\"bob~{b}\"}}\n"
             ),
         ),
         (Notice::Settled, String::new()),
@@ -150,6 +151,18 @@ fn json_escapes_every_control_character_without_loss() {
     }
 }
 
+/// The command on a line of stdin.
+fn parse(line: &str) -> Result<UserCommand, String> {
+    match json_parser::parse_input(line) {
+        Ok(Request {
+            kind: RequestKind::Command(command),
+            ..
+        }) => Ok(command),
+        Ok(request) => Err(format!("{request:?}")),
+        Err(invalid) => Err(invalid.message),
+    }
+}
+
 /// Unknown fields are ignored; any other error gives a sentence without positions of the parser.
 #[test]
 fn json_lines_are_parsed_as_commands() {
@@ -173,7 +186,7 @@ fn json_lines_are_parsed_as_commands() {
         ),
         (r#"{"type":"command","content":"/quit"}"#, UserCommand::Quit),
     ] {
-        assert_eq!(json::parse(line), Ok(request), "{line}");
+        assert_eq!(parse(line), Ok(request), "{line}");
     }
     for line in [
         "",
@@ -188,10 +201,10 @@ fn json_lines_are_parsed_as_commands() {
         r#"{"type":"command","content":"/nonsense"}"#,
         r#"{"type":"chat","content":"x"} trailing"#,
     ] {
-        let error = json::parse(line).unwrap_err();
+        let error = parse(line).unwrap_err();
         assert!(!error.is_empty() && !error.contains(" at line "), "{error}");
     }
     let long = "x".repeat(LINE_MAX_BYTES + 1);
     let long = format!("{{\"type\":\"chat\",\"content\":\"{long}\"}}");
-    assert!(json::parse(&long).unwrap_err().contains("16 KiB"));
+    assert!(parse(&long).unwrap_err().contains("16 KiB"));
 }

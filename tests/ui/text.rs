@@ -5,6 +5,7 @@ use p2pchat::base::event::{Notice, Peer};
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::ui::display_names::DisplayNames;
 use p2pchat::ui::json;
+use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
 use p2pchat::ui::text::TextRenderer;
 
 use super::support::{
@@ -137,8 +138,8 @@ fn history_shows_the_signed_fields_only() {
     let mut screen = TextRenderer::for_terminal(&peer(1, "alice"), zone, false);
     let mut history = |today: &str| {
         let mut out = Vec::new();
-        let lines = "one\ntwo\u{1b}\n";
-        screen.append_history(&chat.batch, lines, wall_time(today), &mut out);
+        let lines = ChatLines::signed(&chat.batch, 0, "one\ntwo\u{1b}\n".to_owned());
+        screen.append_chat(&lines, wall_time(today), &mut out);
         String::from_utf8(out).unwrap()
     };
     // A line of another day has its date.
@@ -152,7 +153,14 @@ fn history_shows_the_signed_fields_only() {
         "{yesterday}"
     );
     let mut out = Vec::new();
-    json::append_history(&chat.batch, 1, "two\u{1b}\n", &mut out);
+    let event = SessionEvent {
+        id: None,
+        kind: EventKind::Chat {
+            chat: ChatLines::signed(&chat.batch, 1, "two\u{1b}\n".to_owned()),
+            cursor: None,
+        },
+    };
+    json::append_event(&event, false, &mut out);
     let line = String::from_utf8(out).unwrap();
     assert!(
         line.contains(r#""sequence":2,"lamport":100,"content":"two\u001b"}"#),

@@ -1,5 +1,5 @@
 //! The joined rooms, the current room, and the rooms shared with each link.
-use crate::base::error_code::ErrorCode;
+use crate::base::error_code::{ErrorCode, Refusal};
 use crate::base::event::{Notice, StreamId};
 use crate::base::name::Room;
 use crate::base::table::SortedSet;
@@ -60,13 +60,15 @@ impl Rooms {
     /// Returns `room`, or the current room if `room` is `None`. If that room is not joined,
     /// notifies the user of an error and returns `None`.
     pub fn resolve(&self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
-        let refusal = match room.or_else(|| self.current.clone()) {
-            Some(room) if self.is_joined(&room) => return Some(room),
-            Some(room) => format!("not in {room}: /join {room} first"),
-            None => "in no room: /join one first".into(),
-        };
-        notify_error(ctx, ErrorCode::Room, refusal);
-        None
+        let room = room.or_else(|| self.current.clone());
+        match room {
+            Some(room) if self.is_joined(&room) => Some(room),
+            room => {
+                let refusal = Refusal::not_in_room(room.as_ref(), true);
+                notify_error(ctx, refusal.code, refusal.content);
+                None
+            }
+        }
     }
 
     /// Joins a room and advertises it. `existed` means that this directory joined the room in an
@@ -95,20 +97,21 @@ impl Rooms {
     /// first of [`Rooms::joined`] becomes current. Returns the room that was left. If that room is
     /// not joined, notifies the user of an error and returns `None`.
     pub fn part(&mut self, ctx: &mut Context, room: Option<Room>) -> Option<Room> {
-        let refusal = match room.or_else(|| self.current.clone()) {
+        match room.or_else(|| self.current.clone()) {
             Some(room) if self.is_joined(&room) => {
                 self.joined.retain(|joined| *joined != room);
                 if self.current.as_ref() == Some(&room) {
                     self.current = self.joined.first().cloned();
                 }
                 self.advertise(ctx);
-                return Some(room);
+                Some(room)
             }
-            Some(room) => format!("not in {room}"),
-            None => "in no room".into(),
-        };
-        notify_error(ctx, ErrorCode::Room, refusal);
-        None
+            room => {
+                let refusal = Refusal::not_in_room(room.as_ref(), false);
+                notify_error(ctx, refusal.code, refusal.content);
+                None
+            }
+        }
     }
 
     fn advertise(&mut self, ctx: &mut Context) {

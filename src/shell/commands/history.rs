@@ -14,15 +14,19 @@ use crate::shell::config::options::Options;
 use crate::shell::config::values::{Since, Verbosity};
 use crate::shell::ipc::attach;
 use crate::shell::os::clock::Clock;
-use crate::shell::session::builder;
+use crate::shell::session::frontend::builder;
+use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::session::history_query;
 use crate::shell::session::history_query::HistoryQuery;
-use crate::shell::session::renderer::Renderer;
 use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{StateDir, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
+use crate::ui::session_event::SessionEvent;
+
+/// Lines are written when they reach this size, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Prints the stored lines of one network and returns the exit status. If a program runs in the
 /// directory, that program's network is used. Otherwise the options choose the network. Creates,
@@ -42,11 +46,11 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     };
     let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut warnings)?;
     let running = attach::probe_running(directory)?;
-    if let Some(welcome) = &running {
-        attach::check_compatible(options, directory, welcome)?;
+    if let Some(ready) = &running {
+        attach::check_compatible(options, directory, ready)?;
     }
     let (network, nick) = match &running {
-        Some(welcome) => (welcome.network, &welcome.me.nick),
+        Some(ready) => (ready.network, &ready.me.nick),
         None => (network_tag(keys.as_ref()), &options.username),
     };
     let own = read_identity(&identity_path(directory), &mut warnings);
@@ -58,16 +62,24 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let query = build_query(options, &known_peers, own.as_ref(), now)?;
     let mut renderer = create_renderer(options, &known_peers, own.as_ref());
     let source = HistorySource::on_disk(&history_dir(directory), network);
-    let mut stdout = Ok(());
-    let queried =
-        history_query::run_query(&source, network, &query, &mut renderer, now, &mut |out| {
-            stdout = write_stdout(out);
-            out.clear();
-            match &stdout {
-                Ok(()) => Ok(()),
-                Err(error) => Err(error.kind().into()),
-            }
-        });
+    let (mut stdout, mut out) = (Ok(()), Vec::new());
+    let mut write = |out: &mut Vec<u8>| {
+        stdout = write_stdout(out);
+        out.clear();
+        match &stdout {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.kind().into()),
+        }
+    };
+    let queried = history_query::run_query(&source, network, &query, &mut |kind| {
+        let event = SessionEvent { id: None, kind };
+        renderer.append_event(&event, now, &mut out);
+        match out.len() >= CHUNK_BYTES {
+            true => write(&mut out),
+            false => Ok(()),
+        }
+    });
+    let queried = queried.and_then(|()| write(&mut out));
     match (stdout, queried) {
         (Ok(()), Err(error)) => Err(unreadable_history(directory, &error)),
         (stdout, _) => stdout_exit_status(stdout),

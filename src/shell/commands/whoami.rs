@@ -35,11 +35,11 @@ pub fn run_whoami(options: &Options) -> Result<ExitStatus, Failure> {
     let mut interfaces = &options.interfaces;
     let directory = options.directory.as_deref();
     let running = directory.map(attach::probe_running).transpose()?.flatten();
-    if let (Some(directory), Some(welcome)) = (directory, &running) {
-        attach::check_compatible(options, directory, welcome)?;
-        me.nick = welcome.me.nick.clone();
-        port = welcome.port;
-        interfaces = &welcome.interfaces;
+    if let (Some(directory), Some(ready)) = (directory, &running) {
+        attach::check_compatible(options, directory, ready)?;
+        me.nick = ready.me.nick.clone();
+        port = ready.port;
+        interfaces = &ready.interfaces;
     }
     if port == 0 {
         port = DEFAULT_PORT;

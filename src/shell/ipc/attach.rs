@@ -6,23 +6,25 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::base::identity::NetworkTag;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::option_specs::OptionId;
 use crate::shell::config::options::Options;
-use crate::shell::ipc::client::client::{Client, RESPONSE_TIMEOUT_MS};
+use crate::shell::ipc::client::{Client, RESPONSE_TIMEOUT_MS};
 use crate::shell::ipc::connection::is_same_user;
-use crate::shell::ipc::message::message::IpcMessage;
-use crate::shell::ipc::message::response::{RESPONSE_BODY_MAX_BYTES, Response, Welcome};
 use crate::shell::ipc::server;
-use crate::shell::session::builder::SessionBuilder;
-use crate::shell::state::network_keys::{load_network_keys, network_tag};
+use crate::shell::session::frontend::builder::FrontendBuilder;
+use crate::shell::state::network_keys::configured_network;
 use crate::shell::state::state_dir::lock_directory;
+use crate::ui::json_parser::parse_event;
+use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 
-/// A client waits at least this long for the welcome of a server, in milliseconds, even if -W gives
+/// A client waits at least this long for the ready of a server, in milliseconds, even if -W gives
 /// a shorter time.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
+
+/// Longest first event, in bytes.
+const READY_MAX_BYTES: usize = 16 * 1024;
 
 /// The result of [`attach_or_lock`].
 pub enum AttachOutcome {
@@ -40,11 +42,11 @@ pub enum AttachOutcome {
 /// Exit status 78: the directory cannot be used. 2: an option differs from the running program's.
 /// 1: the running program does not answer.
 pub fn attach_or_lock(
-    builder: &mut SessionBuilder,
+    builder: &mut FrontendBuilder,
     directory: &Path,
 ) -> Result<AttachOutcome, Failure> {
     let path = server::socket_path(directory)?;
-    let mut client = Client::new(&builder.options);
+    let mut client = Client::default();
     let timeout_ms = builder
         .options
         .wait_ms
@@ -52,18 +54,15 @@ pub fn attach_or_lock(
         .max(RESPONSE_TIMEOUT_MIN_MS);
     let mut deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
     loop {
-        if let Some((stream, welcome)) = connect(&path, directory, timeout_ms)? {
-            check_compatible(&builder.options, directory, &welcome)?;
-            if let Some(status) = client.run(builder, directory, stream, welcome)? {
+        if let Some((stream, ready)) = connect(&path, directory, timeout_ms)? {
+            check_compatible(&builder.options, directory, &ready)?;
+            if let Some(status) = client.run(builder, directory, stream, &ready)? {
                 return Ok(AttachOutcome::Exited(status));
             }
             deadline = builder.clock.now().time + RESPONSE_TIMEOUT_MS;
         }
         if let Some(lock) = lock_directory(directory)? {
-            if client.was_attached() {
-                let network = configured_network(&builder.options)?;
-                client.hand_over_commands(builder, network)?;
-            }
+            client.adopt_options(builder)?;
             return Ok(AttachOutcome::Locked(lock));
         }
         if builder.clock.now().time >= deadline {
@@ -86,13 +85,13 @@ fn unresponsive_failure(directory: &Path) -> Failure {
     )
 }
 
-/// Connects to the socket at `path`, and reads the server's welcome. `None`: no program runs in the
+/// Connects to the socket at `path`, and reads the server's ready. `None`: no program runs in the
 /// directory.
 fn connect(
     path: &Path,
     directory: &Path,
     timeout_ms: u64,
-) -> Result<Option<(UnixStream, Welcome)>, Failure> {
+) -> Result<Option<(UnixStream, Ready)>, Failure> {
     let Ok(stream) = UnixStream::connect(path) else {
         return Ok(None);
     };
@@ -103,52 +102,43 @@ fn connect(
             directory.display()
         )));
     }
-    read_welcome(stream, directory, timeout_ms)
+    read_ready(stream, directory, timeout_ms)
 }
 
-/// Reads the welcome of the program that runs in the directory. `None`: this user runs no program
+/// Reads the ready of the program that runs in the directory. `None`: this user runs no program
 /// there.
 ///
 /// # Errors
 /// Exit status 1: the running program does not answer.
-pub fn probe_running(directory: &Path) -> Result<Option<Welcome>, Failure> {
+pub fn probe_running(directory: &Path) -> Result<Option<Ready>, Failure> {
     let stream = server::socket_path(directory).map(UnixStream::connect);
     match stream {
         Ok(Ok(stream)) if is_same_user(&stream) => {
-            let welcome = read_welcome(stream, directory, RESPONSE_TIMEOUT_MS)?;
-            Ok(welcome.map(|(_, welcome)| welcome))
+            let ready = read_ready(stream, directory, RESPONSE_TIMEOUT_MS)?;
+            Ok(ready.map(|(_, ready)| ready))
         }
         _ => Ok(None),
     }
 }
 
-/// Reads the server's welcome from the stream. Then makes the stream non-blocking. `None`: the
+/// Reads the first event from the stream. Then makes the stream non-blocking. `None`: the
 /// connection has ended.
-fn read_welcome(
+fn read_ready(
     mut stream: UnixStream,
     directory: &Path,
     timeout_ms: u64,
-) -> Result<Option<(UnixStream, Welcome)>, Failure> {
+) -> Result<Option<(UnixStream, Ready)>, Failure> {
     let timeout = Some(Duration::from_millis(timeout_ms));
-    let mut input = Vec::new();
-    let mut buffer = [0; 4096];
+    let mut line = Vec::new();
+    let mut byte = [0];
     if stream.set_read_timeout(timeout).is_err() {
         return Ok(None);
     }
-    loop {
-        match IpcMessage::decode(&mut input, RESPONSE_BODY_MAX_BYTES)
-            .map(|message| message.map(Response::decode))
-        {
-            Ok(Some(Some(Response::Welcome(welcome)))) if input.is_empty() => {
-                let ready = stream.set_nonblocking(true).is_ok();
-                return Ok(ready.then_some((stream, *welcome)));
-            }
-            Ok(None) => {}
-            _ => return Err(unresponsive_failure(directory)),
-        }
-        match stream.read(&mut buffer) {
+    // Byte by byte, because what follows is for the connection. The line is short.
+    while byte != *b"\n" && line.len() < READY_MAX_BYTES {
+        match stream.read(&mut byte) {
             Ok(0) => return Ok(None),
-            Ok(n) => input.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            Ok(_) => line.extend_from_slice(&byte),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return Err(unresponsive_failure(directory));
@@ -156,13 +146,20 @@ fn read_welcome(
             Err(_) => return Ok(None),
         }
     }
-}
-
-/// The tag of the network that the options of this run select.
-fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
-    Ok(network_tag(
-        load_network_keys(options, &mut Vec::new())?.as_ref(),
-    ))
+    match parse_event(&line, None).map(|event| event.kind) {
+        Some(EventKind::Ready(ready)) if ready.protocol == PROTOCOL_VERSION => {
+            let is_nonblocking = stream.set_nonblocking(true).is_ok();
+            Ok(is_nonblocking.then_some((stream, *ready)))
+        }
+        _ => Err(Failure::new(
+            ExitStatus::GeneralError,
+            format!(
+                "the p2pchat that runs in {} is of another version: end it, or choose another \
+                 directory with --dir, or --ephemeral",
+                directory.display()
+            ),
+        )),
+    }
 }
 
 /// Checks that the options of this run do not contradict those of the running program. Compares the
@@ -171,19 +168,15 @@ fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
 ///
 /// # Errors
 /// Exit status 2: an option differs. 78: the secret file cannot be read.
-pub fn check_compatible(
-    options: &Options,
-    directory: &Path,
-    welcome: &Welcome,
-) -> Result<(), Failure> {
+pub fn check_compatible(options: &Options, directory: &Path, ready: &Ready) -> Result<(), Failure> {
     let secret = options.secret_file.as_ref().map(|_| OptionId::SecretFile);
     for option in options.explicit.iter().copied().chain(secret) {
         let is_same = match option {
-            OptionId::Username => options.username == welcome.me.nick,
-            OptionId::Port => options.port == Some(welcome.port),
-            OptionId::Multicast => options.multicast == welcome.multicast,
-            OptionId::Interface => options.interfaces == welcome.interfaces,
-            OptionId::SecretFile => configured_network(options)? == welcome.network,
+            OptionId::Username => options.username == ready.me.nick,
+            OptionId::Port => options.port == Some(ready.port),
+            OptionId::Multicast => options.multicast == ready.multicast,
+            OptionId::Interface => options.interfaces == ready.interfaces,
+            OptionId::SecretFile => configured_network(options)? == ready.network,
             _ => true,
         };
         if !is_same {

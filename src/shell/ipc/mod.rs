@@ -1,9 +1,6 @@
 //! Inter-process communication over `control.sock`. Other programs of the same user act through
-//! the running program.
+//! the running program, each with a session of its own. `PROTOCOL.md` describes the JSON lines.
 pub mod attach;
-pub mod attached_client;
 pub mod client;
 pub mod connection;
-pub mod message;
-pub mod outbox;
 pub mod server;

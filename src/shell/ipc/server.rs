@@ -5,32 +5,29 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mio::event::Event;
 use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
 
-use crate::base::batch::LogId;
-use crate::base::error_code::Refusal;
-use crate::base::event::{KnownPeer, Notice, Peer, count_present};
+use crate::base::error_code::ErrorCode;
+use crate::base::event::Notice;
 use crate::base::identity::PeerId;
-use crate::base::name::{FolderName, Room, Target};
 use crate::base::table::SortedMap;
-use crate::base::time::Time;
-use crate::node::node::Node;
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
-use crate::shell::ipc::attached_client::AttachedClient;
-use crate::shell::ipc::connection::{Connection, is_same_user};
-use crate::shell::ipc::message::notice::encode_notice;
-use crate::shell::ipc::message::request::Request;
-use crate::shell::ipc::message::response::{Response, Welcome};
-use crate::shell::session::reply_format::ReplyFormat;
-use crate::shell::store::store::Store;
-use crate::ui::{json, tables};
+use crate::shell::ipc::connection::{Connection, LineTooLong, is_same_user};
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::session::{Session, SessionAction, Surroundings};
+use crate::ui::json_parser::{InvalidRequest, parse_request};
+use crate::ui::request::RequestKind;
+use crate::ui::session_event::{EventKind, Ready, SessionEvent};
 
 /// Limit of the number of attached clients. More clients wait in the listener's backlog.
 const CLIENTS_MAX: usize = 32;
+/// Longest request, in bytes. The lines of one batch are always shorter.
+const REQUEST_MAX_BYTES: usize = 512 * 1024;
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) without its final zero.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
@@ -56,12 +53,10 @@ struct Socket {
     listener: UnixListener,
 }
 
-/// The request that the event loop is executing.
-struct CurrentRequest {
-    /// The token of the client that sent the request.
-    token: usize,
-    /// The format that the client wants for the reply.
-    format: ReplyFormat,
+/// A connected program, and its session.
+struct Client {
+    session: Session,
+    connection: Connection,
 }
 
 /// The server of `control.sock`, with its clients. With --ephemeral it has no socket, and thus no
@@ -71,14 +66,13 @@ pub struct Server {
     /// Poll tokens of the server's sockets. The lowest token is for the listener. The others are
     /// for clients.
     tokens: Range<usize>,
-    clients: SortedMap<usize, AttachedClient>,
+    clients: SortedMap<usize, Client>,
     /// Whether a client may be waiting to be accepted.
     is_accept_ready: bool,
-    current: Option<CurrentRequest>,
-    /// When the delivery of the clients' lines must be checked again.
-    recheck_at: Option<Time>,
-    /// The id of the newest [`Request::Resolve`] of all clients.
-    last_request_id: u64,
+    /// The identity as which all sessions act.
+    own_id: PeerId,
+    /// Ends the sleep of the event loop from another thread.
+    wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Server {
@@ -91,6 +85,8 @@ impl Server {
         directory: Option<&Path>,
         registry: &Registry,
         tokens: Range<usize>,
+        own_id: PeerId,
+        wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Server, Failure> {
         let listener_token = Token(tokens.start);
         let mut server = Server {
@@ -98,9 +94,8 @@ impl Server {
             tokens,
             clients: SortedMap::new(),
             is_accept_ready: false,
-            current: None,
-            recheck_at: None,
-            last_request_id: 0,
+            own_id,
+            wake,
         };
         if let Some(directory) = directory {
             let path = socket_path(directory)?;
@@ -134,7 +129,7 @@ impl Server {
         if token == self.tokens.start {
             self.is_accept_ready = true;
         } else if let Some(client) = self.clients.get_mut(&token) {
-            client.connection_mut().handle_event(event);
+            client.connection.handle_event(event);
         }
     }
 
@@ -152,27 +147,28 @@ impl Server {
         self.is_accept_ready && self.clients.len() < CLIENTS_MAX
     }
 
-    /// When the delivery of the clients' lines must be checked again, even if no event comes.
-    pub fn deadline(&self) -> Option<Time> {
-        self.recheck_at
-    }
-
-    /// Accepts the waiting clients, and reads from the sockets of all clients. `welcome` creates
-    /// the first response to new clients. It is called only if a client may be waiting.
-    pub fn accept_and_read(&mut self, registry: &Registry, welcome: impl FnOnce() -> Welcome) {
+    /// Accepts the waiting clients, and reads from the sockets of all clients. `ready` creates the
+    /// first event of new clients. It is called only if a client may be waiting.
+    pub fn accept_and_read(&mut self, registry: &Registry, ready: impl FnOnce() -> Ready) {
         if self.can_connect() {
-            self.accept_clients(registry, welcome());
+            self.accept_clients(registry, ready());
         }
-        for client in self.clients.values_mut().filter(|client| client.can_read()) {
-            client.connection_mut().read();
+        self.clients.retain(|_, client| !client.is_gone());
+        for client in self.clients.values_mut() {
+            if client.connection.can_read() && client.connection.can_answer() {
+                client.connection.read();
+            }
         }
     }
 
-    fn accept_clients(&mut self, registry: &Registry, welcome: Welcome) {
+    fn accept_clients(&mut self, registry: &Registry, ready: Ready) {
         let Some(socket) = &self.socket else {
             return;
         };
-        let welcome = Response::Welcome(Box::new(welcome));
+        let ready = SessionEvent {
+            id: None,
+            kind: EventKind::Ready(Box::new(ready)),
+        };
         while self.clients.len() < CLIENTS_MAX {
             let stream = match socket.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -187,188 +183,54 @@ impl Server {
             let Some(token) = free.filter(|_| is_same_user(&stream)) else {
                 continue;
             };
-            let Ok(connection) = Connection::new(stream, registry, Token(token)) else {
+            let connection = Connection::new(stream, registry, Token(token), REQUEST_MAX_BYTES);
+            let Ok(mut connection) = connection else {
                 continue;
             };
-            let mut client = AttachedClient::new(connection);
-            client.send(&welcome);
-            client.connection_mut().flush();
+            connection.emit(ready.clone());
+            connection.flush();
+            let session = Session::new(self.own_id, false, Arc::clone(&self.wake));
+            let client = Client {
+                session,
+                connection,
+            };
             self.clients.insert(token, client);
         }
     }
 
-    /// Takes the next request of any client. The sender of this request is the current client until
-    /// the next call. If `can_accept` is false, a [`Request::Send`] waits.
-    pub fn next_request(&mut self, can_accept: bool) -> Option<Request> {
-        self.current = None;
-        for (token, client) in self.clients.iter_mut() {
-            if let Some(request) = client.next_request(can_accept) {
-                let format = match &request {
-                    Request::ListPeers(format) | Request::GetStats(format) => *format,
-                    _ => ReplyFormat::Rows,
-                };
-                self.current = Some(CurrentRequest {
-                    token: *token,
-                    format,
-                });
-                return Some(request);
-            }
-        }
-        // Remove disconnected clients only now, after their requests are executed. A client whose
-        // send must wait stays.
-        self.clients.retain(|_, client| !client.is_gone());
-        None
+    /// The keys of all clients.
+    pub fn keys(&self) -> Vec<usize> {
+        self.clients.keys().copied().collect()
     }
 
-    fn current_client(&mut self) -> Option<&mut AttachedClient> {
-        let token = self.current.as_ref()?.token;
-        self.clients.get_mut(&token)
+    /// The session of a client, and the connection that takes its events.
+    pub fn get_mut(&mut self, key: usize) -> Option<(&mut Session, &mut dyn EventSink)> {
+        let client = self.clients.get_mut(&key)?;
+        Some((&mut client.session, &mut client.connection))
     }
 
-    /// Whether the current client has requested notices, as a client does that prints a transcript.
-    pub fn is_current_following(&mut self) -> bool {
-        self.current_client()
-            .is_some_and(|client| client.is_following())
+    /// The sessions of all clients, with their connections.
+    pub fn sessions_mut(&mut self) -> impl Iterator<Item = (&mut Session, &mut dyn EventSink)> {
+        self.clients.values_mut().map(|client| {
+            let sink: &mut dyn EventSink = &mut client.connection;
+            (&mut client.session, sink)
+        })
     }
 
-    /// Makes the current client follow this folder. The folder is already open.
-    pub fn send_joined(&mut self, folder: FolderName, store: &Store) {
-        if let Some(client) = self.current_client() {
-            client.follow_folder(folder, store);
-        }
+    /// Executes requests of a client, until one needs the event loop.
+    pub fn next_action(
+        &mut self,
+        key: usize,
+        around: &mut Surroundings<'_>,
+    ) -> Option<SessionAction> {
+        self.clients.get_mut(&key)?.next_action(around)
     }
 
-    /// Tells the current client that the server cannot join the room. The caller has sent an error
-    /// notice with the reason before.
-    pub fn send_join_refused(&mut self, room: Room) {
-        if let Some(client) = self.current_client() {
-            client.send(&Response::JoinRefused(room));
-        }
-    }
-
-    /// Makes the current client stop following the room's folder.
-    pub fn send_parted(&mut self, room: Room, store: &Store) {
-        if let Some(client) = self.current_client() {
-            client.unfollow_room(room, store);
-        }
-    }
-
-    /// Records that the core got lines of the current client to this target. `is_published` tells
-    /// whether the core published the lines. Only [`Self::end_turn`] learns whether the lines are
-    /// stored.
-    pub fn track_send(&mut self, target: Target, is_published: bool) {
-        if let Some(client) = self.current_client() {
-            client.track_send(target, is_published);
-        }
-    }
-
-    /// Records that the current client awaits the delivery of our log's lines, from the first one
-    /// to `sequence`.
-    pub fn track_head(&mut self, log: LogId, sequence: u64) {
-        if let Some(client) = self.current_client() {
-            client.track_head(log, sequence);
-        }
-    }
-
-    /// Assigns an id to the current client's request to find a peer. The core's answer carries the
-    /// same id.
-    pub fn start_resolve(&mut self) -> u64 {
-        self.last_request_id += 1;
-        let request_id = self.last_request_id;
-        if let Some(client) = self.current_client() {
-            client.pending_resolve = Some(request_id);
-        }
-        request_id
-    }
-
-    /// Sends a known peer's nick to every client that has requested notices.
-    pub fn send_peer_nick(&mut self, known: &KnownPeer) {
-        let response = Response::PeerNick(Peer {
-            id: known.id,
-            nick: known.nick.clone(),
-        });
+    /// Writes to the sockets of all clients.
+    pub fn flush(&mut self) {
         for client in self.clients.values_mut() {
-            if client.is_following() {
-                client.send(&response);
-            }
+            client.connection.flush();
         }
-    }
-
-    /// Sends a notice to the clients that need it. An answer goes only to the client that asked.
-    /// Returns the notice if the session has to handle it too.
-    pub fn route_notice(&mut self, notice: Notice, store: &Store) -> Option<Notice> {
-        match &notice {
-            Notice::Resolved { request_id, result } => {
-                self.send_resolved(*request_id, result.clone());
-                return None;
-            }
-            Notice::Peers(_) | Notice::Stats(_) | Notice::Error { .. }
-                if self.answer_current(&notice) =>
-            {
-                return None;
-            }
-            Notice::Chat(_) | Notice::Error { .. } => {}
-            notice => self.send_to_followers(notice, store),
-        }
-        Some(notice)
-    }
-
-    fn send_resolved(&mut self, request_id: u64, result: Result<PeerId, Refusal>) {
-        let has_asked = |client: &&mut AttachedClient| client.pending_resolve == Some(request_id);
-        if let Some(client) = self.clients.values_mut().find(has_asked) {
-            client.pending_resolve = None;
-            client.send(&match result {
-                Ok(peer) => Response::Resolved(peer),
-                Err(refusal) => Response::ResolveFailed(refusal),
-            });
-        }
-    }
-
-    /// Sends a notice to the current client, as the answer to that client's request. Returns false
-    /// if there is no current client.
-    fn answer_current(&mut self, notice: &Notice) -> bool {
-        let Some(format) = self.current.as_ref().map(|current| current.format) else {
-            return false;
-        };
-        let Some(client) = self.current_client() else {
-            return false;
-        };
-        client.send(&match notice {
-            Notice::Peers(peers) => Response::Peers {
-                count: count_present(peers),
-                list: match format {
-                    ReplyFormat::Rows => tables::format_peer_rows(peers).into_bytes(),
-                    ReplyFormat::Table => tables::format_users(peers).into_bytes(),
-                    ReplyFormat::Json => render_json(notice),
-                },
-            },
-            Notice::Stats(counters) => Response::Stats(match format {
-                ReplyFormat::Json => render_json(notice),
-                _ => tables::format_stats(counters).into_bytes(),
-            }),
-            notice => Response::Notice(notice.clone()),
-        });
-        true
-    }
-
-    fn send_to_followers(&mut self, notice: &Notice, store: &Store) {
-        let mut encoded = Vec::new();
-        for client in self.clients.values_mut() {
-            if client.can_take_notice() {
-                if encoded.is_empty() && !encode_notice(&mut encoded, notice) {
-                    return;
-                }
-                client.send_notice(&encoded, store);
-            }
-        }
-    }
-
-    /// Sends each client what has changed in this turn.
-    pub fn end_turn(&mut self, store: &Store, node: &Node) {
-        let clients = self.clients.values_mut();
-        self.recheck_at = clients
-            .filter_map(|client| client.end_turn(store, node))
-            .min();
     }
 
     /// Removes the socket and closes every connection. The clients then go on without this server.
@@ -403,8 +265,58 @@ fn bind_socket(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn render_json(notice: &Notice) -> Vec<u8> {
-    let mut line = Vec::new();
-    json::append_notice(notice, &mut line);
-    line
+impl Client {
+    /// Whether the client has disconnected or quit, and its requests are executed.
+    fn is_gone(&self) -> bool {
+        let (session, connection) = (&self.session, &self.connection);
+        let is_done = session.has_quit() || session.request_count() == 0 && !connection.has_line();
+        let is_answered = connection.output.is_empty() && session.is_idle();
+        is_done
+            && (connection.is_broken()
+                || (connection.is_closed() && !session.is_listening() || session.has_quit())
+                    && is_answered)
+    }
+
+    fn has_work(&self, can_accept: bool) -> bool {
+        let is_parsing = self.session.is_ready_for_request() && self.connection.has_line();
+        self.is_gone()
+            || self.connection.can_answer() && (self.connection.can_read() || is_parsing)
+            || self.session.has_work(can_accept, &self.connection)
+    }
+
+    /// Executes requests, until one needs the event loop. Parses a request only when those before
+    /// it are executed, so that a fast client costs no memory.
+    fn next_action(&mut self, around: &mut Surroundings<'_>) -> Option<SessionAction> {
+        loop {
+            let action = self.session.next_action(around, &mut self.connection);
+            if action.is_some() {
+                return action;
+            }
+            if !self.session.is_ready_for_request() || !self.connection.can_answer() {
+                return None;
+            }
+            let request = match self.connection.next_line()? {
+                Ok(line) => parse_request(line),
+                Err(LineTooLong) => Err(InvalidRequest {
+                    id: None,
+                    message: format!("the line is longer than {} KiB", REQUEST_MAX_BYTES / 1024),
+                }),
+            };
+            match request {
+                Ok(request) => {
+                    if let RequestKind::Listen(listen) = &request.kind {
+                        self.connection.is_batch = listen.is_batch;
+                    }
+                    self.session.push_request(request);
+                }
+                Err(InvalidRequest { id, message }) => self.connection.emit(SessionEvent {
+                    id,
+                    kind: EventKind::Notice(Notice::Error {
+                        code: ErrorCode::InvalidLine,
+                        content: message,
+                    }),
+                }),
+            }
+        }
+    }
 }

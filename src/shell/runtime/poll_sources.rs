@@ -4,9 +4,11 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use mio::{Poll, Token};
 
+use crate::base::identity::PeerId;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::server::Server;
 use crate::shell::net::multicast::Multicast;
@@ -29,12 +31,17 @@ pub fn listen_tcp(port: u16, poll: &Poll) -> io::Result<TcpStreams> {
 }
 
 /// Opens the server of `control.sock` in the directory. Without a directory, the server has no
-/// socket.
+/// socket. For `own_id` and `wake`, see [`Server::open`].
 ///
 /// # Errors
 /// As [`Server::open`].
-pub fn open_ipc_server(directory: Option<&Path>, poll: &Poll) -> Result<Server, Failure> {
-    Server::open(directory, poll.registry(), IPC_TOKENS)
+pub fn open_ipc_server(
+    directory: Option<&Path>,
+    poll: &Poll,
+    own_id: PeerId,
+    wake: Arc<dyn Fn() + Send + Sync>,
+) -> Result<Server, Failure> {
+    Server::open(directory, poll.registry(), IPC_TOKENS, own_id, wake)
 }
 
 /// Prepares to send and receive beacons in this multicast group. `None`: the run uses no beacons.

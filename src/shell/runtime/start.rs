@@ -26,9 +26,10 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{create_poll, wake};
 use crate::shell::runtime::event_loop::event_loop::{EventLoop, EventLoopParts, OpenedFolders};
 use crate::shell::runtime::poll_sources;
-use crate::shell::session::builder::{ActiveSession, SessionBuilder};
-use crate::shell::session::exit_policy::SessionMode;
-use crate::shell::session::renderer::Renderer;
+use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
+use crate::shell::session::frontend::exit_policy::SessionMode;
+use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::session::session::Session;
 use crate::shell::state::identity_file::random_bytes;
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
 use crate::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir};
@@ -47,7 +48,7 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
     let (poll, waker) =
         create_poll().map_err(|error| Failure::io("the event loop cannot be created", &error))?;
     let directory = options.directory.clone();
-    let mut builder = SessionBuilder::new(options, mode, poll, waker, clock);
+    let mut builder = FrontendBuilder::new(options, mode, poll, waker, clock);
     let lock = match directory {
         Some(directory) => match attach::attach_or_lock(&mut builder, &directory)? {
             AttachOutcome::Exited(status) => return Ok(status),
@@ -60,15 +61,21 @@ pub fn run_session(options: Options, mode: SessionMode) -> Result<ExitStatus, Fa
 
 /// Runs with its own core and event loop, not attached to another program. `lock` is the
 /// directory's lock. It is `None` with --ephemeral.
-fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
+fn run_standalone(mut builder: FrontendBuilder, lock: Option<File>) -> Result<ExitStatus, Failure> {
     let options = &builder.options;
-    let ipc_server = poll_sources::open_ipc_server(options.directory.as_deref(), &builder.poll)?;
     let OpenedStateDir {
         state_dir: mut state,
         identity,
         known_peers,
         mut warnings,
     } = StateDir::open_locked(options, lock)?;
+    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(builder.wake_callback());
+    let ipc_server = poll_sources::open_ipc_server(
+        options.directory.as_deref(),
+        &builder.poll,
+        identity.id(),
+        Arc::clone(&wake),
+    )?;
     let keys = load_network_keys(options, &mut warnings)?;
     for name in interfaces::missing_names(&options.interfaces) {
         warnings.push(format!(
@@ -92,11 +99,12 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
     let network = network_tag(keys.as_ref());
     let (store, opened_folders) =
         open_store(&state, network, own.id, &options.rooms, resume.is_some())?;
-    let ActiveSession {
-        mut session,
+    let ActiveFrontend {
+        mut frontend,
         signals,
     } = builder.take_or_build(&own, 0)?;
-    record_known_names(&mut session.renderer, &known_peers);
+    record_known_names(&mut frontend.renderer, &known_peers);
+    let session = Session::new(own.id, true, wake);
     let options = builder.options;
     let node_config = NodeConfig {
         network,
@@ -127,6 +135,7 @@ fn run_standalone(mut builder: SessionBuilder, lock: Option<File>) -> Result<Exi
         resolve_hosts,
         options,
         session,
+        frontend,
         signals,
         ipc_server,
         state,

@@ -1,5 +1,5 @@
-//! Selects stored lines and renders them in the order of the history. A query can ask for all
-//! matching lines or only for the last ones.
+//! Selects stored lines in the order of the history. A query can ask for all matching lines or only
+//! for the last ones.
 use std::io;
 
 use crate::base::event::Notice;
@@ -7,12 +7,9 @@ use crate::base::gap_notice::gap_notice;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::name::{FolderName, Target};
 use crate::base::time::WallTime;
-use crate::shell::session::renderer::Renderer;
 use crate::shell::store::merge::{LineRun, Merge};
 use crate::shell::store::scan::{HistoryIndex, HistorySource};
-
-/// [`run_query`] passes the rendered lines to `write` whenever they reach this size, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
+use crate::ui::session_event::{ChatLines, EventKind};
 
 /// A query for stored lines. Each field restricts which lines are shown.
 #[derive(Clone, Debug, Default)]
@@ -29,18 +26,15 @@ pub struct HistoryQuery {
     pub limit: Option<u64>,
 }
 
-/// Renders the selected lines, and passes them to `write` in chunks of about 64 KiB. A renderer for
-/// a terminal adds the date to lines that are not of the day of `today`.
+/// Passes the selected lines and the gaps between them to `emit`.
 ///
 /// # Errors
-/// The history cannot be read, or `write` fails.
+/// The history cannot be read, or `emit` fails.
 pub fn run_query(
     source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
-    renderer: &mut Renderer,
-    today: WallTime,
-    write: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+    emit: &mut dyn FnMut(EventKind) -> io::Result<()>,
 ) -> io::Result<()> {
     let index = HistoryIndex::scan(source, &query.folders)?;
     let selection = Selection {
@@ -54,7 +48,7 @@ pub fn run_query(
         Some(limit) => selection.find_start(limit)?,
         None => SelectionStart::default(),
     };
-    selection.render_from(start, renderer, today, write)
+    selection.emit_from(start, emit)
 }
 
 /// The place of the first line that a query shows.
@@ -132,15 +126,12 @@ impl Selection<'_> {
         }
     }
 
-    fn render_from(
+    fn emit_from(
         &self,
         start: SelectionStart,
-        renderer: &mut Renderer,
-        today: WallTime,
-        write: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+        emit: &mut dyn FnMut(EventKind) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut skip = start.skipped_lines;
-        let mut out = Vec::new();
         // With a limit, a gap before the first shown line is left out: the line before that gap is
         // not shown.
         let mut shows_gap = self.query.limit.is_none();
@@ -150,21 +141,17 @@ impl Selection<'_> {
                 return Ok(());
             }
             if let Some(gap) = missing_lines_notice(&run).filter(|_| shows_gap) {
-                renderer.append_notice(&gap, &mut out);
+                emit(EventKind::Notice(gap))?;
             }
             shows_gap |= run.line_count > 0;
-            let skipped = run.text.split_inclusive('\n').take(skip as usize);
-            let skipped_bytes = skipped.map(str::len).sum::<usize>();
-            let lines = &run.text[skipped_bytes..];
-            renderer.append_history(run.batch, run.first_index + skip, lines, today, &mut out);
+            let mut chat = ChatLines::signed(run.batch, run.first_index, run.text.to_owned());
+            chat.skip_lines(skip);
             skip = 0;
-            if out.len() >= CHUNK_BYTES {
-                write(&mut out)
-            } else {
-                Ok(())
+            match chat.text.is_empty() {
+                true => Ok(()),
+                false => emit(EventKind::Chat { chat, cursor: None }),
             }
-        })?;
-        write(&mut out)
+        })
     }
 }
 

@@ -1,25 +1,28 @@
 //! Answers history queries in a helper thread, so that the event loop never waits for the disk.
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::identity::NetworkTag;
-use crate::base::time::WallTime;
 use crate::shell::os::thread;
 use crate::shell::session::history_query::{HistoryQuery, run_query};
-use crate::shell::session::renderer::Renderer;
 use crate::shell::store::scan::HistorySource;
 use crate::shell::store::store::Store;
+use crate::ui::session_event::EventKind;
 
-/// Maximum size of a reply in bytes. If a reply is longer, its oldest lines are left out.
+/// Maximum size of the text of a reply, in bytes. If a reply is longer, its oldest lines are left
+/// out.
 const REPLY_MAX_BYTES: usize = 256 * 1024;
 
-type QueryResult = io::Result<Vec<u8>>;
+/// The lines found, and the gaps between them.
+pub type QueryResult = io::Result<VecDeque<EventKind>>;
 
 /// Runs history queries, one at a time.
 pub struct HistoryWorker {
     wake: Arc<dyn Fn() + Send + Sync>,
     result: Arc<Mutex<Option<QueryResult>>>,
-    is_busy: bool,
+    /// The id of the request that the running query answers.
+    request_id: Option<String>,
 }
 
 impl HistoryWorker {
@@ -29,31 +32,23 @@ impl HistoryWorker {
         HistoryWorker {
             wake,
             result: Arc::default(),
-            is_busy: false,
+            request_id: None,
         }
     }
 
-    /// Starts a query. The worker must be idle. A query on a disk store runs in a helper thread. A
-    /// query on a memory store is short, and runs within this call.
-    pub fn submit(
-        &mut self,
-        store: &Store,
-        query: HistoryQuery,
-        renderer: Renderer,
-        today: WallTime,
-    ) {
-        self.is_busy = true;
+    /// Starts a query, which answers the request with this id. The worker must be idle. A query on
+    /// a disk store runs in a helper thread. A query on a memory store is short, and runs within
+    /// this call.
+    pub fn submit(&mut self, store: &Store, query: HistoryQuery, request_id: Option<String>) {
+        self.request_id = request_id;
         let (source, network) = store.history_source();
         let HistorySource::Disk(dir) = source else {
-            return self.complete(collect_lines(&source, network, &query, renderer, today));
+            return self.complete(collect_lines(&source, network, &query));
         };
         let (wake, result) = (Arc::clone(&self.wake), Arc::clone(&self.result));
         let work = move || {
             let source = HistorySource::Disk(dir);
-            store_result(
-                &result,
-                collect_lines(&source, network, &query, renderer, today),
-            );
+            store_result(&result, collect_lines(&source, network, &query));
             wake();
         };
         if let Err(error) = thread::spawn_helper("history", Box::new(work)) {
@@ -66,20 +61,12 @@ impl HistoryWorker {
         (self.wake)();
     }
 
-    /// Whether a query was submitted, and its result was not taken yet.
-    pub fn is_busy(&self) -> bool {
-        self.is_busy
-    }
-
-    /// Takes the rendered lines of the last query; `None` until the lines are ready.
-    ///
-    /// # Errors
-    /// The history cannot be read.
-    pub fn take_result(&mut self) -> Option<QueryResult> {
+    /// Takes the id of the request and the result of the last query; `None` until the result is
+    /// ready.
+    pub fn take_result(&mut self) -> Option<(Option<String>, QueryResult)> {
         let result = self.result.lock();
-        let result = result.unwrap_or_else(PoisonError::into_inner).take();
-        self.is_busy &= result.is_none();
-        result
+        let result = result.unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((self.request_id.take(), result))
     }
 }
 
@@ -91,20 +78,26 @@ fn collect_lines(
     source: &HistorySource<'_>,
     network: NetworkTag,
     query: &HistoryQuery,
-    mut renderer: Renderer,
-    today: WallTime,
 ) -> QueryResult {
-    let mut all = Vec::new();
-    run_query(source, network, query, &mut renderer, today, &mut |out| {
-        all.append(out);
-        if let Some(excess) = all.len().checked_sub(REPLY_MAX_BYTES) {
-            let end = all[excess..].iter().position(|b| *b == b'\n');
-            all.drain(..end.map_or(all.len(), |end| excess + end + 1));
+    let (mut all, mut size) = (VecDeque::new(), 0);
+    run_query(source, network, query, &mut |kind| {
+        size += text_len_bytes(&kind);
+        all.push_back(kind);
+        while size > REPLY_MAX_BYTES
+            && let Some(oldest) = all.pop_front()
+        {
+            size -= text_len_bytes(&oldest);
         }
         Ok(())
     })?;
-    if all.is_empty() && !renderer.is_json() {
-        all.extend_from_slice(b"nothing was found\n");
-    }
     Ok(all)
+}
+
+/// The size of an event in the reply. Each counts for the fields beside its text, too.
+fn text_len_bytes(kind: &EventKind) -> usize {
+    const FIELDS_BYTES: usize = 128;
+    match kind {
+        EventKind::Chat { chat, .. } => FIELDS_BYTES + chat.text.len(),
+        _ => FIELDS_BYTES,
+    }
 }

@@ -1,15 +1,13 @@
-//! One user's session: commands come in, events go out.
-pub mod builder;
-pub mod command_queue;
-pub mod exit_policy;
+//! Sessions: requests come in, events go out. A session lives in the process that has the store;
+//! its frontend is in the same process, or at the other end of `control.sock`.
+pub mod commands;
+pub mod delivery;
+pub mod event_sink;
+pub mod frontend;
 pub mod history_query;
 pub mod history_worker;
-pub mod input;
-pub mod output;
-pub mod renderer;
-pub mod replies;
-pub mod reply_format;
+pub mod listening;
+pub mod resend;
 #[allow(clippy::module_inception)]
 pub mod session;
-pub mod shutdown;
 pub mod transcript;

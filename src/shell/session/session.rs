@@ -1,340 +1,294 @@
-//! One user's session: commands come in, events go out. The user is a person or a script.
+//! A session: requests come in, events go out. It has rooms of its own, and a cursor over the
+//! history if it listens. The frontend of this process and every client of `control.sock` have one.
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
+use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
-use crate::base::event::{Notice, Peer};
+use crate::base::event::{Command, Notice};
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, PeerSelector, Room, Target};
-use crate::base::time::Time;
-use crate::shell::config::exit_status::ExitStatus;
-use crate::shell::config::values::Verbosity;
-use crate::shell::os::signals::Signal;
-use crate::shell::session::command_queue::CommandQueue;
-use crate::shell::session::exit_policy::{ExitPolicy, SessionMode};
+use crate::base::table::SortedMap;
+use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_worker::HistoryWorker;
-use crate::shell::session::renderer::Renderer;
 use crate::shell::session::transcript::Transcript;
-use crate::shell::stdio::line_splitter::LineBlock;
-use crate::shell::stdio::output_writer::OutputWriter;
-use crate::shell::stdio::stderr::Stderr;
-use crate::shell::stdio::stdin::Stdin;
-use crate::shell::stdio::terminal;
 use crate::shell::store::store::Store;
 use crate::ui::command::UserCommand;
-use crate::ui::{diagnostic, json};
+use crate::ui::request::{Listen, Request, RequestKind};
+use crate::ui::session_event::{
+    DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status,
+};
 
-/// How lines of stdin are parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputFormat {
-    /// Every line is a message.
-    Plain,
-    /// Lines that begin with `/` are commands.
-    Commands,
-    /// Every line is a JSON request.
-    Json,
+/// What a session wants from the event loop.
+#[derive(Debug)]
+pub enum SessionAction {
+    /// Open the folder of this room and join it. Answered by [`Session::finish_join`].
+    Join {
+        /// The room.
+        room: Room,
+        /// Where a listening session continues in its folder.
+        after: Option<FolderCursor>,
+    },
+    /// Begin the readers of the rooms, if the session is a reader. Answered by
+    /// [`Session::listen`].
+    Listen(Listen),
+    /// Leave this room, once no session is in it.
+    Leave(Room),
+    /// Publish lines in a log of ours. Answered by [`Session::track_send`].
+    Publish {
+        /// The room or the recipient.
+        target: Target,
+        /// The lines.
+        lines: Lines,
+        /// Whether the lines are actions.
+        action: bool,
+    },
+    /// Find a peer. Answered by [`Notice::Resolved`].
+    Resolve {
+        /// The selector, as the user typed it.
+        selector: PeerSelector,
+        /// How long to wait for a peer that it names, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Pass a command to the core.
+    Command(Command),
+    /// Add a static peer.
+    Dial {
+        /// A host name or an IP address.
+        host: String,
+        /// The TCP port.
+        port: u16,
+        /// The key expected there, if known.
+        peer: Option<PeerId>,
+    },
 }
 
-/// A parsed request of the user that has not been started.
-pub(super) struct QueuedRequest {
-    /// The number of the stdin line that contains the request; `None` if the request was typed in
-    /// the editor.
-    pub(super) line_number: Option<u64>,
-    /// What the user requests.
-    pub(super) command: UserCommand,
+/// What a session needs to know while it executes requests.
+pub struct Surroundings<'a> {
+    /// The store.
+    pub store: &'a mut Store,
+    /// Whether lines can be published and stored now.
+    pub can_accept: bool,
+    /// The rooms of a session that has not chosen its own: those of this process's session.
+    pub default_rooms: &'a [Room],
+    /// Whether this process prints the transcript, so that no client is the directory's reader.
+    pub has_reader: bool,
 }
 
-/// The state of the wait for stdout after the run has ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Drain {
-    /// How many bytes stdout had taken at the last check.
-    pub(super) written_bytes: u64,
-    /// The time at which the wait ends. Set anew whenever stdout takes bytes.
-    pub(super) deadline: Time,
+/// An unfinished request. It blocks those behind it, so that answers come in order.
+pub(super) enum Pending {
+    None,
+    /// The core searches for the recipient of these lines.
+    Resolve {
+        /// The id of the request.
+        id: Option<String>,
+        /// The id of the search.
+        search_id: u64,
+        lines: Lines,
+        action: bool,
+        /// The place after which the lines may be stored already.
+        after: Option<FolderCursor>,
+    },
+    /// A history query runs.
+    History,
 }
 
-/// The state of one session. Its methods are in the files of this folder, by subject.
+/// Lines that the core has published and whose storing is not confirmed yet.
+pub(super) struct Unconfirmed {
+    pub(super) id: Option<String>,
+    pub(super) target: Target,
+}
+
+/// A log of ours, and the last line in it whose delivery the session awaits.
+pub(super) struct TrackedHead {
+    pub(super) log: LogId,
+    pub(super) sequence: u64,
+}
+
+/// The request to report the delivery.
+#[derive(Clone, Debug)]
+pub(super) struct Finish {
+    /// The id of the request, until the first report.
+    pub(super) id: Option<String>,
+    /// How many peers must store the lines; `None`: all.
+    pub(super) required_peers: Option<u64>,
+    pub(super) last_report: Option<DeliveryReport>,
+}
+
+/// The state of one session.
 pub struct Session {
-    /// Decides when the run ends.
-    pub exit_policy: ExitPolicy,
-    /// Renders events as text or JSON.
-    pub renderer: Renderer,
-    /// Prints the lines of open folders to stdout, and records which lines are printed.
-    pub transcript: Transcript,
-    /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
-    pub stdout: Option<OutputWriter>,
-    /// The reader of stdin; `None` if the command does not read stdin, and after the end of input.
-    pub stdin: Option<Stdin>,
-    /// The writer of stderr.
-    pub stderr: Stderr,
-    /// How lines of stdin are parsed.
-    pub input_format: InputFormat,
-    /// Option --need: how many peers must acknowledge the lines.
-    pub required_peers: Option<u64>,
-    /// Option --backlog: how many stored lines of each folder to print first.
-    pub backlog: u64,
-    /// Whether stdin was a terminal at the start. Stays true after a hangup.
-    pub(super) is_stdin_terminal: bool,
-    /// Whether stdout was a terminal at the start.
-    pub(super) is_stdout_terminal: bool,
-    /// Whether the ready line was printed.
-    pub(super) is_ready: bool,
-    /// Whether the command `peers` has finished its wait and requested the list.
-    pub(super) has_listed_peers: bool,
-    /// Commands that wait to be passed to the core.
-    pub(super) commands: CommandQueue,
-    /// Requests that are not started yet. While a history query runs, later requests wait.
-    pub(super) requests: VecDeque<QueuedRequest>,
-    /// Numbers of the stdin lines in the command that was passed to the core last.
-    pub(super) lines_in_progress: Vec<u64>,
-    /// Answers history queries.
+    pub(super) own_id: PeerId,
+    /// The rooms, with the current one first. `None`: those of this process's session.
+    pub(super) rooms: Option<Vec<Room>>,
+    pub(super) transcript: Option<Transcript>,
+    /// How many stored lines of each folder are emitted first.
+    pub(super) backlog: u64,
+    /// Whether the session moves the position of the directory's reader.
+    pub(super) is_reader: bool,
+    /// Whether the session is that of this process: it shows what clients say.
+    pub(super) is_local: bool,
+    pub(super) requests: VecDeque<Request>,
+    pub(super) pending: Pending,
+    /// The id of the request in execution.
+    pub(super) current_id: Option<String>,
+    /// Whether the request in execution needs no further answer: it has failed, or is answered
+    /// later.
+    pub(super) is_answered: bool,
+    pub(super) unconfirmed: VecDeque<Unconfirmed>,
+    pub(super) tracked_heads: SortedMap<Target, TrackedHead>,
+    pub(super) finish: Option<Finish>,
+    /// The status that was emitted last.
+    pub(super) status: Status,
     pub(super) history_worker: HistoryWorker,
-    /// Lines read from stdin that wait until the store can accept lines.
-    pub(super) blocked_input: Option<LineBlock>,
-    /// Whether the input has ended, but the core was not asked to await delivery yet.
-    pub(super) is_finish_due: bool,
-    /// Whether the user was warned that a part of the history cannot be read.
-    pub(super) is_read_error_reported: bool,
-    /// Replies for which stdout had no room. While replies wait here, no further input is handled.
-    pub(super) pending_output: Vec<u8>,
-    /// The wait for stdout after the end of the run; `None` before this wait begins.
-    pub(super) drain: Option<Drain>,
-}
-
-/// The arguments of [`Session::new`].
-pub struct SessionParts {
-    /// See [`Session::exit_policy`].
-    pub exit_policy: ExitPolicy,
-    /// The id of this directory's identity.
-    pub own_id: PeerId,
-    /// See [`Session::renderer`].
-    pub renderer: Renderer,
-    /// Whether lines that this identity sent are printed.
-    pub echo: bool,
-    /// See [`Session::stdout`].
-    pub stdout: Option<OutputWriter>,
-    /// See [`Session::stdin`].
-    pub stdin: Option<Stdin>,
-    /// Which diagnostics stderr reports.
-    pub verbosity: Verbosity,
-    /// See [`Session::input_format`].
-    pub input_format: InputFormat,
-    /// See [`Session::required_peers`].
-    pub required_peers: Option<u64>,
-    /// See [`Session::backlog`].
-    pub backlog: u64,
-    /// The lines of TEXT; `None` if the command has no TEXT.
-    pub text: Option<Lines>,
-    /// Answers history queries.
-    pub history_worker: HistoryWorker,
-    /// Option --to of `send`: the recipient of all lines.
-    pub to_peer: Option<PeerSelector>,
-    /// Time limit for finding a recipient, in milliseconds.
-    pub resolve_timeout_ms: u64,
+    /// Whether the client has requested the end of the session.
+    pub(super) has_quit: bool,
 }
 
 impl Session {
-    /// A session that has printed nothing yet. Queues the lines of TEXT.
-    pub fn new(parts: SessionParts) -> Session {
-        let is_stdin_terminal = io::stdin().is_terminal();
-        // A script waits until the recipient is found. A person gets an error at once.
-        let resolve_timeout_ms = match is_stdin_terminal {
-            true => 0,
-            false => parts.resolve_timeout_ms,
-        };
-        let mut commands = CommandQueue::new(parts.to_peer, resolve_timeout_ms);
-        if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
-            commands.push_lines(lines);
-        }
+    /// A session without requests. `is_local`: whether it is the session of this process. `wake`
+    /// ends the sleep of the event loop from another thread.
+    pub fn new(own_id: PeerId, is_local: bool, wake: Arc<dyn Fn() + Send + Sync>) -> Session {
         Session {
-            exit_policy: parts.exit_policy,
-            renderer: parts.renderer,
-            transcript: Transcript::new(parts.own_id, parts.echo),
-            stdout: parts.stdout,
-            stdin: parts.stdin,
-            stderr: Stderr::new(parts.verbosity),
-            input_format: parts.input_format,
-            required_peers: parts.required_peers,
-            backlog: parts.backlog,
-            is_stdin_terminal,
-            is_stdout_terminal: io::stdout().is_terminal(),
-            is_ready: false,
-            has_listed_peers: false,
-            commands,
+            own_id,
+            rooms: is_local.then(Vec::new),
+            transcript: None,
+            backlog: 0,
+            is_reader: is_local,
+            is_local,
             requests: VecDeque::new(),
-            lines_in_progress: Vec::new(),
-            history_worker: parts.history_worker,
-            blocked_input: None,
-            is_finish_due: false,
-            is_read_error_reported: false,
-            pending_output: Vec::new(),
-            drain: None,
+            pending: Pending::None,
+            current_id: None,
+            is_answered: false,
+            unconfirmed: VecDeque::new(),
+            tracked_heads: SortedMap::new(),
+            finish: None,
+            status: Status::default(),
+            history_worker: HistoryWorker::new(wake),
+            has_quit: false,
         }
     }
 
-    /// Reports that the session is ready: on stderr, and with --json also on stdout. `port`: the
-    /// TCP port of this program, or of its server. Later calls, after a change of server, report on
-    /// stderr only.
-    pub fn announce_ready(&mut self, port: u16, own: &Peer, current_room: Option<&Room>) {
-        let is_first = !std::mem::replace(&mut self.is_ready, true);
-        self.renderer.set_current_room(current_room);
-        if !self.exit_policy.mode.prints_transcript() {
-            return;
-        }
-        if self.renderer.is_json() && is_first {
-            let mut line = Vec::new();
-            json::append_ready(own, port, &mut line);
-            self.print_lines(line);
-        }
-        if self.stderr.is_enabled(Verbosity::Normal) {
-            self.warn(&format!("ready as {own} on {port}"));
-            if self.renderer.has_editor() && is_first {
-                self.warn("type a line to say it; /help lists the commands, Ctrl-D leaves");
-            }
-        }
+    /// Queues a request.
+    pub fn push_request(&mut self, request: Request) {
+        self.requests.push_back(request);
     }
 
-    /// Adds a folder of the store to the transcript, if this session prints a transcript.
-    pub fn open_folder(&mut self, store: &Store, folder: &FolderName) {
-        if self.is_printing_transcript() {
-            let only_new = self.exit_policy.remaining_lines().is_some();
-            self.transcript.open(store, folder, self.backlog, only_new);
-        }
+    /// Number of queued requests.
+    pub fn request_count(&self) -> usize {
+        self.requests.len()
     }
 
-    /// Whether the transcript prints the lines of this folder.
-    pub fn is_shown(&self, folder: &FolderName) -> bool {
-        self.transcript.is_open(folder)
+    /// The rooms of this session that it has chosen, with the current one first.
+    pub fn rooms(&self) -> &[Room] {
+        self.rooms.as_deref().unwrap_or_default()
     }
 
-    /// Whether the notice concerns a room that this session does not show. A client of this server
-    /// may have joined that room.
-    fn is_hidden(&self, notice: &Notice) -> bool {
-        let room = match notice {
-            Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
-            Notice::Renamed { room, .. } => room,
-            Notice::Gap {
-                target: Target::Room(room),
-                ..
-            } => room,
-            _ => return false,
+    /// Whether the session is in this room.
+    pub fn is_in_room(&self, room: &Room) -> bool {
+        self.rooms().contains(room) || self.is_listening_to(&FolderName::from(room))
+    }
+
+    /// Whether the client has requested the end of the session.
+    pub fn has_quit(&self) -> bool {
+        self.has_quit
+    }
+
+    /// Whether the session could execute a further request at once.
+    pub fn is_ready_for_request(&self) -> bool {
+        self.requests.is_empty() && matches!(self.pending, Pending::None) && !self.has_quit
+    }
+
+    /// Whether no answer is due.
+    pub fn is_idle(&self) -> bool {
+        self.is_ready_for_request() && self.unconfirmed.is_empty()
+    }
+
+    /// Whether the session can act before the next event.
+    pub fn has_work(&self, can_accept: bool, sink: &dyn EventSink) -> bool {
+        self.is_lagging() && sink.can_accept() || sink.can_answer() && self.can_execute(can_accept)
+    }
+
+    /// Whether the next request can be executed.
+    pub(super) fn can_execute(&self, can_accept: bool) -> bool {
+        let must_wait = |kind: &RequestKind| match kind {
+            // The answer comes after the lines.
+            RequestKind::FindEnd(_) => self.is_lagging(),
+            kind => publishes(kind) && !can_accept,
         };
-        !self.is_shown(&FolderName::from(room))
+        let next = self.requests.front();
+        matches!(self.pending, Pending::None) && next.is_some_and(|next| !must_wait(&next.kind))
     }
 
-    /// Whether this session prints the transcript to stdout.
-    pub fn is_printing_transcript(&self) -> bool {
-        self.stdout.is_some() && self.exit_policy.mode.prints_transcript()
-    }
-
-    /// The time at which this session needs a turn even without an event; `None`: it needs none.
-    pub fn deadline(&self) -> Option<Time> {
-        let drained = self.drain.map(|drain| drain.deadline);
-        drained.or_else(|| self.exit_policy.deadline())
-    }
-
-    /// Sets the current room, to which lines without a target go. The prompt shows it.
-    pub fn set_current_room(&mut self, room: Option<&Room>) {
-        self.renderer.set_current_room(room);
-        self.redraw_editor();
-    }
-
-    /// Shows a notice of the core, and records the effect of the notice on the exit status.
-    pub fn handle_notice(&mut self, mut notice: Notice, store: &Store) {
-        if let Notice::Rooms(rooms) = &mut notice
-            && self.is_printing_transcript()
-        {
-            rooms.retain(|room| self.transcript.is_open(&FolderName::from(room)));
-        }
-        if let Notice::Error {
-            code: ErrorCode::Room,
-            content,
-        } = &notice
-            && !self.lines_in_progress.is_empty()
-        {
-            let lines = std::mem::take(&mut self.lines_in_progress).into_iter();
-            return self
-                .report_line_errors(ErrorCode::Room, lines.map(|line| (line, content.clone())));
-        }
-        self.record_outcome(&notice);
-        if let Some(warning) = diagnostic::notice_diagnostic(&notice) {
-            self.print_diagnostic(&warning);
-        }
-        if let Notice::Peers(_) | Notice::Rooms(_) | Notice::Stats(_) = notice {
-            return self.show_reply_notice(&notice);
-        }
-        let is_shown = match self.exit_policy.mode {
-            SessionMode::Chat | SessionMode::Listen => !self.is_hidden(&notice),
-            SessionMode::Send => matches!(notice, Notice::Error { .. }),
-            SessionMode::Peers => false,
-        };
-        let Some(stdout) = self.stdout.as_ref().filter(|_| is_shown) else {
-            return;
-        };
-        if let Notice::Chat(chat) = &notice {
-            let line_limit = self.exit_policy.remaining_lines();
-            self.transcript
-                .print_chat(chat, line_limit, store, &mut self.renderer, stdout);
-            self.exit_policy
-                .record_printed_lines(std::mem::take(&mut self.transcript.live_lines));
-        } else {
-            self.transcript
-                .print_event(&notice, &mut self.renderer, stdout);
-        }
-    }
-
-    fn record_outcome(&mut self, notice: &Notice) {
-        match notice {
-            Notice::Settled => self.exit_policy.record_delivery_complete(),
-            Notice::Joined { .. } => self.exit_policy.record_linked_peer(),
-            Notice::Error {
-                code: ErrorCode::Target,
-                ..
-            } => self.exit_policy.record_refusal(),
-            Notice::Error {
-                code: ErrorCode::WrongKey,
-                ..
-            } => self.exit_policy.record_key_mismatch(),
-            // A person sees the error and can send the line again. A script has only the exit
-            // status.
-            Notice::Error {
-                code: ErrorCode::Room,
-                ..
-            } if !self.renderer.has_editor() => {
-                self.exit_policy.record_refusal();
+    /// Executes requests, until one needs the event loop. `None`: the others must wait. After the
+    /// action, the event loop calls [`Session::finish_action`].
+    pub fn next_action(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        self.poll_history(sink);
+        while sink.can_answer() && self.can_execute(around.can_accept) && !self.has_quit {
+            let Request { id, kind } = self.requests.pop_front()?;
+            self.current_id = id;
+            self.is_answered = false;
+            if let Some(action) = self.start(kind, around, sink) {
+                return Some(action);
             }
-            _ => {}
+            self.finish_action(sink);
+        }
+        None
+    }
+
+    /// Answers the request in execution, unless it is answered already, or later.
+    pub fn finish_action(&mut self, sink: &mut dyn EventSink) {
+        if !self.is_answered {
+            self.answer(Done::default(), sink);
+        }
+        self.current_id = None;
+    }
+
+    /// Emits the answer to the request in execution.
+    pub(super) fn answer(&mut self, done: Done, sink: &mut dyn EventSink) {
+        self.is_answered = true;
+        if let Some(id) = self.current_id.take() {
+            emit(sink, Some(id), EventKind::Done(done));
         }
     }
 
-    /// Handles a signal. Returns true if the options must be read again.
-    pub fn handle_signal(&mut self, signal: Signal) -> bool {
-        match signal {
-            Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
-            Signal::Terminate => self.exit_policy.abort(ExitStatus::Terminated),
-            // At a terminal, SIGHUP means that the user is gone. Without a terminal it means
-            // "reload".
-            Signal::HangUp if self.is_stdin_terminal || self.is_stdout_terminal => {
-                self.exit_policy.abort(ExitStatus::Hangup);
-            }
-            Signal::HangUp => return true,
-            Signal::Resize => self.resize(),
-            Signal::Resume => self.resume(),
-        }
-        false
+    /// Emits an error as the answer to the request in execution.
+    pub(super) fn refuse(&mut self, code: ErrorCode, content: String, sink: &mut dyn EventSink) {
+        self.is_answered = true;
+        let notice = Notice::Error { code, content };
+        emit(sink, self.current_id.take(), EventKind::Notice(notice));
     }
 
-    fn resize(&mut self) {
-        self.renderer.resize(terminal::width_columns());
-        self.redraw_editor();
+    /// Emits a part of the answer to the request in execution.
+    pub(super) fn reply(&self, kind: EventKind, sink: &mut dyn EventSink) {
+        emit(sink, self.current_id.clone(), kind);
     }
+}
 
-    /// Sets raw mode and the width again, when the stopped program continues (SIGCONT). While the
-    /// program was stopped, the user's command shell changed the modes of the terminal. The
-    /// terminal may also have another size.
-    fn resume(&mut self) {
-        terminal::reenter_raw_mode();
-        self.resize();
-    }
+/// Whether this request publishes lines.
+fn publishes(kind: &RequestKind) -> bool {
+    let command = match kind {
+        RequestKind::Command(command) | RequestKind::Resend { command, .. } => command,
+        _ => return false,
+    };
+    matches!(
+        command,
+        UserCommand::Core(Command::SendToRoom { .. } | Command::SendToPeer { .. })
+    )
+}
+
+/// The folder that stores our lines to this target.
+pub(super) fn own_folder(target: &Target) -> FolderName {
+    target
+        .room()
+        .map_or_else(FolderName::direct, FolderName::from)
+}
+
+/// Emits an event.
+pub(super) fn emit(sink: &mut dyn EventSink, id: Option<String>, kind: EventKind) {
+    sink.emit(SessionEvent { id, kind });
 }

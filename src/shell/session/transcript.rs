@@ -1,17 +1,18 @@
-//! Prints the lines of the opened folders to stdout. A transcript is a cursor over the history.
-//! Lines for which stdout has no room are read from the store later.
+//! Emits the lines of the opened folders. A transcript is a cursor over the history. Lines for
+//! which the sink has no room are read from the store later.
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::batch::{Batch, LogId};
+use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::{Chat, Notice, Position, StoredBatch};
 use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;
 use crate::base::table::SortedMap;
-use crate::shell::session::renderer::Renderer;
-use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::session::event_sink::EventSink;
 use crate::shell::store::store::{READ_BYTES, Store};
+use crate::ui::request::Listen;
+use crate::ui::session_event::{ChatLines, EventKind, FolderCursor, SessionEvent};
 
 /// How many reads a search for unprinted lines may take.
 const SCAN_READS_MAX: usize = 64;
@@ -29,7 +30,7 @@ struct BacklogStart {
 
 /// The cursor over one folder.
 #[derive(Clone, Copy, Debug, Default)]
-struct FolderCursor {
+struct FolderProgress {
     /// Position of the next batch to print.
     position: Position,
     /// The value of `position` when the folder was opened.
@@ -44,13 +45,15 @@ struct FolderCursor {
     end: Option<Position>,
 }
 
-/// A chunk of output that was passed to stdout and may not be written yet.
-struct InFlight {
-    /// The chunk's token: see [`OutputWriter::try_send`].
-    token: u64,
-    folder: FolderName,
-    /// Once stdout has taken the chunk, all batches of the folder before this position are printed.
-    position: Position,
+impl FolderProgress {
+    /// Where another listener continues after the batches before `position`.
+    fn resume_at(&self, position: Position) -> FolderCursor {
+        FolderCursor {
+            position,
+            run_start: self.run_start,
+            backlog: self.backlog.map(|backlog| backlog.position),
+        }
+    }
 }
 
 /// The properties of a batch that decide whether it is printed.
@@ -77,62 +80,81 @@ enum Printing {
     NextRun,
 }
 
-/// The cursors over all opened folders, and which of their lines stdout has taken.
+/// The cursors over all opened folders.
 pub struct Transcript {
     own_id: PeerId,
-    cursors: SortedMap<FolderName, FolderCursor>,
+    cursors: SortedMap<FolderName, FolderProgress>,
     /// Whether lines that this identity sent are printed.
     has_echo: bool,
-    /// Whether stored lines or queued events wait for stdout.
+    /// Whether the run passes over lines said before it. The next run prints them.
+    only_new: bool,
+    /// Whether own lines are printed even if their folder is not open. Clients say such lines.
+    shows_all_own: bool,
+    /// Whether stored lines or queued events wait for the sink.
     is_lagging: bool,
     /// While lagging: for each log, the last sequence that was printed or read from the store.
     reached: SortedMap<LogId, u64>,
     /// While lagging: for each log with evicted lines, the lowest sequence that the store kept.
     evicted_below: SortedMap<LogId, u64>,
-    queued_events: VecDeque<Vec<u8>>,
-    in_flight: VecDeque<InFlight>,
-    /// The token of the last chunk passed to stdout.
-    token: u64,
-    /// For each folder whose newest batches were skipped: the position after these batches.
+    queued_events: VecDeque<Notice>,
+    /// For each folder whose last batches are not to be printed: the position after these batches.
     skipped: SortedMap<FolderName, Position>,
-    /// How many chat lines were passed to stdout since the session last set this to 0.
-    pub live_lines: u64,
-    /// For each log of direct messages to this identity: the last sequence passed to stdout.
-    pub read_marks: SortedMap<LogId, u64>,
-    /// Whether to save the printed position of each folder. False after this run has passed over
-    /// lines that the next run must print.
+    /// Whether the reader's position may move. False after this run has passed over lines that the
+    /// next run must print.
     is_saving_positions: bool,
     /// Whether the run has ended. The next run prints lines that are stored after the end.
     is_stopped: bool,
 }
 
 impl Transcript {
-    /// A transcript without folders. `has_echo`: whether lines that this identity sent are printed.
-    pub fn new(own_id: PeerId, has_echo: bool) -> Transcript {
+    /// A transcript without folders. `shows_all_own`: whether own lines are printed even if their
+    /// folder is not open.
+    pub fn new(own_id: PeerId, listen: &Listen, shows_all_own: bool) -> Transcript {
         Transcript {
             own_id,
             cursors: SortedMap::new(),
-            has_echo,
+            has_echo: listen.has_echo,
+            only_new: listen.only_new,
+            shows_all_own,
             is_lagging: false,
             reached: SortedMap::new(),
             evicted_below: SortedMap::new(),
             queued_events: VecDeque::new(),
-            in_flight: VecDeque::new(),
-            token: 0,
             skipped: SortedMap::new(),
-            live_lines: 0,
-            read_marks: SortedMap::new(),
             is_saving_positions: true,
             is_stopped: false,
         }
     }
 
-    /// Opens a folder. Printing begins at the saved position of earlier runs, or at the start of
-    /// the last `backlog` lines if that is earlier. With `only_new`, printing begins at the end. A
-    /// folder that is already open keeps its cursor.
-    pub fn open(&mut self, store: &Store, folder: &FolderName, backlog: u64, only_new: bool) {
+    /// Opens a folder at the place where another transcript stopped.
+    pub fn resume(&mut self, store: &Store, folder: &FolderName, after: FolderCursor) {
+        let backlog = after.backlog.map(|start| BacklogStart {
+            position: start.max(after.position),
+            skipped_lines: 0,
+        });
+        self.is_lagging |= after.position < store.end(folder);
+        let cursor = FolderProgress {
+            position: after.position,
+            start: after.position,
+            run_start: after.run_start,
+            backlog,
+            end: None,
+        };
+        self.cursors.insert(folder.clone(), cursor);
+    }
+
+    /// Where another transcript would continue in a folder; `None`: the folder is not open.
+    pub fn cursor(&self, folder: &FolderName) -> Option<FolderCursor> {
+        let progress = self.cursors.get(folder)?;
+        Some(progress.resume_at(progress.position))
+    }
+
+    /// Opens a folder. Printing begins at the position `printed`, which earlier runs have reached,
+    /// or at the start of the last `backlog` lines if that is earlier. If only new lines are
+    /// printed, printing begins at the end. A folder that is already open keeps its cursor.
+    pub fn open(&mut self, store: &Store, folder: &FolderName, printed: Position, backlog: u64) {
         let end = store.end(folder);
-        let printed = store.printed_position(folder).unwrap_or_default();
+        let only_new = self.only_new;
         if let Some(cursor) = self.cursors.get(folder) {
             self.is_lagging = true;
             // If the saved position lies before the cursor's start, this run has passed over
@@ -140,7 +162,7 @@ impl Transcript {
             self.is_saving_positions &= printed >= cursor.start;
             return;
         }
-        let mut cursor = FolderCursor {
+        let mut cursor = FolderProgress {
             position: if only_new { end } else { printed },
             start: Position::default(),
             run_start: end,
@@ -228,12 +250,6 @@ impl Transcript {
         self.cursors.remove(folder);
     }
 
-    /// Records that lines were stored without a call of [`Transcript::print_chat`].
-    /// [`Transcript::catch_up`] prints these lines.
-    pub fn mark_lagging(&mut self) {
-        self.is_lagging = true;
-    }
-
     /// Records that the store has evicted all lines of a log with sequences below `low`. If such
     /// lines were not printed yet, a gap is printed instead.
     pub fn record_evicted(&mut self, log: &LogId, low: u64) {
@@ -252,41 +268,35 @@ impl Transcript {
         self.is_lagging
     }
 
-    /// How many lines may still be printed: `line_limit` minus [`Transcript::live_lines`].
-    fn remaining_lines(&self, line_limit: Option<u64>) -> u64 {
-        line_limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.live_lines))
+    /// Whether the position of the directory's reader may move.
+    pub fn is_saving_positions(&self) -> bool {
+        self.is_saving_positions
     }
 
-    /// Prints a batch that was just stored. If stdout lags, [`Transcript::catch_up`] reads the
-    /// batch from the store later. `line_limit`: how many lines the run could still print when
-    /// [`Transcript::live_lines`] was last 0.
-    pub fn print_chat(
-        &mut self,
-        chat: &Chat,
-        line_limit: Option<u64>,
-        store: &Store,
-        renderer: &mut Renderer,
-        stdout: &OutputWriter,
-    ) {
+    /// The folders whose last batches are not to be printed, and the positions after these batches.
+    /// Empty while the run prints lines.
+    pub fn take_skipped(&mut self) -> SortedMap<FolderName, Position> {
+        match self.is_stopped && !self.is_lagging {
+            true => std::mem::take(&mut self.skipped),
+            false => SortedMap::new(),
+        }
+    }
+
+    /// Emits a batch that was just stored. If the sink has no room, [`Transcript::catch_up`] reads
+    /// the batch from the store later.
+    pub fn handle_chat(&mut self, chat: &Chat, store: &Store, sink: &mut dyn EventSink) {
         let log = &chat.batch.log;
         let folder = &FolderName::for_log(&log.target, &log.author, &self.own_id);
         if self.is_stopped {
             return;
         }
-        let remaining = self.remaining_lines(line_limit);
         let Some(cursor) = self.cursors.get_mut(folder) else {
-            // A client sent the batch to a room that this session does not print.
-            if chat.is_own && self.has_echo {
-                let mut out = stdout.take_buffer();
-                renderer.append_chat(chat, chat.batch.count, &mut out);
-                self.print_or_queue(out, renderer, stdout);
+            if chat.is_own && self.has_echo && self.shows_all_own {
+                emit_chat(ChatLines::from(chat), None, sink);
             }
             return;
         };
-        if remaining == 0 {
-            return;
-        }
-        if self.is_lagging || !stdout.can_accept() {
+        if self.is_lagging || !sink.can_accept() {
             self.is_lagging = true;
             if self.reached.get(log).is_none() {
                 self.reached.insert(log.clone(), chat.batch.sequence - 1);
@@ -295,6 +305,7 @@ impl Transcript {
         }
         let position = store.end(folder);
         cursor.position = position;
+        let resume = cursor.resume_at(position);
         let facts = BatchFacts {
             is_own: chat.is_own,
             is_backfill: false,
@@ -302,115 +313,50 @@ impl Transcript {
             is_from_earlier_run: false,
             is_in_backlog: false,
         };
-        match self.decide(facts, line_limit.is_some()) {
-            Printing::Print => {}
+        match self.decide(facts, self.only_new) {
+            Printing::Print => {
+                self.skipped.remove(folder);
+                emit_withheld(&chat.batch, chat.local, sink);
+                emit_chat(ChatLines::from(chat), Some(resume), sink);
+            }
             Printing::Skip => {
                 self.skipped.insert(folder.clone(), position);
-                return;
             }
-            Printing::NextRun => {
-                self.is_saving_positions = false;
-                return;
-            }
-        }
-        let lines = remaining.min(chat.batch.shown_count());
-        let mut out = stdout.take_buffer();
-        renderer.append_chat(chat, lines, &mut out);
-        self.update_read_mark(&chat.batch);
-        self.live_lines += lines;
-        if lines < chat.batch.shown_count() {
-            // A saved position cannot lie inside a batch, so the next run prints the whole batch.
-            return self.send_to_stdout(renderer, stdout, out);
-        }
-        self.print_tracked(renderer, stdout, out, folder.clone(), position);
-    }
-
-    fn update_read_mark(&mut self, batch: &Batch) {
-        if batch.log.target.recipient() == Some(self.own_id) {
-            self.read_marks
-                .insert(batch.log.clone(), batch.last_sequence());
+            Printing::NextRun => self.is_saving_positions = false,
         }
     }
 
-    /// Prints lines of a folder. `position`: all batches before this position are printed once
-    /// stdout has taken the lines.
-    fn print_tracked(
-        &mut self,
-        renderer: &mut Renderer,
-        stdout: &OutputWriter,
-        out: Vec<u8>,
-        folder: FolderName,
-        position: Position,
-    ) {
-        self.send_to_stdout(renderer, stdout, out);
-        self.skipped.remove(&folder);
-        self.in_flight.push_back(InFlight {
-            token: self.token,
-            folder,
-            position,
-        });
-    }
-
-    /// Passes lines to stdout. The caller has checked that stdout has room. After a failure of
-    /// stdout the lines are dropped.
-    fn send_to_stdout(&mut self, renderer: &mut Renderer, stdout: &OutputWriter, lines: Vec<u8>) {
-        self.token += 1;
-        let _ = stdout.try_send(renderer.compose_output(lines), self.token);
-    }
-
-    /// Prints lines that belong to no folder. Without lines, only redraws the editor's line.
-    pub fn print_untracked(
-        &mut self,
-        lines: Vec<u8>,
-        renderer: &mut Renderer,
-        stdout: &OutputWriter,
-    ) {
-        self.send_to_stdout(renderer, stdout, lines);
-    }
-
-    /// Prints a notice that is not a chat line.
-    pub fn print_event(&mut self, notice: &Notice, renderer: &mut Renderer, stdout: &OutputWriter) {
-        let mut out = stdout.take_buffer();
-        renderer.append_notice(notice, &mut out);
-        if !out.is_empty() && !self.is_stopped {
-            self.print_or_queue(out, renderer, stdout);
+    /// Emits a notice that is not a chat line, after the lines before it.
+    pub fn handle_notice(&mut self, notice: &Notice, sink: &mut dyn EventSink) {
+        if self.is_stopped {
+            return;
         }
-    }
-
-    fn print_or_queue(&mut self, out: Vec<u8>, renderer: &mut Renderer, stdout: &OutputWriter) {
-        if self.is_lagging || !stdout.can_accept() {
+        if self.is_lagging || !sink.can_accept() {
             if self.queued_events.len() >= QUEUED_EVENTS_MAX {
                 self.queued_events.pop_front();
             }
-            self.queued_events.push_back(out);
+            self.queued_events.push_back(notice.clone());
             self.is_lagging = true;
         } else {
-            self.send_to_stdout(renderer, stdout, out);
+            emit_notice(notice.clone(), sink);
         }
     }
 
-    /// Prints waiting lines and events, until stdout has no more room. `line_limit`: see
-    /// [`Transcript::print_chat`].
+    /// Emits waiting lines and events, until the sink has no more room.
     ///
     /// # Errors
-    /// A part of the history cannot be read. The rest is printed.
-    pub fn catch_up(
-        &mut self,
-        line_limit: Option<u64>,
-        store: &Store,
-        renderer: &mut Renderer,
-        stdout: &OutputWriter,
-    ) -> io::Result<()> {
+    /// A part of the history cannot be read. The rest is emitted.
+    pub fn catch_up(&mut self, store: &Store, sink: &mut dyn EventSink) -> io::Result<()> {
         if !self.is_lagging {
             return Ok(());
         }
         let mut result = Ok(());
         let folders: Vec<FolderName> = self.cursors.keys().cloned().collect();
         for folder in folders {
-            while self.remaining_lines(line_limit) > 0 {
-                // Return, instead of leaving the loop: stdout may get room again before the code
+            loop {
+                // Return, instead of leaving the loop: the sink may get room again before the code
                 // below runs. `is_lagging` would then become false while lines are unread.
-                if !stdout.can_accept() {
+                if !sink.can_accept() {
                     return result;
                 }
                 let Some(mut cursor) = self.cursors.get(&folder).copied() else {
@@ -420,14 +366,12 @@ impl Transcript {
                 else {
                     break;
                 };
-                let mut out = stdout.take_buffer();
-                self.render_chunk(batches, &mut cursor, line_limit, renderer, &mut out);
+                self.emit_chunk(batches, &folder, &cursor, sink);
                 self.cursors.insert(folder.clone(), cursor);
-                self.print_tracked(renderer, stdout, out, folder.clone(), cursor.position);
             }
         }
-        while let Some(event) = self.queued_events.pop_front_if(|_| stdout.can_accept()) {
-            self.send_to_stdout(renderer, stdout, event);
+        while let Some(event) = self.queued_events.pop_front_if(|_| sink.can_accept()) {
+            emit_notice(event, sink);
         }
         self.is_lagging = !self.queued_events.is_empty();
         if !self.is_lagging {
@@ -443,7 +387,7 @@ impl Transcript {
         &self,
         store: &Store,
         folder: &FolderName,
-        cursor: &mut FolderCursor,
+        cursor: &mut FolderProgress,
         result: &mut io::Result<()>,
     ) -> Option<Vec<StoredBatch>> {
         if self.is_stopped {
@@ -462,46 +406,45 @@ impl Transcript {
         }
     }
 
-    /// Renders the batches that are to be printed. A batch that exceeds the line limit is rendered
-    /// in part. The cursor stays before that batch, and the next run prints the whole batch.
-    fn render_chunk(
+    /// Emits the batches that are to be printed. `cursor`: the progress after these batches.
+    fn emit_chunk(
         &mut self,
         batches: Vec<StoredBatch>,
-        cursor: &mut FolderCursor,
-        line_limit: Option<u64>,
-        renderer: &mut Renderer,
-        out: &mut Vec<u8>,
+        folder: &FolderName,
+        cursor: &FolderProgress,
+        sink: &mut dyn EventSink,
     ) {
-        for entry in batches {
+        let mut ends: Vec<Position> = batches.iter().skip(1).map(|next| next.position).collect();
+        ends.push(cursor.position);
+        for (entry, end) in batches.iter().zip(ends) {
             let backlog = cursor
                 .backlog
                 .filter(|start| entry.position >= start.position);
             let facts = BatchFacts {
                 is_from_earlier_run: entry.position < cursor.run_start,
                 is_in_backlog: backlog.is_some(),
-                ..self.facts(&entry)
+                ..self.facts(entry)
             };
-            let printing = self.decide(facts, line_limit.is_some());
+            let printing = self.decide(facts, self.only_new);
             self.is_saving_positions &= printing != Printing::NextRun;
-            let gap = self.gap_before(&entry);
+            let gap = self.gap_before(entry);
             if printing != Printing::Print {
+                if printing == Printing::Skip {
+                    self.skipped.insert(folder.clone(), end);
+                }
                 continue;
             }
             if let Some(gap) = gap {
-                renderer.append_notice(&gap, out);
+                emit_notice(gap, sink);
             }
             let skipped_lines = backlog
                 .filter(|start| entry.position == start.position)
                 .map_or(0, |start| start.skipped_lines);
-            let (position, count) = (entry.position, entry.batch.shown_count());
-            let lines = self.remaining_lines(line_limit).min(count);
-            self.live_lines += lines;
-            self.update_read_mark(&entry.batch);
-            renderer.append_stored(entry, facts.is_own, skipped_lines, lines, out);
-            if lines < count {
-                cursor.position = position;
-                break;
-            }
+            let mut chat = ChatLines::from_stored(entry, facts.is_own);
+            chat.skip_lines(skipped_lines);
+            self.skipped.remove(folder);
+            emit_withheld(&entry.batch, entry.local, sink);
+            emit_chat(chat, Some(cursor.resume_at(end)), sink);
         }
     }
 
@@ -519,35 +462,31 @@ impl Transcript {
         let from = reached? + 1;
         (from <= to).then(|| gap_notice(batch, from..=to, entry.local.received))
     }
+}
 
-    /// Saves, for each folder, the position before which stdout has taken all batches. If the
-    /// program is killed, the next run repeats only the lines of the last turn.
-    pub fn save_printed_positions(&mut self, store: &mut Store, stdout: &OutputWriter) {
-        let written = stdout.written_token();
-        let taken = self
-            .in_flight
-            .partition_point(|chunk| chunk.token <= written);
-        let mut printed: Vec<(FolderName, Position)> = Vec::new();
-        for chunk in self.in_flight.drain(..taken) {
-            match printed
-                .iter_mut()
-                .find(|(folder, _)| *folder == chunk.folder)
-            {
-                Some((_, position)) => *position = chunk.position,
-                None => printed.push((chunk.folder, chunk.position)),
-            }
-        }
-        if self.is_stopped && written >= self.token && !self.is_lagging {
-            printed.extend(std::mem::take(&mut self.skipped));
-        }
-        if !self.is_saving_positions {
-            return;
-        }
-        for (folder, position) in &printed {
-            // If saving fails, the next run only prints these lines once more.
-            let _ = store.set_printed_position(folder, *position);
-        }
+fn emit_chat(chat: ChatLines, cursor: Option<FolderCursor>, sink: &mut dyn EventSink) {
+    sink.emit(SessionEvent {
+        id: None,
+        kind: EventKind::Chat { chat, cursor },
+    });
+}
+
+/// Emits a gap in place of lines whose content is withheld.
+fn emit_withheld(batch: &Batch, local: LocalFields, sink: &mut dyn EventSink) {
+    if batch.is_withheld() {
+        let at = local.shown_time(batch.timestamp);
+        emit_notice(
+            gap_notice(batch, batch.sequence..=batch.last_sequence(), at),
+            sink,
+        );
     }
+}
+
+fn emit_notice(notice: Notice, sink: &mut dyn EventSink) {
+    sink.emit(SessionEvent {
+        id: None,
+        kind: EventKind::Notice(notice),
+    });
 }
 
 /// Finds where the last `lines` lines before the position `end` begin. Unreadable segments count as

@@ -22,3 +22,13 @@ pub fn load_network_keys(
 pub fn network_tag(keys: Option<&NetworkKeys>) -> NetworkTag {
     keys.map_or(NetworkTag::OPEN, NetworkKeys::network)
 }
+
+/// The tag of the network that the options of this run select.
+///
+/// # Errors
+/// Exit status 78: the secret file cannot be read.
+pub fn configured_network(options: &Options) -> Result<NetworkTag, Failure> {
+    Ok(network_tag(
+        load_network_keys(options, &mut Vec::new())?.as_ref(),
+    ))
+}

@@ -12,7 +12,6 @@ pub mod log_collector;
 pub mod memory;
 pub mod merge;
 pub mod quota;
-pub mod read_only;
 pub mod reader;
 pub mod recovery;
 pub mod replication_state;

@@ -1,5 +1,5 @@
-//! The history behind one interface: on disk, in memory, or in the files of another program. The
-//! core decides which lines are stored, and the store saves them.
+//! The history behind one interface: on disk or in memory. The core decides which lines are stored,
+//! and the store saves them.
 //!
 //! The event loop is the only writer. When a save returns, its data is in the page cache and
 //! survives a crash of the process. A helper thread syncs within five seconds. [`Store::close`]
@@ -18,7 +18,6 @@ use crate::shell::store::disk::DiskStore;
 use crate::shell::store::eviction::EvictedLog;
 use crate::shell::store::memory::MemoryStore;
 use crate::shell::store::quota::StoreLimits;
-use crate::shell::store::read_only::ReadOnlyStore;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 
@@ -34,7 +33,6 @@ pub struct Store {
 enum Backend {
     Disk(Box<DiskStore>),
     Memory(MemoryStore),
-    ReadOnly(Box<ReadOnlyStore>),
 }
 
 impl Store {
@@ -65,28 +63,6 @@ impl Store {
         }
     }
 
-    /// A store for reading the files of another running program.
-    pub fn read_only(store: ReadOnlyStore) -> Store {
-        Store {
-            backend: Backend::ReadOnly(Box::new(store)),
-        }
-    }
-
-    /// Opens a folder of a read-only store. `end` is the end that the running program reports.
-    /// Other stores ignore the call.
-    pub fn open_folder_read_only(&mut self, folder: &FolderName, end: Position) {
-        if let Backend::ReadOnly(store) = &mut self.backend {
-            store.open_folder(folder, end);
-        }
-    }
-
-    /// Sets the end of a folder of a read-only store. Other stores ignore the call.
-    pub fn set_end(&mut self, folder: &FolderName, end: Position) {
-        if let Backend::ReadOnly(store) = &mut self.backend {
-            store.set_end(folder, end);
-        }
-    }
-
     /// Opens a folder and returns its stored ranges. If the folder is already open, reads it again.
     /// Lines that a crash left incomplete are cut off.
     ///
@@ -97,7 +73,6 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.open_folder(folder),
             Backend::Memory(memory) => Ok(memory.open_folder(folder)),
-            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
@@ -106,7 +81,7 @@ impl Store {
     pub fn rooms_with_unacknowledged(&self) -> Vec<Room> {
         match &self.backend {
             Backend::Disk(disk) => disk.rooms_with_unacknowledged(),
-            Backend::Memory(_) | Backend::ReadOnly(_) => Vec::new(),
+            Backend::Memory(_) => Vec::new(),
         }
     }
 
@@ -118,20 +93,17 @@ impl Store {
                 .folder(folder)
                 .is_some_and(|folder| folder.existed_before),
             Backend::Memory(memory) => memory.existed_before(folder),
-            Backend::ReadOnly(_) => false,
         }
     }
 
     /// Appends a batch to its folder, completely or not at all.
     ///
     /// # Errors
-    /// The folder is not open (`NotFound`), the disk is full or broken, or the store is read-only
-    /// (`Unsupported`).
+    /// The folder is not open (`NotFound`), or the disk is full or broken.
     pub fn save(&mut self, batch: &Batch, local: LocalFields) -> io::Result<()> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.save(batch, local),
             Backend::Memory(memory) => memory.save(batch, local),
-            Backend::ReadOnly(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -145,7 +117,6 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.enforce_limits(core),
             Backend::Memory(memory) => Ok(memory.enforce_limits(core)),
-            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
@@ -156,7 +127,6 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.is_full(),
             Backend::Memory(memory) => memory.is_full(),
-            Backend::ReadOnly(_) => false,
         }
     }
 
@@ -183,7 +153,6 @@ impl Store {
                 None => Ok(Vec::new()),
             },
             Backend::Memory(memory) => Ok(memory.load(log, from, at, budget_bytes)),
-            Backend::ReadOnly(_) => Ok(Vec::new()),
         }
     }
 
@@ -207,7 +176,6 @@ impl Store {
                 None => Ok(Vec::new()),
             },
             Backend::Memory(memory) => Ok(memory.read_from(folder, at, budget_bytes)),
-            Backend::ReadOnly(store) => store.read_from(folder, at, budget_bytes),
         }
     }
 
@@ -219,7 +187,6 @@ impl Store {
                 .map(|folder| folder.segment_numbers.clone())
                 .unwrap_or_default(),
             Backend::Memory(_) => vec![Position::default().segment],
-            Backend::ReadOnly(store) => store.segment_numbers(folder).unwrap_or_default(),
         }
     }
 
@@ -231,7 +198,6 @@ impl Store {
                 .map(|folder| folder.end())
                 .unwrap_or_default(),
             Backend::Memory(memory) => memory.end(),
-            Backend::ReadOnly(store) => store.end(folder),
         }
     }
 
@@ -240,7 +206,6 @@ impl Store {
         match &self.backend {
             Backend::Disk(disk) => Some(disk.folder(folder)?.reader.state()?.printed),
             Backend::Memory(memory) => Some(memory.reader(folder)?.printed),
-            Backend::ReadOnly(store) => store.printed_position(folder),
         }
     }
 
@@ -254,8 +219,6 @@ impl Store {
                 }
             }
             Backend::Memory(memory) => memory.begin_reader(folder, now),
-            // The running program begins the readers.
-            Backend::ReadOnly(_) => {}
         }
     }
 
@@ -265,7 +228,6 @@ impl Store {
         let reader = match &self.backend {
             Backend::Disk(disk) => disk.folder(folder)?.reader.state()?,
             Backend::Memory(memory) => memory.reader(folder)?,
-            Backend::ReadOnly(_) => return None,
         };
         Some(reader.start(started))
     }
@@ -276,7 +238,6 @@ impl Store {
         match &mut self.backend {
             Backend::Disk(disk) => disk.correct_readers(now),
             Backend::Memory(memory) => memory.correct_readers(now),
-            Backend::ReadOnly(store) => store.correct_readers(now),
         }
     }
 
@@ -295,7 +256,6 @@ impl Store {
                 memory.set_printed_position(folder, position);
                 Ok(())
             }
-            Backend::ReadOnly(store) => store.set_printed_position(folder, position),
         }
     }
 
@@ -305,7 +265,6 @@ impl Store {
         match &self.backend {
             Backend::Disk(disk) => (HistorySource::Disk(disk.dir.clone()), disk.network),
             Backend::Memory(memory) => (HistorySource::Memory(memory), memory.network),
-            Backend::ReadOnly(store) => (HistorySource::Disk(store.dir.clone()), store.network),
         }
     }
 
@@ -316,7 +275,7 @@ impl Store {
     pub fn sync(&self) -> io::Result<()> {
         match &self.backend {
             Backend::Disk(disk) => disk.sync(),
-            Backend::Memory(_) | Backend::ReadOnly(_) => Ok(()),
+            Backend::Memory(_) => Ok(()),
         }
     }
 
@@ -328,7 +287,7 @@ impl Store {
     pub fn close(mut self, core: &dyn ReplicationState) -> io::Result<()> {
         match &mut self.backend {
             Backend::Disk(disk) => disk.close(core),
-            Backend::Memory(_) | Backend::ReadOnly(_) => Ok(()),
+            Backend::Memory(_) => Ok(()),
         }
     }
 
@@ -336,7 +295,7 @@ impl Store {
     pub fn take_sync_failed(&self) -> bool {
         match &self.backend {
             Backend::Disk(disk) => disk.take_sync_failed(),
-            Backend::Memory(_) | Backend::ReadOnly(_) => false,
+            Backend::Memory(_) => false,
         }
     }
 }

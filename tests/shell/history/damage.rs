@@ -6,8 +6,9 @@ use p2pchat::base::batch::{Batch, LocalFields, UnsignedBatch};
 use p2pchat::base::identity::NetworkTag;
 use p2pchat::base::lines::Lines;
 use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
-use p2pchat::shell::session::renderer::Renderer;
+use p2pchat::ui::session_event::SessionEvent;
 
 use super::support::{
     Author, NET, append, contents, contents_of, disk_source, last_lines, pipe, query_lines,
@@ -122,26 +123,25 @@ fn segments_evicted_during_a_query_become_gaps() {
     store_on_disk(&folder, &batches);
     let segments = folder.segments("#general");
     assert!(segments.len() > 60);
-    let mut outputs: Vec<Vec<u8>> = Vec::new();
-    let mut collect = |out: &mut Vec<u8>| {
-        if outputs.is_empty() {
+    let (mut out, mut renderer) = (Vec::new(), pipe());
+    let mut collect = |kind| {
+        if out.is_empty() {
             for path in segments.iter().skip(1).step_by(2) {
                 fs::remove_file(path).unwrap();
             }
         }
-        outputs.push(std::mem::take(out));
+        let event = SessionEvent { id: None, kind };
+        renderer.append_event(&event, WallTime(0), &mut out);
         io::Result::Ok(())
     };
     run_query(
         &disk_source(&folder),
         NET,
         &HistoryQuery::default(),
-        &mut pipe(),
-        WallTime(0),
         &mut collect,
     )
     .unwrap();
-    let text = String::from_utf8(outputs.concat()).unwrap();
+    let text = String::from_utf8(out).unwrap();
     let lines = text.lines().filter(|line| line.contains(": ")).count();
     assert!((200..399).contains(&lines), "{lines}");
     assert!(text.contains(" are missing\n"));

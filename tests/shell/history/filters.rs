@@ -2,8 +2,8 @@
 
 use p2pchat::base::name::Room;
 use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::HistoryQuery;
-use p2pchat::shell::session::renderer::Renderer;
 
 use super::support::{Author, contents, disk_source, pipe, query_lines, store_on_disk};
 use crate::folders::TempDir;

@@ -10,11 +10,12 @@ use p2pchat::base::identity::{Identity, NetworkTag, PeerId};
 use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::WallTime;
+use p2pchat::shell::session::frontend::renderer::Renderer;
 use p2pchat::shell::session::history_query::{HistoryQuery, run_query};
-use p2pchat::shell::session::renderer::Renderer;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::scan::HistorySource;
 use p2pchat::shell::store::store::Store;
+use p2pchat::ui::session_event::SessionEvent;
 
 use crate::folders::{EmptyReplicationState, TempDir};
 
@@ -124,8 +125,9 @@ pub fn query_lines(
     mut renderer: Renderer,
 ) -> Vec<String> {
     let mut all = Vec::new();
-    run_query(source, NET, query, &mut renderer, WallTime(0), &mut |out| {
-        all.append(out);
+    run_query(source, NET, query, &mut |kind| {
+        let event = SessionEvent { id: None, kind };
+        renderer.append_event(&event, WallTime(0), &mut all);
         Ok(())
     })
     .unwrap();

@@ -5,12 +5,10 @@ use std::{fs, thread};
 
 use p2pchat::base::batch::LocalFields;
 use p2pchat::base::event::Position;
-use p2pchat::shell::store::read_only::ReadOnlyStore;
 use p2pchat::shell::store::segment::segment_file;
-use p2pchat::shell::store::store::Store;
 
 use super::support::{
-    Author, GENERAL, NET, RecordedState, author_sequences, fill, general, load, open, read_all,
+    Author, GENERAL, RecordedState, author_sequences, fill, general, load, open, read_all,
 };
 use crate::folders::TempDir;
 
@@ -124,23 +122,12 @@ fn an_unreadable_segment_is_reported_once_and_skipped() {
     }
 }
 
-/// A read-only store skips a segment that the running program evicts meanwhile.
+/// A program that reads the history of another one may see a segment vanish between the listing of
+/// the directory and the look at the segment's size.
 #[test]
-fn a_segment_evicted_during_a_read_is_skipped() {
+fn a_segment_evicted_during_a_listing_is_skipped() {
     let folder = TempDir::new();
-    let (mut store, _) = open(&folder);
-    fill(
-        &mut store,
-        &RecordedState::default(),
-        &mut [Author::new(2)],
-        30,
-    );
-    let mut view = Store::read_only(ReadOnlyStore::new(&folder.0, NET, false));
-    view.open_folder_read_only(&general(), store.end(&general()));
-    fs::remove_file(&folder.segments(GENERAL)[1]).unwrap();
-    let numbers = author_sequences(&read_all(&view, &mut Position::default()));
-    assert!(numbers.len() < 30 && numbers.last() == Some(&(Author::new(2).id(), 30)));
-    // A segment may vanish between the listing of the directory and the look at its size.
+    let (_store, _) = open(&folder);
     let room = folder.room(GENERAL);
     let evicted = segment_file::path(&room, 99);
     let evictor = thread::spawn(move || {

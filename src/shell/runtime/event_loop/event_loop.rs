@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::base::event::{FoundVia, Input, LoadRequest, Notice};
+use crate::base::error_code::Refusal;
+use crate::base::event::{FoundVia, Input, LoadRequest};
+use crate::base::identity::PeerId;
 use crate::base::name::{FolderName, Room};
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
@@ -24,6 +26,7 @@ use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, WAKE_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
+use crate::shell::session::frontend::frontend::Frontend;
 use crate::shell::session::session::Session;
 use crate::shell::state::state_dir::StateDir;
 use crate::shell::store::eviction::EvictedLog;
@@ -33,6 +36,21 @@ use crate::wire::code::Endpoint;
 /// The folders opened at the start of a run. The ranges tell which lines of each log the folder
 /// contains.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
+
+/// Which session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKey {
+    /// That of this process.
+    Local,
+    /// That of the client with this key.
+    Client(usize),
+}
+
+/// The answer of the core to a search for a recipient.
+pub struct ResolvedSearch {
+    pub(super) id: u64,
+    pub(super) result: Result<PeerId, Refusal>,
+}
 
 /// The arguments of [`EventLoop::new`].
 pub struct EventLoopParts {
@@ -58,6 +76,8 @@ pub struct EventLoopParts {
     pub options: Options,
     /// The user's session.
     pub session: Session,
+    /// The user's side of that session.
+    pub frontend: Frontend,
     /// The signals that the process receives.
     pub signals: Signals,
     /// The server of `control.sock`.
@@ -84,10 +104,19 @@ pub struct EventLoop {
     pub(super) interface_watch: InterfaceWatch,
     pub(super) signals: Signals,
     pub(super) session: Session,
+    pub(super) frontend: Frontend,
     pub(super) ipc_server: Server,
     pub(super) state: StateDir,
     /// Inputs that arise while outputs are executed. The core gets these inputs before all others.
     pub(super) pending_inputs: VecDeque<Input<'static>>,
+    /// The session whose request is in execution. Answers of the core go to it.
+    pub(super) current_session: Option<SessionKey>,
+    /// The searches for recipients that the core has answered.
+    pub(super) resolved_searches: VecDeque<ResolvedSearch>,
+    /// The id of the newest search for a recipient.
+    pub(super) last_search_id: u64,
+    /// When the delivery of the lines of some session must be checked again.
+    pub(super) recheck_at: Option<Time>,
     pub(super) save_barrier: SaveBarrier,
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
@@ -124,6 +153,11 @@ impl EventLoop {
             interface_watch,
             signals: parts.signals,
             session: parts.session,
+            frontend: parts.frontend,
+            current_session: None,
+            resolved_searches: VecDeque::new(),
+            last_search_id: 0,
+            recheck_at: None,
             ipc_server: parts.ipc_server,
             state: parts.state,
             pending_inputs: VecDeque::new(),
@@ -140,22 +174,14 @@ impl EventLoop {
     /// The poll fails, or the listener has no port.
     pub fn run(mut self) -> io::Result<ExitStatus> {
         for (folder, ranges) in std::mem::take(&mut self.opened_folders) {
-            let room = folder.room();
-            let is_shown = room.is_none_or(|room| self.options.rooms.contains(&room));
-            self.register_folder(folder, ranges, is_shown);
+            self.register_folder(folder, ranges);
         }
         self.refresh_interfaces();
-        self.session.announce_ready(
-            self.streams.port()?,
-            &self.node.own_peer(),
-            self.node.current_room(),
-        );
+        let ready = self.ready();
+        self.frontend.begin(&ready);
         let mut events = Events::with_capacity(256);
-        if self.session.exit_policy.has_ended() {
-            // The run ended while it was attached. Send only the lines that the server did not
-            // accept.
-            self.handle_user_input();
-        }
+        // Requests that a former program has not answered are executed even if the run has ended.
+        self.handle_requests();
         let ended = self.run_turns(&mut events);
         self.shut_down(&mut events, ended.is_ok())?;
         ended
@@ -172,18 +198,17 @@ impl EventLoop {
         }
     }
 
-    /// Returns the exit status if the session is over.
+    /// Returns the exit status if the run is over.
     fn poll_exit_status(&mut self) -> Option<ExitStatus> {
-        let has_linked_peer = self.node.link_count() > 0;
-        let is_blocked = !has_linked_peer && self.store.is_full();
-        let exit_policy = &mut self.session.exit_policy;
-        if let Some(warning) = exit_policy.update_blocked(self.now.time, is_blocked) {
-            self.session.warn(warning);
+        if self.frontend.needs_delivery() {
+            self.frontend
+                .set_delivery(self.session.delivery(&self.node));
         }
-        let is_all_stored = self.node.can_accept();
-        let delivery = || self.node.delivery();
-        self.session
-            .poll_exit_status(self.now, has_linked_peer, is_all_stored, delivery)
+        let status = self.frontend.poll_exit_status(self.now);
+        if self.frontend.is_ending() {
+            self.session.stop();
+        }
+        status
     }
 
     /// Whether lines can be published and stored now.
@@ -195,8 +220,8 @@ impl EventLoop {
     fn next_deadline(&self) -> Time {
         let deadlines = [
             self.node.next_timeout(),
-            self.session.deadline(),
-            self.ipc_server.deadline(),
+            self.frontend.deadline(),
+            self.recheck_at,
         ];
         let interfaces = self.interface_watch.deadline();
         deadlines.into_iter().flatten().fold(interfaces, Time::min)
@@ -207,7 +232,8 @@ impl EventLoop {
         let has_work = self.streams.has_readable()
             || self.multicast.has_readable()
             || !self.pending_loads.is_empty()
-            || self.session.has_input(can_accept)
+            || self.frontend.has_input(can_accept)
+            || self.session.has_work(true, &self.frontend)
             || self.ipc_server.has_work(can_accept);
         let timeout_ms = match has_work {
             true => 0,
@@ -245,8 +271,7 @@ impl EventLoop {
         self.read_streams();
         self.load_pending();
         self.add_resolved_candidates();
-        self.handle_ipc_requests();
-        self.handle_user_input();
+        self.handle_requests();
         if self.interface_watch.deadline() <= self.now.time {
             self.refresh_interfaces();
         }
@@ -271,6 +296,7 @@ impl EventLoop {
     /// Ends a turn. Evicts lines beyond the store's limits, sends responses to clients, and prints
     /// the session's output.
     fn end_turn(&mut self) {
+        self.handle_resolved();
         self.leave_drained_rooms();
         if let Some(now) = self.clock.take_step(self.now) {
             self.store.correct_readers(&now);
@@ -278,20 +304,19 @@ impl EventLoop {
         // An error here means a full disk. The next save reports it.
         let evicted = self.store.enforce_limits(&self.node).unwrap_or_default();
         for EvictedLog { log, first_kept } in evicted {
-            self.session.transcript.record_evicted(&log, first_kept);
+            self.record_evicted(&log, first_kept);
             self.handle_input(Input::Evicted {
                 log,
                 low: first_kept,
             });
         }
         if self.store.take_sync_failed() {
-            self.session.warn(
+            self.frontend.warn(
                 "the history cannot be synced to its disk: a power cut may lose lines; check the \
                  disk",
             );
         }
-        self.ipc_server.end_turn(&self.store, &self.node);
-        self.session.end_turn(&mut self.store);
+        self.end_session_turns();
     }
 
     /// Passes one input to the core, and executes the outputs that follow. Also passes the inputs
@@ -302,15 +327,6 @@ impl EventLoop {
         while let Some(input) = self.pending_inputs.pop_front() {
             self.node.handle(self.now, input);
             self.drain_outputs();
-        }
-    }
-
-    /// Sends a notice to those it concerns. The answer to a client's request goes only to that
-    /// client. All other notices go to the session. Most of them also go to the clients that have
-    /// requested notices.
-    pub(super) fn notify(&mut self, notice: Notice) {
-        if let Some(notice) = self.ipc_server.route_notice(notice, &self.store) {
-            self.session.handle_notice(notice, &self.store);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! outputs.
 #[allow(clippy::module_inception)]
 pub mod event_loop;
-pub mod ipc_requests;
 pub mod network_input;
 pub mod outputs;
 pub mod rooms;
+pub mod sessions;
 pub mod shutdown;
-pub mod user_input;
+pub mod signals;

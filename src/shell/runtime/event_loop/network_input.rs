@@ -27,7 +27,7 @@ impl EventLoop {
     /// Passes events of streams to the core.
     pub(super) fn handle_stream_events(&mut self, events: Vec<StreamEvent>) {
         for event in events {
-            self.session.stderr.debug(|| format!("{event:?}"));
+            self.frontend.stderr.debug(|| format!("{event:?}"));
             self.handle_input(match event {
                 StreamEvent::Accepted(stream, address) => Input::Accepted { stream, address },
                 StreamEvent::Connected(stream) => Input::Connected { stream },
@@ -77,10 +77,10 @@ impl EventLoop {
             .interface_watch
             .refresh(self.now.time, registry, &mut self.multicast);
         if refreshed.is_multicast_failing {
-            self.session.warn(PARTIAL_MULTICAST_WARNING);
+            self.frontend.warn(PARTIAL_MULTICAST_WARNING);
         }
         if let Some(interfaces) = refreshed.changed_interfaces {
-            self.session
+            self.frontend
                 .stderr
                 .debug(|| format!("interfaces: {}", interface_names(&interfaces)));
             self.handle_input(Input::InterfacesChanged(interfaces));

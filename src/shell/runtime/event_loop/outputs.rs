@@ -28,7 +28,7 @@ impl EventLoop {
             Output::Dial { stream, address } => self.dial(stream, address),
             Output::Write { stream, bytes } => self.write(stream, &bytes),
             Output::Close { stream } => {
-                self.session.stderr.debug(|| format!("close {stream:?}"));
+                self.frontend.stderr.debug(|| format!("close {stream:?}"));
                 self.streams.close(stream);
             }
             Output::Save { batch, local } => self.save(batch, local),
@@ -44,7 +44,7 @@ impl EventLoop {
     }
 
     fn dial(&mut self, stream: StreamId, address: SocketAddr) {
-        self.session
+        self.frontend
             .stderr
             .debug(|| format!("dial {address}: {stream:?}"));
         let mut events = Vec::new();
@@ -63,18 +63,18 @@ impl EventLoop {
 
     fn save(&mut self, batch: Arc<Batch>, local: LocalFields) {
         if let Err(error) = self.store.save(&batch, local) {
-            self.session.stderr.debug(|| format!("save: {error}"));
+            self.frontend.stderr.debug(|| format!("save: {error}"));
             self.save_barrier.record_failure(batch);
         }
     }
 
     fn save_known_peer(&mut self, known: &KnownPeer) {
-        self.session
+        self.frontend
             .renderer
             .record_known_name(known.id, &known.nick);
-        self.ipc_server.send_peer_nick(known);
+        self.notify_known_peer(known);
         if self.state.append_known_peer(known).is_err() {
-            self.session.warn(
+            self.frontend.warn(
                 "known_peers cannot be written: the next run will not know the peers met in this \
                  one",
             );

@@ -9,10 +9,9 @@ use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::wire::message::ROOMS_MAX;
 
 impl EventLoop {
-    /// Opens the folder of a room, and joins the room. Reports a failure as a notice. `is_shown`
-    /// tells whether the session prints the room. It is false for a room that only clients join.
-    pub(super) fn open_room_or_notify(&mut self, room: &Room, is_shown: bool) {
-        if let Err(error) = self.open_room(room, is_shown) {
+    /// Opens the folder of a room, and joins the room. Reports a failure as a notice.
+    pub(super) fn open_room_or_notify(&mut self, room: &Room) {
+        if let Err(error) = self.open_room(room) {
             self.notify(Notice::Error {
                 code: ErrorCode::Room,
                 content: format!("{room} cannot be opened: {error}"),
@@ -20,19 +19,15 @@ impl EventLoop {
         }
     }
 
-    fn open_room(&mut self, room: &Room, is_shown: bool) -> io::Result<()> {
+    fn open_room(&mut self, room: &Room) -> io::Result<()> {
         let folder = FolderName::from(room);
         if self.node.joined_rooms().contains(room) {
-            if is_shown && !self.session.is_shown(&folder) {
-                self.begin_reader(room);
-                self.session.open_folder(&self.store, &folder);
-            }
             return Ok(());
         }
         // The core refuses more rooms than `ROOMS_MAX`, so no folder is created for them.
         if self.node.joined_rooms().len() < ROOMS_MAX {
             let ranges = self.store.open_folder(&folder)?;
-            self.register_folder(folder, ranges, is_shown);
+            self.register_folder(folder, ranges);
             return Ok(());
         }
         self.handle_input(Input::FolderOpened {
@@ -43,29 +38,11 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves a room. `None` means the current room. A shown room with unacknowledged lines of this
-    /// run is hidden instead. [`Self::leave_drained_rooms`] then leaves the room later.
-    pub(super) fn part_room(&mut self, room: Option<Room>) {
-        let parted = room.clone().or_else(|| self.node.current_room().cloned());
-        // A session without a transcript leaves at once. Such a session cannot hide a room, and
-        // would go on sending to the room.
-        let must_stay = |room: &Room| {
-            self.session.is_shown(&FolderName::from(room)) && self.node.has_unacknowledged(room)
-        };
-        match parted.filter(must_stay) {
-            Some(room) => {
-                self.session.transcript.close(&FolderName::from(&room));
-                self.rooms_to_leave.insert(room);
-            }
-            None => self.handle_input(Input::Command(Command::Part(room))),
-        }
-    }
-
-    /// Leaves each hidden room in which every line of this run is acknowledged.
+    /// Leaves each room that no session is in any more, and in which every line of this run is
+    /// acknowledged.
     pub(super) fn leave_drained_rooms(&mut self) {
         for room in std::mem::take(&mut self.rooms_to_leave) {
-            let is_shown_again = self.session.is_shown(&FolderName::from(&room));
-            if is_shown_again || !self.node.joined_rooms().contains(&room) {
+            if self.is_in_use(&room) || !self.node.joined_rooms().contains(&room) {
                 continue;
             }
             if self.node.has_unacknowledged(&room) {
@@ -76,47 +53,25 @@ impl EventLoop {
         }
     }
 
-    /// Ensures that the current room is shown, because typed lines go to the current room. Leaves
-    /// all rooms if none of them is shown. Does nothing if the session prints no transcript.
-    pub(super) fn move_to_shown_room(&mut self) {
-        while let Some(room) = self.node.current_room().cloned()
-            && self.session.is_printing_transcript()
-            && !self.session.is_shown(&FolderName::from(&room))
-        {
-            let is_shown = |room: &&Room| self.session.is_shown(&FolderName::from(*room));
-            let next = self.node.joined_rooms().iter().find(is_shown).cloned();
-            self.handle_input(Input::Command(match next {
-                Some(next) => Command::Join(next),
-                None => Command::Part(Some(room)),
-            }));
-        }
-    }
-
-    /// Tells the session and the core that the store has opened a folder. `ranges` are the stored
-    /// lines of each log. `is_shown` tells whether the session prints the folder.
-    pub(super) fn register_folder(
-        &mut self,
-        folder: FolderName,
-        ranges: Vec<LogRange>,
-        is_shown: bool,
-    ) {
+    /// Tells the core that the store has opened a folder. `ranges`: the stored lines of each log.
+    pub(super) fn register_folder(&mut self, folder: FolderName, ranges: Vec<LogRange>) {
         let existed = self.store.existed_before(&folder);
         let room = folder.room();
         match &room {
-            Some(room) if is_shown && self.session.is_printing_transcript() => {
-                self.begin_reader(room);
-            }
+            Some(room) if self.will_print(room) => self.begin_reader(room),
             Some(room) => self.open_reader(room),
             None => {}
-        }
-        if is_shown && folder != FolderName::carried() {
-            self.session.open_folder(&self.store, &folder);
         }
         self.handle_input(Input::FolderOpened {
             folder,
             ranges,
             existed,
         });
+    }
+
+    /// Whether this program prints the room from its start.
+    fn will_print(&self, room: &Room) -> bool {
+        self.options.rooms.contains(room) && self.frontend.is_printing_transcript()
     }
 
     /// Begins the reader of a room, unless it has begun, because somebody now reads the room. The
@@ -160,7 +115,7 @@ impl EventLoop {
                 .load(&log, from, &mut next_position, request.budget_bytes)
             {
                 Ok(batches) => break batches,
-                Err(error) => self.session.report_read_error(&error),
+                Err(error) => self.frontend.report_read_error(&error),
             }
             if next_position == position_before {
                 break Vec::new();

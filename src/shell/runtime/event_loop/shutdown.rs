@@ -6,7 +6,7 @@ use mio::Events;
 use crate::base::event::{Command, Input};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 use crate::shell::runtime::poll_sources;
-use crate::shell::session::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
+use crate::shell::session::frontend::shutdown::{CLOSE_TIMEOUT_MS, GOODBYE_TIMEOUT_MS};
 
 impl EventLoop {
     /// Says goodbye to the peers, and closes the session. If the run went well, also closes the
@@ -21,11 +21,10 @@ impl EventLoop {
             self.flush_streams(events);
         }
         let (node, datagrams) = (self.node.counters(), self.multicast.counters());
-        self.session
+        self.frontend
             .stderr
             .debug(|| format!("{node:?}, datagrams: {datagrams:?}"));
-        self.session
-            .close(&mut self.store, close_deadline.ms_since(self.now.time));
+        self.close_session(close_deadline.ms_since(self.now.time));
         // Without the marker the next run begins a new incarnation, which is always safe.
         if went_well && self.store.close(&self.node).is_ok() {
             let _ = self.state.write_clean_marker(&self.node.resume_state());

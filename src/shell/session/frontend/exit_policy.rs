@@ -260,12 +260,7 @@ impl ExitPolicy {
 
     /// Decides whether the run is over, and how; `None` while the run goes on. `is_all_stored`:
     /// whether every line passed to the core is stored.
-    pub fn decide(
-        &mut self,
-        now: Time,
-        is_all_stored: bool,
-        delivery: impl FnOnce() -> Delivery,
-    ) -> Option<Exit> {
+    pub fn decide(&mut self, now: Time, is_all_stored: bool, delivery: &Delivery) -> Option<Exit> {
         if let Some(status) = self.exit_status() {
             return Some(Exit {
                 status,
@@ -292,7 +287,7 @@ impl ExitPolicy {
                 status: ExitStatus::GeneralError,
                 message: Some("the last lines could not be stored, and are lost".to_owned()),
             },
-            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(&delivery()),
+            SessionMode::Chat | SessionMode::Send => self.exit_undelivered(delivery),
         })
     }
 
@@ -343,14 +338,13 @@ impl ExitPolicy {
 
     /// A sentence for stderr if the end of this run loses lines. `None` if no lines are lost, or if
     /// the reader of stdout is gone.
-    pub fn loss_warning(&self, delivery: impl FnOnce() -> Delivery) -> Option<String> {
+    pub fn loss_warning(&self, delivery: &Delivery) -> Option<String> {
         if self.retention != Retention::Lost || self.exit_status() == Some(ExitStatus::StdoutClosed)
         {
             return None;
         }
-        let delivery = delivery();
         delivery
             .has_undelivered
-            .then(|| self.undelivered_message(&delivery))
+            .then(|| self.undelivered_message(delivery))
     }
 }

@@ -1,5 +1,5 @@
-//! Builds the session on stdin, stdout and stderr. If the server of an attached session ends, the
-//! builder keeps the session until the run has found another server or continues without one.
+//! Builds the frontend on stdin, stdout and stderr. If the program to which a run is attached ends,
+//! the builder keeps the frontend until the run has found another one or continues alone.
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -13,12 +13,11 @@ use crate::shell::config::values::Color;
 use crate::shell::os::clock::Clock;
 use crate::shell::os::poll::{SIGNALS_TOKEN, wake};
 use crate::shell::os::signals::Signals;
-use crate::shell::session::exit_policy::{
+use crate::shell::session::frontend::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, Retention, SessionMode,
 };
-use crate::shell::session::history_worker::HistoryWorker;
-use crate::shell::session::renderer::Renderer;
-use crate::shell::session::session::{InputFormat, Session, SessionParts};
+use crate::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFormat};
+use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stdin;
 use crate::shell::stdio::stdin::Stdin;
@@ -26,17 +25,17 @@ use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
 use crate::ui::diagnostic;
 
-/// A session and the signals that it handles.
-pub struct ActiveSession {
-    /// The session.
-    pub session: Session,
+/// A frontend and the signals that it handles.
+pub struct ActiveFrontend {
+    /// The frontend.
+    pub frontend: Frontend,
     /// The signals, registered with the builder's poll.
     pub signals: Signals,
 }
 
-/// Builds a session from the options of a run. Keeps the session while the run looks for another
-/// server.
-pub struct SessionBuilder {
+/// Builds a frontend from the options of a run. Keeps the frontend while the run looks for another
+/// program to attach to.
+pub struct FrontendBuilder {
     /// The options of this run.
     pub options: Options,
     /// The command of this run.
@@ -47,45 +46,46 @@ pub struct SessionBuilder {
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// A session whose server has ended. The run continues with this session.
-    pub existing_session: Option<ActiveSession>,
+    /// A frontend whose running program has ended. The run continues with it.
+    pub existing: Option<ActiveFrontend>,
 }
 
-impl SessionBuilder {
-    /// A builder without a session.
+impl FrontendBuilder {
+    /// A builder without a frontend.
     pub fn new(
         options: Options,
         mode: SessionMode,
         poll: Poll,
         waker: Arc<Waker>,
         clock: Clock,
-    ) -> SessionBuilder {
-        SessionBuilder {
+    ) -> FrontendBuilder {
+        FrontendBuilder {
             options,
             mode,
             poll,
             waker,
             clock,
-            existing_session: None,
+            existing: None,
         }
     }
 
-    /// Takes the existing session, or builds one. `uptime_ms`: how long the server has been
-    /// running; 0 without a server. The command `peers` shortens its wait by this time.
+    /// Takes the existing frontend, or builds one. `uptime_ms`: how long the program to attach to
+    /// has been running; 0 if this run is alone. The command `peers` shortens its wait by this
+    /// time.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.
-    pub fn take_or_build(&mut self, own: &Peer, uptime_ms: u64) -> Result<ActiveSession, Failure> {
-        if let Some(existing) = self.existing_session.take() {
+    pub fn take_or_build(&mut self, own: &Peer, uptime_ms: u64) -> Result<ActiveFrontend, Failure> {
+        if let Some(existing) = self.existing.take() {
             return Ok(existing);
         }
-        let session = self.build(own, uptime_ms)?;
+        let frontend = self.build(own, uptime_ms)?;
         let signals = Signals::register(self.poll.registry(), SIGNALS_TOKEN)
             .map_err(|error| Failure::io("signals cannot be registered", &error))?;
-        Ok(ActiveSession { session, signals })
+        Ok(ActiveFrontend { frontend, signals })
     }
 
-    fn build(&self, own: &Peer, uptime_ms: u64) -> Result<Session, Failure> {
+    fn build(&self, own: &Peer, uptime_ms: u64) -> Result<Frontend, Failure> {
         let options = &self.options;
         let is_stdout_terminal = io::stdout().is_terminal();
         let has_editor = self.mode == SessionMode::Chat
@@ -109,25 +109,22 @@ impl SessionBuilder {
             self.clock.now().time,
         );
         let text = text_lines(options, &mut exit_policy);
-        Ok(Session::new(SessionParts {
+        Ok(Frontend::new(FrontendParts {
+            options,
             exit_policy,
             own_id: own.id,
             renderer,
-            echo: options.echo,
             stdout,
             stdin,
-            verbosity: options.verbosity,
             input_format: self.input_format(),
-            required_peers: options.need,
-            backlog: options.backlog,
             text,
-            history_worker: HistoryWorker::new(Arc::new(self.wake_callback())),
             to_peer: options.to_peer.clone(),
             resolve_timeout_ms: options.wait_ms.unwrap_or(DEFAULT_DELIVERY_WAIT_MS),
         }))
     }
 
-    fn wake_callback(&self) -> impl Fn() + Send + Sync + 'static {
+    /// A function that ends the sleep of the poll from another thread.
+    pub fn wake_callback(&self) -> impl Fn() + Send + Sync + 'static {
         let waker = Arc::clone(&self.waker);
         move || wake(&waker)
     }

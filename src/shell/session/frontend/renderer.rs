@@ -3,16 +3,15 @@
 use jiff::tz::TimeZone;
 use termion::event::Key;
 
-use crate::base::batch::Batch;
-use crate::base::event::{Chat, Notice, Peer, StoredBatch};
+use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
 use crate::ui::editor::{EditOutcome, LineEditor};
+use crate::ui::session_event::{EventKind, SessionEvent};
 use crate::ui::terminal::Terminal;
 use crate::ui::{json, tables, text};
 
-#[derive(Clone)]
 enum Format {
     /// Text. The renderer remembers names and the current room.
     Text(Box<text::TextRenderer>),
@@ -89,83 +88,35 @@ impl Renderer {
         }
     }
 
-    /// Appends the first `lines` lines of the batch of `chat`.
-    pub fn append_chat(&mut self, chat: &Chat, lines: u64, out: &mut Vec<u8>) {
-        let start = out.len();
-        self.append_notice(&Notice::Chat(chat.clone()), out);
-        if lines < chat.batch.shown_count() {
-            out.truncate(start + prefix_len_bytes(&out[start..], lines));
+    /// Appends the lines that show an event. For many kinds of events, appends nothing as text.
+    /// `today`: the day whose times need no date.
+    pub fn append_event(&mut self, event: &SessionEvent, today: WallTime, out: &mut Vec<u8>) {
+        match (&mut self.format, &event.kind) {
+            (Format::Json, _) => json::append_event(event, false, out),
+            (Format::Text(renderer), EventKind::Chat { chat, .. }) => {
+                renderer.append_chat(chat, today, out);
+            }
+            (Format::Text(renderer), EventKind::Notice(notice)) => {
+                renderer.append_notice(notice, out);
+            }
+            _ => {}
         }
     }
 
-    /// Appends at most `lines` lines of a stored batch, without the first `skip` lines of the
-    /// batch.
-    pub fn append_stored(
-        &mut self,
-        entry: StoredBatch,
-        is_own: bool,
-        skip: u64,
-        lines: u64,
-        out: &mut Vec<u8>,
-    ) {
-        let start = out.len();
-        let skip = skip.min(entry.batch.shown_count());
-        let chat = Chat {
-            batch: entry.batch.into(),
-            local: entry.local,
-            is_own,
-        };
-        self.append_chat(&chat, skip.saturating_add(lines), out);
-        if skip > 0 {
-            let skipped_bytes = prefix_len_bytes(&out[start..], skip);
-            out.drain(start..start + skipped_bytes);
-        }
-    }
-
-    /// A renderer of the same format without an editor, for use in another thread.
-    pub fn clone_without_editor(&self) -> Renderer {
-        Renderer {
-            format: self.format.clone(),
-            editor_line: None,
-        }
-    }
-
-    /// Appends lines of a history query, with the nick and time that the author signed. Each of the
-    /// `lines` ends with `\n`. `first`: index of the first of these lines in the batch, from 0.
-    /// `today`: see [`run_query`](crate::shell::session::history_query::run_query).
-    pub fn append_history(
-        &mut self,
-        batch: &Batch,
-        first: u64,
-        lines: &str,
-        today: WallTime,
-        out: &mut Vec<u8>,
-    ) {
-        match &mut self.format {
-            Format::Text(renderer) => renderer.append_history(batch, lines, today, out),
-            Format::Json => json::append_history(batch, first, lines, out),
-        }
-    }
-
-    /// Appends the lines that the transcript shows for a notice. For many kinds of notices, appends
-    /// nothing.
-    pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
-        match &mut self.format {
-            Format::Text(renderer) => renderer.append_notice(notice, out),
-            Format::Json => json::append_notice(notice, out),
-        }
-    }
-
-    /// Appends the reply to /users, /rooms or /stats.
-    pub fn append_reply(&mut self, notice: &Notice, out: &mut Vec<u8>) {
-        if self.is_json() {
-            return json::append_notice(notice, out);
-        }
-        let table = match notice {
-            Notice::Peers(views) => tables::format_users(views),
-            Notice::Rooms(rooms) => tables::format_room_list(rooms),
-            Notice::Stats(stats) => tables::format_stats(stats),
-            _ => return,
+    /// Appends the reply to a command as text.
+    pub fn append_reply(&mut self, kind: &EventKind, today: WallTime, out: &mut Vec<u8>) {
+        let table = match kind {
+            EventKind::Notice(Notice::Peers(views)) => tables::format_users(views),
+            EventKind::Notice(Notice::Rooms(rooms)) => tables::format_room_list(rooms),
+            EventKind::Notice(Notice::Stats(stats)) => tables::format_stats(stats),
+            EventKind::Help(text) => text.clone(),
+            kind => {
+                let event = SessionEvent {
+                    id: None,
+                    kind: kind.clone(),
+                };
+                return self.append_event(&event, today, out);
+            }
         };
         out.extend_from_slice(table.as_bytes());
     }
@@ -215,10 +166,4 @@ impl Renderer {
         let _ = line.terminal.close(&[]);
         std::mem::take(line.terminal.writer_mut())
     }
-}
-
-/// Length in bytes of the first `count` lines, including their line ends.
-fn prefix_len_bytes(text: &[u8], count: u64) -> usize {
-    let lines = text.split_inclusive(|b| *b == b'\n');
-    lines.take(count as usize).map(<[u8]>::len).sum()
 }

@@ -1,0 +1,324 @@
+//! Serves the sessions of this process and of the clients. Executes their requests, and passes
+//! notices of the core to them.
+use std::time::{Duration, Instant};
+
+use crate::base::batch::LogId;
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{Command, Input, KnownPeer, Notice, Peer};
+use crate::base::name::{PeerSelector, Room, Target};
+use crate::shell::config::options::OPTION_REPEATS_MAX;
+use crate::shell::runtime::event_loop::event_loop::{EventLoop, ResolvedSearch, SessionKey};
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::session::{Session, SessionAction, Surroundings};
+use crate::ui::request::Listen;
+use crate::ui::session_event::{FolderCursor, PROTOCOL_VERSION, Ready};
+use crate::wire::code::Endpoint;
+
+impl EventLoop {
+    /// The first event of a session.
+    pub(super) fn ready(&self) -> Ready {
+        Ready {
+            protocol: PROTOCOL_VERSION,
+            me: self.node.own_peer(),
+            port: self.streams.port().unwrap_or(0),
+            uptime_ms: self.now.time.0,
+            has_linked_peer: self.node.link_count() > 0,
+            network: self.node.network(),
+            multicast: self.options.multicast,
+            interfaces: self.options.interfaces.clone(),
+        }
+    }
+
+    /// Reads the input of the user and of the clients, and executes their requests.
+    pub(super) fn handle_requests(&mut self) {
+        let ready = self.ready();
+        self.ipc_server
+            .accept_and_read(self.poll.registry(), || ready);
+        let can_accept = self.can_accept();
+        self.frontend.begin_turn(self.now);
+        self.frontend.read_input(self.now, can_accept);
+        while let Some(request) = self.frontend.next_request(self.now.time) {
+            self.session.push_request(request);
+        }
+        self.execute_requests(SessionKey::Local);
+        for key in self.ipc_server.keys() {
+            self.execute_requests(SessionKey::Client(key));
+        }
+    }
+
+    fn execute_requests(&mut self, key: SessionKey) {
+        while let Some(action) = self.next_action(key) {
+            self.perform(key, action);
+        }
+    }
+
+    fn next_action(&mut self, key: SessionKey) -> Option<SessionAction> {
+        let can_accept = self.can_accept();
+        let has_reader = self.frontend.is_printing_transcript();
+        match key {
+            SessionKey::Local => {
+                let mut around = Surroundings {
+                    store: &mut self.store,
+                    // The frontend has read no more than the store accepts.
+                    can_accept: true,
+                    default_rooms: &[],
+                    has_reader,
+                };
+                self.session.next_action(&mut around, &mut self.frontend)
+            }
+            SessionKey::Client(client) => {
+                let mut around = Surroundings {
+                    store: &mut self.store,
+                    can_accept,
+                    default_rooms: self.session.rooms(),
+                    has_reader,
+                };
+                self.ipc_server.next_action(client, &mut around)
+            }
+        }
+    }
+
+    /// Calls `act` with a session and the sink of its events.
+    fn with_session(
+        &mut self,
+        key: SessionKey,
+        act: impl FnOnce(&mut Session, &mut Surroundings<'_>, &mut dyn EventSink),
+    ) {
+        let mut around = Surroundings {
+            store: &mut self.store,
+            can_accept: true,
+            default_rooms: &[],
+            has_reader: self.frontend.is_printing_transcript(),
+        };
+        match key {
+            SessionKey::Local => act(&mut self.session, &mut around, &mut self.frontend),
+            SessionKey::Client(client) => {
+                around.default_rooms = self.session.rooms();
+                if let Some((session, sink)) = self.ipc_server.get_mut(client) {
+                    act(session, &mut around, sink);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, key: SessionKey, action: SessionAction) {
+        self.current_session = Some(key);
+        match action {
+            SessionAction::Join { room, after } => self.join(key, room, after),
+            SessionAction::Listen(listen) => self.listen(key, listen),
+            SessionAction::Leave(room) => {
+                self.rooms_to_leave.insert(room);
+            }
+            SessionAction::Publish {
+                target,
+                lines,
+                action,
+            } => {
+                let head_before = self.node.own_head(&target);
+                self.handle_input(Input::Command(match &target {
+                    Target::Room(room) => Command::SendToRoom {
+                        room: Some(room.clone()),
+                        lines,
+                        action,
+                    },
+                    Target::Peer(id) => Command::SendToPeer {
+                        selector: PeerSelector::from(id),
+                        lines,
+                        action,
+                        timeout_ms: 0,
+                    },
+                }));
+                // The core does not report whether it published the lines. If it has, the log has a
+                // new head. If the lines cannot be stored now, the core keeps them and retries.
+                let is_published =
+                    self.node.own_head(&target) != head_before || !self.node.can_accept();
+                self.with_session(key, |session, _, sink| {
+                    session.track_send(target, is_published, sink);
+                });
+            }
+            SessionAction::Resolve {
+                selector,
+                timeout_ms,
+            } => {
+                self.last_search_id += 1;
+                let request_id = self.last_search_id;
+                self.with_session(key, |session, _, _| session.start_resolve(request_id));
+                self.handle_input(Input::Command(Command::Resolve {
+                    request_id,
+                    selector,
+                    timeout_ms,
+                }));
+            }
+            SessionAction::Command(command) => self.handle_input(Input::Command(command)),
+            SessionAction::Dial { host, port, peer } => {
+                self.add_static_peer(Endpoint { peer, host, port });
+            }
+        }
+        self.with_session(key, |session, _, sink| session.finish_action(sink));
+        self.current_session = None;
+        self.handle_resolved();
+    }
+
+    fn join(&mut self, key: SessionKey, room: Room, after: Option<FolderCursor>) {
+        self.open_room_or_notify(&room);
+        let is_joined = self.node.joined_rooms().contains(&room);
+        let mut is_reader = false;
+        self.with_session(key, |session, _, _| is_reader = session.is_reader());
+        if is_joined && is_reader {
+            self.begin_reader(&room);
+        }
+        self.with_session(key, |session, around, sink| {
+            session.finish_join(room, after, is_joined, around.store, sink);
+        });
+    }
+
+    fn listen(&mut self, key: SessionKey, listen: Listen) {
+        let mut rooms = Vec::new();
+        if listen.is_reader {
+            self.with_session(key, |session, around, _| {
+                rooms = session.rooms_of(&listen, around);
+            });
+        }
+        rooms.retain(|room| self.node.joined_rooms().contains(room));
+        for room in &rooms {
+            self.begin_reader(room);
+        }
+        self.with_session(key, |session, around, sink| {
+            session.listen(listen, around, sink)
+        });
+    }
+
+    fn add_static_peer(&mut self, endpoint: Endpoint) {
+        let static_peers = &mut self.options.static_peers;
+        if !static_peers.contains(&endpoint) && static_peers.len() < OPTION_REPEATS_MAX {
+            (self.resolve_hosts)(vec![endpoint.clone()]);
+            static_peers.push(endpoint);
+        }
+    }
+
+    /// Publishes the lines whose recipients the core has found.
+    pub(super) fn handle_resolved(&mut self) {
+        while let Some(ResolvedSearch { id, result }) = self.resolved_searches.pop_front() {
+            let clients = self.ipc_server.keys().into_iter().map(SessionKey::Client);
+            for key in [SessionKey::Local].into_iter().chain(clients) {
+                let mut action = None;
+                let result = result.clone();
+                self.with_session(key, |session, around, sink| {
+                    if session.awaits_resolve(id) {
+                        action = session.handle_resolved(result, around, sink);
+                    }
+                });
+                if let Some(action) = action {
+                    self.perform(key, action);
+                }
+            }
+        }
+    }
+
+    /// Passes a notice of the core to the sessions that it concerns. An answer goes only to the
+    /// session that asked.
+    pub(super) fn notify(&mut self, notice: Notice) {
+        if let Notice::Resolved { request_id, result } = notice {
+            let id = request_id;
+            self.resolved_searches
+                .push_back(ResolvedSearch { id, result });
+            return;
+        }
+        if let Some(key) = self.current_session.filter(|_| is_answer(&notice)) {
+            return self.with_session(key, |session, around, sink| {
+                session.handle_notice(&notice, true, around.store, sink);
+            });
+        }
+        let store = &self.store;
+        self.session
+            .handle_notice(&notice, false, store, &mut self.frontend);
+        for (session, sink) in self.ipc_server.sessions_mut() {
+            session.handle_notice(&notice, false, store, sink);
+        }
+    }
+
+    /// Passes the name of a peer that has become known to the clients.
+    pub(super) fn notify_known_peer(&mut self, known: &KnownPeer) {
+        let peer = Peer {
+            id: known.id,
+            nick: known.nick.clone(),
+        };
+        for (session, sink) in self.ipc_server.sessions_mut() {
+            session.handle_known_peer(&peer, sink);
+        }
+    }
+
+    /// Tells the sessions that the store has evicted all lines of a log below `low`.
+    pub(super) fn record_evicted(&mut self, log: &LogId, low: u64) {
+        self.session.record_evicted(log, low);
+        for (session, _) in self.ipc_server.sessions_mut() {
+            session.record_evicted(log, low);
+        }
+    }
+
+    /// Whether a session is in this room.
+    pub(super) fn is_in_use(&mut self, room: &Room) -> bool {
+        let mut clients = self.ipc_server.sessions_mut();
+        self.session.is_in_room(room) || clients.any(|(session, _)| session.is_in_room(room))
+    }
+
+    /// Ends the turn of every session: emits what waits, and what has changed.
+    pub(super) fn end_session_turns(&mut self) {
+        let is_full = self.store.is_full();
+        let (store, node) = (&self.store, &self.node);
+        let mut error = self.session.catch_up(store, &mut self.frontend);
+        let recheck = self
+            .session
+            .end_turn(store, node, is_full, &mut self.frontend);
+        self.recheck_at = recheck;
+        for (session, sink) in self.ipc_server.sessions_mut() {
+            error = session.catch_up(store, sink).or(error);
+            let recheck = session.end_turn(store, node, is_full, sink);
+            self.recheck_at = self.recheck_at.into_iter().chain(recheck).min();
+        }
+        self.ipc_server.flush();
+        if let Some(error) = error {
+            self.frontend.report_read_error(&error);
+        }
+        self.frontend.end_turn();
+        self.pass_outgoing();
+    }
+
+    /// Executes the requests of the frontend that are no commands of the user: what stdout has
+    /// taken.
+    fn pass_outgoing(&mut self) {
+        while let Some(request) = self.frontend.next_outgoing() {
+            self.session.push_request(request);
+        }
+        self.execute_requests(SessionKey::Local);
+    }
+
+    /// Prints what stdout takes within `timeout_ms`, and records what is printed.
+    pub(super) fn close_session(&mut self, timeout_ms: u64) {
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        loop {
+            let error = self.session.catch_up(&self.store, &mut self.frontend);
+            let is_done = error.is_some() || !self.session.is_lagging();
+            if is_done || !self.frontend.flush_stdout(deadline) {
+                break;
+            }
+        }
+        let is_printed = self.frontend.close(deadline);
+        self.pass_outgoing();
+        if is_printed {
+            self.session.save_skipped(&mut self.store);
+        }
+    }
+}
+
+/// Whether this notice answers a request, if one is in execution.
+fn is_answer(notice: &Notice) -> bool {
+    match notice {
+        Notice::Peers(_) | Notice::Stats(_) => true,
+        Notice::Error { code, .. } => matches!(
+            code,
+            ErrorCode::Room | ErrorCode::TooManyRooms | ErrorCode::Target | ErrorCode::WrongKey
+        ),
+        _ => false,
+    }
+}

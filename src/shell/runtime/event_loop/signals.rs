@@ -1,0 +1,42 @@
+//! Handles signals, and options that are read again.
+use crate::base::event::Input;
+use crate::shell::config::options;
+use crate::shell::config::reload;
+use crate::shell::runtime::event_loop::event_loop::EventLoop;
+
+impl EventLoop {
+    pub(super) fn handle_signals(&mut self) {
+        for signal in self.signals.take_pending() {
+            let is_reload = self.frontend.handle_signal(signal);
+            if is_reload {
+                self.reload_options();
+            }
+        }
+    }
+
+    /// Reads the options and the file `known_peers` again. If one of them cannot be read, its old
+    /// values stay.
+    fn reload_options(&mut self) {
+        let mut warnings = Vec::new();
+        match options::from_process() {
+            Ok(options) => {
+                let (commands, names) = reload::diff_options(&self.options, &options);
+                self.options.username = options.username;
+                self.options.rooms = options.rooms;
+                self.options.static_peers = options.static_peers;
+                self.frontend.queue_commands(commands);
+                (self.resolve_hosts)(names);
+            }
+            Err(failure) => warnings.push(failure.message),
+        }
+        if self.state.directory().is_some() {
+            match self.state.read_known_peers(&mut warnings) {
+                Ok(known) => self.handle_input(Input::KnownPeers(known)),
+                Err(failure) => warnings.push(failure.message),
+            }
+        }
+        for warning in warnings {
+            self.frontend.warn(&warning);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The part of a session that executes requests.
+use crate::base::error_code::{ErrorCode, Refusal};
+use crate::base::event::{Command, Notice};
+use crate::base::identity::PeerId;
+use crate::base::lines::Lines;
+use crate::base::name::{FolderName, Room, Target};
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::history_query::HistoryQuery;
+use crate::shell::session::resend::{SentLines, find_stored};
+use crate::shell::session::session::{
+    Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
+};
+use crate::shell::session::transcript::Transcript;
+use crate::shell::store::store::Store;
+use crate::ui::command::{HELP, UserCommand};
+use crate::ui::request::RequestKind;
+use crate::ui::session_event::{Done, EventKind, FolderCursor};
+
+/// /history answers with the last lines, at most this many.
+const HISTORY_LINES_MAX: u64 = 1000;
+/// /search answers with the last lines that match, at most this many.
+const SEARCH_LINES_MAX: u64 = 100;
+/// Limit of the time in which the core searches for a recipient, in milliseconds: one day.
+const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
+
+impl Session {
+    pub(super) fn start(
+        &mut self,
+        kind: RequestKind,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        match kind {
+            RequestKind::Command(UserCommand::Core(command)) => {
+                return self.start_command(command, None, around, sink);
+            }
+            RequestKind::Resend {
+                command: UserCommand::Core(command),
+                after,
+            } => return self.start_command(command, Some(after), around, sink),
+            RequestKind::Command(command) | RequestKind::Resend { command, .. } => {
+                self.start_query(command, around, sink);
+            }
+            RequestKind::Listen(listen) => return Some(SessionAction::Listen(listen)),
+            RequestKind::FindEnd(folder) => self.answer_end(&folder, around.store, sink),
+            RequestKind::Printed { folder, cursor } => {
+                let is_saving = self
+                    .transcript
+                    .as_ref()
+                    .is_none_or(Transcript::is_saving_positions);
+                if self.is_reader && is_saving {
+                    // If saving fails, the next run only prints these lines once more.
+                    let _ = around.store.set_printed_position(&folder, cursor.position);
+                }
+            }
+            RequestKind::Dial { host, port, peer } => {
+                return Some(SessionAction::Dial { host, port, peer });
+            }
+        }
+        None
+    }
+
+    /// Starts a command that the core does not know.
+    pub(super) fn start_query(
+        &mut self,
+        command: UserCommand,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) {
+        let query = match command {
+            UserCommand::History(lines) => HistoryQuery {
+                // Without a current room: the history of all folders.
+                folders: self
+                    .current_rooms(around)
+                    .first()
+                    .into_iter()
+                    .map(FolderName::from)
+                    .collect(),
+                limit: Some(lines.min(HISTORY_LINES_MAX)),
+                ..HistoryQuery::default()
+            },
+            UserCommand::Search(text) => HistoryQuery {
+                search: Some(text),
+                limit: Some(SEARCH_LINES_MAX),
+                ..HistoryQuery::default()
+            },
+            UserCommand::Help => return self.reply(EventKind::Help(HELP.to_owned()), sink),
+            UserCommand::Quit | UserCommand::Core(_) => {
+                self.has_quit = true;
+                return;
+            }
+        };
+        self.pending = Pending::History;
+        self.is_answered = true;
+        self.history_worker
+            .submit(around.store, query, self.current_id.take());
+        self.poll_history(sink);
+    }
+
+    /// Emits the result of a completed history query.
+    pub(super) fn poll_history(&mut self, sink: &mut dyn EventSink) {
+        let Some((id, result)) = self.history_worker.take_result() else {
+            return;
+        };
+        self.pending = Pending::None;
+        self.current_id = id;
+        match result {
+            Ok(found) => {
+                for kind in found {
+                    self.reply(kind, sink);
+                }
+                self.answer(Done::default(), sink);
+            }
+            Err(error) => {
+                let content = format!("the history cannot be read: {error}");
+                self.refuse(ErrorCode::Failed, content, sink);
+            }
+        }
+    }
+
+    pub(super) fn start_command(
+        &mut self,
+        command: Command,
+        after: Option<FolderCursor>,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        match command {
+            Command::SendToRoom {
+                room,
+                lines,
+                action,
+            } => {
+                let room = self.find_room(room, true, around, sink)?;
+                return self.publish(Target::Room(room), lines, action, after, around, sink);
+            }
+            Command::SendToPeer {
+                selector,
+                lines,
+                action,
+                timeout_ms,
+            } => {
+                self.is_answered = true;
+                self.pending = Pending::Resolve {
+                    id: self.current_id.take(),
+                    search_id: 0,
+                    lines,
+                    action,
+                    after,
+                };
+                return Some(SessionAction::Resolve {
+                    selector,
+                    timeout_ms: timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
+                });
+            }
+            Command::Join(room) => return Some(SessionAction::Join { room, after }),
+            Command::Part(room) => {
+                let room = self.find_room(room, false, around, sink)?;
+                self.leave(&room, around, sink);
+                return Some(SessionAction::Leave(room));
+            }
+            Command::Rooms => {
+                let rooms = self.current_rooms(around).to_vec();
+                self.reply(EventKind::Notice(Notice::Rooms(rooms)), sink);
+            }
+            Command::Finish { required_peers } => {
+                self.is_answered = true;
+                self.finish = Some(Finish {
+                    id: self.current_id.take(),
+                    required_peers,
+                    last_report: None,
+                });
+            }
+            Command::AwaitDelivery { log, sequence } => {
+                self.track_head(log.clone(), sequence);
+                return Some(SessionAction::Command(Command::AwaitDelivery {
+                    log,
+                    sequence,
+                }));
+            }
+            Command::Nick(_) | Command::Peers | Command::Stats | Command::MarkRead { .. } => {
+                return Some(SessionAction::Command(command));
+            }
+            Command::Resolve { .. } | Command::Leave => {}
+        }
+        None
+    }
+
+    pub(super) fn current_rooms<'a>(&'a self, around: &'a Surroundings<'_>) -> &'a [Room] {
+        self.rooms.as_deref().unwrap_or(around.default_rooms)
+    }
+
+    /// The room that a command concerns. If the command names no room, this is the current room. If
+    /// the session is not in that room, refuses and returns `None`.
+    pub(super) fn find_room(
+        &mut self,
+        named: Option<Room>,
+        sends: bool,
+        around: &Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<Room> {
+        let rooms = self.current_rooms(around);
+        let room = named.or_else(|| rooms.first().cloned());
+        match room {
+            Some(room) if rooms.contains(&room) => Some(room),
+            room => {
+                let Refusal { code, content } = Refusal::not_in_room(room.as_ref(), sends);
+                self.refuse(code, content, sink);
+                None
+            }
+        }
+    }
+
+    /// Publishes lines. If an earlier program has stored them already, only awaits their delivery.
+    pub(super) fn publish(
+        &mut self,
+        target: Target,
+        lines: Lines,
+        action: bool,
+        after: Option<FolderCursor>,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        if let Some(after) = after {
+            let head = self.tracked_heads.get(&target);
+            let head = head.map(|head| (&head.log, head.sequence));
+            let sent = SentLines {
+                own: &self.own_id,
+                target: &target,
+                lines: &lines,
+                action,
+            };
+            if let Some(stored) = find_stored(around.store, &sent, after.position, head) {
+                self.track_head(stored.log.clone(), stored.sequence);
+                let done = Done {
+                    stored: Some(stored),
+                    cursor: Some(FolderCursor::at(around.store.end(&own_folder(&target)))),
+                    ..Done::default()
+                };
+                self.answer(done, sink);
+                return None;
+            }
+        }
+        Some(SessionAction::Publish {
+            target,
+            lines,
+            action,
+        })
+    }
+
+    /// Records that the core got lines of this session. `is_published`: whether the core published
+    /// them. Only [`Session::end_turn`] learns whether they are stored.
+    pub fn track_send(&mut self, target: Target, is_published: bool, sink: &mut dyn EventSink) {
+        if is_published {
+            let id = self.current_id.take();
+            self.is_answered = true;
+            self.unconfirmed.push_back(Unconfirmed { id, target });
+        } else if !self.is_answered {
+            self.refuse(ErrorCode::Failed, "not sent".to_owned(), sink);
+        }
+    }
+
+    /// Records the id under which the core searches for a recipient.
+    pub fn start_resolve(&mut self, id: u64) {
+        if let Pending::Resolve { search_id, .. } = &mut self.pending {
+            *search_id = id;
+        }
+    }
+
+    /// Whether this session awaits the answer to this search.
+    pub fn awaits_resolve(&self, id: u64) -> bool {
+        matches!(self.pending, Pending::Resolve { search_id, .. } if search_id == id)
+    }
+
+    /// Handles the recipient that the core has found. Returns the lines to publish.
+    pub fn handle_resolved(
+        &mut self,
+        result: Result<PeerId, Refusal>,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<SessionAction> {
+        let pending = std::mem::replace(&mut self.pending, Pending::None);
+        let Pending::Resolve {
+            id,
+            lines,
+            action,
+            after,
+            ..
+        } = pending
+        else {
+            return None;
+        };
+        self.current_id = id;
+        self.is_answered = false;
+        match result {
+            Ok(peer) => self.publish(Target::Peer(peer), lines, action, after, around, sink),
+            Err(Refusal { code, content }) => {
+                self.refuse(code, content, sink);
+                None
+            }
+        }
+    }
+
+    /// Enters a room, which becomes the current one, if the core has joined it.
+    pub fn finish_join(
+        &mut self,
+        room: Room,
+        after: Option<FolderCursor>,
+        is_joined: bool,
+        store: &Store,
+        sink: &mut dyn EventSink,
+    ) {
+        let rooms = self.rooms.get_or_insert_default();
+        if !is_joined {
+            // The error was the answer.
+            self.is_answered = true;
+            return;
+        }
+        let folder = FolderName::from(&room);
+        rooms.retain(|other| *other != room);
+        rooms.insert(0, room);
+        if self.is_listening() && !self.is_listening_to(&folder) {
+            self.open_folder(&folder, after, store);
+        }
+        let transcript = self.transcript.as_ref();
+        let listening = transcript.and_then(|transcript| transcript.cursor(&folder));
+        let done = Done {
+            rooms: self.rooms.clone(),
+            cursor: listening.or(Some(FolderCursor::at(store.end(&folder)))),
+            ..Done::default()
+        };
+        self.answer(done, sink);
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        room: &Room,
+        around: &Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) {
+        let mut rooms = self.current_rooms(around).to_vec();
+        rooms.retain(|other| other != room);
+        // Lines before this request come first.
+        self.catch_up(around.store, sink);
+        if let Some(transcript) = &mut self.transcript {
+            transcript.close(&FolderName::from(room));
+        }
+        self.rooms = Some(rooms);
+        let done = Done {
+            rooms: self.rooms.clone(),
+            ..Done::default()
+        };
+        self.answer(done, sink);
+    }
+
+    /// Answers with the end of a folder. All lines before it are emitted.
+    pub(super) fn answer_end(
+        &mut self,
+        folder: &FolderName,
+        store: &Store,
+        sink: &mut dyn EventSink,
+    ) {
+        let done = Done {
+            cursor: Some(FolderCursor::at(store.end(folder))),
+            ..Done::default()
+        };
+        self.answer(done, sink);
+    }
+}

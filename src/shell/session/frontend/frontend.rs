@@ -1,0 +1,558 @@
+//! The user's side of a session: requests go out, events come in. The user is a person or a script.
+//! The session is in this process, or in the program that runs in the same directory.
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{Command, Delivery, Notice, count_present};
+use crate::base::identity::PeerId;
+use crate::base::lines::Lines;
+use crate::base::name::{FolderName, PeerSelector, Room};
+use crate::base::table::SortedMap;
+use crate::base::time::{Now, Time, WallTime};
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::config::options::Options;
+use crate::shell::config::values::Verbosity;
+use crate::shell::os::signals::Signal;
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::frontend::command_queue::CommandQueue;
+use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, SessionMode};
+use crate::shell::session::frontend::pending::{PendingRequest, PendingRequests};
+use crate::shell::session::frontend::printed::Printed;
+use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::stdio::line_splitter::LineBlock;
+use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::stdio::stderr::Stderr;
+use crate::shell::stdio::stdin::Stdin;
+use crate::shell::stdio::terminal;
+use crate::ui::command::UserCommand;
+use crate::ui::diagnostic;
+use crate::ui::json;
+use crate::ui::request::{Listen, Request, RequestKind};
+use crate::ui::session_event::{
+    ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent, Status,
+};
+
+/// How lines of stdin are parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputFormat {
+    /// Every line is a message.
+    Plain,
+    /// Lines that begin with `/` are commands.
+    Commands,
+    /// Every line is a JSON request.
+    Json,
+}
+
+/// The state of the wait for the last lines and for stdout after the run has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// How many bytes stdout had taken at the last check.
+    pub(super) written_bytes: u64,
+    /// The time at which the wait ends. Set anew whenever stdout takes bytes.
+    pub(super) deadline: Time,
+}
+
+/// The state of a frontend. Its methods are in the files of this folder, by subject.
+pub struct Frontend {
+    /// Decides when the run ends.
+    pub exit_policy: ExitPolicy,
+    /// Renders events as text or JSON.
+    pub renderer: Renderer,
+    /// The writer of stderr.
+    pub stderr: Stderr,
+    /// Requests without an answer.
+    pub pending: PendingRequests,
+    /// What stdout has taken of each folder.
+    pub(super) printed: Printed,
+    /// The writer of stdout; `None` for `send` without --json, which prints nothing to stdout.
+    pub(super) stdout: Option<OutputWriter>,
+    /// The reader of stdin; `None` if the command does not read stdin, and after the end of input.
+    pub(super) stdin: Option<Stdin>,
+    /// How lines of stdin are parsed.
+    pub(super) input_format: InputFormat,
+    /// Option --need: how many peers must acknowledge the lines.
+    pub(super) required_peers: Option<u64>,
+    /// What the session is asked to emit.
+    pub(super) listen: Listen,
+    /// Whether stdin was a terminal at the start. Stays true after a hangup.
+    pub(super) is_stdin_terminal: bool,
+    /// Whether stdout was a terminal at the start.
+    pub(super) is_stdout_terminal: bool,
+    /// Whether the ready line was printed.
+    pub(super) is_ready: bool,
+    /// Whether the command `peers` has finished its wait and requested the list.
+    pub(super) has_listed_peers: bool,
+    /// Requests that the session must get before all commands.
+    pub(super) outgoing: VecDeque<Request>,
+    /// Commands that wait to be passed to the session.
+    pub(super) commands: CommandQueue,
+    /// Whether a script has given /quit. The commands after it are not executed.
+    pub(super) has_quit: bool,
+    /// The id of the session's identity.
+    pub(super) own_id: PeerId,
+    /// The rooms of the session, with the current one first.
+    pub(super) rooms: Vec<Room>,
+    /// Where the next session continues in each folder.
+    pub(super) cursors: SortedMap<FolderName, FolderCursor>,
+    /// Lines read from stdin that wait until the store can accept lines.
+    pub(super) blocked_input: Option<LineBlock>,
+    /// Whether the input has ended, but the session was not asked to await delivery yet.
+    pub(super) is_finish_due: bool,
+    /// How far the lines are delivered, as the session reported last.
+    pub(super) delivery: Delivery,
+    /// Whether lines must wait, because nobody is linked and the store is full.
+    pub(super) is_blocked: bool,
+    /// Whether the user was warned that a part of the history cannot be read.
+    pub(super) is_read_error_reported: bool,
+    /// Replies for which stdout had no room. While replies wait here, no further input is handled.
+    pub(super) pending_output: Vec<u8>,
+    /// The wait for stdout after the end of the run; `None` before this wait begins.
+    pub(super) drain: Option<Drain>,
+    /// The wall clock at the beginning of the turn.
+    pub(super) today: WallTime,
+}
+
+/// The arguments of [`Frontend::new`].
+pub struct FrontendParts<'a> {
+    /// The options of the run.
+    pub options: &'a Options,
+    /// See [`Frontend::exit_policy`].
+    pub exit_policy: ExitPolicy,
+    /// The id of this directory's identity.
+    pub own_id: PeerId,
+    /// See [`Frontend::renderer`].
+    pub renderer: Renderer,
+    /// The writer of stdout; `None` for `send` without --json.
+    pub stdout: Option<OutputWriter>,
+    /// The reader of stdin; `None` if the command does not read stdin.
+    pub stdin: Option<Stdin>,
+    /// How lines of stdin are parsed.
+    pub input_format: InputFormat,
+    /// The lines of TEXT; `None` if the command has no TEXT.
+    pub text: Option<Lines>,
+    /// Option --to of `send`: the recipient of all lines.
+    pub to_peer: Option<PeerSelector>,
+    /// Time limit for finding a recipient, in milliseconds.
+    pub resolve_timeout_ms: u64,
+}
+
+impl Frontend {
+    /// A frontend that has printed nothing yet. Queues the lines of TEXT.
+    pub fn new(parts: FrontendParts<'_>) -> Frontend {
+        let options = parts.options;
+        let is_stdin_terminal = io::stdin().is_terminal();
+        // A script waits until the recipient is found. A person gets an error at once.
+        let resolve_timeout_ms = match is_stdin_terminal {
+            true => 0,
+            false => parts.resolve_timeout_ms,
+        };
+        let mut commands = CommandQueue::new(parts.to_peer, resolve_timeout_ms);
+        if let Some(lines) = parts.text.filter(|lines| !lines.is_empty()) {
+            commands.push_lines(lines);
+        }
+        Frontend {
+            exit_policy: parts.exit_policy,
+            renderer: parts.renderer,
+            stderr: Stderr::new(options.verbosity),
+            pending: PendingRequests::default(),
+            printed: Printed::default(),
+            stdout: parts.stdout,
+            stdin: parts.stdin,
+            input_format: parts.input_format,
+            required_peers: options.need,
+            listen: Listen {
+                folder: None,
+                after: None,
+                is_reader: true,
+                is_batch: true,
+                has_echo: options.echo,
+                only_new: options.count.is_some(),
+                backlog: options.backlog,
+            },
+            is_stdin_terminal,
+            is_stdout_terminal: io::stdout().is_terminal(),
+            is_ready: false,
+            has_listed_peers: false,
+            outgoing: VecDeque::new(),
+            commands,
+            has_quit: false,
+            own_id: parts.own_id,
+            rooms: options.rooms.clone(),
+            cursors: SortedMap::new(),
+            blocked_input: None,
+            is_finish_due: false,
+            delivery: Delivery {
+                linked_peers: 0,
+                acked_peers: 0,
+                required_peers: 0,
+                has_undelivered: false,
+                is_settled: false,
+                recheck_at: None,
+            },
+            is_blocked: false,
+            is_read_error_reported: false,
+            pending_output: Vec::new(),
+            drain: None,
+            today: WallTime::default(),
+        }
+    }
+
+    /// Begins a new session, in this process or attached: enters the rooms, listens where the last
+    /// session stopped, and repeats what that one did not answer.
+    pub fn begin(&mut self, ready: &Ready) {
+        self.outgoing.clear();
+        self.pending.drop_setup();
+        let requests = self.pending.resend();
+        let direct = FolderName::direct();
+        // Before the rooms, so that they are listened to as soon as they are joined.
+        if self.is_printing_transcript() {
+            self.push_setup(RequestKind::Listen(Listen {
+                folder: Some(direct.clone()),
+                after: self.cursors.get(&direct).copied(),
+                ..self.listen.clone()
+            }));
+        }
+        // The room that is entered last becomes the current one.
+        for room in self.rooms.clone().into_iter().rev() {
+            let after = self.cursors.get(&FolderName::from(&room)).copied();
+            let command = UserCommand::Core(Command::Join(room));
+            self.push_setup(match after {
+                Some(after) => RequestKind::Resend { command, after },
+                None => command.into(),
+            });
+        }
+        self.push_setup(RequestKind::FindEnd(direct));
+        self.outgoing.extend(requests);
+        if ready.has_linked_peer {
+            self.exit_policy.record_linked_peer();
+        }
+        self.delivery.is_settled = false;
+        self.is_finish_due |= self.exit_policy.has_input_ended();
+        self.announce_ready(ready);
+    }
+
+    fn push_setup(&mut self, kind: RequestKind) {
+        let is_attached = self.is_attached();
+        let request = self.pending.push(kind, true, is_attached);
+        self.outgoing.push_back(request);
+    }
+
+    /// Whether the session is in another program.
+    pub fn is_attached(&self) -> bool {
+        self.exit_policy.retention == Retention::Server
+    }
+
+    /// Reports that the session is ready: on stderr, and with --json also on stdout. Later calls,
+    /// after a change of the running program, report on stderr only.
+    fn announce_ready(&mut self, ready: &Ready) {
+        let is_first = !std::mem::replace(&mut self.is_ready, true);
+        self.renderer.set_current_room(self.rooms.first());
+        if !self.exit_policy.mode.prints_transcript() {
+            return;
+        }
+        let (own, port) = (&ready.me, ready.port);
+        if self.renderer.is_json() && is_first {
+            let mut line = Vec::new();
+            json::append_ready(own, port, &mut line);
+            self.print_lines(line);
+        }
+        if self.stderr.is_enabled(Verbosity::Normal) {
+            self.warn(&format!("ready as {own} on {port}"));
+            if self.renderer.has_editor() && is_first {
+                self.warn("type a line to say it; /help lists the commands, Ctrl-D leaves");
+            }
+        }
+    }
+
+    /// Whether this frontend prints the transcript to stdout.
+    pub fn is_printing_transcript(&self) -> bool {
+        self.stdout.is_some() && self.exit_policy.mode.prints_transcript()
+    }
+
+    /// The rooms of the session, with the current one first.
+    pub fn rooms(&self) -> &[Room] {
+        &self.rooms
+    }
+
+    /// The time at which this frontend needs a turn even without an event; `None`: it needs none.
+    pub fn deadline(&self) -> Option<Time> {
+        let drained = self.drain.as_ref().map(|drain| drain.deadline);
+        drained.or_else(|| self.exit_policy.deadline())
+    }
+
+    fn handle_answer(&mut self, id: u64, kind: EventKind) {
+        match kind {
+            EventKind::Done(done) => {
+                if let Some(pending) = self.pending.remove(id) {
+                    self.complete(pending, done);
+                }
+            }
+            EventKind::Notice(Notice::Error { code, content }) => {
+                if let Some(pending) = self.pending.remove(id) {
+                    self.fail(pending, code, content);
+                }
+            }
+            kind => self.pending.add_reply(id, kind),
+        }
+    }
+
+    fn complete(&mut self, pending: PendingRequest, done: Done) {
+        if let Some(cursor) = done.cursor {
+            self.record_cursor(&pending.kind, &done, cursor);
+        }
+        if let Some(rooms) = done.rooms {
+            self.set_rooms(rooms);
+        }
+        if let Some(stored) = done.stored.clone() {
+            self.pending.record_stored(stored);
+        }
+        self.show_reply(pending, done.stored);
+    }
+
+    /// Records where a folder ends, or where a listener begins.
+    fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
+        if let Some(stored) = &done.stored {
+            let room = stored.log.target.room();
+            let folder = room.map_or_else(FolderName::direct, FolderName::from);
+            return self.pending.record_end(folder, cursor);
+        }
+        match kind {
+            RequestKind::Listen(Listen {
+                folder: Some(folder),
+                ..
+            }) => {
+                self.cursors.get_or_insert_with(folder.clone(), || cursor);
+            }
+            RequestKind::FindEnd(folder) => self.pending.record_end(folder.clone(), cursor),
+            RequestKind::Command(UserCommand::Core(Command::Join(room)))
+            | RequestKind::Resend {
+                command: UserCommand::Core(Command::Join(room)),
+                ..
+            } => {
+                // A listening session listens to the room as well.
+                let folder = FolderName::from(room);
+                self.cursors.get_or_insert_with(folder.clone(), || cursor);
+                self.pending.record_end(folder, cursor);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over the rooms of the session, and shows the current one.
+    fn set_rooms(&mut self, rooms: Vec<Room>) {
+        let is_setup = self.pending.is_entering();
+        if is_setup {
+            return;
+        }
+        let is_gone = |folder: &FolderName| {
+            let room = folder.room();
+            room.is_some_and(|room| !rooms.contains(&room))
+        };
+        self.cursors.retain(|folder, _| !is_gone(folder));
+        self.rooms = rooms;
+        self.renderer.set_current_room(self.rooms.first());
+        self.redraw_editor();
+    }
+
+    fn fail(&mut self, pending: PendingRequest, code: ErrorCode, content: String) {
+        if let RequestKind::Command(UserCommand::Core(Command::Join(room)))
+        | RequestKind::Resend {
+            command: UserCommand::Core(Command::Join(room)),
+            ..
+        } = &pending.kind
+            && pending.is_setup()
+        {
+            self.rooms.retain(|other| other != room);
+            self.renderer.set_current_room(self.rooms.first());
+            self.exit_policy.record_refusal();
+        }
+        if code == ErrorCode::Room && !pending.line_numbers.is_empty() {
+            let lines = pending.line_numbers.iter();
+            let errors = lines.map(|line| (*line, content.clone()));
+            return self.report_line_errors(code, errors, pending.user_id.as_deref());
+        }
+        self.show_error(code, &content, pending.user_id);
+    }
+
+    /// Shows an error, and records its effect on the exit status.
+    fn show_error(&mut self, code: ErrorCode, content: &str, user_id: Option<String>) {
+        let notice = Notice::Error {
+            code,
+            content: content.to_owned(),
+        };
+        self.record_outcome(&notice);
+        self.print_diagnostic(&diagnostic::format_diagnostic(content));
+        if self.renderer.is_json() && self.exit_policy.mode != SessionMode::Peers {
+            let event = SessionEvent {
+                id: user_id,
+                kind: EventKind::Notice(notice),
+            };
+            let mut line = Vec::new();
+            self.renderer.append_event(&event, self.today, &mut line);
+            self.print_lines(line);
+        }
+    }
+
+    fn record_outcome(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Joined { .. } => self.exit_policy.record_linked_peer(),
+            Notice::Error { code, .. } => match code {
+                ErrorCode::Target | ErrorCode::Failed => {
+                    self.exit_policy.record_refusal();
+                }
+                ErrorCode::WrongKey => self.exit_policy.record_key_mismatch(),
+                // A person sees the error and can send the line again. A script has only the exit
+                // status.
+                ErrorCode::Room if !self.renderer.has_editor() => {
+                    self.exit_policy.record_refusal();
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn handle_event(&mut self, kind: EventKind) {
+        match kind {
+            EventKind::Chat { chat, cursor } => self.print_chat(chat, cursor),
+            EventKind::Notice(Notice::Error { code, content }) => {
+                self.show_error(code, &content, None);
+            }
+            EventKind::Notice(notice) => {
+                self.record_outcome(&notice);
+                if self.is_printing_transcript() {
+                    self.print_event(EventKind::Notice(notice));
+                }
+            }
+            EventKind::Known(peer) => self.renderer.record_known_name(peer.id, &peer.nick),
+            EventKind::Delivery(DeliveryReport {
+                has_linked_peer,
+                delivery,
+            }) => {
+                self.delivery = delivery;
+                self.handle_status(has_linked_peer);
+                if delivery.is_settled && !self.pending.has_lines() {
+                    self.exit_policy.record_delivery_complete();
+                }
+            }
+            EventKind::Status(Status {
+                has_linked_peer,
+                is_blocked,
+            }) => {
+                self.is_blocked = is_blocked;
+                self.handle_status(has_linked_peer);
+            }
+            EventKind::Ready(_) | EventKind::Help(_) | EventKind::Done(_) => {}
+        }
+    }
+
+    fn handle_status(&mut self, has_linked_peer: bool) {
+        if has_linked_peer {
+            self.exit_policy.record_linked_peer();
+        }
+    }
+
+    /// Prints lines, at most as many as `listen --count` has left.
+    fn print_chat(&mut self, mut chat: ChatLines, cursor: Option<FolderCursor>) {
+        let limit = self.exit_policy.remaining_lines();
+        if limit == Some(0) || self.is_drained() {
+            return;
+        }
+        let count = chat.count();
+        let lines = limit.map_or(count, |limit| limit.min(count));
+        if lines < count {
+            chat.truncate_lines(lines);
+        }
+        let log = chat.log.clone();
+        let sequence = chat.sequence + lines.saturating_sub(1);
+        self.print_event(EventKind::Chat { chat, cursor: None });
+        if let Some(cursor) = cursor {
+            let folder = FolderName::for_log(&log.target, &log.author, &self.own_id);
+            // A saved position cannot lie inside a batch, so the next run prints the whole batch.
+            if lines == count {
+                let is_waiting = !self.pending_output.is_empty();
+                self.printed.track(folder.clone(), cursor, is_waiting);
+            }
+            self.pending
+                .record_end(folder.clone(), FolderCursor::at(cursor.position));
+            self.cursors.insert(folder, cursor);
+        }
+        if log.target.recipient() == Some(self.own_id) && self.marks_read() {
+            let mark = Command::MarkRead { log, sequence };
+            self.outgoing.push_back(Request {
+                id: None,
+                kind: UserCommand::Core(mark).into(),
+            });
+        }
+        self.exit_policy.record_printed_lines(lines);
+    }
+
+    /// Whether a person sees the transcript.
+    fn marks_read(&self) -> bool {
+        self.is_stdout_terminal && !self.renderer.is_json()
+    }
+
+    /// Handles a signal. Returns true if the options must be read again.
+    pub fn handle_signal(&mut self, signal: Signal) -> bool {
+        match signal {
+            Signal::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
+            Signal::Terminate => self.exit_policy.abort(ExitStatus::Terminated),
+            // At a terminal, SIGHUP means that the user is gone. Without a terminal it means
+            // "reload".
+            Signal::HangUp if self.is_stdin_terminal || self.is_stdout_terminal => {
+                self.exit_policy.abort(ExitStatus::Hangup);
+            }
+            Signal::HangUp => return true,
+            Signal::Resize => self.resize(),
+            Signal::Resume => self.resume(),
+        }
+        false
+    }
+
+    fn resize(&mut self) {
+        self.renderer.resize(terminal::width_columns());
+        self.redraw_editor();
+    }
+
+    /// Sets raw mode and the width again, after this program was stopped and continues. The shell
+    /// has changed the modes, and the terminal may have another size.
+    fn resume(&mut self) {
+        terminal::reenter_raw_mode();
+        self.resize();
+    }
+
+    /// Counts the peers of a reply for the command `peers`.
+    pub(super) fn record_peers(&mut self, notice: &Notice) {
+        if let Notice::Peers(views) = notice
+            && self.exit_policy.mode == SessionMode::Peers
+            && count_present(views) > 0
+        {
+            self.exit_policy.record_linked_peer();
+        }
+    }
+
+    /// Begins a turn.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.today = now.wall;
+    }
+}
+
+impl EventSink for Frontend {
+    fn can_answer(&self) -> bool {
+        self.pending_output.is_empty()
+    }
+
+    fn can_accept(&self) -> bool {
+        let stdout = self.stdout.as_ref();
+        self.can_answer() && stdout.is_none_or(OutputWriter::can_accept)
+    }
+
+    fn emit(&mut self, event: SessionEvent) {
+        match event.id.map(|id| id.parse()) {
+            Some(Ok(id)) => self.handle_answer(id, event.kind),
+            Some(Err(_)) => {}
+            None => self.handle_event(event.kind),
+        }
+    }
+}

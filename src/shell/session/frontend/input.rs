@@ -1,0 +1,270 @@
+//! The part of a frontend that reads stdin. Lines and keys become commands, and commands become
+//! requests for the session.
+use std::io::{self, IsTerminal};
+
+use crossbeam_channel::TryRecvError;
+use termion::event::Key;
+
+use crate::base::error_code::ErrorCode;
+use crate::base::event::Command;
+use crate::base::time::{Now, Time};
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::frontend::command_queue::sends_lines;
+use crate::shell::session::frontend::exit_policy::SessionMode;
+use crate::shell::session::frontend::frontend::{Frontend, InputFormat};
+use crate::shell::stdio::line_splitter::LineBlock;
+use crate::shell::stdio::stdin::StdinEvent;
+use crate::ui::command::{self, UserCommand};
+use crate::ui::editor::EditOutcome;
+use crate::ui::json_parser;
+use crate::ui::request::{Request, RequestKind};
+
+/// How many commands a person may type ahead. A script waits until its commands are passed on.
+const TYPED_COMMANDS_MAX: usize = 64;
+
+impl Frontend {
+    /// Whether the next event of stdin may be handled. False after the end of the run, and while
+    /// commands wait for the session or replies wait for stdout.
+    fn can_read_input(&self) -> bool {
+        let limit = match self.renderer.has_editor() {
+            true => TYPED_COMMANDS_MAX,
+            false => 1,
+        };
+        !self.exit_policy.has_ended()
+            && self.commands.len() < limit
+            && self.pending_output.is_empty()
+            && self.pending.can_accept()
+    }
+
+    /// Whether the next turn can handle input or pass on requests, so that the poll must not sleep.
+    /// `can_accept`: whether the store accepts lines now.
+    pub fn has_input(&self, can_accept: bool) -> bool {
+        let is_input_waiting = match (&self.blocked_input, &self.stdin) {
+            (Some(_), _) => can_accept,
+            (None, Some(stdin)) => !stdin.events.is_empty(),
+            (None, None) => self.is_text_exhausted(),
+        };
+        self.has_requests() || is_input_waiting && self.can_read_input()
+    }
+
+    /// Whether a request can be passed to the session.
+    fn has_requests(&self) -> bool {
+        !self.outgoing.is_empty() || !self.commands.is_empty() && self.can_pass_on()
+    }
+
+    /// Handles the next event of stdin. `can_accept`: whether the store accepts lines now. If the
+    /// store does not, a block of lines is kept for a later turn. For the command `peers`, requests
+    /// the list of peers when the wait is over.
+    pub fn read_input(&mut self, now: Now, can_accept: bool) {
+        if self.exit_policy.has_ended() {
+            return;
+        }
+        if self.exit_policy.mode == SessionMode::Peers
+            && !self.has_listed_peers
+            && self.exit_policy.deadline().is_none_or(|at| at <= now.time)
+        {
+            self.has_listed_peers = true;
+            self.commands
+                .push(UserCommand::Core(Command::Peers), None, None);
+        }
+        if !self.can_read_input() {
+            return;
+        }
+        if let Some(block) = self.blocked_input.take_if(|_| can_accept) {
+            return self.handle_lines(block);
+        }
+        if self.blocked_input.is_some() {
+            return;
+        }
+        let event = match self.stdin.as_ref().map(|stdin| stdin.events.try_recv()) {
+            Some(Ok(event)) => event,
+            Some(Err(TryRecvError::Disconnected)) => StdinEvent::End,
+            Some(Err(TryRecvError::Empty)) => return,
+            // `send` with TEXT has no stdin: its input ends with TEXT. `listen` and `peers` have
+            // no input.
+            None if self.is_text_exhausted() => StdinEvent::End,
+            None => return,
+        };
+        match event {
+            StdinEvent::Lines(block) if can_accept => self.handle_lines(block),
+            StdinEvent::Lines(block) => self.blocked_input = Some(block),
+            StdinEvent::Key(key) => self.handle_key(key),
+            // A terminal fails when it hangs up. The end of input follows, and is handled below.
+            StdinEvent::Failed(_) if self.is_stdin_terminal => {}
+            StdinEvent::Failed(kind) => {
+                self.warn(&format!("stdin cannot be read: {kind}"));
+                self.exit_policy.record_refusal();
+            }
+            // After a hangup the system no longer reports stdin as a terminal.
+            StdinEvent::End if self.is_stdin_terminal && !io::stdin().is_terminal() => {
+                self.stdin = None;
+                self.exit_policy.abort(ExitStatus::Hangup);
+            }
+            StdinEvent::End => {
+                self.stdin = None;
+                self.exit_policy.record_input_end(now.time);
+                self.is_finish_due = true;
+            }
+        }
+    }
+
+    /// Whether this is `send` with TEXT, and the end of its input must still be recorded. Such a
+    /// run does not read stdin.
+    fn is_text_exhausted(&self) -> bool {
+        self.exit_policy.mode == SessionMode::Send
+            && self.stdin.is_none()
+            && !self.exit_policy.has_input_ended()
+    }
+
+    /// Whether this is the command `peers`, and the list of peers has not come yet.
+    pub(super) fn is_waiting_for_peers(&self) -> bool {
+        let has_list =
+            self.has_listed_peers && self.commands.is_empty() && !self.pending.has_other();
+        self.exit_policy.mode == SessionMode::Peers && !has_list
+    }
+
+    /// Removes and returns the next request for the session that is no command of the user.
+    pub fn next_outgoing(&mut self) -> Option<Request> {
+        self.outgoing.pop_front()
+    }
+
+    /// Removes and returns the next request for the session. If the request searches for a
+    /// recipient, limits the search to the time until the run's deadline.
+    pub fn next_request(&mut self, now: Time) -> Option<Request> {
+        if let Some(mut request) = self.outgoing.pop_front() {
+            if let RequestKind::Resend { command, .. } = &mut request.kind {
+                self.limit_wait(command, now);
+            }
+            return Some(request);
+        }
+        while self.can_pass_on() {
+            let is_attached = self.is_attached();
+            let queued = match is_attached {
+                // The search for lines after a change of the program compares whole batches.
+                true => self.commands.pop_batch()?,
+                false => self.commands.pop()?,
+            };
+            let mut command = queued.command;
+            match &mut command {
+                UserCommand::Help => {
+                    self.show_help();
+                    continue;
+                }
+                UserCommand::Quit => {
+                    self.quit();
+                    return None;
+                }
+                UserCommand::Core(Command::SendToRoom { room, .. }) if is_attached => {
+                    // The next program may have another current room.
+                    *room = room.take().or_else(|| self.rooms.first().cloned());
+                }
+                _ => self.limit_wait(&mut command, now),
+            }
+            let request = self.pending.push(command.into(), false, is_attached);
+            self.pending.set_origin(queued.line_numbers, queued.user_id);
+            return Some(request);
+        }
+        None
+    }
+
+    /// Limits the search for a recipient to the time until the run's deadline.
+    fn limit_wait(&self, command: &mut UserCommand, now: Time) {
+        if let UserCommand::Core(Command::SendToPeer { timeout_ms, .. }) = command
+            && let Some(deadline) = self.exit_policy.deadline()
+        {
+            *timeout_ms = deadline.ms_since(now).min(*timeout_ms);
+        }
+    }
+
+    /// Whether the oldest command can be passed to the session.
+    fn can_pass_on(&self) -> bool {
+        let Some(next) = self.commands.front() else {
+            return false;
+        };
+        match &next.command {
+            _ if self.has_quit => false,
+            // The replies to earlier commands are printed before the end.
+            UserCommand::Quit => !self.pending.has_other(),
+            command if sends_lines(command) => {
+                !self.is_attached() || !self.pending.is_changing_rooms()
+            }
+            _ => true,
+        }
+    }
+
+    fn quit(&mut self) {
+        self.has_quit = true;
+        match self.is_stdin_terminal {
+            true => self.exit_policy.end(ExitStatus::Success),
+            false => self.exit_policy.quit(),
+        }
+    }
+
+    /// Queues commands that do not come from stdin.
+    pub fn queue_commands(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            self.commands.push(UserCommand::Core(command), None, None);
+        }
+    }
+
+    fn handle_lines(&mut self, block: LineBlock) {
+        let rejected = block.rejected.iter();
+        let rejected = rejected.map(|(number, error)| (*number, error.to_string()));
+        self.report_line_errors(ErrorCode::InvalidLine, rejected, None);
+        if self.input_format == InputFormat::Plain {
+            if !block.lines.is_empty() {
+                self.commands.push_lines(block.lines);
+            }
+            return;
+        }
+        let mut errors = Vec::new();
+        for (number, line) in block.numbered_lines() {
+            match self.parse_line(line) {
+                Ok((command, id)) => self.commands.push(command, Some(number), id),
+                Err((message, None)) => errors.push((number, message)),
+                Err((message, id)) => {
+                    let error = [(number, message)].into_iter();
+                    self.report_line_errors(ErrorCode::InvalidLine, error, id.as_deref());
+                }
+            }
+        }
+        self.report_line_errors(ErrorCode::InvalidLine, errors.into_iter(), None);
+    }
+
+    /// Parses a line of stdin. Returns the command, and the id that the user gave it.
+    fn parse_line(&self, line: &str) -> Result<(UserCommand, Option<String>), LineRefusal> {
+        if self.input_format == InputFormat::Commands {
+            let command = command::parse(line).map_err(|message| (message, None))?;
+            return Ok((command, None));
+        }
+        match json_parser::parse_input(line) {
+            Ok(Request {
+                id,
+                kind: RequestKind::Command(command),
+            }) => Ok((command, id)),
+            Ok(Request { id, .. }) => Err(("this is for control.sock only".to_owned(), id)),
+            Err(invalid) => Err((invalid.message, invalid.id)),
+        }
+    }
+
+    fn handle_key(&mut self, key: Key) {
+        match self.renderer.handle_key(key) {
+            EditOutcome::Edited | EditOutcome::Rejected => self.redraw_editor(),
+            EditOutcome::Interrupt => self.exit_policy.abort(ExitStatus::Interrupted),
+            EditOutcome::EndOfInput => self.exit_policy.end(ExitStatus::Success),
+            EditOutcome::Line(line) => {
+                self.redraw_editor();
+                if line.is_empty() {
+                    return;
+                }
+                match command::parse(&line) {
+                    Ok(command) => self.commands.push(command, None, None),
+                    Err(message) => self.warn(&message),
+                }
+            }
+        }
+    }
+}
+
+/// Why a line of stdin is refused, and the id that the user gave it.
+type LineRefusal = (String, Option<String>);

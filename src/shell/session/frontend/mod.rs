@@ -1,0 +1,14 @@
+//! The user's side of a session: turns stdin, keys and options into requests, and events into text
+//! or JSON on stdout. It also decides when the run ends.
+pub mod builder;
+pub mod command_queue;
+pub mod exit_policy;
+#[allow(clippy::module_inception)]
+pub mod frontend;
+pub mod input;
+pub mod output;
+pub mod pending;
+pub mod printed;
+pub mod renderer;
+pub mod replies;
+pub mod shutdown;

@@ -1,0 +1,180 @@
+//! The part of a frontend that writes: lines to stdout, diagnostics to stderr.
+use std::io::{self, ErrorKind, IsTerminal};
+use std::time::{Duration, Instant};
+
+use crate::base::error_code::ErrorCode;
+use crate::base::event::Notice;
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::frontend::frontend::Frontend;
+use crate::ui::diagnostic;
+use crate::ui::request::{Request, RequestKind};
+use crate::ui::session_event::{EventKind, SessionEvent};
+
+impl Frontend {
+    /// Prints lines that do not belong to the transcript. If stdout has no room, the lines are
+    /// printed later.
+    pub(super) fn print_lines(&mut self, lines: Vec<u8>) {
+        let Some(stdout) = &self.stdout else {
+            return;
+        };
+        if !lines.is_empty() && (!self.pending_output.is_empty() || !stdout.can_accept()) {
+            self.pending_output.extend_from_slice(&lines);
+        } else {
+            self.send_to_stdout(lines);
+        }
+    }
+
+    /// Passes lines to stdout. The caller has checked that stdout has room. After a failure of
+    /// stdout the lines are dropped.
+    fn send_to_stdout(&mut self, lines: Vec<u8>) {
+        if let Some(stdout) = &self.stdout {
+            let token = self.printed.next_token();
+            let _ = stdout.try_send(self.renderer.compose_output(lines), token);
+        }
+    }
+
+    /// Prints an event of the transcript.
+    pub(super) fn print_event(&mut self, kind: EventKind) {
+        let Some(stdout) = &self.stdout else {
+            return;
+        };
+        let mut out = stdout.take_buffer();
+        let event = SessionEvent { id: None, kind };
+        self.renderer.append_event(&event, self.today, &mut out);
+        if out.is_empty() {
+            return;
+        }
+        if self.pending_output.is_empty() && stdout.can_accept() {
+            self.send_to_stdout(out);
+        } else {
+            self.pending_output.extend_from_slice(&out);
+        }
+    }
+
+    /// Redraws the editor's line, if there is an editor.
+    pub(super) fn redraw_editor(&mut self) {
+        if self.renderer.has_editor() {
+            self.print_lines(Vec::new());
+        }
+    }
+
+    /// Prints one sentence to stderr, with the program's name before it.
+    pub fn warn(&mut self, sentence: &str) {
+        self.print_diagnostic(&diagnostic::format_diagnostic(sentence));
+    }
+
+    /// Prints formatted lines to stderr. If stderr is a terminal with an editor, prints them above
+    /// the editor's line.
+    pub(super) fn print_diagnostic(&mut self, line: &str) {
+        if self.renderer.has_editor() && io::stderr().is_terminal() {
+            self.print_lines(format!("{line}\n").into_bytes());
+        } else {
+            self.stderr.write_line(line);
+        }
+    }
+
+    /// Reports errors in lines of stdin, each with the line's number. Prints all reports at once,
+    /// because a block may have thousands of bad lines.
+    pub(super) fn report_line_errors(
+        &mut self,
+        code: ErrorCode,
+        errors: impl Iterator<Item = (u64, String)>,
+        user_id: Option<&str>,
+    ) {
+        let (mut replies, mut diagnostics) = (Vec::new(), Vec::new());
+        for (number, message) in errors {
+            let content = format!("line {number}: {message}");
+            diagnostics.push(diagnostic::format_diagnostic(&content));
+            if self.renderer.is_json() {
+                let event = SessionEvent {
+                    id: user_id.map(str::to_owned),
+                    kind: EventKind::Notice(Notice::Error { code, content }),
+                };
+                self.renderer.append_event(&event, self.today, &mut replies);
+            }
+        }
+        if diagnostics.is_empty() {
+            return;
+        }
+        self.exit_policy.record_refusal();
+        if !replies.is_empty() {
+            self.print_lines(replies);
+        }
+        self.print_diagnostic(&diagnostics.join("\n"));
+    }
+
+    /// Warns that a part of the history cannot be read. Warns only once, because every turn reads
+    /// that part again.
+    pub fn report_read_error(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.is_read_error_reported, true) {
+            self.warn(&format!("a part of the history cannot be read: {error}"));
+        }
+    }
+
+    /// Ends a turn: prints the waiting output, and tells the session which lines stdout has taken.
+    /// If writing to stdout has failed, aborts the run.
+    pub fn end_turn(&mut self) {
+        let Some(stdout) = &self.stdout else {
+            return;
+        };
+        if !self.pending_output.is_empty() && stdout.can_accept() {
+            let pending = std::mem::take(&mut self.pending_output);
+            self.send_to_stdout(pending);
+        }
+        self.report_printed();
+        let error = self.stdout.as_ref().and_then(|stdout| stdout.error());
+        match error.filter(|_| !self.exit_policy.is_aborted()) {
+            Some(ErrorKind::BrokenPipe) => self.exit_policy.abort(ExitStatus::StdoutClosed),
+            Some(_) if self.is_stdout_terminal => self.exit_policy.abort(ExitStatus::Hangup),
+            Some(kind) => {
+                self.warn(&format!("stdout cannot be written: {kind}"));
+                self.exit_policy.abort(ExitStatus::GeneralError);
+            }
+            None => {}
+        }
+    }
+
+    /// Tells the session which lines stdout has taken. If the program is killed, the next run
+    /// repeats only the lines of the last turn.
+    pub(super) fn report_printed(&mut self) {
+        let Some(stdout) = &self.stdout else {
+            return;
+        };
+        for (folder, cursor) in self.printed.take_written(stdout.written_token()) {
+            self.outgoing.push_back(Request {
+                id: None,
+                kind: RequestKind::Printed { folder, cursor },
+            });
+        }
+    }
+
+    /// Waits until stdout has taken all lines passed to it, at most until `deadline`. Then passes
+    /// the waiting output. Returns false if stdout does not take more.
+    pub fn flush_stdout(&mut self, deadline: Instant) -> bool {
+        let Some(stdout) = &self.stdout else {
+            return true;
+        };
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() || !stdout.flush(remaining) {
+            return false;
+        }
+        if !self.pending_output.is_empty() {
+            let pending = std::mem::take(&mut self.pending_output);
+            self.send_to_stdout(pending);
+        }
+        true
+    }
+
+    /// Removes the editor, and waits for stdout until `deadline`, and at least for `at_least`.
+    pub(super) fn close_stdout(&mut self, deadline: Instant, at_least: Duration) {
+        let clearing = self.renderer.close_editor();
+        if !clearing.is_empty() {
+            self.send_to_stdout(clearing);
+        }
+        if let Some(stdout) = &self.stdout {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            stdout.flush(remaining.max(at_least));
+        }
+        self.report_printed();
+    }
+}

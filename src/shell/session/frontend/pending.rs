@@ -1,0 +1,281 @@
+//! Requests of a frontend that its session has not answered yet. If the program with the session
+//! ends, the next one gets them again.
+use std::collections::VecDeque;
+
+use crate::base::event::Command;
+use crate::base::name::{FolderName, Target};
+use crate::base::table::SortedMap;
+use crate::shell::session::frontend::command_queue::{lines_of, sends_lines};
+use crate::ui::command::UserCommand;
+use crate::ui::request::{Request, RequestKind};
+use crate::ui::session_event::{EventKind, FolderCursor, StoredLines};
+
+/// Limit of the lines without an answer, in bytes. At this limit the frontend does not read stdin.
+const LINES_MAX_BYTES: usize = 256 * 1024;
+/// Limit of the number of requests without an answer. At this limit the frontend does not read
+/// stdin.
+const REQUESTS_MAX: usize = 1024;
+
+/// A request that the session has not answered.
+#[derive(Debug)]
+pub struct PendingRequest {
+    id: u64,
+    /// What is requested. Without the lines, if the session is in this process.
+    pub kind: RequestKind,
+    /// Whether the frontend made the request to begin with a session, and repeats it with the next.
+    is_setup: bool,
+    /// Numbers of the stdin lines that the request sends.
+    pub line_numbers: Vec<u64>,
+    /// The id that the user gave the request.
+    pub user_id: Option<String>,
+    /// The end of the folder of the lines when they were first sent.
+    sent_after: FolderCursor,
+    lines_bytes: usize,
+    /// The parts of the answer that came already.
+    pub reply: Vec<EventKind>,
+}
+
+/// What the frontend knows about its requests.
+#[derive(Default)]
+pub struct PendingRequests {
+    queue: VecDeque<PendingRequest>,
+    last_id: u64,
+    lines_bytes: usize,
+    /// The known ends of folders, at most as far as the real ends.
+    ends: SortedMap<FolderName, FolderCursor>,
+    /// For each target, the last line that a session has stored for this frontend.
+    stored: SortedMap<Target, StoredLines>,
+}
+
+impl PendingRequests {
+    /// Whether all requests are answered.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether lines are not stored yet.
+    pub fn has_lines(&self) -> bool {
+        self.queue.iter().any(PendingRequest::sends_lines)
+    }
+
+    /// Whether a request other than to send lines is unanswered.
+    pub fn has_other(&self) -> bool {
+        self.queue.iter().any(|pending| !pending.sends_lines())
+    }
+
+    /// Whether the frontend still enters the first rooms of a session.
+    pub fn is_entering(&self) -> bool {
+        let enters = |pending: &PendingRequest| pending.is_setup && pending.changes_rooms();
+        self.queue.iter().any(enters)
+    }
+
+    /// Whether the current room may change with an answer.
+    pub fn is_changing_rooms(&self) -> bool {
+        self.queue.iter().any(PendingRequest::changes_rooms)
+    }
+
+    /// Whether the request to await delivery is unanswered.
+    pub fn is_finishing(&self) -> bool {
+        self.queue.iter().any(|pending| {
+            let kind = &pending.kind;
+            matches!(
+                kind,
+                RequestKind::Command(UserCommand::Core(Command::Finish { .. }))
+            )
+        })
+    }
+
+    /// Whether there is room for more requests.
+    pub fn can_accept(&self) -> bool {
+        self.lines_bytes < LINES_MAX_BYTES && self.queue.len() < REQUESTS_MAX
+    }
+
+    /// The oldest unanswered request.
+    pub fn oldest(&self) -> Option<&PendingRequest> {
+        self.queue.front()
+    }
+
+    /// Registers a request and gives it an id. `is_attached`: whether the session may end before it
+    /// answers, so that the lines must be kept.
+    pub fn push(&mut self, kind: RequestKind, is_setup: bool, is_attached: bool) -> Request {
+        self.last_id += 1;
+        let lines_bytes = lines_len_bytes(&kind);
+        let kept = match is_attached || lines_bytes == 0 {
+            true => kind.clone(),
+            // Only the kind of the request is of interest then.
+            false => UserCommand::Core(Command::SendToRoom {
+                room: None,
+                lines: Default::default(),
+                action: false,
+            })
+            .into(),
+        };
+        self.lines_bytes += lines_bytes;
+        self.queue.push_back(PendingRequest {
+            id: self.last_id,
+            sent_after: self.end_of(&kept),
+            kind: kept,
+            is_setup,
+            line_numbers: Vec::new(),
+            user_id: None,
+            lines_bytes,
+            reply: Vec::new(),
+        });
+        Request {
+            id: Some(self.last_id.to_string()),
+            kind,
+        }
+    }
+
+    /// Adds where the newest request comes from.
+    pub fn set_origin(&mut self, line_numbers: Vec<u64>, user_id: Option<String>) {
+        if let Some(newest) = self.queue.back_mut() {
+            (newest.line_numbers, newest.user_id) = (line_numbers, user_id);
+        }
+    }
+
+    fn end_of(&self, kind: &RequestKind) -> FolderCursor {
+        let folder = match kind {
+            RequestKind::Command(UserCommand::Core(Command::SendToRoom {
+                room: Some(room),
+                ..
+            })) => FolderName::from(room),
+            RequestKind::Command(UserCommand::Core(Command::SendToPeer { .. })) => {
+                FolderName::direct()
+            }
+            _ => return FolderCursor::default(),
+        };
+        self.ends.get(&folder).copied().unwrap_or_default()
+    }
+
+    /// Adds a part of the answer to a request.
+    pub fn add_reply(&mut self, id: u64, kind: EventKind) {
+        if let Some(pending) = self.queue.iter_mut().find(|pending| pending.id == id) {
+            pending.reply.push(kind);
+        }
+    }
+
+    /// Removes and returns an answered request; `None`: there is none with this id.
+    pub fn remove(&mut self, id: u64) -> Option<PendingRequest> {
+        let at = self.queue.iter().position(|pending| pending.id == id)?;
+        let pending = self.queue.remove(at)?;
+        self.lines_bytes -= pending.lines_bytes;
+        Some(pending)
+    }
+
+    /// Records the end of a folder.
+    pub fn record_end(&mut self, folder: FolderName, end: FolderCursor) {
+        self.ends.insert(folder, end);
+    }
+
+    /// Records that a session has stored lines.
+    pub fn record_stored(&mut self, stored: StoredLines) {
+        self.stored.insert(stored.log.target.clone(), stored);
+    }
+
+    /// Forgets all requests, because the session does not answer.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.lines_bytes = 0;
+    }
+
+    /// Removes the direct messages whose recipient is not found yet. Returns their selectors.
+    pub fn cancel_direct(&mut self) -> Vec<String> {
+        let mut cancelled = Vec::new();
+        let lines_bytes = &mut self.lines_bytes;
+        self.queue.retain(|pending| match &pending.kind {
+            RequestKind::Command(UserCommand::Core(Command::SendToPeer { selector, .. })) => {
+                cancelled.push(selector.to_string());
+                *lines_bytes -= pending.lines_bytes;
+                false
+            }
+            _ => true,
+        });
+        cancelled
+    }
+
+    /// Drops the requests with which the frontend began the last session.
+    pub fn drop_setup(&mut self) {
+        self.queue.retain(|pending| !pending.is_setup);
+    }
+
+    /// The requests that the next session needs: to await the delivery of stored lines, and to
+    /// repeat what was not answered.
+    pub fn resend(&mut self) -> Vec<Request> {
+        let awaits = self.stored.values().map(|stored| Request {
+            id: None,
+            kind: UserCommand::Core(Command::AwaitDelivery {
+                log: stored.log.clone(),
+                sequence: stored.sequence,
+            })
+            .into(),
+        });
+        let mut requests: Vec<Request> = awaits.collect();
+        for pending in &mut self.queue {
+            pending.reply.clear();
+            let kind = match &pending.kind {
+                RequestKind::Command(command) if sends_lines(command) => RequestKind::Resend {
+                    command: command.clone(),
+                    after: pending.sent_after,
+                },
+                kind => kind.clone(),
+            };
+            requests.push(Request {
+                id: Some(pending.id.to_string()),
+                kind,
+            });
+        }
+        requests
+    }
+}
+
+impl PendingRequest {
+    /// Whether the request sends lines.
+    pub fn sends_lines(&self) -> bool {
+        matches!(&self.kind, RequestKind::Command(command) if sends_lines(command))
+    }
+
+    /// Whether the frontend made the request to begin with a session.
+    pub fn is_setup(&self) -> bool {
+        self.is_setup
+    }
+
+    fn changes_rooms(&self) -> bool {
+        let (RequestKind::Command(UserCommand::Core(command))
+        | RequestKind::Resend {
+            command: UserCommand::Core(command),
+            ..
+        }) = &self.kind
+        else {
+            return false;
+        };
+        matches!(command, Command::Join(_) | Command::Part(_))
+    }
+
+    /// Whether a busy session, too, answers at once. Lines wait for the store, and a search of the
+    /// history takes its time.
+    pub fn is_answered_at_once(&self) -> bool {
+        let is_query = matches!(
+            self.kind,
+            RequestKind::Command(UserCommand::History(_) | UserCommand::Search(_))
+        );
+        !is_query && !self.sends_lines()
+    }
+
+    /// The time that the request itself allows for its answer, in milliseconds.
+    pub fn wait_ms(&self) -> u64 {
+        match &self.kind {
+            RequestKind::Command(UserCommand::Core(Command::SendToPeer { timeout_ms, .. })) => {
+                *timeout_ms
+            }
+            _ => 0,
+        }
+    }
+}
+
+fn lines_len_bytes(kind: &RequestKind) -> usize {
+    match kind {
+        RequestKind::Command(command) => lines_of(command).map_or(0, |lines| lines.len()),
+        _ => 0,
+    }
+}

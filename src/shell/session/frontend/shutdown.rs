@@ -1,0 +1,189 @@
+//! The end of a run: waits until the lines are delivered and stdout has taken the last output.
+use std::time::{Duration, Instant};
+
+use crate::base::event::{Command, Delivery};
+use crate::base::name::FolderName;
+use crate::base::time::{Now, Time};
+use crate::shell::config::exit_status::ExitStatus;
+use crate::shell::session::frontend::exit_policy::Retention;
+use crate::shell::session::frontend::frontend::{Drain, Frontend};
+use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::stdio::terminal;
+use crate::ui::command::UserCommand;
+use crate::ui::request::RequestKind;
+
+/// How long an ended run waits until its last bytes are sent to peers or to its server, in
+/// milliseconds. Together with [`CLOSE_TIMEOUT_MS`] this is below two seconds: a signal must end
+/// the program within two seconds.
+pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
+/// How long the end of a session waits until stdout has taken the last lines, in milliseconds.
+pub const CLOSE_TIMEOUT_MS: u64 = 500;
+/// How long an ended run waits while the reader of stdout takes no bytes, in milliseconds.
+const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
+/// Minimum time that stdout gets to take the bytes that clear the editor's line.
+const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl Frontend {
+    /// The exit status; `None` until the run is over and stdout has taken the last output. An
+    /// aborted run does not wait for stdout.
+    pub fn poll_exit_status(&mut self, now: Now) -> Option<ExitStatus> {
+        if let Some(warning) = self.exit_policy.update_blocked(now.time, self.is_blocked) {
+            self.warn(warning);
+        }
+        if self.is_waiting_for_peers() && !self.exit_policy.has_ended() {
+            return None;
+        }
+        self.queue_finish();
+        // The session does not know these commands yet, so it cannot tell whether their lines are
+        // delivered.
+        if self.is_unknown_delivery() && !self.exit_policy.has_ended() {
+            return None;
+        }
+        let is_all_stored = !self.pending.has_lines();
+        if self.exit_policy.has_ended() && self.drain.is_none() {
+            self.report_unsent_input(is_all_stored);
+            if let Some(message) = self.exit_policy.loss_warning(&self.delivery) {
+                self.warn(&message);
+            }
+        }
+        let exit = self
+            .exit_policy
+            .decide(now.time, is_all_stored, &self.delivery)?;
+        if let Some(message) = exit.message {
+            self.warn(&message);
+        }
+        self.exit_policy.end(exit.status);
+        match self.is_draining(now.time) {
+            true => None,
+            false => self.exit_policy.exit_status(),
+        }
+    }
+
+    /// Whether commands for the session wait that concern the delivery, or the list of peers.
+    fn is_unknown_delivery(&self) -> bool {
+        self.pending.is_finishing() || self.commands.has_lines()
+    }
+
+    /// Whether lines must wait in the session, because nobody is linked and the store is full.
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Whether lines are not stored yet, that the session has or still gets.
+    pub fn has_unsent_lines(&self) -> bool {
+        let gets_more = self.exit_policy.exit_status().is_none() && !self.has_quit;
+        self.pending.has_lines() || gets_more && self.commands.has_lines()
+    }
+
+    /// Whether the run has ended and the session emits its last lines: later lines are for the next
+    /// run.
+    pub fn is_ending(&self) -> bool {
+        self.exit_policy.exit_status().is_some()
+    }
+
+    /// Whether the run has ended, and all lines before the end are printed.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drain.is_some() && !self.pending.has_other()
+    }
+
+    /// Sets how far the lines are delivered, for the warning about lines that are lost with this
+    /// program.
+    pub fn set_delivery(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
+    }
+
+    /// Whether the warning about lost lines needs to know how far the lines are delivered.
+    pub fn needs_delivery(&self) -> bool {
+        self.exit_policy.has_ended()
+            && self.drain.is_none()
+            && self.exit_policy.retention == Retention::Lost
+    }
+
+    /// Warns if the run ends before all lines of stdin are sent. If the reader of stdout is gone,
+    /// does not warn.
+    fn report_unsent_input(&mut self, is_all_stored: bool) {
+        let was_reading = self.stdin.take().is_some_and(|stdin| stdin.stop());
+        let is_all_sent = is_all_stored && (self.has_quit || !self.commands.has_lines());
+        if !is_all_sent {
+            self.exit_policy.record_refusal();
+        }
+        let has_blocked = self.blocked_input.take().is_some() || !self.commands.is_empty();
+        if (!is_all_sent || has_blocked || was_reading)
+            && self.exit_policy.exit_status() != Some(ExitStatus::StdoutClosed)
+        {
+            self.warn("the run ended before all lines of stdin were sent: the rest is lost");
+        }
+    }
+
+    /// Whether the run still waits for the last lines, or for stdout. An abort or an error of
+    /// stdout ends the wait. If stdout takes no bytes for too long, aborts the run.
+    fn is_draining(&mut self, now: Time) -> bool {
+        if self.stdout.is_none() || self.exit_policy.is_aborted() {
+            return false;
+        }
+        if self.drain.is_none() && self.awaits_last_lines() {
+            let is_attached = self.is_attached();
+            let kind = RequestKind::FindEnd(FolderName::direct());
+            let request = self.pending.push(kind, false, is_attached);
+            self.outgoing.push_back(request);
+        }
+        let Some(stdout) = &self.stdout else {
+            return false;
+        };
+        let is_done = self.pending_output.is_empty()
+            && (!self.awaits_last_lines() || !self.pending.has_other())
+            && stdout.is_idle();
+        if stdout.error().is_some() || is_done && self.drain.is_some() {
+            return false;
+        }
+        let written_bytes = stdout.written_bytes();
+        let deadline = match &self.drain {
+            Some(drain) if drain.written_bytes == written_bytes => drain.deadline,
+            _ => now + STDOUT_STALL_TIMEOUT_MS,
+        };
+        self.drain = Some(Drain {
+            written_bytes,
+            deadline,
+        });
+        if deadline <= now {
+            self.warn("stdout was not read to the end: its last lines are missing");
+            self.exit_policy.abort(ExitStatus::GeneralError);
+        }
+        deadline > now
+    }
+
+    /// Whether the session may still have lines to print.
+    fn awaits_last_lines(&self) -> bool {
+        self.is_printing_transcript() && self.exit_policy.remaining_lines() != Some(0)
+    }
+
+    /// Writes as much output as stdout accepts until `deadline`, then restores the terminal.
+    /// Returns whether stdout has taken all.
+    pub fn close(&mut self, deadline: Instant) -> bool {
+        while !self.pending_output.is_empty() && self.flush_stdout(deadline) {}
+        let at_least = match self.renderer.has_editor() {
+            true => EDITOR_CLOSE_TIMEOUT,
+            false => Duration::ZERO,
+        };
+        self.close_stdout(deadline, at_least);
+        terminal::restore();
+        self.stderr.flush();
+        let stdout = self.stdout.as_ref();
+        self.pending_output.is_empty() && stdout.is_none_or(OutputWriter::is_idle)
+    }
+
+    /// Queues the request to await delivery, once the input has ended and all lines are stored. The
+    /// core can await the delivery of stored lines only.
+    fn queue_finish(&mut self) {
+        if self.is_finish_due && !self.pending.has_lines() && self.commands.is_empty() {
+            self.is_finish_due = false;
+            let command = Command::Finish {
+                required_peers: self.required_peers,
+            };
+            let request = self
+                .pending
+                .push(UserCommand::Core(command).into(), false, true);
+            self.outgoing.push_back(request);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The part of a session that listens: emits the lines of folders, and what happens in rooms.
+use std::io;
+
+use crate::base::batch::LogId;
+use crate::base::error_code::{ErrorCode, Refusal};
+use crate::base::event::{Notice, Peer};
+use crate::base::name::{FolderName, Room, Target};
+use crate::shell::session::event_sink::EventSink;
+use crate::shell::session::session::{Session, Surroundings, emit};
+use crate::shell::session::transcript::Transcript;
+use crate::shell::store::store::Store;
+use crate::ui::diagnostic;
+use crate::ui::request::Listen;
+use crate::ui::session_event::{Done, EventKind, FolderCursor};
+
+impl Session {
+    pub(super) fn is_listening_to(&self, folder: &FolderName) -> bool {
+        let transcript = self.transcript.as_ref();
+        transcript.is_some_and(|transcript| transcript.is_open(folder))
+    }
+
+    /// Whether the session emits lines and changes.
+    pub fn is_listening(&self) -> bool {
+        self.transcript.is_some()
+    }
+
+    /// Whether stored lines or queued events wait for the sink.
+    pub fn is_lagging(&self) -> bool {
+        self.transcript.as_ref().is_some_and(Transcript::is_lagging)
+    }
+
+    /// The rooms to which this request listens.
+    pub fn rooms_of(&self, listen: &Listen, around: &Surroundings<'_>) -> Vec<Room> {
+        match &listen.folder {
+            Some(folder) => folder.room().into_iter().collect(),
+            None => self.current_rooms(around).to_vec(),
+        }
+    }
+
+    /// Whether this session reads for the directory: what it prints is printed.
+    pub fn is_reader(&self) -> bool {
+        self.is_listening() && self.is_reader
+    }
+
+    /// Begins to emit the lines and changes of folders.
+    pub fn listen(
+        &mut self,
+        listen: Listen,
+        around: &mut Surroundings<'_>,
+        sink: &mut dyn EventSink,
+    ) {
+        let rooms = self.rooms_of(&listen, around);
+        let known = self.current_rooms(around);
+        if let Some(room) = rooms.iter().find(|room| !known.contains(room)) {
+            let Refusal { code, content } = Refusal::not_in_room(Some(room), false);
+            return self.refuse(code, content, sink);
+        }
+        self.is_reader = listen.is_reader && (self.is_local || !around.has_reader);
+        self.backlog = listen.backlog;
+        let (own_id, is_local) = (self.own_id, self.is_local);
+        self.transcript
+            .get_or_insert_with(|| Transcript::new(own_id, &listen, is_local));
+        let direct = listen.folder.is_none() || listen.folder == Some(FolderName::direct());
+        let direct = direct.then(FolderName::direct);
+        let folders: Vec<FolderName> = rooms.iter().map(FolderName::from).chain(direct).collect();
+        for folder in &folders {
+            self.open_folder(folder, listen.after, around.store);
+        }
+        let transcript = self.transcript.as_ref();
+        let done = Done {
+            cursor: transcript.and_then(|transcript| transcript.cursor(folders.first()?)),
+            ..Done::default()
+        };
+        self.answer(done, sink);
+    }
+
+    /// Opens a folder where another session stopped, where the directory's reader is, or at its
+    /// end.
+    pub(super) fn open_folder(
+        &mut self,
+        folder: &FolderName,
+        after: Option<FolderCursor>,
+        store: &Store,
+    ) {
+        let printed = match self.is_reader {
+            true => store.printed_position(folder).unwrap_or_default(),
+            false => store.end(folder),
+        };
+        let Some(transcript) = &mut self.transcript else {
+            return;
+        };
+        match after {
+            Some(after) => transcript.resume(store, folder, after),
+            None => transcript.open(store, folder, printed, self.backlog),
+        }
+    }
+
+    /// Handles a notice of the core. `is_answer`: whether it answers this session's request.
+    pub fn handle_notice(
+        &mut self,
+        notice: &Notice,
+        is_answer: bool,
+        store: &Store,
+        sink: &mut dyn EventSink,
+    ) {
+        match notice {
+            Notice::Chat(chat) => {
+                if let Some(transcript) = &mut self.transcript {
+                    transcript.handle_chat(chat, store, sink);
+                }
+            }
+            Notice::Error { code, content } if is_answer => {
+                self.refuse(*code, content.clone(), sink);
+            }
+            Notice::Peers(_) | Notice::Stats(_) => {
+                self.reply(EventKind::Notice(notice.clone()), sink);
+            }
+            Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
+                let code = match notice {
+                    Notice::KeyMismatch { .. } => ErrorCode::OtherKey,
+                    _ => ErrorCode::DuplicateIdentity,
+                };
+                let content = diagnostic::notice_warning(notice).unwrap_or_default();
+                self.handle_event(&Notice::Error { code, content }, sink);
+            }
+            notice if !self.is_hidden(notice) => self.handle_event(notice, sink),
+            _ => {}
+        }
+    }
+
+    /// Emits a notice that is no chat line. Sessions that do not listen get none, except the errors
+    /// of this process.
+    pub(super) fn handle_event(&mut self, notice: &Notice, sink: &mut dyn EventSink) {
+        match &mut self.transcript {
+            Some(transcript) => transcript.handle_notice(notice, sink),
+            None if self.is_local => self.reply_unasked(notice, sink),
+            None => {}
+        }
+    }
+
+    pub(super) fn reply_unasked(&self, notice: &Notice, sink: &mut dyn EventSink) {
+        if matches!(notice, Notice::Error { .. } | Notice::Joined { .. }) {
+            emit(sink, None, EventKind::Notice(notice.clone()));
+        }
+    }
+
+    /// Whether the notice concerns a room to which this session does not listen. Another session
+    /// may be in that room.
+    pub(super) fn is_hidden(&self, notice: &Notice) -> bool {
+        let room = match notice {
+            Notice::Joined { room, .. } | Notice::Left { room, .. } => room,
+            Notice::Renamed { room, .. } => room,
+            Notice::Gap {
+                target: Target::Room(room),
+                ..
+            } => room,
+            _ => return false,
+        };
+        self.is_listening() && !self.is_listening_to(&FolderName::from(room))
+    }
+
+    /// Emits the name of a peer that has become known.
+    pub fn handle_known_peer(&mut self, peer: &Peer, sink: &mut dyn EventSink) {
+        if self.is_listening() && sink.can_answer() {
+            emit(sink, None, EventKind::Known(peer.clone()));
+        }
+    }
+
+    /// Records that the store has evicted all lines of a log with sequences below `low`.
+    pub fn record_evicted(&mut self, log: &LogId, low: u64) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.record_evicted(log, low);
+        }
+    }
+
+    /// Stops the transcript, because the run has ended. Stored lines are still emitted.
+    pub fn stop(&mut self) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.stop();
+        }
+    }
+
+    /// Moves the reader behind the last lines of each folder, if these are not to be printed. To be
+    /// called when the sink has printed everything.
+    pub fn save_skipped(&mut self, store: &mut Store) {
+        if let Some(transcript) = &mut self.transcript
+            && self.is_reader
+            && transcript.is_saving_positions()
+        {
+            for (folder, position) in transcript.take_skipped() {
+                let _ = store.set_printed_position(&folder, position);
+            }
+        }
+    }
+
+    /// Emits waiting lines. Returns the error if a part of the history cannot be read.
+    pub fn catch_up(&mut self, store: &Store, sink: &mut dyn EventSink) -> Option<io::Error> {
+        let transcript = self.transcript.as_mut()?;
+        transcript.catch_up(store, sink).err()
+    }
+}

@@ -1,0 +1,536 @@
+//! Parses the JSON lines of a session: requests, as clients and scripts write them, and events, as
+//! a running program writes them. Unknown fields are ignored.
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::base::batch::LogId;
+use crate::base::batch_content::for_each_json_line;
+use crate::base::error_code::ErrorCode;
+use crate::base::event::{Command, Delivery, FoundVia, Notice, Peer, PeerInfo, PeerState};
+use crate::base::identity::{NetworkTag, PeerId};
+use crate::base::lines::Lines;
+use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
+use crate::base::time::{TenthsMs, WallTime};
+use crate::ui::command::{self, UserCommand};
+use crate::ui::request::{Listen, Request, RequestKind};
+use crate::ui::session_event::{
+    Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent, Status,
+    StoredLines,
+};
+
+/// Longest id of a request, in bytes of JSON.
+const ID_MAX_BYTES: usize = 64;
+
+/// A request that cannot be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRequest {
+    /// The id of the request, if it has one.
+    pub id: Option<String>,
+    /// What is wrong: one sentence.
+    pub message: String,
+}
+
+/// One field of a JSON object.
+struct Field<'a> {
+    name: String,
+    value: &'a RawValue,
+    /// The decoded value, if it is a string.
+    text: Option<String>,
+}
+
+/// The fields of a JSON object, in the order of the line. One small parser serves all requests and
+/// events. Where a name stands twice, the first field counts.
+struct Fields<'a>(Vec<Field<'a>>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Fields<'de>, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    // The lines of a batch are long, and are parsed only once.
+                    let text = match name == "content" {
+                        true => None,
+                        false => parse_string(value.get()),
+                    };
+                    fields.push(Field { name, value, text });
+                }
+                Ok(Fields(fields))
+            }
+        }
+        source.deserialize_map(Entries)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&self, name: &str) -> Option<&Field<'a>> {
+        self.0.iter().find(|field| field.name == name)
+    }
+
+    fn raw(&self, name: &str) -> Option<&'a str> {
+        Some(self.field(name)?.value.get())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.field(name)?.text.as_deref()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.raw(name)?.parse().ok()
+    }
+
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.raw(name)?.parse().ok()
+    }
+
+    fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let raw = self.raw(name)?;
+        let mut texts = Vec::new();
+        for_each_json_line(raw, &mut |text| texts.push(text.to_owned())).ok()?;
+        Some(texts)
+    }
+
+    fn id(&self, name: &str) -> Option<PeerId> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn time(&self, name: &str) -> Option<WallTime> {
+        WallTime::parse(self.text(name)?)
+    }
+
+    fn nick(&self, name: &str) -> Option<Nick> {
+        Some(Nick::new_or_placeholder(self.text(name)?))
+    }
+
+    fn cursor(&self, name: &str) -> Option<FolderCursor> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The field `type`.
+    fn kind(&self) -> &str {
+        self.text("type").unwrap_or_default()
+    }
+}
+
+/// Parses a JSON string.
+fn parse_string(raw: &str) -> Option<String> {
+    let mut parsed = None;
+    if raw.starts_with('"') {
+        for_each_json_line(raw, &mut |text| parsed = Some(text.to_owned())).ok()?;
+    }
+    parsed
+}
+
+/// Parses a line of stdin with `--json`: what a user can say or type.
+///
+/// # Errors
+/// The line is no such request. The caller reports the sentence, counts the error and skips the
+/// line.
+pub fn parse_input(line: &str) -> Result<Request, InvalidRequest> {
+    let fields = parse_object(line)?;
+    match fields.kind() {
+        "chat" | "command" => finish_request(&fields),
+        kind => Err(InvalidRequest {
+            id: parse_id(&fields),
+            message: format!("\"type\" is \"chat\" or \"command\", not \"{kind}\""),
+        }),
+    }
+}
+
+/// Parses a request on `control.sock`.
+///
+/// # Errors
+/// The line is no request. The caller answers with the sentence and skips the line.
+pub fn parse_request(line: &[u8]) -> Result<Request, InvalidRequest> {
+    let line = std::str::from_utf8(line).map_err(|_| InvalidRequest {
+        id: None,
+        message: "the line is not UTF-8".to_owned(),
+    })?;
+    finish_request(&parse_object(line)?)
+}
+
+fn parse_object(line: &str) -> Result<Fields<'_>, InvalidRequest> {
+    let invalid = |message: String| InvalidRequest { id: None, message };
+    // serde would also accept an array for a struct.
+    if !line.trim_start().starts_with('{') {
+        let sentence = r#"a line must be an object such as {"type":"chat","content":"text"}"#;
+        return Err(invalid(sentence.to_owned()));
+    }
+    let fields = parse_fields(line).map_err(|error| {
+        let what = error.to_string();
+        // Drops the position that serde appends. serde always reports line 1, and the caller adds
+        // the line number on stdin.
+        let what = what.split(" at line ").next().unwrap_or_default();
+        invalid(format!("not a JSON line that is understood here: {what}"))
+    })?;
+    match fields.text("type") {
+        Some(_) => Ok(fields),
+        None => Err(invalid("the JSON line has no \"type\"".to_owned())),
+    }
+}
+
+/// Not inlined, because the generated parser is large.
+#[inline(never)]
+fn parse_fields(line: &str) -> serde_json::Result<Fields<'_>> {
+    serde_json::from_str(line)
+}
+
+fn parse_id(fields: &Fields<'_>) -> Option<String> {
+    let id = fields.raw("id")?;
+    let is_id = id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+    (is_id && id.len() <= ID_MAX_BYTES).then(|| id.to_owned())
+}
+
+fn finish_request(fields: &Fields<'_>) -> Result<Request, InvalidRequest> {
+    let id = parse_id(fields);
+    match parse_request_kind(fields) {
+        Ok(kind) => Ok(Request { id, kind }),
+        Err(message) => Err(InvalidRequest { id, message }),
+    }
+}
+
+fn parse_request_kind(fields: &Fields<'_>) -> Result<RequestKind, String> {
+    let missing = |name: &str| format!("the JSON line has no valid \"{name}\"");
+    let folder = || {
+        let name = fields.text("target")?;
+        Some(FolderName::parse(name).filter(|folder| *folder != FolderName::carried()))
+    };
+    Ok(match fields.kind() {
+        "chat" => {
+            let command = parse_chat(fields)?;
+            with_place(command, fields)
+        }
+        "command" => {
+            let content = parse_text(fields)?;
+            if !content.starts_with('/') {
+                return Err("the \"content\" of a command begins with /".into());
+            }
+            with_place(command::parse(&content)?, fields)
+        }
+        "listen" => RequestKind::Listen(Listen {
+            folder: match folder() {
+                Some(None) => return Err(missing("target")),
+                named => named.flatten(),
+            },
+            after: fields.cursor("after"),
+            is_reader: fields.flag("reader").unwrap_or(false),
+            is_batch: fields.flag("batch").unwrap_or(false),
+            has_echo: fields.flag("echo").unwrap_or(true),
+            only_new: fields.flag("only_new").unwrap_or(false),
+            backlog: fields.number("backlog").unwrap_or(0),
+        }),
+        "end" => RequestKind::FindEnd(folder().flatten().ok_or_else(|| missing("target"))?),
+        "printed" => RequestKind::Printed {
+            folder: folder().flatten().ok_or_else(|| missing("target"))?,
+            cursor: fields
+                .cursor("position")
+                .ok_or_else(|| missing("position"))?,
+        },
+        "dial" => RequestKind::Dial {
+            host: fields
+                .text("host")
+                .ok_or_else(|| missing("host"))?
+                .to_owned(),
+            port: fields
+                .number("port")
+                .and_then(|port| port.try_into().ok())
+                .ok_or_else(|| missing("port"))?,
+            peer: fields.id("sender"),
+        },
+        "finish" => UserCommand::Core(Command::Finish {
+            required_peers: fields.number("need"),
+        })
+        .into(),
+        "await" | "read" => {
+            let log =
+                parse_log(fields, fields.id("sender")).ok_or_else(|| missing("incarnation"))?;
+            let sequence = fields
+                .number("sequence")
+                .ok_or_else(|| missing("sequence"))?;
+            UserCommand::Core(match fields.kind() {
+                "await" => Command::AwaitDelivery { log, sequence },
+                _ => Command::MarkRead { log, sequence },
+            })
+            .into()
+        }
+        kind => return Err(format!("\"{kind}\" is no type of a request")),
+    })
+}
+
+fn with_place(command: UserCommand, fields: &Fields<'_>) -> RequestKind {
+    match fields.cursor("after") {
+        Some(after) => RequestKind::Resend { command, after },
+        None => command.into(),
+    }
+}
+
+fn parse_text(fields: &Fields<'_>) -> Result<String, String> {
+    let content = fields
+        .raw("content")
+        .ok_or("the JSON line has no \"content\"")?;
+    parse_string(content).ok_or_else(|| "\"content\" must be a string".to_owned())
+}
+
+/// Parses a request to publish. `content` is a string, or an array of lines.
+fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
+    let mut lines = Lines::default();
+    match fields.raw("content") {
+        Some(content) if content.starts_with('[') => {
+            let mut text = String::with_capacity(content.len());
+            for_each_json_line(content, &mut |line| {
+                text.push_str(line);
+                text.push('\n');
+            })
+            .map_err(|_| "\"content\" must be a string or an array of at most 4096 strings")?;
+            lines = match Lines::parse(text.as_bytes()) {
+                Some(lines) => lines,
+                None if text.is_empty() => return Err("\"content\" is empty".to_owned()),
+                None => return Err("a line is longer than 16 KiB, not sent".to_owned()),
+            };
+        }
+        _ => {
+            let text = parse_text(fields)?;
+            let pushed = lines.push(text.as_bytes());
+            pushed.map_err(|error| error.to_string())?;
+        }
+    }
+    let action = fields.flag("action").unwrap_or(false);
+    Ok(UserCommand::Core(match fields.text("target") {
+        Some(name) if name.starts_with('@') => Command::SendToPeer {
+            selector: PeerSelector::parse(name)
+                .map_err(|error| format!("the name {name} {error}"))?,
+            lines,
+            action,
+            timeout_ms: fields.number("wait_ms").unwrap_or(0),
+        },
+        target => Command::SendToRoom {
+            room: target.map(command::parse_room).transpose()?,
+            lines,
+            action,
+        },
+    }))
+}
+
+/// The log that the fields name. `author`: the author of its lines.
+fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
+    Some(LogId {
+        target: Target::parse(fields.text("target")?)?,
+        author: author?,
+        incarnation: u64::from_str_radix(fields.text("incarnation")?, 16).ok()?,
+    })
+}
+
+/// Parses an event of a running program. `own`: its identity, known after the first event. `None`:
+/// the type of the event is unknown, or the event is malformed.
+pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
+    let line = std::str::from_utf8(line).ok()?;
+    let fields = parse_object(line).ok()?;
+    let kind = match fields.kind() {
+        "ready" => EventKind::Ready(Box::new(parse_ready(&fields)?)),
+        "chat" => EventKind::Chat {
+            chat: parse_chat_lines(&fields)?,
+            cursor: fields.cursor("position"),
+        },
+        "stats" => EventKind::Notice(Notice::Stats(parse_stats(&fields))),
+        "help" => EventKind::Help(parse_text(&fields).ok()?),
+        "known" => EventKind::Known(parse_peer(&fields)?),
+        "delivery" => EventKind::Delivery(DeliveryReport {
+            has_linked_peer: fields.flag("linked")?,
+            delivery: Delivery {
+                linked_peers: fields.number("members")?,
+                acked_peers: fields.number("acked")?,
+                required_peers: fields.number("need")?,
+                has_undelivered: fields.flag("undelivered")?,
+                is_settled: fields.flag("settled")?,
+                recheck_at: None,
+            },
+        }),
+        "status" => EventKind::Status(Status {
+            has_linked_peer: fields.flag("linked")?,
+            is_blocked: fields.flag("blocked")?,
+        }),
+        "done" => EventKind::Done(Done {
+            stored: fields.number("sequence").and_then(|sequence| {
+                Some(StoredLines {
+                    log: parse_log(&fields, own)?,
+                    sequence,
+                })
+            }),
+            rooms: parse_rooms(&fields),
+            cursor: fields.cursor("position"),
+        }),
+        _ => EventKind::Notice(parse_notice(&fields, own)?),
+    };
+    let id = parse_id(&fields);
+    Some(SessionEvent { id, kind })
+}
+
+fn parse_peer(fields: &Fields<'_>) -> Option<Peer> {
+    Some(Peer {
+        id: fields.id("sender")?,
+        nick: fields.nick("username")?,
+    })
+}
+
+fn parse_rooms(fields: &Fields<'_>) -> Option<Vec<Room>> {
+    let rooms = fields.texts("rooms")?.into_iter();
+    Some(rooms.filter_map(|room| Room::new(&room).ok()).collect())
+}
+
+fn parse_ready(fields: &Fields<'_>) -> Option<Ready> {
+    Some(Ready {
+        protocol: fields.number("protocol")?,
+        me: parse_peer(fields)?,
+        port: fields.number("port")?.try_into().ok()?,
+        uptime_ms: fields.number("uptime_ms")?,
+        has_linked_peer: fields.flag("linked")?,
+        network: NetworkTag::parse(fields.text("network")?)?,
+        multicast: fields
+            .text("multicast")
+            .and_then(|group| group.parse().ok()),
+        interfaces: fields.texts("interfaces")?,
+    })
+}
+
+fn parse_chat_lines(fields: &Fields<'_>) -> Option<ChatLines> {
+    let content = fields.raw("content")?;
+    let mut text = String::with_capacity(content.len());
+    for_each_json_line(content, &mut |line| {
+        text.push_str(line);
+        text.push('\n');
+    })
+    .ok()?;
+    let received = fields.time("received");
+    Some(ChatLines {
+        log: parse_log(fields, fields.id("sender"))?,
+        username: fields.nick("username")?,
+        sequence: fields.number("sequence")?,
+        lamport: fields.number("lamport")?,
+        timestamp: fields.time("timestamp")?,
+        action: fields.flag("action").unwrap_or(false),
+        arrival: received.map(|received| Arrival {
+            received,
+            late: fields.flag("late").unwrap_or(false),
+            is_own: fields.flag("self").unwrap_or(false),
+        }),
+        text,
+    })
+}
+
+fn parse_notice(fields: &Fields<'_>, own: Option<PeerId>) -> Option<Notice> {
+    if fields.kind() == "error" {
+        return Some(Notice::Error {
+            code: fields.text("code")?.parse().unwrap_or(ErrorCode::Failed),
+            content: parse_text(fields).ok()?,
+        });
+    }
+    if fields.kind() == "rooms" {
+        return Some(Notice::Rooms(parse_rooms(fields)?));
+    }
+    if fields.kind() == "peer" {
+        return Some(Notice::Peers(vec![parse_peer_info(fields)?]));
+    }
+    if fields.kind() == "delivered" {
+        return Some(Notice::Delivered {
+            log: parse_log(fields, own)?,
+            sequence: fields.number("sequence")?,
+            peer: Peer {
+                id: fields.id("sender")?,
+                nick: Nick::new_or_placeholder(""),
+            },
+        });
+    }
+    let peer = parse_peer(fields)?;
+    let at = fields.time("timestamp")?;
+    let target = Target::parse(fields.text("target")?)?;
+    if fields.kind() == "read" {
+        return Some(Notice::Read {
+            log: parse_log(fields, own)?,
+            sequence: fields.number("sequence")?,
+            peer,
+            at,
+        });
+    }
+    if fields.kind() == "gap" {
+        return Some(Notice::Gap {
+            incarnation: parse_log(fields, own)?.incarnation,
+            target,
+            author: peer,
+            from: fields.number("from")?,
+            to: fields.number("to")?,
+            at,
+        });
+    }
+    let room = target.room()?.clone();
+    Some(match fields.kind() {
+        "join" => Notice::Joined { room, peer, at },
+        "leave" => Notice::Left { room, peer, at },
+        "nick" => Notice::Renamed {
+            room,
+            peer,
+            old: fields.nick("old")?,
+            at,
+        },
+        _ => return None,
+    })
+}
+
+fn parse_peer_info(fields: &Fields<'_>) -> Option<PeerInfo> {
+    let via = fields.id("via_sender").zip(fields.text("via"));
+    Some(PeerInfo {
+        peer: parse_peer(fields)?,
+        address: match fields.text("address") {
+            Some(address) => Some(address.parse().ok()?),
+            None => None,
+        },
+        found_via: parse_found_via(fields.text("found")?)?,
+        via: via.map(|(id, name)| Peer {
+            id,
+            nick: Nick::new_or_placeholder(name.rsplit_once('~').map_or(name, |(nick, _)| nick)),
+        }),
+        state: parse_state(fields.text("state")?)?,
+        rtt: fields.raw("rtt_ms").and_then(parse_tenths),
+        rooms: parse_rooms(fields)?,
+    })
+}
+
+fn parse_found_via(word: &str) -> Option<FoundVia> {
+    let all = [
+        FoundVia::Multicast,
+        FoundVia::Static,
+        FoundVia::Incoming,
+        FoundVia::Neighbour,
+    ];
+    all.into_iter().find(|found| found.as_str() == word)
+}
+
+fn parse_state(word: &str) -> Option<PeerState> {
+    let all = [PeerState::Linked, PeerState::Known, PeerState::Gone];
+    all.into_iter().find(|state| state.as_str() == word)
+}
+
+/// Parses milliseconds with at most one decimal.
+fn parse_tenths(text: &str) -> Option<TenthsMs> {
+    let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
+    let whole: u64 = whole.parse().ok()?;
+    Some(TenthsMs(
+        whole.checked_mul(10)?.checked_add(tenth.parse().ok()?)?,
+    ))
+}
+
+/// Parses the counters of `{"type":"stats","links":1,…}`. Their names are the fields.
+fn parse_stats(fields: &Fields<'_>) -> Vec<(Cow<'static, str>, u64)> {
+    let counters = fields.0.iter().filter_map(|Field { name, value, .. }| {
+        let count = value.get().parse().ok().filter(|_| name != "id")?;
+        Some((Cow::Owned(name.clone()), count))
+    });
+    counters.collect()
+}

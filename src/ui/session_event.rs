@@ -1,0 +1,283 @@
+//! The events that a session emits. Every event is one line of `--json`, or text.
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::str::FromStr;
+
+use crate::base::batch::{Batch, LogId};
+use crate::base::event::{Chat, Delivery, Notice, Peer, Position, StoredBatch};
+use crate::base::identity::NetworkTag;
+use crate::base::name::{Nick, Room};
+use crate::base::time::WallTime;
+
+/// The version of the protocol on `control.sock`. It changes if an old client would misunderstand.
+pub const PROTOCOL_VERSION: u64 = 1;
+
+/// An event of a session.
+#[derive(Clone, Debug)]
+pub struct SessionEvent {
+    /// The id of the request that the event answers. `None`: the event answers no request, or a
+    /// request without an id.
+    pub id: Option<String>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What a session reports.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// The session begins.
+    Ready(Box<Ready>),
+    /// Lines of the history.
+    Chat {
+        /// The lines.
+        chat: ChatLines,
+        /// Where a listener continues after these lines. `None`: the lines answer a request.
+        cursor: Option<FolderCursor>,
+    },
+    /// A change, a receipt, a gap, an error, or the answer to a command.
+    Notice(Notice),
+    /// The text of `/help`.
+    Help(String),
+    /// The name of a peer that has just become known.
+    Known(Peer),
+    /// How far the lines of the session are delivered. Sent after the request to finish.
+    Delivery(DeliveryReport),
+    /// Whether a peer is linked and lines can be stored. Sent when this changes.
+    Status(Status),
+    /// A request is executed.
+    Done(Done),
+}
+
+/// What decides whether lines can leave this program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Whether a peer is linked.
+    pub has_linked_peer: bool,
+    /// Whether lines must wait: no peer is linked and the store is full.
+    pub is_blocked: bool,
+}
+
+/// The result of an executed request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The log of the stored lines, and its head, if the request published lines.
+    pub stored: Option<StoredLines>,
+    /// The rooms of the session, with the current room first, if the request changed them.
+    pub rooms: Option<Vec<Room>>,
+    /// The end of the folder that the request concerns.
+    pub cursor: Option<FolderCursor>,
+}
+
+/// The log of the lines that a request published, and its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLines {
+    /// The log.
+    pub log: LogId,
+    /// The sequence of the last stored line.
+    pub sequence: u64,
+}
+
+/// How far the lines of a session are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// Whether a peer is linked.
+    pub has_linked_peer: bool,
+    /// The state of the delivery. Its `recheck_at` is `None`, because only the running program
+    /// computes the state again.
+    pub delivery: Delivery,
+}
+
+/// The first event of a session. It describes the running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The version of the protocol.
+    pub protocol: u64,
+    /// The program's identity. The session acts as this identity.
+    pub me: Peer,
+    /// The TCP port on which the program listens. 0: unknown.
+    pub port: u16,
+    /// Milliseconds since the program started.
+    pub uptime_ms: u64,
+    /// Whether a peer is linked.
+    pub has_linked_peer: bool,
+    /// The tag of the network.
+    pub network: NetworkTag,
+    /// The multicast group of the beacons. `None`: no beacons are sent.
+    pub multicast: Option<SocketAddrV4>,
+    /// The names of the interfaces in use. Empty: all.
+    pub interfaces: Vec<String>,
+}
+
+/// Where a listener continues in a folder. Clients get it as an opaque text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderCursor {
+    /// The position of the next batch.
+    pub position: Position,
+    /// The end of the folder when the listener began. Earlier runs stored what lies before.
+    pub run_start: Position,
+    /// Where the backlog begins, which also shows backfill and own lines of earlier runs.
+    pub backlog: Option<Position>,
+}
+
+impl FolderCursor {
+    /// The cursor of a listener that begins here.
+    pub fn at(position: Position) -> FolderCursor {
+        FolderCursor {
+            position,
+            run_start: position,
+            backlog: None,
+        }
+    }
+}
+
+impl fmt::Display for FolderCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = [self.position, self.run_start]
+            .into_iter()
+            .chain(self.backlog);
+        for (i, at) in places.enumerate() {
+            let separator = if i > 0 { "-" } else { "" };
+            write!(
+                f,
+                "{separator}{}.{}.{}",
+                at.segment, at.offset, at.generation
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseCursorError;
+
+impl FromStr for FolderCursor {
+    type Err = ParseCursorError;
+    fn from_str(text: &str) -> Result<FolderCursor, ParseCursorError> {
+        let mut places = text.split('-').map(parse_position);
+        let mut next = || places.next().ok_or(ParseCursorError)?;
+        Ok(FolderCursor {
+            position: next()?,
+            run_start: next()?,
+            backlog: places.next().transpose()?,
+        })
+    }
+}
+
+fn parse_position(text: &str) -> Result<Position, ParseCursorError> {
+    let mut numbers = text.split('.').map(|number| number.parse().ok());
+    let mut next = || numbers.next().flatten().ok_or(ParseCursorError);
+    Ok(Position {
+        segment: next()?,
+        offset: next()?,
+        generation: next()?,
+    })
+}
+
+/// Consecutive lines of one batch, ready to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatLines {
+    /// The log of the lines.
+    pub log: LogId,
+    /// The name that the author claimed.
+    pub username: Nick,
+    /// Sequence of the first line.
+    pub sequence: u64,
+    /// Lamport number of the first line.
+    pub lamport: u64,
+    /// When the author signed the lines.
+    pub timestamp: WallTime,
+    /// Are the lines actions (`/me`)?
+    pub action: bool,
+    /// How the lines came here. `None`: only what the author signed is shown.
+    pub arrival: Option<Arrival>,
+    /// The lines. Each ends with `\n`.
+    pub text: String,
+}
+
+/// How lines came to this program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// When the lines were received or published.
+    pub received: WallTime,
+    /// Whether the lines were said before the link stood over which they came.
+    pub late: bool,
+    /// Whether this identity is the author.
+    pub is_own: bool,
+}
+
+impl ChatLines {
+    /// Lines of a batch, with the fields that its author signed. `first`: the index in the batch of
+    /// the first line of `text`.
+    pub fn signed(batch: &Batch, first: u64, text: String) -> ChatLines {
+        ChatLines {
+            log: batch.log.clone(),
+            username: batch.username.clone(),
+            sequence: batch.sequence + first,
+            lamport: batch.lamport + first,
+            timestamp: batch.timestamp,
+            action: batch.action,
+            arrival: None,
+            text,
+        }
+    }
+
+    fn whole(batch: &Batch, arrival: Arrival) -> ChatLines {
+        let mut text = String::with_capacity(batch.as_bytes().len());
+        batch.for_each_line(|line| {
+            text.push_str(line);
+            text.push('\n');
+        });
+        ChatLines {
+            arrival: Some(arrival),
+            ..ChatLines::signed(batch, 0, text)
+        }
+    }
+
+    /// Number of lines.
+    pub fn count(&self) -> u64 {
+        self.text.bytes().filter(|byte| *byte == b'\n').count() as u64
+    }
+
+    /// Removes the first `count` lines.
+    pub fn skip_lines(&mut self, count: u64) {
+        if count > 0 {
+            self.text.drain(..self.prefix_len_bytes(count));
+            self.sequence += count;
+            self.lamport += count;
+        }
+    }
+
+    /// Keeps only the first `count` lines.
+    pub fn truncate_lines(&mut self, count: u64) {
+        self.text.truncate(self.prefix_len_bytes(count));
+    }
+
+    fn prefix_len_bytes(&self, count: u64) -> usize {
+        let lines = self.text.split_inclusive('\n');
+        lines.take(count as usize).map(str::len).sum()
+    }
+}
+
+impl From<&Chat> for ChatLines {
+    fn from(chat: &Chat) -> ChatLines {
+        let arrival = Arrival {
+            received: chat.local.received,
+            late: chat.local.late,
+            is_own: chat.is_own,
+        };
+        ChatLines::whole(&chat.batch, arrival)
+    }
+}
+
+impl ChatLines {
+    /// All lines of a stored batch.
+    pub fn from_stored(entry: &StoredBatch, is_own: bool) -> ChatLines {
+        let arrival = Arrival {
+            received: entry.local.received,
+            late: entry.local.late,
+            is_own,
+        };
+        ChatLines::whole(&entry.batch, arrival)
+    }
+}
