@@ -42,7 +42,7 @@ fn a_beacon_with_all_rooms_fits_a_datagram() {
 #[test]
 fn a_beacon_without_room_hashes_may_be_of_any_room() {
     let text = format!(
-        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"x","network":"{}","run":"1f","interval":5000}}"#,
+        r#"{{"type":"discover","peer_id":"{}","username":"bob","port":9999,"timestamp":"x","network":"{}","run":"000000000000001f","interval":5000}}"#,
         id(),
         NetworkTag::OPEN
     );

@@ -32,6 +32,8 @@
 //! | in our future | unknown, our wall clock is not set: `timestamp` decides |
 //!
 //! In the last case, what was published since our program started is news in any case.
+//! A wall clock that stood still while the machine was off makes the beginning seem too late, until
+//! it is set: lines published in between are then taken for history.
 use crate::base::batch::Batch;
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
