@@ -28,6 +28,7 @@ use super::hex;
 use super::identity::{Hash, Identity, NetworkTag, PeerId, verify_signature};
 use super::lines::{BATCH_LINES_MAX, Lines};
 use super::name::{Nick, Target};
+use super::republished_lines::RepublishedLines;
 use super::time::WallTime;
 
 /// Longest batch accepted from a peer, in bytes. The batches that we sign are shorter. Their text
@@ -75,6 +76,8 @@ pub struct UnsignedBatch<'a> {
     pub previous: Option<Hash>,
     /// Are the lines actions (`/me`)?
     pub action: bool,
+    /// The lines of a forked log that this log publishes again. The same in all batches of the log.
+    pub republishes: Option<RepublishedLines>,
     /// The lines. At least one is required.
     pub lines: &'a Lines,
     /// The lines sealed for the recipient, in base64. `None` if the target is a room.
@@ -124,6 +127,8 @@ pub struct Batch {
     pub previous: Option<Hash>,
     /// Are the lines actions (`/me`)?
     pub action: bool,
+    /// The lines of a forked log that this log publishes again.
+    pub republishes: Option<RepublishedLines>,
     /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
     /// Hash of the network tag, the header, and the hash of the content. The next batch of the log
@@ -200,6 +205,7 @@ impl Batch {
             uptime: draft.uptime,
             previous: draft.previous,
             action: draft.action,
+            republishes: draft.republishes,
             count,
             hash,
             bytes: json,
@@ -291,6 +297,7 @@ impl Batch {
             uptime: fields.uptime,
             previous: values.previous,
             action: fields.action,
+            republishes: fields.republishes,
             count: fields.count,
             hash,
             content: layout.content,
@@ -435,6 +442,9 @@ fn write_header(draft: &UnsignedBatch<'_>, count: u64, json: &mut Vec<u8>) {
     if draft.action {
         json.extend_from_slice(b",\"action\":true");
     }
+    if let Some(lines) = draft.republishes {
+        let _ = write!(json, ",\"republishes\":{lines}");
+    }
 }
 
 fn parse_log_id(fields: &BatchFields) -> Option<LogId> {
@@ -467,6 +477,9 @@ fn has_valid_fields(fields: &BatchFields) -> bool {
         && is_number(fields.sequence)
         && is_number(fields.lamport)
         && (1..=BATCH_LINES_MAX as u64).contains(&fields.count)
+        && fields
+            .republishes
+            .is_none_or(|lines| is_number(lines.sequence))
         && fields.uptime <= MAX_SAFE_INTEGER
         && fields.previous.is_some() == (fields.sequence > 1)
         && fields.signature.len() == SIGNATURE_CHARS

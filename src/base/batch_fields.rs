@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::value::RawValue;
 
+use super::republished_lines::RepublishedLines;
+
 /// The fields of a batch as found in its JSON. The last five are local fields, which only stored
 /// batches contain.
 #[derive(Deserialize)]
@@ -26,6 +28,8 @@ pub(super) struct BatchFields<'a> {
     pub(super) previous: Option<&'a str>,
     #[serde(default)]
     pub(super) action: bool,
+    #[serde(default, deserialize_with = "required_value")]
+    pub(super) republishes: Option<RepublishedLines>,
     /// Number of lines. 1 if the field is absent.
     #[serde(default = "one")]
     pub(super) count: u64,

@@ -13,5 +13,6 @@ pub mod identity;
 pub mod lines;
 pub mod name;
 pub mod range;
+pub mod republished_lines;
 pub mod table;
 pub mod time;

@@ -1,6 +1,7 @@
 //! Which lines of a log are stored: a range of sequences with at most [`GAPS_MAX`] gaps.
 use super::batch::{Batch, LogId};
 use super::identity::Hash;
+use super::republished_lines::RepublishedLines;
 
 /// Maximum number of gaps in one log. If a further gap appears, the log forgets its lowest gap and
 /// the stored lines below that gap.
@@ -21,6 +22,8 @@ pub struct LogRange {
     pub hash: Hash,
     /// Lamport number of the line with the sequence `high`.
     pub lamport: u64,
+    /// The lines of a forked log that this log publishes again.
+    pub republishes: Option<RepublishedLines>,
     /// The gaps below `low`, in ascending order. At most [`GAPS_MAX`].
     pub gaps: Vec<Gap>,
 }
@@ -62,6 +65,7 @@ impl LogRange {
             high: batch.sequence.saturating_sub(1),
             hash: batch.hash,
             lamport: 0,
+            republishes: batch.republishes,
             gaps: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@ use p2pchat::base::batch::{
 use p2pchat::base::identity::{Hash, Identity, NetworkTag};
 use p2pchat::base::lines::{BATCH_LINES_MAX, Lines};
 use p2pchat::base::name::{Nick, Room, Target};
+use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::base::time::WallTime;
 
 use crate::batches;
@@ -42,6 +43,7 @@ fn draft(sequence: u64, lines: &Lines) -> UnsignedBatch<'_> {
         action: false,
         lines,
         sealed: None,
+        republishes: None,
         salt: SALT,
     }
 }
@@ -370,5 +372,46 @@ fn local_fields_never_come_from_outside() {
         let header = format!("{header},{field}");
         let json = batches::signed(&alice(), &header, r#""a""#, "0000000000000000");
         assert!(parse(&json).is_err(), "in the header: {field}");
+    }
+}
+
+/// Each batch of a repaired log says under the signature which lines it publishes again.
+#[test]
+fn the_link_to_a_forked_log_is_signed() {
+    let lines_again = RepublishedLines {
+        incarnation: 0xf0,
+        sequence: 12,
+        hash: Hash([7; 32]),
+    };
+    let text = lines(&["again"]);
+    let batch = Batch::sign(
+        &alice(),
+        &NETWORK,
+        UnsignedBatch {
+            republishes: Some(lines_again),
+            ..draft(1, &text)
+        },
+    );
+    let json = json_of(&batch);
+    let hash = "07".repeat(32);
+    let field = format!(
+        r#""republishes":{{"incarnation":"00000000000000f0","sequence":12,"hash":"{hash}"}}"#
+    );
+    assert!(json.contains(&field), "{json}");
+    let parsed = parse(&json).expect("a batch");
+    assert_eq!(parsed.republishes, Some(lines_again));
+    assert!(is_signed(&parsed));
+    let with = |from: &str, to: &str| parse(&json.replacen(from, to, 1));
+    let changed = with("\"sequence\":12", "\"sequence\":13").expect("a batch");
+    assert!(!is_signed(&changed));
+    for (from, to) in [
+        (&*field, "\"republishes\":null"),
+        (&field, "\"republishes\":{}"),
+        ("00000000000000f0", "f0"),
+        ("\"sequence\":12", "\"sequence\":0"),
+        ("\"sequence\":12", "\"sequence\":9007199254740991"),
+        (&hash, "07"),
+    ] {
+        assert!(with(from, to).is_err(), "{to}");
     }
 }

@@ -172,6 +172,7 @@ fn a_closed_stdout_or_missing_directory_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let broken = lo.host.folder("broken");
     fs::create_dir_all(broken.join("history/open/#general/000001.ndjson")).expect("a folder");
+    fs::write(broken.join("history/format"), "2\n").expect("a file");
     let outcome = run(&lo, "broken", &["history"]);
     outcome.assert_code(78);
     assert!(
@@ -210,6 +211,8 @@ fn backlog_prints_the_last_stored_lines() {
 /// Fills bob's store with this many lines of three authors, in the order of their clocks.
 fn fill(lo: &Loopback, lines: u64) {
     let dir = lo.host.folder("bob").join("history");
+    fs::create_dir_all(&dir).expect("a folder");
+    fs::write(dir.join("format"), "2\n").expect("a file");
     let own_id = Identity::from_seed(&[1; 32]).id();
     let (network, limits) = (NetworkTag::OPEN, StoreLimits::default());
     let mut store = Store::open(&dir, network, own_id, true, limits).expect("a store");
@@ -235,6 +238,7 @@ fn fill(lo: &Loopback, lines: u64) {
             timestamp: WallTime(n as i64),
             run: 1,
             uptime: 0,
+            republishes: None,
             salt: 9,
             previous: head.as_ref().map(|head| head.hash),
             action: false,

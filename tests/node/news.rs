@@ -39,6 +39,7 @@ fn batch(uptime: u64, timestamp: i64, lamport: u64) -> Batch {
         action: false,
         lines: &lines,
         sealed: None,
+        republishes: None,
         salt: 9,
     };
     Batch::sign(&alice, &NetworkTag::OPEN, draft)

@@ -29,6 +29,7 @@ fn batch(sequence: u64) -> Arc<Batch> {
         timestamp: WallTime(1_700_000_000_000),
         run: 1,
         uptime: 0,
+        republishes: None,
         salt: 9,
         previous: (sequence > 1).then_some(Hash([9; 32])),
         action: false,

@@ -50,6 +50,7 @@ fn store_of(lines: u64) -> Store {
             timestamp: WallTime(1_000),
             run: 1,
             uptime: 0,
+            republishes: None,
             salt: 9,
             previous,
             action: false,

@@ -464,3 +464,37 @@ fn lines_said_during_the_first_exchange_survive_a_restore() {
         assert_eq!(received, ["lost", "new 1", "new 2", "new 3"], "seed {seed}");
     }
 }
+
+/// Each batch of the new log names the forked log under its signature, so whoever has both can tell
+/// that the lines are the same. The new incarnation is random.
+#[test]
+fn a_republication_names_the_lines_of_the_forked_log() {
+    let mut incarnations = Vec::new();
+    for _ in 0..2 {
+        let seed = 40 + incarnations.len() as u64;
+        let (mut lan, alice, bob) = restored_alice(seed, 3, 5, true);
+        lan.start(alice);
+        link_and_sync(&mut lan, alice, bob);
+        let own = lan.id(alice);
+        let batches: Vec<_> = lan.peers[bob]
+            .disk
+            .entries()
+            .map(|entry| entry.batch.clone())
+            .filter(|batch| batch.log.author == own)
+            .collect();
+        let again = batches.iter().filter(|batch| batch.republishes.is_some());
+        let mut next = 1;
+        for batch in again {
+            let lines = batch.republishes.expect("a link");
+            let forked = batches.iter().map(|batch| &batch.log);
+            let mut forked = forked.filter(|log| log.incarnation == lines.incarnation);
+            assert!(forked.next().is_some(), "bob has the forked log");
+            assert_eq!((batch.sequence, lines.sequence), (next, 6));
+            next = batch.last_sequence() + 1;
+        }
+        assert_eq!(next, 6, "all five lines");
+        let last = batches.iter().rfind(|batch| batch.republishes.is_some());
+        incarnations.push(last.expect("a republication").log.incarnation);
+    }
+    assert_ne!(incarnations[0], incarnations[1]);
+}

@@ -248,6 +248,7 @@ fn a_full_log_table_still_accepts_new_lines() {
                 high: 1,
                 hash: Hash([3; 32]),
                 lamport: 1 + n,
+                republishes: None,
                 gaps: Vec::new(),
             }
         });
@@ -352,6 +353,7 @@ fn a_fork_is_reported_only_on_proof() {
         high: 1,
         hash: other.hash,
         lamport: 1,
+        republishes: None,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut carol, &range);
@@ -444,6 +446,7 @@ fn bogus_offers_do_not_block_real_ones() {
         high: 1,
         hash: batch.hash,
         lamport: 1,
+        republishes: None,
         gaps: Vec::new(),
     };
     send_have(&mut lan, &mut bob, &range);

@@ -63,6 +63,7 @@ pub fn chat(fields: ChatFields<'_>) -> Notice {
         timestamp: wall_time("2026-11-20T08:00:00Z"),
         run: 1,
         uptime: 0,
+        republishes: None,
         salt: 9,
         previous: None,
         action: fields.action,

@@ -40,6 +40,7 @@ fn draft<'a>(log: LogId, sequence: u64, lines: &'a Lines, sealed: &'a str) -> Un
         timestamp: WallTime(1_700_000_000_000),
         run: 1,
         uptime: 0,
+        republishes: None,
         salt: 9,
         previous: (sequence > 1).then_some(Hash([9; 32])),
         action: false,

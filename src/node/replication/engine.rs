@@ -134,7 +134,8 @@ impl Replication {
     }
 
     /// Republishes the lines of our forked log that the store has read. Then requests the next
-    /// lines from the store. [`fork_repair`] derives the new incarnation from the forked log.
+    /// lines from the store. [`fork_repair`] chooses the new
+    /// incarnation.
     fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
         let LoadReply { log, from, .. } = reply;
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
@@ -445,10 +446,7 @@ impl Replication {
                 self.postpone_request(ctx, logs, stream, batch);
             }
             // If one of our batches has a source, an earlier run published it and our disk lost it.
-            if batch.log.author == ctx.own_id()
-                && source.is_none()
-                && !fork_repair::is_republication(logs, &batch.log)
-            {
+            if batch.log.author == ctx.own_id() && source.is_none() && batch.republishes.is_none() {
                 self.unpublished.push_front(Unpublished {
                     target: batch.log.target.clone(),
                     lines: lines_of(batch, 0),

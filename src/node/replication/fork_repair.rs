@@ -8,25 +8,18 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Notice, Output, StreamId};
-use crate::base::identity::Hash;
-use crate::base::name::{FolderName, Target};
-use crate::base::range::LogRange;
+use crate::base::name::FolderName;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
 use crate::node::replication::bisection::{Bisection, TheirBatch};
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::{Logs, Republication};
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES};
 use crate::node::replication::want::{WantRange, send_want};
 
 /// Maximum number of logs that are reported to the user as forked.
 const REPORTED_FORKS_MAX: usize = 16_384;
-/// The low bits of a new incarnation, into which the first republished line is XORed. See
-/// [`republish_incarnation`].
-const LINE_BITS_MASK: u64 = (1 << 40) - 1;
-/// Domain prefix of the hash that gives the new incarnation of a forked log.
-const INCARNATION_PREFIX: &[u8] = b"p2pchat again\0";
 
 /// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and
 /// `high`: the sequences of the first and the last line in the peer's copy.
@@ -135,8 +128,8 @@ impl ReportedForks {
 /// Starts to republish the lines of our forked log, in a new incarnation. Begins at the line
 /// `line`, but skips lines that any peer has acknowledged.
 ///
-/// A later run can continue this work, because it derives the same incarnation from the forked log.
-/// The length of the new log shows how many lines were published again.
+/// A later run can continue this work: each batch of the new log names the forked log and the first
+/// republished line. The length of the new log shows how many lines were republished.
 pub fn start_republish(
     ctx: &mut Context,
     logs: &mut Logs,
@@ -145,11 +138,16 @@ pub fn start_republish(
     line: u64,
 ) {
     let from = line.max(delivery.max_acked(log) + 1);
-    let earlier = logs.republished_logs().get(log);
-    if from <= logs.high(log) && earlier.is_none_or(|earlier| from < *earlier) {
-        logs.mark_republished(log, from);
+    if from <= logs.high(log) && is_earliest(logs, log, from) {
+        logs.mark_republished(ctx, log, from);
         load_next_republish(ctx, logs, log);
     }
+}
+
+/// Whether no repair of this log republishes the line `from` yet.
+fn is_earliest(logs: &Logs, log: &LogId, from: u64) -> bool {
+    let earlier = logs.republications().get(log);
+    earlier.is_none_or(|earlier| from < earlier.lines.sequence)
 }
 
 /// Continues the repairs that an earlier run began in this folder. Publishes the remaining lines of
@@ -157,40 +155,36 @@ pub fn start_republish(
 pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
     let mut own = logs.ranges_in_folder(folder, &ctx.own_id());
     own.retain(|range| range.log.author == ctx.own_id());
-    for range in &own {
-        // The incarnation of a republication is a hash of the forked log. The first republished
-        // line is XORed into its low bits. A binary search therefore finds all candidates.
-        let line_zero = republish_incarnation(range, 0);
-        let at = |incarnation| (&range.log.target, incarnation);
-        let lowest = at(line_zero & !LINE_BITS_MASK);
-        let highest = at(line_zero | LINE_BITS_MASK);
-        let first = own.partition_point(|other| sort_key(&other.log) < lowest);
-        let lines = own
-            .iter()
-            .skip(first)
-            .take_while(|other| sort_key(&other.log) <= highest)
-            .map(|other| other.log.incarnation ^ line_zero);
-        if let Some(from) = lines.filter(|line| (1..=range.high).contains(line)).min() {
-            logs.mark_republished(&range.log, from);
-            load_next_republish(ctx, logs, &range.log);
+    let mut begun = SortedSet::new();
+    for range in own {
+        let Some(lines) = range.republishes else {
+            continue;
+        };
+        let forked = LogId {
+            incarnation: lines.incarnation,
+            ..range.log
+        };
+        // If peers have returned the other branch of the fork, our branch is not stored here.
+        let is_our_branch = logs
+            .get(&forked)
+            .is_some_and(|forked| forked.hash == lines.hash && lines.sequence <= forked.high);
+        if is_our_branch && is_earliest(logs, &forked, lines.sequence) {
+            logs.mark_republished(ctx, &forked, lines.sequence);
+            begun.insert(forked);
         }
     }
-}
-
-fn sort_key(log: &LogId) -> (&Target, u64) {
-    (&log.target, log.incarnation)
+    for forked in begun {
+        load_next_republish(ctx, logs, &forked);
+    }
 }
 
 /// The new log for the republished lines of a forked log, and the sequence of the next line to
 /// republish. The sequence is the one in the forked log. `None`: the log is not being republished.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
-    let from = *logs.republished_logs().get(log)?;
-    let republication = LogId {
-        incarnation: republish_incarnation(logs.get(log)?, from),
-        ..log.clone()
-    };
-    let republished = logs.high(&republication);
-    Some((republication, from + republished))
+    let republication = logs.republications().get(log)?;
+    let republished = logs.high(&republication.log);
+    let next = republication.lines.sequence + republished;
+    Some((republication.log.clone(), next))
 }
 
 fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
@@ -210,39 +204,14 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
 /// Continues to publish the lines of all forked logs again. To be called when the store has
 /// recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
-    for log in logs.republished_logs().keys() {
+    for log in logs.republications().keys() {
         load_next_republish(ctx, logs, log);
     }
-}
-
-/// Whether this log contains lines of a forked log that were published again.
-pub fn is_republication(logs: &Logs, log: &LogId) -> bool {
-    let mut forked = logs.republished_logs().iter();
-    forked.any(|(other, from)| {
-        let range = logs.get(other);
-        range.is_some_and(|range| republish_incarnation(range, *from) == log.incarnation)
-    })
 }
 
 /// Where a line of a forked log is published again: the new log, and the line's sequence in the new
 /// log. `None`: the line is not published again.
 pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-    let from = *logs.republished_logs().get(log)?;
-    let (republication, _) = next_republish(logs, log)?;
-    (line >= from).then(|| (republication, line - from + 1))
-}
-
-/// The incarnation of the new log in which the lines of a forked log are published again. `from`:
-/// sequence of the first such line in the forked log. The incarnation is a hash of the forked log
-/// and its head, XORed with `from`.
-///
-/// A later run computes the hash again. The hash XORed with the incarnation gives `from`.
-///
-/// Another head gives another incarnation. The head changes if other peers return lines that this
-/// directory has lost.
-fn republish_incarnation(range: &LogRange, from: u64) -> u64 {
-    let incarnation = range.log.incarnation.to_be_bytes();
-    let hash = Hash::of(&[INCARNATION_PREFIX, &incarnation, &range.hash.0]);
-    let high_bytes = hash.0.iter().take(8);
-    high_bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)) ^ from
+    let Republication { log, lines } = logs.republications().get(log)?;
+    (line >= lines.sequence).then(|| (log.clone(), line - lines.sequence + 1))
 }

@@ -12,6 +12,7 @@ use crate::base::identity::{Hash, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Room, Target};
 use crate::base::range::LogRange;
+use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
 use crate::wire::sealed;
@@ -53,6 +54,14 @@ pub enum RolledBack {
     Gap,
 }
 
+/// The repair of a forked log that we wrote: its last lines are published again.
+pub struct Republication {
+    /// The new log, in which the lines are published again.
+    pub log: LogId,
+    /// These lines of the forked log.
+    pub lines: RepublishedLines,
+}
+
 /// The stored ranges of all logs, and the state of the logs that we write.
 #[derive(Default)]
 pub struct Logs {
@@ -67,8 +76,8 @@ pub struct Logs {
     left_heads: SortedMap<LogId, u64>,
     /// The state from which our logs continue. Empty if the previous run did not end cleanly.
     resume: ResumeState,
-    /// Forked logs that we wrote, each with the sequence of the first line that is published again.
-    republished_from: SortedMap<LogId, u64>,
+    /// The repairs of forked logs that we wrote.
+    republications: SortedMap<LogId, Republication>,
     /// For each direct log whose recipient we are: the sequence of the last line that a terminal
     /// has shown.
     read_up_to: SortedMap<LogId, u64>,
@@ -157,24 +166,44 @@ impl Logs {
     /// Records that lines of a forked log are published again. `from`: the sequence of the first
     /// such line. Peers no longer get this line or any later line from the forked log. If this run
     /// published no earlier line in the log, the log no longer counts as a log of this run.
-    pub fn mark_republished(&mut self, log: &LogId, from: u64) {
-        self.republished_from.insert(log.clone(), from);
-        if self.run_starts.get(log).is_some_and(|start| from <= *start) {
-            self.run_starts.remove(log);
-        }
+    ///
+    /// If an earlier run began to publish these lines again, its new log is continued. Otherwise
+    /// the new log gets a random incarnation.
+    pub fn mark_republished(&mut self, ctx: &mut Context, forked: &LogId, from: u64) {
+        let Some(range) = self.ranges.get(forked) else {
+            return;
+        };
+        let lines = RepublishedLines {
+            incarnation: forked.incarnation,
+            sequence: from,
+            hash: range.hash,
+        };
+        let begun = self
+            .logs_of_author(forked)
+            .find(|range| range.republishes == Some(lines))
+            .map(|range| range.log.incarnation);
+        let log = LogId {
+            incarnation: begun.unwrap_or_else(|| ctx.random_u64()),
+            ..forked.clone()
+        };
+        self.republications
+            .insert(forked.clone(), Republication { log, lines });
+        self.run_starts
+            .retain(|log, start| log != forked || *start < from);
     }
 
-    /// The forked logs that we wrote, each with the sequence of the first line that is published
-    /// again.
-    pub fn republished_logs(&self) -> &SortedMap<LogId, u64> {
-        &self.republished_from
+    /// The repairs of forked logs that we wrote.
+    pub fn republications(&self) -> &SortedMap<LogId, Republication> {
+        &self.republications
     }
 
     /// Sequence of the last line of this log that peers may get. Excludes lines that are published
     /// again in another log.
     pub fn last_served(&self, range: &LogRange) -> u64 {
-        let from = self.republished_from.get(&range.log);
-        from.map_or(range.high, |from| range.high.min(from - 1))
+        match self.republications.get(&range.log) {
+            Some(repair) => range.high.min(repair.lines.sequence - 1),
+            None => range.high,
+        }
     }
 
     /// Counts lines that an earlier run published in one of our logs as lines of this run. These
@@ -335,6 +364,9 @@ impl Logs {
                 Some(sealed::seal(seed, &ctx.network, &log, sequence, lines)?)
             }
         };
+        let repairs = &self.republications;
+        let repair = |(_, repair): (_, &Republication)| (repair.log == log).then_some(repair.lines);
+        let republishes = repairs.iter().find_map(repair);
         let unsigned = UnsignedBatch {
             log: log.clone(),
             username: ctx.nick.clone(),
@@ -345,6 +377,7 @@ impl Logs {
             uptime: ctx.now.time.0,
             previous: head.map(|range| range.hash),
             action,
+            republishes,
             lines,
             sealed: sealed.as_deref(),
             salt: ctx.random_u64(),
@@ -374,6 +407,7 @@ impl Logs {
                 high: 0,
                 hash: batch.hash,
                 lamport,
+                republishes: batch.republishes,
                 gaps: Vec::new(),
             });
         if batch.sequence > range.high + 1 {

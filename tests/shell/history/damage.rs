@@ -68,6 +68,7 @@ fn batches_without_a_valid_signature_are_not_shown() {
             timestamp: WallTime(0),
             run: 1,
             uptime: 0,
+            republishes: None,
             salt: 9,
             previous: None,
             action: false,

@@ -68,6 +68,7 @@ impl Author {
             timestamp: WallTime(lamport as i64 * 1000),
             run: 1,
             uptime: 0,
+            republishes: None,
             salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,

@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use p2pchat::base::event::Position;
 use p2pchat::base::name::{FolderName, Room, Target};
+use p2pchat::base::range::LogRange;
+use p2pchat::base::republished_lines::RepublishedLines;
 use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::segment::frontier::Frontier;
 
 use super::support::{
     Author, GENERAL, RecordedState, fill, general, load, open, open_with, read_all, save,
@@ -205,4 +208,37 @@ fn after_a_clean_end_only_the_last_frontier_is_read() {
     let size = fs::metadata(&path).unwrap().len();
     store.close(&core).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), size);
+}
+
+/// The frontier keeps which lines of a forked log a log publishes again, so a start that reads only
+/// the last segment finds an unfinished repair. A frontier of another format is none.
+#[test]
+fn a_frontier_keeps_the_link_to_a_forked_log() {
+    let mut bob = Author::new(2);
+    let batch = bob.say(&["again"]);
+    let mut ranges = vec![LogRange::empty_before(&batch)];
+    ranges[0].extend(&batch);
+    for republishes in [
+        None,
+        Some(RepublishedLines {
+            incarnation: 7,
+            sequence: 12,
+            hash: batch.hash,
+        }),
+    ] {
+        ranges[0].republishes = republishes;
+        let frontier = Frontier {
+            ranges: ranges.clone(),
+            ..Frontier::default()
+        };
+        let mut line = Vec::new();
+        frontier.write(&mut line);
+        let line = line.strip_suffix(b"\n").unwrap();
+        assert_eq!(Frontier::parse(line, &general()).unwrap().ranges, ranges);
+        assert_eq!(Frontier::find_log_head(line, &bob.log()), Some(1));
+        let text = String::from_utf8(line.to_vec()).unwrap();
+        assert!(text.starts_with(r#"{"type":"frontier","format":2,"#));
+        let other = text.replacen("\"format\":2", "\"format\":1", 1);
+        assert!(Frontier::parse(other.as_bytes(), &general()).is_none());
+    }
 }

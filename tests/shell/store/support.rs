@@ -69,6 +69,7 @@ impl Author {
             timestamp: WallTime(1_000),
             run: 1,
             uptime: 0,
+            republishes: None,
             salt: 9,
             previous: self.head.as_ref().map(|head| head.hash),
             action: false,
@@ -89,6 +90,7 @@ impl Author {
             high: head.last_sequence(),
             hash: head.hash,
             lamport: head.lamport + head.count - 1,
+            republishes: None,
             gaps: Vec::new(),
         }
     }
@@ -149,6 +151,7 @@ impl RecordedState {
             high: 0,
             hash: batch.hash,
             lamport: 0,
+            republishes: None,
             gaps: Vec::new(),
         });
         if batch.last_sequence() <= range.high {

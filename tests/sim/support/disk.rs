@@ -232,6 +232,7 @@ impl Disk {
                 high: batch.sequence - 1,
                 hash: batch.hash,
                 lamport: 0,
+                republishes: batch.republishes,
                 gaps: Vec::new(),
             });
             if batch.sequence > range.high + 1 {

@@ -159,6 +159,7 @@ impl ScriptedPeer {
             timestamp: WallTime(0),
             run: 5,
             uptime: 1,
+            republishes: None,
             salt: 9,
             previous,
             action: false,

@@ -11,12 +11,13 @@ use crate::base::hex;
 use crate::base::identity::{Hash, PeerId};
 use crate::base::name::{FolderName, Target};
 use crate::base::range::{Gap, LogRange};
+use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
 
-/// Prefix of every frontier line.
-pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",";
+/// Prefix of every frontier line, with the version of the format.
+pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,";
 /// The bytes of a frontier line before the generation digits.
-const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"generation\":\"";
+const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
 /// The highest generation. The generation counts how often a segment was rewritten, up to this
 /// number.
@@ -58,6 +59,8 @@ struct LogFields<'a> {
     high: u64,
     hash: Hash,
     lamport: u64,
+    #[serde(default)]
+    republishes: Option<RepublishedLines>,
     /// The hash of the missing batch directly below the next higher interval. `None`: the log has
     /// no higher interval.
     #[serde(default)]
@@ -72,7 +75,7 @@ impl Frontier {
         // Writing to a `Vec` cannot fail, here and below.
         let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
         for range in &self.ranges {
-            let mut entry = |low, high, hash: &Hash, after: Option<&Hash>| {
+            let mut entry = |low, high, hash: &Hash, after: Option<&Hash>, republishes| {
                 let _ = write!(
                     out,
                     "{{{}\"low\":{low},\"high\":{high},\"hash\":\"{hash}\",\"lamport\":{}",
@@ -82,15 +85,19 @@ impl Frontier {
                 if let Some(after) = after {
                     let _ = write!(out, ",\"after\":\"{after}\"");
                 }
+                if let Some::<RepublishedLines>(lines) = republishes {
+                    let _ = write!(out, ",\"republishes\":{lines}");
+                }
                 out.extend_from_slice(b"},");
             };
-            entry(range.low, range.high, &range.hash, None);
+            entry(range.low, range.high, &range.hash, None, range.republishes);
             for gap in range.gaps.iter().rev() {
                 entry(
                     gap.stored_from,
                     gap.from - 1,
                     &gap.previous_hash,
                     Some(&gap.last_hash),
+                    None,
                 );
             }
         }
@@ -144,6 +151,7 @@ impl Frontier {
                 high: fields.high,
                 hash: fields.hash,
                 lamport: fields.lamport,
+                republishes: fields.republishes,
                 gaps: Vec::new(),
             });
         }
