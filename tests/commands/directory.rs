@@ -226,3 +226,57 @@ fn odd_start_conditions_are_reported_with_a_remedy() {
     outcome.assert_code(1);
     assert!(only_sentence(&outcome).starts_with(sentence), "{outcome:?}");
 }
+
+/// A history of another format is refused with 78 and left alone; the sentence says what to do. Once
+/// it is moved away, the same identity begins a new history.
+#[test]
+fn a_history_of_another_format_is_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let said = |text: &str| run(&lo, "bob", &["send", "--need", "0", text]);
+    said("old").assert_code(0);
+    let identity = run(&lo, "bob", &["whoami"]).out;
+    let history = lo.host.folder("bob").join("history");
+    let format = history.join("format");
+    assert_eq!(fs::read(&format).expect("a format"), b"2\n");
+    // The first format had no such file.
+    for (content, number) in [
+        (None, 1),
+        (Some("1\n"), 1),
+        (Some("3\n"), 3),
+        (Some("?"), 0),
+    ] {
+        match content {
+            None => fs::remove_file(&format).expect("removed"),
+            Some(content) => fs::write(&format, content).expect("written"),
+        }
+        for arguments in [&["history"][..], &["send", "new"], &["listen"]] {
+            let outcome = run(&lo, "bob", arguments);
+            outcome.assert_code(78);
+            let sentence = only_sentence(&outcome);
+            let history = history.display();
+            let has = format!("{history} has format {number}, and this program uses format 2");
+            let remedy = format!("mv {history} {history}.{number}");
+            assert!(sentence.contains(&has), "{sentence}");
+            assert!(
+                sentence.contains(&remedy) && sentence.contains("--dir"),
+                "{sentence}"
+            );
+        }
+        assert_eq!(fs::read_to_string(&format).ok().as_deref(), content);
+    }
+    let moved = history.with_file_name("history.1");
+    fs::rename(&history, &moved).expect("moved away");
+    said("new").assert_code(0);
+    assert_eq!(run(&lo, "bob", &["whoami"]).out, identity);
+    let lines = run(&lo, "bob", &["history"]).out;
+    assert!(lines.len() == 1 && lines[0].ends_with(": new"), "{lines:?}");
+    // A crash may leave an empty history, or a draft of the file.
+    for name in [None, Some("format.new")] {
+        fs::remove_dir_all(&history).expect("removed");
+        fs::create_dir(&history).expect("created");
+        if let Some(name) = name {
+            fs::write(history.join(name), "").expect("written");
+        }
+        said("newer").assert_code(0);
+    }
+}

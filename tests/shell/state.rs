@@ -94,7 +94,7 @@ fn the_identity_is_created_once_and_readable_by_its_owner() {
         (mode(&directory), mode(&directory.join("identity"))),
         (0o700, 0o600)
     );
-    assert_eq!(file_names(&directory), ["identity", "lock"]);
+    assert_eq!(file_names(&directory), ["history", "identity", "lock"]);
     let again = open_state_dir(&directory);
     assert_eq!(again.identity.id(), first);
     assert!(again.warnings.is_empty() && again.known_peers.is_empty());
@@ -352,9 +352,12 @@ fn a_clean_marker_is_valid_once_and_in_its_own_file() {
     state.write_clean_marker(&resume).unwrap();
     let text = fs::read(folder.join("clean")).unwrap();
     assert!(text.starts_with(b"00abcdef01234567\n"));
-    assert_eq!(file_names(&folder.0), ["clean", "identity", "lock"]);
+    assert_eq!(
+        file_names(&folder.0),
+        ["clean", "history", "identity", "lock"]
+    );
     assert_eq!(state.take_clean_marker().unwrap(), Some(resume.clone()));
-    assert_eq!(file_names(&folder.0), ["identity", "lock"]);
+    assert_eq!(file_names(&folder.0), ["history", "identity", "lock"]);
     assert_eq!(state.take_clean_marker().unwrap(), None);
 
     // A marker from a backup has the modification time of the original.

@@ -1,5 +1,6 @@
 //! The state directory and the files in it, one module for each file.
 pub mod clean_marker;
+pub mod history_format;
 pub mod identity_file;
 pub mod known_peers_file;
 pub mod network_keys;

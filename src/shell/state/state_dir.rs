@@ -14,6 +14,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::os::file;
 use crate::shell::state::clean_marker;
+use crate::shell::state::history_format::open_history_format;
 use crate::shell::state::identity_file::{generate_identity, load_or_create_identity};
 use crate::shell::state::known_peers_file;
 use crate::shell::state::receipts_file;
@@ -85,6 +86,7 @@ impl StateDir {
         };
         let identity = load_or_create_identity(directory, &mut warnings)?;
         let known_peers = known_peers_file::read_known_peers(directory, &mut warnings)?;
+        open_history_format(&history_dir(directory))?;
         Ok(OpenedStateDir {
             state_dir: StateDir {
                 directory: Some(directory.to_owned()),
