@@ -11,6 +11,7 @@ mod hosts;
 mod attach;
 mod chat;
 mod closed_network;
+mod control_socket;
 mod direct;
 mod directory;
 mod exit;

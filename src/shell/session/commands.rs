@@ -14,7 +14,7 @@ use crate::shell::session::transcript::Transcript;
 use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
-use crate::ui::session_event::{Done, EventKind, FolderCursor};
+use crate::ui::session_event::{Done, EventKind, FolderCursor, StoredLines};
 
 /// /history answers with the last lines, at most this many.
 const HISTORY_LINES_MAX: u64 = 1000;
@@ -71,7 +71,7 @@ impl Session {
             UserCommand::History(lines) => HistoryQuery {
                 // Without a current room: the history of all folders.
                 folders: self
-                    .current_rooms(around)
+                    .enter_rooms(around)
                     .first()
                     .into_iter()
                     .map(FolderName::from)
@@ -160,7 +160,7 @@ impl Session {
                 return Some(SessionAction::Leave(room));
             }
             Command::Rooms => {
-                let rooms = self.current_rooms(around).to_vec();
+                let rooms = self.enter_rooms(around).clone();
                 self.reply(EventKind::Notice(Notice::Rooms(rooms)), sink);
             }
             Command::Finish { required_peers } => {
@@ -186,8 +186,10 @@ impl Session {
         None
     }
 
-    pub(super) fn current_rooms<'a>(&'a self, around: &'a Surroundings<'_>) -> &'a [Room] {
-        self.rooms.as_deref().unwrap_or(around.default_rooms)
+    /// The rooms of the session. If it has used none yet, enters those of this process's session.
+    pub(super) fn enter_rooms(&mut self, around: &Surroundings<'_>) -> &mut Vec<Room> {
+        self.rooms
+            .get_or_insert_with(|| around.default_rooms.to_vec())
     }
 
     /// The room that a command concerns. If the command names no room, this is the current room. If
@@ -199,7 +201,7 @@ impl Session {
         around: &Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) -> Option<Room> {
-        let rooms = self.current_rooms(around);
+        let rooms = self.enter_rooms(around);
         let room = named.or_else(|| rooms.first().cloned());
         match room {
             Some(room) if rooms.contains(&room) => Some(room),
@@ -248,14 +250,21 @@ impl Session {
         })
     }
 
-    /// Records that the core got lines of this session. `is_published`: whether the core published
-    /// them. Only [`Session::end_turn`] learns whether they are stored.
-    pub fn track_send(&mut self, target: Target, is_published: bool, sink: &mut dyn EventSink) {
-        if is_published {
-            let id = self.current_id.take();
-            self.is_answered = true;
-            self.unconfirmed.push_back(Unconfirmed { id, target });
-        } else if !self.is_answered {
+    /// Records that the core has published lines of this session. `stored`: the log and its new
+    /// head; `None`: the core retries to store the lines. Only [`Session::end_turn`] learns whether
+    /// they are stored.
+    pub fn track_send(&mut self, target: Target, stored: Option<StoredLines>) {
+        self.is_answered = true;
+        self.unconfirmed.push_back(Unconfirmed {
+            id: self.current_id.take(),
+            target,
+            stored,
+        });
+    }
+
+    /// Records that the core has not published the lines of this session.
+    pub fn reject_send(&mut self, sink: &mut dyn EventSink) {
+        if !self.is_answered {
             self.refuse(ErrorCode::Failed, "not sent".to_owned(), sink);
         }
     }
@@ -338,7 +347,7 @@ impl Session {
         around: &Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) {
-        let mut rooms = self.current_rooms(around).to_vec();
+        let mut rooms = self.enter_rooms(around).clone();
         rooms.retain(|other| other != room);
         // Lines before this request come first.
         self.catch_up(around.store, sink);

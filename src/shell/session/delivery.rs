@@ -71,9 +71,10 @@ impl Session {
     }
 
     pub(super) fn confirm_sends(&mut self, store: &Store, node: &Node, sink: &mut dyn EventSink) {
-        while let Some(Unconfirmed { id, target }) = self.unconfirmed.pop_front() {
+        while let Some(Unconfirmed { id, target, stored }) = self.unconfirmed.pop_front() {
             self.current_id = id;
-            let Some((log, sequence)) = node.own_head(&target) else {
+            let stored = stored.map(|stored| (stored.log, stored.sequence));
+            let Some((log, sequence)) = stored.or_else(|| node.own_head(&target)) else {
                 let content = "the lines could not be stored, and are lost".to_owned();
                 self.refuse(ErrorCode::Failed, content, sink);
                 continue;

@@ -30,10 +30,10 @@ impl Session {
     }
 
     /// The rooms to which this request listens.
-    pub fn rooms_of(&self, listen: &Listen, around: &Surroundings<'_>) -> Vec<Room> {
+    pub fn rooms_of(&mut self, listen: &Listen, around: &Surroundings<'_>) -> Vec<Room> {
         match &listen.folder {
             Some(folder) => folder.room().into_iter().collect(),
-            None => self.current_rooms(around).to_vec(),
+            None => self.enter_rooms(around).clone(),
         }
     }
 
@@ -50,8 +50,7 @@ impl Session {
         sink: &mut dyn EventSink,
     ) {
         let rooms = self.rooms_of(&listen, around);
-        let known = self.current_rooms(around);
-        if let Some(room) = rooms.iter().find(|room| !known.contains(room)) {
+        if let Some(room) = rooms.iter().find(|room| !self.rooms().contains(room)) {
             let Refusal { code, content } = Refusal::not_in_room(Some(room), false);
             return self.refuse(code, content, sink);
         }

@@ -17,7 +17,7 @@ use crate::shell::store::store::Store;
 use crate::ui::command::UserCommand;
 use crate::ui::request::{Listen, Request, RequestKind};
 use crate::ui::session_event::{
-    DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status,
+    DeliveryReport, Done, EventKind, FolderCursor, SessionEvent, Status, StoredLines,
 };
 
 /// What a session wants from the event loop.
@@ -70,7 +70,8 @@ pub struct Surroundings<'a> {
     pub store: &'a mut Store,
     /// Whether lines can be published and stored now.
     pub can_accept: bool,
-    /// The rooms of a session that has not chosen its own: those of this process's session.
+    /// The rooms of a session that uses a room before it joins one: those of this process's
+    /// session.
     pub default_rooms: &'a [Room],
     /// Whether this process prints the transcript, so that no client is the directory's reader.
     pub has_reader: bool,
@@ -98,6 +99,8 @@ pub(super) enum Pending {
 pub(super) struct Unconfirmed {
     pub(super) id: Option<String>,
     pub(super) target: Target,
+    /// The log and its head after the lines; `None`: the core retries to store them.
+    pub(super) stored: Option<StoredLines>,
 }
 
 /// A log of ours, and the last line in it whose delivery the session awaits.
@@ -119,7 +122,7 @@ pub(super) struct Finish {
 /// The state of one session.
 pub struct Session {
     pub(super) own_id: PeerId,
-    /// The rooms, with the current one first. `None`: those of this process's session.
+    /// The rooms, with the current one first. `None`: the session has used none yet.
     pub(super) rooms: Option<Vec<Room>>,
     pub(super) transcript: Option<Transcript>,
     /// How many stored lines of each folder are emitted first.
