@@ -80,6 +80,7 @@ pub mod author_clocks;
 pub mod connection;
 pub mod context;
 pub mod discovery;
+pub mod hybrid_clock;
 pub mod link;
 pub mod membership;
 #[allow(clippy::module_inception)]

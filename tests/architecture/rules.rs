@@ -53,7 +53,7 @@ const FOLDER_RANKS: [(&str, &[&[&str]]); 2] = [
             &["link"],
             &["topology"],
             &["author_clocks"],
-            &["peer_clock", "save_barrier", "timer"],
+            &["hybrid_clock", "peer_clock", "save_barrier", "timer"],
         ],
     ),
 ];

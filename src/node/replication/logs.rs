@@ -1,11 +1,11 @@
-//! Tracks the stored range of each log, our Lamport clock, and our next sequence. Decides how a
+//! Tracks the stored range of each log, our logical clock, and our next sequence. Decides how a
 //! batch fits into its log, and which logs to evict at the bounds.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::base::batch::{Batch, LogId, MAX_SAFE_INTEGER, UnsignedBatch};
+use crate::base::batch::{Batch, LogId, UnsignedBatch};
 use crate::base::error_code::ErrorCode;
 use crate::base::event::Notice;
 use crate::base::identity::{Hash, PeerId};
@@ -15,11 +15,9 @@ use crate::base::range::LogRange;
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
 use crate::node::context::{Context, ResumeState};
+use crate::node::hybrid_clock::HybridClock;
 use crate::wire::sealed;
 
-/// The largest advance of our Lamport clock by one batch of another author. Without this bound, a
-/// lying author could use up all numbers.
-const CLOCK_STEP_MAX: u64 = 1 << 20;
 /// Most logs stored for one room. The same bound holds for all direct logs together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
 /// Most logs of one author to one target. After a run that did not end cleanly, an author begins a
@@ -66,8 +64,7 @@ pub struct Republication {
 #[derive(Default)]
 pub struct Logs {
     ranges: BTreeMap<LogId, LogRange>,
-    /// Our Lamport clock: the highest number that we observed or assigned.
-    lamport: u64,
+    clock: HybridClock,
     /// The incarnation of our next lines.
     incarnation: u64,
     /// Logs in which this run published lines, each with the sequence of the first of these lines.
@@ -109,18 +106,13 @@ impl Logs {
         folder: &FolderName,
         mut ranges: Vec<LogRange>,
     ) {
-        for range in &ranges {
-            // Our clock obeyed its bounds when it assigned this number, so no step limit is
-            // needed.
-            if range.log.author == ctx.own_id() {
-                self.observe_clock(range.lamport, MAX_SAFE_INTEGER);
-            }
-        }
+        // Our clock obeyed its bounds when it assigned the numbers of our lines.
+        let own = ranges.iter();
+        let own = own.filter(|range| range.log.author == ctx.own_id());
+        own.for_each(|range| self.clock.restore(range.lamport));
         ranges.sort_by_key(|range| range.lamport);
         for range in ranges {
-            // An honest Lamport clock advances by one per line. Only a lying author's clock is
-            // far ahead of its number of lines.
-            self.observe_clock(range.lamport, CLOCK_STEP_MAX.saturating_add(range.high));
+            self.clock.observe(range.lamport);
             self.ranges.insert(range.log.clone(), range);
         }
         let own = ctx.own_id();
@@ -371,7 +363,7 @@ impl Logs {
             log: log.clone(),
             username: ctx.nick.clone(),
             sequence,
-            lamport: self.lamport + 1,
+            lamport: self.clock.next(ctx.now.wall),
             timestamp: ctx.now.wall,
             run: ctx.run,
             uptime: ctx.now.time.0,
@@ -397,7 +389,7 @@ impl Logs {
     /// [`BatchPlacement::AfterGap`].
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
-        self.observe_clock(lamport, CLOCK_STEP_MAX);
+        self.clock.observe(lamport);
         let range = self
             .ranges
             .entry(batch.log.clone())
@@ -414,17 +406,6 @@ impl Logs {
             range.skip_to(batch);
         }
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
-    }
-
-    /// Advances our Lamport clock to the number `lamport`, but by at most `step`. An observed
-    /// number cannot move the clock into the last [`CLOCK_STEP_MAX`] numbers, which are reserved
-    /// for our own lines.
-    fn observe_clock(&mut self, lamport: u64, step: u64) {
-        let reached = lamport.min(self.lamport.saturating_add(step));
-        self.lamport = self
-            .lamport
-            .max(reached)
-            .min(MAX_SAFE_INTEGER - CLOCK_STEP_MAX);
     }
 
     /// Decides how a batch fits into its log. `requested`: sequence of the first line that we

@@ -17,7 +17,7 @@ use crate::support::lan::Event;
 pub type PeerIndex = usize;
 
 /// Wall time when the simulation begins (November 2023), in milliseconds since 1970.
-pub const WALL_START_MS: i64 = 1_700_000_000_000;
+pub const WALL_START_MS: i64 = 1_800_000_000_000;
 /// The wall time 2040-01-01, in milliseconds since 1970.
 pub const YEAR_2040_MS: i64 = 2_208_988_800_000;
 

@@ -102,7 +102,7 @@ impl ScriptedPeer {
             username: "mallory".into(),
             run: 5,
             age: 1,
-            wall: WallTime(1_700_000_000_000),
+            wall: WallTime(1_800_000_000_000),
             rooms: vec![room_hash(&self.transport.handshake_hash, &Room::general())],
             port: 9999,
             passing: false,

@@ -1,0 +1,53 @@
+//! Our hybrid logical clock, which orders lines (Kulkarni, Demirbas, Madappa, Avva and Leone:
+//! "Logical Physical Clocks", OPODIS 2014). It counts microseconds since 1970.
+//!
+//! A published line gets the time of our wall clock, or one more than the highest number that we
+//! know. So lines of peers with sane clocks are in the order of time, even if their authors never
+//! met. A line always comes after each line that its author knew. A wrong wall clock costs no more
+//! than an ordinary logical clock (Lamport, 1978) would.
+use crate::base::batch::MAX_SAFE_INTEGER;
+use crate::base::time::WallTime;
+
+/// The earliest plausible wall clock, in milliseconds since 1970: 2026-01-01. No program is older
+/// than its source. Boxes without a battery start in 1970.
+const PLAUSIBLE_MIN_MS: i64 = 1_767_225_600_000;
+/// The end of plausible wall clocks, in milliseconds since 1970: about 2112. In microseconds, this
+/// is [`TRUSTED_MAX`].
+const PLAUSIBLE_END_MS: i64 = (TRUSTED_MAX / 1000).cast_signed();
+/// Numbers up to this one are adopted at once: 2^52 µs, in the year 2112.
+const TRUSTED_MAX: u64 = 1 << 52;
+/// Above [`TRUSTED_MAX`], how far one batch can move our clock. Otherwise a lying author could use
+/// up all numbers.
+const STEP_MAX: u64 = 1 << 20;
+/// No observed number moves our clock above this value. The numbers above are reserved for our own
+/// lines.
+const OBSERVED_MAX: u64 = MAX_SAFE_INTEGER - STEP_MAX;
+
+/// The highest number that we observed or assigned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HybridClock(u64);
+
+impl HybridClock {
+    /// The number of our next line. The caller must then observe the last line of its batch.
+    pub fn next(&self, wall: WallTime) -> u64 {
+        let is_plausible = (PLAUSIBLE_MIN_MS..PLAUSIBLE_END_MS).contains(&wall.0);
+        let wall_us = if is_plausible {
+            wall.0.unsigned_abs() * 1000
+        } else {
+            0
+        };
+        wall_us.max(self.0 + 1)
+    }
+
+    /// Moves the clock forward to a number that we assigned ourselves in an earlier run.
+    pub fn restore(&mut self, lamport: u64) {
+        self.0 = self.0.max(lamport.min(OBSERVED_MAX));
+    }
+
+    /// Moves the clock forward to the number of the last line of a batch. Numbers above 2^52 move
+    /// it in bounded steps.
+    pub fn observe(&mut self, lamport: u64) {
+        let limit = self.0.max(TRUSTED_MAX).saturating_add(STEP_MAX);
+        self.0 = self.0.max(lamport.min(limit).min(OBSERVED_MAX));
+    }
+}
