@@ -9,6 +9,7 @@ use crate::base::domain;
 use crate::base::hex;
 use crate::base::identity::{Hash, NetworkTag, PeerId};
 use crate::base::name::{Room, Target};
+use crate::base::range::LogRange;
 use crate::base::time::WallTime;
 
 /// Maximum number of logs in one `have` or `want`. A sender that has more logs to list sends
@@ -19,6 +20,8 @@ pub const ROOMS_MAX: usize = 64;
 /// Maximum number of links on a route to a room member. More distant members count as unreachable.
 /// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
+/// How many hex digits of a digest or a room's hash are sent. The remaining digits are cut off.
+const DIGEST_CHARS: usize = 32;
 
 /// A message of a link.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -391,7 +394,28 @@ impl Message {
 /// The hash of a room for `hello` and `rooms`: 128 bits in hex. It covers the hash of the link's
 /// handshake, so it differs on every link. Only peers that know the room's name can recognise it.
 pub fn room_hash(handshake: &[u8; 32], room: &Room) -> String {
-    let mut hash = Hash::of(&[domain::ROOM, handshake, room.as_str().as_bytes()]).to_string();
-    hash.truncate(32);
-    hash
+    short_text(&Hash::of(&[
+        domain::ROOM,
+        handshake,
+        room.as_str().as_bytes(),
+    ]))
+}
+
+/// The digest over the heads of these logs, in their order: see [`Have::digest`].
+pub fn heads_digest<'a>(ranges: impl Iterator<Item = &'a LogRange>) -> String {
+    let mut heads = Vec::new();
+    for range in ranges {
+        heads.extend_from_slice(&range.log.author.0);
+        heads.extend_from_slice(&range.log.incarnation.to_be_bytes());
+        heads.extend_from_slice(&range.high.to_be_bytes());
+        heads.extend_from_slice(&range.hash.0);
+    }
+    short_text(&Hash::of(&[domain::HEADS, &heads]))
+}
+
+/// The first 128 bits of a hash in hex.
+fn short_text(hash: &Hash) -> String {
+    let mut text = hash.to_string();
+    text.truncate(DIGEST_CHARS);
+    text
 }

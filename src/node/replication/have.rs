@@ -1,17 +1,13 @@
 //! The `have` message: advertises which lines of which logs the sender stores. An entry about the
 //! receiver's own log is a cumulative acknowledgement, as in TCP. Most other entries are offers.
 //! `ingest_have` lists all kinds.
-use crate::base::domain;
 use crate::base::event::StreamId;
-use crate::base::identity::{Hash, PeerId};
+use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
-use crate::wire::message::{Have, HaveEntry, Message, format_incarnation};
-
-/// How many hex digits of the digest are sent. The remaining digits are cut off.
-const DIGEST_CHARS: usize = 32;
+use crate::wire::message::{Have, HaveEntry, Message, format_incarnation, heads_digest};
 
 /// The entry that advertises this stored range. If all its lines are evicted, the entry names the
 /// last one, because an acknowledgement counts even then.
@@ -82,14 +78,5 @@ pub fn third_party_ranges<'a>(
 /// A digest over the heads of [`third_party_ranges`]. Two peers with equal digests store the same
 /// lines of these logs, so neither peer lists the logs.
 pub fn third_party_digest(ctx: &Context, logs: &Logs, room: &Room, peer: &PeerId) -> String {
-    let mut heads = Vec::new();
-    for range in third_party_ranges(ctx, logs, room, peer) {
-        heads.extend_from_slice(&range.log.author.0);
-        heads.extend_from_slice(&range.log.incarnation.to_be_bytes());
-        heads.extend_from_slice(&range.high.to_be_bytes());
-        heads.extend_from_slice(&range.hash.0);
-    }
-    let mut digest = Hash::of(&[domain::HEADS, &heads]).to_string();
-    digest.truncate(DIGEST_CHARS);
-    digest
+    heads_digest(third_party_ranges(ctx, logs, room, peer))
 }
