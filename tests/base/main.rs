@@ -7,3 +7,6 @@ mod error_code;
 mod hex;
 mod table;
 mod time;
+#[path = "../support/vector_files/mod.rs"]
+mod vector_files;
+mod vectors;

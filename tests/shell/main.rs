@@ -11,6 +11,8 @@ mod folders;
 mod hosts;
 #[path = "../support/sentences/mod.rs"]
 mod sentences;
+#[path = "../support/vector_files/mod.rs"]
+mod vector_files;
 
 mod config;
 mod history;
@@ -19,3 +21,4 @@ mod state;
 mod stdio;
 mod store;
 mod transcript;
+mod vectors;

@@ -6,6 +6,8 @@ mod batches;
 mod documents;
 #[path = "../support/sentences/mod.rs"]
 mod sentences;
+#[path = "../support/vector_files/mod.rs"]
+mod vector_files;
 
 mod beacon;
 mod code;
@@ -13,3 +15,4 @@ mod message;
 mod protocol;
 mod sealed;
 mod secret;
+mod vectors;

@@ -1,0 +1,513 @@
+//! The bytes of the files in a state directory, pinned by the files in `tests/vectors`. The whole
+//! directory `tests/vectors/state` is written anew and compared, and read.
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use data_encoding::HEXLOWER;
+use p2pchat::base::batch::{Batch, LocalFields, LogId};
+use p2pchat::base::event::{KnownPeer, Position};
+use p2pchat::base::identity::{Hash, Identity, NetworkTag, PeerId};
+use p2pchat::base::name::{FolderName, Nick, Room, Target};
+use p2pchat::base::range::{Gap, LogRange};
+use p2pchat::base::republished_lines::RepublishedLines;
+use p2pchat::base::table::SortedMap;
+use p2pchat::base::time::{ReaderStart, WallTime};
+use p2pchat::node::context::ResumeState;
+use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
+use p2pchat::shell::config::options::{Options, parse};
+use p2pchat::shell::os::clock::Moment;
+use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
+use p2pchat::shell::store::quota::StoreLimits;
+use p2pchat::shell::store::replication_state::ReplicationState;
+use p2pchat::shell::store::segment::frontier::{Frontier, parse_generation, with_next_generation};
+use p2pchat::shell::store::segment::segment_file::dropped_line;
+use p2pchat::shell::store::segment::segment_reader::SegmentReader;
+use p2pchat::shell::store::store::Store;
+
+use crate::folders::TempDir;
+use crate::vector_files::{Vector, path, shown_lines, vector, vectors};
+
+/// A segment of the vectors is full at this size, so that few lines make several segments.
+const SEGMENT_BYTES: u64 = 1024;
+/// The incarnation of alice's present run.
+const INCARNATION: u64 = 0xfedc_ba98_7654_3210;
+
+fn id(seed: u8) -> PeerId {
+    Identity::from_seed(&[seed; 32]).id()
+}
+
+/// Alice, whose state directory it is.
+fn alice() -> PeerId {
+    id(1)
+}
+
+fn time(text: &str) -> WallTime {
+    WallTime::parse(text).expect("a time")
+}
+
+/// A batch that is stored in the directory, and the local fields that are stored with it.
+struct Stored {
+    network: NetworkTag,
+    batch: Batch,
+    local: LocalFields,
+}
+
+impl Stored {
+    fn new(vector: &Vector, received: &str, flags: [bool; 3]) -> Stored {
+        let [late, before_start, backfill] = flags;
+        Stored {
+            network: vector.network(),
+            batch: vector.sign(vector.get("sealed")),
+            local: LocalFields {
+                received: time(received),
+                late,
+                before_start,
+                backfill,
+            },
+        }
+    }
+}
+
+/// The batches of the directory, in the order of arrival.
+fn stored_batches() -> Vec<Stored> {
+    let rooms = vectors("batch_room.txt");
+    let direct = vectors("batch_direct.txt");
+    let republishing = vector("batch_republishing.txt");
+    let mut carried = Stored::new(&direct[1], "2026-11-21T10:31:04.203Z", [true, false, false]);
+    // A carrier can't open what it carries.
+    let sealed = carried.batch.as_bytes().to_vec();
+    carried.batch = Batch::parse(sealed, &carried.network).expect("a batch");
+    vec![
+        Stored::new(&rooms[0], "2026-11-21T10:31:04.123Z", [false; 3]),
+        Stored::new(&rooms[2], "2026-11-21T10:31:04.201Z", [true; 3]),
+        Stored::new(&rooms[1], "2026-11-21T10:31:04.124Z", [false; 3]),
+        Stored::new(&republishing, "2026-11-21T10:31:04.126Z", [false; 3]),
+        Stored::new(&direct[0], "2026-11-21T10:31:04.127Z", [false; 3]),
+        carried,
+        Stored::new(&rooms[3], "2026-11-21T10:31:04.125Z", [false; 3]),
+    ]
+}
+
+fn folder_of(batch: &Batch) -> FolderName {
+    FolderName::for_log(&batch.log.target, &batch.log.author, &alice())
+}
+
+/// A replication state that records the range of each saved log. All lines wait.
+#[derive(Default)]
+struct Ranges(RefCell<BTreeMap<LogId, LogRange>>);
+
+impl Ranges {
+    fn add(&self, batch: &Batch) {
+        let mut ranges = self.0.borrow_mut();
+        let range = ranges.entry(batch.log.clone());
+        range
+            .or_insert_with(|| LogRange::empty_before(batch))
+            .extend(batch);
+    }
+}
+
+impl ReplicationState for Ranges {
+    fn frontier(&self, folder: &FolderName) -> Vec<LogRange> {
+        let ranges = self.0.borrow();
+        let in_folder = |range: &&LogRange| {
+            FolderName::for_log(&range.log.target, &range.log.author, &alice()) == *folder
+        };
+        ranges.values().filter(in_folder).cloned().collect()
+    }
+    fn retention_floor(&self, _: &LogId) -> u64 {
+        u64::MAX
+    }
+    fn is_acknowledged(&self, _: &FolderName) -> bool {
+        false
+    }
+    fn is_known(&self, _: &PeerId) -> bool {
+        true
+    }
+}
+
+fn open_store(directory: &Path, network: NetworkTag) -> Store {
+    let limits = StoreLimits {
+        segment_bytes: SEGMENT_BYTES,
+        total_bytes: Some(u64::MAX),
+        ..StoreLimits::default()
+    };
+    Store::open(&history_dir(directory), network, alice(), false, limits).expect("a store")
+}
+
+/// The networks and folders of the directory.
+fn folders() -> Vec<(NetworkTag, FolderName)> {
+    let mut folders: Vec<(NetworkTag, FolderName)> = Vec::new();
+    for stored in stored_batches() {
+        let folder = (stored.network, folder_of(&stored.batch));
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// When alice first came into #general.
+fn reader_began() -> Moment {
+    Moment {
+        wall: time("2026-11-21T10:31:04.123Z"),
+        boot_id: "6f0c5a0e-3c1b-4d7e-9a55-2b1f0c9d8e7a".to_owned(),
+        boot_ms: 86_400,
+    }
+}
+
+fn printed() -> Position {
+    Position {
+        segment: 2,
+        offset: 700,
+        generation: 1,
+    }
+}
+
+fn known_peers() -> [KnownPeer; 2] {
+    let known = |name, id, first_seen, is_bound| KnownPeer {
+        nick: Nick::new(name).expect("a name"),
+        id,
+        first_seen: time(first_seen),
+        is_bound,
+    };
+    [
+        known("bob", id(2), "2026-11-21T10:31:04.123Z", true),
+        known("carol", id(3), "2026-11-21T10:31:05.000Z", false),
+    ]
+}
+
+fn receipts() -> Vec<ReceiptRecord> {
+    let record = |recipient, author, incarnation, acked_up_to, carry_left_ms| ReceiptRecord {
+        log: LogId {
+            target: Target::Peer(recipient),
+            author,
+            incarnation,
+        },
+        acked_up_to,
+        carry_left_ms,
+    };
+    vec![
+        record(id(2), id(1), INCARNATION, 2, 0),
+        record(id(3), id(2), 7, 0, CARRY_DURATION_MS),
+        record(id(3), id(2), 8, 5, -60_000),
+    ]
+}
+
+fn resume_state() -> ResumeState {
+    let mut heads = SortedMap::new();
+    for stored in stored_batches() {
+        let Stored { batch, network, .. } = stored;
+        let is_own = batch.log.author == alice() && batch.log.incarnation == INCARNATION;
+        if is_own && network == NetworkTag::OPEN {
+            let head = (batch.last_sequence(), batch.hash);
+            heads.insert(batch.log.target, head);
+        }
+    }
+    ResumeState {
+        incarnation: INCARNATION,
+        heads,
+    }
+}
+
+fn options_for(directory: &Path) -> Options {
+    parse(vec!["--dir".into(), directory.into()], &|_| None, None).expect("options")
+}
+
+fn open_directory(directory: &Path) -> OpenedStateDir {
+    StateDir::open(&options_for(directory)).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Writes the directory as programs of alice would.
+fn write_directory(directory: &Path) {
+    fs::copy(path("state/identity"), directory.join("identity")).expect("an identity");
+    let mut state = open_directory(directory).state_dir;
+    for known in known_peers() {
+        assert!(state.append_known_peer(&known).expect("written"));
+    }
+    let mut text = String::new();
+    receipts().iter().for_each(|record| record.write(&mut text));
+    state.write_receipts(&text).expect("written");
+    state.write_clean_marker(&resume_state()).expect("written");
+    let ranges = Ranges::default();
+    for network in [NetworkTag::OPEN, vector("network_keys.txt").network()] {
+        let mut store = open_store(directory, network);
+        for stored in stored_batches() {
+            if stored.network == network {
+                let folder = folder_of(&stored.batch);
+                store.open_folder(&folder).expect("a folder");
+                store.save(&stored.batch, stored.local).expect("saved");
+                ranges.add(&stored.batch);
+                store.enforce_limits(&ranges).expect("within the limits");
+            }
+        }
+        if network == NetworkTag::OPEN {
+            let general = FolderName::from(&Room::general());
+            store.begin_reader(&general, &reader_began());
+            store
+                .set_printed_position(&general, printed())
+                .expect("printed");
+        }
+    }
+}
+
+/// The contents of all files below a directory, by their paths in it. The marker of a clean end
+/// contains the creation time of its file, which is replaced.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            let mut text = fs::read_to_string(&path).expect("text");
+            let relative = path.strip_prefix(directory).expect("below");
+            if relative == Path::new("clean") {
+                text = with_creation_time(&text, 1_795_257_064_123_456_789);
+            }
+            files.insert(relative.to_owned(), text);
+        }
+    }
+    files
+}
+
+/// The marker of a clean end, with another creation time.
+fn with_creation_time(text: &str, created_ns: u128) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    assert!(lines[1].parse::<u64>().is_ok());
+    lines[1] = created_ns.to_string();
+    lines.join("\n") + "\n"
+}
+
+/// Copies the directory of the vectors. The marker of a clean end gets the creation time of the
+/// copy.
+fn copy_directory(to: &Path) {
+    for (relative, text) in contents(&path("state")) {
+        let file = to.join(&relative);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("created");
+        fs::write(&file, &text).expect("written");
+        if relative == Path::new("clean") {
+            let created = fs::metadata(&file).and_then(|meta| meta.created());
+            let since = created
+                .ok()
+                .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let created_ns = since.map_or(0, |since| since.as_nanos());
+            fs::write(&file, with_creation_time(&text, created_ns)).expect("written");
+        }
+    }
+}
+
+#[test]
+fn a_state_directory_is_written() {
+    let folder = TempDir::new();
+    write_directory(&folder.0);
+    let (written, expected) = (contents(&folder.0), contents(&path("state")));
+    let names = |files: &BTreeMap<PathBuf, String>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&written), names(&expected));
+    for (file, text) in &expected {
+        assert_eq!(&written[file], text, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_state_directory_is_read() {
+    let folder = TempDir::new();
+    copy_directory(&folder.0);
+    let opened = open_directory(&folder.0);
+    assert!(
+        opened
+            .warnings
+            .iter()
+            .all(|warning| warning.contains("readable by others"))
+    );
+    assert_eq!(opened.identity.id(), alice());
+    assert_eq!(opened.known_peers, known_peers());
+    let mut state = opened.state_dir;
+    let marker = state.take_clean_marker().expect("a marker");
+    assert_eq!(marker, Some(resume_state()));
+    let text = state.read_receipts();
+    let read: Vec<ReceiptRecord> = text.lines().filter_map(ReceiptRecord::parse).collect();
+    assert_eq!(read.len(), receipts().len());
+    for (read, written) in read.iter().zip(receipts()) {
+        assert_eq!(read.log, written.log);
+        assert_eq!(read.acked_up_to, written.acked_up_to);
+        assert_eq!(read.carry_left_ms, written.carry_left_ms);
+    }
+}
+
+#[test]
+fn the_history_of_a_state_directory_is_read() {
+    let folder = TempDir::new();
+    copy_directory(&folder.0);
+    let core = Ranges::default();
+    for (network, name) in folders() {
+        let mut store = open_store(&folder.0, network);
+        let of_folder =
+            |stored: &Stored| stored.network == network && folder_of(&stored.batch) == name;
+        let mut expected = stored_batches();
+        expected.retain(of_folder);
+        expected.iter().for_each(|stored| core.add(&stored.batch));
+        let ranges = store.open_folder(&name).expect("a folder");
+        let of_network = |range: &LogRange| expected.iter().any(|s| s.batch.log == range.log);
+        let mut frontier = core.frontier(&name);
+        frontier.retain(of_network);
+        assert_eq!(ranges, frontier, "{}", name.as_str());
+        let mut at = Position::default();
+        let read = store
+            .read_from(&name, &mut at, usize::MAX)
+            .expect("batches");
+        assert_eq!(read.len(), expected.len());
+        for (read, stored) in read.iter().zip(&expected) {
+            assert_eq!(read.batch.as_bytes(), stored.batch.as_bytes());
+            assert_eq!(read.local, stored.local);
+            assert_eq!(shown_lines(&read.batch), shown_lines(&stored.batch));
+        }
+    }
+}
+
+#[test]
+fn reader_and_waiting_lines_are_read() {
+    let folder = TempDir::new();
+    copy_directory(&folder.0);
+    let mut store = open_store(&folder.0, NetworkTag::OPEN);
+    assert_eq!(store.rooms_with_unacknowledged(), [Room::general()]);
+    let general = FolderName::from(&Room::general());
+    store.open_folder(&general).expect("a folder");
+    assert_eq!(store.printed_position(&general), Some(printed()));
+    let mut started = reader_began();
+    started.boot_ms += 500;
+    let start = store.reader_start(&general, &started);
+    assert_eq!(start, Some(ReaderStart::SameBoot { at_ms: -500 }));
+    let start = store.reader_start(&general, &Moment::default());
+    let wall = reader_began().wall;
+    assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
+}
+
+/// A new identity is random, so its form is compared.
+#[test]
+fn a_new_identity_has_the_form_of_the_vector() {
+    let folder = TempDir::new();
+    let id = open_directory(&folder.0).identity.id();
+    let words = |path: &Path| {
+        let text = fs::read_to_string(path).expect("an identity");
+        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        assert_eq!(words.len(), 3);
+        words
+    };
+    let (new, expected) = (
+        words(&folder.0.join("identity")),
+        words(&path("state/identity")),
+    );
+    assert_eq!(new[0], expected[0]);
+    assert_eq!(new[1].len(), expected[1].len());
+    assert_eq!(new[2], format!("{id}\n"));
+    let read = load_own_identity(&options_for(&folder.0), &mut Vec::new());
+    assert_eq!(read.map(|identity| identity.id()).ok(), Some(id));
+}
+
+/// A log of a frontier line: `author incarnation target low high hash lamport`.
+fn range(text: &str) -> LogRange {
+    let words: Vec<&str> = text.split(' ').collect();
+    LogRange {
+        log: LogId {
+            author: words[0].parse().expect("an id"),
+            incarnation: hex64(words[1]),
+            target: Target::parse(words[2]).expect("a target"),
+        },
+        low: words[3].parse().expect("a sequence"),
+        high: words[4].parse().expect("a sequence"),
+        hash: Hash::parse(words[5]).expect("a hash"),
+        lamport: words[6].parse().expect("a number"),
+        republishes: None,
+        gaps: Vec::new(),
+    }
+}
+
+fn hex64(text: &str) -> u64 {
+    let bytes = HEXLOWER.decode(text.as_bytes()).expect("hex");
+    u64::from_be_bytes(bytes.try_into().expect("16 digits"))
+}
+
+/// A gap: `stored_from from to previous_hash last_hash`.
+fn gap(text: &str) -> Gap {
+    let words: Vec<&str> = text.split(' ').collect();
+    Gap {
+        stored_from: words[0].parse().expect("a sequence"),
+        from: words[1].parse().expect("a sequence"),
+        to: words[2].parse().expect("a sequence"),
+        previous_hash: Hash::parse(words[3]).expect("a hash"),
+        last_hash: Hash::parse(words[4]).expect("a hash"),
+    }
+}
+
+/// The first log has the gaps of the vector, the last one the republished lines.
+fn frontier(vector: &Vector) -> Frontier {
+    let mut ranges: Vec<LogRange> = vector.texts("log").into_iter().map(range).collect();
+    ranges[0].gaps = vector.texts("gap").into_iter().map(gap).collect();
+    if let (Some(text), Some(last)) = (vector.get("republishes"), ranges.last_mut()) {
+        let words: Vec<&str> = text.split(' ').collect();
+        last.republishes = Some(RepublishedLines {
+            incarnation: hex64(words[0]),
+            sequence: words[1].parse().expect("a sequence"),
+            hash: Hash::parse(words[2]).expect("a hash"),
+        });
+    }
+    let author = |text: &str| {
+        let (id, bytes) = text.split_once(' ').expect("two words");
+        (id.parse().expect("an id"), bytes.parse().expect("bytes"))
+    };
+    Frontier {
+        ranges,
+        author_bytes: vector.texts("author").into_iter().map(author).collect(),
+    }
+}
+
+#[test]
+fn frontier_lines() {
+    for vector in vectors("frontier.txt") {
+        let frontier = frontier(&vector);
+        let mut written = Vec::new();
+        frontier.write(&mut written);
+        let written = String::from_utf8(written).expect("JSON");
+        vector.check("line", written.strip_suffix('\n').expect("a line"));
+        let line = vector.text("line").as_bytes();
+        let name = FolderName::parse(vector.text("folder")).expect("a folder");
+        let read = Frontier::parse(line, &name).expect("a frontier");
+        assert_eq!(read.ranges, frontier.ranges);
+        assert!(read.author_bytes.iter().eq(frontier.author_bytes.iter()));
+        for range in &frontier.ranges {
+            let head = Frontier::find_log_head(line, &range.log);
+            assert_eq!(head, Some(range.high));
+        }
+        let next = with_next_generation(line).expect("a frontier");
+        vector.check("next_generation", std::str::from_utf8(&next).expect("JSON"));
+        let next = vector.text("next_generation").as_bytes();
+        assert_eq!((parse_generation(line), parse_generation(next)), (0, 1));
+        assert!(Frontier::parse(next, &name).is_some());
+    }
+}
+
+#[test]
+fn dropped_lines() {
+    let vector = vector("dropped.txt");
+    let line = dropped_line(vector.number("bytes"));
+    vector.check("line", line.strip_suffix('\n').expect("a line"));
+
+    // Offsets count the bytes of the evicted lines.
+    let folder = TempDir::new();
+    let first = vectors("frontier.txt")[0]
+        .text("next_generation")
+        .to_owned();
+    let text = format!("{first}\n{}\n{{}}\n", vector.text("line"));
+    fs::write(folder.0.join("000001.ndjson"), text).expect("written");
+    let mut reader = SegmentReader::open(&folder.0, 1).expect("a segment");
+    assert!(reader.advance().expect("a line") && reader.advance().expect("a line"));
+    assert_eq!(reader.line(), b"{}");
+    let offset = first.len() as u64 + 1 + vector.number::<u64>("bytes");
+    assert_eq!((reader.line_offset(), reader.generation()), (offset, 1));
+}
