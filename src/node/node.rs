@@ -90,7 +90,7 @@ impl Node {
                 .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();
             self.replication
-                .end_turn(&mut self.ctx, &self.logs, &self.delivery_tracker, rooms);
+                .end_turn(&mut self.ctx, &mut self.logs, &self.delivery_tracker, rooms);
             self.dialer.end_turn(&self.ctx);
             if self.delivery_tracker.is_awaiting_delivery() {
                 let delivery = self.delivery();

@@ -208,6 +208,28 @@ fn a_link_that_ends_leaves_nothing() {
     assert_eq!(filled, CURSORS_MAX);
 }
 
+/// When a log is no longer stored, nothing of it is sent any more, and its places are free again. It
+/// may still be requested.
+#[test]
+fn a_forgotten_log_frees_its_places() {
+    let mut table = ProgressTable::default();
+    fill_up(CURSORS_MAX, |stream, log| {
+        table.set_send(stream, log, requested())
+    });
+    table.set_fetch(stream(1), &log(0), request(None));
+    table.set_gap_lines(stream(1), &log(0), 1..=9);
+    let other = log(CURSORS_MAX);
+    assert!(!table.set_send(stream(1), &other, requested()));
+    table.forget_log(&log(0));
+    assert!(table.get(stream(1), &log(0)).cursor().is_none());
+    assert!(table.get(stream(1), &log(0)).request().is_some());
+    assert!(table.first_gap_offer().is_none());
+    for number in 0..LINKS {
+        assert!(table.set_send(stream(number), &other, requested()));
+    }
+    assert!(!table.set_send(stream(1), &log(CURSORS_MAX + 1), requested()));
+}
+
 /// A record that says nothing takes no memory.
 #[test]
 fn an_idle_record_ends() {

@@ -410,10 +410,13 @@ impl Replication {
     pub fn end_turn(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         delivery: &DeliveryTracker,
         rooms: &[Room],
     ) {
+        for log in logs.take_forgotten() {
+            self.progress.forget_log(&log);
+        }
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }

@@ -146,7 +146,7 @@ pub fn start_republish(
 
 /// Whether no repair of this log republishes the line `from` yet.
 fn is_earliest(logs: &Logs, log: &LogId, from: u64) -> bool {
-    let earlier = logs.republications().get(log);
+    let earlier = logs.republication(log);
     earlier.is_none_or(|earlier| from < earlier.lines.sequence)
 }
 
@@ -181,7 +181,7 @@ pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
 /// The new log for the republished lines of a forked log, and the sequence of the next line to
 /// republish. The sequence is the one in the forked log. `None`: the log is not being republished.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
-    let republication = logs.republications().get(log)?;
+    let republication = logs.republication(log)?;
     let republished = logs.high(&republication.log);
     let next = republication.lines.sequence + republished;
     Some((republication.log.clone(), next))
@@ -204,7 +204,7 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
 /// Continues to publish the lines of all forked logs again. To be called when the store has
 /// recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
-    for log in logs.republications().keys() {
+    for (log, _) in logs.republications() {
         load_next_republish(ctx, logs, log);
     }
 }
@@ -212,6 +212,6 @@ pub fn resume_all(ctx: &mut Context, logs: &Logs) {
 /// Where a line of a forked log is published again: the new log, and the line's sequence in the new
 /// log. `None`: the line is not published again.
 pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-    let Republication { log, lines } = logs.republications().get(log)?;
+    let Republication { log, lines } = logs.republication(log)?;
     (line >= lines.sequence).then(|| (log.clone(), line - lines.sequence + 1))
 }

@@ -12,7 +12,7 @@ use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
-use crate::node::replication::logs::{BatchPlacement, Logs};
+use crate::node::replication::logs::Logs;
 use crate::node::replication::news::Verdict;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::want::{WantRange, send_want};
@@ -21,6 +21,25 @@ use crate::wire::sealed;
 /// The peer broke the protocol, so its link must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolViolation;
+
+/// How a batch fits into the stored range of its log.
+#[derive(PartialEq, Eq)]
+enum BatchPlacement {
+    /// The batch follows the head of its log, or is the first batch that we store of the log.
+    Next,
+    /// The batch answers our request, but these sequences before the batch are missing. The source
+    /// no longer stores the missing lines.
+    AfterGap(RangeInclusive<u64>),
+    /// The batch begins at the first line of a gap.
+    FillsGap,
+    /// The lines of the batch are stored already.
+    Duplicate,
+    /// The batch contradicts the stored lines: its hash or its predecessor's hash differs from
+    /// ours.
+    Fork,
+    /// The batch neither continues the log nor answers a request.
+    Unrequested,
+}
 
 /// What to do with an incoming batch.
 enum BatchAction {
@@ -147,7 +166,7 @@ impl Replication {
             .set_fetch(stream, &batch.log, FetchState::Idle);
         send_want(ctx, stream, &batch.log, WantRange::Cancel);
         self.verify(ctx, stream, batch)?;
-        if logs.classify(batch, None) == BatchPlacement::Fork {
+        if classify(logs, batch, None) == BatchPlacement::Fork {
             self.reported_forks.report(ctx, &batch.log, batch.sequence);
         }
         Ok(())
@@ -170,7 +189,7 @@ impl Replication {
         if !is_receivable || logs.is_current(ctx, &key.log) || !(is_requested || fills_gap) {
             return BatchAction::Drop;
         }
-        let placement = logs.classify(batch, requested_from);
+        let placement = classify(logs, batch, requested_from);
         if !self.can_accept() {
             let fills_gap = fills_gap && placement == BatchPlacement::FillsGap;
             return BatchAction::Postpone { fills_gap };
@@ -298,6 +317,41 @@ impl Replication {
                 is_own: false,
             }));
         }
+    }
+}
+
+/// Decides how a batch fits into its log. `requested`: sequence of the first line that we
+/// requested over the batch's link.
+fn classify(logs: &Logs, batch: &Batch, requested: Option<u64>) -> BatchPlacement {
+    let answers_request = requested.is_some_and(|from| batch.contains_line(from));
+    let Some(range) = logs.get(&batch.log) else {
+        return match batch.sequence == 1 || answers_request {
+            true => BatchPlacement::Next,
+            false => BatchPlacement::Unrequested,
+        };
+    };
+    let next = range.high + 1;
+    if batch.sequence == next {
+        return match batch.previous == Some(range.hash) {
+            true => BatchPlacement::Next,
+            false => BatchPlacement::Fork,
+        };
+    }
+    if batch.sequence > next {
+        // An unrequested batch was sent before our latest request arrived. It leaves no gap,
+        // because the requested lines follow.
+        return match answers_request {
+            true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
+            false => BatchPlacement::Unrequested,
+        };
+    }
+    if range.has_gap_at(batch) {
+        return BatchPlacement::FillsGap;
+    }
+    let differs_at_head = batch.last_sequence() == range.high && batch.hash != range.hash;
+    match batch.last_sequence() > range.high || differs_at_head {
+        true => BatchPlacement::Fork,
+        false => BatchPlacement::Duplicate,
     }
 }
 

@@ -1,8 +1,7 @@
-//! Tracks the stored range of each log, our logical clock, and our next sequence. Decides how a
-//! batch fits into its log, and which logs to evict at the bounds.
+//! Tracks the stored range of each log, our logical clock, and our next sequence. Decides which
+//! logs to evict at the bounds.
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId, UnsignedBatch};
@@ -24,25 +23,6 @@ const LOGS_PER_ROOM_MAX: usize = 16_384;
 /// new log.
 const LOGS_PER_AUTHOR_MAX: usize = 64;
 
-/// How a batch fits into the stored range of its log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BatchPlacement {
-    /// The batch follows the head of its log, or is the first batch that we store of the log.
-    Next,
-    /// The batch answers our request, but these sequences before the batch are missing. The source
-    /// no longer stores the missing lines.
-    AfterGap(RangeInclusive<u64>),
-    /// The batch begins at the first line of a gap.
-    FillsGap,
-    /// The lines of the batch are stored already.
-    Duplicate,
-    /// The batch contradicts the stored lines: its hash or its predecessor's hash differs from
-    /// ours.
-    Fork,
-    /// The batch neither continues the log nor answers a request.
-    Unrequested,
-}
-
 /// What [`Logs::roll_back`] changed in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolledBack {
@@ -60,6 +40,17 @@ pub struct Republication {
     pub lines: RepublishedLines,
 }
 
+/// What this run knows of a log that we wrote, beside its stored range.
+#[derive(Default)]
+struct OwnLog {
+    /// Sequence of the first line that this run published. `None`: it published nothing.
+    run_start: Option<u64>,
+    /// Sequence of the last line, if the log's room was left after this run had published lines.
+    left_head: Option<u64>,
+    /// The repair of this log, if it is forked.
+    republication: Option<Republication>,
+}
+
 /// The stored ranges of all logs, and the state of the logs that we write.
 #[derive(Default)]
 pub struct Logs {
@@ -67,17 +58,15 @@ pub struct Logs {
     clock: HybridClock,
     /// The incarnation of our next lines.
     incarnation: u64,
-    /// Logs in which this run published lines, each with the sequence of the first of these lines.
-    run_starts: SortedMap<LogId, u64>,
-    /// For each log in `run_starts` whose room was left: the sequence of the log's last line.
-    left_heads: SortedMap<LogId, u64>,
+    /// The logs that we wrote and about which this run knows more than the range.
+    own_logs: SortedMap<LogId, OwnLog>,
     /// The state from which our logs continue. Empty if the previous run did not end cleanly.
     resume: ResumeState,
-    /// The repairs of forked logs that we wrote.
-    republications: SortedMap<LogId, Republication>,
     /// For each direct log whose recipient we are: the sequence of the last line that a terminal
     /// has shown.
     read_up_to: SortedMap<LogId, u64>,
+    /// The logs that were forgotten in this turn.
+    forgotten: Vec<LogId>,
     /// Whether the user was told that logs are refused or evicted.
     eviction_reported: bool,
 }
@@ -178,21 +167,26 @@ impl Logs {
             incarnation: begun.unwrap_or_else(|| ctx.random_u64()),
             ..forked.clone()
         };
-        self.republications
-            .insert(forked.clone(), Republication { log, lines });
-        self.run_starts
-            .retain(|log, start| log != forked || *start < from);
+        let own_log = self.own_logs.get_or_default(forked.clone());
+        own_log.republication = Some(Republication { log, lines });
+        own_log.run_start.take_if(|start| from <= *start);
     }
 
-    /// The repairs of forked logs that we wrote.
-    pub fn republications(&self) -> &SortedMap<LogId, Republication> {
-        &self.republications
+    /// The forked logs that we wrote, each with its repair.
+    pub fn republications(&self) -> impl Iterator<Item = (&LogId, &Republication)> {
+        let logs = self.own_logs.iter();
+        logs.filter_map(|(log, own_log)| Some((log, own_log.republication.as_ref()?)))
+    }
+
+    /// The repair of this log. `None`: the log is not forked, or another author wrote it.
+    pub fn republication(&self, log: &LogId) -> Option<&Republication> {
+        self.own_logs.get(log)?.republication.as_ref()
     }
 
     /// Sequence of the last line of this log that peers may get. Excludes lines that are published
     /// again in another log.
     pub fn last_served(&self, range: &LogRange) -> u64 {
-        match self.republications.get(&range.log) {
+        match self.republication(&range.log) {
             Some(repair) => range.high.min(repair.lines.sequence - 1),
             None => range.high,
         }
@@ -203,7 +197,10 @@ impl Logs {
     /// the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
-            self.run_starts.get_or_insert_with(log, || sequence);
+            self.own_logs
+                .get_or_default(log)
+                .run_start
+                .get_or_insert(sequence);
         }
     }
 
@@ -293,10 +290,12 @@ impl Logs {
             let head = (range.high, range.hash);
             self.resume.heads.insert(target, head);
         }
-        let own_logs = self.run_starts.keys();
-        for log in own_logs.filter(|log| log.target.room() == Some(room)) {
-            if let Some(range) = self.ranges.get(log) {
-                self.left_heads.insert(log.clone(), range.high);
+        for (log, own_log) in self.own_logs.iter_mut() {
+            if log.target.room() == Some(room)
+                && own_log.run_start.is_some()
+                && let Some(range) = self.ranges.get(log)
+            {
+                own_log.left_head = Some(range.high);
             }
         }
         self.ranges.retain(|log, _| log.target.room() != Some(room));
@@ -305,19 +304,20 @@ impl Logs {
     /// Sequence of the last line of a log that we wrote. Also known after the log's room was left.
     pub fn head(&self, log: &LogId) -> Option<u64> {
         let stored = self.ranges.get(log).map(|range| range.high);
-        stored.or_else(|| self.left_heads.get(log).copied())
+        stored.or_else(|| self.own_logs.get(log)?.left_head)
     }
 
     /// Sequence of the first line that this run published in a log. `None`: it published nothing
     /// there.
     pub fn run_start(&self, log: &LogId) -> Option<u64> {
-        self.run_starts.get(log).copied()
+        self.own_logs.get(log)?.run_start
     }
 
     /// The logs in which this run published lines, each with the sequence of the first of these
     /// lines.
     pub fn run_logs(&self) -> impl Iterator<Item = (&LogId, u64)> {
-        self.run_starts.iter().map(|(log, start)| (log, *start))
+        let logs = self.own_logs.iter();
+        logs.filter_map(|(log, own_log)| Some((log, own_log.run_start?)))
     }
 
     /// Records that a terminal has shown line `sequence` of a direct log to us, and all earlier
@@ -356,9 +356,8 @@ impl Logs {
                 Some(sealed::seal(seed, &ctx.network, &log, sequence, lines)?)
             }
         };
-        let repairs = &self.republications;
         let repair = |(_, repair): (_, &Republication)| (repair.log == log).then_some(repair.lines);
-        let republishes = repairs.iter().find_map(repair);
+        let republishes = self.republications().find_map(repair);
         let unsigned = UnsignedBatch {
             log: log.clone(),
             username: ctx.nick.clone(),
@@ -375,7 +374,10 @@ impl Logs {
             salt: ctx.random_u64(),
         };
         let batch = Arc::new(Batch::sign(&ctx.identity, &ctx.network, unsigned));
-        self.run_starts.get_or_insert_with(log, || sequence);
+        self.own_logs
+            .get_or_default(log)
+            .run_start
+            .get_or_insert(sequence);
         self.advance(&batch);
         Some(batch)
     }
@@ -385,8 +387,7 @@ impl Logs {
         self.ranges.get_mut(&batch.log)?.fill_gap(batch)
     }
 
-    /// Makes a batch the head of its log. The batch must be [`BatchPlacement::Next`] or
-    /// [`BatchPlacement::AfterGap`].
+    /// Makes a batch the head of its log. The batch must lie beyond the present head.
     pub fn advance(&mut self, batch: &Batch) {
         let lamport = batch.lamport + batch.count - 1;
         self.clock.observe(lamport);
@@ -406,41 +407,6 @@ impl Logs {
             range.skip_to(batch);
         }
         (range.high, range.hash, range.lamport) = (batch.last_sequence(), batch.hash, lamport);
-    }
-
-    /// Decides how a batch fits into its log. `requested`: sequence of the first line that we
-    /// requested over the batch's link.
-    pub fn classify(&self, batch: &Batch, requested: Option<u64>) -> BatchPlacement {
-        let answers_request = requested.is_some_and(|from| batch.contains_line(from));
-        let Some(range) = self.ranges.get(&batch.log) else {
-            return match batch.sequence == 1 || answers_request {
-                true => BatchPlacement::Next,
-                false => BatchPlacement::Unrequested,
-            };
-        };
-        let next = range.high + 1;
-        if batch.sequence == next {
-            return match batch.previous == Some(range.hash) {
-                true => BatchPlacement::Next,
-                false => BatchPlacement::Fork,
-            };
-        }
-        if batch.sequence > next {
-            // An unrequested batch was sent before our latest request arrived. It leaves no gap,
-            // because the requested lines follow.
-            return match answers_request {
-                true => BatchPlacement::AfterGap(next..=batch.sequence - 1),
-                false => BatchPlacement::Unrequested,
-            };
-        }
-        if range.has_gap_at(batch) {
-            return BatchPlacement::FillsGap;
-        }
-        let differs_at_head = batch.last_sequence() == range.high && batch.hash != range.hash;
-        match batch.last_sequence() > range.high || differs_at_head {
-            true => BatchPlacement::Fork,
-            false => BatchPlacement::Duplicate,
-        }
     }
 
     /// Makes place for the log of this batch. If there are too many logs, evicts another log, or
@@ -468,7 +434,7 @@ impl Logs {
             ctx.notify(Notice::Error { code, content });
         }
         if let Some(evicted) = &evicted {
-            self.ranges.remove(evicted);
+            self.remove(evicted);
         }
         evicted.is_some()
     }
@@ -553,8 +519,8 @@ impl Logs {
                 }
             },
         }
-        if self.run_starts.get(&batch.log) == Some(&batch.sequence) {
-            self.run_starts.remove(&batch.log);
+        if let Some(own_log) = self.own_logs.get_mut(&batch.log) {
+            own_log.run_start.take_if(|start| *start == batch.sequence);
         }
         RolledBack::Head
     }
@@ -566,9 +532,15 @@ impl Logs {
         }
     }
 
-    /// Forgets a log that is no longer carried.
+    /// Forgets a log that is no longer stored.
     pub fn remove(&mut self, log: &LogId) {
         self.ranges.remove(log);
+        self.forgotten.push(log.clone());
+    }
+
+    /// Takes the logs that were forgotten in this turn.
+    pub fn take_forgotten(&mut self) -> Vec<LogId> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// The hash of the batch that ends at the line `sequence`. `None`: this line is not the head.

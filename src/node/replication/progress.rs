@@ -244,6 +244,18 @@ impl ProgressTable {
         }
     }
 
+    /// Forgets what was to be sent of a log that is no longer stored. What we request of it stays.
+    pub fn forget_log(&mut self, log: &LogId) {
+        let streams: Vec<StreamId> = self.of_log(log).map(|(stream, _)| stream).collect();
+        for stream in streams {
+            if let Some(record) = self.get_mut(stream, log) {
+                (record.claim, record.due_ack, record.due_offer) = (None, None, None);
+            }
+            self.set_send(stream, log, SendState::Idle);
+        }
+        self.forget_gap_offers(|key| key.log == *log);
+    }
+
     /// The record of a log on a link.
     pub fn get(&self, stream: StreamId, log: &LogId) -> &Progress {
         let records = self.logs.get(log);
