@@ -1,6 +1,10 @@
 //! Carriers: peers that store sealed direct messages for an absent recipient.
+use p2pchat::base::identity::Hash;
+use p2pchat::wire::message::{Have, Message};
+
 use crate::support::lan::{Lan, REDIAL_MS};
 use crate::support::peer::numbered_lines;
+use crate::support::scripted_peer::{ScriptedPeer, have_entry};
 
 /// A direct message to an absent recipient is sealed to a carrier, which reads and acknowledges
 /// nothing itself, and arrives once when author and recipient never meet.
@@ -287,4 +291,43 @@ fn a_receipt_crosses_a_neighbour_to_a_later_run() {
     for away in [300, 5_000] {
         receipt_through_a_neighbour(away);
     }
+}
+
+/// Claims are not facts: a recipient that names another hash than the carrier's stores other lines,
+/// so the carrier keeps its own.
+#[test]
+fn a_receipt_for_other_lines_ends_no_carrying() {
+    let mut lan = Lan::new(12);
+    let [alice, carol] = lan.add_peers(["alice", "carol"]);
+    lan.start_all([alice, carol]);
+    lan.run_until_linked(alice, carol, REDIAL_MS);
+    let bob = ScriptedPeer::identity(1).id();
+    lan.send_direct(alice, &format!("@{bob}"), "psst");
+    lan.run_for(1_000);
+    assert_eq!(lan.peers[carol].carried_line_count(), 1);
+    let log = lan.peers[carol]
+        .disk
+        .entries()
+        .next()
+        .map(|entry| entry.batch.log.clone());
+    let log = log.expect("the carried log");
+    let mut recipient = ScriptedPeer::connect(&mut lan, carol, 1);
+    let have = Have {
+        target: format!("@{bob}"),
+        logs: vec![have_entry(
+            log.author,
+            log.incarnation,
+            1..=1,
+            Hash([3; 32]),
+        )],
+        ..Have::default()
+    };
+    recipient.send(&mut lan, &Message::Have(have));
+    lan.run_for(5_000);
+    let receipt = format!("{bob} {} {:016x} 1 ", log.author, log.incarnation);
+    assert!(
+        !lan.peers[carol].receipts.contains(&receipt),
+        "{}",
+        lan.peers[carol].receipts
+    );
 }

@@ -218,7 +218,7 @@ impl Replication {
                 local,
                 is_own: true,
             }));
-            let unrequested = self.send_live(ctx, &batch, None);
+            let unrequested = self.send_live(ctx, logs, &batch, None);
             self.offer_to_unrequested(ctx, &unrequested, &batch.log);
         }
     }

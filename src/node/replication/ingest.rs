@@ -254,7 +254,7 @@ impl Replication {
         }
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
-        let unrequested = self.send_live(ctx, &batch, Some(stream));
+        let unrequested = self.send_live(ctx, logs, &batch, Some(stream));
         self.schedule_ack(stream, &batch.log, 1);
         if is_by_peer {
             self.prefer_author(stream, &batch.log);

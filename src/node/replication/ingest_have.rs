@@ -173,11 +173,15 @@ impl Replication {
     ) {
         let ReceivedEntry { key, entry } = received;
         let log = &key.log;
-        self.advance_acked(key.stream, log, entry.high);
+        let our_hash = self.advance_acked(logs, key.stream, log, entry.high);
         if log.target.recipient().is_some() && stores_entry(logs, log, entry) {
             match is_for_us(ctx, &log.target) {
                 true => self.schedule_ack(key.stream, log, 1),
-                false => delivery.confirm(ctx, logs, *peer, log, entry.high),
+                // Without our hash, the acknowledgement waits for one at a later line.
+                false if our_hash == Some(entry.hash) => {
+                    delivery.confirm(ctx, logs, *peer, log, entry.high);
+                }
+                false => {}
             }
         }
         if entry.signature.is_some() {

@@ -100,6 +100,16 @@ impl SendCursor {
         !matches!(self.state, CursorState::Loading(_)) && self.unacked.len() < UNACKED_BATCHES_MAX
     }
 
+    /// Removes the batches that an acknowledgement of the line `high` covers. Returns the hash of the
+    /// batch that ends at this line, if it was among them.
+    pub fn take_acked(&mut self, high: u64) -> Option<Hash> {
+        let mut hash = None;
+        while let Some(end) = self.unacked.pop_front_if(|end| end.last <= high) {
+            hash = (end.last == high).then_some(end.hash);
+        }
+        hash
+    }
+
     /// Ends the state [`CursorState::Lagging`] if no line up to the sequence `last` is still to be
     /// sent. Returns the state.
     pub fn update_state(&mut self, last: u64) -> CursorState {

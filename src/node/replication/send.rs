@@ -5,6 +5,7 @@
 //! state.
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{LoadPurpose, LoadReply, LoadRequest, Output, StreamId};
+use crate::base::identity::Hash;
 use crate::base::range::LogRange;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
@@ -53,6 +54,7 @@ impl Replication {
     pub(super) fn send_live(
         &mut self,
         ctx: &mut Context,
+        logs: &Logs,
         batch: &Batch,
         source: Option<StreamId>,
     ) -> Vec<StreamId> {
@@ -61,7 +63,7 @@ impl Replication {
         let mut streams = destinations(ctx, log);
         streams.retain(|stream| Some(*stream) != source);
         if let Some(source) = source {
-            self.advance_acked(source, log, batch.last_sequence());
+            self.advance_acked(logs, source, log, batch.last_sequence());
         }
         streams.retain(|stream| {
             let link = ctx.links.get(stream);
@@ -101,16 +103,21 @@ impl Replication {
     }
 
     /// Records that a peer stores another author's log up to the sequence `high`. Lines up to
-    /// `high` are not sent to the peer any more.
-    pub(super) fn advance_acked(&mut self, stream: StreamId, log: &LogId, high: u64) {
+    /// `high` are not sent to the peer any more. Returns the hash of our batch that ends there.
+    /// `None`: the hash is not known.
+    pub(super) fn advance_acked(
+        &mut self,
+        logs: &Logs,
+        stream: StreamId,
+        log: &LogId,
+        high: u64,
+    ) -> Option<Hash> {
+        let mut our_hash = logs.head_hash_at(log, high);
         if let Some(cursor) = self.progress.cursor_mut(stream, log) {
-            while cursor
-                .unacked
-                .pop_front_if(|end| end.last <= high)
-                .is_some()
-            {}
+            our_hash = cursor.take_acked(high).or(our_hash);
             cursor.next = cursor.next.max(high + 1);
         }
+        our_hash
     }
 
     /// Handles a peer's acknowledgement of a log that we wrote. The acknowledgement counts only if
@@ -132,11 +139,7 @@ impl Replication {
         let mut was_sent = false;
         if let Some(cursor) = self.progress.cursor_mut(stream, log) {
             was_sent = (cursor.requested_from..cursor.next).contains(&entry.high);
-            while let Some(end) = cursor.unacked.pop_front_if(|end| end.last <= entry.high) {
-                if end.last == entry.high {
-                    our_hash = Some(end.hash);
-                }
-            }
+            our_hash = cursor.take_acked(entry.high).or(our_hash);
         }
         match our_hash {
             Some(hash) if hash == entry.hash => {

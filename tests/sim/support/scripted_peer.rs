@@ -40,16 +40,17 @@ pub fn open_stream(lan: &mut Lan, victim: PeerIndex, n: u64) -> StreamId {
 }
 
 impl ScriptedPeer {
+    /// The identity of the scripted peer with this number.
+    pub fn identity(n: u64) -> Identity {
+        let seed = [[n as u8; 16], [1 + (n >> 8) as u8; 16]].concat();
+        Identity::from_seed(&seed.try_into().unwrap_or([0; 32]))
+    }
+
     /// Completes the Noise handshake with the node `target`, and sends no hello. `n` determines
     /// key and stream.
     pub fn handshake(lan: &mut Lan, victim: PeerIndex, n: u64) -> ScriptedPeer {
         lan.invariants.external_links += 1;
-        let identity = Identity::from_seed(
-            &[[n as u8; 16], [1 + (n >> 8) as u8; 16]]
-                .concat()
-                .try_into()
-                .unwrap_or([0; 32]),
-        );
+        let identity = ScriptedPeer::identity(n);
         let stream = open_stream(lan, victim, n);
         let mut out = Vec::new();
         let secret = identity.noise_secret();
