@@ -100,8 +100,8 @@ impl SendCursor {
         !matches!(self.state, CursorState::Loading(_)) && self.unacked.len() < UNACKED_BATCHES_MAX
     }
 
-    /// Removes the batches that an acknowledgement of the line `high` covers. Returns the hash of the
-    /// batch that ends at this line, if it was among them.
+    /// Removes the batches that an acknowledgement of the line `high` covers. Returns the hash of
+    /// the batch that ends at this line, if it was among them.
     pub fn take_acked(&mut self, high: u64) -> Option<Hash> {
         let mut hash = None;
         while let Some(end) = self.unacked.pop_front_if(|end| end.last <= high) {
