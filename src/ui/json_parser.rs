@@ -339,7 +339,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             chat: parse_chat_lines(&fields)?,
             cursor: fields.cursor("position"),
         },
-        "stats" => EventKind::Notice(Notice::Stats(parse_stats(&fields))),
+        "stats" => Notice::Stats(parse_stats(&fields)).into(),
         "help" => EventKind::Help(parse_text(&fields).ok()?),
         "known" => EventKind::Known(parse_peer(&fields)?),
         "delivery" => EventKind::Delivery(DeliveryReport {
@@ -367,7 +367,7 @@ pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
             rooms: parse_rooms(&fields),
             cursor: fields.cursor("position"),
         }),
-        _ => EventKind::Notice(parse_notice(&fields, own)?),
+        _ => parse_notice(&fields, own)?.into(),
     };
     let id = parse_id(&fields);
     Some(SessionEvent { id, kind })

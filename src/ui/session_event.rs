@@ -2,6 +2,7 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::{Chat, Delivery, Notice, Peer, Position, StoredBatch};
@@ -13,7 +14,7 @@ use crate::base::time::WallTime;
 pub const PROTOCOL_VERSION: u64 = 1;
 
 /// An event of a session.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SessionEvent {
     /// The id of the request that the event answers. `None`: the event answers no request, or a
     /// request without an id.
@@ -23,7 +24,7 @@ pub struct SessionEvent {
 }
 
 /// What a session reports.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum EventKind {
     /// The session begins.
     Ready(Box<Ready>),
@@ -35,7 +36,7 @@ pub enum EventKind {
         cursor: Option<FolderCursor>,
     },
     /// A change, a receipt, a gap, an error, or the answer to a command.
-    Notice(Notice),
+    Notice(Arc<Notice>),
     /// The text of `/help`.
     Help(String),
     /// The name of a peer that has just become known.
@@ -117,6 +118,12 @@ pub struct FolderCursor {
     pub run_start: Position,
     /// Where the backlog begins, which also shows backfill and own lines of earlier runs.
     pub backlog: Option<Position>,
+}
+
+impl From<Notice> for EventKind {
+    fn from(notice: Notice) -> EventKind {
+        EventKind::Notice(Arc::new(notice))
+    }
 }
 
 impl FolderCursor {

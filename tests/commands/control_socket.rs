@@ -331,16 +331,16 @@ fn a_room_stays_joined_for_a_client() {
     let bob = lo.start("bob", &["listen", "-r", "ops"]);
     let mut alice = lo.start("alice", &["--commands", "-r", "general", "-r", "ops"]);
     wait_joined(&bob, "alice");
-    let client = lo.start("alice", &["listen", "-r", "ops"]);
-    alice.say("/msg #ops before");
-    wait_line(&client, ": before");
+    let mut client = Client::connect(&lo, "alice");
+    client.send(&json!({"type": "listen", "id": 1}));
+    client.wait("done");
     alice.say("/part ops");
     alice.say("/rooms");
     alice
         .err
         .wait_for(TIMEOUT, |line| line.contains("#general"));
     run(&lo, "carol", &["send", "-r", "ops", "for the client"]).assert_code(0);
-    wait_line(&client, ": for the client");
+    assert_eq!(client.wait("chat")["content"], "for the client");
     let is_left = |line: &String| line.contains(" alice~") && line.ends_with(" left");
     assert!(!bob.out.all().iter().any(is_left), "{:?}", bob.out.all());
     assert!(

@@ -186,8 +186,8 @@ impl Client {
 
     /// If this run takes over the directory later, it keeps the new nick.
     fn observe_nick(&mut self, kind: &EventKind) {
-        if let (EventKind::Notice(Notice::Renamed { peer, .. }), Some(ready)) =
-            (kind, &mut self.ready)
+        if let (EventKind::Notice(notice), Some(ready)) = (kind, &mut self.ready)
+            && let Notice::Renamed { peer, .. } = &**notice
             && peer.id == ready.me.id
         {
             ready.me.nick = peer.nick.clone();

@@ -20,6 +20,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, LineTooLong, is_same_user};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, SessionAction, Surroundings};
+use crate::ui::json;
 use crate::ui::json_parser::{InvalidRequest, parse_request};
 use crate::ui::request::RequestKind;
 use crate::ui::session_event::{EventKind, Ready, SessionEvent};
@@ -165,10 +166,12 @@ impl Server {
         let Some(socket) = &self.socket else {
             return;
         };
+        let mut first = Vec::new();
         let ready = SessionEvent {
             id: None,
             kind: EventKind::Ready(Box::new(ready)),
         };
+        json::append_event(&ready, false, &mut first);
         while self.clients.len() < CLIENTS_MAX {
             let stream = match socket.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -187,7 +190,7 @@ impl Server {
             let Ok(mut connection) = connection else {
                 continue;
             };
-            connection.emit(ready.clone());
+            connection.output.extend_from_slice(&first);
             connection.flush();
             let session = Session::new(self.own_id, false, Arc::clone(&self.wake));
             let client = Client {
@@ -311,7 +314,7 @@ impl Client {
                 }
                 Err(InvalidRequest { id, message }) => self.connection.emit(SessionEvent {
                     id,
-                    kind: EventKind::Notice(Notice::Error {
+                    kind: EventKind::from(Notice::Error {
                         code: ErrorCode::InvalidLine,
                         content: message,
                     }),

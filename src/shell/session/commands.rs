@@ -161,7 +161,7 @@ impl Session {
             }
             Command::Rooms => {
                 let rooms = self.enter_rooms(around).clone();
-                self.reply(EventKind::Notice(Notice::Rooms(rooms)), sink);
+                self.reply(Notice::Rooms(rooms).into(), sink);
             }
             Command::Finish { required_peers } => {
                 self.is_answered = true;

@@ -141,7 +141,7 @@ impl Selection<'_> {
                 return Ok(());
             }
             if let Some(gap) = missing_lines_notice(&run).filter(|_| shows_gap) {
-                emit(EventKind::Notice(gap))?;
+                emit(gap.into())?;
             }
             shows_gap |= run.line_count > 0;
             let mut chat = ChatLines::signed(run.batch, run.first_index, run.text.to_owned());

@@ -1,5 +1,6 @@
 //! The part of a session that listens: emits the lines of folders, and what happens in rooms.
 use std::io;
+use std::sync::Arc;
 
 use crate::base::batch::LogId;
 use crate::base::error_code::{ErrorCode, Refusal};
@@ -97,12 +98,12 @@ impl Session {
     /// Handles a notice of the core. `is_answer`: whether it answers this session's request.
     pub fn handle_notice(
         &mut self,
-        notice: &Notice,
+        notice: &Arc<Notice>,
         is_answer: bool,
         store: &Store,
         sink: &mut dyn EventSink,
     ) {
-        match notice {
+        match &**notice {
             Notice::Chat(chat) => {
                 if let Some(transcript) = &mut self.transcript {
                     transcript.handle_chat(chat, store, sink);
@@ -112,24 +113,24 @@ impl Session {
                 self.refuse(*code, content.clone(), sink);
             }
             Notice::Peers(_) | Notice::Stats(_) => {
-                self.reply(EventKind::Notice(notice.clone()), sink);
+                self.reply(EventKind::Notice(Arc::clone(notice)), sink);
             }
             Notice::KeyMismatch { .. } | Notice::DuplicateIdentity { .. } => {
-                let code = match notice {
+                let code = match &**notice {
                     Notice::KeyMismatch { .. } => ErrorCode::OtherKey,
                     _ => ErrorCode::DuplicateIdentity,
                 };
                 let content = diagnostic::notice_warning(notice).unwrap_or_default();
-                self.handle_event(&Notice::Error { code, content }, sink);
+                self.handle_event(&Arc::new(Notice::Error { code, content }), sink);
             }
-            notice if !self.is_hidden(notice) => self.handle_event(notice, sink),
+            _ if !self.is_hidden(notice) => self.handle_event(notice, sink),
             _ => {}
         }
     }
 
     /// Emits a notice that is no chat line. Sessions that do not listen get none, except the errors
     /// of this process.
-    pub(super) fn handle_event(&mut self, notice: &Notice, sink: &mut dyn EventSink) {
+    pub(super) fn handle_event(&mut self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
         match &mut self.transcript {
             Some(transcript) => transcript.handle_notice(notice, sink),
             None if self.is_local => self.reply_unasked(notice, sink),
@@ -137,9 +138,9 @@ impl Session {
         }
     }
 
-    pub(super) fn reply_unasked(&self, notice: &Notice, sink: &mut dyn EventSink) {
-        if matches!(notice, Notice::Error { .. } | Notice::Joined { .. }) {
-            emit(sink, None, EventKind::Notice(notice.clone()));
+    pub(super) fn reply_unasked(&self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
+        if matches!(**notice, Notice::Error { .. } | Notice::Joined { .. }) {
+            emit(sink, None, EventKind::Notice(Arc::clone(notice)));
         }
     }
 

@@ -263,7 +263,7 @@ impl Session {
     pub(super) fn refuse(&mut self, code: ErrorCode, content: String, sink: &mut dyn EventSink) {
         self.is_answered = true;
         let notice = Notice::Error { code, content };
-        emit(sink, self.current_id.take(), EventKind::Notice(notice));
+        emit(sink, self.current_id.take(), notice.into());
     }
 
     /// Emits a part of the answer to the request in execution.

@@ -2,6 +2,7 @@
 //! which the sink has no room are read from the store later.
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use crate::base::batch::{Batch, LocalFields, LogId};
 use crate::base::event::{Chat, Notice, Position, StoredBatch};
@@ -96,7 +97,7 @@ pub struct Transcript {
     reached: SortedMap<LogId, u64>,
     /// While lagging: for each log with evicted lines, the lowest sequence that the store kept.
     evicted_below: SortedMap<LogId, u64>,
-    queued_events: VecDeque<Notice>,
+    queued_events: VecDeque<Arc<Notice>>,
     /// For each folder whose last batches are not to be printed: the position after these batches.
     skipped: SortedMap<FolderName, Position>,
     /// Whether the reader's position may move. False after this run has passed over lines that the
@@ -327,7 +328,7 @@ impl Transcript {
     }
 
     /// Emits a notice that is not a chat line, after the lines before it.
-    pub fn handle_notice(&mut self, notice: &Notice, sink: &mut dyn EventSink) {
+    pub fn handle_notice(&mut self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
         if self.is_stopped {
             return;
         }
@@ -335,10 +336,10 @@ impl Transcript {
             if self.queued_events.len() >= QUEUED_EVENTS_MAX {
                 self.queued_events.pop_front();
             }
-            self.queued_events.push_back(notice.clone());
+            self.queued_events.push_back(Arc::clone(notice));
             self.is_lagging = true;
         } else {
-            emit_notice(notice.clone(), sink);
+            emit_notice(Arc::clone(notice), sink);
         }
     }
 
@@ -435,7 +436,7 @@ impl Transcript {
                 continue;
             }
             if let Some(gap) = gap {
-                emit_notice(gap, sink);
+                emit_notice(Arc::new(gap), sink);
             }
             let skipped_lines = backlog
                 .filter(|start| entry.position == start.position)
@@ -476,13 +477,17 @@ fn emit_withheld(batch: &Batch, local: LocalFields, sink: &mut dyn EventSink) {
     if batch.is_withheld() {
         let at = local.shown_time(batch.timestamp);
         emit_notice(
-            gap_notice(batch, batch.sequence..=batch.last_sequence(), at),
+            Arc::new(gap_notice(
+                batch,
+                batch.sequence..=batch.last_sequence(),
+                at,
+            )),
             sink,
         );
     }
 }
 
-fn emit_notice(notice: Notice, sink: &mut dyn EventSink) {
+fn emit_notice(notice: Arc<Notice>, sink: &mut dyn EventSink) {
     sink.emit(SessionEvent {
         id: None,
         kind: EventKind::Notice(notice),

@@ -1,5 +1,6 @@
 //! Serves the sessions of this process and of the clients. Executes their requests, and passes
 //! notices of the core to them.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::batch::LogId;
@@ -228,6 +229,7 @@ impl EventLoop {
                 .push_back(ResolvedSearch { id, result });
             return;
         }
+        let notice = Arc::new(notice);
         if let Some(key) = self.current_session.filter(|_| is_answer(&notice)) {
             return self.with_session(key, |session, around, sink| {
                 session.handle_notice(&notice, true, around.store, sink);

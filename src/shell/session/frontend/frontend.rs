@@ -288,11 +288,14 @@ impl Frontend {
                     self.complete(pending, done);
                 }
             }
-            EventKind::Notice(Notice::Error { code, content }) => {
-                if let Some(pending) = self.pending.remove(id) {
-                    self.fail(pending, code, content);
+            EventKind::Notice(notice) => match &*notice {
+                Notice::Error { code, content } => {
+                    if let Some(pending) = self.pending.remove(id) {
+                        self.fail(pending, *code, content);
+                    }
                 }
-            }
+                _ => self.pending.add_reply(id, EventKind::Notice(notice)),
+            },
             kind => self.pending.add_reply(id, kind),
         }
     }
@@ -355,7 +358,7 @@ impl Frontend {
         self.redraw_editor();
     }
 
-    fn fail(&mut self, pending: PendingRequest, code: ErrorCode, content: String) {
+    fn fail(&mut self, pending: PendingRequest, code: ErrorCode, content: &str) {
         if let RequestKind::Command(UserCommand::Core(Command::Join(room)))
         | RequestKind::Resend {
             command: UserCommand::Core(Command::Join(room)),
@@ -369,10 +372,10 @@ impl Frontend {
         }
         if code == ErrorCode::Room && !pending.line_numbers.is_empty() {
             let lines = pending.line_numbers.iter();
-            let errors = lines.map(|line| (*line, content.clone()));
+            let errors = lines.map(|line| (*line, content.to_owned()));
             return self.report_line_errors(code, errors, pending.user_id.as_deref());
         }
-        self.show_error(code, &content, pending.user_id);
+        self.show_error(code, content, pending.user_id);
     }
 
     /// Shows an error, and records its effect on the exit status.
@@ -386,7 +389,7 @@ impl Frontend {
         if self.renderer.is_json() && self.exit_policy.mode != SessionMode::Peers {
             let event = SessionEvent {
                 id: user_id,
-                kind: EventKind::Notice(notice),
+                kind: notice.into(),
             };
             let mut line = Vec::new();
             self.renderer.append_event(&event, self.today, &mut line);
@@ -416,10 +419,10 @@ impl Frontend {
     fn handle_event(&mut self, kind: EventKind) {
         match kind {
             EventKind::Chat { chat, cursor } => self.print_chat(chat, cursor),
-            EventKind::Notice(Notice::Error { code, content }) => {
-                self.show_error(code, &content, None);
-            }
             EventKind::Notice(notice) => {
+                if let Notice::Error { code, content } = &*notice {
+                    return self.show_error(*code, content, None);
+                }
                 self.record_outcome(&notice);
                 if self.is_printing_transcript() {
                     self.print_event(EventKind::Notice(notice));

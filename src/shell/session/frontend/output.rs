@@ -88,7 +88,7 @@ impl Frontend {
             if self.renderer.is_json() {
                 let event = SessionEvent {
                     id: user_id.map(str::to_owned),
-                    kind: EventKind::Notice(Notice::Error { code, content }),
+                    kind: Notice::Error { code, content }.into(),
                 };
                 self.renderer.append_event(&event, self.today, &mut replies);
             }

@@ -91,8 +91,14 @@ impl Renderer {
     /// Appends the lines that show an event. For many kinds of events, appends nothing as text.
     /// `today`: the day whose times need no date.
     pub fn append_event(&mut self, event: &SessionEvent, today: WallTime, out: &mut Vec<u8>) {
-        match (&mut self.format, &event.kind) {
-            (Format::Json, _) => json::append_event(event, false, out),
+        match self.is_json() {
+            true => json::append_event(event, false, out),
+            false => self.append_text(&event.kind, today, out),
+        }
+    }
+
+    fn append_text(&mut self, kind: &EventKind, today: WallTime, out: &mut Vec<u8>) {
+        match (&mut self.format, kind) {
             (Format::Text(renderer), EventKind::Chat { chat, .. }) => {
                 renderer.append_chat(chat, today, out);
             }
@@ -106,17 +112,14 @@ impl Renderer {
     /// Appends the reply to a command as text.
     pub fn append_reply(&mut self, kind: &EventKind, today: WallTime, out: &mut Vec<u8>) {
         let table = match kind {
-            EventKind::Notice(Notice::Peers(views)) => tables::format_users(views),
-            EventKind::Notice(Notice::Rooms(rooms)) => tables::format_room_list(rooms),
-            EventKind::Notice(Notice::Stats(stats)) => tables::format_stats(stats),
+            EventKind::Notice(notice) => match &**notice {
+                Notice::Peers(views) => tables::format_users(views),
+                Notice::Rooms(rooms) => tables::format_room_list(rooms),
+                Notice::Stats(stats) => tables::format_stats(stats),
+                _ => return self.append_text(kind, today, out),
+            },
             EventKind::Help(text) => text.clone(),
-            kind => {
-                let event = SessionEvent {
-                    id: None,
-                    kind: kind.clone(),
-                };
-                return self.append_event(&event, today, out);
-            }
+            kind => return self.append_text(kind, today, out),
         };
         out.extend_from_slice(table.as_bytes());
     }

@@ -1,4 +1,6 @@
 //! The part of a frontend that shows replies to commands. Replies do not belong to the transcript.
+use std::sync::Arc;
+
 use crate::base::event::{Command, Notice};
 use crate::shell::session::frontend::exit_policy::SessionMode;
 use crate::shell::session::frontend::frontend::Frontend;
@@ -23,8 +25,9 @@ impl Frontend {
         let mut out = Vec::new();
         for kind in &reply {
             match kind {
-                EventKind::Notice(Notice::Peers(views))
-                    if self.exit_policy.mode == SessionMode::Peers =>
+                EventKind::Notice(notice)
+                    if let Notice::Peers(views) = &**notice
+                        && self.exit_policy.mode == SessionMode::Peers =>
                 {
                     return self.print_lines(tables::format_peer_rows(views).into_bytes());
                 }
@@ -95,9 +98,11 @@ fn merge_peers(kind: &RequestKind, reply: Vec<EventKind>) -> Vec<EventKind> {
     }
     let mut all = Vec::new();
     for kind in reply {
-        if let EventKind::Notice(Notice::Peers(views)) = kind {
+        if let EventKind::Notice(notice) = kind
+            && let Ok(Notice::Peers(views)) = Arc::try_unwrap(notice)
+        {
             all.extend(views);
         }
     }
-    vec![EventKind::Notice(Notice::Peers(all))]
+    vec![Notice::Peers(all).into()]
 }
