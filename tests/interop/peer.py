@@ -12,9 +12,9 @@ import time
 
 from nacl.signing import VerifyKey
 
+from batch import Batch, sign_batch
 from stream import BATCH, MESSAGE, Closed, Stream
 from wire import (
-    Batch,
     Identity,
     Network,
     Violation,
@@ -28,7 +28,6 @@ from wire import (
     random_u64,
     seal_lines,
     sealing_prologue,
-    sign_batch,
     timestamp,
     u64,
     wall_ms,
@@ -53,7 +52,7 @@ class Peer:
         self.run = random_u64()
         self.incarnation = hex64(random_u64())
         self.started = time.monotonic()
-        self.clock = 0
+        self.clock = 0  # the hybrid logical clock
         self.acknowledges = True  # tests can change that
         self.logs = {}  # (target, author, incarnation) -> batches without holes
 
@@ -63,7 +62,8 @@ class Peer:
     def store(self, batch):
         log = self.logs.setdefault((batch.target, batch.author, batch.incarnation), [])
         log.append(batch)
-        self.clock = max(self.clock, min(batch.lamport + batch.count - 1, self.clock + 2**20))
+        bound = max(self.clock, 2**52) + 2**20
+        self.clock = max(self.clock, min(batch.lamport + batch.count - 1, bound))
 
     def publish(self, target, lines):
         """Signs and stores the next batch of the own log. Links send it when served."""
@@ -77,7 +77,8 @@ class Peer:
         fields |= {"incarnation": self.incarnation, "sequence": sequence}
         if len(lines) > 1:
             fields["count"] = len(lines)
-        fields |= {"lamport": self.clock + 1, "timestamp": timestamp(wall_ms())}
+        now = wall_ms()
+        fields |= {"lamport": max(self.clock + 1, now * 1000), "timestamp": timestamp(now)}
         fields |= {"run": hex64(self.run), "uptime": self.age_ms()}
         if log:
             fields["previous"] = log[-1].hash(self.network).hex()

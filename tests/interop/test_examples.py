@@ -7,7 +7,8 @@ import unittest
 
 from nacl.exceptions import BadSignatureError
 
-from wire import Batch, Identity, Network, Violation, domain_hash, hex64, id_of, sign_batch, u64
+from batch import Batch, sign_batch
+from wire import Identity, Network, Violation, domain_hash, hex64, id_of, u64
 
 PAGE = os.path.join(os.path.dirname(__file__), "../../src/wire/PROTOCOL.md")
 ALICE, BOB = Identity(b"\1" * 32), Identity(b"\2" * 32)
@@ -75,7 +76,7 @@ class Examples(unittest.TestCase):
         for old, new in changes:
             with self.assertRaises(BadSignatureError):
                 Batch(text.replace(old, new).encode()).verify(Network())
-        for old, new in [(',"salt"', ', "salt"'), ('"sequence":1', '"sequence":2'), ("{", "{ ")]:
+        for old, new in [(',"salt"', ', "salt"'), ('"sequence":1', '"sequence":2'), ('"}', '" }')]:
             with self.assertRaises(Violation):
                 Batch(text.replace(old, new).encode())
 

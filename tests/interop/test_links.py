@@ -6,17 +6,16 @@ import socket
 import struct
 import unittest
 
+from batch import Batch, sign_batch
 from peer import Peer
 from program import TIMEOUT, Directory
 from stream import Closed
 from wire import (
-    Batch,
     Network,
     beacon,
     domain_hash,
     hex64,
     parse_beacon,
-    sign_batch,
     timestamp,
     wall_ms,
 )
@@ -136,6 +135,23 @@ class OpenNetwork(Case):
         link = self.dial(bob, alice.port)
         link.serve(lambda: link.acknowledged_up_to(ROOM) == 2)
         alice.event("chat", content="after it")
+
+    def test_lines_are_ordered_by_time_and_by_cause(self):
+        directory, bob = self.directory(), self.peer()
+        alice = directory.listen()
+        link = self.dial(bob, alice.port)
+        before = wall_ms() * 1000
+        directory.attach("send", "first")
+        first = alice.event("chat", content="first")["lamport"]
+        self.assertLessEqual(before, first)
+        self.assertLess(first, (wall_ms() + 1) * 1000)
+        # bob's clock goes an hour ahead, so alice's next line has the number behind his.
+        bob.clock = first + 3600 * 1_000_000
+        bob.publish(ROOM, ["second"])
+        link.serve(lambda: link.acknowledged_up_to(ROOM) == 1)
+        directory.attach("send", "third")
+        third = alice.event("chat", content="third")["lamport"]
+        self.assertEqual(third, bob.clock + 1)
 
     def test_direct_messages(self):
         directory, bob = self.directory(), self.peer()
