@@ -54,16 +54,19 @@ impl Replication {
     /// Sends the acknowledgements and offers that are due. Acknowledgements or offers on one link
     /// with the same target share a message.
     pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
-        for stream in self.progress.streams() {
-            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
+        let links = self.progress.links();
+        let reportable = links.filter(|(_, link)| !link.reportable.is_empty());
+        let streams: Vec<StreamId> = reportable.map(|(stream, _)| stream).collect();
+        for stream in streams {
+            let Some(link) = ctx.links.get(&stream).filter(|link| !link.is_blocked) else {
+                continue;
+            };
             let mut reportable = std::mem::take(&mut self.progress.link_mut(stream).reportable);
-            if let Some(link) = link.filter(|_| !reportable.is_empty()) {
-                let acks = self.take_due_acks(ctx, logs, link, stream, &reportable);
-                let offers = self.take_due_offers(ctx, logs, delivery, link, stream, &reportable);
-                reportable.retain(|log| self.is_report_pending(stream, log));
-                send_acks(ctx, stream, &acks);
-                send_offers(ctx, stream, &offers);
-            }
+            let acks = self.take_due_acks(ctx, logs, link, stream, &reportable);
+            let offers = self.take_due_offers(ctx, logs, delivery, link, stream, &reportable);
+            reportable.retain(|log| self.is_report_pending(stream, log));
+            send_acks(ctx, stream, &acks);
+            send_offers(ctx, stream, &offers);
             self.progress.link_mut(stream).reportable = reportable;
         }
     }
@@ -145,15 +148,14 @@ impl Replication {
     /// accepts bytes again, [`Writable`](crate::base::event::Input::Writable) starts a turn that
     /// sends what is due.
     pub(super) fn report_deadline(&self, ctx: &Context) -> Option<Time> {
-        let links = ctx.links.iter().filter(|(_, link)| !link.is_blocked);
-        let deadlines = links.flat_map(|(stream, link)| {
-            let logs = self
-                .progress
-                .link(*stream)
-                .map(|progress| progress.reportable.iter());
-            let records = logs.into_iter().flatten();
-            let records = records.map(|log| self.progress.get(*stream, log));
-            records.filter_map(|record| report_at(ctx.now.time, link, record))
+        let links = self.progress.links();
+        let deadlines = links.flat_map(|(stream, progress)| {
+            let link = ctx.links.get(&stream).filter(|link| !link.is_blocked);
+            let logs = link.map(|link| (link, progress.reportable.iter()));
+            let records = logs.into_iter().flat_map(move |(link, logs)| {
+                logs.map(move |log| (link, self.progress.get(stream, log)))
+            });
+            records.filter_map(|(link, record)| report_at(ctx.now.time, link, record))
         });
         deadlines.min()
     }

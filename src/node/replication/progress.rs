@@ -275,9 +275,10 @@ impl ProgressTable {
         records.get_or_default(stream)
     }
 
-    /// The streams of the links with at least one record.
-    pub fn streams(&self) -> Vec<StreamId> {
-        self.links.keys().copied().collect()
+    /// What is known of each link. Contains at least the links with a record.
+    pub fn links(&self) -> impl Iterator<Item = (StreamId, &LinkProgress)> {
+        let links = self.links.iter();
+        links.map(|(stream, link)| (*stream, link))
     }
 
     /// What is known of a link.

@@ -387,8 +387,12 @@ impl Replication {
     /// Reads the next lines to send from the store, for each link that accepts more. Of one
     /// author's logs to one target, reads only the log with the oldest head.
     pub(super) fn load_lagging(&mut self, ctx: &mut Context, logs: &Logs) {
-        let mut streams = self.progress.streams();
-        streams.retain(|stream| is_writable(ctx, *stream));
+        let links = self.progress.links();
+        let busy = links.filter(|(stream, link)| {
+            let has_lines = !link.lagging.is_empty() || link.gap_send.is_some();
+            has_lines && is_writable(ctx, *stream)
+        });
+        let streams: Vec<StreamId> = busy.map(|(stream, _)| stream).collect();
         for stream in &streams {
             self.remove_caught_up(ctx, logs, *stream);
             for log in self.first_lagging_logs(logs, *stream) {
