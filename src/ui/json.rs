@@ -7,14 +7,13 @@ use std::io::Write as _;
 
 use super::command::UserCommand;
 use super::request::{Listen, Request, RequestKind};
+use super::sanitize;
 use super::session_event::{
     Arrival, ChatLines, DeliveryReport, Done, EventKind, FolderCursor, Ready, SessionEvent,
 };
-use super::{diagnostic, sanitize};
 use crate::base::batch::LogId;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Notice, Peer, PeerInfo};
-use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
 use crate::base::name::{Nick, Room};
@@ -264,16 +263,9 @@ fn append_receipt(
     line.finish();
 }
 
-/// Appends a notice as one JSON line. A batch becomes one JSON line for each of its lines.
-/// [`Notice::Settled`] and [`Notice::Resolved`] append nothing.
-pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
+/// Appends a notice as one JSON line. Notices that a session does not emit append nothing.
+fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
     match notice {
-        Notice::Chat(chat) if chat.batch.is_withheld() => {
-            let batch = &chat.batch;
-            let lines = batch.sequence..=batch.last_sequence();
-            append_notice(&gap_notice(batch, lines, batch.timestamp), out);
-        }
-        Notice::Chat(chat) => append_chat(&ChatLines::from(chat), None, out),
         Notice::Joined { room, peer, at } => append_membership("join", room, peer, None, *at, out),
         Notice::Left { room, peer, at } => append_membership("leave", room, peer, None, *at, out),
         Notice::Renamed {
@@ -324,11 +316,12 @@ pub fn append_notice(notice: &Notice, out: &mut Vec<u8>) {
                 .for_each(|(name, count)| line.raw(name, *count));
             line.finish();
         }
-        Notice::Settled | Notice::Resolved { .. } => {}
-        Notice::KeyMismatch { .. } => append_warning(ErrorCode::OtherKey, notice, out),
-        Notice::DuplicateIdentity { .. } => {
-            append_warning(ErrorCode::DuplicateIdentity, notice, out)
-        }
+        // A session makes events of its own of these.
+        Notice::Chat(_)
+        | Notice::Settled
+        | Notice::Resolved { .. }
+        | Notice::KeyMismatch { .. }
+        | Notice::DuplicateIdentity { .. } => {}
         Notice::Error { code, content } => append_error(*code, content, out),
     }
 }
@@ -358,12 +351,6 @@ pub fn append_error(code: ErrorCode, content: &str, out: &mut Vec<u8>) {
     line.string("code", code.as_str());
     line.string("content", content);
     line.finish();
-}
-
-fn append_warning(code: ErrorCode, notice: &Notice, out: &mut Vec<u8>) {
-    if let Some(sentence) = diagnostic::notice_warning(notice) {
-        append_error(code, &sentence, out);
-    }
 }
 
 fn append_membership(

@@ -7,7 +7,6 @@ use super::display_names::DisplayNames;
 use super::sanitize::sanitize;
 use super::session_event::{Arrival, ChatLines};
 use crate::base::event::{Notice, Peer};
-use crate::base::gap_notice::gap_notice;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room, Target};
 use crate::base::time::WallTime;
@@ -71,15 +70,6 @@ impl TextRenderer {
     /// has no place in the transcript.
     pub fn append_notice(&mut self, notice: &Notice, out: &mut Vec<u8>) {
         match notice {
-            Notice::Chat(chat) if chat.batch.is_withheld() => {
-                let batch = &chat.batch;
-                let lines = batch.sequence..=batch.last_sequence();
-                let at = chat.local.shown_time(batch.timestamp);
-                self.append_notice(&gap_notice(batch, lines, at), out);
-            }
-            Notice::Chat(chat) => {
-                self.append_chat(&ChatLines::from(chat), WallTime::default(), out);
-            }
             Notice::Joined { room, peer, at } => {
                 self.names.record(peer);
                 self.append_membership(room, peer, *at, "joined", out);
@@ -114,7 +104,8 @@ impl TextRenderer {
                 }
             }
             Notice::Peers(views) => views.iter().for_each(|view| self.names.record(&view.peer)),
-            Notice::Rooms(_)
+            Notice::Chat(_)
+            | Notice::Rooms(_)
             | Notice::Stats(_)
             | Notice::Delivered { .. }
             | Notice::Settled

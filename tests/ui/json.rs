@@ -11,13 +11,14 @@ use p2pchat::ui::request::{Request, RequestKind};
 use p2pchat::ui::{json, json_parser, sanitize};
 
 use super::support::{
-    ChatFields, bob_info, bob_says, chat, general, identity, joined_and_left, peer, say, short,
+    ChatFields, bob_info, bob_says, chat, event, general, identity, joined_and_left, peer, say,
+    short,
 };
 
 /// The JSON line of a notice.
 fn as_json(notice: &Notice) -> String {
     let mut out = Vec::new();
-    json::append_notice(notice, &mut out);
+    json::append_event(&event(notice), false, &mut out);
     String::from_utf8(out).unwrap()
 }
 

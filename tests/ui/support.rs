@@ -9,6 +9,7 @@ use p2pchat::base::lines::Lines;
 use p2pchat::base::name::{Nick, Room, Target};
 use p2pchat::base::time::{TenthsMs, WallTime};
 use p2pchat::ui::command::UserCommand;
+use p2pchat::ui::session_event::{ChatLines, EventKind, SessionEvent};
 use p2pchat::ui::text::TextRenderer;
 
 /// The identity with this seed.
@@ -96,10 +97,27 @@ pub fn bob_says<'a>(text: &'a [&'a str]) -> ChatFields<'a> {
     }
 }
 
+/// The event that a session makes of a notice.
+pub fn event(notice: &Notice) -> SessionEvent {
+    let kind = match notice {
+        Notice::Chat(chat) => EventKind::Chat {
+            chat: ChatLines::from(chat),
+            cursor: None,
+        },
+        notice => notice.clone().into(),
+    };
+    SessionEvent { id: None, kind }
+}
+
 /// The text of a notice.
 pub fn rendered(renderer: &mut TextRenderer, notice: &Notice) -> String {
     let mut out = Vec::new();
-    renderer.append_notice(notice, &mut out);
+    match notice {
+        Notice::Chat(chat) => {
+            renderer.append_chat(&ChatLines::from(chat), WallTime::default(), &mut out);
+        }
+        notice => renderer.append_notice(notice, &mut out),
+    }
     String::from_utf8(out).unwrap()
 }
 
