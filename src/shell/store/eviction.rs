@@ -43,8 +43,9 @@ struct EvictionPlan {
     freed_bytes: SortedMap<PeerId, u64>,
     /// The segments that contain evicted batches, in ascending order of their numbers.
     segments: Vec<SegmentEviction>,
-    /// The number of the last segment read for this plan.
-    last_scanned_segment: u64,
+    /// For each author, the number of the segment in which the author has lost enough bytes. The
+    /// last segment read, if the author still has too many.
+    last_segments: SortedMap<PeerId, u64>,
     /// A log that must keep so many lines that its author loses too few bytes. `None`: there is no
     /// such log.
     block: Option<QuotaBlock>,
@@ -117,15 +118,12 @@ impl Rotation<'_> {
         let first_index = folder
             .segment_numbers
             .partition_point(|number| *number < first_segment);
-        let authors: Vec<PeerId> = over.keys().copied().collect();
         let floor = |log: &LogId| self.core.retention_floor(log);
         let segment_numbers = &folder.segment_numbers[first_index..];
         let plan = plan_eviction(&folder.dir, segment_numbers, over, &floor)?;
         if plan.block.is_none() {
-            for author in authors {
-                folder
-                    .first_segments
-                    .insert(author, plan.last_scanned_segment);
+            for (author, segment) in &plan.last_segments {
+                folder.first_segments.insert(*author, *segment);
             }
         }
         Ok(plan)
@@ -150,7 +148,9 @@ fn plan_eviction(
     // For each log that reached its floor, the last sequence of the first batch it keeps.
     let mut blocked: SortedMap<LogId, u64> = SortedMap::new();
     for number in segment_numbers {
-        plan.last_scanned_segment = *number;
+        for author in over.keys() {
+            plan.last_segments.insert(*author, *number);
+        }
         let authors: Vec<String> = over.keys().map(PeerId::to_string).collect();
         let mut reader = SegmentReader::open(dir, *number)?;
         let (mut loses_batches, mut keeps_batches) = (false, false);

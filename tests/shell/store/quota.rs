@@ -71,6 +71,44 @@ fn the_author_quota_evicts_only_the_oldest_lines_of_the_flooder() {
     assert_eq!(open_with(&folder, false, limits).1, core.sorted());
 }
 
+/// Two authors exceed their quota at once, one by little and one by much. The next eviction of the
+/// first one begins where its last eviction ended, and leaves none of its evicted lines on disk.
+#[test]
+fn an_author_loses_the_oldest_lines_also_after_an_eviction_with_another() {
+    let folder = TempDir::new();
+    let (mut store, _) = open_with(&folder, false, small_segments());
+    let core = RecordedState::default();
+    let (mut bob, mut flooder) = (Author::new(2), Author::new(3));
+    let text = "x".repeat(100);
+    for _ in 0..40 {
+        core.save(&mut store, &bob.say(&[&text]));
+        for _ in 0..3 {
+            core.save(&mut store, &flooder.say(&[&text]));
+        }
+    }
+    drop(store);
+    let limits = StoreLimits {
+        author_bytes: 16 * 1024,
+        ..small_segments()
+    };
+    let (mut store, _) = open_with(&folder, false, limits);
+    let mut first_kept = 0;
+    for _ in 0..12 {
+        for evicted in core.save(&mut store, &bob.say(&[&text])) {
+            if evicted.log == bob.log() {
+                first_kept = evicted.first_kept;
+            }
+        }
+    }
+    let bobs: Vec<u64> = author_sequences(&read_all(&store, &mut Position::default()))
+        .into_iter()
+        .filter(|(author, _)| *author == bob.id())
+        .map(|(_, sequence)| sequence)
+        .collect();
+    let expected: Vec<u64> = (first_kept..=52).collect();
+    assert_eq!(bobs, expected);
+}
+
 /// Own lines that a peer lacks stay, and make the store full, until the peer acknowledges them.
 #[test]
 fn own_lines_above_the_retention_floor_are_never_evicted() {
