@@ -3,8 +3,8 @@
 //!
 //! A batch is one line of JSON. The wire and the store use the same bytes. The signature covers the
 //! exact bytes of the header, and a hash of the exact bytes of the content. The content may be
-//! withheld, with its hash in its place: the batch still verifies, and the hash chain of its log
-//! still holds. [`batch_layout`](super::batch_layout) describes the parts.
+//! withheld: the batch then carries the hash of the content instead. Its signature and the hash
+//! chain of its log stay valid. [`batch_layout`](super::batch_layout) describes the parts.
 //!
 //! The store appends local fields (`received`, `late`, `before`, `backfill`, `plain`) after the
 //! signature. Local fields are never sent.
@@ -95,12 +95,13 @@ pub struct MalformedBatch;
 pub struct LocalFields {
     /// When this peer received or published the batch, by its own wall clock.
     pub received: WallTime,
-    /// Was the batch published before the link that delivered it was established?
+    /// Was the batch already published when the link was established that delivered it?
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Was the batch published before this directory's reader first came into the room, or by this
-    /// identity in an earlier run? Such a batch is history: stored, but never news.
+    /// Is the batch history, never printed as news? True for lines of a room that were published
+    /// before this directory's reader of the room began. Also true for our own lines of an earlier
+    /// run.
     pub backfill: bool,
 }
 
@@ -131,8 +132,8 @@ pub struct Batch {
     pub republishes: Option<RepublishedLines>,
     /// Number of lines, also if the content is withheld: 1 to [`BATCH_LINES_MAX`].
     pub count: u64,
-    /// Hash of the network tag, the header, and the hash of the content. The next batch of the log
-    /// repeats this hash in its field `previous`. The author signs it.
+    /// The hash that the author signs. It covers the network tag, the header, and the hash of the
+    /// content. The next batch of the log repeats it in its field `previous`.
     pub hash: Hash,
     bytes: Vec<u8>,
     /// Where `bytes` contains the JSON of the field `content`. `None`: the content is withheld.
@@ -164,8 +165,8 @@ struct BatchValues {
 }
 
 impl LocalFields {
-    /// The time that is shown with the batch: that of arrival, or of late lines the author's time
-    /// `timestamp`.
+    /// The time that is shown with the batch. This is the time `received`. If the batch is late or
+    /// `received` is unknown, it is the author's time `timestamp`.
     pub fn shown_time(&self, timestamp: WallTime) -> WallTime {
         match self.late || self.received == WallTime::default() {
             true => timestamp,
@@ -243,8 +244,8 @@ impl Batch {
         Batch::decode(line.to_vec(), true, network).ok_or(MalformedBatch)
     }
 
-    /// Parses only the header of a stored batch. Checks neither the signature nor most bounds, to
-    /// save time.
+    /// Parses only the header of a stored batch. To save time, skips the signature and most bounds
+    /// checks. Returns `None` if a parsed field is malformed.
     pub fn parse_header(line: &[u8]) -> Option<BatchHeader> {
         let fields = BatchFields::parse(std::str::from_utf8(line).ok()?)?;
         Some(BatchHeader {
@@ -395,8 +396,8 @@ impl Batch {
         self.sequence <= line && line <= self.last_sequence()
     }
 
-    /// Calls the function `each` for every line, in order. Does nothing if the content is withheld,
-    /// or for a direct message that this peer neither wrote nor opened.
+    /// Calls the function `each` for every readable line, in order. A withheld batch has no
+    /// readable lines. A direct message has some only if this peer wrote or opened it.
     pub fn for_each_line(&self, mut each: impl FnMut(&str)) {
         if self.log.target.room().is_none() {
             self.plaintext.iter().flat_map(Lines::iter).for_each(each);

@@ -6,9 +6,9 @@
 //! {"type":"chat",…,"content_hash":"…","signature":"…"}
 //! ```
 //!
-//! The header is everything before `,"content":` or `,"content_hash":`. The offsets are those of
-//! the parsed fields, so no text inside a string can move them. Between and after these fields no
-//! other bytes are allowed.
+//! The header is everything before `,"content":` or `,"content_hash":`. The JSON parser finds these
+//! fields, so similar text inside a string is never mistaken for them. From there to the signature,
+//! no other bytes are allowed.
 use std::ops::Range;
 
 use super::batch_fields::BatchFields;
@@ -19,7 +19,8 @@ use super::identity::Hash;
 pub(super) const CONTENT_FIELD: &str = ",\"content\":";
 pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
-/// Ends a string field before the signature, and begins the field of the signature.
+/// The JSON between the value before the signature and the signature: the closing quote of that
+/// value, then the name of the field `signature`.
 pub(super) const SIGNATURE_FIELD: &str = "\",\"signature\":\"";
 /// Number of characters of a signature: 64 bytes in unpadded base64.
 pub(super) const SIGNATURE_CHARS: usize = 86;
@@ -73,8 +74,8 @@ impl BatchLayout {
     }
 }
 
-/// The hash of a batch's content, which stands for the content if that is withheld. The salt is
-/// withheld together with the content, so nobody can guess the content from its hash.
+/// The hash of a batch's content and salt. A withheld batch carries this hash instead of both. The
+/// unknown salt prevents others from confirming a guess of the content.
 pub(super) fn content_hash(salt: u64, content: &[u8]) -> Hash {
     Hash::of(&[domain::CONTENT, &salt.to_be_bytes(), content])
 }

@@ -33,7 +33,7 @@ pub enum ErrorCode {
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
-    /// `failed`: any other error. Also stands for the code of a newer program.
+    /// `failed`: any other error. An IPC client also reads codes that it does not know as `failed`.
     Failed,
 }
 
@@ -104,8 +104,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Refuses a command for a room that is not joined. `None`: no room is joined at all. `sends`:
-    /// whether the command sends lines.
+    /// Refuses a command for a room that is not joined. `room` is `None` if no room is joined at
+    /// all. If `sends` is true, the command sends lines, and the refusal suggests `/join`.
     pub fn not_in_room(room: Option<&Room>, sends: bool) -> Refusal {
         let content = match (room, sends) {
             (Some(room), true) => format!("not in {room}: /join {room} first"),
