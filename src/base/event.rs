@@ -39,8 +39,8 @@ impl StreamId {
 pub enum LoadPurpose {
     /// To send the batches over the link with this id. The linked peer lacks them.
     Send(StreamId),
-    /// To compare one batch of a log of ours with a peer's batch. Such comparisons find the first
-    /// line that differs.
+    /// To compare one of our batches with a peer's batch. Repeated comparisons find the first line
+    /// that differs.
     Compare,
     /// To publish lines of ours again in a new incarnation. A fork made the sequences of these
     /// lines ambiguous.
@@ -76,8 +76,7 @@ pub struct LoadReply {
     pub log: LogId,
     /// Sequence of the first requested line.
     pub from: u64,
-    /// The batches. Empty if the store can read neither the line `from` nor any later line of this
-    /// log.
+    /// The batches. Empty if the store can read no line of this log from sequence `from` on.
     pub batches: Vec<Batch>,
     /// The [`LoadRequest::position`] for the next request.
     pub next_position: Option<Position>,
@@ -216,8 +215,8 @@ pub enum Input<'a> {
         found_via: FoundVia,
     },
     /// The store opened a folder. If the folder belongs to a room, the core joins that room. At the
-    /// start, the shell opens the folders of rooms first, and then those of direct messages. The
-    /// first command follows later.
+    /// start, the folders of rooms come first. The folders of direct messages follow, before any
+    /// command.
     FolderOpened {
         /// The folder.
         folder: FolderName,
@@ -226,8 +225,8 @@ pub enum Input<'a> {
         /// Did an earlier run of this directory create the folder?
         existed: bool,
     },
-    /// The reader of a room began, or has begun in an earlier run. Sent before
-    /// [`Input::FolderOpened`] if the reader exists by then. Lines that arrive without a reader are
+    /// A room has a reader, which began now or in an earlier run. If the reader exists before the
+    /// room's [`Input::FolderOpened`], this input comes first. Without a reader, all lines are
     /// history.
     ReaderOpened {
         /// The room.
@@ -296,8 +295,8 @@ pub enum Output {
     Load(LoadRequest),
     /// Write an entry to the file `known_peers`.
     SaveKnownPeer(KnownPeer),
-    /// Save this text in place of the previously saved receipts of direct messages. Only the core
-    /// interprets the text. The shell passes the text to the core when the next run starts.
+    /// Save the receipts of direct messages. This text replaces the previously saved text. The
+    /// shell passes it to the core when the next run starts. Only the core interprets it.
     SaveReceipts(String),
     /// Report an event to the sessions.
     Notice(Notice),
@@ -350,8 +349,8 @@ pub enum Command {
         /// How long to wait for a matching peer, in milliseconds.
         timeout_ms: u64,
     },
-    /// Make a joined room the current room. The room is joined already, because the shell has
-    /// opened its folder: see [`Input::FolderOpened`].
+    /// Make a room the current room. The shell opens the room's folder before this command, and the
+    /// core then joins the room: see [`Input::FolderOpened`].
     Join(Room),
     /// Leave a room. `None`: the current room.
     Part(Option<Room>),
@@ -381,9 +380,9 @@ pub enum Command {
     /// The session publishes no more lines. The core reports [`Notice::Settled`] once enough peers
     /// store all lines of this run.
     Finish {
-        /// Number of peers that must store the lines to rooms. `None`: every known member of the
-        /// room, and at least one peer. Recipients must store their direct messages unless the
-        /// number is 0.
+        /// Number of peers that must store the lines to each room. `None`: all reachable members,
+        /// and at least one peer that is not transient. Each recipient must also store its direct
+        /// messages. With 0, the core waits for no peer.
         required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
@@ -411,8 +410,8 @@ impl fmt::Display for Peer {
 pub struct PeerInfo {
     /// The peer.
     pub peer: Peer,
-    /// The address of the link. Without a link: the address at which this program last discovered
-    /// the peer. `None` if the peer is only reachable through another peer.
+    /// The address of the link. If there is no link, the last discovered address of the peer.
+    /// `None` if the peer is reachable only through another peer.
     pub address: Option<SocketAddr>,
     /// How the peer was found.
     pub found_via: FoundVia,
@@ -506,7 +505,7 @@ pub enum Notice {
         sequence: u64,
         /// The recipient.
         peer: Peer,
-        /// When the acknowledgement arrived.
+        /// When the recipient's report arrived.
         at: WallTime,
     },
     /// Lines of a log are missing and cannot be fetched now.
@@ -552,10 +551,10 @@ pub enum Notice {
     },
     /// Another running program uses our key.
     DuplicateIdentity {
-        /// The other program's address, if the two programs connected directly.
+        /// The other program's address. `None` if a linked peer reported the program.
         address: Option<SocketAddr>,
-        /// The linked peer that reported the other program. `None` if no peer reported it, because
-        /// the two programs connected directly.
+        /// The linked peer that reported the other program. `None` if the two programs connected
+        /// directly.
         reported_by: Option<Peer>,
     },
     /// An operation failed, or a command was refused.
@@ -583,18 +582,18 @@ pub struct Chat {
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// Number of peers that store all lines to the room, even if they are no longer linked. With
-    /// several rooms, the room with the smallest number decides. Each recipient that stores all its
-    /// direct messages adds one.
+    /// Number of peers that acknowledged all lines to the room, linked or not. With several rooms,
+    /// this is the lowest number. Each recipient that acknowledged all its direct messages adds
+    /// one.
     pub acked_peers: u64,
-    /// The value that `acked_peers` should reach. It is the number of peers that must store the
-    /// lines to a room. Each recipient of direct messages adds one.
+    /// The target for `acked_peers`: the number of peers that must store the lines to a room. Each
+    /// recipient of direct messages adds one.
     pub required_peers: u64,
-    /// Are lines still undelivered? They are if a recipient or a reachable room member lacks lines.
-    /// They also are while a room has no peer that stores all lines to it.
+    /// Does a recipient or a reachable room member lack lines? Also `true` while no peer stores all
+    /// lines to at least one of the rooms.
     pub has_undelivered: bool,
     /// Do enough peers store the lines, as [`Command::Finish`] requires?
     pub is_settled: bool,
-    /// When to compute this state again, even if no input arrives. `None`: only after an input.
+    /// When to compute this state again if no input arrives by then. `None`: no set time.
     pub recheck_at: Option<Time>,
 }

@@ -5,7 +5,8 @@ use super::batch::Batch;
 use super::event::{Notice, Peer};
 use super::time::WallTime;
 
-/// The notice that these lines of the log of `batch` are missing. Names the author as `batch` does.
+/// Builds the notice that lines of a log are missing. `batch` is any batch of this log, and
+/// supplies the author's name. `lines` are the missing sequences.
 pub fn gap_notice(batch: &Batch, lines: RangeInclusive<u64>, at: WallTime) -> Notice {
     Notice::Gap {
         target: batch.log.target.clone(),

@@ -12,7 +12,8 @@ pub fn format(number: u64) -> String {
     format!("{number:016x}")
 }
 
-/// Parses 16 lower-case digits. Returns `None` for any other text, so a number has one form only.
+/// Parses 16 lower-case hex digits. Returns `None` for any other text. Each number thus has exactly
+/// one text form.
 pub fn parse(text: &str) -> Option<u64> {
     let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let fits = text.len() == HEX_DIGITS && text.bytes().all(is_digit);
@@ -30,7 +31,7 @@ pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S:
 /// Deserializes a string of 16 digits, for `#[serde(with = "hex")]`.
 ///
 /// # Errors
-/// The value is no such string.
+/// The value is not a string of 16 lower-case hex digits.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| D::Error::custom("not 16 hex digits"))

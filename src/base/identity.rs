@@ -18,8 +18,8 @@ impl PeerId {
     /// Length of an id as text, in bytes: 32 bytes in unpadded base32.
     pub const TEXT_BYTES: usize = 52;
 
-    /// The first four characters of the id as text. Users distinguish peers with the same name by
-    /// these characters, which do not prove who a peer is.
+    /// The first four characters of the id as text. They tell peers with the same name apart. They
+    /// prove nothing, because anyone can generate a key with the same four characters.
     pub fn short(&self) -> String {
         self.to_string()[..4].to_owned()
     }
@@ -96,8 +96,8 @@ impl<'de> Deserialize<'de> for PeerId {
     }
 }
 
-/// A SHA-256 hash (FIPS 180-4). Its speed matters for large batches. Most processors have
-/// instructions for it, and the others need only 32-bit words.
+/// A SHA-256 hash (FIPS 180-4). Large batches need a fast hash. Most processors have instructions
+/// for SHA-256. On other processors, 32-bit arithmetic is sufficient.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
@@ -213,10 +213,10 @@ impl Identity {
     }
 }
 
-/// Verifies a signature. Uses the equation that omits the cofactor (RFC 8032, 5.1.7). `S` and `R`
-/// must be canonical, and [`PeerId::verifying_key`] excludes weak keys. All peers therefore accept
-/// the same signatures. `R` may have small order, because only the owner of the key can make such
-/// a signature.
+/// Verifies an Ed25519 signature with the equation that omits the cofactor (RFC 8032, 5.1.7). All
+/// peers accept the same signatures: `S` and `R` must be canonical, and [`PeerId::verifying_key`]
+/// excludes weak keys. `R` may have small order. Only the owner of the key can make such a
+/// signature.
 pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()
