@@ -169,8 +169,8 @@ impl fmt::Display for Room {
 
 /// How a user names a peer: `@name`, `@name~abcd`, `@~abcd` or `@id`. The `@` is optional.
 ///
-/// The string has the form `name~prefix` in lower case. `prefix` is the beginning of an id. An
-/// empty `name` matches every name. An empty `prefix` matches every id.
+/// The inner string has the form `name~prefix` in lower case. `prefix` is the beginning of an id.
+/// An empty `name` matches every name. An empty `prefix` matches every id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSelector(String);
 

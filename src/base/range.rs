@@ -56,8 +56,8 @@ impl Gap {
 }
 
 impl LogRange {
-    /// A range without lines, which ends directly before `batch`. The caller must then add `batch`
-    /// with [`LogRange::extend`].
+    /// Creates an empty range with its head directly before `batch`. The caller must then add
+    /// `batch` with [`LogRange::extend`].
     pub fn empty_before(batch: &Batch) -> LogRange {
         LogRange {
             log: batch.log.clone(),
@@ -125,8 +125,8 @@ impl LogRange {
         Some(closed)
     }
 
-    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. If several batches of a
-    /// gap could not be stored, the caller must begin with the highest sequence.
+    /// Undoes [`LogRange::fill_gap`] for a batch that could not be stored. For several batches of
+    /// one gap, the caller must pass the batch with the highest sequence first.
     pub fn reopen_gap(&mut self, batch: &Batch) {
         let lowest = self.gaps.first().map_or(self.low, |gap| gap.stored_from);
         let inside = lowest < batch.sequence && batch.last_sequence() < self.high;
@@ -159,9 +159,8 @@ impl LogRange {
         });
     }
 
-    /// Mutable access to the sequence at which a stored interval begins. `at` is the index of the
-    /// interval, in ascending order. The interval below `gaps[0]` has index 0. The top interval has
-    /// index `gaps.len()` and begins at `low`.
+    /// Mutable access to the first sequence of a stored interval. Index `at` means the interval
+    /// directly below `gaps[at]`. Index `gaps.len()` means the top interval, which begins at `low`.
     fn stored_from_above(&mut self, at: usize) -> &mut u64 {
         match self.gaps.get_mut(at) {
             Some(gap) => &mut gap.stored_from,

@@ -7,17 +7,17 @@ use super::hex;
 use super::identity::Hash;
 
 /// Lines of a forked log that its author publishes again in a new log. Each batch of the new log
-/// names them. Line 1 of the new log repeats the line `sequence` of the forked log, line 2 the next
-/// one, and so on.
+/// contains this value. Line 1 of the new log repeats line `sequence` of the forked log. Line 2
+/// repeats line `sequence + 1`, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct RepublishedLines {
     /// The incarnation of the forked log. Author and target are those of the new log.
     #[serde(with = "hex")]
     pub incarnation: u64,
-    /// Sequence of the first such line in the forked log.
+    /// Sequence that the first republished line has in the forked log.
     pub sequence: u64,
-    /// Hash of the last batch of the forked log, as the author stores it. It tells the author's
-    /// branch of the fork from the other one.
+    /// Hash of the last batch that the author stores of the forked log. The hash identifies the
+    /// author's branch of the fork.
     pub hash: Hash,
 }
 

@@ -266,7 +266,7 @@ impl<T: Ord> SortedSet<T> {
         self.0.iter()
     }
 
-    /// This item, if the set contains it, and all greater items, in order.
+    /// All items that are equal to this item or greater, in order.
     pub fn iter_from(&self, item: &T) -> slice::Iter<'_, T> {
         let at = self.0.binary_search(item).unwrap_or_else(|at| at);
         self.0.get(at..).unwrap_or_default().iter()

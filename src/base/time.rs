@@ -37,8 +37,8 @@ impl fmt::Display for TenthsMs {
     }
 }
 
-/// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. It is shown and stored. Only what
-/// is news depends on it, and only where no monotonic clock is known.
+/// Wall clock time, in milliseconds since 1970-01-01T00:00:00Z. Serves for timestamps and Lamport
+/// numbers. Also decides whether a line is news, if no monotonic clock can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub i64);
 
@@ -138,8 +138,8 @@ impl fmt::Display for WallTime {
     }
 }
 
-/// A JSON number of milliseconds. A time outside [`WallTime::MIN`] to [`WallTime::MAX`] becomes the
-/// nearer of the two.
+/// Writes a number of milliseconds. A time before [`WallTime::MIN`] becomes `MIN`. A time after
+/// [`WallTime::MAX`] becomes `MAX`.
 impl Serialize for WallTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (*self)
@@ -159,17 +159,18 @@ impl<'de> Deserialize<'de> for WallTime {
     }
 }
 
-/// When the reader of a room first came into it.
+/// When the reader of a room began: at the first `chat` or `listen` there, in this directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReaderStart {
-    /// In this boot of the machine.
+    /// The reader began in the current boot of the machine.
     SameBoot {
-        /// Milliseconds since our program started. Negative if the reader began before that.
+        /// When the reader began, in milliseconds since our program started. Negative if the
+        /// reader began before our program.
         at_ms: i64,
     },
-    /// In an earlier boot.
+    /// The reader began in an earlier boot.
     EarlierBoot {
-        /// The time of our wall clock at the beginning.
+        /// When the reader began, by our wall clock.
         wall: WallTime,
     },
 }

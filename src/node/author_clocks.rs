@@ -1,32 +1,31 @@
-//! The clocks of the authors whose lines this run may get. A link proves its peer's clock. The
-//! clocks of other authors are relayed: a neighbour sends the author's clock before the author's
-//! lines.
+//! The clocks of authors, from which the age of their lines is found. A linked author sends its
+//! clocks in its hello. For other authors, a neighbour relays the clocks before the first lines.
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::node::peer_clock::PeerClock;
 
-/// Maximum number of authors whose clocks are kept. A relayed clock of a further author is kept
-/// only while the table is less than half full, because a peer can invent authors.
+/// Maximum number of authors whose clocks are kept. A relayed clock adds an author only while
+/// the table is less than half full, because a peer can invent authors.
 const AUTHORS_MAX: usize = 16_384;
 
 /// Maximum number of authors in [`SentClocks`].
 const SENT_AUTHORS_MAX: usize = 2_048;
 
-/// The clock of one run of an author.
+/// The clocks of one run of an author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthorClock {
-    /// The run.
+    /// The random number of the run.
     pub run: u64,
-    /// The clocks of its process.
+    /// The monotonic clock and the wall clock of the run.
     pub clock: PeerClock,
 }
 
 /// What is known of one author's clocks. Kept after the author has left.
 #[derive(Default)]
 struct KnownClocks {
-    /// From the newest hello of the author itself.
+    /// The clocks that the author's own hello gave. A hello of another run replaces them.
     direct: Option<AuthorClock>,
-    /// From a neighbour. It is a claim, so it never replaces what the author's hello said.
+    /// The clocks that a neighbour relayed. They are a claim and never replace `direct`.
     relayed: Option<AuthorClock>,
 }
 
@@ -46,7 +45,8 @@ impl AuthorClocks {
         }
     }
 
-    /// Records a clock that a neighbour relayed. The first clock relayed for a run stays.
+    /// Records a clock that a neighbour relayed. If the recorded relayed clock is of the same
+    /// run, it stays.
     pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock) {
         if let Some(known) = self.entry(author, AUTHORS_MAX / 2) {
             let is_known = known
@@ -63,8 +63,8 @@ impl AuthorClocks {
         has_place.then(|| self.0.get_or_default(author))
     }
 
-    /// The clock of this run of the author. If it is unknown, the clock of another run. `None`: no
-    /// clock of the author is known.
+    /// The author's clock in this run. If that clock is unknown, returns one of another run.
+    /// Returns `None` if no clock of the author is known.
     pub fn find(&self, author: &PeerId, run: u64) -> Option<AuthorClock> {
         let known = self.0.get(author)?;
         let clocks = [known.direct, known.relayed];
@@ -73,13 +73,13 @@ impl AuthorClocks {
     }
 }
 
-/// For each author: the run whose clock was last sent on a link.
+/// The clocks that were sent on one link. Keeps the last sent run of each author.
 #[derive(Default)]
 pub struct SentClocks(SortedMap<PeerId, u64>);
 
 impl SentClocks {
-    /// Records that the clock of this run is sent. Returns false if it was the author's last one
-    /// that was sent before.
+    /// Records that the clock of this run is sent. Returns `true` if the clock must be sent, and
+    /// `false` if the author's last sent clock is already of this run.
     pub fn insert(&mut self, author: PeerId, run: u64) -> bool {
         if self.0.get(&author) == Some(&run) {
             return false;

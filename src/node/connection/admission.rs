@@ -49,9 +49,10 @@ pub fn refuse(
 }
 
 /// Decides between this handshake and an existing link to the same peer. If the link leads to
-/// another run of the peer, that run must be pinged first. If both streams lead to the same run,
-/// the stream dialed by the side with the smaller id stays. If one side dialed both streams, the
-/// newer stream stays.
+/// another run of the peer, that run must be pinged first.
+///
+/// Otherwise both streams lead to the same run. If each side dialed one, the stream dialed by the
+/// side with the smaller id stays. If one side dialed both, the newer stream stays.
 pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Conflict {
     let Some(&existing) = ctx.stream_by_peer.get(&hello.sender) else {
         return Conflict::None;
@@ -67,17 +68,16 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether the bounds allow no further link to a peer that is not transient. At most [`LINKS_MAX`]
-/// links may lead to such peers. At most `LINKS_MAX + TRANSIENT_LINKS_MAX` links may exist in
-/// total.
+/// Whether a bound on links is reached for peers that are not transient. [`LINKS_MAX`] bounds the
+/// links to such peers. `LINKS_MAX + TRANSIENT_LINKS_MAX` bounds all links.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
-/// Returns whether a link to this peer may be established. If a bound is reached, may close a link
-/// that the topology does not want. Does so only for a peer that the topology wants and that is not
-/// transient.
+/// Returns whether this peer may get a link. If a bound is reached, a peer that the topology wants
+/// replaces one that it does not want: the link of the unwanted peer is closed. Transient peers
+/// neither replace others nor are replaced.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,

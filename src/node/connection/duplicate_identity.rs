@@ -32,7 +32,7 @@ pub struct DuplicateIdentity {
     pub reported_by: Option<Peer>,
 }
 
-/// The runs that were reported to the user as using our key.
+/// Other runs that use our key. The user was notified of each.
 #[derive(Default)]
 pub struct ReportedDuplicates {
     /// The reported runs. `None` stands for all programs that peers reported, as their runs are
@@ -99,7 +99,8 @@ impl DeferredHandshake {
         self.frames.append(&mut frames);
     }
 
-    /// The hello as the second run would send it now: its clocks have run on.
+    /// The hello as the second run would send it now. Its age and its wall clock time are advanced
+    /// by the time since it arrived.
     pub(super) fn current_hello(&self, now: Time) -> Hello {
         let clock = PeerClock::new(self.deferred_at, self.hello.age, self.hello.wall);
         Hello {
@@ -122,7 +123,7 @@ impl DeferredHandshake {
     }
 
     /// Decides between the linked run and the second run. Called only at the deadline of the ping,
-    /// as the linked run may end after its answer.
+    /// because a linked run that answered may still end before it.
     pub(super) fn outcome(&self, ctx: &Context) -> ProbeOutcome {
         let existing = ctx.stream_by_peer.get(&self.hello.sender).copied();
         let link = existing.and_then(|existing| ctx.links.get(&existing));

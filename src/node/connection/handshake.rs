@@ -539,8 +539,8 @@ impl Handshakes {
         }
     }
 
-    /// Adds the deadline of each handshake. If the handshake is expected to become a link soon,
-    /// also adds the time when this expectation ends.
+    /// Adds the deadlines of all dials and handshakes. One that is likely to become a link soon
+    /// has a second deadline: its age reaches [`LINK_EXPECTED_MS`].
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);
