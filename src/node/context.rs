@@ -18,8 +18,8 @@ use crate::node::topology::Topology;
 use crate::wire::frame::FrameKind;
 use crate::wire::message::Message;
 
-/// Size of a send buffer, in bytes, above which the link is flushed before the end of the turn. The
-/// limit bounds the memory for queued frames.
+/// A link is flushed at once if its send buffer exceeds this many bytes. Smaller buffers are
+/// flushed at the end of the turn. This limits the memory for queued frames.
 const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
 /// Milliseconds without any peer event, after which no further link is expected. A peer event
 /// occurs when a peer is discovered, accepted, connected or linked. A peer that receives our beacon
@@ -82,8 +82,8 @@ pub struct NodeCounters {
     pub duplicate_batches: u64,
     /// Batches received that were not requested, or whose room is not shared with the sender.
     pub unwanted_batches: u64,
-    /// Batches of new logs that arrived when the author or the room already had as many logs as
-    /// allowed. The new log was ignored, or it replaced another log.
+    /// Batches of a new log that arrived when the author or the room already had the maximum number
+    /// of logs. Either the new log was ignored, or another log was removed to make place for it.
     pub logs_over_bound: u64,
     /// Missing lines that arrived later and closed a gap.
     pub healed_lines: u64,
@@ -136,7 +136,7 @@ pub struct Context {
     pub links: SortedMap<StreamId, Link>,
     /// The stream of the link to each linked peer. A peer has only one link.
     pub stream_by_peer: SortedMap<PeerId, StreamId>,
-    /// The clocks of the authors whose lines we may get.
+    /// The clocks of authors. They show when an author's lines were published.
     pub author_clocks: AuthorClocks,
     /// The peers that we want to be linked with.
     pub topology: Topology,
@@ -233,8 +233,8 @@ impl Context {
         self.outputs.is_empty()
     }
 
-    /// When [`Context::is_quiet`] becomes true. Each peer that is discovered, accepted, connected
-    /// or linked in the meantime postpones this time.
+    /// When [`Context::is_quiet`] becomes true. Every further peer event postpones this time. See
+    /// [`QUIET_PERIOD_MS`] for what counts as a peer event.
     pub fn quiet_at(&self) -> Time {
         self.last_peer_event + QUIET_PERIOD_MS
     }
@@ -303,9 +303,9 @@ impl Context {
         })
     }
 
-    /// The peers that are linked or reachable through others, each once, except ourselves. The name
-    /// on the link takes precedence over the name in a route. Includes peers whose routes are all
-    /// in hold-down, as a user may still write to these peers.
+    /// The linked peers, and the peers that are reachable through them. Lists each peer once, and
+    /// never ourselves. If a peer has a link and a route, its name comes from the link. Includes
+    /// peers whose routes are all in hold-down, as a user may still write to these peers.
     pub fn reachable_peers(&self) -> Vec<Peer> {
         let mut names: SortedMap<PeerId, Nick> = SortedMap::new();
         for link in self.links.values() {
@@ -326,8 +326,9 @@ impl Context {
         others.map(peer).collect()
     }
 
-    /// Finds the name under which to show a peer: from its link, our own name, or a route. Without
-    /// any of these, the name is a placeholder.
+    /// The peer, with the name under which to show it. The name comes from the peer's link, or else
+    /// from a route. For our own key, our own name is used. If no name is known, a placeholder is
+    /// used.
     pub fn display_peer(&self, peer: &PeerId) -> Peer {
         let route_nick = |link: &Link| {
             let route = link.routes.values().find_map(|routes| routes.get(peer));
@@ -358,7 +359,8 @@ impl Context {
 
     /// Queues a batch on a link. Ignored if the stream has no link.
     ///
-    /// If another peer wrote the batch, its author's clock goes before it, once for each run.
+    /// If we are not the author, first queues the author's clock, if it is known. A link gets the
+    /// clock of each run of an author only once.
     pub fn send_batch(&mut self, stream: StreamId, batch: &Batch) {
         let author = batch.log.author;
         if author != self.own_id()

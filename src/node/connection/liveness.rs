@@ -12,8 +12,9 @@ use crate::wire::message::{ByeReason, Message};
 
 /// Milliseconds without activity after which a link is pinged.
 pub const PING_AFTER_IDLE_MS: u64 = 18_000;
-/// Milliseconds without activity after which a pinged link is closed. A frozen peer must be shown
-/// as gone within 30 s. The sum of this time and [`PING_AFTER_IDLE_MS`] must therefore be less.
+/// A pinged link is closed after this many milliseconds without activity. A frozen peer must be
+/// shown as gone within 30 s. Together with [`PING_AFTER_IDLE_MS`], this time must therefore stay
+/// below 30 s.
 pub const PONG_TIMEOUT_MS: u64 = 10_000;
 /// Bits of a ping's nonce. Messages are JSON, and many JSON readers keep numbers exact only up to
 /// 53 bits.
@@ -195,8 +196,8 @@ pub fn ping(ctx: &mut Context, stream: StreamId) {
     }
 }
 
-/// Pings a link even if an earlier ping has no answer yet. Only the answer to the new ping counts.
-/// An answer to the earlier ping may have been sent before the peer died.
+/// Pings a link even if an earlier ping has no answer yet. Only an answer to the new ping proves
+/// that the peer is alive now. The peer may have answered the earlier ping and then died.
 pub fn restart_ping(ctx: &mut Context, stream: StreamId) {
     let nonce = ctx.random_u64() >> (u64::BITS - NONCE_BITS);
     let sent_at = ctx.now.time;

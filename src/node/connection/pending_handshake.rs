@@ -13,8 +13,8 @@ use crate::wire::channel::Channel;
 use crate::wire::message::Hello;
 use crate::wire::noise::Handshake;
 
-/// Milliseconds for which a new peer or handshake is expected to become a link. Most links are up
-/// within a few milliseconds. `send` waits for expected links, so the time must be short.
+/// How long we expect a link from a new peer or a new handshake, in milliseconds. Most links are up
+/// within a few milliseconds. `send` waits for expected links, so this time must be short.
 pub const LINK_EXPECTED_MS: u64 = 2_000;
 /// An address, and optionally the only peer that may answer there.
 #[derive(Clone, Copy)]
@@ -48,8 +48,8 @@ pub(super) struct PendingHandshake {
     pub(super) stage: HandshakeStage,
     pub(super) target: DialTarget,
     pub(super) started_at: Time,
-    /// When to end the handshake. For a deferred handshake, when to decide between the linked run
-    /// and the second run.
+    /// When the handshake times out. For a deferred handshake, when to decide whether its run
+    /// replaces the linked run.
     pub(super) deadline: Time,
 }
 

@@ -34,8 +34,8 @@ impl Backoff {
         self.failures > 0
     }
 
-    /// Returns `false` only while the backoff after a failed dial is running. Ignores the delays of
-    /// [`Backoff::new`] and [`Backoff::reset`].
+    /// Whether the address is free of backoff. Only a failed dial starts a backoff. The delays set
+    /// by [`Backoff::new`] and [`Backoff::reset`] do not count.
     pub fn is_dialable(&self, now: Time) -> bool {
         !self.has_failed() || self.next_attempt <= now
     }

@@ -6,8 +6,8 @@ use crate::node::context::Context;
 use crate::node::topology::LINKS_MAX;
 use crate::wire::beacon::{BEACON_ROOMS_MAX, Beacon, BeaconKind, room_hash};
 
-/// Milliseconds between our first beacons. Whenever an interface appears, the list is used again
-/// from its first element.
+/// Milliseconds between our first beacons. Starts over from the first interval whenever an
+/// interface appears.
 const STARTUP_INTERVALS_MS: [u64; 6] = [250, 500, 1_000, 2_000, 3_000, 4_000];
 /// A startup interval is at least this many milliseconds times the number of discovered peers.
 const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
@@ -15,16 +15,16 @@ const STARTUP_INTERVAL_PER_PEER_MS: u64 = 20;
 const UNLINKED_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds between beacons while a peer is linked.
 const LINKED_INTERVAL_MS: u64 = 10_000;
-/// Limits the beacons of a large LAN to about eight a second from all programs together. If more
-/// than [`LINKS_MAX`] peers are discovered, their number times this value is the shortest beacon
-/// interval, in milliseconds.
+/// Milliseconds that each discovered peer adds to the shortest beacon interval. Applies if more
+/// than [`LINKS_MAX`] peers are discovered. All programs of a large LAN together then send about
+/// eight beacons a second.
 const INTERVAL_PER_PEER_MS: u64 = 160;
 /// Longest time from a failed dial to our next beacon, in milliseconds. The peer may dial us when
 /// it receives the beacon.
 const FAILED_DIAL_DELAY_MS: u64 = 2_000;
 
-/// Shortest beacon interval, in milliseconds. Grows with the number of discovered peers. 0 if these
-/// peers fit in a full mesh.
+/// Shortest beacon interval, in milliseconds. Returns 0 for up to [`LINKS_MAX`] discovered peers.
+/// Above that number, the interval grows with each peer.
 pub fn min_interval_ms(discovered_peers: usize) -> u64 {
     match discovered_peers {
         few if few <= LINKS_MAX => 0,

@@ -140,9 +140,9 @@ impl DiscoveredPeer {
         is_new_run || have_rooms_changed
     }
 
-    /// Compares the room hashes of the last beacon with our joined rooms, and sets
-    /// [`DiscoveredPeer::rooms`]. If the beacon could not list all rooms of the peer, all joined
-    /// rooms match.
+    /// Sets [`DiscoveredPeer::rooms`] to the joined rooms whose hashes the last beacon lists. If
+    /// the peer has more rooms than its beacon can list, sets all joined rooms, as each may be
+    /// shared.
     pub fn match_rooms(&mut self, network: &NetworkTag, joined: &[Room]) {
         let is_named = |room: &&Room| {
             self.has_more_rooms
@@ -153,8 +153,8 @@ impl DiscoveredPeer {
         self.rooms = joined.iter().filter(is_named).cloned().collect();
     }
 
-    /// Whether the peer's last beacon arrived at most three of its beacon intervals ago. The
-    /// interval is assumed to be at least `min_interval_ms`.
+    /// Whether the peer's last beacon is at most three beacon intervals old. Uses the interval that
+    /// the beacon stated, or `min_interval_ms` if that is longer.
     pub fn is_fresh(&self, now: Time, min_interval_ms: u64) -> bool {
         now.ms_since(self.last_seen)
             <= MISSED_BEACONS_MAX * self.beacon_interval_ms.max(min_interval_ms)
@@ -173,7 +173,7 @@ impl DiscoveredPeer {
             && self.candidates.iter().any(|c| !c.backoff.has_failed())
     }
 
-    /// Whether the peer's last beacon had the run and the source address of this beacon.
+    /// Whether this beacon has the same run and source address as the peer's last beacon.
     pub fn is_same_source(&self, beacon: &Beacon, source: IpAddr) -> bool {
         self.run == beacon.run && self.source == source
     }

@@ -39,9 +39,9 @@ const NEW_PEER_INTERVAL_MS: u64 = 50;
 const NEW_PEER_BURST_MAX: u64 = 8;
 /// Number of new peers above which a burst counts as large. The dials are then delayed longer.
 const NEW_PEER_LARGE_BURST_MAX: u64 = 24;
-/// Longest random delay of the dial to a new peer of a burst, in milliseconds. If our id is larger
-/// than the peer's id, we wait this time in addition. The peer then usually dials us, and we need
-/// no dial.
+/// Longest random delay before we dial a new peer of a burst, in milliseconds. If our id is larger
+/// than the peer's id, this time is added to the random delay. Usually the peer then dials us
+/// first, and we need not dial.
 const NEW_PEER_DIAL_DELAY_MS: u64 = 100;
 /// Longest random delay of the dial to a new peer of a large burst, in milliseconds.
 const NEW_PEER_LARGE_DELAY_MS: u64 = 500;
@@ -63,8 +63,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that knows no peer yet. If `beacons_enabled` is false, sends no beacons, but still
-    /// dials the peers whose beacons arrive.
+    /// A dialer that knows no peer yet. If `beacons_enabled` is false, the dialer sends no beacons.
+    /// It still dials the peers whose beacons arrive.
     pub fn new(beacons_enabled: bool) -> Dialer {
         Dialer {
             beacons: BeaconSchedule::new(beacons_enabled),
@@ -335,9 +335,9 @@ impl Dialer {
         self.is_next_dial_stale = true;
     }
 
-    /// Records that a link ended. After a stable link, the peer is dialed again soon. After a
-    /// shorter link, the backoff of the peer's addresses grows. Without it, we would constantly
-    /// dial a peer that closes each link at once.
+    /// Records that a link ended. After a stable link, the peer is dialed again soon. A shorter
+    /// link counts as a failed dial of all the peer's addresses. Otherwise we would constantly dial
+    /// a peer that closes each link at once.
     pub fn link_down(&mut self, ctx: &mut Context, peer: &PeerId, established_at: Time) {
         self.topology_updater.mark_stale();
         self.is_next_dial_stale = true;
@@ -407,8 +407,8 @@ impl Dialer {
         }
     }
 
-    /// The discovered peers that we want a link with: all in a full mesh, the wanted ones in a
-    /// partial mesh.
+    /// The discovered peers to which we want a link. In a full mesh, these are all discovered
+    /// peers. In a partial mesh, these are the discovered peers that the topology wants.
     fn eligible<'a>(
         &'a self,
         ctx: &'a Context,
@@ -530,7 +530,7 @@ impl Dialer {
         self.static_peers.clear();
     }
 
-    /// The discovered peers. The flag says whether the peer's beacons still arrive.
+    /// All discovered peers. The `bool` of each peer says whether its beacons still arrive.
     pub fn discovered_peers(&self, ctx: &Context) -> Vec<(&DiscoveredPeer, bool)> {
         let min_interval_ms = self.min_beacon_interval_ms();
         let is_fresh = |peer: &DiscoveredPeer| peer.is_fresh(ctx.now.time, min_interval_ms);
