@@ -1,23 +1,24 @@
 //! Our hybrid logical clock, which orders lines (Kulkarni, Demirbas, Madappa, Avva and Leone:
 //! "Logical Physical Clocks", OPODIS 2014). It counts microseconds since 1970.
 //!
-//! A published line gets the time of our wall clock, or one more than the highest number that we
-//! know. So lines of peers with sane clocks are in the order of time, even if their authors never
-//! met. A line always comes after each line that its author knew. A wrong wall clock costs no more
-//! than an ordinary logical clock (Lamport, 1978) would.
+//! Each published line gets the time of our wall clock as its number. If we know an equal or higher
+//! number, the line gets one more than the highest known number. So lines of peers with sane clocks
+//! are in the order of time, even if their authors never met. A line always comes after each line
+//! that its author knew. With a wrong wall clock, the order is still that of an ordinary logical
+//! clock (Lamport, 1978).
 use crate::base::batch::MAX_SAFE_INTEGER;
 use crate::base::time::WallTime;
 
-/// The earliest plausible wall clock, in milliseconds since 1970: 2026-01-01. No program is older
-/// than its source. Boxes without a battery start in 1970.
+/// The earliest plausible wall clock, in milliseconds since 1970: 2026-01-01. This source is not
+/// older, so an earlier clock is wrong. Machines without a clock battery start in 1970.
 const PLAUSIBLE_MIN_MS: i64 = 1_767_225_600_000;
 /// The end of plausible wall clocks, in milliseconds since 1970: about 2112. In microseconds, this
 /// is [`TRUSTED_MAX`].
 const PLAUSIBLE_END_MS: i64 = (TRUSTED_MAX / 1000).cast_signed();
 /// Numbers up to this one are adopted at once: 2^52 µs, in the year 2112.
 const TRUSTED_MAX: u64 = 1 << 52;
-/// Above [`TRUSTED_MAX`], how far one batch can move our clock. Otherwise a lying author could use
-/// up all numbers.
+/// Maximum step by which one batch moves our clock above [`TRUSTED_MAX`], in microseconds. Without
+/// this bound, a lying author could use up all numbers.
 const STEP_MAX: u64 = 1 << 20;
 /// No observed number moves our clock above this value. The numbers above are reserved for our own
 /// lines.

@@ -65,7 +65,7 @@ pub struct Link {
     pub established_at: Time,
     /// When bytes of the link, or a beacon of the peer's run, last arrived.
     pub last_activity: Time,
-    /// When an acknowledgement was last sent on the link.
+    /// When acknowledgements were last sent on the link. Limits how soon the next ones are sent.
     pub last_receipt_sent: Option<Time>,
     /// The ping that has no answer yet.
     pub pending_ping: Option<PendingPing>,
@@ -78,9 +78,8 @@ pub struct Link {
     pub shared_rooms: SortedSet<Room>,
     /// The members of each shared room that the peer can reach.
     pub routes: SortedMap<Room, SortedMap<PeerId, Route>>,
-    /// Rooms in which a digest of logs from the peer has differed from ours. We answer each
-    /// differing digest with offers. The first answer in a room is sent at once. Later answers obey
-    /// the rate limit.
+    /// Rooms in which a digest of logs from the peer differed from ours, and we answered with
+    /// offers. The first answer in a room is sent at once. Later answers obey the rate limit.
     pub digest_answered: SortedSet<Room>,
     /// The clocks of authors that were sent on the link.
     pub clocks_sent: SentClocks,

@@ -12,16 +12,16 @@
 //!
 //! 1. Create the node from a [`NodeConfig`](crate::NodeConfig). Its `seed` is 32 new random bytes
 //!    for each run. A repeated seed repeats incarnations and the keys of handshakes.
-//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run left one by rule 18.
-//!    Remove it from the disk first, so that no run uses it twice. A run without it begins a new
-//!    incarnation, which is always safe.
+//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run saved one as in
+//!    rule 18. Remove it from the disk first, so that no second run uses it. A run without it
+//!    begins a new incarnation, which is always safe.
 //! 3. Open the folders of the rooms to join, then [`FolderName::direct`](crate::FolderName::direct)
 //!    and [`FolderName::carried`](crate::FolderName::carried). Pass
 //!    [`Input::FolderOpened`](crate::Input::FolderOpened) for each, with the ranges of all its
 //!    logs. To join a room later, open its folder before
 //!    [`Command::Join`](crate::Command::Join).
 //! 4. If somebody reads the room, pass [`Input::ReaderOpened`](crate::Input::ReaderOpened) before
-//!    its `FolderOpened`. Keep for all later runs when this reader began, in the terms of
+//!    its `FolderOpened`. Save when this reader began, as all later runs need this time for
 //!    [`ReaderStart`](crate::ReaderStart). Without a reader, all lines are history.
 //! 5. Pass the interfaces with
 //!    [`Input::InterfacesChanged`](crate::Input::InterfacesChanged). Commands and
@@ -40,8 +40,8 @@
 //!    drops what depends on the batch, and reports
 //!    [`Input::SaveFailed`](crate::Input::SaveFailed).
 //! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
-//! 10. Ask [`Node::next_timeout`](crate::Node::next_timeout) after each turn. Pass
-//!     [`Input::Timeout`](crate::Input::Timeout) then, unless another input comes first.
+//! 10. After each turn, ask [`Node::next_timeout`](crate::Node::next_timeout) for a time. At that
+//!     time, pass [`Input::Timeout`](crate::Input::Timeout), unless another input comes first.
 //!
 //! ## For each stream
 //!

@@ -23,11 +23,10 @@ impl PeerClock {
         }
     }
 
-    /// These clocks, after the same process has told its clocks once more.
+    /// Combines these clocks with newer values from the same process. Keeps the later start.
     ///
-    /// The later of both starts stays. The new one is earlier only if our monotonic clock stood
-    /// still in between, as that of a paused virtual machine does. Lines of that time would seem
-    /// too old.
+    /// The new start is earlier only if our monotonic clock stood still meanwhile, as in a paused
+    /// virtual machine. With the earlier start, lines published meanwhile would seem too old.
     pub fn updated(self, new: PeerClock) -> PeerClock {
         PeerClock {
             started_at_ms: self.started_at_ms.max(new.started_at_ms),
@@ -35,13 +34,13 @@ impl PeerClock {
         }
     }
 
-    /// When the process had run for `uptime_ms`, in milliseconds of our monotonic clock.
+    /// The time at which the process reached this uptime, in milliseconds of our monotonic clock.
     pub fn time_of_uptime(&self, uptime_ms: u64) -> i64 {
         self.started_at_ms.saturating_add_unsigned(uptime_ms)
     }
 
-    /// When the peer's wall clock showed `wall`, in milliseconds of our monotonic clock. Wrong if
-    /// the clock was set between then and the hello.
+    /// The time at which the peer's wall clock showed `wall`, in milliseconds of our monotonic
+    /// clock. Wrong if the wall clock was set between that time and the hello.
     pub fn time_of_wall(&self, wall: WallTime) -> i64 {
         wall.0.saturating_sub(self.wall_offset_ms)
     }

@@ -21,9 +21,9 @@ impl Node {
         delivery
     }
 
-    /// How far logs of ours are acknowledged. `heads`: the logs, each with the sequence of the last
-    /// line that must be delivered. [`Command::Finish`](crate::base::event::Command::Finish)
-    /// explains `required_peers`.
+    /// How far some of our logs are acknowledged. `heads` lists these logs, each with the sequence
+    /// of the last line that must be delivered.
+    /// [`Command::Finish`](crate::base::event::Command::Finish) explains `required_peers`.
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
@@ -81,9 +81,10 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// The lowest sequence that the store must keep in a log of ours. The store must also keep all
-    /// higher sequences. `u64::MAX`: the store may evict all lines. A line must be kept while a
-    /// linked recipient lacks it. A line of this run must be kept until a peer has acknowledged it.
+    /// The lowest sequence that the store must keep in a log of ours, together with all higher
+    /// ones. The store must keep each line that a linked recipient may lack. The store must also
+    /// keep each line of this run that no peer has acknowledged. `u64::MAX` means that the store
+    /// may evict all lines.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication

@@ -7,8 +7,7 @@ pub enum Timer {
     /// When to stop expecting a link from an unfinished handshake. The handshake itself may
     /// continue.
     ExpectLink,
-    /// When to end an unfinished handshake. For a deferred handshake, when to decide between the
-    /// linked run and the second run of the peer.
+    /// When to end an unfinished handshake, or to choose between two runs of one peer.
     Handshake,
     /// When to ping an idle link.
     Ping,

@@ -23,7 +23,8 @@ enum ExpectedPeer {
     Pinned(PeerId),
 }
 
-/// Whether a peer other than the pinned peer answered, and whether the user was warned.
+/// Whether another peer answered at an address with a pinned peer. If so, whether the user was
+/// warned.
 enum Mismatch {
     None,
     /// This peer answered, and is not the pinned peer. The user is not warned yet.
@@ -45,8 +46,9 @@ pub struct StaticPeer {
 }
 
 impl StaticPeer {
-    /// Whether to dial the address, now or after its backoff. False if the address is our own or is
-    /// being dialed, or if the expected peer is linked.
+    /// Whether the address needs a dial. The dial may still have to wait for its backoff. No dial
+    /// is needed for our own address, for an address being dialed, or if the expected peer is
+    /// linked.
     pub fn needs_dial(&self, ctx: &Context) -> bool {
         let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
         self.dialing.is_none() && !self.is_self && !self.peer().as_ref().is_some_and(is_linked)
@@ -123,9 +125,9 @@ pub fn record_mismatch(static_peers: &mut [StaticPeer], stream: StreamId, peer: 
     }
 }
 
-/// Warns the user of each address where a peer other than the pinned peer answered. Skips the
-/// address if the pinned peer is linked. Also skips it until the dials to all addresses of the
-/// pinned peer have failed. Until then, one of these addresses may still lead to that peer.
+/// Warns the user of each address where a peer other than the pinned peer answered. Gives no
+/// warning while the pinned peer is linked. The warning waits until the dials to all addresses of
+/// the pinned peer have failed. Until then, one of these addresses may still lead to that peer.
 pub fn report_mismatches(static_peers: &mut [StaticPeer], ctx: &mut Context) {
     for i in 0..static_peers.len() {
         let Some(pinned) = static_peers[i]

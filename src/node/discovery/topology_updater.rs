@@ -12,10 +12,9 @@ use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
 
-/// Milliseconds from one update of a partial mesh to the next, if a peer or its rooms changed in
-/// between.
+/// Topology update interval in a partial mesh after a peer or its rooms changed, in milliseconds.
 const UPDATE_AFTER_CHANGE_MS: u64 = 1_000;
-/// Milliseconds from one update of a partial mesh to the next, if nothing changed in between.
+/// Topology update interval in a partial mesh without changes, in milliseconds.
 const UPDATE_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds for which a link must be unwanted before it is closed.
 const PRUNE_AFTER_MS: u64 = 30_000;

@@ -12,9 +12,8 @@ use crate::node::context::Context;
 /// Maximum number of new names recorded in one run. The bound keeps invented keys from filling
 /// disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Maximum number of new names recorded for one key in one run. The same limit applies to names
-/// that the key claims although they are known for another key. Above that limit, a placeholder
-/// is shown instead of such a name.
+/// Maximum number of new names recorded for one key in one run. One key may also claim at most this
+/// number of names that are known for other keys. Further such names are shown as a placeholder.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Maximum number of keys whose claims are remembered. At the bound, the claims of peers that are
 /// not linked are forgotten.
@@ -57,8 +56,8 @@ pub struct KnownPeers {
 }
 
 impl KnownPeers {
-    /// Builds the table from the entries of the file `known_peers`, in the order of the file. The
-    /// first entry of a name counts as the first peer that claimed the name.
+    /// Builds the table from the entries of the file `known_peers`, in the order of the file. For
+    /// each name, the first entry belongs to the peer that claimed the name first.
     pub fn new(list: Vec<KnownPeer>) -> KnownPeers {
         let mut known_peers = KnownPeers::default();
         for known in list {
@@ -78,8 +77,8 @@ impl KnownPeers {
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. A key may claim eight names that are
-    /// known for other keys. Above that limit, returns a placeholder instead of such a name.
+    /// name is known for another key, notifies the user once. Each key may claim eight such names.
+    /// Instead of a further such name, returns a placeholder.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);

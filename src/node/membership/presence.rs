@@ -14,8 +14,8 @@ struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// When to show the peer as gone if no new link comes. Set when a link is closed because a new
-    /// link replaces it. Cleared when the new link is established.
+    /// The deadline for the new link that replaces a closed link. Once it passes, the peer is shown
+    /// as gone if it is not reachable. `None` while no new link is expected.
     replacement_deadline: Option<Time>,
 }
 

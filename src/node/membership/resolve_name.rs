@@ -12,15 +12,16 @@ use crate::node::membership::known_peers::{
 };
 use crate::node::timer::{Deadlines, Timer};
 
-/// Longest time to wait for further peers that match a selector, in milliseconds. After this time,
-/// a single matching peer is accepted. The wait also never exceeds half the command's time-out.
+/// Maximum time to wait for further peers that match a selector, in milliseconds. A command with a
+/// short time-out waits for half of its time-out instead. After the wait, a single matching peer is
+/// accepted.
 const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Maximum number of queries that wait for an answer. A further query drops the oldest one. Fewer
-/// clients than this can be attached, and each client waits for its latest query only. The oldest
-/// query is thus rarely needed.
+/// Maximum number of queries that wait for an answer. A further query drops the oldest one. Each
+/// attached client needs only its latest query, and fewer clients than this can be attached. So the
+/// dropped query is rarely needed.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.
@@ -40,8 +41,8 @@ struct PendingResolution {
 }
 
 impl PendingResolution {
-    /// Milliseconds to wait for further peers that match. After this time, the selector is decided
-    /// if any peer matches.
+    /// How long to wait for further matching peers, in milliseconds. After the wait, the selector
+    /// is decided if any peer matches.
     fn settle_ms(&self) -> u64 {
         RESOLVE_WAIT_MAX_MS.min(self.timeout_ms / 2)
     }
@@ -57,7 +58,7 @@ pub struct ResolvedMessage {
     pub is_action: bool,
 }
 
-/// Commands that wait until their selector, as `@bob`, means exactly one peer.
+/// Commands whose selector, such as `@bob`, is not resolved yet.
 #[derive(Default)]
 pub struct NameResolution {
     pending: Vec<PendingResolution>,
@@ -120,10 +121,10 @@ impl NameResolution {
         !self.pending.iter().any(has_lines)
     }
 
-    /// Decides each selector that can be decided now. If it means one peer, binds that peer's name
-    /// to its key. Returns the lines whose recipient is now known. Emits an error notice for
-    /// refused lines, and an answer for each decided query. `is_expecting_link` means that a
-    /// further peer is likely to be linked soon.
+    /// Decides each selector that can be decided now. If a selector means one peer, binds the name
+    /// of this peer to its key. Returns the lines whose recipient is now known. Emits an error
+    /// notice for refused lines, and an answer for each decided query. `is_expecting_link` means
+    /// that a further peer is likely to be linked soon.
     pub fn resolve_pending(
         &mut self,
         ctx: &mut Context,

@@ -48,9 +48,9 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
     rows
 }
 
-/// The peers that are reachable only through others, each with a number of hops and the row to
-/// show. The row names the neighbour that advertises the shortest route. The hops are counted from
-/// that neighbour to the peer. Routes in hold-down are included.
+/// Builds a row for each peer that is reachable only through others. The row names the neighbour
+/// with the shortest route. The number before the row counts the hops from this neighbour to the
+/// peer. Routes in hold-down are included.
 fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
     let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
     for link in ctx.links.values() {

@@ -1,7 +1,7 @@
 //! Routes: which members of each room are reachable through other peers. Uses a distance-vector
 //! protocol as in RFC 1058. Each peer sends changed routes to its neighbours. A route contains the
-//! number of hops and the next hop. The next hop itself ignores the route, as it would lead back
-//! (split horizon). The number of hops is bounded.
+//! number of hops and the next hop. A peer ignores a route whose next hop is the peer itself, as it
+//! would lead back (split horizon). The number of hops is bounded.
 use crate::base::event::StreamId;
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
@@ -12,10 +12,11 @@ use crate::node::link::Route;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Message};
 
-/// Shortest time for which changed routes are collected before an update is sent, in milliseconds.
+/// Minimum delay of an update, in milliseconds. One update sends all routes that changed during the
+/// delay.
 const UPDATE_DELAY_MS: u64 = 200;
-/// Milliseconds per link for which changed routes are collected, if that is longer than
-/// `UPDATE_DELAY_MS`. The cost of an update grows with the number of links.
+/// Delay of an update for each link, in milliseconds. The total for all links applies if it exceeds
+/// `UPDATE_DELAY_MS`. An update costs more with more links.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Maximum number of routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
@@ -155,9 +156,9 @@ impl Routes {
         changed
     }
 
-    /// Starts a hold-down in each room where this peer was lost: we advertised it there, and no
-    /// route is left. New routes to the same run are then ignored for 4 s. Does nothing if the peer
-    /// is linked.
+    /// Starts a hold-down in each room where this peer was lost. A peer is lost where we advertised
+    /// it and no route to it is left. For 4 s, new routes to the same run are then ignored. Does
+    /// nothing if the peer is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;
