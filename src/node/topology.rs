@@ -20,15 +20,16 @@ use crate::base::table::{SortedMap, SortedSet};
 pub const LINKS_MAX: usize = 64;
 /// Maximum number of links to transient peers, in addition to [`LINKS_MAX`].
 pub const TRANSIENT_LINKS_MAX: usize = 16;
-/// A partial mesh becomes a full mesh when at most this many peers are known. When links of a
-/// partial mesh are pruned, at least this many links stay.
+/// A partial mesh becomes a full mesh when at most this many peers are known. Pruning a partial
+/// mesh also leaves at least this many links.
 pub const FULL_MESH_RESUME_PEERS: usize = 48;
-/// Maximum number of bits compared at the ends of two ids. Bounds the number of rings.
+/// Maximum number of trailing bits that [`common_suffix_bits`] compares. This limits a room to
+/// 33 rings.
 const SUFFIX_BITS_MAX: u32 = 32;
 /// Number of neighbours on either side of us on each ring.
 const NEIGHBOURS_PER_SIDE: usize = 2;
 
-/// Number of equal bits at the ends of two ids, at most [`SUFFIX_BITS_MAX`].
+/// Number of trailing bits that two ids share, at most [`SUFFIX_BITS_MAX`].
 fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
     let end = |id: &PeerId| u32::from_le_bytes([id.0[31], id.0[30], id.0[29], id.0[28]]);
     (end(a) ^ end(b)).trailing_zeros().min(SUFFIX_BITS_MAX) as usize
@@ -41,9 +42,9 @@ fn common_suffix_bits(a: &PeerId, b: &PeerId) -> usize {
 pub struct Rings(Vec<Vec<PeerId>>);
 
 impl Rings {
-    /// Adds a member to each ring on which it is among the two nearest to us on its side. The
-    /// member that it displaces is removed from the ring. Returns whether the member was added to
-    /// any ring.
+    /// Adds a member to the rings on which it is our neighbour. A ring keeps two neighbours on
+    /// either side of us, and a nearer member replaces the farther one. Returns whether the member
+    /// was added to any ring.
     pub fn add(&mut self, own: &PeerId, peer: &PeerId) -> bool {
         let mut is_neighbour = false;
         for bits in 0..=common_suffix_bits(own, peer) {
@@ -105,9 +106,9 @@ impl Topology {
         &self.wanted
     }
 
-    /// Forgets all members, and decides by the number of known peers whether the mesh is partial.
-    /// Returns whether it is partial. In a partial mesh, the caller must then add the members with
-    /// [`Topology::add_member`] and call [`Topology::select_neighbours`].
+    /// Forgets all members and all wanted peers. Chooses a full or a partial mesh by the number of
+    /// known peers, and returns whether the mesh is partial. If so, the caller must call
+    /// [`Topology::add_member`] for each member, and then [`Topology::select_neighbours`].
     pub fn reset(&mut self, known: usize) -> bool {
         // Two bounds keep the mesh from changing back and forth when the number of peers is near
         // one of them.
@@ -144,9 +145,9 @@ impl Topology {
         }
     }
 
-    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. The rings of all
-    /// members come first, as they keep the rooms connected. The smaller rings follow in the order
-    /// of shared bits.
+    /// Adds the neighbours on all rings to the wanted peers, up to [`LINKS_MAX`]. Starts with ring
+    /// 0 of every room, because these rings keep the rooms connected. Continues with ring 1 of
+    /// every room, and so on.
     pub fn select_neighbours(&mut self) {
         let depth = self.rings.values().map(|rings| rings.0.len()).max();
         for bits in 0..depth.unwrap_or(0) {

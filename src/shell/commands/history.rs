@@ -26,7 +26,7 @@ use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 use crate::ui::session_event::SessionEvent;
 
-/// Lines are written when they reach this size, in bytes.
+/// Output is buffered, and written to stdout when the buffer holds this many bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Prints the stored lines of one network and returns the exit status. If a program runs in the

@@ -260,8 +260,8 @@ fn unknown_option(name: &str, advice: &str) -> Failure {
     ))
 }
 
-/// Appends the option to `options`. `attached` is a value in the same word, as in `--room=ops`. If
-/// it is `None`, an option that takes a value gets the next of `words`.
+/// Appends the option to `options`. `attached` is the value in the same word, as in `--room=ops`.
+/// Without an attached value, the next word of `words` is the value. A flag takes no value.
 fn push_option(
     spec: &'static OptionSpec,
     attached: Option<&[u8]>,
@@ -297,8 +297,8 @@ fn push_option(
     Ok(())
 }
 
-/// Whether a word looks like a negative number. In the place of an option's value, such a word is
-/// not taken for an option. It is a value, which its parser rejects.
+/// Whether a word looks like a negative number. After an option that takes a value, such a word is
+/// the value and not another option. The value's parser then decides whether it is valid.
 fn is_negative(value: &OsStr) -> bool {
     matches!(value.as_bytes(), [b'-', b'0'..=b'9' | b'.', ..])
 }

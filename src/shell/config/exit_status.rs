@@ -19,8 +19,8 @@ pub enum ExitStatus {
     NoPeer = 69,
     /// At least one peer was linked, but not every required peer acknowledged the lines.
     PartialDelivery = 75,
-    /// A peer has the wrong key. The user bound another key to its name, or gave another key with
-    /// its address in `--peer`.
+    /// A peer has the wrong key. The right key is the one that the user bound to the peer's name,
+    /// or gave in `--peer`.
     KeyMismatch = 77,
     /// The options file, the identity, the directory or the secret file cannot be used.
     ConfigError = 78,

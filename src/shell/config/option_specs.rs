@@ -84,7 +84,7 @@ pub struct OptionSpec {
     pub value_name: Option<&'static str>,
     /// The commands that accept the option.
     pub subcommands: &'static [Subcommand],
-    /// An example or advice, which ends the message about a missing value. Empty for a flag.
+    /// An example or advice. The message about a missing value ends with it. Empty for a flag.
     pub hint: &'static str,
 }
 

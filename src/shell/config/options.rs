@@ -27,8 +27,8 @@ pub const DEFAULT_MULTICAST_GROUP: SocketAddrV4 =
 /// Maximum number of rooms that a run may join. The same bound holds for interfaces and static
 /// peers.
 pub const OPTION_REPEATS_MAX: usize = 64;
-/// Options that take effect only when a program starts. If a command uses a running program, the
-/// given options must have that program's values.
+/// Options that take effect only when a program starts. A command that uses a running program
+/// cannot change them.
 const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Username,
     OptionId::Port,
@@ -46,8 +46,8 @@ pub struct Options {
     pub subcommand: Subcommand,
     /// The name of this program's user.
     pub username: Nick,
-    /// The options on the command line that take effect only when a program starts. If the command
-    /// uses a running program, each of them must have that program's value.
+    /// The options given on the command line that take effect only when a program starts. A command
+    /// that uses a running program fails if one of these values differs from the program's value.
     pub explicit: Vec<OptionId>,
     /// The TCP port. `None`: port 9999, or any free port if 9999 is taken. `Some(0)`: any free
     /// port.
@@ -55,8 +55,9 @@ pub struct Options {
     /// The beacon's multicast group. `None`: no beacon is sent or received.
     pub multicast: Option<SocketAddrV4>,
     /// The rooms to join: at least one, without duplicates. Lines that the user types go to the
-    /// first room. `send --to ROOM` puts ROOM first. `history` joins no room. Its list contains the
-    /// rooms to print, and is empty for all rooms.
+    /// first room. `send --to ROOM` puts ROOM first.
+    ///
+    /// For `history`, these are the rooms to print. Empty: all rooms.
     pub rooms: Vec<Room>,
     /// The peer that `--to` names. `None`: `--to` names a room or is missing.
     pub to_peer: Option<PeerSelector>,
@@ -90,11 +91,11 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// `whoami`: whether to print a QR code of the connection code as well.
     pub qr: bool,
-    /// `send`: the words of TEXT, joined by spaces. `None`: the lines come from stdin. Whether each
-    /// line is UTF-8 and short enough is checked later.
+    /// `send`: the words of TEXT, joined by spaces. `None`: the lines come from stdin. The bytes
+    /// are not checked yet: a line may be too long, or not UTF-8.
     pub text: Option<Vec<u8>>,
-    /// `history`: the time of the oldest line to print. Each line has the time of its author's
-    /// clock.
+    /// `history`: the time of the oldest line to print. A line's time is the one that its author's
+    /// clock showed.
     pub since: Option<Since>,
     /// `history`: the text that printed lines must contain.
     pub search: Option<String>,
@@ -245,9 +246,11 @@ struct OptionSources {
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
-    /// Parses the values of an option. Returns two lists: the values on the command line, and the
-    /// values in the options file. The second list is empty if this run's command does not accept
-    /// the option. Even then, a bad value in the file is an error.
+    /// Parses the values of an option. Returns the values on the command line, and then the values
+    /// in the options file.
+    ///
+    /// The file serves all commands. If this run's command does not accept the option, the file's
+    /// values are checked but not returned.
     fn values_by_source<T>(
         &self,
         id: OptionId,
@@ -325,9 +328,9 @@ fn options_file_failure(failure: &Failure) -> Failure {
     )
 }
 
-/// Returns the values of the option `id` as typed, extracted by pico-args.
-/// [`arguments`](crate::shell::config::arguments) splits the command line first, because pico-args
-/// does not treat `--` as the end of options. Not generic, so that it is compiled only once.
+/// Extracts the unparsed values of the option `id` with pico-args. pico-args does not treat `--` as
+/// the end of options, so [`arguments`](crate::shell::config::arguments) splits the command line
+/// first. This function is not generic, so that it is compiled only once.
 fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
     let mut words = Vec::new();
     for option in options.iter().filter(|option| option.id == id) {

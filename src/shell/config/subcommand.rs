@@ -24,8 +24,8 @@ pub enum Subcommand {
 }
 
 impl Subcommand {
-    /// The word for the command on the command line. [`Subcommand::Chat`], `Help` and `Version` are
-    /// not typed as words. Their words appear in messages only.
+    /// The command as one word. The user types this word, except for [`Subcommand::Chat`],
+    /// [`Subcommand::Help`] and [`Subcommand::Version`].
     pub fn as_str(self) -> &'static str {
         match self {
             Subcommand::Chat => "chat",

@@ -18,7 +18,7 @@ const WAIT_MAX_SECONDS: u64 = 1_000_000_000;
 /// Longest interface name, in bytes (IFNAMSIZ − 1).
 const INTERFACE_NAME_MAX_BYTES: usize = 15;
 
-/// Longest TEXT, in bytes, that a message repeats as an example.
+/// Longest user input, in bytes, that an error message repeats in its example command.
 const EXAMPLE_MAX_BYTES: usize = 40;
 
 /// When the transcript is coloured: `--color`.
@@ -61,7 +61,7 @@ fn require_utf8(value: &OsStr) -> Result<&str, String> {
 /// Accepts any path.
 ///
 /// # Errors
-/// None. The result type is that of all value parsers.
+/// None. The function returns a `Result` only because all value parsers do.
 pub fn parse_path(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
@@ -158,8 +158,8 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
     }
 }
 
-/// An example argument for `p2pchat send`: `text` itself, or TEXT if `text` is long or needs
-/// quotes in a shell.
+/// The argument to show in an example of `p2pchat send`. This is `text` if it is short and needs no
+/// quotes in a shell. Otherwise it is the word `TEXT`.
 fn example_text(text: &str) -> &str {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
     if text.len() <= EXAMPLE_MAX_BYTES && text.chars().all(is_plain) {

@@ -33,13 +33,12 @@ const UNUSABLE_FLAGS: u32 = 0x08 | 0x40;
 /// `IFA_F_OPTIMISTIC`: the address is usable although it is tentative (RFC 4429).
 const OPTIMISTIC_FLAG: u32 = 0x04;
 
-/// Lists the interfaces that are usable now, in order of their indices. A usable interface is up,
-/// has carrier, has an address, and supports multicast or broadcast. If `allowed_names` is not
-/// empty, only interfaces with these names are listed.
+/// Lists the interfaces in `allowed_names` that are usable now, in order of their indices. An empty
+/// `allowed_names` means all interfaces. A usable interface is up, has carrier, and has an address
+/// that can send. It is loopback, or supports multicast or broadcast.
 ///
-/// Loopback is listed if `allowed_names` names it. If `allowed_names` is empty, loopback is
-/// listed only when no other interface is usable. Two programs on a machine without a network can
-/// then find each other.
+/// If `allowed_names` is empty, loopback is listed only when no other interface is usable. Two
+/// programs on a machine without a network can then find each other.
 ///
 /// # Errors
 /// The kernel does not return the list.
@@ -81,8 +80,8 @@ pub fn list_usable(allowed_names: &[String]) -> io::Result<Vec<Interface>> {
     Ok(usable.into_values().take(INTERFACES_MAX).collect())
 }
 
-/// Returns those of `names` that no interface of this machine has. An interface that is down also
-/// counts as an interface of this machine.
+/// Returns the names in `names` for which this machine has no interface. An interface that is down
+/// still exists, so its name is not returned.
 pub fn missing_names(names: &[String]) -> impl Iterator<Item = &String> {
     let missing = |name: &&String| if_nametoindex(name.as_str()).is_err();
     names.iter().filter(missing)
@@ -124,9 +123,9 @@ fn socket_ip(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// Returns the IPv6 addresses that cannot send, each with the name of its interface. Duplicate
-/// address detection (RFC 4862) of these addresses has failed or still runs. `getifaddrs` does not
-/// report that.
+/// Returns the IPv6 addresses that cannot send, each with the name of its interface. An address
+/// cannot send while duplicate address detection (RFC 4862) runs, or after it has failed.
+/// `getifaddrs` also lists these addresses, but without their flags.
 fn tentative_addresses() -> Vec<(Ipv6Addr, String)> {
     // Reads the network namespace of this thread, because tests run threads in several
     // namespaces.
@@ -146,8 +145,9 @@ fn parse_tentative_row(row: &str) -> Option<(Ipv6Addr, String)> {
         .then_some((Ipv6Addr::from_bits(address), name))
 }
 
-/// The broadcast address of the network that contains `address` (RFC 919). `None`: a network with a
-/// prefix of 0 bits, or of 31 bits or more, has no broadcast address.
+/// The broadcast address of the network that contains `address` (RFC 919). `prefix` is the length
+/// of the network's prefix in bits. `None`: `prefix` is not from 1 to 30, so there is no broadcast
+/// address.
 pub fn broadcast_address(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
     let host = match prefix {
         1..=30 => u32::MAX >> prefix,
