@@ -12,8 +12,8 @@
 //! - By default a socket bound to a group receives datagrams from every interface on which *any*
 //!   program joined the group. Turning `IP_MULTICAST_ALL` off prevents this.
 //! - A socket can join at most 20 IPv4 groups, so each interface has its own socket.
-//! - Binding to a link-local IPv6 group requires a scope. The socket then receives from that
-//!   interface only.
+//! - Binding to a link-local IPv6 group requires an interface as the scope. The socket then
+//!   receives only from the interface that is its scope.
 //! - Each datagram names its outgoing interface (`IP_PKTINFO` or scope), because a route may be
 //!   missing or wrong.
 //! - `lo` carries IPv4 multicast if a socket joins by index, although `lo` lacks the multicast
@@ -79,8 +79,8 @@ pub struct MulticastCounters {
     pub send_failures: u64,
     /// Datagrams returned to the caller.
     pub received: u64,
-    /// Datagrams dropped because they were longer than [`DATAGRAM_MAX_BYTES`], or longer than the
-    /// buffer.
+    /// Datagrams dropped because they were too long. The limit is [`DATAGRAM_MAX_BYTES`], or the
+    /// size of the caller's buffer if that is smaller.
     pub oversized: u64,
     /// Datagrams dropped for one of two reasons: we do not use their interface, or nobody can
     /// answer their source address.
@@ -301,8 +301,9 @@ impl Multicast {
     /// Sends `bytes` on every interface: to the IPv4 group, to the IPv6 group and to the broadcast
     /// addresses. Returns the number of datagrams sent.
     ///
-    /// Our listeners also receive the datagrams, before this call returns. All listeners are marked
-    /// readable, so the event loop reads these datagrams without a wake-up.
+    /// The kernel delivers copies of these datagrams to our listeners before this call returns.
+    /// This call therefore marks all listeners readable. The event loop then reads the copies
+    /// without a wake-up.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         let Some(group) = self.group else { return 0 };
         let before = self.counters.sent;

@@ -1,5 +1,5 @@
-//! Resolves the host names of `--peer` in a helper thread. A name server that does not answer
-//! would block the event loop.
+//! Resolves the host names of `--peer` in a helper thread. Otherwise a slow name server would block
+//! the event loop.
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;

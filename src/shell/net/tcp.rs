@@ -21,7 +21,7 @@ const STREAMS_MAX: usize = 512;
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
 /// Time without traffic after which the kernel begins to probe a stream. A stream whose path fails
-/// ends within 15 s. This includes the idle time and [`TCP_USER_TIMEOUT`].
+/// ends within 15 s: this time and [`TCP_USER_TIMEOUT`] are 14 s together.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -29,8 +29,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// apply [`TCP_USER_TIMEOUT`] to probes too.
 const KEEPALIVE_PROBES: u32 = 3;
 /// Longest time that sent bytes or probes may stay unacknowledged. After that time the stream ends
-/// (RFC 5482). If the program writes to a stream during the probes, the probes stop. This time then
-/// starts again (Linux, tcp_timer.c).
+/// (RFC 5482). A write during the probes stops the probes and restarts this timeout (Linux,
+/// tcp_timer.c).
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(9);
 /// Maximum number of connections that wait in the kernel to be accepted.
 const LISTEN_BACKLOG: i32 = 128;
@@ -50,8 +50,8 @@ enum Phase {
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// Whether the poll has reported an error or the end of the peer's bytes. The poll does not
-    /// report it again, so this flag records it.
+    /// Whether the poll has reported an error or the end of the peer's bytes. The poll reports each
+    /// of them only once, so this flag keeps the report.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
@@ -66,7 +66,8 @@ pub enum StreamEvent {
     Connected(StreamId),
     /// A stream that was blocked has sent all its bytes. The stream is no longer blocked.
     Writable(StreamId),
-    /// A dial failed. There is no stream with this id.
+    /// A stream that we dialed could not be opened. Its id is no longer in use. An open stream that
+    /// ends is reported by [`TcpStreams::read`] instead.
     Closed(StreamId),
 }
 

@@ -11,13 +11,14 @@ use crate::base::time::{Now, Time, WallTime};
 pub struct Clock {
     start_ms: i64,
     boot_id: String,
-    /// The wall clock minus the monotonic clock, at the last call of [`Clock::take_step`].
+    /// The wall clock minus the monotonic clock, when [`Clock::take_step`] last returned a moment.
     wall_offset_ms: Option<i64>,
 }
 
-/// The wall clock counts as set if it is off by more than this many milliseconds.
+/// A step of the wall clock is reported if it exceeds this many milliseconds. The wall clock steps
+/// when its distance to the monotonic clock changes.
 pub const CLOCK_STEP_MIN_MS: u64 = 1_000;
-/// The boot id of a machine that has none. It equals no boot id, not even itself.
+/// Stands for an unknown boot id. Two moments with this id do not count as moments of one boot.
 const NO_BOOT_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A moment on the clocks of this machine, which later runs can read.
@@ -59,8 +60,8 @@ impl Clock {
         }
     }
 
-    /// The moment `now`, if the wall clock was set since the previous call. Also the first moment
-    /// of a run, because the clock may have been set before the run.
+    /// Returns the moment `now` if the wall clock has stepped since the last returned moment. The
+    /// first call always returns `now`, because the clock may have been set before the run.
     pub fn take_step(&mut self, now: Now) -> Option<Moment> {
         let offset_ms = now.wall.0.saturating_sub_unsigned(now.time.0);
         let last = self.wall_offset_ms;
@@ -100,7 +101,8 @@ impl Clock {
     }
 }
 
-/// The kernel's random number for this boot. `None`: there is no such file, as without `/proc`.
+/// Reads the kernel's random number for this boot. `None`: the file in `/proc` is missing or
+/// malformed.
 fn read_boot_id() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = text.trim_end();

@@ -1,4 +1,4 @@
-//! The poll of the main thread, and the waker with which helper threads end its sleep.
+//! The poll, in which the main thread waits for events. Helper threads end the wait with a waker.
 use std::io;
 use std::sync::Arc;
 

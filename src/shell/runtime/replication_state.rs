@@ -1,5 +1,5 @@
-//! Implements [`ReplicationState`] for [`Node`]. Through this trait the store asks the core before
-//! it evicts lines, starts a segment or closes.
+//! Implements [`ReplicationState`] for [`Node`]. Through this trait the store asks the core which
+//! lines exist and which must be kept. It asks before it evicts lines, starts a segment or closes.
 use crate::base::batch::LogId;
 use crate::base::identity::PeerId;
 use crate::base::name::FolderName;

@@ -164,9 +164,9 @@ fn create_resolver(resolved: ResolvedQueue, waker: Arc<Waker>) -> Box<dyn Fn(Vec
     })
 }
 
-/// Opens the store and the first folders. These are the folders of `rooms`, of direct messages and
-/// of carried lines. Also opens the folders of other rooms in which lines of ours are
-/// unacknowledged.
+/// Opens the store, and the folders of `rooms`, of direct messages and of carried lines. Then opens
+/// the folders of other rooms that contain unacknowledged lines of ours, up to [`ROOMS_MAX`] rooms
+/// in total.
 fn open_store(
     state: &StateDir,
     network: NetworkTag,

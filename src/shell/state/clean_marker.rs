@@ -1,5 +1,5 @@
-//! The file `clean`. It exists only from a clean end to the next start. It contains the
-//! incarnation and the heads of our logs, from which the next run resumes.
+//! The file `clean`. A run writes the file when it ends cleanly, and the next run removes it. The
+//! file contains the incarnation and the heads of our logs. From these the next run resumes.
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,5 @@
-//! The file `format` in the history directory. It contains the version of the format in which the
-//! history is stored. The first version had no such file.
+//! The file `format` in the history directory. It contains the version number of the history's
+//! format. A history of version 1 has no such file.
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -14,8 +14,8 @@ use crate::shell::os::file::PRIVATE_FILE_MODE;
 use crate::wire::secret::zeroize;
 
 const IDENTITY_FILE: &str = "identity";
-/// First word of an identity file. Then follow the secret and the id, both in base32. The id is
-/// there to detect a damaged secret.
+/// First word of an identity file. The second word is the secret, and the third word is the id,
+/// both in base32. A secret that does not match the id is damaged.
 const IDENTITY_MAGIC: &str = "p2pchat-secret-key-1";
 /// Maximum number of bytes read from the file.
 const IDENTITY_FILE_MAX_BYTES: u64 = 1024;

@@ -1,5 +1,5 @@
-//! Keys of the network that the options choose. `--secret-file` provides the keys of a closed
-//! network. The open network has no keys.
+//! Loads the keys of a network. If `--secret-file` is given, the network is closed, and its keys
+//! come from the file. Otherwise the network is open and has no keys.
 use crate::base::identity::NetworkTag;
 use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;

@@ -1,4 +1,5 @@
-//! The file `receipts`: which direct messages were acknowledged. The core composes its text.
+//! The file `receipts`. It tells the next run which lines of each direct log the recipient has
+//! acknowledged. The core composes and parses the text of the file.
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;

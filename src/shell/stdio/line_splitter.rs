@@ -38,10 +38,11 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Returns the complete lines of `bytes`, and the number of consumed bytes. The bytes that are
-    /// not consumed begin an incomplete line. They are at most `LINE_MAX_BYTES + 1` bytes. The
-    /// caller must pass them again, at the beginning of the next `bytes`. `is_last` tells that no
-    /// bytes follow. A last line without `\n` is then complete.
+    /// Returns the complete lines of `bytes`, and the number of consumed bytes.
+    ///
+    /// The unconsumed bytes are the beginning of an incomplete line. There are at most
+    /// `LINE_MAX_BYTES + 1` of them. The caller must pass them again, at the beginning of the next
+    /// `bytes`. If `is_last` is true, no bytes follow, and the last line needs no `\n`.
     pub fn split(&mut self, bytes: &[u8], is_last: bool) -> (Option<LineBlock>, usize) {
         let mut block = LineBlock {
             first_number: self.line_count + 1,

@@ -14,13 +14,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shell::os::thread;
 
-/// The queue is full once it contains this many bytes. Until then it accepts a chunk of any size,
-/// so it can contain more.
+/// The queue is full once it contains this many bytes. A queue that is not full accepts a chunk of
+/// any size, so the last chunk may exceed this limit.
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// Largest write, in bytes, that a pipe takes whole or not at all (pipe(7)). After a slow write, no
-/// write is larger than this. `written_bytes` then shows small progress of the reader.
+/// Largest write, in bytes, that a pipe takes whole or not at all (pipe(7)). After a slow write,
+/// the writer thread uses this size. `written_bytes` then grows even while the reader is slow.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;
