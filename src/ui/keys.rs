@@ -4,8 +4,8 @@
 //! The decoder therefore passes only safe sequences to the parser.
 use termion::event::{Event, Key, parse_event};
 
-/// Maximum number of buffered bytes of an incomplete control sequence. Further bytes are dropped
-/// until the byte arrives that ends the sequence.
+/// Maximum number of buffered bytes of an incomplete control sequence. In a longer sequence, the
+/// bytes between this limit and the final byte are dropped.
 const SEQUENCE_MAX_BYTES: usize = 16;
 
 /// Decodes bytes into keys. Buffers a sequence of bytes until all its bytes have arrived.

@@ -16,25 +16,27 @@ pub struct Request {
 /// What a client or a user requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// What a user can type, and the commands of the core that no user types.
+    /// A typed command, or a command of the core that has no typed form.
     Command(UserCommand),
-    /// Repeat a request that an earlier program may have executed already.
+    /// Repeat a request that was sent to an earlier program. That program may have executed it
+    /// already.
     Resend {
-        /// Publish lines of one batch, or join a room.
+        /// The repeated command. It publishes the lines of one batch, or joins a room.
         command: UserCommand,
-        /// The lines can only be stored after this place of their folder. A listener continues in
-        /// the room at this place.
+        /// For lines: the search for an already stored copy begins here. For a room: the listener
+        /// continues here.
         after: FolderCursor,
     },
     /// Emit the lines and changes of a folder.
     Listen(Listen),
     /// Answer with the end of a folder.
     FindEnd(FolderName),
-    /// The lines of a folder before this place are printed.
+    /// Record that the lines of a folder before `cursor` are printed. Ignored unless the session is
+    /// the directory's reader.
     Printed {
         /// The folder.
         folder: FolderName,
-        /// The place.
+        /// The cursor after the printed lines.
         cursor: FolderCursor,
     },
     /// Dial a static peer.
@@ -43,7 +45,7 @@ pub enum RequestKind {
         host: String,
         /// The TCP port.
         port: u16,
-        /// The key expected there, if known.
+        /// The key expected at the host, if the user gave one.
         peer: Option<PeerId>,
     },
 }
@@ -53,15 +55,19 @@ pub enum RequestKind {
 pub struct Listen {
     /// The folder to listen to. `None`: the rooms of the session and direct messages.
     pub folder: Option<FolderName>,
-    /// Where to begin; `None`: at the end, or where the directory's reader is.
+    /// Where to begin. `None`: the directory's reader begins after the printed lines, and any other
+    /// listener at the end of the folder.
     pub after: Option<FolderCursor>,
-    /// Whether to act as the directory's reader: begin where it is, and move it.
+    /// Whether to act as the directory's reader. The reader begins after the printed lines, and
+    /// reports further printed lines with [`RequestKind::Printed`].
     pub is_reader: bool,
-    /// Whether to get batches: `content` is an array of lines.
+    /// Whether to get the lines of a batch as one JSON line. Its `content` is then an array of
+    /// lines.
     pub is_batch: bool,
-    /// Whether to get the lines of this identity.
+    /// Whether to get our own lines of this run.
     pub has_echo: bool,
-    /// Whether to pass over everything said before now, and lines said before the program started.
+    /// Whether to get only new lines. Skips lines that are already stored, and lines that were
+    /// published before the program started.
     pub only_new: bool,
     /// How many stored lines to get first.
     pub backlog: u64,

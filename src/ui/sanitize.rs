@@ -1,9 +1,9 @@
 //! Replaces control characters in shown text, so that the text cannot control the terminal.
 use std::borrow::Cow;
 
-/// Can a character that begins with this byte match [`is_control`]? True for DEL, for C0 controls
-/// except TAB, and for the UTF-8 lead bytes C2 and E2. C2 begins the C1 controls. E2 begins the
-/// line separators and the bidi controls.
+/// Can this byte begin a character for which [`is_control`] is true? True for DEL, for C0 controls
+/// except TAB, and for two UTF-8 lead bytes. C2 is the first byte of the C1 controls. E2 is the
+/// first byte of the line separators and the bidi controls.
 pub fn may_need_replacing(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7f) | (byte == 0xc2) | (byte == 0xe2)
 }

@@ -116,9 +116,10 @@ impl TextRenderer {
         }
     }
 
-    /// Appends lines of the history. Lines that came here show the time of arrival. If they were
-    /// late, or only their signed fields are known, they show the author's time. At a terminal that
-    /// time includes its date, if the date differs from the day of arrival, or from `today`.
+    /// Appends lines of the history. The lines show their time of arrival. If it is unknown, or the
+    /// lines were late, they show the author's time. At a terminal, the author's time includes the
+    /// date if the lines arrived on another day. Without [`ChatLines::arrival`], `today` counts as
+    /// that day.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
         match chat.arrival {
             None => self.build_prefix(chat, chat.timestamp, Some(today)),

@@ -57,9 +57,9 @@ pub struct Beacon {
     pub has_more_rooms: bool,
 }
 
-/// The hash of a room for beacons: 32 bits, different in each run of the sender. A receiver
-/// compares this hash with those of the receiver's rooms. A match is only a hint, because beacons
-/// are unsigned and short hashes can coincide.
+/// A 32-bit hash of a room, for beacons. It is different in each run of the sender. A receiver
+/// computes the hashes of its own rooms, and compares them with those in the beacon. A match is
+/// only a hint, because beacons are unsigned and short hashes can coincide.
 pub fn room_hash(network: &NetworkTag, run: u64, room: &Room) -> u32 {
     let room = room.as_str().as_bytes();
     let Hash(hash) = Hash::of(&[domain::BEACON_ROOM, &network.0, &run.to_be_bytes(), room]);

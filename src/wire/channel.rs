@@ -3,8 +3,8 @@ use crate::wire::frame::{Frame, FrameDecoder, FrameKind, write_frame};
 use crate::wire::message::Message;
 use crate::wire::noise::Transport;
 
-/// The received bytes cannot be decrypted or are no valid frames, or no nonces are left for
-/// sending. The stream must be closed.
+/// The channel failed, and its stream must be closed. Either received bytes cannot be decrypted, or
+/// they are no valid frames, or no nonces are left for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelBroken;
 

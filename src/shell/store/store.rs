@@ -21,8 +21,8 @@ use crate::shell::store::quota::StoreLimits;
 use crate::shell::store::replication_state::ReplicationState;
 use crate::shell::store::scan::HistorySource;
 
-/// How many bytes to read from the store at a time. The bound keeps a reader that lags from holding
-/// up the event loop.
+/// Number of bytes to read from the store at a time. Without this bound, a lagging reader would
+/// hold up the event loop.
 pub const READ_BYTES: usize = 64 * 1024;
 
 /// The history of all open folders: rooms, direct messages, and messages carried for others.
@@ -138,8 +138,8 @@ impl Store {
     /// `at` to the position where the next call continues.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then set so that the next call skips this segment. If file
-    /// descriptors or memory ran out, the next call tries the segment again.
+    /// A segment can't be read. If file descriptors or memory ran out, the next call tries the
+    /// segment again. After any other error, `at` is set so that the next call skips the segment.
     pub fn load(
         &self,
         log: &LogId,
@@ -162,8 +162,8 @@ impl Store {
     /// further batch is stored yet.
     ///
     /// # Errors
-    /// A segment can't be read. `at` is then set so that the next call skips this segment. If file
-    /// descriptors or memory ran out, the next call tries the segment again.
+    /// A segment can't be read. If file descriptors or memory ran out, the next call tries the
+    /// segment again. After any other error, `at` is set so that the next call skips the segment.
     pub fn read_from(
         &self,
         folder: &FolderName,
@@ -209,8 +209,8 @@ impl Store {
         }
     }
 
-    /// Begins the reader of a folder, unless it has begun. It does not print what is stored
-    /// already.
+    /// Begins the reader of an open folder, unless it has begun. The new reader does not print the
+    /// lines that are already stored.
     pub fn begin_reader(&mut self, folder: &FolderName, now: &Moment) {
         match &mut self.backend {
             Backend::Disk(disk) => {
@@ -222,8 +222,8 @@ impl Store {
         }
     }
 
-    /// When the reader of a folder began, for a program that was started at `started`. `None`: no
-    /// reader has begun.
+    /// When the reader of a folder began. `started` is when this program started. A time in the
+    /// same boot is relative to it. `None`: no reader has begun.
     pub fn reader_start(&self, folder: &FolderName, started: &Moment) -> Option<ReaderStart> {
         let reader = match &self.backend {
             Backend::Disk(disk) => disk.folder(folder)?.reader.state()?,
@@ -232,8 +232,9 @@ impl Store {
         Some(reader.start(started))
     }
 
-    /// Corrects the wall-clock times of the readers that began in this boot, if the wall clock was
-    /// set since. Later boots can compare only wall-clock times.
+    /// Corrects the recorded start times of readers after the wall clock was set. Only readers that
+    /// began in this boot are corrected. Later boots need correct times, because they can compare
+    /// only wall-clock times.
     pub fn correct_readers(&mut self, now: &Moment) {
         match &mut self.backend {
             Backend::Disk(disk) => disk.correct_readers(now),

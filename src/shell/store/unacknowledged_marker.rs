@@ -8,9 +8,9 @@ use crate::shell::os::file;
 
 const UNACKNOWLEDGED_FILE: &str = "waiting";
 
-/// The marker of one room with lines of ours. It is set while perhaps no other peer stores these
-/// lines. Every run opens the marked rooms, so that peers can get the lines. A clean end removes
-/// the marker if a peer has acknowledged the lines.
+/// Marks a room with lines of ours that possibly no other peer stores. Every run opens the marked
+/// rooms, so that peers can get these lines. A clean end removes the marker if a peer has
+/// acknowledged our last line.
 pub struct UnacknowledgedMarker {
     path: PathBuf,
     is_set: bool,
@@ -43,7 +43,7 @@ impl UnacknowledgedMarker {
         Ok(())
     }
 
-    /// Removes the marker. After a failure, the next run opens the room without need.
+    /// Removes the marker. If the file can't be removed, the next run opens the room unnecessarily.
     pub fn clear(&mut self) {
         if self.is_set {
             self.is_set = fs::remove_file(&self.path).is_err();

@@ -27,8 +27,9 @@ pub struct ChainVerifier {
 }
 
 impl ChainVerifier {
-    /// Adds the next batch of a log. If the batch begins a new chain, verifies the signature at the
-    /// end of the log's previous chain. Returns false if that signature is invalid.
+    /// Adds the next batch of a log. If the batch does not continue the log's chain, it begins a
+    /// new chain. The last signature of the old chain is then verified. Returns false if that
+    /// signature is invalid.
     pub fn add(&mut self, batch: Batch, keys: &mut VerifyingKeyCache) -> bool {
         let (sequence, previous) = (batch.sequence, batch.previous);
         match self.chain_ends.insert(batch.log.clone(), batch) {

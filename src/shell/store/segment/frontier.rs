@@ -1,6 +1,6 @@
-//! The frontier line: the range of every log at the time of writing. It saves the next start of the
-//! program from reading older segments. Each segment begins with a frontier line, and a clean end
-//! may append another.
+//! A frontier line records the range of every log at the time of writing. The next start of the
+//! program then need not read older segments. Each segment begins with a frontier line, and a clean
+//! end may append another.
 use std::io::{BufRead as _, Write as _};
 
 use serde::Deserialize;
@@ -19,8 +19,7 @@ pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,";
 /// The bytes of a frontier line before the generation digits.
 const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
-/// The highest generation. The generation counts how often a segment was rewritten, up to this
-/// number.
+/// The highest generation. After this many rewrites, a segment's generation no longer grows.
 const GENERATION_MAX: u64 = 99_999_999;
 /// Number of bytes that [`parse_generation`] needs from the beginning of a segment.
 pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
@@ -61,8 +60,8 @@ struct LogFields<'a> {
     lamport: u64,
     #[serde(default)]
     republishes: Option<RepublishedLines>,
-    /// The hash of the missing batch directly below the next higher interval. `None`: the log has
-    /// no higher interval.
+    /// The hash of the last missing batch in the gap above this interval. `None`: this is the log's
+    /// highest interval.
     #[serde(default)]
     after: Option<Hash>,
 }

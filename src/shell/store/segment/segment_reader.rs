@@ -41,8 +41,8 @@ pub struct SegmentReader {
     buffered_end: usize,
     /// Physical offset of the buffer's first byte in the file.
     buffer_offset: u64,
-    /// The difference between logical and physical offsets after the lines read so far. Equals the
-    /// bytes of the evicted lines, minus the bytes of the `dropped` lines that replace them.
+    /// Logical offset minus physical offset, after the lines read so far. Each `dropped` line adds
+    /// the bytes of its evicted lines, and subtracts its own bytes.
     dropped_bytes: u64,
 }
 
@@ -233,8 +233,8 @@ pub fn scan_segment(
     ended
 }
 
-/// The position after segment `number`, which could not be read because of `error`. `None`: the
-/// system lacked file descriptors or memory, so reading the segment again may succeed.
+/// Where to continue after reading segment `number` failed with `error`: the position after the
+/// segment. `None`: file descriptors or memory ran out, so the caller should try the segment again.
 pub fn skip_unreadable(error: &io::Error, number: u64) -> Option<Position> {
     let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].map(|errno| Some(errno as i32));
     (!scarce.contains(&error.raw_os_error())).then(|| Position {
@@ -264,8 +264,8 @@ pub fn resolve_position(segment_numbers: &[u64], position: Position) -> Option<P
 /// [`resolve_position`].
 ///
 /// # Errors
-/// A segment can't be read. `at` is then set so that the next call skips this segment. If file
-/// descriptors or memory ran out, the next call tries the segment again.
+/// A segment can't be read. If file descriptors or memory ran out, the next call tries the segment
+/// again. After any other error, `at` is set so that the next call skips the segment.
 pub fn read_segments(
     dir: &Path,
     network: &NetworkTag,
