@@ -20,7 +20,7 @@ pub const ROOMS_MAX: usize = 64;
 /// Maximum number of links on a route to a room member. More distant members count as unreachable.
 /// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
-/// How many hex digits of a digest or a room's hash are sent. The remaining digits are cut off.
+/// Length of a digest or a room's hash in a message, in hex digits. The rest is cut off.
 const DIGEST_CHARS: usize = 32;
 
 /// A message of a link.
@@ -39,7 +39,7 @@ pub enum Message {
     /// Changes to the set of room members that the sender can reach.
     Members(Members),
     /// The clocks of an author's process, as the sender knows them at the time of sending. Sent
-    /// before the author's batches, so that the receiver can tell when they were published.
+    /// before the author's batches. The clocks tell the receiver when the lines were published.
     Clock {
         /// The author's key.
         peer: PeerId,
@@ -176,17 +176,18 @@ pub struct Have {
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// For a room: a digest over the heads of the room's logs that neither the sender nor the
-    /// receiver wrote. If the receiver computes a different digest, the receiver offers these logs.
+    /// If the target is a room: a digest over the heads of the logs that neither the sender nor the
+    /// receiver wrote. A receiver that computes a different digest offers these logs.
     ///
-    /// For direct messages to the sender: a request to offer the logs of these messages. The
-    /// content of the digest is then ignored.
+    /// If the target is the sender itself: any digest requests offers of the direct logs to the
+    /// sender. Its value is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
 /// Changes to the set of room members that the sender can reach. When a link begins to share a
-/// room, the sender first lists all members that it can reach without the receiver.
+/// room, the first message lists the advertised members. It omits the receiver, and members whose
+/// `via` is the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The room `#name`.
@@ -240,8 +241,8 @@ pub struct HaveEntry {
     /// sender stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Signature of [`receipt`] in base64. Made by the peer that stores the lines, if this peer has
-    /// no link to the author. Other peers then forward the entry to the author.
+    /// Signature of [`receipt`] in base64. The peer that stores the lines signs if it has no link
+    /// to the author. Other peers then forward the signed entry to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -366,8 +367,8 @@ impl MessageFields {
     }
 }
 
-/// Parses JSON. All JSON is parsed from text, also that of batches: a second kind of source would
-/// double the generated code.
+/// Parses JSON in UTF-8. Parses from a `str`, as the parsers of batches do. A second type of input
+/// would double the generated code.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }

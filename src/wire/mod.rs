@@ -1,7 +1,7 @@
 //! Wire formats: pure functions and small state machines. The caller provides time, randomness and
 //! I/O.
 //!
-//! The protocol of the peers follows, also as `PROTOCOL.md` in this folder.
+//! The text below describes the protocol. It is also in the file `PROTOCOL.md` in this folder.
 //!
 #![doc = include_str!("PROTOCOL.md")]
 

@@ -183,8 +183,8 @@ pub struct Handshake {
     /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// The four unencrypted bytes at the start of the dialer's stream. The accepting side collects
-    /// these bytes as they arrive. On the dialer's side all four are present from the start.
+    /// The preface: four unencrypted bytes that the dialer sends first. The accepting side collects
+    /// these bytes as they arrive. On the dialer's side, the buffer is full from the start.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }

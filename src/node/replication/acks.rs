@@ -31,7 +31,8 @@ const BULK_BATCHES_MIN: u32 = 8;
 const OFFER_INTERVAL_MS: u64 = 1_000;
 
 impl Replication {
-    /// Adds batches to the pending acknowledgement of this log over this link.
+    /// Schedules an acknowledgement of this log over this link. `batches` is the number of batches
+    /// to acknowledge. A pending acknowledgement then covers these batches too.
     pub(super) fn schedule_ack(&mut self, stream: StreamId, log: &LogId, batches: u32) {
         let pending = &mut self.progress.get_or_create(stream, log).due_ack;
         *pending = Some(pending.unwrap_or(0).saturating_add(batches));
@@ -51,8 +52,8 @@ impl Replication {
             .insert(log.clone());
     }
 
-    /// Sends the acknowledgements and offers that are due. Acknowledgements or offers on one link
-    /// with the same target share a message.
+    /// Sends the acknowledgements and offers that are due. On each link, acknowledgements are
+    /// grouped into messages by target. Offers are grouped by target and kind.
     pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
         let links = self.progress.links();
         let reportable = links.filter(|(_, link)| !link.reportable.is_empty());
@@ -133,8 +134,8 @@ impl Replication {
         offers
     }
 
-    /// Whether an acknowledgement or offer of this log is pending on this link. If not, removes the
-    /// record in case it says nothing else.
+    /// Whether an acknowledgement or offer of this log is pending on this link. If neither is
+    /// pending, an empty record of the log is removed.
     fn is_report_pending(&mut self, stream: StreamId, log: &LogId) -> bool {
         let record = self.progress.get(stream, log);
         let is_pending = record.due_ack.is_some() || record.due_offer.is_some();
@@ -161,8 +162,9 @@ impl Replication {
     }
 }
 
-/// When to send the acknowledgement or the offer of a record, whichever is first. `None`: neither
-/// is pending.
+/// The time of a record's pending acknowledgement or pending offer, whichever comes first. `None`
+/// if neither is pending. The first acknowledgement on a link also has no time, because
+/// [`Replication::send_due`] sends it at once.
 fn report_at(now: Time, link: &Link, record: &Progress) -> Option<Time> {
     let ack_at = record
         .due_ack

@@ -6,7 +6,7 @@ use crate::base::batch::Batch;
 use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 
-/// Most keys in the cache. A full cache is emptied.
+/// Maximum number of keys in the cache. A full cache is emptied before the next key is added.
 const CACHED_KEYS_MAX: usize = 256;
 
 /// Verifying keys by author.

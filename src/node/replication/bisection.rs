@@ -4,14 +4,14 @@ use crate::base::identity::Hash;
 
 /// The search for the first line at which a peer's copy of our log differs from our own copy.
 pub struct Bisection {
-    /// Sequence before the first undecided line. This line and all earlier lines are equal in both
-    /// copies, or cannot be compared because a copy lacks them.
+    /// The undecided lines begin after this sequence. All lines up to this sequence are equal in
+    /// both copies, or one copy lacks them.
     same_up_to: u64,
-    /// Sequence after the last undecided line. This line and all later lines differ, or are missing
-    /// in one copy.
+    /// The undecided lines end before this sequence. All lines from this sequence on differ, or one
+    /// copy lacks them.
     differs_from: u64,
-    /// Initial value of `differs_from`. If `differs_from` is lower than `end`, a differing line was
-    /// found.
+    /// Initial value of `differs_from`. The search lowers `differs_from` below `end` when it finds
+    /// a line that differs.
     end: u64,
     /// The peer's batch, which waits until the store has read our batch.
     pub their_batch: Option<TheirBatch>,
@@ -73,8 +73,8 @@ impl Bisection {
         line.is_some_and(|line| batch.contains_line(line))
     }
 
-    /// The first line that differs. `None`: lines are still undecided, or no line was found to
-    /// differ.
+    /// Sequence of the first line that differs. `None` if the search is not finished, or has found
+    /// no difference.
     pub fn result(&self) -> Option<u64> {
         let is_found = self.next_probe().is_none() && self.differs_from < self.end;
         is_found.then_some(self.differs_from)

@@ -13,18 +13,18 @@ use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::Logs;
 
-/// Most carriers to which an author sends one log.
+/// Maximum number of carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;
-/// Most lines that we carry for one recipient.
+/// Maximum number of lines that we carry for one recipient.
 const CARRIED_LINES_PER_RECIPIENT_MAX: u64 = 1000;
-/// Most lines that we carry for all recipients together.
+/// Maximum number of lines that we carry for all recipients together.
 const CARRIED_LINES_MAX: u64 = 20_000;
-/// Most logs that we carry.
+/// Maximum number of logs that we carry.
 const CARRIED_LOGS_MAX: usize = 1024;
 
-/// The links to the peers that carry direct logs for this recipient. These peers are the first ones
-/// after the recipient in the cyclic order of ids. Most authors therefore select the same peers,
-/// and the recipient soon meets one of them.
+/// The links to the carriers of direct logs for this recipient. The carriers are the linked peers
+/// whose ids follow the recipient's id most closely, in cyclic order. Transient peers are skipped.
+/// Most authors therefore select the same carriers, and the recipient soon meets one of them.
 fn select_carriers(ctx: &Context, recipient: &PeerId) -> Vec<StreamId> {
     let peers = ctx.stream_by_peer.iter();
     let behind = peers.clone().filter(|(id, _)| *id > recipient);
