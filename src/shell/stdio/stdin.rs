@@ -31,7 +31,7 @@ const QUEUED_BLOCKS_MAX: usize = 2;
 const QUEUED_KEYS_MAX: usize = 256;
 /// How long [`Stdin::stop`] waits for a read that has begun.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(100);
-/// The time between two checks in [`Stdin::stop`] whether the read is complete.
+/// While [`Stdin::stop`] waits for a read, it checks the state at this interval.
 const FINAL_READ_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// An event that the stdin thread reports.
@@ -59,8 +59,8 @@ enum ReadState {
     PartialLine,
 }
 
-/// State that the stdin thread and the event loop share. When the run ends, it tells the loop
-/// whether lines may be lost.
+/// State that the stdin thread and the event loop share. From this state, [`Stdin::stop`] learns
+/// whether lines may be lost at the end of the run.
 ///
 /// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks the
 /// state. Either the thread sees the stop and reads nothing, or the loop sees that the thread may
@@ -116,9 +116,9 @@ impl Stdin {
         Ok(Stdin { events, shared })
     }
 
-    /// Stops the reading. Returns true if the event loop has not received all lines, or parts of
-    /// lines, that were read. Also returns true if a read has not ended after 100 ms, because it
-    /// may have read lines.
+    /// Stops the reading. Returns whether lines may be lost: the thread has read a line, or a part
+    /// of one, that the event loop has not received. Waits up to 100 ms for a read that has begun.
+    /// If the read takes longer, returns true.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + FINAL_READ_TIMEOUT;
@@ -149,7 +149,7 @@ pub fn spawn_line_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> 
     spawn_line_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`spawn_line_reader`] reads stdin.
+/// Like [`spawn_line_reader`], but reads `file` instead of stdin.
 ///
 /// # Errors
 /// The system does not start the thread.
@@ -171,7 +171,7 @@ pub fn spawn_key_reader(wake: impl Fn() + Send + 'static) -> io::Result<Stdin> {
     spawn_key_reader_on(duplicate_stdin()?, wake)
 }
 
-/// Reads any file as [`spawn_key_reader`] reads stdin.
+/// Like [`spawn_key_reader`], but reads `file` instead of stdin.
 ///
 /// # Errors
 /// The system does not start the thread.

@@ -192,7 +192,7 @@ impl DiskStore {
         self.folders.get_mut(name)
     }
 
-    /// Corrects the beginnings of the readers. See
+    /// Corrects the recorded times at which the readers began. See
     /// [`crate::shell::store::store::Store::correct_readers`].
     pub fn correct_readers(&mut self, now: &Moment) {
         for folder in self.folders.values_mut() {

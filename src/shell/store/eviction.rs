@@ -46,8 +46,8 @@ struct EvictionPlan {
     /// For each author, the number of the segment in which the author has lost enough bytes. The
     /// last segment read, if the author still has too many.
     last_segments: SortedMap<PeerId, u64>,
-    /// A log that must keep so many lines that its author loses too few bytes. `None`: there is no
-    /// such log.
+    /// A log with lines that must be kept. Because of these lines, its author loses too few bytes.
+    /// `None`: there is no such log.
     block: Option<QuotaBlock>,
 }
 

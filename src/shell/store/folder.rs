@@ -25,8 +25,8 @@ use crate::shell::store::segment::segment_reader::{
 };
 use crate::shell::store::unacknowledged_marker::UnacknowledgedMarker;
 
-/// A log that limited an eviction. Its lines must be kept for now, so its author lost too few
-/// bytes.
+/// A log that limited an eviction. Some of its lines must be kept for now. Its author therefore
+/// lost too few bytes.
 pub struct QuotaBlock {
     /// The log.
     pub log: LogId,
@@ -51,8 +51,8 @@ pub struct Folder {
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
-    /// For each author who lost batches, where the next eviction begins to look for batches of the
-    /// author. The value is a segment number.
+    /// For each author who lost batches, the number of the segment where the next eviction begins
+    /// to read. An eviction from several authors begins at the lowest of their numbers.
     pub first_segments: SortedMap<PeerId, u64>,
     /// The log that limited the last eviction. `None`: no log did.
     pub quota_block: Option<QuotaBlock>,
@@ -64,8 +64,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder and returns it with its stored ranges. Creates the directory if the folder is
-    /// that of a room. A segment is full at `segment_bytes`.
+    /// Opens a folder and returns it with its stored ranges. Creates the directory of a room if it
+    /// is missing. Creates no other directory. A segment is full at `segment_bytes`.
     ///
     /// # Errors
     /// The folder or a file in it can't be created, read, cut or removed. Damaged content is not
@@ -177,7 +177,8 @@ impl Folder {
         }
     }
 
-    /// Appends a frontier line with `ranges`, if that saves much reading at the next start.
+    /// Appends a frontier line with `ranges` if more than 64 KiB follow the last frontier line. The
+    /// next start then need not read these bytes.
     ///
     /// # Errors
     /// The disk is full or broken. The history is complete even without the frontier line.
@@ -216,8 +217,8 @@ impl Folder {
     /// Reads batches of one log. See [`crate::shell::store::store::Store::load`].
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
-    /// file descriptors or memory, the next call reads the segment again instead.
+    /// A segment can't be read. If the system lacked file descriptors or memory, the next call with
+    /// `at` tries the segment again. After any other error, the next call skips the segment.
     pub fn load(
         &self,
         log: &LogId,
@@ -281,9 +282,9 @@ impl Folder {
         }
     }
 
-    /// Returns the index of the segment where a scan for line `from` of a log begins. The search
-    /// for this segment begins at index `first`. A skipped segment contains no line of the log at
-    /// or above `from`.
+    /// Returns the index of the segment at which a scan for line `from` of a log can begin.
+    /// Searches from index `first`. The segments from `first` to the one before the result
+    /// contain no line of the log at or above `from`.
     fn find_segment(&self, log: &LogId, from: u64, first: usize) -> usize {
         let (mut low, mut high) = (first, self.segment_numbers.len());
         // Checks the next segment first, because a peer that catches up reads one segment after
@@ -326,8 +327,8 @@ impl Folder {
     /// further batch is stored.
     ///
     /// # Errors
-    /// A segment can't be read. The next call with `at` skips this segment. If the system lacked
-    /// file descriptors or memory, the next call reads the segment again instead.
+    /// A segment can't be read. If the system lacked file descriptors or memory, the next call with
+    /// `at` tries the segment again. After any other error, the next call skips the segment.
     pub fn read_from(
         &self,
         at: &mut Position,
@@ -360,7 +361,8 @@ impl Folder {
         }
     }
 
-    /// Begins the reader, unless it has begun. It does not print what is stored already.
+    /// Begins the reader, unless it has begun. The reader does not print lines that are already
+    /// stored.
     pub fn begin_reader(&mut self, now: &Moment) {
         let end = self.end();
         self.reader.begin(now, end);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::shell::os::thread;
 
-/// Longest time from a write to a file until the sync of the file begins. A power cut may lose
+/// A sync of waiting files begins at most this long after the first request. A power cut may lose
 /// writes that are not synced.
 const SYNC_DELAY: Duration = Duration::from_secs(5);
-/// Largest number of files that wait for a sync. If this many files wait, the sync begins at once.
+/// Maximum number of files that wait for a sync. If this many files wait, the sync begins at once.
 const PENDING_FILES_MAX: usize = 64;
 
 /// Whether a sync of one file is requested and has not begun yet.
@@ -51,8 +51,8 @@ pub struct Fsync {
 
 impl Fsync {
     /// Requests a sync of a file. Never waits for the disk. Does nothing if `pending` says that a
-    /// sync is already requested. Drops the request if `PENDING_FILES_MAX` files wait. The caller
-    /// must call this after every write. The next call then replaces a dropped request.
+    /// sync is already requested. Drops the request if `PENDING_FILES_MAX` files wait. Call this
+    /// after every write: the call after the next write makes up for a dropped request.
     pub fn request_sync(&mut self, file: &File, pending: &SyncPending) {
         if pending.0.swap(true, Ordering::AcqRel) {
             return;

@@ -2,9 +2,9 @@
 use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 
-/// Collects batches of one log in ascending order without gaps. Lines that filled a gap are stored
-/// after the batches above the gap. The collector therefore skips a batch if the lines directly
-/// below it are not collected yet. The next scan begins at the first skipped batch in the folder.
+/// Collects batches of one log in ascending order without gaps. A folder is in order of arrival, so
+/// a batch can precede batches with lower sequences. The collector skips a batch while lines below
+/// it are missing. The next scan begins at the batch that was skipped first.
 pub struct LogCollector<'a> {
     log: &'a LogId,
     /// The next sequence to collect.
@@ -65,9 +65,9 @@ impl<'a> LogCollector<'a> {
         self.resume_at
     }
 
-    /// If the scan skipped batches and collected none, returns the lowest skipped sequence. The
-    /// caller must then scan for this sequence, beginning at [`LogCollector::resume_at`]. `None`:
-    /// no such scan is needed.
+    /// The lowest skipped sequence, if the scan skipped batches and collected none. The lines below
+    /// this sequence are a gap. The caller must scan again for this sequence, from the position
+    /// [`LogCollector::resume_at`]. `None`: no such scan is needed.
     pub fn sequence_above_gap(&self) -> Option<u64> {
         (self.batches.is_empty() && self.resume_at.is_some()).then_some(self.lowest_skipped)
     }

@@ -14,8 +14,8 @@ use crate::shell::store::log_collector::LogCollector;
 use crate::shell::store::reader::ReaderState;
 use crate::shell::store::replication_state::ReplicationState;
 
-/// The limit divided by this number is the space that an eviction tries to leave free. Without this
-/// free space, every turn would evict.
+/// An eviction tries to leave `limit_bytes / EVICTION_SLACK_DIVISOR` bytes free. Without this free
+/// space, every turn that stores a line would evict again.
 const EVICTION_SLACK_DIVISOR: usize = 8;
 /// Capacity reserved for the `LocalFields` of a stored batch, in bytes.
 const LOCAL_FIELDS_BYTES: usize = 128;
@@ -30,7 +30,7 @@ struct Record {
 
 #[derive(Default)]
 struct MemoryFolder {
-    /// The records by their numbers. A later record has a higher number.
+    /// The records by number. The numbers ascend in order of arrival.
     records: BTreeMap<u64, Record>,
     ranges: SortedMap<LogId, LogRange>,
     /// Whether the folder was opened more than once in this run.
@@ -309,8 +309,8 @@ impl MemoryStore {
         self.folders.get(name)?.reader.as_ref()
     }
 
-    /// Begins the reader of the folder, unless it has begun. It does not print what is stored
-    /// already.
+    /// Begins the reader of the folder, unless it has begun. The reader does not print lines that
+    /// are already stored.
     pub fn begin_reader(&mut self, name: &FolderName, now: &Moment) {
         let printed = self.end();
         if let Some(folder) = self.folders.get_mut(name) {
@@ -321,7 +321,7 @@ impl MemoryStore {
         }
     }
 
-    /// Corrects the beginnings of the readers. See
+    /// Corrects the recorded times at which the readers began. See
     /// [`crate::shell::store::store::Store::correct_readers`].
     pub fn correct_readers(&mut self, now: &Moment) {
         for reader in self

@@ -1,6 +1,6 @@
 //! The history: on disk, in memory, or read from the files of another program.
 //!
-//! The format of the state directory follows, also as `FORMAT.md` in this folder.
+//! The rest of this page is `FORMAT.md`. It describes the format of the state directory.
 //!
 #![doc = include_str!("FORMAT.md")]
 

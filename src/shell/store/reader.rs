@@ -27,7 +27,8 @@ pub struct ReaderState {
 }
 
 impl ReaderState {
-    /// The state of a folder's reader before its first run. `None` for the folder of a room.
+    /// The state of a folder's reader if no file records one. `None` for a room: its reader has not
+    /// begun. The reader of any other folder has always begun.
     pub fn initial(name: &FolderName) -> Option<ReaderState> {
         name.room().is_none().then(|| ReaderState {
             began: Moment::default(),
@@ -47,8 +48,8 @@ impl ReaderState {
         }
     }
 
-    /// Corrects the wall-clock time of the beginning if the wall clock was set since, in the same
-    /// boot. Returns whether it was wrong.
+    /// Corrects the wall-clock time in `began` if the wall clock was set after that time. Does
+    /// nothing if the reader began in an earlier boot. Returns whether the time was wrong.
     pub fn correct_wall(&mut self, now: &Moment) -> bool {
         let age_ms = now.boot_ms.saturating_sub(self.began.boot_ms);
         let wall = WallTime(now.wall.0.saturating_sub(age_ms));
@@ -72,8 +73,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the file of the folder `name` in `dir`. If it is missing or damaged, no reader of a
-    /// room has begun. The reader of direct messages has always begun.
+    /// Reads the file `reader` in `dir`, the directory of the folder `name`. If the file is missing
+    /// or damaged, the state is that of [`ReaderState::initial`].
     ///
     /// # Errors
     /// The file exists and can't be read.
@@ -111,8 +112,8 @@ impl Reader {
         }
     }
 
-    /// Begins the reader, unless it has begun. It prints what is stored after `printed`. If the
-    /// file can't be written, the next write records the beginning too.
+    /// Begins the reader, unless it has begun. The reader prints the lines stored after `printed`.
+    /// If the file can't be written, the next write also records when the reader began.
     pub fn begin(&mut self, now: &Moment, printed: Position) {
         if self.state.is_none() {
             let state = ReaderState {
@@ -140,9 +141,9 @@ impl Reader {
         Ok(true)
     }
 
-    /// Records the wall-clock time of the beginning anew if the wall clock was set since. Leaves
-    /// the rest of the file alone, because another program may record the printed position there.
-    /// If the disk is full or broken, the recorded time stays wrong until the next correction.
+    /// Corrects the wall-clock time in the file, as [`ReaderState::correct_wall`] does in memory.
+    /// Writes only this time, because another program may record the printed position in the file.
+    /// If the disk is full or broken, the time in the file stays wrong.
     pub fn correct_wall(&mut self, now: &Moment) {
         let state = self.state.as_mut();
         let corrected = state.is_some_and(|state| state.correct_wall(now));

@@ -31,7 +31,8 @@ pub struct Recovered {
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
     /// Whether new batches may be appended to the last segment. The segment must begin with a valid
-    /// frontier line. It must never have been rewritten, because its offsets would not be logical.
+    /// frontier line. It must never have been rewritten: only then are its physical offsets also
+    /// its logical ones.
     pub is_appendable: bool,
     /// Bytes of the last segment after its last frontier line.
     pub bytes_after_frontier: u64,

@@ -9,9 +9,10 @@ use crate::base::range::LogRange;
 pub trait ReplicationState {
     /// The stored range of each log in a folder.
     fn frontier(&self, folder: &FolderName) -> Vec<LogRange>;
-    /// The lowest sequence of a log that must be kept. `u64::MAX`: every line may be evicted, as in
-    /// all logs of other authors. In a log of ours, a line must be kept while a linked recipient
-    /// may lack it. A line of this run must also be kept until a peer has acknowledged it.
+    /// The store must keep the lines of a log from this sequence on. `u64::MAX`: the store may
+    /// evict every line. This is so for all logs of other authors. In a log of ours, a line must be
+    /// kept while a linked recipient may lack it. A line of this run must also be kept until a peer
+    /// has acknowledged it.
     fn retention_floor(&self, log: &LogId) -> u64;
     /// Whether a peer has acknowledged our last line in this folder. True if the folder has no line
     /// of ours. False for a room that we left. For a room, the acknowledgement must have arrived in
