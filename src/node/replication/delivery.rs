@@ -20,13 +20,14 @@ const PERSIST_DELAY_MS: u64 = 1_000;
 /// While logs are carried, the time that remains for each is saved at this interval, in
 /// milliseconds.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
-/// Most peers whose acknowledgements are kept.
+/// Maximum number of peers whose acknowledgements are kept. Linked peers are kept even beyond it.
 const TRACKED_PEERS_MAX: usize = 4096;
-/// Most receipts kept in [`DeliveryTracker::unverified`]. When the table is full, it is emptied.
+/// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
+/// emptied.
 const UNVERIFIED_RECEIPTS_MAX: usize = 256;
 
-/// The state of the wait for delivery of this run's lines. `required_peers`: how many peers must
-/// store all lines. `None`: all peers that are known in the rooms must store them.
+/// Whether the program waits until this run's lines are delivered. `required_peers`: the number of
+/// peers that must store all lines. `None`: all known peers of the rooms must store them.
 #[derive(Clone, Copy, Debug, Default)]
 enum Wait {
     /// Not waiting: more lines may be published.
@@ -50,9 +51,10 @@ pub struct DeliveryTracker {
     /// For each direct log that we wrote: the sequence of the last line that was reported to the
     /// user as delivered. Reports of earlier runs count.
     reported: SortedMap<LogId, u64>,
-    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`]. The
-    /// entry outlives this time by [`CARRY_DURATION_MS`]. A restart may restore the log from the
-    /// disk, and because of the entry, the log is then removed again.
+    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`].
+    ///
+    /// The entry is kept for another [`CARRY_DURATION_MS`] after that time. If a restart restores
+    /// the expired log from the disk, the entry shows that the log must be removed.
     carried_until: SortedMap<LogId, i64>,
     /// For each direct log that we wrote: the sequence of the last line that the recipient's
     /// terminal has shown.
@@ -61,9 +63,9 @@ pub struct DeliveryTracker {
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
     linked_before: SortedSet<PeerId>,
-    /// Forwarded receipts that do not count yet. The signature is valid, but the signer may be an
-    /// invented key. They count once a route to the signer is known. The value is the sequence that
-    /// the receipt confirms.
+    /// Forwarded receipts that do not count yet, each with the sequence that it confirms. Their
+    /// signatures are valid, but a signer may be an invented key. A receipt counts once a route to
+    /// its signer is known.
     unverified: SortedMap<(PeerId, LogId), u64>,
     /// Peers whose programs are transient. Such a peer may leave before it has passed on the lines
     /// that it stores.
@@ -121,8 +123,10 @@ impl DeliveryTracker {
     }
 
     /// Saves the recipients' acknowledgements and the carried logs, if a save is scheduled. The
-    /// next run then need not send acknowledged lines to carriers. Drops each carried log that was
-    /// delivered or whose time is over.
+    /// next run then need not send acknowledged lines to carriers.
+    ///
+    /// Removes carried logs whose time is over. Also removes delivered ones, unless the author is
+    /// linked.
     pub fn persist(&mut self, ctx: &mut Context, logs: &mut Logs) {
         if self.persist_at.take().is_none() {
             return;
@@ -321,9 +325,10 @@ impl DeliveryTracker {
         acked.copied().max().unwrap_or(0)
     }
 
-    /// In a log that we wrote: the sequence of the first line that this run published and that no
-    /// peer has acknowledged. If peers have acknowledged all lines, the sequence after the head.
-    /// `None`: this run published nothing in the log.
+    /// The sequence at which this run's unacknowledged lines begin in a log that we wrote. A line
+    /// counts as acknowledged as soon as any peer has acknowledged it. If all lines are
+    /// acknowledged, returns the sequence after the head. `None`: this run published nothing in the
+    /// log.
     pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
         let start = logs.run_start(log)?;
         Some(start.max(self.max_acked(log) + 1))

@@ -38,8 +38,8 @@ use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX};
 
 /// Milliseconds from a store failure to the next attempt to store.
 const STORE_RETRY_MS: u64 = 5_000;
-/// A store failure is reported only if the previous failure is more than this many milliseconds
-/// ago. Otherwise, the user knows of the failure already.
+/// A store failure is not reported within this many milliseconds of the previous failure. The user
+/// knows of the failure already.
 const STORE_REPORT_INTERVAL_MS: u64 = 2 * STORE_RETRY_MS;
 
 /// Own lines that the store refused. They are published when the store has recovered.
@@ -134,8 +134,7 @@ impl Replication {
     }
 
     /// Republishes the lines of our forked log that the store has read. Then requests the next
-    /// lines from the store. [`fork_repair`] chooses the new
-    /// incarnation.
+    /// lines from the store. [`fork_repair`] chooses the new incarnation.
     fn republish(&mut self, ctx: &mut Context, logs: &mut Logs, reply: LoadReply) {
         let LoadReply { log, from, .. } = reply;
         let Some(last) = reply.batches.last().filter(|_| logs.get(&log).is_some()) else {
@@ -474,8 +473,8 @@ impl Replication {
         }
     }
 
-    /// If it is time to try the store again, publishes the waiting lines and resumes all requests.
-    /// If it is time to replace a source, selects the sources again.
+    /// Tries the store again at `store_retry_at`: publishes the waiting lines, and resumes requests
+    /// and fork repairs. Selects the sources again at `next_switch_at`.
     pub fn handle_timeout(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
         let is_due = |at: Time| at <= ctx.now.time;
         if self.store_retry_at.is_some_and(is_due) {

@@ -16,12 +16,13 @@ use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
 use crate::node::replication::want::{WantRange, send_wants};
 
-/// A peer that is new to a room requests this many of the newest lines of each log.
+/// Number of lines of each log that a newcomer to a room requests first. These are the newest lines
+/// of the log.
 pub const BACKFILL_LINES: u64 = 1000;
 /// Milliseconds without a batch after which another neighbour replaces the source of a log.
 const SOURCE_SWITCH_MS: u64 = 300;
-/// Upper bound of [`Offer::tries`]. After the first try, the next one waits [`SOURCE_SWITCH_MS`].
-/// Each further try doubles the wait, up to 38 seconds.
+/// Maximum of [`Offer::tries`]. The wait after the first try is [`SOURCE_SWITCH_MS`]. Each further
+/// try doubles the wait, up to 38 seconds.
 const BACKOFF_DOUBLINGS_MAX: u32 = 8;
 
 impl Replication {
@@ -39,8 +40,8 @@ impl Replication {
         self.start_request(ctx, logs, rooms, key, low, high);
     }
 
-    /// Handles an offer of lines that we lack, whose sender is not the log's author. The log may be
-    /// one that we wrote in an earlier incarnation.
+    /// Records an offer of lines that we lack. The offer's sender is not the log's author. We may
+    /// have written the log in an earlier incarnation.
     pub(super) fn record_offer(&mut self, now: Time, key: &LinkLog, low: u64, high: u64) {
         let known = self.progress.get(key.stream, &key.log).offer();
         let (offered_at, tries) = known.map_or((now, 0), |known| (known.offered_at, known.tries));
@@ -96,8 +97,8 @@ impl Replication {
         due
     }
 
-    /// The offers of a log from all neighbours except its source, each with the time at which the
-    /// log may be requested because of it.
+    /// The offers of a log from all neighbours except its source. The [`Time`] of an offer says
+    /// when the log may be requested from that neighbour.
     fn waiting_offers<'a>(
         &'a self,
         ctx: &'a Context,
@@ -257,9 +258,11 @@ impl Replication {
         }
     }
 
-    /// Moves a newcomer's request back, if this batch would be the first one that we store of its
-    /// log. To be called for a batch that is news. Returns whether the request moved. The batch
-    /// must then be dropped, because it comes again.
+    /// Extends a newcomer's request to earlier lines, if we store no line of the log yet. To be
+    /// called for a batch that is news, because earlier lines may be news too.
+    ///
+    /// Returns whether the request changed. If so, the caller must drop the batch. The source sends
+    /// it again after the earlier lines.
     pub(super) fn move_back(&mut self, logs: &Logs, stream: StreamId, batch: &Batch) -> bool {
         let request = self.progress.request_mut(stream, &batch.log);
         let Some(request) = request.filter(|_| logs.get(&batch.log).is_none()) else {

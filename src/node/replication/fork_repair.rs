@@ -48,8 +48,8 @@ pub fn bisect(
     }
 }
 
-/// Reads our batch at the line of the peer's batch from the store, to compare the two. A bisection
-/// requested the peer's batch.
+/// Handles a peer's batch that a bisection requested. To compare it with ours, reads our batch at
+/// its first line from the store.
 pub fn load_for_comparison(
     ctx: &mut Context,
     progress: &mut ProgressTable,
@@ -73,8 +73,8 @@ pub fn load_for_comparison(
     }
 }
 
-/// Compares our batch, which the store has read, with each peer's batch that begins at the same
-/// line. If a bisection has found the first line that differs, returns the line's sequence.
+/// Compares our batch, which the store has read, with the peers' batches that wait for it. Returns
+/// the sequence of the first line that differs, if a bisection has found it.
 pub fn compare_loaded(
     ctx: &mut Context,
     progress: &mut ProgressTable,
@@ -144,7 +144,8 @@ pub fn start_republish(
     }
 }
 
-/// Whether no repair of this log republishes the line `from` yet.
+/// Whether the line `from` comes before all lines that the log's repair republishes. Also true if
+/// the log has no repair.
 fn is_earliest(logs: &Logs, log: &LogId, from: u64) -> bool {
     let earlier = logs.republication(log);
     earlier.is_none_or(|earlier| from < earlier.lines.sequence)
@@ -178,8 +179,8 @@ pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
     }
 }
 
-/// The new log for the republished lines of a forked log, and the sequence of the next line to
-/// republish. The sequence is the one in the forked log. `None`: the log is not being republished.
+/// The next step in the repair of a forked log: the new log, and the next line to republish. The
+/// line is given by its sequence in the forked log. `None`: the log has no repair.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
     let republication = logs.republication(log)?;
     let republished = logs.high(&republication.log);

@@ -9,8 +9,8 @@ use crate::node::context::Context;
 use crate::node::replication::logs::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation, heads_digest};
 
-/// The entry that advertises this stored range. If all its lines are evicted, the entry names the
-/// last one, because an acknowledgement counts even then.
+/// The entry that advertises this stored range. If the store has evicted all lines of the log, the
+/// entry names the last one. The entry then still acknowledges the lines.
 pub fn have_entry(range: &LogRange) -> HaveEntry {
     HaveEntry {
         sender: range.log.author,

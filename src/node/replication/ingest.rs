@@ -45,8 +45,8 @@ enum BatchPlacement {
 enum BatchAction {
     /// Ignore the batch. We did not request it, or its log must not come over this link.
     Drop,
-    /// Request the batch again after the store has recovered. If `fills_gap`, `Gaps` makes the
-    /// request. Otherwise, the log is requested.
+    /// Request the batch again after the store has recovered. `fills_gap`: whether the batch
+    /// belongs to a gap. `Gaps` then makes the request.
     Postpone { fills_gap: bool },
     /// Acknowledge the batch again. Its lines are stored already.
     Acknowledge,

@@ -24,7 +24,7 @@ use crate::wire::message::{Have, HaveEntry, LOGS_PER_MESSAGE_MAX, parse_log_id};
 
 /// A `have` entry that a peer sent us.
 struct ReceivedEntry<'a> {
-    /// The offered log, and the link over which the offer came.
+    /// The log that the entry describes, and the link over which the entry came.
     key: LinkLog,
     /// The content of the entry.
     entry: &'a HaveEntry,

@@ -17,10 +17,10 @@ use crate::node::context::{Context, ResumeState};
 use crate::node::hybrid_clock::HybridClock;
 use crate::wire::sealed;
 
-/// Most logs stored for one room. The same bound holds for all direct logs together.
+/// Maximum number of logs of one room. The same bound holds for all direct logs together.
 const LOGS_PER_ROOM_MAX: usize = 16_384;
-/// Most logs of one author to one target. After a run that did not end cleanly, an author begins a
-/// new log.
+/// Maximum number of logs of one author to one target. An author needs a new log after each run
+/// that did not end cleanly.
 const LOGS_PER_AUTHOR_MAX: usize = 64;
 
 /// What [`Logs::roll_back`] changed in the log.
@@ -36,7 +36,7 @@ pub enum RolledBack {
 pub struct Republication {
     /// The new log, in which the lines are published again.
     pub log: LogId,
-    /// These lines of the forked log.
+    /// The lines of the forked log that are published again.
     pub lines: RepublishedLines,
 }
 
@@ -45,7 +45,8 @@ pub struct Republication {
 struct OwnLog {
     /// Sequence of the first line that this run published. `None`: it published nothing.
     run_start: Option<u64>,
-    /// Sequence of the last line, if the log's room was left after this run had published lines.
+    /// Sequence of the last line when the log's room was left. Set only if this run had published
+    /// lines in the log.
     left_head: Option<u64>,
     /// The repair of this log, if it is forked.
     republication: Option<Republication>,
@@ -144,9 +145,9 @@ impl Logs {
         std::mem::replace(&mut self.incarnation, incarnation)
     }
 
-    /// Records that lines of a forked log are published again. `from`: the sequence of the first
-    /// such line. Peers no longer get this line or any later line from the forked log. If this run
-    /// published no earlier line in the log, the log no longer counts as a log of this run.
+    /// Records that a forked log is published again from the line `from` on. For peers, the forked
+    /// log then ends before this line. If this run published no earlier line in the forked log,
+    /// that log no longer counts as a log of this run.
     ///
     /// If an earlier run began to publish these lines again, its new log is continued. Otherwise
     /// the new log gets a random incarnation.
@@ -192,9 +193,8 @@ impl Logs {
         }
     }
 
-    /// Counts lines that an earlier run published in one of our logs as lines of this run. These
-    /// are the line `sequence` and all later lines. No effect if this run has already published in
-    /// the log.
+    /// Treats lines of an earlier run as lines of this run: the line `sequence` of our log and all
+    /// later lines. No effect if this run has already published in the log.
     pub fn adopt_lines(&mut self, ctx: &Context, log: LogId, sequence: u64) {
         if log.author == ctx.own_id() && self.ranges.contains_key(&log) {
             self.own_logs
@@ -441,15 +441,15 @@ impl Logs {
 
     /// The log to evict in favour of the batch's log. `None`: the batch's log is refused.
     ///
-    /// If the batch's author has too many logs, the oldest of these logs is evicted. If the batch
-    /// is older than that log, the batch's log is refused.
+    /// If the batch's author has too many logs, the author's oldest log is evicted. But if the
+    /// batch is not newer than that log, the batch's log is refused.
     ///
-    /// If the room has too many logs, the author with the most logs is called the loser. Among
-    /// equals, the loser is an author without a link. The loser's oldest log is evicted if one of
-    /// these is true:
+    /// If the room has too many logs, the author with the most logs may lose its oldest log. Our
+    /// own logs are never evicted. Among equals, an author without a link is chosen. One of these
+    /// conditions must hold:
     ///
-    /// - The loser has at least two logs more than the batch's author.
-    /// - The batch's author is linked, and the loser is not.
+    /// - The chosen author has at least two logs more than the batch's author.
+    /// - The batch's author is linked, and the chosen author is not.
     ///
     /// So a liar with many keys cannot displace linked peers.
     fn eviction_candidate(&self, ctx: &Context, batch: &Batch) -> Option<LogId> {
@@ -543,7 +543,7 @@ impl Logs {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// The hash of the batch that ends at the line `sequence`. `None`: this line is not the head.
+    /// The hash of a log's last batch, if the log's head is the line `sequence`.
     pub fn head_hash_at(&self, log: &LogId, sequence: u64) -> Option<Hash> {
         let range = self.ranges.get(log)?;
         (range.high == sequence).then_some(range.hash)
