@@ -79,6 +79,8 @@ pub struct Frontend {
     pub(super) is_stdin_terminal: bool,
     /// Whether stdout was a terminal at the start.
     pub(super) is_stdout_terminal: bool,
+    /// What stderr is told once the session is ready.
+    pub(super) announcement: Vec<String>,
     /// Whether the ready line was printed.
     pub(super) is_ready: bool,
     /// Whether the command `peers` has finished its wait and requested the list.
@@ -172,6 +174,7 @@ impl Frontend {
             },
             is_stdin_terminal,
             is_stdout_terminal: io::stdout().is_terminal(),
+            announcement: Vec::new(),
             is_ready: false,
             has_listed_peers: false,
             outgoing: VecDeque::new(),
@@ -258,9 +261,20 @@ impl Frontend {
             self.print_lines(line);
         }
         if self.stderr.is_enabled(Verbosity::Normal) {
-            self.warn(&format!("ready as {own} on {port}"));
+            let mut sentences = vec![format!("ready as {own} on {port}")];
             if self.renderer.has_editor() && is_first {
-                self.warn("type a line to say it; /help lists the commands, Ctrl-D leaves");
+                let hint = "type a line to say it; /help lists the commands, Ctrl-D leaves";
+                sentences.push(hint.to_owned());
+            }
+            self.announcement = sentences;
+        }
+    }
+
+    /// Says that the session is ready, once it is in its rooms and listens there.
+    fn announce_if_ready(&mut self) {
+        if !self.announcement.is_empty() && !self.pending.has_setup() {
+            for sentence in std::mem::take(&mut self.announcement) {
+                self.warn(&sentence);
             }
         }
     }
@@ -553,7 +567,10 @@ impl EventSink for Frontend {
 
     fn emit(&mut self, event: SessionEvent) {
         match event.id.map(|id| id.parse()) {
-            Some(Ok(id)) => self.handle_answer(id, event.kind),
+            Some(Ok(id)) => {
+                self.handle_answer(id, event.kind);
+                self.announce_if_ready();
+            }
             Some(Err(_)) => {}
             None => self.handle_event(event.kind),
         }

@@ -69,6 +69,11 @@ impl PendingRequests {
         self.queue.iter().any(enters)
     }
 
+    /// Whether a request with which the frontend began the session is unanswered.
+    pub fn has_setup(&self) -> bool {
+        self.queue.iter().any(PendingRequest::is_setup)
+    }
+
     /// Whether the current room may change with an answer.
     pub fn is_changing_rooms(&self) -> bool {
         self.queue.iter().any(PendingRequest::changes_rooms)
