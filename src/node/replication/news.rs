@@ -1,13 +1,13 @@
 //! Decides which lines are news. A line is news for a reader if it was published after the reader
 //! first came into the room. Everything older is history.
 //!
-//! The moment of publication is found once, when the line arrives, on our monotonic clock. Three
-//! questions are answered by comparing that moment, and by nothing else:
+//! The moment of publication is found once, when the line arrives, on our monotonic clock. It
+//! decides three verdicts:
 //!
-//! | question | a line is so if it was published |
+//! | verdict | the line was published |
 //! |---|---|
-//! | late | before the link stood over which it came |
-//! | from before the start | before this program started |
+//! | late | before the link that brought the line was established |
+//! | before the start | before this program started |
 //! | news | at or after the reader's beginning |
 //!
 //! # The moment of publication
@@ -15,8 +15,8 @@
 //! | known clock | the moment | wrong only if |
 //! |---|---|---|
 //! | of the run that published | the run's start + `uptime` | a relay lies |
-//! | of another run of the author | `timestamp`, by its wall clock | it was set in between |
-//! | none | `timestamp`, by our wall clock | one of both is wrong |
+//! | of another run of the author | `timestamp`, by the author's wall clock | that clock was set |
+//! | none | `timestamp`, by our wall clock | our clock or the author's is wrong |
 //! | none, `timestamp` in our future | unknown: older than everything | the line was new |
 //!
 //! Without a clock of the author, the line's Lamport number counts as a timestamp too, if it is
@@ -31,9 +31,10 @@
 //! | in an earlier boot | by our wall clock, at every comparison: setting the clock corrects it |
 //! | in our future | unknown, our wall clock is not set: `timestamp` decides |
 //!
-//! In the last case, what was published since our program started is news in any case.
-//! A wall clock that stood still while the machine was off makes the beginning seem too late, until
-//! it is set: lines published in between are then taken for history.
+//! In the last case, every line that was published since our program started is news.
+//!
+//! A wall clock may stand still while the machine is off. Until the clock is set, the beginning
+//! seems too late. Lines published between the true and the seeming beginning count as history.
 use crate::base::batch::Batch;
 use crate::base::name::Room;
 use crate::base::table::SortedMap;
@@ -55,7 +56,7 @@ pub enum Evidence {
     SameRun(PeerClock),
     /// The clock of another run of the author.
     OtherRun(PeerClock),
-    /// No clock of the author is known.
+    /// Our wall clock, because no clock of the author is known.
     OwnClock,
 }
 
@@ -96,7 +97,7 @@ impl Evidence {
 /// How old a line is, as far as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The line was published before the link stood over which it came.
+    /// The line was published before the link that brought the line was established.
     pub is_late: bool,
     /// The line was published before this program started.
     pub is_before_start: bool,
@@ -112,13 +113,13 @@ pub struct News {
 }
 
 impl News {
-    /// Records when the reader of a room began. Lines that arrive before have no reader.
+    /// Records when the reader of a room began. Until this call, no line of the room is news.
     pub fn open_reader(&mut self, room: Room, start: ReaderStart) {
         self.readers.insert(room, start);
     }
 
     /// Judges a batch that another author wrote, or that we wrote in an earlier run.
-    /// `established_at`: when the link was established over which the batch came.
+    /// `established_at`: when the link that brought the batch was established.
     pub fn judge(&self, ctx: &Context, batch: &Batch, established_at: Time) -> Verdict {
         let evidence = Evidence::of(batch, &ctx.author_clocks);
         let published_at = evidence.published_at(batch, ctx.now);

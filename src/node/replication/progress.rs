@@ -37,9 +37,9 @@ pub const GAP_OFFERS_MAX: usize = 1024;
 pub struct Progress {
     send: SendState,
     fetch: FetchState,
-    /// The peer's acknowledgement of a log that we wrote, if it cannot be checked yet, because we
-    /// do not know our hash at the acknowledged line. The batch after that line names the hash. The
-    /// check is made when the store has read that batch.
+    /// A peer's acknowledgement of a log that we wrote, not checked yet. We do not know our hash at
+    /// the acknowledged line. The batch after that line names this hash. We check the
+    /// acknowledgement when the store has read that batch.
     pub(super) claim: Option<Box<BatchEnd>>,
     /// The number of batches that the pending acknowledgement covers. `None`: none is pending.
     pub(super) due_ack: Option<u32>,
@@ -122,7 +122,7 @@ impl Progress {
         self.gap_lines.as_deref()
     }
 
-    /// For each state whose number of records is bounded: whether the record is in it.
+    /// Tells for each bounded state whether the record is in it, in the order of [`BOUNDS`].
     fn counted_states(&self) -> [bool; BOUNDS.len()] {
         [
             matches!(self.send, SendState::Requested(_)),
@@ -184,12 +184,13 @@ pub struct LinkProgress {
     pub gap_send: Option<GapSend>,
     /// A gap request over this link failed. No gap is requested over it again.
     pub fills_no_gap: bool,
-    /// For each of [`Progress::counted_states`]: the number of records.
+    /// The number of records in each bounded state, in the order of [`BOUNDS`].
     counts: [usize; BOUNDS.len()],
 }
 
 impl LinkProgress {
-    /// Counts that the state of a record has changed.
+    /// Updates the counts after a record has changed. `before` and `after`: the record's
+    /// [`Progress::counted_states`].
     fn recount(&mut self, before: [bool; BOUNDS.len()], after: [bool; BOUNDS.len()]) {
         for (count, (before, after)) in self.counts.iter_mut().zip(before.into_iter().zip(after)) {
             *count += usize::from(after);
@@ -205,7 +206,7 @@ pub struct ProgressTable {
     links: SortedMap<StreamId, LinkProgress>,
     /// The records with [`Progress::gap_lines`], in order of arrival.
     gap_offers: Vec<LinkLog>,
-    /// The logs of the records with [`Progress::offer`]. May contain other logs.
+    /// The logs of the records with [`Progress::offer`]. May contain logs no longer offered.
     offered: SortedSet<LogId>,
 }
 
@@ -219,8 +220,8 @@ static NO_PROGRESS: Progress = Progress {
 };
 
 impl ProgressTable {
-    /// Forgets what is known of a link that ended. With a room: forgets the logs of this room,
-    /// which the link no longer shares.
+    /// Forgets what is known of a link. `None`: the link ended, and everything is forgotten.
+    /// `room`: the link no longer shares this room, and only the room's logs are forgotten.
     pub fn forget(&mut self, stream: StreamId, room: Option<&Room>) {
         let is_forgotten = |log: &LogId| room.is_none_or(|room| log.target.room() == Some(room));
         let Some(link) = self.links.get_mut(&stream) else {
@@ -244,7 +245,8 @@ impl ProgressTable {
         }
     }
 
-    /// Forgets what was to be sent of a log that is no longer stored. What we request of it stays.
+    /// Stops sending, acknowledging and offering a log that is no longer stored. Also forgets the
+    /// peers' offers to fill its gaps. Our requests for the log remain.
     pub fn forget_log(&mut self, log: &LogId) {
         let streams: Vec<StreamId> = self.of_log(log).map(|(stream, _)| stream).collect();
         for stream in streams {
@@ -340,7 +342,7 @@ impl ProgressTable {
         }
     }
 
-    /// The logs that a peer offers. May yield other logs.
+    /// The logs that any peer offers. May contain logs that are no longer offered.
     pub fn offered(&self) -> &SortedSet<LogId> {
         &self.offered
     }

@@ -2,15 +2,15 @@
 //! of one log on one link.
 //!
 //! A record has two halves. Each half is an enum, so states that exclude each other cannot be
-//! combined. The peer may be a source of a log that we also send to it, and may fill a gap of a log
-//! that it also sends live. So these parts are independent.
+//! combined. The halves are independent, because the peer may be a source of a log that we also
+//! send to it. A gap is independent of both, because the peer may also send the log live.
 //!
 //! | part | state | meaning | ends with |
 //! |---|---|---|---|
 //! | sending | [`SendState::Idle`] | the peer requested nothing | a `want` |
 //! | | [`SendState::Offered`] | we offered our log, and wait | a `want`, or 5 s |
 //! | | [`SendState::Requested`] | [`CursorState`] gives the next line | `want` from 0 |
-//! | fetching | [`FetchState::Idle`] | we lack nothing of the peer | an offer |
+//! | fetching | [`FetchState::Idle`] | the peer offers no line that we lack | an offer |
 //! | | [`FetchState::Offered`] | another source is preferred, or none yet | a request |
 //! | | [`FetchState::Requested`] | the peer is a source | another source, a fork |
 //! | | [`FetchState::EvidenceWanted`] | one batch may prove a fork | that batch |
@@ -125,7 +125,8 @@ impl SendCursor {
 pub enum OfferKind {
     /// The log grew, or its author left. The rate of such offers is limited.
     Update,
-    /// We stored the log before the link began, or before it shared the room. Offered at once.
+    /// The link is new, or newly shares the room. Also for offers to carriers, and for offers that
+    /// make a recipient acknowledge the log again. Sent at once.
     Initial,
 }
 
@@ -180,7 +181,8 @@ pub struct Offer {
 pub struct LogRequest {
     /// Sequence of the first line that was requested.
     pub from: u64,
-    /// For a log of which we store nothing yet: how far the request may still move back.
+    /// How far the request may still move back, to older lines. It moves only while we store no
+    /// line of the log. `None`: it never moves.
     pub backfill: Option<Backfill>,
     /// Whether the request was sent. If not, it waits until the store has recovered.
     pub is_sent: bool,
@@ -191,8 +193,8 @@ pub struct LogRequest {
     pub offer: Option<Offer>,
 }
 
-/// A request of a newcomer to a room. It asks for a number of the newest lines. If the first of
-/// them is news, it moves back, because older lines may be news as well.
+/// A newcomer's request for the newest lines of a log in a room. If the first line that arrives is
+/// news, older lines may be news as well. The request then moves back to older lines.
 #[derive(Clone, Copy)]
 pub struct Backfill {
     /// Sequence of the first line that the source stores.

@@ -79,8 +79,8 @@ impl Replication {
     }
 
     /// Sends a new batch over one link, or leaves it to be read from the store later. Returns
-    /// `false` if the peer has not requested the log. We do not know which lines such a peer lacks.
-    /// Its request will name the first one, and then bring this batch too.
+    /// `false`, and sends nothing, if the peer has not requested the log. We do not know which
+    /// lines such a peer lacks. The peer gets this batch when it requests the log.
     fn send_or_defer(&mut self, ctx: &mut Context, stream: StreamId, batch: &Batch) -> bool {
         let log = &batch.log;
         let is_held_back = has_sibling(&self.progress.link_mut(stream).lagging, log);
@@ -318,8 +318,8 @@ impl Replication {
         None
     }
 
-    /// Checks the acknowledgement that waits in `claim` with the batches behind the acknowledged
-    /// line. Returns the acknowledged sequence if our lines differ there.
+    /// Checks the acknowledgement that waits in `claim`. The batch after the acknowledged line
+    /// names our hash at that line. Returns the acknowledged sequence if our lines differ there.
     fn check_claim(
         &mut self,
         ctx: &mut Context,

@@ -19,11 +19,11 @@ use crate::shell::state::state_dir::lock_directory;
 use crate::ui::json_parser::parse_event;
 use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 
-/// A client waits at least this long for the ready of a server, in milliseconds, even if -W gives
-/// a shorter time.
+/// Minimum time that a client waits for the server's `ready` event, in milliseconds. Applies even
+/// if `-W` gives a shorter time.
 const RESPONSE_TIMEOUT_MIN_MS: u64 = 2_000;
 
-/// Longest first event, in bytes.
+/// Maximum length of the server's first event, in bytes.
 const READY_MAX_BYTES: usize = 16 * 1024;
 
 /// The result of [`attach_or_lock`].

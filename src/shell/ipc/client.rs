@@ -41,7 +41,7 @@ const RECONNECT_INTERVAL_MS: u64 = 5;
 pub struct Client {
     /// The first event of the newest server. `None`: the run was never attached to a server.
     ready: Option<Ready>,
-    /// When the server last answered, or the run last waited for no answer.
+    /// The last time when the server answered or no request was pending. Timeouts count from it.
     last_answer_at: Time,
     /// When the ended run stops waiting for the server to store its last lines. `None`: the run has
     /// not begun this wait.
@@ -53,8 +53,8 @@ impl Client {
     /// this run. `None`: the server ended first.
     ///
     /// # Errors
-    /// Exit status 78: the server's network is not that of the server before. 1: the system refuses
-    /// a socket or the terminal.
+    /// Exit status 78: this server's network differs from the previous server's. 1: the system
+    /// refuses a socket or the terminal.
     pub fn run(
         &mut self,
         builder: &mut FrontendBuilder,
@@ -102,8 +102,9 @@ impl Client {
         Ok(ended)
     }
 
-    /// Checks that `network` is the network of the server before. A run must not change its
-    /// network, because the network's secret decides who can read the lines.
+    /// Checks that `network` is the previous server's network, if there was a previous server. A
+    /// run must not change its network, because the network's secret decides who can read its
+    /// lines.
     fn check_network(&self, network: NetworkTag) -> Result<(), Failure> {
         let before = self.ready.as_ref().map(|ready| ready.network);
         if before.is_some_and(|before| before != network) {
@@ -184,7 +185,7 @@ impl Client {
         }
     }
 
-    /// If this run takes over the directory later, it keeps the new nick.
+    /// Records a change of our nick. If this run locks the directory later, it keeps the new nick.
     fn observe_nick(&mut self, kind: &EventKind) {
         if let (EventKind::Notice(notice), Some(ready)) = (kind, &mut self.ready)
             && let Notice::Renamed { peer, .. } = &**notice
@@ -227,11 +228,11 @@ impl Client {
         Ok(status)
     }
 
-    /// The run has locked the directory, and continues without a server. Sets the options of the
-    /// server before, if there was one.
+    /// Takes over the previous server's options, and the frontend's rooms. The run has locked the
+    /// directory, and continues without a server. Does nothing if there was no previous server.
     ///
     /// # Errors
-    /// Exit status 78: the network of this run's options is not that of the server before.
+    /// Exit status 78: the network of this run's options differs from the previous server's.
     pub fn adopt_options(&self, builder: &mut FrontendBuilder) -> Result<(), Failure> {
         let Some(ready) = self.ready.clone() else {
             return Ok(());
@@ -262,8 +263,8 @@ impl Client {
         self.last_answer_at + wait_ms + RESPONSE_TIMEOUT_MS
     }
 
-    /// The exit status, once the run is over. `-W` limits the delivery, not the answers of a busy
-    /// server: while the server owes an answer, the run goes on.
+    /// Returns the exit status once the run is over. `-W` limits only the delivery. The run goes on
+    /// while it waits for an answer, because the server may be busy.
     fn poll_exit_status(&mut self, frontend: &mut Frontend, now: Now) -> Option<ExitStatus> {
         let has_ended = frontend.exit_policy.has_ended();
         if frontend.exit_policy.is_aborted() || self.is_unsent_over(now.time) {
@@ -290,8 +291,8 @@ impl Client {
         self.unsent_deadline.is_some_and(|at| at <= now)
     }
 
-    /// Whether the server owes an answer for too long. Lines may wait in the server until the run
-    /// has to end.
+    /// Whether an answer of the server is overdue. For lines, no answer is overdue before the run
+    /// has to end, because lines may wait in the server.
     fn is_server_stalled(&self, frontend: &Frontend, now: Time) -> bool {
         let pending = &frontend.pending;
         let is_late = self.answer_deadline(frontend) <= now;

@@ -13,8 +13,8 @@ use crate::ui::session_event::SessionEvent;
 
 /// The most bytes to read from the socket at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// Limit of the bytes that are not written to the socket yet. At this limit the session executes no
-/// requests, and its transcript lags.
+/// Threshold of unwritten output, in bytes. From this threshold on, a session executes no requests
+/// and its transcript lags, and a client passes no requests on.
 pub const OUTPUT_MAX_BYTES: usize = 64 * 1024;
 
 /// A non-blocking socket with two buffers.
@@ -98,7 +98,8 @@ impl Connection {
         self.is_broken
     }
 
-    /// Whether a whole line, or the last one, is received.
+    /// Whether to call [`Connection::next_line`]. True for a whole line, and for a line that is too
+    /// long. Also true for the rest of the input after the other side has closed.
     pub fn has_line(&self) -> bool {
         let rest = self.input.get(self.consumed..).unwrap_or_default();
         rest.contains(&b'\n')
