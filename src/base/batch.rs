@@ -349,8 +349,8 @@ impl Batch {
         out.extend_from_slice(b"}\n");
     }
 
-    /// Is the content withheld? The lines of such a batch are missing, although the batch is stored
-    /// and passed on like any other.
+    /// Is the content withheld? The lines of such a batch are missing. Anybody can withhold the
+    /// content, so a batch without it that arrives over a link is not stored.
     pub fn is_withheld(&self) -> bool {
         self.content.is_none()
     }

@@ -127,7 +127,7 @@ class OpenNetwork(Case):
         have = link.haves(ROOM)[0]
         self.assertEqual((have["logs"], have["digest"]), ([], link.digest(list(carol.logs))))
 
-    def test_withheld_content_is_acknowledged(self):
+    def test_withheld_content_is_passed_over(self):
         alice, bob = self.directory().listen(), self.peer()
         batch = bob.publish(ROOM, ["regretted"])
         bob.replace(batch, Batch(batch.withhold()))
@@ -135,6 +135,8 @@ class OpenNetwork(Case):
         link = self.dial(bob, alice.port)
         link.serve(lambda: link.acknowledged_up_to(ROOM) == 2)
         alice.event("chat", content="after it")
+        # The line without content counts as one that we lack.
+        self.assertEqual(link.haves(ROOM)[-1]["logs"][0]["low"], 2)
 
     def test_lines_are_ordered_by_time_and_by_cause(self):
         directory, bob = self.directory(), self.peer()

@@ -16,6 +16,7 @@ mod fork_repair;
 mod gaps;
 mod hostile_bytes;
 mod hostile_peers;
+mod hostile_relays;
 mod incarnation_order;
 mod liveness;
 mod many_peers;

@@ -263,7 +263,13 @@ impl Replication {
     ///
     /// Returns whether the request changed. If so, the caller must drop the batch. The source sends
     /// it again after the earlier lines.
-    pub(super) fn move_back(&mut self, logs: &Logs, stream: StreamId, batch: &Batch) -> bool {
+    pub(super) fn move_back(
+        &mut self,
+        ctx: &Context,
+        logs: &Logs,
+        stream: StreamId,
+        batch: &Batch,
+    ) -> bool {
         let request = self.progress.request_mut(stream, &batch.log);
         let Some(request) = request.filter(|_| logs.get(&batch.log).is_none()) else {
             return false;
@@ -272,6 +278,7 @@ impl Replication {
         else {
             return false;
         };
+        request.progress_at = ctx.now.time;
         let first = batch.sequence.min(request.from);
         request.from = first.saturating_sub(lines).max(low);
         request.backfill = Some(Backfill {
@@ -282,6 +289,34 @@ impl Replication {
         self.queued_wants
             .push((LinkLog::new(stream, &batch.log), range));
         true
+    }
+
+    /// Passes over a batch whose content is withheld. The source lacks the batch's lines, so its
+    /// next batch leaves a gap. Our head stays before the gap, and another source can bring the
+    /// lines. The batch does not count as progress of the source.
+    pub(super) fn pass_over(&mut self, ctx: &Context, stream: StreamId, batch: &Batch) {
+        let record = self.progress.get(stream, &batch.log);
+        let mut request = match record.fetch() {
+            FetchState::Requested(request) => **request,
+            // The author began to send this log without a request.
+            FetchState::Idle | FetchState::Offered(_) => LogRequest {
+                from: 0,
+                backfill: None,
+                is_sent: true,
+                progress_at: ctx.now.time,
+                offer: record.offer().copied(),
+            },
+            FetchState::EvidenceWanted(_) | FetchState::Comparing(_) | FetchState::Refused => {
+                return;
+            }
+        };
+        request.from = batch.last_sequence() + 1;
+        if let Some(backfill) = &mut request.backfill {
+            backfill.low = backfill.low.max(request.from);
+        }
+        let fetch = FetchState::Requested(Box::new(request));
+        self.progress.set_fetch(stream, &batch.log, fetch);
+        self.is_switch_stale = true;
     }
 
     /// Sends the queued requests at the end of a turn. While the store fails, sends only

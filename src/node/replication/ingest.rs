@@ -1,5 +1,8 @@
 //! Handles incoming batches. Each one is classified, verified, stored, forwarded and shown. An
 //! unverified batch changes no log.
+//!
+//! Any peer can withhold the content of a batch, and the batch still verifies. So a withheld batch
+//! counts as lines that its sender lacks. It is not stored, acknowledged or forwarded.
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -108,11 +111,6 @@ impl Replication {
     ) -> Result<(), ProtocolViolation> {
         let key = LinkLog::new(stream, &batch.log);
         let is_receivable = can_receive(ctx, logs, delivery, &key);
-        if let Some(request) = self.progress.request_mut(stream, &batch.log)
-            && is_receivable
-        {
-            request.progress_at = ctx.now.time;
-        }
         match self.choose_action(ctx, logs, &key, &batch, is_receivable, requested_from) {
             BatchAction::Drop => ctx.counters.unwanted_batches += 1,
             BatchAction::Postpone { fills_gap: true } => {}
@@ -125,7 +123,10 @@ impl Replication {
             }
             BatchAction::FillGap => {
                 self.verify(ctx, stream, &batch)?;
-                self.fill_gap(ctx, logs, stream, batch);
+                match batch.is_withheld() {
+                    true => self.gaps.exclude_source(&mut self.progress, stream),
+                    false => self.fill_gap(ctx, logs, stream, batch),
+                }
             }
             BatchAction::ReportFork => {
                 self.verify(ctx, stream, &batch)?;
@@ -134,7 +135,11 @@ impl Replication {
             BatchAction::Append { gap } => {
                 self.verify(ctx, stream, &batch)?;
                 let verdict = self.judge(ctx, stream, &batch);
-                if verdict.is_news && self.move_back(logs, stream, &batch) {
+                if verdict.is_news && self.move_back(ctx, logs, stream, &batch) {
+                    return Ok(());
+                }
+                if batch.is_withheld() {
+                    self.pass_over(ctx, stream, &batch);
                     return Ok(());
                 }
                 if !logs.admit(ctx, &batch) {
@@ -246,6 +251,9 @@ impl Replication {
         verdict: Verdict,
     ) {
         let key = LinkLog::new(stream, &batch.log);
+        if let Some(request) = self.progress.request_mut(stream, &batch.log) {
+            request.progress_at = ctx.now.time;
+        }
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
         logs.advance(&batch);
