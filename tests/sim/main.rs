@@ -23,6 +23,7 @@ mod many_peers;
 mod mutations;
 mod news;
 mod news_verdicts;
+mod other_versions;
 mod replication;
 mod rooms;
 mod routes;
