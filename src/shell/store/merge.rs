@@ -1,6 +1,6 @@
 //! Merges the segments of several folders into the total order of all lines. The order is by
-//! Lamport number, sender (its id as text), incarnation and sequence. Peers that store the same
-//! lines get the same order, no matter when the lines arrived.
+//! Lamport number, sender (the bytes of its id), incarnation and sequence. Peers that store the
+//! same lines get the same order, no matter when the lines arrived.
 //!
 //! Segments that overlap in the order are open at the same time. For each open segment, memory
 //! contains the keys and offsets of its batches. The file of an open segment may be closed.
@@ -26,7 +26,7 @@ const OPEN_FILES_MAX: usize = 32;
 struct SortKey([u8; KEY_BYTES]);
 
 const SENDER_OFFSET: usize = 8;
-const INCARNATION_OFFSET: usize = SENDER_OFFSET + PeerId::TEXT_BYTES;
+const INCARNATION_OFFSET: usize = SENDER_OFFSET + size_of::<PeerId>();
 const SEQUENCE_OFFSET: usize = INCARNATION_OFFSET + 8;
 const FOLDER_OFFSET: usize = SEQUENCE_OFFSET + 8;
 const KEY_BYTES: usize = FOLDER_OFFSET + 8;
@@ -36,10 +36,7 @@ impl SortKey {
     fn new(batch: &Batch, folder_index: usize) -> SortKey {
         let mut key = SortKey([0; KEY_BYTES]);
         key.write_u64(0, batch.lamport);
-        let id = batch.log.author.to_string();
-        for (to, from) in key.0.iter_mut().skip(SENDER_OFFSET).zip(id.bytes()) {
-            *to = from;
-        }
+        key.0[SENDER_OFFSET..INCARNATION_OFFSET].copy_from_slice(&batch.log.author.0);
         key.write_u64(INCARNATION_OFFSET, batch.log.incarnation);
         key.write_u64(SEQUENCE_OFFSET, batch.sequence);
         key.write_u64(FOLDER_OFFSET, folder_index as u64);
