@@ -462,7 +462,7 @@ fn parse_values(fields: &BatchFields) -> Option<BatchValues> {
     let log = parse_log_id(fields)?;
     Some(BatchValues {
         log,
-        timestamp: WallTime::parse(fields.timestamp)?,
+        timestamp: WallTime::parse_exact(fields.timestamp)?,
         run: hex::parse(fields.run)?,
         previous: match fields.previous {
             Some(hash) => Some(Hash::parse(hash)?),
@@ -490,7 +490,7 @@ fn local_fields(fields: &BatchFields) -> LocalFields {
     LocalFields {
         received: fields
             .received
-            .and_then(WallTime::parse)
+            .and_then(WallTime::parse_exact)
             .unwrap_or_default(),
         late: fields.late.unwrap_or(false),
         before_start: fields.before.unwrap_or(false),

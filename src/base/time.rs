@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 
 /// Milliseconds since the program started. The clock is monotonic and includes suspend
 /// (`CLOCK_BOOTTIME`).
@@ -81,9 +81,21 @@ impl WallTime {
             }
         };
         let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-        let at = Offset::UTC.to_timestamp(at).ok()?;
-        let seconds = at.as_second() - i64::from(offset_minutes) * 60;
+        // A `Timestamp` would end 26 hours before the year 9999 does.
+        let at = at.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+        let seconds = at.as_secs() - i64::from(offset_minutes) * 60;
         rest.is_empty().then_some(WallTime(seconds * 1000 + ms))
+    }
+
+    /// Parses a time in the one form that peers write, such as `2026-11-21T10:31:04.123Z`. Returns
+    /// `None` for any other form, since all receivers must agree on which batches are valid.
+    pub fn parse_exact(text: &str) -> Option<WallTime> {
+        let bytes = text.as_bytes();
+        // `parse` allows other forms of only these: `T`, the number of decimals, the zone, and
+        // second 60. A `Z` at its place shows three decimals too.
+        let has_form = bytes.get(10) == Some(&b'T') && bytes.get(23) == Some(&b'Z');
+        let is_leap_second = bytes.get(17..19) == Some(b"60");
+        (has_form && !is_leap_second).then(|| WallTime::parse(text))?
     }
 
     /// Date and time of day in the time zone `zone`. A time that the crate `jiff` cannot represent

@@ -173,7 +173,7 @@ impl Beacon {
             port: clear.port,
             run: hex::parse(&clear.run)?,
             interval_ms: clear.interval,
-            timestamp: WallTime::parse(&clear.timestamp).unwrap_or_default(),
+            timestamp: WallTime::parse_exact(&clear.timestamp).unwrap_or_default(),
             transient: clear.passing,
             room_hashes: parse_room_hashes(&clear.rooms),
             has_more_rooms: clear.more,

@@ -121,6 +121,32 @@ fn another_network_has_other_hashes_and_signatures() {
     assert!(!is_signed(&other));
 }
 
+/// All receivers accept the same batches, so a time has the form that p2pchat writes.
+#[test]
+fn times_have_one_form() {
+    let written = "2023-11-14T22:13:20.000Z";
+    let stored = r#","received":"2026-01-01T00:00:00.000Z"}"#;
+    let json = json_of(&batch(&["good day"])).replace('}', stored);
+    let received = |json: &str| {
+        let (_, local) = Batch::parse_stored(json.as_bytes(), &NETWORK).expect("a batch");
+        local.received
+    };
+    assert_eq!(received(&json), WallTime(1_767_225_600_000));
+    for other in [
+        "2023-11-14t22:13:20.000Z",
+        "2023-11-14 22:13:20.000Z",
+        "2023-11-14T22:13:20.000z",
+        "2023-11-14T22:13:20Z",
+        "2023-11-14T22:13:20.0000Z",
+        "2023-11-14T22:13:20.000+00:00",
+        "2023-11-14T22:13:60.000Z",
+    ] {
+        assert_eq!(with(written, other).err(), Some(MalformedBatch), "{other}");
+        let json = json.replace("2026-01-01T00:00:00.000Z", other);
+        assert_eq!(received(&json), WallTime::default(), "received {other}");
+    }
+}
+
 #[test]
 fn hexadecimal_fields_have_one_form() {
     for (from, to) in [
