@@ -14,15 +14,13 @@ use crate::base::range::{Gap, LogRange};
 use crate::base::republished_lines::RepublishedLines;
 use crate::base::table::SortedMap;
 
-/// Prefix of every frontier line, with the version of the format.
-pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,";
-/// The bytes of a frontier line before the generation digits.
-const GENERATION_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,\"generation\":\"";
+/// Prefix of every frontier line, with the version of the format. The generation digits follow.
+pub const FRONTIER_PREFIX: &[u8] = b"{\"type\":\"frontier\",\"format\":2,\"generation\":\"";
 const GENERATION_DIGITS: usize = 8;
 /// The highest generation. After this many rewrites, a segment's generation no longer grows.
 const GENERATION_MAX: u64 = 99_999_999;
 /// Number of bytes that [`parse_generation`] needs from the beginning of a segment.
-pub const GENERATION_END: usize = GENERATION_PREFIX.len() + GENERATION_DIGITS;
+pub const GENERATION_END: usize = FRONTIER_PREFIX.len() + GENERATION_DIGITS;
 const CHECKSUM_PREFIX: &[u8] = b",\"check\":\"";
 /// Number of hex digits in a checksum. The checksum is the beginning of a hash. It detects damage,
 /// but not forgery.
@@ -70,7 +68,7 @@ impl Frontier {
     /// Appends the frontier line to `out`, including the line end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(GENERATION_PREFIX);
+        out.extend_from_slice(FRONTIER_PREFIX);
         // Writing to a `Vec` cannot fail, here and below.
         let _ = write!(out, "{:0width$}\",\"logs\":[", 0, width = GENERATION_DIGITS);
         for range in &self.ranges {
@@ -194,7 +192,7 @@ fn checksummed_part(line: &[u8]) -> Option<&[u8]> {
     let end = line
         .len()
         .checked_sub(CHECKSUM_PREFIX.len() + CHECKSUM_DIGITS + CHECKSUM_SUFFIX.len())?;
-    let is_whole = line.starts_with(GENERATION_PREFIX) && line[end..].starts_with(CHECKSUM_PREFIX);
+    let is_whole = line.starts_with(FRONTIER_PREFIX) && line[end..].starts_with(CHECKSUM_PREFIX);
     is_whole.then(|| &line[..end])
 }
 
@@ -219,7 +217,7 @@ pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
         .clamp(1, GENERATION_MAX);
     let mut line = line.to_vec();
     let digits = format!("{next:0width$}", width = GENERATION_DIGITS);
-    line[GENERATION_PREFIX.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
+    line[FRONTIER_PREFIX.len()..][..GENERATION_DIGITS].copy_from_slice(digits.as_bytes());
     let checksum = checksum(&line[..body]);
     line[body + CHECKSUM_PREFIX.len()..][..CHECKSUM_DIGITS].copy_from_slice(&checksum);
     Some(line)
@@ -229,7 +227,7 @@ pub fn with_next_generation(line: &[u8]) -> Option<Vec<u8>> {
 /// first bytes of the segment. 0 if the segment does not begin with a frontier line.
 pub fn parse_generation(head: &[u8]) -> u64 {
     let digits = head
-        .strip_prefix(GENERATION_PREFIX)
+        .strip_prefix(FRONTIER_PREFIX)
         .and_then(|rest| rest.get(..GENERATION_DIGITS));
     digits
         .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
