@@ -19,11 +19,14 @@ use p2pchat::node::context::ResumeState;
 use p2pchat::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use p2pchat::shell::config::options::{Options, parse};
 use p2pchat::shell::os::clock::Moment;
+use p2pchat::shell::state::known_peers_file::{append_known_peer, read_known_peers};
 use p2pchat::shell::state::state_dir::{OpenedStateDir, StateDir, history_dir, load_own_identity};
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::replication_state::ReplicationState;
 use p2pchat::shell::store::segment::frontier::{Frontier, parse_generation, with_next_generation};
-use p2pchat::shell::store::segment::segment_file::dropped_line;
+use p2pchat::shell::store::segment::segment_file::{
+    dropped_line, peek_author, peek_single_sequence, temporary_path,
+};
 use p2pchat::shell::store::segment::segment_reader::SegmentReader;
 use p2pchat::shell::store::store::Store;
 
@@ -388,6 +391,18 @@ fn reader_and_waiting_lines_are_read() {
     assert_eq!(start, Some(ReaderStart::EarlierBoot { wall }));
 }
 
+/// The store reads author and sequence of most lines without parsing them.
+#[test]
+fn the_beginnings_of_batches_are_read() {
+    for Stored { batch, .. } in stored_batches() {
+        let line = batch.as_bytes();
+        let author = batch.log.author.to_string();
+        assert_eq!(peek_author(line), Some(author.as_bytes()));
+        let single = (batch.count == 1).then_some(batch.sequence);
+        assert_eq!(peek_single_sequence(line), single);
+    }
+}
+
 /// A new identity is random, so its form is compared.
 #[test]
 fn a_new_identity_has_the_form_of_the_vector() {
@@ -408,6 +423,23 @@ fn a_new_identity_has_the_form_of_the_vector() {
     assert_eq!(new[2], format!("{id}\n"));
     let read = load_own_identity(&options_for(&folder.0), &mut Vec::new());
     assert_eq!(read.map(|identity| identity.id()).ok(), Some(id));
+}
+
+/// Users edit the file: comments and a last line without an end are allowed.
+#[test]
+fn known_peers_are_appended_to_an_edited_file() {
+    let folder = TempDir::new();
+    let edited = folder.0.join("known_peers");
+    fs::write(&edited, "# friends").expect("written");
+    for known in known_peers() {
+        assert!(append_known_peer(&folder.0, &known).expect("written"));
+    }
+    let expected = fs::read_to_string(path("state/known_peers"));
+    let text = fs::read_to_string(&edited).expect("text");
+    assert_eq!(text, format!("# friends\n{}", expected.expect("text")));
+    let mut warnings = Vec::new();
+    let read = read_known_peers(&folder.0, &mut warnings).expect("known peers");
+    assert_eq!((read, warnings), (known_peers().to_vec(), Vec::new()));
 }
 
 /// A log of a frontier line: `author incarnation target low high hash lamport`.
@@ -505,6 +537,8 @@ fn dropped_lines() {
         .to_owned();
     let text = format!("{first}\n{}\n{{}}\n", vector.text("line"));
     fs::write(folder.0.join("000001.ndjson"), text).expect("written");
+    let draft = temporary_path(&folder.0, 1);
+    assert_eq!(draft, folder.0.join("000001.tmp"));
     let mut reader = SegmentReader::open(&folder.0, 1).expect("a segment");
     assert!(reader.advance().expect("a line") && reader.advance().expect("a line"));
     assert_eq!(reader.line(), b"{}");

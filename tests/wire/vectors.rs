@@ -46,10 +46,13 @@ fn room_hashes(vector: &Vector) -> Vec<String> {
 #[test]
 fn network_keys() {
     let vector = vector("network_keys.txt");
-    let keys = NetworkKeys::derive(vector.text("secret").as_bytes()).expect("keys");
-    vector.check_bytes("network", &keys.network().0);
-    vector.check_bytes("handshake_key", keys.psk());
-    vector.check_bytes("beacon_key", keys.beacon_key());
+    for line_end in ["", "\n", "\r\n"] {
+        let content = vector.text("secret").to_owned() + line_end;
+        let keys = NetworkKeys::derive(content.as_bytes()).expect("keys");
+        vector.check_bytes("network", &keys.network().0);
+        vector.check_bytes("handshake_key", keys.psk());
+        vector.check_bytes("beacon_key", keys.beacon_key());
+    }
 }
 
 #[test]

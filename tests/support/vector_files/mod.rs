@@ -118,7 +118,7 @@ impl Vector {
     /// The network of the vector. Absent: the open network.
     pub fn network(&self) -> NetworkTag {
         match self.get("network") {
-            Some(_) => NetworkTag(self.key("network")),
+            Some(tag) => NetworkTag::parse(tag).expect("a tag"),
             None => NetworkTag::OPEN,
         }
     }
