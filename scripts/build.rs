@@ -1,6 +1,5 @@
 //! Leaves the unwind tables out of a release build. It aborts on panic, so nothing reads them;
-//! they are a tenth of its size. Also packs the addresses that the loader relocates (RELR): 28 KB
-//! less. The loader must be of glibc 2.36 (2022) or later; an older one says so and ends.
+//! they are a tenth of its size.
 use std::env::var;
 
 fn main() {
@@ -9,7 +8,6 @@ fn main() {
     let variable = |name: &str| var(name).unwrap_or_default();
     // Other targets keep their tables in other sections, and have other linkers.
     if variable("PROFILE") == "release" && variable("TARGET") == "x86_64-unknown-linux-gnu" {
-        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
         println!("cargo::rustc-link-arg-bins=-T");
         println!(
             "cargo::rustc-link-arg-bins={}/scripts/release.ld",
