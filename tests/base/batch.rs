@@ -441,3 +441,12 @@ fn the_link_to_a_forked_log_is_signed() {
         assert!(with(from, to).is_err(), "{to}");
     }
 }
+
+/// The store has one line for each batch, so neither the JSON nor a line may break it.
+#[test]
+fn a_line_feed_is_refused() {
+    assert!(with("\"sequence\":1", "\"sequence\": 1").is_ok());
+    assert!(with("\"sequence\":1", "\"sequence\":\n1").is_err());
+    assert!(with("good day", "good\\tday").is_ok());
+    assert!(with("good day", "good\\nday").is_err());
+}
