@@ -16,9 +16,9 @@ use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;
 use crate::ui::session_event::{Done, EventKind, FolderCursor, StoredLines};
 
-/// /history answers with the last lines, at most this many.
+/// Maximum number of lines in the answer to /history.
 const HISTORY_LINES_MAX: u64 = 1000;
-/// /search answers with the last lines that match, at most this many.
+/// Maximum number of lines in the answer to /search.
 const SEARCH_LINES_MAX: u64 = 100;
 /// Limit of the time in which the core searches for a recipient, in milliseconds: one day.
 const RESOLVE_TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
@@ -60,7 +60,7 @@ impl Session {
         None
     }
 
-    /// Starts a command that the core does not know.
+    /// Starts /history, /search, /help or /quit. The core does not know these commands.
     pub(super) fn start_query(
         &mut self,
         command: UserCommand,
@@ -186,7 +186,8 @@ impl Session {
         None
     }
 
-    /// The rooms of the session. If it has used none yet, enters those of this process's session.
+    /// The rooms of the session. A session that has used no room yet first enters the default
+    /// rooms. For a client, these are the rooms of this process's session.
     pub(super) fn enter_rooms(&mut self, around: &Surroundings<'_>) -> &mut Vec<Room> {
         self.rooms
             .get_or_insert_with(|| around.default_rooms.to_vec())
@@ -250,9 +251,9 @@ impl Session {
         })
     }
 
-    /// Records that the core has published lines of this session. `stored`: the log and its new
-    /// head; `None`: the core retries to store the lines. Only [`Session::end_turn`] learns whether
-    /// they are stored.
+    /// Records that the core has accepted lines of this session. `stored`: the log and its new
+    /// head; `None`: the core retries to store the lines. [`Session::end_turn`] answers the request
+    /// when the lines are stored or lost.
     pub fn track_send(&mut self, target: Target, stored: Option<StoredLines>) {
         self.is_answered = true;
         self.unconfirmed.push_back(Unconfirmed {
@@ -310,7 +311,8 @@ impl Session {
         }
     }
 
-    /// Enters a room, which becomes the current one, if the core has joined it.
+    /// Completes a request to join a room. `is_joined`: whether the core has joined the room. A
+    /// joined room becomes the session's current room.
     pub fn finish_join(
         &mut self,
         room: Room,
@@ -362,7 +364,8 @@ impl Session {
         self.answer(done, sink);
     }
 
-    /// Answers with the end of a folder. All lines before it are emitted.
+    /// Answers with the position after the last line of a folder. The session has already emitted
+    /// the folder's lines.
     pub(super) fn answer_end(
         &mut self,
         folder: &FolderName,

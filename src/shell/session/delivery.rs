@@ -11,8 +11,8 @@ use crate::ui::session_event::{
     DeliveryReport, Done, EventKind, FolderCursor, Status, StoredLines,
 };
 
-/// Limit of the number of targets for which a session awaits the delivery of lines. At this limit,
-/// lines of further targets are not awaited.
+/// Maximum number of targets to which a session awaits the delivery of lines. The session does not
+/// await the delivery to further targets.
 const TRACKED_HEADS_MAX: usize = 1024;
 
 impl Session {
@@ -24,8 +24,9 @@ impl Session {
         }
     }
 
-    /// Emits what has changed in this turn. `is_full`: whether the store accepts no lines. Returns
-    /// the time when the delivery must be checked again.
+    /// Answers the requests whose lines are now stored. Emits the status and the delivery, if they
+    /// have changed. `is_full`: whether the store is full. Returns the time when the delivery must
+    /// be checked again.
     pub fn end_turn(
         &mut self,
         store: &Store,

@@ -37,12 +37,12 @@ use crate::wire::code::Endpoint;
 /// contains.
 pub type OpenedFolders = Vec<(FolderName, Vec<LogRange>)>;
 
-/// Which session.
+/// Identifies a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionKey {
-    /// That of this process.
+    /// The session of this process.
     Local,
-    /// That of the client with this key.
+    /// The session of the client with this key.
     Client(usize),
 }
 
@@ -121,8 +121,8 @@ pub struct EventLoop {
     /// Reads of the store that the core has requested. They wait for the next turn, so that one
     /// lagging link does not delay other links.
     pub(super) pending_loads: VecDeque<LoadRequest>,
-    /// Rooms that the user left while lines of this run in them were unacknowledged. The core stays
-    /// in such a room until each of these lines is acknowledged by at least one peer.
+    /// Rooms that a session has left, but the core has not. The core stays in such a room until
+    /// at least one peer has acknowledged each line that this run published there.
     pub(super) rooms_to_leave: SortedSet<Room>,
     /// The buffer for reading from any stream.
     pub(super) read_buffer: Vec<u8>,
@@ -282,7 +282,7 @@ impl EventLoop {
         }
     }
 
-    /// Passes the addresses that the resolver found for static peers to the core.
+    /// Passes the resolved addresses of static peers to the core.
     fn add_resolved_candidates(&mut self) {
         for resolved in self.resolved.take() {
             self.handle_input(Input::Candidate {

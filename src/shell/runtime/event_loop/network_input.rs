@@ -5,8 +5,8 @@ use crate::base::event::{Input, Interface};
 use crate::shell::net::tcp::{READ_BUDGET_BYTES, StreamEvent};
 use crate::shell::runtime::event_loop::event_loop::EventLoop;
 
-/// Limit of the datagrams read in one turn. With this limit, a flood of datagrams does not delay
-/// the links.
+/// Maximum number of datagrams read in one turn. A flood of datagrams thus does not delay the
+/// links.
 const DATAGRAMS_PER_TURN_MAX: usize = 64;
 /// Maximum number of bytes read from one datagram. This is the payload of an Ethernet frame.
 /// Beacons are smaller.

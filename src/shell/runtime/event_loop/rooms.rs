@@ -38,8 +38,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Leaves each room that no session is in any more, and in which every line of this run is
-    /// acknowledged.
+    /// Leaves the rooms that no session is in any more. Stays in a room until each line that this
+    /// run published there is acknowledged.
     pub(super) fn leave_drained_rooms(&mut self) {
         for room in std::mem::take(&mut self.rooms_to_leave) {
             if self.is_in_use(&room) || !self.node.joined_rooms().contains(&room) {
@@ -69,13 +69,13 @@ impl EventLoop {
         });
     }
 
-    /// Whether this program prints the room from its start.
+    /// Whether this run prints the room's transcript from the start of the run.
     fn will_print(&self, room: &Room) -> bool {
         self.options.rooms.contains(room) && self.frontend.is_printing_transcript()
     }
 
-    /// Begins the reader of a room, unless it has begun, because somebody now reads the room. The
-    /// room's folder must be open.
+    /// Begins the reader of a room, because somebody now reads the room. A reader that has already
+    /// begun stays unchanged. The room's folder must be open.
     pub(super) fn begin_reader(&mut self, room: &Room) {
         let now = self.clock.moment(self.now);
         self.store.begin_reader(&room.into(), &now);

@@ -243,7 +243,7 @@ impl EventLoop {
         }
     }
 
-    /// Passes the name of a peer that has become known to the clients.
+    /// Tells the clients the name of a peer that has become known.
     pub(super) fn notify_known_peer(&mut self, known: &KnownPeer) {
         let peer = Peer {
             id: known.id,
@@ -290,8 +290,7 @@ impl EventLoop {
         self.pass_outgoing();
     }
 
-    /// Executes the requests of the frontend that are no commands of the user: what stdout has
-    /// taken.
+    /// Executes the frontend's own requests. For example, they record which lines are printed.
     fn pass_outgoing(&mut self) {
         while let Some(request) = self.frontend.next_outgoing() {
             self.session.push_request(request);
@@ -299,7 +298,8 @@ impl EventLoop {
         self.execute_requests(SessionKey::Local);
     }
 
-    /// Prints what stdout takes within `timeout_ms`, and records what is printed.
+    /// Prints the remaining output, for at most `timeout_ms` milliseconds. Records which lines are
+    /// printed.
     pub(super) fn close_session(&mut self, timeout_ms: u64) {
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         loop {
@@ -317,7 +317,7 @@ impl EventLoop {
     }
 }
 
-/// Whether this notice answers a request, if one is in execution.
+/// Whether this kind of notice answers the request in execution, if there is one.
 fn is_answer(notice: &Notice) -> bool {
     match notice {
         Notice::Peers(_) | Notice::Stats(_) => true,

@@ -46,7 +46,8 @@ pub struct FrontendBuilder {
     pub waker: Arc<Waker>,
     /// The clock of this run.
     pub clock: Clock,
-    /// A frontend whose running program has ended. The run continues with it.
+    /// The frontend of this run, kept after the program to which the run was attached has ended.
+    /// `None`: the frontend is in use or not built yet.
     pub existing: Option<ActiveFrontend>,
 }
 
@@ -69,9 +70,9 @@ impl FrontendBuilder {
         }
     }
 
-    /// Takes the existing frontend, or builds one. `uptime_ms`: how long the program to attach to
-    /// has been running; 0 if this run is alone. The command `peers` shortens its wait by this
-    /// time.
+    /// Takes the existing frontend, or builds one. `uptime_ms`: the uptime of the server to which
+    /// the run attaches, in milliseconds; 0 if the run attaches to none. The command `peers`
+    /// shortens its wait by this time.
     ///
     /// # Errors
     /// stdin, stdout or the terminal cannot be used, or the system refuses signals.

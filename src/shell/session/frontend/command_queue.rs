@@ -63,8 +63,8 @@ impl CommandQueue {
         self.queue.pop_front()
     }
 
-    /// Removes lines for one batch from the oldest command, if it sends more to a room. Removes and
-    /// returns the whole command otherwise.
+    /// Removes and returns the oldest command. If its lines exceed one batch, removes and returns
+    /// only the lines of the first batch. The remaining lines stay queued.
     pub fn pop_batch(&mut self) -> Option<QueuedCommand> {
         let front = self.queue.front_mut()?;
         let (UserCommand::Core(Command::SendToRoom { lines, .. })

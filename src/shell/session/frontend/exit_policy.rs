@@ -71,7 +71,7 @@ enum EndState {
     /// A script has given /quit. The status is 77 after a key mismatch, else 1 after a refusal,
     /// else 0.
     Quitting,
-    /// The run ends as soon as stdout has taken the last output.
+    /// The run prints its last output, and then ends.
     Ended(ExitStatus),
     /// The run ends without waiting for stdout.
     Aborted(ExitStatus),
