@@ -44,12 +44,13 @@ pub enum InputFormat {
     Json,
 }
 
-/// The state of the wait for the last lines and for stdout after the run has ended.
+/// The state of an ended run that still waits. It waits for the session's last lines, and until all
+/// output is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
-    /// How many bytes stdout had taken at the last check.
+    /// How many bytes were written to stdout by the last check.
     pub(super) written_bytes: u64,
-    /// The time at which the wait ends. Set anew whenever stdout takes bytes.
+    /// The time at which the run aborts. Postponed whenever bytes are written to stdout.
     pub(super) deadline: Time,
 }
 
@@ -79,7 +80,7 @@ pub struct Frontend {
     pub(super) is_stdin_terminal: bool,
     /// Whether stdout was a terminal at the start.
     pub(super) is_stdout_terminal: bool,
-    /// What stderr is told once the session is ready.
+    /// The sentences to print to stderr once the session is ready.
     pub(super) announcement: Vec<String>,
     /// Whether the ready line was printed.
     pub(super) is_ready: bool,
@@ -201,8 +202,8 @@ impl Frontend {
         }
     }
 
-    /// Begins a new session, in this process or attached: enters the rooms, listens where the last
-    /// session stopped, and repeats what that one did not answer.
+    /// Begins a new session, in this process or attached. Enters the rooms, and continues to listen
+    /// where the last session stopped. Repeats the requests that the last session did not answer.
     pub fn begin(&mut self, ready: &Ready) {
         self.outgoing.clear();
         self.pending.drop_setup();
@@ -246,8 +247,8 @@ impl Frontend {
         self.exit_policy.retention == Retention::Server
     }
 
-    /// Reports that the session is ready: on stderr, and with --json also on stdout. Later calls,
-    /// after a change of the running program, report on stderr only.
+    /// Queues the report for stderr that the session is ready. With --json, the first call also
+    /// prints the ready line to stdout. Later calls follow a change of the running program.
     fn announce_ready(&mut self, ready: &Ready) {
         let is_first = !std::mem::replace(&mut self.is_ready, true);
         self.renderer.set_current_room(self.rooms.first());
@@ -327,7 +328,8 @@ impl Frontend {
         self.show_reply(pending, done.stored);
     }
 
-    /// Records where a folder ends, or where a listener begins.
+    /// Records the cursor of an answer. For some requests, the cursor is the end of a folder. For
+    /// others it is the place where a listener begins. For a join it is both.
     fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
         if let Some(stored) = &done.stored {
             let room = stored.log.target.room();
@@ -356,7 +358,8 @@ impl Frontend {
         }
     }
 
-    /// Takes over the rooms of the session, and shows the current one.
+    /// Replaces the rooms by those that the session reports, and shows the current room. Does
+    /// nothing during setup, because a new session reports only the rooms entered so far.
     fn set_rooms(&mut self, rooms: Vec<Room>) {
         let is_setup = self.pending.is_entering();
         if is_setup {

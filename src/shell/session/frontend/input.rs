@@ -123,7 +123,8 @@ impl Frontend {
         self.exit_policy.mode == SessionMode::Peers && !has_list
     }
 
-    /// Removes and returns the next request for the session that is no command of the user.
+    /// Removes and returns the next request that goes before all queued commands. Does not remove
+    /// commands.
     pub fn next_outgoing(&mut self) -> Option<Request> {
         self.outgoing.pop_front()
     }

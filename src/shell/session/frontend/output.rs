@@ -134,8 +134,8 @@ impl Frontend {
         }
     }
 
-    /// Tells the session which lines stdout has taken. If the program is killed, the next run
-    /// repeats only the lines of the last turn.
+    /// Tells the session which lines are written to stdout. Happens every turn: after a kill, the
+    /// next run prints only the lines of the last turn again.
     pub(super) fn report_printed(&mut self) {
         let Some(stdout) = &self.stdout else {
             return;
@@ -165,7 +165,8 @@ impl Frontend {
         true
     }
 
-    /// Removes the editor, and waits for stdout until `deadline`, and at least for `at_least`.
+    /// Removes the editor, and waits until all output is written. Gives up at `deadline`, but not
+    /// before `at_least` has passed.
     pub(super) fn close_stdout(&mut self, deadline: Instant, at_least: Duration) {
         let clearing = self.renderer.close_editor();
         if !clearing.is_empty() {

@@ -20,15 +20,18 @@ const REQUESTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct PendingRequest {
     id: u64,
-    /// What is requested. Without the lines, if the session is in this process.
+    /// What is requested. If the session is in this process, a request to send lines is kept
+    /// without them, because it is never repeated.
     pub kind: RequestKind,
-    /// Whether the frontend made the request to begin with a session, and repeats it with the next.
+    /// Whether the frontend made the request to begin with a session. Such a request is not
+    /// repeated, because the frontend makes new ones for the next session.
     is_setup: bool,
     /// Numbers of the stdin lines that the request sends.
     pub line_numbers: Vec<u64>,
     /// The id that the user gave the request.
     pub user_id: Option<String>,
-    /// The end of the folder of the lines when they were first sent.
+    /// For lines: the known end of their folder when they were first sent. If the request is
+    /// repeated, the search for a stored copy begins here.
     sent_after: FolderCursor,
     lines_bytes: usize,
     /// The parts of the answer that came already.
@@ -41,7 +44,7 @@ pub struct PendingRequests {
     queue: VecDeque<PendingRequest>,
     last_id: u64,
     lines_bytes: usize,
-    /// The known ends of folders, at most as far as the real ends.
+    /// The last known end of each folder. The folder may have grown since.
     ends: SortedMap<FolderName, FolderCursor>,
     /// For each target, the last line that a session has stored for this frontend.
     stored: SortedMap<Target, StoredLines>,
@@ -132,7 +135,7 @@ impl PendingRequests {
         }
     }
 
-    /// Adds where the newest request comes from.
+    /// Sets the origin of the newest request: its lines of stdin, and the id that the user gave it.
     pub fn set_origin(&mut self, line_numbers: Vec<u64>, user_id: Option<String>) {
         if let Some(newest) = self.queue.back_mut() {
             (newest.line_numbers, newest.user_id) = (line_numbers, user_id);
@@ -257,8 +260,8 @@ impl PendingRequest {
         matches!(command, Command::Join(_) | Command::Part(_))
     }
 
-    /// Whether a busy session, too, answers at once. Lines wait for the store, and a search of the
-    /// history takes its time.
+    /// Whether even a busy session answers the request at once. False for lines, because they may
+    /// wait for the store. False for queries of the history, because they take time.
     pub fn is_answered_at_once(&self) -> bool {
         let is_query = matches!(
             self.kind,
@@ -267,7 +270,8 @@ impl PendingRequest {
         !is_query && !self.sends_lines()
     }
 
-    /// The time that the request itself allows for its answer, in milliseconds.
+    /// How long the session may search for the recipient of a direct message, in milliseconds. 0
+    /// for other requests.
     pub fn wait_ms(&self) -> u64 {
         match &self.kind {
             RequestKind::Command(UserCommand::Core(Command::SendToPeer { timeout_ms, .. })) => {

@@ -29,8 +29,8 @@ impl Printed {
         self.token
     }
 
-    /// Records that the last lines end before `cursor`. `is_waiting`: whether stdout gets them only
-    /// with the next chunk.
+    /// Records that the newest lines of a folder end before `cursor`. `is_waiting`: whether these
+    /// lines still wait in the frontend, and belong to the next chunk.
     pub(super) fn track(&mut self, folder: FolderName, cursor: FolderCursor, is_waiting: bool) {
         let token = self.token + u64::from(is_waiting);
         match self.in_flight.back_mut() {
@@ -43,7 +43,8 @@ impl Printed {
         }
     }
 
-    /// Removes what stdout has taken. Returns the last place of each folder.
+    /// Removes the chunks up to `written_token`. Returns the end of the written lines for each of
+    /// their folders.
     pub(super) fn take_written(&mut self, written_token: u64) -> Vec<(FolderName, FolderCursor)> {
         let taken = self
             .in_flight

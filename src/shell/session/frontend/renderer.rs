@@ -88,8 +88,9 @@ impl Renderer {
         }
     }
 
-    /// Appends the lines that show an event. For many kinds of events, appends nothing as text.
-    /// `today`: the day whose times need no date.
+    /// Appends the lines that show an event. Many kinds of events have no text, only JSON. `today`:
+    /// the current wall time. At a terminal, lines without `ChatLines::arrival` show their date if
+    /// they are from another day.
     pub fn append_event(&mut self, event: &SessionEvent, today: WallTime, out: &mut Vec<u8>) {
         match self.is_json() {
             true => json::append_event(event, false, out),
