@@ -22,7 +22,8 @@ pub struct HistoryQuery {
     pub since: Option<WallTime>,
     /// Only lines that contain this text. Upper and lower case count as equal.
     pub search: Option<String>,
-    /// Only the last of the lines that meet the other conditions, at most this many; `None`: all.
+    /// Maximum number of lines; `None`: no limit. If more lines meet the other conditions, only the
+    /// last ones are shown.
     pub limit: Option<u64>,
 }
 

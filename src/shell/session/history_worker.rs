@@ -93,7 +93,8 @@ fn collect_lines(
     Ok(all)
 }
 
-/// The size of an event in the reply. Each counts for the fields beside its text, too.
+/// The size of an event in the reply, in bytes. Includes a fixed size for the fields besides the
+/// text.
 fn text_len_bytes(kind: &EventKind) -> usize {
     const FIELDS_BYTES: usize = 128;
     match kind {

@@ -38,7 +38,8 @@ impl Session {
         }
     }
 
-    /// Whether this session reads for the directory: what it prints is printed.
+    /// Whether this session is the directory's reader. Lines that it prints count as printed for
+    /// the next run.
     pub fn is_reader(&self) -> bool {
         self.is_listening() && self.is_reader
     }
@@ -74,8 +75,9 @@ impl Session {
         self.answer(done, sink);
     }
 
-    /// Opens a folder where another session stopped, where the directory's reader is, or at its
-    /// end.
+    /// Opens a folder at the cursor `after`. Without a cursor, the directory's reader continues at
+    /// its saved position. Other sessions begin at the end of the folder. A backlog is emitted
+    /// first.
     pub(super) fn open_folder(
         &mut self,
         folder: &FolderName,
@@ -180,8 +182,8 @@ impl Session {
         }
     }
 
-    /// Moves the reader behind the last lines of each folder, if these are not to be printed. To be
-    /// called when the sink has printed everything.
+    /// Moves the reader's position past the last lines of each folder, if these lines are not to be
+    /// printed. To be called when the sink has printed everything.
     pub fn save_skipped(&mut self, store: &mut Store) {
         if let Some(transcript) = &mut self.transcript
             && self.is_reader

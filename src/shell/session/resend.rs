@@ -20,7 +20,8 @@ pub struct SentLines<'a> {
 }
 
 /// Searches a folder for a batch of ours with these lines, after `position`. `head`: a log of ours,
-/// and a line in it. Batches up to that line were found before.
+/// and a sequence. The search ignores batches of this log up to this sequence, because they contain
+/// lines of earlier requests.
 ///
 /// If the batches cannot be read, the lines count as not stored. A line sent twice is better than a
 /// lost one.

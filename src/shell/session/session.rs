@@ -48,7 +48,7 @@ pub enum SessionAction {
     Resolve {
         /// The selector, as the user typed it.
         selector: PeerSelector,
-        /// How long to wait for a peer that it names, in milliseconds.
+        /// How long to wait for a peer that matches the selector, in milliseconds.
         timeout_ms: u64,
     },
     /// Pass a command to the core.
@@ -70,8 +70,7 @@ pub struct Surroundings<'a> {
     pub store: &'a mut Store,
     /// Whether lines can be published and stored now.
     pub can_accept: bool,
-    /// The rooms of a session that uses a room before it joins one: those of this process's
-    /// session.
+    /// The rooms of this process's session. A session that has not joined a room yet uses them.
     pub default_rooms: &'a [Room],
     /// Whether this process prints the transcript, so that no client is the directory's reader.
     pub has_reader: bool,
@@ -88,7 +87,7 @@ pub(super) enum Pending {
         search_id: u64,
         lines: Lines,
         action: bool,
-        /// The place after which the lines may be stored already.
+        /// The lines may already be stored after this place. `None`: they are new.
         after: Option<FolderCursor>,
     },
     /// A history query runs.
@@ -182,7 +181,8 @@ impl Session {
         self.requests.len()
     }
 
-    /// The rooms of this session that it has chosen, with the current one first.
+    /// The rooms of this session, with the current one first. Empty if the session has used none
+    /// yet.
     pub fn rooms(&self) -> &[Room] {
         self.rooms.as_deref().unwrap_or_default()
     }
@@ -223,8 +223,8 @@ impl Session {
         matches!(self.pending, Pending::None) && next.is_some_and(|next| !must_wait(&next.kind))
     }
 
-    /// Executes requests, until one needs the event loop. `None`: the others must wait. After the
-    /// action, the event loop calls [`Session::finish_action`].
+    /// Executes requests until one needs an action of the event loop, and returns this action. Then
+    /// the event loop calls [`Session::finish_action`]. `None`: no request can be executed now.
     pub fn next_action(
         &mut self,
         around: &mut Surroundings<'_>,
@@ -243,7 +243,8 @@ impl Session {
         None
     }
 
-    /// Answers the request in execution, unless it is answered already, or later.
+    /// Ends the execution of a request, and answers it. If the answer was already emitted, or comes
+    /// later, emits nothing.
     pub fn finish_action(&mut self, sink: &mut dyn EventSink) {
         if !self.is_answered {
             self.answer(Done::default(), sink);

@@ -87,9 +87,11 @@ pub struct Transcript {
     cursors: SortedMap<FolderName, FolderProgress>,
     /// Whether lines that this identity sent are printed.
     has_echo: bool,
-    /// Whether the run passes over lines said before it. The next run prints them.
+    /// Whether this run prints only lines that were published after the run's start. The next run
+    /// prints the earlier lines.
     only_new: bool,
-    /// Whether own lines are printed even if their folder is not open. Clients say such lines.
+    /// Whether own lines are printed even if their folder is not open. Such lines come from clients
+    /// of this program.
     shows_all_own: bool,
     /// Whether stored lines or queued events wait for the sink.
     is_lagging: bool,
@@ -150,9 +152,9 @@ impl Transcript {
         Some(progress.resume_at(progress.position))
     }
 
-    /// Opens a folder. Printing begins at the position `printed`, which earlier runs have reached,
-    /// or at the start of the last `backlog` lines if that is earlier. If only new lines are
-    /// printed, printing begins at the end. A folder that is already open keeps its cursor.
+    /// Opens a folder. Printing begins at the position `printed`. If the last `backlog` lines begin
+    /// before this position, printing begins with these lines. If only new lines are printed,
+    /// printing begins at the end of the folder. A folder that is already open keeps its cursor.
     pub fn open(&mut self, store: &Store, folder: &FolderName, printed: Position, backlog: u64) {
         let end = store.end(folder);
         let only_new = self.only_new;

@@ -1,4 +1,4 @@
-//! The end of a run: waits until the lines are delivered and stdout has taken the last output.
+//! The end of a run: waits until the lines are delivered and the output is written to stdout.
 use std::time::{Duration, Instant};
 
 use crate::base::event::{Command, Delivery};
@@ -16,15 +16,17 @@ use crate::ui::request::RequestKind;
 /// milliseconds. Together with [`CLOSE_TIMEOUT_MS`] this is below two seconds: a signal must end
 /// the program within two seconds.
 pub const GOODBYE_TIMEOUT_MS: u64 = 1_300;
-/// How long the end of a session waits until stdout has taken the last lines, in milliseconds.
+/// How long the end of a session waits until its last lines are written to stdout, in
+/// milliseconds.
 pub const CLOSE_TIMEOUT_MS: u64 = 500;
-/// How long an ended run waits while the reader of stdout takes no bytes, in milliseconds.
+/// How long an ended run waits while the reader of stdout reads nothing, in milliseconds. Then the
+/// run is aborted.
 const STDOUT_STALL_TIMEOUT_MS: u64 = 5_000;
-/// Minimum time that stdout gets to take the bytes that clear the editor's line.
+/// Minimum time to write the bytes that clear the editor's line to stdout.
 const EDITOR_CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Frontend {
-    /// The exit status; `None` until the run is over and stdout has taken the last output. An
+    /// The exit status; `None` until the run is over and the last output is written to stdout. An
     /// aborted run does not wait for stdout.
     pub fn poll_exit_status(&mut self, now: Now) -> Option<ExitStatus> {
         if let Some(warning) = self.exit_policy.update_blocked(now.time, self.is_blocked) {
@@ -59,7 +61,8 @@ impl Frontend {
         }
     }
 
-    /// Whether commands for the session wait that concern the delivery, or the list of peers.
+    /// Whether it is unknown which lines are delivered. Either a command with lines still waits, or
+    /// the request to await delivery is unanswered.
     fn is_unknown_delivery(&self) -> bool {
         self.pending.is_finishing() || self.commands.has_lines()
     }
@@ -69,14 +72,15 @@ impl Frontend {
         self.is_blocked
     }
 
-    /// Whether lines are not stored yet, that the session has or still gets.
+    /// Whether lines of the user are not stored yet. Once the run has ended or the user has quit,
+    /// only lines count that the session has received.
     pub fn has_unsent_lines(&self) -> bool {
         let gets_more = self.exit_policy.exit_status().is_none() && !self.has_quit;
         self.pending.has_lines() || gets_more && self.commands.has_lines()
     }
 
-    /// Whether the run has ended and the session emits its last lines: later lines are for the next
-    /// run.
+    /// Whether the run has ended. The session then emits its last lines. Lines that are stored
+    /// after the end are for the next run.
     pub fn is_ending(&self) -> bool {
         self.exit_policy.exit_status().is_some()
     }
@@ -86,8 +90,8 @@ impl Frontend {
         self.drain.is_some() && !self.pending.has_other()
     }
 
-    /// Sets how far the lines are delivered, for the warning about lines that are lost with this
-    /// program.
+    /// Sets how far the lines are delivered. An ephemeral run warns about lines that it loses at
+    /// its end.
     pub fn set_delivery(&mut self, delivery: Delivery) {
         self.delivery = delivery;
     }
@@ -158,7 +162,7 @@ impl Frontend {
     }
 
     /// Writes as much output as stdout accepts until `deadline`, then restores the terminal.
-    /// Returns whether stdout has taken all.
+    /// Returns whether all output is written.
     pub fn close(&mut self, deadline: Instant) -> bool {
         while !self.pending_output.is_empty() && self.flush_stdout(deadline) {}
         let at_least = match self.renderer.has_editor() {
