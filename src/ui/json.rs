@@ -407,9 +407,8 @@ fn append_batch(chat: &ChatLines, cursor: Option<FolderCursor>, out: &mut Vec<u8
     out.extend_from_slice(&tail);
 }
 
-/// Returns the two parts of a JSON line that are the same for all lines of a batch. The first part
-/// is the beginning of the JSON line, the second part is its end. The fields that differ from line
-/// to line go between the two. Lines of the history have only the signed fields.
+/// Returns the beginning and the end that all JSON lines of a batch share. The caller writes the
+/// other fields between these two parts. Without an arrival, both parts have only signed fields.
 fn shared_fields(chat: &ChatLines) -> (Vec<u8>, Vec<u8>) {
     let peer = Peer {
         id: chat.log.author,

@@ -42,7 +42,7 @@ struct Field<'a> {
 }
 
 /// The fields of a JSON object, in the order of the line. One small parser serves all requests and
-/// events. Where a name stands twice, the first field counts.
+/// events. If a name occurs twice, the first field counts.
 struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -129,10 +129,10 @@ fn parse_string(raw: &str) -> Option<String> {
     parsed
 }
 
-/// Parses a line of stdin with `--json`: what a user can say or type.
+/// Parses a line of stdin with `--json`. Accepts only requests of type `chat` or `command`.
 ///
 /// # Errors
-/// The line is no such request. The caller reports the sentence, counts the error and skips the
+/// The line is no such request. The caller reports the message, counts the error and skips the
 /// line.
 pub fn parse_input(line: &str) -> Result<Request, InvalidRequest> {
     let fields = parse_object(line)?;
@@ -148,7 +148,7 @@ pub fn parse_input(line: &str) -> Result<Request, InvalidRequest> {
 /// Parses a request on `control.sock`.
 ///
 /// # Errors
-/// The line is no request. The caller answers with the sentence and skips the line.
+/// The line is no request. The caller answers with the message and skips the line.
 pub fn parse_request(line: &[u8]) -> Result<Request, InvalidRequest> {
     let line = std::str::from_utf8(line).map_err(|_| InvalidRequest {
         id: None,
@@ -328,8 +328,10 @@ fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
     })
 }
 
-/// Parses an event of a running program. `own`: its identity, known after the first event. `None`:
-/// the type of the event is unknown, or the event is malformed.
+/// Parses an event of a running program. `own` is the program's identity, known after the first
+/// event. Some events name a log without its author. The author is then `own`.
+///
+/// Returns `None` if the event has an unknown type or is malformed.
 pub fn parse_event(line: &[u8], own: Option<PeerId>) -> Option<SessionEvent> {
     let line = std::str::from_utf8(line).ok()?;
     let fields = parse_object(line).ok()?;

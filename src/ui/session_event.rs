@@ -43,7 +43,7 @@ pub enum EventKind {
     Known(Peer),
     /// How far the lines of the session are delivered. Sent after the request to finish.
     Delivery(DeliveryReport),
-    /// Whether a peer is linked and lines can be stored. Sent when this changes.
+    /// Whether a peer is linked, and whether lines must wait. Sent when one of the two changes.
     Status(Status),
     /// A request is executed.
     Done(Done),
@@ -65,7 +65,7 @@ pub struct Done {
     pub stored: Option<StoredLines>,
     /// The rooms of the session, with the current room first, if the request changed them.
     pub rooms: Option<Vec<Room>>,
-    /// The end of the folder that the request concerns.
+    /// Where a listener continues in the folder of the request.
     pub cursor: Option<FolderCursor>,
 }
 
@@ -114,9 +114,11 @@ pub struct Ready {
 pub struct FolderCursor {
     /// The position of the next batch.
     pub position: Position,
-    /// The end of the folder when the listener began. Earlier runs stored what lies before.
+    /// The end of the folder when the listener began. Earlier runs stored the batches before this
+    /// position.
     pub run_start: Position,
-    /// Where the backlog begins, which also shows backfill and own lines of earlier runs.
+    /// Where the backlog begins. From there on, backfill and own lines of earlier runs are shown as
+    /// well. `None`: no backlog was requested.
     pub backlog: Option<Position>,
 }
 
@@ -127,7 +129,7 @@ impl From<Notice> for EventKind {
 }
 
 impl FolderCursor {
-    /// The cursor of a listener that begins here.
+    /// The cursor of a listener that begins at `position`, without a backlog.
     pub fn at(position: Position) -> FolderCursor {
         FolderCursor {
             position,
@@ -207,15 +209,15 @@ pub struct ChatLines {
 pub struct Arrival {
     /// When the lines were received or published.
     pub received: WallTime,
-    /// Whether the lines were said before the link stood over which they came.
+    /// Whether the lines were published before the link that delivered them was established.
     pub late: bool,
     /// Whether this identity is the author.
     pub is_own: bool,
 }
 
 impl ChatLines {
-    /// Lines of a batch, with the fields that its author signed. `first`: the index in the batch of
-    /// the first line of `text`.
+    /// Lines of a batch, with only the fields that its author signed. `text` begins with the line
+    /// whose index in the batch is `first`.
     pub fn signed(batch: &Batch, first: u64, text: String) -> ChatLines {
         ChatLines {
             log: batch.log.clone(),

@@ -66,9 +66,9 @@ impl SortKey {
         self
     }
 
-    /// Returns how many lines to take from a batch before the line with key `other` is due. The
-    /// first line taken is the one with the key `self`. The result may exceed the lines left in the
-    /// batch, because the key does not contain the batch's length.
+    /// Returns how many lines of a batch precede the line `other` in the total order. Counts from
+    /// the line with the key `self` on. The count may exceed the rest of the batch, because a key
+    /// does not contain the batch's length.
     fn lines_before(&self, other: &SortKey) -> u64 {
         let between = other.lamport().saturating_sub(self.lamport());
         between + u64::from(self.advanced_by(between) < *other)
@@ -124,9 +124,9 @@ pub struct LineRun<'a> {
     pub line_count: u64,
     /// Text of the lines, each ended by `\n`.
     pub text: &'a str,
-    /// Sequences of the log that are missing directly before the batch, and those of the batch if
-    /// its content is withheld. `None`: no line is missing there, or these are not the first lines
-    /// of the batch.
+    /// Sequences of the log that are missing directly before the batch. If the batch's content is
+    /// withheld, its own sequences are missing too. Only the first [`LineRun`] of a batch has a
+    /// value. `None`: no line is missing, or an earlier [`LineRun`] had the value.
     pub missing: Option<RangeInclusive<u64>>,
 }
 

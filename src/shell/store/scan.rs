@@ -1,8 +1,9 @@
 //! Scans all stored lines of a network for history queries. A scan needs no lock, even while a
 //! program writes.
 //!
-//! Segments are appended to, or replaced as a whole. A reader therefore sees whole lines up to
-//! the last line end. If a segment vanishes between listing and reading, it was evicted.
+//! A writer only appends to the file of a segment, or replaces the whole file. A reader therefore
+//! sees whole lines up to the last line end. If a segment vanishes between listing and reading, it
+//! was evicted.
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub enum HistorySource<'a> {
 }
 
 impl HistorySource<'_> {
-    /// The place of the lines of `network` in the history directory `history_dir`.
+    /// The lines of `network` on disk. `history_dir` contains one directory for each network.
     pub fn on_disk(history_dir: &Path, network: NetworkTag) -> HistorySource<'static> {
         HistorySource::Disk(history_dir.join(network.dir_name()))
     }
