@@ -85,6 +85,20 @@ fn assert_serves(lo: &Loopback, user: &str) {
     assert_eq!(client.wait("done")["id"], 1);
 }
 
+/// /quit ends the session of a client, and with it the connection.
+#[test]
+fn a_client_that_quits_is_disconnected() {
+    let Some(lo) = Loopback::new() else { return };
+    let alice = lo.start("alice", &[]);
+    alice.wait_ready();
+    let mut client = Client::connect(&lo, "alice");
+    client.send(&json!({"type": "command", "content": "/quit", "id": 1}));
+    assert_eq!(client.wait("done")["id"], 1);
+    let mut rest = String::new();
+    let read = client.events.read_line(&mut rest).expect("an end");
+    assert_eq!(read, 0, "{rest}");
+}
+
 /// Starts a client in another language, and lets it talk with bob.
 fn assert_chats(lo: &Loopback, command: &str, arguments: &[&str]) {
     let mut bob = lo.start("bob", &[]);

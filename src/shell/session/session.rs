@@ -199,12 +199,16 @@ impl Session {
 
     /// Whether the session could execute a further request at once.
     pub fn is_ready_for_request(&self) -> bool {
-        self.requests.is_empty() && matches!(self.pending, Pending::None) && !self.has_quit
+        self.has_executed_all() && !self.has_quit
+    }
+
+    fn has_executed_all(&self) -> bool {
+        self.requests.is_empty() && matches!(self.pending, Pending::None)
     }
 
     /// Whether no answer is due.
     pub fn is_idle(&self) -> bool {
-        self.is_ready_for_request() && self.unconfirmed.is_empty()
+        self.has_executed_all() && self.unconfirmed.is_empty()
     }
 
     /// Whether the session can act before the next event.
