@@ -116,10 +116,11 @@ impl TextRenderer {
         }
     }
 
-    /// Appends lines of the history. The lines show their time of arrival. If it is unknown, or the
-    /// lines were late, they show the author's time. At a terminal, the author's time includes the
-    /// date if the lines arrived on another day. Without [`ChatLines::arrival`], `today` counts as
-    /// that day.
+    /// Appends lines with their time of arrival. Late lines, and lines without
+    /// [`ChatLines::arrival`], get the author's time instead.
+    ///
+    /// At a terminal, the author's time includes its date, unless that is the date of arrival. For
+    /// lines without arrival, `today` takes the place of the date of arrival.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
         match chat.arrival {
             None => self.build_prefix(chat, chat.timestamp, Some(today)),

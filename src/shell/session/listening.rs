@@ -130,8 +130,8 @@ impl Session {
         }
     }
 
-    /// Emits a notice that is no chat line. Sessions that do not listen get none, except the errors
-    /// of this process.
+    /// Emits a notice that is no chat line. A session that does not listen emits only errors and
+    /// who joins. If it belongs to a client, it emits nothing.
     pub(super) fn handle_event(&mut self, notice: &Arc<Notice>, sink: &mut dyn EventSink) {
         match &mut self.transcript {
             Some(transcript) => transcript.handle_notice(notice, sink),

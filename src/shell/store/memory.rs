@@ -290,7 +290,8 @@ impl MemoryStore {
             .map(|(number, record)| (*number, &*record.line))
     }
 
-    /// The line of one record, without the line end. `None`: no such record is stored.
+    /// The stored form of the record with this number: JSON without a line end. `None`: no such
+    /// record is stored.
     pub fn record(&self, name: &FolderName, number: u64) -> Option<&[u8]> {
         let record = self.folders.get(name)?.records.get(&number)?;
         Some(&record.line)
