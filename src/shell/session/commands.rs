@@ -141,6 +141,11 @@ impl Session {
                 timeout_ms,
             } => {
                 self.is_answered = true;
+                let timeout_ms = match self.last_selector.as_ref() == Some(&selector) {
+                    true => 0,
+                    false => timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
+                };
+                self.last_selector = Some(selector.clone());
                 self.pending = Pending::Resolve {
                     id: self.current_id.take(),
                     search_id: 0,
@@ -150,7 +155,7 @@ impl Session {
                 };
                 return Some(SessionAction::Resolve {
                     selector,
-                    timeout_ms: timeout_ms.min(RESOLVE_TIMEOUT_MAX_MS),
+                    timeout_ms,
                 });
             }
             Command::Join(room) => return Some(SessionAction::Join { room, after }),
@@ -305,6 +310,7 @@ impl Session {
         match result {
             Ok(peer) => self.publish(Target::Peer(peer), lines, action, after, around, sink),
             Err(Refusal { code, content }) => {
+                self.last_selector = None;
                 self.refuse(code, content, sink);
                 None
             }

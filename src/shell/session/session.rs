@@ -132,6 +132,9 @@ pub struct Session {
     pub(super) is_local: bool,
     pub(super) requests: VecDeque<Request>,
     pub(super) pending: Pending,
+    /// The selector of the last recipient, unless nobody was found. A recipient that is away is
+    /// waited for only once, so that many lines to it take no longer than one.
+    pub(super) last_selector: Option<PeerSelector>,
     /// The id of the request in execution.
     pub(super) current_id: Option<String>,
     /// Whether the request in execution needs no further answer: it has failed, or is answered
@@ -160,6 +163,7 @@ impl Session {
             is_local,
             requests: VecDeque::new(),
             pending: Pending::None,
+            last_selector: None,
             current_id: None,
             is_answered: false,
             unconfirmed: VecDeque::new(),
