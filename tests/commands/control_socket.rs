@@ -41,12 +41,16 @@ struct Client {
 }
 
 impl Client {
-    /// Connects, and reads the first event.
-    fn connect(lo: &Loopback, user: &str) -> Client {
+    fn open(lo: &Loopback, user: &str) -> Client {
         let stream = UnixStream::connect(socket_path(lo, user)).expect("a socket");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         let events = BufReader::new(stream.try_clone().expect("a socket"));
-        let mut client = Client { stream, events };
+        Client { stream, events }
+    }
+
+    /// Connects, and reads the first event.
+    fn connect(lo: &Loopback, user: &str) -> Client {
+        let mut client = Client::open(lo, user);
         assert_eq!(client.event()["type"], "ready");
         client
     }
@@ -161,9 +165,7 @@ fn the_session_of_the_document_is_the_session_of_the_program() {
     let document = include_str!("../../src/shell/ipc/PROTOCOL.md");
     assert!(document.contains(vector), "PROTOCOL.md has another session");
     let _alice = lo.start("alice", &["listen", "--no-echo"]);
-    let stream = UnixStream::connect(socket_path(&lo, "alice")).expect("a socket");
-    let events = BufReader::new(stream.try_clone().expect("a socket"));
-    let mut client = Client { stream, events };
+    let mut client = Client::open(&lo, "alice");
     let mut session = String::new();
     for line in vector.lines() {
         if let Some(request) = line.strip_prefix("> ") {
@@ -355,6 +357,7 @@ fn a_room_stays_joined_for_a_client() {
         .wait_for(TIMEOUT, |line| line.contains("#general"));
     run(&lo, "carol", &["send", "-r", "ops", "for the client"]).assert_code(0);
     assert_eq!(client.wait("chat")["content"], "for the client");
+    wait_line(&bob, ": for the client");
     let is_left = |line: &String| line.contains(" alice~") && line.ends_with(" left");
     assert!(!bob.out.all().iter().any(is_left), "{:?}", bob.out.all());
     assert!(

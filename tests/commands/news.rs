@@ -91,9 +91,10 @@ fn lines_said_while_the_link_is_established_are_news() {
     }
     let bob = lo.spawn("bob", &["listen"]);
     // Bob's reader begins before bob says that it is ready.
-    while bob.err.all().is_empty() {
+    wait_until("bob is ready", TIMEOUT, || {
         say(&mut alice);
-    }
+        !bob.err.all().is_empty()
+    });
     let first_after = say(&mut alice);
     let mut last = 0;
     for _ in 0..50 {
