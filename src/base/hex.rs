@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
 /// Number of digits.
-pub const HEX_DIGITS: usize = 16;
+const HEX_DIGITS: usize = 16;
 
 /// Formats a number as 16 digits.
 pub fn format(number: u64) -> String {

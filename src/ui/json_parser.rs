@@ -10,6 +10,7 @@ use crate::base::batch::LogId;
 use crate::base::batch_content::for_each_json_line;
 use crate::base::error_code::ErrorCode;
 use crate::base::event::{Command, Delivery, FoundVia, Notice, Peer, PeerInfo, PeerState};
+use crate::base::hex;
 use crate::base::identity::{NetworkTag, PeerId};
 use crate::base::lines::Lines;
 use crate::base::name::{FolderName, Nick, PeerSelector, Room, Target};
@@ -324,7 +325,7 @@ fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
     Some(LogId {
         target: Target::parse(fields.text("target")?)?,
         author: author?,
-        incarnation: u64::from_str_radix(fields.text("incarnation")?, 16).ok()?,
+        incarnation: hex::parse(fields.text("incarnation")?)?,
     })
 }
 
@@ -523,9 +524,8 @@ fn parse_state(word: &str) -> Option<PeerState> {
 fn parse_tenths(text: &str) -> Option<TenthsMs> {
     let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
     let whole: u64 = whole.parse().ok()?;
-    Some(TenthsMs(
-        whole.checked_mul(10)?.checked_add(tenth.parse().ok()?)?,
-    ))
+    let tenth: u64 = tenth.parse().ok().filter(|tenth| *tenth < 10)?;
+    Some(TenthsMs(whole.checked_mul(10)?.checked_add(tenth)?))
 }
 
 /// Parses the counters of `{"type":"stats","links":1,…}`. Their names are the fields.

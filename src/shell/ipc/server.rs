@@ -144,15 +144,16 @@ impl Server {
                 .any(|client| client.has_work(can_accept))
     }
 
-    fn can_connect(&self) -> bool {
+    /// Whether a client may be waiting, and another one may connect.
+    pub fn can_connect(&self) -> bool {
         self.is_accept_ready && self.clients.len() < CLIENTS_MAX
     }
 
-    /// Accepts the waiting clients, and reads from the sockets of all clients. `ready` creates the
-    /// first event of new clients. It is called only if a client may be waiting.
-    pub fn accept_and_read(&mut self, registry: &Registry, ready: impl FnOnce() -> Ready) {
-        if self.can_connect() {
-            self.accept_clients(registry, ready());
+    /// Accepts the waiting clients, and reads from the sockets of all clients. `ready`: the first
+    /// event of new clients. `None`: accepts none.
+    pub fn accept_and_read(&mut self, registry: &Registry, ready: Option<Ready>) {
+        if let Some(ready) = ready {
+            self.accept_clients(registry, ready);
         }
         self.clients.retain(|_, client| !client.is_gone());
         for client in self.clients.values_mut() {

@@ -355,14 +355,12 @@ impl Session {
         around: &Surroundings<'_>,
         sink: &mut dyn EventSink,
     ) {
-        let mut rooms = self.enter_rooms(around).clone();
-        rooms.retain(|other| other != room);
         // Lines before this request come first.
         self.catch_up(around.store, sink);
         if let Some(transcript) = &mut self.transcript {
             transcript.close(&FolderName::from(room));
         }
-        self.rooms = Some(rooms);
+        self.enter_rooms(around).retain(|other| other != room);
         let done = Done {
             rooms: self.rooms.clone(),
             ..Done::default()

@@ -3,7 +3,8 @@ use crate::base::batch::{Batch, LogId};
 use crate::base::event::Position;
 use crate::base::identity::PeerId;
 use crate::base::lines::Lines;
-use crate::base::name::{FolderName, Target};
+use crate::base::name::Target;
+use crate::shell::session::session::own_folder;
 use crate::shell::store::store::{READ_BYTES, Store};
 use crate::ui::session_event::StoredLines;
 
@@ -31,8 +32,7 @@ pub fn find_stored(
     mut position: Position,
     head: Option<(&LogId, u64)>,
 ) -> Option<StoredLines> {
-    let room = sent.target.room();
-    let folder = room.map_or_else(FolderName::direct, FolderName::from);
+    let folder = own_folder(sent.target);
     let is_earlier = |batch: &Batch| {
         head.is_some_and(|(log, sequence)| *log == batch.log && batch.last_sequence() <= sequence)
     };

@@ -319,7 +319,6 @@ impl Transcript {
         match self.decide(facts, self.only_new) {
             Printing::Print => {
                 self.skipped.remove(folder);
-                emit_withheld(&chat.batch, chat.local, sink);
                 emit_chat(ChatLines::from(chat), Some(resume), sink);
             }
             Printing::Skip => {

@@ -32,9 +32,8 @@ impl EventLoop {
 
     /// Reads the input of the user and of the clients, and executes their requests.
     pub(super) fn handle_requests(&mut self) {
-        let ready = self.ready();
-        self.ipc_server
-            .accept_and_read(self.poll.registry(), || ready);
+        let ready = self.ipc_server.can_connect().then(|| self.ready());
+        self.ipc_server.accept_and_read(self.poll.registry(), ready);
         let can_accept = self.can_accept();
         self.frontend.begin_turn(self.now);
         self.frontend.read_input(self.now, can_accept);

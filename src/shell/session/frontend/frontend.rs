@@ -20,6 +20,7 @@ use crate::shell::session::frontend::exit_policy::{ExitPolicy, Retention, Sessio
 use crate::shell::session::frontend::pending::{PendingRequest, PendingRequests};
 use crate::shell::session::frontend::printed::Printed;
 use crate::shell::session::frontend::renderer::Renderer;
+use crate::shell::session::session::own_folder;
 use crate::shell::stdio::line_splitter::LineBlock;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::shell::stdio::stderr::Stderr;
@@ -332,8 +333,7 @@ impl Frontend {
     /// others it is the place where a listener begins. For a join it is both.
     fn record_cursor(&mut self, kind: &RequestKind, done: &Done, cursor: FolderCursor) {
         if let Some(stored) = &done.stored {
-            let room = stored.log.target.room();
-            let folder = room.map_or_else(FolderName::direct, FolderName::from);
+            let folder = own_folder(&stored.log.target);
             return self.pending.record_end(folder, cursor);
         }
         match kind {
