@@ -476,7 +476,8 @@ impl Replication {
     /// Tries the store again at `store_retry_at`: publishes the waiting lines, and resumes requests
     /// and fork repairs. Selects the sources again at `next_switch_at`.
     pub fn handle_timeout(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &Rooms) {
-        let is_due = |at: Time| at <= ctx.now.time;
+        let now = ctx.now.time;
+        let is_due = |at: Time| at <= now;
         if self.store_retry_at.is_some_and(is_due) {
             self.store_retry_at = None;
             for unpublished in std::mem::take(&mut self.unpublished) {
@@ -491,7 +492,6 @@ impl Replication {
             self.gaps.resume();
             fork_repair::resume_all(ctx, logs);
         }
-        let is_due = |at: Time| at <= ctx.now.time;
         if self.can_accept() && self.next_switch_at.is_some_and(is_due) {
             self.select_sources(ctx, logs, rooms);
         }

@@ -20,6 +20,7 @@ const GAP_REQUEST_TIMEOUT_MS: u64 = 5_000;
 /// Minimum milliseconds between two queries. A query asks the peers for offers, and each peer
 /// answers with offers of its logs.
 const GAP_QUERY_INTERVAL_MS: u64 = 30_000;
+
 /// The gap request under way, and the query for offers. Only one gap is requested at a time. The
 /// offers are part of the progress records.
 #[derive(Default)]

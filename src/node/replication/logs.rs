@@ -535,6 +535,7 @@ impl Logs {
     /// Forgets a log that is no longer stored.
     pub fn remove(&mut self, log: &LogId) {
         self.ranges.remove(log);
+        self.read_up_to.remove(log);
         self.forgotten.push(log.clone());
     }
 
