@@ -1,6 +1,6 @@
 //! The state directory, and the conditions under which a program refuses to start.
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use super::hosts::host::Loopback;
 use super::hosts::program::Program;
@@ -47,6 +47,39 @@ fn a_directory_that_cannot_be_created_is_refused() {
         outcome.assert_code(78);
         assert!(only_sentence(&outcome).contains("--dir"), "{outcome:?}");
     }
+}
+
+/// A directory that belongs to somebody else, or that everyone may write, is refused with 78, also
+/// for root, and nothing is created in it. The sentence names the owner.
+#[test]
+fn a_directory_that_others_control_is_refused() {
+    let Some(lo) = Loopback::new() else { return };
+    let refused = |what: &str| {
+        for verb in ["listen", "whoami", "send", "history", "peers"] {
+            let outcome = run(&lo, "bob", &[verb]);
+            outcome.assert_code(78);
+            let sentence = only_sentence(&outcome);
+            assert!(
+                sentence.contains(what) && sentence.contains("--dir"),
+                "{outcome:?}"
+            );
+        }
+        let folder = fs::read_dir(lo.host.folder("bob")).expect("a folder");
+        assert_eq!(folder.count(), 0);
+    };
+    let path = lo.host.folder("bob");
+    fs::create_dir(&path).expect("a folder");
+    chown(&path, Some(1), None).expect("the right to give it away");
+    refused(" belongs to daemon: give one of your own");
+    chown(&path, Some(4_000_000), None).expect("the right to give it away");
+    refused(" belongs to user 4000000: ");
+    chown(&path, Some(0), None).expect("the right to take it back");
+    for mode in [0o777, 0o1777, 0o702] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        refused(" can be written by everyone, and belongs to root: chmod o-w it");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    run(&lo, "bob", &["whoami"]).assert_code(0);
 }
 
 /// `whoami` creates the identity once (mode 0600) and prints the same four lines ever after,

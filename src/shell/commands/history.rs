@@ -21,7 +21,7 @@ use crate::shell::session::history_query::HistoryQuery;
 use crate::shell::state::history_format::check_history_format;
 use crate::shell::state::identity_file::{identity_path, read_identity};
 use crate::shell::state::network_keys::{load_network_keys, network_tag};
-use crate::shell::state::state_dir::{StateDir, history_dir};
+use crate::shell::state::state_dir::{StateDir, check_directory, history_dir};
 use crate::shell::stdio::stderr::print_warnings;
 use crate::shell::store::scan::HistorySource;
 use crate::ui::session_event::SessionEvent;
@@ -45,6 +45,7 @@ pub fn run_history(options: &Options) -> Result<ExitStatus, Failure> {
     let Some(directory) = &options.directory else {
         return Ok(ExitStatus::Success);
     };
+    check_directory(directory)?;
     check_history_format(&history_dir(directory))?;
     let known_peers = StateDir::open_unlocked(directory).read_known_peers(&mut warnings)?;
     let running = attach::probe_running(directory)?;

@@ -15,7 +15,7 @@ use crate::shell::ipc::connection::is_same_user;
 use crate::shell::ipc::server;
 use crate::shell::session::frontend::builder::FrontendBuilder;
 use crate::shell::state::network_keys::configured_network;
-use crate::shell::state::state_dir::lock_directory;
+use crate::shell::state::state_dir::{create_directory, lock_directory};
 use crate::ui::json_parser::parse_event;
 use crate::ui::session_event::{EventKind, PROTOCOL_VERSION, Ready};
 
@@ -45,6 +45,7 @@ pub fn attach_or_lock(
     builder: &mut FrontendBuilder,
     directory: &Path,
 ) -> Result<AttachOutcome, Failure> {
+    create_directory(directory)?;
     let path = server::socket_path(directory)?;
     let mut client = Client::default();
     let timeout_ms = builder

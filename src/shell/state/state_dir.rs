@@ -2,9 +2,12 @@
 //! there is no directory, and nothing is read or written.
 //!
 //! [`crate::shell::store::store`] manages the history in the directory.
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, User, geteuid};
 
 use crate::base::event::KnownPeer;
 use crate::base::identity::Identity;
@@ -19,6 +22,8 @@ use crate::shell::state::identity_file::{generate_identity, load_or_create_ident
 use crate::shell::state::known_peers_file;
 use crate::shell::state::receipts_file;
 
+/// Permission bit of a directory to which everyone may write (inode(7)).
+const WORLD_WRITABLE: u32 = 0o002;
 const LOCK_FILE: &str = "lock";
 const HISTORY_DIR: &str = "history";
 
@@ -199,8 +204,7 @@ pub fn load_own_identity(
     load_or_create_identity(directory, warnings)
 }
 
-/// Locks the directory. A missing directory is created first. `None`: another program holds the
-/// lock.
+/// Locks the directory, after [`create_directory`]. `None`: another program holds the lock.
 ///
 /// # Errors
 /// Exit status 78: the directory can't be used.
@@ -215,8 +219,53 @@ pub fn lock_directory(directory: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-fn create_directory(directory: &Path) -> Result<(), Failure> {
-    file::create_private_dir(directory).map_err(|error| unusable_directory(directory, &error))
+/// Creates the directory if it is missing, and then calls [`check_directory`].
+///
+/// # Errors
+/// Exit status 78: the directory can't be created or may not be used.
+pub fn create_directory(directory: &Path) -> Result<(), Failure> {
+    file::create_private_dir(directory).map_err(|error| unusable_directory(directory, &error))?;
+    check_directory(directory)
+}
+
+/// Checks that nobody else controls the directory. Its owner must be this user, also if this user
+/// is root: files that root creates in the directory of another user would lock that user out. And
+/// not everyone may write to it, not even with the sticky bit, because files with our names may be
+/// planted there. A missing directory passes.
+///
+/// # Errors
+/// Exit status 78: the directory belongs to another user, everyone may write to it, or it can't be
+/// read.
+pub fn check_directory(directory: &Path) -> Result<(), Failure> {
+    let metadata = file::if_exists(fs::metadata(directory));
+    let Some(metadata) = metadata.map_err(|error| unusable_directory(directory, &error))? else {
+        return Ok(());
+    };
+    let is_own = metadata.uid() == geteuid().as_raw();
+    let is_open = metadata.mode() & WORLD_WRITABLE != 0;
+    let (what, remedy) = match (is_own, is_open) {
+        (true, false) => return Ok(()),
+        (true, true) => (
+            "can be written by everyone, and ",
+            "chmod o-w it, or give another",
+        ),
+        (false, true) => ("can be written by everyone, and ", "give one of your own"),
+        (false, false) => ("", "give one of your own"),
+    };
+    let owner = user_name(metadata.uid());
+    let directory = directory.display();
+    Err(Failure::config(format!(
+        "the state directory {directory} {what}belongs to {owner}: {remedy} with --dir, or \
+         --ephemeral",
+    )))
+}
+
+/// The name of a user, or `user` and the number if the user has no name on this system.
+fn user_name(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {uid}"),
+    }
 }
 
 fn unusable_directory(directory: &Path, error: &io::Error) -> Failure {
