@@ -159,7 +159,7 @@ fn the_server_joins_the_room_of_a_client() {
     let Some(lo) = Loopback::new() else { return };
     let carol = lo.start("carol", &["listen", "-r", "ops"]);
     let _alice = lo.start("alice", &["listen"]);
-    run(&lo, "alice", &["send", "-t", "ops", "psst"]).assert_code(0);
+    run(&lo, "alice", &["send", "-t", "#ops", "psst"]).assert_code(0);
     wait_messages(&carol, &["psst"]);
 }
 
@@ -171,7 +171,7 @@ fn a_room_that_cannot_be_opened_does_not_end_the_server() {
     let mut alice = lo.start("alice", &["--commands"]);
     let folder = lo.host.folder("alice").join("history/open/#new");
     fs::write(folder, "no folder").expect("a file");
-    let outcome = run(&lo, "alice", &["send", "-t", "new", "psst"]);
+    let outcome = run(&lo, "alice", &["send", "-t", "#new", "psst"]);
     outcome.assert_code(1);
     let why = "p2pchat: #new cannot be opened: ";
     assert!(outcome.err[0].starts_with(why), "{outcome:?}");

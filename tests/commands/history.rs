@@ -73,7 +73,7 @@ fn peers_with_the_same_lines_print_the_same_history() {
         assert!(value.get(own).is_none(), "{value}");
     }
     assert_eq!(history(&lo, "alice", &["-n", "5"]), lines[37..]);
-    assert_eq!(history(&lo, "bob", &["-t", "ops"]), lines[40..]);
+    assert_eq!(history(&lo, "bob", &["-t", "#ops"]), lines[40..]);
     assert_eq!(history(&lo, "bob", &["-r", "ops", "-r", "general"]), lines);
     assert_eq!(history(&lo, "alice", &["-r", "nowhere"]).len(), 0);
     let found = history(&lo, "alice", &["--search", "ALICE 1", "-n2"]);

@@ -211,18 +211,26 @@ fn a_line_is_sent_before_the_input_ends() {
     bob.out.wait_for(TIMEOUT, |line| line.ends_with(" left"));
 }
 
-/// `-t ROOM` sends to this room; a name outside the rule is refused with 2.
+/// `-t '#ROOM'` and `-r ROOM` send to this room. A bare word after -t is refused with 2 and sent to
+/// nobody: it may be a peer whose `@` was forgotten. So is a name outside the rule.
 #[test]
 fn target_names_a_room() {
     let Some(lo) = Loopback::new() else { return };
     let bob = lo.start("bob", &["listen", "-r", "Ops"]);
-    run(&lo, "alice", &["send", "-t", "ops", "hi"]).assert_code(0);
+    run(&lo, "alice", &["send", "-t", "#ops", "hi"]).assert_code(0);
     let line = wait_line(&bob, ": hi");
     assert!(
         without_timestamp(&line).starts_with("#ops alice~"),
         "{line}"
     );
     run(&lo, "alice", &["send", "-t", "@b b", "hi"]).assert_code(2);
+    let outcome = run(&lo, "alice", &["send", "-t", "ops", "secret"]);
+    outcome.assert_code(2);
+    let sentence = "p2pchat: --to: `ops` is neither a peer nor a room: for the peer write -t @ops, \
+                    for the room -r ops or -t '#ops'";
+    assert_eq!(outcome.err, [sentence]);
+    run(&lo, "alice", &["send", "-r", "ops", "last"]).assert_code(0);
+    wait_messages(&bob, &["hi", "last"]);
 }
 
 /// An `--ephemeral` `send` whose memory is full stops reading stdin and says so. Once a peer

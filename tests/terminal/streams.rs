@@ -95,6 +95,21 @@ fn stdout_alone_at_a_terminal_has_the_short_form() {
     assert_eq!(alice.pty.stty(&["-g"]), alice.modes_before);
 }
 
+/// `send` typed at a terminal waits for its recipient like anywhere else. Only who chats there is
+/// told at once that nobody has that name.
+#[test]
+fn send_typed_at_a_terminal_waits_for_its_recipient() {
+    let Some(lo) = Loopback::new() else { return };
+    let arguments = ["send", "-t", "@bob", "-W", "15", "psst"];
+    let mut alice = AtTerminal::run(command(&lo.host, "alice", &arguments), |_| {});
+    // Alice has her socket, so that she runs before bob starts.
+    let socket = lo.host.folder("alice").join("control.sock");
+    wait_until("alice runs", TIMEOUT, || socket.exists());
+    let bob = lo.start("bob", &["listen"]);
+    wait_message(&bob, "psst");
+    assert_eq!(alice.wait_code(), Some(0));
+}
+
 /// `peers` at a terminal prints a row for each peer, and is not announced; nobody is 69.
 #[test]
 fn peers_prints_a_table_at_a_terminal() {

@@ -9,6 +9,7 @@ use crate::shell::config::failure::{Failure, quote_truncated};
 use crate::shell::config::option_specs::{
     ALL_COMMANDS, LEGACY_SPELLINGS, OPTION_SPECS, OptionId, OptionSpec,
 };
+use crate::shell::config::options_file::OptionsFile;
 use crate::shell::config::subcommand::Subcommand;
 
 /// Commands that are planned but do not exist yet. The error for such a command says so.
@@ -20,6 +21,8 @@ pub struct ParsedOption {
     pub id: OptionId,
     /// The option's value, not yet parsed. `None` for a flag.
     pub value: Option<OsString>,
+    /// The line of the options file, counted from 1. `None` for an option on the command line.
+    pub line: Option<usize>,
 }
 
 /// The parts of a command line.
@@ -77,7 +80,13 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
             quote_truncated(&word.to_string_lossy())
         )));
     }
-    for option in &parsed.options {
+    for (i, option) in parsed.options.iter().enumerate() {
+        if is_repeated(&parsed.options[..i], option) {
+            return Err(Failure::usage(format!(
+                "{} was given twice: give it once",
+                option.id.long()
+            )));
+        }
         let subcommands = option.id.spec().subcommands;
         if !subcommands.contains(&parsed.subcommand) {
             let names: Vec<&str> = subcommands.iter().map(|name| name.display_name()).collect();
@@ -92,23 +101,34 @@ pub fn parse_arguments(args: Vec<OsString>) -> Result<ParsedArguments, Failure> 
     Ok(parsed)
 }
 
+/// Whether an option that may be given once is already among `earlier`.
+fn is_repeated(earlier: &[ParsedOption], option: &ParsedOption) -> bool {
+    !option.id.is_repeatable() && earlier.iter().any(|other| other.id == option.id)
+}
+
 /// Parses the options file. Each line has one option: `-r ops`, `--room=ops` or `--room ops`. The
 /// value may be quoted. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// Exit status 2: a line is not an option, or names an option that is valid on the command line
-/// only. The message gives the line number.
-pub fn parse_options_file(text: &str) -> Result<Vec<ParsedOption>, Failure> {
-    let mut options = Vec::new();
-    for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+/// Exit status 2: a line is not an option, repeats one that may be given once, or names an option
+/// that is valid on the command line only. The message gives the file and the line.
+pub fn parse_options_file(file: &OptionsFile) -> Result<Vec<ParsedOption>, Failure> {
+    let mut options: Vec<ParsedOption> = Vec::new();
+    for (i, text) in file.text.lines().enumerate() {
+        let (number, text) = (i + 1, text.trim());
+        if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        parse_file_line(line, &mut options).map_err(|failure| {
-            let prefix = format!("options file, line {}: ", i + 1);
-            Failure::new(failure.exit_status, prefix + &failure.message)
-        })?;
+        let first_new = options.len();
+        parse_file_line(text, &mut options).map_err(|failure| file.failure(number, &failure))?;
+        for i in first_new..options.len() {
+            options[i].line = Some(number);
+            let (earlier, option) = (&options[..i], &options[i]);
+            if is_repeated(earlier, option) {
+                let sentence = format!("{} was given before: give it once", option.id.long());
+                return Err(file.failure(number, &Failure::usage(sentence)));
+            }
+        }
     }
     Ok(options)
 }
@@ -293,7 +313,11 @@ fn push_option(
             )));
         }
     }
-    options.push(ParsedOption { id: spec.id, value });
+    options.push(ParsedOption {
+        id: spec.id,
+        value,
+        line: None,
+    });
     Ok(())
 }
 

@@ -9,11 +9,11 @@ p2pchat peers | history          list the peers | print the stored lines
 p2pchat whoami [--qr]            print name, id, fingerprint and connection code
 p2pchat keygen                   print a new network secret
 
--u, --username NAME      your name ($P2PCHAT_USERNAME, $USER, the host name)
+-u, --username NAME      your name ($P2PCHAT_USERNAME, $USER, $LOGNAME, host)
 -p, --port PORT          TCP port (9999, else any free one); 0: any free one
 -m, --multicast A[:P]    beacon group (224.0.0.1:9999); none: no beacon
 -r, --room ROOM          room, repeatable; you speak in the first (#general)
--t, --to TARGET          send to a room or peer (@NAME, @ID); history: only this
+-t, --to TARGET          send to a peer (@NAME) or '#ROOM'; history: only this
     --peer HOST[:PORT]   a peer to dial, or its connection code; repeatable
     --interface NAME     use this interface only; repeatable
     --secret-file FILE   network secret ($P2PCHAT_SECRET_FILE)

@@ -1,10 +1,12 @@
 //! Options from the command line, the environment and the options file; failures; exit statuses.
 pub mod arguments;
+pub mod environment;
 pub mod exit_status;
 pub mod failure;
 pub mod help;
 pub mod option_specs;
 pub mod options;
+pub mod options_file;
 pub mod reload;
 pub mod subcommand;
 pub mod values;

@@ -16,7 +16,7 @@ pub enum OptionId {
     Multicast,
     /// A room to join; repeatable.
     Room,
-    /// The room or peer that `send` sends to, or that `history` is limited to.
+    /// The peer or room that `send` sends to, or that `history` is limited to.
     To,
     /// A peer to dial; repeatable.
     Peer,
@@ -61,6 +61,11 @@ pub enum OptionId {
 }
 
 impl OptionId {
+    /// Whether the option may be given more than once in one source.
+    pub fn is_repeatable(self) -> bool {
+        matches!(self, OptionId::Room | OptionId::Peer | OptionId::Interface)
+    }
+
     /// This option's row in [`OPTION_SPECS`].
     pub fn spec(self) -> &'static OptionSpec {
         &OPTION_SPECS[self as usize]
@@ -137,7 +142,7 @@ pub const OPTION_SPECS: &[OptionSpec] = &[
     valued_option(OptionId::Port, b'p', "--port", "PORT", ALL_BUT_KEYGEN, "as in `-p 9999`; 0 is any free one"),
     valued_option(OptionId::Multicast, b'm', "--multicast", "ADDRESS[:PORT]", ALL_BUT_KEYGEN, "as in `-m 224.0.0.1:9999`, or `-m none`; to say something: p2pchat send hello"),
     valued_option(OptionId::Room, b'r', "--room", "ROOM", ROOM_COMMANDS, "quote '#ops', for a shell takes an unquoted # for a comment, or write ops"),
-    valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History], "a ROOM (quote '#ops', for a shell takes an unquoted # for a comment, or write ops) or a peer, as in `-t @bob`"),
+    valued_option(OptionId::To, b't', "--to", "TARGET", &[Send, History], "a peer, as in `-t @bob`, or a room, as in `-t '#ops'` (quote it, for a shell takes an unquoted # for a comment) or `-r ops`"),
     valued_option(OptionId::Peer, 0, "--peer", "HOST[:PORT]", NETWORK_COMMANDS, "as in `--peer 10.0.0.7:9999`, or a code as `p2pchat whoami` shows it"),
     valued_option(OptionId::Interface, 0, "--interface", "NAME", ALL_BUT_KEYGEN, "as in `--interface eth0`"),
     valued_option(OptionId::SecretFile, 0, "--secret-file", "FILE", ALL_BUT_KEYGEN, "`p2pchat keygen > FILE` makes one"),

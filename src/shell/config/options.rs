@@ -1,21 +1,18 @@
 //! Options of a run. The command line takes precedence over the environment, and the environment
 //! over the options file.
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-
-use pico_args::Arguments;
 
 use crate::base::name::{Nick, PeerSelector, Room};
 use crate::shell::config::arguments::{
     ParsedArguments, ParsedOption, parse_arguments, parse_options_file,
 };
+use crate::shell::config::environment::{EnvLookup, absolute_path_variable, non_empty_variable};
 use crate::shell::config::failure::Failure;
 use crate::shell::config::option_specs::OptionId;
+use crate::shell::config::options_file::OptionsFile;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::config::values;
 use crate::shell::config::values::{Color, Recipient, Since, Verbosity};
@@ -36,8 +33,6 @@ const START_ONLY_OPTIONS: [OptionId; 5] = [
     OptionId::Interface,
     OptionId::SecretFile,
 ];
-/// Longest accepted options file, in bytes.
-const OPTIONS_FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// All options of a run, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,18 +111,15 @@ impl Options {
     }
 }
 
-/// Looks up an environment variable by name.
-pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
 /// Reads the options of this process from its arguments, its environment and the options file.
 ///
 /// # Errors
-/// The errors of [`parse`] and [`read_options_file`]. With -h or -V a bad options file is
+/// The errors of [`parse`] and [`OptionsFile::read`]. With -h or -V a bad options file is
 /// ignored.
 pub fn from_process() -> Result<Options, Failure> {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let env: EnvLookup<'_> = &|name| std::env::var_os(name);
-    match read_options_file(env) {
+    match OptionsFile::read(env) {
         Ok(file) => parse(args, env, file),
         Err(failure) => match parse(args, env, None)? {
             options if matches!(options.subcommand, Subcommand::Help | Subcommand::Version) => {
@@ -136,35 +128,6 @@ pub fn from_process() -> Result<Options, Failure> {
             _ => Err(failure),
         },
     }
-}
-
-/// Reads `$XDG_CONFIG_HOME/p2pchat/options`. Without that variable, reads
-/// `~/.config/p2pchat/options`. `None`: the file is missing.
-///
-/// # Errors
-/// Exit status 78: the file cannot be read, is not UTF-8, or is longer than 64 KiB.
-pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> {
-    let config = absolute_path_variable(env, "XDG_CONFIG_HOME")
-        .or_else(|| absolute_path_variable(env, "HOME").map(|home| home.join(".config")));
-    let Some(path) = config.map(|config| config.join("p2pchat/options")) else {
-        return Ok(None);
-    };
-    let unusable = |why: &str| Failure::config(format!("options file {}: {why}", path.display()));
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(unusable(&error.to_string())),
-    };
-    let mut text = String::new();
-    file.take(OPTIONS_FILE_MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| unusable(&error.to_string()))?;
-    if text.len() as u64 > OPTIONS_FILE_MAX_BYTES {
-        return Err(unusable("longer than 64 KiB"));
-    }
-    Ok(Some(text))
 }
 
 /// Parses the arguments that follow the program's name, and the content of the options file. With
@@ -176,7 +139,7 @@ pub fn read_options_file(env: EnvLookup<'_>) -> Result<Option<String>, Failure> 
 pub fn parse(
     args: Vec<OsString>,
     env: EnvLookup<'_>,
-    options_file: Option<String>,
+    options_file: Option<OptionsFile>,
 ) -> Result<Options, Failure> {
     let ParsedArguments {
         subcommand,
@@ -184,14 +147,17 @@ pub fn parse(
         text,
     } = parse_arguments(args)?;
     let uses_options = !matches!(subcommand, Subcommand::Help | Subcommand::Version);
-    let sources = OptionSources {
+    let options_file = options_file.filter(|_| uses_options);
+    let mut sources = OptionSources {
         subcommand,
         command_line: if uses_options { parsed } else { Vec::new() },
-        file: match options_file {
-            Some(text) if uses_options => parse_options_file(&text)?,
-            _ => Vec::new(),
+        file: match &options_file {
+            Some(file) => parse_options_file(file)?,
+            None => Vec::new(),
         },
+        options_file,
     };
+    sources.expand_home(env)?;
     let username = choose_username(&sources, env)?;
     let (rooms, to_peer) = choose_rooms(&sources)?;
     let secret_file = sources.path_value(OptionId::SecretFile, env, "P2PCHAT_SECRET_FILE")?;
@@ -240,12 +206,64 @@ struct OptionSources {
     subcommand: Subcommand,
     command_line: Vec<ParsedOption>,
     file: Vec<ParsedOption>,
+    /// The file that `file` is parsed from.
+    options_file: Option<OptionsFile>,
 }
 
 /// Parses a value. The error is a sentence about the value.
 type ValueParser<T> = fn(&OsStr) -> Result<T, String>;
 
 impl OptionSources {
+    /// Replaces `~/` at the beginning of a path in the options file, where no shell does.
+    ///
+    /// # Errors
+    /// Exit status 2: a path begins with `~/`, and `$HOME` is missing.
+    fn expand_home(&mut self, env: EnvLookup<'_>) -> Result<(), Failure> {
+        let home = absolute_path_variable(env, "HOME");
+        for i in 0..self.file.len() {
+            let option = &self.file[i];
+            let is_path = matches!(option.id, OptionId::Dir | OptionId::SecretFile);
+            let value = option.value.as_deref().map(OsStr::as_bytes);
+            let Some(rest) = value
+                .filter(|_| is_path)
+                .and_then(|v| v.strip_prefix(b"~/"))
+            else {
+                continue;
+            };
+            let Some(home) = &home else {
+                let sentence = "~/ stands for $HOME, which is not set: write the whole path";
+                return Err(self.value_failure(option, sentence));
+            };
+            self.file[i].value = Some(home.join(OsStr::from_bytes(rest)).into());
+        }
+        Ok(())
+    }
+
+    fn parse_values<T>(
+        &self,
+        options: &[ParsedOption],
+        id: OptionId,
+        parse: ValueParser<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let of_id = options.iter().filter(|option| option.id == id);
+        of_id
+            .filter_map(|option| Some((option, option.value.as_deref()?)))
+            .map(|(option, value)| {
+                parse(value).map_err(|sentence| self.value_failure(option, &sentence))
+            })
+            .collect()
+    }
+
+    /// Creates the failure for a bad value. Its message is the option's name, then the sentence
+    /// about the value. Not generic, so that it is compiled only once.
+    fn value_failure(&self, option: &ParsedOption, sentence: &str) -> Failure {
+        let failure = Failure::usage(format!("{}: {sentence}", option.id.long()));
+        match (&self.options_file, option.line) {
+            (Some(file), Some(line)) => file.failure(line, &failure),
+            _ => failure,
+        }
+    }
+
     /// Parses the values of an option. Returns the values on the command line, and then the values
     /// in the options file.
     ///
@@ -256,9 +274,8 @@ impl OptionSources {
         id: OptionId,
         parse: ValueParser<T>,
     ) -> Result<(Vec<T>, Vec<T>), Failure> {
-        let line = parse_values(&self.command_line, id, parse)?;
-        let mut file = parse_values(&self.file, id, parse)
-            .map_err(|failure| options_file_failure(&failure))?;
+        let line = self.parse_values(&self.command_line, id, parse)?;
+        let mut file = self.parse_values(&self.file, id, parse)?;
         if !self.is_applicable(id) {
             file.clear();
         }
@@ -293,6 +310,20 @@ impl OptionSources {
             .or(file.pop()))
     }
 
+    /// The failure for --dir and --ephemeral in one source.
+    fn directory_conflict(&self) -> Failure {
+        let failure = Failure::usage(
+            "--dir keeps everything in a directory, --ephemeral keeps nothing: give one of them",
+        );
+        let is_either = |id| matches!(id, OptionId::Dir | OptionId::Ephemeral);
+        let is_in_file = !is_given(&self.command_line, OptionId::Ephemeral);
+        let last = self.file.iter().rfind(|option| is_either(option.id));
+        match (&self.options_file, last.and_then(|option| option.line)) {
+            (Some(file), Some(line)) if is_in_file => file.failure(line, &failure),
+            _ => failure,
+        }
+    }
+
     fn has_flag(&self, id: OptionId) -> bool {
         is_given(&self.command_line, id) || (is_given(&self.file, id) && self.is_applicable(id))
     }
@@ -300,60 +331,6 @@ impl OptionSources {
 
 fn is_given(options: &[ParsedOption], id: OptionId) -> bool {
     options.iter().any(|option| option.id == id)
-}
-
-fn parse_values<T>(
-    options: &[ParsedOption],
-    id: OptionId,
-    parse: ValueParser<T>,
-) -> Result<Vec<T>, Failure> {
-    let values = raw_values(options, id)?.into_iter();
-    values
-        .map(|value| parse(&value).map_err(|sentence| value_failure(id, &sentence)))
-        .collect()
-}
-
-/// Creates the failure for a bad value. Its message is the option's name, then the sentence about
-/// the value. Not generic, so that it is compiled only once.
-fn value_failure(id: OptionId, sentence: &str) -> Failure {
-    Failure::usage(format!("{}: {sentence}", id.long()))
-}
-
-/// Inserts `options file: ` at the beginning of a failure's message. Not generic, so that it is
-/// compiled only once.
-fn options_file_failure(failure: &Failure) -> Failure {
-    Failure::new(
-        failure.exit_status,
-        format!("options file: {}", failure.message),
-    )
-}
-
-/// Extracts the unparsed values of the option `id` with pico-args. pico-args does not treat `--` as
-/// the end of options, so [`arguments`](crate::shell::config::arguments) splits the command line
-/// first. This function is not generic, so that it is compiled only once.
-fn raw_values(options: &[ParsedOption], id: OptionId) -> Result<Vec<OsString>, Failure> {
-    let mut words = Vec::new();
-    for option in options.iter().filter(|option| option.id == id) {
-        words.push(OsString::from(id.long()));
-        words.extend(option.value.clone());
-    }
-    let unparsed = |value: &OsStr| Ok::<_, Infallible>(value.to_owned());
-    Arguments::from_vec(words)
-        .values_from_os_str(id.long(), unparsed)
-        .map_err(|error| Failure::usage(error.to_string()))
-}
-
-/// The value of an environment variable. An empty value counts as missing.
-fn non_empty_variable(env: EnvLookup<'_>, name: &str) -> Option<OsString> {
-    env(name).filter(|value| !value.is_empty())
-}
-
-/// A path from an environment variable. A relative path counts as missing (XDG Base Directory
-/// Specification).
-fn absolute_path_variable(env: EnvLookup<'_>, name: &str) -> Option<PathBuf> {
-    non_empty_variable(env, name)
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
 }
 
 fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, Failure> {
@@ -365,12 +342,13 @@ fn choose_username(sources: &OptionSources, env: EnvLookup<'_>) -> Result<Nick, 
         let text = text.to_string_lossy().replace('\u{fffd}', "");
         Nick::sanitize(&text)
     };
-    let user = || non_empty_variable(env, "USER").filter(|user| user != "root");
+    let login = ["USER", "LOGNAME"].into_iter();
+    let mut login = login.filter_map(|name| non_empty_variable(env, name).and_then(sanitize));
     let host = || nix::unistd::gethostname().ok();
     Ok(non_empty_variable(env, "P2PCHAT_USERNAME")
         .and_then(sanitize)
         .or(file.pop())
-        .or_else(|| user().and_then(sanitize))
+        .or_else(|| login.next().filter(|user| user.as_str() != "root"))
         .or_else(|| host().and_then(sanitize))
         .unwrap_or_else(|| Nick::new_or_placeholder("anonymous")))
 }
@@ -437,12 +415,7 @@ fn choose_directory(
     ];
     for source in sources_by_rank {
         match source {
-            (Some(_), true) => {
-                return Err(Failure::usage(
-                    "--dir keeps everything in a directory, --ephemeral keeps nothing: give one \
-                     of them",
-                ));
-            }
+            (Some(_), true) => return Err(sources.directory_conflict()),
             (Some(path), false) => return Ok(Some(path)),
             (None, true) => return Ok(None),
             (None, false) => {}

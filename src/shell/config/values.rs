@@ -97,10 +97,11 @@ pub enum Recipient {
     Peer(PeerSelector),
 }
 
-/// Parses the value of `--to`. A value that begins with `@` is a peer. Any other value is a room.
+/// Parses the value of `--to`. A value that begins with `@` is a peer, one that begins with `#` is
+/// a room. Any other value is refused: with a forgotten `@`, a direct message would go to a room.
 ///
 /// # Errors
-/// The value breaks a rule for peers or rooms. The sentence states the rule.
+/// The value is a bare word, or breaks a rule for peers or rooms. The sentence states the rule.
 pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
     if value.as_bytes().starts_with(b"@") {
         let text = require_utf8(value)?;
@@ -114,7 +115,16 @@ pub fn parse_recipient(value: &OsStr) -> Result<Recipient, String> {
             format!("the peer {shown} {why}; it is @name, @name~abcd, or @ and an id")
         });
     }
-    parse_room(value).map(Recipient::Room)
+    if value.as_bytes().starts_with(b"#") {
+        return parse_room(value).map(Recipient::Room);
+    }
+    let text = require_utf8(value)?;
+    let name = example_text(text, "NAME");
+    Err(format!(
+        "{} is neither a peer nor a room: for the peer write -t @{name}, for the room -r {name} or \
+         -t '#{name}'",
+        quote_truncated(text)
+    ))
 }
 
 /// Parses a TCP port from 0 to 65535.
@@ -153,19 +163,19 @@ pub fn parse_multicast_group(value: &OsStr) -> Result<Option<SocketAddrV4>, Stri
         Err(_) => Err(format!(
             "{} is neither an IPv4 multicast address nor none; to say it: p2pchat send {}",
             quote_truncated(text),
-            example_text(text)
+            example_text(text, "TEXT")
         )),
     }
 }
 
-/// The argument to show in an example of `p2pchat send`. This is `text` if it is short and needs no
-/// quotes in a shell. Otherwise it is the word `TEXT`.
-fn example_text(text: &str) -> &str {
+/// The argument to show in an example command. This is `text` if it is short and needs no quotes in
+/// a shell. Otherwise it is `placeholder`.
+fn example_text<'a>(text: &'a str, placeholder: &'a str) -> &'a str {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | ',' | '_');
     if text.len() <= EXAMPLE_MAX_BYTES && text.chars().all(is_plain) {
         text
     } else {
-        "TEXT"
+        placeholder
     }
 }
 

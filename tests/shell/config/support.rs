@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use p2pchat::base::name::Room;
 use p2pchat::shell::config::failure::Failure;
 use p2pchat::shell::config::options::{Options, parse};
+use p2pchat::shell::config::options_file::OptionsFile;
 
 use crate::sentences::assert_one_line;
 
@@ -22,6 +23,9 @@ pub fn words(line: &str) -> Vec<OsString> {
         .collect()
 }
 
+/// The path of the options file in these tests.
+pub const OPTIONS_FILE: &str = "/home/alice/.config/p2pchat/options";
+
 /// Parses a command line with this environment and options file.
 pub fn parse_line(
     line: &str,
@@ -30,7 +34,11 @@ pub fn parse_line(
 ) -> Result<Options, Failure> {
     let env: HashMap<&str, &str> = env.iter().copied().collect();
     let env = |name: &str| env.get(name).map(OsString::from);
-    parse(words(line), &env, file.map(str::to_owned))
+    let file = file.map(|text| OptionsFile {
+        path: OPTIONS_FILE.into(),
+        text: text.to_owned(),
+    });
+    parse(words(line), &env, file)
 }
 
 /// The environment of alice.

@@ -88,7 +88,8 @@ impl Host {
         command.args(["netns", "exec", self.namespace.name(), program]);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if name.starts_with("P2PCHAT_") || name.starts_with("XDG_") || name == "USER" {
+            let is_read = ["P2PCHAT_", "XDG_", "USER", "LOGNAME"];
+            if is_read.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

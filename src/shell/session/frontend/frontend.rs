@@ -146,8 +146,10 @@ impl Frontend {
     pub fn new(parts: FrontendParts<'_>) -> Frontend {
         let options = parts.options;
         let is_stdin_terminal = io::stdin().is_terminal();
-        // A script waits until the recipient is found. A person gets an error at once.
-        let resolve_timeout_ms = match is_stdin_terminal {
+        // A script and `send` wait until the recipient is found. A person who chats gets an error
+        // at once.
+        let is_typed = is_stdin_terminal && parts.exit_policy.mode == SessionMode::Chat;
+        let resolve_timeout_ms = match is_typed {
             true => 0,
             false => parts.resolve_timeout_ms,
         };
