@@ -51,8 +51,8 @@ pub struct LogId {
     pub target: Target,
     /// The peer that signs the lines.
     pub author: PeerId,
-    /// A random number under which the author numbers its lines. The author draws a new one at any
-    /// doubt about used sequences. A new log then begins.
+    /// A random number under which the author numbers its lines. The author draws a new number
+    /// when it is unsure which sequences it has used. A new log then begins.
     pub incarnation: u64,
 }
 
@@ -95,13 +95,13 @@ pub struct MalformedBatch;
 pub struct LocalFields {
     /// When this peer received or published the batch, by its own wall clock.
     pub received: WallTime,
-    /// Was the batch already published when the link was established that delivered it?
+    /// Is the batch older than the link that delivered it?
     pub late: bool,
     /// Was the batch published before the start of the program that stored it?
     pub before_start: bool,
-    /// Is the batch history, never printed as news? True for lines of a room that were published
-    /// before this directory's reader of the room began. Also true for our own lines of an earlier
-    /// run.
+    /// Is the batch history? History is never printed as news. The lines of a room are history if
+    /// they were published before the room's reader began. Our own lines of an earlier run are
+    /// history too.
     pub backfill: bool,
 }
 
@@ -165,8 +165,8 @@ struct BatchValues {
 }
 
 impl LocalFields {
-    /// The time that is shown with the batch. This is the time `received`. If the batch is late or
-    /// `received` is unknown, it is the author's time `timestamp`.
+    /// The time to show with the batch. Returns the author's time `timestamp` if the batch is late
+    /// or `received` is unknown. Otherwise returns `received`.
     pub fn shown_time(&self, timestamp: WallTime) -> WallTime {
         match self.late || self.received == WallTime::default() {
             true => timestamp,
@@ -349,8 +349,8 @@ impl Batch {
         out.extend_from_slice(b"}\n");
     }
 
-    /// Is the content withheld? The lines of such a batch are missing. Anybody can withhold the
-    /// content, so a batch without it that arrives over a link is not stored.
+    /// Is the content withheld? The lines of such a batch are missing. The core drops a withheld
+    /// batch that arrives over a link, because any peer can withhold the content.
     pub fn is_withheld(&self) -> bool {
         self.content.is_none()
     }

@@ -57,8 +57,8 @@ fn one() -> u64 {
 }
 
 /// Parses a field that may be absent but must not be `null`. By default serde treats `null` as
-/// absent. A peer could then hide a local field from [`BatchFields::has_local_fields`]. The store
-/// would append that field again, and could not parse the stored batch.
+/// absent. [`BatchFields::has_local_fields`] would then miss a local field with the value `null`.
+/// The store would append the same field again, and could not parse the stored batch.
 fn required_value<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     json: D,
 ) -> Result<Option<T>, D::Error> {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The header is everything before `,"content":` or `,"content_hash":`. The JSON parser finds these
-//! fields, so similar text inside a string is never mistaken for them. From there to the signature,
-//! no other bytes are allowed.
+//! fields, so similar text inside a string is never mistaken for them. Between the header and the
+//! signature, only the fields shown above are allowed, without white space.
 use std::ops::Range;
 
 use super::batch_fields::BatchFields;
@@ -19,8 +19,8 @@ use super::identity::Hash;
 pub(super) const CONTENT_FIELD: &str = ",\"content\":";
 pub(super) const SALT_FIELD: &str = ",\"salt\":\"";
 const CONTENT_HASH_FIELD: &str = ",\"content_hash\":\"";
-/// The JSON between the value before the signature and the signature: the closing quote of that
-/// value, then the name of the field `signature`.
+/// The JSON directly before a signature. Its first byte closes the string value of the previous
+/// field.
 pub(super) const SIGNATURE_FIELD: &str = "\",\"signature\":\"";
 /// Number of characters of a signature: 64 bytes in unpadded base64.
 pub(super) const SIGNATURE_CHARS: usize = 86;

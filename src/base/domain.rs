@@ -1,6 +1,6 @@
 //! Domain prefixes: the first bytes of everything that is hashed. Each purpose has its own prefix,
-//! so that a hash for one purpose never counts for another. The number is the version of the
-//! format. A zero byte ends each prefix.
+//! so that a hash for one purpose never counts for another. Each prefix ends with the version of
+//! the format and a zero byte.
 
 /// A batch: see [`Batch::hash`](super::batch::Batch::hash).
 pub const BATCH: &[u8] = b"p2pchat batch 2\0";

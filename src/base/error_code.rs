@@ -33,7 +33,7 @@ pub enum ErrorCode {
     Store,
     /// `line`: a line of stdin is invalid.
     InvalidLine,
-    /// `failed`: any other error. An IPC client also reads codes that it does not know as `failed`.
+    /// `failed`: any other error. An IPC client also uses this value for unknown codes.
     Failed,
 }
 

@@ -225,9 +225,8 @@ pub enum Input<'a> {
         /// Did an earlier run of this directory create the folder?
         existed: bool,
     },
-    /// A room has a reader, which began now or in an earlier run. If the reader exists before the
-    /// room's [`Input::FolderOpened`], this input comes first. Without a reader, all lines are
-    /// history.
+    /// The reader of a room began, now or in an earlier run. The shell reports an existing reader
+    /// before the room's [`Input::FolderOpened`]. Without a reader, all lines are history.
     ReaderOpened {
         /// The room.
         room: Room,
@@ -380,9 +379,10 @@ pub enum Command {
     /// The session publishes no more lines. The core reports [`Notice::Settled`] once enough peers
     /// store all lines of this run.
     Finish {
-        /// Number of peers that must store the lines to each room. `None`: all reachable members,
-        /// and at least one peer that is not transient. Each recipient must also store its direct
-        /// messages. With 0, the core waits for no peer.
+        /// Number of peers that must store the lines to each room. `None`: every reachable member
+        /// must store them. At least one peer that stores them must not be transient.
+        ///
+        /// Each recipient must also store its direct messages. With 0, the core waits for nobody.
         required_peers: Option<u64>,
     },
     /// Close every link with `bye` and withdraw the beacon.
@@ -582,15 +582,15 @@ pub struct Chat {
 pub struct Delivery {
     /// Number of linked peers that should get the lines: room members and recipients.
     pub linked_peers: u64,
-    /// Number of peers that acknowledged all lines to the room, linked or not. With several rooms,
-    /// this is the lowest number. Each recipient that acknowledged all its direct messages adds
-    /// one.
+    /// Number of peers that acknowledged all lines to the room, even peers that have left. With
+    /// several rooms, the room with the fewest such peers counts. Each recipient that acknowledged
+    /// all its direct messages adds one.
     pub acked_peers: u64,
-    /// The target for `acked_peers`: the number of peers that must store the lines to a room. Each
-    /// recipient of direct messages adds one.
+    /// Number of peers that must acknowledge all lines to the room. Each recipient of direct
+    /// messages adds one. Compare with `acked_peers`.
     pub required_peers: u64,
-    /// Does a recipient or a reachable room member lack lines? Also `true` while no peer stores all
-    /// lines to at least one of the rooms.
+    /// Does a recipient or a reachable room member lack lines? Also `true` while any room has no
+    /// peer that stores all our lines.
     pub has_undelivered: bool,
     /// Do enough peers store the lines, as [`Command::Finish`] requires?
     pub is_settled: bool,

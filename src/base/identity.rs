@@ -96,8 +96,8 @@ impl<'de> Deserialize<'de> for PeerId {
     }
 }
 
-/// A SHA-256 hash (FIPS 180-4). Large batches need a fast hash. Most processors have instructions
-/// for SHA-256. On other processors, 32-bit arithmetic is sufficient.
+/// A SHA-256 hash (FIPS 180-4). Most processors have instructions for SHA-256, so large batches
+/// are hashed fast.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
@@ -213,10 +213,9 @@ impl Identity {
     }
 }
 
-/// Verifies an Ed25519 signature with the equation that omits the cofactor (RFC 8032, 5.1.7). All
-/// peers accept the same signatures: `S` and `R` must be canonical, and [`PeerId::verifying_key`]
-/// excludes weak keys. `R` may have small order. Only the owner of the key can make such a
-/// signature.
+/// Verifies an Ed25519 signature with the cofactorless equation (RFC 8032, 5.1.7). All peers accept
+/// the same signatures: `S` and `R` must be canonical, and [`PeerId::verifying_key`] excludes weak
+/// keys. `R` may have small order, because only the owner of the key can make such a signature.
 pub fn verify_signature(key: &VerifyingKey, message: &[u8], signature: &[u8; 64]) -> bool {
     key.verify(message, &Signature::from_bytes(signature))
         .is_ok()

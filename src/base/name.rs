@@ -141,7 +141,7 @@ impl fmt::Display for Nick {
 pub struct Room(Arc<str>);
 
 impl Room {
-    /// Validates a room name, adds a missing `#` and converts it to lower case.
+    /// Validates a room name. Adds a missing `#` and converts the name to lower case.
     ///
     /// # Errors
     /// The first rule that the name breaks.

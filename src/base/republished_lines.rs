@@ -16,12 +16,12 @@ pub struct RepublishedLines {
     pub incarnation: u64,
     /// Sequence that the first republished line has in the forked log.
     pub sequence: u64,
-    /// Hash of the last batch that the author stores of the forked log. The hash identifies the
+    /// Hash of the last batch in the author's copy of the forked log. The hash identifies the
     /// author's branch of the fork.
     pub hash: Hash,
 }
 
-/// Formats the lines as a JSON object.
+/// Formats the value as a JSON object.
 impl fmt::Display for RepublishedLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RepublishedLines {

@@ -128,8 +128,8 @@ fn take_one_of(rest: &mut &[u8], allowed: &[u8]) -> Option<u8> {
     allowed.contains(first).then_some(*first)
 }
 
-/// Formats the time as RFC 3339 in UTC with milliseconds. A time before year 0 becomes
-/// 1970-01-01T00:00:00Z.
+/// Formats the time as RFC 3339 in UTC with milliseconds. A time before year 0, or outside the
+/// range of the crate `jiff`, becomes 1970-01-01T00:00:00Z.
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.civil(&TimeZone::UTC);
