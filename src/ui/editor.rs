@@ -43,7 +43,7 @@ pub struct LineEditor {
     cursor: usize,
     /// Length of the line in bytes of UTF-8.
     line_bytes: usize,
-    /// Index in the line of the first character that the screen shows.
+    /// Index of the first character that the screen shows.
     first_visible: usize,
     history: VecDeque<Vec<char>>,
     /// Index of the history line that is shown. `None`: a new line is edited.
@@ -240,7 +240,7 @@ impl LineEditor {
         }
     }
 
-    /// Index of the start of the word at or before the cursor.
+    /// Index of the start of the last word before the cursor. The cursor may be inside this word.
     fn previous_word_start(&self) -> usize {
         let before = self.line.get(..self.cursor).unwrap_or_default();
         let end = before
@@ -253,7 +253,8 @@ impl LineEditor {
             .map_or(0, |i| i + 1)
     }
 
-    /// Index after the end of the word at or after the cursor.
+    /// Index just after the next word. If the cursor is inside a word, that word counts as the
+    /// next.
     fn next_word_end(&self) -> usize {
         let after = self.line.get(self.cursor..).unwrap_or_default();
         let start = after.iter().position(|c| !c.is_whitespace()).unwrap_or(0);

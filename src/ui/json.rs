@@ -103,7 +103,8 @@ fn append_done(done: &Done, out: &mut Vec<u8>) {
     line.finish();
 }
 
-/// Appends a request as one JSON line. Commands that only the core knows append nothing.
+/// Appends a request as one JSON line. Internal commands of the core have no JSON form, and append
+/// nothing.
 pub fn append_request(request: &Request, out: &mut Vec<u8>) {
     let start = out.len();
     match &request.kind {

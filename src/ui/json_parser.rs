@@ -1,5 +1,5 @@
-//! Parses the JSON lines of a session: requests, as clients and scripts write them, and events, as
-//! a running program writes them. Unknown fields are ignored.
+//! Parses the JSON lines of a session. Clients and scripts write requests, and a running program
+//! writes events. Unknown fields are ignored.
 use std::borrow::Cow;
 use std::fmt;
 
@@ -320,7 +320,7 @@ fn parse_chat(fields: &Fields<'_>) -> Result<UserCommand, String> {
     }))
 }
 
-/// The log that the fields name. `author`: the author of its lines.
+/// Parses the fields that identify a log. `author` is the log's author.
 fn parse_log(fields: &Fields<'_>, author: Option<PeerId>) -> Option<LogId> {
     Some(LogId {
         target: Target::parse(fields.text("target")?)?,
@@ -528,7 +528,8 @@ fn parse_tenths(text: &str) -> Option<TenthsMs> {
     Some(TenthsMs(whole.checked_mul(10)?.checked_add(tenth)?))
 }
 
-/// Parses the counters of `{"type":"stats","links":1,…}`. Their names are the fields.
+/// Parses the counters of `{"type":"stats","links":1,…}`. The name of each field is the name of a
+/// counter.
 fn parse_stats(fields: &Fields<'_>) -> Vec<(Cow<'static, str>, u64)> {
     let counters = fields.0.iter().filter_map(|Field { name, value, .. }| {
         let count = value.get().parse().ok().filter(|_| name != "id")?;

@@ -23,16 +23,16 @@ pub enum RequestKind {
     Resend {
         /// The repeated command. It publishes the lines of one batch, or joins a room.
         command: UserCommand,
-        /// For lines: the search for an already stored copy begins here. For a room: the listener
-        /// continues here.
+        /// If the command publishes lines, the search for an already stored copy begins here. If
+        /// the command joins a room, the listener continues here.
         after: FolderCursor,
     },
     /// Emit the lines and changes of a folder.
     Listen(Listen),
     /// Answer with the end of a folder.
     FindEnd(FolderName),
-    /// Record that the lines of a folder before `cursor` are printed. Ignored unless the session is
-    /// the directory's reader.
+    /// Record that the lines of a folder before `cursor` are printed. Only the directory's reader
+    /// can record this.
     Printed {
         /// The folder.
         folder: FolderName,
@@ -55,8 +55,8 @@ pub enum RequestKind {
 pub struct Listen {
     /// The folder to listen to. `None`: the rooms of the session and direct messages.
     pub folder: Option<FolderName>,
-    /// Where to begin. `None`: the directory's reader begins after the printed lines, and any other
-    /// listener at the end of the folder.
+    /// Where to begin. `None`: the directory's reader begins after the printed lines. Any other
+    /// listener begins at the end of the folder.
     pub after: Option<FolderCursor>,
     /// Whether to act as the directory's reader. The reader begins after the printed lines, and
     /// reports further printed lines with [`RequestKind::Printed`].

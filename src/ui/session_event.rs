@@ -41,7 +41,7 @@ pub enum EventKind {
     Help(String),
     /// The name of a peer that has just become known.
     Known(Peer),
-    /// How far the lines of the session are delivered. Sent after the request to finish.
+    /// How far the lines of the session are delivered. Emitted only after a `finish` request.
     Delivery(DeliveryReport),
     /// Whether a peer is linked, and whether lines must wait. Sent when one of the two changes.
     Status(Status),
@@ -49,7 +49,7 @@ pub enum EventKind {
     Done(Done),
 }
 
-/// What decides whether lines can leave this program.
+/// Whether this program can send lines to a peer, or at least store them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Whether a peer is linked.
@@ -83,8 +83,8 @@ pub struct StoredLines {
 pub struct DeliveryReport {
     /// Whether a peer is linked.
     pub has_linked_peer: bool,
-    /// The state of the delivery. Its `recheck_at` is `None`, because only the running program
-    /// computes the state again.
+    /// The state of the delivery. Its `recheck_at` is `None`, because clients need not check again.
+    /// The running program reports each change.
     pub delivery: Delivery,
 }
 
@@ -114,11 +114,11 @@ pub struct Ready {
 pub struct FolderCursor {
     /// The position of the next batch.
     pub position: Position,
-    /// The end of the folder when the listener began. Earlier runs stored the batches before this
-    /// position.
+    /// Where the folder ended when the listener's run began to listen. Earlier runs stored the
+    /// batches before this position.
     pub run_start: Position,
-    /// Where the backlog begins. From there on, backfill and own lines of earlier runs are shown as
-    /// well. `None`: no backlog was requested.
+    /// Position of the first batch of the backlog. A backlog also shows backfill, and own lines of
+    /// earlier runs. `None`: no backlog was requested.
     pub backlog: Option<Position>,
 }
 
@@ -198,7 +198,8 @@ pub struct ChatLines {
     pub timestamp: WallTime,
     /// Are the lines actions (`/me`)?
     pub action: bool,
-    /// How the lines came here. `None`: only what the author signed is shown.
+    /// How the lines came to this program. `None`: only the fields that the author signed are
+    /// shown.
     pub arrival: Option<Arrival>,
     /// The lines. Each ends with `\n`.
     pub text: String,

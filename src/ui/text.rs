@@ -116,11 +116,11 @@ impl TextRenderer {
         }
     }
 
-    /// Appends lines with their time of arrival. Late lines, and lines without
-    /// [`ChatLines::arrival`], get the author's time instead.
+    /// Appends lines with their time of arrival. Late lines get the author's time instead. Lines
+    /// without [`ChatLines::arrival`] also get the author's time.
     ///
-    /// At a terminal, the author's time includes its date, unless that is the date of arrival. For
-    /// lines without arrival, `today` takes the place of the date of arrival.
+    /// At a terminal, the author's time has a date if the lines arrived on another day. Lines
+    /// without arrival have a date if the author's day is not `today`.
     pub fn append_chat(&mut self, chat: &ChatLines, today: WallTime, out: &mut Vec<u8>) {
         match chat.arrival {
             None => self.build_prefix(chat, chat.timestamp, Some(today)),

@@ -29,8 +29,8 @@ pub enum EndpointError {
     InvalidBrackets,
     /// The text contains more than [`ADDRESSES_MAX`] addresses.
     TooManyAddresses,
-    /// The text does not begin with `ID@`. A connection code needs an id, and so does a list of
-    /// several addresses.
+    /// The text does not begin with `ID@`. Connection codes and lists of several addresses need an
+    /// id.
     MissingId,
 }
 

@@ -20,7 +20,7 @@ pub const ROOMS_MAX: usize = 64;
 /// Maximum number of links on a route to a room member. More distant members count as unreachable.
 /// The bound stops routes to a lost peer from growing forever (count to infinity, RFC 1058, 2.2).
 pub const HOPS_MAX: u8 = 12;
-/// Length of a digest or a room's hash in a message, in hex digits. The rest is cut off.
+/// Length of a digest or a room's hash in a message, in hex digits. Longer hashes are truncated.
 const DIGEST_CHARS: usize = 32;
 
 /// A message of a link.
@@ -38,8 +38,8 @@ pub enum Message {
     Have(Have),
     /// Changes to the set of room members that the sender can reach.
     Members(Members),
-    /// The clocks of an author's process, as the sender knows them at the time of sending. Sent
-    /// before the author's batches. The clocks tell the receiver when the lines were published.
+    /// The present clocks of an author's process, as far as the sender knows them. This message
+    /// precedes the author's batches. The clocks tell the receiver when the lines were published.
     Clock {
         /// The author's key.
         peer: PeerId,
@@ -90,8 +90,8 @@ pub enum ByeReason {
     Leave,
     /// `duplicate`: the link is not needed, because the two peers keep another one.
     Duplicate,
-    /// `twin`: another program uses the key of the peer that receives the `bye`. Unlike the other
-    /// reasons, this one does not close an established link.
+    /// `twin`: another program uses the key of the peer that receives the `bye`. On an established
+    /// link, this `bye` is only a warning. The link stays open.
     DuplicateIdentity,
     /// `full`: the sender has reached its maximum number of links.
     Full,
@@ -176,18 +176,18 @@ pub struct Have {
     pub target: String,
     /// At most [`LOGS_PER_MESSAGE_MAX`] logs.
     pub logs: Vec<HaveEntry>,
-    /// If the target is a room: a digest over the heads of the logs that neither the sender nor the
-    /// receiver wrote. A receiver that computes a different digest offers these logs.
+    /// For a room, the hash of the heads of all logs that neither the sender nor the receiver
+    /// wrote. If the receiver computes a different hash, it offers these logs.
     ///
-    /// If the target is the sender itself: any digest requests offers of the direct logs to the
-    /// sender. Its value is ignored.
+    /// If the target is the sender, this field requests offers of all logs to the sender. Its value
+    /// is then ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
 /// Changes to the set of room members that the sender can reach. When a link begins to share a
-/// room, the first message lists the advertised members. It omits the receiver, and members whose
-/// `via` is the receiver.
+/// room, the first message lists the members known so far. The list omits the receiver, and
+/// members that the sender reaches through the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Members {
     /// The room `#name`.
@@ -241,8 +241,8 @@ pub struct HaveEntry {
     /// sender stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<PeerId>,
-    /// Signature of [`receipt`] in base64. The peer that stores the lines signs if it has no link
-    /// to the author. Other peers then forward the signed entry to the author.
+    /// Signature of [`receipt`] in base64. A peer without a link to the author signs its
+    /// acknowledgement. Other peers then forward the signed entry to the author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -367,8 +367,8 @@ impl MessageFields {
     }
 }
 
-/// Parses JSON in UTF-8. Parses from a `str`, as the parsers of batches do. A second type of input
-/// would double the generated code.
+/// Parses JSON in UTF-8. Converts the bytes to a `str` first, because batches are parsed from a
+/// `str` too. A second input type would double the generated code.
 pub(super) fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }

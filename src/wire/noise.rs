@@ -38,8 +38,8 @@ pub enum NoiseError {
     VersionMismatch,
     /// One peer is in a closed network, the other is not.
     NetworkMismatch,
-    /// A message is too long or cannot be decrypted, or the library refuses a key. Decryption
-    /// fails if the peer has another secret or if bytes were altered.
+    /// A message is too long, decryption failed, or snow refused a key. Decryption fails if the
+    /// peer has another secret or if bytes were altered.
     Crypto,
 }
 
@@ -183,8 +183,8 @@ pub struct Handshake {
     /// `None` once the handshake is complete.
     state: Option<Box<HandshakeState>>,
     decoder: MessageDecoder,
-    /// The preface: four unencrypted bytes that the dialer sends first. The accepting side collects
-    /// these bytes as they arrive. On the dialer's side, the buffer is full from the start.
+    /// The preface: four unencrypted bytes that the dialer sends first. The dialer fills this
+    /// buffer at the start. The accepting side fills it with the first received bytes.
     preamble: Vec<u8>,
     expected: [u8; 4],
 }
@@ -193,8 +193,8 @@ pub struct Handshake {
 pub enum HandshakeStatus {
     /// More bytes are needed.
     Incomplete,
-    /// The peer has proved its key. Bytes after the first `consumed_bytes` belong to transport
-    /// messages.
+    /// The peer has proved its key. The caller must pass any received bytes after `consumed_bytes`
+    /// to [`Transport::open`].
     Complete {
         /// The ciphers of the link.
         transport: Box<Transport>,
@@ -209,7 +209,7 @@ impl Handshake {
     /// bytes.
     ///
     /// # Errors
-    /// [`NoiseError::Crypto`] if the library refuses these keys.
+    /// [`NoiseError::Crypto`] if snow refuses these keys.
     pub fn new(
         role: Role,
         secret: &[u8; 32],

@@ -1,9 +1,9 @@
 //! Encrypts direct messages for their recipient. Uses the one-way pattern N (Noise specification,
 //! revision 34, 7.4) and the X25519 form of the recipient's key.
 //!
-//! The prologue contains network, author, incarnation, sequence and recipient. Sealed lines
-//! that were copied into another batch can therefore not be opened. The signature of the batch
-//! proves the author.
+//! The prologue contains the network, author, incarnation, sequence and recipient of the batch.
+//! Sealed lines therefore cannot be opened in any other batch. The signature of the batch proves
+//! the author.
 use data_encoding::BASE64URL_NOPAD;
 use snow::params::HandshakePattern;
 

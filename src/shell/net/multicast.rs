@@ -227,9 +227,9 @@ impl Multicast {
     /// Reads the next datagram into `buffer`. The readable sockets take turns. One call may read
     /// several times, because it skips empty sockets and datagrams that must be dropped.
     ///
-    /// `None`: all sockets are empty, or this call has reached its limit of 64 reads. At that
-    /// limit, [`Multicast::has_readable`] may still be true. A flood can last, so callers must
-    /// limit their calls.
+    /// `None`: all sockets are empty, or this call has made 64 reads. After 64 reads,
+    /// [`Multicast::has_readable`] may still be true. Callers must limit their calls, because a
+    /// flood of datagrams can last.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<ReceivedDatagram> {
         let count = self.listeners.len();
         let mut reads_left = RECEIVE_READS_MAX;

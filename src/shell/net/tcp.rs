@@ -20,8 +20,9 @@ const STREAMS_MAX: usize = 512;
 /// Maximum number of bytes read from one stream in a turn. The limit leaves time for the other
 /// streams.
 pub const READ_BUDGET_BYTES: usize = 64 * 1024;
-/// Time without traffic after which the kernel begins to probe a stream. A stream whose path fails
-/// ends within 15 s: this time and [`TCP_USER_TIMEOUT`] are 14 s together.
+/// Time without traffic after which the kernel begins to probe a stream. If no probe is answered,
+/// the stream ends [`TCP_USER_TIMEOUT`] later. An idle stream whose path fails thus ends within
+/// 15 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Time between two keepalive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -50,8 +51,8 @@ enum Phase {
 struct StreamEntry {
     socket: TcpStream,
     phase: Phase,
-    /// Whether the poll has reported an error or the end of the peer's bytes. The poll reports each
-    /// of them only once, so this flag keeps the report.
+    /// Whether the poll has reported an error, or that the peer sends no more bytes. The poll does
+    /// not repeat such a report, so this flag remembers it.
     is_read_closed: bool,
     /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
@@ -74,8 +75,8 @@ pub enum StreamEvent {
 /// Whether the core may write more to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The bytes are sent, or queued behind unsent bytes. If the write finds that the stream has
-    /// ended, the outcome is also `Accepted`. The next read reports the end.
+    /// The bytes are sent, or queued behind unsent bytes. A write to an ended stream also returns
+    /// `Accepted`. The next read reports the end.
     Accepted,
     /// The socket accepted only a part of the bytes. The stream is now blocked until
     /// [`StreamEvent::Writable`].
