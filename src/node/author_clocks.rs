@@ -4,8 +4,8 @@ use crate::base::identity::PeerId;
 use crate::base::table::SortedMap;
 use crate::node::peer_clock::PeerClock;
 
-/// Maximum number of authors whose clocks are kept. A relayed clock adds an author only while
-/// the table is less than half full, because a peer can invent authors.
+/// Maximum number of authors whose clocks are kept. Relayed clocks may fill only half of the table,
+/// because a peer can invent authors.
 const AUTHORS_MAX: usize = 16_384;
 
 /// Maximum number of authors in [`SentClocks`].
@@ -45,8 +45,8 @@ impl AuthorClocks {
         }
     }
 
-    /// Records a clock that a neighbour relayed. If the recorded relayed clock is of the same
-    /// run, it stays.
+    /// Records a clock that a neighbour relayed. If the table has a relayed clock of the same run,
+    /// keeps the older clock.
     pub fn record_relayed(&mut self, author: PeerId, clock: AuthorClock) {
         if let Some(known) = self.entry(author, AUTHORS_MAX / 2) {
             let is_known = known
@@ -63,8 +63,8 @@ impl AuthorClocks {
         has_place.then(|| self.0.get_or_default(author))
     }
 
-    /// The author's clock in this run. If that clock is unknown, returns one of another run.
-    /// Returns `None` if no clock of the author is known.
+    /// The author's clock in this run. If this clock is unknown, returns the author's clock in
+    /// another run. Returns `None` if no clock of the author is known.
     pub fn find(&self, author: &PeerId, run: u64) -> Option<AuthorClock> {
         let known = self.0.get(author)?;
         let clocks = [known.direct, known.relayed];
@@ -78,8 +78,8 @@ impl AuthorClocks {
 pub struct SentClocks(SortedMap<PeerId, u64>);
 
 impl SentClocks {
-    /// Records that the clock of this run is sent. Returns `true` if the clock must be sent, and
-    /// `false` if the author's last sent clock is already of this run.
+    /// Returns whether the caller must send the clock of this run. If so, counts the clock as sent.
+    /// Returns `false` if the last clock sent for this author is of the same run.
     pub fn insert(&mut self, author: PeerId, run: u64) -> bool {
         if self.0.get(&author) == Some(&run) {
             return false;

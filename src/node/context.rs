@@ -326,9 +326,9 @@ impl Context {
         others.map(peer).collect()
     }
 
-    /// The peer, with the name under which to show it. The name comes from the peer's link, or else
-    /// from a route. For our own key, our own name is used. If no name is known, a placeholder is
-    /// used.
+    /// The peer, with the name under which to show the peer. The name comes from the peer's link,
+    /// or else from a route. For our own key, returns our own name. If no name is known, returns a
+    /// placeholder.
     pub fn display_peer(&self, peer: &PeerId) -> Peer {
         let route_nick = |link: &Link| {
             let route = link.routes.values().find_map(|routes| routes.get(peer));

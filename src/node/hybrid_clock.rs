@@ -12,10 +12,11 @@ use crate::base::time::WallTime;
 /// The earliest plausible wall clock, in milliseconds since 1970: 2026-01-01. This source is not
 /// older, so an earlier clock is wrong. Machines without a clock battery start in 1970.
 const PLAUSIBLE_MIN_MS: i64 = 1_767_225_600_000;
-/// The end of plausible wall clocks, in milliseconds since 1970: about 2112. In microseconds, this
-/// is [`TRUSTED_MAX`].
+/// A wall clock at or above this value is wrong. In milliseconds since 1970, in the year 2112.
+/// [`TRUSTED_MAX`] is the same time in microseconds.
 const PLAUSIBLE_END_MS: i64 = (TRUSTED_MAX / 1000).cast_signed();
-/// Numbers up to this one are adopted at once: 2^52 µs, in the year 2112.
+/// Our clock adopts observed numbers up to this value at once. The value, 2^52 µs since 1970, lies
+/// in the year 2112.
 const TRUSTED_MAX: u64 = 1 << 52;
 /// Maximum step by which one batch moves our clock above [`TRUSTED_MAX`], in microseconds. Without
 /// this bound, a lying author could use up all numbers.
@@ -29,7 +30,8 @@ const OBSERVED_MAX: u64 = MAX_SAFE_INTEGER - STEP_MAX;
 pub struct HybridClock(u64);
 
 impl HybridClock {
-    /// The number of our next line. The caller must then observe the last line of its batch.
+    /// The number of our next line. After building a batch, the caller must call
+    /// [`HybridClock::observe`] with the number of the last line.
     pub fn next(&self, wall: WallTime) -> u64 {
         let is_plausible = (PLAUSIBLE_MIN_MS..PLAUSIBLE_END_MS).contains(&wall.0);
         let wall_us = if is_plausible {
@@ -45,8 +47,8 @@ impl HybridClock {
         self.0 = self.0.max(lamport.min(OBSERVED_MAX));
     }
 
-    /// Moves the clock forward to the number of the last line of a batch. Numbers above 2^52 move
-    /// it in bounded steps.
+    /// Moves the clock forward to the number of the last line of a batch. Above 2^52, one call
+    /// moves the clock by a bounded step only.
     pub fn observe(&mut self, lamport: u64) {
         let limit = self.0.max(TRUSTED_MAX).saturating_add(STEP_MAX);
         self.0 = self.0.max(lamport.min(limit).min(OBSERVED_MAX));

@@ -12,17 +12,17 @@
 //!
 //! 1. Create the node from a [`NodeConfig`](crate::NodeConfig). Its `seed` is 32 new random bytes
 //!    for each run. A repeated seed repeats incarnations and the keys of handshakes.
-//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run saved one as in
-//!    rule 18. Remove it from the disk first, so that no second run uses it. A run without it
-//!    begins a new incarnation, which is always safe.
+//! 2. Pass the [`ResumeState`](crate::ResumeState) only if the previous run saved it as in
+//!    rule 18. Remove the saved state from the disk first, so that no second run uses it. A run
+//!    without a `ResumeState` begins a new incarnation, which is always safe.
 //! 3. Open the folders of the rooms to join, then [`FolderName::direct`](crate::FolderName::direct)
 //!    and [`FolderName::carried`](crate::FolderName::carried). Pass
 //!    [`Input::FolderOpened`](crate::Input::FolderOpened) for each, with the ranges of all its
 //!    logs. To join a room later, open its folder before
 //!    [`Command::Join`](crate::Command::Join).
 //! 4. If somebody reads the room, pass [`Input::ReaderOpened`](crate::Input::ReaderOpened) before
-//!    its `FolderOpened`. Save when this reader began, as all later runs need this time for
-//!    [`ReaderStart`](crate::ReaderStart). Without a reader, all lines are history.
+//!    its `FolderOpened`. Save the time at which this reader began. All later runs need this time
+//!    for [`ReaderStart`](crate::ReaderStart). Without a reader, all lines are history.
 //! 5. Pass the interfaces with
 //!    [`Input::InterfacesChanged`](crate::Input::InterfacesChanged). Commands and
 //!    [`Input::Candidate`](crate::Input::Candidate) follow.
@@ -34,10 +34,10 @@
 //!    input. The monotonic time in `now` never goes back; the wall clock may jump.
 //! 7. Execute the outputs one after the other, in their order. Finish each
 //!    [`Output::Save`](crate::Output::Save) before the [`Output::Write`](crate::Output::Write)
-//!    behind it, because the peer counts on what the write acknowledges. A saved batch survives the
-//!    death of the process.
+//!    behind it, because the write may tell the peer that the batch is stored. A saved
+//!    batch must survive the death of the process.
 //! 8. Filter the outputs through a [`SaveBarrier`](crate::SaveBarrier). After a failed save it
-//!    drops what depends on the batch, and reports
+//!    drops the outputs that depend on the batch, and reports
 //!    [`Input::SaveFailed`](crate::Input::SaveFailed).
 //! 9. Pass the inputs that outputs caused (`SaveFailed`, `Closed`, `Blocked`) before all others.
 //! 10. After each turn, ask [`Node::next_timeout`](crate::Node::next_timeout) for a time. At that

@@ -14,7 +14,7 @@ pub struct PeerClock {
 }
 
 impl PeerClock {
-    /// The clocks of a process that now has this age and shows this wall-clock time.
+    /// The clocks of a process that began `age_ms` ago and whose wall clock now shows `wall`.
     pub fn new(now: Time, age_ms: u64, wall: WallTime) -> PeerClock {
         let now_ms = now.0.cast_signed();
         PeerClock {
@@ -25,8 +25,8 @@ impl PeerClock {
 
     /// Combines these clocks with newer values from the same process. Keeps the later start.
     ///
-    /// The new start is earlier only if our monotonic clock stood still meanwhile, as in a paused
-    /// virtual machine. With the earlier start, lines published meanwhile would seem too old.
+    /// The start seems to move back if our monotonic clock stood still, as in a paused virtual
+    /// machine. With the earlier start, lines published during the pause would seem too old.
     pub fn updated(self, new: PeerClock) -> PeerClock {
         PeerClock {
             started_at_ms: self.started_at_ms.max(new.started_at_ms),

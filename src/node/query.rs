@@ -81,10 +81,9 @@ impl Node {
         self.logs.ranges_in_folder(folder, &self.ctx.own_id())
     }
 
-    /// The lowest sequence that the store must keep in a log of ours, together with all higher
-    /// ones. The store must keep each line that a linked recipient may lack. The store must also
-    /// keep each line of this run that no peer has acknowledged. `u64::MAX` means that the store
-    /// may evict all lines.
+    /// The sequence of the first line that the store must keep in a log of ours. The store must
+    /// keep all later lines as well. A linked recipient may lack these lines, or no peer has
+    /// acknowledged these lines of this run. `u64::MAX` means that the store may evict all lines.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
         let of_links = self
             .replication

@@ -9,7 +9,7 @@ use crate::base::table::SortedSet;
 
 /// Filters the outputs of one input before they are executed.
 ///
-/// Outputs form one queue, in which a [`Output::Save`] precedes every [`Output::Write`] that
+/// Outputs form one queue, in which an [`Output::Save`] precedes every [`Output::Write`] that
 /// depends on it. After a failed save, the barrier drops all later saves and writes of the queue.
 /// The barrier also drops the notices about unsaved batches. At the end of the queue, the core gets
 /// [`Input::SaveFailed`]. Each stream of a dropped write is aborted, because the peer cannot

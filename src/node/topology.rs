@@ -18,7 +18,8 @@ use crate::base::table::{SortedMap, SortedSet};
 /// Maximum number of links to peers that are not transient. A full mesh has at most this many
 /// known peers.
 pub const LINKS_MAX: usize = 64;
-/// Maximum number of links to transient peers, in addition to [`LINKS_MAX`].
+/// There is always room for this many links to transient peers. All links together number at most
+/// [`LINKS_MAX`] plus this value.
 pub const TRANSIENT_LINKS_MAX: usize = 16;
 /// A partial mesh becomes a full mesh when at most this many peers are known. Pruning a partial
 /// mesh also leaves at least this many links.

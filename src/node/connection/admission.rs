@@ -68,16 +68,15 @@ pub fn resolve_conflict(ctx: &Context, stream: StreamId, hello: &Hello) -> Confl
     }
 }
 
-/// Whether a bound on links is reached for peers that are not transient. [`LINKS_MAX`] bounds the
-/// links to such peers. `LINKS_MAX + TRANSIENT_LINKS_MAX` bounds all links.
+/// Whether one more link to a peer that is not transient would exceed a bound. [`LINKS_MAX`] bounds
+/// the links to such peers. `LINKS_MAX + TRANSIENT_LINKS_MAX` bounds all links.
 pub fn is_full(ctx: &Context) -> bool {
     let staying = ctx.links.values().filter(|link| !link.transient);
     staying.count() >= LINKS_MAX || ctx.links.len() >= LINKS_MAX + TRANSIENT_LINKS_MAX
 }
 
-/// Returns whether this peer may get a link. If a bound is reached, a peer that the topology wants
-/// replaces one that it does not want: the link of the unwanted peer is closed. Transient peers
-/// neither replace others nor are replaced.
+/// Returns whether this peer may get a link. To make room for a peer that the topology wants,
+/// closes the link of an unwanted peer. A transient peer neither gains nor loses a link that way.
 fn reserve_link_slot(
     ctx: &mut Context,
     peer: &PeerId,

@@ -99,8 +99,8 @@ impl DeferredHandshake {
         self.frames.append(&mut frames);
     }
 
-    /// The hello as the second run would send it now. Its age and its wall clock time are advanced
-    /// by the time since it arrived.
+    /// The hello as the second run would send it now. Adds the time since the hello arrived to the
+    /// age and the wall-clock time.
     pub(super) fn current_hello(&self, now: Time) -> Hello {
         let clock = PeerClock::new(self.deferred_at, self.hello.age, self.hello.wall);
         Hello {
@@ -122,8 +122,8 @@ impl DeferredHandshake {
         self.is_probe_answered |= self.hello.sender == *peer;
     }
 
-    /// Decides between the linked run and the second run. Called only at the deadline of the ping,
-    /// because a linked run that answered may still end before it.
+    /// Decides between the linked run and the second run. Called at the deadline of the ping, even
+    /// if the linked run answered earlier. The linked run may still end before the deadline.
     pub(super) fn outcome(&self, ctx: &Context) -> ProbeOutcome {
         let existing = ctx.stream_by_peer.get(&self.hello.sender).copied();
         let link = existing.and_then(|existing| ctx.links.get(&existing));

@@ -539,8 +539,8 @@ impl Handshakes {
         }
     }
 
-    /// Adds the deadlines of all dials and handshakes. One that is likely to become a link soon
-    /// has a second deadline: its age reaches [`LINK_EXPECTED_MS`].
+    /// Adds the deadlines of all dials and handshakes. Also adds the times at which to stop
+    /// expecting a link from them.
     pub fn state_deadlines(&self, now: Time, deadlines: &mut Deadlines) {
         for pending in self.pending.values() {
             deadlines.add(Timer::Handshake, pending.deadline);

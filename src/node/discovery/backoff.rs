@@ -34,7 +34,7 @@ impl Backoff {
         self.failures > 0
     }
 
-    /// Whether the address is free of backoff. Only a failed dial starts a backoff. The delays set
+    /// Whether no backoff delays the next dial. Only a failed dial starts a backoff. The delays set
     /// by [`Backoff::new`] and [`Backoff::reset`] do not count.
     pub fn is_dialable(&self, now: Time) -> bool {
         !self.has_failed() || self.next_attempt <= now

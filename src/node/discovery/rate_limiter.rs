@@ -19,8 +19,8 @@ impl RateLimiter {
         }
     }
 
-    /// Lowers the level by one for each interval since the last call that returned `true`. Returns
-    /// `true` if at least one interval has passed.
+    /// Lowers the level by one for each whole interval that has passed. If any has passed, returns
+    /// `true` and begins a new interval.
     pub fn drain(&mut self, now: Time) -> bool {
         let drained = now.ms_since(self.drained_at) / self.drain_interval_ms;
         if drained > 0 {

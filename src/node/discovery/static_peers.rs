@@ -16,14 +16,14 @@ const STATIC_PEERS_MAX: usize = 64;
 enum ExpectedPeer {
     /// No peer is known at the address yet.
     Any,
-    /// The peer that answered last. Before the first answer, the peer given when the address was
-    /// added. A link to another peer is accepted as well.
+    /// The peer that answered last. Until a peer answers, this is the peer with which the address
+    /// was added. A link to another peer is accepted as well.
     LastSeen(PeerId),
     /// The user named this peer. A link to any other peer is refused.
     Pinned(PeerId),
 }
 
-/// Whether another peer answered at an address with a pinned peer. If so, whether the user was
+/// Whether a peer other than the pinned peer answered at an address, and whether the user was
 /// warned.
 enum Mismatch {
     None,

@@ -12,9 +12,9 @@ use crate::node::discovery::static_peers::StaticPeer;
 use crate::node::topology::FULL_MESH_RESUME_PEERS;
 use crate::wire::message::ByeReason;
 
-/// Topology update interval in a partial mesh after a peer or its rooms changed, in milliseconds.
+/// Milliseconds between topology updates if a peer or its rooms have changed.
 const UPDATE_AFTER_CHANGE_MS: u64 = 1_000;
-/// Topology update interval in a partial mesh without changes, in milliseconds.
+/// Milliseconds between topology updates if no peer and no room has changed.
 const UPDATE_INTERVAL_MS: u64 = 5_000;
 /// Milliseconds for which a link must be unwanted before it is closed.
 const PRUNE_AFTER_MS: u64 = 30_000;
@@ -25,7 +25,8 @@ pub struct TopologyUpdater {
     updated_at: Time,
     /// A peer or its rooms changed since the last update.
     is_stale: bool,
-    /// When each unwanted link became unwanted, by peer. Contains only links that we dialed.
+    /// When each unwanted link became unwanted. The key is the peer of the link. Contains only
+    /// links that we dialed.
     unwanted_since: SortedMap<PeerId, Time>,
 }
 

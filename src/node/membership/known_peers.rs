@@ -12,8 +12,8 @@ use crate::node::context::Context;
 /// Maximum number of new names recorded in one run. The bound keeps invented keys from filling
 /// disk and memory.
 const NEW_NAMES_MAX: usize = 1000;
-/// Maximum number of new names recorded for one key in one run. One key may also claim at most this
-/// number of names that are known for other keys. Further such names are shown as a placeholder.
+/// Maximum number of new names recorded for one key in one run. Also bounds how many names
+/// of other keys one key can claim. Further claims are shown as a placeholder.
 const NAMES_PER_KEY_MAX: usize = 8;
 /// Maximum number of keys whose claims are remembered. At the bound, the claims of peers that are
 /// not linked are forgotten.
@@ -77,8 +77,8 @@ impl KnownPeers {
     }
 
     /// Records that a peer claims a name. Returns the name under which to show the peer. If the
-    /// name is known for another key, notifies the user once. Each key may claim eight such names.
-    /// Instead of a further such name, returns a placeholder.
+    /// name is known for another key, notifies the user once. After eight such names of one key,
+    /// returns a placeholder instead of the name.
     pub fn observe(&mut self, ctx: &mut Context, peer: &Peer) -> Nick {
         let known = self.by_nick.get(&peer.nick);
         let of_name = known.map_or(&[][..], Vec::as_slice);

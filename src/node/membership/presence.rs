@@ -14,8 +14,8 @@ struct PresentPeer {
     peer: Peer,
     run: u64,
     rooms: SortedSet<Room>,
-    /// The deadline for the new link that replaces a closed link. Once it passes, the peer is shown
-    /// as gone if it is not reachable. `None` while no new link is expected.
+    /// The deadline for the new link that replaces a closed link. At the deadline, a peer that is
+    /// not reachable is shown as gone. `None` while no new link is expected.
     replacement_deadline: Option<Time>,
 }
 

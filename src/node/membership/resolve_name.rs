@@ -19,9 +19,8 @@ const RESOLVE_WAIT_MAX_MS: u64 = 1_000;
 
 const UNKNOWN_NAME: &str = "nobody known by that name; `p2pchat peers` lists who is there";
 
-/// Maximum number of queries that wait for an answer. A further query drops the oldest one. Each
-/// attached client needs only its latest query, and fewer clients than this can be attached. So the
-/// dropped query is rarely needed.
+/// Maximum number of queries that wait for an answer. A further query drops the oldest query. The
+/// bound exceeds the number of attached clients, and each client needs only its latest query.
 const QUERIES_MAX: usize = 64;
 
 /// What to do once the recipient is known.

@@ -49,8 +49,8 @@ pub fn list_peers(ctx: &Context, dialer: &Dialer) -> Vec<PeerInfo> {
 }
 
 /// Builds a row for each peer that is reachable only through others. The row names the neighbour
-/// with the shortest route. The number before the row counts the hops from this neighbour to the
-/// peer. Routes in hold-down are included.
+/// with the shortest route. The `u8` is the number of hops from this neighbour to the peer. Routes
+/// in hold-down are included.
 fn routed_peers(ctx: &Context) -> SortedMap<PeerId, (u8, PeerInfo)> {
     let mut nearest: SortedMap<PeerId, (u8, PeerInfo)> = SortedMap::new();
     for link in ctx.links.values() {

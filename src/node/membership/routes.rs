@@ -15,8 +15,8 @@ use crate::wire::message::{HOPS_MAX, LOGS_PER_MESSAGE_MAX, Member, Members, Mess
 /// Minimum delay of an update, in milliseconds. One update sends all routes that changed during the
 /// delay.
 const UPDATE_DELAY_MS: u64 = 200;
-/// Delay of an update for each link, in milliseconds. The total for all links applies if it exceeds
-/// `UPDATE_DELAY_MS`. An update costs more with more links.
+/// Minimum delay of an update for each of our links, in milliseconds. An update costs more with
+/// more links. With more than ten links, the total exceeds `UPDATE_DELAY_MS`.
 const UPDATE_DELAY_PER_LINK_MS: u64 = 20;
 /// Maximum number of routes accepted from one link, in all rooms together.
 const ROUTES_PER_LINK_MAX: usize = 2048;
@@ -156,9 +156,9 @@ impl Routes {
         changed
     }
 
-    /// Starts a hold-down in each room where this peer was lost. A peer is lost where we advertised
-    /// it and no route to it is left. For 4 s, new routes to the same run are then ignored. Does
-    /// nothing if the peer is linked.
+    /// Starts a hold-down in each room where this peer was lost. A peer is lost in a room if we
+    /// advertised the peer and have no route left. For 4 s, new routes to the same run are then
+    /// ignored. Does nothing if the peer is linked.
     pub fn start_hold_down(&mut self, ctx: &Context, peer: &PeerId) {
         if ctx.stream_by_peer.contains_key(peer) {
             return;

@@ -11,7 +11,8 @@ use crate::base::time::{Now, Time, WallTime};
 pub struct Clock {
     start_ms: i64,
     boot_id: String,
-    /// The wall clock minus the monotonic clock, when [`Clock::take_step`] last returned a moment.
+    /// The wall clock minus the monotonic clock, in milliseconds. Measured when
+    /// [`Clock::take_step`] last returned a moment.
     wall_offset_ms: Option<i64>,
 }
 

@@ -1,5 +1,5 @@
 //! The file `clean`. A run writes the file when it ends cleanly, and the next run removes it. The
-//! file contains the incarnation and the heads of our logs. From these the next run resumes.
+//! file contains the incarnation and the heads of our logs, which the next run continues.
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -75,7 +75,7 @@ fn created_ns(meta: &Metadata) -> u64 {
 }
 
 /// Parses the text of the marker. `created_ns` is the creation time of the file. `None`: the text
-/// is malformed, or records another creation time. In the latter case the file is a copy.
+/// is malformed, or the file is a copy. The text of a copy records another creation time.
 fn parse_clean_marker(text: &str, created_ns: u64) -> Option<ResumeState> {
     let mut lines = text.strip_suffix(END_LINE)?.lines();
     let incarnation = hex::parse(lines.next()?)?;

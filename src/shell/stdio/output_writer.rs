@@ -19,8 +19,9 @@ use crate::shell::os::thread;
 const QUEUE_MAX_BYTES: usize = 256 * 1024;
 /// Two waiting chunks are joined if their total size is at most this. This saves writes.
 const COALESCE_MAX_BYTES: usize = 16 * 1024;
-/// Largest write, in bytes, that a pipe takes whole or not at all (pipe(7)). After a slow write,
-/// the writer thread uses this size. `written_bytes` then grows even while the reader is slow.
+/// Size of one write after a write was slow, in bytes. A pipe takes a write of this size whole or
+/// not at all (pipe(7)). With such small writes, `written_bytes` grows even while the reader is
+/// slow.
 const ATOMIC_WRITE_BYTES: usize = libc::PIPE_BUF;
 /// Size of one write, in bytes, as long as no write has been slow.
 const WRITE_PIECE_BYTES: usize = 16 * 1024;

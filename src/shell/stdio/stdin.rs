@@ -1,8 +1,8 @@
 //! Reads stdin in a thread, as blocks of lines or as keys.
 //!
 //! A read may block forever, so nobody joins the thread at exit. The channel to the event loop is
-//! short. When the loop takes no events, the thread stops reading, and a program that writes to
-//! the pipe must wait.
+//! bounded. When the loop takes no events, the thread stops reading. A program that writes to the
+//! pipe must then wait.
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -59,12 +59,12 @@ enum ReadState {
     PartialLine,
 }
 
-/// State that the stdin thread and the event loop share. From this state, [`Stdin::stop`] learns
-/// whether lines may be lost at the end of the run.
+/// State that the stdin thread and the event loop share. The state tells [`Stdin::stop`] whether
+/// lines may be lost at the end of the run.
 ///
-/// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks the
-/// state. Either the thread sees the stop and reads nothing, or the loop sees that the thread may
-/// have read.
+/// The thread sets `Reading`, then checks `is_stopped`. The loop sets `is_stopped`, then checks
+/// `read_state`. So no read goes unnoticed. Either the thread sees `is_stopped` and reads nothing,
+/// or the loop sees `Reading`.
 #[derive(Debug, Default)]
 struct SharedState {
     /// A [`ReadState`].
@@ -116,8 +116,8 @@ impl Stdin {
         Ok(Stdin { events, shared })
     }
 
-    /// Stops the reading. Returns whether lines may be lost: the thread has read a line, or a part
-    /// of one, that the event loop has not received. Waits up to 100 ms for a read that has begun.
+    /// Stops the reading. Returns whether lines may be lost, because the event loop has not
+    /// received all bytes that the thread has read. Waits up to 100 ms for a read that has begun.
     /// If the read takes longer, returns true.
     pub fn stop(&self) -> bool {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
