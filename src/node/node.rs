@@ -22,7 +22,7 @@ use crate::node::membership::routes::Routes;
 use crate::node::peer_clock::PeerClock;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::Message;
 

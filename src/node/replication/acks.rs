@@ -14,7 +14,7 @@ use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, send_have};
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::OfferKind;
 use crate::wire::message::{HaveEntry, LOGS_PER_MESSAGE_MAX, receipt};

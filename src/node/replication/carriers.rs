@@ -11,7 +11,7 @@ use crate::base::range::LogRange;
 use crate::node::context::Context;
 use crate::node::link::Link;
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 
 /// Maximum number of carriers to which an author sends one log.
 const CARRIERS_PER_LOG_MAX: usize = 3;

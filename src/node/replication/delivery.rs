@@ -10,7 +10,7 @@ use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::node::timer::{Deadlines, Timer};
 use crate::wire::message::{HaveEntry, receipt};

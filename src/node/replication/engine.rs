@@ -28,7 +28,7 @@ use crate::node::replication::fork_repair;
 use crate::node::replication::fork_repair::ReportedForks;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
-use crate::node::replication::logs::{Logs, RolledBack};
+use crate::node::replication::logs::table::{Logs, RolledBack};
 use crate::node::replication::news::News;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};

@@ -11,7 +11,7 @@ use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::membership::rooms::Rooms;
 use crate::node::replication::engine::Replication;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::{Backfill, FetchState, LogRequest, Offer};
 use crate::node::replication::want::{WantRange, send_wants};

@@ -13,7 +13,7 @@ use crate::base::table::SortedSet;
 use crate::node::context::Context;
 use crate::node::replication::bisection::{Bisection, TheirBatch};
 use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::logs::{Logs, Republication};
+use crate::node::replication::logs::table::{Logs, Republication};
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES};
 use crate::node::replication::want::{WantRange, send_want};

@@ -10,7 +10,7 @@ use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::LinkLog;
 use crate::node::replication::have::{send_have, unequal_digest};
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::want::{WantRange, send_want};
 use crate::wire::message::HaveEntry;

@@ -6,7 +6,7 @@ use crate::base::identity::PeerId;
 use crate::base::name::{Room, Target};
 use crate::base::range::LogRange;
 use crate::node::context::Context;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::wire::message::{Have, HaveEntry, Message, format_incarnation, heads_digest};
 
 /// The entry that advertises this stored range. If the store has evicted all lines of the log, the

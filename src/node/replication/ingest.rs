@@ -15,7 +15,7 @@ use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::Verdict;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::want::{WantRange, send_want};

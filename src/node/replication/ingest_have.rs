@@ -16,7 +16,7 @@ use crate::node::replication::fork_repair;
 use crate::node::replication::have::{
     parse_shared_target, send_have, third_party_digest, third_party_ranges,
 };
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
 use crate::node::replication::send::AckOutcome;
 use crate::node::replication::want::{WantRange, send_want};

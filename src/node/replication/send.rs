@@ -13,7 +13,7 @@ use crate::node::replication::carriers::destinations;
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{correct_offer, parse_shared_target};
-use crate::node::replication::logs::Logs;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress_state::{
     BatchEnd, CursorState, GapSend, LOAD_BUDGET_BYTES, SendCursor, SendState,
 };
