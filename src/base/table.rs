@@ -20,8 +20,8 @@ impl<K, V> Default for SortedMap<K, V> {
 
 impl<K: Ord, V> SortedMap<K, V> {
     /// Creates an empty map.
-    pub fn new() -> SortedMap<K, V> {
-        SortedMap::default()
+    pub const fn new() -> SortedMap<K, V> {
+        SortedMap(Vec::new())
     }
 
     /// Number of entries.

@@ -52,8 +52,8 @@ impl Node {
         let resume = config.resume.take();
         let dialer = Dialer::new(config.beacons_enabled);
         let mut ctx = Context::new(config, now);
-        let logs = Logs::new(&mut ctx, resume);
-        let delivery_tracker = DeliveryTracker::new(&ctx, &receipts);
+        let mut logs = Logs::new(&mut ctx, resume);
+        let delivery_tracker = DeliveryTracker::restore(&ctx, &mut logs, &receipts);
         Node {
             ctx,
             handshakes: Handshakes::default(),
@@ -90,7 +90,7 @@ impl Node {
                 .end_turn(&mut self.ctx, &mut self.logs);
             let rooms = self.rooms.joined();
             self.replication
-                .end_turn(&mut self.ctx, &mut self.logs, &self.delivery_tracker, rooms);
+                .end_turn(&mut self.ctx, &mut self.logs, rooms);
             self.dialer.end_turn(&self.ctx);
             if self.delivery_tracker.is_awaiting_delivery() {
                 let delivery = self.delivery();
@@ -279,7 +279,7 @@ impl Node {
                 let stats = self.stats();
                 self.ctx.notify(Notice::Stats(stats));
             }
-            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(ctx, log, sequence),
+            Command::AwaitDelivery { log, sequence } => self.logs.adopt_lines(&log, sequence),
             Command::MarkRead { log, sequence } => {
                 self.replication
                     .mark_read(ctx, &mut self.logs, &log, sequence)
@@ -361,8 +361,7 @@ impl Node {
     fn link_down(&mut self, link: ClosedLink, events: &mut Vec<LinkEvent>) {
         let peer = link.peer;
         self.replication.link_down(link.stream);
-        self.replication
-            .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
+        self.replication.offer_to_carriers(&self.ctx, &self.logs);
         match link.is_replaced {
             true => self.presence.expect_replacement(&self.ctx, &peer),
             false => self.update_presence(&peer),
@@ -394,13 +393,13 @@ impl Node {
             self.known_peers.bind(&mut self.ctx, &peer);
         }
         self.observe_peer(stream, peer);
-        self.delivery_tracker.link_up(&self.ctx, stream);
+        self.delivery_tracker
+            .link_up(&self.ctx, &mut self.logs, stream);
         self.rooms.link_up(&mut self.ctx, stream);
         self.profile.link_up(&mut self.ctx, stream);
         self.update_shared_rooms(stream);
         self.replication.link_up(&self.ctx, &self.logs, stream);
-        self.replication
-            .offer_to_carriers(&self.ctx, &self.logs, &self.delivery_tracker);
+        self.replication.offer_to_carriers(&self.ctx, &self.logs);
     }
 
     /// Records that a peer claims a name. Returns the name under which the peer is shown.
@@ -438,7 +437,7 @@ impl Node {
         self.presence
             .update(&mut self.ctx, self.rooms.joined(), peer);
         self.delivery_tracker
-            .peer_reachable(&mut self.ctx, &self.logs, peer);
+            .peer_reachable(&mut self.ctx, &mut self.logs, peer);
     }
 
     fn schedule_route_updates(&mut self) {

@@ -27,6 +27,7 @@ impl Node {
     pub fn delivery_of(&self, heads: &[(&LogId, u64)], required_peers: Option<u64>) -> Delivery {
         self.delivery_tracker.delivery_of(
             &self.ctx,
+            &self.logs,
             heads,
             required_peers,
             self.is_expecting_link(),
@@ -85,10 +86,8 @@ impl Node {
     /// keep all later lines as well. A linked recipient may lack these lines, or no peer has
     /// acknowledged these lines of this run. `u64::MAX` means that the store may evict all lines.
     pub fn retention_floor(&self, log: &LogId) -> u64 {
-        let of_links = self
-            .replication
-            .first_unacked(&self.ctx, &self.delivery_tracker, log);
-        let of_run = self.delivery_tracker.first_unacked_of_run(&self.logs, log);
+        let of_links = self.replication.first_unacked(&self.ctx, &self.logs, log);
+        let of_run = self.logs.state(log).first_unacked_of_run();
         of_links.into_iter().chain(of_run).min().unwrap_or(u64::MAX)
     }
 
@@ -102,19 +101,17 @@ impl Node {
             .filter(|range| range.log.author == self.ctx.own_id());
         let newest = own.max_by_key(|range| range.lamport);
         let is_acked =
-            newest.is_none_or(|range| self.delivery_tracker.max_acked(&range.log) >= range.high);
+            newest.is_none_or(|range| self.logs.state(&range.log).max_acked() >= range.high);
         is_acked && !folder.room().is_some_and(has_left)
     }
 
     /// Whether this run published a line to this room that no peer has acknowledged yet.
     pub fn has_unacknowledged(&self, room: &Room) -> bool {
-        let is_in_room = |log: &LogId| log.target.room() == Some(room);
-        let mut logs = self.logs.run_logs().filter(|(log, _)| is_in_room(log));
-        logs.any(|(log, _)| {
-            let head = self.logs.head(log).unwrap_or(0);
-            self.delivery_tracker
-                .first_unacked_of_run(&self.logs, log)
-                .is_some_and(|first| first <= head)
+        let logs = self.logs.own_logs();
+        let mut of_room = logs.filter(|(log, _)| log.target.room() == Some(room));
+        of_room.any(|(_, state)| {
+            let first = state.first_unacked_of_run();
+            first.is_some_and(|first| Some(first) <= state.run_head())
         })
     }
 

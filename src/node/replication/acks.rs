@@ -11,9 +11,9 @@ use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
 use crate::node::link::Link;
-use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::have::{have_entry, send_have};
+use crate::node::replication::logs::log_state::LogState;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::Progress;
 use crate::node::replication::progress_state::OfferKind;
@@ -54,7 +54,7 @@ impl Replication {
 
     /// Sends the acknowledgements and offers that are due. On each link, acknowledgements are
     /// grouped into messages by target. Offers are grouped by target and kind.
-    pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs, delivery: &DeliveryTracker) {
+    pub(super) fn send_due(&mut self, ctx: &mut Context, logs: &Logs) {
         let links = self.progress.links();
         let reportable = links.filter(|(_, link)| !link.reportable.is_empty());
         let streams: Vec<StreamId> = reportable.map(|(stream, _)| stream).collect();
@@ -64,7 +64,7 @@ impl Replication {
             };
             let mut reportable = std::mem::take(&mut self.progress.link_mut(stream).reportable);
             let acks = self.take_due_acks(ctx, logs, link, stream, &reportable);
-            let offers = self.take_due_offers(ctx, logs, delivery, link, stream, &reportable);
+            let offers = self.take_due_offers(ctx, logs, link, stream, &reportable);
             reportable.retain(|log| self.is_report_pending(stream, log));
             send_acks(ctx, stream, &acks);
             send_offers(ctx, stream, &offers);
@@ -92,7 +92,7 @@ impl Replication {
             });
             if let Some(range) = logs.get(log).filter(|_| taken.is_some()) {
                 let entries: &mut Vec<HaveEntry> = acks.get_or_default(log.target.clone());
-                entries.push(ack_entry(ctx, link, range, logs.read_up_to(log)));
+                entries.push(ack_entry(ctx, link, range, logs.state(log).shown_up_to()));
             }
         }
         acks
@@ -104,7 +104,6 @@ impl Replication {
         &mut self,
         ctx: &Context,
         logs: &Logs,
-        delivery: &DeliveryTracker,
         link: &Link,
         stream: StreamId,
         reportable: &SortedSet<LogId>,
@@ -126,8 +125,7 @@ impl Replication {
                 if entries.len() >= LOGS_PER_MESSAGE_MAX {
                     continue;
                 }
-                let read_up_to = logs.read_up_to(log);
-                entries.push(offer_entry(delivery, link, range, read_up_to));
+                entries.push(offer_entry(logs.state(log), link, range));
             }
             record.due_offer = None;
         }
@@ -195,7 +193,7 @@ fn next_offer_at(link: &Link, kind: OfferKind) -> Option<Time> {
 /// The entry that acknowledges a log over this link. If the log's author is not linked, the entry
 /// is signed, and other peers forward it to the author. We sign it even if we know no route to the
 /// author, because routes omit transient peers.
-fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> HaveEntry {
+fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, shown_up_to: u64) -> HaveEntry {
     let log = &range.log;
     let is_author_away =
         link.peer.id != log.author && !ctx.stream_by_peer.contains_key(&log.author);
@@ -204,29 +202,24 @@ fn ack_entry(ctx: &Context, link: &Link, range: &LogRange, read_up_to: u64) -> H
         BASE64URL_NOPAD.encode(&ctx.identity.sign(&signed.0))
     });
     HaveEntry {
-        read: read_up_to,
+        read: shown_up_to,
         signature,
         ..have_entry(range)
     }
 }
 
 /// The entry that offers a log over this link.
-fn offer_entry(
-    delivery: &DeliveryTracker,
-    link: &Link,
-    range: &LogRange,
-    read_up_to: u64,
-) -> HaveEntry {
+fn offer_entry(state: &LogState, link: &Link, range: &LogRange) -> HaveEntry {
     let log = &range.log;
     let mut entry = HaveEntry {
-        read: read_up_to,
+        read: state.shown_up_to(),
         ..have_entry(range)
     };
     // A carrier need not store lines that the recipient has acknowledged.
     if let Some(recipient) = log.target.recipient()
         && !link.is_recipient_of(&log.target)
     {
-        entry.low = entry.low.max(delivery.acked_up_to(&recipient, log) + 1);
+        entry.low = entry.low.max(state.acked_by(&recipient) + 1);
     }
     entry
 }

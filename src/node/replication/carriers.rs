@@ -10,7 +10,6 @@ use crate::base::name::Target;
 use crate::base::range::LogRange;
 use crate::node::context::Context;
 use crate::node::link::Link;
-use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::logs::table::Logs;
 
 /// Maximum number of carriers to which an author sends one log.
@@ -61,50 +60,36 @@ pub fn is_for_us(ctx: &Context, target: &Target) -> bool {
 
 /// Whether this direct log needs carriers. True if its recipient is not linked and has not
 /// acknowledged the whole log.
-pub fn needs_carriers(ctx: &Context, delivery: &DeliveryTracker, range: &LogRange) -> bool {
+pub fn needs_carriers(ctx: &Context, logs: &Logs, range: &LogRange) -> bool {
     let recipient = range.log.target.recipient();
     recipient.is_some_and(|recipient| {
         !ctx.stream_by_peer.contains_key(&recipient)
-            && delivery.acked_up_to(&recipient, &range.log) < range.high
+            && logs.state(&range.log).acked_by(&recipient) < range.high
     })
 }
 
 /// Whether we accept this log over this link. A room's log must come over a link that shares the
 /// room. A direct log to us may come from any peer. A log to carry must come from its author.
-pub fn can_receive_over(
-    ctx: &Context,
-    logs: &Logs,
-    delivery: &DeliveryTracker,
-    link: &Link,
-    log: &LogId,
-) -> bool {
+pub fn can_receive_over(ctx: &Context, logs: &Logs, link: &Link, log: &LogId) -> bool {
     match log.target {
         Target::Room(_) => link.is_recipient_of(&log.target),
         Target::Peer(recipient) if recipient == ctx.own_id() => log.author != recipient,
         Target::Peer(recipient) => {
-            log.author == link.peer.id
-                && !ctx.transient
-                && can_carry(ctx, logs, delivery, log, recipient)
+            log.author == link.peer.id && !ctx.transient && can_carry(ctx, logs, log, recipient)
         }
     }
 }
 
 /// Whether our bounds allow us to carry more lines of this log. Lines that their recipients have
 /// acknowledged do not count.
-fn can_carry(
-    ctx: &Context,
-    logs: &Logs,
-    delivery: &DeliveryTracker,
-    log: &LogId,
-    recipient: PeerId,
-) -> bool {
+fn can_carry(ctx: &Context, logs: &Logs, log: &LogId, recipient: PeerId) -> bool {
     let own = ctx.own_id();
     let (mut lines_for_recipient, mut all_lines, mut carried_logs) = (0, 0, 0);
     for range in logs.direct_ranges().filter(|range| range.log.author != own) {
         let Some(to) = range.log.target.recipient().filter(|to| *to != own) else {
             continue;
         };
-        let first_unacked = delivery.acked_up_to(&to, &range.log) + 1;
+        let first_unacked = logs.state(&range.log).acked_by(&to) + 1;
         let lines = (range.high + 1).saturating_sub(range.low.max(first_unacked));
         lines_for_recipient += if to == recipient { lines } else { 0 };
         all_lines += lines;

@@ -10,6 +10,7 @@ use crate::base::name::Room;
 use crate::base::table::{SortedMap, SortedSet};
 use crate::base::time::Time;
 use crate::node::context::Context;
+use crate::node::replication::logs::log_state::{LogRole, LogState};
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::receipt_record::{CARRY_DURATION_MS, ReceiptRecord};
 use crate::node::timer::{Deadlines, Timer};
@@ -20,7 +21,8 @@ const PERSIST_DELAY_MS: u64 = 1_000;
 /// While logs are carried, the time that remains for each is saved at this interval, in
 /// milliseconds.
 const PERSIST_INTERVAL_MS: u64 = 3_600_000;
-/// Maximum number of peers whose acknowledgements are kept. Linked peers are kept even beyond it.
+/// Maximum number of peers whose acknowledgements of one log are kept, and maximum number of peers
+/// in [`DeliveryTracker::linked_before`]. Linked peers are kept even beyond it.
 const TRACKED_PEERS_MAX: usize = 4096;
 /// Maximum number of receipts in [`DeliveryTracker::unverified`]. When the table is full, it is
 /// emptied.
@@ -39,26 +41,10 @@ enum Wait {
     Settled { required_peers: Option<u64> },
 }
 
-/// The acknowledgements of each peer, and the carried logs.
+/// What decides whether our lines count as delivered, beside the acknowledgements in the
+/// [`LogState`] of each log.
 #[derive(Default)]
 pub struct DeliveryTracker {
-    /// For each peer and log: the sequence of the last line that the peer acknowledged. Contains
-    /// only logs that we wrote and direct logs that we carry. For a direct log, only the
-    /// recipient's acknowledgement is recorded.
-    ///
-    /// A new link to a peer clears the peer's entries, because the peer may have lost lines.
-    acked: SortedMap<PeerId, SortedMap<LogId, u64>>,
-    /// For each direct log that we wrote: the sequence of the last line that was reported to the
-    /// user as delivered. Reports of earlier runs count.
-    reported: SortedMap<LogId, u64>,
-    /// For each carried log: when carrying ends, in milliseconds on the clock of [`Time`].
-    ///
-    /// The entry is kept for another [`CARRY_DURATION_MS`] after that time. If a restart restores
-    /// the expired log from the disk, the entry shows that the log must be removed.
-    carried_until: SortedMap<LogId, i64>,
-    /// For each direct log that we wrote: the sequence of the last line that the recipient's
-    /// terminal has shown.
-    read_up_to: SortedMap<LogId, u64>,
     /// When to save the recipients' acknowledgements and the carried logs.
     persist_at: Option<Time>,
     /// Peers that were linked in this run.
@@ -85,22 +71,24 @@ struct RoomLogDelivery {
 }
 
 impl DeliveryTracker {
-    /// Restores the tracker from the text of the last [`Output::SaveReceipts`].
-    pub fn new(ctx: &Context, saved: &str) -> DeliveryTracker {
+    /// Restores the acknowledgements and the carried logs from the text of the last
+    /// [`Output::SaveReceipts`].
+    pub fn restore(ctx: &Context, logs: &mut Logs, saved: &str) -> DeliveryTracker {
         let mut tracker = DeliveryTracker::default();
         for record in saved.lines().filter_map(ReceiptRecord::parse) {
-            let (log, acked) = (record.log, record.acked_up_to);
-            if record.carry_left_ms != 0 {
-                tracker.schedule_persist(ctx);
-                let until = ctx.now.time.0 as i64 + record.carry_left_ms;
-                tracker.carried_until.insert(log.clone(), until);
-            }
-            if let Some(recipient) = log.target.recipient() {
-                if log.author == ctx.own_id() {
-                    tracker.reported.insert(log.clone(), acked);
+            let Some(recipient) = record.log.target.recipient() else {
+                continue;
+            };
+            let acked = record.acked_up_to;
+            let state = logs.get_or_create(&ctx.own_id(), &record.log);
+            state.acked.insert(recipient, acked);
+            match &mut state.role {
+                LogRole::Author(own) => own.reported_up_to = acked,
+                LogRole::Carrier { until } if record.carry_left_ms != 0 => {
+                    *until = Some(ctx.now.time.0 as i64 + record.carry_left_ms);
+                    tracker.schedule_persist(ctx);
                 }
-                let acked_logs = tracker.acked.get_or_default(recipient);
-                acked_logs.insert(log, acked);
+                _ => {}
             }
         }
         tracker
@@ -108,11 +96,13 @@ impl DeliveryTracker {
 
     /// Starts to carry a log for [`CARRY_DURATION_MS`], because one of its lines arrived. If the
     /// log is carried already, its time is not extended.
-    pub fn start_carrying(&mut self, ctx: &Context, log: &LogId) {
+    pub fn start_carrying(&mut self, ctx: &Context, logs: &mut Logs, log: &LogId) {
         let now = ctx.now.time.0 as i64;
-        let until = self.carried_until.get_or_default(log.clone());
-        if *until <= now {
-            *until = now + CARRY_DURATION_MS;
+        let role = logs.state_mut(log).map(|state| &mut state.role);
+        if let Some(LogRole::Carrier { until }) = role
+            && until.is_none_or(|until| until <= now)
+        {
+            *until = Some(now + CARRY_DURATION_MS);
         }
         self.schedule_persist(ctx);
     }
@@ -132,42 +122,46 @@ impl DeliveryTracker {
             return;
         }
         let now = ctx.now.time.0 as i64;
-        let mut text = String::new();
-        for (log, acked) in self.acked.values().flat_map(SortedMap::iter) {
-            if log.target.recipient().is_some() && !self.carried_until.contains_key(log) {
-                let record = ReceiptRecord {
-                    log: log.clone(),
-                    acked_up_to: *acked,
-                    carry_left_ms: 0,
-                };
-                record.write(&mut text);
-            }
-        }
-        let mut carried = std::mem::take(&mut self.carried_until);
-        carried.retain(|log, until| {
-            let recipient = log.target.recipient();
-            let acked = recipient.map_or(0, |recipient| self.acked_up_to(&recipient, log));
-            if logs.get(log).is_some_and(|range| acked >= range.high) {
-                *until = now + CARRY_DURATION_MS;
-                // Keeps the log while its author is linked, because the author continues it after
-                // our head.
-                if !ctx.stream_by_peer.contains_key(&log.author) {
-                    logs.remove(log);
+        let (mut text, mut ended) = (String::new(), Vec::new());
+        for (recipient, log, state) in logs.direct_states_mut() {
+            let acked_up_to = state.acked_by(&recipient);
+            let mut carry_left_ms = 0;
+            if let LogRole::Carrier { until } = &mut state.role
+                && let Some(mut at) = *until
+            {
+                let range = state.range.as_ref();
+                let is_delivered = range.is_some_and(|range| acked_up_to >= range.high);
+                if is_delivered {
+                    at = now + CARRY_DURATION_MS;
                 }
-            } else if *until <= now {
-                logs.remove(log);
+                // Keeps a delivered log while its author is linked, because the author continues
+                // it after our head.
+                let has_ended = match is_delivered {
+                    true => !ctx.stream_by_peer.contains_key(&log.author),
+                    false => at <= now,
+                };
+                if has_ended {
+                    ended.push(log.clone());
+                }
+                let is_stored = state.range.is_some() && !has_ended;
+                let ended_lately = at <= now && now < at + CARRY_DURATION_MS;
+                *until = (is_stored || ended_lately).then_some(at);
+                carry_left_ms = at - now;
+                let next = ctx.now.time + PERSIST_INTERVAL_MS;
+                self.persist_at.get_or_insert(next);
+            } else if state.acked.is_empty() {
+                continue;
             }
             let record = ReceiptRecord {
                 log: log.clone(),
-                acked_up_to: acked,
-                carry_left_ms: *until - now,
+                acked_up_to,
+                carry_left_ms,
             };
             record.write(&mut text);
-            self.persist_at
-                .get_or_insert(ctx.now.time + PERSIST_INTERVAL_MS);
-            logs.get(log).is_some() || *until <= now && *until + CARRY_DURATION_MS > now
-        });
-        self.carried_until = carried;
+        }
+        for log in ended {
+            logs.forget_lines(&log);
+        }
         ctx.emit(Output::SaveReceipts(text));
     }
 
@@ -178,20 +172,18 @@ impl DeliveryTracker {
         }
     }
 
-    /// Handles a new link. Forgets all earlier acknowledgements of the link's peer.
-    pub fn link_up(&mut self, ctx: &Context, stream: StreamId) {
+    /// Handles a new link. Forgets all earlier acknowledgements of the link's peer, because the
+    /// peer may have lost lines.
+    pub fn link_up(&mut self, ctx: &Context, logs: &mut Logs, stream: StreamId) {
         let Some(link) = ctx.links.get(&stream) else {
             return;
         };
         let peer = link.peer.id;
-        self.acked.remove(&peer);
+        logs.forget_acks(&peer);
         self.unverified.retain(|(holder, _), _| *holder != peer);
         self.transient_peers.remove(&peer);
-        let is_full =
-            self.acked.len() >= TRACKED_PEERS_MAX || self.linked_before.len() >= TRACKED_PEERS_MAX;
-        if is_full {
+        if self.linked_before.len() >= TRACKED_PEERS_MAX {
             let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
-            self.acked.retain(|peer, _| is_linked(peer));
             self.linked_before.retain(is_linked);
             self.transient_peers.retain(is_linked);
         }
@@ -207,31 +199,33 @@ impl DeliveryTracker {
     pub fn confirm(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         peer: PeerId,
         log: &LogId,
         sequence: u64,
     ) {
-        let recipient = log.target.recipient();
-        let has_place = self.acked.contains_key(&peer)
-            || self.acked.len() < TRACKED_PEERS_MAX
-            || ctx.stream_by_peer.contains_key(&peer);
-        let is_carrier = recipient.is_some_and(|recipient| recipient != peer);
-        if !has_place || is_carrier {
+        let is_recipient = log.target.recipient() == Some(peer);
+        let Some(state) = logs.state_mut(log) else {
+            return;
+        };
+        let counts = is_recipient || log.target.room().is_some();
+        if !counts || sequence <= state.acked_by(&peer) {
             return;
         }
-        let acked = self.acked.get_or_default(peer).get_or_default(log.clone());
-        if *acked >= sequence {
-            return;
+        if state.acked.len() >= TRACKED_PEERS_MAX && !state.acked.contains_key(&peer) {
+            let is_linked = |peer: &PeerId| ctx.stream_by_peer.contains_key(peer);
+            if !is_linked(&peer) {
+                return;
+            }
+            state.acked.retain(|peer, _| is_linked(peer));
         }
-        *acked = sequence;
-        let mut is_news = logs.run_start(log).is_some_and(|start| start <= sequence);
-        if recipient.is_some() {
+        state.acked.insert(peer, sequence);
+        let mut is_news = state.run().is_some_and(|run| run.first <= sequence);
+        if is_recipient {
             self.schedule_persist(ctx);
-            if log.author == ctx.own_id() {
-                let reported = self.reported.get_or_default(log.clone());
-                is_news |= *reported < sequence;
-                *reported = sequence.max(*reported);
+            if let Some(own) = state.own_mut() {
+                is_news |= own.reported_up_to < sequence;
+                own.reported_up_to = sequence.max(own.reported_up_to);
             }
         }
         if is_news {
@@ -239,31 +233,6 @@ impl DeliveryTracker {
                 log: log.clone(),
                 sequence,
                 peer: ctx.display_peer(&peer),
-            });
-        }
-    }
-
-    /// Handles a recipient's report about a direct log that we wrote. The recipient's terminal has
-    /// shown the line `sequence` and all earlier lines.
-    pub fn mark_read_by(
-        &mut self,
-        ctx: &mut Context,
-        logs: &Logs,
-        recipient: PeerId,
-        log: &LogId,
-        sequence: u64,
-    ) {
-        let Some(range) = logs.get(log) else {
-            return;
-        };
-        let read = self.read_up_to.get_or_default(log.clone());
-        let before = std::mem::replace(read, sequence.min(range.high).max(*read));
-        if *read > before {
-            ctx.notify(Notice::Read {
-                log: log.clone(),
-                sequence: *read,
-                peer: ctx.display_peer(&recipient),
-                at: ctx.now.wall,
             });
         }
     }
@@ -278,7 +247,7 @@ impl DeliveryTracker {
     pub fn handle_forwarded_receipt(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         holder: PeerId,
         log: &LogId,
         entry: &HaveEntry,
@@ -305,7 +274,7 @@ impl DeliveryTracker {
 
     /// Handles a new route to a peer. Counts the peer's unverified receipts for logs of rooms in
     /// which the peer is reachable.
-    pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &Logs, peer: &PeerId) {
+    pub fn peer_reachable(&mut self, ctx: &mut Context, logs: &mut Logs, peer: &PeerId) {
         let mut verified = Vec::new();
         self.unverified.retain(|(holder, log), high| {
             let is_reachable = holder == peer && ctx.has_route(log.target.room(), holder);
@@ -317,27 +286,6 @@ impl DeliveryTracker {
         for (log, high) in verified {
             self.confirm(ctx, logs, *peer, &log, high);
         }
-    }
-
-    /// The highest sequence that any peer has acknowledged in a log that we wrote; 0 if none.
-    pub fn max_acked(&self, log: &LogId) -> u64 {
-        let acked = self.acked.values().filter_map(|logs| logs.get(log));
-        acked.copied().max().unwrap_or(0)
-    }
-
-    /// The sequence at which this run's unacknowledged lines begin in a log that we wrote. A line
-    /// counts as acknowledged as soon as any peer has acknowledged it. If all lines are
-    /// acknowledged, returns the sequence after the head. `None`: this run published nothing in the
-    /// log.
-    pub fn first_unacked_of_run(&self, logs: &Logs, log: &LogId) -> Option<u64> {
-        let start = logs.run_start(log)?;
-        Some(start.max(self.max_acked(log) + 1))
-    }
-
-    /// The highest sequence that this peer has acknowledged in a log; 0 if none.
-    pub fn acked_up_to(&self, peer: &PeerId, log: &LogId) -> u64 {
-        let acked = self.acked.get(peer).and_then(|logs| logs.get(log));
-        acked.copied().unwrap_or(0)
     }
 
     /// Starts to wait until the lines of this run are delivered. The caller publishes no more
@@ -354,14 +302,15 @@ impl DeliveryTracker {
     /// How far the lines of this run were delivered. `is_expecting_link`: a dial, handshake or
     /// beacon may still lead to a link.
     pub fn delivery(&self, ctx: &Context, logs: &Logs, is_expecting_link: bool) -> Delivery {
-        let own_logs = logs.run_logs();
-        let heads = own_logs.filter_map(|(log, _)| Some((log, logs.head(log)?)));
+        let heads = logs
+            .own_logs()
+            .filter_map(|(log, state)| Some((log, state.run_head()?)));
         let heads: Vec<(&LogId, u64)> = heads.collect();
         let required_peers = match self.wait {
             Wait::Idle => None,
             Wait::Waiting { required_peers } | Wait::Settled { required_peers } => required_peers,
         };
-        self.delivery_of(ctx, &heads, required_peers, is_expecting_link)
+        self.delivery_of(ctx, logs, &heads, required_peers, is_expecting_link)
     }
 
     /// How far logs that we wrote were delivered. `heads`: these logs, each with the sequence of
@@ -369,17 +318,18 @@ impl DeliveryTracker {
     pub fn delivery_of(
         &self,
         ctx: &Context,
+        logs: &Logs,
         heads: &[(&LogId, u64)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
     ) -> Delivery {
-        let mut delivery = self.room_delivery(ctx, heads, required_peers, is_expecting_link);
+        let mut delivery = self.room_delivery(ctx, logs, heads, required_peers, is_expecting_link);
         // Only the recipient must store a direct message. Other peers that store it do not count.
         for (log, high) in heads {
             let Some(recipient) = log.target.recipient() else {
                 continue;
             };
-            let is_acked = self.acked_up_to(&recipient, log) >= *high;
+            let is_acked = logs.state(log).acked_by(&recipient) >= *high;
             let is_linked = ctx.stream_by_peer.contains_key(&recipient);
             delivery.linked_peers += u64::from(is_linked);
             delivery.acked_peers += u64::from(is_acked);
@@ -394,6 +344,7 @@ impl DeliveryTracker {
     fn room_delivery(
         &self,
         ctx: &Context,
+        logs: &Logs,
         heads: &[(&LogId, u64)],
         required_peers: Option<u64>,
         is_expecting_link: bool,
@@ -409,7 +360,7 @@ impl DeliveryTracker {
             for (_, link) in ctx.links_in_room(room) {
                 members.insert(link.peer.id);
             }
-            let of_log = self.room_log_delivery(ctx, log, room, *high, required_peers);
+            let of_log = self.room_log_delivery(ctx, logs.state(log), room, *high, required_peers);
             have_lasting_holders &= of_log.has_lasting_holder;
             has_undelivered |= of_log.has_undelivered;
             let fewest = least.as_ref().map(|least| least.acked_peers);
@@ -438,30 +389,28 @@ impl DeliveryTracker {
     fn room_log_delivery(
         &self,
         ctx: &Context,
-        log: &LogId,
+        state: &LogState,
         room: &Room,
         high: u64,
         required_peers: Option<u64>,
     ) -> RoomLogDelivery {
         let mut lacking = SortedSet::new();
         for (_, link) in ctx.links_in_room(room) {
-            if self.acked_up_to(&link.peer.id, log) < high {
+            if state.acked_by(&link.peer.id) < high {
                 lacking.insert(link.peer.id);
             }
         }
         // A reachable peer without a link gets the lines through others, or will be linked.
         for (_, peer, _) in ctx.routes_in_room(room) {
-            if !ctx.stream_by_peer.contains_key(peer) && self.acked_up_to(peer, log) < high {
+            if !ctx.stream_by_peer.contains_key(peer) && state.acked_by(peer) < high {
                 lacking.insert(*peer);
             }
         }
         // Counts every peer that acknowledged the whole log, even a peer that has left.
         let (mut acked_peers, mut has_lasting_holder) = (0, false);
-        for (peer, logs) in self.acked.iter() {
-            if logs.get(log).is_some_and(|acked| *acked >= high) {
-                acked_peers += 1;
-                has_lasting_holder |= !self.transient_peers.contains(peer);
-            }
+        for (peer, _) in state.acked.iter().filter(|(_, acked)| **acked >= high) {
+            acked_peers += 1;
+            has_lasting_holder |= !self.transient_peers.contains(peer);
         }
         let everyone = (acked_peers + lacking.len() as u64).max(1);
         RoomLogDelivery {

@@ -25,10 +25,10 @@ use crate::node::replication::author_keys::AuthorKeys;
 use crate::node::replication::carriers::{destinations, needs_carriers};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::fork_repair;
-use crate::node::replication::fork_repair::ReportedForks;
 use crate::node::replication::gaps::Gaps;
 use crate::node::replication::have::{have_entry, send_have, third_party_digest, unequal_digest};
-use crate::node::replication::logs::table::{Logs, RolledBack};
+use crate::node::replication::logs::log_state::RolledBack;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::News;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES, OfferKind};
@@ -60,7 +60,6 @@ pub struct Replication {
     pub(super) is_switch_stale: bool,
     /// The `want` entries to be sent at the end of the turn.
     pub(super) queued_wants: Vec<(LinkLog, WantRange)>,
-    pub(super) reported_forks: ReportedForks,
     pub(super) gaps: Gaps,
     pub(super) news: News,
     pub(super) author_keys: AuthorKeys,
@@ -126,7 +125,7 @@ impl Replication {
             LoadPurpose::Compare => {
                 let fork = fork_repair::compare_loaded(ctx, &mut self.progress, &reply);
                 if let Some(line) = fork {
-                    fork_repair::start_republish(ctx, logs, delivery, &reply.log, line);
+                    fork_repair::start_republish(ctx, logs, &reply.log, line);
                 }
             }
             LoadPurpose::Republish => self.republish(ctx, logs, reply),
@@ -238,11 +237,11 @@ impl Replication {
 
     /// Offers each of our direct logs to carriers if the log's recipient is not linked. To be
     /// called after a link began or ended, because the carriers may have changed.
-    pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs, delivery: &DeliveryTracker) {
+    pub fn offer_to_carriers(&mut self, ctx: &Context, logs: &Logs) {
         let own = logs
             .direct_ranges()
             .filter(|range| range.log.author == ctx.own_id());
-        for range in own.filter(|range| needs_carriers(ctx, delivery, range)) {
+        for range in own.filter(|range| needs_carriers(ctx, logs, range)) {
             for stream in destinations(ctx, &range.log) {
                 if !self.is_requested(stream, &range.log) {
                     self.schedule_offer(stream, &range.log, OfferKind::Initial);
@@ -254,7 +253,7 @@ impl Replication {
     /// Records that a terminal has shown line `sequence` of a direct log to us, and all earlier
     /// lines. Informs the log's author.
     pub fn mark_read(&mut self, ctx: &Context, logs: &mut Logs, log: &LogId, sequence: u64) {
-        if logs.mark_read(ctx, log, sequence)
+        if logs.mark_shown(log, sequence)
             && let Some(author) = ctx.stream_by_peer.get(&log.author)
         {
             self.schedule_ack(*author, log, 0);
@@ -270,11 +269,13 @@ impl Replication {
         let of_either = logs
             .ranges_of_room(room)
             .filter(|range| range.log.author == ctx.own_id() || range.log.author == peer)
-            .filter(|range| range.log.author == peer || logs.last_served(range) >= range.low);
+            .filter(|range| {
+                range.log.author == peer || logs.state(&range.log).last_served() >= range.low
+            });
         let entries: Vec<HaveEntry> = of_either
             .inspect(|range| self.mark_offered(ctx, stream, &range.log))
             .map(|range| HaveEntry {
-                high: logs.last_served(range),
+                high: logs.state(&range.log).last_served(),
                 ..have_entry(range)
             })
             .collect();
@@ -406,20 +407,14 @@ impl Replication {
 
     /// Does what is due at the end of a turn. Sends requests, acknowledgements and offers, and
     /// reads stored lines that are still to be sent.
-    pub fn end_turn(
-        &mut self,
-        ctx: &mut Context,
-        logs: &mut Logs,
-        delivery: &DeliveryTracker,
-        rooms: &[Room],
-    ) {
+    pub fn end_turn(&mut self, ctx: &mut Context, logs: &mut Logs, rooms: &[Room]) {
         for log in logs.take_forgotten() {
             self.progress.forget_log(&log);
         }
         if self.can_accept() {
             self.gaps.end_turn(ctx, logs, &mut self.progress, rooms);
         }
-        self.send_due(ctx, logs, delivery);
+        self.send_due(ctx, logs);
         self.update_next_switch(ctx);
         self.send_queued_wants(ctx);
         self.load_lagging(ctx, logs);

@@ -12,14 +12,11 @@ use crate::base::name::FolderName;
 use crate::base::table::SortedSet;
 use crate::node::context::Context;
 use crate::node::replication::bisection::{Bisection, TheirBatch};
-use crate::node::replication::delivery::DeliveryTracker;
-use crate::node::replication::logs::table::{Logs, Republication};
+use crate::node::replication::logs::log_state::Republication;
+use crate::node::replication::logs::table::Logs;
 use crate::node::replication::progress::ProgressTable;
 use crate::node::replication::progress_state::{FetchState, LOAD_BUDGET_BYTES};
 use crate::node::replication::want::{WantRange, send_want};
-
-/// Maximum number of logs that are reported to the user as forked.
-const REPORTED_FORKS_MAX: usize = 16_384;
 
 /// Starts or continues the bisection of a log that we wrote, with this link's peer. `low` and
 /// `high`: the sequences of the first and the last line in the peer's copy.
@@ -96,33 +93,21 @@ pub fn compare_loaded(
     found
 }
 
-/// Forked logs that were reported to the user.
-#[derive(Default)]
-pub struct ReportedForks(SortedSet<LogId>);
-
-impl ReportedForks {
-    /// Whether this log was reported.
-    pub fn contains(&self, log: &LogId) -> bool {
-        self.0.contains(log)
+/// Records that this log is forked: its author signed two different batches with the same
+/// sequences. Reports it to the user, once. `line`: the first sequence of the batch that differs.
+pub fn report_fork(ctx: &mut Context, logs: &mut Logs, log: &LogId, line: u64) {
+    if !logs.mark_forked(log) {
+        return;
     }
-
-    /// Reports to the user that this log is forked: its author signed two different batches with
-    /// the same sequences. `line`: the first sequence of the batch that differs. Each log is
-    /// reported only once.
-    pub fn report(&mut self, ctx: &mut Context, log: &LogId, line: u64) {
-        if self.0.len() >= REPORTED_FORKS_MAX || !self.0.insert(log.clone()) {
-            return;
-        }
-        let author = ctx.display_peer(&log.author);
-        let content = format!(
-            "{author} published two different lines {line} in {}: the second is ignored",
-            log.target
-        );
-        ctx.notify(Notice::Error {
-            code: ErrorCode::Fork,
-            content,
-        });
-    }
+    let author = ctx.display_peer(&log.author);
+    let content = format!(
+        "{author} published two different lines {line} in {}: the second is ignored",
+        log.target
+    );
+    ctx.notify(Notice::Error {
+        code: ErrorCode::Fork,
+        content,
+    });
 }
 
 /// Starts to republish the lines of our forked log, in a new incarnation. Begins at the line
@@ -130,14 +115,8 @@ impl ReportedForks {
 ///
 /// A later run can continue this work: each batch of the new log names the forked log and the first
 /// republished line. The length of the new log shows how many lines were republished.
-pub fn start_republish(
-    ctx: &mut Context,
-    logs: &mut Logs,
-    delivery: &DeliveryTracker,
-    log: &LogId,
-    line: u64,
-) {
-    let from = line.max(delivery.max_acked(log) + 1);
+pub fn start_republish(ctx: &mut Context, logs: &mut Logs, log: &LogId, line: u64) {
+    let from = line.max(logs.state(log).max_acked() + 1);
     if from <= logs.high(log) && is_earliest(logs, log, from) {
         logs.mark_republished(ctx, log, from);
         load_next_republish(ctx, logs, log);
@@ -147,7 +126,7 @@ pub fn start_republish(
 /// Whether the line `from` comes before all lines that the log's repair republishes. Also true if
 /// the log has no repair.
 fn is_earliest(logs: &Logs, log: &LogId, from: u64) -> bool {
-    let earlier = logs.republication(log);
+    let earlier = logs.state(log).republication();
     earlier.is_none_or(|earlier| from < earlier.lines.sequence)
 }
 
@@ -182,7 +161,7 @@ pub fn resume_folder(ctx: &mut Context, logs: &mut Logs, folder: &FolderName) {
 /// The next step in the repair of a forked log: the new log, and the next line to republish. The
 /// line is given by its sequence in the forked log. `None`: the log has no repair.
 pub fn next_republish(logs: &Logs, log: &LogId) -> Option<(LogId, u64)> {
-    let republication = logs.republication(log)?;
+    let republication = logs.state(log).republication()?;
     let republished = logs.high(&republication.log);
     let next = republication.lines.sequence + republished;
     Some((republication.log.clone(), next))
@@ -205,7 +184,7 @@ fn load_next_republish(ctx: &mut Context, logs: &Logs, log: &LogId) {
 /// Continues to publish the lines of all forked logs again. To be called when the store has
 /// recovered.
 pub fn resume_all(ctx: &mut Context, logs: &Logs) {
-    for (log, _) in logs.republications() {
+    for (log, _) in logs.own_logs() {
         load_next_republish(ctx, logs, log);
     }
 }
@@ -213,6 +192,6 @@ pub fn resume_all(ctx: &mut Context, logs: &Logs) {
 /// Where a line of a forked log is published again: the new log, and the line's sequence in the new
 /// log. `None`: the line is not published again.
 pub fn republished_position(logs: &Logs, log: &LogId, line: u64) -> Option<(LogId, u64)> {
-    let Republication { log, lines } = logs.republication(log)?;
+    let Republication { log, lines } = logs.state(log).republication()?;
     (line >= lines.sequence).then(|| (log.clone(), line - lines.sequence + 1))
 }

@@ -15,6 +15,7 @@ use crate::node::replication::carriers::{can_receive_over, is_for_us};
 use crate::node::replication::delivery::DeliveryTracker;
 use crate::node::replication::engine::Replication;
 use crate::node::replication::fork_repair;
+use crate::node::replication::logs::eviction::admit;
 use crate::node::replication::logs::table::Logs;
 use crate::node::replication::news::Verdict;
 use crate::node::replication::progress_state::{FetchState, OfferKind};
@@ -110,7 +111,7 @@ impl Replication {
         requested_from: Option<u64>,
     ) -> Result<(), ProtocolViolation> {
         let key = LinkLog::new(stream, &batch.log);
-        let is_receivable = can_receive(ctx, logs, delivery, &key);
+        let is_receivable = can_receive(ctx, logs, &key);
         match self.choose_action(ctx, logs, &key, &batch, is_receivable, requested_from) {
             BatchAction::Drop => ctx.counters.unwanted_batches += 1,
             BatchAction::Postpone { fills_gap: true } => {}
@@ -142,7 +143,7 @@ impl Replication {
                     self.pass_over(ctx, stream, &batch);
                     return Ok(());
                 }
-                if !logs.admit(ctx, &batch) {
+                if !admit(ctx, logs, &batch) {
                     self.reject_source(ctx, &key);
                     return Ok(());
                 }
@@ -163,7 +164,7 @@ impl Replication {
     fn take_evidence(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         stream: StreamId,
         batch: &Batch,
     ) -> Result<(), ProtocolViolation> {
@@ -172,7 +173,7 @@ impl Replication {
         send_want(ctx, stream, &batch.log, WantRange::Cancel);
         self.verify(ctx, stream, batch)?;
         if classify(logs, batch, None) == BatchPlacement::Fork {
-            self.reported_forks.report(ctx, &batch.log, batch.sequence);
+            fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
         }
         Ok(())
     }
@@ -231,8 +232,8 @@ impl Replication {
 
     /// Handles a verified batch that contradicts ours. Keeps our batch, and never requests the log
     /// over this link again. If we wrote the log, starts to repair it.
-    fn handle_fork(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, batch: &Batch) {
-        self.reported_forks.report(ctx, &batch.log, batch.sequence);
+    fn handle_fork(&mut self, ctx: &mut Context, logs: &mut Logs, key: &LinkLog, batch: &Batch) {
+        fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
         self.reject_source(ctx, key);
         if batch.log.author == ctx.own_id() {
             let last = batch.last_sequence();
@@ -256,9 +257,9 @@ impl Replication {
         }
         let is_by_peer = is_by_peer(ctx, &key);
         let is_for_us = is_for_us(ctx, &batch.log.target);
-        logs.advance(&batch);
+        logs.advance(&ctx.own_id(), &batch);
         if !is_for_us {
-            self.carry(ctx, delivery, &batch);
+            self.carry(ctx, logs, delivery, &batch);
         }
         let local = local_fields(ctx, verdict);
         let batch = store_batch(ctx, batch, local);
@@ -289,11 +290,15 @@ impl Replication {
 
     /// Starts to carry the log of this batch. If the recipient has acknowledged the batch's lines
     /// already, asks the recipient for another acknowledgement.
-    fn carry(&mut self, ctx: &Context, delivery: &mut DeliveryTracker, batch: &Batch) {
-        delivery.start_carrying(ctx, &batch.log);
-        let recipient = batch.log.target.recipient();
-        let acked = recipient.map(|recipient| delivery.acked_up_to(&recipient, &batch.log));
-        if acked.is_some_and(|acked| acked >= batch.last_sequence()) {
+    fn carry(
+        &mut self,
+        ctx: &Context,
+        logs: &mut Logs,
+        delivery: &mut DeliveryTracker,
+        batch: &Batch,
+    ) {
+        delivery.start_carrying(ctx, logs, &batch.log);
+        if logs.state(&batch.log).max_acked() >= batch.last_sequence() {
             self.request_recipient_ack(ctx, &batch.log);
         }
     }
@@ -302,7 +307,7 @@ impl Replication {
     /// members of the room, who may have the same gap.
     fn fill_gap(&mut self, ctx: &mut Context, logs: &mut Logs, stream: StreamId, batch: Batch) {
         let Some(closed) = logs.fill_gap(&batch) else {
-            self.reported_forks.report(ctx, &batch.log, batch.sequence);
+            fork_repair::report_fork(ctx, logs, &batch.log, batch.sequence);
             return self.gaps.exclude_source(&mut self.progress, stream);
         };
         self.gaps.record_progress(ctx.now.time, closed);
@@ -372,9 +377,9 @@ fn local_fields(ctx: &Context, verdict: Verdict) -> LocalFields {
     }
 }
 
-fn can_receive(ctx: &Context, logs: &Logs, delivery: &DeliveryTracker, key: &LinkLog) -> bool {
+fn can_receive(ctx: &Context, logs: &Logs, key: &LinkLog) -> bool {
     let link = ctx.links.get(&key.stream);
-    link.is_some_and(|link| can_receive_over(ctx, logs, delivery, link, &key.log))
+    link.is_some_and(|link| can_receive_over(ctx, logs, link, &key.log))
 }
 
 /// Whether the link's peer is the log's author.

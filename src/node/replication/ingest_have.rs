@@ -3,7 +3,7 @@
 //! offer lines that we have lost. Any other entry about another author's log is an offer, and may
 //! acknowledge lines that we forwarded.
 use crate::base::batch::{LogId, MAX_SAFE_INTEGER};
-use crate::base::event::StreamId;
+use crate::base::event::{Notice, StreamId};
 use crate::base::identity::PeerId;
 use crate::base::name::Room;
 use crate::node::context::Context;
@@ -110,7 +110,7 @@ impl Replication {
         let log = &key.log;
         let is_own = log.author == ctx.own_id();
         if is_own && log.target.recipient() == Some(*peer) && entry.read > 0 {
-            delivery.mark_read_by(ctx, logs, *peer, log, entry.read);
+            mark_read_by(ctx, logs, *peer, log, entry.read);
         }
         if let Some(holder) = entry.holder {
             match is_own {
@@ -128,7 +128,7 @@ impl Replication {
                 self.repair_fork(ctx, logs, key.stream, log, entry.low, entry.high);
             }
         } else if log.author == *peer {
-            return self.handle_author_entry(ctx, logs, rooms, delivery, received);
+            return self.handle_author_entry(ctx, logs, rooms, received);
         } else {
             self.handle_third_party_entry(ctx, logs, delivery, peer, received);
         }
@@ -148,12 +148,11 @@ impl Replication {
         ctx: &Context,
         logs: &Logs,
         rooms: &Rooms,
-        delivery: &DeliveryTracker,
         received: &ReceivedEntry,
     ) {
         let key = &received.key;
         let link = ctx.links.get(&key.stream);
-        if link.is_some_and(|link| can_receive_over(ctx, logs, delivery, link, &key.log)) {
+        if link.is_some_and(|link| can_receive_over(ctx, logs, link, &key.log)) {
             self.request_recipient_ack(ctx, &key.log);
             let (low, high) = (received.entry.low, received.entry.high);
             self.handle_author_offer(ctx, logs, rooms, key.clone(), low, high);
@@ -166,7 +165,7 @@ impl Replication {
     fn handle_third_party_entry(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         peer: &PeerId,
         received: &ReceivedEntry,
@@ -205,20 +204,17 @@ impl Replication {
         let differs = range.high == entry.high && range.hash != entry.hash;
         let is_own = key.log.author == ctx.own_id();
         if differs && !is_own {
-            self.request_evidence(ctx, key, entry.high);
+            self.request_evidence(ctx, logs, key, entry.high);
         }
     }
 
     /// Requests the peer's batch with the line `line`, because the peer claims that the batch
     /// differs from ours. Skips a log that was reported as forked.
-    fn request_evidence(&mut self, ctx: &mut Context, key: &LinkLog, line: u64) {
+    fn request_evidence(&mut self, ctx: &mut Context, logs: &Logs, key: &LinkLog, line: u64) {
         let LinkLog { stream, log } = key;
         let is_idle = matches!(self.progress.get(*stream, log).fetch(), FetchState::Idle);
         let wanted = FetchState::EvidenceWanted(line);
-        if is_idle
-            && !self.reported_forks.contains(log)
-            && self.progress.set_fetch(*stream, log, wanted)
-        {
+        if is_idle && !logs.state(log).is_forked && self.progress.set_fetch(*stream, log, wanted) {
             send_want(ctx, *stream, log, WantRange::From(line));
         }
     }
@@ -261,4 +257,22 @@ fn can_fetch(ctx: &Context, logs: &Logs, log: &LogId) -> bool {
 /// Whether we store this log, and our head is at the entry's last line or later.
 fn stores_entry(logs: &Logs, log: &LogId, entry: &HaveEntry) -> bool {
     logs.get(log).is_some_and(|range| range.high >= entry.high)
+}
+
+/// Handles a recipient's report about a direct log that we wrote. The recipient's terminal has
+/// shown the line `sequence` and all earlier lines.
+fn mark_read_by(ctx: &mut Context, logs: &mut Logs, recipient: PeerId, log: &LogId, sequence: u64) {
+    let Some(state) = logs.state_mut(log).filter(|state| state.range.is_some()) else {
+        return;
+    };
+    let sequence = sequence.min(state.high());
+    if let Some(own) = state.own_mut().filter(|own| own.read_up_to < sequence) {
+        own.read_up_to = sequence;
+        ctx.notify(Notice::Read {
+            log: log.clone(),
+            sequence,
+            peer: ctx.display_peer(&recipient),
+            at: ctx.now.wall,
+        });
+    }
 }

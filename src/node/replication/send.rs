@@ -147,7 +147,7 @@ impl Replication {
             }
             Some(_) => return AckOutcome::Conflict,
             // All unacknowledged batches are known, and none of them ends at this line.
-            None if was_sent && entry.high > delivery.acked_up_to(&peer, log) => {
+            None if was_sent && entry.high > logs.state(log).acked_by(&peer) => {
                 return AckOutcome::Conflict;
             }
             // The peer stores more of our log than we do: this directory is an old copy or has a
@@ -175,12 +175,7 @@ impl Replication {
     /// In a log that we wrote: the sequence of the first line that a linked recipient may lack. A
     /// recipient that requested the log counts as storing all lines before its request. `None`: no
     /// recipient is linked, or another author wrote the log.
-    pub fn first_unacked(
-        &self,
-        ctx: &Context,
-        delivery: &DeliveryTracker,
-        log: &LogId,
-    ) -> Option<u64> {
+    pub fn first_unacked(&self, ctx: &Context, logs: &Logs, log: &LogId) -> Option<u64> {
         if log.author != ctx.own_id() {
             return None;
         }
@@ -188,7 +183,7 @@ impl Replication {
         let recipients = links.filter(|(_, link)| link.is_recipient_of(&log.target));
         let first_lacked = recipients.map(|(stream, link)| {
             let cursor = self.progress.get(*stream, log).cursor();
-            let next = delivery.acked_up_to(&link.peer.id, log) + 1;
+            let next = logs.state(log).acked_by(&link.peer.id) + 1;
             next.max(cursor.map_or(0, |cursor| cursor.requested_from))
         });
         first_lacked.min()
@@ -224,7 +219,7 @@ impl Replication {
                     correct_offer(ctx, stream, range, range.low);
                 }
                 (WantRange::From(from), Some(range)) => {
-                    self.start_send(stream, &log, from, logs.last_served(range));
+                    self.start_send(stream, &log, from, logs.state(&range.log).last_served());
                 }
             }
         }
@@ -252,7 +247,7 @@ impl Replication {
         from: u64,
         to: u64,
     ) {
-        let stored = range.low..=logs.last_served(range);
+        let stored = range.low..=logs.state(&range.log).last_served();
         if from > to || !stored.contains(&from) || !stored.contains(&to) {
             return correct_offer(ctx, stream, range, range.low);
         }
@@ -271,7 +266,7 @@ impl Replication {
     pub(super) fn send_loaded(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
         reply: &LoadReply,
@@ -307,7 +302,7 @@ impl Replication {
             self.progress.set_send(stream, log, SendState::Idle);
             return Some(conflict);
         }
-        let high = logs.get(log).map_or(0, |range| logs.last_served(range));
+        let high = logs.state(log).last_served();
         let cursor = self.progress.cursor_mut(stream, log)?;
         cursor.position = reply.next_position;
         for batch in &reply.batches {
@@ -323,7 +318,7 @@ impl Replication {
     fn check_claim(
         &mut self,
         ctx: &mut Context,
-        logs: &Logs,
+        logs: &mut Logs,
         delivery: &mut DeliveryTracker,
         stream: StreamId,
         reply: &LoadReply,
@@ -369,7 +364,7 @@ impl Replication {
             return true;
         }
         cursor.position = reply.next_position;
-        let high = logs.get(log).map_or(0, |range| logs.last_served(range));
+        let high = logs.state(log).last_served();
         let last = high.min(gap.to);
         for batch in &reply.batches {
             if batch.sequence <= cursor.next && batch.last_sequence() <= last {
@@ -419,7 +414,7 @@ impl Replication {
         let last_activity = ctx.links.get(&stream).map(|link| link.last_activity);
         lagging.retain(|log| {
             let range = logs.get(log);
-            let last = range.map_or(0, |range| logs.last_served(range));
+            let last = logs.state(log).last_served();
             let Some(record) = self.progress.get_mut(stream, log) else {
                 return false;
             };

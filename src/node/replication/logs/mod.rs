@@ -1,4 +1,7 @@
 //! What is known of each log.
 //!
-//! `table` holds the logs, and decides which to evict at the bounds.
+//! `log_state` is the record of one log. `table` holds all records. `eviction` makes place for new
+//! logs at the bounds.
+pub mod eviction;
+pub mod log_state;
 pub mod table;

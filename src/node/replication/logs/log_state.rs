@@ -1,0 +1,251 @@
+//! What is known of one log: a single record, of which every part ends with the log.
+//!
+//! A record outlives its stored lines as long as it says something. For example, a log that we
+//! wrote may have to be delivered after its room was left. [`Logs`] holds all records.
+//!
+//! What is known of one log on one link is a
+//! [`Progress`](crate::node::replication::progress::Progress).
+//!
+//! [`Logs`]: crate::node::replication::logs::Logs
+use crate::base::batch::{Batch, LogId};
+use crate::base::identity::PeerId;
+use crate::base::range::LogRange;
+use crate::base::republished_lines::RepublishedLines;
+use crate::base::table::SortedMap;
+
+/// What [`LogState::roll_back`] changed in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolledBack {
+    /// The batch was the head. The log now ends before the batch.
+    Head,
+    /// The batch had filled a gap. Its lines are missing again.
+    Gap,
+}
+
+/// The repair of a forked log that we wrote: its last lines are published again.
+pub struct Republication {
+    /// The new log, in which the lines are published again.
+    pub log: LogId,
+    /// The lines of the forked log that are published again.
+    pub lines: RepublishedLines,
+}
+
+/// The lines that this run published in a log.
+pub struct RunLines {
+    /// Sequence of the first of these lines.
+    pub first: u64,
+    /// Sequence of the log's last line when the log's room was left. `None`: the room was not left.
+    pub left_head: Option<u64>,
+}
+
+impl RunLines {
+    /// Lines from the sequence `first` on, in a room that was not left.
+    pub fn new(first: u64) -> RunLines {
+        RunLines {
+            first,
+            left_head: None,
+        }
+    }
+}
+
+/// What is known only of a log that we wrote.
+#[derive(Default)]
+pub struct OwnLog {
+    /// The lines of this run. `None`: this run published nothing in the log.
+    pub run: Option<RunLines>,
+    /// The repair of this log, if it is forked.
+    pub republication: Option<Republication>,
+    /// In a direct log: sequence of the last line that was reported to the user as delivered.
+    /// Reports of earlier runs count.
+    pub reported_up_to: u64,
+    /// In a direct log: sequence of the last line that the recipient's terminal has shown.
+    pub read_up_to: u64,
+}
+
+/// Our role in a log. It follows from the log's author and target.
+pub enum LogRole {
+    /// We wrote the log.
+    Author(Box<OwnLog>),
+    /// Another author wrote the log to a room.
+    Member,
+    /// Another author wrote the log to us.
+    Recipient {
+        /// Sequence of the last line that a terminal has shown; 0 if none.
+        shown_up_to: u64,
+    },
+    /// Another author wrote the log to another recipient.
+    Carrier {
+        /// When carrying ends, in milliseconds on the clock of
+        /// [`Time`](crate::base::time::Time). `None`: the log is not carried.
+        ///
+        /// An ended log keeps this time for a while. If a restart restores the log from the disk,
+        /// the time shows that the log must be removed.
+        until: Option<i64>,
+    },
+}
+
+/// What is known of one log.
+pub struct LogState {
+    /// The stored lines. `None`: no line is stored.
+    pub range: Option<LogRange>,
+    /// Sequence of the last line that each peer acknowledged. Contains peers only if we wrote the
+    /// log or carry it. In a direct log, contains only the recipient.
+    pub acked: SortedMap<PeerId, u64>,
+    /// Whether the author signed two different batches with the same sequences.
+    pub is_forked: bool,
+    /// Our role in the log, with what is known only in this role.
+    pub role: LogRole,
+}
+
+impl LogState {
+    /// The record of a log of which nothing is known.
+    pub const UNKNOWN: LogState = LogState {
+        range: None,
+        acked: SortedMap::new(),
+        is_forked: false,
+        role: LogRole::Member,
+    };
+
+    /// A record that says nothing yet. `own_id`: our id.
+    pub fn new(own_id: &PeerId, log: &LogId) -> LogState {
+        let role = match log.target.recipient() {
+            _ if log.author == *own_id => LogRole::Author(Box::default()),
+            None => LogRole::Member,
+            Some(recipient) if recipient == *own_id => LogRole::Recipient { shown_up_to: 0 },
+            Some(_) => LogRole::Carrier { until: None },
+        };
+        LogState {
+            role,
+            ..LogState::UNKNOWN
+        }
+    }
+
+    /// Whether the record says nothing that is still needed.
+    pub fn is_empty(&self) -> bool {
+        let LogState {
+            range,
+            acked,
+            is_forked,
+            role,
+        } = self;
+        let is_role_empty = match role {
+            LogRole::Author(own) => own.run.is_none() && own.republication.is_none(),
+            LogRole::Member => true,
+            LogRole::Recipient { shown_up_to } => *shown_up_to == 0,
+            LogRole::Carrier { until } => until.is_none(),
+        };
+        range.is_none() && acked.is_empty() && !is_forked && is_role_empty
+    }
+
+    /// Forgets the stored lines, and what was found out about them. Remembers how far the log was
+    /// acknowledged and is carried.
+    pub fn forget_lines(&mut self) {
+        (self.range, self.is_forked) = (None, false);
+        if let LogRole::Recipient { shown_up_to } = &mut self.role {
+            *shown_up_to = 0;
+        }
+    }
+
+    /// Sequence of the last stored line; 0 if none.
+    pub fn high(&self) -> u64 {
+        self.range.as_ref().map_or(0, |range| range.high)
+    }
+
+    /// Sequence of the last line that peers may get; 0 if none. Excludes lines that are published
+    /// again in another log.
+    pub fn last_served(&self) -> u64 {
+        let repair = self.republication();
+        repair.map_or(self.high(), |repair| {
+            self.high().min(repair.lines.sequence - 1)
+        })
+    }
+
+    /// What is known of a log that we wrote. `None`: another author wrote the log.
+    pub fn own(&self) -> Option<&OwnLog> {
+        match &self.role {
+            LogRole::Author(own) => Some(own),
+            _ => None,
+        }
+    }
+
+    /// Mutable access to [`LogState::own`].
+    pub fn own_mut(&mut self) -> Option<&mut OwnLog> {
+        match &mut self.role {
+            LogRole::Author(own) => Some(own),
+            _ => None,
+        }
+    }
+
+    /// The repair of this log. `None`: the log is not forked, or another author wrote it.
+    pub fn republication(&self) -> Option<&Republication> {
+        self.own()?.republication.as_ref()
+    }
+
+    /// The lines that this run published in the log. `None`: it published nothing there.
+    pub fn run(&self) -> Option<&RunLines> {
+        self.own()?.run.as_ref()
+    }
+
+    /// In a log in which this run published lines: the sequence of the last line. Also known after
+    /// the log's room was left.
+    pub fn run_head(&self) -> Option<u64> {
+        let run = self.run()?;
+        self.range
+            .as_ref()
+            .map(|range| range.high)
+            .or(run.left_head)
+    }
+
+    /// In a direct log to us: the sequence of the last line that a terminal has shown; 0 if none.
+    pub fn shown_up_to(&self) -> u64 {
+        match self.role {
+            LogRole::Recipient { shown_up_to } => shown_up_to,
+            _ => 0,
+        }
+    }
+
+    /// The highest sequence that this peer has acknowledged; 0 if none.
+    pub fn acked_by(&self, peer: &PeerId) -> u64 {
+        self.acked.get(peer).copied().unwrap_or(0)
+    }
+
+    /// The highest sequence that any peer has acknowledged; 0 if none.
+    pub fn max_acked(&self) -> u64 {
+        self.acked.values().copied().max().unwrap_or(0)
+    }
+
+    /// The sequence at which this run's unacknowledged lines begin. A line counts as acknowledged
+    /// as soon as any peer has acknowledged it. If all lines are acknowledged, returns the sequence
+    /// after the head. `None`: this run published nothing in the log.
+    pub fn first_unacked_of_run(&self) -> Option<u64> {
+        Some(self.run()?.first.max(self.max_acked() + 1))
+    }
+
+    /// Removes a batch from the log, because the batch could not be stored. The batch was neither
+    /// sent nor acknowledged.
+    pub fn roll_back(&mut self, batch: &Batch) -> RolledBack {
+        let Some(range) = &mut self.range else {
+            return RolledBack::Head;
+        };
+        if range.high != batch.last_sequence() {
+            range.reopen_gap(batch);
+            return RolledBack::Gap;
+        }
+        match batch.previous {
+            Some(previous) if batch.sequence > range.low => {
+                (range.high, range.hash) = (batch.sequence - 1, previous)
+            }
+            _ => match range.gaps.pop_if(|gap| gap.to + 1 == batch.sequence) {
+                Some(gap) => {
+                    (range.low, range.high, range.hash) =
+                        (gap.stored_from, gap.from - 1, gap.previous_hash)
+                }
+                None => self.range = None,
+            },
+        }
+        if let Some(own) = self.own_mut() {
+            own.run.take_if(|run| run.first == batch.sequence);
+        }
+        RolledBack::Head
+    }
+}
