@@ -95,6 +95,53 @@ fn stdout_alone_at_a_terminal_has_the_short_form() {
     assert_eq!(alice.pty.stty(&["-g"]), alice.modes_before);
 }
 
+/// `TZ` names a file of a zone, a path or a rule. All three give the same local time.
+#[test]
+fn the_time_zone_has_a_name_a_path_or_a_rule() {
+    let Some(lo) = Loopback::new() else { return };
+    let said = lo.spawn("bob", &["send", "-q", "--need", "0", "hello"]);
+    said.out.wait_end(TIMEOUT);
+    let zones = lo.host.folder("zones");
+    fs::create_dir_all(zones.join("Asia")).expect("a folder");
+    fs::write(zones.join("Asia/Kathmandu"), zone_file("<+0545>-5:45")).expect("a file");
+    let time_in = |zone: &str| {
+        let history = command(&lo.host, "bob", &["history", "--color", "never"]);
+        let mut history = AtTerminal::run(history, |command| {
+            command.env("TZ", zone).env("TZDIR", &zones);
+        });
+        assert_eq!(history.wait_code(), Some(0));
+        let shown = |lines: &[String]| lines.concat().contains(" bob: hello");
+        history
+            .pty
+            .wait_screen("the line", |screen| shown(&screen.lines()));
+        history.pty.with_screen(|screen| screen.lines().concat())
+    };
+    let (utc, rule) = (time_in(""), time_in("<+0545>-5:45"));
+    assert_ne!(utc, rule);
+    assert_eq!(time_in("UTC0"), utc);
+    let path = zones.join("Asia/Kathmandu").display().to_string();
+    for zone in ["Asia/Kathmandu", ":Asia/Kathmandu", &path] {
+        assert_eq!(time_in(zone), rule, "{zone}");
+    }
+    assert_eq!(time_in("No/Zone"), utc);
+}
+
+/// A file in the TZif format (RFC 9636) whose only content is a rule.
+fn zone_file(rule: &str) -> Vec<u8> {
+    let block = |version: u8| {
+        let mut block = b"TZif".to_vec();
+        block.push(version);
+        block.extend([0; 15 + 4 * 4]);
+        // One type of local time (UTC), and one byte of names.
+        block.extend([0, 0, 0, 1, 0, 0, 0, 1]);
+        block.extend([0; 7]);
+        block
+    };
+    let mut file = [block(b'2'), block(b'2')].concat();
+    file.extend(format!("\n{rule}\n").bytes());
+    file
+}
+
 /// `send` typed at a terminal waits for its recipient like anywhere else. Only who chats there is
 /// told at once that nobody has that name.
 #[test]

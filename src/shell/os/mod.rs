@@ -4,3 +4,4 @@ pub mod file;
 pub mod poll;
 pub mod signals;
 pub mod thread;
+pub mod time_zone;

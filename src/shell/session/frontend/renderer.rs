@@ -1,12 +1,12 @@
 //! Renders events as text or JSON. On a terminal with an editor, events appear above the editor's
 //! line.
-use jiff::tz::TimeZone;
 use termion::event::Key;
 
 use crate::base::event::{Notice, Peer};
 use crate::base::identity::PeerId;
 use crate::base::name::{Nick, Room};
 use crate::base::time::WallTime;
+use crate::shell::os::time_zone::local_time_zone;
 use crate::ui::editor::{EditOutcome, LineEditor};
 use crate::ui::session_event::{EventKind, SessionEvent};
 use crate::ui::terminal::Terminal;
@@ -53,7 +53,7 @@ impl Renderer {
         Renderer {
             format: Format::Text(Box::new(text::TextRenderer::for_terminal(
                 own,
-                TimeZone::system(),
+                local_time_zone(),
                 color,
             ))),
             editor_line: None,
