@@ -1,4 +1,5 @@
 //! Delivers signals as readiness events of the event loop.
+use std::fs;
 use std::io;
 
 use mio::{Interest, Registry, Token};
@@ -30,10 +31,19 @@ impl Signals {
     /// Begins to handle SIGINT, SIGTERM, SIGHUP, SIGWINCH and SIGCONT. When one of these signals
     /// arrives, the poll reports `token` as readable.
     ///
+    /// A signal that is ignored already stays ignored: nohup(1) ignores SIGHUP, and a shell script
+    /// ignores SIGINT for its background jobs.
+    ///
     /// # Errors
     /// The pipe to the signal handler can't be created or registered.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let mut source = Source::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT])?;
+        let ignored = ignored_signals();
+        let handled = [SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT];
+        let handled = handled.iter().filter(|number| {
+            let bit = 1 << (**number - 1);
+            ignored & bit == 0
+        });
+        let mut source = Source::new(handled)?;
         registry.register(&mut source, token, Interest::READABLE)?;
         Ok(Signals(source))
     }
@@ -49,4 +59,14 @@ impl Signals {
         };
         self.0.pending().map(signal).collect()
     }
+}
+
+/// The signals that this process ignores, as a mask with bit 0 for signal 1 (`SigIgn` of proc(5)).
+/// 0 if /proc is missing: sigaction(2) would need unsafe code.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.map(|mask| u64::from_str_radix(mask.trim(), 16));
+    mask.and_then(Result::ok).unwrap_or(0)
 }
