@@ -1,7 +1,6 @@
 //! Entry point of the program: reads the options, runs the chosen command and returns the exit
 //! status.
 use std::hint::black_box;
-use std::io::{self, Write};
 
 use crate::shell::commands::history::run_history;
 use crate::shell::commands::keygen::run_keygen;
@@ -15,8 +14,8 @@ use crate::shell::config::options::Options;
 use crate::shell::config::subcommand::Subcommand;
 use crate::shell::runtime::start::run_session;
 use crate::shell::session::frontend::exit_policy::SessionMode;
+use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::terminal;
-use crate::ui::diagnostic;
 
 /// Size in bytes of a block that is allocated and freed at startup. This raises glibc's mmap
 /// threshold to the size of the block, and its trim threshold to twice that (mallopt(3)). With the
@@ -31,12 +30,7 @@ pub fn main() -> ExitStatus {
         Ok(status) => status,
         Err(failure) => {
             terminal::restore();
-            // If stderr is closed, there is no other place to report the failure.
-            let _ = writeln!(
-                io::stderr(),
-                "{}",
-                diagnostic::format_diagnostic(&failure.message)
-            );
+            print_sentence(&failure.message);
             failure.exit_status
         }
     }

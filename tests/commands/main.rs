@@ -23,7 +23,9 @@ mod peers;
 mod reload;
 mod restart;
 mod send;
+mod signals;
 mod stalled_stdout;
+mod streams;
 mod takeover;
 
 use std::fs;

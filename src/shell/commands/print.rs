@@ -1,8 +1,9 @@
 //! Writes a command's output to stdout, and turns the result into an exit status.
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
+use crate::shell::stdio::output_writer;
 
 /// Prints `text` and returns the command's exit status.
 ///
@@ -12,13 +13,12 @@ pub fn print_text(text: &str) -> Result<ExitStatus, Failure> {
     stdout_exit_status(write_stdout(text.as_bytes()))
 }
 
-/// Writes `bytes` to stdout and flushes.
+/// Writes `bytes` to stdout, at the speed of its reader.
 ///
 /// # Errors
 /// Stdout cannot be written.
 pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush())
+    output_writer::write_all(io::stdout(), bytes)
 }
 
 /// Converts the result of the last write into an exit status. The status is 0 after a success. It

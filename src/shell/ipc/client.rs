@@ -13,7 +13,7 @@ use crate::base::time::{Now, Time};
 use crate::shell::config::exit_status::ExitStatus;
 use crate::shell::config::failure::Failure;
 use crate::shell::ipc::connection::{Connection, OUTPUT_MAX_BYTES};
-use crate::shell::os::poll::SIGNALS_TOKEN;
+use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::event_sink::EventSink as _;
 use crate::shell::session::frontend::builder::{ActiveFrontend, FrontendBuilder};
@@ -148,6 +148,7 @@ impl Client {
             for event in &events {
                 match event.token() {
                     SIGNALS_TOKEN => handle_signals(frontend, signals),
+                    STDOUT_TOKEN => frontend.handle_stdout_closed(),
                     SERVER_TOKEN => connection.handle_event(event),
                     _ => {}
                 }
@@ -216,6 +217,9 @@ impl Client {
             return Ok(None);
         };
         handle_signals(frontend, signals);
+        if events.iter().any(|event| event.token() == STDOUT_TOKEN) {
+            frontend.handle_stdout_closed();
+        }
         cancel_direct(frontend);
         if !frontend.exit_policy.has_ended() || frontend.pending.has_lines() {
             return Ok(None);

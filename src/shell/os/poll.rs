@@ -1,13 +1,32 @@
 //! The poll, in which the main thread waits for events. Helper threads end the wait with a waker.
-use std::io;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use mio::{Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token, Waker};
 
 /// Token of the waker that [`create_poll`] registers.
 pub const WAKE_TOKEN: Token = Token(0);
 /// Token under which [`Signals`](crate::shell::os::signals::Signals) are registered.
 pub const SIGNALS_TOKEN: Token = Token(1);
+
+/// Token of stdout, under which [`watch_stdout`] reports that its reader is gone.
+pub const STDOUT_TOKEN: Token = Token(5);
+
+/// Reports an event with [`STDOUT_TOKEN`] once the reader of stdout is gone. A pipe or a socket
+/// tells it at once (`POLLERR` and `POLLHUP` of poll(2)). Without the event, the program would
+/// notice only at its next line. Other files cannot be polled or have no reader, and report
+/// nothing.
+pub fn watch_stdout(registry: &Registry) {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        // The kernel reports errors for every interest. Interest in room to write would wake the
+        // program after each write.
+        let fd = stdout.as_raw_fd();
+        let _ = registry.register(&mut SourceFd(&fd), STDOUT_TOKEN, Interest::PRIORITY);
+    }
+}
 
 /// Creates the poll, and the waker that helper threads share.
 ///

@@ -48,7 +48,7 @@ struct QueueState {
     /// Whether a chunk was refused. The writer thread must then call `wake` when the queue has
     /// room.
     has_refused: bool,
-    error: Option<ErrorKind>,
+    error: Option<io::Error>,
     spare_buffers: Vec<Vec<u8>>,
 }
 
@@ -175,10 +175,10 @@ impl OutputWriter {
         self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// The kind of the error that ended the writing; `None` if no write has failed. `BrokenPipe`
-    /// means that the reader is gone. After a failure the waiting chunks are dropped.
-    pub fn error(&self) -> Option<ErrorKind> {
-        self.shared.lock().error
+    /// The error that ended the writing; `None` if no write has failed. `BrokenPipe` means that the
+    /// reader is gone. After a failure the waiting chunks are dropped.
+    pub fn error(&self) -> Option<io::Error> {
+        self.shared.lock().error.as_ref().map(copy_error)
     }
 
     /// Waits until all chunks are written, but not longer than `timeout`. Returns whether all
@@ -203,6 +203,25 @@ impl OutputWriter {
             };
         }
     }
+}
+
+/// A copy with the same number, so that it has the same text.
+fn copy_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error.kind().into(),
+    }
+}
+
+/// Writes all bytes, and waits for the reader. Also waits if another program has made the
+/// descriptor non-blocking, where std's `write_all` fails.
+///
+/// # Errors
+/// A write fails.
+pub fn write_all(fd: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    let file = File::from(fd.as_fd().try_clone_to_owned()?);
+    let mut piece_len = bytes.len();
+    write_in_pieces(&file, bytes, &mut piece_len, &AtomicU64::new(0))
 }
 
 impl QueueState {
@@ -265,7 +284,7 @@ fn run_writer(file: &File, shared: &WriterShared, wake: impl Fn()) {
                 state.recycle(chunk.bytes);
             }
             Err(error) => {
-                state.error = Some(error.kind());
+                state.error = Some(error);
                 state.waiting.clear();
                 state.queued_bytes = 0;
             }

@@ -1,11 +1,12 @@
 //! Writes diagnostics to stderr, through a bounded queue and a thread. If nobody reads stderr, the
 //! program does not block.
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::shell::config::values::Verbosity;
+use crate::shell::stdio::output_writer;
 use crate::shell::stdio::output_writer::OutputWriter;
 use crate::ui::diagnostic;
 
@@ -70,7 +71,13 @@ impl Stderr {
 /// Writes warnings to stderr, without a writer thread. For a program that has no session yet.
 pub fn print_warnings(warnings: &[String]) {
     for warning in warnings {
-        // Ignore an error: if stderr is closed, nobody can read about it.
-        let _ = writeln!(io::stderr(), "{}", diagnostic::format_diagnostic(warning));
+        print_sentence(warning);
     }
+}
+
+/// Writes a sentence to stderr, without a writer thread.
+pub fn print_sentence(sentence: &str) {
+    let line = diagnostic::format_diagnostic(sentence) + "\n";
+    // Ignore an error: if stderr is closed, nobody can read about it.
+    let _ = output_writer::write_all(io::stderr(), line.as_bytes());
 }

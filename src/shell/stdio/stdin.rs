@@ -42,7 +42,7 @@ pub enum StdinEvent {
     /// A key that was pressed at a terminal in raw mode.
     Key(Key),
     /// stdin cannot be read any further. [`StdinEvent::End`] follows.
-    Failed(ErrorKind),
+    Failed(io::Error),
     /// The end of stdin. This is the last event.
     End,
 }
@@ -236,7 +236,7 @@ fn read_when_ready(mut file: &File, buffer: &mut [u8], sender: &EventSender) -> 
                 shared.set_read_state(state_before);
             }
             Err(error) => {
-                sender.send(StdinEvent::Failed(error.kind()));
+                sender.send(StdinEvent::Failed(error));
                 return 0;
             }
         }

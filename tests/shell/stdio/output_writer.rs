@@ -49,7 +49,8 @@ fn a_full_queue_returns_the_chunk_and_loses_nothing() {
     reader.read_exact(&mut last).unwrap();
     assert_eq!(&last, b"last\n");
     assert!(output.flush(PATIENCE));
-    assert_eq!((output.written_token(), output.error()), (token + 1, None));
+    assert_eq!(output.written_token(), token + 1);
+    assert!(output.error().is_none());
 }
 
 /// The error wakes the loop, and the token stays at the last written chunk.
@@ -63,7 +64,8 @@ fn a_closed_pipe_is_reported_as_an_error() {
     drop(reader);
     output.try_send(b"two\n".to_vec(), 2).unwrap();
     wait("wake", || wakes.load(Ordering::SeqCst) == 1);
-    assert_eq!(output.error(), Some(ErrorKind::BrokenPipe));
+    let error = output.error().map(|error| error.kind());
+    assert_eq!(error, Some(ErrorKind::BrokenPipe));
     assert_eq!(output.written_token(), 1);
     assert!(!output.flush(PATIENCE) && !output.can_accept());
     assert!(output.try_send(b"three\n".to_vec(), 3).is_err());

@@ -23,7 +23,7 @@ use crate::shell::net::multicast::Multicast;
 use crate::shell::net::resolver::ResolvedQueue;
 use crate::shell::net::tcp::TcpStreams;
 use crate::shell::os::clock::Clock;
-use crate::shell::os::poll::{SIGNALS_TOKEN, WAKE_TOKEN};
+use crate::shell::os::poll::{SIGNALS_TOKEN, STDOUT_TOKEN, WAKE_TOKEN};
 use crate::shell::os::signals::Signals;
 use crate::shell::runtime::poll_sources::{LISTENER_TOKEN, NETLINK_TOKEN};
 use crate::shell::session::frontend::frontend::Frontend;
@@ -259,6 +259,7 @@ impl EventLoop {
             match event.token() {
                 WAKE_TOKEN => {}
                 SIGNALS_TOKEN => self.handle_signals(),
+                STDOUT_TOKEN => self.frontend.handle_stdout_closed(),
                 LISTENER_TOKEN => self.accept_streams(&mut stream_events),
                 NETLINK_TOKEN => self.interface_watch.handle_netlink_event(self.now.time),
                 token if self.ipc_server.owns_token(token) => self.ipc_server.handle_event(event),

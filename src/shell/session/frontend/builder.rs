@@ -1,6 +1,6 @@
 //! Builds the frontend on stdin, stdout and stderr. If the program to which a run is attached ends,
 //! the builder keeps the frontend until the run has found another one or continues alone.
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use mio::{Poll, Waker};
@@ -11,7 +11,7 @@ use crate::shell::config::failure::Failure;
 use crate::shell::config::options::Options;
 use crate::shell::config::values::Color;
 use crate::shell::os::clock::Clock;
-use crate::shell::os::poll::{SIGNALS_TOKEN, wake};
+use crate::shell::os::poll::{SIGNALS_TOKEN, wake, watch_stdout};
 use crate::shell::os::signals::Signals;
 use crate::shell::session::frontend::exit_policy::{
     DEFAULT_DELIVERY_WAIT_MS, DEFAULT_PEERS_WAIT_MS, ExitPolicy, Retention, SessionMode,
@@ -19,11 +19,11 @@ use crate::shell::session::frontend::exit_policy::{
 use crate::shell::session::frontend::frontend::{Frontend, FrontendParts, InputFormat};
 use crate::shell::session::frontend::renderer::Renderer;
 use crate::shell::stdio::output_writer::OutputWriter;
+use crate::shell::stdio::stderr::print_sentence;
 use crate::shell::stdio::stdin;
 use crate::shell::stdio::stdin::Stdin;
 use crate::shell::stdio::terminal;
 use crate::shell::stdio::terminal::RawMode;
-use crate::ui::diagnostic;
 
 /// A frontend and the signals that it handles.
 pub struct ActiveFrontend {
@@ -94,6 +94,10 @@ impl FrontendBuilder {
             && is_stdout_terminal
             && !options.json;
         let stdout = self.open_stdout()?;
+        // A chat goes on without a reader, because it also sends.
+        if self.mode == SessionMode::Listen {
+            watch_stdout(self.poll.registry());
+        }
         let stdin = self.open_stdin(has_editor)?;
         let mut renderer = create_renderer(options, is_stdout_terminal, own);
         if has_editor {
@@ -208,8 +212,7 @@ fn text_lines(options: &Options, exit_policy: &mut ExitPolicy) -> Option<Lines> 
     for (i, line) in options.text_lines().enumerate() {
         if let Err(error) = lines.push(line) {
             exit_policy.record_refusal();
-            let message = diagnostic::format_diagnostic(&format!("line {}: {error}", i + 1));
-            let _ = writeln!(io::stderr(), "{message}");
+            print_sentence(&format!("line {}: {error}", i + 1));
         }
     }
     options.text.is_some().then_some(lines)

@@ -91,8 +91,8 @@ impl Frontend {
             StdinEvent::Key(key) => self.handle_key(key),
             // A terminal fails when it hangs up. The end of input follows, and is handled below.
             StdinEvent::Failed(_) if self.is_stdin_terminal => {}
-            StdinEvent::Failed(kind) => {
-                self.warn(&format!("stdin cannot be read: {kind}"));
+            StdinEvent::Failed(error) => {
+                self.warn(&format!("stdin cannot be read: {error}"));
                 self.exit_policy.record_refusal();
             }
             // After a hangup the system no longer reports stdin as a terminal.

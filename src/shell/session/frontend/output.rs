@@ -124,14 +124,19 @@ impl Frontend {
         self.report_printed();
         let error = self.stdout.as_ref().and_then(|stdout| stdout.error());
         match error.filter(|_| !self.exit_policy.is_aborted()) {
-            Some(ErrorKind::BrokenPipe) => self.exit_policy.abort(ExitStatus::StdoutClosed),
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => self.handle_stdout_closed(),
             Some(_) if self.is_stdout_terminal => self.exit_policy.abort(ExitStatus::Hangup),
-            Some(kind) => {
-                self.warn(&format!("stdout cannot be written: {kind}"));
+            Some(error) => {
+                self.warn(&format!("stdout cannot be written: {error}"));
                 self.exit_policy.abort(ExitStatus::GeneralError);
             }
             None => {}
         }
+    }
+
+    /// Ends the run, because the reader of stdout has closed it.
+    pub fn handle_stdout_closed(&mut self) {
+        self.exit_policy.abort(ExitStatus::StdoutClosed);
     }
 
     /// Tells the session which lines are written to stdout. Happens every turn: after a kill, the
