@@ -13,7 +13,7 @@ use p2pchat::base::name::{FolderName, Nick, Room, Target};
 use p2pchat::base::time::WallTime;
 use p2pchat::shell::session::event_sink::EventSink;
 use p2pchat::shell::session::frontend::renderer::Renderer;
-use p2pchat::shell::session::transcript::Transcript;
+use p2pchat::shell::session::transcript::transcript::Transcript;
 use p2pchat::shell::stdio::output_writer::OutputWriter;
 use p2pchat::shell::store::quota::StoreLimits;
 use p2pchat::shell::store::store::Store;

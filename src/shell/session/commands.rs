@@ -10,7 +10,7 @@ use crate::shell::session::resend::{SentLines, find_stored};
 use crate::shell::session::session::{
     Finish, Pending, Session, SessionAction, Surroundings, Unconfirmed, own_folder,
 };
-use crate::shell::session::transcript::Transcript;
+use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::store::Store;
 use crate::ui::command::{HELP, UserCommand};
 use crate::ui::request::RequestKind;

@@ -8,7 +8,7 @@ use crate::base::event::{Notice, Peer};
 use crate::base::name::{FolderName, Room, Target};
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::session::{Session, Surroundings, emit};
-use crate::shell::session::transcript::Transcript;
+use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::store::Store;
 use crate::ui::diagnostic;
 use crate::ui::request::Listen;

@@ -12,7 +12,7 @@ use crate::base::name::{FolderName, PeerSelector, Room, Target};
 use crate::base::table::SortedMap;
 use crate::shell::session::event_sink::EventSink;
 use crate::shell::session::history_worker::HistoryWorker;
-use crate::shell::session::transcript::Transcript;
+use crate::shell::session::transcript::transcript::Transcript;
 use crate::shell::store::store::Store;
 use crate::ui::command::UserCommand;
 use crate::ui::request::{Listen, Request, RequestKind};
