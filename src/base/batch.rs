@@ -391,6 +391,11 @@ impl Batch {
         self.sequence + self.count - 1
     }
 
+    /// Lamport number of the last line.
+    pub fn last_lamport(&self) -> u64 {
+        self.lamport + self.count - 1
+    }
+
     /// Does the batch contain the line whose sequence is `line`?
     pub fn contains_line(&self, line: u64) -> bool {
         self.sequence <= line && line <= self.last_sequence()

@@ -496,6 +496,7 @@ fn frontier(vector: &Vector) -> Frontier {
     Frontier {
         ranges,
         author_bytes: vector.texts("author").into_iter().map(author).collect(),
+        max_lamport: vector.text("max_lamport").parse().expect("a number"),
     }
 }
 
@@ -512,6 +513,7 @@ fn frontier_lines() {
         let read = Frontier::parse(line, &name).expect("a frontier");
         assert_eq!(read.ranges, frontier.ranges);
         assert!(read.author_bytes.iter().eq(frontier.author_bytes.iter()));
+        assert_eq!(read.max_lamport, frontier.max_lamport);
         for range in &frontier.ranges {
             let head = Frontier::find_log_head(line, &range.log);
             assert_eq!(head, Some(range.high));

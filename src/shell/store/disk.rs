@@ -164,15 +164,13 @@ impl DiskStore {
             return Err(io::ErrorKind::NotFound.into());
         };
         batch.write_stored(local, &mut self.scratch);
-        let author = batch.log.author;
-        let marked = if author == self.own_id && name.room().is_some() {
+        let marked = if batch.log.author == self.own_id && name.room().is_some() {
             folder.unacknowledged.set()
         } else {
             Ok(())
         };
         let (segment_bytes, fsync) = (self.limits.segment_bytes, &mut self.fsync);
-        let saved =
-            marked.and_then(|()| folder.append(&self.scratch, author, segment_bytes, fsync));
+        let saved = marked.and_then(|()| folder.append(&self.scratch, batch, segment_bytes, fsync));
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_MAX_BYTES);
         match &saved {

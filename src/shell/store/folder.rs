@@ -51,6 +51,8 @@ pub struct Folder {
     pub total_bytes: u64,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
+    /// No stored line has a higher Lamport number.
+    max_lamport: u64,
     /// For each author who lost batches, the number of the segment where the next eviction begins
     /// to read. An eviction from several authors begins at the lowest of their numbers.
     pub first_segments: SortedMap<PeerId, u64>,
@@ -90,6 +92,7 @@ impl Folder {
             active_segment: None,
             total_bytes: recovered.total_bytes,
             author_bytes: recovered.author_bytes,
+            max_lamport: recovered.max_lamport,
             first_segments: SortedMap::new(),
             quota_block: None,
             reader: Reader::load(&dir, name)?,
@@ -116,14 +119,15 @@ impl Folder {
         Ok((folder, ranges))
     }
 
-    /// Appends stored batches of one author: all of them or none.
+    /// Appends a batch, or nothing if the disk is full or broken. `line` is the stored form of the
+    /// batch.
     ///
     /// # Errors
     /// The disk is full or broken. Nothing was stored.
     pub fn append(
         &mut self,
-        lines: &[u8],
-        author: PeerId,
+        line: &[u8],
+        batch: &Batch,
         segment_bytes: u64,
         fsync: &mut Fsync,
     ) -> io::Result<()> {
@@ -133,11 +137,12 @@ impl Folder {
         let Some(active_segment) = &mut self.active_segment else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        active_segment.append(lines)?;
+        active_segment.append(line)?;
         active_segment.request_sync(fsync);
-        let bytes = lines.len() as u64;
+        let bytes = line.len() as u64;
         self.total_bytes += bytes;
-        *self.author_bytes.get_or_default(author) += bytes;
+        *self.author_bytes.get_or_default(batch.log.author) += bytes;
+        self.max_lamport = self.max_lamport.max(batch.last_lamport());
         Ok(())
     }
 
@@ -196,6 +201,7 @@ impl Folder {
         Frontier {
             ranges,
             author_bytes,
+            max_lamport: self.max_lamport,
         }
         .write(&mut line);
         line

@@ -30,6 +30,8 @@ pub struct Recovered {
     pub ranges: BTreeMap<LogId, LogRange>,
     /// Bytes of each author's batches.
     pub author_bytes: SortedMap<PeerId, u64>,
+    /// No batch in the segments has a line with a higher Lamport number.
+    pub max_lamport: u64,
     /// Whether new batches may be appended to the last segment. The segment must begin with a valid
     /// frontier line. It must never have been rewritten: only then are its physical offsets also
     /// its logical ones.
@@ -93,6 +95,7 @@ pub fn recover_folder(
         bytes_after_frontier: end - begin.min(end),
         ranges: state.ranges,
         author_bytes: state.author_bytes,
+        max_lamport: state.max_lamport,
     })
 }
 
@@ -160,6 +163,7 @@ struct RecoveryState<'a> {
     network: &'a NetworkTag,
     ranges: BTreeMap<LogId, LogRange>,
     author_bytes: SortedMap<PeerId, u64>,
+    max_lamport: u64,
 }
 
 impl<'a> RecoveryState<'a> {
@@ -173,6 +177,7 @@ impl<'a> RecoveryState<'a> {
             network,
             ranges,
             author_bytes: frontier.author_bytes,
+            max_lamport: frontier.max_lamport,
         }
     }
 
@@ -185,10 +190,12 @@ impl<'a> RecoveryState<'a> {
             let bytes = reader.line().len() as u64 + 1;
             if reader.next_file_offset() > begin
                 && let Ok((batch, _)) = Batch::parse_stored(reader.line(), self.network)
-                && !self.try_fill_gap(&batch, bytes, &mut keys)
-                && self.extends_chain(&batch)
             {
-                self.add_batch(&batch, bytes);
+                // A batch that is not added stays in the file, so its lines count here as well.
+                self.max_lamport = self.max_lamport.max(batch.last_lamport());
+                if !self.try_fill_gap(&batch, bytes, &mut keys) && self.extends_chain(&batch) {
+                    self.add_batch(&batch, bytes);
+                }
             }
         }
         Ok(())
@@ -280,6 +287,7 @@ impl<'a> RecoveryState<'a> {
         let below = range.filter(|range| batch.last_sequence() <= range.high && keys.verify(batch));
         if let Some(range) = below {
             range.fill_gap(batch);
+            self.max_lamport = self.max_lamport.max(batch.last_lamport());
             *self.author_bytes.get_or_default(batch.log.author) += bytes;
             return true;
         }
@@ -287,6 +295,7 @@ impl<'a> RecoveryState<'a> {
     }
 
     fn add_batch(&mut self, batch: &Batch, bytes: u64) {
+        self.max_lamport = self.max_lamport.max(batch.last_lamport());
         *self.author_bytes.get_or_default(batch.log.author) += bytes;
         let range = self.ranges.entry(batch.log.clone());
         range

@@ -35,6 +35,8 @@ pub struct Frontier {
     pub ranges: Vec<LogRange>,
     /// Stored bytes of each author, in all incarnations together.
     pub author_bytes: SortedMap<PeerId, u64>,
+    /// No line before the frontier line has a higher Lamport number.
+    pub max_lamport: u64,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,7 @@ struct FrontierFields<'a> {
     #[serde(borrow)]
     logs: Vec<LogFields<'a>>,
     authors: SortedMap<PeerId, u64>,
+    max_lamport: u64,
 }
 
 /// One interval of consecutive stored lines of a log. A log with gaps has several intervals. The
@@ -105,7 +108,7 @@ impl Frontier {
             let comma = if i > 0 { "," } else { "" };
             let _ = write!(out, "{comma}\"{author}\":{bytes}");
         }
-        out.push(b'}');
+        let _ = write!(out, "}},\"max_lamport\":{}", self.max_lamport);
         let checksum = checksum(&out[start..]);
         out.extend_from_slice(CHECKSUM_PREFIX);
         out.extend_from_slice(&checksum);
@@ -155,6 +158,7 @@ impl Frontier {
         Some(Frontier {
             ranges,
             author_bytes: fields.authors,
+            max_lamport: fields.max_lamport,
         })
     }
 
